@@ -1,0 +1,1 @@
+"""The four services of Raak, and what they share: chassis, rules and contracts."""

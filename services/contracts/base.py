@@ -1,0 +1,79 @@
+"""The shape all events share, and how they travel: CloudEvents 1.0 in structured JSON."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, or lists and dicts of them."""
+
+ENVELOPE = frozenset({"event_id", "customer_id", "occurred_at"})
+
+
+class Payload(BaseModel):
+    """Part of an event: frozen, and deaf to fields a newer sender added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Event(Payload):
+    """A fact, in the past tense, about one customer (or about none).
+
+    `fact` is `<service>.<fact>.v<version>`. A `compacted` event carries the whole state it speaks
+    of, so the bus keeps only the latest one of each customer.
+    """
+
+    fact: ClassVar[str]
+    compacted: ClassVar[bool] = False
+
+    event_id: UUID
+    customer_id: UUID | None
+    occurred_at: datetime
+
+    @classmethod
+    def service(cls) -> str:
+        """The publishing service: the first word of `fact`."""
+        return cls.fact.partition(".")[0]
+
+    @classmethod
+    def type(cls) -> str:
+        """The CloudEvents type, and the NATS subject up to the customer id."""
+        return f"raak.{cls.fact}"
+
+    def address(self) -> str:
+        """The NATS subject: one per customer, so that one customer can be erased from a stream."""
+        return f"{self.type()}.{self.customer_id or '-'}"
+
+    def to_cloudevent(self, traceparent: str | None = None) -> bytes:
+        """The event as a CloudEvents 1.0 structured JSON document."""
+        data = self.model_dump(mode="json", exclude=set(ENVELOPE))
+        envelope: dict[str, Json] = {
+            "specversion": "1.0",
+            "id": str(self.event_id),
+            "source": f"/raak/{self.service()}",
+            "type": self.type(),
+            "time": self.occurred_at.isoformat(),
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        if self.customer_id is not None:
+            envelope["subject"] = str(self.customer_id)
+        if traceparent:
+            envelope["traceparent"] = traceparent
+        return orjson.dumps(envelope)
+
+    @classmethod
+    def from_cloudevent(cls, document: bytes) -> Self:
+        """Read an event back; raises ValueError (pydantic's or orjson's) if it is not one."""
+        envelope = orjson.loads(document)
+        return cls.model_validate(
+            {
+                **envelope["data"],
+                "event_id": envelope["id"],
+                "customer_id": envelope.get("subject"),
+                "occurred_at": envelope["time"],
+            }
+        )

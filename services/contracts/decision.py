@@ -1,0 +1,69 @@
+"""What decision publishes."""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from services.contracts.base import Event, Payload
+from services.contracts.series import SeriesNeeded
+
+
+class Money(Payload):
+    """An amount in minor units (cents) of a currency (ISO 4217)."""
+
+    cents: int
+    currency: str
+
+
+class RankedAction(Payload):
+    """One proposition of a decision."""
+
+    proposition_id: UUID
+    rank: int
+    action: str
+    treatment: str
+    tracking_code: str
+    propensity: float
+    value: Money
+    score: float
+
+
+class DecisionMade(Event):
+    """Offers were decided on for a customer. `occurred_at` is when."""
+
+    fact: ClassVar[str] = "decision.made.v1"
+
+    decision_id: UUID
+    channel: str
+    placement: str
+    propositions: tuple[RankedAction, ...]
+    withheld: tuple[str, ...] = ()
+    """Actions a control group kept back."""
+    control_group: str | None = None
+    degraded: str | None = None
+
+
+class OutcomeRecorded(Event):
+    """A customer reacted to a proposition. `occurred_at` is when he did."""
+
+    fact: ClassVar[str] = "decision.outcome_recorded.v1"
+
+    outcome_id: UUID
+    decision_id: UUID
+    proposition_id: UUID
+    action: str
+    treatment: str
+    channel: str
+    placement: str
+    tracking_code: str
+    kind: str
+    """PRESENTED, CLICKED, ACCEPTED, REJECTED, CONVERTED or DISMISSED."""
+    value: Money | None = None
+    reason: str | None = None
+    recorded_at: datetime
+
+
+class DecisionSeriesNeeded(SeriesNeeded):
+    """What the published catalogue's conditions ask of history."""
+
+    fact: ClassVar[str] = "decision.series_needed.v1"

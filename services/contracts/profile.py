@@ -1,0 +1,61 @@
+"""What profile publishes."""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from services.contracts.base import Event, Json, Payload
+
+
+class Identity(Payload):
+    """One way a customer is known; `value` is normalised."""
+
+    type: str
+    value: str
+
+
+class EventRecorded(Event):
+    """A customer did something: a track, page, screen or group call of the Segment spec."""
+
+    fact: ClassVar[str] = "profile.event_recorded.v1"
+
+    name: str
+    properties: dict[str, Json]
+    context: dict[str, Json]
+    """Where it happened; `context.campaign` holds UTM names."""
+    message_id: str
+    """The sender's own id of the event; the same one is recorded once."""
+    identity: Identity
+    """The identity the event came by."""
+    received_at: datetime
+    customer_version: int
+    """The first snapshot version that contains this event."""
+
+
+class CustomerChanged(Event):
+    """The whole snapshot of a customer. A version not above the one held is ignored."""
+
+    fact: ClassVar[str] = "profile.customer_changed.v1"
+    compacted: ClassVar[bool] = True
+
+    version: int
+    identities: tuple[Identity, ...]
+    traits: dict[str, Json]
+    """Name to current value."""
+    consents: dict[str, bool]
+    """Purpose to whether it is given; a purpose never asked is absent."""
+    segments: tuple[str, ...]
+    series: dict[str, Json]
+    """`Series.key` to the state of that series, as `services.rules` reads it."""
+
+
+class CustomersMerged(Event):
+    """Two customers are one: everything of `from_customer_id` is now `customer_id`'s."""
+
+    fact: ClassVar[str] = "profile.customers_merged.v1"
+
+    change_id: UUID
+    from_customer_id: UUID
+    identities: tuple[Identity, ...]
+    """The identities that moved."""
+    reason: str

@@ -1,0 +1,14 @@
+"""Which histories a service's conditions ask for: profile keeps them and sends them along."""
+
+from services.contracts.base import Event, Json
+
+
+class SeriesNeeded(Event):
+    """The whole set of event series the sender's conditions need, replacing its earlier one.
+
+    `series` holds `services.rules.Series` in their JSON form. A `version` not above the last one
+    heard from the same sender is ignored. About no customer.
+    """
+
+    version: int
+    series: tuple[dict[str, Json], ...]
