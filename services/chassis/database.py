@@ -1,0 +1,141 @@
+"""PostgreSQL two ways over one schema: asyncpg where speed counts, SQLModel in the back office.
+
+Nobody outside this module commits: `transaction()` and `session()` do, when their block ends well.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.chassis import telemetry
+from services.chassis.errors import Unavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+    code = "DATABASE_UNAVAILABLE"
+
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    DatabaseUnavailable,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What is raised when PostgreSQL is away for a while, and nobody's data is to blame."""
+
+
+def encode_json(value: Any) -> str:
+    """A JSON value as PostgreSQL reads it; UUIDs and datetimes are written out."""
+    return orjson.dumps(value).decode()
+
+
+async def prepare(connection: Connection) -> None:
+    """Make `json` and `jsonb` columns Python values, and let queries be traced."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, encoder=encode_json, decoder=orjson.loads, schema="pg_catalog"
+        )
+    if telemetry.tracing():
+        connection.add_query_logger(telemetry.trace_query)
+
+
+class Database:
+    """One service's database: a pool, a session maker, and who to wake after a commit."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", engine: AsyncEngine) -> None:
+        self.pool = pool
+        self.engine = engine
+        self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+        self._on_commit: list[Callable[[], None]] = []
+
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called after every commit (the outbox relay, say)."""
+        self._on_commit.append(wake)
+
+    def committed(self) -> None:
+        """Tell those who wait for commits."""
+        for wake in self._on_commit:
+            wake()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for reading; each statement is its own transaction."""
+        try:
+            connection = await self.pool.acquire(timeout=5)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable(
+                f"PostgreSQL does not give a connection ({type(error).__name__}).",
+                hint="Try again shortly; if it lasts, look at the database server.",
+            ) from error
+        try:
+            yield connection
+        finally:
+            await self.pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits when the block ends, or leaves no trace."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+        self.committed()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A SQLModel session in a transaction, for the back office."""
+        async with self.sessions.begin() as session:
+            yield session
+        self.committed()
+
+
+@asynccontextmanager
+async def open_database(url: str, *, connections: int = 8) -> AsyncIterator[Database]:
+    """Open a service's database for as long as the block runs."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=connections,
+        init=prepare,
+        command_timeout=30,
+        server_settings={"jit": "off", "application_name": "raak"},
+    )
+    engine = create_async_engine(
+        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        pool_size=2,
+        max_overflow=connections,
+        json_serializer=encode_json,
+        json_deserializer=orjson.loads,
+    )
+    try:
+        yield Database(pool, engine)
+    finally:
+        await engine.dispose()
+        await _close(pool)
+
+
+async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Close the pool, but wait for nobody longer than five seconds."""
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,55 @@
+"""Relay connections: opaque cursors over the sort key of the last row seen."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any
+
+import orjson
+import strawberry
+
+from services.chassis.errors import RaakError
+
+LARGEST_PAGE = 200
+
+
+class InvalidPage(RaakError):
+    """`first` or `after` cannot be used."""
+
+    code = "INVALID_PAGE"
+
+
+@strawberry.federation.type(shareable=True, description="Where a page of a connection ends.")
+class PageInfo:
+    """Relay's page information, forwards only."""
+
+    has_next_page: bool
+    end_cursor: str | None
+
+
+def page_size(first: int) -> int:
+    """`first`, if a page may be that large; raises InvalidPage."""
+    if not 1 <= first <= LARGEST_PAGE:
+        raise InvalidPage(
+            f"first is {first!r}.", hint=f"Ask for 1 to {LARGEST_PAGE}, then for the next page."
+        )
+    return first
+
+
+def encode_cursor(*key: Any) -> str:
+    """The cursor of the row with this sort key (datetimes and UUIDs are written out)."""
+    return urlsafe_b64encode(orjson.dumps(key)).decode()
+
+
+def decode_cursor(after: str | None, length: int) -> list[Any] | None:
+    """The sort key a cursor holds, None without one; raises InvalidPage for one we did not make."""
+    if after is None:
+        return None
+    try:
+        key = orjson.loads(urlsafe_b64decode(after.encode()))
+    except (ValueError, UnicodeEncodeError):
+        key = None
+    if not isinstance(key, list) or len(key) != length:
+        raise InvalidPage(
+            f"after is {after!r}, which is not a cursor of this list.",
+            hint="Pass the endCursor of the page before, unchanged.",
+        )
+    return key

@@ -1,0 +1,80 @@
+"""Settings all processes share: read from the environment once, frozen, passed down."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class ProcessSettings(BaseSettings):
+    """What an operator may set for any process.
+
+    A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    process: ClassVar[str]
+
+    mode: Literal["development", "production"] = Field(
+        default="development", description="development shows GraphiQL and lets introspection in"
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    verify_key_file: Path | None = Field(
+        default=None, description="public key (PEM) that internal tokens are checked with"
+    )
+    otlp_endpoint: str | None = Field(
+        default=None, description="where traces go (OTLP over HTTP); none: no traces are kept"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least severe level that is logged"
+    )
+    drain_s: int = Field(
+        default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The process's own variables win over those all processes share."""
+        own = EnvSettingsSource(settings_cls, env_prefix=f"RAAK_{cls.process.upper()}_")
+        shared = EnvSettingsSource(settings_cls, env_prefix="RAAK_")
+        return init_settings, own, shared
+
+    def public(self) -> dict[str, Any]:
+        """The settings as they may be logged: without addresses that can hold a password."""
+        return self.model_dump(mode="json", exclude={"database_url", "nats_url"})
+
+
+class ServiceSettings(ProcessSettings):
+    """What an operator may set for any of the four services."""
+
+    database_url: str = Field(
+        default="",
+        description="the service's own database; empty: raak_<service> on database_server_url",
+    )
+    database_server_url: str = Field(
+        default="postgresql://127.0.0.1:8005",
+        description="PostgreSQL server the services' databases live on, without a database name",
+    )
+    database_connections: int = Field(
+        default=8, ge=2, le=100, description="most connections this process holds"
+    )
+    nats_url: str = Field(default="nats://127.0.0.1:8006", description="NATS server or servers")
+
+    @property
+    def database(self) -> str:
+        """The address of the service's own database."""
+        return self.database_url or f"{self.database_server_url}/raak_{self.process}"
