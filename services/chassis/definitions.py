@@ -1,4 +1,4 @@
-"""Definitions as code: YAML read into a model, with every problem named by line, field and remedy."""
+"""Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at one place. `line` and `column` count from 1; `path` reads `actions[2].key`."""
+    """What is wrong at one place; lines and columns count from 1, `path` reads `actions[2].key`."""
 
     line: int
     column: int

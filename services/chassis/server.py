@@ -1,0 +1,280 @@
+"""A process as an ASGI application: health, metrics, background work, and a quiet end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from opentelemetry import trace
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from starlette.datastructures import Headers
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.chassis import telemetry
+from services.chassis.bus import Bus, open_bus
+from services.chassis.clock import Clock, utc_now
+from services.chassis.database import Database, open_database
+from services.chassis.errors import RaakError
+from services.chassis.graphql import Schema, Subgraph
+from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
+from services.chassis.outbox import Relay
+from services.chassis.principal import Principal, Verifier
+from services.chassis.settings import ProcessSettings, ServiceSettings
+from services.contracts.base import Event
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+
+REQUESTS = Histogram(
+    "raak_http_request_seconds",
+    "Time to answer HTTP requests",
+    ["path", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 1, 5),
+)
+
+
+class MissingSetting(RaakError):
+    """A process cannot start without a setting."""
+
+    code = "MISSING_SETTING"
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What the chassis has opened for a service before it is composed."""
+
+    database: Database
+    bus: Bus
+    verifier: Verifier
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A composed service: what the chassis needs to run it."""
+
+    context: Callable[[Principal], Any]
+    """Makes the GraphQL context of one request."""
+    publishes: Sequence[type[Event]]
+    subscriptions: Subscriptions
+    background: Mapping[str, Work] = field(default_factory=dict)
+    """Work that goes on while the process runs, by name; started again if it fails."""
+    router: APIRouter | None = None
+    not_ready: Callable[[], str | None] = lambda: None
+    """Why the service cannot answer yet, beyond its database; None when it can."""
+
+
+def service_app(
+    settings: ServiceSettings,
+    schema: Schema,
+    compose: Callable[[Foundation], Awaitable[Service]],
+    clock: Clock = utc_now,
+) -> FastAPI:
+    """The application of one service: `/graphql`, its own routes, health and metrics."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            foundation = await _lay(settings, stack, clock)
+            service = await compose(foundation)
+            await foundation.bus.keep([*service.publishes, *service.subscriptions])
+            app.router.routes.append(
+                Route("/graphql", Subgraph(schema, service.context, foundation.verifier))
+            )
+            if service.router is not None:
+                app.include_router(service.router)
+            app.state.not_ready = _not_ready(foundation, service)
+            await stack.enter_async_context(supervised(_work(settings, foundation, service)))
+            yield
+
+    return process_app(settings, lifespan)
+
+
+async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -> Foundation:
+    if settings.verify_key_file is None:
+        raise MissingSetting(
+            "RAAK_VERIFY_KEY_FILE is not set.",
+            hint="Name the file with the public key of the gateway's tokens (`raak keys init`).",
+        )
+    database = await stack.enter_async_context(
+        open_database(settings.database, connections=settings.database_connections)
+    )
+    bus = await stack.enter_async_context(open_bus(settings.nats_url))
+    return Foundation(database, bus, Verifier(settings.verify_key_file), clock)
+
+
+def _work(settings: ServiceSettings, base: Foundation, service: Service) -> dict[str, Work]:
+    consumers = [
+        Consumer(settings.process, event, handler, base.database, base.bus, base.clock)
+        for event, handler in service.subscriptions.items()
+    ]
+    names = [consumer.name for consumer in consumers]
+    return {
+        "outbox relay": Relay(base.database, base.bus).run,
+        **{consumer.name: consumer.run for consumer in consumers},
+        "inbox upkeep": lambda: keep_inbox_small(base.database, names, base.clock),
+        **service.background,
+    }
+
+
+def _not_ready(base: Foundation, service: Service) -> Callable[[], Awaitable[str | None]]:
+    async def not_ready() -> str | None:
+        try:
+            async with asyncio.timeout(2), base.database.connection() as connection:
+                await connection.fetchval("SELECT 1")
+        except (RaakError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return "PostgreSQL does not answer."
+        return service.not_ready()
+
+    return not_ready
+
+
+@asynccontextmanager
+async def supervised(work: Mapping[str, Work]) -> AsyncIterator[None]:
+    """Run pieces of work beside the block; one that fails is logged and started again."""
+    tasks = [asyncio.create_task(_keep_going(name, run), name=name) for name, run in work.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_going(name: str, run: Work) -> None:
+    while True:
+        try:
+            await run()
+        except Exception as error:  # whatever it was, the work must go on
+            fields = {"work": name, "because": telemetry.describe(error)}
+            log.error("background work failed", extra={"fields": fields})
+            await asyncio.sleep(1)
+        else:
+            return
+
+
+def process_app(
+    settings: ProcessSettings,
+    lifespan: Callable[[FastAPI], Any],
+) -> FastAPI:
+    """An application with health and metrics, whose errors are told as JSON and masked."""
+    app = FastAPI(
+        title=f"Raak {settings.process}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.not_ready = _starting
+    app.add_exception_handler(RaakError, _tell)
+    app.add_exception_handler(Exception, _mask)
+    app.add_middleware(Observed)
+    app.add_api_route("/health/live", _live)
+    app.add_api_route("/health/ready", _ready)
+    app.add_api_route("/metrics", _metrics)
+    return app
+
+
+async def _starting() -> str | None:
+    return "Still starting."
+
+
+async def _live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+async def _ready(request: Request) -> JSONResponse:
+    reason = await request.app.state.not_ready()
+    if reason is None:
+        return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
+
+
+async def _metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _tell(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RaakError)
+    headers = {"Retry-After": "1"} if error.status == 503 else None
+    return JSONResponse({"success": False, "error": error.as_json()}, error.status, headers)
+
+
+async def _mask(request: Request, error: Exception) -> JSONResponse:
+    log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
+    masked = {
+        "code": "INTERNAL",
+        "problem": "Something went wrong here; it has been logged.",
+        "hint": "Try again; if it lasts, tell the operator the time.",
+    }
+    return JSONResponse({"success": False, "error": masked}, 500)
+
+
+class Observed:
+    """ASGI middleware: times every request, and makes it a span of the caller's trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and look at the clock."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        started = perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            if telemetry.tracing():
+                await self._traced(scope, receive, watch)
+            else:
+                await self._app(scope, receive, watch)
+        finally:
+            path = "unknown" if status == 404 else scope["path"]
+            REQUESTS.labels(path, status).observe(perf_counter() - started)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        traceparent = Headers(scope=scope).get("traceparent")
+        with telemetry.tracer.start_as_current_span(
+            f"{scope['method']} {scope['path']}",
+            context=telemetry.remote_context(traceparent),
+            kind=trace.SpanKind.SERVER,
+        ):
+            await self._app(scope, receive, send)
+
+
+def serve(create: Callable[[], FastAPI], settings: ProcessSettings) -> None:
+    """Run a process until it is told to stop; requests under way are finished first.
+
+    A process that cannot start says why in one line, and ends with status 1.
+    """
+    telemetry.setup(settings)
+    try:
+        app = create()
+    except RaakError as error:
+        log.critical(str(error))
+        raise SystemExit(1) from None
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
