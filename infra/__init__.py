@@ -1,0 +1,1 @@
+"""How Raak is started: the command line, the embedded servers, and what Compose needs."""

