@@ -168,7 +168,7 @@ class Bus:
         await self.keep([])
         state = (await self._stream.stream_info(DEAD_LETTERS)).state
         found = []
-        for sequence in range(state.first_seq, state.last_seq + 1):
+        for sequence in range(max(1, state.first_seq), state.last_seq + 1):
             try:
                 raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
             except nats.js.errors.NotFoundError:

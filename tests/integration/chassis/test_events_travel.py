@@ -1,0 +1,190 @@
+"""From an outbox, over JetStream, into an inbox: once each, in order, and a poisonous one alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.chassis import outbox
+from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.database import Connection, Database
+from services.chassis.handling import Consumer
+from services.chassis.ids import new_id
+from services.chassis.outbox import Relay
+from services.chassis.server import supervised
+from services.contracts.base import Event
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Spoken(Event):
+    """Somebody said something."""
+
+    fact: ClassVar[str] = "tests.spoken.v1"
+
+    text: str
+
+
+class Portrait(Event):
+    """All that is known of somebody now."""
+
+    fact: ClassVar[str] = "tests.portrait.v1"
+    compacted: ClassVar[bool] = True
+
+    version: int
+
+
+def spoken(text: str, customer_id: UUID | None = None) -> Spoken:
+    return Spoken(
+        event_id=new_id(), customer_id=customer_id or uuid4(), occurred_at=NOON, text=text
+    )
+
+
+async def write_down(connection: Connection, events: Sequence[Spoken]) -> None:
+    """A handler that cannot bear one word."""
+    for event in events:
+        if event.text == "poison":
+            raise ValueError(event.text)
+        await connection.execute("INSERT INTO told VALUES ($1, $2)", event.customer_id, event.text)
+
+
+async def told(database: Database) -> list[str]:
+    async with database.connection() as connection:
+        return [row["text"] for row in await connection.fetch("SELECT text FROM told")]
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Return as soon as something holds; fail when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_transaction_published_is_handled_in_order(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken])
+    words = [f"word {n}" for n in range(1_200)]  # more than one batch of the relay
+    consumer = Consumer("listener", Spoken, write_down, database, bus)
+
+    async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+        async with database.transaction() as connection:
+            await outbox.publish(connection, [spoken(word) for word in words])
+
+        async def all_told() -> bool:
+            return len(await told(database)) >= len(words)
+
+        await until(all_told)
+
+    assert await told(database) == words
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_an_event_of_a_failed_transaction_is_never_sent(database: Database, bus: Bus) -> None:
+    with suppress(ZeroDivisionError):
+        async with database.transaction() as connection:
+            await outbox.publish(connection, [spoken("never")])
+            raise ZeroDivisionError
+
+    async with database.connection() as connection:
+        assert await Relay(database, bus).relay_once(connection) == 0
+
+
+async def test_an_event_delivered_twice_is_handled_once(database: Database, bus: Bus) -> None:
+    await bus.keep([Spoken])
+    once, last = spoken("once"), spoken("last")
+    # other message ids, so that JetStream does not recognise the repetition but the inbox must
+    messages = [
+        OutgoingMessage(event.address(), str(uuid4()), event.to_cloudevent())
+        for event in (once, once, once, last)
+    ]
+
+    async with supervised({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
+        await bus.publish(messages)
+
+        async def last_told() -> bool:
+            return "last" in await told(database)
+
+        await until(last_told)
+
+    assert await told(database) == ["once", "last"]
+
+
+async def test_a_poisonous_event_dies_alone_and_can_be_replayed(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken])
+    events = [spoken("before"), spoken("poison"), spoken("after")]
+
+    async with supervised({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
+        await bus.publish(
+            [OutgoingMessage(e.address(), str(e.event_id), e.to_cloudevent()) for e in events]
+        )
+
+        async def one_dead() -> bool:
+            return len(await bus.dead_letters()) == 1
+
+        await until(one_dead, seconds=30)
+        assert sorted(await told(database)) == ["after", "before"]
+
+        [letter] = await bus.dead_letters()
+        assert (letter.service, letter.fact) == ("listener", "tests.spoken.v1")
+        assert letter.deliveries == 5
+        assert "poison" not in letter.reason  # the text of an error may be a person's
+        assert "ValueError" in letter.reason
+
+        mended = Spoken.from_cloudevent(letter.body).model_copy(update={"text": "cured"})
+        letter = type(letter)(
+            letter.sequence,
+            letter.service,
+            letter.fact,
+            letter.reason,
+            letter.deliveries,
+            mended.to_cloudevent(),
+        )
+        await bus.replay(letter)
+
+        async def cured() -> bool:
+            return "cured" in await told(database)
+
+        await until(cured)
+        assert await bus.dead_letters() == []
+
+
+async def test_a_compacted_stream_keeps_the_latest_event_of_each_customer(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Portrait])
+    ann, bob = uuid4(), uuid4()
+    portraits = [
+        Portrait(event_id=new_id(), customer_id=who, occurred_at=NOON, version=version)
+        for who, version in [(ann, 1), (bob, 1), (ann, 2), (ann, 3)]
+    ]
+    await bus.publish(
+        [OutgoingMessage(p.address(), str(p.event_id), p.to_cloudevent()) for p in portraits]
+    )
+    seen: dict[UUID | None, list[int]] = {}
+
+    async def look(connection: Connection, events: Sequence[Portrait]) -> None:
+        for event in events:
+            seen.setdefault(event.customer_id, []).append(event.version)
+
+    async with supervised({"c": Consumer("newcomer", Portrait, look, database, bus).run}):
+
+        async def both_seen() -> bool:
+            return len(seen) == 2
+
+        await until(both_seen)
+
+    assert seen == {ann: [3], bob: [1]}
+
+
+async def test_an_event_no_bus_can_carry_is_refused_where_it_is_made(database: Database) -> None:
+    async with database.connection() as connection:
+        with pytest.raises(outbox.EventTooLarge, match="send less at once"):
+            await outbox.publish(connection, [spoken("x" * 1_000_001)])
