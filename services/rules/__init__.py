@@ -1,0 +1,67 @@
+"""The condition language: parse, compile, explain. Pure: no I/O, no clock, no randomness.
+
+One language for segments, policies and journeys, so the same condition gives the same answer
+in every service. The manual is docs/conditions.md.
+"""
+
+from services.rules.compiler import PASSED
+from services.rules.condition import Condition, Needs
+from services.rules.errors import (
+    ConditionError,
+    ConditionSyntaxError,
+    InvalidArgument,
+    InvalidSeries,
+    KindMismatch,
+    LimitExceeded,
+    NotAllowed,
+    UnknownName,
+)
+from services.rules.facts import Facts
+from services.rules.history import (
+    SeriesSet,
+    SeriesState,
+    next_expiry,
+    observe,
+    prune,
+    rebuild,
+)
+from services.rules.parser import parse, series_from_json
+from services.rules.ruleset import MISSING, FailedPart, RuleSet, compile_rules, evaluate
+from services.rules.series import Series, merge_series
+from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, Limits, Vocabulary
+
+__all__ = [
+    "DECISION",
+    "JOURNEY",
+    "MISSING",
+    "PASSED",
+    "ROOTS",
+    "SEGMENT",
+    "Condition",
+    "ConditionError",
+    "ConditionSyntaxError",
+    "Facts",
+    "FailedPart",
+    "InvalidArgument",
+    "InvalidSeries",
+    "KindMismatch",
+    "LimitExceeded",
+    "Limits",
+    "Needs",
+    "NotAllowed",
+    "RuleSet",
+    "Series",
+    "SeriesSet",
+    "SeriesState",
+    "UnknownName",
+    "Vocabulary",
+    "compile_rules",
+    "evaluate",
+    "merge_series",
+    "next_expiry",
+    "observe",
+    "parse",
+    "prune",
+    "rebuild",
+    "series_from_json",
+]

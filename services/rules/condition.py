@@ -1,0 +1,53 @@
+"""A parsed condition, and what has to be known to decide it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from services.rules.formula import Formula
+from services.rules.series import Series, merge_series
+
+NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The data a condition looks at, for data mapping and for what profile keeps.
+
+    `event` are the properties of the event in hand. `series` has one entry per key, kept for
+    the longest window; `windows` are all (series key, window in microseconds) asked for.
+    """
+
+    roots: frozenset[str] = NONE
+    traits: frozenset[str] = NONE
+    segments: frozenset[str] = NONE
+    purposes: frozenset[str] = NONE
+    context: frozenset[str] = NONE
+    event: frozenset[str] = NONE
+    journeys: frozenset[str] = NONE
+    series: frozenset[Series] = frozenset()
+    windows: frozenset[tuple[str, int]] = frozenset()
+
+    @classmethod
+    def of(cls, conditions: "Iterable[Condition]") -> "Needs":
+        """What all the conditions need together."""
+        needs = [condition.needs for condition in conditions]
+        return cls(
+            roots=NONE.union(*(one.roots for one in needs)),
+            traits=NONE.union(*(one.traits for one in needs)),
+            segments=NONE.union(*(one.segments for one in needs)),
+            purposes=NONE.union(*(one.purposes for one in needs)),
+            context=NONE.union(*(one.context for one in needs)),
+            event=NONE.union(*(one.event for one in needs)),
+            journeys=NONE.union(*(one.journeys for one in needs)),
+            series=merge_series(series for one in needs for series in one.series),
+            windows=frozenset(window for one in needs for window in one.windows),
+        )
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition as written; two with the same source are the same."""
+
+    source: str
+    formula: Formula = field(compare=False, repr=False)
+    needs: Needs = field(compare=False, repr=False)

@@ -1,0 +1,92 @@
+"""What can be wrong with a condition, said where it is wrong."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from services.chassis.errors import RaakError
+
+
+class ConditionError(RaakError):
+    """A condition cannot be used as it is written.
+
+    `line` and `column` count characters from 1 and point at the part to mend.
+    """
+
+    code = "RULES_INVALID_CONDITION"
+
+    def __init__(
+        self, problem: str, *, hint: str, source: str = "", line: int = 1, column: int = 1
+    ) -> None:
+        super().__init__(problem, hint=hint)
+        self.source = source
+        self.line = line
+        self.column = column
+
+    @property
+    def excerpt(self) -> str:
+        """The line at fault with a caret under the column."""
+        lines = self.source.split("\n")
+        shown = lines[self.line - 1] if self.line <= len(lines) else ""
+        return f"{shown}\n{' ' * (self.column - 1)}^"
+
+    def __str__(self) -> str:
+        place = f"line {self.line}, column {self.column}"
+        return f"{self.problem} {self.hint} ({place})\n{self.excerpt}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "line": self.line, "column": self.column}
+
+
+class ConditionSyntaxError(ConditionError):
+    """The text is not an expression."""
+
+    code = "RULES_SYNTAX"
+
+
+class UnknownName(ConditionError):
+    """A name that does not exist, or not here."""
+
+    code = "RULES_UNKNOWN_NAME"
+
+
+class NotAllowed(ConditionError):
+    """A construct of Python that conditions leave out."""
+
+    code = "RULES_NOT_ALLOWED"
+
+
+class KindMismatch(ConditionError):
+    """Values of two kinds that cannot meet, such as a text and a number."""
+
+    code = "RULES_KIND_MISMATCH"
+
+
+class InvalidArgument(ConditionError):
+    """A function was called with something it cannot work with."""
+
+    code = "RULES_INVALID_ARGUMENT"
+
+
+class LimitExceeded(ConditionError):
+    """The condition is larger than the limits allow."""
+
+    code = "RULES_LIMIT_EXCEEDED"
+
+
+class InvalidSeries(RaakError):
+    """A series that came as JSON is not one."""
+
+    code = "RULES_INVALID_SERIES"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, or else what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    if not names:
+        return "There are none yet."
+    more = ", …" if len(names) > 12 else ""
+    return f"Known: {', '.join(names[:12])}{more}."

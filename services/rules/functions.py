@@ -1,0 +1,328 @@
+"""What terms are worth at run time. No function here raises, whatever the data."""
+
+import operator
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import fsum, nan
+from typing import Any
+
+from services.rules.formula import Kind
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+NUMERIC = frozenset({int, float})
+LARGEST = 1e300
+"""Results beyond it are unknown; far from the largest float, so exact sums cannot overflow."""
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC; a moment without a time zone is taken as UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MICROSECOND
+
+
+def as_time(value: object) -> float:
+    """A datetime or ISO 8601 text as microseconds; NaN for anything else."""
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        return micros(value) if isinstance(value, datetime) else nan
+    except (ValueError, OverflowError):
+        return nan
+
+
+def walk(value: object, *keys: str) -> object:
+    """The value below nested mappings; None as soon as something is missing."""
+    for key in keys:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def event_properties(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of the event in hand; empty if there is none."""
+    properties = event.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
+
+
+# --- arithmetic -------------------------------------------------------------------------
+
+
+def guarded(operation: Callable[[Any, Any], float]) -> Callable[[float, float], float]:
+    """The operation, unknown where it is undefined or too large."""
+
+    def run(left: float, right: float) -> float:
+        try:
+            result = operation(left, right)
+        except (ZeroDivisionError, OverflowError):
+            return nan
+        return result if -LARGEST <= result <= LARGEST else nan
+
+    return run
+
+
+def duration(amount: float, unit_us: int) -> float:
+    """So many units, to the microsecond."""
+    result = amount * unit_us if -1e12 < amount < 1e12 else nan
+    return round(result) if result == result else nan
+
+
+def rounded(number: float) -> float:
+    """The nearest whole number; halves go to the even one."""
+    return round(number) if -LARGEST <= number <= LARGEST else nan
+
+
+def smallest(*numbers: float) -> float:
+    """The least; unknown if any is."""
+    return min(numbers) if all(number == number for number in numbers) else nan
+
+
+def largest(*numbers: float) -> float:
+    """The greatest; unknown if any is."""
+    return max(numbers) if all(number == number for number in numbers) else nan
+
+
+def default_number(number: float, otherwise: float) -> float:
+    """The number, or `otherwise` if it is unknown."""
+    return number if number == number else otherwise
+
+
+def default_value(value: object, otherwise: object) -> object:
+    """The value, or `otherwise` if it is unknown."""
+    return otherwise if value is None else value
+
+
+def length(value: object) -> float:
+    """How long a text or list is."""
+    return len(value) if isinstance(value, str | list | tuple) else nan
+
+
+def lower(text: str | None) -> str | None:
+    """The text in lower case."""
+    return None if text is None else text.lower()
+
+
+# --- predicates: True, False, or None for unknown ---------------------------------------
+
+
+def kind_at_run_time(value: object) -> str | None:
+    """What a scalar can be compared with; None for what cannot be compared at all."""
+    if isinstance(value, bool):
+        return "yes/no"
+    if isinstance(value, int | float):
+        return "number" if value == value else None
+    if isinstance(value, str):
+        return "text"
+    return "time" if isinstance(value, datetime) else None
+
+
+def comparable(left: Any, right: Any) -> tuple[Any, Any] | None:
+    """Both values in a form Python can compare, or None if they are of two kinds."""
+    kinds = kind_at_run_time(left), kind_at_run_time(right)
+    if None in kinds:
+        return None
+    if "time" in kinds:
+        left, right = as_time(left), as_time(right)
+        return (left, right) if left == left and right == right else None
+    return (left, right) if kinds[0] == kinds[1] else None
+
+
+def equal(left: object, right: object) -> bool | None:
+    """Whether two JSON values of one kind are the same."""
+    pair = comparable(left, right)
+    return None if pair is None else bool(pair[0] == pair[1])
+
+
+def less(left: object, right: object) -> bool | None:
+    """Whether the left comes before; yes/no values have no order."""
+    pair = None if isinstance(left, bool) else comparable(left, right)
+    return None if pair is None else bool(pair[0] < pair[1])
+
+
+def at_most(left: object, right: object) -> bool | None:
+    """Whether the left comes before or is the same."""
+    pair = None if isinstance(left, bool) else comparable(left, right)
+    return None if pair is None else bool(pair[0] <= pair[1])
+
+
+def member(item: object, items: object) -> bool | None:
+    """Whether a list in the data holds the item. Entries of other kinds just differ."""
+    if not isinstance(items, list | tuple) or kind_at_run_time(item) is None:
+        return None
+    return any(equal(item, entry) is True for entry in items)
+
+
+def text_test(test: Callable[[str, str], bool]) -> Callable[[str | None, str | None], bool | None]:
+    """A test of two texts, unknown if one of them is."""
+
+    def run(text: str | None, part: str | None) -> bool | None:
+        return None if text is None or part is None else test(text, part)
+
+    return run
+
+
+# --- windows over a series: the state is None while the history is not known -------------
+
+
+def span(state: Mapping[str, Any], now_us: int, window_us: int) -> tuple[int, int]:
+    """The slice of entries in `(now - window, now]`."""
+    times = state["times"]
+    return bisect_right(times, now_us - window_us), bisect_right(times, now_us)
+
+
+def window_count(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
+    """How many entries the window holds."""
+    if state is None:
+        return nan
+    times = state["times"]
+    return bisect_right(times, now_us) - bisect_right(times, now_us - window_us)
+
+
+def window_sum(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
+    """The correctly rounded sum of the numbers in the window."""
+    if state is None:
+        return nan
+    start, end = span(state, now_us, window_us)
+    return fsum(value for value in state["values"][start:end] if countable(value))
+
+
+def window_distinct(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
+    """How many different values the window holds; True and 1 differ."""
+    if state is None:
+        return nan
+    start, end = span(state, now_us, window_us)
+    return len({(value.__class__ is bool, value) for value in state["values"][start:end]})
+
+
+def window_last(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> object:
+    """The value of the latest entry in the window."""
+    start, end = span(state, now_us, window_us) if state else (0, 0)
+    return state["values"][end - 1] if state and start < end else None
+
+
+def window_first(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> object:
+    """The value of the earliest entry in the window."""
+    start, end = span(state, now_us, window_us) if state else (0, 0)
+    return state["values"][start] if state and start < end else None
+
+
+def window_last_time(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
+    """When the latest entry in the window happened."""
+    start, end = span(state, now_us, window_us) if state else (0, 0)
+    return state["times"][end - 1] if state and start < end else nan
+
+
+def window_first_time(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
+    """When the earliest entry in the window happened."""
+    start, end = span(state, now_us, window_us) if state else (0, 0)
+    return state["times"][start] if state and start < end else nan
+
+
+def lifetime_count(state: Mapping[str, Any] | None) -> float:
+    """How many entries there ever were."""
+    return nan if state is None else state["count"]
+
+
+def lifetime_sum(state: Mapping[str, Any] | None) -> float:
+    """The correctly rounded sum of every number there ever was."""
+    return nan if state is None else fsum(state.get("sum", ()))
+
+
+def lifetime_distinct(state: Mapping[str, Any] | None) -> float:
+    """How many different values there ever were."""
+    return nan if state is None else len(state.get("seen", ()))
+
+
+def lifetime_last(state: Mapping[str, Any] | None) -> object:
+    """The value of the latest entry."""
+    return state["last"][1] if state and state["last"] else None
+
+
+def lifetime_first(state: Mapping[str, Any] | None) -> object:
+    """The value of the earliest entry."""
+    return state["first"][1] if state and state["first"] else None
+
+
+def lifetime_last_time(state: Mapping[str, Any] | None) -> float:
+    """When the latest entry happened."""
+    return state["last"][0] if state and state["last"] else nan
+
+
+def lifetime_first_time(state: Mapping[str, Any] | None) -> float:
+    """When the earliest entry happened."""
+    return state["first"][0] if state and state["first"] else nan
+
+
+def countable(value: object) -> bool:
+    """Whether a value takes part in a sum."""
+    return value.__class__ in NUMERIC and -LARGEST <= value <= LARGEST  # type: ignore[operator]
+
+
+EMPTY_STATE: Mapping[str, Any] = {
+    "count": 0,
+    "first": None,
+    "last": None,
+    "times": (),
+    "values": (),
+}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the language: the kinds it takes, the kind it gives.
+
+    The last parameter of a `variadic` one may be repeated. `public` ones can be called by
+    name; the others stand behind operators.
+    """
+
+    run: Callable[..., Any]
+    parameters: Sequence[Kind]
+    result: Kind
+    public: bool = True
+    variadic: bool = False
+
+
+def _operator(run: Callable[..., Any], kind: Kind = Kind.NUMBER) -> Function:
+    return Function(run, (kind, kind), Kind.YES_NO if kind is Kind.ANY else kind, public=False)
+
+
+def _predicate(test: Callable[[str, str], bool]) -> Function:
+    return Function(text_test(test), (Kind.TEXT, Kind.TEXT), Kind.YES_NO)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "abs": Function(abs, (Kind.NUMBER,), Kind.NUMBER),
+    "round": Function(rounded, (Kind.NUMBER,), Kind.NUMBER),
+    "min": Function(smallest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
+    "max": Function(largest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
+    "len": Function(length, (Kind.ANY,), Kind.NUMBER),
+    "lower": Function(lower, (Kind.TEXT,), Kind.TEXT),
+    "startswith": _predicate(str.startswith),
+    "endswith": _predicate(str.endswith),
+    "contains": _predicate(str.__contains__),
+    "add": _operator(guarded(operator.add)),
+    "subtract": _operator(guarded(operator.sub)),
+    "multiply": _operator(guarded(operator.mul)),
+    "divide": _operator(guarded(operator.truediv)),
+    "modulo": _operator(guarded(operator.mod)),
+    "duration": _operator(duration),
+    "default_number": _operator(default_number),
+    "default_value": _operator(default_value, Kind.ANY),
+    "equal": _operator(equal, Kind.ANY),
+    "less": _operator(less, Kind.ANY),
+    "at_most": _operator(at_most, Kind.ANY),
+    "member": _operator(member, Kind.ANY),
+}
+UNITS_US: Mapping[str, int] = {
+    "seconds": 1_000_000,
+    "minutes": 60_000_000,
+    "hours": 3_600_000_000,
+    "days": 86_400_000_000,
+}
+SPECIAL = frozenset({"exists", "missing", "default", "date", "days_since", *UNITS_US})
+PUBLIC = SPECIAL | {name for name, function in FUNCTIONS.items() if function.public}
+AGGREGATES = ("count", "sum", "last", "first", "distinct")

@@ -1,0 +1,74 @@
+"""The windowed features conditions need: which events of a customer are kept, and how long."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from services.rules.formula import Formula, Lookup
+
+
+@dataclass(frozen=True)
+class Series:
+    """The events of one name that pass a filter, and the one property looked at.
+
+    `where` and `property` are canonical source text. An event without the property is not
+    part of the series. `keep_s` is the longest window asked for, in seconds, 0 for none;
+    `lifetime_distinct` is set when someone counts different values without a window.
+    Made by `parse` and `series_from_json` only, which fill in the compiled side.
+    """
+
+    event: str
+    where: str | None
+    property: str | None
+    keep_s: float = 0.0
+    lifetime_distinct: bool = False
+    predicate: Formula | None = field(default=None, compare=False, repr=False)
+    lookup: Lookup | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """The identity of the series: what it is made of, not how long it is kept."""
+        of = f"{self.property} of " if self.property else ""
+        where = f" where {self.where}" if self.where else ""
+        return f"{of}{json.dumps(self.event, ensure_ascii=False)}{where}"
+
+    @cached_property
+    def keep_us(self) -> int:
+        """The longest window in microseconds."""
+        return round(self.keep_s * 1_000_000)
+
+    def covers(self, other: "Series") -> bool:
+        """Whether a state kept for this series answers everything the other asks.
+
+        If not, the state must be rebuilt from the raw events.
+        """
+        return (
+            self.key == other.key
+            and self.keep_s >= other.keep_s
+            and self.lifetime_distinct >= other.lifetime_distinct
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The series as it travels in an event; `series_from_json` reads it back."""
+        return {
+            "event": self.event,
+            "where": self.where,
+            "property": self.property,
+            "keep_s": self.keep_s,
+            "lifetime_distinct": self.lifetime_distinct,
+        }
+
+
+def merge_series(series: Iterable[Series]) -> frozenset[Series]:
+    """One series per key, kept as long as the most demanding of its users needs."""
+    merged: dict[str, Series] = {}
+    for one in series:
+        held = merged.get(one.key, one)
+        merged[one.key] = replace(
+            held,
+            keep_s=max(held.keep_s, one.keep_s),
+            lifetime_distinct=held.lifetime_distinct or one.lifetime_distinct,
+        )
+    return frozenset(merged.values())
