@@ -1,0 +1,65 @@
+# Raak: `make` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.installed ## the virtual environment, from the hash-pinned lock
+
+.PHONY: demo
+demo: $(VENV)/.installed ## everything, on 23,570 real customers (ARGS=--exit ends by itself)
+	@$(BIN)/raak demo $(ARGS)
+
+.PHONY: up
+up: $(VENV)/.installed ## everything, without the demo's customers (ARGS="--port 9000 --data elsewhere")
+	@$(BIN)/raak up $(ARGS)
+
+.PHONY: test
+test: lint ## every check and every test
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.tools ## format, lint, types, layers, schema
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/raak schema --check
+
+.PHONY: bench
+bench: $(VENV)/.tools ## the figures of every issue, printed
+	$(BIN)/pytest tests/benchmarks -m benchmark --benchmark-only -q -s $(ARGS)
+
+.PHONY: schema
+schema: $(VENV)/.installed ## write the services' SDL to gateway/subgraphs/
+	$(BIN)/raak schema
+
+.PHONY: lock
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -c requirements.lock -o requirements-dev.lock
+
+.PHONY: compose-test
+compose-test: $(VENV)/.installed ## bring the Compose stack up, run the story against it, take it down
+	$(BIN)/python -m infra.compose_test
+
+.PHONY: clean
+clean: ## remove the virtual environment, the data and all caches
+	rm -rf $(VENV) .raak .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

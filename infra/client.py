@@ -1,0 +1,57 @@
+"""A caller of the public graph: what the command line and the demo send, and how errors read."""
+
+from typing import Any
+
+import httpx
+
+from services.chassis.errors import RaakError
+
+
+class Refused(RaakError):
+    """The graph answered with errors and without what was asked."""
+
+    code = "REFUSED"
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        self.errors = errors
+        first = errors[0]
+        extensions = first.get("extensions") or {}
+        super().__init__(str(first["message"]), hint=str(extensions.get("hint", "")))
+
+
+class NotReached(RaakError):
+    """Nobody answers at the gateway's address."""
+
+    code = "NOT_REACHED"
+
+
+class Graph:
+    """The graph as one caller sees it."""
+
+    def __init__(self, url: str, token: str, timeout_s: float = 30) -> None:
+        self._url = url
+        self._http = httpx.Client(
+            timeout=timeout_s, headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        )
+
+    def answer(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The whole answer: `data`, and `errors` if there are any. Raises NotReached."""
+        try:
+            response = self._http.post(
+                f"{self._url}/graphql", json={"query": query, "variables": variables}
+            )
+            answer: dict[str, Any] = response.json()
+        except (httpx.TransportError, ValueError) as error:
+            raise NotReached(
+                f"No answer from {self._url} ({type(error).__name__}).",
+                hint="Is Raak up? Start it with `raak up`, or give --url.",
+            ) from None
+        return answer
+
+    def data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """What was asked; raises Refused when there are errors."""
+        answer = self.answer(query, **variables)
+        if answer.get("errors"):
+            raise Refused(answer["errors"])
+        data: dict[str, Any] = answer["data"]
+        return data

@@ -1,0 +1,67 @@
+"""`raak apply`: a folder of segments, catalogue and journeys, published through the graph.
+
+A folder holds `segments/*.yaml`, `catalogue.yaml` and `journeys/*.yaml`; each may be missing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from infra.client import Graph, Refused
+from services.chassis.errors import RaakError
+
+
+class Kind(NamedTuple):
+    """A kind of definition: where its files are, and the mutation that publishes one."""
+
+    pattern: str
+    mutation: str
+
+
+KINDS = (
+    Kind(
+        "segments/*.yaml",
+        "mutation($yaml: String!) { publishSegment(yaml: $yaml) { key } }",
+    ),
+    Kind(
+        "catalogue*.yaml",
+        "mutation($yaml: String!) { publishCatalogue(yaml: $yaml) { version } }",
+    ),
+    Kind(
+        "journeys/*.yaml",
+        "mutation($yaml: String!) { publishJourney(yaml: $yaml) { key version } }",
+    ),
+)
+"""In the order in which they need each other."""
+
+
+class NothingToApply(RaakError):
+    """A folder holds no definitions."""
+
+    code = "NOTHING_TO_APPLY"
+
+
+class NotPublished(RaakError):
+    """A definition was refused."""
+
+    code = "NOT_PUBLISHED"
+
+
+def apply(graph: Graph, folder: Path) -> Iterator[Path]:
+    """Publish every definition of a folder; gives each file when it is published."""
+    found = [(kind, path) for kind in KINDS for path in sorted(folder.glob(kind.pattern))]
+    if not found:
+        raise NothingToApply(
+            f"{str(folder)!r} holds no definitions.",
+            hint=f"Put {', '.join(kind.pattern for kind in KINDS)} there.",
+        )
+    for kind, path in found:
+        try:
+            graph.data(kind.mutation, yaml=path.read_text(encoding="utf-8"))
+        except Refused as refusal:
+            raise NotPublished(f"{path}: {refusal.problem}", hint=refusal.hint) from None
+        except UnicodeDecodeError as error:
+            raise NotPublished(
+                f"{path}: byte {error.start} is not UTF-8.", hint="Save the file as UTF-8."
+            ) from None
+        yield path
