@@ -1,0 +1,24 @@
+"""Measurement, put together."""
+
+from fastapi import FastAPI
+
+from services.chassis.principal import Principal
+from services.chassis.server import Foundation, Service, service_app
+from services.measurement.domain.conversions import Conversions
+from services.measurement.handlers import subscriptions
+from services.measurement.schema import Context, schema
+from services.measurement.settings import MeasurementSettings
+
+
+def create(settings: MeasurementSettings | None = None) -> FastAPI:
+    """The service as an application."""
+    settings = settings or MeasurementSettings()
+    conversions = Conversions(frozenset(settings.conversion_events), settings.currency)
+
+    async def compose(foundation: Foundation) -> Service:
+        def context(principal: Principal) -> Context:
+            return Context.over(foundation.database, principal)
+
+        return Service(context=context, publishes=(), subscriptions=subscriptions(conversions))
+
+    return service_app(settings, schema, compose)

@@ -1,0 +1,60 @@
+"""Which events are conversions, and what they were worth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+from services.contracts.base import Json
+from services.contracts.decision import Money
+
+VALUE_PROPERTIES = ("revenue", "total", "value")
+"""Looked at in this order, as in the Segment e-commerce spec, where `revenue` is without tax."""
+
+LARGEST_CENTS = 2**31 - 1
+"""What GraphQL's Int can carry. An order above 21 million is taken for a mistake."""
+
+_WITHOUT_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_WITH_THREE = "BHD IQD JOD KWD LYD OMR TND"
+MINOR_DIGITS = {
+    **dict.fromkeys(_WITHOUT_DECIMALS.split(), 0),
+    **dict.fromkeys(_WITH_THREE.split(), 3),
+}
+"""Decimals of the currencies that have not two (ISO 4217)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversions:
+    """What counts as a conversion here."""
+
+    events: frozenset[str]
+    currency: str
+    """Of amounts that name none."""
+
+    def value_of(self, properties: Mapping[str, Json]) -> Money | None:
+        """What a conversion was worth; None when it does not say, or says something impossible."""
+        currency = self._currency_of(properties)
+        for name in VALUE_PROPERTIES:
+            if (cents := minor_units(properties.get(name), currency)) is not None:
+                return Money(cents=cents, currency=currency)
+        return None
+
+    def _currency_of(self, properties: Mapping[str, Json]) -> str:
+        named = properties.get("currency")
+        if isinstance(named, str) and len(named) == 3 and named.isascii() and named.isalpha():
+            return named.upper()
+        return self.currency
+
+
+def minor_units(amount: Json, currency: str) -> int | None:
+    """An amount (a number, or one written as text) in minor units, half a unit rounded up.
+
+    None for anything that is not a finite number, or is too large to be an order.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+        return None
+    try:
+        units = Decimal(str(amount).strip()).scaleb(MINOR_DIGITS.get(currency, 2))
+        cents = int(units.to_integral_value(ROUND_HALF_UP))
+    except (InvalidOperation, OverflowError, ValueError):
+        return None
+    return cents if abs(cents) <= LARGEST_CENTS else None

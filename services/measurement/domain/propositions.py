@@ -1,0 +1,108 @@
+"""What became of a proposition, as a set of flags that only grows.
+
+Because flags are joined with "or", the order in which decision and outcomes are heard, and how
+often, makes no difference.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import IntFlag
+from uuid import UUID
+
+from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.words import OutcomeKind
+from services.measurement.domain.touchpoints import customer_of
+
+
+class Happened(IntFlag):
+    """What happened to a proposition, each at most once. The numbers are stored: keep them."""
+
+    DECIDED = 1
+    PRESENTED = 2
+    CLICKED = 4
+    ACCEPTED = 8
+    REJECTED = 16
+    CONVERTED = 32
+    DISMISSED = 64
+
+
+NOTHING = Happened(0)
+
+MEANS: dict[OutcomeKind, Happened] = {
+    kind: Happened.PRESENTED | Happened[kind.name] for kind in OutcomeKind
+}
+"""What an outcome says: nobody reacts to what he was not shown, so each implies PRESENTED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposition:
+    """A ranked action, as far as it is known. `decided_at` is None until its decision is heard."""
+
+    recorded_for: UUID
+    """The customer its event named; a merge may have made it another's since."""
+    proposition_id: UUID
+    decision_id: UUID
+    action: str
+    treatment: str
+    channel: str
+    placement: str
+    decided_at: datetime | None
+    happened: Happened
+
+
+Key = tuple[UUID, UUID]
+"""Customer id and proposition id."""
+
+
+def of_decision(event: DecisionMade) -> list[Proposition]:
+    """The propositions of a decision, decided and nothing more."""
+    return [
+        Proposition(
+            recorded_for=customer_of(event),
+            proposition_id=ranked.proposition_id,
+            decision_id=event.decision_id,
+            action=ranked.action,
+            treatment=ranked.treatment,
+            channel=event.channel,
+            placement=event.placement,
+            decided_at=event.occurred_at,
+            happened=Happened.DECIDED,
+        )
+        for ranked in event.propositions
+    ]
+
+
+def of_outcome(event: OutcomeRecorded) -> Proposition:
+    """The proposition an outcome speaks of, as far as the outcome tells.
+
+    Raises ValueError for a kind of outcome this release does not know.
+    """
+    return Proposition(
+        recorded_for=customer_of(event),
+        proposition_id=event.proposition_id,
+        decision_id=event.decision_id,
+        action=event.action,
+        treatment=event.treatment,
+        channel=event.channel,
+        placement=event.placement,
+        decided_at=None,
+        happened=MEANS[OutcomeKind(event.kind)],
+    )
+
+
+def joined(one: Proposition, other: Proposition) -> Proposition:
+    """Both as one. The decision's word counts most: what it says of itself is never changed."""
+    base = other if one.decided_at is None else one
+    return replace(base, happened=one.happened | other.happened)
+
+
+def by_owner(
+    propositions: Iterable[Proposition], owners: Mapping[UUID, UUID]
+) -> dict[Key, Proposition]:
+    """The propositions under the customers they belong to now, each once."""
+    found: dict[Key, Proposition] = {}
+    for proposition in propositions:
+        key = (owners[proposition.recorded_for], proposition.proposition_id)
+        found[key] = joined(found[key], proposition) if key in found else proposition
+    return found

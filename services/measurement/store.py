@@ -1,0 +1,444 @@
+"""All SQL of measurement. Functions take an asyncpg connection and never commit.
+
+Two rules keep concurrent handlers from undoing or blocking one another. Whoever records first
+calls `owners`, which keeps merges out until he has committed. And every statement that writes many
+rows writes them in the order of their key.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from services.chassis.database import Connection
+from services.contracts.decision import OutcomeRecorded
+from services.contracts.profile import CustomersMerged
+from services.measurement.domain.propositions import MEANS, Happened, Key, Proposition
+from services.measurement.domain.results import Counts, Dimension
+from services.measurement.domain.touchpoints import Touchpoint
+
+# Customers
+
+_OWNERS = (
+    "SELECT from_customer_id, customer_id FROM customer_merge WHERE from_customer_id = ANY($1)"
+)
+
+
+async def owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """Whose the records of each customer are now, and stay until this transaction ends.
+
+    Without the lock, rows recorded while their customer is merged away would be left behind.
+    """
+    await connection.execute("LOCK TABLE customer_merge IN ROW SHARE MODE")
+    return await current_owners(connection, customers)
+
+
+async def owners_for_merging(
+    connection: Connection, customers: Collection[UUID]
+) -> dict[UUID, UUID]:
+    """The same for who is about to change it: waits for all who record, and keeps them waiting."""
+    await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
+    return await current_owners(connection, customers)
+
+
+async def current_owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """Whose the records of each customer are at this moment; his own, if he was never merged."""
+    merged = await connection.fetch(_OWNERS, list(customers))
+    return {customer: customer for customer in customers} | {row[0]: row[1] for row in merged}
+
+
+_MOVES = "unnest($1::uuid[], $2::uuid[]) AS move (source, target)"
+
+_FOLLOW_MERGES = f"""
+UPDATE customer_merge SET customer_id = target FROM {_MOVES} WHERE customer_id = source
+"""
+_ADD_MERGES = """
+INSERT INTO customer_merge (from_customer_id, customer_id, merged_into, change_id, merged_at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[])
+ON CONFLICT DO NOTHING
+"""
+
+
+async def add_merges(
+    connection: Connection, merges: Sequence[CustomersMerged], moves: Mapping[UUID, UUID]
+) -> None:
+    """Write merges down; customers merged into one who now moves go on with him."""
+    await connection.execute(_FOLLOW_MERGES, list(moves), list(moves.values()))
+    new = [merge for merge in merges if merge.from_customer_id in moves]
+    await connection.execute(
+        _ADD_MERGES,
+        [merge.from_customer_id for merge in new],
+        [moves[merge.from_customer_id] for merge in new],
+        [merge.customer_id for merge in new],
+        [merge.change_id for merge in new],
+        [merge.occurred_at for merge in new],
+    )
+
+
+_SEE_IDENTITIES = """
+INSERT INTO known_identity (identity_key, customer_id, seen_at)
+SELECT DISTINCT ON (identity_key) identity_key, customer_id, seen_at
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS seen (identity_key, customer_id, seen_at)
+ORDER BY identity_key, seen_at DESC
+ON CONFLICT (identity_key) DO UPDATE
+SET customer_id = excluded.customer_id, seen_at = excluded.seen_at
+WHERE excluded.seen_at > known_identity.seen_at
+  AND excluded.customer_id <> known_identity.customer_id
+"""
+
+
+async def see_identities(
+    connection: Connection, seen: Sequence[tuple[UUID, UUID, datetime]]
+) -> None:
+    """Keep whose each identity is: (key, customer, when); the latest to name it has it."""
+    await connection.execute(_SEE_IDENTITIES, *_columns(seen, 3))
+
+
+async def customer_by_identity(connection: Connection, identity_key: UUID) -> UUID | None:
+    """Whose an identity is; None for one never heard of."""
+    customer: UUID | None = await connection.fetchval(
+        "SELECT customer_id FROM known_identity WHERE identity_key = $1", identity_key
+    )
+    return customer
+
+
+# Touchpoints
+
+_TOUCHPOINT = """
+    touched_at, touchpoint_id, kind, recorded_for, identity_key, channel, value_cents, currency,
+    detail
+"""
+_ADD_TOUCHPOINTS = f"""
+INSERT INTO touchpoint (customer_id, {_TOUCHPOINT})
+SELECT * FROM unnest(
+    $1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::text[],
+    $8::bigint[], $9::text[], $10::jsonb[]
+) ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+"""
+
+
+async def add_touchpoints(
+    connection: Connection, touchpoints: Sequence[Touchpoint], owners: Mapping[UUID, UUID]
+) -> None:
+    """Record touchpoints, each once."""
+    rows = [
+        (
+            owners[t.recorded_for],
+            t.touched_at,
+            t.touchpoint_id,
+            t.kind.value,
+            t.recorded_for,
+            t.identity_key,
+            t.channel,
+            t.value.cents if t.value else None,
+            t.value.currency if t.value else None,
+            t.detail,
+        )
+        for t in touchpoints
+    ]
+    await connection.execute(_ADD_TOUCHPOINTS, *_columns(rows, 10))
+
+
+_MOVE_TOUCHPOINTS = f"""
+WITH moved AS (
+    DELETE FROM touchpoint USING {_MOVES} WHERE customer_id = source RETURNING target, touchpoint.*
+)
+INSERT INTO touchpoint (customer_id, {_TOUCHPOINT}) SELECT target, {_TOUCHPOINT} FROM moved
+ON CONFLICT DO NOTHING
+"""
+
+
+async def move_touchpoints(connection: Connection, moves: Mapping[UUID, UUID]) -> None:
+    """Give the touchpoints of merged customers to whom they became."""
+    await connection.execute(_MOVE_TOUCHPOINTS, list(moves), list(moves.values()))
+
+
+_PAGES = f"""
+SELECT page.number, touchpoint.*
+FROM unnest($1::int[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[], $6::int[])
+    AS page (number, customer_id, touched_at, touchpoint_id, kind, size),
+LATERAL (
+    SELECT {_TOUCHPOINT} FROM touchpoint
+    WHERE touchpoint.customer_id = page.customer_id
+      AND (touchpoint.touched_at, touchpoint.touchpoint_id, touchpoint.kind)
+        < (coalesce(page.touched_at, 'infinity'), page.touchpoint_id, page.kind)
+    ORDER BY touched_at DESC, touchpoint_id DESC, kind DESC
+    LIMIT page.size
+) AS touchpoint
+ORDER BY number, touched_at DESC, touchpoint_id DESC, kind DESC
+"""
+
+Place = tuple[datetime, UUID, str]
+"""Where a page ends: the last touchpoint's time, id and kind."""
+
+_START = (None, UUID(int=0), "")
+
+
+async def touchpoint_pages(
+    connection: Connection, pages: Sequence[tuple[UUID, Place | None, int]]
+) -> list[list[Record]]:
+    """For each (customer, after, size), his touchpoints newest first. One statement for all."""
+    rows = [
+        (number, customer, *(after or _START), size)
+        for number, (customer, after, size) in enumerate(pages)
+    ]
+    found: list[list[Record]] = [[] for _ in pages]
+    for row in await connection.fetch(_PAGES, *_columns(rows, 6)):
+        found[row["number"]].append(row)
+    return found
+
+
+# Propositions and outcomes
+
+_TOLD = "recorded_for, decision_id, action, treatment, channel, placement, decided_at"
+"""What the decision says of a proposition. Until it is heard, an outcome's word will do."""
+
+_PREFER_THE_DECISION = ", ".join(
+    f"{name} = CASE WHEN proposition.decided_at IS NULL"
+    f" THEN excluded.{name} ELSE proposition.{name} END"
+    for name in _TOLD.split(", ")
+)
+_JOIN_PROPOSITIONS = f"""
+ON CONFLICT (customer_id, proposition_id) DO UPDATE SET
+    {_PREFER_THE_DECISION},
+    happened = proposition.happened | excluded.happened,
+    counted = proposition.counted | excluded.counted
+"""
+_ADD_PROPOSITIONS = f"""
+INSERT INTO proposition (customer_id, proposition_id, {_TOLD}, happened, counted)
+SELECT *, 0 FROM unnest(
+    $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::timestamptz[], $10::smallint[]
+) ORDER BY 1, 2
+{_JOIN_PROPOSITIONS}
+"""
+
+
+async def add_propositions(connection: Connection, propositions: Mapping[Key, Proposition]) -> None:
+    """Record what is new about propositions. `count` must follow in the same transaction."""
+    rows = [
+        (
+            customer_id,
+            proposition_id,
+            p.recorded_for,
+            p.decision_id,
+            p.action,
+            p.treatment,
+            p.channel,
+            p.placement,
+            p.decided_at,
+            p.happened,
+        )
+        for (customer_id, proposition_id), p in propositions.items()
+    ]
+    await connection.execute(_ADD_PROPOSITIONS, *_columns(rows, 10))
+
+
+_OUTCOME = "proposition_id, outcome_id, recorded_for, kind, happened_at, value_cents, currency"
+_ADD_OUTCOMES = f"""
+INSERT INTO outcome (customer_id, {_OUTCOME}, counted)
+SELECT *, value_cents IS NULL FROM unnest(
+    $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bigint[],
+    $8::text[]
+) AS told (customer_id, {_OUTCOME}) ORDER BY 1, 2, 3
+ON CONFLICT DO NOTHING
+"""
+
+
+async def add_outcomes(
+    connection: Connection, outcomes: Sequence[OutcomeRecorded], owners: Mapping[UUID, UUID]
+) -> None:
+    """Record outcomes, each once. `count` must follow in the same transaction."""
+    rows = [
+        (
+            owners[event.customer_id],
+            event.proposition_id,
+            event.outcome_id,
+            event.customer_id,
+            event.kind,
+            event.occurred_at,
+            event.value.cents if event.value else None,
+            event.value.currency if event.value else None,
+        )
+        for event in outcomes
+        if event.customer_id
+    ]
+    await connection.execute(_ADD_OUTCOMES, *_columns(rows, 8))
+
+
+_MOVE_PROPOSITIONS = f"""
+WITH moved AS (
+    DELETE FROM proposition USING {_MOVES} WHERE customer_id = source
+    RETURNING target, proposition.*
+), joined AS (
+    SELECT DISTINCT ON (target, proposition_id) target, proposition_id, {_TOLD},
+        bit_or(happened) OVER same AS happened, bit_or(counted) OVER same AS counted
+    FROM moved WINDOW same AS (PARTITION BY target, proposition_id)
+    ORDER BY target, proposition_id, decided_at
+)
+INSERT INTO proposition (customer_id, proposition_id, {_TOLD}, happened, counted)
+SELECT * FROM joined
+{_JOIN_PROPOSITIONS}
+RETURNING customer_id, proposition_id
+"""
+_MOVE_OUTCOMES = f"""
+WITH moved AS (
+    DELETE FROM outcome USING {_MOVES} WHERE customer_id = source RETURNING target, outcome.*
+)
+INSERT INTO outcome (customer_id, {_OUTCOME}, counted) SELECT target, {_OUTCOME}, counted FROM moved
+ON CONFLICT DO NOTHING
+"""
+
+
+async def move_propositions(connection: Connection, moves: Mapping[UUID, UUID]) -> list[Key]:
+    """Give propositions and outcomes of merged customers to whom they became.
+
+    A proposition both had heard of (its decision before the merge, an outcome after) becomes one,
+    so `count` must follow, with the keys this returns.
+    """
+    sources, targets = list(moves), list(moves.values())
+    moved = await connection.fetch(_MOVE_PROPOSITIONS, sources, targets)
+    await connection.execute(_MOVE_OUTCOMES, sources, targets)
+    return [(row["customer_id"], row["proposition_id"]) for row in moved]
+
+
+# Daily results
+
+_DIMENSIONS = "day, action, treatment, channel, placement"
+_DAY = "(decided_at AT TIME ZONE 'UTC')::date AS day, action, treatment, channel, placement"
+_AMONG = "JOIN unnest($1::uuid[], $2::uuid[]) AS key (customer_id, proposition_id)"
+_AMONG += " USING (customer_id, proposition_id)"
+COUNTS = [field.name for field in fields(Counts)]
+
+
+_NAMES = ", ".join(COUNTS)
+_NEWS = ", ".join(
+    f"count(*) FILTER (WHERE news & {Happened[name.upper()].value} <> 0)" for name in COUNTS
+)
+_ADD_NEWS = ", ".join(f"{name} = daily_count.{name} + excluded.{name}" for name in COUNTS)
+
+
+def _count(among: str) -> str:
+    return f"""
+WITH due AS (
+    SELECT customer_id, proposition_id, {_DAY}, happened & ~counted AS news
+    FROM proposition {among}
+    WHERE decided_at IS NOT NULL AND happened <> counted
+), marked AS (
+    UPDATE proposition SET counted = happened FROM due
+    WHERE (proposition.customer_id, proposition.proposition_id)
+        = (due.customer_id, due.proposition_id)
+)
+INSERT INTO daily_count ({_DIMENSIONS}, {_NAMES})
+SELECT {_DIMENSIONS}, {_NEWS} FROM due GROUP BY {_DIMENSIONS} ORDER BY {_DIMENSIONS}
+ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_ADD_NEWS}
+"""
+
+
+def _sum_values(among: str) -> str:
+    return f"""
+WITH due AS (
+    SELECT customer_id, proposition_id, outcome_id, {_DAY}, kind, currency, value_cents
+    FROM outcome JOIN proposition USING (customer_id, proposition_id) {among}
+    WHERE NOT outcome.counted AND decided_at IS NOT NULL
+), marked AS (
+    UPDATE outcome SET counted = true FROM due
+    WHERE (outcome.customer_id, outcome.proposition_id, outcome.outcome_id)
+        = (due.customer_id, due.proposition_id, due.outcome_id)
+)
+INSERT INTO daily_value ({_DIMENSIONS}, kind, currency, cents)
+SELECT {_DIMENSIONS}, kind, currency, sum(value_cents)
+FROM due GROUP BY {_DIMENSIONS}, kind, currency ORDER BY {_DIMENSIONS}, kind, currency
+ON CONFLICT ({_DIMENSIONS}, kind, currency) DO UPDATE SET cents = daily_value.cents + excluded.cents
+"""
+
+
+_COUNT, _SUM_VALUES = _count(_AMONG), _sum_values(_AMONG)
+_COUNT_ALL, _SUM_ALL_VALUES = _count(""), _sum_values("")
+
+
+async def count(connection: Connection, keys: Collection[Key]) -> None:
+    """Add to the daily results whatever about these propositions is not in them yet."""
+    columns = _columns(sorted(keys), 2)
+    await connection.execute(_COUNT, *columns)
+    await connection.execute(_SUM_VALUES, *columns)
+
+
+_FORGET_COUNTED = """
+UPDATE proposition SET counted = 0, happened = $3 * (decided_at IS NOT NULL)::int | coalesce((
+    SELECT bit_or(meaning.happened)
+    FROM outcome JOIN unnest($1::text[], $2::smallint[]) AS meaning (kind, happened) USING (kind)
+    WHERE (outcome.customer_id, outcome.proposition_id)
+        = (proposition.customer_id, proposition.proposition_id)
+), 0)
+"""
+
+
+async def recount(connection: Connection) -> None:
+    """Throw the daily results away and make them anew from propositions and outcomes."""
+    await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
+    await connection.execute("DELETE FROM daily_count")
+    await connection.execute("DELETE FROM daily_value")
+    kinds, flags = [kind.value for kind in MEANS], list(MEANS.values())
+    await connection.execute(_FORGET_COUNTED, kinds, flags, Happened.DECIDED.value)
+    await connection.execute("UPDATE outcome SET counted = value_cents IS NULL")
+    await connection.execute(_COUNT_ALL)
+    await connection.execute(_SUM_ALL_VALUES)
+
+
+_ASKED = """
+    ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day < $2)
+    AND ($3::text IS NULL OR action = $3) AND ($4::text IS NULL OR channel = $4)
+"""
+
+Question = tuple[date | None, date | None, str | None, str | None]
+"""First day, day after the last, action, channel: None does not restrict."""
+
+
+async def daily_counts(
+    connection: Connection, by: Sequence[Dimension], question: Question, most: int
+) -> list[tuple[tuple[Any, ...], Counts]]:
+    """Counts per combination of the dimensions asked for, in their order, at most `most`."""
+    sums = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in COUNTS)
+    rows = await connection.fetch(
+        f"SELECT {_listed(by)}{sums} FROM daily_count WHERE {_ASKED} {_grouped(by)} LIMIT {most:d}",
+        *question,
+    )
+    return [(_key(row, by), Counts(**{name: row[name] for name in COUNTS})) for row in rows]
+
+
+async def daily_values(
+    connection: Connection, by: Sequence[Dimension], question: Question
+) -> dict[tuple[Any, ...], dict[tuple[str, str], int]]:
+    """Sums per combination, by outcome kind and currency."""
+    rows = await connection.fetch(
+        f"SELECT {_listed(by)}kind, currency, sum(cents)::bigint AS cents FROM daily_value "
+        f"WHERE {_ASKED} GROUP BY {_listed(by)}kind, currency ORDER BY currency",
+        *question,
+    )
+    found: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
+    for row in rows:
+        found.setdefault(_key(row, by), {})[row["kind"], row["currency"]] = row["cents"]
+    return found
+
+
+def _listed(by: Sequence[Dimension]) -> str:
+    return "".join(f"{dimension.value}, " for dimension in by)
+
+
+def _grouped(by: Sequence[Dimension]) -> str:
+    columns = ", ".join(dimension.value for dimension in by)
+    return f"GROUP BY {columns} ORDER BY {columns}" if by else ""
+
+
+def _key(row: Record, by: Sequence[Dimension]) -> tuple[Any, ...]:
+    return tuple(row[dimension.value] for dimension in by)
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows turned into the columns `unnest` takes; `width` empty ones when there are no rows."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
