@@ -1,0 +1,55 @@
+"""What can go wrong between a set of subgraphs and an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.chassis.errors import RaakError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why the subgraphs do not compose."""
+
+    subgraphs: tuple[str, ...]
+    coordinate: str
+    """`Type`, `Type.field` or `Type.field(argument:)`; empty for the subgraph as a whole."""
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        place = f" {self.coordinate}" if self.coordinate else ""
+        return f"[{', '.join(self.subgraphs)}]{place}: {self.reason} {self.hint}"
+
+
+class CompositionError(RaakError):
+    """The subgraphs do not compose; `problems` holds every reason, not just the first."""
+
+    code = "COMPOSITION_FAILED"
+    status = 500
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"- {problem}" for problem in self.problems)
+        super().__init__(
+            f"The subgraphs do not compose ({len(self.problems)} problems):\n{listed}\n",
+            hint="Mend the schemas of the services named in brackets.",
+        )
+
+
+class OperationRefused(RaakError):
+    """A request that can't be answered at all: its answer has errors and no data."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+
+    def __init__(self, errors: Sequence[dict[str, object]]) -> None:
+        super().__init__(
+            "; ".join(str(error["message"]) for error in errors),
+            hint="Check the operation against the schema.",
+        )
+        self.errors = tuple(errors)
+
+
+class CannotPlan(RaakError):
+    """A valid operation no plan was found for, or one too large to plan."""
+
+    code = "OPERATION_CANNOT_BE_PLANNED"

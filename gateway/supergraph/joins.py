@@ -1,0 +1,240 @@
+"""The join graph: which subgraph resolves which field, and by which keys it can be entered.
+
+The planner knows nothing but these facts, so it does not matter whether they were composed
+from subgraph SDL or read from a supergraph somebody else composed.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from graphql import (
+    FieldNode,
+    GraphQLSchema,
+    NamedTypeNode,
+    SelectionSetNode,
+    TypeNode,
+    is_abstract_type,
+    is_object_type,
+    parse,
+    print_ast,
+)
+from graphql.language import InlineFragmentNode, ListTypeNode, NonNullTypeNode
+
+
+def named_type(type_: TypeNode) -> str:
+    """The name inside lists and non-null wrappers."""
+    while isinstance(type_, ListTypeNode | NonNullTypeNode):
+        type_ = type_.type
+    assert isinstance(type_, NamedTypeNode)
+    return type_.name.value
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSet:
+    """The `fields:` argument of @key, @requires or @provides. Equal when written alike."""
+
+    text: str
+    selections: SelectionSetNode = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "FieldSet":
+        """Read a selection without its outer braces; raises GraphQLSyntaxError."""
+        document = parse(f"{{ {text} }}", no_location=True)
+        selections = document.definitions[0].selection_set  # type: ignore[attr-defined]
+        return cls.of(selections)
+
+    @classmethod
+    def of(cls, selections: SelectionSetNode) -> "FieldSet":
+        """The field set of a selection already parsed."""
+        return cls(" ".join(print_ast(selections).split()), selections)
+
+    def names(self) -> Iterator[str]:
+        """The fields at the top, whatever type conditions they stand under."""
+        return (selected.name.value for selected in selected_fields(self.selections))
+
+
+def selected_fields(
+    selections: SelectionSetNode, types: Iterable[str] | None = None
+) -> Iterator[FieldNode]:
+    """The fields selected here, inline fragments looked through; given `types`, only through
+    those whose condition is one of them.
+    """
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            yield selection
+        elif isinstance(selection, InlineFragmentNode):
+            condition = selection.type_condition
+            if types is None or condition is None or condition.name.value in types:
+                yield from selected_fields(selection.selection_set, types)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Fields by which an entity is found again in this subgraph, if it is `resolvable`."""
+
+    fields: FieldSet
+    resolvable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JoinField:
+    """A field as one subgraph has it."""
+
+    name: str
+    type: TypeNode
+    external: bool = False
+    overridden: bool = False
+    requires: FieldSet | None = None
+    provides: FieldSet | None = None
+
+    @property
+    def named(self) -> str:
+        """The name of the type it returns."""
+        return named_type(self.type)
+
+    def signature(self) -> Hashable:
+        """Equal for fields that can be planned alike in this subgraph."""
+        type_ = print_ast(self.type)
+        return (type_, self.external, self.overridden, self.requires, self.provides)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinType:
+    """A composite type as one subgraph has it."""
+
+    name: str
+    fields: Mapping[str, JoinField]
+    keys: tuple[Key, ...] = ()
+    possible: frozenset[str] = frozenset()
+    """Object types a value may have here: the type itself, implementations or members."""
+    is_object: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subgraph:
+    """One service's part of the graph."""
+
+    name: str
+    types: Mapping[str, JoinType]
+
+
+@dataclass(frozen=True, slots=True)
+class Standpoint:
+    """Where one stands at an object: in which subgraph, and what @provides adds there."""
+
+    subgraph: Subgraph
+    provided: tuple[FieldSet, ...] = ()
+
+    def field(self, names: "TypeNames", field_name: str) -> JoinField | None:
+        """The field, if this subgraph resolves it on the object (whatever it @requires)."""
+        type_ = self.subgraph.types.get(names.name)
+        found = type_.fields.get(field_name) if type_ else None
+        if found is None or not (found.external or found.overridden):
+            return found
+        return found if any(self._provided(names, field_name)) else None
+
+    def beyond(self, names: "TypeNames", found: JoinField) -> "Standpoint":
+        """The standpoint at what `found` returns."""
+        below = tuple(
+            FieldSet.of(field.selection_set)
+            for field in self._provided(names, found.name)
+            if field.selection_set
+        )
+        own = (found.provides,) if found.provides else ()
+        return Standpoint(self.subgraph, own + below)
+
+    def returns(self, found: JoinField, object_type: str) -> bool:
+        """Whether `found` can return objects of this type here."""
+        returned = self.subgraph.types.get(found.named)
+        return returned is not None and object_type in returned.possible
+
+    def _provided(self, names: "TypeNames", field_name: str) -> Iterator[FieldNode]:
+        for fields in self.provided:
+            for selected in selected_fields(fields.selections, names.all):
+                if selected.name.value == field_name:
+                    yield selected
+
+
+@dataclass(frozen=True, slots=True)
+class TypeNames:
+    """An object type and, in `all`, every type condition that holds for it."""
+
+    name: str
+    all: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Supergraph:
+    """Everything composition found out. `schema` is what clients see; `whole` also holds what
+    is @inaccessible, which plans may still need as keys.
+    """
+
+    schema: GraphQLSchema
+    whole: GraphQLSchema
+    sdl: str
+    subgraphs: Mapping[str, Subgraph]
+    _signatures: dict[tuple[str, str], Hashable] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def possible(self) -> Mapping[str, tuple[str, ...]]:
+        """The object types a value of a composite type may have, in schema order."""
+        possible = {}
+        for type_ in self.whole.type_map.values():
+            if is_abstract_type(type_):
+                members = self.whole.get_possible_types(type_)
+                possible[type_.name] = tuple(member.name for member in members)
+            elif is_object_type(type_):
+                possible[type_.name] = (type_.name,)
+        return possible
+
+    @cached_property
+    def names(self) -> Mapping[str, TypeNames]:
+        """For each object type, the type conditions that hold for it."""
+        holds: dict[str, set[str]] = {}
+        for condition, objects in self.possible.items():
+            for name in objects:
+                holds.setdefault(name, {name}).add(condition)
+        return {name: TypeNames(name, frozenset(all_)) for name, all_ in holds.items()}
+
+    def field_signature(self, type_name: str, field_name: str) -> Hashable:
+        """Equal for fields that every subgraph resolves, or does not, in the same way."""
+        key = (type_name, field_name)
+        if key not in self._signatures:
+            self._signatures[key] = tuple(
+                found.signature() if (found := self._field(subgraph, *key)) else None
+                for subgraph in self.subgraphs.values()
+            )
+        return self._signatures[key]
+
+    def type_signature(self, type_name: str) -> Hashable:
+        """Equal for object types whose values can be found and entered in the same way."""
+        return self._type_signatures[type_name]
+
+    @cached_property
+    def _type_signatures(self) -> Mapping[str, Hashable]:
+        return {name: self._sign_type(name) for name in self.names}
+
+    def _sign_type(self, name: str) -> Hashable:
+        signed: list[Hashable] = []
+        for subgraph in self.subgraphs.values():
+            found = subgraph.types.get(name)
+            within = frozenset(t.name for t in subgraph.types.values() if name in t.possible)
+            keys = found.keys if found else ()
+            inputs = {n for key in keys for n in key.fields.names()}
+            fields = found.fields.values() if found else ()
+            inputs |= {n for f in fields if f.requires for n in f.requires.names()}
+            signed.append(
+                (
+                    found is not None,
+                    within - {name},
+                    keys,
+                    frozenset((n, self.field_signature(name, n)) for n in inputs),
+                )
+            )
+        return tuple(signed)
+
+    @staticmethod
+    def _field(subgraph: Subgraph, type_name: str, field_name: str) -> JoinField | None:
+        found = subgraph.types.get(type_name)
+        return found.fields.get(field_name) if found else None

@@ -1,0 +1,330 @@
+"""Merge what the subgraphs say about each type into one definition."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from graphql import (
+    ConstDirectiveNode,
+    DefinitionNode,
+    EnumTypeDefinitionNode,
+    EnumValueDefinitionNode,
+    FieldDefinitionNode,
+    InputObjectTypeDefinitionNode,
+    InputValueDefinitionNode,
+    InterfaceTypeDefinitionNode,
+    ListTypeNode,
+    NamedTypeNode,
+    NameNode,
+    NonNullTypeNode,
+    ObjectTypeDefinitionNode,
+    ScalarTypeDefinitionNode,
+    StringValueNode,
+    TypeNode,
+    UnionTypeDefinitionNode,
+    print_ast,
+)
+
+from gateway.supergraph.errors import Problem
+from gateway.supergraph.joins import named_type
+from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
+
+Owned: TypeAlias = Mapping[str, TypeDefinition]
+"""One type's definitions by the subgraph that wrote them."""
+OwnedMembers: TypeAlias = Mapping[str, MemberDefinition]
+KEPT_DIRECTIVES = ("deprecated", "specifiedBy", "oneOf")
+
+
+@dataclass(slots=True)
+class Merger:
+    """Merges types one by one, and gathers what is wrong and what is hidden on the way."""
+
+    subgraphs: Sequence[SubgraphDefinition]
+    problems: list[Problem] = field(default_factory=list)
+    inaccessible: set[str] = field(default_factory=set)
+    """Coordinates: `Type`, `Type.member`, `Type.field(argument:)`."""
+    _supertypes: dict[str, set[str]] = field(default_factory=dict)
+    _inputs: set[str] = field(default_factory=set)
+    _outputs: set[str] = field(default_factory=set)
+
+    def merge(self) -> list[DefinitionNode]:
+        """Every type once, in alphabetical order; look at `problems` before using it."""
+        self._survey()
+        names = sorted({name for subgraph in self.subgraphs for name in subgraph.types})
+        merged = (self._merge_type(name) for name in names)
+        return [definition for definition in merged if definition]
+
+    def _survey(self) -> None:
+        """Note who is a subtype of whom, and which types go in and which come out."""
+        for subgraph in self.subgraphs:
+            for type_ in subgraph.types.values():
+                for interface in type_.interfaces:
+                    self._supertypes.setdefault(type_.name, set()).add(interface)
+                for member in type_.union:
+                    self._supertypes.setdefault(member, set()).add(type_.name)
+                for member_definition in type_.members.values():
+                    self._survey_member(type_.kind, member_definition)
+
+    def _survey_member(self, kind: str, member: MemberDefinition) -> None:
+        if isinstance(member.node, EnumValueDefinitionNode):
+            return
+        used = self._inputs if kind == "input_object" else self._outputs
+        used.add(named_type(member.node.type))
+        for argument in getattr(member.node, "arguments", None) or ():
+            self._inputs.add(named_type(argument.type))
+
+    def _merge_type(self, name: str) -> DefinitionNode | None:
+        owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
+        kinds = sorted({type_.kind for type_ in owned.values()})
+        if len(kinds) > 1:
+            says = ", ".join(f"{type_.kind} in {owner}" for owner, type_ in owned.items())
+            self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
+            return None
+        if any("inaccessible" in type_.directives for type_ in owned.values()):
+            self.inaccessible.add(name)
+        merge: Callable[[str, Owned], DefinitionNode] = {
+            "object": self._merge_object,
+            "interface": self._merge_interface,
+            "input_object": self._merge_input,
+            "enum": self._merge_enum,
+            "union": self._merge_union,
+            "scalar": self._merge_scalar,
+        }[kinds[0]]
+        return merge(name, owned)
+
+    def _merge_object(self, name: str, owned: Owned) -> DefinitionNode:
+        return ObjectTypeDefinitionNode(**self._common(name, owned), **self._composite(name, owned))
+
+    def _merge_interface(self, name: str, owned: Owned) -> DefinitionNode:
+        return InterfaceTypeDefinitionNode(
+            **self._common(name, owned), **self._composite(name, owned)
+        )
+
+    def _merge_scalar(self, name: str, owned: Owned) -> DefinitionNode:
+        return ScalarTypeDefinitionNode(**self._common(name, owned))
+
+    def _merge_union(self, name: str, owned: Owned) -> DefinitionNode:
+        members = _distinct(member for type_ in owned.values() for member in type_.union)
+        return UnionTypeDefinitionNode(**self._common(name, owned), types=_named(members))
+
+    def _composite(self, name: str, owned: Owned) -> dict[str, Any]:
+        fields = (
+            self._merge_field(f"{name}.{member}", owners)
+            for member, owners in _members(owned).items()
+        )
+        interfaces = _distinct(i for type_ in owned.values() for i in type_.interfaces)
+        return {
+            "fields": tuple(merged for merged in fields if merged),
+            "interfaces": _named(interfaces),
+        }
+
+    def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode | None:
+        types = [_type_of(member) for member in owners.values()]
+        merged = self._widest(types)
+        if merged is None:
+            self._refuse_types(coordinate, owners)
+            return None
+        return FieldDefinitionNode(
+            **self._member(coordinate, owners),
+            type=merged,
+            arguments=self._merge_arguments(coordinate, owners),
+        )
+
+    def _merge_arguments(
+        self, coordinate: str, owners: OwnedMembers
+    ) -> tuple[InputValueDefinitionNode, ...]:
+        by_name: dict[str, dict[str, InputValueDefinitionNode]] = {}
+        for owner, member in owners.items():
+            for argument in getattr(member.node, "arguments", None) or ():
+                by_name.setdefault(argument.name.value, {})[owner] = argument
+        merged = (
+            self._merge_input_value(f"{coordinate}({name}:)", arguments, set(owners))
+            for name, arguments in by_name.items()
+        )
+        return tuple(argument for argument in merged if argument)
+
+    def _merge_input(self, name: str, owned: Owned) -> DefinitionNode:
+        fields = (
+            self._merge_input_field(f"{name}.{member}", owners, set(owned))
+            for member, owners in _members(owned).items()
+        )
+        kept = tuple(merged for merged in fields if merged)
+        if not kept:
+            reason = "Its definitions have no field in common."
+            self._refuse(owned, name, reason, "Share at least one field, or rename one of them.")
+        return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=kept)
+
+    def _merge_input_field(
+        self, coordinate: str, owners: OwnedMembers, all_owners: set[str]
+    ) -> InputValueDefinitionNode | None:
+        values = {
+            owner: member.node
+            for owner, member in owners.items()
+            if isinstance(member.node, InputValueDefinitionNode)
+        }
+        if any("inaccessible" in member.directives for member in owners.values()):
+            self.inaccessible.add(coordinate)
+        return self._merge_input_value(coordinate, values, all_owners)
+
+    def _merge_input_value(
+        self, coordinate: str, values: Mapping[str, InputValueDefinitionNode], owners: set[str]
+    ) -> InputValueDefinitionNode | None:
+        """An input all owners know. One that some don't know is left out, if it may be."""
+        nodes = list(values.values())
+        if missing := owners - values.keys():
+            if any(isinstance(n.type, NonNullTypeNode) and not n.default_value for n in nodes):
+                reason = f"It is required, but {_names(missing)} doesn't have it."
+                self._refuse(values, coordinate, reason, "Add it there, or make it optional.")
+            return None
+        merged = _strictest([node.type for node in nodes])
+        if merged is None:
+            says = ", ".join(f"{print_ast(node.type)} in {o}" for o, node in values.items())
+            self._refuse(values, coordinate, f"Its types differ: {says}.", "Use one type.")
+            return None
+        defaults = {print_ast(n.default_value) if n.default_value else None for n in nodes}
+        if len(defaults) > 1:
+            self._refuse(values, coordinate, "Its default values differ.", "Use one default.")
+        for node in nodes:
+            if any(d.name.value.endswith("inaccessible") for d in node.directives or ()):
+                self.inaccessible.add(coordinate)
+        return InputValueDefinitionNode(
+            name=nodes[0].name,
+            type=merged,
+            default_value=nodes[0].default_value,
+            description=_description(nodes),
+            directives=_kept_directives(nodes),
+        )
+
+    def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
+        """Values that go in must be known to all owners; values that come out, to one of them."""
+        members = _members(owned)
+        known_to_all = {v for v, owners in members.items() if len(owners) == len(owned)}
+        goes_in, comes_out = name in self._inputs, name in self._outputs
+        if goes_in and comes_out and len(known_to_all) < len(members):
+            differing = _names(members.keys() - known_to_all)
+            reason = f"It is used both as input and as output, but {differing} isn't in all."
+            self._refuse(owned, name, reason, "Give it the same values everywhere.")
+        kept = known_to_all if goes_in else members.keys()
+        values = tuple(
+            EnumValueDefinitionNode(**self._member(f"{name}.{value}", owners))
+            for value, owners in members.items()
+            if value in kept
+        )
+        if not values:
+            reason = "It is used as input, and its definitions have no value in common."
+            self._refuse(owned, name, reason, "Share at least one value.")
+        return EnumTypeDefinitionNode(**self._common(name, owned), values=values)
+
+    def _common(self, name: str, owned: Owned) -> dict[str, Any]:
+        nodes = [type_.node for type_ in owned.values()]
+        return {
+            "name": NameNode(value=name),
+            "description": _description(nodes),
+            "directives": _kept_directives(nodes),
+        }
+
+    def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
+        if any("inaccessible" in member.directives for member in owners.values()):
+            self.inaccessible.add(coordinate)
+        nodes = [member.node for member in owners.values()]
+        return {
+            "name": nodes[0].name,
+            "description": _description(nodes),
+            "directives": _kept_directives(nodes),
+        }
+
+    def _widest(self, types: Sequence[TypeNode]) -> TypeNode | None:
+        """The narrowest type that can hold a value of each of `types`."""
+        if all(isinstance(type_, NonNullTypeNode) for type_ in types):
+            inner = self._widest([_nullable(type_) for type_ in types])
+            return _non_null(inner) if inner else None
+        types = [_nullable(type_) for type_ in types]
+        lists = [type_.type for type_ in types if isinstance(type_, ListTypeNode)]
+        if len(lists) == len(types):
+            inner = self._widest(lists)
+            return ListTypeNode(type=inner) if inner else None
+        if lists:
+            return None
+        names = _distinct(named_type(type_) for type_ in types)
+        for name in names:
+            if all(name in self._supertypes_of(other) for other in names):
+                return _named([name])[0]
+        return None
+
+    def _supertypes_of(self, name: str) -> set[str]:
+        found, new = {name}, [name]
+        while new:
+            for supertype in self._supertypes.get(new.pop(), set()) - found:
+                found.add(supertype)
+                new.append(supertype)
+        return found
+
+    def _refuse_types(self, coordinate: str, owners: OwnedMembers) -> None:
+        says = ", ".join(f"{print_ast(_type_of(m))} in {owner}" for owner, m in owners.items())
+        self._refuse(owners, coordinate, f"Its types differ: {says}.", "Use one type.")
+
+    def _refuse(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
+        self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
+
+
+def _strictest(types: Sequence[TypeNode]) -> TypeNode | None:
+    """The type whose values each of `types` accepts."""
+    bare = [_nullable(type_) for type_ in types]
+    lists = [type_.type for type_ in bare if isinstance(type_, ListTypeNode)]
+    merged: TypeNode | None
+    if lists:
+        inner = _strictest(lists) if len(lists) == len(bare) else None
+        merged = ListTypeNode(type=inner) if inner else None
+    else:
+        merged = bare[0] if len({named_type(type_) for type_ in bare}) == 1 else None
+    if merged is not None and any(isinstance(type_, NonNullTypeNode) for type_ in types):
+        return _non_null(merged)
+    return merged
+
+
+def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
+    members: dict[str, dict[str, MemberDefinition]] = {}
+    for owner, type_ in owned.items():
+        for name, member in type_.members.items():
+            members.setdefault(name, {})[owner] = member
+    return members
+
+
+def _type_of(member: MemberDefinition) -> TypeNode:
+    assert isinstance(member.node, FieldDefinitionNode | InputValueDefinitionNode)
+    return member.node.type
+
+
+def _non_null(type_: TypeNode) -> NonNullTypeNode:
+    assert isinstance(type_, NamedTypeNode | ListTypeNode)
+    return NonNullTypeNode(type=type_)
+
+
+def _nullable(type_: TypeNode) -> TypeNode:
+    return type_.type if isinstance(type_, NonNullTypeNode) else type_
+
+
+def _named(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
+    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in names)
+
+
+def _description(nodes: Iterable[Any]) -> StringValueNode | None:
+    return next((n.description for n in nodes if getattr(n, "description", None)), None)
+
+
+def _kept_directives(nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
+    """Directives of GraphQL itself; where several subgraphs write one, the first is kept."""
+    kept: dict[str, ConstDirectiveNode] = {}
+    for node in nodes:
+        for directive in node.directives or ():
+            if directive.name.value in KEPT_DIRECTIVES:
+                kept.setdefault(directive.name.value, directive)
+    return tuple(kept.values())
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,313 @@
+"""An operation as a tree of positions, with fragments dissolved.
+
+A *position* is a place in the answer that holds objects. Object types that can be fetched
+alike there form one *branch*, so that an interface with twenty alike implementations costs as
+much to plan as one type. Every field has a *raw key*, under which the subgraphs answer it; keys
+and other inputs of joins become fields of the same tree that the client's answer leaves out.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DirectiveNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLIncludeDirective,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSkipDirective,
+    SelectionSetNode,
+    VariableNode,
+    Visitor,
+    get_named_type,
+    is_composite_type,
+    print_ast,
+    value_from_ast_untyped,
+    visit,
+)
+from graphql.language import InlineFragmentNode
+
+from gateway.supergraph.errors import CannotPlan
+from gateway.supergraph.joins import Supergraph, TypeNames
+
+TYPENAME = "__typename"
+MAX_FIELDS = 20_000
+"""Fields of one dissolved operation; aliased fragments can grow it exponentially."""
+
+
+class Field:
+    """One field of a branch: asked by the client, or an input that a join needs."""
+
+    __slots__ = ("arguments", "branch", "child", "name", "raw_key", "variables", "visits")
+
+    def __init__(self, branch: "Branch", name: str, arguments: str, raw_key: str) -> None:
+        self.branch = branch
+        self.name = name
+        self.arguments = arguments
+        self.raw_key = raw_key
+        self.variables: frozenset[str] = frozenset()
+        self.child: Position | None = None
+        self.visits: list[Any] = []
+        """The visits that fetch it, filled by the planner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A field of the client's answer; without `source` it is the name of the type."""
+
+    key: str
+    source: Field | None
+
+
+class Branch:
+    """The object types at a position that are fetched alike, and what is wanted of them."""
+
+    __slots__ = ("answer", "fields", "position", "types")
+
+    def __init__(self, position: "Position", types: tuple[str, ...]) -> None:
+        self.position = position
+        self.types = types
+        self.fields: dict[str, Field] = {}
+        self.answer: list[Answered] = []
+
+
+class Position:
+    """A place in the answer; `parent` is the field that leads to it, None at the root."""
+
+    __slots__ = ("branches", "is_abstract", "parent", "raw_keys", "type_name")
+
+    def __init__(self, type_name: str, parent: Field | None, is_abstract: bool) -> None:
+        self.type_name = type_name
+        self.parent = parent
+        self.is_abstract = is_abstract
+        self.branches: list[Branch] = []
+        self.raw_keys: dict[str, Hashable] = {TYPENAME: TYPENAME}
+        """Raw keys in use here, with the shape of what they hold."""
+
+    def fields(self) -> Iterator[Field]:
+        """The fields of all branches."""
+        return (field for branch in self.branches for field in branch.fields.values())
+
+
+class Tree:
+    """Builds positions for a supergraph and one operation's fragments.
+
+    `chosen` are the values of the variables that @skip and @include read: a plan is made for
+    each combination, so nothing conditional is left in it.
+    """
+
+    def __init__(
+        self,
+        supergraph: Supergraph,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        chosen: Mapping[str, Any],
+    ) -> None:
+        self.supergraph = supergraph
+        self._fragments = fragments
+        self._chosen = chosen
+        self._size = 0
+
+    def collect(
+        self, names: TypeNames, selections: Iterable[SelectionSetNode]
+    ) -> dict[str, list[FieldNode]]:
+        """The fields an object of this type is asked for, by response key, in order."""
+        collected: dict[str, list[FieldNode]] = {}
+        visited: set[str] = set()
+        for selection_set in selections:
+            self._collect(names, selection_set, visited, collected)
+        return collected
+
+    def _collect(
+        self,
+        names: TypeNames,
+        selection_set: SelectionSetNode,
+        visited: set[str],
+        collected: dict[str, list[FieldNode]],
+    ) -> None:
+        for selection in selection_set.selections:
+            if not self._is_included(selection.directives or ()):
+                continue
+            if isinstance(selection, FieldNode):
+                key = selection.alias.value if selection.alias else selection.name.value
+                collected.setdefault(key, []).append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                condition = selection.type_condition
+                if condition is None or condition.name.value in names.all:
+                    self._collect(names, selection.selection_set, visited, collected)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name not in visited:
+                    visited.add(name)
+                    fragment = self._fragments[name]
+                    if fragment.type_condition.name.value in names.all:
+                        self._collect(names, fragment.selection_set, visited, collected)
+
+    def _is_included(self, directives: Sequence[DirectiveNode]) -> bool:
+        for directive in directives:
+            value = directive.arguments[0].value if directive.arguments else None
+            if directive.name.value in ("skip", "include") and value is not None:
+                if isinstance(value, VariableNode):
+                    holds = bool(self._chosen[value.name.value])
+                else:
+                    holds = bool(value_from_ast_untyped(value))
+                if holds == (directive.name.value == "skip"):
+                    return False
+        return True
+
+    def root(self, type_name: str, collected: Mapping[str, list[FieldNode]]) -> Position:
+        """The root position, asked for the fields collected."""
+        position = Position(type_name, None, is_abstract=False)
+        self._fill(position, [((type_name,), dict(collected))])
+        return position
+
+    def _position(self, parent: Field, type_name: str, nodes: list[FieldNode]) -> Position:
+        possible = self.supergraph.possible[type_name]
+        position = Position(type_name, parent, is_abstract=possible != (type_name,))
+        selections = [node.selection_set for node in nodes if node.selection_set]
+        alike: dict[Hashable, tuple[list[str], dict[str, list[FieldNode]]]] = {}
+        for name in possible:
+            collected = self.collect(self.supergraph.names[name], selections)
+            signature = self._signature(name, collected)
+            alike.setdefault(signature, ([], collected))[0].append(name)
+        self._fill(position, [(tuple(types), fields) for types, fields in alike.values()])
+        return position
+
+    def _signature(self, name: str, collected: Mapping[str, list[FieldNode]]) -> Hashable:
+        fields = tuple(
+            (
+                key,
+                tuple(id(node) for node in nodes),
+                self.supergraph.field_signature(name, nodes[0].name.value),
+                str(self._type_of(name, nodes[0].name.value)),
+            )
+            for key, nodes in collected.items()
+        )
+        return fields, self.supergraph.type_signature(name)
+
+    def _fill(
+        self,
+        position: Position,
+        branches: Sequence[tuple[tuple[str, ...], Mapping[str, list[FieldNode]]]],
+    ) -> None:
+        reserved = {key for _, collected in branches for key in collected}
+        for types, collected in branches:
+            branch = Branch(position, types)
+            position.branches.append(branch)
+            for key, nodes in collected.items():
+                source = self._add(branch, key, nodes, reserved)
+                branch.answer.append(Answered(key, source))
+
+    def _add(
+        self, branch: Branch, key: str, nodes: list[FieldNode], reserved: set[str]
+    ) -> Field | None:
+        name = nodes[0].name.value
+        if name == TYPENAME:
+            return None
+        shape = self._shape(branch, name)
+        return self._field(branch, nodes, _free_key(branch, key, shape, reserved), shape)
+
+    def _shape(self, branch: Branch, name: str) -> Hashable:
+        """Equal for fields that may share a raw key; an object is only ever like itself."""
+        if is_composite_type(get_named_type(self._type_of(branch.types[0], name))):
+            return branch, name
+        return self.supergraph.field_signature(branch.types[0], name)
+
+    def _field(
+        self, branch: Branch, nodes: list[FieldNode], raw_key: str, shape: Hashable
+    ) -> Field:
+        self._size += len(branch.types)
+        if self._size > MAX_FIELDS:
+            raise CannotPlan(
+                f"The operation selects more than {MAX_FIELDS} fields.",
+                hint="Ask for less, or in several operations.",
+            )
+        node = nodes[0]
+        field = Field(branch, node.name.value, _arguments(node), raw_key)
+        field.variables = _variables(node)
+        branch.position.raw_keys[raw_key] = shape
+        branch.fields[raw_key] = field
+        returned = get_named_type(self._type_of(branch.types[0], field.name))
+        if is_composite_type(returned):
+            field.child = self._position(field, returned.name, nodes)
+        return field
+
+    def input(self, branch: Branch, node: FieldNode) -> Field:
+        """The field of a join's input, taken from what the client asks if it does."""
+        name, arguments = node.name.value, _arguments(node)
+        for field in branch.fields.values():
+            if field.name == name and field.arguments == arguments:
+                return field
+        shape = self._shape(branch, name)
+        key = _free_key(branch, f"raak_{name}", shape, branch.position.raw_keys)
+        bare = FieldNode(name=node.name, arguments=node.arguments, directives=())
+        return self._field(branch, [bare], key, shape)
+
+    def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
+        type_ = self.supergraph.whole.type_map[type_name]
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
+        field = type_.fields.get(field_name)
+        return field.type if field else None
+
+
+def _free_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str]) -> str:
+    """`key`, or a variation of it where it already stands for something else."""
+    shapes = branch.position.raw_keys
+    candidate, n = key, 0
+    while (
+        candidate in branch.fields
+        or shapes.get(candidate, shape) != shape
+        or (n and candidate in reserved)
+    ):
+        n += 1
+        candidate = f"{key}__{n}"
+    return candidate
+
+
+def _arguments(node: FieldNode) -> str:
+    if not node.arguments:
+        return ""
+    return "(" + ", ".join(print_ast(argument) for argument in node.arguments) + ")"
+
+
+def _variables(node: FieldNode) -> frozenset[str]:
+    return variables_in(*(node.arguments or ()))
+
+
+def variables_in(*nodes: Any) -> frozenset[str]:
+    """The names of the variables used in these syntax nodes."""
+    found = _VariableNames()
+    for node in nodes:
+        visit(node, found)
+    return frozenset(found.names)
+
+
+class _VariableNames(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.names.add(node.name.value)
+
+
+def conditions_in(*nodes: Any) -> tuple[str, ...]:
+    """The variables that @skip and @include read in these syntax nodes."""
+    found = _Conditions()
+    for node in nodes:
+        visit(node, found)
+    return tuple(sorted(found.names))
+
+
+class _Conditions(_VariableNames):
+    """Like its base, but counts only what stands in @skip and @include."""
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        return None
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        if node.name.value in (GraphQLSkipDirective.name, GraphQLIncludeDirective.name):
+            self.names |= variables_in(*(node.arguments or ()))

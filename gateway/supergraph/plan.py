@@ -1,0 +1,334 @@
+"""Plan an operation: which requests go where, in which order, and how the answer is shaped."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    execute_sync,
+    get_operation_ast,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from gateway.supergraph.errors import CannotPlan, OperationRefused
+from gateway.supergraph.fetches import Request, RequestWriter
+from gateway.supergraph.joins import Standpoint, Supergraph
+from gateway.supergraph.operation import (
+    TYPENAME,
+    Answered,
+    Branch,
+    Field,
+    Position,
+    Tree,
+    conditions_in,
+    variables_in,
+)
+from gateway.supergraph.projection import Projection
+from gateway.supergraph.routes import Router
+
+MAX_VARIANTS = 32
+ROOTS = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
+
+T = TypeVar("T")
+
+
+class Lru(Generic[T]):
+    """A dictionary that forgets what was longest not asked for."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: OrderedDict[object, T] = OrderedDict()
+
+    def get(self, key: object) -> T | None:
+        """The value, which becomes the most recent; None if it isn't there."""
+        found = self._items.get(key)
+        if found is not None:
+            self._items.move_to_end(key)
+        return found
+
+    def put(self, key: object, value: T) -> None:
+        """Keep a value, and forget the oldest one if there are too many."""
+        self._items[key] = value
+        if len(self._items) > self._size:
+            self._items.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Requests that may run at once, as far as they don't wait for each other. A query has one
+    stage, a mutation one for each run of fields that go to the same subgraph.
+    """
+
+    requests: tuple[Request, ...]
+    root: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """The part of an operation that the gateway answers from its own schema."""
+
+    document: DocumentNode
+    reads_variables: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The plan for one combination of what @skip and @include read."""
+
+    stages: tuple[Stage, ...]
+    projection: Projection
+    introspection: Introspection | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned operation, good for all variables."""
+
+    supergraph: Supergraph
+    operation: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDefinitionNode]
+    conditions: tuple[str, ...]
+    _variants: Lru[Variant] = field(default_factory=lambda: Lru(MAX_VARIANTS), repr=False)
+
+    @property
+    def is_mutation(self) -> bool:
+        """Whether executing it may change something."""
+        return self.operation.operation is OperationType.MUTATION
+
+    def variant(self, variables: Mapping[str, Any]) -> Variant:
+        """What to do, given the coerced variables."""
+        chosen = tuple(bool(variables.get(name)) for name in self.conditions)
+        found = self._variants.get(chosen)
+        if found is None:
+            found = _Planner(self, dict(zip(self.conditions, chosen, strict=True))).plan()
+            self._variants.put(chosen, found)
+        return found
+
+
+def plan(supergraph: Supergraph, document: DocumentNode, operation_name: str | None = None) -> Plan:
+    """Plan one operation of a valid document.
+
+    Raises:
+        OperationRefused: There is no such operation, or it is a subscription.
+        CannotPlan: It is too large.
+    """
+    operation = get_operation_ast(document, operation_name)
+    if operation is None:
+        names = [
+            node.name.value
+            for node in document.definitions
+            if isinstance(node, OperationDefinitionNode) and node.name
+        ]
+        raise _refused(
+            f"There is no operation {operation_name!r}."
+            if operation_name
+            else "Which operation is meant is not said.",
+            f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation.",
+        )
+    if operation.operation not in ROOTS:
+        raise _refused("Subscriptions don't run as requests.", "Subscribe over a websocket.")
+    fragments = {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, FragmentDefinitionNode)
+    }
+    planned = Plan(supergraph, operation, fragments, conditions_in(operation, *fragments.values()))
+    if not planned.conditions:
+        planned.variant({})
+    return planned
+
+
+def _refused(message: str, hint: str, code: str = OperationRefused.code) -> OperationRefused:
+    return OperationRefused([{"message": message, "extensions": {"code": code, "hint": hint}}])
+
+
+class _Planner:
+    """Plans one variant."""
+
+    def __init__(self, planned: Plan, chosen: Mapping[str, bool]) -> None:
+        self._supergraph = planned.supergraph
+        self._operation = planned.operation
+        self._fragments = planned.fragments
+        self._root = ROOTS[planned.operation.operation]
+        self._tree = Tree(planned.supergraph, planned.fragments, chosen)
+
+    def plan(self) -> Variant:
+        names = self._supergraph.names[self._root]
+        collected = self._tree.collect(names, [self._operation.selection_set])
+        fetched = {
+            key: nodes
+            for key, nodes in collected.items()
+            if not nodes[0].name.value.startswith("__")
+        }
+        stages = [self._stage(*part) for part in self._parts(fetched) if part[1]]
+        sources = {
+            answered.key: answered.source
+            for stage in stages
+            for answered in stage.root.branches[0].answer
+        }
+        answer = [self._answered(key, nodes[0], sources) for key, nodes in collected.items()]
+        return Variant(
+            tuple(stages),
+            Projection(self._supergraph, self._root, answer),
+            self._introspection(collected),
+        )
+
+    def _answered(self, key: str, node: FieldNode, sources: Mapping[str, Field | None]) -> Answered:
+        name = node.name.value
+        if name == TYPENAME:
+            return Answered(key, None)
+        if name.startswith("__"):
+            nowhere = Branch(Position(self._root, None, is_abstract=False), (self._root,))
+            return Answered(key, Field(nowhere, name, "", key))
+        return Answered(key, sources[key])
+
+    def _parts(
+        self, fetched: Mapping[str, list[FieldNode]]
+    ) -> list[tuple[tuple[str, ...] | None, dict[str, list[FieldNode]]]]:
+        """The root fields to fetch together, with the subgraph that must be asked, if any:
+        mutations run one after the other, and each in one place only.
+        """
+        if self._root == "Query":
+            return [(None, dict(fetched))]
+        parts: list[tuple[tuple[str, ...] | None, dict[str, list[FieldNode]]]] = []
+        for key, nodes in fetched.items():
+            owner = (self._owner(nodes[0].name.value),)
+            if not parts or parts[-1][0] != owner:
+                parts.append((owner, {}))
+            parts[-1][1][key] = nodes
+        return parts
+
+    def _owner(self, field_name: str) -> str:
+        names = self._supergraph.names[self._root]
+        return next(
+            subgraph.name
+            for subgraph in self._supergraph.subgraphs.values()
+            if Standpoint(subgraph).field(names, field_name)
+        )
+
+    def _stage(
+        self, owners: tuple[str, ...] | None, collected: Mapping[str, list[FieldNode]]
+    ) -> Stage:
+        root = self._tree.root(self._root, collected)
+        router = Router(self._tree, owners)
+        router.route(root)
+        name = self._operation.name.value if self._operation.name else "Operation"
+        variables = {
+            definition.variable.name.value: definition
+            for definition in self._operation.variable_definitions or ()
+        }
+        writer = RequestWriter(self._tree, self._operation.operation.value, name, variables)
+        return Stage(writer.write(router.visits), root)
+
+    def _introspection(self, collected: Mapping[str, list[FieldNode]]) -> Introspection | None:
+        asked = [
+            node
+            for nodes in collected.values()
+            for node in nodes
+            if node.name.value in ("__schema", "__type")
+        ]
+        if not asked:
+            return None
+        operation = OperationDefinitionNode(
+            operation=self._operation.operation,
+            variable_definitions=self._operation.variable_definitions,
+            selection_set=SelectionSetNode(selections=tuple(asked)),
+        )
+        document = DocumentNode(definitions=(operation, *self._fragments.values()))
+        return Introspection(document, bool(variables_in(*asked, *self._fragments.values())))
+
+
+def introspect(
+    supergraph: Supergraph, introspection: Introspection, variables: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[GraphQLError]]:
+    """Answer the introspective part of an operation."""
+    result = execute_sync(
+        supergraph.schema, introspection.document, variable_values=dict(variables)
+    )
+    return result.data or {}, list(result.errors or ())
+
+
+class PlanCache:
+    """Plans by operation text and name, so that parsing, validating and planning happen once.
+
+    Refused operations are remembered apart from plans, and fewer of them: a caller who sends
+    nothing but nonsense can't push out the plans of others.
+    """
+
+    def __init__(
+        self,
+        supergraph: Supergraph,
+        *,
+        size: int = 1_000,
+        refused_size: int = 100,
+        max_tokens: int = 10_000,
+        rules: Sequence[type[ASTValidationRule]] = specified_rules,
+    ) -> None:
+        self._supergraph = supergraph
+        self._max_tokens = max_tokens
+        self._rules = tuple(rules)
+        self._plans: Lru[Plan] = Lru(size)
+        self._refused: Lru[OperationRefused | CannotPlan] = Lru(refused_size)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def plan(self, text: str, operation_name: str | None = None) -> Plan:
+        """The plan of an operation, made now if it is new.
+
+        Raises:
+            OperationRefused: It can't be parsed, or is not valid.
+            CannotPlan: It is too large.
+        """
+        key = (hashlib.sha256(text.encode(errors="surrogatepass")).digest(), operation_name)
+        known = self._plans.get(key)
+        if known is not None:
+            return known
+        refused = self._refused.get(key)
+        if refused is not None:
+            raise refused
+        try:
+            made = self._plan(text, operation_name)
+        except (OperationRefused, CannotPlan) as error:
+            self._refused.put(key, error.with_traceback(None))
+            raise
+        self._plans.put(key, made)
+        return made
+
+    def _plan(self, text: str, operation_name: str | None) -> Plan:
+        try:
+            document = parse(text, max_tokens=self._max_tokens)
+            errors = validate(self._supergraph.schema, document, self._rules, max_errors=20)
+            if errors:
+                raise OperationRefused([_described(error) for error in errors])
+            return plan(self._supergraph, document, operation_name)
+        except GraphQLError as error:
+            raise OperationRefused([_described(error, "GRAPHQL_PARSE_FAILED")]) from None
+        except RecursionError:
+            raise CannotPlan(
+                "The operation is nested too deeply.", hint="Nest its selections less."
+            ) from None
+
+
+def _described(error: GraphQLError, code: str = OperationRefused.code) -> dict[str, object]:
+    described: dict[str, object] = {"message": error.message}
+    if error.locations:
+        described["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
+    hint = "Check the operation against the schema."
+    described["extensions"] = {"code": code, "hint": hint} | dict(error.extensions or {})
+    return described

@@ -1,0 +1,270 @@
+"""Shape gathered data into the client's answer: its fields, its order, its nulls.
+
+What a position's answer looks like is compiled once, into closures over plain values; shaping
+an answer looks nothing up in the schema. A null where none may be travels up to the nearest
+nullable place, as the specification says. Where that happened is only worked out, in a second
+and slower pass, when it did happen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    get_named_type,
+)
+
+from gateway.supergraph.joins import Supergraph
+from gateway.supergraph.operation import TYPENAME, Answered, Branch, Position
+
+JSON: TypeAlias = dict[str, Any]
+Completer: TypeAlias = Callable[[Any], Any]
+ClientPath: TypeAlias = tuple[str | int, ...]
+Reader: TypeAlias = tuple[str, str, Completer | None]
+"""Client's key, raw key, and how to complete the value; None takes it as it is."""
+
+
+class _Nulled(Exception):
+    """A null stands where none may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A place where the answer had to be cut off at a null."""
+
+    path: ClientPath
+    reason: str
+
+
+class Projection:
+    """The compiled shape of one operation's answer. Not shared between threads: `__call__`
+    notes in `is_violated` whether a null had to travel.
+    """
+
+    def __init__(self, supergraph: Supergraph, root: str, answer: Sequence[Answered]) -> None:
+        self._supergraph = supergraph
+        self._root = root
+        self._answer = tuple(answer)
+        self.is_violated = False
+        self._complete = self._object([(root, answer)], is_abstract=False)
+
+    def __call__(self, data: JSON) -> JSON | None:
+        """The client's data; None if a null travelled all the way up."""
+        self.is_violated = False
+        shaped: JSON | None = self._complete(data)
+        return shaped
+
+    def violations(self, data: JSON) -> list[Violation]:
+        """Where nulls had to travel, and why; slow, so only after `is_violated`."""
+        found: list[Violation] = []
+        self._explain_object(self._root, self._answer, data, (), found)
+        return found
+
+    # Compiling
+
+    def _object(
+        self, types: Sequence[tuple[str, Sequence[Answered]]], is_abstract: bool
+    ) -> Completer:
+        readers = {name: self._readers(name, answer) for name, answer in types}
+        return self._pick(readers) if is_abstract else self._only(next(iter(readers.values())))
+
+    def _readers(self, type_name: str, answer: Sequence[Answered]) -> tuple[Reader, ...]:
+        return tuple(
+            (answered.key, answered.source.raw_key, self._completer(type_name, answered))
+            if answered.source
+            else (answered.key, TYPENAME, _constant(type_name))
+            for answered in answer
+        )
+
+    def _completer(self, type_name: str, answered: Answered) -> Completer | None:
+        assert answered.source is not None
+        if answered.source.name.startswith("__"):
+            return None
+        type_ = self._type_of(type_name, answered)
+        return self._complete_type(type_, answered.source.child)
+
+    def _complete_type(self, type_: GraphQLOutputType, child: Position | None) -> Completer | None:
+        if isinstance(type_, GraphQLNonNull):
+            return self._non_null(self._complete_type(type_.of_type, child))
+        if isinstance(type_, GraphQLList):
+            return self._list(self._complete_type(type_.of_type, child))
+        if child is not None:
+            return self._object(list(self._answers(child)), child.is_abstract)
+        return self._enum(shown) if (shown := self._shown_values(type_)) is not None else None
+
+    def _answers(self, position: Position) -> Iterator[tuple[str, list[Answered]]]:
+        for branch in position.branches:
+            for name in branch.types:
+                if name in self._supergraph.schema.type_map:
+                    yield name, branch.answer
+
+    def _only(self, readers: tuple[Reader, ...]) -> Completer:
+        def complete(value: Any) -> JSON | None:
+            if not isinstance(value, dict):
+                return None if value is None else self._cut()
+            try:
+                return {
+                    key: value.get(raw) if finish is None else finish(value.get(raw))
+                    for key, raw, finish in readers
+                }
+            except _Nulled:
+                return None
+
+        return complete
+
+    def _pick(self, readers_by_type: dict[str, tuple[Reader, ...]]) -> Completer:
+        completers = {name: self._only(readers) for name, readers in readers_by_type.items()}
+
+        def complete(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return None if value is None else self._cut()
+            finish = completers.get(value.get(TYPENAME, ""))
+            return finish(value) if finish else self._cut()
+
+        return complete
+
+    def _list(self, finish: Completer | None) -> Completer:
+        def complete(value: Any) -> Any:
+            if not isinstance(value, list):
+                return None if value is None else self._cut()
+            if finish is None:
+                return value
+            try:
+                return [finish(item) for item in value]
+            except _Nulled:
+                return None
+
+        return complete
+
+    def _non_null(self, finish: Completer | None) -> Completer:
+        def complete(value: Any) -> Any:
+            finished = value if finish is None else finish(value)
+            if finished is None:
+                self.is_violated = True
+                raise _Nulled
+            return finished
+
+        return complete
+
+    def _enum(self, shown: frozenset[str]) -> Completer:
+        def complete(value: Any) -> Any:
+            return value if value is None or value in shown else self._cut()
+
+        return complete
+
+    def _shown_values(self, type_: GraphQLOutputType) -> frozenset[str] | None:
+        """The values clients may see of an enum that hides some; None for all other types."""
+        named = get_named_type(type_)
+        if not isinstance(named, GraphQLEnumType):
+            return None
+        public = self._supergraph.schema.type_map.get(named.name)
+        shown = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
+        return frozenset(shown) if len(shown) < len(named.values) else None
+
+    def _cut(self) -> Any:
+        self.is_violated = True
+        return None
+
+    def _type_of(self, type_name: str, answered: Answered) -> GraphQLOutputType:
+        assert answered.source is not None
+        type_ = self._supergraph.whole.type_map[type_name]
+        assert isinstance(type_, GraphQLObjectType)
+        field_type: GraphQLOutputType = type_.fields[answered.source.name].type
+        return field_type
+
+    # Explaining. Each method returns whether the value ends up null.
+
+    def _explain_object(
+        self,
+        type_name: str,
+        answer: Sequence[Answered],
+        data: JSON,
+        path: ClientPath,
+        found: list[Violation],
+    ) -> bool:
+        for answered in answer:
+            if answered.source and not answered.source.name.startswith("__"):
+                at = (*path, answered.key)
+                type_ = self._type_of(type_name, answered)
+                child = answered.source.child
+                value = data.get(answered.source.raw_key)
+                where = f"{type_name}.{answered.source.name}"
+                nulled = self._explain(type_, child, value, at, where, found)
+                if nulled and isinstance(type_, GraphQLNonNull):
+                    return True
+        return False
+
+    def _explain(
+        self,
+        type_: GraphQLOutputType,
+        child: Position | None,
+        value: Any,
+        path: ClientPath,
+        where: str,
+        found: list[Violation],
+    ) -> bool:
+        if isinstance(type_, GraphQLNonNull):
+            before = len(found)
+            nulled = self._explain(type_.of_type, child, value, path, where, found)
+            if nulled and len(found) == before:
+                reason = f"Cannot return null for non-nullable field {where}."
+                found.append(Violation(path, reason))
+            return nulled
+        if value is None:
+            return True
+        if isinstance(type_, GraphQLList):
+            return self._explain_list(type_, child, value, path, where, found)
+        if child is not None:
+            return self._explain_child(child, value, path, where, found)
+        shown = self._shown_values(type_)
+        if shown is not None and value not in shown:
+            found.append(Violation(path, f"{where} has a value that is not part of the schema."))
+            return True
+        return False
+
+    def _explain_list(
+        self,
+        type_: GraphQLList[Any],
+        child: Position | None,
+        value: Any,
+        path: ClientPath,
+        where: str,
+        found: list[Violation],
+    ) -> bool:
+        if not isinstance(value, list):
+            found.append(Violation(path, f"{where} should be a list, and isn't."))
+            return True
+        nulled = [
+            self._explain(type_.of_type, child, item, (*path, i), where, found)
+            for i, item in enumerate(value)
+        ]
+        return any(nulled) and isinstance(type_.of_type, GraphQLNonNull)
+
+    def _explain_child(
+        self, child: Position, value: Any, path: ClientPath, where: str, found: list[Violation]
+    ) -> bool:
+        if not isinstance(value, dict):
+            found.append(Violation(path, f"{where} should be an object, and isn't."))
+            return True
+        branch = _branch_of(child, value)
+        name = value.get(TYPENAME) if child.is_abstract else child.type_name
+        if branch is None or name not in self._supergraph.schema.type_map:
+            found.append(Violation(path, f"{where} has a type that is not part of the schema."))
+            return True
+        return self._explain_object(str(name), branch.answer, value, path, found)
+
+
+def _branch_of(position: Position, value: JSON) -> Branch | None:
+    if not position.is_abstract:
+        return position.branches[0]
+    typename = value.get(TYPENAME)
+    return next((branch for branch in position.branches if typename in branch.types), None)
+
+
+def _constant(value: str) -> Completer:
+    return lambda _: value

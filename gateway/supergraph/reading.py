@@ -1,0 +1,303 @@
+"""Read one subgraph's SDL: what it defines, with Federation's directives under their own names."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from graphql import (
+    ConstDirectiveNode,
+    DirectiveDefinitionNode,
+    DocumentNode,
+    EnumValueDefinitionNode,
+    FieldDefinitionNode,
+    GraphQLError,
+    InputValueDefinitionNode,
+    NamedTypeNode,
+    NameNode,
+    ObjectTypeDefinitionNode,
+    OperationType,
+    SchemaDefinitionNode,
+    SchemaExtensionNode,
+    TypeDefinitionNode,
+    TypeExtensionNode,
+    Visitor,
+    parse,
+    value_from_ast_untyped,
+    visit,
+)
+
+from gateway.supergraph.errors import Problem
+
+FEDERATION = "https://specs.apollo.dev/federation/"
+LINK = "https://specs.apollo.dev/link/"
+MACHINERY_TYPES = {"_Any", "_Entity", "_Service", "_FieldSet"}
+MACHINERY_FIELDS = {"_entities", "_service"}
+STANDARD = {"deprecated", "specifiedBy", "oneOf", "include", "skip"}
+
+UNDERSTOOD = {
+    "key",
+    "shareable",
+    "external",
+    "requires",
+    "provides",
+    "override",
+    "inaccessible",
+    "tag",
+    "extends",
+    "composeDirective",
+    "cost",
+    "listSize",
+    "link",
+}
+"""@tag, @cost, @listSize and @composeDirective say nothing about how to resolve a field."""
+
+NOT_YET = {
+    "interfaceObject": "Give the fields to the implementing types instead.",
+    "authenticated": "It would not be enforced. Check access in the service.",
+    "requiresScopes": "It would not be enforced. Check access in the service.",
+    "policy": "It would not be enforced. Check access in the service.",
+    "context": "Pass the value with @requires instead.",
+    "fromContext": "Pass the value with @requires instead.",
+}
+FEDERATION_1 = {
+    "key",
+    "external",
+    "requires",
+    "provides",
+    "extends",
+    "tag",
+    "inaccessible",
+    "shareable",
+    "override",
+}
+
+Arguments: TypeAlias = Mapping[str, Any]
+Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
+"""The directives of one definition, by Federation's own names."""
+Definition: TypeAlias = FieldDefinitionNode | InputValueDefinitionNode | EnumValueDefinitionNode
+
+
+@dataclass(slots=True)
+class MemberDefinition:
+    """A field, input field or enum value."""
+
+    node: Definition
+    directives: Applied
+
+
+@dataclass(slots=True)
+class TypeDefinition:
+    """A type with all its extensions in this SDL folded in."""
+
+    name: str
+    kind: str
+    node: TypeDefinitionNode | TypeExtensionNode
+    directives: dict[str, tuple[Arguments, ...]] = field(default_factory=dict)
+    members: dict[str, MemberDefinition] = field(default_factory=dict)
+    interfaces: list[str] = field(default_factory=list)
+    union: list[str] = field(default_factory=list)
+    is_extension: bool = True
+
+    def fold(self, node: TypeDefinitionNode | TypeExtensionNode, names: "DirectiveNames") -> None:
+        """Add one definition or extension of the type."""
+        if isinstance(node, TypeDefinitionNode):
+            self.node, self.is_extension = node, False
+        for name, uses in names.read(node.directives, self.name).items():
+            self.directives[name] = self.directives.get(name, ()) + uses
+        self.is_extension |= "extends" in self.directives
+        for member in (*(getattr(node, "fields", None) or ()), *_enum_values(node)):
+            coordinate = f"{self.name}.{member.name.value}"
+            for argument in getattr(member, "arguments", None) or ():
+                names.read(argument.directives, f"{coordinate}({argument.name.value}:)")
+            directives = names.read(member.directives, coordinate)
+            self.members[member.name.value] = MemberDefinition(member, directives)
+        self.interfaces += [named.name.value for named in getattr(node, "interfaces", None) or ()]
+        self.union += [named.name.value for named in getattr(node, "types", None) or ()]
+
+
+@dataclass(slots=True)
+class SubgraphDefinition:
+    """One subgraph, read. `is_federation_1` says that nothing had to be marked @shareable."""
+
+    name: str
+    is_federation_1: bool
+    types: dict[str, TypeDefinition]
+
+
+class DirectiveNames:
+    """Translates the names a subgraph gives to directives into Federation's own.
+
+    Every use is checked here, since a directive that isn't understood must never be ignored
+    silently: it may be what guards a field.
+    """
+
+    def __init__(self, subgraph: str, document: DocumentNode, problems: list[Problem]) -> None:
+        self._subgraph = subgraph
+        self._problems = problems
+        self._reported: set[str] = set()
+        self._local = {
+            node.name.value
+            for node in document.definitions
+            if isinstance(node, DirectiveDefinitionNode)
+        }
+        self._names = {"link": "link"}
+        self._namespaces: dict[str, bool] = {}
+        self.is_federation_1 = True
+        self.machinery_types = set(MACHINERY_TYPES)
+        for link in _links(document):
+            self._read_link(link)
+        if self.is_federation_1:
+            self._names |= {name: name for name in FEDERATION_1}
+
+    def _read_link(self, link: Arguments) -> None:
+        url = str(link.get("url", ""))
+        is_federation = url.startswith(FEDERATION)
+        if url.startswith(LINK):
+            return
+        if link.get("for") and not is_federation:
+            self._report(
+                "",
+                f"It links {url!r} for {link['for']}, which this gateway doesn't know.",
+                "Remove the link.",
+            )
+        spec = url.rstrip("/").split("/")[-2] if "/" in url else url
+        self._namespaces[str(link.get("as") or spec)] = is_federation
+        if is_federation:
+            self.is_federation_1 = False
+            version = url.rstrip("/").split("/")[-1]
+            if not version.startswith("v2."):
+                self._report("", f"It links Federation {version!r}.", "Link a version 2 (v2.x).")
+        for wanted in link.get("import") or ():
+            name = wanted if isinstance(wanted, str) else wanted["name"]
+            alias = name if isinstance(wanted, str) else wanted.get("as") or name
+            if not is_federation:
+                self._local.add(alias.removeprefix("@"))
+            elif name.startswith("@"):
+                self._names[alias[1:]] = name[1:]
+            else:
+                self.machinery_types.add(alias)
+
+    def read(self, nodes: tuple[ConstDirectiveNode, ...] | None, coordinate: str) -> Applied:
+        """The directives in `nodes` by Federation's names; problems are reported."""
+        applied: dict[str, tuple[Arguments, ...]] = {}
+        for node in nodes or ():
+            name = self._canonical(node.name.value, coordinate)
+            if name:
+                arguments = {
+                    a.name.value: value_from_ast_untyped(a.value) for a in node.arguments or ()
+                }
+                applied[name] = (*applied.get(name, ()), arguments)
+        return applied
+
+    def _canonical(self, used: str, coordinate: str) -> str | None:
+        name = self._names.get(used)
+        namespace, _, rest = used.partition("__")
+        if name is None and rest and namespace in self._namespaces:
+            name = rest if self._namespaces[namespace] else None
+            if name is None:
+                return None
+        if name in NOT_YET:
+            self._report(coordinate, f"@{name} is not supported yet.", NOT_YET[name])
+        elif name in UNDERSTOOD or used in STANDARD:
+            return name or used
+        elif name is not None:
+            self._report(coordinate, f"Federation has no @{name}.", "Remove it.")
+        elif used in UNDERSTOOD | NOT_YET.keys() and used not in self._local:
+            self._report(
+                coordinate, f"@{used} is not imported.", f'Add "@{used}" to the import of @link.'
+            )
+        elif used not in self._local:
+            self._report(coordinate, f"@{used} is not defined.", "Define it, or remove it.")
+        return None
+
+    def _report(self, coordinate: str, reason: str, hint: str) -> None:
+        if coordinate + reason not in self._reported:
+            self._reported.add(coordinate + reason)
+            self._problems.append(Problem((self._subgraph,), coordinate, reason, hint))
+
+
+def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
+    """The types of one subgraph, without Federation's machinery; None if it can't be parsed."""
+    try:
+        document = _with_standard_root_names(parse(sdl, no_location=False))
+    except GraphQLError as error:
+        place = error.locations[0] if error.locations else None
+        where = f" (line {place.line}, column {place.column})" if place else ""
+        problems.append(Problem((name,), "", f"{error.message}{where}", "Mend the SDL there."))
+        return None
+    names = DirectiveNames(name, document, problems)
+    types: dict[str, TypeDefinition] = {}
+    for node in document.definitions:
+        if not isinstance(node, TypeDefinitionNode | TypeExtensionNode):
+            continue
+        type_name = node.name.value
+        if type_name in names.machinery_types or type_name.startswith(("federation__", "link__")):
+            continue
+        kind = node.kind.partition("_type_")[0]
+        found = types.setdefault(type_name, TypeDefinition(type_name, kind, node))
+        if found.kind != kind:
+            reason = f"It is both {found.kind} and {kind}."
+            problems.append(Problem((name,), type_name, reason, "Give one of them another name."))
+            continue
+        found.fold(node, names)
+    _remove_machinery_fields(types)
+    return SubgraphDefinition(name, names.is_federation_1, types)
+
+
+def _remove_machinery_fields(types: dict[str, TypeDefinition]) -> None:
+    if query := types.get("Query"):
+        for name in MACHINERY_FIELDS:
+            query.members.pop(name, None)
+        if not query.members:
+            del types["Query"]
+
+
+def _links(document: DocumentNode) -> Iterator[Arguments]:
+    for node in document.definitions:
+        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
+            for directive in node.directives or ():
+                if directive.name.value == "link":
+                    yield {
+                        a.name.value: value_from_ast_untyped(a.value)
+                        for a in directive.arguments or ()
+                    }
+
+
+def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
+    return getattr(node, "values", None) or ()
+
+
+def _with_standard_root_names(document: DocumentNode) -> DocumentNode:
+    """Call the root types Query, Mutation and Subscription, whatever `schema { … }` says."""
+    standard = {
+        OperationType.QUERY: "Query",
+        OperationType.MUTATION: "Mutation",
+        OperationType.SUBSCRIPTION: "Subscription",
+    }
+    renames = {
+        root.type.name.value: standard[root.operation]
+        for node in document.definitions
+        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode)
+        for root in node.operation_types or ()
+        if root.type.name.value != standard[root.operation]
+    }
+    return visit(document, _Renamer(renames)) if renames else document
+
+
+class _Renamer(Visitor):
+    def __init__(self, renames: Mapping[str, str]) -> None:
+        super().__init__()
+        self._renames = renames
+
+    def enter_named_type(self, node: NamedTypeNode, *_: Any) -> NamedTypeNode | None:
+        new = self._renames.get(node.name.value)
+        return NamedTypeNode(name=NameNode(value=new)) if new else None
+
+    def leave_object_type_definition(
+        self, node: ObjectTypeDefinitionNode, *_: Any
+    ) -> ObjectTypeDefinitionNode | None:
+        new = self._renames.get(node.name.value)
+        if new is None:
+            return None
+        kept: dict[str, Any] = {key: getattr(node, key) for key in node.keys}
+        return ObjectTypeDefinitionNode(**(kept | {"name": NameNode(value=new)}))

@@ -1,0 +1,387 @@
+"""Find, for every field of an operation, the cheapest way through the join graph to it.
+
+At each branch there are *sites*: places where its objects can be had. A site is the root of a
+subgraph, a field of a parent's site, or an entity entered by a key. A *route* to a site is
+the set of sites that would still have to be opened, each costing a fetch; what an opened site
+(a *visit*) can give costs nothing more. Fields are routed one by one, those with the fewest
+subgraphs to choose from first, each over the route that opens the least.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from graphql import SelectionSetNode
+
+from gateway.supergraph.errors import CannotPlan
+from gateway.supergraph.joins import (
+    FieldSet,
+    JoinField,
+    Standpoint,
+    Subgraph,
+    Supergraph,
+    selected_fields,
+)
+from gateway.supergraph.operation import Branch, Field, Position, Tree
+
+QUERY = "Query"
+
+
+class Visit:
+    """One opened site: what is fetched there, and what has to be known first."""
+
+    __slots__ = ("branch", "depth", "fields", "inputs", "order", "sources", "subgraph")
+
+    def __init__(self, order: int, subgraph: Subgraph, branch: Branch) -> None:
+        self.order = order
+        self.subgraph = subgraph
+        self.branch = branch
+        self.fields: set[Field] = set()
+        self.inputs: list[FieldSet] = []
+        """What representations are made of; empty at a root."""
+        self.sources: set[Visit] = set()
+        """The visits that must have been answered before."""
+        self.depth = 0
+
+    def include(self, wanted: Field) -> None:
+        """Fetch this field, too."""
+        if wanted not in self.fields:
+            self.fields.add(wanted)
+            wanted.visits.append(self)
+
+
+class Site:
+    """A place where a branch's objects can be had. Compared by identity."""
+
+    __slots__ = ("branch", "children", "parent", "requires", "stand", "via", "visit")
+
+    def __init__(
+        self,
+        branch: Branch,
+        stand: Standpoint,
+        *,
+        parent: "Site | None" = None,
+        via: Field | None = None,
+        requires: FieldSet | None = None,
+    ) -> None:
+        self.branch = branch
+        self.stand = stand
+        self.parent = parent
+        self.via = via
+        self.requires = requires
+        self.visit: Visit | None = None
+        self.children: dict[tuple[Field, Branch], Site | None] = {}
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it can be opened without knowing anything."""
+        return self.parent is None and self.branch.position.parent is None
+
+
+Route: TypeAlias = frozenset[Site]
+Reached: TypeAlias = dict[Site, Route]
+HERE: Route = frozenset()
+
+
+@dataclass(slots=True)
+class Router:
+    """Routes the fields of one tree. `visits` are the fetches found, in order of opening."""
+
+    tree: Tree
+    owners: tuple[str, ...] | None = None
+    """Where root fields may be fetched; None leaves the choice open."""
+    visits: list[Visit] = field(default_factory=list)
+    _roots: dict[Branch, list[Site]] = field(default_factory=dict)
+    _hops: dict[Branch, list[Site]] = field(default_factory=dict)
+    _required: dict[tuple[Branch, str, FieldSet], Site] = field(default_factory=dict)
+    _requiring: set[Field] = field(default_factory=set)
+    _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
+
+    @property
+    def _supergraph(self) -> Supergraph:
+        return self.tree.supergraph
+
+    def route(self, root: Position) -> None:
+        """Route everything below `root`; raises CannotPlan if something can't be reached."""
+        for wanted in sorted(_leaves(root), key=self._choices):
+            self._serve(wanted)
+        for wanted in _composites(root):
+            if not wanted.visits:
+                self._serve(wanted)
+
+    def _choices(self, wanted: Field) -> int:
+        """In how many subgraphs the field is resolved outright; the least free go first."""
+        names = self._supergraph.names[wanted.branch.types[0]]
+        found = (
+            Standpoint(s).field(names, wanted.name) for s in self._supergraph.subgraphs.values()
+        )
+        return sum(1 for join_field in found if join_field and not join_field.requires)
+
+    def _serve(self, wanted: Field) -> Visit | None:
+        """Fetch a field where that opens the least; None if its branch never occurs."""
+        reached = self._reach(wanted.branch)
+        if not reached:
+            return None
+        options = list(self._options(wanted, reached))
+        if not options:
+            raise CannotPlan(
+                f"No subgraph that can be reached resolves "
+                f"{wanted.branch.types[0]}.{wanted.name} here.",
+                hint="Compose the supergraph anew: composition checks that this can't happen.",
+            )
+        site, _ = min(options, key=lambda option: _cost(wanted, *option))
+        visit = self._open(site)
+        visit.include(wanted)
+        return visit
+
+    def _options(self, wanted: Field, reached: Reached) -> Iterator[tuple[Site, Route]]:
+        """The sites that can resolve a field, with the routes to them."""
+        for site, route in reached.items():
+            found = self._found(site.stand, wanted)
+            if found and (not found.requires or site.requires == found.requires):
+                yield site, route
+        yield from self._options_by_requirement(wanted, reached)
+
+    def _options_by_requirement(
+        self, wanted: Field, reached: Reached
+    ) -> Iterator[tuple[Site, Route]]:
+        if wanted in self._requiring:
+            return
+        self._requiring.add(wanted)
+        for subgraph in self._supergraph.subgraphs.values():
+            found = self._found(Standpoint(subgraph), wanted)
+            if found and found.requires:
+                site = self._required_site(wanted.branch, subgraph, found.requires)
+                route = None if site in reached else self._entry(site, reached)
+                if route is not None:
+                    yield site, route
+        self._requiring.discard(wanted)
+
+    def _required_site(self, branch: Branch, subgraph: Subgraph, requires: FieldSet) -> Site:
+        key = (branch, subgraph.name, requires)
+        if key not in self._required:
+            self._required[key] = Site(branch, Standpoint(subgraph), requires=requires)
+        return self._required[key]
+
+    def _found(self, stand: Standpoint, wanted: Field) -> JoinField | None:
+        return stand.field(self._supergraph.names[wanted.branch.types[0]], wanted.name)
+
+    # How to get to the sites of a branch
+
+    def _reach(self, branch: Branch) -> Reached:
+        """Every site of a branch with its cheapest route, as things stand now."""
+        known = self._memo.get(branch)
+        if known and known[0] == len(self.visits):
+            return known[1]
+        parent = branch.position.parent
+        if parent is None:
+            reached = {site: _left_to_open(site) for site in self._root_sites(branch)}
+        else:
+            options = self._options(parent, self._reach(parent.branch))
+            reached = self._close(branch, self._children(parent, branch, options))
+        self._memo[branch] = (len(self.visits), reached)
+        return reached
+
+    def _root_sites(self, branch: Branch) -> list[Site]:
+        if branch not in self._roots:
+            self._roots[branch] = [
+                Site(branch, Standpoint(subgraph))
+                for subgraph in self._supergraph.subgraphs.values()
+                if branch.types[0] in subgraph.types
+                and (self.owners is None or subgraph.name in self.owners)
+            ]
+        return self._roots[branch]
+
+    def _children(
+        self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]
+    ) -> Reached:
+        reached: Reached = {}
+        for parent, route in options:
+            child = self._child(parent, via, branch)
+            if child:
+                reached[child] = route
+        return reached
+
+    def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
+        """Where one stands at the objects of `branch`, coming through a field of `parent`."""
+        key = (via, branch)
+        if key not in parent.children:
+            names = self._supergraph.names[via.branch.types[0]]
+            found = parent.stand.field(names, via.name)
+            child = None
+            if found and parent.stand.returns(found, branch.types[0]):
+                child = Site(branch, parent.stand.beyond(names, found), parent=parent, via=via)
+            parent.children[key] = child
+        return parent.children[key]
+
+    def _close(self, branch: Branch, direct: Reached) -> Reached:
+        """Add the sites that keys lead to, over the cheapest routes."""
+        if not direct:
+            return direct
+        reached = dict(direct)
+        for site in self._required.values():
+            if site.branch is branch and site.visit:
+                reached[site] = HERE
+        improved = True
+        while improved:
+            improved = False
+            for hop in self._hop_sites(branch):
+                known = reached.get(hop)
+                route = HERE if hop.visit else None if known == HERE else self._entry(hop, reached)
+                if route is not None and (known is None or len(route) < len(known)):
+                    reached[hop] = route
+                    improved = True
+        return reached
+
+    def _hop_sites(self, branch: Branch) -> list[Site]:
+        if branch not in self._hops:
+            self._hops[branch] = [
+                Site(branch, Standpoint(subgraph))
+                for subgraph in self._supergraph.subgraphs.values()
+                if self._keys(branch, subgraph) is not None
+            ]
+        return self._hops[branch]
+
+    def _keys(self, branch: Branch, subgraph: Subgraph) -> list[FieldSet] | None:
+        """The keys by which a subgraph can be entered; the query root needs none."""
+        type_ = subgraph.types.get(branch.types[0])
+        if type_ is None or (type_.name != QUERY and not any(k.resolvable for k in type_.keys)):
+            return None
+        return [key.fields for key in type_.keys if key.resolvable]
+
+    def _entry(self, site: Site, reached: Reached) -> Route | None:
+        """The cheapest route into an entity, over any of its keys; None if there is none."""
+        if site.visit:
+            return HERE
+        best = self._best_key(site, reached)
+        if best is None:
+            return None
+        _, route = best
+        if site.requires:
+            required = self._gather(site.branch, site.requires.selections, reached)
+            if required is None:
+                return None
+            route |= required
+        return route | {site}
+
+    def _best_key(self, site: Site, reached: Reached) -> tuple[FieldSet | None, Route] | None:
+        keys = self._keys(site.branch, site.stand.subgraph)
+        if keys is None:
+            return None
+        if not keys:
+            return None, HERE
+        routes = ((key, self._gather(site.branch, key.selections, reached)) for key in keys)
+        found = [(key, route) for key, route in routes if route is not None]
+        return min(found, key=lambda choice: len(choice[1]), default=None)
+
+    def _gather(
+        self, branch: Branch, selections: SelectionSetNode, reached: Reached
+    ) -> Route | None:
+        """What has to be opened to know these fields; None if they can't be known."""
+        names = self._supergraph.names[branch.types[0]]
+        gathered = HERE
+        for node in selected_fields(selections, names.all):
+            if node.name.value == "__typename":
+                continue
+            wanted = self.tree.input(branch, node)
+            options = list(self._options(wanted, reached))
+            if not options:
+                return None
+            if wanted.child and node.selection_set:
+                for below in wanted.child.branches:
+                    sites = self._close(below, self._children(wanted, below, options))
+                    route = self._gather(below, node.selection_set, sites) if sites else HERE
+                    if route is None:
+                        return None
+                    gathered |= route
+            else:
+                gathered |= min((route for _, route in options), key=len)
+        return gathered
+
+    # Opening
+
+    def _open(self, site: Site) -> Visit:
+        if site.visit is None:
+            site.visit = self._open_parent(site) if site.parent else self._open_visit(site)
+        return site.visit
+
+    def _open_parent(self, site: Site) -> Visit:
+        assert site.parent is not None
+        assert site.via is not None
+        visit = self._open(site.parent)
+        visit.include(site.via)
+        return visit
+
+    def _open_visit(self, site: Site) -> Visit:
+        inputs = [] if site.is_root else self._choose_inputs(site)
+        sources = {visit for chosen in inputs for visit in self._serve_all(site.branch, chosen)}
+        if not site.is_root and not sources:
+            sources = self._finders(site.branch)
+        visit = Visit(len(self.visits), site.stand.subgraph, site.branch)
+        visit.inputs = inputs
+        visit.sources = sources
+        visit.depth = 1 + max((source.depth for source in sources), default=-1)
+        self.visits.append(visit)
+        return visit
+
+    def _choose_inputs(self, site: Site) -> list[FieldSet]:
+        best = self._best_key(site, self._reach(site.branch))
+        assert best is not None
+        return [fields for fields in (best[0], site.requires) if fields]
+
+    def _serve_all(self, branch: Branch, fields: FieldSet) -> Iterator[Visit]:
+        yield from self._serve_selections(branch, fields.selections)
+
+    def _serve_selections(self, branch: Branch, selections: SelectionSetNode) -> Iterator[Visit]:
+        names = self._supergraph.names[branch.types[0]]
+        for node in selected_fields(selections, names.all):
+            if node.name.value == "__typename":
+                continue
+            wanted = self.tree.input(branch, node)
+            if wanted.child and node.selection_set:
+                for below in wanted.child.branches:
+                    yield from self._serve_selections(below, node.selection_set)
+            elif visit := self._serve(wanted):
+                yield visit
+
+    def _finders(self, branch: Branch) -> set[Visit]:
+        """The visit that finds the objects of a branch, for a hop that needs no key."""
+        parent = branch.position.parent
+        visit = self._serve(parent) if parent else None
+        return {visit} if visit else set()
+
+
+def _cost(wanted: Field, site: Site, route: Route) -> tuple[int, bool, int, bool]:
+    """Fewest fetches first; then where it is fetched anyway, early, and without a hop."""
+    visit = site.visit
+    already = visit is not None and wanted in visit.fields
+    return len(route), not already, visit.depth if visit else 0, site.parent is None
+
+
+def _left_to_open(site: Site) -> Route:
+    return HERE if site.visit else frozenset((site,))
+
+
+def _asked(position: Position) -> list[Field]:
+    """What the client asks for here; fields that only joins need are routed with these."""
+    return [
+        answered.source
+        for branch in position.branches
+        for answered in branch.answer
+        if answered.source
+    ]
+
+
+def _leaves(position: Position) -> Iterator[Field]:
+    for wanted in _asked(position):
+        if wanted.child is None:
+            yield wanted
+        else:
+            yield from _leaves(wanted.child)
+
+
+def _composites(position: Position) -> Iterator[Field]:
+    for wanted in _asked(position):
+        if wanted.child:
+            yield wanted
+            yield from _composites(wanted.child)
