@@ -72,6 +72,11 @@ query($from: DateTime!, $to: DateTime!) {
 }"""
 
 
+def days_ago(days: float) -> datetime:
+    """A moment in the past."""
+    return datetime.now(UTC) - timedelta(days=days)
+
+
 class NotSettled(RaakError):
     """What was sent has not arrived everywhere in time."""
 
@@ -106,7 +111,7 @@ def tell(instance: Instance, console: Console, customers: int) -> None:
 
     buyers = cdnow.read(
         cdnow.fetch(instance.folder / "cdnow"),
-        yesterday=(datetime.now(UTC) - timedelta(days=1)).date(),
+        yesterday=days_ago(1).date(),
         most=customers,
     )
     tell_on(Stage(instance.url, instance.secret("write-key"), token, console), buyers)

@@ -96,7 +96,7 @@ def running(instance: Instance) -> Iterator[list[Process]]:
         for process in processes:
             stack.callback(process.stop)
             process.start()
-        _wait_until_ready(instance, processes)
+        wait_until_ready(instance, processes)
         yield processes
 
 
@@ -156,7 +156,8 @@ def _process(instance: Instance, name: str) -> Process:
     )
 
 
-def _wait_until_ready(instance: Instance, processes: list[Process]) -> None:
+def wait_until_ready(instance: Instance, processes: list[Process]) -> None:
+    """Return when all of them say so; raise with the end of its log when one does not."""
     give_up = time.monotonic() + READY_S
     with httpx.Client(timeout=2) as client:
         for process in processes:
