@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -34,7 +35,6 @@ AWAY = (
     OSError,
     TimeoutError,
     DatabaseUnavailable,
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -83,12 +83,13 @@ class Database:
         try:
             connection = await self.pool.acquire(timeout=5)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DatabaseUnavailable(
-                f"PostgreSQL does not give a connection ({type(error).__name__}).",
-                hint="Try again shortly; if it lasts, look at the database server.",
-            ) from error
+            raise _lost(error) from error
         try:
             yield connection
+        except asyncpg.InterfaceError as error:
+            if connection.is_closed():  # otherwise it is a wrong call or argument: a bug
+                raise _lost(error) from error
+            raise
         finally:
             await self.pool.release(connection)
 
@@ -110,14 +111,20 @@ class Database:
 @asynccontextmanager
 async def open_database(url: str, *, connections: int = 8) -> AsyncIterator[Database]:
     """Open a service's database for as long as the block runs."""
-    pool = await asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=connections,
-        init=prepare,
-        command_timeout=30,
-        server_settings={"jit": "off", "application_name": "raak"},
-    )
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections,
+            init=prepare,
+            command_timeout=30,
+            server_settings={"jit": "off", "application_name": "raak"},
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(
+            f"PostgreSQL does not let us in ({type(error).__name__}).",
+            hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
+        ) from error
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=2,
@@ -125,11 +132,25 @@ async def open_database(url: str, *, connections: int = 8) -> AsyncIterator[Data
         json_serializer=encode_json,
         json_deserializer=orjson.loads,
     )
+    event.listen(engine.sync_engine, "connect", _trace_queries)
     try:
         yield Database(pool, engine)
     finally:
         await engine.dispose()
         await _close(pool)
+
+
+def _lost(error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"PostgreSQL does not give a connection, or has closed it ({type(error).__name__}).",
+        hint="Try again shortly; if it lasts, look at the database server.",
+    )
+
+
+def _trace_queries(connection: Any, record: object) -> None:
+    """Have the back office's queries traced as those of the hot path are."""
+    if telemetry.tracing():
+        connection.driver_connection.add_query_logger(telemetry.trace_query)
 
 
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

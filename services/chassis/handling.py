@@ -90,6 +90,7 @@ class Consumer:
                     "handling waits",
                     extra={"fields": {"fact": self._event.fact, "because": type(error).__name__}},
                 )
+                messages = [message for message in messages if not message.is_acked]
                 for message in messages:
                     await message.in_progress()
                 await asyncio.sleep(1)
@@ -122,11 +123,11 @@ class Consumer:
     async def _handle(self, read: list[tuple[Msg, Event]]) -> None:
         if not read:
             return
-        with telemetry.tracer.start_as_current_span(
+        with telemetry.span(
             f"handle {self._event.fact}",
-            context=telemetry.remote_context(_traceparent(read[0][0])),
-            kind=trace.SpanKind.CONSUMER,
-            attributes={"messaging.batch.message_count": len(read)},
+            trace.SpanKind.CONSUMER,
+            _traceparent(read[0][0]),
+            events=len(read),
         ):
             async with self._database.transaction() as connection:
                 fresh = await outbox.take_in(connection, self.name, [event for _, event in read])

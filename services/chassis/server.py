@@ -100,16 +100,17 @@ def service_app(
 
 
 async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -> Foundation:
-    if settings.verify_key_file is None:
+    if settings.verify_key_file is None or not settings.verify_key_file.is_file():
         raise MissingSetting(
-            "RAAK_VERIFY_KEY_FILE is not set.",
+            f"RAAK_VERIFY_KEY_FILE is {str(settings.verify_key_file or '')!r}, which is no file.",
             hint="Name the file with the public key of the gateway's tokens (`raak keys init`).",
         )
+    verifier = Verifier(settings.verify_key_file)
     database = await stack.enter_async_context(
         open_database(settings.database, connections=settings.database_connections)
     )
     bus = await stack.enter_async_context(open_bus(settings.nats_url))
-    return Foundation(database, bus, Verifier(settings.verify_key_file), clock)
+    return Foundation(database, bus, verifier, clock)
 
 
 def _work(settings: ServiceSettings, base: Foundation, service: Service) -> dict[str, Work]:
@@ -169,7 +170,7 @@ def process_app(
     """An application with health and metrics, whose errors are told as JSON and masked."""
     app = FastAPI(
         title=f"Raak {settings.process}",
-        lifespan=lifespan,
+        lifespan=_told(lifespan),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -182,6 +183,24 @@ def process_app(
     app.add_api_route("/health/ready", _ready)
     app.add_api_route("/metrics", _metrics)
     return app
+
+
+def _told(lifespan: Callable[[FastAPI], Any]) -> Callable[[FastAPI], Any]:
+    """The same lifespan; if it fails, the log says why in one line."""
+
+    @asynccontextmanager
+    async def told(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        except RaakError as error:
+            log.critical(str(error))
+            raise
+        except Exception as error:
+            log.critical("failed", extra={"fields": {"because": telemetry.describe(error)}})
+            raise
+
+    return told
 
 
 async def _starting() -> str | None:
@@ -245,23 +264,29 @@ class Observed:
             else:
                 await self._app(scope, receive, watch)
         finally:
-            path = "unknown" if status == 404 else scope["path"]
-            REQUESTS.labels(path, status).observe(perf_counter() - started)
+            REQUESTS.labels(_path(scope), status).observe(perf_counter() - started)
 
     async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
         traceparent = Headers(scope=scope).get("traceparent")
-        with telemetry.tracer.start_as_current_span(
-            f"{scope['method']} {scope['path']}",
-            context=telemetry.remote_context(traceparent),
-            kind=trace.SpanKind.SERVER,
-        ):
-            await self._app(scope, receive, send)
+        with telemetry.span(scope["method"], trace.SpanKind.SERVER, traceparent) as span:
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                span.update_name(f"{scope['method']} {_path(scope)}")
+
+
+def _path(scope: Scope) -> str:
+    """The path as the route was written, not as it was called: that may name a person."""
+    route = scope.get("route")
+    if route is not None:
+        return str(route.path)
+    return str(scope["path"]) if scope.get("endpoint") and not scope["path_params"] else "unknown"
 
 
 def serve(create: Callable[[], FastAPI], settings: ProcessSettings) -> None:
     """Run a process until it is told to stop; requests under way are finished first.
 
-    A process that cannot start says why in one line, and ends with status 1.
+    A process that cannot start says why in one line, and ends with a status other than 0.
     """
     telemetry.setup(settings)
     try:

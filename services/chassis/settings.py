@@ -18,7 +18,7 @@ class ProcessSettings(BaseSettings):
     A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
     process: ClassVar[str]
 
     mode: Literal["development", "production"] = Field(
@@ -30,7 +30,9 @@ class ProcessSettings(BaseSettings):
         default=None, description="public key (PEM) that internal tokens are checked with"
     )
     otlp_endpoint: str | None = Field(
-        default=None, description="where traces go (OTLP over HTTP); none: no traces are kept"
+        default=None,
+        repr=False,
+        description="where traces go (OTLP over HTTP); none: no traces are kept",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severe level that is logged"
@@ -54,8 +56,9 @@ class ProcessSettings(BaseSettings):
         return init_settings, own, shared
 
     def public(self) -> dict[str, Any]:
-        """The settings as they may be logged: without addresses that can hold a password."""
-        return self.model_dump(mode="json", exclude={"database_url", "nats_url"})
+        """The settings as they may be logged: without those that can hold a secret."""
+        fields = type(self).model_fields
+        return self.model_dump(mode="json", include={x for x in fields if fields[x].repr})
 
 
 class ServiceSettings(ProcessSettings):
@@ -63,16 +66,20 @@ class ServiceSettings(ProcessSettings):
 
     database_url: str = Field(
         default="",
+        repr=False,
         description="the service's own database; empty: raak_<service> on database_server_url",
     )
     database_server_url: str = Field(
         default="postgresql://127.0.0.1:8005",
+        repr=False,
         description="PostgreSQL server the services' databases live on, without a database name",
     )
     database_connections: int = Field(
         default=8, ge=2, le=100, description="most connections this process holds"
     )
-    nats_url: str = Field(default="nats://127.0.0.1:8006", description="NATS server or servers")
+    nats_url: str = Field(
+        default="nats://127.0.0.1:8006", repr=False, description="NATS server or servers"
+    )
 
     @property
     def database(self) -> str:

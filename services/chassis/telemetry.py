@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import time_ns
 from typing import Any
@@ -13,6 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from services.chassis.settings import ProcessSettings
 
@@ -36,6 +39,7 @@ def setup(settings: ProcessSettings, exporter: SpanExporter | None = None) -> No
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in ("uvicorn.access", "httpx", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_no_traceback_as_text)
     if exporter is None and settings.otlp_endpoint:
         exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint)
     if exporter is not None:
@@ -65,6 +69,30 @@ def remote_context(traceparent: str | None) -> Context | None:
     return propagate.extract({"traceparent": traceparent}) if traceparent and tracing() else None
 
 
+@contextmanager
+def span(
+    name: str, kind: SpanKind, parent: str | None = None, **attributes: int | str
+) -> Iterator[Span]:
+    """Make the block a span, of the trace `parent` (a W3C header) belongs to if there is one.
+
+    OpenTelemetry would keep the text of an exception, which may hold what a person typed: we
+    keep its type.
+    """
+    with tracer.start_as_current_span(
+        name,
+        context=remote_context(parent),
+        kind=kind,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            current.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
+            raise
+
+
 def trace_query(query: Any) -> None:
     """Record a finished SQL statement (asyncpg's LoggedQuery) as a span, without parameters."""
     ended = time_ns()
@@ -76,6 +104,11 @@ def trace_query(query: Any) -> None:
         attributes={"db.system.name": "postgresql", "db.query.text": query.query},
     )
     span.end(ended)
+
+
+def _no_traceback_as_text(record: logging.LogRecord) -> bool:
+    """Starlette tells a failed start as text; `server` has told it in one line already."""
+    return not str(record.msg).startswith("Traceback ")
 
 
 class JsonFormatter(logging.Formatter):
