@@ -345,7 +345,9 @@ class _Reader:
         )
 
     def _leaf(self, atom: Atom, negated: bool, place: Place, *seen: Term) -> Leaf:
-        shown = ((describe(term), term) for term in seen if not isinstance(term, Literal))
+        """The atom in its place, showing each value it looks at as the data has it."""
+        raw = (term.term if isinstance(term, As) else term for term in seen)
+        shown = ((describe(term), term) for term in raw if not isinstance(term, Literal))
         return Leaf(atom, negated, place, tuple(shown))
 
     # --- terms ------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from services.rules.condition import Condition, Needs
 from services.rules.facts import Facts
 from services.rules.formula import (
     All,
-    As,
     Formula,
     Kind,
     Leaf,
@@ -137,7 +136,7 @@ def _shown(term: Term, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     try:
-        if term.kind is Kind.TIME and not isinstance(term, As) and not isinstance(value, str):
+        if term.kind is Kind.TIME:
             return (EPOCH + timedelta(microseconds=value)).isoformat()
         return str(timedelta(microseconds=value)) if term.kind is Kind.DURATION else value
     except OverflowError:  # a time no calendar reaches
