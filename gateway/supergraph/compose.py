@@ -44,11 +44,12 @@ def compose(sdls: Mapping[str, str]) -> Supergraph:
         for p in _unknown_types(public, tuple(sdls))
     ]
     _refuse(problems)
-    whole, schema = _build(definitions, tuple(sdls)), _build(public, tuple(sdls))
+    whole = _build(definitions, tuple(sdls))
+    schema = lexicographic_sort_schema(_build(public, tuple(sdls)))
     supergraph = Supergraph(
         schema=schema,
         whole=whole,
-        sdl=print_schema(lexicographic_sort_schema(schema)) + "\n",
+        sdl=print_schema(schema) + "\n",
         subgraphs=joined,
     )
     _refuse(list(unreachable_fields(supergraph)))

@@ -301,7 +301,7 @@ class PlanCache:
             return known
         refused = self._refused.get(key)
         if refused is not None:
-            raise refused
+            raise refused.with_traceback(None)
         try:
             made = self._plan(text, operation_name)
         except (OperationRefused, CannotPlan) as error:
