@@ -1,0 +1,70 @@
+"""From text to a typed formula: a whitelist, node by node."""
+
+import ast
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from services.rules.condition import Condition
+from services.rules.errors import InvalidSeries
+from services.rules.parser.aggregates import Reader, canonical
+from services.rules.series import Series
+from services.rules.source import Source
+from services.rules.vocabulary import DECISION, FILTER, Limits, Vocabulary
+
+DEFAULT_LIMITS = Limits()
+
+
+def parse(
+    source: str, vocabulary: Vocabulary = DECISION, limits: Limits = DEFAULT_LIMITS
+) -> Condition:
+    """Read a condition.
+
+    Raises:
+        ConditionError: It is not an expression, uses a name or construct that conditions do
+            not have, compares what cannot be compared, or is over a limit.
+    """
+    text = Source(source)
+    reader = Reader(text, vocabulary, limits)
+    formula = reader.formula(text.tree(limits))
+    return Condition(source, formula, reader.needs())
+
+
+def series_from_json(data: Mapping[str, Any]) -> Series:
+    """Read a series back from `Series.to_json`, trusting nothing in it.
+
+    Raises:
+        InvalidSeries: A field is missing or of the wrong type.
+        ConditionError: `where` or `property` is not a filter or a property.
+    """
+    try:
+        event, where, name = data["event"], data["where"], data["property"]
+        keep_s, distinct = data["keep_s"], data["lifetime_distinct"]
+    except (KeyError, TypeError) as error:
+        raise InvalidSeries(
+            f"This is not a series: {error} is missing.", hint="Send what `to_json` gave."
+        ) from None
+    texts = isinstance(event, str) and all(isinstance(x, str | None) for x in (where, name))
+    if not texts or type(keep_s) not in (int, float) or not 0 <= keep_s < 1e10:
+        raise InvalidSeries(
+            f"The fields of this series have wrong types: {dict(data)!r}.",
+            hint="Send what `to_json` gave.",
+        )
+    return _series(event, where, name, float(keep_s), distinct is True)
+
+
+@lru_cache(maxsize=4096)
+def _series(
+    event: str, where: str | None, name: str | None, keep_s: float, distinct: bool
+) -> Series:
+    limits = Limits(characters=3 * DEFAULT_LIMITS.characters)  # canonical text is more spacious
+    predicate = lookup = None
+    if where is not None:
+        text = Source(where)
+        tree = text.tree(limits)
+        predicate, where = Reader(text, FILTER, limits).formula(tree), canonical([tree])
+    if name is not None:
+        text = Source(name)
+        tree = text.tree(limits)
+        lookup, name = Reader(text, FILTER, limits).property(tree), ast.unparse(tree)
+    return Series(event, where, name, keep_s, distinct, predicate, lookup)

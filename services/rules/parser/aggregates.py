@@ -1,0 +1,141 @@
+"""Aggregates over the history: the series they need and the windows they ask."""
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+
+from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName, nearest
+from services.rules.formula import All, Formula, History, Kind, Term
+from services.rules.functions import AGGREGATES
+from services.rules.parser.formulas import Formulas
+from services.rules.series import Series, merge_series
+from services.rules.vocabulary import FILTER
+
+WINDOW = re.compile(r"([1-9]\d{0,5})(m|h|d|w)")
+
+
+WINDOW_UNIT_US = {
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+
+
+class Reader(Formulas):
+    """Reads a whole condition."""
+
+    def history(self, node: ast.Call, aggregate: str) -> Term:
+        self._root("events", node)
+        if aggregate not in AGGREGATES:
+            hint = nearest(aggregate, AGGREGATES)
+            raise self.error(UnknownName, node, f"There is no `events.{aggregate}`.", hint)
+        window_us = self._window(node)
+        series = self._read_series(node, aggregate, window_us)
+        self.series.append(series)
+        if len(merge_series(self.series)) > self.limits.series:
+            raise self.error(
+                LimitExceeded,
+                node,
+                f"The condition looks at more than {self.limits.series} series of events.",
+                "Make segments of some of its parts.",
+            )
+        if window_us is not None:
+            self.windows.add((series.key, window_us))
+        return _aggregate(aggregate, series, window_us)
+
+    def _window(self, node: ast.Call) -> int | None:
+        for keyword in node.keywords:
+            if keyword.arg != "last":
+                name = keyword.arg or "**"
+                raise self.error(
+                    InvalidArgument,
+                    keyword.value,
+                    f"`{name}=` is not known here.",
+                    f'Use `last="7d"` for the window and `{name} == …` to filter.',
+                )
+        if not node.keywords:
+            return None
+        value = node.keywords[0].value
+        text = value.value if isinstance(value, ast.Constant) else None
+        found = WINDOW.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise self.error(
+                InvalidArgument,
+                value,
+                f"{ast.unparse(value)} is not a window.",
+                'Write a whole number and m, h, d or w, such as "30m", "12h", "7d" or "4w".',
+            )
+        window_us = int(found[1]) * WINDOW_UNIT_US[found[2]]
+        if window_us > self.limits.window_days * WINDOW_UNIT_US["d"]:
+            raise self.error(
+                LimitExceeded,
+                value,
+                f"The window is longer than the limit of {self.limits.window_days} days.",
+                "Leave `last` out to look at a lifetime.",
+            )
+        return window_us
+
+    def _read_series(self, node: ast.Call, aggregate: str, window_us: int | None) -> Series:
+        name, *rest = node.args or [node]
+        if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+            raise self.error(
+                InvalidArgument,
+                name,
+                f"`events.{aggregate}` begins with the name of an event.",
+                f'Write `events.{aggregate}("product_viewed", …)`.',
+            )
+        event = str(self._literal(name).value)
+        bare = [n for n in rest if isinstance(n, ast.Name | ast.Attribute | ast.Subscript)]
+        filters = [n for n in rest if n not in bare]
+        self._check_property(node, aggregate, bare)
+        inner = Reader(self.source, FILTER, self.limits)
+        return Series(
+            event,
+            canonical(filters) if filters else None,
+            ast.unparse(bare[0]) if bare else None,
+            keep_s=(window_us or 0) / 1_000_000,
+            lifetime_distinct=aggregate == "distinct" and window_us is None,
+            predicate=inner.filters(filters) if filters else None,
+            lookup=inner.property(bare[0]) if bare else None,
+        )
+
+    def filters(self, nodes: list[ast.expr]) -> Formula:
+        """All the filters, and-ed."""
+        parts = tuple(self.formula(node) for node in nodes)
+        return parts[0] if len(parts) == 1 else All(parts, self.source.place(nodes[0], False))
+
+    def _check_property(self, node: ast.Call, aggregate: str, bare: Sequence[ast.expr]) -> None:
+        fits = {"count": not bare, "sum": len(bare) == 1, "distinct": len(bare) == 1}
+        if fits.get(aggregate, len(bare) <= 1):
+            return
+        wanted = {"count": "no property", "sum": "one property", "distinct": "one property"}
+        raise self.error(
+            InvalidArgument,
+            bare[-1] if bare else node,
+            f"`events.{aggregate}` takes {wanted.get(aggregate, 'at most one property')}.",
+            "A bare name is the property looked at; a filter compares, as in `gift == True`.",
+        )
+
+
+def canonical(filters: Iterable[ast.expr]) -> str:
+    """The conjunction of the filters in one spelling, whatever their order and spacing."""
+    parts = sorted({ast.unparse(part) for part in filters for part in _conjuncts(part)})
+    return " and ".join(
+        f"({part})" if isinstance(ast.parse(part, mode="eval").body, ast.BoolOp) else part
+        for part in parts
+    )
+
+
+def _conjuncts(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        return [part for value in node.values for part in _conjuncts(value)]
+    return [node]
+
+
+def _aggregate(aggregate: str, series: Series, window_us: int | None) -> History:
+    kind = Kind.NUMBER
+    if aggregate in ("last", "first"):
+        kind = Kind.ANY if series.property else Kind.TIME
+        aggregate = aggregate if series.property else f"{aggregate}_time"
+    return History(aggregate, series.key, window_us, kind)

@@ -1,0 +1,202 @@
+"""Conditions: comparisons and what joins them."""
+
+import ast
+from collections.abc import Mapping
+
+from services.rules.errors import InvalidArgument, KindMismatch, LimitExceeded, NotAllowed
+from services.rules.formula import (
+    All,
+    Among,
+    AnyOf,
+    As,
+    Atom,
+    Compare,
+    Constant,
+    Exists,
+    Fixed,
+    Formula,
+    History,
+    InSegment,
+    Kind,
+    Leaf,
+    Literal,
+    Lookup,
+    Place,
+    Term,
+    Test,
+    Truth,
+)
+from services.rules.parser.terms import Terms, describe
+
+# Which comparison, with its sides swapped, negated: all of them come down to ==, < and <=.
+COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool, bool]] = {
+    ast.Eq: ("==", False, False),
+    ast.NotEq: ("==", False, True),
+    ast.Lt: ("<", False, False),
+    ast.LtE: ("<=", False, False),
+    ast.Gt: ("<", True, False),
+    ast.GtE: ("<=", True, False),
+}
+
+
+GENERIC = {"==": "equal", "<": "less", "<=": "at_most"}
+
+
+class Formulas(Terms):
+    """Reads the nodes that stand for true, false or unknown."""
+
+    def formula(self, node: ast.expr, negated: bool = False) -> Formula:
+        """The node as a formula that is true exactly when the node, or its negation, is."""
+        place = self.source.place(node, negated)
+        while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            node, negated = node.operand, not negated
+        match node:
+            case ast.BoolOp():
+                parts = tuple(self.formula(value, negated) for value in node.values)
+                conjunction = isinstance(node.op, ast.And) is not negated
+                return All(parts, place) if conjunction else AnyOf(parts, place)
+            case ast.Compare():
+                return self._comparison(node, negated, place)
+            case ast.Constant(value=bool() as value):
+                return Leaf(Constant(value), negated, place)
+            case ast.Call(func=ast.Name(id="exists" | "missing" as name)):
+                term = self._present(node)
+                return self._leaf(Exists(term), negated ^ (name == "missing"), place, term)
+            case ast.Call(func=ast.Name(id=name)) if self._is_predicate(name):
+                arguments = self._arguments(node, name)
+                return self._leaf(Test(name, arguments), negated, place, *arguments)
+            case _:
+                return self._truth(node, negated, place)
+
+    def _truth(self, node: ast.expr, negated: bool, place: Place) -> Formula:
+        term = self.term(node)
+        if term.kind not in (Kind.YES_NO, Kind.ANY) or isinstance(term, Literal):
+            raise self.error(
+                KindMismatch,
+                node,
+                f"`{ast.unparse(node)}` is {term.kind.value}, not true or false.",
+                "Compare it with something, such as `… >= 1`.",
+            )
+        return self._leaf(Truth(term), negated, place, term)
+
+    def _comparison(self, node: ast.Compare, negated: bool, place: Place) -> Formula:
+        """A chain `a < b < c` is its pairs, and-ed."""
+        sides = [node.left, *node.comparators]
+        if len(node.ops) == 1:
+            return self._pair(sides[0], node.ops[0], sides[1], negated, place)
+        pairs = []
+        for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
+            text = ast.unparse(ast.Compare(left, [op], [right]))
+            start = self.source.place(left, negated)
+            shown = Place(f"not {text}" if negated else text, start.line, start.column)
+            pairs.append(self._pair(left, op, right, negated, shown))
+        return AnyOf(tuple(pairs), place) if negated else All(tuple(pairs), place)
+
+    def _pair(
+        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, place: Place
+    ) -> Leaf:
+        self._refuse_none(left)
+        self._refuse_none(right)
+        match op:
+            case ast.In() | ast.NotIn():
+                return self._membership(left, right, negated ^ isinstance(op, ast.NotIn), place)
+            case ast.Is() | ast.IsNot():
+                raise self.error(
+                    NotAllowed, right, "`is` compares objects, not values.", "Use `==` or `!=`."
+                )
+        operator, swapped, flipped = COMPARISONS[type(op)]
+        first, second = self._alike(left, right)
+        seen = (first, second)
+        if swapped:
+            first, second = second, first
+        atom, inverse = self._compare(operator, first, second, left)
+        return self._leaf(atom, negated ^ flipped ^ inverse, place, *seen)
+
+    def _compare(self, operator: str, left: Term, right: Term, node: ast.expr) -> tuple[Atom, bool]:
+        """The atom, and whether it stands for its opposite."""
+        if Kind.YES_NO in (left.kind, right.kind):
+            if operator != "==":
+                raise self.error(
+                    KindMismatch, node, "Yes/no values have no order.", "Use `==` or `!=`."
+                )
+            for fixed, other in ((left, right), (right, left)):
+                if isinstance(fixed, Literal):
+                    return Truth(other), not fixed.value
+        if left.kind is Kind.ANY or left.kind is Kind.YES_NO:
+            return Test(GENERIC[operator], (left, right)), False
+        if operator == "==" and isinstance(left, Literal):
+            left, right = right, left
+        return Compare(operator, left, right), False
+
+    def _membership(self, item: ast.expr, holder: ast.expr, negated: bool, place: Place) -> Leaf:
+        match holder:
+            case ast.Name(id="segments") if not self.vocabulary.bare_properties:
+                segment = self._segment(item, holder)
+                return self._leaf(InSegment(segment), negated, place, segment)
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+                term, values = self._among(item, items, holder)
+                return self._leaf(Among(term, values), negated, place, term)
+        items_term, term = self.term(holder), self.term(item)
+        if items_term.kind is not Kind.ANY or term.kind in (Kind.TIME, Kind.DURATION):
+            raise self.error(
+                KindMismatch,
+                holder,
+                f"`in` looks in a list, and this is {items_term.kind.value}.",
+                'Write a list such as `["a", "b"]`, or `contains(text, "part")` for a text.',
+            )
+        return self._leaf(Test("member", (term, items_term)), negated, place, items_term)
+
+    def _segment(self, item: ast.expr, holder: ast.expr) -> Term:
+        self._root("segments", holder)
+        term = self._as(self.term(item), Kind.TEXT, item)
+        if isinstance(term, Literal):
+            self._known("segments", str(term.value), item)
+            self.names["segments"].add(str(term.value))
+        return term
+
+    def _among(
+        self, item: ast.expr, items: list[ast.expr], holder: ast.expr
+    ) -> tuple[Term, frozenset[Fixed]]:
+        if not items:
+            raise self.error(NotAllowed, holder, "The list is empty.", "List at least one value.")
+        if len(items) > self.limits.list_items:
+            raise self.error(
+                LimitExceeded,
+                holder,
+                f"The list has {len(items)} values, over the limit of {self.limits.list_items}.",
+                "Make a segment or a trait of it.",
+            )
+        for entry in items:
+            self._refuse_none(entry)
+        term, values = self.term(item), [self.term(entry) for entry in items]
+        kind = values[0].kind if term.kind is Kind.ANY else term.kind
+        entries = [self._as(value, kind, node) for value, node in zip(values, items, strict=True)]
+        if kind in (Kind.YES_NO, Kind.ANY) or not all(isinstance(e, Literal) for e in entries):
+            raise self.error(
+                NotAllowed,
+                holder,
+                "The list may hold fixed texts, numbers or times only.",
+                "Join other tests with `or`.",
+            )
+        self._refuse_fixed([term, *entries], item)
+        fixed = frozenset(e.value for e in entries if isinstance(e, Literal))
+        return self._as(term, kind, item), fixed
+
+    def _present(self, node: ast.Call) -> Term:
+        """What `exists` and `missing` are asked about."""
+        if len(node.args) == 1 and not node.keywords:
+            term = self.term(node.args[0], whole=True)
+            if isinstance(term, Lookup | As | History):
+                return term
+        raise self.error(
+            InvalidArgument,
+            node,
+            "`exists` and `missing` take the one thing that may be missing.",
+            "Write `exists(traits.birthday)`.",
+        )
+
+    def _leaf(self, atom: Atom, negated: bool, place: Place, *seen: Term) -> Leaf:
+        """The atom in its place, showing each value it looks at as the data has it."""
+        raw = (term.term if isinstance(term, As) else term for term in seen)
+        shown = ((describe(term), term) for term in raw if not isinstance(term, Literal))
+        return Leaf(atom, negated, place, tuple(shown))

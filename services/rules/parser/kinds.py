@@ -1,0 +1,109 @@
+"""Fixed values, and terms brought to the kind that is needed."""
+
+import ast
+from collections.abc import Iterable
+
+from services.rules.errors import (
+    ConditionError,
+    InvalidArgument,
+    KindMismatch,
+    NotAllowed,
+    UnknownName,
+    nearest,
+)
+from services.rules.formula import As, Kind, Literal, Term
+from services.rules.functions import as_time
+from services.rules.source import Source
+from services.rules.vocabulary import WEEKDAYS, Limits, Vocabulary
+
+
+class Kinds:
+    """Knows the text, the vocabulary and the limits; checks and converts terms."""
+
+    def __init__(self, source: Source, vocabulary: Vocabulary, limits: Limits) -> None:
+        self.source = source
+        self.vocabulary = vocabulary
+        self.limits = limits
+
+    def error(
+        self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
+    ) -> ConditionError:
+        """The error, pointing at the node."""
+        return error(problem, hint=hint, **self.source.position(node))
+
+    def _as(self, term: Term, kind: Kind, node: ast.expr) -> Term:
+        """The term as one of this kind."""
+        if kind in (term.kind, Kind.ANY):
+            return term
+        if term.kind is Kind.ANY and kind is not Kind.DURATION:
+            return As(term, kind)
+        if kind is Kind.TIME and isinstance(term, Literal) and term.kind is Kind.TEXT:
+            return self._fixed_time(str(term.value), node)
+        hint = "Both sides of a comparison are of one kind"
+        if kind is Kind.DURATION:
+            hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
+        raise self.error(
+            KindMismatch,
+            node,
+            f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed.",
+            f"{hint}.",
+        )
+
+    def _literal(self, node: ast.Constant) -> Literal:
+        match node.value:
+            case bool():
+                return Literal(node.value, Kind.YES_NO)
+            case int() | float() if -(2**63) <= node.value < 2**63:
+                return Literal(node.value, Kind.NUMBER)
+            case int() | float():
+                raise self.error(
+                    InvalidArgument, node, "The number is too large.", "Stay within 64 bits."
+                )
+            case str() if encodable(node.value):
+                return Literal(node.value, Kind.TEXT)
+        self._refuse_none(node)
+        raise self.error(
+            NotAllowed,
+            node,
+            f"{node.value!a:.40} is not a value of conditions.",
+            "Use texts of whole characters, numbers, True and False.",
+        )
+
+    def _fixed_time(self, text: str, node: ast.expr) -> Literal:
+        moment = as_time(text)
+        if moment != moment:
+            raise self.error(
+                InvalidArgument,
+                node,
+                f"{text!r} is not a date or time.",
+                'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".',
+            )
+        return Literal(moment, Kind.TIME)
+
+    def _check_weekday(self, term: Term, node: ast.expr) -> None:
+        if isinstance(term, Literal) and term.value not in WEEKDAYS:
+            hint = nearest(str(term.value), WEEKDAYS)
+            raise self.error(UnknownName, node, f"There is no weekday {term.value!r}.", hint)
+
+    def _refuse_none(self, node: ast.expr) -> None:
+        if isinstance(node, ast.Constant) and node.value is None:
+            raise self.error(
+                NotAllowed,
+                node,
+                "Nothing can be compared with None.",
+                "Ask `missing(traits.x)` or `exists(traits.x)`.",
+            )
+
+    def _refuse_fixed(self, terms: Iterable[Term], node: ast.expr) -> None:
+        if all(isinstance(term, Literal) for term in terms):
+            raise self.error(
+                NotAllowed,
+                node,
+                "This compares fixed values only, so its answer never changes.",
+                "Compare with a trait, the context or the history of the customer.",
+            )
+
+
+def encodable(text: str) -> bool:
+    """Whether a text can leave as UTF-8, which lone surrogates cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,152 @@
+"""Names: what a condition looks at, and whether it may."""
+
+import ast
+import re
+
+from services.rules.condition import Needs
+from services.rules.errors import InvalidArgument, NotAllowed, UnknownName, nearest
+from services.rules.formula import As, Kind, Lookup, Moment, Term
+from services.rules.functions import PUBLIC
+from services.rules.parser.kinds import Kinds, encodable
+from services.rules.series import Series, merge_series
+from services.rules.source import Source
+from services.rules.vocabulary import ROOTS, Limits, Vocabulary
+
+MOMENTS = {"now": Kind.TIME, "hour": Kind.NUMBER, "weekday": Kind.TEXT}
+
+
+NEEDS_OF_ROOT = {
+    "traits": "traits",
+    "consent": "purposes",
+    "context": "context",
+    "event": "event",
+    "journey": "journeys",
+}
+
+
+USES = {
+    "traits": "Name a trait: `traits.city`.",
+    "consent": "Name a purpose: `consent.email`.",
+    "context": "Name a key: `context.page`.",
+    "event": "Name a property: `event.product`, or `event.name` or `event.at`.",
+    "journey": "Name a journey and a field: `journey.welcome.phase`.",
+    "segments": 'Ask whether it holds one: `"vip" in segments`.',
+    "events": 'Call an aggregate: `events.count("product_viewed", last="7d")`.',
+    "now": "It has nothing below it.",
+    "hour": "It has nothing below it.",
+    "weekday": "It has nothing below it.",
+}
+
+
+class Names(Kinds):
+    """Resolves names and collects what the condition needs."""
+
+    def __init__(self, source: Source, vocabulary: Vocabulary, limits: Limits) -> None:
+        super().__init__(source, vocabulary, limits)
+        self.names: dict[str, set[str]] = {
+            name: set() for name in (*NEEDS_OF_ROOT.values(), "segments", "roots")
+        }
+        self.series: list[Series] = []
+        self.windows: set[tuple[str, int]] = set()
+
+    def needs(self) -> Needs:
+        """Everything looked at so far."""
+        names = {name: frozenset(found) for name, found in self.names.items()}
+        return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
+
+    def _name(self, node: ast.expr, whole: bool) -> Term:
+        root, path = self._path(node)
+        if self.vocabulary.bare_properties:
+            return self._property(root, path, node)
+        if root in PUBLIC or root not in ROOTS:
+            known = self.vocabulary.roots
+            raise self.error(UnknownName, node, f"There is no `{root}`.", nearest(root, known))
+        self._root(root, node)
+        if root in MOMENTS and not path:
+            return Moment(root, MOMENTS[root])
+        if root in NEEDS_OF_ROOT and path:
+            return self._lookup(root, path, node, whole)
+        raise self.error(
+            InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", USES[root]
+        )
+
+    def _property(self, root: str, path: tuple[str, ...], node: ast.expr) -> Lookup:
+        if root == "properties" and path:
+            return Lookup("properties", path)
+        if root in ROOTS or root == "properties":
+            raise self.error(
+                UnknownName,
+                node,
+                f"`{root}` cannot be used inside `events.…(…)`.",
+                "A filter sees the properties of the event only; one that is really called "
+                f'so is `properties["{root}"]`.',
+            )
+        return Lookup("properties", (root, *path))
+
+    def _lookup(self, root: str, path: tuple[str, ...], node: ast.expr, whole: bool) -> Term:
+        self._known(root, path[0], node)
+        if root == "event":
+            return self._event(path)
+        if root == "journey" and len(path) == 1 and not whole:
+            raise self.error(
+                InvalidArgument,
+                node,
+                f"`journey.{path[0]}` needs a field.",
+                f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`.",
+            )
+        self.names[NEEDS_OF_ROOT[root]].add(path[0])
+        return Lookup(root, path, Kind.YES_NO if root == "consent" else Kind.ANY)
+
+    def _event(self, path: tuple[str, ...]) -> Term:
+        if path == ("at",):
+            return As(Lookup("event", path), Kind.TIME)
+        if path == ("name",):
+            return As(Lookup("event", path), Kind.TEXT)
+        below = path[1:] if path[0] == "properties" and len(path) > 1 else path
+        self.names["event"].add(below[0])
+        return Lookup("properties", below)
+
+    def _path(self, node: ast.expr) -> tuple[str, tuple[str, ...]]:
+        keys: list[str] = []
+        inner = node
+        while True:
+            match inner:
+                case ast.Name(id=root):
+                    return root, tuple(reversed(keys))
+                case ast.Attribute(value=value, attr=key):
+                    pass
+                case ast.Subscript(value=value, slice=ast.Constant(value=str() as key)):
+                    if not encodable(key):
+                        raise self.error(
+                            NotAllowed, node, "The name holds half a character.", "Mend it."
+                        )
+                case _:
+                    raise self.error(
+                        NotAllowed,
+                        inner,
+                        f"Conditions have no {python_name(inner)} here.",
+                        'Name things as `traits.city` or `traits["favourite genre"]`.',
+                    )
+            keys.append(key)
+            inner = value
+
+    def _root(self, root: str, node: ast.expr) -> None:
+        if root not in self.vocabulary.roots:
+            allowed = ", ".join(sorted(self.vocabulary.roots))
+            raise self.error(
+                UnknownName,
+                node,
+                f"`{root}` cannot be used in {self.vocabulary.title}.",
+                f"Here there are: {allowed}.",
+            )
+        self.names["roots"].add(root)
+
+    def _known(self, root: str, name: str, node: ast.expr) -> None:
+        known = self.vocabulary.known(root)
+        if known is not None and name not in known:
+            raise self.error(UnknownName, node, f"`{root}` has no {name!r}.", nearest(name, known))
+
+
+def python_name(node: ast.AST) -> str:
+    """What Python calls the construct, in words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()

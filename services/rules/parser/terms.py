@@ -1,0 +1,269 @@
+"""Values: arithmetic and functions."""
+
+import ast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from services.rules.errors import InvalidArgument, KindMismatch, NotAllowed, UnknownName, nearest
+from services.rules.formula import (
+    NUMERIC_KINDS,
+    As,
+    Call,
+    History,
+    Kind,
+    Literal,
+    Lookup,
+    Moment,
+    Term,
+)
+from services.rules.functions import FUNCTIONS, PUBLIC, SPECIAL, UNITS_US
+from services.rules.parser.names import Names, python_name
+
+ARITHMETIC: Mapping[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Mod: "modulo",
+}
+
+
+# What `left operator right` gives; anything else is refused.
+ARITHMETIC_KINDS: Mapping[tuple[str, Kind, Kind], Kind] = {
+    **{(name, Kind.NUMBER, Kind.NUMBER): Kind.NUMBER for name in ARITHMETIC.values()},
+    ("add", Kind.TIME, Kind.DURATION): Kind.TIME,
+    ("add", Kind.DURATION, Kind.TIME): Kind.TIME,
+    ("add", Kind.DURATION, Kind.DURATION): Kind.DURATION,
+    ("subtract", Kind.TIME, Kind.DURATION): Kind.TIME,
+    ("subtract", Kind.TIME, Kind.TIME): Kind.DURATION,
+    ("subtract", Kind.DURATION, Kind.DURATION): Kind.DURATION,
+    ("multiply", Kind.DURATION, Kind.NUMBER): Kind.DURATION,
+    ("multiply", Kind.NUMBER, Kind.DURATION): Kind.DURATION,
+    ("divide", Kind.DURATION, Kind.NUMBER): Kind.DURATION,
+    ("divide", Kind.DURATION, Kind.DURATION): Kind.NUMBER,
+}
+
+
+class Terms(Names, ABC):
+    """Reads the nodes that stand for values."""
+
+    def term(self, node: ast.expr, whole: bool = False) -> Term:
+        """The node as a value; `whole` allows a journey without naming its field."""
+        match node:
+            case ast.Constant():
+                return self._literal(node)
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                return self._name(node, whole)
+            case ast.BinOp():
+                return self._arithmetic(node)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign):
+                operand = self._numeric(node.operand)
+                factor = Literal(-1 if isinstance(sign, ast.USub) else 1, Kind.NUMBER)
+                return self._call("multiply", (factor, operand), operand.kind, node)
+            case ast.Call():
+                return self._called(node)
+            case ast.BoolOp() | ast.Compare() | ast.UnaryOp():
+                raise self.error(
+                    NotAllowed,
+                    node,
+                    "A condition cannot be used as a value.",
+                    "Join conditions with `and`, `or` and `not`.",
+                )
+        raise self.error(
+            NotAllowed,
+            node,
+            f"Conditions have no {python_name(node)}.",
+            "Use comparisons, `and`, `or`, `not`, arithmetic and the functions in the manual.",
+        )
+
+    @abstractmethod
+    def history(self, node: ast.Call, aggregate: str) -> Term:
+        """An aggregate over events. Its filters are formulas, and formulas are made of terms."""
+
+    def property(self, node: ast.expr) -> Lookup:
+        """The node as a property of an event."""
+        term = self.term(node)
+        if isinstance(term, Lookup):
+            return term
+        raise self.error(InvalidArgument, node, "This is not a property.", "Write its bare name.")
+
+    def _arithmetic(self, node: ast.BinOp) -> Term:
+        name = ARITHMETIC.get(type(node.op))
+        if name is None:
+            raise self.error(
+                NotAllowed,
+                node,
+                f"Conditions have no operator {type(node.op).__name__}.",
+                "There are + - * / and %.",
+            )
+        left, right = self._numeric(node.left, None), self._numeric(node.right, None)
+        left = self._partner(left, right, name, node.left)
+        right = self._partner(right, left, name, node.right)
+        kind = ARITHMETIC_KINDS.get((name, left.kind, right.kind))
+        if kind is None:
+            raise self.error(
+                KindMismatch,
+                node,
+                f"Cannot {name} {left.kind.value} and {right.kind.value}.",
+                "Times take durations such as `days(3)`; numbers take numbers.",
+            )
+        return self._call(name, (left, right), kind, node)
+
+    def _partner(self, term: Term, other: Term, name: str, node: ast.expr) -> Term:
+        """A JSON value next to a time or, added to a duration, is a time; else a number."""
+        if term.kind is not Kind.ANY:
+            return term
+        beside = other.kind is Kind.TIME or other.kind is Kind.DURATION
+        timely = beside and name in ("add", "subtract")
+        return self._as(term, Kind.TIME if timely else Kind.NUMBER, node)
+
+    def _numeric(self, node: ast.expr, take_any_as: Kind | None = Kind.NUMBER) -> Term:
+        self._refuse_none(node)
+        term = self.term(node)
+        if term.kind is Kind.ANY and take_any_as:
+            return self._as(term, take_any_as, node)
+        if term.kind in NUMERIC_KINDS or term.kind is Kind.ANY:
+            return term
+        raise self.error(
+            KindMismatch,
+            node,
+            f"Cannot calculate with {term.kind.value}.",
+            "Numbers, times and durations can be calculated with.",
+        )
+
+    def _called(self, node: ast.Call) -> Term:
+        match node.func:
+            case ast.Attribute(value=ast.Name(id="events"), attr=aggregate):
+                return self.history(node, aggregate)
+            case ast.Name(id=name):
+                pass
+            case ast.Attribute(attr=name):
+                hint = f"Write `{name}(…)`." if name in PUBLIC else "See the manual for functions."
+                raise self.error(NotAllowed, node, "Values have no methods.", hint)
+            case _:
+                raise self.error(NotAllowed, node, "Only functions can be called.", "Name one.")
+        if name not in PUBLIC:
+            raise self.error(UnknownName, node, f"There is no `{name}()`.", nearest(name, PUBLIC))
+        if name in ("exists", "missing") or self._is_predicate(name):
+            raise self.error(
+                NotAllowed,
+                node,
+                f"`{name}` answers true or false and cannot be used as a value.",
+                "Let it stand alone, joined with `and`, `or` and `not`.",
+            )
+        if name in SPECIAL:
+            special: Callable[[ast.Call, str], Term] = getattr(self, f"_{name}", self._unit)
+            return special(node, name)
+        function = FUNCTIONS[name]
+        return self._call(name, self._arguments(node, name), function.result, node)
+
+    def _arguments(self, node: ast.Call, name: str) -> tuple[Term, ...]:
+        function = FUNCTIONS[name]
+        kinds = list(function.parameters)
+        if function.variadic:
+            kinds += kinds[-1:] * (len(node.args) - len(kinds))
+        self._count(node, name, len(kinds))
+        return tuple(
+            self._as(self.term(argument), kind, argument)
+            for argument, kind in zip(node.args, kinds, strict=True)
+        )
+
+    def _count(self, node: ast.Call, name: str, expected: int) -> None:
+        if node.keywords or len(node.args) != expected:
+            raise self.error(
+                InvalidArgument,
+                node,
+                f"`{name}` takes {expected} argument{'s' * (expected != 1)}, "
+                f"got {len(node.args) + len(node.keywords)}.",
+                "Arguments stand between the parentheses, without names.",
+            )
+        for argument in node.args:
+            self._refuse_none(argument)
+
+    def _default(self, node: ast.Call, name: str) -> Term:
+        self._count(node, name, 2)
+        term, otherwise = self._alike(*node.args)
+        if not isinstance(otherwise, Literal):
+            raise self.error(
+                InvalidArgument,
+                node.args[1],
+                "The second argument of `default` is a fixed value.",
+                "Write `default(traits.visits, 0)`.",
+            )
+        run = "default_number" if term.kind in NUMERIC_KINDS else "default_value"
+        return self._call(run, (term, otherwise), term.kind, node)
+
+    def _date(self, node: ast.Call, name: str) -> Term:
+        self._count(node, name, 1)
+        return self._as(self.term(node.args[0]), Kind.TIME, node.args[0])
+
+    def _days_since(self, node: ast.Call, name: str) -> Term:
+        self._count(node, name, 1)
+        self._root("now", node)
+        since = self._as(self.term(node.args[0]), Kind.TIME, node.args[0])
+        passed = Call("subtract", (Moment("now", Kind.TIME), since), Kind.DURATION)
+        day = Literal(UNITS_US["days"], Kind.DURATION)
+        return Call("divide", (passed, day), Kind.NUMBER)
+
+    def _unit(self, node: ast.Call, name: str) -> Term:
+        self._count(node, name, 1)
+        amount = self._as(self.term(node.args[0]), Kind.NUMBER, node.args[0])
+        unit = Literal(UNITS_US[name], Kind.NUMBER)
+        return self._call("duration", (amount, unit), Kind.DURATION, node)
+
+    def _call(self, name: str, arguments: tuple[Term, ...], kind: Kind, node: ast.expr) -> Term:
+        """The call, worked out at once if all its arguments are fixed."""
+        values = [argument.value for argument in arguments if isinstance(argument, Literal)]
+        if len(values) < len(arguments):
+            return Call(name, arguments, kind)
+        result = FUNCTIONS[name].run(*values)
+        if result is None or result != result:
+            raise self.error(
+                InvalidArgument,
+                node,
+                f"`{ast.unparse(node)}` has no value.",
+                "It would never be true: a division by zero, or too large a number.",
+            )
+        return Literal(result, kind)
+
+    def _is_predicate(self, name: str) -> bool:
+        return name in PUBLIC - SPECIAL and FUNCTIONS[name].result is Kind.YES_NO
+
+    def _alike(self, left: ast.expr, right: ast.expr) -> tuple[Term, Term]:
+        """Both sides of a comparison, brought to one kind."""
+        first, second = self.term(left), self.term(right)
+        self._refuse_fixed([first, second], left)
+        if first.kind is Kind.ANY:
+            return self._comparable(first, second, left), second
+        if second.kind is Kind.ANY:
+            return first, self._comparable(second, first, right)
+        if first.kind is Kind.TIME:
+            return first, self._as(second, Kind.TIME, right)
+        if isinstance(first, Moment) and first.name == "weekday":
+            self._check_weekday(second, right)
+        return self._as(first, second.kind, left), second
+
+    def _comparable(self, term: Term, other: Term, node: ast.expr) -> Term:
+        """A JSON value beside a yes/no value stays as it is: the comparison looks itself."""
+        if other.kind in (Kind.ANY, Kind.YES_NO):
+            return term
+        return self._as(term, other.kind, node)
+
+
+def describe(term: Term) -> str:
+    """How a term is named beside the value it had."""
+    match term:
+        case As(inner):
+            return describe(inner)
+        case Lookup(root, path):
+            return ".".join(("event" if root == "properties" else root, *path))
+        case Moment(name):
+            return name
+        case History(aggregate, series, window_us):
+            window = f", last {timedelta(microseconds=window_us)}" if window_us else ""
+            return f"events.{aggregate}({series}{window})"
+        case Call(function, arguments):
+            return f"{function}({', '.join(map(describe, arguments))})"
+        case Literal(value):
+            return repr(value)
