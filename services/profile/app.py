@@ -1,0 +1,43 @@
+"""Profile put together: what it needs, opened; what it does, wired."""
+
+from fastapi import FastAPI
+
+from services.chassis.server import Foundation, Service, service_app
+from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.profile.collect import Collector
+from services.profile.handlers import subscriptions
+from services.profile.schema import Context, schema
+from services.profile.service.reading import Reader
+from services.profile.service.refreshing import Refresher
+from services.profile.service.rulebooks import Rulebooks
+from services.profile.settings import ProfileSettings
+
+
+def create(settings: ProfileSettings | None = None) -> FastAPI:
+    """The application of the profile service."""
+    settings = settings or ProfileSettings()
+
+    async def compose(base: Foundation) -> Service:
+        rulebooks, reader = Rulebooks(), Reader.within(settings)
+        refresher = Refresher(
+            base.database, rulebooks, base.clock, settings.refresh_every_s, settings.refresh_chunk
+        )
+        collector = Collector(
+            base.database,
+            rulebooks,
+            reader,
+            base.verifier,
+            base.clock,
+            settings.largest_body_bytes,
+        )
+        return Service(
+            context=Context.factory(
+                base.database, rulebooks, reader, refresher.wake, base.clock, settings.scan_limit
+            ),
+            publishes=[EventRecorded, CustomerChanged, CustomersMerged],
+            subscriptions=subscriptions(rulebooks, base.clock),
+            background={"refresher": refresher.run},
+            router=collector.router(),
+        )
+
+    return service_app(settings, schema, compose)

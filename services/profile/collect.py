@@ -1,0 +1,173 @@
+"""The bulk door: Segment's HTTP spec, as the gateway hands it on. It answers after the commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from services.chassis.clock import Clock
+from services.chassis.database import Database
+from services.chassis.errors import RaakError
+from services.chassis.principal import Forbidden, Principal, Verifier
+from services.contracts.words import Role
+from services.profile.domain.calls import Call, InvalidEvent
+from services.profile.domain.spec import CALLS, read_time
+from services.profile.service.reading import Reader, Rejected
+from services.profile.service.recording import record
+from services.profile.service.rulebooks import Rulebooks
+
+SENDERS = frozenset({Role.ADMIN, Role.APP})
+FORM = "application/x-www-form-urlencoded"
+
+
+class BodyTooLarge(RaakError):
+    """A request carries more than one may."""
+
+    code: ClassVar[str] = "PROFILE_BODY_TOO_LARGE"
+    status = 413
+
+
+class InvalidBody(RaakError):
+    """A body that holds no JSON, or not the JSON of this call."""
+
+    code: ClassVar[str] = "PROFILE_INVALID_BODY"
+
+
+class UnknownCall(RaakError):
+    """There is no such call in the spec."""
+
+    code: ClassVar[str] = "PROFILE_UNKNOWN_CALL"
+    status = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Takes in the calls of one process."""
+
+    database: Database
+    rulebooks: Rulebooks
+    reader: Reader
+    verifier: Verifier
+    clock: Clock
+    largest_body_bytes: int
+
+    def router(self) -> APIRouter:
+        """`POST /collect/v1/{call}`."""
+        router = APIRouter()
+        router.add_api_route("/collect/v1/{call}", self.answer, methods=["POST"])
+        return router
+
+    async def answer(self, call: str, request: Request) -> Response:
+        """Take one request in; raises RaakError for one that cannot be taken at all."""
+        _check_sender(self.verifier.principal(request.headers.get("authorization")))
+        if call not in CALLS and call != "batch":
+            raise UnknownCall(
+                f"There is no call {call!r}.", hint=f"Use one of {', '.join(CALLS)}, batch."
+            )
+        body = await self._body(request)
+        value = read_json(body, form=request.headers.get("content-type", "").startswith(FORM))
+        status, answer = await self.take(call, value, self.clock())
+        return Response(orjson.dumps(answer), status, media_type="application/json")
+
+    async def take(self, call: str, value: object, now: datetime) -> tuple[int, dict[str, Any]]:
+        """Record what a request holds, and say what became of it."""
+        calls, rejected = (
+            self._batch(value, now) if call == "batch" else self._one(call, value, now)
+        )
+        async with self.database.transaction() as connection:
+            taken = await record(connection, self.rulebooks, calls, now)
+        duplicates = sum(one.duplicate for one in taken)
+        answer = {
+            "success": bool(taken) or not rejected,
+            "accepted": len(taken) - duplicates,
+            "duplicates": duplicates,
+            "rejected": [one.as_json() for one in rejected],
+        }
+        status = rejected[0].error.status if rejected and call != "batch" else 200
+        return status, answer
+
+    def _one(
+        self, call: str, value: object, now: datetime
+    ) -> tuple[list[Call], Sequence[Rejected]]:
+        try:
+            return [self.reader.read(value, self.reader.reading(now), call)], ()
+        except InvalidEvent as error:
+            return [], [Rejected(0, None, error)]
+
+    def _batch(self, value: object, now: datetime) -> tuple[list[Call], Sequence[Rejected]]:
+        events = value.get("batch") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(events, list):
+            raise InvalidBody(
+                "A batch is an object with a list of events under `batch`.",
+                hint='Send {"batch": [{"type": "track", …}, …], "sentAt": "…"}.',
+            )
+        context = value.get("context")
+        reading = self.reader.reading(
+            now,
+            sent_at=read_time(value.get("sentAt"), "sentAt"),
+            context=context if isinstance(context, dict) else {},
+        )
+        return self.reader.read_all(events, reading)
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, read no further than the limit."""
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self.largest_body_bytes:
+            raise self._too_large(f"{declared} bytes")
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.largest_body_bytes:
+                raise self._too_large(f"more than {self.largest_body_bytes} bytes")
+        return bytes(body)
+
+    def _too_large(self, size: str) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body has {size}, over the limit of {self.largest_body_bytes}.",
+            hint="Send the events in smaller batches.",
+        )
+
+
+def _check_sender(principal: Principal) -> None:
+    if principal.role not in SENDERS:
+        raise Forbidden(
+            f"The role {principal.role.value!r} may not send events in bulk.",
+            hint="Use a write key at the gateway, or the mutations of the graph.",
+        )
+
+
+def read_json(body: bytes, *, form: bool = False) -> Any:
+    """The JSON of a body, whatever its content type says; raises InvalidBody with the position.
+
+    Some senders put JSON in the body and call it a form, some in a form's only field.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidBody(
+            f"The body is not UTF-8: byte {error.start} is {body[error.start]:#04x}.",
+            hint="Encode it as UTF-8.",
+        ) from None
+    if form and not body.lstrip().startswith((b"{", b"[")):
+        body = _form_field(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidBody(
+            f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno},"
+            f" character {error.pos}).",
+            hint="Send one JSON document.",
+        ) from None
+
+
+def _form_field(body: bytes) -> bytes:
+    """What the form says under `data`, or in its only field."""
+    fields = parse_qsl(body, keep_blank_values=True, max_num_fields=20)
+    if len(fields) == 1 and not fields[0][1]:
+        return fields[0][0]
+    return dict(fields).get(b"data", fields[0][1] if fields else b"")

@@ -1,0 +1,22 @@
+"""What a segment looks like in YAML."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SegmentDefinition(BaseModel):
+    """Customers who have something in common now, said by a condition."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,99}$")
+    name: str = Field(min_length=1, max_length=200)
+    description: str = Field(default="", max_length=2_000)
+    condition: str
+
+
+class SegmentFile(BaseModel):
+    """Several segments in one document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    segments: list[SegmentDefinition] = Field(min_length=1, max_length=1_000)

@@ -1,0 +1,1 @@
+"""Who a customer is and what is known of him: functions over values, no I/O."""

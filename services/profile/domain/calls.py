@@ -1,0 +1,90 @@
+"""What profile takes in, whatever the door it came by: one call about one customer."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from services.chassis.errors import RaakError
+from services.contracts.base import Json
+from services.profile.domain.identities import Identity
+from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class InvalidEvent(RaakError):
+    """An event cannot be taken in as it is; the others of its batch can."""
+
+    code: ClassVar[str] = "PROFILE_INVALID_EVENT"
+
+
+class NoIdentity(InvalidEvent):
+    """An event says of nobody that it is his."""
+
+    code = "PROFILE_NO_IDENTITY"
+
+
+class EventInFuture(InvalidEvent):
+    """An event lies ahead of our clock, further than clocks differ."""
+
+    code = "PROFILE_EVENT_IN_FUTURE"
+
+
+class EventTooLarge(InvalidEvent):
+    """One event is larger than an event may be."""
+
+    code = "PROFILE_EVENT_TOO_LARGE"
+    status = 413
+
+
+class Provenance(NamedTuple):
+    """Where what a call says of a customer comes from, and by what right it is kept."""
+
+    kind: TraitKind = TraitKind.DECLARED
+    context: ContextCategory = ContextCategory.RELATIONAL
+    source: str = "segment"
+    lawful_basis: LawfulBasis = LawfulBasis.LI
+
+
+class ConsentGiven(NamedTuple):
+    """One word on one purpose."""
+
+    status: ConsentStatus
+    source: str
+    lawful_basis: LawfulBasis
+
+
+class Call(NamedTuple):
+    """One call, checked: what happened, to whom, and what it says of him.
+
+    `identities` are the strongest first. `customer` is set when it is known already who is meant.
+    `previous` is the id an alias call joins to the identities.
+    """
+
+    kind: str
+    """track, page, screen, group, identify or alias; consent or outcome when it is ours."""
+    name: str
+    event_id: UUID
+    message_id: str
+    occurred_at: datetime
+    received_at: datetime
+    properties: dict[str, Json]
+    context: dict[str, Json]
+    identities: tuple[Identity, ...]
+    customer: UUID | None = None
+    traits: Mapping[str, Any] = NOTHING
+    provenance: Provenance = Provenance()
+    consents: Mapping[str, ConsentGiven] = NOTHING
+    previous: str | None = None
+
+    @property
+    def came_by(self) -> Identity:
+        """The identity this call is filed under."""
+        return self.identities[0] if self.identities else by_id(self.customer)
+
+
+def by_id(customer: UUID | None) -> Identity:
+    """How something is filed that came by our own id for a customer."""
+    return Identity("customer_id", str(customer))

@@ -1,0 +1,144 @@
+"""A customer in memory: what is known of him, and how one more call changes it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from services.contracts.base import Json
+from services.contracts.profile import CustomerChanged
+from services.contracts.profile import Identity as IdentitySent
+from services.profile.domain.calls import Call
+from services.profile.domain.identities import Identity
+from services.profile.domain.words import DECIDED, ConsentStatus
+
+
+class Trait(NamedTuple):
+    """The latest value of a trait by one identity. `value` None: it was taken back."""
+
+    value: Json
+    kind: str
+    context: str
+    source: str
+    lawful_basis: str
+    observed_at: datetime
+
+
+class Consent(NamedTuple):
+    """The latest word on a purpose by one identity."""
+
+    status: str
+    lawful_basis: str
+    source: str
+    changed_at: datetime
+
+
+Filed = tuple[str, Identity]
+"""A trait's name or a consent's purpose, and the identity it came by."""
+
+
+@dataclass(slots=True)
+class Customer:
+    """One customer while a transaction works on him.
+
+    `rules_version` is the rulebook his `series` and `segments` were computed with; 0 for none.
+    `new_traits`, `new_consents`, `joined` and `left` (segments) name what is still to be written;
+    `changed` says whether his snapshot is another one now.
+    """
+
+    id: UUID
+    version: int = 0
+    rules_version: int = 0
+    series: dict[str, Any] = field(default_factory=dict)
+    reevaluate_at: datetime | None = None
+    merged_into: UUID | None = None
+    identities: set[Identity] = field(default_factory=set)
+    traits: dict[Filed, Trait] = field(default_factory=dict)
+    consents: dict[Filed, Consent] = field(default_factory=dict)
+    segments: dict[str, datetime] = field(default_factory=dict)
+    new_traits: set[Filed] = field(default_factory=set)
+    new_consents: set[Filed] = field(default_factory=set)
+    joined: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    changed: bool = False
+
+    def learn(self, call: Call) -> None:
+        """Take over the traits and consents of a call, unless something later is known."""
+        for name, value in call.traits.items():
+            self._set_trait((name, call.came_by), Trait(value, *call.provenance, call.occurred_at))
+        for purpose, word in call.consents.items():
+            consent = Consent(word.status, word.lawful_basis, word.source, call.occurred_at)
+            self._set_consent((purpose, call.came_by), consent)
+
+    def _set_trait(self, filed: Filed, trait: Trait) -> None:
+        held = self.traits.get(filed)
+        if held is None or held.observed_at <= trait.observed_at:
+            self.traits[filed] = trait
+            self.new_traits.add(filed)
+            self.changed = True
+
+    def _set_consent(self, filed: Filed, consent: Consent) -> None:
+        """Repeating a word changes nothing: `changed_at` stays when it was first given."""
+        held = self.consents.get(filed)
+        if held is None or (held.changed_at <= consent.changed_at and held[:3] != consent[:3]):
+            self.consents[filed] = consent
+            self.new_consents.add(filed)
+            self.changed = True
+
+    def current_traits(self) -> dict[str, tuple[Trait, Identity]]:
+        """The latest value of every trait, whatever identity it came by."""
+        latest: dict[str, tuple[Trait, Identity]] = {}
+        for (name, came_by), trait in self.traits.items():
+            if name not in latest or latest[name][0].observed_at <= trait.observed_at:
+                latest[name] = (trait, came_by)
+        return {name: found for name, found in latest.items() if found[0].value is not None}
+
+    def trait_values(self) -> dict[str, Json]:
+        """What conditions see of the traits."""
+        return {name: trait.value for name, (trait, _) in self.current_traits().items()}
+
+    def current_consents(self) -> dict[str, tuple[Consent, Identity]]:
+        """The latest word on every purpose, whatever identity it came by."""
+        latest: dict[str, tuple[Consent, Identity]] = {}
+        for (purpose, came_by), consent in self.consents.items():
+            if purpose not in latest or latest[purpose][0].changed_at <= consent.changed_at:
+                latest[purpose] = (consent, came_by)
+        return latest
+
+    def decided_consents(self) -> dict[str, bool]:
+        """What conditions see of the consents: purposes undecided are absent."""
+        words = ((p, ConsentStatus(c.status)) for p, (c, _) in self.current_consents().items())
+        return {purpose: DECIDED[status] for purpose, status in words if status in DECIDED}
+
+    def move_to(self, segments: set[str], now: datetime) -> None:
+        """Be in exactly these segments from now on."""
+        self.joined, self.left = segments - self.segments.keys(), self.segments.keys() - segments
+        self.segments = {key: self.segments.get(key, now) for key in segments}
+        self.changed |= bool(self.joined or self.left)
+
+    def absorb_into(self, survivor: UUID) -> None:
+        """Leave nothing but the name of the customer he has become."""
+        self.version += 1
+        self.merged_into, self.reevaluate_at = survivor, None
+        self.identities, self.traits, self.consents = set(), {}, {}
+        self.segments, self.series = {}, {}
+        self.changed = True
+
+    def snapshot(self, event_id: UUID, now: datetime) -> CustomerChanged:
+        """All of him, as the other services keep it."""
+        return CustomerChanged.model_construct(
+            event_id=event_id,
+            customer_id=self.id,
+            occurred_at=now,
+            version=self.version,
+            identities=tuple(sent(identity) for identity in sorted(self.identities)),
+            traits=self.trait_values(),
+            consents=self.decided_consents(),
+            segments=tuple(sorted(self.segments)),
+            series=self.series,
+        )
+
+
+def sent(identity: Identity) -> IdentitySent:
+    """An identity as it travels in events."""
+    return IdentitySent.model_construct(type=identity.type, value=identity.value)

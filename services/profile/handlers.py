@@ -1,0 +1,64 @@
+"""What profile listens to: outcomes are events of a customer too, and others need series kept."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from services.chassis.clock import Clock
+from services.chassis.database import Connection
+from services.chassis.handling import Subscriptions
+from services.chassis.ids import new_id
+from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.journey import JourneySeriesNeeded
+from services.contracts.series import SeriesNeeded
+from services.profile.domain.calls import Call
+from services.profile.service.recording import record
+from services.profile.service.rulebooks import Rulebooks, declare_series
+
+
+async def take_outcomes(
+    rulebooks: Rulebooks, clock: Clock, connection: Connection, outcomes: Sequence[OutcomeRecorded]
+) -> None:
+    """Record outcomes as events `outcome_presented` and so on; an outcome counts once."""
+    await record(connection, rulebooks, [_call(o) for o in outcomes if o.customer_id], clock())
+
+
+async def keep_series(clock: Clock, connection: Connection, wishes: Sequence[SeriesNeeded]) -> None:
+    """Keep what a service's conditions ask of history; an older wish changes nothing."""
+    for needed in wishes:
+        await declare_series(connection, needed, clock())
+
+
+def subscriptions(rulebooks: Rulebooks, clock: Clock) -> Subscriptions:
+    """The handlers, given what they need."""
+    needs = {take_outcomes: (rulebooks, clock), keep_series: (clock,)}
+    return {event: partial(handler, *needs[handler]) for event, handler in SUBSCRIPTIONS.items()}
+
+
+SUBSCRIPTIONS: dict[type[Any], Any] = {
+    OutcomeRecorded: take_outcomes,
+    DecisionSeriesNeeded: keep_series,
+    JourneySeriesNeeded: keep_series,
+}
+
+
+def _call(outcome: OutcomeRecorded) -> Call:
+    return Call(
+        kind="outcome",
+        name=f"outcome_{outcome.kind.lower()}",
+        event_id=new_id(),
+        message_id=str(outcome.outcome_id),
+        occurred_at=outcome.occurred_at,
+        received_at=outcome.recorded_at,
+        properties={
+            "action": outcome.action,
+            "treatment": outcome.treatment,
+            "channel": outcome.channel,
+            "placement": outcome.placement,
+            "reason": outcome.reason,
+            "value": outcome.value.model_dump() if outcome.value else None,
+        },
+        context={"decision": str(outcome.decision_id), "proposition": str(outcome.proposition_id)},
+        identities=(),
+        customer=outcome.customer_id,
+    )

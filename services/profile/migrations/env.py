@@ -1,0 +1,4 @@
+from services.chassis import migrations
+from services.profile.tables import metadata
+
+migrations.run(metadata)

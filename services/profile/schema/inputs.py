@@ -1,0 +1,123 @@
+"""What callers pass in, and how it becomes a call of the spec."""
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from services.chassis.errors import RaakError
+from services.profile.domain.identities import given_identity
+from services.profile.domain.words import (
+    XDM_STATUS,
+    ConsentStatus,
+    ContextCategory,
+    LawfulBasis,
+    TraitKind,
+)
+from services.profile.schema.types import read_id
+from services.profile.service.finding import Ref
+
+XDM_LETTERS = {status: letter for letter, status in XDM_STATUS.items()}
+
+
+class InvalidReference(RaakError):
+    """A reference that means nobody, or two."""
+
+    code = "PROFILE_INVALID_REFERENCE"
+
+
+@strawberry.input(description="What a customer is known by.")
+class IdentityInput:
+    type: str
+    value: str
+
+
+@strawberry.input(description="Who is meant: one of these.")
+class CustomerRef:
+    id: strawberry.ID | None = strawberry.UNSET
+    identity: IdentityInput | None = strawberry.UNSET
+
+    def read(self) -> Ref:
+        """The one reference given; raises InvalidReference and what reading it raises."""
+        if bool(self.id) == bool(self.identity):
+            raise InvalidReference(
+                "A customer is named by `id` or by `identity`, one of them.",
+                hint='Pass {identity: {type: "email", value: "…"}}, or {id: "…"}.',
+            )
+        if self.identity:
+            return given_identity(self.identity.type, self.identity.value)
+        return read_id(str(self.id))
+
+
+@strawberry.input(
+    description="Traits of a customer, and what else he is known by. `email`, `phone`, `crm_id`"
+    " and `loyalty_id` among the traits are identities too."
+)
+class IdentifyInput:
+    customer: CustomerRef
+    identities: list[IdentityInput] = strawberry.field(default_factory=list)
+    traits: JSON | None = strawberry.UNSET
+    kind: TraitKind = TraitKind.DECLARED
+    context: ContextCategory = ContextCategory.RELATIONAL
+    source: str = "graph"
+    lawful_basis: LawfulBasis = LawfulBasis.LI
+    at: datetime | None = strawberry.UNSET
+    message_id: str | None = strawberry.UNSET
+
+    def event(self) -> dict[str, Any]:
+        """The input as a call of the spec."""
+        said = {
+            "kind": self.kind.value,
+            "context": self.context.value,
+            "source": self.source,
+            "lawfulBasis": self.lawful_basis.value,
+        }
+        return _event(self.at, self.message_id, traits=self.traits or {}, context={"raak": said})
+
+
+@strawberry.input(description="Something a customer did.")
+class TrackInput:
+    customer: CustomerRef
+    event: str
+    properties: JSON | None = strawberry.UNSET
+    context: JSON | None = strawberry.UNSET
+    at: datetime | None = strawberry.UNSET
+    message_id: str | None = strawberry.UNSET
+
+    def call(self) -> dict[str, Any]:
+        """The input as a call of the spec."""
+        return _event(
+            self.at,
+            self.message_id,
+            event=self.event,
+            properties=self.properties or {},
+            context=self.context or {},
+        )
+
+
+@strawberry.input(description="A customer's word on one purpose.")
+class ConsentInput:
+    customer: CustomerRef
+    purpose: str
+    status: ConsentStatus
+    lawful_basis: LawfulBasis = LawfulBasis.CONSENT
+    source: str = "graph"
+    at: datetime | None = strawberry.UNSET
+
+    def event(self) -> dict[str, Any]:
+        """The input as a call of the spec: an event that carries the consent in its context."""
+        said = {"source": self.source, "lawfulBasis": self.lawful_basis.value}
+        preferences = {self.purpose: XDM_LETTERS[self.status]}
+        return _event(
+            self.at,
+            None,
+            event="consent_changed",
+            properties={"purpose": self.purpose, "status": self.status.value, **said},
+            context={"raak": said, "consent": {"categoryPreferences": preferences}},
+        )
+
+
+def _event(at: datetime | None, message_id: str | None, **fields: Any) -> dict[str, Any]:
+    timestamp = at.isoformat() if at else None
+    return {**fields, "timestamp": timestamp, "messageId": message_id or None}

@@ -1,0 +1,104 @@
+"""What can be told to profile. One mutation is one transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+
+from services.chassis.principal import Forbidden
+from services.profile.domain.calls import Call
+from services.profile.domain.identities import Identity, given_identity, strongest_first
+from services.profile.domain.spec import Subject
+from services.profile.schema.context import Context
+from services.profile.schema.inputs import ConsentInput, CustomerRef, IdentifyInput, TrackInput
+from services.profile.schema.types import Customer, Info, Segment
+from services.profile.service.finding import UnknownCustomer
+from services.profile.service.recording import Taken, record
+from services.profile.service.rulebooks import publish_segments
+
+
+@strawberry.type(description="What became of an event.")
+class TrackResult:
+    customer: Customer
+    duplicate: bool = strawberry.field(description="Its message id was recorded before.")
+
+
+@strawberry.type
+class Mutation:
+    """The root fields."""
+
+    @strawberry.mutation(description="Say who a customer is; an unknown identity is a new one.")
+    async def identify(self, info: Info, input: IdentifyInput) -> Customer:
+        """Traits and identities in one call."""
+        further = [given_identity(one.type, one.value) for one in input.identities]
+        taken = await _take(info.context, "identify", input.customer, input.event(), further)
+        return Customer(id=strawberry.ID(str(taken.customer)))
+
+    @strawberry.mutation(description="Record what a customer did; a message id counts once.")
+    async def track(self, info: Info, input: TrackInput) -> TrackResult:
+        """Answers when it is recorded."""
+        taken = await _take(info.context, "track", input.customer, input.call())
+        customer = Customer(id=strawberry.ID(str(taken.customer)))
+        return TrackResult(customer=customer, duplicate=taken.duplicate)
+
+    @strawberry.mutation(description="Record a customer's word on one purpose; the latest counts.")
+    async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
+        """Kept as an event too."""
+        taken = await _take(info.context, "consent", input.customer, input.event())
+        return Customer(id=strawberry.ID(str(taken.customer)))
+
+    @strawberry.mutation(
+        description="Put a segment in force, or all under `segments:`; gives the first one."
+        " Customers are recomputed in the background, at the latest when they do something."
+    )
+    async def publish_segment(self, info: Info, yaml: str) -> Segment:
+        """A definition that is the same keeps its version."""
+        context = info.context
+        context.only_for_staff()
+        async with context.database.transaction() as connection:
+            segments = await publish_segments(connection, context.rulebooks, yaml, context.clock())
+        context.forget_loaded()
+        context.wake()
+        return Segment.of(segments[0])
+
+
+async def _take(
+    context: Context,
+    kind: str,
+    ref: CustomerRef,
+    event: dict[str, Any],
+    further: Sequence[Identity] = (),
+) -> Taken:
+    """Record one call about the customer meant; raises what is wrong with any of it."""
+    subject = await _subject(context, ref, further)
+    now = context.clock()
+    reading = context.reader.reading(now)
+    call = context.reader.read(event, reading, "track" if kind == "consent" else kind, subject)
+    await _check_own(context, call)
+    async with context.database.transaction() as connection:
+        [taken] = await record(connection, context.rulebooks, [call._replace(kind=kind)], now)
+    context.forget_loaded()
+    return taken
+
+
+async def _subject(context: Context, given: CustomerRef, further: Sequence[Identity]) -> Subject:
+    ref = given.read()
+    found = await context.find(ref)
+    if isinstance(ref, Identity):
+        return Subject(strongest_first([ref, *further]))
+    if found is None:
+        raise UnknownCustomer(ref)
+    return Subject(strongest_first(further), found.id)
+
+
+async def _check_own(context: Context, call: Call) -> None:
+    """Let nobody who speaks for one customer claim what names another."""
+    if not context.principal.own_customer_only:
+        return
+    own = await context.own_id()
+    owners = await context.refs.load_many(call.identities)
+    if any(owner not in (None, own) for owner in owners):
+        raise Forbidden(
+            "One of these identities is another customer's.",
+            hint="Have the customer log in with it, and let your server identify him.",
+        )

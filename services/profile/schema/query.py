@@ -1,0 +1,79 @@
+"""What can be asked of profile."""
+
+from uuid import UUID
+
+import strawberry
+
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.profile.schema.inputs import CustomerRef
+from services.profile.schema.types import (
+    Customer,
+    CustomerConnection,
+    CustomerEdge,
+    Info,
+    Segment,
+)
+from services.profile.service import finding
+
+
+@strawberry.type
+class Query:
+    """The root fields."""
+
+    @strawberry.field(description="The customer meant; null if we know nobody like that.")
+    async def customer(self, info: Info, ref: CustomerRef) -> Customer | None:
+        """Also answers a visitor who asks for himself."""
+        found = await info.context.find(ref.read())
+        return Customer.of(found) if found else None
+
+    @strawberry.field(
+        description="Customers by id, of a segment, of whom the condition `where` is true now."
+        " A page looks at a bounded number of customers: it can have fewer than `first`, even"
+        " none, and still a next page."
+    )
+    async def customers(
+        self,
+        info: Info,
+        segment: strawberry.ID | None = None,
+        where: str | None = None,
+        first: int = 20,
+        after: str | None = None,
+    ) -> CustomerConnection:
+        """One bounded scan."""
+        info.context.only_for_staff()
+        place = decode_cursor(after, 1)
+        async with info.context.database.connection() as connection:
+            found = await finding.search(
+                connection,
+                segment=segment,
+                where=where,
+                first=page_size(first),
+                after=UUID(place[0]) if place else None,
+                scan_limit=info.context.scan_limit,
+                now=info.context.clock(),
+            )
+        return _connection(found)
+
+    @strawberry.field(description="All segments, by key.")
+    async def segments(self, info: Info) -> list[Segment]:
+        """As they are defined now."""
+        info.context.only_for_staff()
+        return [Segment.of(segment) for segment in (await info.context.rulebook()).segments]
+
+    @strawberry.field(description="One segment; null if there is none of this key.")
+    async def segment(self, info: Info, key: strawberry.ID) -> Segment | None:
+        """As it is defined now."""
+        info.context.only_for_staff()
+        found = await info.context.segments.load(str(key))
+        return Segment.of(found) if found else None
+
+
+def _connection(found: finding.Found) -> CustomerConnection:
+    edges = [
+        CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(customer.id))
+        for customer in found.customers
+    ]
+    end = encode_cursor(found.last) if found.last else None
+    return CustomerConnection(
+        edges=edges, page_info=PageInfo(has_next_page=found.more, end_cursor=end)
+    )

@@ -1,0 +1,331 @@
+"""The types of the graph that profile owns."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from services.chassis.errors import RaakError
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.profile.domain import customer as domain
+from services.profile.domain import identities as identity_domain
+from services.profile.domain import rulebook as rulebook_domain
+from services.profile.domain.words import (
+    ChangeKind,
+    ConsentStatus,
+    ContextCategory,
+    LawfulBasis,
+    TraitKind,
+)
+from services.profile.schema.context import Context
+from services.profile.store import events as event_store
+
+Info = strawberry.Info[Context, None]
+
+strawberry.enum(TraitKind, description="How a trait came to be.")
+strawberry.enum(ContextCategory, description="What a trait is about.")
+strawberry.enum(
+    LawfulBasis,
+    description="Consent, or XDM's LI legitimate interest, CT contract, CP compliance,"
+    " VI vital interest, PI public interest.",
+)
+strawberry.enum(ConsentStatus, description="XDM's y, n, p, u, dy and dn, spelled out.")
+strawberry.enum(
+    ChangeKind,
+    name="IdentityChangeKind",
+    description="MERGED: two customers became one. REFUSED: an identity stayed with its owner.",
+)
+
+
+class InvalidId(RaakError):
+    """Something that is no id of ours."""
+
+    code = "PROFILE_INVALID_ID"
+
+
+def read_id(id: str) -> UUID:
+    """A customer's id as it comes in the graph; raises InvalidId."""
+    try:
+        return UUID(id)
+    except ValueError:
+        raise InvalidId(
+            f"{id[:60]!r} is not the id of a customer.",
+            hint="Pass an id this graph gave, or name the customer by an identity.",
+        ) from None
+
+
+@strawberry.type(description="One way a customer is known.")
+class Identity:
+    type: str
+    value: str
+
+    @classmethod
+    def of(cls, identity: identity_domain.Identity) -> Self:
+        """As the graph shows it."""
+        return cls(type=identity.type, value=identity.value)
+
+
+@strawberry.type(description="What is known of a customer, and by what right.")
+class Trait:
+    name: str
+    value: JSON
+    kind: TraitKind
+    context: ContextCategory
+    source: str
+    lawful_basis: LawfulBasis
+    observed_at: datetime
+
+    @classmethod
+    def of(cls, name: str, trait: domain.Trait) -> Self:
+        """As the graph shows it."""
+        return cls(
+            name=name,
+            value=trait.value,
+            kind=TraitKind(trait.kind),
+            context=ContextCategory(trait.context),
+            source=trait.source,
+            lawful_basis=LawfulBasis(trait.lawful_basis),
+            observed_at=trait.observed_at,
+        )
+
+
+@strawberry.type(description="A customer's latest word on one purpose.")
+class Consent:
+    purpose: str
+    status: ConsentStatus
+    lawful_basis: LawfulBasis
+    source: str
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, purpose: str, consent: domain.Consent) -> Self:
+        """As the graph shows it."""
+        return cls(
+            purpose=purpose,
+            status=ConsentStatus(consent.status),
+            lawful_basis=LawfulBasis(consent.lawful_basis),
+            source=consent.source,
+            changed_at=consent.changed_at,
+        )
+
+
+@strawberry.type(description="Customers who have something in common now.")
+class Segment:
+    key: strawberry.ID
+    version: int
+    name: str
+    description: str
+    condition: str
+    published_at: datetime
+
+    @strawberry.field(description="How many customers are in it.")
+    async def customer_count(self, info: Info) -> int:
+        """One query for all the segments of a request."""
+        return await info.context.counts.load(str(self.key))
+
+    @classmethod
+    def of(cls, segment: rulebook_domain.Segment) -> Self:
+        """As the graph shows it."""
+        return cls(
+            key=strawberry.ID(segment.key),
+            version=segment.version,
+            name=segment.name,
+            description=segment.description,
+            condition=segment.condition.source,
+            published_at=segment.published_at,
+        )
+
+
+@strawberry.type(description="A customer is in a segment.")
+class SegmentMembership:
+    key: strawberry.ID
+    since: datetime
+
+    @strawberry.field(description="The segment as it is defined now.")
+    async def segment(self, info: Info) -> Segment | None:
+        """Customers see that they are in one, but not how it is made."""
+        info.context.only_for_staff()
+        found = await info.context.segments.load(str(self.key))
+        return Segment.of(found) if found else None
+
+
+@strawberry.type(description="An aggregate a segment asks for, as it is written there, and now.")
+class Feature:
+    name: str
+    value: JSON | None
+
+
+@strawberry.type(description="Something a customer did or said, as it was recorded.")
+class CustomerEvent:
+    id: strawberry.ID
+    kind: str
+    name: str
+    occurred_at: datetime
+    received_at: datetime
+    properties: JSON
+    context: JSON
+    message_id: str
+
+    @classmethod
+    def of(cls, event: event_store.Recorded) -> Self:
+        """As the graph shows it."""
+        return cls(id=strawberry.ID(str(event.event_id)), **dict(list(event._asdict().items())[1:]))
+
+
+@strawberry.type
+class EventEdge:
+    """An event and its place in the list."""
+
+    node: CustomerEvent
+    cursor: str
+
+
+@strawberry.type(description="A customer's events, the latest first.")
+class EventConnection:
+    edges: list[EventEdge]
+    page_info: PageInfo
+
+
+@strawberry.type(description="What happened to the identities of a customer.")
+class IdentityChange:
+    id: strawberry.ID
+    kind: ChangeKind
+    from_customer: strawberry.ID
+    into_customer: strawberry.ID
+    identities: list[Identity]
+    reason: str
+    at: datetime
+
+    @classmethod
+    def of(cls, change: identity_domain.Change, at: datetime) -> Self:
+        """As the graph shows it."""
+        return cls(
+            id=strawberry.ID(str(change.id)),
+            kind=change.kind,
+            from_customer=strawberry.ID(str(change.from_customer)),
+            into_customer=strawberry.ID(str(change.into_customer)),
+            identities=[Identity.of(identity) for identity in change.identities],
+            reason=change.reason,
+            at=at,
+        )
+
+
+@strawberry.federation.type(keys=["id"], description="A person we know, or a visitor.")
+class Customer:
+    """Every field reads through the request's loaders, which also guard who sees whom."""
+
+    id: strawberry.ID
+
+    @classmethod
+    def resolve_reference(cls, id: str) -> Self:
+        """Build the entity from a router's key, which arrives as plain JSON."""
+        return cls(id=strawberry.ID(str(read_id(str(id)))))
+
+    @classmethod
+    def of(cls, customer: domain.Customer) -> Self:
+        """As the graph shows him."""
+        return cls(id=strawberry.ID(str(customer.id)))
+
+    async def known(self, info: Info) -> domain.Customer:
+        """All that is known of him, which is nothing for a visitor we have not heard of."""
+        asked = read_id(str(self.id))
+        return await info.context.person(asked) or domain.Customer(asked)
+
+    @strawberry.field(description="All he is known by, the strongest first.")
+    async def identities(self, info: Info) -> list[Identity]:
+        held = (await self.known(info)).identities
+        return [Identity.of(identity) for identity in identity_domain.strongest_first(held)]
+
+    @strawberry.field(description="The latest value of each trait.")
+    async def traits(
+        self,
+        info: Info,
+        names: list[str] | None = None,
+        kind: TraitKind | None = None,
+        context: ContextCategory | None = None,
+    ) -> list[Trait]:
+        current = (await self.known(info)).current_traits()
+        return [
+            Trait.of(name, trait)
+            for name, (trait, _) in sorted(current.items())
+            if (names is None or name in names)
+            and (kind is None or trait.kind == kind)
+            and (context is None or trait.context == context)
+        ]
+
+    @strawberry.field(description="The latest word on each purpose.")
+    async def consents(self, info: Info) -> list[Consent]:
+        current = (await self.known(info)).current_consents()
+        return [Consent.of(purpose, consent) for purpose, (consent, _) in sorted(current.items())]
+
+    @strawberry.field(description="The segments he is in now.")
+    async def segments(self, info: Info) -> list[SegmentMembership]:
+        segments = (await self.known(info)).segments
+        return [
+            SegmentMembership(key=strawberry.ID(key), since=since)
+            for key, since in sorted(segments.items())
+        ]
+
+    @strawberry.field(description="What segments ask of his history, and its value now.")
+    async def features(self, info: Info, names: list[str] | None = None) -> list[Feature]:
+        customer = await self.known(info)
+        rulebook = await info.context.rulebook()
+        values = rulebook.feature_values(customer, info.context.clock())
+        return [
+            Feature(name=name, value=value)
+            for name, value in values.items()
+            if names is None or name in names
+        ]
+
+    @strawberry.field(description="All he did or said, the latest first.")
+    async def events(
+        self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
+    ) -> EventConnection:
+        customer, size = await self.known(info), page_size(first)
+        place = _place(decode_cursor(after, 2))
+        async with info.context.database.connection() as connection:
+            rows = await event_store.page(connection, customer.id, name, place, size + 1)
+        return _connection(rows[:size], more=len(rows) > size)
+
+    @strawberry.field(
+        description="Merges, and identities that were claimed but stayed with their owner."
+    )
+    async def history(self, info: Info) -> list[IdentityChange]:
+        """A refusal tells that an identity is somebody else's, so customers do not see any."""
+        customer = await self.known(info)
+        changes = await info.context.changes.load(customer.id)
+        if info.context.principal.own_customer_only:
+            changes = [c for c in changes if c[0].kind is ChangeKind.MERGED]
+        return [IdentityChange.of(change, at) for change, at in changes]
+
+
+def _place(key: list[str] | None) -> tuple[datetime, UUID] | None:
+    return (datetime.fromisoformat(key[0]), UUID(key[1])) if key else None
+
+
+def _connection(rows: list[event_store.Recorded], *, more: bool) -> EventConnection:
+    edges = [
+        EventEdge(node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, row.event_id))
+        for row in rows
+    ]
+    end = edges[-1].cursor if edges else None
+    return EventConnection(edges=edges, page_info=PageInfo(has_next_page=more, end_cursor=end))
+
+
+@strawberry.type
+class CustomerEdge:
+    """A customer and his place in the list."""
+
+    node: Customer
+    cursor: str
+
+
+@strawberry.type(
+    description="Customers by id. `pageInfo.hasNextPage` says that there are more to look at,"
+    " not that one of them will match."
+)
+class CustomerConnection:
+    edges: list[CustomerEdge]
+    page_info: PageInfo

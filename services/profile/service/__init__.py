@@ -1,0 +1,1 @@
+"""What profile does, each in the caller's transaction: record, define, refresh, look up."""

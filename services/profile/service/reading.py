@@ -1,0 +1,95 @@
+"""JSON of any door, read into calls: limits, then the spec, one event at a time."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import orjson
+
+from services.chassis.errors import RaakError
+from services.chassis.ids import new_id
+from services.contracts.base import Json
+from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent
+from services.profile.domain.spec import Reading, Subject, read_call
+from services.profile.settings import ProfileSettings
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Rejected(NamedTuple):
+    """An event of a list that was not taken, and why."""
+
+    position: int
+    message_id: str | None
+    error: RaakError
+
+    def as_json(self) -> dict[str, Json]:
+        """As the collect endpoint lists it."""
+        return {"index": self.position, "messageId": self.message_id, **self.error.as_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads events within this installation's limits."""
+
+    largest_event_bytes: int
+    future_tolerance: timedelta
+
+    @classmethod
+    def within(cls, settings: ProfileSettings) -> "Reader":
+        """The reader the settings ask for."""
+        return cls(settings.largest_event_bytes, timedelta(seconds=settings.future_tolerance_s))
+
+    def reading(self, received_at: datetime, **shared: Json) -> Reading:
+        """How events received at a moment are read; `shared` is what their list says of all."""
+        return Reading(received_at, self.future_tolerance, new_id, **shared)
+
+    def read(
+        self,
+        event: object,
+        reading: Reading,
+        kind: str | None = None,
+        subject: Subject | None = None,
+    ) -> Call:
+        """Read one event; raises InvalidEvent or one of its kinds."""
+        self._check(event)
+        return read_call(event, reading, kind, subject)
+
+    def _check(self, event: object) -> None:
+        """Refuse what is too large, and what PostgreSQL could not hold."""
+        try:
+            text = orjson.dumps(event)
+        except orjson.JSONEncodeError as error:
+            raise InvalidEvent(
+                f"The event cannot be written as JSON: {error}.",
+                hint="Send text in valid Unicode, and whole numbers of at most 64 bits.",
+            ) from None
+        if len(text) > self.largest_event_bytes:
+            raise EventTooLarge(
+                f"The event has {len(text)} bytes as JSON, over the limit of"
+                f" {self.largest_event_bytes}.",
+                hint="Send less with it; large things belong in a store, and their address here.",
+            )
+        if b"\\u0000" in text and _NUL.search(text):
+            raise InvalidEvent("The event holds a NUL character.", hint="Leave it out.")
+
+    def read_all(
+        self, events: Iterable[object], reading: Reading
+    ) -> tuple[list[Call], list[Rejected]]:
+        """Read a list; one bad event costs itself and no other."""
+        calls: list[Call] = []
+        rejected: list[Rejected] = []
+        for index, event in enumerate(events):
+            try:
+                calls.append(self.read(event, reading))
+            except InvalidEvent as error:
+                rejected.append(Rejected(index, _message_id(event), error))
+        return calls, rejected
+
+
+def _message_id(event: object) -> str | None:
+    """The id the sender will look for, if he gave one."""
+    given = event.get("messageId") if isinstance(event, dict) else None
+    return given[:100] if isinstance(given, str) else None

@@ -1,0 +1,289 @@
+"""Recording: a list of calls becomes events, and changes the customers they speak of.
+
+One list is one transaction, whatever its length, and a fixed number of statements. The order is:
+lock the customers concerned, by id; set aside what is recorded already; resolve identities in
+memory; claim and merge; bring customers up to date; apply; write; publish.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis import outbox
+from services.chassis.database import Connection
+from services.chassis.errors import Unavailable
+from services.chassis.ids import new_id
+from services.contracts.base import Event
+from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
+from services.contracts.profile import CustomersMerged, EventRecorded
+from services.profile.domain.calls import Call
+from services.profile.domain.customer import Customer, sent
+from services.profile.domain.identities import Change, Directory, Identity
+from services.profile.domain.rulebook import Rulebook
+from services.profile.service.catching_up import catch_up, snapshots, write
+from services.profile.service.rulebooks import Rulebooks
+from services.profile.store import customers as customer_store
+from services.profile.store import events as event_store
+from services.profile.store import identities as identity_store
+
+ATTEMPTS = 5
+PUBLISHED = frozenset({"track", "page", "screen", "group"})
+
+
+class Overtaken(Unavailable):
+    """Others kept changing the same customers at the same time."""
+
+    code = "PROFILE_OVERTAKEN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The customers concerned were changed by others at the same moment.",
+            hint="Send the same again: what was recorded is not recorded twice.",
+        )
+
+
+class Taken(NamedTuple):
+    """What became of a call: whose it is, and whether it was recorded before."""
+
+    customer: UUID
+    duplicate: bool
+
+
+async def record(
+    connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
+) -> list[Taken]:
+    """Record calls in the caller's transaction; the answer has one entry for each.
+
+    A message id a customer has already changes nothing. Two transactions that meet the same new
+    identity, or lock each other out, are told apart by a second attempt.
+
+    Raises:
+        Overtaken: It went wrong several times over.
+    """
+    if not calls:
+        return []
+    for _ in range(ATTEMPTS):
+        try:
+            async with connection.transaction():
+                return await _record(connection, rulebooks, calls, now)
+        except (Overtaken, asyncpg.DeadlockDetectedError):
+            continue
+    raise Overtaken
+
+
+async def _record(
+    connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
+) -> list[Taken]:
+    rulebook = await rulebooks.current(connection)
+    desk = await _open_desk(connection, calls)
+    taken = desk.assign(calls, await _recorded_before(connection, desk, calls))
+    await _settle(connection, desk, now)
+    fresh = [(t.customer, c) for t, c in zip(taken, calls, strict=True) if not t.duplicate]
+    customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
+    await customer_store.fill_in(connection, customers)
+    await _bring_up_to_date(connection, rulebooks, rulebook, desk, customers.values(), now)
+    _apply(rulebook, customers, fresh, now)
+    await _write(connection, desk, [*customers.values(), *gone], now)
+    if fresh:
+        await event_store.append(connection, fresh)
+    await outbox.publish(connection, list(_news(desk, customers, gone, fresh, now)))
+    return taken
+
+
+@dataclass(slots=True)
+class _Desk:
+    """The customers a transaction has locked, and who they are."""
+
+    locked: dict[UUID, Customer]
+    directory: Directory
+    meant: dict[UUID, UUID]
+    """Ids that calls name, and the customers these have become."""
+
+    def candidates(self, call: Call) -> set[UUID]:
+        """The customers a call may have been recorded with before."""
+        found = {self.directory.owners.get(identity) for identity in call.identities}
+        found |= {derived_customer_id(*i) for i in call.identities if i.type in ANONYMOUS_TYPES}
+        if call.customer:
+            found.add(self.meant.get(call.customer, call.customer))
+        return {one for one in found if one in self.locked}
+
+    def assign(self, calls: Sequence[Call], before: dict[str, UUID]) -> list[Taken]:
+        """Say whose each call is, and which were recorded before or stand in the list twice."""
+        seen: set[tuple[UUID, str]] = set()
+        taken = []
+        for call in calls:
+            if call.message_id in before and before[call.message_id] in self.candidates(call):
+                taken.append(Taken(before[call.message_id], duplicate=True))
+                continue
+            customer = self._resolve(call)
+            taken.append(Taken(customer, (customer, call.message_id) in seen))
+            seen.add((customer, call.message_id))
+        return [Taken(self.directory.survivor(t.customer), t.duplicate) for t in taken]
+
+    def _resolve(self, call: Call) -> UUID:
+        named = self.meant.get(call.customer, call.customer) if call.customer else None
+        customer = self.directory.resolve(call.identities, call.kind, named)
+        if call.previous:
+            self.directory.alias(call.previous, customer)
+        return customer
+
+    def touched(self, assigned: Collection[UUID]) -> dict[UUID, Customer]:
+        """The customers that calls were assigned to, or others merged into."""
+        merged = {self.directory.survivor(m.into_customer) for m in self.directory.merges}
+        return {one: self._customer(one) for one in sorted({*assigned, *merged})}
+
+    def joined(self) -> set[UUID]:
+        """The customers who got somebody's history."""
+        merges = self.directory.merges
+        return {
+            self.directory.survivor(merge.into_customer)
+            for merge in merges
+            if merge.from_customer in self.locked
+        }
+
+    def absorbed(self) -> list[Customer]:
+        """The customers that are others' now."""
+        gone = [self._customer(merge.from_customer) for merge in self.directory.merges]
+        for customer in gone:
+            customer.absorb_into(self.directory.survivor(customer.id))
+        return gone
+
+    def _customer(self, id: UUID) -> Customer:
+        customer = self.locked.get(id) or Customer(id)
+        customer.identities = self.directory.holdings[id]
+        return customer
+
+
+async def _open_desk(connection: Connection, calls: Sequence[Call]) -> _Desk:
+    """Lock every customer the calls may concern, and read who they are."""
+    wanted = {identity for call in calls for identity in _named(call)}
+    named = {call.customer for call in calls if call.customer}
+    owners = await identity_store.owners(connection, wanted) if wanted else {}
+    meant = await identity_store.survivors(connection, named) if named else {}
+    derived = {derived_customer_id(*i) for i in wanted - owners.keys() if i.type in ANONYMOUS_TYPES}
+    locked = await customer_store.lock(connection, {*owners.values(), *meant.values(), *derived})
+    held = await identity_store.held(connection, locked)
+    directory = Directory(held, new_id)
+    if not (owners.keys() <= directory.owners.keys() and locked.keys() >= set(meant.values())):
+        raise Overtaken  # somebody merged one of them before we had the lock
+    return _Desk(locked, directory, meant)
+
+
+def _named(call: Call) -> Iterator[Identity]:
+    yield from call.identities
+    if call.previous:
+        yield Identity("user_id", call.previous)
+        yield Identity("anonymous_id", call.previous)
+
+
+async def _recorded_before(
+    connection: Connection, desk: _Desk, calls: Sequence[Call]
+) -> dict[str, UUID]:
+    asked = [(customer, call.message_id) for call in calls for customer in desk.candidates(call)]
+    return await event_store.known(connection, asked) if asked else {}
+
+
+async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:
+    """Make the resolved identities true: claims, merges, and the record of both."""
+    directory = desk.directory
+    if directory.moved:
+        given = await identity_store.claim(connection, directory.moved, desk.locked, now)
+        if given != len(directory.moved):
+            raise Overtaken  # somebody else claimed one in the meantime
+    for merge in directory.merges:
+        if merge.from_customer in desk.locked:
+            await customer_store.hand_over(
+                connection, merge.from_customer, directory.survivor(merge.into_customer)
+            )
+    changes: list[Change] = [*directory.merges, *directory.refusals.values()]
+    rows = [(directory.survivor(change.into_customer), change) for change in changes]
+    await identity_store.note_changes(connection, rows, now)
+
+
+async def _bring_up_to_date(
+    connection: Connection,
+    rulebooks: Rulebooks,
+    rulebook: Rulebook,
+    desk: _Desk,
+    customers: Iterable[Customer],
+    now: datetime,
+) -> None:
+    joined, given = desk.joined(), set(desk.directory.moved.values())
+    for customer in customers:
+        if customer.rules_version > rulebook.version:
+            raise Overtaken  # somebody published while we waited for the lock
+        new = customer.id in desk.directory.created
+        customer.changed |= new or customer.id in given
+        if customer.id in joined:
+            customer.rules_version = 0  # its history is another one now
+        elif new:
+            customer.rules_version = rulebook.version  # it has no history yet
+    await catch_up(connection, rulebooks, rulebook, customers, now)
+
+
+def _apply(
+    rulebook: Rulebook,
+    customers: dict[UUID, Customer],
+    fresh: Iterable[tuple[UUID, Call]],
+    now: datetime,
+) -> None:
+    for one, call in fresh:
+        customers[one].learn(call)
+        rulebook.observe(customers[one], call, now)
+    for customer in customers.values():
+        rulebook.decide(customer, now)
+        customer.version += customer.changed
+
+
+async def _write(
+    connection: Connection, desk: _Desk, customers: Sequence[Customer], now: datetime
+) -> None:
+    created = desk.directory.created
+    if await write(connection, customers, created, now) != len(created):
+        raise Overtaken  # somebody else met the same visitor first
+
+
+def _news(
+    desk: _Desk,
+    customers: dict[UUID, Customer],
+    gone: Sequence[Customer],
+    fresh: Iterable[tuple[UUID, Call]],
+    now: datetime,
+) -> Iterator[Event]:
+    for merge in desk.directory.merges:
+        yield _merged(merge, now)
+    for one, call in fresh:
+        if call.kind in PUBLISHED:
+            yield _recorded(call, customers[one])
+    yield from snapshots([*gone, *customers.values()], now)
+
+
+def _merged(merge: Change, now: datetime) -> CustomersMerged:
+    return CustomersMerged.model_construct(
+        event_id=new_id(),
+        customer_id=merge.into_customer,
+        occurred_at=now,
+        change_id=merge.id,
+        from_customer_id=merge.from_customer,
+        identities=tuple(sent(identity) for identity in merge.identities),
+        reason=merge.reason,
+    )
+
+
+def _recorded(call: Call, customer: Customer) -> EventRecorded:
+    return EventRecorded.model_construct(
+        event_id=call.event_id,
+        customer_id=customer.id,
+        occurred_at=call.occurred_at,
+        name=call.name,
+        properties=call.properties,
+        context=call.context,
+        message_id=call.message_id,
+        identity=sent(call.came_by),
+        received_at=call.received_at,
+        customer_version=customer.version,
+    )

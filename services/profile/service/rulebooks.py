@@ -1,0 +1,154 @@
+"""The rulebook in force, held compiled, and the ways it changes."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from services.chassis.database import Connection
+from services.chassis.definitions import InvalidDefinition, Problem, Source, parse_yaml
+from services.contracts.base import Json
+from services.contracts.series import SeriesNeeded
+from services.profile.definitions import SegmentDefinition, SegmentFile
+from services.profile.domain.rulebook import EMPTY, Rulebook, Segment
+from services.profile.store import rulebook as store
+from services.rules import SEGMENT, Condition, ConditionError, Series, parse, series_from_json
+
+
+class Rulebooks:
+    """This process's copy of the definitions; asked for anew in every transaction.
+
+    Customers remember the version they were computed with, so a process that is late, or a
+    publication under way, never leaves a wrong state behind: whoever sees an older customer
+    brings him up to date first.
+    """
+
+    def __init__(self) -> None:
+        self._held = EMPTY
+        self._kept: dict[int, tuple[Series, ...]] = {0: ()}
+
+    async def current(self, connection: Connection) -> Rulebook:
+        """The rulebook in force."""
+        # The version is read first: definitions newer than it are recomputed, older ones never.
+        version = await store.version(connection)
+        if version != self._held.version:
+            self._held = await _read(connection, version)
+        return self._held
+
+    async def kept(
+        self, connection: Connection, versions: Iterable[int]
+    ) -> Mapping[int, tuple[Series, ...]]:
+        """What each of these versions kept."""
+        unknown = set(versions) - self._kept.keys()
+        if unknown:
+            for version, series in (await store.series(connection, unknown)).items():
+                self._kept[version] = _series(series)
+        return self._kept
+
+
+async def publish_segments(
+    connection: Connection, rulebooks: Rulebooks, text: str, now: datetime
+) -> list[Segment]:
+    """Put the segments of a YAML document in force; those that are the same stay as they are.
+
+    Raises:
+        InvalidDefinition: All that is wrong, with line, field and remedy.
+    """
+    definitions = read_segments(text)
+    await store.change_alone(connection)
+    held = {row.key: row for row in await store.segments(connection)}
+    rows = [_row(definition, held.get(definition.key), now) for definition in definitions]
+    if fresh := [row for row in rows if row != held.get(row.key)]:
+        await store.publish(connection, fresh)
+        await _next_version(connection, now)
+    segments = {s.key: s for s in (await rulebooks.current(connection)).segments}
+    return [segments[row.key] for row in rows]
+
+
+async def declare_series(connection: Connection, needed: SeriesNeeded, now: datetime) -> None:
+    """Keep what another service needs from now on, and from the past as soon as can be."""
+    series = [series_from_json(one).to_json() for one in needed.series]
+    await store.change_alone(connection)
+    before = await _read(connection, await store.version(connection))
+    if await store.declare(connection, needed.service(), needed.version, series):
+        after = await _read(connection, before.version)
+        if after.series.series != before.series.series:
+            await _next_version(connection, now)
+
+
+def read_segments(text: str) -> list[SegmentDefinition]:
+    """One segment, or the list under `segments:`, checked down to the conditions."""
+    value = Source(text).value
+    if isinstance(value, dict) and "segments" in value:
+        file, source = parse_yaml(text, SegmentFile)
+        placed: list[tuple[tuple[Any, ...], SegmentDefinition]] = [
+            (("segments", position), one) for position, one in enumerate(file.segments)
+        ]
+    else:
+        single, source = parse_yaml(text, SegmentDefinition)
+        placed = [((), single)]
+    problems = [*_repeated(source, placed), *_unreadable(source, placed)]
+    if problems:
+        raise InvalidDefinition(problems)
+    return [definition for _, definition in placed]
+
+
+Placed = list[tuple[tuple[Any, ...], SegmentDefinition]]
+
+
+def _repeated(source: Source, placed: Placed) -> Iterable[Problem]:
+    seen: set[str] = set()
+    for path, definition in placed:
+        if definition.key in seen:
+            yield source.problem(
+                (*path, "key"),
+                f"{definition.key!r} is defined a second time.",
+                "Give each segment a key of its own.",
+            )
+        seen.add(definition.key)
+
+
+def _unreadable(source: Source, placed: Placed) -> Iterable[Problem]:
+    for path, definition in placed:
+        try:
+            parse(definition.condition, SEGMENT)
+        except ConditionError as error:
+            yield source.problem(
+                (*path, "condition"),
+                f"{error.problem} (line {error.line}, column {error.column} of the condition)",
+                error.hint,
+            )
+
+
+def _row(
+    definition: SegmentDefinition, held: store.SegmentRow | None, now: datetime
+) -> store.SegmentRow:
+    said = (definition.name, definition.description, definition.condition)
+    if held and held[2:5] == said:
+        return held
+    version = held.version + 1 if held else 1
+    return store.SegmentRow(definition.key, version, *said, now)
+
+
+async def _read(connection: Connection, version: int) -> Rulebook:
+    segments = tuple(
+        Segment(**{**row._asdict(), "condition": _condition(row.condition)})
+        for row in await store.segments(connection)
+    )
+    wishes = (await store.declared(connection)).values()
+    declared = tuple(one for _, series in wishes for one in _series(series))
+    return Rulebook(version, segments, declared)
+
+
+def _condition(text: str) -> Condition:
+    return parse(text, SEGMENT)
+
+
+def _series(series: Iterable[Json]) -> tuple[Series, ...]:
+    return tuple(series_from_json(one) for one in series)
+
+
+async def _next_version(connection: Connection, now: datetime) -> None:
+    number = await store.version(connection) + 1
+    rulebook = await _read(connection, number)
+    kept = [series.to_json() for series in rulebook.series.series.values()]
+    await store.make(connection, number, kept, now)

@@ -1,0 +1,36 @@
+"""What an operator may tune of profile without a release."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.chassis.settings import ServiceSettings
+
+
+class ProfileSettings(ServiceSettings):
+    """Limits of what is taken in, and the pace of work behind."""
+
+    process: ClassVar[str] = "profile"
+
+    port: int = Field(default=8001, ge=1, le=65535, description="port to listen on")
+    largest_body_bytes: int = Field(
+        default=500 * 1024, ge=1024, description="largest body of one collect call"
+    )
+    largest_event_bytes: int = Field(
+        default=32 * 1024, ge=1024, description="largest single event, as JSON"
+    )
+    future_tolerance_s: int = Field(
+        default=300, ge=0, description="how far ahead of our clock an event may lie"
+    )
+    refresh_every_s: float = Field(
+        default=1.0, gt=0, le=60, description="pause between looks for customers to recompute"
+    )
+    refresh_chunk: int = Field(
+        default=200, ge=1, le=5_000, description="customers recomputed in one transaction"
+    )
+    scan_limit: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        description="most customers one page of `customers(where:)` looks at",
+    )

@@ -1,0 +1,216 @@
+"""Customers, with what is known of them: read and written many at a time."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.chassis.database import Connection, encode_json
+from services.profile.domain.customer import Consent, Customer, Filed, Trait
+from services.profile.domain.identities import Identity
+
+_COLUMNS = "customer_id, version, rules_version, series, reevaluate_at"
+_READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
+_LOCK = f"{_READ} ORDER BY customer_id FOR UPDATE"
+_TRAITS = """
+SELECT customer_id, name, identity_type, identity_value, value, kind, context, source,
+    lawful_basis, observed_at
+FROM trait WHERE customer_id = ANY($1)
+"""
+_CONSENTS = """
+SELECT customer_id, purpose, identity_type, identity_value, status, lawful_basis, source,
+    changed_at
+FROM consent WHERE customer_id = ANY($1)
+"""
+_MEMBERSHIPS = (
+    "SELECT customer_id, segment_key, since FROM segment_member WHERE customer_id = ANY($1)"
+)
+
+_INSERT = """
+INSERT INTO customer (customer_id, version, rules_version, series, reevaluate_at, merged_into,
+    created_at, updated_at)
+SELECT customer_id, version, rules_version, series::jsonb, reevaluate_at, merged_into, $7, $7
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[], $6::uuid[])
+    AS made (customer_id, version, rules_version, series, reevaluate_at, merged_into)
+ON CONFLICT DO NOTHING
+"""
+_UPDATE = """
+UPDATE customer SET version = changed.version, rules_version = changed.rules_version,
+    series = changed.series::jsonb, reevaluate_at = changed.reevaluate_at,
+    merged_into = changed.merged_into, updated_at = $7
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[], $6::uuid[])
+    AS changed (customer_id, version, rules_version, series, reevaluate_at, merged_into)
+WHERE customer.customer_id = changed.customer_id
+"""
+_SET_TRAITS = """
+INSERT INTO trait (customer_id, name, identity_type, identity_value, value, kind, context, source,
+    lawful_basis, observed_at)
+SELECT customer_id, name, identity_type, identity_value, value::jsonb, kind, context, source,
+    lawful_basis, observed_at
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::timestamptz[]) AS observed (customer_id, name, identity_type,
+    identity_value, value, kind, context, source, lawful_basis, observed_at)
+ON CONFLICT (customer_id, name, identity_type, identity_value) DO UPDATE SET
+    value = excluded.value, kind = excluded.kind, context = excluded.context,
+    source = excluded.source, lawful_basis = excluded.lawful_basis,
+    observed_at = excluded.observed_at
+"""
+_SET_CONSENTS = """
+INSERT INTO consent (customer_id, purpose, identity_type, identity_value, status, lawful_basis,
+    source, changed_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+    $7::text[], $8::timestamptz[])
+ON CONFLICT (customer_id, purpose, identity_type, identity_value) DO UPDATE SET
+    status = excluded.status, lawful_basis = excluded.lawful_basis, source = excluded.source,
+    changed_at = excluded.changed_at
+"""
+_JOIN = """
+INSERT INTO segment_member (customer_id, segment_key, since)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) ON CONFLICT DO NOTHING
+"""
+_LEAVE = """
+DELETE FROM segment_member USING unnest($1::uuid[], $2::text[]) AS gone (customer_id, segment_key)
+WHERE segment_member.customer_id = gone.customer_id
+    AND segment_member.segment_key = gone.segment_key
+"""
+_HAND_OVER = (
+    """
+UPDATE event SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS (
+    SELECT FROM event AS same WHERE same.customer_id = $2 AND same.message_id = event.message_id)
+""",
+    "UPDATE trait SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE consent SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE identity_change SET customer_id = $2 WHERE customer_id = $1",
+)
+_LEAVE_ALL = "DELETE FROM segment_member WHERE customer_id = $1"
+_OUTDATED = """
+SELECT customer_id FROM customer WHERE merged_into IS NULL AND rules_version < $1
+LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+_DUE = """
+SELECT customer_id FROM customer WHERE reevaluate_at <= $1 ORDER BY reevaluate_at
+LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+_PAGE = """
+SELECT customer_id FROM customer
+WHERE merged_into IS NULL AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
+"""
+_PAGE_OF_SEGMENT = """
+SELECT customer_id FROM segment_member
+WHERE segment_key = $3 AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
+"""
+
+NewTrait = tuple[UUID, Filed, Trait]
+NewConsent = tuple[UUID, Filed, Consent]
+
+
+async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
+    """Customers for changing, locked in the order of their ids; merged ones are absent."""
+    return await _rows(connection, _LOCK, ids)
+
+
+async def read(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
+    """Customers as they are; merged ones are absent."""
+    return await _rows(connection, _READ, ids)
+
+
+async def _rows(connection: Connection, query: str, ids: Collection[UUID]) -> dict[UUID, Customer]:
+    rows = await connection.fetch(query, list(ids))
+    return {row["customer_id"]: Customer(*row) for row in rows}
+
+
+async def fill_in(connection: Connection, customers: dict[UUID, Customer]) -> None:
+    """Read the traits, consents and memberships of customers into them."""
+    ids = list(customers)
+    for row in await connection.fetch(_TRAITS, ids):
+        filed = row["name"], Identity(row["identity_type"], row["identity_value"])
+        customers[row["customer_id"]].traits[filed] = Trait(*tuple(row)[4:])
+    for row in await connection.fetch(_CONSENTS, ids):
+        filed = row["purpose"], Identity(row["identity_type"], row["identity_value"])
+        customers[row["customer_id"]].consents[filed] = Consent(*tuple(row)[4:])
+    for customer, segment, since in await connection.fetch(_MEMBERSHIPS, ids):
+        customers[customer].segments[segment] = since
+
+
+async def insert(connection: Connection, customers: Sequence[Customer], now: datetime) -> int:
+    """Write new customers, and say how many of them were new indeed."""
+    done = await connection.execute(_INSERT, *_columns(customers), now)
+    return int(done.rpartition(" ")[2])
+
+
+async def update(connection: Connection, customers: Sequence[Customer], now: datetime) -> None:
+    """Write locked customers back."""
+    await connection.execute(_UPDATE, *_columns(customers), now)
+
+
+def _columns(customers: Sequence[Customer]) -> tuple[list[object], ...]:
+    return (
+        [customer.id for customer in customers],
+        [customer.version for customer in customers],
+        [customer.rules_version for customer in customers],
+        [encode_json(customer.series) for customer in customers],
+        [customer.reevaluate_at for customer in customers],
+        [customer.merged_into for customer in customers],
+    )
+
+
+async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None:
+    """Write the latest values of traits."""
+    rows = [
+        (customer, name, *identity, encode_json(trait.value), *trait[1:])
+        for customer, (name, identity), trait in traits
+    ]
+    if rows:
+        await connection.execute(_SET_TRAITS, *map(list, zip(*rows, strict=True)))
+
+
+async def set_consents(connection: Connection, consents: Iterable[NewConsent]) -> None:
+    """Write the latest words on purposes."""
+    rows = [
+        (customer, purpose, *identity, *consent)
+        for customer, (purpose, identity), consent in consents
+    ]
+    if rows:
+        await connection.execute(_SET_CONSENTS, *map(list, zip(*rows, strict=True)))
+
+
+async def join_segments(
+    connection: Connection, joining: Sequence[tuple[UUID, str, datetime]]
+) -> None:
+    """Put customers into segments."""
+    if joining:
+        await connection.execute(_JOIN, *map(list, zip(*joining, strict=True)))
+
+
+async def leave_segments(connection: Connection, leaving: Sequence[tuple[UUID, str]]) -> None:
+    """Take customers out of segments."""
+    if leaving:
+        await connection.execute(_LEAVE, *map(list, zip(*leaving, strict=True)))
+
+
+async def hand_over(connection: Connection, absorbed: UUID, into: UUID) -> None:
+    """Make everything filed with one customer another's; each row keeps the identity it came by.
+
+    An event both have under one message id is one event, and stays where it is.
+    """
+    for statement in _HAND_OVER:
+        await connection.execute(statement, absorbed, into)
+    await connection.execute(_LEAVE_ALL, absorbed)
+
+
+async def claim_outdated(connection: Connection, rules_version: int, limit: int) -> list[UUID]:
+    """Some customers of an older rulebook, locked; those somebody else holds are passed over."""
+    return [row[0] for row in await connection.fetch(_OUTDATED, rules_version, limit)]
+
+
+async def claim_due(connection: Connection, now: datetime, limit: int) -> list[UUID]:
+    """Some customers whose segments time may have changed, locked, the longest due first."""
+    return [row[0] for row in await connection.fetch(_DUE, now, limit)]
+
+
+async def page(
+    connection: Connection, after: UUID | None, limit: int, segment: str | None
+) -> list[UUID]:
+    """The next customers, all or of a segment, in the order of their ids."""
+    if segment is None:
+        return [row[0] for row in await connection.fetch(_PAGE, after, limit)]
+    return [row[0] for row in await connection.fetch(_PAGE_OF_SEGMENT, after, limit, segment)]

@@ -1,0 +1,121 @@
+"""Raw events: everything customers did or said, as it came."""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection, encode_json
+from services.contracts.base import Json
+from services.profile.domain.calls import Call
+from services.rules.history import RecordedEvent
+
+_KNOWN = """
+SELECT event.message_id, event.customer_id
+FROM unnest($1::uuid[], $2::text[]) AS asked (customer_id, message_id)
+JOIN event ON event.customer_id = asked.customer_id AND event.message_id = asked.message_id
+"""
+_COLUMNS = (
+    "customer_id",
+    "message_id",
+    "event_id",
+    "kind",
+    "name",
+    "occurred_at",
+    "received_at",
+    "properties",
+    "context",
+    "identity_type",
+    "identity_value",
+)
+_HISTORY = """
+SELECT customer_id, name, occurred_at, properties
+FROM event WHERE customer_id = ANY($1) AND name = ANY($2)
+"""
+_PAGE = """
+SELECT event_id, kind, name, occurred_at, received_at, properties, context, message_id
+FROM event
+WHERE customer_id = $1 AND ($2::text IS NULL OR name = $2)
+    AND ($3::timestamptz IS NULL OR (occurred_at, event_id) < ($3, $4))
+ORDER BY occurred_at DESC, event_id DESC LIMIT $5
+"""
+
+
+class Recorded(NamedTuple):
+    """An event as it is read back."""
+
+    event_id: UUID
+    kind: str
+    name: str
+    occurred_at: datetime
+    received_at: datetime
+    properties: dict[str, Json]
+    context: dict[str, Json]
+    message_id: str
+
+
+async def known(connection: Connection, asked: Sequence[tuple[UUID, str]]) -> dict[str, UUID]:
+    """Which of these message ids are recorded with that customer, and with which."""
+    rows = await connection.fetch(_KNOWN, [c for c, _ in asked], [m for _, m in asked])
+    return {row[0]: row[1] for row in rows}
+
+
+async def append(connection: Connection, recorded: Iterable[tuple[UUID, Call]]) -> None:
+    """Add events by COPY. The caller holds the customers' locks and knows none is there yet."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield "".join(_line(customer, call) for customer, call in recorded).encode()
+
+    await connection.copy_to_table("event", source=lines(), columns=_COLUMNS)
+
+
+def _line(customer: UUID, call: Call) -> str:
+    kind, value = call.came_by
+    fields = (
+        str(customer),
+        _escaped(call.message_id),
+        str(call.event_id),
+        call.kind,
+        _escaped(call.name),
+        call.occurred_at.isoformat(),
+        call.received_at.isoformat(),
+        _escaped(encode_json(call.properties)),
+        _escaped(encode_json(call.context)),
+        kind,
+        _escaped(value),
+    )
+    return "\t".join(fields) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """As COPY's text format reads it back: backslash first, then what would end a field."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if not text.isprintable():
+        text = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return text
+
+
+async def histories(
+    connection: Connection, customers: Collection[UUID], names: Collection[str]
+) -> dict[UUID, list[RecordedEvent]]:
+    """All events of these names, by customer; every customer asked for is in the answer."""
+    found: dict[UUID, list[RecordedEvent]] = {customer: [] for customer in customers}
+    if customers and names:
+        for customer, *event in await connection.fetch(_HISTORY, list(customers), list(names)):
+            name, at, properties = event
+            found[customer].append(RecordedEvent(name, at, properties))
+    return found
+
+
+async def page(
+    connection: Connection,
+    customer: UUID,
+    name: str | None,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Recorded]:
+    """A customer's events, the latest first, from after a place in that order."""
+    at, event_id = after or (None, None)
+    rows: Sequence[Any] = await connection.fetch(_PAGE, customer, name, at, event_id, limit)
+    return [Recorded(*row) for row in rows]

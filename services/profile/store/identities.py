@@ -1,0 +1,130 @@
+"""Who holds which identity."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from services.chassis.database import Connection, encode_json
+from services.profile.domain.identities import Change, Identity
+from services.profile.domain.words import ChangeKind
+
+_OWNERS = """
+SELECT i.identity_type, i.identity_value, i.customer_id
+FROM unnest($1::text[], $2::text[]) AS wanted (type, value)
+JOIN identity i ON i.identity_type = wanted.type AND i.identity_value = wanted.value
+"""
+_HELD = (
+    "SELECT customer_id, identity_type, identity_value FROM identity WHERE customer_id = ANY($1)"
+)
+# An owner other than the expected one means somebody was faster: the row is left alone, and
+# missing from the count.
+_CLAIM = """
+INSERT INTO identity AS held (identity_type, identity_value, customer_id, since)
+SELECT type, value, customer_id, $5 FROM unnest($1::text[], $2::text[], $3::uuid[])
+    AS claimed (type, value, customer_id)
+ON CONFLICT (identity_type, identity_value) DO UPDATE SET customer_id = excluded.customer_id
+WHERE held.customer_id = ANY($4)
+"""
+_SURVIVORS = """
+WITH RECURSIVE chain (asked, customer_id) AS (
+    SELECT asked, asked FROM unnest($1::uuid[]) AS asked
+    UNION
+    SELECT chain.asked, customer.merged_into
+    FROM chain JOIN customer USING (customer_id) WHERE customer.merged_into IS NOT NULL
+)
+SELECT chain.asked, customer.customer_id
+FROM chain JOIN customer USING (customer_id) WHERE customer.merged_into IS NULL
+"""
+_NOTE_CHANGES = """
+INSERT INTO identity_change
+    (customer_id, change_id, kind, from_customer_id, into_customer_id, identities, reason,
+    changed_at)
+SELECT customer_id, change_id, kind, from_id, into_id, identities::jsonb, reason, $8
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[])
+    AS changed (customer_id, change_id, kind, from_id, into_id, identities, reason)
+ON CONFLICT DO NOTHING
+"""
+_CHANGES = """
+SELECT customer_id, change_id, kind, from_customer_id, into_customer_id, identities, reason,
+    changed_at
+FROM identity_change WHERE customer_id = ANY($1) ORDER BY customer_id, changed_at, change_id
+"""
+
+
+async def owners(connection: Connection, identities: Collection[Identity]) -> dict[Identity, UUID]:
+    """Who holds each identity; those that nobody holds are absent."""
+    rows = await connection.fetch(
+        _OWNERS, [i.type for i in identities], [i.value for i in identities]
+    )
+    return {Identity(row[0], row[1]): row[2] for row in rows}
+
+
+async def held(connection: Connection, customers: Collection[UUID]) -> dict[UUID, set[Identity]]:
+    """What each customer is known by; every customer asked for is in the answer."""
+    found: dict[UUID, set[Identity]] = {customer: set() for customer in customers}
+    for customer, *identity in await connection.fetch(_HELD, list(customers)):
+        found[customer].add(Identity(*identity))
+    return found
+
+
+async def claim(
+    connection: Connection,
+    moved: Mapping[Identity, UUID],
+    previous_owners: Collection[UUID],
+    now: datetime,
+) -> int:
+    """Give identities to customers, unless somebody else got hold of one; says how many it gave."""
+    claims = sorted(moved.items())
+    done: str = await connection.execute(
+        _CLAIM,
+        [identity.type for identity, _ in claims],
+        [identity.value for identity, _ in claims],
+        [customer for _, customer in claims],
+        list(previous_owners),
+        now,
+    )
+    return int(done.rpartition(" ")[2])
+
+
+async def survivors(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """Who each customer has become, himself if never merged; unknown ones are absent."""
+    rows = await connection.fetch(_SURVIVORS, list(customers))
+    return {row[0]: row[1] for row in rows}
+
+
+async def note_changes(
+    connection: Connection, changes: Iterable[tuple[UUID, Change]], now: datetime
+) -> None:
+    """Record changes in the history of the customer named with each; a known one is kept as is."""
+    rows = [
+        (
+            customer,
+            change.id,
+            change.kind,
+            change.from_customer,
+            change.into_customer,
+            encode_json([{"type": i.type, "value": i.value} for i in change.identities]),
+            change.reason,
+        )
+        for customer, change in changes
+    ]
+    if rows:
+        await connection.execute(_NOTE_CHANGES, *map(list, zip(*rows, strict=True)), now)
+
+
+async def changes(
+    connection: Connection, customers: Collection[UUID]
+) -> dict[UUID, list[tuple[Change, datetime]]]:
+    """What happened to each customer's identities, and when, oldest first."""
+    found: dict[UUID, list[tuple[Change, datetime]]] = {customer: [] for customer in customers}
+    for row in await connection.fetch(_CHANGES, list(customers)):
+        change = Change(
+            id=row["change_id"],
+            kind=ChangeKind(row["kind"]),
+            from_customer=row["from_customer_id"],
+            into_customer=row["into_customer_id"],
+            identities=tuple(Identity(i["type"], i["value"]) for i in row["identities"]),
+            reason=row["reason"],
+        )
+        found[row["customer_id"]].append((change, row["changed_at"]))
+    return found

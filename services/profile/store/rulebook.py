@@ -1,0 +1,86 @@
+"""Segment definitions, the series others declared, and the versions of both together."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from services.chassis.database import Connection
+from services.contracts.base import Json
+
+ONE_AT_A_TIME = 0x72756C65  # "rule": an advisory lock, so that two rulebooks do not share a number
+
+_VERSION = "SELECT coalesce(max(version), 0) FROM rulebook"
+_SERIES = "SELECT version, series FROM rulebook WHERE version = ANY($1)"
+_MAKE = "INSERT INTO rulebook (version, series, made_at) VALUES ($1, $2, $3)"
+_SEGMENTS = """
+SELECT DISTINCT ON (key) key, version, name, description, condition, published_at
+FROM segment ORDER BY key, version DESC
+"""
+_PUBLISH = """
+INSERT INTO segment (key, version, name, description, condition, published_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_COUNTS = "SELECT segment_key, count(*) FROM segment_member WHERE segment_key = ANY($1) GROUP BY 1"
+_DECLARED = "SELECT service, version, series FROM series_declaration"
+_DECLARE = """
+INSERT INTO series_declaration AS held (service, version, series) VALUES ($1, $2, $3)
+ON CONFLICT (service) DO UPDATE SET version = excluded.version, series = excluded.series
+WHERE held.version < excluded.version
+"""
+
+
+class SegmentRow(NamedTuple):
+    """A published segment as it is stored."""
+
+    key: str
+    version: int
+    name: str
+    description: str
+    condition: str
+    published_at: datetime
+
+
+async def version(connection: Connection) -> int:
+    """The rulebook in force; 0 before there is any."""
+    return int(await connection.fetchval(_VERSION))
+
+
+async def series(connection: Connection, versions: Iterable[int]) -> dict[int, list[Json]]:
+    """What each version kept, as JSON."""
+    return {row[0]: row[1] for row in await connection.fetch(_SERIES, list(versions))}
+
+
+async def change_alone(connection: Connection) -> None:
+    """Let nobody else change definitions until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", ONE_AT_A_TIME)
+
+
+async def make(connection: Connection, number: int, series: list[Json], now: datetime) -> None:
+    """Put the next version in force."""
+    await connection.execute(_MAKE, number, series, now)
+
+
+async def segments(connection: Connection) -> list[SegmentRow]:
+    """The definitions in force, by key."""
+    return [SegmentRow(*row) for row in await connection.fetch(_SEGMENTS)]
+
+
+async def publish(connection: Connection, rows: Sequence[SegmentRow]) -> None:
+    """Add versions of definitions."""
+    await connection.executemany(_PUBLISH, rows)
+
+
+async def counts(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
+    """How many customers are in each segment; empty ones are absent."""
+    return {row[0]: row[1] for row in await connection.fetch(_COUNTS, list(keys))}
+
+
+async def declared(connection: Connection) -> dict[str, tuple[int, list[Json]]]:
+    """What each service needs kept, and the version of its wish."""
+    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARED)}
+
+
+async def declare(connection: Connection, service: str, version: int, series: list[Json]) -> bool:
+    """Replace a service's wish by a later one; False if it is not later."""
+    done: str = await connection.execute(_DECLARE, service, version, series)
+    return done.endswith(" 1")
