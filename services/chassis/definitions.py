@@ -87,7 +87,7 @@ class Source:
         except _Refused as refusal:
             raise InvalidDefinition([Problem(1, 1, "", *refusal.args)]) from None
         except yaml.MarkedYAMLError as error:
-            raise InvalidDefinition([_syntax_problem(error)]) from None
+            raise InvalidDefinition([self._syntax_problem(error)]) from None
         except (yaml.YAMLError, ValueError) as error:
             told = f"This cannot be read ({' '.join(str(error).split())})."
             raise InvalidDefinition(
@@ -96,6 +96,16 @@ class Source:
         if self._repeated:
             raise InvalidDefinition(self._repeated)
         return value
+
+    def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
+        told = " ".join(filter(None, (error.context, error.problem)))
+        mark = error.problem_mark or error.context_mark
+        if mark is None:
+            return Problem(1, 1, "", f"This is not YAML: {told}.", "Check its beginning.")
+        line = self._lines[mark.line] if mark.line < len(self._lines) else ""
+        is_tab = line[mark.column : mark.column + 1] == "\t"
+        hint = "Indent with spaces." if is_tab else "Check indentation, colons and quotes."
+        return _problem_at(mark, (), f"This is not YAML: {told}.", hint)
 
     def _note(self, node: yaml.Node, path: Path) -> None:
         """Remember where every value stands; what an alias repeats counts every time."""
@@ -213,17 +223,6 @@ def _problem_at(mark: yaml.Mark, path: Path, problem: str, hint: str) -> Problem
     return Problem(mark.line + 1, mark.column + 1, dotted(path), problem, hint)
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    told = error.problem or error.context or "it cannot be read"
-    hint = "Check indentation, colons and quotes."
-    if "tab" in told.split() or "'\\t'" in told:
-        hint = "Indent with spaces."
-    if mark is None:
-        return Problem(1, 1, "", f"This is not YAML: {told}.", hint)
-    return _problem_at(mark, (), f"This is not YAML: {told}.", hint)
-
-
 def _model_problem(source: Source, details: ErrorDetails, model: type[BaseModel]) -> Problem:
     kind, given = details["type"], details["input"]
     path = _path_in(source.value, details["loc"], missing=kind == "missing")
@@ -232,7 +231,7 @@ def _model_problem(source: Source, details: ErrorDetails, model: type[BaseModel]
     if kind == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
         return source.problem_with_key(path, f"{path[-1]!r} is not known here.", hint)
-    if kind == "invalid_key":
+    if kind == "invalid_key" or details["loc"][-1:] == ("[key]",):
         hint = "Put it in quotes: YAML reads on, off, yes and no as true and false."
         return source.problem(path[:-1], f"The name {given!r} is not text.", hint)
     told = shown(given) if isinstance(given, str | int | float | bool | None) else "What is here"

@@ -1,0 +1,257 @@
+"""What is wrong with a definition, where, and what to do about it."""
+
+import resource
+import sys
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.chassis.definitions import (
+    LARGEST_DOCUMENT,
+    MOST_PROBLEMS,
+    InvalidDefinition,
+    Problem,
+    parse_yaml,
+)
+
+
+class Strict(BaseModel):
+    """A part of a recipe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Wait(Strict):
+    """Do nothing for a while."""
+
+    kind: Literal["wait"]
+    minutes: int = Field(ge=1)
+
+
+class Bake(Strict):
+    """Do it in the oven."""
+
+    kind: Literal["bake"]
+    degrees: int
+    since: int | list[int] | None = Field(default=None, alias="from")
+
+
+class Recipe(Strict):
+    """How to make one thing."""
+
+    name: str
+    when: str = ""
+    serves: int = 4
+    tags: dict[str, int] = {}
+    steps: list[Annotated[Wait | Bake, Field(discriminator="kind")]] = []
+
+
+def problems(text: str) -> list[Problem]:
+    """What is wrong with a recipe."""
+    with pytest.raises(InvalidDefinition) as found:
+        parse_yaml(text, Recipe)
+    return found.value.problems
+
+
+def the_problem(text: str) -> Problem:
+    """The one thing that is wrong with a recipe."""
+    [problem] = problems(text)
+    return problem
+
+
+def test_a_good_definition_becomes_its_model() -> None:
+    recipe, source = parse_yaml("name: Bread\nsteps: [{kind: bake, degrees: 230}]", Recipe)
+
+    assert recipe.name == "Bread"
+    assert recipe.steps == [Bake(kind="bake", degrees=230)]
+    assert source.value["name"] == "Bread"
+
+
+def test_a_missing_field_is_named_where_it_belongs() -> None:
+    problem = the_problem("name: Bread\nsteps:\n  - kind: wait\n    minutes: 1\n  - kind: bake\n")
+
+    assert problem == Problem(5, 5, "steps[1].degrees", "This is missing.", "Add it.")
+
+
+def test_an_unknown_field_is_told_at_its_name_with_the_near_one() -> None:
+    text = "name: Bread\nsteps:\n- kind: bake\n  degrees: 230\n  form:\n    a: 1\n"
+
+    problem = the_problem(text)
+
+    assert (problem.line, problem.column, problem.path) == (5, 3, "steps[0].form")
+    assert str(problem).endswith("'form' is not known here. Did you mean 'from'?")
+
+
+def test_an_unknown_field_without_a_near_one_gets_the_list() -> None:
+    problem = the_problem("name: Bread\nzzz: 1\n")
+
+    assert problem.hint == "There are: name, serves, steps, tags, when."
+
+
+def test_a_wrong_type_is_told_with_the_value_and_its_place_in_a_union() -> None:
+    problem = the_problem("name: Bread\nsteps:\n- kind: wait\n  minutes: soon\n")
+
+    assert (problem.line, problem.column, problem.path) == (4, 12, "steps[0].minutes")
+    assert problem.problem == "'soon' does not fit."
+    assert "valid integer" in problem.hint
+
+
+def test_a_value_out_of_bounds_is_told_with_its_bound() -> None:
+    problem = the_problem("name: Bread\nsteps: [{kind: wait, minutes: 0}]\n")
+
+    assert (problem.line, problem.column) == (2, 31)
+    assert str(problem).endswith("0 does not fit. Input should be greater than or equal to 1.")
+
+
+def test_every_branch_of_a_union_points_at_the_value() -> None:
+    found = problems("name: Bread\nsteps: [{kind: bake, degrees: 1, from: noon}]\n")
+
+    assert {(p.line, p.column, p.path) for p in found} == {(2, 40, "steps[0].from")}
+
+
+def test_an_unknown_kind_is_told_with_the_kinds_there_are() -> None:
+    problem = the_problem("name: Bread\nsteps:\n- kind: boil\n")
+
+    assert (problem.line, problem.path) == (3, "steps[0]")
+    assert "'wait', 'bake'" in problem.hint
+
+
+def test_all_problems_are_told_at_once_from_top_to_bottom() -> None:
+    found = problems("serves: many\nnmae: Bread\ntags: {a: b}\n")
+
+    assert [(p.line, p.path) for p in found] == [
+        (1, "name"),
+        (1, "serves"),
+        (2, "nmae"),
+        (3, "tags.a"),
+    ]
+
+
+def test_a_repeated_key_is_told_where_it_stands_again() -> None:
+    problem = the_problem("name: Bread\ntags:\n  a: 1\n  b: 2\n  a: 3\n")
+
+    assert (problem.line, problem.column, problem.path) == (5, 3, "tags.a")
+    assert problem.hint == "Keep one of the two."
+
+
+def test_a_name_yaml_takes_for_a_truth_value_is_explained() -> None:
+    problem = the_problem("name: Bread\ntags:\n  on: 1\n")
+
+    assert (problem.line, problem.path) == (3, "tags")
+    assert "in quotes: YAML reads on, off" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "told"),
+    [
+        ("name: Bread\nsteps: [1, 2\n", 3, 1, "Check indentation, colons and quotes."),
+        ("name: Bread\ntags:\n\ta: 1\n", 3, 1, "Indent with spaces."),
+        ("name: Bread\n--- \nname: Cake\n", 2, 1, "expected a single document"),
+        ("name: !!python/name:os.system x\n", 1, 7, "could not determine a constructor"),
+        ("name: *bread\n", 1, 7, "undefined alias"),
+        ("name: Br\0ead\n", 1, 1, "Save it as UTF-8 text"),
+        ("name: 2026-13-45\n", 1, 1, "put odd values in quotes"),
+        ("", 1, 1, "The document is empty."),
+        ("# only a remark\n", 1, 1, "The document is empty."),
+        ("- name: Bread\n", 1, 1, "does not fit"),
+        ("x" * (LARGEST_DOCUMENT + 1), 1, 1, f"At most {LARGEST_DOCUMENT}."),
+    ],
+)
+def test_what_is_no_definition_at_all_is_told_with_a_remedy(
+    text: str, line: int, column: int, told: str
+) -> None:
+    problem = the_problem(text)
+
+    assert told in str(problem)
+    assert (problem.line, problem.column) == (line, column)
+
+
+def laughs(levels: int) -> str:
+    """A document of `levels` lines that means ten to the power of `levels` values."""
+    lines = ["l0: &l0 ha"]
+    lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("bomb", "told"),
+    [
+        (laughs(12), "repeats itself without end"),
+        ("a: &a [*a]", "repeats itself without end"),
+        ("[" * 100_000, "levels deep"),  # ended the process when libyaml composed it
+        ("- " * 100_000, "levels deep"),
+        ("[" + "a," * 999_000 + "]", "more than 200000 values"),
+    ],
+    ids=["a billion laughs", "a snake", "brackets", "dashes", "crumbs"],
+)
+def test_a_bomb_is_put_out_before_it_takes_memory(bomb: str, told: str) -> None:
+    unit = 1 if sys.platform == "darwin" else 1024
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    problem = the_problem(bomb)
+
+    taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+    assert told in problem.problem
+    assert taken < 300_000_000
+
+
+def test_an_alias_is_a_fine_way_not_to_repeat_oneself() -> None:
+    recipe, _ = parse_yaml("name: &it Bread\nwhen: *it\n", Recipe)
+
+    assert recipe.when == "Bread"
+
+
+def test_a_thousand_wrong_values_are_told_by_the_first_of_them() -> None:
+    found = problems("name: Bread\ntags:\n" + "".join(f"  k{n}: x\n" for n in range(5_000)))
+
+    assert len(found) == MOST_PROBLEMS
+    assert found[0].line == 3
+
+
+def test_a_long_value_is_not_repeated_at_length() -> None:
+    problem = the_problem(f"name: Bread\nserves: {'x' * 100_000}\n")
+
+    assert len(problem.problem) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("name: x\nwhen: abc ? def\n", 2, 11),
+        ("name: x\nwhen: 'abc ? def'\n", 2, 12),
+        ('name: x\nwhen: "abc ? def"\n', 2, 12),
+        ("name: x\nwhen: >\n  abc ? def\n", 3, 7),
+        ("name: x\nwhen: |\n    abc ? def\n", 3, 9),
+        ("name: x\nwhen: >\n  abc\n  ? def\n", 4, 3),
+        ("name: x\nwhen: |\n  abc\n  ? def\n", 4, 3),
+        ("name: x\nwhen: abc\n  ? def\n", 3, 3),
+    ],
+)
+def test_a_column_inside_a_value_is_found_however_it_is_written(
+    text: str, line: int, column: int
+) -> None:
+    recipe, source = parse_yaml(text, Recipe)
+
+    problem = source.problem(("when",), "Odd.", "Mend it.", offset=recipe.when.index("?"))
+
+    assert (problem.line, problem.column) == (line, column)
+
+
+def test_a_path_that_is_not_there_is_told_at_what_surrounds_it() -> None:
+    _, source = parse_yaml("name: Bread\ntags:\n  a: 1\n", Recipe)
+
+    problem = source.problem(("tags", "b"), "Odd.", "Mend it.")
+
+    assert (problem.line, problem.column, problem.path) == (3, 3, "tags.b")
+
+
+def test_the_error_lists_its_problems_for_machines_too() -> None:
+    with pytest.raises(InvalidDefinition, match="has 2 problems") as found:
+        parse_yaml("serves: many\n", Recipe)
+
+    told = found.value.as_json()
+
+    assert told["code"] == "INVALID_DEFINITION"
+    assert [p["path"] for p in told["problems"]] == ["name", "serves"]
+    assert set(told["problems"][0]) == {"line", "column", "path", "problem", "hint"}

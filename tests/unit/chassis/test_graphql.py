@@ -1,0 +1,219 @@
+"""A subgraph over HTTP: for the gateway only, fast the second time, silent about itself."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import jwt
+import pytest
+import strawberry
+from strawberry.extensions import parser_cache, validation_cache
+from strawberry.schema import schema as strawberry_schema
+
+from services.chassis.errors import RaakError
+from services.chassis.graphql import DOCUMENTS, Schema, Subgraph
+from services.chassis.principal import ALGORITHM, Principal, Verifier
+from services.contracts.words import Role
+
+
+class OvenCold(RaakError):
+    """Nothing can be baked."""
+
+    code: ClassVar[str] = "OVEN_COLD"
+
+
+@strawberry.type
+class Query:
+    """A baker's questions."""
+
+    @strawberry.field
+    def who(self, info: strawberry.Info[Principal]) -> str:
+        """The caller's name."""
+        return info.context.subject
+
+    @strawberry.field
+    def bread(self, name: str) -> str | None:
+        """Fails in a way the caller can mend."""
+        raise OvenCold(f"No {name!r} today.", hint="Heat the oven.")
+
+    @strawberry.field
+    def cake(self, name: str) -> str | None:
+        """Fails in a way nobody foresaw."""
+        raise ValueError(f"secret recipe of {name}")
+
+
+@pytest.fixture
+def client(key_files: tuple[Path, Path]) -> httpx.AsyncClient:
+    """A client of a small subgraph, with the gateway's token."""
+    subgraph = Subgraph(Schema(query=Query), lambda principal: principal, Verifier(key_files[1]))
+    claims = {
+        **Principal(Role.AGENT, "desk 7").claims(),
+        "iss": "raak",
+        "aud": "raak-service",
+        "exp": datetime.now(UTC) + timedelta(minutes=1),
+    }
+    token = jwt.encode(claims, key_files[0].read_text(), algorithm=ALGORITHM)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(subgraph),
+        base_url="http://oven",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+
+async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> dict[str, Any]:
+    """The subgraph's answer."""
+    response = await client.post("/graphql", json={"query": query, "variables": variables})
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the steps that were really taken, with empty caches before and after."""
+    steps: list[str] = []
+
+    def counting(name: str, step: Any) -> Any:
+        def taken(*arguments: Any, **options: Any) -> Any:
+            steps.append(name)
+            return step(*arguments, **options)
+
+        return taken
+
+    caches = (parser_cache._get_parse_cache, validation_cache._get_validate_cache)
+    for cache in caches:
+        cache.cache_clear()
+    monkeypatch.setattr(parser_cache, "parse", counting("parse", vars(parser_cache)["parse"]))
+    monkeypatch.setattr(
+        strawberry_schema,
+        "validate_document",
+        counting("validate", strawberry_schema.validate_document),
+    )
+    yield steps
+    for cache in caches:
+        cache.cache_clear()
+
+
+async def test_the_resolvers_know_who_is_asking(client: httpx.AsyncClient) -> None:
+    assert await ask(client, "{ who }") == {"data": {"who": "desk 7"}}
+
+
+@pytest.mark.parametrize("header", ["", "Bearer x", "Basic YTpi"])
+async def test_without_a_token_of_the_gateway_nothing_is_answered(
+    client: httpx.AsyncClient, header: str
+) -> None:
+    response = await client.post(
+        "/graphql", json={"query": "{ who }"}, headers={"Authorization": header}
+    )
+
+    assert response.status_code == 401
+    [error] = response.json()["errors"]
+    assert error["extensions"]["code"] == "UNAUTHENTICATED"
+    assert error["extensions"]["hint"]
+
+
+async def test_our_errors_are_told_with_code_hint_and_path(client: httpx.AsyncClient) -> None:
+    answer = await ask(client, '{ rye: bread(name: "rye") }')
+
+    assert answer == {
+        "data": {"rye": None},
+        "errors": [
+            {
+                "message": "No 'rye' today.",
+                "path": ["rye"],
+                "extensions": {"code": "OVEN_COLD", "hint": "Heat the oven."},
+            }
+        ],
+    }
+
+
+async def test_a_bug_is_masked_and_logged_without_its_text(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await ask(client, '{ cake(name: "ann@example.com") }')
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "INTERNAL"
+    assert "secret" not in str(answer)
+    [record] = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert record.__dict__["fields"]["path"] == ["cake"]
+    assert record.__dict__["fields"]["because"].startswith("ValueError at ")
+    assert "test_graphql.py" in record.__dict__["fields"]["because"]
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ('{ cake(name: "s3cret") }', {}),
+        ('{ bread(name: "s3cret") }', {}),
+        ('{ nothing(name: "s3cret") }', {}),
+        ('{ bread(name: "s3cret" }', {}),
+        ("query($s: Int!) { bread(name: $s) }", {"s": "s3cret"}),
+    ],
+    ids=["bug", "our error", "unknown field", "syntax", "variable"],
+)
+async def test_nothing_a_caller_typed_is_logged(
+    client: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    query: str,
+    variables: dict[str, Any],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    answer = await ask(client, query, **variables)
+
+    assert answer["errors"]
+    told = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records]
+    assert "s3cret" not in str(told)
+
+
+async def test_a_document_is_parsed_and_validated_once(
+    client: httpx.AsyncClient, counted: list[str]
+) -> None:
+    for name in ("rye", "wheat", "spelt"):
+        await ask(client, "query($name: String!) { bread(name: $name) }", name=name)
+
+    assert counted == ["parse", "validate"]
+
+
+async def test_a_document_that_is_not_valid_stays_so_the_second_time(
+    client: httpx.AsyncClient, counted: list[str]
+) -> None:
+    first = await ask(client, "{ nothing }")
+    second = await ask(client, "{ nothing }")
+
+    assert first == second
+    assert "Cannot query field 'nothing'" in first["errors"][0]["message"]
+    assert counted == ["parse", "validate"]
+
+
+async def test_the_caches_hold_so_many_documents_and_no_more(
+    client: httpx.AsyncClient, counted: list[str]
+) -> None:
+    for n in range(DOCUMENTS + 10):
+        await ask(client, f"{{ w{n}: who }}")
+
+    assert counted.count("parse") == DOCUMENTS + 10
+    assert parser_cache._get_parse_cache(DOCUMENTS).cache_info().currsize == DOCUMENTS  # type: ignore[attr-defined]
+    assert validation_cache._get_validate_cache(DOCUMENTS).cache_info().currsize == DOCUMENTS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"query": 1}', b"\xff", b"{}"])
+async def test_what_is_no_request_is_refused_without_a_crash(
+    client: httpx.AsyncClient, body: bytes
+) -> None:
+    response = await client.post(
+        "/graphql", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert response.status_code == 400
+
+
+async def test_there_is_no_page_and_no_query_by_get(client: httpx.AsyncClient) -> None:
+    page = await client.get("/graphql", headers={"Accept": "text/html"})
+    query = await client.get("/graphql", params={"query": "{ who }"})
+
+    assert "html" not in page.headers["content-type"]
+    assert (page.status_code, query.status_code) in {(404, 400), (404, 405), (405, 405)}

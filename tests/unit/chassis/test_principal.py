@@ -1,0 +1,144 @@
+"""Who is believed to be who he says."""
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from services.chassis.principal import ALGORITHM, NotAuthenticated, Principal, Verifier
+from services.contracts.words import Role
+
+Keys = tuple[Path, Path]
+
+AGENT = Principal(Role.AGENT, "desk 7")
+VISITOR = Principal(Role.VISITOR, "site", (("type", "anonymous_id"), ("value", "v-1")))
+
+
+def token(keys: Keys, principal: Principal = AGENT, **changed: Any) -> str:
+    """An internal token as the gateway makes it, but for what is changed (None: left out)."""
+    claims = {
+        **principal.claims(),
+        "iss": "raak",
+        "aud": "raak-service",
+        "exp": datetime.now(UTC) + timedelta(minutes=1),
+        **changed,
+    }
+    present = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(present, keys[0].read_text(), algorithm=ALGORITHM)
+
+
+def part(content: dict[str, Any]) -> str:
+    """One part of a token made by hand."""
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
+
+
+def test_a_caller_is_who_the_gateway_says(key_files: Keys) -> None:
+    verifier = Verifier(key_files[1])
+
+    assert verifier.principal(f"Bearer {token(key_files)}") == AGENT
+    assert verifier.principal(f"bearer {token(key_files, VISITOR)}") == VISITOR
+
+
+def test_a_visitor_speaks_for_one_customer_and_an_agent_for_none() -> None:
+    assert VISITOR.own_customer_only
+    assert VISITOR.customer_ref == {"type": "anonymous_id", "value": "v-1"}
+    assert not AGENT.own_customer_only
+    assert AGENT.customer_ref is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"exp": datetime.now(UTC) - timedelta(seconds=1)},
+        {"exp": None},
+        {"sub": None},
+        {"role": None},
+        {"role": "king"},
+        {"aud": "raak-gateway"},
+        {"aud": None},
+        {"iss": "somebody"},
+        {"iss": None},
+        {"customer": "v-1"},
+    ],
+    ids=str,
+)
+def test_a_token_with_a_wrong_or_missing_claim_is_refused(
+    key_files: Keys, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(NotAuthenticated, match="must share one key pair"):
+        Verifier(key_files[1]).principal(f"Bearer {token(key_files, **changed)}")
+
+
+def test_the_public_key_is_no_shared_secret(key_files: Keys) -> None:
+    claims = jwt.decode(token(key_files), options={"verify_signature": False})
+    signed = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part(claims)}"
+    mac = hmac.new(key_files[1].read_bytes(), signed.encode(), hashlib.sha256).digest()
+    forged = f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+    with pytest.raises(NotAuthenticated, match="InvalidAlgorithmError"):
+        Verifier(key_files[1]).principal(f"Bearer {forged}")
+
+
+def test_an_unsigned_token_is_refused(key_files: Keys) -> None:
+    claims = jwt.decode(token(key_files), options={"verify_signature": False})
+    unsigned = f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
+
+    with pytest.raises(NotAuthenticated, match="not valid"):
+        Verifier(key_files[1]).principal(f"Bearer {unsigned}")
+
+
+def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
+    head, body, signature = token(key_files, VISITOR).split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    promoted = f"{head}.{part({**claims, 'role': 'admin'})}.{signature}"
+
+    with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
+        Verifier(key_files[1]).principal(f"Bearer {promoted}")
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Bearer x", "Bearer a.b.c", "Bearer é"]
+)
+def test_what_is_no_token_is_refused(key_files: Keys, header: str | None) -> None:
+    with pytest.raises(NotAuthenticated):
+        Verifier(key_files[1]).principal(header)
+
+
+def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> None:
+    now = datetime.now(UTC)
+    verifier = Verifier(key_files[1], clock=lambda: now)
+    header = f"Bearer {token(key_files, exp=now + timedelta(seconds=30))}"
+    assert verifier.principal(header) == AGENT
+
+    now += timedelta(seconds=29)
+    assert verifier.principal(header) == AGENT
+    now += timedelta(seconds=1)
+
+    with pytest.raises(NotAuthenticated, match="ExpiredSignatureError"):
+        verifier.principal(header)
+
+
+def test_a_verifier_checks_a_signature_once_and_remembers_only_so_many(
+    key_files: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    decode = jwt.decode
+
+    def counting(token: str, *arguments: Any, **options: Any) -> Any:
+        checked.append(token)
+        return decode(token, *arguments, **options)
+
+    monkeypatch.setattr(jwt, "decode", counting)
+    verifier = Verifier(key_files[1], remembered=2)
+    one, two, three = (token(key_files, sub=f"desk {n}") for n in range(3))
+
+    for each in (one, one, two, three, three, one):  # the third pushes the first one out
+        verifier.principal(f"Bearer {each}")
+
+    assert checked == [one, two, three, one]
