@@ -321,7 +321,7 @@ class TouchpointConnection:
 
 def cursor_of(row: Record) -> str:
     """Where a touchpoint stands in the history."""
-    return encode_cursor(row["touched_at"], row["touchpoint_id"], row["kind"])
+    return encode_cursor(row["touched_at"], str(row["touchpoint_id"]), row["kind"])
 
 
 def place_of(after: str | None) -> Place | None:
@@ -366,7 +366,7 @@ async def require_own(context: Context, customer: UUID) -> None:
     if not principal.own_customer_only:
         return
     async with context.database.connection() as connection:
-        own = await service.is_the_same(connection, principal.customer_ref or {}, customer)
+        own = await service.is_the_same(connection, principal.customer_ref, customer)
     if not own:
         raise Forbidden(
             f"The role {principal.role.value!r} may see its own customer only.",

@@ -97,9 +97,11 @@ async def touchpoint_pages(
     return await store.touchpoint_pages(connection, current)
 
 
-async def is_the_same(connection: Connection, ref: Mapping[str, str], customer: UUID) -> bool:
+async def is_the_same(
+    connection: Connection, ref: Mapping[str, str] | None, customer: UUID
+) -> bool:
     """Whether a caller's own reference (`id`, or `type` and `value`) means this customer."""
-    own = await _customer_meant(connection, ref)
+    own = await _customer_meant(connection, ref) if ref else None
     if own is None:
         return False
     owners = await store.current_owners(connection, {own, customer})

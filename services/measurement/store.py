@@ -231,7 +231,7 @@ async def add_propositions(connection: Connection, propositions: Mapping[Key, Pr
             p.channel,
             p.placement,
             p.decided_at,
-            p.happened,
+            p.happened.value,
         )
         for (customer_id, proposition_id), p in propositions.items()
     ]
@@ -383,7 +383,7 @@ async def recount(connection: Connection) -> None:
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
     await connection.execute("DELETE FROM daily_count")
     await connection.execute("DELETE FROM daily_value")
-    kinds, flags = [kind.value for kind in MEANS], list(MEANS.values())
+    kinds, flags = [kind.value for kind in MEANS], [means.value for means in MEANS.values()]
     await connection.execute(_FORGET_COUNTED, kinds, flags, Happened.DECIDED.value)
     await connection.execute("UPDATE outcome SET counted = value_cents IS NULL")
     await connection.execute(_COUNT_ALL)

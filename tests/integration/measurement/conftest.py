@@ -1,0 +1,36 @@
+"""A fresh database of measurement, and the graph over it."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from services.chassis.database import Database
+from services.chassis.graphql import told
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+from services.measurement.schema import Context, schema
+from tests.conftest import DatabaseFor
+
+ANALYST = Principal(Role.ANALYST, "ann")
+
+Graph = Callable[..., Any]
+
+
+@pytest.fixture
+async def database(database_for: DatabaseFor) -> AsyncIterator[Database]:
+    """A fresh, migrated database of measurement."""
+    async with database_for("measurement") as database:
+        yield database
+
+
+@pytest.fixture
+def graph(database: Database) -> Graph:
+    """Asks the schema: `await graph(query, principal, **variables)` gives data and errors."""
+
+    async def ask(query: str, principal: Principal = ANALYST, **variables: Any) -> dict[str, Any]:
+        context = Context.over(database, principal)
+        answer = await schema.execute(query, variables, context_value=context)
+        return {"data": answer.data, "errors": [told(error) for error in answer.errors or ()]}
+
+    return ask

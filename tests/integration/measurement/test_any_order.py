@@ -1,0 +1,117 @@
+"""Whatever the order events come in, and however often, the same is known in the end."""
+
+import asyncio
+import random
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from services.chassis.database import Database
+from services.contracts.base import Event
+from services.measurement import service
+from tests.integration.measurement import story as stories
+from tests.integration.measurement.story import Story
+from tests.unit.measurement import facts
+
+
+async def agree(database: Database, story: Story) -> None:
+    """Compare all that is known with what was worked out by hand."""
+    async with database.connection() as connection:
+        assert await stories.counts_found(connection) == stories.counts_expected(story)
+        assert await stories.values_found(connection) == stories.values_expected(story)
+        assert await stories.touchpoints_found(connection) == stories.touchpoints_expected(story)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_any_order_and_any_repetition_come_to_the_same(database: Database, seed: int) -> None:
+    rng = random.Random(seed)
+    story = stories.told_by(rng)
+
+    for events in stories.jumbled(rng, story.events):
+        async with database.transaction() as connection:
+            await stories.hear(connection, events)
+
+    await agree(database, story)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_handlers_that_run_at_once_do_not_lose_or_block_one_another(
+    database: Database, seed: int
+) -> None:
+    rng = random.Random(1_000 + seed)
+    story = stories.told_by(rng)
+
+    async def hear(events: list[Event]) -> None:
+        async with database.transaction() as connection:
+            await stories.hear(connection, events)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*map(hear, stories.jumbled(rng, story.events)))
+
+    await agree(database, story)
+
+
+async def test_recounting_from_the_raw_records_changes_nothing(database: Database) -> None:
+    rng = random.Random(7)
+    story = stories.told_by(rng)
+    for events in stories.jumbled(rng, story.events):
+        async with database.transaction() as connection:
+            await stories.hear(connection, events)
+
+    async with database.transaction() as connection:
+        await service.recount(connection)
+
+    await agree(database, story)
+
+
+async def test_recounting_mends_counts_that_were_damaged(database: Database) -> None:
+    rng = random.Random(8)
+    story = stories.told_by(rng)
+    for events in stories.jumbled(rng, story.events):
+        async with database.transaction() as connection:
+            await stories.hear(connection, events)
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE daily_count SET decided = decided + 1")
+        await connection.execute("DELETE FROM daily_value")
+        await connection.execute("UPDATE proposition SET happened = happened | 4, counted = 127")
+
+    async with database.transaction() as connection:
+        await service.recount(connection)
+
+    await agree(database, story)
+
+
+async def test_an_outcome_counts_only_when_its_decision_is_known(database: Database) -> None:
+    made = facts.decision(uuid4(), "vinyl")
+    reaction = facts.outcome(made, "ACCEPTED", cents=500)
+
+    async with database.transaction() as connection:
+        await stories.hear(connection, [reaction])
+        before = await stories.counts_found(connection)
+        await stories.hear(connection, [made])
+        after = await stories.counts_found(connection)
+        values = await stories.values_found(connection)
+
+    assert not before
+    assert {key[-1]: count for key, count in after.items()} == {
+        "decided": 1, "presented": 1, "accepted": 1
+    }  # fmt: skip
+    assert list(values.values()) == [500]
+
+
+async def test_a_list_that_fails_leaves_nothing_behind(database: Database) -> None:
+    made = facts.decision(uuid4(), "vinyl")
+    bad = facts.outcome(made, "CLICKED", cents=2**70)
+
+    async def hear_both() -> None:
+        async with database.transaction() as connection:
+            await stories.hear(connection, [made])
+            await stories.hear(connection, [bad])
+
+    with pytest.raises(asyncpg.DataError):
+        await hear_both()
+
+    async with database.connection() as connection:
+        assert not await stories.counts_found(connection)
+        assert not await stories.touchpoints_found(connection)
