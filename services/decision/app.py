@@ -1,0 +1,57 @@
+"""Decision, put together."""
+
+from fastapi import FastAPI
+
+from services.chassis.principal import Principal
+from services.chassis.server import Foundation, Service, service_app
+from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
+from services.decision.handlers import SUBSCRIPTIONS
+from services.decision.schema import Context, schema
+from services.decision.service.batches import Batches
+from services.decision.service.customers import reading
+from services.decision.service.deciding import Desk, Writing
+from services.decision.service.knowledge import Knowledge
+from services.decision.settings import DecisionSettings
+from services.decision.store.customers import FOR_MANY_SMALL_READS
+
+
+def create(settings: DecisionSettings | None = None) -> FastAPI:
+    """The service as an application."""
+    settings = settings or DecisionSettings()
+
+    async def compose(foundation: Foundation) -> Service:
+        desk = open_desk(settings, foundation)
+        async with foundation.database.connection() as connection:
+            await desk.knowledge.refresh(connection)
+
+        def context(principal: Principal) -> Context:
+            return Context(principal, desk)
+
+        return Service(
+            context=context,
+            publishes=(DecisionMade, OutcomeRecorded, DecisionSeriesNeeded),
+            subscriptions=SUBSCRIPTIONS,
+            background={
+                "customer reader": desk.reader.run,
+                "decision writer": desk.writer.run,
+                "catalogue watch": lambda: desk.knowledge.watch(settings.catalogue_check_s),
+            },
+        )
+
+    return service_app(settings, schema, compose)
+
+
+def open_desk(settings: DecisionSettings, foundation: Foundation) -> Desk:
+    """What it takes to decide; its reader, writer and watch are to be run by the caller."""
+    database, clock = foundation.database, foundation.clock
+    knowledge = Knowledge(database)
+    waiting, largest = settings.waiting_decisions, settings.batched_decisions
+    reader = Batches(
+        database,
+        reading(knowledge, clock),
+        waiting=waiting,
+        largest=largest,
+        prepare=FOR_MANY_SMALL_READS,
+    )
+    writer = Batches(database, Writing(database), waiting=waiting, largest=largest)
+    return Desk(settings, clock, database, knowledge, reader, writer)

@@ -1,0 +1,1 @@
+"""How a decision is made: functions over values, without a clock, a database or chance."""

@@ -1,0 +1,264 @@
+"""The catalogue as marketers write it: what can be said, to whom, and how often."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from services.contracts.words import Channel, OutcomeKind
+
+MOST_ACTIONS = 2_500
+MOST_TREATMENTS = 20
+MOST_CENTS = 2_000_000_000  # money crosses the graph as a 32-bit Int
+LONGEST_MEMORY = timedelta(days=400)
+"""The farthest back a contact policy may look."""
+
+Place = tuple[str | int, ...]
+"""Where something stands in the document: `("actions", 2, "eligibility", 0)`."""
+
+
+class ActionKind(StrEnum):
+    """What an action is for."""
+
+    OFFER = "OFFER"
+    SERVICE_MESSAGE = "SERVICE_MESSAGE"
+    ADVICE = "ADVICE"
+    REQUEST = "REQUEST"
+
+
+class ActionStatus(StrEnum):
+    """Whether an action takes part in decisions."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+
+
+class Unit(StrEnum):
+    """What a contact policy counts by."""
+
+    ACTION = "action"
+    GROUP = "group"
+    ISSUE = "issue"
+    ALL = "all"
+
+
+def _listed(value: Any) -> Any:
+    """One value stands for a list of one."""
+    return [value] if isinstance(value, str | int | float | bool) else value
+
+
+_PERIOD = re.compile(r"^\s*(\d{1,6})\s*([mhdw])\s*$")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _period(value: Any) -> timedelta:
+    """Read `30m`, `12h`, `7d` or `2w`."""
+    found = _PERIOD.match(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("Write a number and m, h, d or w, as in 30m, 12h, 7d or 2w")
+    period = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if not timedelta(0) < period <= LONGEST_MEMORY:
+        raise ValueError(f"A period is longer than nothing and at most {LONGEST_MEMORY.days}d")
+    return period
+
+
+def _moment(value: Any) -> Any:
+    """A date is its first moment; without a time zone UTC is meant."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if isinstance(value, datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return value
+
+
+def _time_of_day(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted 21:00 as the number 21 x 60; it is that minute of the day."""
+    if isinstance(value, int) and 0 <= value < 24 * 60:
+        return time(value // 60, value % 60)
+    return value
+
+
+def _time_zone(value: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (ValueError, OSError, TypeError, KeyError):
+        raise ValueError("Use a name of the IANA list, as in Europe/Amsterdam") from None
+
+
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)]
+Keys = Annotated[tuple[Key, ...], BeforeValidator(_listed)]
+Channels = Annotated[tuple[Channel, ...], BeforeValidator(_listed)]
+Conditions = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(max_length=10)]
+Period = Annotated[timedelta, BeforeValidator(_period)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
+
+
+class Part(BaseModel):
+    """A part of the catalogue: unchangeable, and strict about its field names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Placement(Part):
+    """A spot where treatments appear; `limit` is how many fit."""
+
+    key: Key
+    channels: Channels = Field(min_length=1)
+    limit: int = Field(default=3, ge=1, le=30)
+
+
+class ConditionalValue(Part):
+    """What an acceptance is worth where a condition holds."""
+
+    when: str
+    cents: int = Field(ge=0, le=MOST_CENTS)
+
+
+class ContextWeight(Part):
+    """How much more an action fits the moment where a condition holds: 55 means x 1.55."""
+
+    when: str
+    weight: float = Field(ge=-100, le=1_000)
+    because: Line | None = None
+    """Ends the sentence "…, because", for the agent."""
+
+
+class Treatment(Part):
+    """How an action looks on one channel, in one or more placements."""
+
+    key: Key
+    channel: Channel
+    placements: Keys = Field(min_length=1)
+    content: dict[str, Any]
+
+
+class Action(Part):
+    """Something that can be said to a customer."""
+
+    key: Key
+    name: Line
+    kind: ActionKind
+    issue: Key
+    group: Key
+    status: ActionStatus = ActionStatus.ACTIVE
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+    value_cents: int = Field(ge=0, le=MOST_CENTS)
+    value_by: tuple[ConditionalValue, ...] = Field(default=(), max_length=20)
+    consent: Keys = ()
+    eligibility: Conditions = ()
+    applicability: Conditions = ()
+    suitability: Conditions = ()
+    context_weights: tuple[ContextWeight, ...] = Field(default=(), max_length=20)
+    lever: float = Field(default=1.0, ge=0, le=1_000)
+    propensity: float | None = Field(default=None, gt=0, lt=1)
+    reason: Line | None = None
+    treatments: tuple[Treatment, ...] = Field(default=(), max_length=MOST_TREATMENTS)
+
+
+class Scope(Part):
+    """Which actions something is about: those that fit every field given; without any, all."""
+
+    kind: Annotated[tuple[ActionKind, ...], BeforeValidator(_listed)] = ()
+    issue: Keys = ()
+    group: Keys = ()
+    action: Keys = ()
+
+    def holds(self, action: Action) -> bool:
+        """Whether an action is meant."""
+        asked = (
+            (self.kind, action.kind),
+            (self.issue, action.issue),
+            (self.group, action.group),
+            (self.action, action.key),
+        )
+        return all(not wanted or has in wanted for wanted, has in asked)
+
+
+EVERYTHING = Scope()
+
+
+class Cap(Part):
+    """At most so many presentations of an action, group, issue or all within a period.
+
+    With a channel, only presentations there count, and only those there are held back.
+    """
+
+    key: Key
+    per: Unit
+    at_most: int = Field(ge=1, le=1_000)
+    within: Period
+    channel: Channel | None = None
+    only: Scope = EVERYTHING
+
+
+class Suppression(Part):
+    """Silence about an action, group or issue for a period after an outcome."""
+
+    key: Key
+    per: Unit = Unit.ACTION
+    after: Annotated[tuple[OutcomeKind, ...], BeforeValidator(_listed)] = Field(min_length=1)
+    period: Period = Field(alias="for")
+    channel: Channel | None = None
+    only: Scope = EVERYTHING
+
+
+class QuietHours(Part):
+    """Hours of the day in which a channel stays silent, over midnight if they begin later."""
+
+    key: Key
+    channels: Channels = Field(min_length=1)
+    start: TimeOfDay = Field(alias="from")
+    end: TimeOfDay = Field(alias="until")
+    time_zone: TimeZone
+    only: Scope = EVERYTHING
+
+
+class ContactPolicies(Part):
+    """How often and when customers may be spoken to."""
+
+    caps: tuple[Cap, ...] = Field(default=(), max_length=100)
+    suppressions: tuple[Suppression, ...] = Field(default=(), max_length=100)
+    quiet_hours: tuple[QuietHours, ...] = Field(default=(), max_length=100)
+
+
+def _all_is_everything(value: Any) -> Any:
+    return {} if value == "all" else value
+
+
+class ControlGroup(Part):
+    """A lasting, random share of customers from whom actions are withheld, to measure them."""
+
+    key: Key
+    share_percent: float = Field(gt=0, lt=100)
+    salt: str = Field(default="", max_length=64)
+    withholds: Annotated[Scope, BeforeValidator(_all_is_everything)]
+
+
+class Learning(Part):
+    """How outcomes become propensities."""
+
+    strength: float = Field(default=20, gt=0, le=100_000)
+    """How many presentations a level's own evidence needs to weigh as much as the one above."""
+    default_propensity: float = Field(default=0.05, gt=0, lt=1)
+
+
+class Catalogue(Part):
+    """Everything that can be said, with the rules about it. One document is one version."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    time_zone: TimeZone = ZoneInfo("UTC")
+    """Where `hour` and `weekday` are read."""
+    placements: tuple[Placement, ...] = Field(max_length=500)
+    actions: tuple[Action, ...] = Field(max_length=MOST_ACTIONS)
+    contact_policies: ContactPolicies = ContactPolicies()
+    control_groups: tuple[ControlGroup, ...] = Field(default=(), max_length=20)
+    learning: Learning = Learning()

@@ -1,0 +1,131 @@
+"""What a catalogue's model cannot say of itself: that names are unique, and exist where used."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from services.decision.domain.catalogue import Action, Catalogue, Place, Scope
+from services.decision.domain.personalisation import TemplateProblem, compiled
+from services.rules.errors import nearest
+
+
+class Flaw(NamedTuple):
+    """Something wrong at a place of the document; `offset` counts characters into the value."""
+
+    place: Place
+    problem: str
+    hint: str
+    offset: int = 0
+
+
+def flaws(catalogue: Catalogue) -> list[Flaw]:
+    """All that is wrong with a catalogue apart from its conditions."""
+    return [
+        *_repeated_keys(catalogue),
+        *_unknown_placements(catalogue),
+        *_unknown_scopes(catalogue),
+        *_unreadable_texts(catalogue),
+        *_never_valid(catalogue),
+    ]
+
+
+def warnings(catalogue: Catalogue) -> list[str]:
+    """What is allowed, but probably not meant."""
+    used = {p for action in catalogue.actions for t in action.treatments for p in t.placements}
+    return [
+        *(f"Action {a.key!r} has no treatment, so it is never shown." for a in _silent(catalogue)),
+        *(f"No action has a treatment for placement {p.key!r}." for p in catalogue.placements
+          if p.key not in used),
+        *(f"Action {a.key!r} is worth 0 cents and can only come last." for a in catalogue.actions
+          if a.value_cents == 0 and not a.value_by and a.kind == "OFFER"),
+    ]  # fmt: skip
+
+
+def _silent(catalogue: Catalogue) -> list[Action]:
+    return [action for action in catalogue.actions if not action.treatments]
+
+
+def _repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
+    policies = catalogue.contact_policies
+    named: list[tuple[Place, Iterable[str]]] = [
+        (("placements",), [p.key for p in catalogue.placements]),
+        (("actions",), [a.key for a in catalogue.actions]),
+        (("contact_policies", "caps"), [p.key for p in policies.caps]),
+        (("contact_policies", "suppressions"), [p.key for p in policies.suppressions]),
+        (("contact_policies", "quiet_hours"), [p.key for p in policies.quiet_hours]),
+        (("control_groups",), [g.key for g in catalogue.control_groups]),
+    ]
+    for number, action in enumerate(catalogue.actions):
+        named.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
+    for place, keys in named:
+        yield from _repeats(place, keys)
+
+
+def _repeats(place: Place, keys: Iterable[str]) -> Iterator[Flaw]:
+    seen: set[str] = set()
+    for position, key in enumerate(keys):
+        if key in seen:
+            told = f"The key {key!r} stands here a second time."
+            yield Flaw((*place, position, "key"), told, "Give one of the two another key.")
+        seen.add(key)
+
+
+def _unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
+    placements = {placement.key: placement for placement in catalogue.placements}
+    for number, action in enumerate(catalogue.actions):
+        for position, treatment in enumerate(action.treatments):
+            for index, key in enumerate(treatment.placements):
+                place: Place = ("actions", number, "treatments", position, "placements", index)
+                placement = placements.get(key)
+                if placement is None:
+                    told = f"There is no placement {key!r}."
+                    yield Flaw(place, told, nearest(key, placements))
+                elif treatment.channel not in placement.channels:
+                    told = f"Placement {key!r} is not on channel {treatment.channel}."
+                    channels = ", ".join(placement.channels)
+                    yield Flaw(place, told, f"It is on {channels}: choose one, or add this one.")
+
+
+def _unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
+    known = {
+        "issue": {action.issue for action in catalogue.actions},
+        "group": {action.group for action in catalogue.actions},
+        "action": {action.key for action in catalogue.actions},
+    }
+    for place, scope in _scopes(catalogue):
+        for name, names in known.items():
+            for position, key in enumerate(getattr(scope, name)):
+                if key not in names:
+                    told = f"No action has the {name} {key!r}."
+                    if name == "action":
+                        told = f"There is no action {key!r}."
+                    yield Flaw((*place, name, position), told, nearest(key, names))
+
+
+def _scopes(catalogue: Catalogue) -> Iterator[tuple[Place, Scope]]:
+    policies = catalogue.contact_policies
+    for name in ("caps", "suppressions", "quiet_hours"):
+        for position, policy in enumerate(getattr(policies, name)):
+            yield ("contact_policies", name, position, "only"), policy.only
+    for position, group in enumerate(catalogue.control_groups):
+        yield ("control_groups", position, "withholds"), group.withholds
+
+
+def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
+    for number, action in enumerate(catalogue.actions):
+        texts: list[tuple[Place, object]] = [(("actions", number, "reason"), action.reason)]
+        for position, treatment in enumerate(action.treatments):
+            texts.append(
+                (("actions", number, "treatments", position, "content"), treatment.content)
+            )
+        for place, text in texts:
+            try:
+                compiled(text)
+            except TemplateProblem as error:
+                yield Flaw(place, error.problem, error.hint)
+
+
+def _never_valid(catalogue: Catalogue) -> Iterator[Flaw]:
+    for number, action in enumerate(catalogue.actions):
+        if action.valid_from and action.valid_until and action.valid_from >= action.valid_until:
+            told = f"{action.key!r} ends before it begins."
+            yield Flaw(("actions", number, "valid_until"), told, "Let valid_until be the later.")

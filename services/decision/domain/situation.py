@@ -1,0 +1,29 @@
+"""What a decision is made from, besides the catalogue and what was learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.contracts.words import Channel
+from services.decision.domain.contacts import Contact
+from services.rules import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Who is spoken to, where, when, and all that is known of it."""
+
+    customer_id: UUID
+    channel: Channel
+    placement: str
+    limit: int
+    """How many are asked for; a placement that holds fewer shows fewer."""
+    facts: Facts
+    contacts: Sequence[Contact] = ()
+    """The outcomes of this customer, as far back as contact policies look."""
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the decision."""
+        return self.facts.now

@@ -1,0 +1,70 @@
+"""What resolvers may use, made anew for each request; and who may see what."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from services.chassis.principal import Forbidden, Principal
+from services.contracts.words import Role
+from services.decision.service.customers import require_own
+from services.decision.service.deciding import Desk
+from services.decision.store import decisions, outcomes
+from services.decision.store.customers import Asked
+from services.decision.store.decisions import Decision
+from services.decision.store.outcomes import Outcome
+
+PUBLISHERS = frozenset({Role.MARKETER, Role.ADMIN})
+
+
+@dataclass
+class Context:
+    """One request: its caller, what the service offers, and loaders that batch its reads."""
+
+    principal: Principal
+    desk: Desk
+
+    @cached_property
+    def decisions(self) -> DataLoader[UUID, Decision | None]:
+        """Decisions by id."""
+
+        async def load(ids: list[UUID]) -> list[Decision | None]:
+            async with self.desk.database.connection() as connection:
+                found = await decisions.by_id(connection, ids)
+            return [found.get(one) for one in ids]
+
+        return DataLoader(load_fn=load)
+
+    @cached_property
+    def outcomes(self) -> DataLoader[UUID, list[Outcome]]:
+        """The outcomes of a decision, by its id."""
+
+        async def load(ids: list[UUID]) -> list[list[Outcome]]:
+            async with self.desk.database.connection() as connection:
+                found = await outcomes.by_decision(connection, ids)
+            return [found.get(one, []) for one in ids]
+
+        return DataLoader(load_fn=load)
+
+    async def require_own(self, asked: Asked | UUID) -> None:
+        """Let a caller who speaks for one customer see no other; raises Forbidden."""
+        if self.principal.own_customer_only:
+            async with self.desk.database.connection() as connection:
+                await require_own(connection, self.principal, asked)
+
+    def require_staff(self) -> None:
+        """Keep the whole catalogue from callers who speak for one customer; raises Forbidden."""
+        if self.principal.own_customer_only:
+            raise Forbidden(
+                f"The role {self.principal.role.value!r} may not see the whole catalogue.",
+                hint="Ask for nextBestActions, or use a token of an agent or marketer.",
+            )
+
+    def require_publisher(self) -> None:
+        """Let only those publish whose work it is; raises Forbidden."""
+        if self.principal.role not in PUBLISHERS:
+            raise Forbidden(
+                f"The role {self.principal.role.value!r} may not publish a catalogue.",
+                hint=f"Use a token of a {' or '.join(sorted(PUBLISHERS))}.",
+            )

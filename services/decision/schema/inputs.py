@@ -1,0 +1,86 @@
+"""What callers pass in."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import strawberry
+from strawberry.scalars import JSON
+
+from services.contracts.words import OutcomeKind
+from services.decision.service.customers import reference
+from services.decision.service.deciding import EventNow
+from services.decision.service.outcomes import Report
+from services.decision.store.customers import Asked
+
+
+@strawberry.input(description="What a customer is known by.")
+class IdentityInput:
+    type: str
+    value: str
+
+
+@strawberry.input(description="Who is meant: one of these.")
+class CustomerRef:
+    id: strawberry.ID | None = strawberry.UNSET
+    identity: IdentityInput | None = strawberry.UNSET
+
+    def read(self) -> Asked:
+        """The one reference given; raises InvalidCustomerRef."""
+        identity = (self.identity.type, self.identity.value) if self.identity else None
+        return reference(str(self.id) if self.id else None, identity)
+
+
+@strawberry.input(
+    description="What the customer is doing at this moment. It counts in this decision as if it "
+    "had been tracked before; tracking it is still the caller's."
+)
+class EventInput:
+    name: str
+    properties: JSON | None = strawberry.UNSET
+    at: datetime | None = strawberry.UNSET
+
+    def read(self) -> EventNow:
+        """As the service takes it."""
+        return EventNow(self.name, json_object(self.properties), aware(self.at))
+
+
+@strawberry.input(description="An amount in minor units of a currency.")
+class MoneyInput:
+    cents: int
+    currency: str
+
+
+@strawberry.input(description="What became of a proposition.")
+class OutcomeInput:
+    proposition: strawberry.ID
+    kind: OutcomeKind
+    idempotency_key: str = strawberry.field(
+        description="Chosen by the caller, one for each outcome: sending it again is harmless."
+    )
+    at: datetime | None = strawberry.UNSET
+    value: MoneyInput | None = strawberry.UNSET
+    reason: str | None = strawberry.UNSET
+
+    def read(self) -> Report:
+        """As the service takes it."""
+        return Report(
+            proposition=str(self.proposition),
+            kind=self.kind,
+            idempotency_key=self.idempotency_key,
+            at=aware(self.at),
+            value=(self.value.cents, self.value.currency) if self.value else None,
+            reason=self.reason or None,
+        )
+
+
+def json_object(value: JSON | None) -> Mapping[str, Any]:
+    """What should be a JSON object, empty if left out; the service looks whether it is one."""
+    return cast(Mapping[str, Any], value or {})
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """A moment without a time zone is UTC."""
+    if not moment:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,57 @@
+"""What can be asked of decision by itself."""
+
+import strawberry
+from strawberry.scalars import JSON
+
+from services.contracts.words import Channel
+from services.decision.domain.catalogue import ActionStatus
+from services.decision.schema.inputs import CustomerRef, EventInput, json_object
+from services.decision.schema.types import Action, Decision, Info, decided, decision_of
+from services.decision.service.deciding import Request
+
+
+@strawberry.type
+class Query:
+    """The root fields."""
+
+    @strawberry.field(
+        description="What to say to anyone next, also to a visitor we have never seen."
+    )
+    async def next_best_actions(
+        self,
+        info: Info,
+        customer: CustomerRef,
+        channel: Channel,
+        placement: str,
+        limit: int = 3,
+        context: JSON | None = None,
+        event: EventInput | None = None,
+    ) -> Decision:
+        """Durable when it is answered."""
+        said = event.read() if event else None
+        request = Request(customer.read(), channel, placement, limit, json_object(context), said)
+        return await decided(info.context, request)
+
+    @strawberry.field(description="A decision that was made; null if there is none of this id.")
+    async def decision(self, info: Info, id: strawberry.ID) -> Decision | None:
+        """As it was answered."""
+        return await decision_of(info.context, str(id))
+
+    @strawberry.field(description="The actions of the catalogue, in its order.")
+    def actions(self, info: Info, status: ActionStatus | None = None) -> list[Action]:
+        """As they are now."""
+        info.context.require_staff()
+        catalogue = info.context.desk.knowledge.current
+        if catalogue is None:
+            return []
+        return [
+            Action.of(action, catalogue)
+            for action in catalogue.actions
+            if status in (None, action.status)
+        ]
+
+    @strawberry.field(description="One action; null if there is none of this key.")
+    def action(self, info: Info, key: strawberry.ID) -> Action | None:
+        """As it is now."""
+        info.context.require_staff()
+        return Action.named(str(key), info.context.desk.knowledge.current)

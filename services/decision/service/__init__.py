@@ -1,0 +1,1 @@
+"""What the decision service does, use case by use case."""

@@ -1,0 +1,156 @@
+"""Who is meant, what is known of him, and who may ask."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis.clock import Clock
+from services.chassis.database import Connection
+from services.chassis.principal import Forbidden, Principal
+from services.contracts.identity import ANONYMOUS_TYPES, TYPES, derived_customer_id, normalised
+from services.decision.domain.contacts import Contact
+from services.decision.service.errors import InvalidCustomerRef
+from services.decision.service.knowledge import Knowledge
+from services.decision.store import customers
+from services.decision.store.customers import Asked
+from services.rules import Facts
+
+LONGEST_VALUE = 255
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What the read model holds of one customer."""
+
+    customer_id: UUID | None
+    """None: the identity asked about is nobody's."""
+    known: bool
+    """Whether anything was ever heard of him."""
+    snapshot_version: int | None = None
+    """None: profile has not said anything of him yet."""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    consents: Mapping[str, bool] = field(default_factory=dict)
+    segments: Sequence[str] = ()
+    series: Mapping[str, Any] = field(default_factory=dict)
+    journeys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    contacts: Sequence[Contact] = ()
+
+    def facts(self, now: datetime) -> Facts:
+        """What conditions may look at, before the situation is added."""
+        return Facts(
+            now=now,
+            traits=self.traits,
+            segments=frozenset(self.segments),
+            consent=self.consents,
+            journeys=self.journeys,
+            history=self.series,
+        )
+
+
+def reference(id: str | None, identity: tuple[str, str] | None) -> Asked:
+    """Who a caller means; raises InvalidCustomerRef.
+
+    A visitor nobody has seen yet is asked about with the id he will have.
+    """
+    if (id is None) == (identity is None):
+        raise InvalidCustomerRef(
+            "The customer is named by an id or by an identity, and here it is by both or neither.",
+            hint="Give exactly one: {id: …} or {identity: {type: …, value: …}}.",
+        )
+    if identity is None:
+        return Asked(_uuid(id))
+    return _by_identity(*identity)
+
+
+def _uuid(id: str | None) -> UUID:
+    try:
+        return UUID(id)
+    except (ValueError, TypeError):
+        raise InvalidCustomerRef(
+            f"{id!r} is not a customer's id.", hint="Pass the id as the graph gave it."
+        ) from None
+
+
+def _by_identity(type: str, value: str) -> Asked:
+    if type not in TYPES:
+        raise InvalidCustomerRef(
+            f"{type!r} is not a type of identity.", hint=f"There are: {', '.join(sorted(TYPES))}."
+        )
+    value = normalised(type, value)
+    if not 0 < len(value) <= LONGEST_VALUE or "\0" in value:
+        raise InvalidCustomerRef(
+            f"The {type} has {len(value)} characters.",
+            hint=f"An identity has 1 to {LONGEST_VALUE}.",
+        )
+    new = derived_customer_id(type, value) if type in ANONYMOUS_TYPES else None
+    return Asked(new, type, value)
+
+
+def shown(asked: Asked) -> str:
+    """How a customer is named in an error."""
+    return f"the id {str(asked.customer_id)!r}" if asked.type is None else repr(asked.type)
+
+
+def reading(
+    knowledge: Knowledge, clock: Clock
+) -> Callable[[Connection, Sequence[Asked]], Awaitable[Sequence[Customer]]]:
+    """Work for batches: reads customers, with their contacts as far back as policies look."""
+
+    async def read(connection: Connection, asked: Sequence[Asked]) -> Sequence[Customer]:
+        catalogue = knowledge.current
+        since = clock() - catalogue.memory if catalogue else clock()
+        kinds = catalogue.kinds_of_interest if catalogue else ()
+        return [_customer(row) for row in await customers.read(connection, asked, since, kinds)]
+
+    return read
+
+
+def _customer(row: asyncpg.Record) -> Customer:
+    facts = row["facts"] or {}
+    return Customer(
+        customer_id=row["customer_id"],
+        known=row["known"],
+        snapshot_version=row["version"],
+        traits=facts.get("traits", {}),
+        consents=facts.get("consents", {}),
+        segments=facts.get("segments", ()),
+        series=facts.get("series", {}),
+        journeys={
+            journey: {"key": key, "step": step, "phase": phase}
+            for journey, key, step, phase in row["journeys"] or ()
+        },
+        contacts=[Contact(*contact) for contact in row["contacts"] or ()],
+    )
+
+
+async def require_own(
+    connection: Connection, principal: Principal, asked: Asked | UUID | None
+) -> None:
+    """Refuse a caller who speaks for one customer and asks about another; raises Forbidden."""
+    if not principal.own_customer_only:
+        return
+    own = _own(principal)
+    other = asked if isinstance(asked, Asked) else Asked(asked)
+    if own == other and own is not None:
+        return
+    ids = await customers.who(connection, [one for one in (own, other) if one is not None])
+    if own is None or ids[0] is None or ids[0] != ids[-1]:
+        raise Forbidden(
+            f"A {principal.role} may see his own customer only, and this is another.",
+            hint="Ask with the identity the token was made for.",
+        )
+
+
+def _own(principal: Principal) -> Asked | None:
+    """The customer a caller speaks for."""
+    ref = principal.customer_ref or {}
+    if "id" in ref:
+        return reference(ref["id"], None)
+    if "type" in ref and "value" in ref:
+        return reference(None, (ref["type"], ref["value"]))
+    return None

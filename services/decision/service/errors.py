@@ -1,0 +1,112 @@
+"""What callers of decision can get wrong, and what to do about it."""
+
+from uuid import UUID
+
+from services.chassis.errors import RaakError, Unavailable
+
+
+class UnknownCustomer(RaakError):
+    """Nobody is known by this id or identity."""
+
+    code = "UNKNOWN_CUSTOMER"
+    status = 404
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(
+            f"No customer is known by {shown}.",
+            hint="Identify the customer first, or ask with the anonymous_id of the visitor.",
+        )
+
+
+class InvalidCustomerRef(RaakError):
+    """A reference to a customer that names none, or two."""
+
+    code = "INVALID_CUSTOMER_REF"
+
+
+class UnknownPlacement(RaakError):
+    """The catalogue has no such placement on the channel."""
+
+    code = "DECISION_UNKNOWN_PLACEMENT"
+    status = 404
+
+
+class UnknownAction(RaakError):
+    """The catalogue has no such action."""
+
+    code = "DECISION_UNKNOWN_ACTION"
+    status = 404
+
+
+class UnknownProposition(RaakError):
+    """No decision made this proposition."""
+
+    code = "DECISION_UNKNOWN_PROPOSITION"
+    status = 404
+
+    def __init__(self, proposition: object) -> None:
+        super().__init__(
+            f"There is no proposition {str(proposition)!r}.",
+            hint="Pass the id of a proposition as nextBestActions gave it.",
+        )
+
+
+class IdempotencyConflict(RaakError):
+    """The same key, for something else."""
+
+    code = "DECISION_IDEMPOTENCY_CONFLICT"
+    status = 409
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The idempotencyKey {key!r} was used before for another outcome.",
+            hint="Use a new key for each outcome, and the same one only to send it again.",
+        )
+
+
+class InvalidOutcome(RaakError):
+    """An outcome that cannot have happened like this."""
+
+    code = "DECISION_INVALID_OUTCOME"
+
+
+class InvalidRequest(RaakError):
+    """A request that asks for what cannot be given."""
+
+    code = "DECISION_INVALID_REQUEST"
+
+
+class StillOffered(RaakError):
+    """A new catalogue would remove actions customers have been offered lately."""
+
+    code = "DECISION_STILL_OFFERED"
+    status = 409
+
+
+class NotDurable(Unavailable):
+    """A decision could not be written down, so it is not given."""
+
+    code = "DECISION_NOT_DURABLE"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The decision could not be made durable ({reason}).",
+            hint="Ask again: nothing was shown and nothing is counted.",
+        )
+
+
+class Overloaded(Unavailable):
+    """More requests wait than can be answered in time."""
+
+    code = "DECISION_OVERLOADED"
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} requests are waiting for the database already.",
+            hint="Ask again shortly; run more replicas if it lasts.",
+        )
+
+
+def by_id(id: UUID) -> str:
+    """How an id is shown in an error."""
+    return f"the id {str(id)!r}"

@@ -1,0 +1,77 @@
+"""Publishing a catalogue: read, compared, kept as a version, announced."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from services.chassis import outbox
+from services.chassis.database import Connection
+from services.chassis.ids import new_id
+from services.contracts.decision import DecisionSeriesNeeded
+from services.decision.domain.changes import Changes, changes
+from services.decision.domain.checks import warnings
+from services.decision.domain.compiled import Compiled
+from services.decision.service.errors import StillOffered
+from services.decision.service.knowledge import Knowledge, read_catalogue
+from services.decision.store import catalogues
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The catalogue that decides after a publication, and what is different about it."""
+
+    catalogue: Compiled
+    changes: Changes
+    warnings: list[str]
+
+
+async def publish(
+    connection: Connection,
+    knowledge: Knowledge,
+    source: str,
+    *,
+    by: str,
+    force: bool,
+    now: datetime,
+    recently: timedelta,
+) -> Publication:
+    """Make a document the catalogue, in the caller's transaction. The same text is no new version.
+
+    Raises:
+        InvalidDefinition: With every problem of the document.
+        StillOffered: It drops active actions that were offered recently, and `force` is not set.
+    """
+    new = await asyncio.to_thread(read_catalogue, source, 0)
+    await catalogues.publish_alone(connection)
+    row = await catalogues.latest(connection)
+    old = await knowledge.at(row["version"]) if row else None
+    is_new = row is None or row["source"] != source
+    latest = row["version"] if row else 0
+    new = replace(new, version=latest + 1 if is_new else latest)
+    found = changes(old.catalogue if old else None, new.catalogue)
+    if is_new:
+        if not force:
+            await _check_removals(connection, found, now - recently)
+        await catalogues.insert(connection, new.version, source, now, by)
+        await outbox.publish(connection, [_series_needed(new, now)])
+    return Publication(new, found, warnings(new.catalogue))
+
+
+async def _check_removals(connection: Connection, found: Changes, since: datetime) -> None:
+    offered = await catalogues.offered_since(connection, found.removed_while_active, since.date())
+    if offered:
+        told = ", ".join(f"{key!r} (last on {day})" for key, day in sorted(offered.items()))
+        raise StillOffered(
+            f"The new catalogue removes active actions that were offered lately: {told}.",
+            hint="Set their status to PAUSED first, or publish with force: true.",
+        )
+
+
+def _series_needed(catalogue: Compiled, now: datetime) -> DecisionSeriesNeeded:
+    return DecisionSeriesNeeded(
+        event_id=new_id(),
+        customer_id=None,
+        occurred_at=now,
+        version=catalogue.version,
+        series=tuple(series.to_json() for series in catalogue.series.series.values()),
+    )

@@ -1,0 +1,113 @@
+"""Published catalogues, what was counted of their treatments, and what was offered lately."""
+
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+
+import asyncpg
+
+from services.chassis.database import Connection
+from services.decision.domain.propensity import Arm, Tally
+
+PUBLISHING = 0x7075626C  # "publ": one publication at a time, so that versions follow one another
+PUBLISHED = "raak_catalogue"
+COUNTED = "raak_tally"
+
+_LATEST = "SELECT version, source FROM catalogue_version ORDER BY version DESC LIMIT 1"
+_VERSION = "SELECT version, source FROM catalogue_version WHERE version = $1"
+_INSERT = """
+INSERT INTO catalogue_version (version, source, published_at, published_by)
+VALUES ($1, $2, $3, $4)
+"""
+
+
+async def publish_alone(connection: Connection) -> None:
+    """Hold off other publications until the caller's transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PUBLISHING)
+
+
+async def latest(connection: Connection) -> asyncpg.Record | None:
+    """The version and source that decide now, None before the first publication."""
+    return await connection.fetchrow(_LATEST)
+
+
+async def latest_version(connection: Connection) -> int:
+    """The version that decides now, 0 before the first publication."""
+    return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM catalogue_version"))
+
+
+async def source(connection: Connection, version: int) -> str | None:
+    """The text of a version."""
+    row = await connection.fetchrow(_VERSION, version)
+    return row["source"] if row else None
+
+
+async def insert(connection: Connection, version: int, text: str, at: datetime, by: str) -> None:
+    """Keep a new version, and announce it to all replicas when the transaction commits."""
+    await connection.execute(_INSERT, version, text, at, by)
+    await connection.execute("SELECT pg_notify($1, $2)", PUBLISHED, str(version))
+
+
+_OFFERED_SINCE = """
+SELECT action, last_offered FROM action_offered
+WHERE action = ANY($1::text[]) AND last_offered >= $2
+"""
+_OFFERED = """
+INSERT INTO action_offered (action, last_offered) SELECT unnest($1::text[]), $2
+ON CONFLICT (action) DO UPDATE SET last_offered = excluded.last_offered
+WHERE action_offered.last_offered < excluded.last_offered
+"""
+
+
+async def offered_since(
+    connection: Connection, actions: Collection[str], since: date
+) -> dict[str, date]:
+    """Which of these actions were offered on a day or later, and when last."""
+    rows = await connection.fetch(_OFFERED_SINCE, list(actions), since)
+    return {row["action"]: row["last_offered"] for row in rows}
+
+
+async def note_offered(connection: Connection, actions: Collection[str], day: date) -> None:
+    """Remember that actions were offered on a day."""
+    await connection.execute(_OFFERED, sorted(actions), day)
+
+
+_TALLIES = "SELECT action, channel, treatment, presented, positives FROM arm_tally"
+_SOME_TALLIES = f"""
+{_TALLIES} WHERE (action, channel, treatment) IN (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+)
+"""
+_COUNT = """
+INSERT INTO arm_tally AS held (action, channel, treatment, presented, positives)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (action, channel, treatment) DO UPDATE SET
+    presented = held.presented + excluded.presented,
+    positives = held.positives + excluded.positives
+RETURNING presented, positives
+"""
+
+
+async def tallies(connection: Connection, arms: Sequence[Arm] | None = None) -> dict[Arm, Tally]:
+    """What was counted of these arms, or of all."""
+    if arms is None:
+        rows = await connection.fetch(_TALLIES)
+    else:
+        columns = [[arm[column] for arm in arms] for column in range(3)]
+        rows = await connection.fetch(_SOME_TALLIES, *columns)
+    return {
+        Arm(row["action"], row["channel"], row["treatment"]): Tally(
+            row["presented"], row["positives"]
+        )
+        for row in rows
+    }
+
+
+async def count(connection: Connection, arm: Arm, more: Tally) -> Tally:
+    """Count more outcomes of an arm, and tell all replicas when the transaction commits.
+
+    Returns what is counted by then.
+    """
+    row = await connection.fetchrow(_COUNT, *arm, *more)
+    assert row is not None
+    await connection.execute("SELECT pg_notify($1, $2)", COUNTED, "|".join(arm))
+    return Tally(row["presented"], row["positives"])

@@ -1,0 +1,121 @@
+"""Decisions and their outcomes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from services.chassis.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision as it is kept."""
+
+    decision_id: UUID
+    customer_id: UUID
+    decided_for: UUID
+    """Who the customer was then: a merge changes `customer_id`, never this."""
+    identity: tuple[str | None, str | None]
+    """The identity it came by, if it came by one."""
+    decided_at: datetime
+    channel: str
+    placement: str
+    catalogue_version: int
+    snapshot_version: int | None
+    observations: int
+    degraded: str | None
+    control_group: str | None
+    propositions: list[dict[str, Any]]
+    """By rank: action, treatment, content, propensity, value_cents, currency, score, reason."""
+    record: bytes
+
+
+_INSERT = """
+INSERT INTO decision (
+    customer_id, decision_id, decided_for, identity_type, identity_value, decided_at, channel,
+    placement, catalogue_version, snapshot_version, observations, degraded, control_group,
+    propositions, record
+)
+SELECT coalesce(merged.customer_id, made.decided_for), decision_id, decided_for,
+    identity_type, identity_value, decided_at, channel, placement, catalogue_version,
+    snapshot_version, observations, degraded, control_group, propositions::json, record
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bytea[]
+) AS made (
+    decided_for, decision_id, identity_type, identity_value, decided_at, channel, placement,
+    catalogue_version, snapshot_version, observations, degraded, control_group, propositions,
+    record
+)
+LEFT JOIN merged_customer AS merged ON merged.from_customer_id = made.decided_for
+"""
+
+
+async def insert(connection: Connection, decisions: Sequence[Decision]) -> None:
+    """Keep decisions. A customer who has become another meanwhile is that other."""
+    rows = [
+        (
+            d.decided_for, d.decision_id, *d.identity, d.decided_at, d.channel, d.placement,
+            d.catalogue_version, d.snapshot_version, d.observations, d.degraded, d.control_group,
+            orjson.dumps(d.propositions).decode(), d.record,
+        )
+        for d in decisions
+    ]  # fmt: skip
+    await connection.execute(_INSERT, *zip(*rows, strict=True))
+
+
+_COLUMNS = """
+SELECT decision_id, customer_id, decided_for, identity_type, identity_value, decided_at, channel,
+    placement, catalogue_version, snapshot_version, observations, degraded, control_group,
+    propositions, record
+FROM decision
+"""
+_BY_ID = f"{_COLUMNS} WHERE decision_id = ANY($1::uuid[])"
+_LOCKED = f"{_COLUMNS} WHERE decision_id = $1 FOR NO KEY UPDATE"
+_PAGE = f"""
+{_COLUMNS} WHERE customer_id = $1 AND ($2::uuid IS NULL OR decision_id < $2)
+ORDER BY decision_id DESC LIMIT $3
+"""
+
+
+async def by_id(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Decision]:
+    """Decisions by id; those that do not exist are absent."""
+    rows = await connection.fetch(_BY_ID, ids)
+    return {row["decision_id"]: _decision(row) for row in rows}
+
+
+async def locked(connection: Connection, id: UUID) -> Decision | None:
+    """A decision, held so that its outcomes are recorded one after the other."""
+    row = await connection.fetchrow(_LOCKED, id)
+    return _decision(row) if row else None
+
+
+async def page(
+    connection: Connection, customer_id: UUID, before: UUID | None, most: int
+) -> list[Decision]:
+    """A customer's decisions, newest first, older than one of them."""
+    return [_decision(row) for row in await connection.fetch(_PAGE, customer_id, before, most)]
+
+
+def _decision(row: asyncpg.Record) -> Decision:
+    return Decision(
+        decision_id=row["decision_id"],
+        customer_id=row["customer_id"],
+        decided_for=row["decided_for"],
+        identity=(row["identity_type"], row["identity_value"]),
+        decided_at=row["decided_at"],
+        channel=row["channel"],
+        placement=row["placement"],
+        catalogue_version=row["catalogue_version"],
+        snapshot_version=row["snapshot_version"],
+        observations=row["observations"],
+        degraded=row["degraded"],
+        control_group=row["control_group"],
+        propositions=row["propositions"],
+        record=row["record"],
+    )

@@ -1,0 +1,90 @@
+"""What became of propositions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An outcome as it is kept."""
+
+    outcome_id: UUID
+    customer_id: UUID
+    decision_id: UUID
+    rank: int
+    action: str
+    treatment: str
+    channel: str
+    placement: str
+    kind: str
+    first: bool
+    happened_at: datetime
+    recorded_at: datetime
+    value_cents: int | None
+    currency: str | None
+    reason: str | None
+
+
+class Claim(NamedTuple):
+    """What an idempotency key stands for."""
+
+    outcome_id: UUID
+    digest: bytes
+
+
+_CLAIM = """
+INSERT INTO outcome_key (key, outcome_id, digest) VALUES ($1, $2, $3)
+ON CONFLICT (key) DO NOTHING RETURNING outcome_id, digest
+"""
+_CLAIMED = "SELECT outcome_id, digest FROM outcome_key WHERE key = $1"
+
+
+async def claim(connection: Connection, key: str, mine: Claim) -> Claim:
+    """Take an idempotency key; returns what it stands for, which is `mine` if it was free.
+
+    Waits for another transaction that is about to take it.
+    """
+    row = await connection.fetchrow(_CLAIM, key, *mine)
+    if row is None:
+        row = await connection.fetchrow(_CLAIMED, key)
+    assert row is not None
+    return Claim(row["outcome_id"], row["digest"])
+
+
+_COLUMNS = """outcome_id, customer_id, decision_id, rank, action, treatment, channel, placement,
+    kind, first, happened_at, recorded_at, value_cents, currency, reason"""
+_INSERT = f"""
+INSERT INTO outcome ({_COLUMNS})
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+"""
+_BY_DECISION = f"""
+SELECT {_COLUMNS} FROM outcome WHERE decision_id = ANY($1::uuid[]) ORDER BY outcome_id
+"""
+
+
+async def insert(connection: Connection, outcome: Outcome) -> None:
+    """Keep an outcome."""
+    await connection.execute(
+        _INSERT, *(getattr(outcome, field) for field in Outcome.__dataclass_fields__)
+    )
+
+
+async def by_decision(
+    connection: Connection, decisions: Sequence[UUID]
+) -> dict[UUID, list[Outcome]]:
+    """The outcomes of decisions, in the order recorded; decisions without any are absent."""
+    found: dict[UUID, list[Outcome]] = {}
+    for row in await connection.fetch(_BY_DECISION, decisions):
+        found.setdefault(row["decision_id"], []).append(_outcome(row))
+    return found
+
+
+def _outcome(row: asyncpg.Record) -> Outcome:
+    return Outcome(**dict(row.items()))

@@ -1,0 +1,175 @@
+"""The tables of decision. Keys of customer tables begin with the customer, look-ups with the key.
+
+A decision keeps the identity it came by and the customer it was made for, beside the customer it
+belongs to now, so that a merge can be undone.
+"""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from services.chassis import outbox
+
+MOMENT: Any = sa.DateTime(timezone=True)
+TEXT: Any = sa.Text
+BIGINT: Any = sa.BigInteger
+SMALL: Any = sa.SmallInteger
+BYTES: Any = sa.LargeBinary
+
+
+class Table(SQLModel, registry=registry()):
+    """Of this service's own metadata."""
+
+
+class CustomerSnapshot(Table, table=True):
+    """What profile last said of a customer."""
+
+    __tablename__ = "customer_snapshot"
+
+    customer_id: UUID = Field(primary_key=True)
+    version: int = Field(sa_type=BIGINT)
+    facts: dict[str, Any] = Field(sa_type=JSON, nullable=False)
+    """Traits, consents, segments and series; `json`, since it is only ever read whole."""
+
+
+class Identity(Table, table=True):
+    """Whose an identity is."""
+
+    __tablename__ = "identity"
+    __table_args__ = (sa.Index("identity_by_customer", "customer_id"),)
+
+    type: str = Field(primary_key=True, sa_type=TEXT)
+    value: str = Field(primary_key=True, sa_type=TEXT)
+    customer_id: UUID
+
+
+class MergedCustomer(Table, table=True):
+    """A customer who became another; never a chain."""
+
+    __tablename__ = "merged_customer"
+    __table_args__ = (sa.Index("merged_customer_by_customer", "customer_id"),)
+
+    from_customer_id: UUID = Field(primary_key=True)
+    customer_id: UUID
+
+
+class JourneyState(Table, table=True):
+    """Where a run of a journey stands. An ended one stays, to know late news of it by."""
+
+    __tablename__ = "journey_state"
+
+    customer_id: UUID = Field(primary_key=True)
+    instance_id: UUID = Field(primary_key=True)
+    journey: str = Field(sa_type=TEXT)
+    key: str = Field(sa_type=TEXT)
+    step: str = Field(sa_type=TEXT)
+    phase: str | None = Field(sa_type=TEXT)
+    sequence: int = Field(sa_type=BIGINT)
+    ended: bool
+
+
+class CatalogueVersion(Table, table=True):
+    """A published catalogue; the one with the highest version decides."""
+
+    __tablename__ = "catalogue_version"
+
+    version: int = Field(
+        primary_key=True, sa_type=BIGINT, sa_column_kwargs={"autoincrement": False}
+    )
+    source: str = Field(sa_type=TEXT)
+    published_at: datetime = Field(sa_type=MOMENT)
+    published_by: str = Field(sa_type=TEXT)
+
+
+class Decision(Table, table=True):
+    """A decision as it was answered, and what it was made from."""
+
+    __tablename__ = "decision"
+    __table_args__ = (sa.Index("decision_by_id", "decision_id"),)
+
+    customer_id: UUID = Field(primary_key=True)
+    decision_id: UUID = Field(primary_key=True)
+    decided_for: UUID
+    identity_type: str | None = Field(sa_type=TEXT)
+    identity_value: str | None = Field(sa_type=TEXT)
+    decided_at: datetime = Field(sa_type=MOMENT)
+    channel: str = Field(sa_type=TEXT)
+    placement: str = Field(sa_type=TEXT)
+    catalogue_version: int = Field(sa_type=BIGINT)
+    """0: none was published yet."""
+    snapshot_version: int | None = Field(sa_type=BIGINT)
+    observations: int = Field(sa_type=BIGINT)
+    """How many outcomes the propensities were computed from."""
+    degraded: str | None = Field(sa_type=TEXT)
+    control_group: str | None = Field(sa_type=TEXT)
+    propositions: list[dict[str, Any]] = Field(sa_type=JSON, nullable=False)
+    record: bytes = Field(sa_type=BYTES)
+    """What it looked at; `domain.record` reads it."""
+
+
+class Outcome(Table, table=True):
+    """What became of a proposition. Also the customer's contacts: policies count these rows."""
+
+    __tablename__ = "outcome"
+    __table_args__ = (
+        sa.Index("outcome_by_moment", "customer_id", "happened_at"),
+        sa.Index("outcome_by_decision", "decision_id"),
+    )
+
+    customer_id: UUID = Field(primary_key=True)
+    outcome_id: UUID = Field(primary_key=True)
+    decision_id: UUID
+    rank: int = Field(sa_type=SMALL)
+    action: str = Field(sa_type=TEXT)
+    treatment: str = Field(sa_type=TEXT)
+    channel: str = Field(sa_type=TEXT)
+    placement: str = Field(sa_type=TEXT)
+    kind: str = Field(sa_type=TEXT)
+    first: bool
+    """The first of its proposition, whatever its kind: it counts as the presentation."""
+    happened_at: datetime = Field(sa_type=MOMENT)
+    recorded_at: datetime = Field(sa_type=MOMENT)
+    value_cents: int | None = Field(sa_type=BIGINT)
+    currency: str | None = Field(sa_type=TEXT)
+    reason: str | None = Field(sa_type=TEXT)
+
+
+class OutcomeKey(Table, table=True):
+    """Which outcome a caller's idempotency key stands for."""
+
+    __tablename__ = "outcome_key"
+
+    key: str = Field(primary_key=True, sa_type=TEXT)
+    outcome_id: UUID
+    digest: bytes = Field(sa_type=BYTES)
+    """Of what was reported with it."""
+
+
+class ArmTally(Table, table=True):
+    """How often a treatment was presented on a channel, and in how many of these it worked."""
+
+    __tablename__ = "arm_tally"
+
+    action: str = Field(primary_key=True, sa_type=TEXT)
+    channel: str = Field(primary_key=True, sa_type=TEXT)
+    treatment: str = Field(primary_key=True, sa_type=TEXT)
+    presented: int = Field(sa_type=BIGINT)
+    positives: int = Field(sa_type=BIGINT)
+
+
+class ActionOffered(Table, table=True):
+    """The last day an action was offered to anyone."""
+
+    __tablename__ = "action_offered"
+
+    action: str = Field(primary_key=True, sa_type=TEXT)
+    last_offered: date
+
+
+metadata = Table.metadata
+outbox.tables(metadata)
