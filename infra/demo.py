@@ -52,12 +52,10 @@ OUTCOME = """
 mutation($input: OutcomeInput!) { recordOutcome(input: $input) { kind } }"""
 CONSENT = """
 mutation($input: ConsentInput!) { setConsent(input: $input) { id } }"""
-IDENTIFY = """
-mutation($input: IdentifyInput!) { identify(input: $input) { id } }"""
 JOURNEYS = """
 query($ref: CustomerRef!) {
   customer(ref: $ref) {
-    segments { segment { key } }
+    segments { key }
     journeys { journey step phase active since }
     inbox { channel content }
   }
@@ -67,7 +65,7 @@ query($from: DateTime!, $to: DateTime!) {
   actionResults(from: $from, to: $to) {
     action channel
     decided presented clicked accepted rejected
-    acceptance { estimate low high }
+    acceptanceRate { estimate low high }
   }
 }"""
 
@@ -289,7 +287,7 @@ def visit_the_site(stage: Stage, buyer: Buyer) -> None:
     _print_offers(stage, _offers(graph, me, "WEB", "home"))
 
     stage.say(f"He logs in: it is {buyer.email}, who gives consent for personal offers")
-    graph.data(IDENTIFY, input={"anonymousId": visitor, "userId": buyer.name})
+    _send_call(stage, "identify", {"anonymousId": visitor, "userId": buyer.name})
     known = stage.as_("visitor", f"user_id={buyer.name}")
     me = _ref("user_id", buyer.name)
     known.data(CONSENT, input={"customer": me, "purpose": "personalisation", "status": "GIVEN"})
@@ -357,10 +355,10 @@ def show_results(stage: Stage) -> None:
     table = Table("action", "channel", "decided", "presented", "clicked", "accepted", "rejected")
     table.add_column("acceptance (95%)", justify="right")
     for row in graph.data(RESULTS, **span)["actionResults"]:
-        rate = row["acceptance"]
+        rate = row["acceptanceRate"]
         shown = (
             f"{rate['estimate']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"
-            if rate and rate["estimate"] is not None
+            if rate["estimate"] is not None
             else "–"
         )
         counts = ("decided", "presented", "clicked", "accepted", "rejected")
@@ -399,16 +397,16 @@ def _track(
     stage: Stage, who: str, event: str, properties: dict[str, Any], *, known: bool = False
 ) -> None:
     """A Segment track call, as a page or an app sends it."""
+    call = {"userId" if known else "anonymousId": who, "event": event, "properties": properties}
+    _send_call(stage, "track", call)
+
+
+def _send_call(stage: Stage, name: str, call: dict[str, Any]) -> None:
+    moment = datetime.now(UTC).isoformat()
     response = httpx.post(
-        f"{stage.url}/v1/track",
+        f"{stage.url}/v1/{name}",
         auth=(stage.write_key, ""),
-        json={
-            "messageId": str(uuid4()),
-            "userId" if known else "anonymousId": who,
-            "event": event,
-            "properties": properties,
-            "timestamp": datetime.now(UTC).isoformat(),
-        },
+        json={"messageId": str(uuid4()), "timestamp": moment, **call},
         trust_env=False,
     )
     response.raise_for_status()

@@ -11,7 +11,7 @@ EVERYTHING = """
 query($ref: CustomerRef!) {
   customer(ref: $ref) {
     id
-    segments { segment { key } }
+    segments { key }
     nextBestActions(channel: CALL_CENTRE, placement: "agent_desktop") { propositions { id } }
     journeys { journey }
     touchpoints(first: 5) { edges { node { id } } }
