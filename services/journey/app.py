@@ -1,0 +1,38 @@
+"""Journey put together: what it needs, opened; what it does, wired."""
+
+from datetime import timedelta
+from functools import partial
+
+from fastapi import FastAPI
+
+from services.chassis.server import Foundation, Service, service_app
+from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
+from services.journey.handlers import subscriptions
+from services.journey.schema import Context, schema
+from services.journey.service.engine import Engine
+from services.journey.service.timers import TimerRunner
+from services.journey.service.upkeep import keep_tallies_small
+from services.journey.settings import JourneySettings
+
+
+def create(settings: JourneySettings | None = None) -> FastAPI:
+    """The application of the journey service."""
+    settings = settings or JourneySettings()
+
+    async def compose(base: Foundation) -> Service:
+        engine = Engine(
+            clock=base.clock,
+            enter_late=timedelta(hours=settings.enter_late_hours),
+            patience_s=settings.snapshot_patience_ms / 1000,
+        )
+        return Service(
+            context=Context.factory(base.database, engine),
+            publishes=[StepEntered, InstanceEnded, MessageDue, JourneySeriesNeeded],
+            subscriptions=subscriptions(engine),
+            background={
+                "timers": TimerRunner(engine, base.database, settings.timer_batch).run,
+                "tallies": partial(keep_tallies_small, base.database),
+            },
+        )
+
+    return service_app(settings, schema, compose)

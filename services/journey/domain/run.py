@@ -1,0 +1,102 @@
+"""One customer's run of a journey, and what can happen to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from services.contracts.base import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a run stands. `sequence` grows by one with every step, and once more at its end."""
+
+    id: UUID
+    customer_id: UUID
+    journey: str
+    version: int
+    key: str
+    step: str
+    phase: str | None
+    sequence: int
+    entered_at: datetime
+    since: datetime
+    """When it came to this step."""
+    began_at: datetime
+    """When that happened by which it entered, by the sender's clock."""
+    entered_by: UUID
+    """The event by which it entered; ids grow with time, so a lower one is older."""
+    moved_by: UUID
+    """The last event that moved it: one that is not newer is not for this run."""
+    event: Mapping[str, Json] = field(default_factory=dict)
+    """`name`, `at` and needed `properties` of the event it entered by; empty if by none."""
+    due_at: datetime | None = None
+    """When time alone moves it on."""
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still under way."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A customer did something."""
+
+    id: UUID
+    name: str
+    at: datetime
+    properties: Mapping[str, Json]
+    context: Mapping[str, Json] = field(default_factory=dict)
+
+    def as_fact(self) -> dict[str, Json]:
+        """The event as conditions see it."""
+        return {"name": self.name, "at": self.at.isoformat(), "properties": self.properties}
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """More, or something else, is known of a customer."""
+
+    id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Time has passed."""
+
+
+Stimulus = Happened | Changed | Due
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A run came to a step; `run` is as it was then. `note` says what was left out, and why."""
+
+    run: Run
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A run had something to say."""
+
+    run: Run
+    channel: str
+    template: str
+    purpose: str
+    content: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run came to its end."""
+
+    run: Run
+
+
+Effect = Entered | Said | Ended

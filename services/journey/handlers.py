@@ -1,0 +1,71 @@
+"""From events to journeys. Every handler may be given any event again."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from services.chassis.database import Connection
+from services.chassis.handling import Subscriptions
+from services.contracts.base import Event
+from services.contracts.decision import OutcomeRecorded
+from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.journey.domain.run import Happened
+from services.journey.service import hearing
+from services.journey.service.engine import Engine
+from services.journey.service.hearing import Heard
+
+Handle = Callable[[Engine, Connection, Sequence[Any]], Awaitable[None]]
+
+
+async def hear_events(
+    engine: Engine, connection: Connection, events: Sequence[EventRecorded]
+) -> None:
+    """Let what customers did move their journeys."""
+    await hearing.hear(
+        engine, connection, [_of_event(event) for event in events if event.customer_id]
+    )
+
+
+async def hear_outcomes(
+    engine: Engine, connection: Connection, events: Sequence[OutcomeRecorded]
+) -> None:
+    """Let how customers reacted to offers move their journeys."""
+    heard = [_of_outcome(event) for event in events if event.customer_id]
+    await hearing.hear(engine, connection, heard)
+
+
+def _of_event(event: EventRecorded) -> Heard:
+    assert event.customer_id is not None
+    happened = Happened(
+        event.event_id, event.name, event.occurred_at, event.properties, event.context
+    )
+    return Heard(event.customer_id, happened, event.customer_version)
+
+
+def _of_outcome(outcome: OutcomeRecorded) -> Heard:
+    """An outcome as the event `outcome_accepted` and its like: named as in everyone's history."""
+    assert outcome.customer_id is not None
+    properties = {
+        "action": outcome.action,
+        "treatment": outcome.treatment,
+        "channel": outcome.channel,
+        "placement": outcome.placement,
+        "reason": outcome.reason,
+        "value": outcome.value.model_dump() if outcome.value else None,
+    }
+    name = f"outcome_{outcome.kind.lower()}"
+    happened = Happened(outcome.event_id, name, outcome.occurred_at, properties)
+    return Heard(outcome.customer_id, happened)
+
+
+SUBSCRIPTIONS: dict[type[Event], Handle] = {
+    EventRecorded: hear_events,
+    OutcomeRecorded: hear_outcomes,
+    CustomerChanged: hearing.take_in,
+    CustomersMerged: hearing.merge,
+}
+
+
+def subscriptions(engine: Engine) -> Subscriptions:
+    """What journey listens to, each handler bound to the engine."""
+    return {event: partial(handle, engine) for event, handle in SUBSCRIPTIONS.items()}

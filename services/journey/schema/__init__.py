@@ -1,0 +1,11 @@
+"""Journey's part of the graph."""
+
+from services.chassis.graphql import Schema
+from services.journey.schema.context import Context
+from services.journey.schema.mutation import Mutation
+from services.journey.schema.query import Query
+from services.journey.schema.types import Customer
+
+schema = Schema(query=Query, mutation=Mutation, types=[Customer])
+
+__all__ = ["Context", "schema"]

@@ -1,0 +1,109 @@
+"""What resolvers may use, made anew for each request; and who may see and do what."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from services.chassis.database import Database
+from services.chassis.principal import Forbidden, Principal
+from services.contracts.words import Role
+from services.journey.domain.run import Run
+from services.journey.service import telling
+from services.journey.service.book import Book, Version
+from services.journey.service.engine import Engine
+from services.journey.store import messages, runs, tallies
+from services.journey.store.messages import Message
+from services.journey.store.runs import StepTaken
+from services.journey.store.tallies import Count, Place
+
+PUBLISHERS = frozenset({Role.MARKETER, Role.ADMIN})
+AGENTS = PUBLISHERS | {Role.AGENT}
+
+
+@dataclass
+class Context:
+    """One request: its caller, what the service offers, and loaders that batch its reads."""
+
+    principal: Principal
+    database: Database
+    engine: Engine
+    runs: DataLoader[tuple[UUID, bool | None], list[Run]] = field(init=False)
+    """By customer, and whether those under way are meant, the ended ones, or both."""
+    steps: DataLoader[tuple[UUID, UUID], list[StepTaken]] = field(init=False)
+    """By customer and run."""
+    inboxes: DataLoader[tuple[UUID, int], list[Message]] = field(init=False)
+    """By customer and number of messages."""
+    counts: DataLoader[Version, dict[Place, Count]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = DataLoader(load_fn=self._load_runs)
+        self.steps = DataLoader(load_fn=self._load_steps)
+        self.inboxes = DataLoader(load_fn=self._load_inboxes)
+        self.counts = DataLoader(load_fn=self._load_counts)
+
+    @classmethod
+    def factory(cls, database: Database, engine: Engine) -> Callable[[Principal], "Context"]:
+        """What makes the context of a caller."""
+        return lambda principal: cls(principal, database, engine)
+
+    async def book(self) -> Book:
+        """All published journeys."""
+        async with self.database.connection() as connection:
+            return await self.engine.library.book(connection)
+
+    async def require_own(self, customer: UUID) -> None:
+        """Let a caller who speaks for one customer see no other; raises Forbidden."""
+        if not self.principal.own_customer_only:
+            return
+        async with self.database.connection() as connection:
+            own = await telling.is_own(connection, self.principal, customer)
+        if not own:
+            raise Forbidden(
+                "This is not the customer your token speaks for.",
+                hint="Ask for your own customer, or use a token of an agent.",
+            )
+
+    def require_staff(self) -> None:
+        """Keep callers who speak for one customer from what is about all; raises Forbidden."""
+        if self.principal.own_customer_only:
+            raise Forbidden(
+                f"The role {self.principal.role.value!r} sees one customer only.",
+                hint="Use a token of an agent, marketer, analyst or admin.",
+            )
+
+    def require(self, roles: Collection[Role]) -> None:
+        """Let only these roles do something; raises Forbidden."""
+        if self.principal.role not in roles:
+            raise Forbidden(
+                f"The role {self.principal.role.value!r} may not do this.",
+                hint=f"Use a token of one of: {', '.join(sorted(roles))}.",
+            )
+
+    async def _load_runs(self, asked: list[tuple[UUID, bool | None]]) -> list[list[Run]]:
+        found = {}
+        async with self.database.connection() as connection:
+            for active in {active for _, active in asked}:
+                ids = [customer for customer, which in asked if which is active]
+                found[active] = await runs.shown(connection, ids, active)
+        return [found[active][customer] for customer, active in asked]
+
+    async def _load_steps(self, asked: list[tuple[UUID, UUID]]) -> list[list[StepTaken]]:
+        async with self.database.connection() as connection:
+            found = await runs.steps(connection, asked)
+        return [found[run] for _, run in asked]
+
+    async def _load_inboxes(self, asked: list[tuple[UUID, int]]) -> list[list[Message]]:
+        async with self.database.connection() as connection:
+            most = max(first for _, first in asked)
+            found = await messages.latest(connection, {customer for customer, _ in asked}, most)
+        return [found[customer][:first] for customer, first in asked]
+
+    async def _load_counts(self, asked: list[Version]) -> list[dict[Place, Count]]:
+        async with self.database.connection() as connection:
+            found = await tallies.sums(connection, asked)
+        return [
+            {place: count for place, count in found.items() if place[:2] == version}
+            for version in asked
+        ]

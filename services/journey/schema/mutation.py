@@ -1,0 +1,53 @@
+"""What can be told to journey. One mutation is one transaction."""
+
+import strawberry
+
+from services.chassis.errors import RaakError
+from services.journey.schema.context import AGENTS, PUBLISHERS
+from services.journey.schema.types import Info, JourneyDefinition, JourneyInstance
+from services.journey.service import publishing
+
+LONGEST_REASON = 300
+
+
+class InvalidReason(RaakError):
+    """A reason is empty, or a story."""
+
+    code = "JOURNEY_INVALID_REASON"
+
+
+@strawberry.type
+class Mutation:
+    """The root fields."""
+
+    @strawberry.mutation(
+        description="Make a journey's next version the one customers enter. Instances under way"
+        " finish on theirs; publishing what is published already changes nothing."
+    )
+    async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
+        """For marketers."""
+        context = info.context
+        context.require(PUBLISHERS)
+        async with context.database.transaction() as connection:
+            row, book = await publishing.publish(
+                context.engine, connection, yaml, context.principal.subject
+            )
+        definition = JourneyDefinition.of(book, row.key, row.version)
+        assert definition is not None
+        return definition
+
+    @strawberry.mutation(description="End an instance by hand; an ended one stays as it ended.")
+    async def exit_journey(
+        self, info: Info, instance: strawberry.ID, reason: str
+    ) -> JourneyInstance:
+        """For agents and marketers."""
+        context = info.context
+        context.require(AGENTS)
+        if not 0 < len(reason.strip()) <= LONGEST_REASON:
+            raise InvalidReason(
+                f"reason has {len(reason.strip())} characters.",
+                hint=f"Say in 1 to {LONGEST_REASON} characters why the journey ends.",
+            )
+        async with context.database.transaction() as connection:
+            run = await publishing.exit_run(context.engine, connection, instance, reason.strip())
+        return JourneyInstance.of(run)

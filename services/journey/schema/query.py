@@ -1,0 +1,36 @@
+"""What can be asked of journey by itself."""
+
+import strawberry
+
+from services.journey.schema.types import DataMapping, DataUse, Info, JourneyDefinition
+from services.journey.service import telling
+
+
+@strawberry.type
+class Query:
+    """The root fields."""
+
+    @strawberry.field(description="The current version of every journey.")
+    async def journey_definitions(self, info: Info) -> list[JourneyDefinition]:
+        """For staff."""
+        info.context.require_staff()
+        book = await info.context.book()
+        found = (JourneyDefinition.of(book, key, None) for key in book.current)
+        return [definition for definition in found if definition]
+
+    @strawberry.field(description="A version of a journey; without a version, the current one.")
+    async def journey_definition(
+        self, info: Info, key: strawberry.ID, version: int | None = None
+    ) -> JourneyDefinition | None:
+        """For staff."""
+        info.context.require_staff()
+        return JourneyDefinition.of(await info.context.book(), key, version)
+
+    @strawberry.field(description="What data the current journeys need.")
+    async def data_mapping(self, info: Info) -> DataMapping:
+        """For staff."""
+        info.context.require_staff()
+        book = await info.context.book()
+        journeys = book.journeys((row.key, row.version) for row in book.current.values())
+        needed = telling.needed(journeys)
+        return DataMapping(**{kind: DataUse.each(uses) for kind, uses in needed.items()})

@@ -1,0 +1,281 @@
+"""The types of journey's part of the graph."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from services.chassis.pagination import page_size
+from services.contracts.words import Channel
+from services.journey.domain import summary
+from services.journey.domain.definition import StepKind
+from services.journey.domain.journey import Journey
+from services.journey.domain.run import Run
+from services.journey.schema.context import Context
+from services.journey.service.book import Book
+from services.journey.service.telling import Uses
+from services.journey.store import messages
+from services.journey.store.definitions import Published
+from services.journey.store.runs import StepTaken
+
+Info = strawberry.Info[Context, None]
+
+strawberry.enum(Channel)
+strawberry.enum(StepKind, name="JourneyStepKind", description="What a step of a journey does.")
+
+
+@strawberry.type(description="A step an instance came to.")
+class JourneyStepTaken:
+    """One line of an instance's history."""
+
+    sequence: int
+    step: strawberry.ID
+    phase: str | None
+    entered_at: datetime
+    note: str | None = strawberry.field(description="What was left out at this step, and why.")
+
+    @classmethod
+    def of(cls, taken: StepTaken) -> Self:
+        """From the store."""
+        return cls(
+            sequence=taken.sequence,
+            step=strawberry.ID(taken.step),
+            phase=taken.phase,
+            entered_at=taken.entered_at,
+            note=taken.note,
+        )
+
+
+@strawberry.type(description="A customer's run of a journey, on the version he entered.")
+class JourneyInstance:
+    """Where one run stands."""
+
+    run: strawberry.Private[Run]
+    id: strawberry.ID
+    journey: strawberry.ID
+    version: int
+    key: str = strawberry.field(description='What it is about beside the customer; "" if nothing.')
+    step: strawberry.ID
+    phase: str | None = strawberry.field(description="Of the customer: purchase, for example.")
+    active: bool
+    entered_at: datetime
+    since: datetime = strawberry.field(description="When it came to its step.")
+    due_at: datetime | None = strawberry.field(description="When time alone moves it on.")
+    ended_at: datetime | None
+    end_reason: str | None
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """From the store."""
+        return cls(
+            run=run,
+            id=strawberry.ID(str(run.id)),
+            journey=strawberry.ID(run.journey),
+            version=run.version,
+            key=run.key,
+            step=strawberry.ID(run.step),
+            phase=run.phase,
+            active=run.active,
+            entered_at=run.entered_at,
+            since=run.since,
+            due_at=run.due_at,
+            ended_at=run.ended_at,
+            end_reason=run.end_reason,
+        )
+
+    @strawberry.field(description="The steps it came to, in order.")
+    async def history(self, info: Info) -> list[JourneyStepTaken]:
+        """Of all the instances of a request in one query."""
+        taken = await info.context.steps.load((self.run.customer_id, self.run.id))
+        return [JourneyStepTaken.of(one) for one in taken]
+
+    @strawberry.field(description="The version of the journey it follows.")
+    async def definition(self, info: Info) -> "JourneyDefinition | None":
+        """For staff: how a journey goes on is not its customers' business."""
+        info.context.require_staff()
+        return JourneyDefinition.of(await info.context.book(), self.run.journey, self.run.version)
+
+
+@strawberry.type(description="Something a journey has to say to a customer.")
+class Message:
+    """One message of an inbox."""
+
+    id: strawberry.ID
+    instance: strawberry.ID
+    journey: strawberry.ID
+    step: strawberry.ID
+    channel: Channel
+    template: str
+    purpose: str = strawberry.field(description="The consent it was made under.")
+    content: JSON
+    status: str = strawberry.field(description="DUE until a channel has taken it on.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, message: messages.Message) -> Self:
+        """From the store."""
+        return cls(
+            id=strawberry.ID(str(message.message_id)),
+            instance=strawberry.ID(str(message.run_id)),
+            journey=strawberry.ID(message.journey),
+            step=strawberry.ID(message.step),
+            channel=Channel(message.channel),
+            template=message.template,
+            purpose=message.purpose,
+            content=JSON(message.content),
+            status=message.status,
+            created_at=message.created_at,
+        )
+
+
+@strawberry.federation.type(keys=["id"])
+class Customer:
+    """The profile service owns this entity; here it gains its journeys and its inbox."""
+
+    id: strawberry.ID
+
+    @classmethod
+    def resolve_reference(cls, id: strawberry.ID) -> Self:
+        """Build the entity from the gateway's key, which arrives as plain JSON."""
+        return cls(id=strawberry.ID(str(UUID(id))))
+
+    @strawberry.field(description="Journeys under way (active), ended (not active), or both.")
+    async def journeys(
+        self, info: Info, active: bool | None = None
+    ) -> list[JourneyInstance] | None:
+        """Of all the customers of a request in one query, newest first."""
+        customer = UUID(self.id)
+        await info.context.require_own(customer)
+        return [JourneyInstance.of(run) for run in await info.context.runs.load((customer, active))]
+
+    @strawberry.field(description="The latest messages, newest first.")
+    async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
+        """Of all the customers of a request in one query."""
+        customer = UUID(self.id)
+        await info.context.require_own(customer)
+        found = await info.context.inboxes.load((customer, page_size(first)))
+        return [Message.of(message) for message in found]
+
+
+@strawberry.type(description="A way from one step to another.")
+class JourneyWay:
+    """An edge of the graph."""
+
+    to: strawberry.ID
+    label: str = strawberry.field(description="When it is taken; empty if always.")
+
+
+@strawberry.type(description="A step of a journey: a node, its ways on, and how busy it is.")
+class JourneyStep:
+    """One step."""
+
+    key: strawberry.ID
+    name: str
+    phase: str | None
+    kind: StepKind
+    summary: str = strawberry.field(description="What it does, in words.")
+    next: list[JourneyWay]
+    present: int = strawberry.field(description="Instances that are at this step now.")
+    passed: int = strawberry.field(description="Times an instance came to this step.")
+
+
+@strawberry.type(description="A version of a journey as it was published.")
+class JourneyDefinition:
+    """A definition, its steps as a graph."""
+
+    row: strawberry.Private[Published]
+    journey: strawberry.Private[Journey]
+    key: strawberry.ID
+    version: int
+    name: str
+    description: str
+    current: bool = strawberry.field(description="Whether customers enter this version.")
+    paused: bool = strawberry.field(description="Whether nobody enters for now.")
+    entry: str = strawberry.field(description="Who enters, in words.")
+    exit_when: list[str] = strawberry.field(description="What ends it at any step, in words.")
+    yaml: str
+    published_at: datetime
+    published_by: str
+
+    @classmethod
+    def of(cls, book: Book, key: str, version: int | None) -> Self | None:
+        """A version, the current one if none is given; None where there is none."""
+        current = book.current.get(key)
+        row = current if version is None else book.rows.get((key, version))
+        if row is None:
+            return None
+        journey = book.journey(row.key, row.version)
+        definition = journey.definition
+        return cls(
+            row=row,
+            journey=journey,
+            key=strawberry.ID(row.key),
+            version=row.version,
+            name=definition.name,
+            description=definition.description,
+            current=row == current,
+            paused=definition.paused,
+            entry=summary.of_trigger(definition.entry),
+            exit_when=[summary.of_trigger(trigger) for trigger in definition.exit_when],
+            yaml=row.source,
+            published_at=row.published_at,
+            published_by=row.published_by,
+        )
+
+    @strawberry.field(description="The steps, in the order written; the first is where one enters.")
+    async def steps(self, info: Info) -> list[JourneyStep]:
+        """Counts of all the definitions of a request come in one query."""
+        key, version = self.row.key, self.row.version
+        counts = await info.context.counts.load((key, version))
+        definition = self.journey.definition
+        shown = []
+        for position, step in enumerate(definition.steps):
+            count = counts.get((key, version, step.key))
+            shown.append(
+                JourneyStep(
+                    key=strawberry.ID(step.key),
+                    name=step.name or summary.of_step(step),
+                    phase=step.phase,
+                    kind=step.kind,
+                    summary=summary.of_step(step),
+                    next=[
+                        JourneyWay(to=strawberry.ID(target), label=label)
+                        for target, label in definition.ways(position)
+                    ],
+                    present=count.present if count else 0,
+                    passed=count.passed if count else 0,
+                )
+            )
+        return shown
+
+
+@strawberry.type(description="Something journeys need, and the journeys that need it.")
+class DataUse:
+    """One line of the data mapping."""
+
+    name: str
+    journeys: list[strawberry.ID]
+
+    @classmethod
+    def each(cls, uses: Uses) -> list[Self]:
+        """All of a kind, by name."""
+        return [
+            cls(name=name, journeys=[strawberry.ID(key) for key in keys])
+            for name, keys in uses.items()
+        ]
+
+
+@strawberry.type(
+    description="What the conditions, keys and contents of the current journeys look at."
+)
+class DataMapping:
+    """Read from the definitions as they are compiled, so it cannot be out of date."""
+
+    traits: list[DataUse]
+    segments: list[DataUse]
+    purposes: list[DataUse] = strawberry.field(description="Consents.")
+    events: list[DataUse] = strawberry.field(description="Listened to, or counted.")
+    properties: list[DataUse] = strawberry.field(description="Of the events listened to.")
+    journeys: list[DataUse] = strawberry.field(description="Other journeys, by their state.")

@@ -1,0 +1,59 @@
+"""All published journeys, ready to run. Every replica reads them again when one was published."""
+
+from collections.abc import Iterable, Sequence
+
+from services.chassis.database import Connection
+from services.chassis.definitions import parse_yaml
+from services.journey.domain.definition import Definition
+from services.journey.domain.journey import Journey
+from services.journey.store import definitions
+from services.journey.store.definitions import Published
+
+Version = tuple[str, int]
+
+
+class Book:
+    """The journeys as of one revision. Versions are made ready when they are asked for first."""
+
+    def __init__(self, published: Sequence[Published], ready: dict[Version, Journey]) -> None:
+        self.revision = max((row.revision for row in published), default=0)
+        self.rows = {(row.key, row.version): row for row in published}
+        self.current: dict[str, Published] = {row.key: row for row in published}
+        self.listened = frozenset(name for row in published for name in row.event_names)
+        self.watches_customer = any(row.watches_customer for row in published)
+        self._ready = ready
+        self._entered_by: dict[str | None, list[Journey]] = {}
+        for row in self.current.values():
+            journey = self.journey(row.key, row.version)
+            if not journey.definition.paused:
+                event = journey.definition.entry.event
+                self._entered_by.setdefault(event, []).append(journey)
+
+    def journey(self, key: str, version: int) -> Journey:
+        """One version of a journey."""
+        if (key, version) not in self._ready:
+            definition, _ = parse_yaml(self.rows[key, version].source, Definition)
+            self._ready[key, version] = Journey(definition, version)
+        return self._ready[key, version]
+
+    def entered_by(self, event_name: str | None) -> list[Journey]:
+        """Journeys an event lets customers into; with None, those entered without an event."""
+        return self._entered_by.get(event_name, [])
+
+    def journeys(self, versions: Iterable[Version]) -> list[Journey]:
+        """Several versions."""
+        return [self.journey(key, version) for key, version in sorted(versions)]
+
+
+class Library:
+    """Keeps a process's book up to date."""
+
+    def __init__(self) -> None:
+        self._book = Book((), {})
+        self._ready: dict[Version, Journey] = {}
+
+    async def book(self, connection: Connection) -> Book:
+        """The book as of now: one look at a small table, unless something was published."""
+        if await definitions.revision(connection) != self._book.revision:
+            self._book = Book(await definitions.every(connection), self._ready)
+        return self._book

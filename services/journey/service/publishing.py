@@ -1,0 +1,107 @@
+"""Publishing journeys, and ending runs by hand."""
+
+from uuid import UUID
+
+from services.chassis import outbox
+from services.chassis.database import Connection
+from services.chassis.definitions import InvalidDefinition, parse_yaml
+from services.chassis.errors import RaakError
+from services.contracts.journey import JourneySeriesNeeded
+from services.journey.domain.checks import flaws
+from services.journey.domain.definition import Definition
+from services.journey.domain.journey import Journey
+from services.journey.domain.run import Run
+from services.journey.service.book import Book
+from services.journey.service.engine import Engine
+from services.journey.store import definitions, runs
+from services.journey.store.definitions import Published
+from services.rules import merge_series
+
+
+class UnknownInstance(RaakError):
+    """There is no run with this id."""
+
+    code = "JOURNEY_UNKNOWN_INSTANCE"
+    status = 404
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"There is no journey instance {id!r}.",
+            hint="Take the id of one from `Customer.journeys`.",
+        )
+
+
+def read(yaml: str) -> Definition:
+    """A sound definition; raises InvalidDefinition with all that is wrong with it."""
+    definition, source = parse_yaml(yaml, Definition)
+    problems = [
+        source.problem(place, problem, hint, offset=offset)
+        for place, problem, hint, offset in flaws(definition)
+    ]
+    if problems:
+        raise InvalidDefinition(problems)
+    return definition
+
+
+async def publish(
+    engine: Engine, connection: Connection, yaml: str, by: str
+) -> tuple[Published, Book]:
+    """Make a definition the version of its journey that customers enter from now on.
+
+    Runs under way finish on theirs. Publishing what is published already changes nothing.
+    """
+    definition = read(yaml)
+    await definitions.one_at_a_time(connection)
+    book = await engine.library.book(connection)
+    held = book.current.get(definition.key)
+    if held is not None and held.source == yaml:
+        return held, book
+    made = Journey(definition, version=0)
+    row = await definitions.insert(
+        connection,
+        definition.key,
+        yaml,
+        made.event_names,
+        made.watches_customer,
+        engine.clock(),
+        by,
+    )
+    return row, await _declare(engine, connection, row.revision)
+
+
+async def _declare(engine: Engine, connection: Connection, revision: int) -> Book:
+    """Tell profile which histories the journeys need that somebody enters or is under way on."""
+    book = Book(await definitions.every(connection), {})
+    used = {(row.key, row.version) for row in book.current.values()}
+    used |= await definitions.running(connection)
+    series = merge_series(one for journey in book.journeys(used) for one in journey.series)
+    needed = JourneySeriesNeeded(
+        event_id=engine.new_id(),
+        customer_id=None,
+        occurred_at=engine.clock(),
+        version=revision,
+        series=tuple(one.to_json() for one in sorted(series, key=lambda one: one.key)),
+    )
+    await outbox.publish(connection, [needed])
+    return book
+
+
+async def exit_run(engine: Engine, connection: Connection, id: str, reason: str) -> Run:
+    """End a run by hand; one that has ended already stays as it ended."""
+    run = await runs.lock_by_id(connection, _id(id))
+    if run is None:
+        raise UnknownInstance(id)
+    if not run.active:
+        return run
+    book = await engine.library.book(connection)
+    standing = await engine.standing(connection, book, [run.customer_id], [run])
+    standing.end(run, reason)
+    await engine.write(connection, standing)
+    return standing.changed[run.id]
+
+
+def _id(id: str) -> UUID:
+    try:
+        return UUID(id)
+    except ValueError:
+        raise UnknownInstance(id) from None

@@ -1,0 +1,103 @@
+"""The read model: the latest snapshot of every customer, and whom merged ones have become."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection
+from services.contracts.base import Json
+from services.journey.store.columns import columns
+
+_BECAME = """
+SELECT customer_id, merged_into FROM customer
+WHERE customer_id = ANY($1) AND merged_into IS NOT NULL
+"""
+_MAKE_SURE = """
+INSERT INTO customer (customer_id, version) SELECT unnest($1::uuid[]), 0 ON CONFLICT DO NOTHING
+"""
+_LOCK = """
+SELECT customer_id, version, merged_into FROM customer WHERE customer_id = ANY($1)
+ORDER BY customer_id FOR UPDATE
+"""
+_VERSIONS = "SELECT customer_id, version FROM customer WHERE customer_id = ANY($1)"
+_SNAPSHOTS = """
+SELECT customer_id, snapshot, seen_at FROM customer
+WHERE customer_id = ANY($1) AND snapshot IS NOT NULL
+"""
+_SAVE = """
+INSERT INTO customer AS held (customer_id, version, snapshot, seen_at)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[], $4::timestamptz[])
+ON CONFLICT (customer_id) DO UPDATE
+SET version = excluded.version, snapshot = excluded.snapshot, seen_at = excluded.seen_at
+WHERE held.version < excluded.version
+"""
+_MERGE = """
+UPDATE customer SET merged_into = $2, snapshot = NULL, seen_at = NULL WHERE customer_id = $1
+"""
+
+
+class Snapshot(NamedTuple):
+    """What is known of a customer, and when it was taken in."""
+
+    document: Mapping[str, Json]
+    seen_at: datetime
+
+
+async def became(connection: Connection, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Whom merged customers are now; those never merged are absent."""
+    steps: dict[UUID, UUID] = {}
+    ahead = set(ids)
+    while ahead:
+        rows = await connection.fetch(_BECAME, list(ahead))
+        found = {row["customer_id"]: row["merged_into"] for row in rows}
+        steps |= found
+        ahead = set(found.values()) - steps.keys()
+    return {one: _end(steps, one) for one in ids if one in steps}
+
+
+def _end(steps: Mapping[UUID, UUID], id: UUID) -> UUID:
+    """Where a chain of merges ends; one that bites its tail ends where it began."""
+    here = id
+    for _ in steps:
+        here = steps.get(here, here)
+    return here
+
+
+async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """Keep all other handlers from these customers until the commit; gives snapshot versions.
+
+    Rows are locked in the order of ids, so that two transactions never wait for each other. A
+    customer never heard of gets a row; one who has been merged meanwhile is absent.
+    """
+    await connection.execute(_MAKE_SURE, sorted(ids))
+    rows = await connection.fetch(_LOCK, list(ids))
+    return {row["customer_id"]: row["version"] for row in rows if row["merged_into"] is None}
+
+
+async def versions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """The snapshot versions held now."""
+    return {
+        row["customer_id"]: row["version"] for row in await connection.fetch(_VERSIONS, list(ids))
+    }
+
+
+async def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Snapshot]:
+    """The snapshots held now; customers without one are absent."""
+    rows = await connection.fetch(_SNAPSHOTS, list(ids))
+    return {row["customer_id"]: Snapshot(row["snapshot"], row["seen_at"]) for row in rows}
+
+
+async def save(
+    connection: Connection,
+    snapshots: Sequence[tuple[UUID, int, Mapping[str, Json]]],
+    seen_at: datetime,
+) -> None:
+    """Keep snapshots, (customer, version, document) each, where they are newer than those held."""
+    rows = [(*snapshot, seen_at) for snapshot in snapshots]
+    await connection.execute(_SAVE, *columns(sorted(rows, key=lambda row: row[0])))
+
+
+async def merge(connection: Connection, from_id: UUID, into_id: UUID) -> None:
+    """Note whom a customer has become, and forget what was known of him alone."""
+    await connection.execute(_MERGE, from_id, into_id)

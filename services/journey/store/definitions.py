@@ -1,0 +1,72 @@
+"""Published journeys: few, read when one is added."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
+
+from services.chassis.database import Connection
+
+PUBLISHING_LOCK = 0x4A6F7572  # "Jour": one publication at a time, so that revisions appear in order
+
+_REVISION = "SELECT coalesce(max(revision), 0) FROM definition"
+_COLUMNS = """key, version, revision, source, event_names, watches_customer, published_at,
+    published_by"""
+_ALL = f"SELECT {_COLUMNS} FROM definition ORDER BY key, version"
+_INSERT = f"""
+INSERT INTO definition (key, version, source, event_names, watches_customer, published_at,
+    published_by)
+SELECT $1, 1 + coalesce(max(version), 0), $2, $3, $4, $5, $6 FROM definition WHERE key = $1
+RETURNING {_COLUMNS}
+"""
+_RUNNING = "SELECT DISTINCT journey, version FROM run WHERE ended_at IS NULL"
+
+
+class Published(NamedTuple):
+    """A row of `definition`."""
+
+    key: str
+    version: int
+    revision: int
+    source: str
+    event_names: list[str]
+    watches_customer: bool
+    published_at: datetime
+    published_by: str
+
+
+async def revision(connection: Connection) -> int:
+    """The last publication's number, 0 before the first."""
+    found: int = await connection.fetchval(_REVISION)
+    return found
+
+
+async def every(connection: Connection) -> list[Published]:
+    """All versions of all journeys, the highest version of each key last."""
+    return [Published(*row) for row in await connection.fetch(_ALL)]
+
+
+async def one_at_a_time(connection: Connection) -> None:
+    """Wait until no other publication is under way, and keep others waiting until the commit."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PUBLISHING_LOCK)
+
+
+async def insert(
+    connection: Connection,
+    key: str,
+    source: str,
+    event_names: Collection[str],
+    watches_customer: bool,
+    at: datetime,
+    by: str,
+) -> Published:
+    """Add the next version of a journey."""
+    row = await connection.fetchrow(
+        _INSERT, key, source, sorted(event_names), watches_customer, at, by
+    )
+    assert row is not None
+    return Published(*row)
+
+
+async def running(connection: Connection) -> set[tuple[str, int]]:
+    """The versions somebody is under way on, as (journey, version)."""
+    return {(row["journey"], row["version"]) for row in await connection.fetch(_RUNNING)}

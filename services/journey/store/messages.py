@@ -1,0 +1,54 @@
+"""The inbox: what journeys have to say to customers."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection
+from services.contracts.base import Json
+from services.journey.store.columns import columns
+
+_COLUMNS = """customer_id, message_id, run_id, journey, step, channel, template, purpose, content,
+    status, created_at"""
+_ADD = f"""
+INSERT INTO message ({_COLUMNS})
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+    $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::timestamptz[])
+"""
+_LATEST = f"""
+SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM message WHERE customer_id = asked.id ORDER BY message_id DESC LIMIT $2
+) AS latest
+"""
+
+
+class Message(NamedTuple):
+    """A row of `message`."""
+
+    customer_id: UUID
+    message_id: UUID
+    run_id: UUID
+    journey: str
+    step: str
+    channel: str
+    template: str
+    purpose: str
+    content: dict[str, Json]
+    status: str
+    created_at: datetime
+
+
+async def add(connection: Connection, messages: Sequence[Message]) -> None:
+    """Put messages into inboxes."""
+    await connection.execute(_ADD, *columns(messages))
+
+
+async def latest(
+    connection: Connection, ids: Collection[UUID], first: int
+) -> dict[UUID, list[Message]]:
+    """Each customer's latest messages, newest first."""
+    inboxes: dict[UUID, list[Message]] = {one: [] for one in ids}
+    for row in await connection.fetch(_LATEST, list(ids), first):
+        inboxes[row["customer_id"]].append(Message(*row))
+    return inboxes

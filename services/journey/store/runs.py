@@ -1,0 +1,245 @@
+"""Runs, the steps they took, and their timers."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection
+from services.journey.domain.run import Entered, Run
+from services.journey.store.columns import columns
+
+FIELDS = (
+    "run_id",
+    "customer_id",
+    "journey",
+    "version",
+    "key",
+    "step",
+    "phase",
+    "sequence",
+    "entered_at",
+    "since",
+    "began_at",
+    "entered_by",
+    "moved_by",
+    "event",
+    "due_at",
+    "ended_at",
+    "end_reason",
+)
+"""The columns of a run, in the order of the fields of `Run`."""
+
+MOST_RUNS = 200
+"""Runs shown of one customer, the latest first."""
+
+_COLUMNS = ", ".join(FIELDS)
+_CHANGING = ("step", "phase", "sequence", "since", "moved_by", "due_at", "ended_at", "end_reason")
+
+_CUSTOMERS_UNDER_WAY = """
+SELECT DISTINCT customer_id, journey, version FROM run
+WHERE customer_id = ANY($1) AND ended_at IS NULL
+"""
+_ACTIVE = f"SELECT {_COLUMNS} FROM run WHERE customer_id = ANY($1) AND ended_at IS NULL"
+_LOCK_ACTIVE = f"{_ACTIVE} ORDER BY customer_id, run_id FOR UPDATE"
+_LATEST = f"""
+SELECT DISTINCT ON (customer_id, journey, key) {_COLUMNS} FROM run
+WHERE customer_id = ANY($1) AND journey = ANY($2)
+ORDER BY customer_id, journey, key, run_id DESC
+"""
+_CLAIM = f"""
+SELECT {_COLUMNS} FROM run WHERE due_at <= $1 AND ended_at IS NULL
+ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+_NEXT_DUE = (
+    "SELECT due_at FROM run WHERE due_at IS NOT NULL AND ended_at IS NULL ORDER BY due_at LIMIT 1"
+)
+_POSTPONE = "UPDATE run SET due_at = $3 WHERE customer_id = $1 AND run_id = $2"
+_SAVE = f"""
+INSERT INTO run ({_COLUMNS}, first_customer_id)
+SELECT {_COLUMNS}, customer_id FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[],
+    $5::text[], $6::text[], $7::text[], $8::int[], $9::timestamptz[], $10::timestamptz[],
+    $11::timestamptz[], $12::uuid[], $13::uuid[], $14::jsonb[], $15::timestamptz[],
+    $16::timestamptz[], $17::text[]) AS given ({_COLUMNS})
+ON CONFLICT (customer_id, run_id) DO UPDATE
+SET {", ".join(f"{name} = excluded.{name}" for name in _CHANGING)}
+"""
+_ADD_STEPS = """
+INSERT INTO step_taken (customer_id, run_id, sequence, step, phase, entered_at, note)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[],
+    $6::timestamptz[], $7::text[])
+"""
+_MAKE_ROOM = "UPDATE run SET ended_at = $3 WHERE customer_id = ANY($1) AND run_id = ANY($2)"
+_MOVE = (
+    "UPDATE run SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE step_taken SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE message SET customer_id = $2 WHERE customer_id = $1",
+)
+_BY_ID = f"SELECT {_COLUMNS} FROM run WHERE run_id = $1"
+_LOCK_BY_ID = f"{_BY_ID} FOR UPDATE"
+_SHOWN = f"""
+SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM run
+    WHERE customer_id = asked.id AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
+    ORDER BY run_id DESC LIMIT {MOST_RUNS}
+) AS latest
+"""
+_STEPS = """
+INSERT INTO step_taken (customer_id, run_id, sequence, step, phase, entered_at, note)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[],
+    $6::timestamptz[], $7::text[])
+"""
+_MAKE_ROOM = "UPDATE run SET ended_at = $3 WHERE customer_id = ANY($1) AND run_id = ANY($2)"
+_MOVE = (
+    "UPDATE run SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE step_taken SET customer_id = $2 WHERE customer_id = $1",
+    "UPDATE message SET customer_id = $2 WHERE customer_id = $1",
+)
+_BY_ID = f"SELECT {_COLUMNS} FROM run WHERE run_id = $1"
+_LOCK_BY_ID = f"{_BY_ID} FOR UPDATE"
+_SHOWN = f"""
+SELECT {_COLUMNS} FROM (
+    SELECT *, row_number() OVER (PARTITION BY customer_id ORDER BY run_id DESC) AS place
+    FROM run WHERE customer_id = ANY($1) AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
+) AS placed WHERE place <= {MOST_RUNS} ORDER BY run_id DESC
+"""
+_STEPS = """
+SELECT step_taken.run_id, sequence, step, phase, entered_at, note
+FROM step_taken JOIN unnest($1::uuid[], $2::uuid[]) AS asked (customer_id, run_id)
+    USING (customer_id, run_id)
+ORDER BY sequence
+"""
+
+
+class StepTaken(NamedTuple):
+    """A step a run came to."""
+
+    sequence: int
+    step: str
+    phase: str | None
+    entered_at: datetime
+    note: str | None
+
+
+async def customers_under_way(
+    connection: Connection, ids: Collection[UUID]
+) -> set[tuple[UUID, str, int]]:
+    """What these customers are under way on, as (customer, journey, version)."""
+    rows = await connection.fetch(_CUSTOMERS_UNDER_WAY, list(ids))
+    return {(row["customer_id"], row["journey"], row["version"]) for row in rows}
+
+
+async def active(connection: Connection, ids: Collection[UUID]) -> list[Run]:
+    """All that these customers are under way on."""
+    return [Run(*row) for row in await connection.fetch(_ACTIVE, list(ids))]
+
+
+async def lock_active(connection: Connection, ids: Collection[UUID]) -> list[Run]:
+    """All that these customers are under way on, for changing. Waits for timers being fired."""
+    return [Run(*row) for row in await connection.fetch(_LOCK_ACTIVE, list(ids))]
+
+
+async def latest(
+    connection: Connection, ids: Collection[UUID], journeys: Collection[str]
+) -> list[Run]:
+    """Each customer's last run of each journey and key, whether ended or not."""
+    return [Run(*row) for row in await connection.fetch(_LATEST, list(ids), list(journeys))]
+
+
+async def claim_due(connection: Connection, now: datetime, limit: int) -> list[Run]:
+    """Runs whose time has come, for this transaction alone: those another one holds are passed by.
+
+    A transaction that fails gives them back, due as they were.
+    """
+    return [Run(*row) for row in await connection.fetch(_CLAIM, now, limit)]
+
+
+async def next_due(connection: Connection) -> datetime | None:
+    """When the next timer is to be fired; None when there is none."""
+    found: datetime | None = await connection.fetchval(_NEXT_DUE)
+    return found
+
+
+async def postpone(connection: Connection, run: Run, due_at: datetime) -> None:
+    """Set a timer to a later time."""
+    await connection.execute(_POSTPONE, run.customer_id, run.id, due_at)
+
+
+async def save(connection: Connection, runs: Sequence[Run]) -> None:
+    """Write runs, new ones and changed ones, the older first.
+
+    So a run that was ended frees its place before the one begun in its stead takes it.
+    """
+    ordered = sorted(runs, key=lambda run: run.id)
+    await connection.execute(_SAVE, *columns([_row(run) for run in ordered]))
+
+
+def _row(run: Run) -> tuple[object, ...]:
+    return (
+        run.id,
+        run.customer_id,
+        run.journey,
+        run.version,
+        run.key,
+        run.step,
+        run.phase,
+        run.sequence,
+        run.entered_at,
+        run.since,
+        run.began_at,
+        run.entered_by,
+        run.moved_by,
+        run.event,
+        run.due_at,
+        run.ended_at,
+        run.end_reason,
+    )
+
+
+async def add_steps(connection: Connection, entered: Sequence[Entered]) -> None:
+    """Write down the steps runs came to."""
+    rows = [
+        (run.customer_id, run.id, run.sequence, run.step, run.phase, run.since, note)
+        for run, note in ((one.run, one.note) for one in entered)
+    ]
+    await connection.execute(_ADD_STEPS, *columns(rows))
+
+
+async def make_room(connection: Connection, runs: Sequence[Run], at: datetime) -> None:
+    """Take runs out of the way of others for the same journey and key; they are ended next."""
+    customers, ids = [run.customer_id for run in runs], [run.id for run in runs]
+    await connection.execute(_MAKE_ROOM, customers, ids, at)
+
+
+async def move(connection: Connection, from_id: UUID, into_id: UUID) -> None:
+    """Make everything of one customer another's."""
+    for statement in _MOVE:
+        await connection.execute(statement, from_id, into_id)
+
+
+async def lock_by_id(connection: Connection, id: UUID) -> Run | None:
+    """One run, for changing."""
+    row = await connection.fetchrow(_LOCK_BY_ID, id)
+    return Run(*row) if row else None
+
+
+async def shown(
+    connection: Connection, ids: Collection[UUID], active: bool | None
+) -> dict[UUID, list[Run]]:
+    """The latest runs of each customer, newest first; `active` picks those under way, or ended."""
+    runs: dict[UUID, list[Run]] = {one: [] for one in ids}
+    for row in await connection.fetch(_SHOWN, list(ids), active):
+        run = Run(*row)
+        runs[run.customer_id].append(run)
+    return runs
+
+
+async def steps(
+    connection: Connection, runs: Sequence[tuple[UUID, UUID]]
+) -> dict[UUID, list[StepTaken]]:
+    """The steps of runs given as (customer, run), in order, by run."""
+    taken: dict[UUID, list[StepTaken]] = {run: [] for _, run in runs}
+    rows = await connection.fetch(_STEPS, *columns(runs)) if runs else []
+    for run, *step in rows:
+        taken[run].append(StepTaken(*step))
+    return taken

@@ -1,0 +1,58 @@
+"""How many came to each step, and how many are there."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from services.chassis.database import Connection
+from services.journey.store.columns import columns
+
+COMPACTING_LOCK = 0x74616C79  # "taly": one replica sums up at a time
+
+_ADD = """
+INSERT INTO tally (journey, version, step, passed, present)
+SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
+"""
+_SUMS = """
+SELECT journey, version, step, sum(passed)::bigint AS passed, sum(present)::bigint AS present
+FROM tally JOIN unnest($1::text[], $2::int[]) AS asked (journey, version) USING (journey, version)
+GROUP BY journey, version, step
+"""
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+_COMPACT = """
+WITH gone AS (DELETE FROM tally RETURNING journey, version, step, passed, present)
+INSERT INTO tally (journey, version, step, passed, present)
+SELECT journey, version, step, sum(passed), sum(present) FROM gone GROUP BY journey, version, step
+"""
+
+Place = tuple[str, int, str]
+"""Journey, version, step."""
+
+
+class Count(NamedTuple):
+    """At one step."""
+
+    passed: int
+    """Runs that came to it, as often as they did."""
+    present: int
+    """Runs that are there now."""
+
+
+async def add(connection: Connection, counts: Mapping[Place, Count]) -> None:
+    """Add to the counts."""
+    rows = [(*place, count.passed, count.present) for place, count in sorted(counts.items())]
+    await connection.execute(_ADD, *columns(rows))
+
+
+async def sums(connection: Connection, versions: Collection[tuple[str, int]]) -> dict[Place, Count]:
+    """The counts of every step anyone came to, of some versions."""
+    rows = await connection.fetch(_SUMS, *columns(list(versions))) if versions else []
+    return {
+        (row["journey"], row["version"], row["step"]): Count(row["passed"], row["present"])
+        for row in rows
+    }
+
+
+async def compact(connection: Connection) -> None:
+    """Replace all rows by one sum per step, unless another replica is doing so."""
+    if await connection.fetchval(_TRY_LOCK, COMPACTING_LOCK):
+        await connection.execute(_COMPACT)

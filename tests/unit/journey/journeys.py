@@ -1,0 +1,120 @@
+"""Journeys, stimuli and facts that tests are made of."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.journey.domain.journey import Journey
+from services.journey.domain.machine import Advance, advance, begin, entry_key
+from services.journey.domain.run import Changed, Due, Entered, Happened, Run, Stimulus
+from services.journey.service.publishing import read
+from services.rules import Facts
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+"""A Monday in winter time."""
+
+ANN = UUID(int=0xA)
+
+CART = """
+key: abandoned_cart
+name: Abandoned cart
+entry:
+  event: product_added
+  when: event.value >= 20
+  key: event.cart_id
+exit_when:
+  - event: order_completed
+    key: event.cart_id
+    reason: bought
+  - segment: no_messages
+steps:
+  - key: think
+    phase: orientation
+    wait: {for: 2h}
+  - key: has_mail
+    branch:
+      - {when: consent.email_marketing and exists(traits.email), next: remind}
+    otherwise: gone
+  - key: remind
+    phase: purchase
+    send:
+      channel: EMAIL
+      template: cart_reminder
+      purpose: email_marketing
+      content:
+        subject: "{{ traits.first_name | Hello }}, your {{ event.product }} is waiting"
+        lines: ["Cart {{ key }}", 3]
+  - key: answer
+    wait:
+      event: mail_clicked
+      when: event.template == "cart_reminder"
+      timeout: 3d
+      on_timeout: gone
+  - key: helped
+    exit: clicked
+  - key: gone
+    exit: not interested
+"""
+
+
+def made(yaml: str = CART, version: int = 1) -> Journey:
+    """A journey from its YAML."""
+    return Journey(read(yaml), version)
+
+
+def event(number: int, name: str, at: datetime = NOON, **properties: Any) -> Happened:
+    """Something that happened; events are recorded in the order of their numbers."""
+    return Happened(UUID(int=number), name, at, properties)
+
+
+def change(number: int, at: datetime = NOON) -> Changed:
+    """A change of what is known."""
+    return Changed(UUID(int=number), at)
+
+
+def known(now: datetime = NOON, **facts: Any) -> Facts:
+    """What is known of the customer."""
+    return Facts(now=now, **facts)
+
+
+ADDED = event(1, "product_added", value=25, cart_id="c1", product="LP")
+
+
+class Walk:
+    """One run, told things one after another; keeps what became of each."""
+
+    def __init__(
+        self,
+        journey: Journey,
+        first: Happened | Changed = ADDED,
+        now: datetime = NOON,
+        **facts: Any,
+    ) -> None:
+        self.journey = journey
+        self.now = now
+        key = entry_key(journey, first, known(now, **facts))
+        assert key is not None
+        run_id = UUID(int=0x100)
+        self.last = begin(journey, run_id, ANN, key, first, known(now, **facts), now)
+
+    @property
+    def run(self) -> Run:
+        """Where it stands."""
+        return self.last.run
+
+    def tell(self, stimulus: Stimulus, after: timedelta = timedelta(0), **facts: Any) -> Advance:
+        """Tell it something a while later."""
+        self.now += after
+        self.last = advance(self.journey, self.run, stimulus, known(self.now, **facts), self.now)
+        return self.last
+
+    def pass_time(self, **facts: Any) -> Advance:
+        """Let its timer go off."""
+        assert self.run.due_at is not None
+        return self.tell(Due(), self.run.due_at - self.now, **facts)
+
+    def steps(self) -> list[str]:
+        """The steps of the last advance."""
+        return [
+            effect.run.step for effect in self.last.effects if type(effect).__name__ == "Entered"
+        ]

@@ -1,0 +1,406 @@
+"""How a run goes on, step by step."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.journey.domain.machine import clash, entry_key, may_enter, states
+from services.journey.domain.run import Due, Ended, Entered, Run, Said
+from tests.unit.journey.journeys import ADDED, CART, NOON, Walk, change, event, known, made
+
+HOUR = timedelta(hours=1)
+REACHABLE = {"consent": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
+
+
+def test_an_event_that_fits_lets_its_customer_in_by_its_key() -> None:
+    journey = made()
+
+    walk = Walk(journey)
+
+    assert (walk.run.key, walk.run.step, walk.run.phase) == ("c1", "think", "orientation")
+    assert walk.run.sequence == 1
+    assert walk.run.due_at == NOON + 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        event(1, "product_viewed", value=25, cart_id="c1"),
+        event(1, "product_added", value=19, cart_id="c1"),
+        event(1, "product_added", cart_id="c1"),
+        event(1, "product_added", value=25),
+        event(1, "product_added", value=25, cart_id=""),
+        event(1, "product_added", value=25, cart_id={"no": "number"}),
+        event(1, "product_added", value=25, cart_id="x" * 201),
+    ],
+)
+def test_an_event_that_does_not_fit_or_has_no_key_lets_nobody_in(other: object) -> None:
+    assert entry_key(made(), other, known()) is None  # type: ignore[arg-type]
+
+
+def test_nobody_enters_what_would_end_at_once() -> None:
+    assert entry_key(made(), ADDED, known(segments={"no_messages"})) is None
+
+
+def test_a_run_keeps_no_more_of_its_event_than_the_journey_uses() -> None:
+    nosy = event(1, "product_added", value=25, cart_id="c1", product="LP", card="1234")
+
+    run = Walk(made(), nosy).run
+
+    assert run.event["properties"] == {"value": 25, "cart_id": "c1", "product": "LP"}
+
+
+def test_time_takes_a_run_through_branch_and_message_to_the_next_wait() -> None:
+    walk = Walk(made())
+
+    walk.pass_time(**REACHABLE)
+
+    assert walk.steps() == ["has_mail", "remind", "answer"]
+    assert [effect.run.sequence for effect in walk.last.effects if isinstance(effect, Entered)] == [
+        2,
+        3,
+        4,
+    ]
+    assert walk.run.phase == "purchase"
+    assert walk.run.due_at == walk.now + 72 * HOUR
+
+
+def test_a_message_is_personal_and_says_something_where_a_trait_is_missing() -> None:
+    walk = Walk(made())
+
+    walk.pass_time(**REACHABLE)
+
+    [said] = [effect for effect in walk.last.effects if isinstance(effect, Said)]
+    assert said.content == {"subject": "Hello, your LP is waiting", "lines": ["Cart c1", 3]}
+    assert (said.channel, said.template, said.run.step) == ("EMAIL", "cart_reminder", "remind")
+
+
+def test_a_branch_without_a_true_condition_goes_otherwise() -> None:
+    walk = Walk(made())
+
+    walk.pass_time(consent={"email_marketing": True})
+
+    assert walk.steps() == ["has_mail", "gone"]
+    assert walk.run.end_reason == "not interested"
+
+
+def test_the_first_true_way_of_a_branch_is_taken() -> None:
+    both = """
+key: both
+name: Both
+entry: {event: e}
+steps:
+  - key: which
+    branch:
+      - {when: traits.a, next: a}
+      - {when: traits.b, next: b}
+    otherwise: a
+  - {key: a, exit: a}
+  - {key: b, exit: b}
+"""
+
+    assert Walk(made(both), event(1, "e"), traits={"a": True, "b": True}).run.step == "a"
+    assert Walk(made(both), event(1, "e"), traits={"a": False, "b": True}).run.step == "b"
+
+
+@pytest.mark.parametrize("consent", [{}, {"email_marketing": False}, {"other": True}])
+def test_without_consent_a_message_is_left_out_and_the_history_says_so(
+    consent: dict[str, bool],
+) -> None:
+    direct = CART.replace("consent.email_marketing and ", "")
+    walk = Walk(made(direct))
+
+    walk.pass_time(consent=consent, traits={"email": "ann@example.com"})
+
+    assert not any(isinstance(effect, Said) for effect in walk.last.effects)
+    notes = {e.run.step: e.note for e in walk.last.effects if isinstance(e, Entered)}
+    assert notes["remind"] == "Not sent: no consent to email_marketing."
+    assert walk.run.step == "answer"
+
+
+def test_a_wait_for_an_event_ends_with_it() -> None:
+    walk = Walk(made())
+    walk.pass_time(**REACHABLE)
+
+    walk.tell(event(2, "mail_clicked", walk.now, template="cart_reminder"), HOUR)
+
+    assert walk.run.end_reason == "clicked"
+    assert walk.run.ended_at == walk.now
+    assert isinstance(walk.last.effects[-1], Ended)
+
+
+def test_a_wait_for_an_event_ends_at_its_timeout_on_another_way() -> None:
+    walk = Walk(made())
+    walk.pass_time(**REACHABLE)
+
+    walk.pass_time(**REACHABLE)
+
+    assert walk.run.step == "gone"
+
+
+def test_a_timer_that_goes_off_early_moves_nothing() -> None:
+    walk = Walk(made())
+
+    walk.tell(Due(), 2 * HOUR - timedelta(microseconds=1))
+
+    assert not walk.last.effects
+    assert walk.run.step == "think"
+
+
+def test_an_event_that_does_not_fit_moves_nothing() -> None:
+    walk = Walk(made())
+    walk.pass_time(**REACHABLE)
+    before = walk.run
+
+    walk.tell(event(2, "mail_clicked", walk.now, template="another"))
+
+    assert walk.run == before
+
+
+def test_an_exit_event_wins_over_the_wait_it_would_end() -> None:
+    both = CART.replace("event: mail_clicked", "event: order_completed").replace(
+        'when: event.template == "cart_reminder"', "when: event.cart_id == event.cart_id"
+    )
+    walk = Walk(made(both))
+    walk.pass_time(**REACHABLE)
+
+    walk.tell(event(2, "order_completed", walk.now, cart_id="c1"))
+
+    assert walk.run.end_reason == "bought"
+
+
+def test_an_exit_event_of_another_key_ends_nothing() -> None:
+    walk = Walk(made())
+
+    walk.tell(event(2, "order_completed", cart_id="c2"))
+
+    assert walk.run.active
+
+
+def test_a_condition_that_ends_the_journey_is_looked_at_before_time_moves_it() -> None:
+    walk = Walk(made())
+
+    walk.pass_time(segments={"no_messages"}, **REACHABLE)
+
+    assert walk.run.end_reason == '"no_messages" in segments'
+    assert walk.steps() == []
+
+
+def test_a_change_of_the_customer_alone_can_end_a_journey() -> None:
+    walk = Walk(made())
+
+    walk.tell(change(2), segments={"no_messages"})
+
+    assert not walk.run.active
+
+
+def test_an_ended_run_hears_nothing_more() -> None:
+    walk = Walk(made())
+    walk.tell(event(2, "order_completed", cart_id="c1"))
+    ended = walk.run
+
+    walk.tell(event(3, "order_completed", cart_id="c1"))
+
+    assert walk.run == ended
+    assert not walk.last.effects
+
+
+def test_an_event_from_before_the_run_began_does_not_end_it() -> None:
+    walk = Walk(made())
+
+    walk.tell(event(2, "order_completed", NOON - HOUR, cart_id="c1"))
+
+    assert walk.run.active
+
+
+def test_an_event_whose_sender_has_a_slow_clock_still_counts() -> None:
+    walk = Walk(made())
+
+    walk.tell(event(2, "order_completed", NOON - timedelta(minutes=4), cart_id="c1"))
+
+    assert walk.run.end_reason == "bought"
+
+
+TWICE = """
+key: twice
+name: Twice the same
+entry: {event: e}
+steps:
+  - {key: one, wait: {event: e, timeout: 1d}}
+  - {key: two, wait: {event: e, timeout: 1d}}
+  - {key: done, exit: done}
+"""
+
+
+def test_one_event_ends_one_wait_and_told_again_none() -> None:
+    walk = Walk(made(TWICE), event(1, "e"))
+
+    walk.tell(event(1, "e"))
+    assert walk.run.step == "one"
+    walk.tell(event(2, "e"))
+    assert walk.run.step == "two"
+    walk.tell(event(2, "e"))
+    assert walk.run.step == "two"
+    walk.tell(event(3, "e"))
+    assert walk.run.step == "done"
+
+
+FITTING = """
+key: fitting
+name: Until he fits
+entry: {event: e}
+steps:
+  - {key: until, wait: {segment: vip, when: traits.points > 9, timeout: 1d, on_timeout: never}}
+  - {key: fits, exit: fits}
+  - {key: never, exit: never}
+"""
+
+
+def test_a_wait_for_a_condition_ends_when_the_customer_comes_to_fit() -> None:
+    walk = Walk(made(FITTING), event(1, "e"))
+
+    walk.tell(change(2), segments={"vip"}, traits={"points": 9})
+    assert walk.run.step == "until"
+    walk.tell(change(3), segments={"vip"}, traits={"points": 10})
+
+    assert walk.run.step == "fits"
+
+
+def test_a_wait_for_a_condition_that_holds_already_takes_no_time() -> None:
+    walk = Walk(made(FITTING), event(1, "e"), segments={"vip"}, traits={"points": 10})
+
+    assert walk.run.end_reason == "fits"
+
+
+MORNING = """
+key: morning
+name: Morning
+time_zone: Europe/Amsterdam
+entry: {event: e}
+steps:
+  - {key: wait, wait: {until: 09:30}}
+  - {key: done, exit: done}
+"""
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        ("2026-03-02T08:29:59+00:00", "2026-03-02T08:30:00+00:00"),
+        ("2026-03-02T08:30:00+00:00", "2026-03-03T08:30:00+00:00"),
+        ("2026-03-28T12:00:00+00:00", "2026-03-29T07:30:00+00:00"),  # summer time began at 2:00
+        ("2026-10-24T12:00:00+00:00", "2026-10-25T08:30:00+00:00"),  # and ends
+    ],
+)
+def test_a_wait_until_a_time_of_day_follows_the_clocks_of_its_zone(now: str, due: str) -> None:
+    moment = NOON.fromisoformat(now)
+
+    walk = Walk(made(MORNING), event(1, "e", moment), moment)
+
+    assert walk.run.due_at == NOON.fromisoformat(due)
+
+
+def test_a_time_of_day_that_summer_time_skips_is_an_hour_later() -> None:
+    skipped = MORNING.replace("09:30", "02:30")
+    evening = NOON.fromisoformat("2026-03-28T20:00:00+00:00")
+
+    walk = Walk(made(skipped), event(1, "e", evening), evening)
+
+    assert walk.run.due_at == NOON.fromisoformat("2026-03-29T01:30:00+00:00")
+
+
+def test_hours_in_conditions_are_read_in_the_zone_of_the_journey() -> None:
+    late = MORNING.replace("{event: e}", "{event: e, when: hour == 13}")
+
+    assert entry_key(made(late), event(1, "e"), known()) == ""
+
+
+ROUND = """
+key: round
+name: Round and round
+entry: {event: e}
+exit_when: [{event: stop}]
+steps:
+  - {key: rest, phase: orientation, wait: {for: 1h}}
+  - {key: ping, send: {channel: APP, template: ping, purpose: p}, next: rest}
+"""
+
+
+def test_a_loop_goes_round_at_the_pace_of_its_wait() -> None:
+    walk = Walk(made(ROUND), event(1, "e"))
+
+    for turn in range(1, 4):
+        walk.pass_time(consent={"p": True})
+        assert walk.steps() == ["ping", "rest"]
+        assert walk.run.sequence == 1 + 2 * turn
+
+    assert walk.now == NOON + 3 * HOUR
+
+
+def test_a_step_without_a_phase_leaves_the_phase_as_it_was() -> None:
+    walk = Walk(made(ROUND), event(1, "e"))
+
+    walk.pass_time()
+
+    assert walk.run.phase == "orientation"
+
+
+LAPSING = """
+key: win_back
+name: Win back
+entry: {segment: lapsing, when: traits.country == "NL"}
+steps:
+  - {key: rest, wait: {for: 1h}}
+  - {key: done, exit: done}
+"""
+
+
+def test_one_enters_a_segment_by_coming_into_it_not_by_being_in_it() -> None:
+    journey, dutch = made(LAPSING), {"traits": {"country": "NL"}}
+    inside, outside = known(segments={"lapsing"}, **dutch), known(**dutch)  # type: ignore[arg-type]
+
+    assert entry_key(journey, change(1), inside, outside) == ""
+    assert entry_key(journey, change(1), inside, None) == ""
+    assert entry_key(journey, change(1), inside, inside) is None
+    assert entry_key(journey, change(1), outside, inside) is None
+    assert entry_key(journey, event(1, "e"), inside, outside) is None
+
+
+def entered(journey_again: str, active: bool = True) -> tuple[bool, bool]:
+    """Whether the same event, and a newer one an hour later, let a customer in again."""
+    journey = made(TWICE.replace("{event: e}", f"{{event: e, {journey_again}}}"))
+    walk = Walk(journey, event(5, "e"))
+    if not active:
+        walk.tell(event(6, "e"))
+        walk.tell(event(7, "e"))
+    again = may_enter(journey, walk.run, UUID(int=5), NOON + HOUR)
+    newer = may_enter(journey, walk.run, UUID(int=8), NOON + HOUR)
+    return again, newer
+
+
+def test_re_entry_follows_its_rule() -> None:
+    assert entered("again: once") == (False, False)
+    assert entered("again: once", active=False) == (False, False)
+    assert entered("again: when_ended") == (False, False)
+    assert entered("again: when_ended", active=False) == (False, True)
+    assert entered("again: always") == (False, True)
+    assert entered("again: always, cooldown: 1h") == (False, True)
+    assert entered("again: always, cooldown: 61m") == (False, False)
+    assert may_enter(made(TWICE), None, UUID(int=1), NOON)
+
+
+def test_of_two_runs_that_meet_in_a_merge_the_older_stays() -> None:
+    old = Walk(made()).run
+    young = Walk(made(), now=NOON + HOUR).run
+
+    assert clash(young, old) == (old, young)
+    assert clash(old, young) == (old, young)
+
+
+def test_the_state_of_a_journey_is_that_of_its_latest_active_run() -> None:
+    first = Walk(made()).run
+    second: Run = Walk(made(), event(2, "product_added", value=30, cart_id="c2")).run
+
+    assert states([first, second])["abandoned_cart"]["phase"] == "orientation"
+    assert states([]) == {}
