@@ -1,0 +1,1 @@
+"""Who may come in, what he may ask, and how much of it."""

@@ -1,0 +1,282 @@
+"""What access has to know of an operation: worked out once, kept with its plan."""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    ArgumentNode,
+    BooleanValueNode,
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLIncludeDirective,
+    GraphQLInputType,
+    GraphQLNamedType,
+    GraphQLSchema,
+    GraphQLSkipDirective,
+    NameNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    TypeInfo,
+    TypeInfoVisitor,
+    ValueNode,
+    VariableNode,
+    Visitor,
+    get_directive_values,
+    parse,
+    separate_operations,
+    visit,
+)
+from graphql.execution.values import VariableValues, get_variable_values
+from graphql.language import InlineFragmentNode
+from graphql.pyutils import Undefined
+from graphql.utilities import coerce_input_literal
+
+from gateway.access.limits import (
+    INTROSPECTION,
+    LimitExceeded,
+    Limits,
+    check_page,
+    check_size,
+    check_text,
+    root_fields,
+)
+from gateway.access.ownership import names_customers
+from services.chassis.errors import RaakError
+
+PAGE_ARGUMENTS = frozenset({"first", "last", "limit"})
+
+
+class UnreadableDocument(RaakError):
+    """A document is not GraphQL."""
+
+    code = "GRAPHQL_PARSE_FAILED"
+
+
+class UnknownOperation(RaakError):
+    """A request does not say which of the document's operations is meant, or names none of them."""
+
+    code = "UNKNOWN_OPERATION"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument access looks at before a request is let through."""
+
+    place: str
+    """`Type.field`"""
+    name: str
+    value: ValueNode
+    type: GraphQLInputType
+
+    def given(self, variables: VariableValues | None) -> Any:
+        """The value a request gives, with its variables and all defaults filled in."""
+        value = coerce_input_literal(self.value, self.type, variables)
+        return None if value is Undefined else value
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a document, with the fragments it uses and nothing else."""
+
+    document: DocumentNode
+    definition: OperationDefinitionNode
+    root_fields: tuple[FieldNode, ...]
+    pages: tuple[Argument, ...]
+    """Arguments that say by a variable how many items of a list are wanted."""
+    references: tuple[Argument, ...]
+    """Arguments that say which customer is meant."""
+
+    @property
+    def kind(self) -> str:
+        """`query`, `mutation` or `subscription`."""
+        return self.definition.operation.value
+
+    @property
+    def name(self) -> str | None:
+        """The name its author gave it."""
+        return self.definition.name.value if self.definition.name else None
+
+    @property
+    def root_type(self) -> str:
+        """The type its root fields belong to; composing gives the roots their usual names."""
+        return self.kind.capitalize()
+
+    @property
+    def introspects(self) -> bool:
+        """Whether it asks for the schema."""
+        return any(field.name.value in INTROSPECTION for field in self.root_fields)
+
+    @property
+    def asks_only_the_schema(self) -> bool:
+        """Whether it asks for nothing but the schema."""
+        return all(field.name.value.startswith("__") for field in self.root_fields)
+
+
+def read_operation(text: str, name: str | None, schema: GraphQLSchema, limits: Limits) -> Operation:
+    """The operation a request means; it is within the limits, but not validated.
+
+    Raises LimitExceeded, UnreadableDocument or UnknownOperation.
+    """
+    check_text(text, limits)
+    document, definition = _choose(_parsed(text, limits), name)
+    fragments = _fragments(document)
+    check_size(definition, fragments, limits)
+    arguments = _arguments(document, schema)
+    return Operation(
+        document,
+        definition,
+        tuple(root_fields(definition, fragments)),
+        tuple(_pages(arguments, limits)),
+        tuple(argument for argument in arguments if names_customers(argument.type)),
+    )
+
+
+def _pages(arguments: list[Argument], limits: Limits) -> Iterator[Argument]:
+    for argument in arguments:
+        if argument.name not in PAGE_ARGUMENTS:
+            continue
+        if isinstance(argument.value, VariableNode):
+            yield argument
+        else:
+            check_page(argument.place, argument.name, argument.given(None), limits)
+
+
+def _parsed(text: str, limits: Limits) -> DocumentNode:
+    try:
+        return parse(text, max_tokens=limits.tokens)
+    except GraphQLError as error:
+        if "Parsing aborted" in error.message:
+            raise LimitExceeded(
+                "The document has too many tokens.", "tokens", limits.tokens
+            ) from None
+        place = error.locations[0] if error.locations else None
+        where = f" (line {place.line}, column {place.column})" if place else ""
+        raise UnreadableDocument(
+            f"{error.message.rstrip('.')}{where}.", hint="Send a GraphQL document as `query`."
+        ) from None
+
+
+def _choose(
+    document: DocumentNode, name: str | None
+) -> tuple[DocumentNode, OperationDefinitionNode]:
+    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    chosen = [d for d in operations if name is None or (d.name and d.name.value == name)]
+    if len(chosen) != 1:
+        raise _unclear(operations, name)
+    own_name = chosen[0].name.value if chosen[0].name else ""
+    return separate_operations(document)[own_name], chosen[0]
+
+
+def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> UnknownOperation:
+    names = ", ".join(repr(d.name.value) for d in operations if d.name) or "none with a name"
+    if name is None:
+        problem = f"The document has {len(operations)} operations, and it is not said which one."
+    else:
+        problem = f"The document has no single operation {name!r}."
+    return UnknownOperation(
+        problem, hint=f"Set `operationName` to one of the document's operations: {names}."
+    )
+
+
+def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    return {
+        definition.name.value: definition
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+
+
+def _arguments(document: DocumentNode, schema: GraphQLSchema) -> list[Argument]:
+    types = TypeInfo(schema)
+    collector = _Arguments(types)
+    visit(document, TypeInfoVisitor(types, collector))
+    return collector.found
+
+
+class _Arguments(Visitor):
+    def __init__(self, types: TypeInfo) -> None:
+        super().__init__()
+        self._types = types
+        self.found: list[Argument] = []
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        field, parent = self._types.get_field_def(), self._types.get_parent_type()
+        if field is not None and parent is not None:
+            self.found += _of_field(node, parent, field.args)
+
+
+def _of_field(
+    node: FieldNode, parent: GraphQLNamedType, known: Mapping[str, GraphQLArgument]
+) -> Iterator[Argument]:
+    for argument in node.arguments or ():
+        name = argument.name.value
+        if name in known:
+            place = f"{parent.name}.{node.name.value}"
+            yield Argument(place, name, argument.value, known[name].type)
+
+
+def coerced(
+    operation: Operation, variables: Mapping[str, Any], schema: GraphQLSchema
+) -> VariableValues | None:
+    """The variables as the services will get them; None if they are not what is declared."""
+    definitions = operation.definition.variable_definitions or ()
+    values = get_variable_values(schema, definitions, dict(variables), max_errors=1)
+    return None if isinstance(values, list) else values
+
+
+def included_root_fields(operation: Operation, variables: VariableValues) -> dict[str, str]:
+    """The root fields a request really asks, after @skip and @include: names by response key."""
+    asked = root_fields(
+        operation.definition,
+        _fragments(operation.document),
+        lambda selection: _is_included(selection, variables),
+    )
+    return {_key(field): field.name.value for field in asked}
+
+
+def _is_included(selection: SelectionNode, variables: VariableValues) -> bool:
+    skip = get_directive_values(GraphQLSkipDirective, selection, variables)
+    include = get_directive_values(GraphQLIncludeDirective, selection, variables)
+    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
+
+
+def _key(field: FieldNode) -> str:
+    return field.alias.value if field.alias else field.name.value
+
+
+def without(operation: Operation, denied: Set[str]) -> DocumentNode:
+    """The operation with the root fields `denied` skipped.
+
+    They stay in the text, in a fragment that is never included, so that the variables and
+    fragments only they use are still used, as validation demands.
+    """
+    places = {id(field) for field in operation.root_fields if field.name.value in denied}
+    kept: DocumentNode = visit(operation.document, _Skip(places))
+    return kept
+
+
+SKIPPED = DirectiveNode(
+    name=NameNode(value="skip"),
+    arguments=(ArgumentNode(name=NameNode(value="if"), value=BooleanValueNode(value=True)),),
+)
+
+
+class _Skip(Visitor):
+    def __init__(self, places: Set[int]) -> None:
+        super().__init__()
+        self._places = places
+
+    def leave_field(self, node: FieldNode, *_: Any) -> InlineFragmentNode | None:
+        if id(node) not in self._places:
+            return None
+        return InlineFragmentNode(
+            type_condition=None,
+            directives=(SKIPPED,),
+            selection_set=SelectionSetNode(selections=(node,)),
+        )

@@ -1,0 +1,109 @@
+"""A visitor or app reaches its own customer only.
+
+Whoever is meant is said in arguments of the type `CustomerRef`, wherever in them it stands. Their
+values are looked at as the services will get them: after variables and defaults are filled in.
+Identities that are to be added to a customer are profile's to judge: it knows whose they are.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from graphql import (
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLList,
+    get_named_type,
+    get_nullable_type,
+)
+
+from services.chassis.principal import Forbidden, Principal
+from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id, normalised
+
+REFERENCE = "CustomerRef"
+
+
+def names_customers(type_: GraphQLInputType) -> bool:
+    """Whether a value of this type can say which customer is meant."""
+    return _names_customers(type_, set())
+
+
+def _names_customers(type_: GraphQLInputType, seen: set[str]) -> bool:
+    named = get_named_type(type_)
+    if named.name == REFERENCE:
+        return True
+    if not isinstance(named, GraphQLInputObjectType) or named.name in seen:
+        return False
+    seen.add(named.name)
+    return any(_names_customers(field.type, seen) for field in named.fields.values())
+
+
+def check_own(principal: Principal, place: str, value: Any, type_: GraphQLInputType) -> None:
+    """Raise Forbidden unless every customer named in an argument is the caller's own."""
+    own = principal.customer_ref or {}
+    for reference in _references(value, type_):
+        if not is_own(own, reference):
+            raise Forbidden(
+                f"The role {principal.role.value!r} reaches its own customer only, and {place} "
+                "names another.",
+                hint=f"Name him as the token does: by its {_form(own)}.",
+            )
+
+
+def _form(own: Mapping[str, str]) -> str:
+    return "customer id" if "id" in own else f"identity of type {own.get('type')!r}"
+
+
+def _references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
+    kind = get_nullable_type(type_)
+    if value is None:
+        return
+    if isinstance(kind, GraphQLList):
+        for item in value:
+            yield from _references(item, kind.of_type)
+    elif isinstance(kind, GraphQLInputObjectType):
+        if kind.name == REFERENCE:
+            yield value
+            return
+        for name, field in kind.fields.items():
+            yield from _references(value.get(name), field.type)
+
+
+def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
+    """Whether a reference can only mean the customer `own`.
+
+    What cannot be told without the services' data (a known identity against an id) is not his.
+    """
+    by_id, by_identity = reference.get("id"), reference.get("identity")
+    if by_id is None and by_identity is None:
+        return False
+    return (by_id is None or _is_own_id(own, by_id)) and (
+        by_identity is None or _is_own_identity(own, by_identity["type"], by_identity["value"])
+    )
+
+
+def _is_own_id(own: Mapping[str, str], given: str) -> bool:
+    mine = _id(own)
+    return mine is not None and mine == _uuid(given)
+
+
+def _is_own_identity(own: Mapping[str, str], type: str, value: str) -> bool:
+    if own.get("type") == type:
+        return normalised(type, own["value"]) == normalised(type, value)
+    mine = _id(own)
+    return mine is not None and type in ANONYMOUS_TYPES and mine == derived_customer_id(type, value)
+
+
+def _id(own: Mapping[str, str]) -> UUID | None:
+    if "id" in own:
+        return _uuid(own["id"])
+    if own.get("type") in ANONYMOUS_TYPES:
+        return derived_customer_id(own["type"], own["value"])
+    return None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
