@@ -1,0 +1,148 @@
+"""Two small services for the gateway to stand before: what they know, and whom they answered."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import strawberry
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.access.limits import Limits
+from gateway.access.roles import Roles
+from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
+from gateway.graph import Graph
+from gateway.graphql_http import GraphQLOverHttp
+from gateway.supergraph import PlanCache, Reply, SubgraphUnavailable, compose
+from gateway.supergraph.plan import Lru
+from services.chassis.graphql import Schema
+from services.contracts.words import Role
+
+KEY = Ed25519PrivateKey.generate()
+ANN = {"type": "email", "value": "ann@example.com"}
+
+
+@strawberry.input
+class IdentityInput:
+    type: str
+    value: str
+
+
+@strawberry.input
+class CustomerRef:
+    id: strawberry.ID | None = None
+    identity: IdentityInput | None = None
+
+
+@strawberry.input
+class TrackInput:
+    customer: CustomerRef
+    event: str
+
+
+@strawberry.federation.type(keys=["id"], name="Customer")
+class ProfilesCustomer:
+    id: strawberry.ID
+    name: str = "Ann"
+
+    @strawberry.field
+    def events(self, first: int = 20) -> list[str]:
+        return ["looked"][:first]
+
+
+@strawberry.type(name="Query")
+class ProfilesQuery:
+    @strawberry.field
+    def customer(self, ref: CustomerRef) -> ProfilesCustomer | None:
+        return ProfilesCustomer(id=strawberry.ID("1"))
+
+    @strawberry.field
+    def segments(self) -> list[str]:
+        return ["loyal"]
+
+
+@strawberry.type(name="Mutation")
+class ProfilesMutation:
+    @strawberry.mutation
+    def track(self, input: TrackInput) -> str:
+        return input.event
+
+    @strawberry.mutation
+    def publish_segment(self, yaml: str) -> str:
+        return yaml
+
+
+@strawberry.federation.type(keys=["id"], name="Customer")
+class DecisionsCustomer:
+    id: strawberry.ID
+
+    @classmethod
+    def resolve_reference(cls, id: str) -> "DecisionsCustomer":
+        return cls(id=strawberry.ID(id))
+
+    @strawberry.field
+    def next_best_actions(self) -> list[str] | None:
+        return ["jazz weeks"]
+
+
+@strawberry.type(name="Query")
+class DecisionsQuery:
+    @strawberry.field
+    def next_best_actions(self, customer: CustomerRef, limit: int = 3) -> list[str]:
+        return ["jazz weeks"]
+
+    @strawberry.field
+    def action(self, key: strawberry.ID) -> str | None:
+        return str(key)
+
+
+SCHEMAS = {
+    "profile": Schema(query=ProfilesQuery, mutation=ProfilesMutation, types=[ProfilesCustomer]),
+    "decision": Schema(query=DecisionsQuery, types=[DecisionsCustomer]),
+}
+SDLS = {name: schema.as_str() for name, schema in SCHEMAS.items()}
+
+
+@dataclass
+class InProcess:
+    """A transport that asks the schemas where they are; services in `down` don't answer."""
+
+    asked: list[str] = field(default_factory=list)
+    """The services asked, in order."""
+    down: set[str] = field(default_factory=set)
+
+    async def fetch(self, subgraph: str, body: bytes, headers: Any) -> Reply:
+        self.asked.append(subgraph)
+        if subgraph in self.down:
+            raise SubgraphUnavailable(subgraph)
+        request = orjson.loads(body)
+        answer = await SCHEMAS[subgraph].execute(
+            request["query"], request.get("variables"), context_value=None
+        )
+        assert not answer.errors, answer.errors
+        return Reply(200, orjson.dumps({"data": answer.data}))
+
+
+def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None = None) -> Graph:
+    supergraph = compose(SDLS)
+    return Graph(
+        supergraph=supergraph,
+        plans=PlanCache(supergraph),
+        prepared=Lru(100),
+        transport=transport,
+        service_tokens=ServiceTokens(KEY),
+        roles=Roles.read(),
+        limits=limits or Limits(),
+        is_open=is_open,
+    )
+
+
+def endpoint(transport: InProcess, *, is_open: bool = False) -> GraphQLOverHttp:
+    callers = CallerTokens(KEY.public_key())
+    return GraphQLOverHttp(
+        graph(transport, is_open=is_open), callers, 2_048, shows_explorer=is_open
+    )
+
+
+def bearer(role: Role, customer: dict[str, str] | None = None) -> dict[str, str]:
+    """The header of a caller."""
+    return {"Authorization": f"Bearer {issue_token(KEY, role, 'tester', customer=customer)}"}

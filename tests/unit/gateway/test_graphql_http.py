@@ -1,0 +1,383 @@
+"""GraphQL over HTTP: forms of asking, forms of answering, and what is told when they don't fit."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from gateway.graphql_http import REQUESTS, negotiated
+from services.contracts.words import Role
+from tests.unit.gateway.small_graph import ANN, InProcess, bearer, endpoint
+
+MODERN = "application/graphql-response+json"
+LEGACY = "application/json"
+AGENT = bearer(Role.AGENT)
+
+
+def client_of(app: Any) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=AGENT)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an endpoint in production."""
+    async with client_of(endpoint(InProcess())) as client:
+        yield client
+
+
+@pytest.fixture
+async def developer() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an endpoint in development."""
+    async with client_of(endpoint(InProcess(), is_open=True)) as client:
+        yield client
+
+
+async def post(client: httpx.AsyncClient, body: Any, accept: str = MODERN) -> httpx.Response:
+    return await client.post("/graphql", json=body, headers={"Accept": accept})
+
+
+def the_error(response: httpx.Response) -> dict[str, Any]:
+    """The only error of an answer that has no data."""
+    answer = response.json()
+    assert set(answer) == {"errors"}
+    [error] = answer["errors"]
+    assert error["extensions"]["hint"]
+    return {"message": error["message"], "code": error["extensions"]["code"]}
+
+
+# --- answering --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (MODERN, MODERN),
+        (LEGACY, LEGACY),
+        ("*/*", LEGACY),
+        ("application/*", LEGACY),
+        ("text/html, */*;q=0.1", LEGACY),
+        (f"{LEGACY};q=0.9, {MODERN}", MODERN),
+        (f"{LEGACY}, {MODERN};q=0.5", LEGACY),
+        (f"{MODERN}, {LEGACY}", MODERN),
+        (f"{MODERN};q=0, */*", LEGACY),
+        (f"{MODERN.upper()}; charset=utf-8", MODERN),
+        ("text/html", None),
+        ("", None),
+        (f"{LEGACY};q=0", None),
+        (f"{LEGACY};q=x", None),
+    ],
+)
+def test_the_answer_comes_in_the_form_the_client_prefers(
+    accept: str, media_type: str | None
+) -> None:
+    assert negotiated(accept) == media_type
+
+
+async def test_a_client_that_says_nothing_gets_json(client: httpx.AsyncClient) -> None:
+    del client.headers["accept"]
+
+    response = await client.post("/graphql", json={"query": "{ segments }"})
+
+    assert response.headers["content-type"] == f"{LEGACY}; charset=utf-8"
+    assert response.json() == {"data": {"segments": ["loyal"]}}
+
+
+async def test_a_client_that_takes_no_form_of_ours_is_told_which_there_are(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await post(client, {"query": "{ segments }"}, "image/png")
+
+    assert response.status_code == 406
+    assert the_error(response)["code"] == "NOT_ACCEPTABLE"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+        ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+        ({"query": "query A { segments }", "operationName": "B"}, "UNKNOWN_OPERATION"),
+        ({"query": "query($r: CustomerRef!) { customer(ref: $r) { id } }"}, "BAD_USER_INPUT"),
+        ({"query": "{ __schema { description } }"}, "INTROSPECTION_OFF"),
+        ({"query": "{" + " a: segments" * 11 + "}"}, "LIMIT_EXCEEDED"),
+        ({"query": "subscription { x }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ],
+)
+async def test_a_request_that_is_refused_has_no_data_and_the_status_its_form_asks_for(
+    client: httpx.AsyncClient, body: dict[str, Any], code: str
+) -> None:
+    modern, legacy = await post(client, body), await post(client, body, LEGACY)
+
+    assert the_error(modern)["code"] == the_error(legacy)["code"] == code
+    assert modern.status_code == (403 if code == "INTROSPECTION_OFF" else 400)
+    assert legacy.status_code == 200
+
+
+async def test_another_customer_is_forbidden(client: httpx.AsyncClient) -> None:
+    client.headers.update(bearer(Role.APP, ANN))
+
+    response = await post(client, {"query": '{ customer(ref: {id: "1"}) { id } }'})
+
+    assert response.status_code == 403
+    assert the_error(response)["code"] == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("accept", [MODERN, LEGACY])
+async def test_without_a_good_token_there_is_401_in_any_form(
+    client: httpx.AsyncClient, accept: str
+) -> None:
+    del client.headers["authorization"]
+    none = await post(client, {"query": "{ segments }"}, accept)
+    client.headers["Authorization"] = "Bearer forged"
+    forged = await post(client, {"query": "{ segments }"}, accept)
+
+    for response in (none, forged):
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert the_error(response)["code"] == "UNAUTHENTICATED"
+
+
+# --- asking -----------------------------------------------------------------------------------
+
+
+async def test_a_request_can_have_all_its_parts(client: httpx.AsyncClient) -> None:
+    query = "query A { segments } query B($k: ID!) { action(key: $k) }"
+    body = {"query": query, "operationName": "B", "variables": {"k": "é"}, "extensions": {}}
+
+    response = await post(client, body)
+
+    assert response.json() == {"data": {"action": "é"}}
+
+
+async def test_parts_that_are_null_are_as_good_as_absent(client: httpx.AsyncClient) -> None:
+    body = {"query": "{ segments }", "operationName": None, "variables": None, "extensions": None}
+
+    assert (await post(client, body)).json() == {"data": {"segments": ["loyal"]}}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"query": "\xff"}', "not valid UTF-8 (byte 11)"),
+        (b'{"query": ', "not valid JSON: line 1, column"),
+        (b"", "not valid JSON"),
+        (b"[]", "a list, not an object"),
+        (b"null", "null, not an object"),
+        (b'"{ segments }"', "a string, not an object"),
+        (b"{}", "has no `query`"),
+        (b'{"query": null}', "`query` is null"),
+        (b'{"query": 1}', "`query` is a number"),
+        (b'{"query": {}}', "`query` is an object"),
+        (b'{"query": "{ segments }", "operationName": []}', "`operationName` is a list"),
+        (b'{"query": "{ segments }", "variables": "{}"}', "`variables` is a string"),
+        (b'{"query": "{ segments }", "variables": []}', "`variables` is a list"),
+        (b'{"query": "{ segments }", "extensions": true}', "`extensions` is a boolean"),
+    ],
+)
+@pytest.mark.parametrize("accept", [MODERN, LEGACY])
+async def test_a_body_that_is_no_request_is_told_what_is_wrong_with_it(
+    client: httpx.AsyncClient, body: bytes, said: str, accept: str
+) -> None:
+    headers = {"Content-Type": "application/json", "Accept": accept}
+
+    response = await client.post("/graphql", content=body, headers=headers)
+
+    assert response.status_code == 400
+    assert the_error(response)["code"] == "MALFORMED_REQUEST"
+    assert said in the_error(response)["message"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("application/json; charset=utf-8", 200),
+        ('Application/JSON;charset="UTF-8"', 200),
+        ("application/json; charset=iso-8859-1", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/graphql", 415),
+        ("", 415),
+    ],
+)
+async def test_only_json_is_taken(
+    client: httpx.AsyncClient, content_type: str, status: int
+) -> None:
+    body = orjson.dumps({"query": "{ segments }"})
+
+    response = await client.post("/graphql", content=body, headers={"Content-Type": content_type})
+
+    assert response.status_code == status
+
+
+async def test_a_compressed_body_is_refused(client: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    response = await client.post("/graphql", content=b"\x1f\x8b", headers=headers)
+
+    assert response.status_code == 415
+    assert the_error(response)["code"] == "BODY_ENCODED"
+
+
+async def test_a_body_is_read_no_further_than_it_may_be_long() -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1_000
+            yield b" " * 1_000
+
+    headers = {"Content-Type": "application/json", "Accept": MODERN}
+    transport = _Streaming(endpoint(InProcess()), endless())
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        response = await client.post("/graphql", headers=headers)
+
+    assert response.status_code == 413
+    assert the_error(response)["code"] == "BODY_TOO_LARGE"
+    assert read <= 3_000
+
+
+class _Streaming(httpx.AsyncBaseTransport):
+    """Gives an application a body piece by piece, only as it asks; httpx reads it whole."""
+
+    def __init__(self, app: Any, body: AsyncIterator[bytes]) -> None:
+        self._app = app
+        self._body = body
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            chunk = await anext(self._body)
+            return {"type": "http.request", "body": chunk, "more_body": True}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(k.lower(), v) for k, v in request.headers.raw if k.lower() != b"content-length"]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/graphql",
+            "query_string": b"",
+            "headers": headers,
+        }
+        await self._app(scope, receive, send)
+        start, *rest = sent
+        content = b"".join(message.get("body", b"") for message in rest)
+        return httpx.Response(start["status"], headers=start["headers"], content=content)
+
+
+async def test_a_body_that_announces_too_much_is_not_read(client: httpx.AsyncClient) -> None:
+    response = await post(client, {"query": "{ segments }" + " " * 3_000})
+
+    assert response.status_code == 413
+    assert "2 KB (max_body_bytes)" in the_error(response)["message"]
+
+
+# --- GET --------------------------------------------------------------------------------------
+
+
+async def test_a_query_can_be_asked_by_get(client: httpx.AsyncClient) -> None:
+    query = "query A { segments } query B($k: ID!) { action(key: $k) }"
+    parameters = {"query": query, "operationName": "B", "variables": '{"k": "+ é"}'}
+
+    response = await client.get("/graphql", params=parameters)
+
+    assert response.json() == {"data": {"action": "+ é"}}
+
+
+async def test_a_mutation_by_get_is_refused_and_not_done() -> None:
+    services = InProcess()
+    query = 'mutation { track(input: {customer: {id: "1"}, event: "e"}) }'
+
+    async with client_of(endpoint(services)) as client:
+        response = await client.get("/graphql", params={"query": query})
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+    assert the_error(response)["code"] == "MUTATION_NOT_ALLOWED"
+    assert services.asked == []
+
+
+@pytest.mark.parametrize("parameters", [{}, {"query": "{ segments }", "variables": "{"}])
+async def test_a_get_that_is_no_request_is_told_so(
+    client: httpx.AsyncClient, parameters: dict[str, str]
+) -> None:
+    response = await client.get("/graphql", params=parameters)
+
+    assert response.status_code == 400
+    assert the_error(response)["code"] == "MALFORMED_REQUEST"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_other_methods_are_told_which_there_are(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    response = await client.request(method, "/graphql")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, POST"
+
+
+# --- the explorer -----------------------------------------------------------------------------
+
+
+async def test_a_browser_sees_the_explorer_in_development(developer: httpx.AsyncClient) -> None:
+    del developer.headers["authorization"]
+
+    response = await developer.get("/graphql", headers={"Accept": "text/html,*/*;q=0.8"})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+async def test_the_explorer_needs_nothing_from_elsewhere(developer: httpx.AsyncClient) -> None:
+    page = (await developer.get("/graphql", headers={"Accept": "text/html"})).text
+
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "src=" not in page
+
+
+async def test_a_browser_sees_no_explorer_in_production(client: httpx.AsyncClient) -> None:
+    response = await client.get("/graphql", headers={"Accept": "text/html"})
+
+    assert response.status_code == 406
+
+
+# --- what is told of it -----------------------------------------------------------------------
+
+
+async def test_a_failure_of_ours_is_masked_and_logged_without_what_the_caller_typed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_: Any) -> Any:
+        raise ValueError("secret of ann@example.com")
+
+    monkeypatch.setattr(InProcess, "fetch", failing)
+    async with client_of(endpoint(InProcess())) as client:
+        response = await post(client, {"query": "{ segments }"})
+
+    assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
+    assert "ann@example.com" not in response.text + caplog.text
+    assert any("ValueError" in str(vars(record)) for record in caplog.records)
+
+
+async def test_requests_are_counted_by_type_and_first_error(client: httpx.AsyncClient) -> None:
+    def counted(kind: str, code: str) -> float:
+        return float(REQUESTS.labels(kind, code)._value.get())
+
+    good, bad = counted("query", "OK"), counted("none", "GRAPHQL_PARSE_FAILED")
+
+    await post(client, {"query": "query SecretName { segments }"})
+    await post(client, {"query": "{"})
+
+    assert counted("query", "OK") == good + 1
+    assert counted("none", "GRAPHQL_PARSE_FAILED") == bad + 1
