@@ -1,0 +1,1 @@
+"""Doors beside the graph, in the form tools already speak."""

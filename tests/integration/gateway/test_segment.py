@@ -1,0 +1,254 @@
+"""Segment's calls through the gateway: any of their forms in, profile's answer out."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.app import create
+from gateway.settings import GatewaySettings
+from services.chassis.principal import Verifier
+from services.contracts.words import Role
+from tests.integration.gateway.serving import Server, serving
+from tests.unit.gateway.small_graph import SDLS
+
+KEY = "wk_test"
+TRACK = {"anonymousId": "v-1", "event": "looked"}
+
+
+def basic(credentials: bytes) -> str:
+    return f"Basic {b64encode(credentials).decode()}"
+
+
+@dataclass
+class Profile:
+    """Profile's door for events: notes what it is handed, answers what it is told to."""
+
+    verifier: Verifier
+    taken: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """Call, content type and body."""
+    status: int = 200
+    answer: dict[str, Any] = field(default_factory=lambda: {"success": True})
+    takes_s: float = 0.0
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/collect/v1/{call}", self.collect, methods=["POST"])])
+
+    async def collect(self, request: Request) -> Response:
+        principal = self.verifier.principal(request.headers["authorization"])
+        assert (principal.role, principal.customer_ref) == (Role.APP, None)
+        body = await request.body()
+        self.taken.append((request.path_params["call"], request.headers["content-type"], body))
+        await asyncio.sleep(self.takes_s)
+        return JSONResponse(self.answer, self.status)
+
+
+@dataclass
+class Door:
+    """The gateway's surface, and profile behind it."""
+
+    client: httpx.AsyncClient
+    profile: Profile
+    server: Server
+
+    async def send(self, call: str = "track", **how: Any) -> httpx.Response:
+        """A call; with the right write key and a small event unless told otherwise."""
+        how = {"auth": (KEY, ""), **how}
+        if not {"json", "content"} & set(how):
+            how["json"] = TRACK
+        return await self.client.post(f"/v1/{call}", **how)
+
+
+@pytest.fixture
+async def door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
+    profile = Profile(Verifier(key_files[1]))
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(profile.app()))
+        settings = GatewaySettings(
+            profile_url=server.url,
+            signing_key_file=key_files[0],
+            write_keys=("wk_other", KEY),
+            cors_origins=("https://shop.example",),
+            collect_deadline_ms=300,
+        )
+        gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+        )
+        yield Door(client, profile, server)
+
+
+CALLS = ("track", "identify", "alias", "group", "page", "screen", "batch")
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_reaches_profile_as_it_came(door: Door, call: str) -> None:
+    body = b' {"anonymousId":"v-1",  "event": "\xc3\xa9"} '
+
+    response = await door.send(call, content=body, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 200
+    assert response.json() == {"success": True}
+    assert door.profile.taken == [(call, "application/json", body)]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_the_letters_of_browser_libraries_mean_the_same(door: Door, call: str) -> None:
+    await door.send(call[0])
+
+    assert [taken for taken, _, _ in door.profile.taken] == [call]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded"]
+)
+async def test_json_is_taken_under_other_labels(door: Door, content_type: str) -> None:
+    body = orjson.dumps(TRACK | {"writeKey": KEY})
+    headers = {"Content-Type": content_type}
+
+    by_header = await door.send(content=body, headers=headers)
+    by_body = await door.send(content=body, headers=headers, auth=None)
+
+    assert by_header.status_code == by_body.status_code == 200
+    assert [taken[1:] for taken in door.profile.taken] == [(content_type, body)] * 2
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        basic(b"wrong:"),
+        basic(b":" + KEY.encode()),
+        basic(b"\xff\xfe:"),
+        "Basic %%%",
+        "Basic",
+        f"Bearer {KEY}",
+        "",
+    ],
+)
+async def test_a_wrong_write_key_is_refused_with_a_remedy(door: Door, authorization: str) -> None:
+    body = orjson.dumps(TRACK | {"writeKey": KEY})
+    headers = {"Authorization": authorization, "Content-Type": "application/json"}
+
+    response = await door.send(content=body, auth=None, headers=headers)
+
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Basic")
+    error = response.json()["error"]
+    assert error["code"] == "INVALID_WRITE_KEY"
+    assert "write key" in error["problem"]
+    assert error["hint"]
+    assert door.profile.taken == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (orjson.dumps(TRACK), 401, "INVALID_WRITE_KEY"),
+        (orjson.dumps(TRACK | {"writeKey": "wrong"}), 401, "INVALID_WRITE_KEY"),
+        (orjson.dumps(TRACK | {"writeKey": [KEY]}), 401, "INVALID_WRITE_KEY"),
+        (b"[]", 401, "INVALID_WRITE_KEY"),
+        (b"{", 400, "UNREADABLE_BODY"),
+        (b'{"writeKey": "\xff"}', 400, "UNREADABLE_BODY"),
+        (b"", 400, "UNREADABLE_BODY"),
+    ],
+)
+async def test_without_a_header_the_body_must_hold_the_key(
+    door: Door, body: bytes, status: int, code: str
+) -> None:
+    response = await door.send(content=body, auth=None)
+
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+    assert door.profile.taken == []
+
+
+async def test_what_profile_refuses_is_told_to_the_sender(door: Door) -> None:
+    door.profile.status = 400
+    door.profile.answer = {"success": False, "error": {"code": "PROFILE_NO_IDENTITY"}}
+
+    response = await door.send()
+
+    assert response.status_code == 400
+    assert response.json() == door.profile.answer
+
+
+async def test_a_body_over_the_limit_is_refused_whether_announced_or_streamed(door: Door) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 16 * 1024
+
+    streamed = await door.send("batch", content=pieces())
+    announced = await door.send("batch", content=b" " * 600_000)
+
+    for response in (streamed, announced):
+        assert response.status_code == 413
+        assert response.json()["error"]["code"] == "BODY_TOO_LARGE"
+        assert "500 KB" in response.json()["error"]["problem"]
+    assert door.profile.taken == []
+
+
+async def test_a_batch_just_under_the_limit_is_handed_on(door: Door) -> None:
+    body = b" " * (500 * 1024)
+
+    assert (await door.send("batch", content=body)).status_code == 200
+    assert len(door.profile.taken[0][2]) == len(body)
+
+
+async def test_while_profile_is_down_senders_are_told_to_come_again(door: Door) -> None:
+    await door.send()
+    await door.server.stop()
+
+    response = await door.send()
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["error"]["code"] == "PROFILE_UNAVAILABLE"
+    await door.server.start()
+    assert (await door.send()).status_code == 200
+
+
+async def test_a_profile_that_hangs_is_not_waited_for(door: Door) -> None:
+    door.profile.takes_s = 1.0
+
+    response = await door.send()
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert "in time" in response.json()["error"]["problem"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_profile_that_refuses_the_gateway_costs_senders_no_events(
+    door: Door, status: int
+) -> None:
+    """Libraries drop events on such an answer, though neither key nor event is wrong."""
+    door.profile.status = status
+
+    assert (await door.send()).status_code == 503
+
+
+async def test_a_page_may_send_events_without_asking_first(door: Door) -> None:
+    response = await door.send(
+        content=orjson.dumps(TRACK | {"writeKey": KEY}),
+        auth=None,
+        headers={"Content-Type": "text/plain", "Origin": "https://shop.example"},
+    )
+
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+async def test_there_are_no_other_calls(door: Door) -> None:
+    assert (await door.send("delete")).status_code == 404
+    assert (await door.client.get("/v1/track")).status_code == 405
