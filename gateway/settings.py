@@ -1,0 +1,96 @@
+"""What an operator may set for the gateway."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from gateway.access.limits import Limits
+from services.chassis.settings import ProcessSettings
+
+Listed = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one variable, separated by commas."""
+
+
+class GatewaySettings(ProcessSettings):
+    """Read from `RAAK_GATEWAY_*`, else from `RAAK_*`."""
+
+    process: ClassVar[str] = "gateway"
+
+    profile_url: str = Field(default="http://127.0.0.1:8001", description="the profile service")
+    decision_url: str = Field(default="http://127.0.0.1:8002", description="the decision service")
+    journey_url: str = Field(default="http://127.0.0.1:8003", description="the journey service")
+    measurement_url: str = Field(
+        default="http://127.0.0.1:8004", description="the measurement service"
+    )
+    subgraph_deadline_ms: int = Field(
+        default=2_000, ge=10, le=60_000, description="longest wait for one answer of a service"
+    )
+    collect_deadline_ms: int = Field(
+        default=10_000, ge=10, le=60_000, description="longest wait for profile to store a batch"
+    )
+
+    signing_key_file: Path | None = Field(
+        default=None,
+        description="private key (Ed25519, PEM) the gateway signs internal tokens with",
+    )
+    caller_key_file: Path | None = Field(
+        default=None,
+        description="public key (Ed25519, PEM) of callers' tokens; none: of the signing key",
+    )
+    write_keys: Listed = Field(
+        default=(), repr=False, description="keys that may send events to /v1, separated by commas"
+    )
+    cors_origins: Listed = Field(
+        default=(), description="web origins whose pages may call, separated by commas; `*`: all"
+    )
+
+    plans: int = Field(
+        default=1_000, ge=1, le=100_000, description="operations kept parsed, checked and planned"
+    )
+    max_body_bytes: int = Field(
+        default=1024 * 1024, ge=1_024, description="largest body of a GraphQL request"
+    )
+    max_collect_bytes: int = Field(
+        default=500 * 1024, ge=1_024, description="largest body of a call to /v1"
+    )
+    max_query_chars: int = Field(
+        default=20_000, ge=100, description="longest text of a GraphQL document"
+    )
+    max_tokens: int = Field(default=2_000, ge=10, description="most tokens in a GraphQL document")
+    max_depth: int = Field(default=12, ge=1, description="deepest nesting of fields")
+    max_aliases: int = Field(default=30, ge=0, description="most aliases in an operation")
+    max_root_fields: int = Field(default=10, ge=1, description="most root fields in an operation")
+    max_page_size: int = Field(
+        default=100, ge=1, description="largest `first`, `last` or `limit` of a list"
+    )
+
+    @field_validator("write_keys", "cors_origins", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, values: Any) -> Any:
+        if not isinstance(values, str):
+            return values
+        return tuple(value.strip() for value in values.split(",") if value.strip())
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each subgraph's service listens, by the subgraph's name."""
+        return {
+            "profile": self.profile_url,
+            "decision": self.decision_url,
+            "journey": self.journey_url,
+            "measurement": self.measurement_url,
+        }
+
+    @property
+    def limits(self) -> Limits:
+        """How large an operation may be."""
+        return Limits(
+            query_chars=self.max_query_chars,
+            tokens=self.max_tokens,
+            depth=self.max_depth,
+            aliases=self.max_aliases,
+            root_fields=self.max_root_fields,
+            page_size=self.max_page_size,
+        )

@@ -1,0 +1,242 @@
+"""The whole gateway before real services: two of them, over the network, one of which dies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.access.tokens import UnusableKey, issue_token, private_key
+from gateway.app import SubgraphUnknown, create, read_subgraphs
+from gateway.settings import GatewaySettings
+from gateway.supergraph import CompositionError
+from services.chassis.graphql import Subgraph
+from services.chassis.principal import Principal, Verifier
+from services.chassis.server import MissingSetting
+from services.contracts.words import Role
+from tests.integration.gateway.serving import Server, serving
+from tests.unit.gateway.small_graph import ANN, SCHEMAS, SDLS
+
+QUERY = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
+WHOLE = {"customer": {"name": "Ann", "nextBestActions": ["jazz weeks"]}, "segments": ["loyal"]}
+
+
+def service(name: str, verify_key: Path, callers: list[Principal]) -> Starlette:
+    """A service as the chassis serves its graph; it notes who asked."""
+
+    def context(principal: Principal) -> dict[str, Any]:
+        callers.append(principal)
+        return {}
+
+    async def ready(request: Request) -> Response:
+        return Response()
+
+    subgraph = Subgraph(SCHEMAS[name], context, Verifier(verify_key))
+    return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])
+
+
+@dataclass
+class House:
+    """A gateway with its services, and a client that may be told whose token to send."""
+
+    gateway: Server
+    services: dict[str, Server]
+    callers: list[Principal]
+    client: httpx.AsyncClient
+    signing_key: Path
+
+    async def ask(
+        self, query: str, role: Role = Role.AGENT, customer: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        key = private_key(self.signing_key.read_text())
+        token = issue_token(key, role, "tester", customer=customer)
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await self.client.post("/graphql", json={"query": query}, headers=headers)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def health(self) -> tuple[int, dict[str, Any]]:
+        response = await self.client.get("/health/ready")
+        return response.status_code, response.json()
+
+    async def until_seen(self, name: str, status: str) -> None:
+        """Return when the gateway has seen a service in this state."""
+        for _ in range(100):
+            if (await self.health())[1]["subgraphs"][name] == status:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{name} was never seen {status}")
+
+
+@pytest.fixture
+async def house(key_files: tuple[Path, Path]) -> AsyncIterator[House]:
+    signing, verify = key_files
+    callers: list[Principal] = []
+    async with AsyncExitStack() as stack:
+        services = {
+            name: await stack.enter_async_context(serving(service(name, verify, callers)))
+            for name in SDLS
+        }
+        settings = GatewaySettings(
+            profile_url=services["profile"].url,
+            decision_url=services["decision"].url + "/",
+            signing_key_file=signing,
+            verify_key_file=verify,
+            cors_origins=("https://shop.example",),
+            subgraph_deadline_ms=1_000,
+        )
+        gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+        )
+        yield House(gateway, services, callers, client, signing)
+
+
+async def test_an_answer_is_put_together_from_all_services(house: House) -> None:
+    assert await house.ask(QUERY) == {"data": WHOLE}
+
+
+async def test_every_service_hears_who_really_asks(house: House) -> None:
+    query = '{ customer(ref: {identity: {type: "email", value: "ann@example.com"}}) { name } }'
+
+    await house.ask(query, Role.APP, ANN)
+
+    assert [(c.role, c.subject, c.customer_ref) for c in house.callers] == [
+        (Role.APP, "tester", ANN)
+    ]
+
+
+async def test_a_service_answers_nobody_but_the_gateway(house: House) -> None:
+    key = private_key(house.signing_key.read_text())
+    callers_own = {"Authorization": f"Bearer {issue_token(key, Role.ADMIN, 'root')}"}
+
+    for headers in ({}, callers_own):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            url = f"{house.services['profile'].url}/graphql"
+            response = await client.post(url, json={"query": "{ segments }"}, headers=headers)
+        assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("dead", "data"),
+    [
+        ("decision", {"customer": {"name": "Ann", "nextBestActions": None}, "segments": ["loyal"]}),
+        ("profile", None),
+    ],
+)
+async def test_a_service_that_dies_costs_its_own_fields_and_comes_back(
+    house: House, dead: str, data: dict[str, Any] | None
+) -> None:
+    assert await house.ask(QUERY) == {"data": WHOLE}
+    await house.until_seen(dead, "ready")
+    await house.services[dead].stop()
+
+    answer = await house.ask(QUERY)
+
+    assert answer["data"] == data
+    assert {error["extensions"]["service"] for error in answer["errors"]} == {dead}
+    assert all(e["extensions"]["code"] == "SUBGRAPH_UNAVAILABLE" for e in answer["errors"])
+    await house.services[dead].start()
+    assert await house.ask(QUERY) == {"data": WHOLE}
+
+
+async def test_the_gateway_is_ready_once_all_services_have_been_and_stays_so(house: House) -> None:
+    for name in house.services:
+        await house.until_seen(name, "ready")
+    ready = await house.health()
+
+    await house.services["decision"].stop()
+    await house.until_seen("decision", "unreachable")
+
+    assert ready == (
+        200,
+        {"status": "ready", "subgraphs": {"profile": "ready", "decision": "ready"}},
+    )
+    status, body = await house.health()
+    assert (status, body["status"]) == (200, "ready")
+    assert body["subgraphs"] == {"profile": "ready", "decision": "unreachable"}
+
+
+async def test_the_gateway_is_not_ready_before_every_service_was(
+    key_files: tuple[Path, Path],
+) -> None:
+    nobody = "http://127.0.0.1:9"
+    settings = GatewaySettings(
+        profile_url=nobody, decision_url=nobody, signing_key_file=key_files[0]
+    )
+
+    async with (
+        serving(create(settings, SDLS)) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
+    ):
+        live, ready = await client.get("/health/live"), await client.get("/health/ready")
+
+    assert live.status_code == 200
+    assert ready.status_code == 503
+    assert "profile, decision" in ready.json()["reason"]
+
+
+async def test_a_page_of_an_allowed_origin_may_call_and_no_other(house: House) -> None:
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+
+    ours = await house.client.options(
+        "/graphql", headers={"Origin": "https://shop.example", **asked}
+    )
+    other = await house.client.options(
+        "/graphql", headers={"Origin": "https://evil.example", **asked}
+    )
+
+    assert ours.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_requests_are_counted(house: House) -> None:
+    await house.ask("{ segments }")
+
+    metrics = (await house.client.get("/metrics")).text
+
+    assert 'raak_graphql_requests_total{code="OK",type="query"}' in metrics
+    assert "raak_graphql_seconds_bucket" in metrics
+
+
+# --- what keeps it from starting --------------------------------------------------------------
+
+
+def test_without_a_signing_key_it_says_which_setting_is_missing() -> None:
+    with pytest.raises(MissingSetting, match="RAAK_GATEWAY_SIGNING_KEY_FILE"):
+        create(GatewaySettings(signing_key_file=None), SDLS)
+
+
+def test_a_key_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnusableKey, match="cannot be read"):
+        create(GatewaySettings(signing_key_file=tmp_path / "none.pem"), SDLS)
+
+
+def test_a_schema_without_a_service_is_refused(key_files: tuple[Path, Path]) -> None:
+    with pytest.raises(SubgraphUnknown, match="weather"):
+        create(GatewaySettings(signing_key_file=key_files[0]), {"weather": "type Query { a: Int }"})
+
+
+def test_schemas_that_do_not_compose_are_refused_with_the_reason(
+    key_files: tuple[Path, Path],
+) -> None:
+    broken = SDLS | {"journey": "type Query { a: Missing }"}
+
+    with pytest.raises(CompositionError, match="Missing"):
+        create(GatewaySettings(signing_key_file=key_files[0]), broken)
+
+
+def test_a_folder_without_schemas_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SubgraphUnknown, match="make schema"):
+        read_subgraphs(tmp_path)
