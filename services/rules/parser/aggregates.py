@@ -13,7 +13,6 @@ from services.rules.vocabulary import FILTER
 
 WINDOW = re.compile(r"([1-9]\d{0,5})(m|h|d|w)")
 
-
 WINDOW_UNIT_US = {
     "m": 60_000_000,
     "h": 3_600_000_000,

@@ -38,7 +38,6 @@ COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool, bool]] = {
     ast.GtE: ("<=", True, False),
 }
 
-
 GENERIC = {"==": "equal", "<": "less", "<=": "at_most"}
 
 
@@ -179,6 +178,8 @@ class Formulas(Terms):
                 "Join other tests with `or`.",
             )
         self._refuse_fixed([term, *entries], item)
+        for entry, written in zip(entries, items, strict=True):
+            self._check_weekday(term, entry, written)
         fixed = frozenset(e.value for e in entries if isinstance(e, Literal))
         return self._as(term, kind, item), fixed
 

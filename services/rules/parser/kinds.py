@@ -11,10 +11,12 @@ from services.rules.errors import (
     UnknownName,
     nearest,
 )
-from services.rules.formula import As, Kind, Literal, Term
+from services.rules.formula import As, Kind, Literal, Moment, Term
 from services.rules.functions import as_time
 from services.rules.source import Source
 from services.rules.vocabulary import WEEKDAYS, Limits, Vocabulary
+
+WEEKDAY = Moment("weekday", Kind.TEXT)
 
 
 class Kinds:
@@ -80,10 +82,12 @@ class Kinds:
             )
         return Literal(moment, Kind.TIME)
 
-    def _check_weekday(self, term: Term, node: ast.expr) -> None:
-        if isinstance(term, Literal) and term.value not in WEEKDAYS:
-            hint = nearest(str(term.value), WEEKDAYS)
-            raise self.error(UnknownName, node, f"There is no weekday {term.value!r}.", hint)
+    def _check_weekday(self, term: Term, other: Term, node: ast.expr) -> None:
+        """A fixed text beside `weekday` is the name of one."""
+        if term != WEEKDAY or not isinstance(other, Literal) or other.value in WEEKDAYS:
+            return
+        hint = nearest(str(other.value), WEEKDAYS)
+        raise self.error(UnknownName, node, f"There is no weekday {other.value!r}.", hint)
 
     def _refuse_none(self, node: ast.expr) -> None:
         if isinstance(node, ast.Constant) and node.value is None:

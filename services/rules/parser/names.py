@@ -14,7 +14,6 @@ from services.rules.vocabulary import ROOTS, Limits, Vocabulary
 
 MOMENTS = {"now": Kind.TIME, "hour": Kind.NUMBER, "weekday": Kind.TEXT}
 
-
 NEEDS_OF_ROOT = {
     "traits": "traits",
     "consent": "purposes",
@@ -22,7 +21,6 @@ NEEDS_OF_ROOT = {
     "event": "event",
     "journey": "journeys",
 }
-
 
 USES = {
     "traits": "Name a trait: `traits.city`.",

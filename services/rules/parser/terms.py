@@ -28,7 +28,6 @@ ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.Mod: "modulo",
 }
 
-
 # What `left operator right` gives; anything else is refused.
 ARITHMETIC_KINDS: Mapping[tuple[str, Kind, Kind], Kind] = {
     **{(name, Kind.NUMBER, Kind.NUMBER): Kind.NUMBER for name in ARITHMETIC.values()},
@@ -191,6 +190,7 @@ class Terms(Names, ABC):
                 "The second argument of `default` is a fixed value.",
                 "Write `default(traits.visits, 0)`.",
             )
+        term = self._as(term, otherwise.kind, node.args[0])
         run = "default_number" if term.kind in NUMERIC_KINDS else "default_value"
         return self._call(run, (term, otherwise), term.kind, node)
 
@@ -234,14 +234,14 @@ class Terms(Names, ABC):
         """Both sides of a comparison, brought to one kind."""
         first, second = self.term(left), self.term(right)
         self._refuse_fixed([first, second], left)
+        self._check_weekday(first, second, right)
+        self._check_weekday(second, first, left)
         if first.kind is Kind.ANY:
             return self._comparable(first, second, left), second
         if second.kind is Kind.ANY:
             return first, self._comparable(second, first, right)
         if first.kind is Kind.TIME:
             return first, self._as(second, Kind.TIME, right)
-        if isinstance(first, Moment) and first.name == "weekday":
-            self._check_weekday(second, right)
         return self._as(first, second.kind, left), second
 
     def _comparable(self, term: Term, other: Term, node: ast.expr) -> Term:

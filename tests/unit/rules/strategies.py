@@ -129,6 +129,7 @@ atoms = st.one_of(
     joined("{} == {}", consents, st.sampled_from(("True", "False"))),
     joined("{} != {}", consents, st.one_of(lookups, consents)),
     consents,
+    joined("default({}, {})", st.one_of(consents, lookups), st.sampled_from(("True", "False"))),
     lookups.filter(lambda name: not name.startswith("journey")),
     st.sampled_from(("True", "False")),
 )

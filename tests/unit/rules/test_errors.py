@@ -49,6 +49,8 @@ def refused(source: str, vocabulary: Vocabulary = DECISION) -> ConditionError:
         ('events.cuont("viewed") > 1', 1, "Did you mean `count`?"),
         ('traits.age > lenght("x")', 14, "Did you mean `len`?"),
         ('weekday == "Mondy"', 12, "Did you mean `monday`?"),
+        ('"Fryday" == weekday', 1, "Did you mean `friday`?"),
+        ('weekday in ["monday", "Fryday"]', 23, "Did you mean `friday`?"),
         ('traits.city == "é" and traits.town == "x"', 24, "Known: age, city."),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.rules import (
+    PASSED,
     SEGMENT,
     ConditionError,
     Facts,
@@ -18,6 +19,7 @@ from services.rules import (
     Series,
     SeriesSet,
     SeriesState,
+    compile_rules,
     evaluate,
     merge_series,
     next_expiry,
@@ -29,6 +31,7 @@ from services.rules import (
 )
 from services.rules.history import RecordedEvent
 
+from .oracle import truth
 from .strategies import event_lists, filter_lists
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -120,6 +123,44 @@ def test_an_unknown_history_makes_nothing_true_and_a_missing_one_is_empty() -> N
 
     assert evaluate(few, Facts(now=NOW))
     assert not evaluate(few, Facts(now=NOW, history={series.key: None}))
+
+
+EVERY_AGGREGATE = (
+    "events.count('e', last={w!r}) == {n}",
+    "events.sum('e', a, last={w!r}) == {n}",
+    "events.distinct('e', a, last={w!r}) == {n}",
+    "events.last('e', a, last={w!r}) == {n}",
+    "events.first('e', a, last={w!r}) == {n}",
+    "now - events.last('e', last={w!r}) == hours({n})",
+    "now - events.first('e', last={w!r}) == hours({n})",
+)
+hours_ago = st.integers(-1, 4).map(lambda hours: NOW - timedelta(hours=hours))
+busy_hours = st.lists(
+    st.builds(
+        RecordedEvent,
+        st.just("e"),
+        hours_ago,
+        st.builds(lambda a: {"a": a}, st.sampled_from((0, 1, 1.0, True, 2, "x", None))),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(busy_hours, st.sampled_from(("1h", "2h", "3h")))
+def test_every_aggregate_is_what_going_through_all_events_gives(
+    events: list[RecordedEvent], window: str
+) -> None:
+    rules = compile_rules(
+        [parse(one.format(w=window, n=n)) for one in EVERY_AGGREGATE for n in range(5)]
+    )
+    facts = Facts(now=NOW, history=rebuild(SeriesSet(rules.needs.series), events, NOW))
+
+    outcomes = rules(facts)
+
+    assert [outcome == PASSED for outcome in outcomes] == [
+        truth(condition.source, facts, events) for condition in rules.conditions
+    ]
 
 
 @settings(max_examples=300, deadline=None)
