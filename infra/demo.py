@@ -44,7 +44,7 @@ query($customer: CustomerRef!, $channel: Channel!, $placement: String!, $context
     trace {
       stage passed rank
       action { key }
-      failed { condition saw }
+      failed { condition seen }
     }
   }
 }"""
@@ -453,7 +453,7 @@ def _print_trace(stage: Stage, decision: dict[str, Any], only: str | None = None
     table = Table("action", "fell out at", "because", title="Why not the others")
     for row in decision["trace"]:
         if row["rank"] is None and only in (None, row["action"]["key"]):
-            failed = "; ".join(f"{f['condition']} (saw {f['saw']})" for f in row["failed"])
+            failed = "; ".join(f"{f['condition']} (saw {f['seen']})" for f in row["failed"])
             table.add_row(row["action"]["key"], row["stage"], failed)
     stage.console.print(table)
 
