@@ -41,6 +41,7 @@ async def owners_for_merging(
 ) -> dict[UUID, UUID]:
     """The same for who is about to change it: waits for all who record, and keeps them waiting."""
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
+    await connection.execute(_BY_INDEX)
     return await current_owners(connection, customers)
 
 
@@ -49,6 +50,10 @@ async def current_owners(connection: Connection, customers: Collection[UUID]) ->
     merged = await connection.fetch(_OWNERS, list(customers))
     return {customer: customer for customer in customers} | {row[0]: row[1] for row in merged}
 
+
+_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off"
+"""A merge moves few rows, but before PostgreSQL has statistics of the tables it reads them whole,
+with everybody waiting: 200 merges among 180,000 propositions took 140 ms, by index 20 ms."""
 
 _MOVES = "unnest($1::uuid[], $2::uuid[]) AS move (source, target)"
 
@@ -310,55 +315,52 @@ async def move_propositions(connection: Connection, moves: Mapping[UUID, UUID]) 
 
 _DIMENSIONS = "day, action, treatment, channel, placement"
 _DAY = "(decided_at AT TIME ZONE 'UTC')::date AS day, action, treatment, channel, placement"
-_AMONG = "JOIN unnest($1::uuid[], $2::uuid[]) AS key (customer_id, proposition_id)"
-_AMONG += " USING (customer_id, proposition_id)"
+_AMONG = """
+    JOIN unnest($1::uuid[], $2::uuid[]) AS key (customer_id, proposition_id)
+    USING (customer_id, proposition_id)
+"""
 COUNTS = [field.name for field in fields(Counts)]
-
-
 _NAMES = ", ".join(COUNTS)
 _NEWS = ", ".join(
     f"count(*) FILTER (WHERE news & {Happened[name.upper()].value} <> 0)" for name in COUNTS
 )
-_ADD_NEWS = ", ".join(f"{name} = daily_count.{name} + excluded.{name}" for name in COUNTS)
+_MORE = ", ".join(f"{name} = daily_count.{name} + excluded.{name}" for name in COUNTS)
 
-
-def _count(among: str) -> str:
-    return f"""
+_ADD_COUNTS = f"""
+INSERT INTO daily_count ({_DIMENSIONS}, {_NAMES})
+SELECT {_DIMENSIONS}, {_NEWS} FROM due GROUP BY {_DIMENSIONS} ORDER BY {_DIMENSIONS}
+ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_MORE}
+"""
+_COUNT = f"""
 WITH due AS (
     SELECT customer_id, proposition_id, {_DAY}, happened & ~counted AS news
-    FROM proposition {among}
+    FROM proposition {_AMONG}
     WHERE decided_at IS NOT NULL AND happened <> counted
 ), marked AS (
     UPDATE proposition SET counted = happened FROM due
     WHERE (proposition.customer_id, proposition.proposition_id)
         = (due.customer_id, due.proposition_id)
 )
-INSERT INTO daily_count ({_DIMENSIONS}, {_NAMES})
-SELECT {_DIMENSIONS}, {_NEWS} FROM due GROUP BY {_DIMENSIONS} ORDER BY {_DIMENSIONS}
-ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_ADD_NEWS}
+{_ADD_COUNTS}
 """
-
-
-def _sum_values(among: str) -> str:
-    return f"""
+_ADD_VALUES = f"""
+INSERT INTO daily_value ({_DIMENSIONS}, kind, currency, cents)
+SELECT {_DIMENSIONS}, kind, currency, sum(value_cents)
+FROM due GROUP BY {_DIMENSIONS}, kind, currency ORDER BY {_DIMENSIONS}, kind, currency
+ON CONFLICT ({_DIMENSIONS}, kind, currency) DO UPDATE SET cents = daily_value.cents + excluded.cents
+"""
+_SUM_VALUES = f"""
 WITH due AS (
     SELECT customer_id, proposition_id, outcome_id, {_DAY}, kind, currency, value_cents
-    FROM outcome JOIN proposition USING (customer_id, proposition_id) {among}
+    FROM outcome JOIN proposition USING (customer_id, proposition_id) {_AMONG}
     WHERE NOT outcome.counted AND decided_at IS NOT NULL
 ), marked AS (
     UPDATE outcome SET counted = true FROM due
     WHERE (outcome.customer_id, outcome.proposition_id, outcome.outcome_id)
         = (due.customer_id, due.proposition_id, due.outcome_id)
 )
-INSERT INTO daily_value ({_DIMENSIONS}, kind, currency, cents)
-SELECT {_DIMENSIONS}, kind, currency, sum(value_cents)
-FROM due GROUP BY {_DIMENSIONS}, kind, currency ORDER BY {_DIMENSIONS}, kind, currency
-ON CONFLICT ({_DIMENSIONS}, kind, currency) DO UPDATE SET cents = daily_value.cents + excluded.cents
+{_ADD_VALUES}
 """
-
-
-_COUNT, _SUM_VALUES = _count(_AMONG), _sum_values(_AMONG)
-_COUNT_ALL, _SUM_ALL_VALUES = _count(""), _sum_values("")
 
 
 async def count(connection: Connection, keys: Collection[Key]) -> None:
@@ -368,26 +370,54 @@ async def count(connection: Connection, keys: Collection[Key]) -> None:
     await connection.execute(_SUM_VALUES, *columns)
 
 
-_FORGET_COUNTED = """
-UPDATE proposition SET counted = 0, happened = $3 * (decided_at IS NOT NULL)::int | coalesce((
-    SELECT bit_or(meaning.happened)
-    FROM outcome JOIN unnest($1::text[], $2::smallint[]) AS meaning (kind, happened) USING (kind)
-    WHERE (outcome.customer_id, outcome.proposition_id)
-        = (proposition.customer_id, proposition.proposition_id)
-), 0)
+_MEND_PROPOSITIONS = """
+UPDATE proposition SET happened = truth.happened, counted = truth.counted
+FROM (
+    SELECT customer_id, proposition_id, happened,
+        happened * (decided_at IS NOT NULL)::int AS counted
+    FROM (
+        SELECT proposition.customer_id, proposition.proposition_id, decided_at,
+            coalesce(bit_or(meaning.happened), 0) | $3 * (decided_at IS NOT NULL)::int AS happened
+        FROM proposition
+        LEFT JOIN outcome USING (customer_id, proposition_id)
+        LEFT JOIN unnest($1::text[], $2::int[]) AS meaning (kind, happened) USING (kind)
+        GROUP BY proposition.customer_id, proposition.proposition_id
+    ) AS told
+) AS truth
+WHERE (proposition.customer_id, proposition.proposition_id)
+    = (truth.customer_id, truth.proposition_id)
+  AND (proposition.happened, proposition.counted) <> (truth.happened, truth.counted)
+"""
+_MEND_OUTCOMES = """
+UPDATE outcome SET counted = NOT outcome.counted FROM proposition
+WHERE (proposition.customer_id, proposition.proposition_id)
+    = (outcome.customer_id, outcome.proposition_id)
+  AND outcome.counted <> (value_cents IS NULL OR decided_at IS NOT NULL)
+"""
+_RECOUNT = f"""
+WITH due AS (SELECT {_DAY}, counted AS news FROM proposition WHERE decided_at IS NOT NULL)
+{_ADD_COUNTS}
+"""
+_RESUM_VALUES = f"""
+WITH due AS (
+    SELECT {_DAY}, kind, currency, value_cents
+    FROM outcome JOIN proposition USING (customer_id, proposition_id)
+    WHERE value_cents IS NOT NULL AND decided_at IS NOT NULL
+)
+{_ADD_VALUES}
 """
 
 
 async def recount(connection: Connection) -> None:
-    """Throw the daily results away and make them anew from propositions and outcomes."""
+    """Throw the daily results away and make them anew from decisions and outcomes as recorded."""
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
     await connection.execute("DELETE FROM daily_count")
     await connection.execute("DELETE FROM daily_value")
     kinds, flags = [kind.value for kind in MEANS], [means.value for means in MEANS.values()]
-    await connection.execute(_FORGET_COUNTED, kinds, flags, Happened.DECIDED.value)
-    await connection.execute("UPDATE outcome SET counted = value_cents IS NULL")
-    await connection.execute(_COUNT_ALL)
-    await connection.execute(_SUM_ALL_VALUES)
+    await connection.execute(_MEND_PROPOSITIONS, kinds, flags, Happened.DECIDED.value)
+    await connection.execute(_MEND_OUTCOMES)
+    await connection.execute(_RECOUNT)
+    await connection.execute(_RESUM_VALUES)
 
 
 _ASKED = """
