@@ -200,27 +200,32 @@ class RequestWriter:
 
     def _plain_request(self, number: int, visit: Visit) -> Request:
         """A request for root fields, at the root or at a field that returns Query."""
-        text = _selection(visit.branch, {visit}, visit.subgraph, visit.branch.types[0])
+        fragments: dict[str, str] = {}
+        writer = SelectionWriter({visit}, visit.subgraph, fragments)
+        text = writer.object(visit.branch, visit.branch.types[0])
         used = _used_variables([visit])
         at_root = visit.branch.position.parent is None
         return Request(
             visit.subgraph.name,
             self._operation(
                 self.kind if at_root else "query", number, visit, self._declared(used), text
-            ),
+            )
+            + _definitions(fragments),
             used,
             _place(visit.branch),
             (),
         )
 
     def _entity_request(self, number: int, visits: list[Visit]) -> Request:
+        fragments: dict[str, str] = {}
         by_selection: dict[str, list[Source]] = {}
         by_branch: dict[Branch, set[Visit]] = {}
         for visit in visits:
             by_branch.setdefault(visit.branch, set()).add(visit)
         for branch, members in by_branch.items():
             source = self._source(branch, members)
-            by_selection.setdefault(_entities(branch, members), []).append(source)
+            text = SelectionWriter(members, visits[0].subgraph, fragments).entities(branch)
+            by_selection.setdefault(text, []).append(source)
         used = _used_variables(visits)
         prefix = self._free_prefix()
         loads = tuple(
@@ -234,7 +239,7 @@ class RequestWriter:
         )
         declared = [*self._declared(used), *(f"${load.variable}: [_Any!]!" for load in loads)]
         text = self._operation("query", number, visits[0], declared, f"{{ {selected} }}")
-        return Request(visits[0].subgraph.name, text, used, None, loads)
+        return Request(visits[0].subgraph.name, text + _definitions(fragments), used, None, loads)
 
     def _operation(
         self, kind: str, number: int, visit: Visit, declared: Sequence[str], selection: str
@@ -330,49 +335,81 @@ def _filter(branch: Branch) -> frozenset[str] | None:
     return frozenset(branch.types) if len(branch.position.branches) > 1 else None
 
 
-def _entities(branch: Branch, visits: set[Visit]) -> str:
-    """The selection on `_entities` for what `visits` fetch of a branch."""
-    subgraph = next(iter(visits)).subgraph
-    parts = (
-        f"... on {name} {_selection(branch, visits, subgraph, name)}"
-        for name in branch.types
-        if name in subgraph.types
-    )
-    return f"{{ {' '.join(parts)} }}"
+def _definitions(fragments: Mapping[str, str]) -> str:
+    return "".join(f" fragment {name} {text}" for text, name in fragments.items())
 
 
-def _selection(branch: Branch, visits: set[Visit], subgraph: Subgraph, type_name: str) -> str:
-    """`{ … }` for the fields of a branch, on one of its object types."""
-    printed = _fields(branch, visits, subgraph, subgraph.types[type_name])
-    return f"{{ {' '.join(printed) or TYPENAME} }}"
+@dataclass(slots=True)
+class SelectionWriter:
+    """Writes what some visits select, for one request. What several types select alike is
+    written once, as a fragment, or else the text would double with each level.
+    """
 
+    visits: set[Visit]
+    subgraph: Subgraph
+    fragments: dict[str, str]
+    """Name of a fragment by its text, shared by all writers of a request."""
+    _written: dict[tuple[Position, str], str] = field(default_factory=dict)
 
-def _fields(
-    branch: Branch, visits: set[Visit], subgraph: Subgraph, type_: JoinType
-) -> Iterator[str]:
-    for wanted in branch.fields.values():
-        if visits.isdisjoint(wanted.visits):
-            continue
-        alias = "" if wanted.raw_key == wanted.name else f"{wanted.raw_key}: "
-        printed = f"{alias}{wanted.name}{wanted.arguments}"
-        if wanted.child:
-            returned = subgraph.types[type_.fields[wanted.name].named]
-            printed += " " + _position(wanted.child, visits, subgraph, returned)
-        yield printed
+    def entities(self, branch: Branch) -> str:
+        """The selection on `_entities` for what the visits fetch of a branch."""
+        types = [name for name in branch.types if name in self.subgraph.types]
+        parts = (f"... on {name} {self.object(branch, name, len(types) > 1)}" for name in types)
+        return f"{{ {' '.join(parts)} }}"
 
+    def object(self, branch: Branch, type_name: str, is_shared: bool = False) -> str:
+        """`{ … }` for the fields of a branch, on one of its object types."""
+        printed = self._fields(branch, self.subgraph.types[type_name], is_shared)
+        return f"{{ {' '.join(printed) or TYPENAME} }}"
 
-def _position(position: Position, visits: set[Visit], subgraph: Subgraph, type_: JoinType) -> str:
-    """`{ … }` for a position, where the subgraph returns `type_`."""
-    if not position.is_abstract:
-        return _selection(position.branches[0], visits, subgraph, type_.name)
-    printed = [TYPENAME]
-    for branch in position.branches:
-        for name in branch.types:
-            fields = (
-                " ".join(_fields(branch, visits, subgraph, subgraph.types[name]))
-                if name in type_.possible
-                else ""
+    def _fields(self, branch: Branch, type_: JoinType, is_shared: bool) -> Iterator[str]:
+        for wanted in branch.fields.values():
+            if self.visits.isdisjoint(wanted.visits):
+                continue
+            alias = "" if wanted.raw_key == wanted.name else f"{wanted.raw_key}: "
+            printed = f"{alias}{wanted.name}{wanted.arguments}"
+            if wanted.child:
+                returned = self.subgraph.types[type_.fields[wanted.name].named]
+                below = self._position(wanted.child, returned)
+                printed += " " + (self._fragment(returned.name, below) if is_shared else below)
+            yield printed
+
+    def _fragment(self, type_name: str, selection: str) -> str:
+        text = f"on {type_name} {selection}"
+        name = self.fragments.setdefault(text, f"Shared{len(self.fragments)}")
+        return f"{{ ...{name} }}"
+
+    def _position(self, position: Position, type_: JoinType) -> str:
+        """`{ … }` for a position, where the subgraph returns `type_`."""
+        key = (position, type_.name)
+        if key not in self._written:
+            self._written[key] = (
+                f"{{ {' '.join((TYPENAME, *self._branches(position, type_)))} }}"
+                if position.is_abstract
+                else self.object(position.branches[0], type_.name)
             )
-            if fields:
-                printed.append(fields if type_.is_object else f"... on {name} {{ {fields} }}")
-    return f"{{ {' '.join(printed)} }}"
+        return self._written[key]
+
+    def _branches(self, position: Position, type_: JoinType) -> Iterator[str]:
+        for branch in position.branches:
+            types = [name for name in branch.types if name in type_.possible]
+            if self._is_alike(branch, type_, types):
+                yield from self._fields(branch, type_, False)
+                continue
+            for name in types:
+                fields = self._fields(branch, self.subgraph.types[name], len(types) > 1)
+                if printed := " ".join(fields):
+                    yield f"... on {name} {{ {printed} }}"
+
+    def _is_alike(self, branch: Branch, type_: JoinType, types: list[str]) -> bool:
+        """Whether the branch is all there is here, and the type itself has its fields."""
+        if len(types) < len(type_.possible):
+            return False
+        wanted = [f.name for f in branch.fields.values() if not self.visits.isdisjoint(f.visits)]
+        return all(
+            name in type_.fields
+            and all(
+                self.subgraph.types[t].fields[name].named == type_.fields[name].named for t in types
+            )
+            for name in wanted
+        )

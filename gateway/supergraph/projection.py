@@ -51,6 +51,7 @@ class Projection:
         self._root = root
         self._answer = tuple(answer)
         self.is_violated = False
+        self._compiled: dict[Position, Completer] = {}
         self._complete = self._object([(root, answer)], is_abstract=False)
 
     def __call__(self, data: JSON) -> JSON | None:
@@ -94,7 +95,9 @@ class Projection:
         if isinstance(type_, GraphQLList):
             return self._list(self._complete_type(type_.of_type, child))
         if child is not None:
-            return self._object(list(self._answers(child)), child.is_abstract)
+            if child not in self._compiled:
+                self._compiled[child] = self._object(list(self._answers(child)), child.is_abstract)
+            return self._compiled[child]
         return self._enum(shown) if (shown := self._shown_values(type_)) is not None else None
 
     def _answers(self, position: Position) -> Iterator[tuple[str, list[Answered]]]:
