@@ -112,7 +112,6 @@ class Run(Table, table=True):
     entered_at: datetime = _at()
     since: datetime = _at()
     began_at: datetime = _at()
-    entered_by: UUID
     moved_by: UUID
     event: dict[str, Any] = _json()
     due_at: datetime | None = _at(nullable=True)

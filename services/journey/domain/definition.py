@@ -52,8 +52,8 @@ def _time_of_day(value: Any) -> time:
     if isinstance(value, int) and 0 <= value < 24 * 60:
         return time(value // 60, value % 60)
     try:
-        moment = time.fromisoformat(value)
-    except (ValueError, TypeError):
+        moment = time.fromisoformat(value.zfill(len("00:00")))
+    except (ValueError, AttributeError):
         raise ValueError('Write hours and minutes, as in "09:00" or "18:30"') from None
     if moment.tzinfo is not None:
         raise ValueError("Write the time without an offset, and `time_zone` beside it")

@@ -66,15 +66,15 @@ def entry_key(
     return _key_of(entry, stimulus)
 
 
-def may_enter(journey: Journey, last: Run | None, entered_by: UUID, now: datetime) -> bool:
+def may_enter(journey: Journey, last: Run | None, by: UUID, now: datetime) -> bool:
     """Whether the re-entry rule lets a customer in, given his last run for the same key.
 
-    An event that is not newer than the one he entered by last lets nobody in twice.
+    An event counts once: one that is not newer than the last his run used lets nobody in.
     """
     entry = journey.definition.entry
     if last is None:
         return True
-    if entry.again is Again.ONCE or entered_by <= last.entered_by:
+    if entry.again is Again.ONCE or by <= last.moved_by:
         return False
     if entry.again is Again.WHEN_ENDED and last.active:
         return False
@@ -104,7 +104,6 @@ def begin(
         entered_at=now,
         since=now,
         began_at=stimulus.at,
-        entered_by=stimulus.id,
         moved_by=stimulus.id,
         event=event,
     )

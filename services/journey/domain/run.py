@@ -25,10 +25,9 @@ class Run:
     """When it came to this step."""
     began_at: datetime
     """When that happened by which it entered, by the sender's clock."""
-    entered_by: UUID
-    """The event by which it entered; ids grow with time, so a lower one is older."""
     moved_by: UUID
-    """The last event that moved it: one that is not newer is not for this run."""
+    """The last event it used, first the one it entered by. Ids grow with time: one that is not
+    above it is older, or the same told again."""
     event: Mapping[str, Json] = field(default_factory=dict)
     """`name`, `at` and needed `properties` of the event it entered by; empty if by none."""
     due_at: datetime | None = None

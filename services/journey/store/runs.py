@@ -21,7 +21,6 @@ FIELDS = (
     "entered_at",
     "since",
     "began_at",
-    "entered_by",
     "moved_by",
     "event",
     "due_at",
@@ -59,8 +58,8 @@ _SAVE = f"""
 INSERT INTO run ({_COLUMNS}, first_customer_id)
 SELECT {_COLUMNS}, customer_id FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[],
     $5::text[], $6::text[], $7::text[], $8::int[], $9::timestamptz[], $10::timestamptz[],
-    $11::timestamptz[], $12::uuid[], $13::uuid[], $14::jsonb[], $15::timestamptz[],
-    $16::timestamptz[], $17::text[]) AS given ({_COLUMNS})
+    $11::timestamptz[], $12::uuid[], $13::jsonb[], $14::timestamptz[], $15::timestamptz[],
+    $16::text[]) AS given ({_COLUMNS})
 ON CONFLICT (customer_id, run_id) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _CHANGING)}
 """
@@ -187,7 +186,6 @@ def _row(run: Run) -> tuple[object, ...]:
         run.entered_at,
         run.since,
         run.began_at,
-        run.entered_by,
         run.moved_by,
         run.event,
         run.due_at,

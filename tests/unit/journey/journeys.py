@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.journey.domain.journey import Journey
 from services.journey.domain.machine import Advance, advance, begin, entry_key
-from services.journey.domain.run import Changed, Due, Entered, Happened, Run, Stimulus
+from services.journey.domain.run import Changed, Due, Happened, Run, Stimulus
 from services.journey.service.publishing import read
 from services.rules import Facts
 
@@ -54,6 +54,36 @@ steps:
     exit: clicked
   - key: gone
     exit: not interested
+"""
+
+
+TWICE = """
+key: twice
+name: Twice the same
+entry: {event: e}
+steps:
+  - {key: one, wait: {event: e, timeout: 1d}}
+  - {key: two, wait: {event: e, timeout: 1d}}
+  - {key: done, exit: done}
+"""
+
+ROUND = """
+key: round
+name: Round and round
+entry: {event: e}
+exit_when: [{event: stop}]
+steps:
+  - {key: rest, phase: orientation, wait: {for: 1h}}
+  - {key: ping, send: {channel: APP, template: ping, purpose: p}, next: rest}
+"""
+
+LAPSING = """
+key: win_back
+name: Win back
+entry: {segment: lapsing, when: traits.country == "NL"}
+steps:
+  - {key: rest, wait: {for: 1h}}
+  - {key: done, exit: done}
 """
 
 

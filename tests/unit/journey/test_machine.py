@@ -7,7 +7,19 @@ import pytest
 
 from services.journey.domain.machine import clash, entry_key, may_enter, states
 from services.journey.domain.run import Due, Ended, Entered, Run, Said
-from tests.unit.journey.journeys import ADDED, CART, NOON, Walk, change, event, known, made
+from tests.unit.journey.journeys import (
+    ADDED,
+    CART,
+    LAPSING,
+    NOON,
+    ROUND,
+    TWICE,
+    Walk,
+    change,
+    event,
+    known,
+    made,
+)
 
 HOUR = timedelta(hours=1)
 REACHABLE = {"consent": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
@@ -222,17 +234,6 @@ def test_an_event_whose_sender_has_a_slow_clock_still_counts() -> None:
     assert walk.run.end_reason == "bought"
 
 
-TWICE = """
-key: twice
-name: Twice the same
-entry: {event: e}
-steps:
-  - {key: one, wait: {event: e, timeout: 1d}}
-  - {key: two, wait: {event: e, timeout: 1d}}
-  - {key: done, exit: done}
-"""
-
-
 def test_one_event_ends_one_wait_and_told_again_none() -> None:
     walk = Walk(made(TWICE), event(1, "e"))
 
@@ -316,17 +317,6 @@ def test_hours_in_conditions_are_read_in_the_zone_of_the_journey() -> None:
     assert entry_key(made(late), event(1, "e"), known()) == ""
 
 
-ROUND = """
-key: round
-name: Round and round
-entry: {event: e}
-exit_when: [{event: stop}]
-steps:
-  - {key: rest, phase: orientation, wait: {for: 1h}}
-  - {key: ping, send: {channel: APP, template: ping, purpose: p}, next: rest}
-"""
-
-
 def test_a_loop_goes_round_at_the_pace_of_its_wait() -> None:
     walk = Walk(made(ROUND), event(1, "e"))
 
@@ -344,16 +334,6 @@ def test_a_step_without_a_phase_leaves_the_phase_as_it_was() -> None:
     walk.pass_time()
 
     assert walk.run.phase == "orientation"
-
-
-LAPSING = """
-key: win_back
-name: Win back
-entry: {segment: lapsing, when: traits.country == "NL"}
-steps:
-  - {key: rest, wait: {for: 1h}}
-  - {key: done, exit: done}
-"""
 
 
 def test_one_enters_a_segment_by_coming_into_it_not_by_being_in_it() -> None:

@@ -89,7 +89,6 @@ def _customer_tables() -> None:
         _at("entered_at"),
         _at("since"),
         _at("began_at"),
-        sa.Column("entered_by", sa.Uuid, nullable=False),
         sa.Column("moved_by", sa.Uuid, nullable=False),
         sa.Column("event", JSONB, nullable=False),
         _at("due_at", nullable=True),

@@ -1,0 +1,277 @@
+"""Journeys on a real database: who enters, what moves them, what is told."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
+from services.journey.service.engine import Engine
+from services.journey.service.hearing import Heard, hear
+from tests.integration.journey.world import World
+from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, TWICE, event
+
+ANN, BOB = uuid4(), uuid4()
+REACHABLE = {"consents": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
+
+
+async def test_a_journey_runs_from_event_over_timer_to_message_and_end(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.snapshot(ANN, 1, **REACHABLE))
+
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1", product="LP"))
+    assert await world.pass_time(hours=1) == 0
+    assert await world.pass_time(hours=1) == 1
+    await world.hear(world.event(ANN, "mail_clicked", template="cart_reminder"))
+
+    [run] = await world.runs(ANN)
+    assert (run["step"], run["end_reason"], run["key"]) == ("helped", "clicked", "c1")
+    entered = await world.told(StepEntered)
+    assert [(one.state.sequence, one.state.step, one.state.phase) for one in entered] == [
+        (1, "think", "orientation"),
+        (2, "has_mail", "orientation"),
+        (3, "remind", "purchase"),
+        (4, "answer", "purchase"),
+        (5, "helped", "purchase"),
+    ]
+    [due] = await world.told(MessageDue)
+    assert due.content["subject"] == "Hello, your LP is waiting"
+    assert (due.channel, due.state.sequence, due.customer_id) == ("EMAIL", 3, ANN)
+    [ended] = await world.told(InstanceEnded)
+    assert (ended.reason, ended.state.sequence) == ("clicked", 6)
+
+
+async def test_consent_withdrawn_while_waiting_keeps_the_message_back(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.snapshot(ANN, 1, **REACHABLE))
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+
+    await world.hear(world.snapshot(ANN, 2, consents={"email_marketing": False}))
+    await world.pass_time(hours=2)
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "not interested"
+    assert await world.told(MessageDue) == []
+
+
+async def test_an_order_ends_the_journey_of_its_cart_only(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(
+        world.event(ANN, "product_added", value=25, cart_id="c1"),
+        world.event(ANN, "product_added", value=25, cart_id="c2"),
+        world.event(BOB, "product_added", value=25, cart_id="c1"),
+        world.event(ANN, "order_completed", cart_id="c1"),
+    )
+
+    runs = await world.runs()
+
+    assert [(run["customer_id"], run["key"], run["end_reason"]) for run in runs] == [
+        (ANN, "c1", "bought"),
+        (ANN, "c2", None),
+        (BOB, "c1", None),
+    ]
+
+
+async def test_what_happened_long_ago_lets_nobody_in(world: World) -> None:
+    await world.publish(CART)
+    week = timedelta(days=7)
+
+    await world.hear(
+        world.event(ANN, "product_added", week + timedelta(seconds=1), value=25, cart_id="old"),
+        world.event(ANN, "product_added", week, value=25, cart_id="new"),
+    )
+
+    assert [run["key"] for run in await world.runs()] == ["new"]
+
+
+async def test_a_journey_can_be_stricter_about_what_is_late(world: World) -> None:
+    strict = CART.replace("  when: event.value", "  enter_late: 1h\n  when: event.value")
+    await world.publish(strict)
+
+    await world.hear(
+        world.event(ANN, "product_added", timedelta(minutes=61), value=25, cart_id="old"),
+        world.event(ANN, "product_added", timedelta(minutes=59), value=25, cart_id="new"),
+    )
+
+    assert [run["key"] for run in await world.runs()] == ["new"]
+
+
+async def test_an_old_event_still_ends_a_run_that_began_before_it(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+    order = world.event(ANN, "order_completed", cart_id="c1")
+
+    world.now += timedelta(days=8)
+    await world.hear(order)
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "bought"
+
+
+async def test_entering_a_segment_lets_a_customer_in_once(world: World) -> None:
+    await world.publish(LAPSING)
+    dutch = {"traits": {"country": "NL"}}
+
+    await world.hear(world.snapshot(ANN, 1, **dutch))
+    assert await world.runs() == []
+    await world.hear(world.snapshot(ANN, 2, segments=("lapsing",), **dutch))
+    await world.hear(world.snapshot(ANN, 3, segments=("lapsing", "vip"), **dutch))
+    await world.pass_time(hours=1)
+    await world.hear(world.snapshot(ANN, 4, segments=("lapsing",), **dutch))
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "done"
+
+
+async def test_an_older_snapshot_changes_nothing(world: World) -> None:
+    await world.publish(LAPSING)
+    dutch = {"traits": {"country": "NL"}}
+    await world.hear(world.snapshot(ANN, 5, **dutch))
+
+    await world.hear(world.snapshot(ANN, 4, segments=("lapsing",), **dutch))
+
+    assert await world.runs() == []
+
+
+async def test_being_in_a_segment_when_a_journey_is_published_lets_nobody_in(world: World) -> None:
+    dutch = {"traits": {"country": "NL"}, "segments": ("lapsing",)}
+    await world.hear(world.snapshot(ANN, 1, **dutch))
+    await world.publish(LAPSING)
+
+    await world.hear(world.snapshot(ANN, 2, **dutch))
+
+    assert await world.runs() == []
+
+
+async def test_reactions_to_offers_are_events_too(world: World) -> None:
+    await world.publish(
+        TWICE.replace("{event: e}", '{event: outcome_accepted, when: event.action == "lp"}')
+    )
+
+    await world.hear(
+        world.outcome(ANN, "ACCEPTED", "cd"),
+        world.outcome(ANN, "REJECTED", "lp"),
+        world.outcome(BOB, "ACCEPTED", "lp"),
+    )
+
+    assert [run["customer_id"] for run in await world.runs()] == [BOB]
+
+
+async def test_runs_finish_on_the_version_they_began_with(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+    second = await world.publish(
+        CART.replace("for: 2h", "for: 5m").replace("exit: not interested", "exit: second")
+    )
+
+    await world.hear(world.event(BOB, "product_added", value=25, cart_id="c1"))
+    await world.pass_time(hours=2)
+
+    assert second.version == 2
+    assert [(run["version"], run["end_reason"]) for run in await world.runs()] == [
+        (1, "not interested"),
+        (2, "second"),
+    ]
+
+
+async def test_an_event_only_an_old_version_listens_to_still_moves_its_runs(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+    await world.publish(CART.replace("order_completed", "order_paid"))
+
+    await world.hear(world.event(ANN, "order_completed", cart_id="c1"))
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "bought"
+
+
+async def test_publishing_the_same_again_changes_nothing(world: World) -> None:
+    first = await world.publish(CART)
+
+    assert await world.publish(CART) == first
+    assert len(await world.told(JourneySeriesNeeded)) == 1
+
+
+async def test_a_paused_journey_lets_nobody_in_and_lets_those_inside_finish(world: World) -> None:
+    await world.publish(CART)
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+    await world.publish(CART + "paused: true\n")
+
+    await world.hear(world.event(BOB, "product_added", value=25, cart_id="c1"))
+    await world.pass_time(hours=2)
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "not interested"
+
+
+async def test_histories_are_asked_for_as_long_as_a_run_needs_them(world: World) -> None:
+    often = """'events.count("stop", last="2d") > 1'"""
+    counting = ROUND.replace("[{event: stop}]", f"[{{when: {often}}}]")
+    await world.publish(counting)
+    await world.hear(world.event(ANN, "e"))
+
+    await world.publish(ROUND)
+
+    first, second = await world.told(JourneySeriesNeeded)
+    assert first.version < second.version
+    assert [one["event"] for one in first.series] == ["stop"]
+    assert second.series == first.series
+    assert first.customer_id is None
+
+
+async def test_a_run_begun_anew_ends_the_one_under_way(world: World) -> None:
+    await world.publish(ROUND.replace("{event: e}", "{event: e, again: always}"))
+    await world.hear(world.event(ANN, "e"), world.event(ANN, "e"))
+
+    await world.hear(world.event(ANN, "e"))
+
+    runs = await world.runs()
+    assert [run["end_reason"] for run in runs] == ["restarted", "restarted", None]
+
+
+async def test_a_list_moves_a_customer_through_several_steps_in_order(world: World) -> None:
+    await world.publish(TWICE)
+
+    await world.hear(*(world.event(ANN, "e") for _ in range(3)))
+
+    [run] = await world.runs()
+    assert run["end_reason"] == "done"
+    assert [one.state.step for one in await world.told(StepEntered)] == ["one", "two", "done"]
+
+
+async def test_an_event_waits_for_the_snapshot_that_contains_it(
+    world: World, patient: Engine
+) -> None:
+    await world.publish(TWICE.replace("{event: e}", "{event: e, when: traits.known}"))
+    await world.hear(world.snapshot(ANN, 1, traits={"known": False}))
+    happened = Heard(ANN, event(1, "e", world.now), version=2)
+
+    async with world.database.transaction() as connection:
+        hearing = asyncio.create_task(hear(patient, connection, [happened]))
+        await asyncio.sleep(0.05)
+        assert not hearing.done()
+        await world.hear(world.snapshot(ANN, 2, traits={"known": True}))
+        await hearing
+
+    assert len(await world.runs()) == 1
+
+
+async def test_an_event_does_not_wait_for_a_snapshot_for_ever(world: World) -> None:
+    await world.publish(TWICE)
+    hasty = world.replica(patience_s=0.05)
+
+    async with world.database.transaction() as connection:
+        await hear(hasty, connection, [Heard(ANN, event(1, "e", NOON), version=99)])
+
+    assert len(await world.runs()) == 1
+
+
+async def test_another_replica_knows_a_journey_as_soon_as_it_is_published(world: World) -> None:
+    other = world.replica()
+    async with world.database.transaction() as connection:
+        await hear(other, connection, [Heard(ANN, event(1, "e", NOON))])
+
+    await world.publish(TWICE)
+    async with world.database.transaction() as connection:
+        await hear(other, connection, [Heard(ANN, event(2, "e", NOON))])
+
+    assert len(await world.runs()) == 1

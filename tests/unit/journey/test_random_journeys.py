@@ -1,0 +1,197 @@
+"""Whatever a journey looks like and whatever happens: what must always be true of its runs."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.chassis.definitions import InvalidDefinition
+from services.journey.domain import machine
+from services.journey.domain.definition import Again
+from services.journey.domain.journey import Journey
+from services.journey.domain.run import Changed, Due, Effect, Ended, Entered, Happened, Run
+from services.rules import Facts
+from tests.unit.journey.journeys import ANN, NOON, made
+
+EVENTS = ("a", "b", "c")
+SEGMENTS = ("x", "y")
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> Journey:
+    """A sound journey: a chain of steps with ways from anywhere to anywhere beside it."""
+    keys = [f"s{number}" for number in range(draw(st.integers(1, 6)))]
+    ahead = [*keys[1:], "end"]
+    steps = [draw(step(*place, keys)) for place in zip(keys, ahead, strict=True)]
+    return mended(
+        {
+            "key": "random",
+            "name": "Random",
+            "entry": {"event": "a", "again": draw(st.sampled_from(list(Again)))},
+            "exit_when": draw(st.sampled_from([[], [{"event": "c"}], [{"segment": "y"}]])),
+            "steps": [*steps, {"key": "end", "exit": "end"}],
+        }
+    )
+
+
+def step(key: str, ahead: str, keys: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """A step of any kind that can lead ahead; its other ways lead anywhere."""
+    anywhere = st.sampled_from([*keys, "end"])
+    waits = st.one_of(
+        st.fixed_dictionaries({"for": st.sampled_from(["1m", "2h", "3d"])}),
+        st.just({"until": "09:00"}),
+        st.fixed_dictionaries(
+            {"event": st.sampled_from(EVENTS), "timeout": st.just("1d"), "on_timeout": anywhere}
+        ),
+        st.fixed_dictionaries({"segment": st.sampled_from(SEGMENTS), "timeout": st.just("1d")}),
+    )
+    send = {"channel": "APP", "template": "t", "purpose": "p"}
+    case = st.fixed_dictionaries({"when": st.just('"x" in segments'), "next": anywhere})
+    return st.one_of(
+        st.fixed_dictionaries({"key": st.just(key), "wait": waits, "next": st.just(ahead)}),
+        st.just({"key": key, "send": send, "next": ahead}),
+        st.fixed_dictionaries(
+            {
+                "key": st.just(key),
+                "branch": st.lists(case, min_size=1, max_size=2),
+                "otherwise": st.just(ahead),
+            }
+        ),
+    )
+
+
+def mended(definition: dict[str, Any]) -> Journey:
+    """The journey, with a wait in every circle that has none."""
+    while True:
+        try:
+            return made(orjson.dumps(definition).decode())
+        except InvalidDefinition as error:
+            place = int(error.problems[0].path.removeprefix("steps[").removesuffix("]"))
+            ahead = definition["steps"][place + 1]["key"]
+            key = definition["steps"][place]["key"]
+            definition["steps"][place] = {"key": key, "wait": {"for": "1h"}, "next": ahead}
+
+
+Happening = tuple[int, str | None, frozenset[str]]
+"""Minutes later, the event or None for a change, and the segments by then."""
+
+happenings = st.lists(
+    st.tuples(
+        st.integers(0, 3_000),
+        st.sampled_from(["a", *EVENTS, None]),
+        st.frozensets(st.sampled_from(SEGMENTS)),
+    ),
+    min_size=2,
+    max_size=12,
+)
+
+
+@dataclass
+class Life:
+    """One customer's runs of one journey, in a world as simple as can be."""
+
+    journey: Journey
+    now: datetime = NOON
+    runs: list[Run] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    def take(self, advance: machine.Advance, place: int) -> None:
+        """Keep what became of a run."""
+        self.runs[place : place + 1] = [advance.run]
+        self.effects += advance.effects
+
+    def until(self, moment: datetime, segments: frozenset[str]) -> None:
+        """Let timers go off in their time."""
+        while due := [run.due_at for run in self.runs if run.due_at and run.due_at <= moment]:
+            self.now = min(due)
+            self.tell(Due(), segments)
+        self.now = moment
+
+    def tell(self, stimulus: Happened | Changed | Due, segments: frozenset[str]) -> None:
+        """Let something happen to all runs, and perhaps begin one."""
+        facts = Facts(now=self.now, segments=segments, consent={"p": "x" in segments})
+        for place, run in enumerate(self.runs):
+            self.take(machine.advance(self.journey, run, stimulus, facts, self.now), place)
+        if isinstance(stimulus, Due):
+            return
+        last = self.runs[-1] if self.runs else None
+        key = machine.entry_key(self.journey, stimulus, facts)
+        if key is None or not machine.may_enter(self.journey, last, stimulus.id, self.now):
+            return
+        if last is not None and last.active:
+            self.take(machine.end(last, machine.RESTARTED, self.now), len(self.runs) - 1)
+        run_id = UUID(int=len(self.runs) + 1)
+        began = machine.begin(self.journey, run_id, ANN, key, stimulus, facts, self.now)
+        self.take(began, len(self.runs))
+
+
+def live(journey: Journey, things: list[Happening], times: int = 1) -> Life:
+    """A life in which everything is told so many times."""
+    life = Life(journey)
+    for number, (minutes, name, segments) in enumerate(things, start=1):
+        life.until(life.now + timedelta(minutes=minutes), segments)
+        told: Happened | Changed = Changed(UUID(int=number), life.now)
+        if name is not None:
+            told = Happened(UUID(int=number), name, life.now, {})
+        for _ in range(times):
+            life.tell(told, segments)
+    life.until(life.now + timedelta(days=9), frozenset())
+    return life
+
+
+@settings(deadline=None)
+@given(journeys(), happenings)
+def test_a_journey_has_one_active_run_at_one_step_and_never_goes_back(
+    journey: Journey, things: list[Happening]
+) -> None:
+    life = live(journey, things)
+
+    assert sum(run.active for run in life.runs) <= 1
+    for run in life.runs:
+        taken = [one.run for one in life.effects if one.run.id == run.id]
+        steps = [
+            one.run.sequence
+            for one in life.effects
+            if isinstance(one, Entered) and one.run.id == run.id
+        ]
+        assert steps == list(range(1, len(steps) + 1))
+        assert [one.since for one in taken] == sorted(one.since for one in taken)
+        assert run.sequence == len(steps) + (not run.active)
+        assert run.active == (run.due_at is not None)
+
+
+@settings(deadline=None)
+@given(journeys(), happenings)
+def test_telling_everything_twice_changes_nothing(
+    journey: Journey, things: list[Happening]
+) -> None:
+    assert live(journey, things, times=2) == live(journey, things)
+
+
+@settings(deadline=None)
+@given(journeys(), happenings)
+def test_an_event_from_before_the_last_one_used_changes_nothing(
+    journey: Journey, things: list[Happening]
+) -> None:
+    life = live(journey, things)
+    runs, effects = list(life.runs), list(life.effects)
+    used = runs[-1].moved_by.int if runs else 0
+
+    for number, (_, name, segments) in enumerate(things[:used], start=1):
+        life.tell(Happened(UUID(int=number), name or "a", life.now, {}), segments)
+
+    assert (life.runs, life.effects) == (runs, effects)
+
+
+@settings(deadline=None)
+@given(journeys(), happenings)
+def test_a_run_tells_of_its_end_once(journey: Journey, things: list[Happening]) -> None:
+    life = live(journey, things)
+
+    ends = [one.run.id for one in life.effects if isinstance(one, Ended)]
+
+    assert ends == [run.id for run in life.runs if not run.active]
