@@ -1,0 +1,43 @@
+"""The gateway's settings, and whether its page tells them right."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import GatewaySettings
+
+PAGE = Path(__file__).parents[3] / "docs" / "gateway.md"
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAAK_GATEWAY_WRITE_KEYS", " one, two ,,")
+    monkeypatch.setenv("RAAK_CORS_ORIGINS", "https://shop.example")
+
+    settings = GatewaySettings()
+
+    assert settings.write_keys == ("one", "two")
+    assert settings.cors_origins == ("https://shop.example",)
+
+
+def test_without_a_variable_nobody_may_send_events() -> None:
+    assert GatewaySettings().write_keys == ()
+
+
+def test_write_keys_are_neither_logged_nor_printed() -> None:
+    settings = GatewaySettings(write_keys=("wk_secret",))
+
+    assert "wk_secret" not in str(settings.public()) + repr(settings)
+
+
+def test_the_limits_are_those_that_were_set() -> None:
+    settings = GatewaySettings(max_depth=3, max_page_size=7)
+
+    assert (settings.limits.depth, settings.limits.page_size) == (3, 7)
+
+
+@pytest.mark.parametrize("name", GatewaySettings.model_fields)
+def test_every_setting_is_in_the_page_with_its_default(name: str) -> None:
+    setting = GatewaySettings.model_fields[name]
+    shown = f"`{setting.default}`" if setting.default not in (None, ()) else ""
+
+    assert f"| `{name.upper()}` | {shown} | {setting.description} |" in PAGE.read_text()
