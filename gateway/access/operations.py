@@ -175,7 +175,9 @@ def _choose(
 
 def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> UnknownOperation:
     names = ", ".join(repr(d.name.value) for d in operations if d.name) or "none with a name"
-    if name is None:
+    if not operations:
+        problem = "The document has no operation."
+    elif name is None:
         problem = f"The document has {len(operations)} operations, and it is not said which one."
     else:
         problem = f"The document has no single operation {name!r}."

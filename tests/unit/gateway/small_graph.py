@@ -139,7 +139,7 @@ def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None 
 def endpoint(transport: InProcess, *, is_open: bool = False) -> GraphQLOverHttp:
     callers = CallerTokens(KEY.public_key())
     return GraphQLOverHttp(
-        graph(transport, is_open=is_open), callers, 2_048, shows_explorer=is_open
+        graph(transport, is_open=is_open), callers, 64 * 1024, shows_explorer=is_open
     )
 
 
