@@ -21,7 +21,9 @@ class Server:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen, if it does not yet."""
+        if self._server is not None:
+            return
         config = uvicorn.Config(
             self._app,
             port=self.port,

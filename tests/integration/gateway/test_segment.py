@@ -42,6 +42,9 @@ class Profile:
     answer: dict[str, Any] = field(default_factory=lambda: {"success": True})
     takes_s: float = 0.0
 
+    def reset(self) -> None:
+        self.taken, self.status, self.answer, self.takes_s = [], 200, {"success": True}, 0.0
+
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/collect/v1/{call}", self.collect, methods=["POST"])])
 
@@ -70,8 +73,9 @@ class Door:
         return await self.client.post(f"/v1/{call}", **how)
 
 
-@pytest.fixture
-async def door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
+@pytest.fixture(scope="module")
+async def open_door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
+    """Started once: a server takes half a second to stop."""
     profile = Profile(Verifier(key_files[1]))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
@@ -87,6 +91,14 @@ async def door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
             httpx.AsyncClient(base_url=gateway.url, trust_env=False)
         )
         yield Door(client, profile, server)
+
+
+@pytest.fixture
+async def door(open_door: Door) -> Door:
+    """The door, with a profile behind it that works and has taken nothing."""
+    open_door.profile.reset()
+    await open_door.server.start()
+    return open_door
 
 
 CALLS = ("track", "identify", "alias", "group", "page", "screen", "batch")
