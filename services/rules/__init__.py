@@ -18,6 +18,7 @@ from services.rules.errors import (
 )
 from services.rules.facts import Facts
 from services.rules.history import (
+    RecordedEvent,
     SeriesSet,
     SeriesState,
     next_expiry,
@@ -49,6 +50,7 @@ __all__ = [
     "Limits",
     "Needs",
     "NotAllowed",
+    "RecordedEvent",
     "RuleSet",
     "Series",
     "SeriesSet",

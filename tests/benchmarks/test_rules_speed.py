@@ -17,6 +17,7 @@ from services.rules import (
     PASSED,
     Condition,
     Facts,
+    RecordedEvent,
     SeriesSet,
     compile_rules,
     observe,
@@ -24,7 +25,6 @@ from services.rules import (
     rebuild,
 )
 from services.rules.formula import leaves
-from services.rules.history import RecordedEvent
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONDITIONS = 200

@@ -178,8 +178,8 @@ class Formulas(Terms):
                 "Join other tests with `or`.",
             )
         self._refuse_fixed([term, *entries], item)
-        for entry, written in zip(entries, items, strict=True):
-            self._check_weekday(term, entry, written)
+        for fixed_entry, node in zip(entries, items, strict=True):
+            self._check_weekday(term, fixed_entry, node)
         fixed = frozenset(e.value for e in entries if isinstance(e, Literal))
         return self._as(term, kind, item), fixed
 

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from services.rules import Facts
-from services.rules.history import RecordedEvent
+from services.rules import Facts, RecordedEvent
 from services.rules.vocabulary import WEEKDAYS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,8 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from services.rules import Facts
-from services.rules.history import RecordedEvent
+from services.rules import Facts, RecordedEvent
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 NAMES = ("a", "b", "c")

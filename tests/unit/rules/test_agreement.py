@@ -10,12 +10,12 @@ from services.rules import (
     Condition,
     ConditionError,
     Facts,
+    RecordedEvent,
     SeriesSet,
     compile_rules,
     parse,
     rebuild,
 )
-from services.rules.history import RecordedEvent
 
 from .oracle import truth
 from .strategies import conditions, event_lists, facts

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from services.rules import PASSED, Condition, Facts, SeriesSet, compile_rules, parse, rebuild
-from services.rules.history import RecordedEvent
+from services.rules import (
+    PASSED,
+    Condition,
+    Facts,
+    RecordedEvent,
+    SeriesSet,
+    compile_rules,
+    parse,
+    rebuild,
+)
 
 from .oracle import truth
 
