@@ -10,10 +10,14 @@ import pytest
 from graphql import parse, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import read_subgraphs
 from gateway.graphql_http import EXPLORER, REQUESTS, negotiated
 from gateway.supergraph import compose
+from services.chassis import telemetry
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, bearer, endpoint
 
@@ -412,6 +416,22 @@ async def test_requests_are_counted_by_type_and_first_error(client: httpx.AsyncC
 
     assert counted("query", "OK") == good + 1
     assert counted("none", "GRAPHQL_PARSE_FAILED") == bad + 1
+
+
+async def test_a_span_is_named_after_the_operation_and_holds_no_literal(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "tracing", lambda: True)
+
+    with provider.get_tracer("test").start_as_current_span("POST /graphql"):
+        await post(client, {"query": 'query One { action(key: "private") }'})
+
+    [span] = exporter.get_finished_spans()
+    assert span.name == "query One"
+    assert "private" not in span.to_json()
 
 
 # --- nothing a caller sends is a failure of ours -------------------------------------------------
