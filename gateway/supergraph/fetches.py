@@ -8,7 +8,7 @@ import orjson
 from graphql import GraphQLNonNull, GraphQLObjectType, SelectionSetNode, print_ast
 from graphql.language import VariableDefinitionNode
 
-from gateway.supergraph.joins import JoinType, Subgraph, selected_fields
+from gateway.supergraph.joins import FieldSet, JoinType, Subgraph, selected_fields
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Position, Tree
 from gateway.supergraph.routes import Visit
 
@@ -219,12 +219,10 @@ class RequestWriter:
     def _entity_request(self, number: int, visits: list[Visit]) -> Request:
         fragments: dict[str, str] = {}
         by_selection: dict[str, list[Source]] = {}
-        by_branch: dict[Branch, set[Visit]] = {}
-        for visit in visits:
-            by_branch.setdefault(visit.branch, set()).add(visit)
-        for branch, members in by_branch.items():
+        for members in _compatible(visits):
+            branch = members[0].branch
             source = self._source(branch, members)
-            text = SelectionWriter(members, visits[0].subgraph, fragments).entities(branch)
+            text = SelectionWriter(set(members), visits[0].subgraph, fragments).entities(branch)
             by_selection.setdefault(text, []).append(source)
         used = _used_variables(visits)
         prefix = self._free_prefix()
@@ -257,11 +255,10 @@ class RequestWriter:
             prefix = f"_{prefix}"
         return prefix
 
-    def _source(self, branch: Branch, visits: set[Visit]) -> Source:
+    def _source(self, branch: Branch, visits: Sequence[Visit]) -> Source:
         """Where the entities of a branch are read from, and how."""
-        ordered = sorted(visits, key=lambda visit: visit.order)
-        keys = {id(visit.inputs[0].selections) for visit in ordered}
-        chosen = {fields: None for visit in ordered for fields in visit.inputs}
+        keys = {id(visit.inputs[0].selections) for visit in visits}
+        chosen = {fields: None for visit in visits for fields in visit.inputs}
         selections = [(fields.selections, id(fields.selections) in keys) for fields in chosen]
         return Source(
             place=_place(branch),
@@ -314,6 +311,35 @@ def _group(visit: Visit) -> object:
     if not visit.inputs:
         return visit
     return visit.subgraph.name, visit.depth
+
+
+def _compatible(visits: Iterable[Visit]) -> list[list[Visit]]:
+    """Visits of one branch together, unless they need the same input with other arguments."""
+    together: list[tuple[list[Visit], dict[str, str]]] = []
+    for visit in visits:
+        needed = dict(_arguments(visit.inputs))
+        for members, known in together:
+            if members[0].branch is visit.branch and all(
+                known.get(path, arguments) == arguments for path, arguments in needed.items()
+            ):
+                members.append(visit)
+                known.update(needed)
+                break
+        else:
+            together.append(([visit], needed))
+    return [members for members, _ in together]
+
+
+def _arguments(inputs: Iterable[FieldSet]) -> Iterator[tuple[str, str]]:
+    """The arguments of every field in these inputs, by the path to it."""
+    waiting = [("", fields.selections) for fields in inputs]
+    while waiting:
+        above, selections = waiting.pop()
+        for node in selected_fields(selections):
+            path = f"{above}.{node.name.value}"
+            yield path, ", ".join(print_ast(argument) for argument in node.arguments or ())
+            if node.selection_set:
+                waiting.append((path, node.selection_set))
 
 
 def _used_variables(visits: Iterable[Visit]) -> tuple[str, ...]:

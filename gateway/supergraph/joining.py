@@ -12,7 +12,15 @@ from graphql import (
 from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.joins import FieldSet, JoinField, JoinType, Key, Subgraph, named_type
+from gateway.supergraph.joins import (
+    FieldSet,
+    JoinField,
+    JoinType,
+    Key,
+    Subgraph,
+    named_type,
+    selected_fields,
+)
 from gateway.supergraph.reading import (
     Arguments,
     MemberDefinition,
@@ -92,10 +100,11 @@ class Joiner:
         assert isinstance(member.node, FieldDefinitionNode)
         coordinate = f"{type_name}.{name}"
         returned = subgraph.types.get(named_type(member.node.type))
+        marked = {*member.directives, *subgraph.types[type_name].directives}
         return JoinField(
             name=name,
             type=member.node.type,
-            external="external" in member.directives and not is_key,
+            external="external" in marked and not is_key,
             overridden=(subgraph.name, coordinate) in self._overridden,
             requires=self._selection(
                 subgraph, subgraph.types[type_name], coordinate, "requires", member
@@ -160,20 +169,27 @@ class Joiner:
         if not resolvers:
             reason = "It is @external wherever it is defined, so nothing resolves it."
             self._problem(facts, coordinate, reason, "Remove @external in the one that owns it.")
-        unshared = [
-            owner for owner in resolvers if not self._shares(joined[owner], type_name, name)
-        ]
+        resolvers = [o for o in resolvers if "external" not in self._marks(o, type_name, name)]
+        unshared = [o for o in resolvers if not self._shares(joined[o], type_name, name)]
         if len(resolvers) > 1 and unshared:
             reason = f"It is resolved by {len(resolvers)} subgraphs, but not @shareable in all."
             hint = f"Mark it @shareable in {', '.join(unshared)}, or let one of them own it."
             self._problem(resolvers, coordinate, reason, hint)
 
     def _shares(self, joined: Subgraph, type_name: str, name: str) -> bool:
-        subgraph = self.subgraphs[joined.name]
-        type_ = subgraph.types[type_name]
-        is_key = any(name in key.fields.names() for key in joined.types[type_name].keys)
-        marked = {*type_.directives, *type_.members[name].directives}
-        return subgraph.is_federation_1 or is_key or "shareable" in marked
+        """Whether others may resolve the field, too: marked so, or part of a key, which must
+        have the same value everywhere.
+        """
+        return (
+            self.subgraphs[joined.name].is_federation_1
+            or "shareable" in self._marks(joined.name, type_name, name)
+            or f"{type_name}.{name}" in _key_coordinates(joined)
+        )
+
+    def _marks(self, owner: str, type_name: str, name: str) -> set[str]:
+        """The directives of a field and of its type."""
+        type_ = self.subgraphs[owner].types[type_name]
+        return {*type_.directives, *type_.members[name].directives}
 
     def _refuse(
         self, subgraph: SubgraphDefinition, coordinate: str, reason: str, hint: str
@@ -189,6 +205,26 @@ def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinitio
         if type_.kind in {"object", "interface"}:
             for name, member in type_.members.items():
                 yield f"{type_.name}.{name}", member
+
+
+def _key_coordinates(subgraph: Subgraph) -> set[str]:
+    """The fields that keys are made of, nested ones included."""
+    coordinates: set[str] = set()
+    for type_ in subgraph.types.values():
+        for key in type_.keys:
+            _add_coordinates(subgraph, type_.name, key.fields.selections, coordinates)
+    return coordinates
+
+
+def _add_coordinates(
+    subgraph: Subgraph, type_name: str, selections: SelectionSetNode, coordinates: set[str]
+) -> None:
+    for node in selected_fields(selections):
+        found = subgraph.types[type_name].fields.get(node.name.value)
+        if found:
+            coordinates.add(f"{type_name}.{found.name}")
+            if node.selection_set:
+                _add_coordinates(subgraph, found.named, node.selection_set, coordinates)
 
 
 def _possible(subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[str]:

@@ -110,6 +110,12 @@ class JoinType:
     """Object types a value may have here: the type itself, implementations or members."""
     is_object: bool = True
 
+    def field_sets(self) -> Iterator[FieldSet]:
+        """All field sets written on the type and its fields."""
+        yield from (key.fields for key in self.keys)
+        for found in self.fields.values():
+            yield from (s for s in (found.requires, found.provides) if s)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subgraph:
@@ -215,26 +221,41 @@ class Supergraph:
     def _type_signatures(self) -> Mapping[str, Hashable]:
         return {name: self._sign_type(name) for name in self.names}
 
+    @cached_property
+    def _inputs(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Names of the fields, and of the type conditions, that stand in any field set."""
+        fields: set[str] = set()
+        conditions: set[str] = set()
+        for subgraph in self.subgraphs.values():
+            for type_ in subgraph.types.values():
+                for field_set in type_.field_sets():
+                    _survey(field_set.selections, fields, conditions)
+        return frozenset(fields), frozenset(conditions)
+
     def _sign_type(self, name: str) -> Hashable:
-        signed: list[Hashable] = []
+        inputs, conditions = self._inputs
+        signed: list[Hashable] = [
+            conditions & self.names[name].all,
+            frozenset((n, self.field_signature(name, n)) for n in inputs),
+        ]
         for subgraph in self.subgraphs.values():
             found = subgraph.types.get(name)
             within = frozenset(t.name for t in subgraph.types.values() if name in t.possible)
             keys = found.keys if found else ()
-            inputs = {n for key in keys for n in key.fields.names()}
-            fields = found.fields.values() if found else ()
-            inputs |= {n for f in fields if f.requires for n in f.requires.names()}
-            signed.append(
-                (
-                    found is not None,
-                    within - {name},
-                    keys,
-                    frozenset((n, self.field_signature(name, n)) for n in inputs),
-                )
-            )
+            signed.append((found is not None, within - {name}, keys))
         return tuple(signed)
 
     @staticmethod
     def _field(subgraph: Subgraph, type_name: str, field_name: str) -> JoinField | None:
         found = subgraph.types.get(type_name)
         return found.fields.get(field_name) if found else None
+
+
+def _survey(selections: SelectionSetNode, fields: set[str], conditions: set[str]) -> None:
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            fields.add(selection.name.value)
+        elif isinstance(selection, InlineFragmentNode) and selection.type_condition:
+            conditions.add(selection.type_condition.name.value)
+        if isinstance(selection, FieldNode | InlineFragmentNode) and selection.selection_set:
+            _survey(selection.selection_set, fields, conditions)

@@ -162,7 +162,7 @@ class Merger:
             for owner, member in owners.items()
             if isinstance(member.node, InputValueDefinitionNode)
         }
-        if any("inaccessible" in member.directives for member in owners.values()):
+        if _is_hidden(owners):
             self.inaccessible.add(coordinate)
         return self._merge_input_value(coordinate, values, all_owners)
 
@@ -198,7 +198,11 @@ class Merger:
     def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
         """Values that go in must be known to all owners; values that come out, to one of them."""
         members = _members(owned)
-        known_to_all = {v for v, owners in members.items() if len(owners) == len(owned)}
+        known_to_all = {
+            value
+            for value, owners in members.items()
+            if len(owners) == len(owned) or _is_hidden(owners)
+        }
         goes_in, comes_out = name in self._inputs, name in self._outputs
         if goes_in and comes_out and len(known_to_all) < len(members):
             differing = _names(members.keys() - known_to_all)
@@ -224,7 +228,7 @@ class Merger:
         }
 
     def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
-        if any("inaccessible" in member.directives for member in owners.values()):
+        if _is_hidden(owners):
             self.inaccessible.add(coordinate)
         nodes = [member.node for member in owners.values()]
         return {
@@ -288,6 +292,10 @@ def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
         for name, member in type_.members.items():
             members.setdefault(name, {})[owner] = member
     return members
+
+
+def _is_hidden(owners: OwnedMembers) -> bool:
+    return any("inaccessible" in member.directives for member in owners.values())
 
 
 def _type_of(member: MemberDefinition) -> TypeNode:

@@ -92,6 +92,34 @@ def test_an_overridden_field_is_fetched_from_its_new_owner() -> None:
     assert "... on T { x }" in sent[1]
 
 
+def test_one_input_with_two_arguments_makes_two_representations() -> None:
+    sent = requests(
+        "{ t { usd eur } }",
+        a='type Query { t: T } type T @key(fields: "id") { id: ID! price(in: String): Int }',
+        b='type T @key(fields: "id") { id: ID! price(in: String): Int @external'
+        """ usd: Int @requires(fields: "price(in: \\"USD\\")")"""
+        """ eur: Int @requires(fields: "price(in: \\"EUR\\")") }""",
+    )
+
+    assert 'raak_price: price(in: "USD") raak_price__1: price(in: "EUR")' in sent[0]
+    assert sent[1].count("_entities(") == 2
+
+
+def test_inputs_of_unlike_types_are_asked_of_each_type_alone() -> None:
+    types = (
+        "type A @shareable { n: Int a: Int } type B @shareable { n: Int b: Int } union U = A | B"
+    )
+
+    sent = requests(
+        "{ t { sum } }",
+        a='type Query { t: T } type T @key(fields: "id") { id: ID! u: U } ' + types,
+        b='type T @key(fields: "id") { id: ID! u: U @external sum: Int'
+        ' @requires(fields: "u { ... on A { n a } ... on B { n b } }") } ' + types,
+    )
+
+    assert "... on A { raak_n: n raak_a: a } ... on B { raak_n: n raak_b: b }" in sent[0]
+
+
 def test_fields_whose_types_conflict_in_a_service_are_asked_under_other_names() -> None:
     sent = requests(
         "{ u { ... on A { x } ... on B { x } } }",
