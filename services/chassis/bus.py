@@ -7,7 +7,7 @@ latest one of every customer, and one customer can be purged from all streams.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ KEPT_S = 7 * 24 * 3600
 
 DEAD_LETTERS = "RAAK_DEAD_LETTERS"
 IN_FLIGHT = 512  # 64 gave 33 thousand acknowledged messages a second; more waits less often
-ACK_TIMEOUT_S = 10
+ACK_TIMEOUT_S = 3  # what is sent again after it is recognised by its id
 UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
@@ -212,7 +212,8 @@ async def open_bus(url: str, *, patience_s: float = 30) -> AsyncIterator[Bus]:
     try:
         yield Bus(client)
     finally:
-        await client.close()
+        with suppress(OSError, nats.errors.Error):  # it may be away just now
+            await client.close()
 
 
 async def _connect(url: str, patience_s: float) -> Client:
@@ -229,9 +230,9 @@ async def _connect(url: str, patience_s: float) -> Client:
                 connect_timeout=2,
             )
     except (OSError, TimeoutError, nats.errors.Error) as error:
-        because = type(client.last_error or error).__name__
+        because = client.last_error or error
         raise BusUnavailable(
-            f"NATS does not let us in ({because}).",
+            f"NATS does not let us in ({because or type(because).__name__}).",
             hint="Start NATS, or set RAAK_NATS_URL to where it is, with user and password.",
         ) from error
     return client

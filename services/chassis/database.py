@@ -6,6 +6,7 @@ Nobody outside this module commits: `transaction()` and `session()` do, when the
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -109,22 +110,11 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, connections: int = 8) -> AsyncIterator[Database]:
-    """Open a service's database for as long as the block runs."""
-    try:
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=connections,
-            init=prepare,
-            command_timeout=30,
-            server_settings={"jit": "off", "application_name": "raak"},
-        )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable(
-            f"PostgreSQL does not let us in ({type(error).__name__}).",
-            hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
-        ) from error
+async def open_database(
+    url: str, *, connections: int = 8, patience_s: float = 30
+) -> AsyncIterator[Database]:
+    """Open a service's database for as long as the block runs, waiting for it to come up."""
+    pool = await _open_pool(url, connections, patience_s)
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=2,
@@ -132,12 +122,38 @@ async def open_database(url: str, *, connections: int = 8) -> AsyncIterator[Data
         json_serializer=encode_json,
         json_deserializer=orjson.loads,
     )
-    event.listen(engine.sync_engine, "connect", _trace_queries)
+    if telemetry.tracing():
+        _trace_statements(engine)
     try:
         yield Database(pool, engine)
     finally:
         await engine.dispose()
         await _close(pool)
+
+
+async def _open_pool(
+    url: str, connections: int, patience_s: float
+) -> "asyncpg.Pool[asyncpg.Record]":
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_s
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                init=prepare,
+                command_timeout=30,
+                server_settings={"jit": "off", "application_name": "raak"},
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            coming = isinstance(error, OSError | asyncpg.CannotConnectNowError)
+            if not coming or loop.time() > give_up:
+                raise DatabaseUnavailable(
+                    f"PostgreSQL does not let us in ({type(error).__name__}).",
+                    hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
+                ) from error
+            await asyncio.sleep(0.3)
 
 
 def _lost(error: Exception) -> DatabaseUnavailable:
@@ -147,10 +163,17 @@ def _lost(error: Exception) -> DatabaseUnavailable:
     )
 
 
-def _trace_queries(connection: Any, record: object) -> None:
+def _trace_statements(engine: AsyncEngine) -> None:
     """Have the back office's queries traced as those of the hot path are."""
-    if telemetry.tracing():
-        connection.driver_connection.add_query_logger(telemetry.trace_query)
+
+    def before(*call: Any) -> None:
+        call[4].started_ns = time_ns()
+
+    def after(*call: Any) -> None:
+        telemetry.sql_span(call[2], call[4].started_ns)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", before)
+    event.listen(engine.sync_engine, "after_cursor_execute", after)
 
 
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

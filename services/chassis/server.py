@@ -12,6 +12,7 @@ import asyncpg
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from starlette.datastructures import Headers
@@ -40,6 +41,16 @@ REQUESTS = Histogram(
     ["path", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 1, 5),
 )
+
+
+NO_TELEMETRY_OF_FASTAPIS: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""It starts by itself with a trace provider, and tells paths and exceptions as they were typed."""
 
 
 class MissingSetting(RaakError):
@@ -146,9 +157,15 @@ async def supervised(work: Mapping[str, Work]) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await _end(set(tasks))
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: asyncio.wait_for (3.11) and nats-py swallow one now and then."""
+    while tasks:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, tasks = await asyncio.wait(tasks, timeout=0.5)
 
 
 async def _keep_going(name: str, run: Work) -> None:
@@ -174,6 +191,7 @@ def process_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=NO_TELEMETRY_OF_FASTAPIS,
     )
     app.state.not_ready = _starting
     app.add_exception_handler(RaakError, _tell)

@@ -1,30 +1,53 @@
 """A service with no business: just outbox, inbox and a table of what it was told."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
-from services.chassis import outbox
+from infra import embedded
 from services.chassis.database import Database, open_database
+from tests.conftest import HASTY, free_port
+from tests.integration.chassis.outages import Restartable, started
+from tests.integration.chassis.talking import connect, furnish
 
 
 @pytest.fixture
-async def database(postgres_url: str) -> AsyncIterator[Database]:
-    """A fresh database with outbox, inbox and `told(customer_id, text)`."""
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The address of a fresh database with outbox, inbox and `told(customer_id, text)`."""
     name = f"chassis_{uuid4().hex[:12]}"
-    server = await asyncpg.connect(f"{postgres_url}/postgres")
+    server = await connect(f"{postgres_url}/postgres")
     await server.execute(f"CREATE DATABASE {name}")
-    async with open_database(f"{postgres_url}/{name}") as database:
-        async with database.connection() as connection:
-            for table in outbox.tables(sa.MetaData()):
-                ddl = CreateTable(table).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
-                await connection.execute(str(ddl))
-            await connection.execute("CREATE TABLE told (customer_id uuid, text text)")
-        yield database
+    await furnish(f"{postgres_url}/{name}")
+    yield f"{postgres_url}/{name}"
     await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await server.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """That database, open."""
+    async with open_database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[Restartable]:
+    """A NATS of this test's own."""
+    port = free_port()
+    async with started(
+        Restartable(lambda: embedded.nats(tmp_path / "nats", port, "secret"))
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Restartable]:
+    """A PostgreSQL of this test's own, with the tables of a listener in `postgres`."""
+    folder, port = tmp_path_factory.mktemp("pg") / "postgres", free_port()
+    async with started(
+        Restartable(lambda: embedded.postgres(folder, port, "secret", HASTY))
+    ) as server:
+        await furnish(f"{server.url}/postgres")
+        yield server

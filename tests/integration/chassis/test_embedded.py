@@ -2,9 +2,11 @@
 
 import asyncpg
 
+from tests.integration.chassis.talking import connect
+
 
 async def test_postgresql_answers_and_wants_a_password(postgres_url: str) -> None:
-    connection = await asyncpg.connect(f"{postgres_url}/postgres")
+    connection = await connect(f"{postgres_url}/postgres")
 
     version = await connection.fetchval("SELECT version()")
 

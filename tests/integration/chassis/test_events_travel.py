@@ -1,9 +1,7 @@
 """From an outbox, over JetStream, into an inbox: once each, in order, and a poisonous one alone."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID, uuid4
 
@@ -17,16 +15,15 @@ from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
 from services.chassis.server import supervised
 from services.contracts.base import Event
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-class Spoken(Event):
-    """Somebody said something."""
-
-    fact: ClassVar[str] = "tests.spoken.v1"
-
-    text: str
+from tests.integration.chassis.talking import (
+    NOON,
+    Spoken,
+    outgoing,
+    spoken,
+    told,
+    until,
+    write_down,
+)
 
 
 class Portrait(Event):
@@ -36,32 +33,6 @@ class Portrait(Event):
     compacted: ClassVar[bool] = True
 
     version: int
-
-
-def spoken(text: str, customer_id: UUID | None = None) -> Spoken:
-    return Spoken(
-        event_id=new_id(), customer_id=customer_id or uuid4(), occurred_at=NOON, text=text
-    )
-
-
-async def write_down(connection: Connection, events: Sequence[Spoken]) -> None:
-    """A handler that cannot bear one word."""
-    for event in events:
-        if event.text == "poison":
-            raise ValueError(event.text)
-        await connection.execute("INSERT INTO told VALUES ($1, $2)", event.customer_id, event.text)
-
-
-async def told(database: Database) -> list[str]:
-    async with database.connection() as connection:
-        return [row["text"] for row in await connection.fetch("SELECT text FROM told")]
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Return as soon as something holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.01)
 
 
 async def test_what_a_transaction_published_is_handled_in_order(
@@ -122,9 +93,7 @@ async def test_a_poisonous_event_dies_alone_and_can_be_replayed(
     events = [spoken("before"), spoken("poison"), spoken("after")]
 
     async with supervised({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
-        await bus.publish(
-            [OutgoingMessage(e.address(), str(e.event_id), e.to_cloudevent()) for e in events]
-        )
+        await bus.publish(outgoing(events))
 
         async def one_dead() -> bool:
             return len(await bus.dead_letters()) == 1
@@ -165,9 +134,7 @@ async def test_a_compacted_stream_keeps_the_latest_event_of_each_customer(
         Portrait(event_id=new_id(), customer_id=who, occurred_at=NOON, version=version)
         for who, version in [(ann, 1), (bob, 1), (ann, 2), (ann, 3)]
     ]
-    await bus.publish(
-        [OutgoingMessage(p.address(), str(p.event_id), p.to_cloudevent()) for p in portraits]
-    )
+    await bus.publish(outgoing(portraits))
     seen: dict[UUID | None, list[int]] = {}
 
     async def look(connection: Connection, events: Sequence[Portrait]) -> None:
@@ -188,3 +155,24 @@ async def test_an_event_no_bus_can_carry_is_refused_where_it_is_made(database: D
     async with database.connection() as connection:
         with pytest.raises(outbox.EventTooLarge, match="send less at once"):
             await outbox.publish(connection, [spoken("x" * 1_000_001)])
+
+
+async def test_a_wrong_argument_to_the_database_is_the_events_fault_not_the_databases(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken])
+
+    async def confuse(connection: Connection, events: Sequence[Spoken]) -> None:
+        for event in events:
+            argument = 7 if event.text == "poison" else event.text
+            await connection.execute("INSERT INTO told VALUES (NULL, $1)", argument)
+
+    async with supervised({"c": Consumer("listener", Spoken, confuse, database, bus).run}):
+        await bus.publish(outgoing([spoken("before"), spoken("poison"), spoken("after")]))
+
+        async def the_others_told() -> bool:
+            return len(await told(database)) == 2
+
+        await until(the_others_told)
+
+    assert sorted(await told(database)) == ["after", "before"]

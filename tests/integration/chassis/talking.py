@@ -1,0 +1,85 @@
+"""What the tests of the bus talk about: an event, a handler that writes it down, and patience."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from services.chassis import outbox
+from services.chassis.bus import OutgoingMessage
+from services.chassis.database import Connection, Database, open_database
+from services.chassis.ids import new_id
+from services.contracts.base import Event
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Spoken(Event):
+    """Somebody said something."""
+
+    fact: ClassVar[str] = "tests.spoken.v1"
+
+    text: str
+
+
+def spoken(text: str, customer_id: UUID | None = None) -> Spoken:
+    """Somebody saying something."""
+    return Spoken(
+        event_id=new_id(), customer_id=customer_id or uuid4(), occurred_at=NOON, text=text
+    )
+
+
+async def write_down(connection: Connection, events: Sequence[Spoken]) -> None:
+    """A handler that cannot bear one word."""
+    for event in events:
+        if event.text == "poison":
+            raise ValueError(event.text)
+        await connection.execute("INSERT INTO told VALUES ($1, $2)", event.customer_id, event.text)
+
+
+async def told(database: Database) -> list[str]:
+    """All that was written down, in the order of writing."""
+    async with database.connection() as connection:
+        return [
+            row["text"] for row in await connection.fetch("SELECT text FROM told ORDER BY said")
+        ]
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Return as soon as something holds; fail when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+def outgoing(events: Sequence[Event]) -> list[OutgoingMessage]:
+    """Events as a relay hands them over."""
+    return [OutgoingMessage(e.address(), str(e.event_id), e.to_cloudevent()) for e in events]
+
+
+async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection to a server that may still be starting."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await asyncpg.connect(url)
+            except asyncpg.CannotConnectNowError:
+                await asyncio.sleep(0.05)
+
+
+async def furnish(url: str) -> None:
+    """Make the tables of a service that only listens."""
+    async with open_database(url) as database, database.transaction() as connection:
+        for table in outbox.tables(sa.MetaData()):
+            ddl = CreateTable(table).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+            await connection.execute(str(ddl))
+        await connection.execute(
+            "CREATE TABLE told"
+            " (customer_id uuid, text text, said bigint GENERATED ALWAYS AS IDENTITY)"
+        )

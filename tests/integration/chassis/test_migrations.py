@@ -1,0 +1,72 @@
+"""Every service's migrations make the tables its code describes, and can be taken back."""
+
+import ast
+import asyncio
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from services.chassis.migrations import SERVICES, check, migrate
+
+MIGRATED = sorted(path.parents[1].name for path in SERVICES.glob("*/migrations/env.py"))
+VERSIONS = sorted(SERVICES.glob("*/migrations/versions/*.py"))
+
+
+async def tables(url: str) -> set[str]:
+    """The tables of a database, but for Alembic's own."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.close()
+    return {row["tablename"] for row in rows} - {"alembic_version"}
+
+
+@pytest.mark.parametrize("service", MIGRATED)
+async def test_migrations_make_the_tables_and_go_down_and_up_again(
+    service: str, postgres_url: str
+) -> None:
+    url = f"{postgres_url}/moved_{service}_{uuid4().hex[:8]}"
+
+    await migrate(service, url)
+    await check(service, url)
+    made = await tables(url)
+    await migrate(service, url, "base")
+    left = await tables(url)
+    await migrate(service, url)
+
+    assert {"outbox", "inbox"} <= made
+    assert left == set()
+    assert await tables(url) == made
+    await check(service, url)
+
+
+async def test_migrating_twice_at_once_is_migrating_once(postgres_url: str) -> None:
+    url = f"{postgres_url}/raced_{uuid4().hex[:8]}"
+    code = (
+        "import asyncio; from services.chassis.migrations import migrate;"
+        f" asyncio.run(migrate({MIGRATED[0]!r}, {url!r}))"
+    )
+
+    racers = [await asyncio.create_subprocess_exec(sys.executable, "-c", code) for _ in range(3)]
+
+    assert [await racer.wait() for racer in racers] == [0, 0, 0]
+    await check(MIGRATED[0], url)
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda p: f"{p.parents[2].name}-{p.stem}")
+def test_a_migration_never_waits_long_for_a_lock(path: Path) -> None:
+    functions = {
+        node.name: node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    for name in ("upgrade", "downgrade"):
+        body = [s for s in functions[name].body if not _is_docstring(s)]
+        assert "SET LOCAL lock_timeout" in ast.unparse(body[0]), f"{name} of {path}"
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

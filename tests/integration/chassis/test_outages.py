@@ -1,0 +1,163 @@
+"""NATS or PostgreSQL goes away and comes back: nothing is lost, nothing happens twice."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from services.chassis import outbox
+from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage, open_bus
+from services.chassis.database import Database, DatabaseUnavailable, open_database
+from services.chassis.handling import Consumer
+from services.chassis.outbox import Relay
+from services.chassis.server import supervised
+from tests.conftest import free_port
+from tests.integration.chassis.outages import Restartable
+from tests.integration.chassis.talking import (
+    Spoken,
+    outgoing,
+    spoken,
+    told,
+    until,
+    write_down,
+)
+
+
+async def talk(database: Database, words: Sequence[str]) -> None:
+    """Say words, ten in a transaction, for about a second."""
+    for start in range(0, len(words), 10):
+        async with database.transaction() as connection:
+            said = [spoken(word) for word in words[start : start + 10]]
+            await outbox.publish(connection, said)
+        await asyncio.sleep(10 / len(words))
+
+
+async def all_of(database: Database, words: Sequence[str]) -> None:
+    """Wait until as many words are told as were said."""
+
+    async def enough() -> bool:
+        return len(await told(database)) >= len(words)
+
+    await until(enough, seconds=60)
+
+
+async def test_nats_restarted_while_events_travel_loses_none_and_doubles_none(
+    database: Database, nats: Restartable
+) -> None:
+    words = [f"word {n}" for n in range(3_000)]
+    async with open_bus(nats.url) as bus:
+        await bus.keep([Spoken])
+        consumer = Consumer("listener", Spoken, write_down, database, bus)
+
+        async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+            talking = asyncio.create_task(talk(database, words))
+            await asyncio.sleep(0.4)
+            await nats.stop()
+            await asyncio.sleep(0.5)
+            await nats.start()
+            await talking
+            await all_of(database, words)
+            await asyncio.sleep(0.5)  # time for a doubled one to show itself
+
+    assert sorted(await told(database)) == sorted(words)
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_postgresql_restarted_while_a_consumer_works_loses_none_and_doubles_none(
+    bus: Bus, postgres: Restartable
+) -> None:
+    words = [f"word {n}" for n in range(3_000)]
+    await bus.keep([Spoken])
+    async with open_database(f"{postgres.url}/postgres") as database:
+        consumer = Consumer("listener", Spoken, write_down, database, bus)
+
+        async with supervised({"consumer": consumer.run}):
+            await bus.publish(outgoing([spoken(word) for word in words[:2_000]]))
+            await asyncio.sleep(0.2)
+            await postgres.stop()
+            await bus.publish(outgoing([spoken(word) for word in words[2_000:]]))
+            with pytest.raises(DatabaseUnavailable):
+                await told(database)
+            await postgres.start()
+            await all_of(database, words)
+
+        assert sorted(await told(database)) == sorted(words)
+        assert await bus.dead_letters() == []
+
+
+async def test_a_relay_cut_off_from_nats_still_stops_when_told_to(
+    database: Database, nats: Restartable
+) -> None:
+    async with open_bus(nats.url) as bus:
+        await bus.keep([Spoken])
+        await nats.stop()
+
+        async with asyncio.timeout(3), supervised({"relay": Relay(database, bus).run}):
+            await talk(database, ["unheard"] * 1_000)
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == 1_000
+
+
+class Counting(Bus):
+    """A bus that counts what it was given."""
+
+    published = 0
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        """Count, then publish."""
+        await super().publish(messages)
+        self.published += len(messages)
+
+
+async def test_of_two_relays_one_works_and_the_other_takes_over_in_order(
+    database_url: str, nats_url: str
+) -> None:
+    first, second = [f"first {n}" for n in range(1_000)], [f"second {n}" for n in range(500)]
+    async with (
+        open_database(database_url) as database,
+        open_database(database_url) as elsewhere,
+        open_bus(nats_url) as bus,
+        open_bus(nats_url) as another,
+    ):
+        await bus.keep([Spoken])
+        one, two = Counting(bus._client), Counting(another._client)
+        consumer = Consumer("listener", Spoken, write_down, database, bus)
+
+        async with supervised({"two's relay": Relay(elsewhere, two).run, "c": consumer.run}):
+            async with supervised({"one's relay": Relay(database, one).run}):
+                await talk(database, first)
+                await all_of(database, first)
+                shares = {one.published, two.published}
+            one.published = two.published = 0
+            await talk(database, second)
+            await all_of(database, first + second)
+
+        assert shares == {0, len(first)}
+        assert (one.published, two.published) == (0, len(second))
+        assert await told(database) == first + second
+
+
+async def test_nats_that_never_comes_is_given_up_with_a_remedy() -> None:
+    with pytest.raises(BusUnavailable, match="set RAAK_NATS_URL"):
+        async with open_bus(f"nats://127.0.0.1:{free_port()}", patience_s=0.6):
+            pass
+
+
+async def test_nats_that_refuses_the_password_is_told_apart(nats_url: str) -> None:
+    with pytest.raises(BusUnavailable, match="Authorization"):
+        async with open_bus(nats_url.replace("secret", "wrong"), patience_s=0.6):
+            pass
+
+
+async def test_postgresql_that_is_not_there_is_told_with_a_remedy() -> None:
+    with pytest.raises(DatabaseUnavailable, match="set RAAK_DATABASE_SERVER_URL"):
+        async with open_database(f"postgresql://raak@127.0.0.1:{free_port()}/raak", patience_s=0.6):
+            pass
+
+
+async def test_a_database_nobody_made_is_not_waited_for(postgres_url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="run `raak migrate`"):
+        async with asyncio.timeout(3), open_database(f"{postgres_url}/nowhere"):
+            pass

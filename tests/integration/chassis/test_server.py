@@ -1,0 +1,202 @@
+"""A process: its health, its metrics, its errors, its beginning and its end."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from services.chassis.server import supervised
+from tests.conftest import free_port
+from tests.integration.chassis import oven
+from tests.integration.chassis.outages import Restartable
+from tests.integration.chassis.talking import until
+
+PROJECT = Path(__file__).parents[3]
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application that has started."""
+    async with app.router.lifespan_context(app), unstarted(app) as client:
+        yield client
+
+
+def unstarted(app: FastAPI) -> httpx.AsyncClient:
+    """A client of an application that has not."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://oven")
+
+
+@pytest.fixture
+async def client(
+    database_url: str, nats_url: str, key_files: tuple[Path, Path]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a running oven."""
+    app = oven.create(database_url=database_url, nats_url=nats_url, verify_key_file=key_files[1])
+    async with client_of(app) as client:
+        yield client
+
+
+async def test_a_process_is_live_before_it_is_ready() -> None:
+    async with unstarted(oven.create()) as client:
+        live, ready = await client.get("/health/live"), await client.get("/health/ready")
+
+    assert live.json() == {"status": "live"}
+    assert ready.status_code == 503
+    assert ready.json() == {"status": "not ready", "reason": "Still starting."}
+
+
+async def test_a_process_that_has_started_is_ready(client: httpx.AsyncClient) -> None:
+    ready = await client.get("/health/ready")
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+
+
+async def test_without_postgresql_a_process_lives_and_is_not_ready_until_it_is_back(
+    postgres: Restartable, nats_url: str, key_files: tuple[Path, Path]
+) -> None:
+    app = oven.create(
+        database_url=f"{postgres.url}/postgres", nats_url=nats_url, verify_key_file=key_files[1]
+    )
+    async with client_of(app) as client:
+        await postgres.stop()
+
+        ready, live = await client.get("/health/ready"), await client.get("/health/live")
+        assert (ready.status_code, live.status_code) == (503, 200)
+        assert ready.json()["reason"] == "PostgreSQL does not answer."
+
+        await postgres.start()
+
+        async def is_ready() -> bool:
+            return (await client.get("/health/ready")).status_code == 200
+
+        await until(is_ready)
+
+
+async def test_our_errors_are_told_with_their_status_and_when_to_try_again(
+    client: httpx.AsyncClient,
+) -> None:
+    cold = await client.get("/cold")
+
+    assert cold.status_code == 503
+    assert cold.headers["retry-after"] == "1"
+    assert cold.json()["error"] == {
+        "code": "OVEN_COLD",
+        "problem": "The oven is cold.",
+        "hint": "Heat it.",
+    }
+
+
+async def test_a_bug_is_masked_and_logged_without_its_text(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    bug = await client.get("/bug/ann")
+
+    assert bug.status_code == 500
+    assert bug.json()["error"]["code"] == "INTERNAL"
+    assert "secret" not in bug.text
+    assert "secret" not in str([record.__dict__ for record in caplog.records])
+    assert any(
+        "ValueError at" in str(record.__dict__.get("fields", "")) for record in caplog.records
+    )
+
+
+async def test_metrics_count_requests_by_route_and_never_by_what_was_typed(
+    client: httpx.AsyncClient,
+) -> None:
+    for path in ("/cold", "/bug/ann@example.com", "/health/live", "/nothing/bob@example.com"):
+        await client.get(path)
+
+    metrics = (await client.get("/metrics")).text
+
+    assert 'raak_http_request_seconds_count{path="/cold",status="503"} ' in metrics
+    assert 'raak_http_request_seconds_count{path="/bug/{name}",status="500"} ' in metrics
+    assert 'raak_http_request_seconds_count{path="unknown",status="404"} ' in metrics
+    assert "example.com" not in metrics
+
+
+async def test_work_that_fails_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[int] = []
+    done = asyncio.Event()
+
+    async def moody() -> None:
+        tries.append(1)
+        if len(tries) < 2:
+            raise ValueError("secret")
+        done.set()
+        await asyncio.Event().wait()
+
+    async with supervised({"moody": moody}), asyncio.timeout(5):
+        await done.wait()
+
+    assert len(tries) == 2
+    assert "secret" not in str([record.__dict__ for record in caplog.records])
+
+
+@asynccontextmanager
+async def process(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """An oven in a process of its own, which ends with the block at the latest."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.chassis.oven",
+        cwd=PROJECT,
+        env={**os.environ, **{f"RAAK_OVEN_{k.upper()}": v for k, v in settings.items()}},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+async def test_a_request_under_way_at_the_end_is_still_answered(
+    database_url: str, nats_url: str, key_files: tuple[Path, Path]
+) -> None:
+    port = str(free_port())
+    settings = {"database_url": database_url, "nats_url": nats_url, "port": port}
+    async with (
+        process(verify_key_file=str(key_files[1]), **settings) as child,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+
+        async def is_ready() -> bool:
+            try:
+                return (await client.get("/health/ready")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await until(is_ready, seconds=30)
+        under_way = asyncio.create_task(client.get("/slow"))
+        await asyncio.sleep(0.3)
+        child.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+
+        async with httpx.AsyncClient() as late:
+            with pytest.raises(httpx.TransportError):
+                await late.get(f"http://127.0.0.1:{port}/health/live")
+        assert (await under_way).json() == {"bread": "done"}
+        async with asyncio.timeout(5):
+            await child.wait()
+        assert child.returncode in (0, -signal.SIGTERM)
+
+
+async def test_a_process_that_cannot_start_says_why_in_one_line() -> None:
+    async with process(port=str(free_port())) as child, asyncio.timeout(30):
+        _, told = await child.communicate()
+
+    lines = [json.loads(line) for line in told.decode().splitlines()]
+    [why] = [line["message"] for line in lines if line["level"] == "CRITICAL"]
+    assert why.startswith("RAAK_VERIFY_KEY_FILE is '', which is no file. Name the file")
+    assert "Traceback" not in told.decode()
+    assert child.returncode not in (0, None)
