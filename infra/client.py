@@ -29,16 +29,19 @@ class Graph:
     """The graph as one caller sees it."""
 
     def __init__(self, url: str, token: str, timeout_s: float = 30) -> None:
-        self._url = url
-        self._http = httpx.Client(
-            timeout=timeout_s, headers={"Authorization": f"Bearer {token}"}, trust_env=False
-        )
+        self._url = f"{url}/graphql"
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._timeout_s = timeout_s
 
     def answer(self, query: str, **variables: Any) -> dict[str, Any]:
         """The whole answer: `data`, and `errors` if there are any. Raises NotReached."""
         try:
-            response = self._http.post(
-                f"{self._url}/graphql", json={"query": query, "variables": variables}
+            response = httpx.post(
+                self._url,
+                json={"query": query, "variables": variables},
+                headers=self._headers,
+                timeout=self._timeout_s,
+                trust_env=False,
             )
             answer: dict[str, Any] = response.json()
         except (httpx.TransportError, ValueError) as error:

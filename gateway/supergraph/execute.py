@@ -34,7 +34,7 @@ HeadersFor: TypeAlias = Callable[[str], Mapping[str, str]]
 
 MAX_ERRORS = 100
 MAX_VARIABLE_ERRORS = 20
-PASSED_EXTENSIONS = ("code", "hint")
+PASSED_EXTENSIONS = ("code", "hint", "problems")
 
 
 def _no_headers(_: str) -> Mapping[str, str]:
