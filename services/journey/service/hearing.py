@@ -128,10 +128,13 @@ async def _standing(
     ids: Collection[UUID],
     entered: Collection[str],
 ) -> Standing:
-    """Where locked customers stand, with their last runs of the journeys they may enter."""
-    known = await runs.latest(connection, ids, entered) if entered else []
+    """Where locked customers stand, with their last runs of the journeys they may enter.
+
+    Runs are locked before last runs are read: a timer may be moving one of them until then.
+    """
     under_way = await runs.lock_active(connection, ids)
-    latest = {run.id: run for run in (*known, *under_way)}
+    last = await runs.latest(connection, ids, entered) if entered else []
+    latest = {run.id: run for run in (*last, *under_way)}
     return await engine.standing(connection, book, ids, latest.values())
 
 
