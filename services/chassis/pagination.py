@@ -36,7 +36,7 @@ def page_size(first: int) -> int:
 
 def encode_cursor(*key: Any) -> str:
     """The cursor of the row with this sort key (datetimes and UUIDs are written out)."""
-    return urlsafe_b64encode(orjson.dumps(key)).decode()
+    return urlsafe_b64encode(orjson.dumps(key, default=str)).decode()
 
 
 def decode_cursor(after: str | None, length: int) -> list[Any] | None:
