@@ -10,7 +10,7 @@ from services.contracts.base import Json
 from services.journey.domain import machine
 from services.journey.domain.journey import Journey
 from services.journey.domain.machine import Advance
-from services.journey.domain.run import Changed, Due, Effect, Happened, Run, Stimulus
+from services.journey.domain.run import Changed, Effect, Happened, Run, Stimulus
 from services.journey.service.book import Book
 from services.journey.store.customers import Snapshot
 from services.rules import Facts
@@ -60,7 +60,7 @@ class Standing:
         for run in list(self._active[customer].values()):
             self.move(run, stimulus)
 
-    def move(self, run: Run, stimulus: Stimulus | Due) -> None:
+    def move(self, run: Run, stimulus: Stimulus) -> None:
         """Let something happen to one run."""
         journey = self._book.journey(run.journey, run.version)
         facts = self._known(run.customer_id)
