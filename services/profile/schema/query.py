@@ -70,10 +70,10 @@ class Query:
 
 def _connection(found: finding.Found) -> CustomerConnection:
     edges = [
-        CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(customer.id))
+        CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(str(customer.id)))
         for customer in found.customers
     ]
-    end = encode_cursor(found.last) if found.last else None
+    end = encode_cursor(str(found.last)) if found.last else None
     return CustomerConnection(
         edges=edges, page_info=PageInfo(has_next_page=found.more, end_cursor=end)
     )

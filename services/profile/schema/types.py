@@ -307,7 +307,9 @@ def _place(key: list[str] | None) -> tuple[datetime, UUID] | None:
 
 def _connection(rows: list[event_store.Recorded], *, more: bool) -> EventConnection:
     edges = [
-        EventEdge(node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, row.event_id))
+        EventEdge(
+            node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
+        )
         for row in rows
     ]
     end = edges[-1].cursor if edges else None

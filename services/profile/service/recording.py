@@ -80,8 +80,10 @@ async def _record(
 ) -> list[Taken]:
     rulebook = await rulebooks.current(connection)
     desk = await _open_desk(connection, calls)
-    taken = desk.assign(calls, await _recorded_before(connection, desk, calls))
+    before = await _recorded_before(connection, desk, calls)
+    assigned = desk.assign(calls, before)
     await _settle(connection, desk, now)
+    taken = await _without_repetition(connection, desk, calls, assigned, before)
     fresh = [(t.customer, c) for t, c in zip(taken, calls, strict=True) if not t.duplicate]
     customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
     await customer_store.fill_in(connection, customers)
@@ -105,24 +107,15 @@ class _Desk:
 
     def candidates(self, call: Call) -> set[UUID]:
         """The customers a call may have been recorded with before."""
-        found = {self.directory.owners.get(identity) for identity in call.identities}
-        found |= {derived_customer_id(*i) for i in call.identities if i.type in ANONYMOUS_TYPES}
+        found = {self.directory.owners.get(i) or _derived(i) for i in call.identities}
         if call.customer:
             found.add(self.meant.get(call.customer, call.customer))
         return {one for one in found if one in self.locked}
 
-    def assign(self, calls: Sequence[Call], before: dict[str, UUID]) -> list[Taken]:
-        """Say whose each call is, and which were recorded before or stand in the list twice."""
-        seen: set[tuple[UUID, str]] = set()
-        taken = []
-        for call in calls:
-            if call.message_id in before and before[call.message_id] in self.candidates(call):
-                taken.append(Taken(before[call.message_id], duplicate=True))
-                continue
-            customer = self._resolve(call)
-            taken.append(Taken(customer, (customer, call.message_id) in seen))
-            seen.add((customer, call.message_id))
-        return [Taken(self.directory.survivor(t.customer), t.duplicate) for t in taken]
+    def assign(self, calls: Sequence[Call], before: Sequence[UUID | None]) -> list[UUID]:
+        """Say whose each call is; one recorded before joins nobody again."""
+        owners = [b or self._resolve(call) for call, b in zip(calls, before, strict=True)]
+        return [self.directory.survivor(owner) for owner in owners]
 
     def _resolve(self, call: Call) -> UUID:
         named = self.meant.get(call.customer, call.customer) if call.customer else None
@@ -158,6 +151,11 @@ class _Desk:
         return customer
 
 
+def _derived(identity: Identity) -> UUID | None:
+    """The customer an anonymous identity stands for by itself."""
+    return derived_customer_id(*identity) if identity.type in ANONYMOUS_TYPES else None
+
+
 async def _open_desk(connection: Connection, calls: Sequence[Call]) -> _Desk:
     """Lock every customer the calls may concern, and read who they are."""
     wanted = {identity for call in calls for identity in _named(call)}
@@ -182,9 +180,36 @@ def _named(call: Call) -> Iterator[Identity]:
 
 async def _recorded_before(
     connection: Connection, desk: _Desk, calls: Sequence[Call]
-) -> dict[str, UUID]:
-    asked = [(customer, call.message_id) for call in calls for customer in desk.candidates(call)]
-    return await event_store.known(connection, asked) if asked else {}
+) -> list[UUID | None]:
+    """With which customer each call is recorded already, None for one that is new."""
+    candidates = [desk.candidates(call) for call in calls]
+    pairs = list(zip(calls, candidates, strict=True))
+    known = await _known(
+        connection, {(one, call.message_id) for call, them in pairs for one in them}
+    )
+    return [next((o for o in them if (o, call.message_id) in known), None) for call, them in pairs]
+
+
+async def _without_repetition(
+    connection: Connection,
+    desk: _Desk,
+    calls: Sequence[Call],
+    assigned: Sequence[UUID],
+    before: Sequence[UUID | None],
+) -> list[Taken]:
+    """Tell new calls from those their customer has already, or has earlier in the list."""
+    keys = [(one, call.message_id) for one, call in zip(assigned, calls, strict=True)]
+    merged = bool(desk.directory.merges)  # then he has more than was looked up before
+    seen = await _known(connection, set(keys)) if merged else set()
+    taken = []
+    for key, recorded in zip(keys, before, strict=True):
+        taken.append(Taken(key[0], duplicate=recorded is not None or key in seen))
+        seen.add(key)
+    return taken
+
+
+async def _known(connection: Connection, keys: Collection[event_store.Key]) -> set[event_store.Key]:
+    return await event_store.known(connection, keys) if keys else set()
 
 
 async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:

@@ -11,7 +11,7 @@ from services.profile.domain.calls import Call
 from services.rules.history import RecordedEvent
 
 _KNOWN = """
-SELECT event.message_id, event.customer_id
+SELECT event.customer_id, event.message_id
 FROM unnest($1::uuid[], $2::text[]) AS asked (customer_id, message_id)
 JOIN event ON event.customer_id = asked.customer_id AND event.message_id = asked.message_id
 """
@@ -54,10 +54,14 @@ class Recorded(NamedTuple):
     message_id: str
 
 
-async def known(connection: Connection, asked: Sequence[tuple[UUID, str]]) -> dict[str, UUID]:
-    """Which of these message ids are recorded with that customer, and with which."""
-    rows = await connection.fetch(_KNOWN, [c for c, _ in asked], [m for _, m in asked])
-    return {row[0]: row[1] for row in rows}
+Key = tuple[UUID, str]
+"""A customer and a message id: what an event is recorded under."""
+
+
+async def known(connection: Connection, keys: Collection[Key]) -> set[Key]:
+    """Which of these are recorded."""
+    rows = await connection.fetch(_KNOWN, [c for c, _ in keys], [m for _, m in keys])
+    return {(row[0], row[1]) for row in rows}
 
 
 async def append(connection: Connection, recorded: Iterable[tuple[UUID, Call]]) -> None:

@@ -1,0 +1,171 @@
+"""The whole process over HTTP and a real bus: the door, the limits, and what others hear."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import orjson
+import pytest
+from nats.aio.msg import Msg
+from uuid_utils.compat import uuid7
+
+from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
+from services.contracts.decision import DecisionSeriesNeeded
+from services.contracts.profile import CustomerChanged
+from services.contracts.words import Role
+from services.profile.app import create
+from services.profile.settings import ProfileSettings
+from services.rules import parse
+from tests.integration.profile.conftest import track
+
+Headers = Callable[[Role], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def headers(key_files: tuple[Path, Path]) -> Headers:
+    """The header of a caller with this role, as the gateway writes it."""
+
+    def signed(role: Role) -> dict[str, str]:
+        claims = Principal(role, "somebody").claims()
+        claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
+        token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
+        return {"Authorization": f"Bearer {token}"}
+
+    return signed
+
+
+@pytest.fixture
+async def client(
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    nats_url: str,
+    key_files: tuple[Path, Path],
+    headers: Headers,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the running process, with the token the gateway forwards write keys with."""
+    async with database_url_for("profile") as url:
+        app = create(
+            ProfileSettings(database_url=url, nats_url=nats_url, verify_key_file=key_files[1])
+        )
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app),
+                base_url="http://profile",
+                headers=headers(Role.APP),
+            ) as client,
+        ):
+            yield client
+
+
+async def post(client: httpx.AsyncClient, call: str, body: bytes, **headers: str) -> Any:
+    """Post a body; status and answer."""
+    answer = await client.post(f"/collect/v1/{call}", content=body, headers=headers)
+    return answer.status_code, answer.json()
+
+
+def one(**fields: Any) -> bytes:
+    """A track call of now, as JSON."""
+    event = track(at=datetime.now(UTC), **fields)
+    return orjson.dumps({k: v for k, v in event.items() if k != "type"})
+
+
+async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncClient) -> None:
+    taken = {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
+    form = "application/x-www-form-urlencoded"
+
+    assert await post(client, "track", one()) == (200, taken)
+    assert await post(client, "track", one(), **{"Content-Type": "text/plain"}) == (200, taken)
+    assert await post(client, "track", one(), **{"Content-Type": form}) == (200, taken)
+    encoded = str(httpx.QueryParams({"data": one().decode()})).encode()
+    assert await post(client, "track", encoded, **{"Content-Type": form}) == (200, taken)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "status", "code", "told"),
+    [
+        ("track", b'{"event": "x",}', 400, "PROFILE_INVALID_BODY", "line 1, column 14"),
+        ("track", b'{"event": "\xff"}', 400, "PROFILE_INVALID_BODY", "byte 11 is 0xff"),
+        ("track", b"", 400, "PROFILE_INVALID_BODY", "line 1"),
+        ("batch", b"[]", 400, "PROFILE_INVALID_BODY", "`batch`"),
+        ("batch", b'{"batch": [], "sentAt": 7}', 400, "PROFILE_INVALID_EVENT", "sentAt is 7"),
+        ("trak", b"{}", 404, "PROFILE_UNKNOWN_CALL", "'trak'"),
+        pytest.param(
+            "batch", b" " * 512_001, 413, "PROFILE_BODY_TOO_LARGE", "512001 bytes", id="too large"
+        ),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_with_its_place(
+    client: httpx.AsyncClient, call: str, body: bytes, status: int, code: str, told: str
+) -> None:
+    answered, answer = await post(client, call, body)
+
+    assert (answered, answer["success"], answer["error"]["code"]) == (status, False, code)
+    assert told in answer["error"]["problem"]
+
+
+async def test_a_body_without_a_length_is_read_no_further_than_the_limit(
+    client: httpx.AsyncClient,
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 100_000
+
+    answer = await client.post("/collect/v1/batch", content=endless())
+
+    assert answer.status_code == 413
+    assert "512000" in answer.json()["error"]["problem"]
+
+
+async def test_one_bad_event_alone_is_an_error_of_the_request(client: httpx.AsyncClient) -> None:
+    nobody = await post(client, "track", b'{"event": "x"}')
+    large = await post(client, "track", one(properties={"x": "y" * 33_000}))
+
+    assert (nobody[0], nobody[1]["rejected"][0]["code"]) == (400, "PROFILE_NO_IDENTITY")
+    assert (large[0], large[1]["rejected"][0]["code"]) == (413, "PROFILE_EVENT_TOO_LARGE")
+    assert nobody[1]["success"] is False
+
+
+async def test_only_the_gateways_senders_may_collect(
+    client: httpx.AsyncClient, headers: Headers
+) -> None:
+    visitor = await post(client, "track", one(), **headers(Role.VISITOR))
+    nobody = await post(client, "track", one(), Authorization="Bearer forged")
+
+    assert (visitor[0], visitor[1]["error"]["code"]) == (403, "FORBIDDEN")
+    assert (nobody[0], nobody[1]["error"]["code"]) == (401, "UNAUTHENTICATED")
+
+
+async def test_what_others_need_reaches_them_with_the_snapshot(
+    client: httpx.AsyncClient, bus: Bus
+) -> None:
+    heard: list[CustomerChanged] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(CustomerChanged.from_cloudevent(message.data))
+        await message.ack()
+
+    await bus.subscribe("decision", CustomerChanged.fact, hear)
+    await post(client, "track", one(anonymousId="v"))
+    needed = DecisionSeriesNeeded(
+        event_id=uuid7(),
+        customer_id=None,
+        occurred_at=datetime.now(UTC),
+        version=1,
+        series=tuple(s.to_json() for s in parse("events.count('product_viewed') > 1").needs.series),
+    )
+    await bus.keep([DecisionSeriesNeeded])
+    await bus.publish(
+        [OutgoingMessage(needed.address(), str(needed.event_id), needed.to_cloudevent())]
+    )
+
+    async with asyncio.timeout(20):
+        while not any(snapshot.series for snapshot in heard):
+            await asyncio.sleep(0.02)
+    assert heard[-1].series['"product_viewed"']["count"] == 1
+    assert heard[-1].version == 2

@@ -1,0 +1,187 @@
+"""Whose call is it? Decided in memory, on what is on record."""
+
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from services.contracts.identity import derived_customer_id
+from services.profile.domain.identities import (
+    Directory,
+    Identity,
+    UnknownIdentityType,
+    given_identity,
+    identity,
+    strongest_first,
+)
+from services.profile.domain.words import ChangeKind
+
+ANN, BOB = UUID(int=1), UUID(int=2)
+
+
+def directory(**holdings: str) -> Directory:
+    """A directory in which ANN and BOB hold what is said, as `ann="user_id:u email:e@x"`."""
+    fresh = count(100)
+    known = {"ann": ANN, "bob": BOB}
+    held = {known[name]: set(identities(text)) for name, text in holdings.items()}
+    return Directory(held, lambda: UUID(int=next(fresh)))
+
+
+def identities(text: str) -> tuple[Identity, ...]:
+    """`"user_id:u email:e@x"` as identities, the strongest first."""
+    return strongest_first(Identity(*one.split(":")) for one in text.split())
+
+
+def resolve(book: Directory, text: str) -> UUID:
+    """Whose call with these identities is."""
+    return book.resolve(identities(text), "track")
+
+
+def test_an_unseen_visitor_gets_the_id_every_service_derives() -> None:
+    book = directory()
+
+    found = resolve(book, "anonymous_id:a")
+
+    assert found == derived_customer_id("anonymous_id", "a")
+    assert book.created == {found}
+    assert book.moved == {Identity("anonymous_id", "a"): found}
+
+
+def test_an_unseen_person_gets_an_id_nobody_can_derive() -> None:
+    book = directory()
+
+    found = resolve(book, "email:ann@example.com")
+
+    assert found == UUID(int=100)
+    assert book.merges == []
+
+
+def test_a_visitor_named_for_the_first_time_becomes_known_in_place() -> None:
+    book = directory(ann="anonymous_id:a")
+
+    found = resolve(book, "anonymous_id:a user_id:u")
+
+    assert found == ANN
+    assert book.moved == {Identity("user_id", "u"): ANN}
+    assert book.merges == []
+
+
+def test_a_visitor_who_turns_out_to_be_known_is_merged_into_the_known() -> None:
+    book = directory(ann="user_id:u", bob="anonymous_id:a device:d")
+
+    found = resolve(book, "anonymous_id:a user_id:u")
+
+    [merge] = book.merges
+    assert (found, merge.from_customer, merge.into_customer) == (ANN, BOB, ANN)
+    assert merge.identities == identities("anonymous_id:a device:d")
+    assert book.survivor(BOB) == ANN
+    assert book.holdings[ANN] == set(identities("user_id:u anonymous_id:a device:d"))
+
+
+def test_what_two_known_customers_claim_stays_where_it_is_and_is_noted_once() -> None:
+    book = directory(ann="user_id:u-1 email:ann@x", bob="user_id:u-2")
+
+    found = [resolve(book, "user_id:u-2 email:ann@x") for _ in range(3)]
+
+    [refusal] = book.refusals.values()
+    assert found == [BOB] * 3
+    assert (refusal.kind, refusal.from_customer, refusal.into_customer) == (
+        ChangeKind.REFUSED,
+        ANN,
+        BOB,
+    )
+    assert book.merges == []
+    assert book.moved == {}
+
+
+def test_another_user_on_a_known_browser_is_somebody_else() -> None:
+    book = directory(ann="user_id:u-1 anonymous_id:a")
+
+    found = resolve(book, "user_id:u-2 anonymous_id:a")
+
+    assert found == UUID(int=100)
+    assert book.owners[Identity("anonymous_id", "a")] == ANN
+
+
+def test_a_user_id_joins_the_customer_we_knew_by_mail() -> None:
+    book = directory(ann="email:ann@x")
+
+    assert resolve(book, "user_id:u email:ann@x") == ANN
+    assert resolve(book, "user_id:u") == ANN
+
+
+def test_the_strongest_identity_decides_even_against_all_others() -> None:
+    book = directory(ann="user_id:u-1 crm_id:k-1", bob="user_id:u-2 crm_id:k-2")
+
+    found = resolve(book, "user_id:u-1 crm_id:k-2")
+
+    assert found == ANN
+    assert book.created == set()
+
+
+def test_a_device_that_changed_hands_joins_nobody() -> None:
+    book = directory(ann="anonymous_id:a device:d")
+
+    found = resolve(book, "anonymous_id:b device:d")
+
+    assert found == derived_customer_id("anonymous_id", "b")
+    assert book.merges == []
+    assert book.refusals == {}
+
+
+def test_a_device_known_by_nothing_else_joins_its_visitor() -> None:
+    book = directory(ann="device:d")
+
+    found = resolve(book, "anonymous_id:a device:d")
+
+    assert book.survivor(ANN) == found
+
+
+def test_alias_merges_even_two_known_customers() -> None:
+    book = directory(ann="user_id:old email:ann@x", bob="user_id:new")
+
+    book.alias("old", resolve(book, "user_id:new"))
+
+    assert book.survivor(ANN) == BOB
+    assert resolve(book, "email:ann@x") == BOB
+
+
+def test_alias_of_an_unseen_id_takes_it_for_a_visitor() -> None:
+    book = directory(bob="user_id:new")
+
+    book.alias("visitor", BOB)
+
+    assert book.owners[Identity("anonymous_id", "visitor")] == BOB
+    assert book.merges[0].from_customer == derived_customer_id("anonymous_id", "visitor")
+
+
+def test_a_chain_of_merges_ends_with_the_last_survivor() -> None:
+    book = directory(ann="anonymous_id:a", bob="user_id:u")
+    first = resolve(book, "anonymous_id:a")
+
+    resolve(book, "anonymous_id:a user_id:u")
+    book.alias("u", resolve(book, "user_id:other"))
+
+    assert book.survivor(first) == book.survivor(BOB) == resolve(book, "anonymous_id:a")
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "stored"),
+    [
+        ("email", " Ann@Example.COM ", "ann@example.com"),
+        ("email", "ann", None),
+        ("phone", "+31 6-1234", "+3161234"),
+        ("phone", "none", None),
+        ("user_id", "  ", None),
+        ("crm_id", " K-1 ", "K-1"),
+    ],
+)
+def test_identities_are_normalised_or_name_nobody(
+    type: str, value: str, stored: str | None
+) -> None:
+    assert identity(type, value) == (Identity(type, stored) if stored else None)
+
+
+def test_an_unknown_identity_type_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownIdentityType, match=r"'e-mail'.*Did you mean 'email'"):
+        given_identity("e-mail", "ann@example.com")

@@ -1,0 +1,243 @@
+"""The Segment spec, read by hand: right, or refused with what to mend; never a crash."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.profile.domain.calls import Call, EventInFuture, InvalidEvent, NoIdentity, Provenance
+from services.profile.domain.identities import Identity
+from services.profile.domain.spec import CALLS, Reading, read_call
+from services.profile.domain.words import (
+    ConsentStatus,
+    ContextCategory,
+    LawfulBasis,
+    TraitKind,
+)
+from services.profile.service.reading import Reader
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+READING = Reading(NOW, timedelta(minutes=5), uuid4)
+
+
+def read(kind: str = "track", reading: Reading = READING, **fields: Any) -> Call:
+    """Read an event of user u."""
+    event = {"type": kind, "userId": "u", **({"event": "x"} if kind == "track" else {}), **fields}
+    return read_call(event, reading)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "name", "properties"),
+    [
+        ("track", {"event": "A b", "properties": {"n": 1}}, "A b", {"n": 1}),
+        (
+            "page",
+            {"name": "Home", "properties": {"url": "/"}},
+            "page",
+            {"url": "/", "name": "Home"},
+        ),
+        ("screen", {"category": "shop"}, "screen", {"category": "shop"}),
+        ("group", {"groupId": 7, "traits": {"plan": "x"}}, "group", {"plan": "x", "groupId": "7"}),
+        ("identify", {"traits": {"age": 3}}, "identify", {"age": 3}),
+        ("alias", {"previousId": "old"}, "alias", {"previousId": "old"}),
+    ],
+)
+def test_every_call_has_a_name_and_carries_what_it_says(
+    kind: str, fields: dict[str, Any], name: str, properties: dict[str, Any]
+) -> None:
+    call = read(kind, **fields)
+
+    assert (call.kind, call.name, call.properties) == (kind, name, properties)
+
+
+def test_identities_come_from_ids_traits_external_ids_and_device_strongest_first() -> None:
+    call = read(
+        "identify",
+        anonymousId="a",
+        traits={"email": "Ann@X.nl", "phone": "+31 6", "loyalty_id": 12, "crm_id": " "},
+        context={
+            "device": {"id": "d"},
+            "externalIds": [{"type": "crm_id", "id": "K"}, {"type": "ga_id", "id": "1"}, 7],
+        },
+    )
+
+    assert call.identities == (
+        Identity("user_id", "u"),
+        Identity("crm_id", "K"),
+        Identity("loyalty_id", "12"),
+        Identity("email", "ann@x.nl"),
+        Identity("phone", "+316"),
+        Identity("anonymous_id", "a"),
+        Identity("device", "d"),
+    )
+
+
+def test_an_email_in_a_track_call_names_nobody() -> None:
+    assert read(properties={"email": "ann@x.nl"}).identities == (Identity("user_id", "u"),)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "sent_at", "occurred_at"),
+    [
+        ("2026-11-22T08:00:00Z", None, NOW - timedelta(hours=1)),
+        ("2026-11-22T09:00:00+01:00", None, NOW - timedelta(hours=1)),
+        ("2026-11-22T08:00:00", None, NOW - timedelta(hours=1)),
+        ("2030-01-01T00:00:10Z", "2030-01-01T00:01:00Z", NOW - timedelta(seconds=50)),
+        ("2020-01-01T00:00:10Z", "2020-01-01T00:00:00Z", NOW + timedelta(seconds=10)),
+        (None, "2020-01-01T00:00:00Z", NOW),
+    ],
+)
+def test_the_senders_clock_is_corrected_by_what_it_said_on_sending(
+    timestamp: str | None, sent_at: str | None, occurred_at: datetime
+) -> None:
+    assert read(timestamp=timestamp, sentAt=sent_at).occurred_at == occurred_at
+
+
+def test_a_clock_far_in_the_future_is_refused_and_five_minutes_are_not() -> None:
+    within = (NOW + timedelta(minutes=5)).isoformat()
+    beyond = (NOW + timedelta(minutes=5, microseconds=1)).isoformat()
+
+    assert read(timestamp=within).occurred_at == NOW + timedelta(minutes=5)
+    with pytest.raises(EventInFuture, match=r"0:05:00\.000001.*sentAt"):
+        read(timestamp=beyond)
+
+
+def test_traits_are_declared_and_relational_unless_said_otherwise() -> None:
+    said = {"kind": "derived", "context": "PERSONAL", "source": "model", "lawfulBasis": "CT"}
+
+    plain = read("identify", traits={"x": 1}).provenance
+    stated = read("identify", traits={"x": 1}, context={"raak": said}).provenance
+
+    assert plain == Provenance(
+        TraitKind.DECLARED, ContextCategory.RELATIONAL, "segment", LawfulBasis.LI
+    )
+    assert stated == Provenance(
+        TraitKind.DERIVED, ContextCategory.PERSONAL, "model", LawfulBasis.CT
+    )
+
+
+def test_consents_ride_on_any_call() -> None:
+    preferences = {"email": True, "sms": False, "ads": "dn"}
+
+    call = read(context={"consent": {"categoryPreferences": preferences}})
+
+    assert {purpose: word.status for purpose, word in call.consents.items()} == {
+        "email": ConsentStatus.GIVEN,
+        "sms": ConsentStatus.DENIED,
+        "ads": ConsentStatus.DEFAULT_DENIED,
+    }
+    assert call.consents["email"].lawful_basis is LawfulBasis.CONSENT
+
+
+def test_the_context_of_a_batch_stands_behind_each_events_own() -> None:
+    reading = READING._replace(context={"ip": "1", "locale": "nl"})
+
+    assert read(reading=reading, context={"locale": "en"}).context == {"ip": "1", "locale": "en"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"type": "trck"}, r"'trck'.*Did you mean 'track'"),
+        ({"type": None}, r"type is missing.*Use one of track, page"),
+        ({"event": ""}, r"event is ''"),
+        ({"event": "x" * 256}, r"event has 256 characters"),
+        ({"properties": [1]}, r"properties is \[1\], not an object"),
+        ({"userId": True}, r"userId is True"),
+        ({"messageId": {}}, r"messageId is \{\}"),
+        ({"timestamp": "yesterday"}, r"timestamp is 'yesterday', not a time.*ISO 8601"),
+        ({"timestamp": 1732266000}, r"timestamp is 1732266000, not a time"),
+        ({"context": {"externalIds": {}}}, r"externalIds is \{\}, not a list"),
+        ({"context": {"raak": {"kind": "X"}}}, r"raak.kind is 'X'.*FACTUAL, DECLARED, DERIVED"),
+        (
+            {"context": {"consent": {"categoryPreferences": {"email": "yes"}}}},
+            r"consent for 'email' is 'yes'.*true, false or one of y, n, p, u, dy, dn",
+        ),
+        (
+            {"timestamp": "0001-01-01T00:00:00Z", "sentAt": "9999-12-31T00:00:00Z"},
+            r"ages apart",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_value_and_the_remedy(
+    fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InvalidEvent, match=told):
+        read_call({"type": "track", "event": "x", "userId": "u", **fields}, READING)
+
+
+def test_an_event_that_names_nobody_is_refused() -> None:
+    with pytest.raises(NoIdentity, match="userId or anonymousId"):
+        read_call({"type": "track", "event": "x", "userId": " "}, READING)
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["email", "crm_id", "y", "2026-11-22T09:00:00Z", "9999-12-31T23:59:59Z"])
+)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+FIELDS = st.sampled_from(
+    [
+        "type",
+        "event",
+        "userId",
+        "anonymousId",
+        "messageId",
+        "timestamp",
+        "originalTimestamp",
+        "sentAt",
+        "properties",
+        "traits",
+        "context",
+        "groupId",
+        "previousId",
+        "name",
+        "category",
+    ]
+)
+CONTEXTS = st.dictionaries(
+    st.sampled_from(["externalIds", "device", "raak", "consent", "x"]),
+    JSON
+    | st.dictionaries(
+        st.sampled_from(["id", "type", "kind", "source", "lawfulBasis", "categoryPreferences"]),
+        JSON,
+    )
+    | st.lists(st.dictionaries(st.sampled_from(["id", "type"]), JSON)),
+)
+EVENTS = st.builds(
+    lambda fields, kind, context, user: {
+        **fields,
+        **({"type": kind} if kind else {}),
+        **({"context": context} if context is not None else {}),
+        **({"userId": user} if user else {}),
+    },
+    st.dictionaries(FIELDS, JSON),
+    st.sampled_from([None, *CALLS]),
+    st.none() | CONTEXTS,
+    st.none() | st.just("u"),
+)
+
+
+@given(EVENTS | JSON)
+def test_any_json_is_read_or_refused_and_never_crashes(event: Any) -> None:
+    reader = Reader(32 * 1024, timedelta(minutes=5))
+
+    [*calls], [*rejected] = reader.read_all([event], reader.reading(NOW))
+
+    assert len(calls) + len(rejected) == 1
+    for call in calls:
+        assert call.identities
+        assert all(len(i.value) <= 255 for i in call.identities)
+        assert call.occurred_at.utcoffset() == timedelta()
+    for one in rejected:
+        assert one.error.problem
+        assert one.error.hint
