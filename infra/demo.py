@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -140,8 +141,8 @@ class Cast:
     """Bought once; visits the site and logs in."""
     loyal: Buyer
     """Buys often, and lately; opens the app."""
-    lapsing: Buyer
-    """Bought often, not for months; calls."""
+    lapsing: tuple[Buyer, ...]
+    """Bought often, not for months; they call, until one is not in a control group."""
 
     @classmethod
     def of(cls, buyers: Sequence[Buyer], now: datetime) -> "Cast":
@@ -156,7 +157,7 @@ class Cast:
         return cls(
             newly_known=max(once, key=lambda b: b.spent),
             loyal=max(loyal, key=lambda b: b.spent),
-            lapsing=max(lapsing, key=lambda b: b.spent),
+            lapsing=tuple(sorted(lapsing, key=lambda b: -b.spent)[:9]),
         )
 
 
@@ -238,7 +239,7 @@ def apply_examples(stage: Stage) -> None:
 def wait_until_known(stage: Stage, cast: Cast) -> None:
     """Return when decision has heard of the segments of everybody in the story."""
     graph = stage.as_("agent")
-    wanted = {cast.loyal.email: "loyalty_card", cast.lapsing.email: "win_back_voucher"}
+    wanted = {cast.loyal.email: "loyalty_card", cast.lapsing[0].email: "win_back_voucher"}
     give_up = time.monotonic() + SETTLED_S
     for email, action in wanted.items():
         while not _is_eligible(graph, email, action):
@@ -321,25 +322,32 @@ def open_the_app(stage: Stage, buyer: Buyer) -> None:
     _print_journeys(stage, _customer(graph, me))
 
 
-def call_the_shop(stage: Stage, buyer: Buyer) -> None:
-    """Call centre: a lapsing customer, found by e-mail, and the reason of each offer."""
+def call_the_shop(stage: Stage, callers: Sequence[Buyer]) -> None:
+    """Call centre: lapsing customers, found by e-mail, and the reason of each offer."""
     graph = stage.as_("agent")
-    caller = _ref("email", buyer.email)
-    graph.data(CONSENT, input={"customer": caller, "purpose": "personalisation", "status": "GIVEN"})
-    _until(lambda: _passed_consent(_offers(graph, caller, "CALL_CENTRE", "agent_desktop")))
+    for buyer in callers:
+        caller = _ref("email", buyer.email)
+        given = {"customer": caller, "purpose": "personalisation", "status": "GIVEN"}
+        graph.data(CONSENT, input=given)
+        _until(partial(_passed_consent, graph, caller))
+        stage.say(f"Call centre: {buyer.email} calls; last order {buyer.orders[-1].at:%d %B %Y}")
+        first = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
+        _print_offers(stage, first)
+        _print_trace(stage, first)
+        if first["controlGroup"] is None and first["propositions"]:
+            _decline(stage, graph, caller, first["propositions"][0])
+            return
+        stage.console.print("  From him the win-back offer is withheld, to measure what it does.")
 
-    stage.say(f"Call centre: {buyer.email} calls; last order {buyer.orders[-1].at:%d %B %Y}")
-    first = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
-    _print_offers(stage, first)
-    _print_trace(stage, first)
-    best = first["propositions"][0]
+
+def _decline(stage: Stage, graph: Graph, caller: dict[str, Any], best: dict[str, Any]) -> None:
+    """The customer says no, and is not asked that again."""
     _record(graph, best, "PRESENTED")
     _record(graph, best, "REJECTED", reason="not now")
-
     stage.say(f"He declines “{best['action']['name']}”, and the agent asks again")
-    second = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
-    _print_offers(stage, second)
-    _print_trace(stage, second, only=best["action"]["key"])
+    again = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
+    _print_offers(stage, again)
+    _print_trace(stage, again, only=best["action"]["key"])
 
 
 def show_results(stage: Stage) -> None:
@@ -383,7 +391,9 @@ def _keys(decision: dict[str, Any]) -> set[str]:
     return {proposition["action"]["key"] for proposition in decision["propositions"]}
 
 
-def _passed_consent(decision: dict[str, Any]) -> bool:
+def _passed_consent(graph: Graph, caller: dict[str, Any]) -> bool:
+    """Whether decision has heard that he consents to personal offers."""
+    decision = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
     stages = {row["action"]["key"]: row["stage"] for row in decision["trace"]}
     return stages.get("win_back_voucher") != "CONSENT"
 

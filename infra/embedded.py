@@ -13,14 +13,13 @@ import stat
 import subprocess
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from infra.process import Process, as_user, wait_until_ready
 from services.chassis.errors import RaakError
 
 POSTGRES_USER = "raak-postgres"  # PostgreSQL refuses to run as root, so root runs it as this user
@@ -81,33 +80,50 @@ def postgres(
     folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
 ) -> Iterator[str]:
     """Run PostgreSQL 18 for as long as the block lasts; gives its address, without a database."""
-    user = _owner_of(folder)
-    if not (folder / "PG_VERSION").exists():
-        _initialise(folder, password, user)
-    _stop_leftover(folder, user)
-    options = [f"-c{name}={value}" for name, value in settings.items()]
-    with _child(
-        [
-            str(postgres_programs() / "postgres"),
-            "-D",
-            str(folder),
-            "-p",
-            str(port),
-            "-k",
-            "",
-            *options,
-        ],
-        folder.parent / "logs" / "postgres.log",
-        user,
-        stop_with=signal.SIGINT,
-    ) as child:
-        _wait_for(port, child, folder.parent / "logs" / "postgres.log", "PostgreSQL")
+    with running(postgres_process(folder, port, password, settings)):
         yield f"postgresql://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
 def nats(folder: Path, port: int, password: str) -> Iterator[str]:
     """Run NATS with JetStream for as long as the block lasts; gives its address."""
+    with running(nats_process(folder, port, password)):
+        yield f"nats://raak:{password}@127.0.0.1:{port}"
+
+
+@contextmanager
+def running(server: Process) -> Iterator[Process]:
+    """Run a server for as long as the block lasts; it listens when it begins."""
+    try:
+        server.start()
+        wait_until_ready([server], START_S)
+        yield server
+    finally:
+        server.stop()
+
+
+def postgres_process(
+    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
+) -> Process:
+    """PostgreSQL 18, yet to be started, on a data folder that is made if it is not there."""
+    user = _owner_of(folder)
+    if not (folder / "PG_VERSION").exists():
+        _initialise(folder, password, user)
+    _stop_leftover(folder, user)
+    options = [f"-c{name}={value}" for name, value in settings.items()]
+    where = ["-D", str(folder), "-p", str(port), "-k", ""]
+    return Process(
+        name="postgres",
+        command=[str(postgres_programs() / "postgres"), *where, *options],
+        log=folder.parent / "logs" / "postgres.log",
+        ready=partial(_listens, port),
+        user=user,
+        stop_with=signal.SIGINT,
+    )
+
+
+def nats_process(folder: Path, port: int, password: str) -> Process:
+    """NATS with JetStream, yet to be started."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "nats.conf"
     configuration.touch(mode=0o600)
@@ -116,10 +132,12 @@ def nats(folder: Path, port: int, password: str) -> Iterator[str]:
         f'jetstream {{ store_dir: "{folder}" }}\n'
         f'authorization {{ user: raak, password: "{password}" }}\n'
     )
-    log = folder.parent / "logs" / "nats.log"
-    with _child([_nats_server(), "-c", str(configuration)], log) as child:
-        _wait_for(port, child, log, "NATS")
-        yield f"nats://raak:{password}@127.0.0.1:{port}"
+    return Process(
+        name="nats",
+        command=[_nats_server(), "-c", str(configuration)],
+        log=folder.parent / "logs" / "nats.log",
+        ready=partial(_listens, port),
+    )
 
 
 def _nats_server() -> str:
@@ -146,11 +164,6 @@ def _owner_of(folder: Path) -> str | None:
     shutil.chown(folder, POSTGRES_USER, POSTGRES_USER)
     folder.chmod(0o700)
     return POSTGRES_USER
-
-
-def _as(user: str | None) -> dict[str, Any]:
-    """Arguments of Popen that make a child run as this user, with none of root's groups."""
-    return {"user": user, "group": user, "extra_groups": []} if user else {}
 
 
 def _make_sure_of(user: str) -> None:
@@ -181,7 +194,7 @@ def _initialise(folder: Path, password: str, user: str | None) -> None:
                 "--locale=C",
                 "--no-sync",
             ],
-            **_as(user),
+            **as_user(user),
             cwd="/",
             capture_output=True,
             text=True,
@@ -209,51 +222,14 @@ def _stop_leftover(folder: Path, user: str | None) -> None:
                 "-w",
                 "stop",
             ],
-            **_as(user),
+            **as_user(user),
             cwd="/",
             capture_output=True,
             check=False,
         )
 
 
-@contextmanager
-def _child(
-    command: list[str], log: Path, user: str | None = None, stop_with: int = 15
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server in a session of its own, so that Ctrl-C reaches us first; stop it at the end."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            **_as(user),
-            cwd="/",
-            start_new_session=True,
-        )
-    try:
-        yield child
-    finally:
-        child.send_signal(stop_with)
-        try:
-            child.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def _wait_for(port: int, child: "subprocess.Popen[bytes]", log: Path, name: str) -> None:
-    """Return when the server listens; raise when it has ended or takes too long."""
-    give_up = time.monotonic() + START_S
-    while time.monotonic() < give_up and child.poll() is None:
-        with socket.socket() as probe:
-            probe.settimeout(0.2)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    told = log.read_text(errors="replace")[-800:].strip()
-    raise EmbeddedServerFailed(
-        f"{name} did not start on port {port}: {told}",
-        hint="Choose other ports with --port, or end what is listening there.",
-    )
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

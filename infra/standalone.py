@@ -1,20 +1,18 @@
 """The embedded way to run: PostgreSQL, NATS, four services and the gateway under one parent."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-
-import httpx
 
 from infra import embedded
 from infra.instance import SERVICES, Instance
+from infra.process import Process, wait_until_ready
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
@@ -28,76 +26,26 @@ class PortTaken(RaakError):
     code = "PORT_TAKEN"
 
 
-class DidNotStart(RaakError):
-    """A process of ours did not become ready."""
-
-    code = "DID_NOT_START"
-
-
-@dataclass
-class Process:
-    """One of our processes: started, watched, and started again when it dies."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    running: "subprocess.Popen[bytes] | None" = None
-    deaths: list[float] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches the parent alone."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
-            self.running = subprocess.Popen(
-                self.command,
-                cwd=PROJECT,
-                env={**os.environ, **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def status(self) -> int | None:
-        """None while it runs, else how it ended."""
-        return self.running.poll() if self.running else None
-
-    def stop(self) -> None:
-        """Ask it to finish, and end it if it does not within 15 seconds."""
-        if self.running is None or self.running.poll() is not None:
-            return
-        self.running.send_signal(signal.SIGTERM)
-        try:
-            self.running.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self.running.kill()
-            self.running.wait()
-
-
 @contextmanager
 def running(instance: Instance) -> Iterator[list[Process]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     _want_free_ports(instance)
     instance.remember()
     with ExitStack() as stack:
-        stack.enter_context(
-            embedded.postgres(
-                instance.folder / "postgres",
-                instance.ports["postgres"],
-                instance.secret("postgres"),
-            )
-        )
-        stack.enter_context(
-            embedded.nats(instance.folder / "nats", instance.ports["nats"], instance.secret("nats"))
-        )
+        servers = [stack.enter_context(embedded.running(server)) for server in _servers(instance)]
         asyncio.run(migrate_all(instance.postgres_url))
         processes = [_process(instance, name) for name in (*SERVICES, "gateway")]
         for process in processes:
             stack.callback(process.stop)
             process.start()
-        wait_until_ready(instance, processes)
-        yield processes
+        wait_until_ready(processes, READY_S)
+        yield [*servers, *processes]
+
+
+def _servers(instance: Instance) -> Iterator[Process]:
+    folder, ports = instance.folder, instance.ports
+    for name, make in (("postgres", embedded.postgres_process), ("nats", embedded.nats_process)):
+        yield make(folder / name, ports[name], instance.secret(name))
 
 
 @contextmanager
@@ -151,35 +99,22 @@ def _process(instance: Instance, name: str) -> Process:
     return Process(
         name=name,
         command=[sys.executable, "-m", module],
-        environment=instance.environment(),
         log=instance.folder / "logs" / f"{name}.log",
+        ready=partial(_says_ready, instance.ports[name]),
+        environment=instance.environment(),
+        folder=PROJECT,
     )
 
 
-def wait_until_ready(instance: Instance, processes: list[Process]) -> None:
-    """Return when all of them say so; raise with the end of its log when one does not."""
-    give_up = time.monotonic() + READY_S
-    with httpx.Client(timeout=2) as client:
-        for process in processes:
-            url = f"http://127.0.0.1:{instance.ports[process.name]}/health/ready"
-            while not _answers(client, url):
-                if process.status() is not None or time.monotonic() > give_up:
-                    raise DidNotStart(
-                        f"{process.name} did not become ready: {_last_lines(process.log)}",
-                        hint=f"Its whole log is {process.log}.",
-                    )
-                time.sleep(0.05)
-
-
-def _answers(client: httpx.Client, url: str) -> bool:
+def _says_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        return client.get(url).status_code == 200
-    except httpx.TransportError:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
-
-
-def _last_lines(log: Path) -> str:
-    return log.read_text(errors="replace").strip()[-600:] if log.exists() else "(no log)"
+    finally:
+        connection.close()
 
 
 def keep_serving(processes: list[Process], tell: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ from services.rules.formula import (
 )
 from services.rules.functions import FUNCTIONS, PUBLIC, SPECIAL, UNITS_US
 from services.rules.parser.names import Names, python_name
+from services.rules.vocabulary import ROOTS
 
 ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.Add: "add",
@@ -137,6 +138,9 @@ class Terms(Names, ABC):
                 return self.history(node, aggregate)
             case ast.Name(id=name):
                 pass
+            case ast.Attribute(value=ast.Name(id=root) as place) if root not in ROOTS:
+                near = nearest(root, self.vocabulary.roots)
+                raise self.error(UnknownName, place, f"There is no `{root}`.", near)
             case ast.Attribute(attr=name):
                 hint = f"Write `{name}(…)`." if name in PUBLIC else "See the manual for functions."
                 raise self.error(NotAllowed, node, "Values have no methods.", hint)

@@ -42,6 +42,7 @@ def refused(source: str, vocabulary: Vocabulary = DECISION) -> ConditionError:
     ("source", "column", "hint"),
     [
         ("trait.age > 18", 1, "Did you mean `traits`?"),
+        ('evnts.count("looked") > 1', 1, "Did you mean `events`?"),
         ("traits.ages > 18", 1, "Did you mean `age`?"),
         ("traits.age > 18 and consent.mail", 21, "Did you mean `email`?"),
         ('traits.age > 18 and "vips" in segments', 21, "Did you mean `vip`?"),

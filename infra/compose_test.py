@@ -1,0 +1,262 @@
+"""The Compose stack, from nothing to nothing: built, told the story, scaled, hurt, taken down.
+
+It runs as a project of its own with secrets of its own, so a Raak that is up on this machine is
+left alone. `make compose-test` runs it.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from infra import cdnow, compose_env, demo
+from infra.client import Graph
+from infra.demo import Stage
+from services.chassis.errors import RaakError
+
+PROJECT = Path(__file__).parents[1]
+CUSTOMERS = 2_000
+READY_S = 180
+SPREAD_S = 30
+"""The gateway looks replicas up anew every 10 s."""
+
+KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
+
+EVERYTHING = """
+query($customer: CustomerRef!, $from: DateTime!, $to: DateTime!) {
+  nextBestActions(customer: $customer, channel: CALL_CENTRE, placement: "agent_desktop") {
+    degraded propositions { action { key } }
+  }
+  customer(ref: $customer) { id segments { key } journeys { journey } }
+  actionResults(from: $from, to: $to) { action }
+}"""
+"""Asks something of every service."""
+
+
+class ComposeFailed(RaakError):
+    """Docker Compose did not do what it was asked, or not everything works in it."""
+
+    code = "COMPOSE_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One Compose project and its secrets."""
+
+    env_file: Path
+    env: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where its gateway is published."""
+        return f"http://127.0.0.1:{self.env['RAAK_GATEWAY_PORT']}"
+
+    def compose(self, *arguments: str, within_s: int = 900) -> str:
+        """Run `docker compose`; raises ComposeFailed with what it said."""
+        command = ["docker", "compose", "--project-name", "raak-test", "--env-file"]
+        done = subprocess.run(
+            [*command, str(self.env_file), *arguments],
+            cwd=PROJECT,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+        if done.returncode:
+            raise ComposeFailed(
+                f"`docker compose {' '.join(arguments)}` failed: {done.stderr.strip()[-1500:]}",
+                hint="Run it yourself, and look at `docker compose logs`.",
+            )
+        return done.stdout
+
+    def up(self, *options: str) -> None:
+        """Bring everything up, and return when all of it is healthy."""
+        self.compose("up", "--detach", "--wait", "--wait-timeout", str(READY_S), *options)
+
+    def inside(self, service: str, *command: str, index: int = 1) -> str:
+        """What a command in a container prints."""
+        return self.compose("exec", "--no-TTY", "--index", str(index), service, *command)
+
+    def token(self, role: str, subject: str, customer: str) -> str:
+        """A token signed with the stack's own key, which never leaves its volume."""
+        options = ["--subject", subject, "--customer", customer, "--key", "/keys/signing.pem"]
+        return self.inside("gateway", "raak", "token", role, *options).strip()
+
+
+@contextmanager
+def stack(console: Console) -> Iterator[Stack]:
+    """A fresh stack, taken down with all its data when the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        env_file = Path(folder) / "env"
+        compose_env.write(env_file)
+        found = dict(re.findall(r"^(\w+)=(.*)$", env_file.read_text(), flags=re.M))
+        stack = Stack(env_file, {**found, "RAAK_GATEWAY_PORT": str(_free_port())})
+        try:
+            started = time.monotonic()
+            stack.up("--build")
+            console.print(f"Built and healthy after {time.monotonic() - started:.0f} s.")
+            yield stack
+        except BaseException:
+            console.print(_last_words(stack), markup=False, highlight=False)
+            raise
+        finally:
+            stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+            console.print("Taken down, with its volumes.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_words(stack: Stack) -> str:
+    try:
+        return stack.compose("ps", "--all") + stack.compose("logs", "--no-color", "--tail", "15")
+    except (ComposeFailed, subprocess.TimeoutExpired) as error:
+        return str(error)
+
+
+def show_processes(stack: Stack, console: Console) -> None:
+    """What `docker compose ps` says."""
+    table = "table {{.Name}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
+    console.print(stack.compose("ps", "--all", "--format", table), soft_wrap=True, highlight=False)
+
+
+def tell_the_story(stack: Stack, console: Console) -> str:
+    """The demo's story through the published gateway; gives somebody who was in it."""
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
+    buyers = cdnow.read(
+        cdnow.fetch(PROJECT / ".raak" / "cdnow"), yesterday=yesterday, most=CUSTOMERS
+    )
+    stage = Stage(stack.url, stack.env["RAAK_WRITE_KEYS"], stack.token, console)
+    demo.tell_on(stage, buyers)
+    return str(demo.Cast.of(buyers, datetime.now(UTC)).loyal.email)
+
+
+def ask(graph: Graph, email: str) -> dict[str, Any]:
+    """The answer to a question about everything."""
+    now = datetime.now(UTC)
+    return graph.answer(
+        EVERYTHING,
+        customer={"identity": {"type": "email", "value": email}},
+        **{"from": (now - timedelta(days=1)).isoformat(), "to": now.isoformat()},
+    )
+
+
+def scale_decision(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+    """Run a second decision service, and see both answer."""
+    stack.up("--no-recreate", "--scale", "decision=2")
+    give_up = time.monotonic() + SPREAD_S
+    while not all(answered := [_answered(stack, index) for index in (1, 2)]):
+        if time.monotonic() > give_up:
+            raise ComposeFailed(
+                f"Of two decision services these answered so many requests: {answered}.",
+                hint="Does the gateway find both addresses of the name `decision`?",
+            )
+        _ask_at_once(graph, email, 200)
+    before = answered
+    _ask_at_once(graph, email, 400)
+    after = [_answered(stack, index) for index in (1, 2)]
+    shares = [now - then for now, then in zip(after, before, strict=True)]
+    console.print(f"decision scaled to 2; of 400 more requests they answered {shares}.")
+
+
+def _ask_at_once(graph: Graph, email: str, times: int) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ask(graph, email), range(times)))
+    if failed := [answer["errors"] for answer in answers if "errors" in answer]:
+        raise ComposeFailed(
+            f"{len(failed)} of {times} requests failed: {failed[0]}", hint="Look at the logs."
+        )
+
+
+def _answered(stack: Stack, index: int) -> int:
+    """How many GraphQL requests a replica has answered."""
+    code = (
+        "import urllib.request as u; "
+        "print(u.urlopen('http://127.0.0.1:8002/metrics').read().decode())"
+    )
+    metrics = stack.inside("decision", "python", "-c", code, index=index)
+    counts = re.findall(
+        r'^raak_http_request_seconds_count\{path="/graphql".*\} ([\d.e+]+)$', metrics, flags=re.M
+    )
+    return int(sum(map(float, counts)))
+
+
+def kill_one_at_a_time(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+    """Kill every container in turn, show what a request still gets, and mend it."""
+    table = Table("killed", "after", "offers", "customer", "journeys", "results", "errors")
+    table.add_row("–", *_told(graph, email))
+    for victim in KILLED:
+        stack.compose("kill", victim)
+        table.add_row(victim, *_told(graph, email))
+        stack.up("--no-recreate", "--scale", "decision=1")
+        _wait_until_whole(graph, email)
+    console.print(table)
+
+
+def _told(graph: Graph, email: str) -> Sequence[str]:
+    """One request, as a row: how long it took, what it holds, and what its errors say."""
+    started = time.perf_counter()
+    answer = ask(graph, email)
+    took = f"{(time.perf_counter() - started) * 1000:,.0f} ms"
+    data = answer.get("data") or {}
+    decision, customer = data.get("nextBestActions"), data.get("customer")
+    offers = str(len(decision["propositions"])) if decision else "–"
+    if decision and decision["degraded"]:
+        offers += f" ({decision['degraded']})"
+    codes = sorted({error["extensions"]["code"] for error in answer.get("errors", [])})
+    return (
+        took,
+        offers,
+        "–" if customer is None or customer["segments"] is None else "whole",
+        "–" if customer is None or customer["journeys"] is None else "yes",
+        "–" if data.get("actionResults") is None else "yes",
+        ", ".join(codes),
+    )
+
+
+def _wait_until_whole(graph: Graph, email: str) -> None:
+    give_up = time.monotonic() + READY_S
+    while "errors" in (answer := ask(graph, email)):
+        if time.monotonic() > give_up:
+            raise ComposeFailed(
+                f"The stack did not recover: {json.dumps(answer['errors'])[:800]}",
+                hint="Look at `docker compose logs`.",
+            )
+        time.sleep(0.5)
+
+
+def main() -> None:
+    """Everything; ends with status 1 and the last lines of the logs when something is wrong."""
+    console = Console(width=120)
+    try:
+        with stack(console) as running:
+            show_processes(running, console)
+            email = tell_the_story(running, console)
+            graph = Graph(running.url, running.token("admin", "compose test", ""))
+            scale_decision(running, console, graph, email)
+            show_processes(running, console)
+            kill_one_at_a_time(running, console, graph, email)
+    except RaakError as error:
+        console.print(f"[bold red]{error.code}[/] {error.problem}\n{error.hint}")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

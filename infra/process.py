@@ -1,0 +1,90 @@
+"""A child process of ours: started, waited for, stopped, and started again when it dies."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.chassis.errors import RaakError
+
+STOP_S = 15
+
+
+class DidNotStart(RaakError):
+    """A process of ours did not become ready."""
+
+    code = "DID_NOT_START"
+
+
+@dataclass
+class Process:
+    """One process, in a session of its own, so that Ctrl-C reaches the parent alone."""
+
+    name: str
+    command: list[str]
+    log: Path
+    ready: Callable[[], bool]
+    """Whether it can do its work."""
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path("/")
+    user: str | None = None
+    """Whom it runs as, if not as ourselves: with none of our groups."""
+    stop_with: int = signal.SIGTERM
+    running: "subprocess.Popen[bytes] | None" = None
+    deaths: list[float] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it; what it says goes to its log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.running = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **as_user(self.user),
+            )
+
+    def status(self) -> int | None:
+        """None while it runs, else how it ended."""
+        return self.running.poll() if self.running else None
+
+    def stop(self) -> None:
+        """Ask it to finish, and end it if it does not within 15 seconds."""
+        if self.running is None or self.running.poll() is not None:
+            return
+        self.running.send_signal(self.stop_with)
+        try:
+            self.running.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            self.running.kill()
+            self.running.wait()
+
+    def last_lines(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace").strip()[-800:] if self.log.exists() else ""
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """Arguments of Popen that make a child run as this user, with none of root's groups."""
+    return {"user": user, "group": user, "extra_groups": []} if user else {}
+
+
+def wait_until_ready(processes: Sequence[Process], within_s: float) -> None:
+    """Return when all of them are; raise with the end of its log when one is not in time."""
+    give_up = time.monotonic() + within_s
+    for process in processes:
+        while not process.ready():
+            if process.status() is not None or time.monotonic() > give_up:
+                raise DidNotStart(
+                    f"{process.name} did not become ready: {process.last_lines()}",
+                    hint=f"Its whole log is {process.log}.",
+                )
+            time.sleep(0.03)

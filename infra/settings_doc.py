@@ -1,0 +1,92 @@
+"""The tables of settings in docs/operations.md: `python -m infra.settings_doc` writes them anew."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gateway.settings import GatewaySettings
+from services.chassis.settings import ProcessSettings, ServiceSettings
+from services.decision.settings import DecisionSettings
+from services.journey.settings import JourneySettings
+from services.measurement.settings import MeasurementSettings
+from services.profile.settings import ProfileSettings
+
+PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+SERVICES: tuple[type[ServiceSettings], ...] = (
+    ProfileSettings,
+    DecisionSettings,
+    JourneySettings,
+    MeasurementSettings,
+)
+PROCESSES: tuple[type[ProcessSettings], ...] = (*SERVICES, GatewaySettings)
+OWN = {"port", "database_url"}
+"""What all have, but each its own."""
+SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+
+
+def tables() -> str:
+    """What all processes share, what all services share, and what is each one's own."""
+    process, service = set(ProcessSettings.model_fields), set(ServiceSettings.model_fields)
+    parts = [
+        _table("Every process", "RAAK_", ProcessSettings, OWN),
+        _table("Every service", "RAAK_", ServiceSettings, process | OWN),
+    ]
+    for settings in PROCESSES:
+        known = (service if issubclass(settings, ServiceSettings) else process) - OWN
+        prefix = f"RAAK_{settings.process.upper()}_"
+        parts.append(_table(settings.process.capitalize(), prefix, settings, known))
+    return "\n\n".join(parts)
+
+
+def _table(title: str, prefix: str, settings: type[ProcessSettings], without: set[str]) -> str:
+    fields = [(name, x) for name, x in settings.model_fields.items() if name not in without]
+    rows = [
+        f"| `{prefix}{name.upper()}` | {_default(field)} | {_bounds(field)} | {_told(field)} |"
+        for name, field in fields
+    ]
+    head = ["| variable | default | allowed | what it is |", "| --- | --- | --- | --- |"]
+    return "\n".join([f"### {title}", "", *head, *rows])
+
+
+def _told(field: FieldInfo) -> str:
+    return (field.description or "").replace("<", "&lt;")
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if value in (None, "", (), PydanticUndefined):
+        return "–"
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    return ", ".join(_bound(rule) for rule in field.metadata if type(rule) in SIGNS) or "–"
+
+
+def _bound(rule: Any) -> str:
+    sign, name = SIGNS[type(rule)]
+    return f"{sign} {getattr(rule, name):,}"
+
+
+def renewed(page: str) -> str:
+    """The page with its tables as the code has them now."""
+    between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
+    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", page)
+
+
+def undescribed() -> Iterator[str]:
+    """Settings without a description."""
+    for settings in PROCESSES:
+        for name, field in settings.model_fields.items():
+            if not field.description:
+                yield f"{settings.__name__}.{name}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))
