@@ -4,7 +4,7 @@ from uuid import UUID
 
 import strawberry
 
-from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.pagination import PageInfo, encode_cursor, page_size
 from services.profile.schema.inputs import CustomerRef
 from services.profile.schema.types import (
     Customer,
@@ -12,6 +12,7 @@ from services.profile.schema.types import (
     CustomerEdge,
     Info,
     Segment,
+    read_cursor,
 )
 from services.profile.service import finding
 
@@ -41,14 +42,14 @@ class Query:
     ) -> CustomerConnection:
         """One bounded scan."""
         info.context.only_for_staff()
-        place = decode_cursor(after, 1)
+        place = read_cursor(after, UUID)
         async with info.context.database.connection() as connection:
             found = await finding.search(
                 connection,
                 segment=segment,
                 where=where,
                 first=page_size(first),
-                after=UUID(place[0]) if place else None,
+                after=place[0] if place else None,
                 scan_limit=info.context.scan_limit,
                 now=info.context.clock(),
             )

@@ -1,14 +1,21 @@
 """The types of the graph that profile owns."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.errors import RaakError
-from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.pagination import (
+    InvalidPage,
+    PageInfo,
+    decode_cursor,
+    encode_cursor,
+    page_size,
+)
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
 from services.profile.domain import rulebook as rulebook_domain
@@ -284,7 +291,9 @@ class Customer:
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
     ) -> EventConnection:
         customer, size = await self.known(info), page_size(first)
-        place = _place(decode_cursor(after, 2))
+        place = cast(
+            "tuple[datetime, UUID] | None", read_cursor(after, datetime.fromisoformat, UUID)
+        )
         async with info.context.database.connection() as connection:
             rows = await event_store.page(connection, customer.id, name, place, size + 1)
         return _connection(rows[:size], more=len(rows) > size)
@@ -301,8 +310,16 @@ class Customer:
         return [IdentityChange.of(change, at) for change, at in changes]
 
 
-def _place(key: list[str] | None) -> tuple[datetime, UUID] | None:
-    return (datetime.fromisoformat(key[0]), UUID(key[1])) if key else None
+def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
+    """The sort key in a cursor, each part read by its kind; raises InvalidPage."""
+    key = decode_cursor(after, len(kinds))
+    try:
+        return tuple(kind(part) for kind, part in zip(kinds, key, strict=True)) if key else None
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidPage(
+            f"after is {after!r}, which is not a cursor of this list.",
+            hint="Pass the endCursor of the page before, unchanged.",
+        ) from None
 
 
 def _connection(rows: list[event_store.Recorded], *, more: bool) -> EventConnection:

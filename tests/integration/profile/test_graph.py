@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from services.chassis.pagination import encode_cursor
 from services.contracts.identity import derived_customer_id
 from tests.integration.profile.conftest import (
     START,
@@ -171,6 +172,20 @@ async def test_events_are_paged_latest_first_without_gaps(profile: Profile) -> N
 
     assert (pages, len(seen)) == (3, 9)
     assert seen == sorted(set(seen), reverse=True)
+
+
+@pytest.mark.parametrize("key", [["x"], [7], ["2026-11-22", "x"], [None, None]])
+async def test_a_cursor_of_somewhere_else_is_refused(profile: Profile, key: list[object]) -> None:
+    await profile.collect(track())
+    after = encode_cursor(*key)
+    customers = "query ($after: String) { customers(after: $after) { edges { cursor } } }"
+    events = """query ($ref: CustomerRef!, $after: String) {
+      customer(ref: $ref) { events(after: $after) { edges { cursor } } } }"""
+
+    listed = await profile.ask(customers, after=after)
+    done = await profile.ask(events, ref=by("anonymous_id", "a"), after=after)
+
+    assert codes(listed) == codes(done) == ["INVALID_PAGE"]
 
 
 async def test_customers_are_found_by_segment_and_by_any_condition(profile: Profile) -> None:
