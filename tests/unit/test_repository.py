@@ -1,0 +1,219 @@
+"""What people must remember about this repository, a test remembers."""
+
+import ast
+import re
+import tomllib
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra import compose_env, settings_doc
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("profile", "decision", "journey", "measurement")
+CODE = sorted(chain(*(ROOT.glob(f"{top}/**/*.py") for top in ("services", "gateway", "infra"))))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def named(path: Path) -> str:
+    """A path as a test's id."""
+    return str(path.relative_to(ROOT))
+
+
+# --- layout -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_knowing_one_service_is_knowing_four(service: str) -> None:
+    folder = ROOT / "services" / service
+    nouns = {path.stem for path in folder.iterdir()}
+
+    assert {
+        "__init__",
+        "__main__",
+        "app",
+        "settings",
+        "domain",
+        "tables",
+        "store",
+        "service",
+        "schema",
+        "handlers",
+        "migrations",
+    } <= nouns
+    assert (folder / "migrations" / "env.py").exists()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_says_what_it_owns_publishes_and_listens_to(service: str) -> None:
+    said = ast.get_docstring(ast.parse((ROOT / "services" / service / "__init__.py").read_text()))
+
+    assert said
+    assert all(re.search(word, said, flags=re.I) for word in ("owns", "publish", "listen")), said
+
+
+def test_no_file_is_called_utils() -> None:
+    names = {path.stem for path in CODE}
+
+    assert names.isdisjoint({"utils", "util", "helpers", "common", "misc"})
+
+
+def test_pure_code_may_import_no_chassis_module_but_errors() -> None:
+    chassis = {f"services.chassis.{p.stem}" for p in ROOT.glob("services/chassis/[a-z]*.py")}
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    pure = [c for c in contracts if "errors only" in c["name"]]
+
+    assert len(pure) == 2
+    for contract in pure:
+        named = {m for m in contract["forbidden_modules"] if m.startswith("services.chassis.")}
+        assert named == chassis - {"services.chassis.errors"}
+
+
+# --- code -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CODE, ids=named)
+def test_catching_everything_is_logged_or_says_why(path: Path) -> None:
+    text = path.read_text()
+    lines = text.splitlines()
+    broad = [
+        handler.lineno
+        for handler in ast.walk(ast.parse(text))
+        if isinstance(handler, ast.ExceptHandler) and _catches_all(handler) and not _tells(handler)
+    ]
+
+    assert [line for line in broad if "#" not in lines[line - 1]] == []
+
+
+def _catches_all(handler: ast.ExceptHandler) -> bool:
+    caught = ast.unparse(handler.type) if handler.type else "BaseException"
+    return bool(re.search(r"\b(Base)?Exception\b", caught))
+
+
+def _tells(handler: ast.ExceptHandler) -> bool:
+    body = "\n".join(map(ast.unparse, handler.body))
+    return bool(re.search(r"^raise$|^log\.(error|critical|warning)\(", body, flags=re.M))
+
+
+@pytest.mark.parametrize("path", CODE, ids=named)
+def test_nothing_is_left_to_do_in_a_comment(path: Path) -> None:
+    assert not re.search(r"#.*\b(TODO|FIXME|XXX|HACK)\b", path.read_text())
+
+
+@pytest.mark.parametrize("path", CODE, ids=named)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    if path.parent.name == "versions" or path.name == "env.py" or not path.read_text().strip():
+        return
+
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{named(path)} has no docstring"
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_every_setting_is_described() -> None:
+    assert list(settings_doc.undescribed()) == []
+
+
+def test_the_page_tells_the_settings_as_the_code_has_them() -> None:
+    page = settings_doc.PAGE.read_text()
+
+    assert settings_doc.renewed(page) == page, "run `python -m infra.settings_doc`"
+
+
+def test_every_process_is_in_the_page() -> None:
+    assert [s.process for s in settings_doc.PROCESSES] == [*SERVICES, "gateway"]
+
+
+# --- releases ---------------------------------------------------------------------------------
+
+
+def test_the_newest_version_of_the_changelog_is_the_projects() -> None:
+    changelog = ROOT / "CHANGELOG.md"
+    if not changelog.exists():
+        pytest.skip("there is no changelog yet")
+
+    newest = re.search(r"^## \[?v?(\d+\.\d+\.\d+)", changelog.read_text(), flags=re.M)
+
+    assert newest
+    assert newest[1] == PROJECT["project"]["version"]
+
+
+def test_the_lock_names_hashes_and_no_addresses() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text()
+        assert "--hash=sha256:" in text
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text), name
+
+
+# --- compose ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_container_may_do_nothing_it_need_not(name: str) -> None:
+    container = COMPOSE["services"][name]
+
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert ("cap_add" in container) == (name == "postgres")
+    assert "container_name" not in container
+
+
+def test_only_the_gateway_is_published_and_on_this_machine_only() -> None:
+    published = {name: c["ports"] for name, c in COMPOSE["services"].items() if "ports" in c}
+
+    assert list(published) == ["gateway"]
+    assert all(port.startswith("127.0.0.1:") for port in published["gateway"])
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    for name, container in COMPOSE["services"].items():
+        assert container["networks"] == (["inside", "outside"] if name == "gateway" else ["inside"])
+
+
+def test_every_variable_of_a_container_is_a_setting_of_its_process() -> None:
+    for settings in settings_doc.PROCESSES:
+        given = COMPOSE["services"][settings.process]["environment"]
+        own, shared = f"RAAK_{settings.process.upper()}_", "RAAK_"
+        fields = {name.upper() for name in settings.model_fields}
+        # the anchor that all share holds what only services read
+        service_only = {"RAAK_DATABASE_SERVER_URL", "RAAK_NATS_URL"}
+        for variable in set(given) - service_only:
+            assert variable.removeprefix(own).removeprefix(shared) in fields, variable
+
+
+def test_compose_has_no_secret_of_its_own_and_the_example_asks_for_all() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    example = compose_env.EXAMPLE.read_text()
+    wanted = set(re.findall(r"\$\{(\w+):\?", text))
+    optional = set(re.findall(r"\$\{(\w+):-", text))
+
+    assert wanted == set(re.findall(r"^(\w+)=$", example, flags=re.M))
+    assert optional <= set(re.findall(r"^#(\w+)=", example, flags=re.M))
+    assert not [name for name in optional if re.search("PASSWORD|SECRET|WRITE_KEY", name)]
+
+
+def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+
+    assert compose_env.write(path)
+    first = path.read_text()
+    assert not compose_env.write(path)
+
+    assert path.read_text() == first
+    assert path.stat().st_mode & 0o777 == 0o600
+    secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
+    assert len(set(secrets)) == 3
+    assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
+
+
+def test_the_dockerfile_needs_nothing_the_classic_builder_lacks() -> None:
+    text = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
+
+    assert "# syntax=" not in text
+    assert "RUN --mount" not in text
+    assert "--require-hashes" in text
+    assert re.search(r"^USER \d+", text, flags=re.M)
