@@ -24,7 +24,7 @@ from infra.cdnow import Buyer
 from infra.demo import Stage
 from infra.instance import LISTENERS, Instance
 from infra.tokens import issue
-from tests.e2e.conftest import free_ports
+from tests.stack import free_ports
 
 OFFERS = """
 query($customer: CustomerRef!) {

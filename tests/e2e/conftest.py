@@ -1,87 +1,14 @@
-"""A whole Raak, started once: PostgreSQL, NATS, four services and the gateway as processes."""
+"""A whole Raak, started once."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
-from rich.console import Console
 
-from infra import cdnow, demo, embedded, standalone, tokens
-from infra.client import Graph
-from infra.demo import Stage
-from infra.instance import LISTENERS, Instance
-from infra.standalone import Process
-
-BUYERS = [
-    cdnow.Buyer(
-        f"buyer-{number:03}",
-        tuple(
-            cdnow.Order(n, demo.days_ago(age), cds=2, total=24.5 + number)
-            for n, age in enumerate(ages, 1)
-        ),
-    )
-    for number, ages in enumerate(
-        [(400,), (200,), (300, 250, 200, 150, 120), (90, 70, 50, 30, 10), (500, 480, 460)] * 12
-    )
-]
-"""Made-up buyers of every segment: the tests fetch nothing from anywhere."""
-
-
-class Stack:
-    """A running Raak, and ways to talk to it."""
-
-    def __init__(self, instance: Instance, processes: list[Process]) -> None:
-        self.instance = instance
-        self.processes = {process.name: process for process in processes}
-        self.stage = Stage(instance.url, instance.secret("write-key"), self.token, Console())
-
-    def token(self, role: str, subject: str = "tester", customer: str = "") -> str:
-        """A signed token."""
-        return tokens.issue(self.instance.keys[0], role, subject, customer)
-
-    def as_(self, role: str, customer: str = "") -> Graph:
-        """The graph as a role sees it."""
-        return self.stage.as_(role, customer)
-
-    def send(self, call: str, body: object, **more: object) -> httpx.Response:
-        """A Segment call with the right write key."""
-        return httpx.post(
-            f"{self.instance.url}/v1/{call}",
-            auth=(self.stage.write_key, ""),
-            json=body,
-            trust_env=False,
-            **more,  # type: ignore[arg-type]
-        )
-
-    def kill(self, name: str) -> None:
-        """End a process at once, as a power cut would."""
-        process = self.processes[name].running
-        assert process is not None
-        process.kill()
-        process.wait()
-
-    def start(self, name: str) -> None:
-        """Start a killed process, and wait until it is ready."""
-        self.processes[name].start()
-        standalone.wait_until_ready(self.instance, [self.processes[name]])
-
-
-def free_ports(number: int) -> int:
-    """The first of so many free ports in a row."""
-    base = 18_000
-    while not all(embedded.port_is_free(base + n) for n in range(number)):
-        base += number
-    return base
+from tests.stack import Stack, running
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Raak of this session's own, with the record shop's definitions and sixty buyers."""
-    folder: Path = tmp_path_factory.mktemp("raak")
-    instance = Instance(folder, free_ports(len(LISTENERS)))
-    with standalone.running(instance) as processes:
-        stack = Stack(instance, processes)
-        demo.import_customers(stack.stage, BUYERS)
-        demo.apply_examples(stack.stage)
+    """A Raak of this session's own."""
+    with running(tmp_path_factory.mktemp("raak")) as stack:
         yield stack

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BUYERS, Stack
+from tests.stack import BUYERS, Stack
 
 OFFERS = """
 query($customer: CustomerRef!, $placement: String!) {

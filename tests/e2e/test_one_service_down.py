@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import BUYERS, Stack
+from tests.stack import BUYERS, Stack
 
 EVERYTHING = """
 query($ref: CustomerRef!) {

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from infra import demo
-from tests.e2e.conftest import BUYERS, Stack
+from tests.stack import BUYERS, Stack
 
 
 def test_the_demo_tells_its_story_to_the_end(stack: Stack) -> None:
