@@ -2,8 +2,10 @@
 
 from fastapi import FastAPI
 
+from services.chassis.clock import Clock
+from services.chassis.database import Database
 from services.chassis.principal import Principal
-from services.chassis.server import Foundation, Service, service_app
+from services.chassis.server import Foundation, Service, Work, service_app
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
 from services.decision.handlers import SUBSCRIPTIONS
 from services.decision.schema import Context, schema
@@ -20,7 +22,7 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
     settings = settings or DecisionSettings()
 
     async def compose(foundation: Foundation) -> Service:
-        desk = open_desk(settings, foundation)
+        desk = open_desk(settings, foundation.database, foundation.clock)
         async with foundation.database.connection() as connection:
             await desk.knowledge.refresh(connection)
 
@@ -31,19 +33,14 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
             context=context,
             publishes=(DecisionMade, OutcomeRecorded, DecisionSeriesNeeded),
             subscriptions=SUBSCRIPTIONS,
-            background={
-                "customer reader": desk.reader.run,
-                "decision writer": desk.writer.run,
-                "catalogue watch": lambda: desk.knowledge.watch(settings.catalogue_check_s),
-            },
+            background=background(desk),
         )
 
     return service_app(settings, schema, compose)
 
 
-def open_desk(settings: DecisionSettings, foundation: Foundation) -> Desk:
+def open_desk(settings: DecisionSettings, database: Database, clock: Clock) -> Desk:
     """What it takes to decide; its reader, writer and watch are to be run by the caller."""
-    database, clock = foundation.database, foundation.clock
     knowledge = Knowledge(database)
     waiting, largest = settings.waiting_decisions, settings.batched_decisions
     reader = Batches(
@@ -55,3 +52,12 @@ def open_desk(settings: DecisionSettings, foundation: Foundation) -> Desk:
     )
     writer = Batches(database, Writing(database), waiting=waiting, largest=largest)
     return Desk(settings, clock, database, knowledge, reader, writer)
+
+
+def background(desk: Desk) -> dict[str, Work]:
+    """What has to run for the desk to answer."""
+    return {
+        "customer reader": desk.reader.run,
+        "decision writer": desk.writer.run,
+        "catalogue watch": lambda: desk.knowledge.watch(desk.settings.catalogue_check_s),
+    }

@@ -7,7 +7,7 @@ from typing import Any, cast
 import strawberry
 from strawberry.scalars import JSON
 
-from services.contracts.words import OutcomeKind
+from services.decision.schema.words import OutcomeKind
 from services.decision.service.customers import reference
 from services.decision.service.deciding import EventNow
 from services.decision.service.outcomes import Report

@@ -3,10 +3,9 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from services.contracts.words import Channel
-from services.decision.domain.catalogue import ActionStatus
 from services.decision.schema.inputs import CustomerRef, EventInput, json_object
 from services.decision.schema.types import Action, Decision, Info, decided, decision_of
+from services.decision.schema.words import ActionStatus, Channel
 from services.decision.service.deciding import Request
 
 

@@ -15,15 +15,13 @@ from services.chassis.pagination import (
     encode_cursor,
     page_size,
 )
-from services.contracts.words import Channel, OutcomeKind
 from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
-from services.decision.domain.catalogue import ActionKind, ActionStatus
 from services.decision.domain.compiled import Compiled
 from services.decision.domain.identifiers import proposition_id, tracking_code
-from services.decision.domain.trace import Stage
 from services.decision.schema.context import Context
 from services.decision.schema.inputs import EventInput, json_object
+from services.decision.schema.words import ActionKind, ActionStatus, Channel, OutcomeKind, Stage
 from services.decision.service import explaining, publishing
 from services.decision.service.deciding import Request, next_best_actions
 from services.decision.service.knowledge import Knowledge
@@ -31,12 +29,6 @@ from services.decision.store import decisions, outcomes
 from services.decision.store.customers import Asked
 
 Info = strawberry.Info[Context, None]
-
-strawberry.enum(Channel, description="Where a customer is spoken to.")
-strawberry.enum(OutcomeKind, description="What became of a proposition.")
-strawberry.enum(ActionKind, description="What an action is for.")
-strawberry.enum(ActionStatus, description="Whether an action takes part in decisions.")
-strawberry.enum(Stage, description="What an action must pass, in this order.")
 
 
 @strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
@@ -312,7 +304,7 @@ class DecisionConnection:
         """The page of `size` decisions; one more tells that another page follows."""
         edges = [
             DecisionEdge(
-                cursor=encode_cursor(one.decision_id), node=await Decision.of(one, knowledge)
+                cursor=encode_cursor(str(one.decision_id)), node=await Decision.of(one, knowledge)
             )
             for one in found[:size]
         ]

@@ -8,7 +8,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+import asyncpg
 
 from services.chassis.database import AWAY, Connection, Database, DatabaseUnavailable
 from services.decision.service.errors import Overloaded
@@ -16,6 +19,22 @@ from services.decision.service.errors import Overloaded
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work = Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Result]]]
+
+
+BROKEN = (*AWAY, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""asyncpg raises the last two when a connection breaks between two of its own steps."""
+
+
+class ConnectionLost(Exception):
+    """The connection that was held is of no more use; who waited for it has been told."""
+
+
+@dataclass
+class _Held:
+    """A connection; once its pool has dropped it, it cannot even be asked whether it is closed."""
+
+    connection: Connection
+    lost: bool = False
 
 
 class _Waiting(NamedTuple, Generic[Item, Result]):
@@ -59,31 +78,38 @@ class Batches(Generic[Item, Result]):
 
     async def run(self) -> None:
         """Work until cancelled, over as many connections as it takes."""
-        while True:
-            try:
-                async with self._held() as connection:
-                    with suppress(*AWAY):  # those it was raised at have been told
-                        await self._work_on(connection)
-            except AWAY as error:
-                while self._waiting:
-                    self._refuse(self._taken(), error)
-                await asyncio.sleep(0.05)
+        try:
+            while True:
+                try:
+                    async with self._held() as held:
+                        with suppress(ConnectionLost):  # those it was raised at have been told
+                            await self._work_on(held)
+                except AWAY as error:
+                    self._refuse_all(error)
+                    await asyncio.sleep(0.05)
+        finally:
+            self._refuse_all(ConnectionError("the service is stopping"))
 
     @asynccontextmanager
-    async def _held(self) -> AsyncIterator[Connection]:
+    async def _held(self) -> AsyncIterator[_Held]:
         """A connection that is not given back after every statement: that costs a round trip."""
         async with self._database.connection() as connection:
+            held = _Held(connection)
+
+            def lost(_: object) -> None:
+                held.lost = True
+                self._arrived.set()
+
+            connection.add_termination_listener(lost)
             if self._prepare:
                 await connection.execute(self._prepare)
-            yield connection
+            yield held
 
-    async def _work_on(self, connection: Connection) -> None:
+    async def _work_on(self, held: _Held) -> None:
         """Do batch after batch until the connection is closed."""
-        while True:
+        while not held.lost:
+            await self._do(held, self._taken())
             await self._arrived.wait()
-            if connection.is_closed():
-                return
-            await self._do(connection, self._taken())
 
     def _taken(self) -> list[_Waiting[Item, Result]]:
         """The next batch, without those who have stopped waiting."""
@@ -96,27 +122,43 @@ class Batches(Generic[Item, Result]):
             self._arrived.clear()
         return batch
 
-    async def _do(self, connection: Connection, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _do(self, held: _Held, batch: list[_Waiting[Item, Result]]) -> None:
         if not batch:
             return
         try:
-            results = await self._work(connection, [waiting.item for waiting in batch])
-        except AWAY as error:
+            results = await self._work(held.connection, [waiting.item for waiting in batch])
+        except asyncio.CancelledError as error:
             self._refuse(batch, error)
             raise
-        except asyncio.CancelledError:
-            self._refuse(batch, ConnectionError("the service is stopping"))
-            raise
         except Exception as error:  # whatever it was, each item's own request has to hear of it
-            if len(batch) == 1:
-                self._fail(batch[0], error)
-            else:
-                for waiting in batch:
-                    await self._do(connection, [waiting])
+            if held.lost or _is_broken(error):
+                self._refuse(batch, error)
+                if not held.lost:
+                    held.connection.terminate()
+                raise ConnectionLost from error
+            await self._do_each(held, batch, error)
         else:
             for waiting, result in zip(batch, results, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(result)
+
+    async def _do_each(
+        self, held: _Held, batch: list[_Waiting[Item, Result]], error: Exception
+    ) -> None:
+        """Find the item a batch failed by."""
+        if len(batch) == 1:
+            self._fail(batch[0], error)
+            return
+        for position, waiting in enumerate(batch):
+            try:
+                await self._do(held, [waiting])
+            except ConnectionLost as lost:
+                self._refuse(batch[position + 1 :], lost)
+                raise
+
+    def _refuse_all(self, error: BaseException) -> None:
+        while self._waiting:
+            self._refuse(self._taken(), error)
 
     def _refuse(self, batch: list[_Waiting[Item, Result]], error: BaseException) -> None:
         for waiting in batch:
@@ -126,6 +168,11 @@ class Batches(Generic[Item, Result]):
     def _fail(waiting: _Waiting[Item, Result], error: Exception) -> None:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether it is the connection's fault; asyncpg's DataError, a ValueError, is the item's."""
+    return isinstance(error, BROKEN) and not isinstance(error, ValueError)
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:

@@ -7,8 +7,10 @@ seconds finds what an announcement lost.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -134,7 +136,7 @@ class Knowledge:
                     await self._wait(every_s)
                     await self._catch_up(connection)
             finally:
-                if not connection.is_closed():
+                with suppress(asyncpg.InterfaceError):  # it is gone, and the listeners with it
                     await connection.remove_listener(catalogues.PUBLISHED, self._heard)
                     await connection.remove_listener(catalogues.COUNTED, self._heard_count)
 

@@ -1,0 +1,224 @@
+"""From what profile and journey said to offers, through the graph, on a real PostgreSQL."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+from services.contracts.decision import DecisionMade
+from services.contracts.identity import derived_customer_id
+from services.contracts.profile import Identity
+from services.decision import handlers
+from tests.integration.decision.conftest import (
+    CATALOGUE,
+    OFFERS,
+    Replica,
+    by,
+    keys,
+    merged,
+    running,
+    snapshot,
+    step,
+)
+
+
+async def test_a_known_customer_gets_personal_offers_best_first(replica: Replica) -> None:
+    ada = uuid4()
+    await replica.know(snapshot(ada))
+
+    decision = await replica.offers(by("email", f" {str(ada).upper()}@example.com"))
+
+    assert keys(decision) == ["jazz", "newsletter"]
+    best = decision["propositions"][0]
+    assert best["content"] == {"title": "Jazz for Ada"}
+    assert best["reason"] == "Ada may like our jazz records."
+    assert best["value"] == {"cents": 500, "currency": "EUR"}
+    assert decision["customer"]["id"] == str(ada)
+    assert decision["degraded"] is None
+
+
+async def test_a_visitor_never_seen_gets_what_asks_nothing_of_him(replica: Replica) -> None:
+    decision = await replica.offers(by("anonymous_id", "browser-1"))
+
+    assert keys(decision) == ["newsletter"]
+    assert UUID(decision["customer"]["id"]) == derived_customer_id("anonymous_id", "browser-1")
+    assert decision["degraded"] is None
+
+
+async def test_a_known_identity_nobody_has_is_an_error_with_a_remedy(replica: Replica) -> None:
+    answer = await replica.ask(OFFERS, customer=by("email", "nobody@example.com"))
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "UNKNOWN_CUSTOMER"
+    assert "Identify the customer first" in error["extensions"]["hint"]
+    assert "nobody@example.com" not in str(answer)
+
+
+async def test_the_event_of_the_request_counts_at_once(replica: Replica) -> None:
+    ada, key = uuid4(), '"order_completed"'
+    yesterday = 1_000_000 * int(replica.now.timestamp() - 86_400)
+    state = {
+        "count": 1,
+        "first": [yesterday, None],
+        "last": [yesterday, None],
+        "times": [yesterday],
+    }
+    await replica.know(snapshot(ada, series={key: state}))
+
+    before = await replica.offers({"id": str(ada)})
+    after = await replica.offers({"id": str(ada)}, event={"name": "order_completed"})
+    again = await replica.offers({"id": str(ada)})
+
+    assert keys(before) == keys(again) == ["jazz", "newsletter"]
+    assert keys(after) == ["loyalty", "jazz", "newsletter"]
+
+
+async def test_only_a_newer_snapshot_replaces_the_one_held(replica: Replica) -> None:
+    ada = uuid4()
+    await replica.know(snapshot(ada, 2), snapshot(ada, 1, traits={"age": 5}))
+
+    await replica.know(snapshot(ada, 2, traits={"age": 6}))
+    newest = await replica.offers({"id": str(ada)})
+    await replica.know(snapshot(ada, 3, traits={"age": 7}, identities=()))
+    third = await replica.offers({"id": str(ada)})
+
+    assert "jazz" in keys(newest)
+    assert "jazz" not in keys(third)
+    assert await replica.count("identity") == 0
+
+
+async def test_journey_states_count_in_order_of_their_sequence(replica: Replica) -> None:
+    ada, run = uuid4(), uuid4()
+    gated = CATALOGUE.replace(
+        "eligibility: traits.age >= 18", 'eligibility: journey.onboarding.phase == "purchase"'
+    )
+    await replica.publish(gated)
+    await replica.know(snapshot(ada))
+
+    await replica.hear(handlers.keep_steps, step(ada, 2, "purchase", run))
+    await replica.hear(handlers.keep_steps, step(ada, 1, "orientation", run))
+    in_purchase = await replica.offers({"id": str(ada)})
+    await replica.hear(handlers.keep_steps, step(ada, 3, "aftercare", run))
+    in_aftercare = await replica.offers({"id": str(ada)})
+
+    assert keys(in_purchase) == ["jazz", "newsletter"]
+    assert keys(in_aftercare) == ["newsletter"]
+
+
+async def test_a_merge_moves_decisions_outcomes_and_states_and_keeps_who_he_was(
+    replica: Replica,
+) -> None:
+    ada, run = uuid4(), uuid4()
+    visitor = derived_customer_id("anonymous_id", "b1")
+    await replica.know(snapshot(ada))
+    await replica.hear(handlers.keep_steps, step(visitor, 1, "orientation", run))
+    decision = await replica.offers(by("anonymous_id", "b1"))
+    await replica.report(decision["propositions"][0]["id"], "REJECTED")
+
+    await replica.hear(handlers.merge_customers, merged(visitor, ada))
+    after = await replica.offers(by("anonymous_id", "b1"))
+
+    assert after["customer"]["id"] == str(ada)
+    assert keys(after) == ["jazz"]  # the newsletter was rejected before he was known
+    rows = await replica.database.pool.fetch(
+        "SELECT customer_id, decided_for, identity_value FROM decision ORDER BY decision_id"
+    )
+    assert [tuple(row) for row in rows] == [(ada, visitor, "b1"), (ada, ada, "b1")]
+    assert await replica.database.pool.fetchval("SELECT customer_id FROM journey_state") == ada
+
+
+async def test_merges_resolve_along_a_chain_in_whatever_order_they_are_heard(
+    replica: Replica,
+) -> None:
+    first, second, third = uuid4(), uuid4(), uuid4()
+    await replica.know(*(snapshot(one) for one in (first, second, third)))
+
+    await replica.hear(handlers.merge_customers, merged(second, third))
+    await replica.hear(handlers.merge_customers, merged(first, second))
+    await replica.hear(handlers.merge_customers, merged(second, third))
+    late = snapshot(first, 9, identities=(Identity(type="email", value="late@example.com"),))
+    await replica.know(late)
+
+    for one in (first, second, third):
+        decision = await replica.offers({"id": str(one)})
+        assert decision["customer"]["id"] == str(third)
+    assert await replica.count("customer_snapshot") == 1
+
+
+async def test_a_decision_taken_while_a_merge_commits_belongs_to_who_he_became(
+    replica: Replica,
+) -> None:
+    ada, visitor = uuid4(), derived_customer_id("anonymous_id", "b2")
+    await replica.know(snapshot(ada))
+    async with replica.database.transaction() as connection:
+        await handlers.merge_customers(connection, [merged(visitor, ada)])
+        asking = asyncio.create_task(replica.offers(by("anonymous_id", "b2")))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+
+    await asking
+
+    assert await replica.database.pool.fetchval("SELECT customer_id FROM decision") == ada
+
+
+async def test_before_the_first_catalogue_the_answer_is_empty_and_says_why(
+    database_url: str,
+) -> None:
+    async with running(database_url) as replica:
+        decision = await replica.offers(by("anonymous_id", "b1"), placement="anything")
+
+        assert decision["propositions"] == []
+        assert decision["degraded"] == "No catalogue has been published yet."
+        assert await replica.count("decision") == 1
+
+
+async def test_a_customer_profile_vouches_for_is_served_before_his_snapshot_arrives(
+    replica: Replica,
+) -> None:
+    query = """
+    query ($reference: [_Any!]!) { _entities(representations: $reference) { ... on Customer {
+      nextBestActions(channel: WEB, placement: "hero") {
+        degraded propositions { action { key } }
+      }
+    } } }
+    """
+    answer = await replica.ask(query, reference=[{"__typename": "Customer", "id": str(uuid4())}])
+
+    [customer] = answer["data"]["_entities"]
+    assert keys(customer["nextBestActions"]) == ["newsletter"]
+    assert customer["nextBestActions"]["degraded"].startswith("Nothing is known of this customer")
+
+
+async def test_an_id_nobody_ever_heard_of_is_an_unknown_customer(replica: Replica) -> None:
+    answer = await replica.ask(OFFERS, customer={"id": str(uuid4())})
+
+    assert answer["errors"][0]["extensions"]["code"] == "UNKNOWN_CUSTOMER"
+
+
+async def test_a_read_that_takes_too_long_costs_the_facts_but_not_the_answer(
+    database_url: str,
+) -> None:
+    async with running(database_url, answer_within_ms=20) as replica:
+        await replica.publish()
+        ada = uuid4()
+        await replica.know(snapshot(ada))
+        async with replica.database.transaction() as connection:
+            await connection.execute("LOCK TABLE customer_snapshot IN ACCESS EXCLUSIVE MODE")
+            decision = await replica.offers({"id": str(ada)})
+
+    assert keys(decision) == ["newsletter"]
+    assert "could not be read in time" in decision["degraded"]
+
+
+async def test_what_was_decided_is_told_to_the_other_services(replica: Replica) -> None:
+    decision = await replica.offers(by("anonymous_id", "b1"))
+
+    [told] = await replica.published(DecisionMade)
+
+    assert str(told.decision_id) == decision["id"]
+    [proposition] = told.propositions
+    assert str(proposition.proposition_id) == decision["propositions"][0]["id"]
+    assert proposition.tracking_code == decision["propositions"][0]["trackingCode"]
+    assert (proposition.rank, proposition.action, proposition.treatment) == (
+        1,
+        "newsletter",
+        "banner",
+    )
