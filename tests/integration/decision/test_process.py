@@ -1,0 +1,139 @@
+"""The whole process, over a real bus: what profile says is decided by, and what is decided told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+from fastapi import FastAPI
+from nats.aio.msg import Msg
+
+from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
+from services.contracts.base import Event
+from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.words import Role
+from services.decision.app import create
+from services.decision.settings import DecisionSettings
+from tests.integration.decision.conftest import (
+    CATALOGUE,
+    OFFERS,
+    PUBLISH,
+    REPORT,
+    by,
+    keys,
+    merged,
+    snapshot,
+)
+
+
+@pytest.fixture
+async def app(
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    nats_url: str,
+    key_files: tuple[Path, Path],
+) -> AsyncIterator[FastAPI]:
+    """The running process."""
+    async with database_url_for("decision") as url:
+        settings = DecisionSettings(
+            database_url=url, nats_url=nats_url, verify_key_file=key_files[1]
+        )
+        app = create(settings)
+        async with app.router.lifespan_context(app):
+            yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI, key_files: tuple[Path, Path]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with an administrator's internal token."""
+    claims = Principal(Role.ADMIN, "ada").claims()
+    claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
+    token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app),
+        base_url="http://decision",
+        headers={"Authorization": f"Bearer {token}"},
+    ) as client:
+        yield client
+
+
+async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> Any:
+    """Post an operation; the answer."""
+    asked = {"query": query, "variables": variables}
+    return (await client.post("/graphql", json=asked)).json()
+
+
+async def send(bus: Bus, *events: Event) -> None:
+    """Publish events."""
+    await bus.publish(
+        [OutgoingMessage(e.address(), str(uuid4()), e.to_cloudevent()) for e in events]
+    )
+
+
+async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_told_on_it(
+    client: httpx.AsyncClient, bus: Bus
+) -> None:
+    ada, visitor = uuid4(), uuid4()
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    for fact in (DecisionMade, OutcomeRecorded, DecisionSeriesNeeded):
+        await bus.subscribe("test", fact.fact, heard.put)
+    published = await ask(client, PUBLISH, yaml=CATALOGUE)
+    await send(bus, snapshot(ada), snapshot(ada), snapshot(visitor), merged(visitor, ada))
+
+    async with asyncio.timeout(20):
+        while True:
+            answer = await ask(client, OFFERS, customer={"id": str(visitor)})
+            decision = (answer["data"] or {}).get("nextBestActions")
+            if decision and decision["customer"]["id"] == str(ada) and not decision["degraded"]:
+                break
+            await asyncio.sleep(0.05)
+    proposition = decision["propositions"][0]["id"]
+    given = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
+    reported = await ask(client, REPORT, input=given)
+
+    assert published["data"]["publishCatalogue"]["added"] == ["jazz", "newsletter", "loyalty"]
+    assert keys(decision) == ["jazz", "newsletter"]
+    assert "errors" not in reported
+    needed = await next_of(heard, DecisionSeriesNeeded)
+    made = await next_of(heard, DecisionMade, lambda e: str(e.decision_id) == decision["id"])
+    outcome = await next_of(heard, OutcomeRecorded)
+    assert [one["event"] for one in needed.series] == ["order_completed"]
+    assert [ranked.action for ranked in made.propositions] == keys(decision)
+    assert str(outcome.proposition_id) == proposition
+
+
+async def next_of(
+    heard: asyncio.Queue[Msg], fact: Any, wanted: Callable[[Any], bool] = lambda event: True
+) -> Any:
+    """The next event of a fact that was heard."""
+    skipped: list[Msg] = []
+    async with asyncio.timeout(10):
+        while True:
+            message = await heard.get()
+            if message.subject.startswith(fact.type()):
+                event = fact.from_cloudevent(message.data)
+                if wanted(event):
+                    break
+            skipped.append(message)
+    for message in skipped:
+        heard.put_nowait(message)
+    return event
+
+
+async def test_the_process_is_ready_and_answers_nobody_without_a_token(
+    client: httpx.AsyncClient,
+) -> None:
+    ready = await client.get("/health/ready")
+    refused = await client.post(
+        "/graphql",
+        json={"query": OFFERS, "variables": {"customer": by("anonymous_id", "b1")}},
+        headers={"Authorization": "none"},
+    )
+
+    assert ready.json() == {"status": "ready"}
+    assert refused.status_code == 401
