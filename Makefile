@@ -44,7 +44,7 @@ lint: $(VENV)/.tools ## format, lint, types, layers, schema
 
 .PHONY: bench
 bench: $(VENV)/.tools ## the figures of every issue, printed
-	$(BIN)/pytest tests/benchmarks -m benchmark --benchmark-only -q -s $(ARGS)
+	$(BIN)/pytest tests/benchmarks -m benchmark -q -s $(ARGS)
 
 .PHONY: schema
 schema: $(VENV)/.installed ## write the services' SDL to gateway/subgraphs/

@@ -176,8 +176,8 @@ query($ref: CustomerRef!) {
 async def test_from_an_event_to_the_next_decision(bench: Bench) -> None:
     """Two looks at jazz are tracked; how long until the jazz offer comes?"""
     took = []
-    auth = aiohttp.BasicAuth(bench.stage.write_key)
-    async with session_for(bench) as session, aiohttp.ClientSession(auth=auth) as tracker:
+    headers = {"Authorization": aiohttp.encode_basic_auth(bench.stage.write_key, "")}
+    async with session_for(bench) as session, aiohttp.ClientSession(headers=headers) as tracker:
         for number in range(60):
             visitor = f"bench-{number}"
             calls = [
