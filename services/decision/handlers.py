@@ -11,6 +11,7 @@ from services.decision.store import customers
 
 async def keep_customers(connection: Connection, events: Sequence[CustomerChanged]) -> None:
     """Keep the latest snapshot of each customer, and whose identities are whose."""
+    await customers.no_merge_meanwhile(connection)
     newer = await customers.keep_snapshots(connection, events)
     await customers.keep_identities(connection, newer)
 
@@ -25,12 +26,14 @@ async def merge_customers(connection: Connection, events: Sequence[CustomersMerg
 async def keep_steps(connection: Connection, events: Sequence[StepEntered]) -> None:
     """Keep where journeys stand."""
     told = [(event.customer_id, event.state, False) for event in events if event.customer_id]
+    await customers.no_merge_meanwhile(connection)
     await customers.keep_journey_states(connection, told)
 
 
 async def end_journeys(connection: Connection, events: Sequence[InstanceEnded]) -> None:
     """Keep which journeys are over."""
     told = [(event.customer_id, event.state, True) for event in events if event.customer_id]
+    await customers.no_merge_meanwhile(connection)
     await customers.keep_journey_states(connection, told)
 
 

@@ -159,6 +159,25 @@ async def test_a_decision_taken_while_a_merge_commits_belongs_to_who_he_became(
     assert await replica.database.pool.fetchval("SELECT customer_id FROM decision") == ada
 
 
+async def test_what_is_heard_of_a_customer_while_he_is_merged_is_not_left_behind(
+    replica: Replica,
+) -> None:
+    ada, visitor, run = uuid4(), uuid4(), uuid4()
+    await replica.know(snapshot(ada))
+    async with replica.database.transaction() as connection:
+        await handlers.keep_customers(connection, [snapshot(visitor)])
+        await handlers.keep_steps(connection, [step(visitor, 1, "orientation", run)])
+        merging = asyncio.create_task(replica.hear(handlers.merge_customers, merged(visitor, ada)))
+        await asyncio.sleep(0.1)
+        assert not merging.done()
+
+    await merging
+
+    snapshots = await replica.database.pool.fetch("SELECT customer_id FROM customer_snapshot")
+    assert [row["customer_id"] for row in snapshots] == [ada]
+    assert await replica.database.pool.fetchval("SELECT customer_id FROM journey_state") == ada
+
+
 async def test_before_the_first_catalogue_the_answer_is_empty_and_says_why(
     database_url: str,
 ) -> None:
