@@ -28,6 +28,10 @@ KEPT_S = 7 * 24 * 3600
 DEAD_LETTERS = "RAAK_DEAD_LETTERS"
 IN_FLIGHT = 512  # 64 gave 33 thousand acknowledged messages a second; more waits less often
 ACK_TIMEOUT_S = 3  # what is sent again after it is recognised by its id
+REDELIVERED_S = 15
+"""After so long without a word of its consumer an event is delivered again, so a service that was
+killed has what it had in hand back within this time; one that comes twice is known by the inbox."""
+
 UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
@@ -132,6 +136,18 @@ class Bus:
             for ack in acks:
                 ack.cancel()
 
+    async def waiting(self, event: type[Event]) -> int:
+        """How many events of a fact its slowest listener has still to take in."""
+        try:
+            listeners = await self._stream.consumers_info(stream_name(event.fact))
+        except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
+            raise BusUnavailable(
+                f"NATS does not say who waits for what ({type(error).__name__}).",
+                hint="Try again when NATS answers.",
+            ) from error
+        waiting = ((one.num_pending or 0) + (one.num_ack_pending or 0) for one in listeners)
+        return max(waiting, default=0)
+
     async def subscribe(
         self, service: str, fact: str, receive: Callable[[Msg], Awaitable[None]]
     ) -> None:
@@ -154,7 +170,7 @@ class Bus:
             manual_ack=True,
             config=ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=60,
+                ack_wait=REDELIVERED_S,
                 max_ack_pending=UNACKED,
                 deliver_policy=DeliverPolicy.ALL,
             ),

@@ -1,14 +1,17 @@
 """From an outbox, over JetStream, into an inbox: once each, in order, and a poisonous one alone."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import ClassVar
 from uuid import UUID, uuid4
 
 import pytest
+from nats.aio.msg import Msg
 
+from services.chassis import bus as chassis_bus
 from services.chassis import outbox
-from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.bus import Bus, OutgoingMessage, open_bus
 from services.chassis.database import Connection, Database
 from services.chassis.handling import Consumer
 from services.chassis.ids import new_id
@@ -64,6 +67,29 @@ async def test_an_event_of_a_failed_transaction_is_never_sent(database: Database
 
     async with database.connection() as connection:
         assert await Relay(database, bus).relay_once(connection) == 0
+
+
+async def test_what_a_killed_replica_had_in_hand_is_handled_by_the_next_one(
+    database: Database, bus: Bus, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis_bus, "REDELIVERED_S", 1)
+    words = [f"word {n}" for n in range(10)]
+    await bus.keep([Spoken])
+    await bus.publish(outgoing([spoken(word) for word in words]))
+    async with open_bus(nats_url) as dying:
+        in_hand: asyncio.Queue[Msg] = asyncio.Queue()
+        await dying.subscribe("listener", Spoken.fact, in_hand.put)
+        for _ in words:
+            await in_hand.get()  # and never acknowledges it
+
+    async with supervised({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
+
+        async def all_told() -> bool:
+            return len(await told(database)) >= len(words)
+
+        await until(all_told)
+
+    assert sorted(await told(database)) == sorted(words)
 
 
 async def test_an_event_delivered_twice_is_handled_once(database: Database, bus: Bus) -> None:
