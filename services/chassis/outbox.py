@@ -45,6 +45,7 @@ INSERT INTO outbox (event_id, address, body)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
 """
 _OLDEST = "SELECT id, event_id, address, body FROM outbox ORDER BY id LIMIT $1"
+_UNRELAYED = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 10000) AS unrelayed"
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
 
@@ -85,6 +86,14 @@ async def publish(connection: Connection, events: Sequence[Event]) -> None:
         [event.address() for event in events],
         bodies,
     )
+
+
+async def backlog(connection: Connection, bus: Bus, event: type[Event]) -> int:
+    """How many events are still on their way: ours to be relayed, and those of a fact not taken in.
+
+    Work behind the scenes looks at it, so as not to fill the road that requests travel too.
+    """
+    return int(await connection.fetchval(_UNRELAYED)) + await bus.waiting(event)
 
 
 class Relay:

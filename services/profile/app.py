@@ -1,7 +1,10 @@
 """Profile put together: what it needs, opened; what it does, wired."""
 
+from functools import partial
+
 from fastapi import FastAPI
 
+from services.chassis import outbox
 from services.chassis.server import Foundation, Service, service_app
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.profile.collect import Collector
@@ -20,7 +23,12 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
     async def compose(base: Foundation) -> Service:
         rulebooks, reader = Rulebooks(), Reader.within(settings)
         refresher = Refresher(
-            base.database, rulebooks, base.clock, settings.refresh_every_s, settings.refresh_chunk
+            base.database,
+            rulebooks,
+            base.clock,
+            settings.refresh_every_s,
+            settings.refresh_chunk,
+            backlog=partial(snapshots_on_their_way, base),
         )
         collector = Collector(
             base.database,
@@ -41,3 +49,9 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
         )
 
     return service_app(settings, schema, compose)
+
+
+async def snapshots_on_their_way(base: Foundation) -> int:
+    """How many snapshots have not reached all who listen."""
+    async with base.database.connection() as connection:
+        return await outbox.backlog(connection, base.bus, CustomerChanged)

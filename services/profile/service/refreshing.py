@@ -1,18 +1,22 @@
 """Customers recomputed behind the scenes: when the rulebook changed, and when a window passed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from services.chassis import outbox
+from services.chassis.bus import BusUnavailable
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as customer_store
 from services.profile.store import identities as identity_store
+
+LOOK_AGAIN_S = 0.02
 
 
 @dataclass
@@ -24,6 +28,8 @@ class Refresher:
     clock: Clock
     every_s: float
     chunk: int
+    backlog: Callable[[], Awaitable[int]]
+    """How many snapshots are still on their way to those who listen."""
     _called: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -31,13 +37,24 @@ class Refresher:
         self._called.set()
 
     async def run(self) -> None:
-        """Refresh until cancelled."""
+        """Refresh until cancelled; wait while listeners are behind by more than a chunk.
+
+        So a visitor's own event never queues behind a whole customer base being recomputed.
+        """
         while True:
             self._called.clear()
-            if not await self.refresh_some():
+            if await self._road_is_full():
+                await asyncio.sleep(LOOK_AGAIN_S)
+            elif not await self.refresh_some():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.every_s):
                         await self._called.wait()
+
+    async def _road_is_full(self) -> bool:
+        try:
+            return await self.backlog() > self.chunk
+        except BusUnavailable:
+            return True
 
     async def refresh_some(self) -> int:
         """Refresh one chunk in a transaction of its own, and say how many customers it had."""

@@ -202,3 +202,29 @@ async def test_a_wrong_argument_to_the_database_is_the_events_fault_not_the_data
         await until(the_others_told)
 
     assert sorted(await told(database)) == ["after", "before"]
+
+
+async def test_the_backlog_counts_events_until_they_are_taken_in(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken])
+    held: list[Msg] = []
+
+    async def hold(message: Msg) -> None:
+        held.append(message)
+
+    async with database.connection() as connection:
+        await outbox.publish(connection, [spoken(f"word {n}") for n in range(3)])
+        assert await outbox.backlog(connection, bus, Spoken) == 3  # still in the outbox
+
+        await bus.subscribe("listener", Spoken.fact, hold)
+        await Relay(database, bus).relay_once(connection)
+        assert await outbox.backlog(connection, bus, Spoken) == 3  # sent, and not taken in
+
+        async def all_held() -> bool:
+            return len(held) == 3
+
+        await until(all_held)
+        for message in held:
+            await message.ack_sync()
+        assert await outbox.backlog(connection, bus, Spoken) == 0

@@ -1,0 +1,44 @@
+"""Recomputing everybody gives way to what customers do now."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from services.profile.service.refreshing import Refresher
+
+
+class Counting(Refresher):
+    """Counts chunks instead of recomputing them, and stops when told all there are."""
+
+    chunks = 0
+
+    async def refresh_some(self) -> int:
+        """One more chunk."""
+        self.chunks += 1
+        raise asyncio.CancelledError
+
+
+async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
+    behind: Iterator[int] = iter([5_000, 900, 201, 200])
+    asked = []
+
+    async def backlog() -> int:
+        asked.append(next(behind))
+        return asked[-1]
+
+    refresher = Counting(
+        database=cast(Any, None),
+        rulebooks=cast(Any, None),
+        clock=lambda: datetime.now(UTC),
+        every_s=60,
+        chunk=200,
+        backlog=backlog,
+    )
+
+    with suppress(asyncio.CancelledError):
+        await refresher.run()
+
+    assert asked == [5_000, 900, 201, 200]
+    assert refresher.chunks == 1
