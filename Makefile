@@ -55,6 +55,11 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -c requirements.lock -o requirements-dev.lock
 
+.PHONY: compose-up
+compose-up: $(VENV)/.installed ## the Compose stack, with secrets made at first use in .env
+	$(BIN)/python -m infra.compose_env
+	docker compose up -d --build --wait
+
 .PHONY: compose-test
 compose-test: $(VENV)/.installed ## bring the Compose stack up, run the story against it, take it down
 	$(BIN)/python -m infra.compose_test

@@ -28,15 +28,20 @@ class NoInstance(RaakError):
 
 
 def make_keys(folder: Path) -> tuple[Path, Path]:
-    """The Ed25519 key pair in a folder, made if it is not there: (signing.pem, verify.pem)."""
+    """The Ed25519 key pair in a folder, made if it is not there: (signing.pem, verify.pem).
+
+    The signing key takes its name last, so a pair half made is made again.
+    """
     signing, verify = folder / "signing.pem", folder / "verify.pem"
     if not signing.exists():
         folder.mkdir(parents=True, exist_ok=True)
         key = Ed25519PrivateKey.generate()
         public = key.public_key()
         verify.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        signing.touch(mode=0o600)
-        signing.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        draft = folder / "signing.new"
+        draft.touch(mode=0o600)
+        draft.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        draft.rename(signing)
     return signing, verify
 
 

@@ -14,6 +14,7 @@ from opentelemetry.propagate import inject
 
 from services.chassis.errors import RaakError
 
+CONNECT_S = 0.5  # a host that is gone answers nothing at all, and must not cost the whole deadline
 KEEP_ALIVE_S = 4.0
 """Shorter than the 5 s after which uvicorn closes an idle connection, so that a request is never
 written to a connection that is just being closed."""
@@ -107,7 +108,7 @@ class AiohttpTransport:
                 limit=0, limit_per_host=self._connections, keepalive_timeout=KEEP_ALIVE_S
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
             headers=JSON_HEADERS,
         )
         return self
@@ -130,6 +131,8 @@ class AiohttpTransport:
                 ) as response,
             ):
                 return Reply(response.status, await self._read(subgraph, response))
+        except aiohttp.ConnectionTimeoutError:  # a TimeoutError too, but nobody was reached
+            raise SubgraphUnavailable(subgraph) from None
         except TimeoutError:
             raise SubgraphTimeout(subgraph) from None
         except (aiohttp.ClientError, OSError):

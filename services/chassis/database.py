@@ -32,6 +32,9 @@ class DatabaseUnavailable(Unavailable):
     code = "DATABASE_UNAVAILABLE"
 
 
+CONNECT_S = 1.5
+"""So that a server that is gone is told of before the gateway's deadline of two seconds."""
+
 AWAY = (
     OSError,
     TimeoutError,
@@ -143,6 +146,7 @@ async def _open_pool(
                 min_size=1,
                 max_size=connections,
                 init=prepare,
+                timeout=CONNECT_S,
                 command_timeout=30,
                 server_settings={"jit": "off", "application_name": "raak"},
             )
