@@ -8,7 +8,7 @@ from strawberry.dataloader import DataLoader
 
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.words import Role
-from services.decision.service.customers import require_own
+from services.decision.service.customers import may_ask, require_own
 from services.decision.service.deciding import Desk
 from services.decision.store import decisions, outcomes
 from services.decision.store.customers import Asked
@@ -47,9 +47,9 @@ class Context:
 
         return DataLoader(load_fn=load)
 
-    async def require_own(self, asked: Asked | UUID) -> None:
+    async def require_own(self, asked: Asked) -> None:
         """Let a caller who speaks for one customer see no other; raises Forbidden."""
-        if self.principal.own_customer_only:
+        if not may_ask(self.principal, asked):
             async with self.desk.database.connection() as connection:
                 await require_own(connection, self.principal, asked)
 

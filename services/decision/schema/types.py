@@ -262,7 +262,7 @@ async def decision_of(context: Context, id: str) -> Decision | None:
         return None
     if kept is None:
         return None
-    await context.require_own(kept.customer_id)
+    await context.require_own(Asked(kept.customer_id))
     return await Decision.of(kept, context.desk.knowledge)
 
 
@@ -342,7 +342,7 @@ class Customer:
         self, info: Info, first: int = 20, after: str | None = None
     ) -> DecisionConnection | None:
         """A page of them."""
-        await info.context.require_own(UUID(self.id))
+        await info.context.require_own(Asked(UUID(self.id)))
         size, before = page_size(first), _place(after)
         desk = info.context.desk
         async with desk.database.connection() as connection:
@@ -359,7 +359,7 @@ class Customer:
         context: JSON | None = None,
     ) -> ActionTrace | None:
         """The trace of one action in a decision that is not made."""
-        await info.context.require_own(UUID(self.id))
+        await info.context.require_own(Asked(UUID(self.id)))
         request = self._request(channel, placement, 3, context, None)
         why = await explaining.why_not(info.context.desk, request, str(action))
         return ActionTrace.of(why.trace, why.catalogue)

@@ -128,18 +128,18 @@ def _customer(row: asyncpg.Record) -> Customer:
     )
 
 
-async def require_own(
-    connection: Connection, principal: Principal, asked: Asked | UUID | None
-) -> None:
+def may_ask(principal: Principal, asked: Asked) -> bool:
+    """Whether it is plain that a caller may ask about a customer, without looking anyone up."""
+    return not principal.own_customer_only or _own(principal) == asked
+
+
+async def require_own(connection: Connection, principal: Principal, asked: Asked) -> None:
     """Refuse a caller who speaks for one customer and asks about another; raises Forbidden."""
-    if not principal.own_customer_only:
+    if may_ask(principal, asked):
         return
     own = _own(principal)
-    other = asked if isinstance(asked, Asked) else Asked(asked)
-    if own == other and own is not None:
-        return
-    ids = await customers.who(connection, [one for one in (own, other) if one is not None])
-    if own is None or ids[0] is None or ids[0] != ids[-1]:
+    ids = await customers.who(connection, [own, asked]) if own else [None, None]
+    if ids[0] is None or ids[0] != ids[1]:
         raise Forbidden(
             f"A {principal.role} may see his own customer only, and this is another.",
             hint="Ask with the identity the token was made for.",

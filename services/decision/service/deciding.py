@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox
 from services.chassis.clock import Clock
@@ -41,6 +42,13 @@ from services.decision.store.customers import Asked
 from services.decision.store.decisions import Decision
 from services.rules import Facts, observe
 from services.rules.errors import nearest
+
+DECISIONS = Counter("raak_decisions", "Decisions answered", ["channel", "degraded"])
+TOGETHER = Histogram(
+    "raak_decisions_per_commit",
+    "Decisions that shared a commit",
+    buckets=(1, 2, 5, 10, 20, 50, 200),
+)
 
 LARGEST_SITUATION = 16_384
 """Bytes of `context` and of `event` in a request, as JSON."""
@@ -112,6 +120,7 @@ async def next_best_actions(desk: Desk, request: Request) -> Decision:
     met = await meet(desk, request)
     made = _decided(desk, request, catalogue, met, now)
     await _write(desk, made)
+    DECISIONS.labels(request.channel.value, str(made.decision.degraded is not None).lower()).inc()
     return made.decision
 
 
@@ -291,7 +300,7 @@ class Writing:
     async def __call__(self, connection: Connection, batch: Sequence[Made]) -> Sequence[None]:
         """One transaction for all of them."""
         async with connection.transaction():
-            await customers.no_merge_meanwhile(connection)
+            await customers.hold_off_merges(connection, [one.decision.decided_for for one in batch])
             await decisions.insert(connection, [made.decision for made in batch])
             await outbox.publish(connection, [_event(made) for made in batch])
             offered = self._newly_offered(batch)
@@ -299,6 +308,7 @@ class Writing:
                 await catalogues.note_offered(connection, actions, day)
         self._noted.update((action, day) for day, those in offered.items() for action in those)
         self._database.committed()
+        TOGETHER.observe(len(batch))
         return [None] * len(batch)
 
     def _newly_offered(self, batch: Sequence[Made]) -> dict[Any, set[str]]:

@@ -1,7 +1,5 @@
 """What callers of decision can get wrong, and what to do about it."""
 
-from uuid import UUID
-
 from services.chassis.errors import RaakError, Unavailable
 
 
@@ -105,8 +103,3 @@ class Overloaded(Unavailable):
             f"{waiting} requests are waiting for the database already.",
             hint="Ask again shortly; run more replicas if it lasts.",
         )
-
-
-def by_id(id: UUID) -> str:
-    """How an id is shown in an error."""
-    return f"the id {str(id)!r}"

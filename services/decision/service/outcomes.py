@@ -22,6 +22,7 @@ from services.decision.service.errors import (
     UnknownProposition,
 )
 from services.decision.store import catalogues, decisions, outcomes
+from services.decision.store.customers import Asked
 from services.decision.store.decisions import Decision
 from services.decision.store.outcomes import Claim, Outcome
 
@@ -66,7 +67,7 @@ async def record(
     """
     _check_texts(report)
     decision, rank = await _proposition(connection, report.proposition)
-    await require_own(connection, principal, decision.customer_id)
+    await require_own(connection, principal, Asked(decision.customer_id))
     mine = Claim(new_id(), _digest(report))
     claimed = await outcomes.claim(connection, report.idempotency_key, mine)
     if claimed.digest != mine.digest:

@@ -1,6 +1,6 @@
 """The read model: what this service knows of customers, and of who has become whom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,8 +11,6 @@ import orjson
 from services.chassis.database import Connection
 from services.contracts.journey import InstanceState
 from services.contracts.profile import CustomerChanged
-
-MERGING = 0x6D657267  # "merg": held alone by a merge, shared by whoever writes decisions
 
 
 class Asked(NamedTuple):
@@ -120,48 +118,77 @@ async def keep_journey_states(
     await connection.execute(_STATES, *([row[column] for row in rows] for column in range(8)))
 
 
-_CURRENT = "SELECT customer_id FROM merged_customer WHERE from_customer_id = $1"
-_MERGE = """
-INSERT INTO merged_customer (from_customer_id, customer_id) VALUES ($1, $2)
+_BECAME = """
+SELECT from_customer_id, customer_id FROM merged_customer WHERE from_customer_id = ANY($1::uuid[])
+"""
+_MERGES = "unnest($1::uuid[], $2::uuid[]) AS merged (source, target)"
+_MERGE = f"""
+INSERT INTO merged_customer (from_customer_id, customer_id) SELECT source, target FROM {_MERGES}
 ON CONFLICT (from_customer_id) DO UPDATE SET customer_id = excluded.customer_id
 """
+_STATES_MOVED = f"""
+INSERT INTO journey_state
+SELECT DISTINCT ON (target, instance_id)
+    target, instance_id, journey, key, step, phase, sequence, ended
+FROM journey_state JOIN {_MERGES} ON customer_id = source
+ORDER BY target, instance_id, sequence DESC, ended DESC
+ON CONFLICT (customer_id, instance_id) DO UPDATE SET
+    step = excluded.step, phase = excluded.phase,
+    sequence = excluded.sequence, ended = excluded.ended
+WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
+"""
 _MOVED = (
-    "UPDATE merged_customer SET customer_id = $2 WHERE customer_id = $1",
-    "UPDATE identity SET customer_id = $2 WHERE customer_id = $1",
-    "UPDATE decision SET customer_id = $2 WHERE customer_id = $1",
-    "UPDATE outcome SET customer_id = $2 WHERE customer_id = $1",
+    *(
+        f"UPDATE {table} SET customer_id = target FROM {_MERGES} WHERE customer_id = source"
+        for table in ("merged_customer", "identity", "decision", "outcome")
+    ),
+    _STATES_MOVED,
+    *(
+        f"DELETE FROM {table} USING {_MERGES} WHERE customer_id = source"
+        for table in ("journey_state", "customer_snapshot")
+    ),
+)
+
+
+async def became(connection: Connection, customers: Iterable[UUID]) -> dict[UUID, UUID]:
+    """Who of these has become whom."""
+    rows = await connection.fetch(_BECAME, list(customers))
+    return {row["from_customer_id"]: row["customer_id"] for row in rows}
+
+
+async def merge(connection: Connection, merges: Mapping[UUID, UUID]) -> None:
+    """Make everything of each key belong to its value, who is himself not merged.
+
+    The caller holds the keys (`hold_for_merge`).
     """
-    INSERT INTO journey_state
-    SELECT $2, instance_id, journey, key, step, phase, sequence, ended
-    FROM journey_state WHERE customer_id = $1
-    ON CONFLICT (customer_id, instance_id) DO UPDATE SET
-        step = excluded.step, phase = excluded.phase,
-        sequence = excluded.sequence, ended = excluded.ended
-    WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
-    """,
-)
-_GONE = (
-    "DELETE FROM journey_state WHERE customer_id = $1",
-    "DELETE FROM customer_snapshot WHERE customer_id = $1",
-)
-
-
-async def merge(connection: Connection, source: UUID, target: UUID) -> None:
-    """Make everything of `source` belong to `target`, or to whom that has become."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", MERGING)
-    target = await connection.fetchval(_CURRENT, target) or target
-    if source == target:
-        return
-    await connection.execute(_MERGE, source, target)
+    columns = list(merges.keys()), list(merges.values())
+    await connection.execute(_MERGE, *columns)
     for statement in _MOVED:
-        await connection.execute(statement, source, target)
-    for statement in _GONE:
-        await connection.execute(statement, source)
+        await connection.execute(statement, *columns)
 
 
-async def no_merge_meanwhile(connection: Connection) -> None:
-    """Hold off merges until the caller's transaction ends, so that what it writes is moved too."""
-    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", MERGING)
+MERGING = 0x6D657267 << 8  # "merg": the first of the locks below
+STRIPES = 64
+"""Locks that customers share: one each, for a list of a thousand, would fill the lock table."""
+_HOLD = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS held (key)"
+_HOLD_OFF = "SELECT pg_advisory_xact_lock_shared(key) FROM unnest($1::bigint[]) AS held (key)"
+
+
+async def hold_for_merge(connection: Connection, sources: Iterable[UUID]) -> None:
+    """Have these customers alone until the transaction ends, and merge alone: nothing written for
+    one of them may be left behind, and no other merge may lead on from where this one ends.
+    """
+    await connection.execute(_HOLD, [MERGING - 1, *_locks(sources)])
+
+
+async def hold_off_merges(connection: Connection, customers: Iterable[UUID]) -> None:
+    """Let no merge move these customers until the transaction ends."""
+    await connection.execute(_HOLD_OFF, _locks(customers))
+
+
+def _locks(customers: Iterable[UUID]) -> list[int]:
+    """Always taken in the same order, so that nobody waits in a circle."""
+    return sorted({MERGING + customer.int % STRIPES for customer in customers})
 
 
 _READ = """

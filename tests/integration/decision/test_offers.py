@@ -1,6 +1,7 @@
 """From what profile and journey said to offers, through the graph, on a real PostgreSQL."""
 
 import asyncio
+import itertools
 from uuid import UUID, uuid4
 
 from services.contracts.decision import DecisionMade
@@ -241,3 +242,21 @@ async def test_what_was_decided_is_told_to_the_other_services(replica: Replica) 
         "newsletter",
         "banner",
     )
+
+
+async def test_merges_heard_by_two_replicas_at_once_leave_no_chain(
+    replicas: tuple[Replica, Replica],
+) -> None:
+    people = [uuid4() for _ in range(12)]
+    steps = list(itertools.pairwise(people))
+    await replicas[0].know(*(snapshot(person) for person in people))
+
+    await asyncio.gather(
+        *(
+            replicas[number % 2].hear(handlers.merge_customers, merged(*one))
+            for number, one in enumerate(steps)
+        )
+    )
+
+    decision = await replicas[0].offers({"id": str(people[0])})
+    assert decision["customer"]["id"] == str(people[-1])
