@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import orjson
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,7 +29,8 @@ from services.chassis.errors import RaakError
 EXAMPLES = Path(__file__).parents[1] / "examples" / "records"
 BATCH_BYTES = 400_000  # of the 500 KB that a batch may have
 AT_ONCE = 3
-SETTLED_S = 120
+SETTLED_S = 60
+PASSED_THE_RULES = {"CONTACT_POLICY", "CONTROL_GROUP", "ARBITRATION"}
 
 OFFERS = """
 query($customer: CustomerRef!, $channel: Channel!, $placement: String!, $context: JSON) {
@@ -59,6 +60,12 @@ query($ref: CustomerRef!) {
     segments { key }
     journeys { journey step phase active since }
     inbox { channel content }
+  }
+}"""
+WHY_NOT = """
+query($ref: CustomerRef!, $action: ID!, $channel: Channel!, $placement: String!) {
+  customer(ref: $ref) {
+    whyNot(action: $action, channel: $channel, placement: $placement) { stage }
   }
 }"""
 RESULTS = """
@@ -126,7 +133,6 @@ def tell_on(stage: Stage, buyers: Sequence[Buyer]) -> None:
     import_customers(stage, buyers)
     apply_examples(stage)
     cast = Cast.of(buyers, datetime.now(UTC))
-    wait_until_known(stage, cast)
     visit_the_site(stage, cast.newly_known)
     open_the_app(stage, cast.loyal)
     call_the_shop(stage, cast.lapsing)
@@ -236,37 +242,6 @@ def apply_examples(stage: Stage) -> None:
         stage.console.print(f"  {path.relative_to(EXAMPLES)}")
 
 
-def wait_until_known(stage: Stage, cast: Cast) -> None:
-    """Return when decision has heard of the segments of everybody in the story."""
-    graph = stage.as_("agent")
-    wanted = {cast.loyal.email: "loyalty_card", cast.lapsing[0].email: "win_back_voucher"}
-    give_up = time.monotonic() + SETTLED_S
-    for email, action in wanted.items():
-        while not _is_eligible(graph, email, action):
-            if time.monotonic() > give_up:
-                raise NotSettled(
-                    f"Decision does not know the segments of {email} after {SETTLED_S} s.",
-                    hint="Look at the logs, and at `raak dead-letters list`.",
-                )
-            time.sleep(0.2)
-
-
-WHY_NOT = """
-query($ref: CustomerRef!, $action: ID!) {
-  customer(ref: $ref) {
-    whyNot(action: $action, channel: CALL_CENTRE, placement: "agent_desktop") { stage passed }
-  }
-}"""
-
-
-def _is_eligible(graph: Graph, email: str, action: str) -> bool:
-    answer = graph.answer(WHY_NOT, ref=_ref("email", email), action=action)
-    customer = (answer.get("data") or {}).get("customer") or {}
-    trace = customer.get("whyNot")
-    early = {"CONSENT", "VALIDITY", "ELIGIBILITY"}
-    return trace is not None and (trace["stage"] == "CONSENT" or trace["stage"] not in early)
-
-
 # --- three users ----------------------------------------------------------------------------
 
 
@@ -284,7 +259,7 @@ def visit_the_site(stage: Stage, buyer: Buyer) -> None:
     stage.say("He looks at two jazz records, and the page asks again")
     _track(stage, visitor, "product_viewed", {"genre": "jazz", "product": "Kind of Blue"})
     _track(stage, visitor, "product_viewed", {"genre": "jazz", "product": "A Love Supreme"})
-    _until(lambda: "jazz_weeks" in _keys(_offers(graph, me, "WEB", "home")))
+    _until_considered(stage, me, "jazz_weeks", "WEB", "home")
     _print_offers(stage, _offers(graph, me, "WEB", "home"))
 
     stage.say(f"He logs in: it is {buyer.email}, who gives consent for personal offers")
@@ -292,7 +267,7 @@ def visit_the_site(stage: Stage, buyer: Buyer) -> None:
     known = stage.as_("visitor", f"user_id={buyer.name}")
     me = _ref("user_id", buyer.name)
     known.data(CONSENT, input={"customer": me, "purpose": "personalisation", "status": "GIVEN"})
-    _until(lambda: "second_order" in _keys(_offers(known, me, "WEB", "home")))
+    _until_considered(stage, me, "second_order", "WEB", "home")
     _print_offers(stage, _offers(known, me, "WEB", "home"))
 
 
@@ -301,7 +276,7 @@ def open_the_app(stage: Stage, buyer: Buyer) -> None:
     graph = stage.as_("app", f"user_id={buyer.name}")
     me = _ref("user_id", buyer.name)
     graph.data(CONSENT, input={"customer": me, "purpose": "personalisation", "status": "GIVEN"})
-    _until(lambda: "loyalty_card" in _keys(_offers(graph, me, "APP", "app_home")))
+    _until_considered(stage, me, "loyalty_card", "APP", "app_home")
 
     stage.say(f"App: {buyer.email}, {len(buyer.orders)} orders, ${buyer.spent:,.0f}")
     first = _offers(graph, me, "APP", "app_home")
@@ -329,7 +304,7 @@ def call_the_shop(stage: Stage, callers: Sequence[Buyer]) -> None:
         caller = _ref("email", buyer.email)
         given = {"customer": caller, "purpose": "personalisation", "status": "GIVEN"}
         graph.data(CONSENT, input=given)
-        _until(partial(_passed_consent, graph, caller))
+        _until_considered(stage, caller, "win_back_voucher", "CALL_CENTRE", "agent_desktop")
         stage.say(f"Call centre: {buyer.email} calls; last order {buyer.orders[-1].at:%d %B %Y}")
         first = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
         _print_offers(stage, first)
@@ -360,18 +335,19 @@ def show_results(stage: Stage) -> None:
         "to": (now + timedelta(days=1)).isoformat(),
     }
     _until(lambda: any(row["accepted"] for row in graph.data(RESULTS, **span)["actionResults"]))
-    table = Table("action", "channel", "decided", "presented", "clicked", "accepted", "rejected")
-    table.add_column("acceptance (95%)", justify="right")
+    table = _table("action", "channel", "ranked", "shown", "clicked", "yes", "no", "yes of shown")
     for row in graph.data(RESULTS, **span)["actionResults"]:
-        rate = row["acceptanceRate"]
-        shown = (
-            f"{rate['estimate']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"
-            if rate["estimate"] is not None
-            else "–"
-        )
         counts = ("decided", "presented", "clicked", "accepted", "rejected")
-        table.add_row(row["action"], row["channel"], *(str(row[c]) for c in counts), shown)
+        numbers = (str(row[count]) for count in counts)
+        table.add_row(row["action"], row["channel"], *numbers, _interval(row["acceptanceRate"]))
     stage.console.print(table)
+    stage.console.print("  In brackets: where the true rate lies, with 95% confidence.")
+
+
+def _interval(rate: dict[str, Any]) -> str:
+    if rate["estimate"] is None:
+        return "–"
+    return f"{rate['estimate']:.0%} ({rate['low']:.0%}–{rate['high']:.0%})"
 
 
 # --- asking and showing -----------------------------------------------------------------------
@@ -385,17 +361,6 @@ def _offers(graph: Graph, customer: dict[str, Any], channel: str, placement: str
     data = graph.data(OFFERS, customer=customer, channel=channel, placement=placement)
     decision: dict[str, Any] = data["nextBestActions"]
     return decision
-
-
-def _keys(decision: dict[str, Any]) -> set[str]:
-    return {proposition["action"]["key"] for proposition in decision["propositions"]}
-
-
-def _passed_consent(graph: Graph, caller: dict[str, Any]) -> bool:
-    """Whether decision has heard that he consents to personal offers."""
-    decision = _offers(graph, caller, "CALL_CENTRE", "agent_desktop")
-    stages = {row["action"]["key"]: row["stage"] for row in decision["trace"]}
-    return stages.get("win_back_voucher") != "CONSENT"
 
 
 def _customer(graph: Graph, ref: dict[str, Any]) -> dict[str, Any]:
@@ -430,20 +395,44 @@ def _record(
     graph.data(OUTCOME, input=given | ({"reason": reason} if reason else {}))
 
 
-def _until(holds: Callable[[], object], seconds: float = 20) -> None:
+def _until_considered(
+    stage: Stage, ref: dict[str, Any], action: str, channel: str, placement: str
+) -> None:
+    """Return when decision has heard enough of a customer for an action to pass its rules.
+
+    Asked by `whyNot`, which decides nothing and leaves no trace in the results.
+    """
+    graph = stage.as_("agent")
+    asked = {"ref": ref, "action": action, "channel": channel, "placement": placement}
+
+    def considered() -> bool:
+        customer = graph.data(WHY_NOT, **asked)["customer"]
+        return customer is not None and customer["whyNot"]["stage"] in PASSED_THE_RULES
+
+    _until(considered)
+
+
+def _until(holds: Callable[[], object]) -> None:
     """Return as soon as something holds: an event takes some milliseconds to reach decision."""
-    give_up = time.monotonic() + seconds
+    give_up = time.monotonic() + SETTLED_S
     while not holds():
         if time.monotonic() > give_up:
             raise NotSettled(
-                f"What was sent did not arrive everywhere within {seconds:.0f} s.",
+                f"What was sent did not arrive everywhere within {SETTLED_S} s.",
                 hint="Look at the logs, and at `raak dead-letters list`.",
             )
         time.sleep(0.02)
 
 
+def _table(*columns: str, title: str | None = None) -> Table:
+    """A table without a frame, so that it fits a terminal of eighty columns."""
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = columns[0] != "rank"
+    return table
+
+
 def _print_offers(stage: Stage, decision: dict[str, Any]) -> None:
-    table = Table("rank", "action", "why", "chance", "value", "score")
+    table = _table("rank", "action", "why", "chance", "value", "score")
     for p in decision["propositions"]:
         table.add_row(
             str(p["rank"]),
@@ -460,7 +449,7 @@ def _print_offers(stage: Stage, decision: dict[str, Any]) -> None:
 
 
 def _print_trace(stage: Stage, decision: dict[str, Any], only: str | None = None) -> None:
-    table = Table("action", "fell out at", "because", title="Why not the others")
+    table = _table("action", "fell out at", "because", title="Why not the others")
     for row in decision["trace"]:
         if row["rank"] is None and only in (None, row["action"]["key"]):
             failed = "; ".join(f"{f['condition']} (saw {f['seen']})" for f in row["failed"])
@@ -469,7 +458,7 @@ def _print_trace(stage: Stage, decision: dict[str, Any], only: str | None = None
 
 
 def _print_journeys(stage: Stage, customer: dict[str, Any]) -> None:
-    table = Table("journey", "step", "phase", "since")
+    table = _table("journey", "step", "phase", "since")
     for journey in customer["journeys"]:
         since = datetime.fromisoformat(journey["since"])
         table.add_row(journey["journey"], journey["step"], journey["phase"], f"{since:%H:%M:%S}")

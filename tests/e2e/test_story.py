@@ -9,7 +9,6 @@ from tests.stack import BUYERS, Stack
 def test_the_demo_tells_its_story_to_the_end(stack: Stack) -> None:
     with stack.stage.console.capture() as told:
         cast = demo.Cast.of(BUYERS, datetime.now(UTC))
-        demo.wait_until_known(stack.stage, cast)
         demo.visit_the_site(stack.stage, cast.newly_known)
         demo.open_the_app(stack.stage, cast.loyal)
         demo.call_the_shop(stack.stage, cast.lapsing)
