@@ -90,8 +90,8 @@ class Database:
             raise _lost(error) from error
         try:
             yield connection
-        except asyncpg.InterfaceError as error:
-            if connection.is_closed():  # otherwise it is a wrong call or argument: a bug
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            if _is_gone(connection):  # otherwise it is a wrong call or argument: a bug
                 raise _lost(error) from error
             raise
         finally:
@@ -110,6 +110,14 @@ class Database:
         async with self.sessions.begin() as session:
             yield session
         self.committed()
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether a connection is closed, or so broken that the pool has dropped it already."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 @asynccontextmanager
