@@ -35,16 +35,15 @@ class DatabaseUnavailable(Unavailable):
 CONNECT_S = 1.5
 """So that a server that is gone is told of before the gateway's deadline of two seconds."""
 
-AWAY = (
-    OSError,
-    TimeoutError,
-    DatabaseUnavailable,
+CUT_OFF = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
 )
+"""What asyncpg raises when PostgreSQL ends a connection that is in use."""
+
+AWAY = (OSError, TimeoutError, DatabaseUnavailable, *CUT_OFF, asyncpg.TooManyConnectionsError)
 """What is raised when PostgreSQL is away for a while, and nobody's data is to blame."""
 
 
@@ -90,7 +89,9 @@ class Database:
             raise _lost(error) from error
         try:
             yield connection
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        except CUT_OFF as error:
+            raise _lost(error) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             if _is_gone(connection):  # otherwise it is a wrong call or argument: a bug
                 raise _lost(error) from error
             raise

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
+import asyncpg
 import pytest
 
 from services.chassis import outbox
@@ -84,6 +86,31 @@ async def test_postgresql_restarted_while_a_consumer_works_loses_none_and_double
 
         assert sorted(await told(database)) == sorted(words)
         assert await bus.dead_letters() == []
+
+
+END_ME = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+async def test_a_connection_cut_off_in_use_is_told_as_an_outage_and_replaced(
+    database: Database,
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction() as connection:
+            await connection.execute(END_ME)
+
+    assert await told(database) == []
+
+
+async def test_a_connection_found_closed_is_told_as_an_outage_and_replaced(
+    database: Database,
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction() as connection:
+            with suppress(asyncpg.AdminShutdownError):
+                await connection.execute(END_ME)
+            await connection.execute("SELECT 1")
+
+    assert await told(database) == []
 
 
 async def test_a_relay_cut_off_from_nats_still_stops_when_told_to(
