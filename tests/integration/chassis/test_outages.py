@@ -104,11 +104,14 @@ async def test_a_connection_cut_off_in_use_is_told_as_an_outage_and_replaced(
 async def test_a_connection_found_closed_is_told_as_an_outage_and_replaced(
     database: Database,
 ) -> None:
-    with pytest.raises(DatabaseUnavailable):
+    async def go_on_after_the_end() -> None:
         async with database.transaction() as connection:
             with suppress(asyncpg.AdminShutdownError):
                 await connection.execute(END_ME)
             await connection.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await go_on_after_the_end()
 
     assert await told(database) == []
 
