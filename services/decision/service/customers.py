@@ -92,8 +92,10 @@ def _by_identity(type: str, value: str) -> Asked:
 
 
 def shown(asked: Asked) -> str:
-    """How a customer is named in an error."""
-    return f"the id {str(asked.customer_id)!r}" if asked.type is None else repr(asked.type)
+    """How a customer is named in an error: as the caller did. Errors of ours are never logged."""
+    if asked.type is None:
+        return f"the id {str(asked.customer_id)!r}"
+    return f"{asked.type} {asked.value!r}"
 
 
 def reading(

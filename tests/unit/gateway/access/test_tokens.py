@@ -34,7 +34,7 @@ VISITOR = {"type": "anonymous_id", "value": "v-1"}
 
 def claims(**changed: Any) -> dict[str, Any]:
     """Good claims of an agent, with some changed; None leaves one out."""
-    good = {"iss": "raak", "aud": "raak", "sub": "ann", "role": "agent", "exp": time() + 60}
+    good = {"iss": "raak", "aud": "raak", "sub": "ann", "role": "agent", "exp": time() + 3_600}
     return {name: value for name, value in (good | changed).items() if value is not None}
 
 
@@ -73,8 +73,8 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
     ("token", "problem"),
     [
         (signed(exp=time() - 60), "has expired"),
-        (signed(nbf=time() + 600), "not valid yet"),
-        (signed(iat=time() + 600), "not valid yet"),
+        (signed(nbf=time() + 3_000), "not valid yet"),
+        (signed(iat=time() + 3_000), "not valid yet"),
         (signed(aud="raak-service"), "meant for someone else"),
         (signed(iss="mallory"), "another issuer"),
         (signed(exp=None), "lacks a claim"),
