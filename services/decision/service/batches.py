@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import asyncpg
+from opentelemetry.trace import SpanKind
 
+from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, DatabaseUnavailable
 from services.decision.service.errors import Overloaded
 
@@ -40,6 +42,7 @@ class _Held:
 class _Waiting(NamedTuple, Generic[Item, Result]):
     item: Item
     answer: "asyncio.Future[Result]"
+    traceparent: str | None
 
 
 class Batches(Generic[Item, Result]):
@@ -72,7 +75,7 @@ class Batches(Generic[Item, Result]):
         if len(self._waiting) >= self._most_waiting:
             raise Overloaded(len(self._waiting))
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, answer))
+        self._waiting.append(_Waiting(item, answer, telemetry.traceparent()))
         self._arrived.set()
         return await answer
 
@@ -126,7 +129,9 @@ class Batches(Generic[Item, Result]):
         if not batch:
             return
         try:
-            results = await self._work(held.connection, [waiting.item for waiting in batch])
+            # a batch is told as part of its first item's trace
+            with telemetry.span("batch", SpanKind.INTERNAL, batch[0].traceparent, items=len(batch)):
+                results = await self._work(held.connection, [waiting.item for waiting in batch])
         except asyncio.CancelledError as error:
             self._refuse(batch, error)
             raise
