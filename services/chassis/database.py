@@ -5,7 +5,7 @@ Nobody outside this module commits: `transaction()` and `session()` do, when the
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,9 @@ CUT_OFF = (
 AWAY = (OSError, TimeoutError, DatabaseUnavailable, *CUT_OFF, asyncpg.TooManyConnectionsError)
 """What is raised when PostgreSQL is away for a while, and nobody's data is to blame."""
 
+BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What asyncpg raises on a connection that has ended already; some of it for wrong calls, too."""
+
 
 def encode_json(value: Any) -> str:
     """A JSON value as PostgreSQL reads it; UUIDs and datetimes are written out."""
@@ -85,18 +88,19 @@ class Database:
         """A connection for reading; each statement is its own transaction."""
         try:
             connection = await self.pool.acquire(timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (TimeoutError, asyncpg.PostgresError, *BROKEN) as error:
             raise _lost(error) from error
         try:
             yield connection
         except CUT_OFF as error:
             raise _lost(error) from error
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except BROKEN as error:
             if _is_gone(connection):  # otherwise it is a wrong call or argument: a bug
                 raise _lost(error) from error
             raise
         finally:
-            await self.pool.release(connection)
+            with suppress(*CUT_OFF, *BROKEN):  # the pool has dropped it; what the block did stands
+                await self.pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

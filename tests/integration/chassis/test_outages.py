@@ -116,6 +116,20 @@ async def test_a_connection_found_closed_is_told_as_an_outage_and_replaced(
     assert await told(database) == []
 
 
+async def test_a_connection_that_breaks_when_it_is_given_back_undoes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_off(connection: object, **how: object) -> None:
+        raise asyncpg.InternalClientError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "reset", break_off)
+        async with database.transaction() as connection:
+            await write_down(connection, [spoken("committed")])
+
+    assert await told(database) == ["committed"]
+
+
 async def test_a_relay_cut_off_from_nats_still_stops_when_told_to(
     database: Database, nats: Restartable
 ) -> None:
