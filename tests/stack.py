@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from rich.console import Console
 
 from infra import cdnow, demo, embedded, standalone, tokens
@@ -55,11 +56,13 @@ class Stack:
         )
 
     def kill(self, name: str) -> None:
-        """End a process at once, as a power cut would."""
+        """End a process at once, as a power cut would; PostgreSQL's children follow it."""
         process = self.processes[name].running
         assert process is not None
+        children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
+        psutil.wait_procs(children, timeout=10)
 
     def start(self, name: str) -> None:
         """Start a killed process, and wait until it is ready."""

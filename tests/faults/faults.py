@@ -1,0 +1,69 @@
+"""The faults, as data: how each begins and ends, and which calls it must not touch."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.stack import Stack
+
+CALLS = frozenset({"ingest", "offers", "outcome"})
+NONE: frozenset[str] = frozenset()
+
+
+class Fault(NamedTuple):
+    """Something that goes wrong for a while."""
+
+    name: str
+    begin: Callable[[Stack], None]
+    end: Callable[[Stack], None]
+    spares: frozenset[str]
+    """The calls that are all answered meanwhile, at the first attempt."""
+
+
+def killed(name: str, *, spares: frozenset[str]) -> Fault:
+    """A process is gone from one instant to the next, and comes back as a new one."""
+    return Fault(
+        f"{name} killed", lambda raak: raak.kill(name), lambda raak: raak.start(name), spares
+    )
+
+
+def frozen(name: str, *, spares: frozenset[str]) -> Fault:
+    """A process stands still, keeping its connections, and then goes on as if nothing were."""
+    return Fault(
+        f"{name} frozen",
+        lambda raak: _signal(raak, name, signal.SIGSTOP),
+        lambda raak: _signal(raak, name, signal.SIGCONT),
+        spares,
+    )
+
+
+def _signal(raak: Stack, name: str, number: int) -> None:
+    running = raak.processes[name].running
+    assert running is not None
+    os.kill(running.pid, number)
+
+
+def kill_everything(raak: Stack) -> None:
+    """The machine loses its power."""
+    for name in raak.processes:
+        raak.kill(name)
+
+
+def start_everything(raak: Stack) -> None:
+    """It is switched on again: every process starts on what its disk holds."""
+    for name in raak.processes:
+        raak.start(name)
+
+
+FAULTS = [
+    killed("decision", spares=frozenset({"ingest"})),
+    frozen("decision", spares=frozenset({"ingest"})),
+    killed("profile", spares=frozenset({"offers", "outcome"})),
+    killed("journey", spares=CALLS),
+    killed("measurement", spares=CALLS),
+    killed("gateway", spares=NONE),
+    killed("nats", spares=CALLS),
+    killed("postgres", spares=NONE),
+    Fault("everything killed", kill_everything, start_everything, NONE),
+]
