@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
+from pydantic import Field
+
 from services.contracts.base import Event, Json, Payload
 
 
@@ -47,6 +49,9 @@ class CustomerChanged(Event):
     segments: tuple[str, ...]
     series: dict[str, Json]
     """`Series.key` to the state of that series, as `services.rules` reads it."""
+    series_versions: dict[str, int] = Field(default={})
+    """Service to `grew_in` of the `SeriesNeeded` that `series` answers; 0 if absent. What was asked
+    for later is not known, whether `series` has it or not."""
 
 
 class CustomersMerged(Event):

@@ -12,3 +12,5 @@ class SeriesNeeded(Event):
 
     version: int
     series: tuple[dict[str, Json], ...]
+    grew_in: int = 0
+    """The last version that asked for more than the one before it."""

@@ -6,6 +6,7 @@ in every service. The manual is docs/conditions.md.
 
 from services.rules.compiler import PASSED
 from services.rules.condition import Condition, Needs
+from services.rules.declaration import Declaration
 from services.rules.errors import (
     ConditionError,
     ConditionSyntaxError,
@@ -41,6 +42,7 @@ __all__ = [
     "Condition",
     "ConditionError",
     "ConditionSyntaxError",
+    "Declaration",
     "Facts",
     "FailedPart",
     "InvalidArgument",
