@@ -172,6 +172,8 @@ class SeriesDeclaration(Table, table=True):
     service: str = _text(primary_key=True)
     version: int = Field(sa_type=sa.BigInteger)
     series: list[Any] = _json()
+    grew_in: int = Field(sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
+    """The last version that asked for more."""
 
 
 class Rulebook(Table, table=True):
@@ -183,6 +185,10 @@ class Rulebook(Table, table=True):
     series: list[Any] = _json()
     """Every series kept, so that a customer of this version need not be rebuilt in full."""
     made_at: datetime = _at()
+    answers: dict[str, int] = Field(
+        sa_column=sa.Column(JSONB, nullable=False, server_default=sa.text("'{}'"))
+    )
+    """Service to `grew_in` of the declaration that was part of it."""
 
 
 metadata = Table.metadata

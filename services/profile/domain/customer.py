@@ -1,5 +1,6 @@
 """A customer in memory: what is known of him, and how one more call changes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -124,8 +125,10 @@ class Customer:
         self.segments, self.series = {}, {}
         self.changed = True
 
-    def snapshot(self, event_id: UUID, now: datetime) -> CustomerChanged:
-        """All of him, as the other services keep it."""
+    def snapshot(
+        self, event_id: UUID, now: datetime, answers: Mapping[str, int]
+    ) -> CustomerChanged:
+        """All of him, as the other services keep it; `answers` is of the rulebook he is of."""
         return CustomerChanged.model_construct(
             event_id=event_id,
             customer_id=self.id,
@@ -136,6 +139,7 @@ class Customer:
             consents=self.decided_consents(),
             segments=tuple(sorted(self.segments)),
             series=self.series,
+            series_versions=dict(answers),
         )
 
 

@@ -1,8 +1,8 @@
 """Which segments there are and which series are kept: all that is computed from history."""
 
 import ast
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -39,6 +39,13 @@ class Segment(NamedTuple):
     published_at: datetime
 
 
+class Kept(NamedTuple):
+    """What customers of a version have: these series, which answer these declarations."""
+
+    series: tuple[Series, ...]
+    answers: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class Rulebook:
     """One version of what is kept and computed for every customer."""
@@ -47,6 +54,8 @@ class Rulebook:
     segments: tuple[Segment, ...]
     declared: tuple[Series, ...]
     """What other services need kept."""
+    answers: Mapping[str, int] = field(default_factory=dict)
+    """These services, each with the version in which that need last grew."""
 
     @cached_property
     def rules(self) -> RuleSet:
@@ -79,15 +88,19 @@ class Rulebook:
     def catch_up(
         self,
         customer: Customer,
+        before: Kept,
         lacking: SeriesSet,
         events: Sequence[RecordedEvent],
         now: datetime,
     ) -> None:
-        """Bring a customer of another version to this one, given the events `lacking` asks for."""
+        """Bring a customer of another version to this one, given the events `lacking` asks for.
+
+        That he has no events of a new series is news too: until then it was not known.
+        """
         built = rebuild(lacking, events, now)
         kept = {k: state for k, state in customer.series.items() if k in self.series.series}
         series = {k: state for k, state in (kept | built).items() if state["count"]}
-        customer.changed |= series != customer.series
+        customer.changed |= series != customer.series or before.answers != self.answers
         customer.series = series
         customer.rules_version = self.version
 

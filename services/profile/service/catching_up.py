@@ -1,6 +1,6 @@
 """Customers on their way into and out of a transaction: brought up to date, written, told of."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.contracts.profile import CustomerChanged
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Rulebook
+from services.profile.domain.rulebook import Kept, Rulebook
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as store
 from services.profile.store import events
@@ -26,21 +26,21 @@ async def catch_up(
     late = [customer for customer in customers if customer.rules_version != rulebook.version]
     if not late:
         return
-    lacking = await _lacking(connection, rulebooks, rulebook, late)
+    kept = await rulebooks.kept(connection, {customer.rules_version for customer in late})
+    lacking = _lacking(rulebook, kept, late)
     names = {one.event for series in lacking.values() for one in series.series.values()}
     ids = [c.id for c in late if lacking[c.rules_version].series]
     histories = await events.histories(connection, ids, names)
     for customer in late:
-        history = histories.get(customer.id, [])
-        rulebook.catch_up(customer, lacking[customer.rules_version], history, now)
+        history, was = histories.get(customer.id, []), customer.rules_version
+        rulebook.catch_up(customer, kept[was], lacking[was], history, now)
 
 
-async def _lacking(
-    connection: Connection, rulebooks: Rulebooks, rulebook: Rulebook, late: Iterable[Customer]
+def _lacking(
+    rulebook: Rulebook, kept: Mapping[int, Kept], late: Iterable[Customer]
 ) -> dict[int, SeriesSet]:
     versions = {customer.rules_version for customer in late}
-    kept = await rulebooks.kept(connection, versions)
-    return {version: rulebook.missing(kept[version]) for version in versions}
+    return {version: rulebook.missing(kept[version].series) for version in versions}
 
 
 async def write(
@@ -72,6 +72,12 @@ def _new_consents(customers: Iterable[Customer]) -> list[store.NewConsent]:
     return [(c.id, filed, c.consents[filed]) for c in customers for filed in c.new_consents]
 
 
-def snapshots(customers: Iterable[Customer], now: datetime) -> list[CustomerChanged]:
-    """What to tell of customers that changed."""
-    return [customer.snapshot(new_id(), now) for customer in customers if customer.changed]
+def snapshots(
+    rulebook: Rulebook, customers: Iterable[Customer], now: datetime
+) -> list[CustomerChanged]:
+    """What to tell of customers that changed; all of them are of this rulebook."""
+    return [
+        customer.snapshot(new_id(), now, rulebook.answers)
+        for customer in customers
+        if customer.changed
+    ]

@@ -92,7 +92,7 @@ async def _record(
     await _write(connection, desk, [*customers.values(), *gone], now)
     if fresh:
         await event_store.append(connection, fresh)
-    await outbox.publish(connection, list(_news(desk, customers, gone, fresh, now)))
+    await outbox.publish(connection, list(_news(rulebook, desk, customers, gone, fresh, now)))
     return taken
 
 
@@ -273,6 +273,7 @@ async def _write(
 
 
 def _news(
+    rulebook: Rulebook,
     desk: _Desk,
     customers: dict[UUID, Customer],
     gone: Sequence[Customer],
@@ -284,7 +285,7 @@ def _news(
     for one, call in fresh:
         if call.kind in PUBLISHED:
             yield _recorded(call, customers[one])
-    yield from snapshots([*gone, *customers.values()], now)
+    yield from snapshots(rulebook, [*gone, *customers.values()], now)
 
 
 def _merged(merge: Change, now: datetime) -> CustomersMerged:

@@ -85,4 +85,4 @@ async def _recompute(
         rulebook.decide(customer, now)
         customer.version += customer.changed
     await write(connection, list(customers.values()), (), now)
-    await outbox.publish(connection, snapshots(customers.values(), now))
+    await outbox.publish(connection, snapshots(rulebook, customers.values(), now))

@@ -1,6 +1,7 @@
 """The rulebook in force, held compiled, and the ways it changes."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from services.chassis.definitions import InvalidDefinition, Problem, Source, par
 from services.contracts.base import Json
 from services.contracts.series import SeriesNeeded
 from services.profile.definitions import SegmentDefinition, SegmentFile
-from services.profile.domain.rulebook import EMPTY, Rulebook, Segment
+from services.profile.domain.rulebook import EMPTY, Kept, Rulebook, Segment
 from services.profile.store import rulebook as store
 from services.rules import SEGMENT, Condition, ConditionError, Series, parse, series_from_json
 
@@ -24,24 +25,24 @@ class Rulebooks:
 
     def __init__(self) -> None:
         self._held = EMPTY
-        self._kept: dict[int, tuple[Series, ...]] = {0: ()}
+        self._kept: dict[int, Kept] = {0: Kept((), {})}
 
     async def current(self, connection: Connection) -> Rulebook:
         """The rulebook in force."""
         # The version is read first: definitions newer than it are recomputed, older ones never.
         version = await store.version(connection)
         if version != self._held.version:
-            self._held = await _read(connection, version)
+            rulebook = await _read(connection, version)
+            # A declaration committed since the version was read is kept here, but not answered.
+            self._held = replace(rulebook, answers=await store.answers(connection, version))
         return self._held
 
-    async def kept(
-        self, connection: Connection, versions: Iterable[int]
-    ) -> Mapping[int, tuple[Series, ...]]:
+    async def kept(self, connection: Connection, versions: Iterable[int]) -> Mapping[int, Kept]:
         """What each of these versions kept."""
         unknown = set(versions) - self._kept.keys()
         if unknown:
-            for version, series in (await store.series(connection, unknown)).items():
-                self._kept[version] = _series(series)
+            for version, (series, answers) in (await store.kept(connection, unknown)).items():
+                self._kept[version] = Kept(_series(series), answers)
         return self._kept
 
 
@@ -69,9 +70,10 @@ async def declare_series(connection: Connection, needed: SeriesNeeded, now: date
     series = [series_from_json(one).to_json() for one in needed.series]
     await store.change_alone(connection)
     before = await _read(connection, await store.version(connection))
-    if await store.declare(connection, needed.service(), needed.version, series):
+    if await store.declare(connection, needed.service(), needed.version, series, needed.grew_in):
         after = await _read(connection, before.version)
-        if after.series.series != before.series.series:
+        same = after.series.series == before.series.series and after.answers == before.answers
+        if not same:
             await _next_version(connection, now)
 
 
@@ -134,9 +136,10 @@ async def _read(connection: Connection, version: int) -> Rulebook:
         Segment(**{**row._asdict(), "condition": _condition(row.condition)})
         for row in await store.segments(connection)
     )
-    wishes = (await store.declared(connection)).values()
-    declared = tuple(one for _, series in wishes for one in _series(series))
-    return Rulebook(version, segments, declared)
+    wishes = await store.declared(connection)
+    declared = tuple(one for series, _ in wishes.values() for one in _series(series))
+    answers = {service: grew_in for service, (_, grew_in) in wishes.items()}
+    return Rulebook(version, segments, declared, answers)
 
 
 def _condition(text: str) -> Condition:
@@ -151,4 +154,4 @@ async def _next_version(connection: Connection, now: datetime) -> None:
     number = await store.version(connection) + 1
     rulebook = await _read(connection, number)
     kept = [series.to_json() for series in rulebook.series.series.values()]
-    await store.make(connection, number, kept, now)
+    await store.make(connection, number, kept, rulebook.answers, now)

@@ -1,6 +1,6 @@
 """Segment definitions, the series others declared, and the versions of both together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,8 +10,9 @@ from services.contracts.base import Json
 ONE_AT_A_TIME = 0x72756C65  # "rule": an advisory lock, so that two rulebooks do not share a number
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM rulebook"
-_SERIES = "SELECT version, series FROM rulebook WHERE version = ANY($1)"
-_MAKE = "INSERT INTO rulebook (version, series, made_at) VALUES ($1, $2, $3)"
+_KEPT = "SELECT version, series, answers FROM rulebook WHERE version = ANY($1)"
+_ANSWERS = "SELECT answers FROM rulebook WHERE version = $1"
+_MAKE = "INSERT INTO rulebook (version, series, answers, made_at) VALUES ($1, $2, $3, $4)"
 _SEGMENTS = """
 SELECT DISTINCT ON (key) key, version, name, description, condition, published_at
 FROM segment ORDER BY key, version DESC
@@ -21,10 +22,12 @@ INSERT INTO segment (key, version, name, description, condition, published_at)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
 _COUNTS = "SELECT segment_key, count(*) FROM segment_member WHERE segment_key = ANY($1) GROUP BY 1"
-_DECLARED = "SELECT service, version, series FROM series_declaration"
+_DECLARED = "SELECT service, series, grew_in FROM series_declaration"
 _DECLARE = """
-INSERT INTO series_declaration AS held (service, version, series) VALUES ($1, $2, $3)
-ON CONFLICT (service) DO UPDATE SET version = excluded.version, series = excluded.series
+INSERT INTO series_declaration AS held (service, version, series, grew_in)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (service) DO UPDATE SET
+    version = excluded.version, series = excluded.series, grew_in = excluded.grew_in
 WHERE held.version < excluded.version
 """
 
@@ -45,9 +48,17 @@ async def version(connection: Connection) -> int:
     return int(await connection.fetchval(_VERSION))
 
 
-async def series(connection: Connection, versions: Iterable[int]) -> dict[int, list[Json]]:
-    """What each version kept, as JSON."""
-    return {row[0]: row[1] for row in await connection.fetch(_SERIES, list(versions))}
+async def kept(
+    connection: Connection, versions: Iterable[int]
+) -> dict[int, tuple[list[Json], dict[str, int]]]:
+    """The series each version kept, as JSON, and the declarations it answers."""
+    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_KEPT, list(versions))}
+
+
+async def answers(connection: Connection, version: int) -> dict[str, int]:
+    """The declarations a version answers."""
+    found: dict[str, int] | None = await connection.fetchval(_ANSWERS, version)
+    return found or {}
 
 
 async def change_alone(connection: Connection) -> None:
@@ -55,9 +66,15 @@ async def change_alone(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", ONE_AT_A_TIME)
 
 
-async def make(connection: Connection, number: int, series: list[Json], now: datetime) -> None:
+async def make(
+    connection: Connection,
+    number: int,
+    series: list[Json],
+    answers: Mapping[str, int],
+    now: datetime,
+) -> None:
     """Put the next version in force."""
-    await connection.execute(_MAKE, number, series, now)
+    await connection.execute(_MAKE, number, series, answers, now)
 
 
 async def segments(connection: Connection) -> list[SegmentRow]:
@@ -75,12 +92,14 @@ async def counts(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in await connection.fetch(_COUNTS, list(keys))}
 
 
-async def declared(connection: Connection) -> dict[str, tuple[int, list[Json]]]:
-    """What each service needs kept, and the version of its wish."""
+async def declared(connection: Connection) -> dict[str, tuple[list[Json], int]]:
+    """What each service needs kept, and the version in which its wish last grew."""
     return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARED)}
 
 
-async def declare(connection: Connection, service: str, version: int, series: list[Json]) -> bool:
+async def declare(
+    connection: Connection, service: str, version: int, series: list[Json], grew_in: int
+) -> bool:
     """Replace a service's wish by a later one; False if it is not later."""
-    done: str = await connection.execute(_DECLARE, service, version, series)
+    done: str = await connection.execute(_DECLARE, service, version, series, grew_in)
     return done.endswith(" 1")

@@ -7,9 +7,9 @@ from uuid import UUID
 from services.profile.domain.calls import Call, ConsentGiven
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
-from services.profile.domain.rulebook import Rulebook, Segment
+from services.profile.domain.rulebook import Kept, Rulebook, Segment
 from services.profile.domain.words import ConsentStatus, LawfulBasis
-from services.rules import SEGMENT, parse
+from services.rules import SEGMENT, SeriesSet, parse
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 WEB, SHOP = Identity("anonymous_id", "a"), Identity("crm_id", "k")
@@ -75,7 +75,7 @@ def test_the_snapshot_holds_only_consents_that_decide_something() -> None:
 
     customer.learn(call(consents={status.value: consent(status) for status in ConsentStatus}))
 
-    assert customer.snapshot(UUID(int=9), NOW).consents == {
+    assert customer.snapshot(UUID(int=9), NOW, {}).consents == {
         "GIVEN": True,
         "DEFAULT_GIVEN": True,
         "DENIED": False,
@@ -93,6 +93,19 @@ def rulebook(*conditions: str) -> Rulebook:
         ),
         (),
     )
+
+
+def test_it_is_news_that_a_customer_has_no_events_of_a_series_somebody_asked_for() -> None:
+    declared = tuple(parse('events.count("x") == 0').needs.series)
+    asked = Rulebook(2, (), declared, {"decision": 5})
+    told, late = Customer(UUID(int=7)), Customer(UUID(int=8))
+
+    asked.catch_up(late, Kept((), {}), SeriesSet(declared), [], NOW)
+    asked.catch_up(told, Kept((), {"decision": 5}), SeriesSet(declared), [], NOW)
+
+    assert (late.changed, told.changed) == (True, False)
+    snapshot = late.snapshot(UUID(int=9), NOW, asked.answers)
+    assert (snapshot.series, snapshot.series_versions) == ({}, {"decision": 5})
 
 
 def test_segments_say_when_time_alone_will_change_them() -> None:
