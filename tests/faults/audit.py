@@ -17,7 +17,7 @@ from nats.js import JetStreamManager
 
 from infra.instance import SERVICES
 from services.chassis.bus import DEAD_LETTERS
-from tests.faults.load import Client, Ledger
+from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 
 WELL_AGAIN_S = 30
@@ -194,7 +194,11 @@ async def every_decision_can_be_explained(books: Books, ledger: Ledger) -> Async
     for start in range(0, len(answered), AT_ONCE):
         some = answered[start : start + AT_ONCE]
         fields = " ".join(EXPLAINED.format(n, one) for n, one in enumerate(some))
-        kept = (await books.client.ask(f"{{ {fields} }}")).values()
+        try:
+            kept = (await books.client.ask(f"{{ {fields} }}")).values()
+        except Refused as refusal:  # over a connection to a gateway that has died, say
+            yield f"asking for decisions is refused: {refusal}"
+            return
         explained = [decision["id"] for decision in kept if decision and decision["trace"]]
         for found in differences("decisions with their trace", some, explained):
             yield found
