@@ -1,6 +1,5 @@
 """The catalogue as marketers write it: what can be said, to whom, and how often."""
 
-import re
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,12 +8,11 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.contracts.words import Channel, OutcomeKind
+from services.rules import written
 
 MOST_ACTIONS = 2_500
 MOST_TREATMENTS = 20
 MOST_CENTS = 2_000_000_000  # money crosses the graph as a 32-bit Int
-LONGEST_MEMORY = timedelta(days=400)
-"""The farthest back a contact policy may look."""
 
 Place = tuple[str | int, ...]
 """Where something stands in the document: `("actions", 2, "eligibility", 0)`."""
@@ -50,21 +48,6 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float | bool) else value
 
 
-_PERIOD = re.compile(r"^\s*(\d{1,6})\s*([mhdw])\s*$")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def _period(value: Any) -> timedelta:
-    """Read `30m`, `12h`, `7d` or `2w`."""
-    found = _PERIOD.match(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("Write a number and m, h, d or w, as in 30m, 12h, 7d or 2w")
-    period = timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if not timedelta(0) < period <= LONGEST_MEMORY:
-        raise ValueError(f"A period is longer than nothing and at most {LONGEST_MEMORY.days}d")
-    return period
-
-
 def _moment(value: Any) -> Any:
     """A date is its first moment; without a time zone UTC is meant."""
     if isinstance(value, str):
@@ -76,29 +59,17 @@ def _moment(value: Any) -> Any:
     return value
 
 
-def _time_of_day(value: Any) -> Any:
-    """YAML 1.1 reads an unquoted 21:00 as the number 21 x 60; it is that minute of the day."""
-    if isinstance(value, int) and 0 <= value < 24 * 60:
-        return time(value // 60, value % 60)
-    return value
-
-
-def _time_zone(value: Any) -> ZoneInfo:
-    try:
-        return ZoneInfo(value)
-    except (ValueError, OSError, TypeError, KeyError):
-        raise ValueError("Use a name of the IANA list, as in Europe/Amsterdam") from None
-
-
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)]
+Key = Annotated[str, StringConstraints(pattern=written.KEY)]
+Line = Annotated[
+    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
+]
 Keys = Annotated[tuple[Key, ...], BeforeValidator(_listed)]
 Channels = Annotated[tuple[Channel, ...], BeforeValidator(_listed)]
 Conditions = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(max_length=10)]
-Period = Annotated[timedelta, BeforeValidator(_period)]
+Period = Annotated[timedelta, BeforeValidator(written.period)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
+TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
 
 
 class Part(BaseModel):

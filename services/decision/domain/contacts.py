@@ -19,6 +19,7 @@ from services.decision.domain.catalogue import (
     Unit,
 )
 from services.decision.domain.trace import Failed
+from services.rules.written import period_in_words
 
 Units = NDArray[np.intp]
 OUT_OF_SCOPE = -1
@@ -114,7 +115,7 @@ def _cap(policy: Cap, actions: Sequence[Action]) -> Limit:
     return Limit(
         key=policy.key,
         told=f"{policy.key}: fewer than {policy.at_most} presented per {policy.per}{where}"
-        f" in {in_words(policy.within)}",
+        f" in {period_in_words(policy.within)}",
         kinds=frozenset(),
         channel=policy.channel,
         within_s=policy.within.total_seconds(),
@@ -127,7 +128,7 @@ def _suppression(policy: Suppression, actions: Sequence[Action]) -> Limit:
     where = f" on {policy.channel}" if policy.channel else ""
     return Limit(
         key=policy.key,
-        told=f"{policy.key}: {in_words(policy.period)} without {' or '.join(policy.after)}"
+        told=f"{policy.key}: {period_in_words(policy.period)} without {' or '.join(policy.after)}"
         f" per {policy.per}{where}",
         kinds=frozenset(policy.after),
         channel=policy.channel,
@@ -219,12 +220,3 @@ def _seen(limit: Limit, moments: list[float]) -> int | str:
     if not limit.kinds:
         return len(moments)
     return datetime.fromtimestamp(max(moments), UTC).isoformat(timespec="seconds")
-
-
-def in_words(period: timedelta) -> str:
-    """`7d`, `12h` or `30m`, as it is written."""
-    minutes = int(period.total_seconds() // 60)
-    for unit, size in (("d", 24 * 60), ("h", 60)):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"

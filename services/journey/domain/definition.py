@@ -1,21 +1,17 @@
 """A journey as marketers write it: who enters, what happens step by step, what ends it."""
 
-import re
 from datetime import time, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.contracts.base import Json
 from services.contracts.words import Channel
+from services.rules import written
 
 MOST_STEPS = 200
-LONGEST_PERIOD = timedelta(days=400)
-
-_PERIOD = re.compile(r"^\s*(\d{1,6})\s*([smhdw])\s*$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Again(StrEnum):
@@ -36,43 +32,14 @@ class StepKind(StrEnum):
     EXIT = "EXIT"
 
 
-def _period(value: Any) -> timedelta:
-    """Read `30s`, `45m`, `12h`, `7d` or `2w`."""
-    found = _PERIOD.match(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("Write a number and s, m, h, d or w, as in 30s, 45m, 12h, 7d or 2w")
-    period = timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if not timedelta(0) < period <= LONGEST_PERIOD:
-        raise ValueError(f"A period is longer than nothing and at most {LONGEST_PERIOD.days}d")
-    return period
-
-
-def _time_of_day(value: Any) -> time:
-    """YAML 1.1 reads an unquoted 18:30 as the number 18 x 60 + 30: that minute of the day."""
-    if isinstance(value, int) and 0 <= value < 24 * 60:
-        return time(value // 60, value % 60)
-    try:
-        moment = time.fromisoformat(value.zfill(len("00:00")))
-    except (ValueError, AttributeError):
-        raise ValueError('Write hours and minutes, as in "09:00" or "18:30"') from None
-    if moment.tzinfo is not None:
-        raise ValueError("Write the time without an offset, and `time_zone` beside it")
-    return moment
-
-
-def _time_zone(value: Any) -> ZoneInfo:
-    try:
-        return ZoneInfo(value)
-    except (ValueError, OSError, TypeError, KeyError):
-        raise ValueError("Use a name of the IANA list, as in Europe/Amsterdam") from None
-
-
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)]
+Key = Annotated[str, StringConstraints(pattern=written.KEY)]
+Line = Annotated[
+    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
+]
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Period = Annotated[timedelta, BeforeValidator(_period)]
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
+Period = Annotated[timedelta, BeforeValidator(written.period)]
+TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
 EventPath = Annotated[
     str, StringConstraints(pattern=r"^event(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,8}$")
 ]

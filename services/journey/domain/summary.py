@@ -1,8 +1,7 @@
 """Steps and triggers in words, for those who look at a journey drawn."""
 
-from datetime import timedelta
-
 from services.journey.domain.definition import Send, Step, Trigger, Wait
+from services.rules.written import period_in_words
 
 
 def of_step(step: Step) -> str:
@@ -25,23 +24,14 @@ def of_trigger(trigger: Trigger) -> str:
     return f"{trigger.event}{asked}{keyed}"
 
 
-def of_period(period: timedelta) -> str:
-    """A period as it is written: `90m`, `2h`, `7d`."""
-    seconds = int(period.total_seconds())
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
 def _of_wait(wait: Wait) -> str:
     if wait.period:
-        return f"Wait {of_period(wait.period)}"
+        return f"Wait {period_in_words(wait.period)}"
     if wait.until:
         zone = f" ({wait.time_zone.key})" if wait.time_zone else ""
         return f"Wait until {wait.until:%H:%M}{zone}"
     assert wait.timeout is not None
-    return f"Wait for {of_trigger(wait)}, at most {of_period(wait.timeout)}"
+    return f"Wait for {of_trigger(wait)}, at most {period_in_words(wait.timeout)}"
 
 
 def _of_send(send: Send) -> str:

@@ -1,24 +1,16 @@
 """Aggregates over the history: the series they need and the windows they ask."""
 
 import ast
-import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName, nearest
 from services.rules.formula import All, Formula, History, Kind, Term
-from services.rules.functions import AGGREGATES
+from services.rules.functions import AGGREGATES, MICROSECOND
 from services.rules.parser.formulas import Formulas
 from services.rules.series import Series, merge_series
 from services.rules.vocabulary import FILTER
-
-WINDOW = re.compile(r"([1-9]\d{0,5})(m|h|d|w)")
-
-WINDOW_UNIT_US = {
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "d": 86_400_000_000,
-    "w": 604_800_000_000,
-}
+from services.rules.written import period
 
 
 class Reader(Formulas):
@@ -56,24 +48,19 @@ class Reader(Formulas):
         if not node.keywords:
             return None
         value = node.keywords[0].value
-        text = value.value if isinstance(value, ast.Constant) else None
-        found = WINDOW.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
-            raise self.error(
-                InvalidArgument,
-                value,
-                f"{ast.unparse(value)} is not a window.",
-                'Write a whole number and m, h, d or w, such as "30m", "12h", "7d" or "4w".',
-            )
-        window_us = int(found[1]) * WINDOW_UNIT_US[found[2]]
-        if window_us > self.limits.window_days * WINDOW_UNIT_US["d"]:
+        try:
+            window = period(getattr(value, "value", None), longest=timedelta.max)
+        except ValueError as error:
+            told = f"{ast.unparse(value)} is not a window."
+            raise self.error(InvalidArgument, value, told, f"{error}.") from None
+        if window > timedelta(days=self.limits.window_days):
             raise self.error(
                 LimitExceeded,
                 value,
                 f"The window is longer than the limit of {self.limits.window_days} days.",
                 "Leave `last` out to look at a lifetime.",
             )
-        return window_us
+        return window // MICROSECOND
 
     def _read_series(self, node: ast.Call, aggregate: str, window_us: int | None) -> Series:
         name, *rest = node.args or [node]

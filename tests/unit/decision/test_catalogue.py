@@ -100,7 +100,11 @@ def test_a_mistake_is_told_with_its_line_field_and_remedy(
     ("more", "path", "told"),
     [
         ("caps: [{key: c, per: day, at_most: 1, within: 7d}]", "caps[0].per", "'day'"),
-        ("caps: [{key: c, per: all, at_most: 1, within: week}]", "caps[0].within", "as in 30m"),
+        (
+            "caps: [{key: c, per: all, at_most: 1, within: week}]",
+            "caps[0].within",
+            "as in 30s",
+        ),
         ("caps: [{key: c, per: all, at_most: 1, within: 900d}]", "caps[0].within", "at most 400d"),
         (
             "caps: [{key: c, per: all, at_most: 1, within: 7d, only: {group: vinil}}]",

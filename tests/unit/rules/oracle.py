@@ -17,7 +17,7 @@ from services.rules.vocabulary import WEEKDAYS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US_OF = {"seconds": 10**6, "minutes": 60 * 10**6, "hours": 3600 * 10**6, "days": 86400 * 10**6}
-WINDOWS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+WINDOWS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from services.rules import Facts, RecordedEvent
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 NAMES = ("a", "b", "c")
 TEXTS = ("a", "A", "vip", "", "2026-06-14", "2026-06-15T14:00:00+02:00", "élan")
-WINDOWS = ("30m", "12h", "1d", "7d", "1w")
+WINDOWS = ("90s", "30m", "12h", "1d", "7d", "1w")
 
 
 def joined(template: str, *parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
