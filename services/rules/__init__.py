@@ -18,6 +18,7 @@ from services.rules.errors import (
     UnknownName,
 )
 from services.rules.facts import Facts
+from services.rules.flaw import Flaw, Place
 from services.rules.history import (
     RecordedEvent,
     SeriesSet,
@@ -30,6 +31,7 @@ from services.rules.history import (
 from services.rules.parser import parse, series_from_json
 from services.rules.ruleset import MISSING, FailedPart, RuleSet, compile_rules, evaluate
 from services.rules.series import Series, merge_series
+from services.rules.template import InvalidTemplate, Template, read_template
 from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, Limits, Vocabulary
 
 __all__ = [
@@ -45,18 +47,22 @@ __all__ = [
     "Declaration",
     "Facts",
     "FailedPart",
+    "Flaw",
     "InvalidArgument",
     "InvalidSeries",
+    "InvalidTemplate",
     "KindMismatch",
     "LimitExceeded",
     "Limits",
     "Needs",
     "NotAllowed",
+    "Place",
     "RecordedEvent",
     "RuleSet",
     "Series",
     "SeriesSet",
     "SeriesState",
+    "Template",
     "UnknownName",
     "Vocabulary",
     "compile_rules",
@@ -66,6 +72,7 @@ __all__ = [
     "observe",
     "parse",
     "prune",
+    "read_template",
     "rebuild",
     "series_from_json",
 ]

@@ -14,9 +14,6 @@ MOST_ACTIONS = 2_500
 MOST_TREATMENTS = 20
 MOST_CENTS = 2_000_000_000  # money crosses the graph as a 32-bit Int
 
-Place = tuple[str | int, ...]
-"""Where something stands in the document: `("actions", 2, "eligibility", 0)`."""
-
 
 class ActionKind(StrEnum):
     """What an action is for."""

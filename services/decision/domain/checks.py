@@ -1,20 +1,18 @@
 """What a catalogue's model cannot say of itself: that names are unique, and exist where used."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from services.decision.domain.catalogue import Action, Catalogue, Place, Scope
-from services.decision.domain.personalisation import TemplateProblem, compiled
+from services.decision.domain.catalogue import Action, Catalogue, Scope
+from services.rules import Flaw, InvalidTemplate, Place, Template, read_template
 from services.rules.errors import nearest
 
+PERSONAL_ROOTS = ("traits", "context", "event")
+"""What the texts of a catalogue may speak of."""
 
-class Flaw(NamedTuple):
-    """Something wrong at a place of the document; `offset` counts characters into the value."""
 
-    place: Place
-    problem: str
-    hint: str
-    offset: int = 0
+def personal(content: object) -> Template:
+    """A text or content of the catalogue, its placeholders read; raises InvalidTemplate."""
+    return read_template(content, PERSONAL_ROOTS)
 
 
 def flaws(catalogue: Catalogue) -> list[Flaw]:
@@ -119,9 +117,9 @@ def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
             )
         for place, text in texts:
             try:
-                compiled(text)
-            except TemplateProblem as error:
-                yield Flaw(place, error.problem, error.hint)
+                personal(text)
+            except InvalidTemplate as error:
+                yield from (flaw.below(place) for flaw in error.flaws)
 
 
 def _never_valid(catalogue: Catalogue) -> Iterator[Flaw]:

@@ -19,15 +19,22 @@ from services.decision.domain.catalogue import (
     ActionStatus,
     Catalogue,
     ControlGroup,
-    Place,
     Treatment,
 )
-from services.decision.domain.checks import Flaw, flaws
-from services.decision.domain.personalisation import Personal
-from services.decision.domain.personalisation import compiled as read_placeholders
+from services.decision.domain.checks import flaws, personal
 from services.decision.domain.propensity import Arm, Levels
 from services.decision.domain.trace import Stage
-from services.rules import Condition, ConditionError, RuleSet, SeriesSet, compile_rules, parse
+from services.rules import (
+    Condition,
+    ConditionError,
+    Flaw,
+    Place,
+    RuleSet,
+    SeriesSet,
+    compile_rules,
+    parse,
+)
+from services.rules.template import Fill
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -94,8 +101,8 @@ class Compiled:
     treatments: Sequence[Treatment]
     action_of: Positions
     """Shape (m,). The action of each treatment."""
-    contents: Sequence[Personal]
-    reasons: Sequence[Personal | None]
+    contents: Sequence[Fill]
+    reasons: Sequence[Fill | None]
     paused: Bools
     valid_from_s: Floats
     valid_until_s: Floats
@@ -141,8 +148,8 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
         position_of={action.key: position for position, action in enumerate(actions)},
         treatments=[treatment for action in actions for treatment in action.treatments],
         action_of=_positions(p for p, action in enumerate(actions) for _ in action.treatments),
-        contents=[read_placeholders(t.content) for action in actions for t in action.treatments],
-        reasons=[read_placeholders(a.reason) if a.reason else None for a in actions],
+        contents=[personal(t.content).fill for action in actions for t in action.treatments],
+        reasons=[personal(a.reason).fill if a.reason else None for a in actions],
         paused=np.array([action.status is ActionStatus.PAUSED for action in actions], bool),
         valid_from_s=np.array([_seconds(action.valid_from, -EVER) for action in actions]),
         valid_until_s=np.array([_seconds(action.valid_until, EVER) for action in actions]),
@@ -175,8 +182,7 @@ class _Conditions:
         try:
             self.parsed.append(parse(text))
         except ConditionError as error:
-            offset = error.column - 1 if error.line == 1 else 0
-            self.flaws.append(Flaw(place, error.problem, error.hint, offset))
+            self.flaws.append(Flaw.of_condition(error, place))
         return len(self.parsed) - 1
 
 

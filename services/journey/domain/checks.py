@@ -2,26 +2,22 @@
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import NamedTuple
 
-from services.journey.domain import template
-from services.journey.domain.definition import Definition, Step, StepKind, Trigger, Wait
-from services.rules import JOURNEY, ROOTS, ConditionError, Vocabulary, parse
-
-Place = tuple[str | int, ...]
-"""Where something stands in the document: `("steps", 2, "next")`."""
+from services.journey.domain.definition import Definition, Send, Step, StepKind, Trigger, Wait
+from services.journey.domain.journey import personal
+from services.rules import (
+    JOURNEY,
+    ROOTS,
+    ConditionError,
+    Flaw,
+    InvalidTemplate,
+    Place,
+    Vocabulary,
+    parse,
+)
 
 ABOUT_CUSTOMER = Vocabulary(title="a condition on the customer", roots=ROOTS - {"event", "context"})
 AFTER_EVENT = Vocabulary(title="a condition in a journey", roots=ROOTS - {"context"})
-
-
-class Flaw(NamedTuple):
-    """What is wrong at a place; `offset` counts characters into the value there."""
-
-    place: Place
-    problem: str
-    hint: str
-    offset: int = 0
 
 
 def flaws(definition: Definition) -> list[Flaw]:
@@ -89,8 +85,7 @@ def _of_condition(source: str, place: Place, vocabulary: Vocabulary) -> Iterator
     try:
         parse(source, vocabulary)
     except ConditionError as error:
-        offset = error.column - 1 if error.line == 1 else 0
-        yield Flaw(place, error.problem, error.hint, offset)
+        yield Flaw.of_condition(error, place)
 
 
 def _of_keys(definition: Definition) -> Iterator[Flaw]:
@@ -119,7 +114,8 @@ def _of_step(definition: Definition, position: int) -> Iterator[Flaw]:
         vocabulary = AFTER_EVENT if definition.entry.event else ABOUT_CUSTOMER
         yield from _of_condition(case.when, (*place, "branch", number, "when"), vocabulary)
     if step.send:
-        yield from _of_content(step, place, definition.entry.event is not None)
+        by_event = definition.entry.event is not None
+        yield from _of_content(step.send, (*place, "send", "content"), by_event)
     if definition.following(position) is None and step.kind in (StepKind.WAIT, StepKind.SEND):
         yield Flaw(
             place,
@@ -186,18 +182,15 @@ def _of_wait(wait: Wait, place: Place, keyed: bool) -> Iterator[Flaw]:
         yield Flaw((*place, "time_zone"), "Only `until` has a time zone.", "Leave it out.")
 
 
-def _of_content(step: Step, place: Place, by_event: bool) -> Iterator[Flaw]:
-    assert step.send is not None
-    for where, text in template.texts(step.send.content):
-        here = (*place, "send", "content", *where)
-        wrong = template.unreadable(text)
-        if wrong:
-            yield Flaw(
-                here,
-                f"{wrong!r} cannot be filled in.",
-                "Write `{{ traits.name | otherwise }}`, `{{ event.name }}` or `{{ key }}`.",
-            )
-        elif not by_event and any(path.startswith("event.") for path in template.paths(text)):
+def _of_content(send: Send, place: Place, by_event: bool) -> Iterator[Flaw]:
+    try:
+        content = personal(send.content)
+    except InvalidTemplate as error:
+        yield from (flaw.below(place) for flaw in error.flaws)
+        return
+    for placeholder in content.placeholders:
+        if placeholder.keys[0] == "event" and not by_event:
+            here = (*place, *placeholder.place)
             yield Flaw(here, "No event lets customers in here.", "Use traits only.")
 
 

@@ -3,9 +3,26 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from services.journey.domain import template
+from services.contracts.base import Json
 from services.journey.domain.definition import Definition, Step, Trigger
-from services.rules import JOURNEY, PASSED, Facts, Needs, RuleSet, Series, compile_rules, parse
+from services.rules import (
+    JOURNEY,
+    PASSED,
+    Facts,
+    Needs,
+    RuleSet,
+    Series,
+    Template,
+    compile_rules,
+    parse,
+    read_template,
+)
+from services.rules.template import Keys, keys_of
+
+
+def personal(content: Json) -> Template:
+    """The content of a message, its placeholders read; raises InvalidTemplate."""
+    return read_template(content, roots=("traits", "event"), alone=("key",))
 
 
 class Journey:
@@ -18,6 +35,9 @@ class Journey:
         self.following: Mapping[str, str | None] = {
             step.key: definition.following(position)
             for position, step in enumerate(definition.steps)
+        }
+        self.contents: Mapping[str, Template] = {
+            step.key: personal(step.send.content) for step in definition.steps if step.send
         }
         self._rules = {source: _compiled(source) for source in sorted(_sources(definition))}
 
@@ -66,24 +86,17 @@ class Journey:
     @cached_property
     def traits(self) -> frozenset[str]:
         """The traits its conditions and contents show or compare."""
-        return self.needs.traits | _below("traits", self._content_paths)
+        return self.needs.traits | _below(("traits",), self._placeholders)
 
     @cached_property
     def properties(self) -> frozenset[str]:
         """The properties of events its conditions, keys and contents use: no others are kept."""
-        keys = {trigger.key for trigger in self.triggers if trigger.key}
-        named = {name.partition(".")[0] for name in self.needs.event}
-        return frozenset(named) | _below("event", keys | self._content_paths)
+        keys = {keys_of(trigger.key) for trigger in self.triggers if trigger.key}
+        return self.needs.event | _below(("event", "properties"), keys | self._placeholders)
 
     @cached_property
-    def _content_paths(self) -> set[str]:
-        return {
-            path
-            for step in self.definition.steps
-            if step.send
-            for _, text in template.texts(step.send.content)
-            for path in template.paths(text)
-        }
+    def _placeholders(self) -> set[Keys]:
+        return {one.keys for content in self.contents.values() for one in content.placeholders}
 
     def holds(self, condition: str | None, facts: Facts) -> bool:
         """Whether one of its conditions is true; none always is."""
@@ -101,7 +114,7 @@ def _sources(definition: Definition) -> set[str]:
     return {trigger.condition for trigger in triggers if trigger.condition} | set(cases)
 
 
-def _below(root: str, paths: Iterable[str]) -> set[str]:
-    """The names directly below a root: `city` for `traits.city.name`."""
-    parts = (path.split(".") for path in paths)
-    return {names[1] for names in parts if names[0] == root and len(names) > 1}
+def _below(root: Keys, found: Iterable[Keys]) -> set[str]:
+    """The names directly below a root: `home` for `traits.home.city`."""
+    depth = len(root)
+    return {keys[depth] for keys in found if keys[:depth] == root and len(keys) > depth}

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from services.contracts.base import Json
-from services.journey.domain import template
 from services.journey.domain.definition import Again, Send, Step, StepKind, Trigger, Wait
 from services.journey.domain.journey import Journey
 from services.journey.domain.run import (
@@ -26,6 +25,7 @@ from services.journey.domain.run import (
     Stimulus,
 )
 from services.rules import Facts
+from services.rules.template import keys_of, shown, value_at
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How much older than its entry an event may claim to be and still count for a run."""
@@ -159,7 +159,7 @@ def _walk(journey: Journey, run: Run, step_key: str, facts: Facts, now: datetime
     while following is not None:
         step = journey.steps[following]
         run = _entered(journey, run, step, seen, now)
-        message = _message(run, step.send, seen) if step.send else None
+        message = _message(journey, run, step.send, seen) if step.send else None
         withheld = step.send is not None and message is None
         effects.append(Entered(run, _withheld(step.send) if withheld and step.send else None))
         if message:
@@ -270,20 +270,16 @@ def _key_of(trigger: Trigger, stimulus: Stimulus) -> str | None:
         return ""
     if not isinstance(stimulus, Happened):
         return None
-    value = template.shown(template.walk({"event": stimulus.properties}, trigger.key))
+    value = shown(value_at(keys_of(trigger.key), {"event": stimulus.as_fact()}))
     return value if 0 < len(value) <= LONGEST_KEY else None
 
 
-def _message(run: Run, send: Send, seen: Facts) -> Said | None:
+def _message(journey: Journey, run: Run, send: Send, seen: Facts) -> Said | None:
     """What a step says; None without consent to its purpose."""
     if seen.consent.get(send.purpose) is not True:
         return None
-    values = {
-        "traits": seen.traits,
-        "event": run.event.get("properties", {}),
-        "key": run.key,
-    }
-    content = template.personalised(send.content, values)
+    sources = {"traits": seen.traits, "event": run.event, "key": run.key}
+    content = journey.contents[run.step].fill(sources)
     return Said(run, send.channel, send.template, send.purpose, content)
 
 

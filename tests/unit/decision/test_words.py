@@ -12,49 +12,9 @@ from services.decision.domain.identifiers import (
     split,
     tracking_code,
 )
-from services.decision.domain.personalisation import TemplateProblem, compiled
 from tests.unit.decision.shop import action, catalogue, decided, situation
 
-SOURCES: dict[str, dict[str, Any]] = {
-    "traits": {"first_name": "Ada", "age": 36, "vip": True, "home": {"city": "Utrecht"}},
-    "context": {"page": "{{ traits.age }}"},
-}
-
-
-@pytest.mark.parametrize(
-    ("text", "filled"),
-    [
-        ("Hello {{ traits.first_name | friend }}!", "Hello Ada!"),
-        ("Hello {{traits.nickname|friend}}!", "Hello friend!"),
-        ("Hello {{ traits.nickname }}!", "Hello !"),
-        ("{{ traits.age }} in {{ traits.home.city | town }}", "36 in Utrecht"),
-        ("{{ traits.home | x }}{{ traits.vip | y }}{{ traits.first_name.x | z }}", "xyz"),
-        ("{{ context.page }}", "{{ traits.age }}"),
-        ("no { braces }", "no { braces }"),
-    ],
-)
-def test_placeholders_are_filled_once_with_plain_text(text: str, filled: str) -> None:
-    assert compiled(text)(SOURCES) == filled
-
-
-def test_content_is_filled_wherever_it_has_text_and_the_rest_is_left_alone() -> None:
-    content: dict[str, Any] = {"a": ["{{ traits.age }}", 1, None], "b": {"c": "x"}, "d": True}
-
-    assert compiled(content)(SOURCES) == {"a": ["36", 1, None], "b": {"c": "x"}, "d": True}
-    assert content["a"][0] == "{{ traits.age }}"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["{{ traits.a", "{{ }}", "{{ os.path }}", "{{ traits.a() }}", "{{ traits.__class__. }}"],
-)
-def test_what_is_no_placeholder_is_refused(text: str) -> None:
-    with pytest.raises(TemplateProblem):
-        compiled({"x": [text]})
-
-
-def test_a_long_value_is_cut() -> None:
-    assert len(compiled("{{ traits.a }}")({"traits": {"a": "x" * 5_000}})) == 200
+TRAITS = {"first_name": "Ada", "age": 36}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +39,7 @@ def test_a_long_value_is_cut() -> None:
 def test_every_proposition_has_a_sentence_to_say_aloud(fields: dict[str, Any], said: str) -> None:
     shop = catalogue(action("jazz", **fields), action("other", propensity=0.1))
 
-    verdict = decided(shop, situation(limit=9, traits=SOURCES["traits"]))
+    verdict = decided(shop, situation(limit=9, traits=TRAITS))
 
     assert {p.action.key: p.reason for p in verdict.proposed}["jazz"] == said
 

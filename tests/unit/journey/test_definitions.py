@@ -119,7 +119,7 @@ def problems(yaml: str) -> list[Problem]:
             6,
             "steps[0].send.content.text",
             "'{{ trait.x }}' cannot be filled in.",
-            "Write `{{ traits.name | otherwise }}`, `{{ event.name }}` or `{{ key }}`.",
+            "Write {{ traits.name | otherwise }}; the roots are traits.…, event.…, key.",
         ),
         (
             "  - key: a\n    branch: [{when: traits.x and sgements, next: done}]\n"
