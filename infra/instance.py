@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -64,10 +65,19 @@ class Instance:
             ) from None
         return cls(folder, int(known["port"]))
 
-    def remember(self) -> None:
-        """Leave a note of the port, so that other commands find this instance."""
+    def remember(self, parent: psutil.Process) -> None:
+        """Leave a note of the port and of who runs it, so that other commands find it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "instance.json").write_text(json.dumps({"port": self.port}) + "\n")
+        note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
+        (self.folder / "instance.json").write_text(json.dumps(note) + "\n")
+
+    def is_running(self) -> bool:
+        """Whether the process that last started an instance in this folder still lives."""
+        try:
+            note = json.loads((self.folder / "instance.json").read_text())
+            return bool(psutil.Process(note["pid"]).create_time() == note["started"])
+        except (FileNotFoundError, KeyError, psutil.NoSuchProcess):
+            return False
 
     @property
     def ports(self) -> dict[str, int]:

@@ -10,13 +10,18 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+import psutil
+
 from infra import embedded
 from infra.instance import SERVICES, Instance
-from infra.process import Process, wait_until_ready
+from infra.process import STOP_S, Process, wait_until_ready
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
 READY_S = 60
+FOLDER_VARIABLE = "RAAK_INSTANCE_FOLDER"
+"""Marks our processes, so that orphans are found again."""
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -29,8 +34,9 @@ class PortTaken(RaakError):
 @contextmanager
 def running(instance: Instance) -> Iterator[list[Process]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
+    stop_orphans(instance)
     _want_free_ports(instance)
-    instance.remember()
+    instance.remember(psutil.Process())
     with ExitStack() as stack:
         servers = [stack.enter_context(embedded.running(server)) for server in _servers(instance)]
         asyncio.run(migrate_all(instance.postgres_url))
@@ -42,20 +48,43 @@ def running(instance: Instance) -> Iterator[list[Process]]:
         yield [*servers, *processes]
 
 
+def stop_orphans(instance: Instance) -> None:
+    """End what a killed parent has left running on this folder; a living one's is not touched."""
+    if instance.is_running():
+        return
+    orphans = [process for process in psutil.process_iter() if _belongs(process, instance)]
+    for orphan in orphans:
+        orphan.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=STOP_S)
+    for orphan in alive:
+        orphan.kill()
+    psutil.wait_procs(alive, timeout=STOP_S)
+
+
+def _belongs(process: psutil.Process, instance: Instance) -> bool:
+    try:
+        return process.environ().get(FOLDER_VARIABLE) == str(instance.folder)
+    except psutil.Error:
+        return False
+
+
 def _servers(instance: Instance) -> Iterator[Process]:
     folder, ports = instance.folder, instance.ports
     for name, make in (("postgres", embedded.postgres_process), ("nats", embedded.nats_process)):
-        yield make(folder / name, ports[name], instance.secret(name))
+        server = make(folder / name, ports[name], instance.secret(name))
+        server.environment = {FOLDER_VARIABLE: str(folder)}
+        yield server
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block quietly: what it opened is closed in reverse."""
+    """Let Ctrl-C, SIGTERM or a closed terminal end the block quietly, closing what it opened."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+        signal.signal(number, stop)
     with suppress(KeyboardInterrupt):
         yield
 
@@ -101,7 +130,7 @@ def _process(instance: Instance, name: str) -> Process:
         command=[sys.executable, "-m", module],
         log=instance.folder / "logs" / f"{name}.log",
         ready=partial(_says_ready, instance.ports[name]),
-        environment=instance.environment(),
+        environment={**instance.environment(), FOLDER_VARIABLE: str(instance.folder)},
         folder=PROJECT,
     )
 
