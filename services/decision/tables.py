@@ -84,6 +84,12 @@ class CatalogueVersion(Table, table=True):
     source: str = Field(sa_type=TEXT)
     published_at: datetime = Field(sa_type=MOMENT)
     published_by: str = Field(sa_type=TEXT)
+    declaration: dict[str, Any] = Field(
+        sa_type=JSON,
+        nullable=False,
+        sa_column_kwargs={"server_default": sa.text("""'{"grew_in": 0, "series": []}'""")},
+    )
+    """The histories it asks for, and since when; `services.rules.Declaration` reads it."""
 
 
 class Decision(Table, table=True):

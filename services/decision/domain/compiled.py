@@ -27,6 +27,7 @@ from services.decision.domain.trace import Stage
 from services.rules import (
     Condition,
     ConditionError,
+    Declaration,
     Flaw,
     Place,
     RuleSet,
@@ -97,6 +98,8 @@ class Compiled:
     catalogue: Catalogue
     rules: RuleSet
     series: SeriesSet
+    declaration: Declaration
+    """Since which version of the catalogue these series have been asked for."""
     position_of: Mapping[str, int]
     treatments: Sequence[Treatment]
     action_of: Positions
@@ -130,7 +133,7 @@ class Compiled:
 
 
 def compiled(version: int, catalogue: Catalogue) -> Compiled:
-    """Make a catalogue ready; raises FlawedCatalogue when it cannot be."""
+    """Make a catalogue ready, the first of its kind; raises FlawedCatalogue when it cannot be."""
     conditions = _Conditions()
     gates = [_gate(stage, catalogue.actions, conditions) for stage in GATES]
     values_by = _values_by(catalogue.actions, conditions)
@@ -138,13 +141,15 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
     if found := [*flaws(catalogue), *conditions.flaws]:
         raise FlawedCatalogue(found)
     rules = compile_rules(conditions.parsed)
+    series = SeriesSet(rules.needs.series)
     limits = contacts.limits(catalogue)
     actions = catalogue.actions
     return Compiled(
         version=version,
         catalogue=catalogue,
         rules=rules,
-        series=SeriesSet(rules.needs.series),
+        series=series,
+        declaration=Declaration().followed_by(version, series.series.values()),
         position_of={action.key: position for position, action in enumerate(actions)},
         treatments=[treatment for action in actions for treatment in action.treatments],
         action_of=_positions(p for p, action in enumerate(actions) for _ in action.treatments),

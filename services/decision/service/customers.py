@@ -21,6 +21,10 @@ from services.rules import Facts
 
 LONGEST_VALUE = 255
 EPOCH = datetime.fromtimestamp(0, UTC)
+NOTHING = 0
+"""Answered by a snapshot from before there were declarations: everything asked for is unknown."""
+EVERYTHING = 2**63 - 1
+"""Answered by somebody new: that he has no history is all there is to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Customer:
     consents: Mapping[str, bool] = field(default_factory=dict)
     segments: Sequence[str] = ()
     series: Mapping[str, Any] = field(default_factory=dict)
+    answered: int = EVERYTHING
+    """The declaration his series answer."""
     journeys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contacts: Sequence[Contact] = ()
 
@@ -122,6 +128,7 @@ def _customer(row: asyncpg.Record) -> Customer:
         consents=facts.get("consents", {}),
         segments=facts.get("segments", ()),
         series=facts.get("series", {}),
+        answered=facts.get("answered", NOTHING) if facts else EVERYTHING,
         journeys={
             journey: {"key": key, "step": step, "phase": phase}
             for journey, key, step, phase in row["journeys"] or ()

@@ -28,7 +28,7 @@ from services.decision.domain.identifiers import (
 from services.decision.domain.record import packed
 from services.decision.domain.situation import Situation
 from services.decision.service.batches import Batches
-from services.decision.service.customers import Customer, shown
+from services.decision.service.customers import NOTHING, Customer, shown
 from services.decision.service.errors import (
     InvalidRequest,
     NotDurable,
@@ -195,14 +195,15 @@ async def meet(desk: Desk, request: Request) -> Met:
         async with asyncio.timeout(desk.settings.answer_within_ms / 1000):
             customer = await desk.reader.submit(request.asked)
     except (TimeoutError, Unavailable):
-        stranger = Customer(request.asked.customer_id, known=False)
+        stranger = Customer(request.asked.customer_id, known=False, answered=NOTHING)
         return Met(stranger, request.asked.customer_id or new_id(), TOO_LATE)
     new_visitor = request.asked.type is not None and request.asked.customer_id is not None
     if customer.customer_id is None or not (customer.known or new_visitor or request.vouched_for):
         raise UnknownCustomer(shown(request.asked))
     expected = customer.known or request.vouched_for
-    missing = expected and customer.snapshot_version is None and not new_visitor
-    return Met(customer, customer.customer_id, NO_SNAPSHOT if missing else None)
+    if expected and customer.snapshot_version is None and not new_visitor:
+        return Met(replace(customer, answered=NOTHING), customer.customer_id, NO_SNAPSHOT)
+    return Met(customer, customer.customer_id, None)
 
 
 def _decided(
@@ -249,6 +250,7 @@ def situation(
 ) -> Situation:
     """The customer in the situation of the request; its event counts as having happened."""
     facts = customer.facts(now)
+    facts.history = catalogue.declaration.known(facts.history, customer.answered)
     facts.context = request.context
     facts.zone = catalogue.catalogue.time_zone
     if request.event is not None:

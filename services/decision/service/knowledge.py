@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -20,6 +21,7 @@ from services.decision.domain.catalogue import Catalogue
 from services.decision.domain.compiled import Compiled, FlawedCatalogue, compiled
 from services.decision.domain.propensity import Arm, Evidence, Tally
 from services.decision.store import catalogues
+from services.rules import Declaration
 
 OLD_VERSIONS = 8
 NOTHING = Tally(0, 0)
@@ -40,6 +42,12 @@ def read_catalogue(source: str, version: int) -> Compiled:
                 for flaw in flawed.flaws
             ]
         ) from None
+
+
+def _read_back(row: asyncpg.Record) -> Compiled:
+    """A published catalogue made ready. Takes as long as `read_catalogue`."""
+    catalogue = read_catalogue(row["source"], row["version"])
+    return replace(catalogue, declaration=Declaration.from_json(row["declaration"]))
 
 
 class Model(NamedTuple):
@@ -102,10 +110,10 @@ class Knowledge:
             self._old.move_to_end(version)
             return self._old[version]
         async with self._database.connection() as connection:
-            source = await catalogues.source(connection, version)
-        if source is None:
+            row = await catalogues.at(connection, version)
+        if row is None:
             return None
-        catalogue = await asyncio.to_thread(read_catalogue, source, version)
+        catalogue = await asyncio.to_thread(_read_back, row)
         self._keep_old(catalogue)
         return catalogue
 
@@ -123,7 +131,7 @@ class Knowledge:
         if await catalogues.latest_version(connection) > self.version:
             row = await catalogues.latest(connection)
             assert row is not None
-            self.use(await asyncio.to_thread(read_catalogue, row["source"], row["version"]))
+            self.use(await asyncio.to_thread(_read_back, row))
 
     async def watch(self, every_s: float) -> None:
         """Follow what other replicas publish and count, until cancelled or cut off."""

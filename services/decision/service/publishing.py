@@ -14,6 +14,7 @@ from services.decision.domain.compiled import Compiled
 from services.decision.service.errors import StillOffered
 from services.decision.service.knowledge import Knowledge, read_catalogue
 from services.decision.store import catalogues
+from services.rules import Declaration
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,15 @@ async def publish(
     old = await knowledge.at(row["version"]) if row else None
     is_new = row is None or row["source"] != source
     latest = row["version"] if row else 0
-    new = replace(new, version=latest + 1 if is_new else latest)
+    version = latest + 1 if is_new else latest
+    declaration = old.declaration if old else Declaration()
+    declaration = declaration.followed_by(version, new.series.series.values())
+    new = replace(new, version=version, declaration=declaration)
     found = changes(old.catalogue if old else None, new.catalogue)
     if is_new:
         if not force:
             await _check_removals(connection, found, now - recently)
-        await catalogues.insert(connection, new.version, source, now, by)
+        await catalogues.insert(connection, version, source, declaration.to_json(), now, by)
         await outbox.publish(connection, [_series_needed(new, now)])
     return Publication(new, found, warnings(new.catalogue))
 
@@ -74,4 +78,5 @@ def _series_needed(catalogue: Compiled, now: datetime) -> DecisionSeriesNeeded:
         occurred_at=now,
         version=catalogue.version,
         series=tuple(series.to_json() for series in catalogue.series.series.values()),
+        grew_in=catalogue.declaration.grew_in,
     )

@@ -1,22 +1,23 @@
 """Published catalogues, what was counted of their treatments, and what was offered lately."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 
 import asyncpg
 
 from services.chassis.database import Connection
+from services.contracts.base import Json
 from services.decision.domain.propensity import Arm, Tally
 
 PUBLISHING = 0x7075626C  # "publ": one publication at a time, so that versions follow one another
 PUBLISHED = "raak_catalogue"
 COUNTED = "raak_tally"
 
-_LATEST = "SELECT version, source FROM catalogue_version ORDER BY version DESC LIMIT 1"
-_VERSION = "SELECT version, source FROM catalogue_version WHERE version = $1"
+_LATEST = "SELECT version, source, declaration FROM catalogue_version ORDER BY version DESC LIMIT 1"
+_VERSION = "SELECT version, source, declaration FROM catalogue_version WHERE version = $1"
 _INSERT = """
-INSERT INTO catalogue_version (version, source, published_at, published_by)
-VALUES ($1, $2, $3, $4)
+INSERT INTO catalogue_version (version, source, declaration, published_at, published_by)
+VALUES ($1, $2, $3, $4, $5)
 """
 
 
@@ -26,7 +27,7 @@ async def publish_alone(connection: Connection) -> None:
 
 
 async def latest(connection: Connection) -> asyncpg.Record | None:
-    """The version and source that decide now, None before the first publication."""
+    """The version, source and declaration that decide now, None before the first publication."""
     return await connection.fetchrow(_LATEST)
 
 
@@ -35,15 +36,21 @@ async def latest_version(connection: Connection) -> int:
     return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM catalogue_version"))
 
 
-async def source(connection: Connection, version: int) -> str | None:
-    """The text of a version."""
-    row = await connection.fetchrow(_VERSION, version)
-    return row["source"] if row else None
+async def at(connection: Connection, version: int) -> asyncpg.Record | None:
+    """The version, source and declaration of a version."""
+    return await connection.fetchrow(_VERSION, version)
 
 
-async def insert(connection: Connection, version: int, text: str, at: datetime, by: str) -> None:
+async def insert(
+    connection: Connection,
+    version: int,
+    text: str,
+    declaration: Mapping[str, Json],
+    at: datetime,
+    by: str,
+) -> None:
     """Keep a new version, and announce it to all replicas when the transaction commits."""
-    await connection.execute(_INSERT, version, text, at, by)
+    await connection.execute(_INSERT, version, text, declaration, at, by)
     await connection.execute("SELECT pg_notify($1, $2)", PUBLISHED, str(version))
 
 

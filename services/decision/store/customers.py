@@ -56,6 +56,7 @@ def _facts(event: CustomerChanged) -> str:
         "consents": event.consents,
         "segments": event.segments,
         "series": event.series,
+        "answered": event.series_versions.get("decision", 0),
     }
     return orjson.dumps(facts).decode()
 

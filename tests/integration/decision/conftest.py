@@ -184,6 +184,7 @@ def snapshot(customer: UUID, version: int = 1, **parts: Any) -> CustomerChanged:
         "consents": {"personalisation": True},
         "segments": (),
         "series": {},
+        "series_versions": {"decision": 1_000},
     }
     return CustomerChanged(
         event_id=uuid4(), customer_id=customer, occurred_at=START, version=version, **known | parts
