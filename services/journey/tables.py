@@ -55,6 +55,15 @@ class Definition(Table, table=True):
     """Whether a change of the customer alone can matter to it."""
     published_at: datetime = _at()
     published_by: str = _text()
+    declaration: dict[str, Any] = Field(
+        sa_column=sa.Column(
+            JSONB,
+            nullable=False,
+            server_default=sa.text("""'{"grew_in": 0, "series": []}'"""),
+        )
+    )
+    """The histories all journeys ask for from this publication on, and since which one;
+    `services.rules.Declaration` reads it."""
 
 
 class Customer(Table, table=True):

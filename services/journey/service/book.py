@@ -8,6 +8,7 @@ from services.journey.domain.definition import Definition
 from services.journey.domain.journey import Journey
 from services.journey.store import definitions
 from services.journey.store.definitions import Published
+from services.rules import Declaration
 
 Version = tuple[str, int]
 
@@ -16,7 +17,10 @@ class Book:
     """The journeys as of one revision. Versions are made ready when they are asked for first."""
 
     def __init__(self, published: Sequence[Published], ready: dict[Version, Journey]) -> None:
-        self.revision = max((row.revision for row in published), default=0)
+        last = max(published, key=lambda row: row.revision, default=None)
+        self.revision = last.revision if last else 0
+        self.declaration = Declaration.from_json(last.declaration) if last else Declaration()
+        """Which histories all of them need, and since which revision."""
         self.rows = {(row.key, row.version): row for row in published}
         self.current: dict[str, Published] = {row.key: row for row in published}
         self.listened = frozenset(name for row in published for name in row.event_names)

@@ -26,6 +26,9 @@ FIRST_LOOK_S = 0.01
 
 LONGEST_PAUSE_S = 0.2
 
+KEPT = {"identities", "traits", "consents", "segments", "series", "series_versions"}
+"""What is kept of a snapshot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -167,7 +170,7 @@ async def take_in(
             customer,
             stimulus,
             _fresh(engine, book.entered_by(None), change.occurred_at),
-            facts_of(known.document, known.seen_at) if known else None,
+            facts_of(known.document, known.seen_at, book.declaration) if known else None,
         )
     await engine.write(connection, standing)
 
@@ -178,9 +181,7 @@ def _version(change: CustomerChanged | None) -> int:
 
 def _document(change: CustomerChanged) -> dict[str, Json]:
     """The snapshot as it is kept."""
-    return change.model_dump(
-        mode="json", include={"identities", "traits", "consents", "segments", "series"}
-    )
+    return change.model_dump(mode="json", include=KEPT)
 
 
 async def merge(engine: Engine, connection: Connection, merges: Sequence[CustomersMerged]) -> None:

@@ -15,7 +15,7 @@ from services.journey.service.book import Book
 from services.journey.service.engine import Engine
 from services.journey.store import definitions, runs
 from services.journey.store.definitions import Published
-from services.rules import merge_series
+from services.rules import Declaration, merge_series
 
 
 class UnknownInstance(RaakError):
@@ -66,21 +66,26 @@ async def publish(
         engine.clock(),
         by,
     )
-    return row, await _declare(engine, connection, row.revision)
+    return row, await _declare(engine, connection, row.revision, book.declaration)
 
 
-async def _declare(engine: Engine, connection: Connection, revision: int) -> Book:
+async def _declare(
+    engine: Engine, connection: Connection, revision: int, before: Declaration
+) -> Book:
     """Tell profile which histories the journeys need that somebody enters or is under way on."""
     book = Book(await definitions.every(connection), {})
     used = {(row.key, row.version) for row in book.current.values()}
     used |= await definitions.running(connection)
     series = merge_series(one for journey in book.journeys(used) for one in journey.series)
+    book.declaration = before.followed_by(revision, series)
+    await definitions.declare(connection, revision, book.declaration.to_json())
     needed = JourneySeriesNeeded(
         event_id=engine.new_id(),
         customer_id=None,
         occurred_at=engine.clock(),
         version=revision,
         series=tuple(one.to_json() for one in sorted(series, key=lambda one: one.key)),
+        grew_in=book.declaration.grew_in,
     )
     await outbox.publish(connection, [needed])
     return book

@@ -13,21 +13,35 @@ from services.journey.domain.machine import Advance
 from services.journey.domain.run import Changed, Effect, Happened, Run, Stimulus
 from services.journey.service.book import Book
 from services.journey.store.customers import Snapshot
-from services.rules import Facts
+from services.rules import Declaration, Facts
 
 RunKey = tuple[UUID, str, str]
 """Customer, journey, key."""
 
 
-def facts_of(document: Mapping[str, Json], now: datetime) -> Facts:
+def facts_of(document: Mapping[str, Json], now: datetime, declaration: Declaration) -> Facts:
     """A snapshot as conditions see it at a moment."""
+    answered = document.get("series_versions", {}).get("journey", 0)
     return Facts(
         now=now,
         traits=document["traits"],
         segments=frozenset(document["segments"]),
         consent=document["consents"],
-        history=document["series"],
+        history=declaration.known(document["series"], answered),
     )
+
+
+def as_then(then: Facts, now: Facts) -> Facts:
+    """Facts of before, with the histories that were not known then as they are found now.
+
+    So that looking up what a customer did long ago does not count as something he did.
+    """
+    unknown = {key for key, state in then.history.items() if state is None}
+    if not unknown:
+        return then
+    known = {key: state for key, state in then.history.items() if key not in unknown}
+    found = {key: state for key, state in now.history.items() if key in unknown}
+    return replace(then, history={**known, **found})
 
 
 class Standing:
@@ -44,7 +58,9 @@ class Standing:
         self._book = book
         self._now = now
         self._new_id = new_id
-        self._facts = {who: facts_of(held.document, now) for who, held in snapshots.items()}
+        self._facts = {
+            who: facts_of(held.document, now, book.declaration) for who, held in snapshots.items()
+        }
         self._active: defaultdict[UUID, dict[UUID, Run]] = defaultdict(dict)
         self._last: dict[RunKey, Run] = {}
         self.before: dict[UUID, Run] = {}
@@ -81,7 +97,7 @@ class Standing:
         for journey in journeys:
             facts = self._known(customer)
             if before is not None:
-                before = replace(before, journeys=facts.journeys)
+                before = replace(as_then(before, facts), journeys=facts.journeys)
             key = machine.entry_key(journey, stimulus, facts, before)
             if key is not None:
                 self._admit(customer, stimulus, journey, key)

@@ -1,16 +1,17 @@
 """Published journeys: few, read when one is added."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 from services.chassis.database import Connection
+from services.contracts.base import Json
 
 PUBLISHING_LOCK = 0x4A6F7572  # "Jour": one publication at a time, so that revisions appear in order
 
 _REVISION = "SELECT coalesce(max(revision), 0) FROM definition"
 _COLUMNS = """key, version, revision, source, event_names, watches_customer, published_at,
-    published_by"""
+    published_by, declaration"""
 _ALL = f"SELECT {_COLUMNS} FROM definition ORDER BY key, version"
 _INSERT = f"""
 INSERT INTO definition (key, version, source, event_names, watches_customer, published_at,
@@ -18,6 +19,7 @@ INSERT INTO definition (key, version, source, event_names, watches_customer, pub
 SELECT $1, 1 + coalesce(max(version), 0), $2, $3, $4, $5, $6 FROM definition WHERE key = $1
 RETURNING {_COLUMNS}
 """
+_DECLARE = "UPDATE definition SET declaration = $2 WHERE revision = $1"
 _RUNNING = "SELECT DISTINCT journey, version FROM run WHERE ended_at IS NULL"
 
 
@@ -32,6 +34,8 @@ class Published(NamedTuple):
     watches_customer: bool
     published_at: datetime
     published_by: str
+    declaration: Mapping[str, Json]
+    """What all journeys need of history since this publication."""
 
 
 async def revision(connection: Connection) -> int:
@@ -65,6 +69,11 @@ async def insert(
     )
     assert row is not None
     return Published(*row)
+
+
+async def declare(connection: Connection, revision: int, declaration: Mapping[str, Json]) -> None:
+    """Keep what all journeys need of history from a publication on."""
+    await connection.execute(_DECLARE, revision, declaration)
 
 
 async def running(connection: Connection) -> set[tuple[str, int]]:

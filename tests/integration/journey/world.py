@@ -84,6 +84,7 @@ class World:
             "consents": {},
             "segments": (),
             "series": {},
+            "series_versions": {"journey": 1_000},
         }
         return CustomerChanged(
             event_id=new_id(),
