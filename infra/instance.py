@@ -75,7 +75,9 @@ class Instance:
         """Whether the process that last started an instance in this folder still lives."""
         try:
             note = json.loads((self.folder / "instance.json").read_text())
-            return bool(psutil.Process(note["pid"]).create_time() == note["started"])
+            parent = psutil.Process(note["pid"])
+            same = bool(parent.create_time() == note["started"])
+            return same and parent.status() != psutil.STATUS_ZOMBIE
         except (FileNotFoundError, KeyError, psutil.NoSuchProcess):
             return False
 
