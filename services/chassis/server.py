@@ -20,9 +20,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import telemetry
-from services.chassis.bus import Bus, open_bus
+from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
-from services.chassis.database import Database, open_database
+from services.chassis.database import AWAY, Database, open_database
 from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema, Subgraph
 from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
@@ -172,6 +172,10 @@ async def _keep_going(name: str, run: Work) -> None:
     while True:
         try:
             await run()
+        except (*AWAY, BusUnavailable) as error:
+            fields = {"work": name, "because": type(error).__name__}
+            log.warning("background work waits", extra={"fields": fields})
+            await asyncio.sleep(1)
         except Exception as error:  # whatever it was, the work must go on
             fields = {"work": name, "because": telemetry.describe(error)}
             log.error("background work failed", extra={"fields": fields})
