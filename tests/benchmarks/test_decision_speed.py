@@ -177,6 +177,7 @@ def known(person: UUID) -> CustomerChanged:
         consents=CONSENT,
         segments=SEGMENTS,
         series=history(utc_now()),
+        series_versions={"decision": 1},
     )
 
 
