@@ -2,24 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import jwt
 import pytest
-from fastapi import FastAPI
 from nats.aio.msg import Msg
 
-from services.chassis.bus import Bus, OutgoingMessage
-from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
-from services.contracts.base import Event
+from services.chassis.bus import Bus
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
 from services.contracts.words import Role
 from services.decision.app import create
 from services.decision.settings import DecisionSettings
+from tests.integration.conftest import Running, send
 from tests.integration.decision.conftest import (
     CATALOGUE,
     OFFERS,
@@ -33,32 +28,9 @@ from tests.integration.decision.conftest import (
 
 
 @pytest.fixture
-async def app(
-    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
-    nats_url: str,
-    key_files: tuple[Path, Path],
-) -> AsyncIterator[FastAPI]:
-    """The running process."""
-    async with database_url_for("decision") as url:
-        settings = DecisionSettings(
-            database_url=url, nats_url=nats_url, verify_key_file=key_files[1]
-        )
-        app = create(settings)
-        async with app.router.lifespan_context(app):
-            yield app
-
-
-@pytest.fixture
-async def client(app: FastAPI, key_files: tuple[Path, Path]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with an administrator's internal token."""
-    claims = Principal(Role.ADMIN, "ada").claims()
-    claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
-    token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app),
-        base_url="http://decision",
-        headers={"Authorization": f"Bearer {token}"},
-    ) as client:
+async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """An administrator of the running process."""
+    async with running(create, DecisionSettings, Role.ADMIN) as client:
         yield client
 
 
@@ -66,13 +38,6 @@ async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> Any:
     """Post an operation; the answer."""
     asked = {"query": query, "variables": variables}
     return (await client.post("/graphql", json=asked)).json()
-
-
-async def send(bus: Bus, *events: Event) -> None:
-    """Publish events."""
-    await bus.publish(
-        [OutgoingMessage(e.address(), str(uuid4()), e.to_cloudevent()) for e in events]
-    )
 
 
 async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_told_on_it(

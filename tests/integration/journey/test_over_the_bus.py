@@ -16,6 +16,7 @@ from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, Messa
 from services.journey.handlers import subscriptions
 from services.journey.service.engine import Engine
 from services.journey.service.timers import TimerRunner
+from tests.integration.conftest import send
 from tests.integration.journey.world import World
 from tests.unit.journey.journeys import CART
 
@@ -56,16 +57,6 @@ def work(
         "timers": timers.run,
         **{consumer.name: consumer.run for consumer in consumers},
     }
-
-
-async def send(bus: Bus, *events: Event) -> None:
-    """Put events on the bus, as profile's relay does."""
-    await bus.publish(
-        [
-            OutgoingMessage(event.address(), str(event.event_id), event.to_cloudevent())
-            for event in events
-        ]
-    )
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:

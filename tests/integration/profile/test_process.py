@@ -1,66 +1,32 @@
 """The whole process over HTTP and a real bus: the door, the limits, and what others hear."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
 import orjson
 import pytest
 from nats.aio.msg import Msg
 from uuid_utils.compat import uuid7
 
-from services.chassis.bus import Bus, OutgoingMessage
-from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
+from services.chassis.bus import Bus
 from services.contracts.decision import DecisionSeriesNeeded
 from services.contracts.profile import CustomerChanged
 from services.contracts.words import Role
 from services.profile.app import create
 from services.profile.settings import ProfileSettings
 from services.rules import parse
+from tests.integration.conftest import Headers, Running, send
 from tests.integration.profile.conftest import track
-
-Headers = Callable[[Role], dict[str, str]]
-
-
-@pytest.fixture(scope="session")
-def headers(key_files: tuple[Path, Path]) -> Headers:
-    """The header of a caller with this role, as the gateway writes it."""
-
-    def signed(role: Role) -> dict[str, str]:
-        claims = Principal(role, "somebody").claims()
-        claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
-        token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
-        return {"Authorization": f"Bearer {token}"}
-
-    return signed
 
 
 @pytest.fixture
-async def client(
-    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
-    nats_url: str,
-    key_files: tuple[Path, Path],
-    headers: Headers,
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the running process, with the token the gateway forwards write keys with."""
-    async with database_url_for("profile") as url:
-        app = create(
-            ProfileSettings(database_url=url, nats_url=nats_url, verify_key_file=key_files[1])
-        )
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=app),
-                base_url="http://profile",
-                headers=headers(Role.APP),
-            ) as client,
-        ):
-            yield client
+async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """The running process, with the token the gateway forwards write keys with."""
+    async with running(create, ProfileSettings, Role.APP) as client:
+        yield client
 
 
 async def post(client: httpx.AsyncClient, call: str, body: bytes, **headers: str) -> Any:
@@ -160,9 +126,7 @@ async def test_what_others_need_reaches_them_with_the_snapshot(
         series=tuple(s.to_json() for s in parse("events.count('product_viewed') > 1").needs.series),
     )
     await bus.keep([DecisionSeriesNeeded])
-    await bus.publish(
-        [OutgoingMessage(needed.address(), str(needed.event_id), needed.to_cloudevent())]
-    )
+    await send(bus, needed)
 
     async with asyncio.timeout(20):
         while not any(snapshot.series for snapshot in heard):

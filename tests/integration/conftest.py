@@ -1,0 +1,80 @@
+"""Services as whole processes: on real servers, and spoken to as the gateway does."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+from fastapi import FastAPI
+
+from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
+from services.chassis.settings import ServiceSettings
+from services.contracts.base import Event
+from services.contracts.words import Role
+
+S = TypeVar("S", bound=ServiceSettings)
+
+Headers = Callable[[Role], dict[str, str]]
+
+
+class Running(Protocol):
+    """Starts a service's process and gives a client with the internal token of a role."""
+
+    def __call__(
+        self, create: Callable[[S], FastAPI], settings: type[S], role: Role
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]: ...
+
+
+@pytest.fixture(scope="session")
+def headers(key_files: tuple[Path, Path]) -> Headers:
+    """The header of a caller with this role, as the gateway writes it."""
+
+    def signed(role: Role) -> dict[str, str]:
+        claims = Principal(role, "somebody").claims()
+        claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
+        token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
+        return {"Authorization": f"Bearer {token}"}
+
+    return signed
+
+
+@pytest.fixture
+def running(
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    nats_url: str,
+    key_files: tuple[Path, Path],
+    headers: Headers,
+) -> Running:
+    """`async with running(create, DecisionSettings, Role.ADMIN) as client`."""
+
+    @asynccontextmanager
+    async def run(
+        create: Callable[[S], FastAPI], settings: type[S], role: Role
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        async with database_url_for(settings.process) as url:
+            app = create(
+                settings(database_url=url, nats_url=nats_url, verify_key_file=key_files[1])
+            )
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app=app),
+                    base_url=f"http://{settings.process}",
+                    headers=headers(role),
+                ) as client,
+            ):
+                yield client
+
+    return run
+
+
+async def send(bus: Bus, *events: Event) -> None:
+    """Publish events; each time anew for the bus, as after a relay's retry."""
+    await bus.publish(
+        [OutgoingMessage(e.address(), str(uuid4()), e.to_cloudevent()) for e in events]
+    )
