@@ -81,26 +81,7 @@ SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM run
     WHERE customer_id = asked.id AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
     ORDER BY run_id DESC LIMIT {MOST_RUNS}
-) AS latest
-"""
-_STEPS = """
-INSERT INTO step_taken (customer_id, run_id, sequence, step, phase, entered_at, note)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[],
-    $6::timestamptz[], $7::text[])
-"""
-_MAKE_ROOM = "UPDATE run SET ended_at = $3 WHERE customer_id = ANY($1) AND run_id = ANY($2)"
-_MOVE = (
-    "UPDATE run SET customer_id = $2 WHERE customer_id = $1",
-    "UPDATE step_taken SET customer_id = $2 WHERE customer_id = $1",
-    "UPDATE message SET customer_id = $2 WHERE customer_id = $1",
-)
-_BY_ID = f"SELECT {_COLUMNS} FROM run WHERE run_id = $1"
-_LOCK_BY_ID = f"{_BY_ID} FOR UPDATE"
-_SHOWN = f"""
-SELECT {_COLUMNS} FROM (
-    SELECT *, row_number() OVER (PARTITION BY customer_id ORDER BY run_id DESC) AS place
-    FROM run WHERE customer_id = ANY($1) AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
-) AS placed WHERE place <= {MOST_RUNS} ORDER BY run_id DESC
+) AS latest ORDER BY run_id DESC
 """
 _STEPS = """
 SELECT step_taken.run_id, sequence, step, phase, entered_at, note
