@@ -1,7 +1,6 @@
 """What can be wrong with a journey beyond its form: told all at once, each with its remedy."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from services.journey.domain.definition import Definition, Send, Step, StepKind, Trigger, Wait
 from services.journey.domain.journey import personal
@@ -15,6 +14,7 @@ from services.rules import (
     Vocabulary,
     parse,
 )
+from services.rules.errors import nearest
 
 ABOUT_CUSTOMER = Vocabulary(title="a condition on the customer", roots=ROOTS - {"event", "context"})
 AFTER_EVENT = Vocabulary(title="a condition in a journey", roots=ROOTS - {"context"})
@@ -144,9 +144,8 @@ def _of_ways(definition: Definition, step: Step, place: Place) -> Iterator[Flaw]
     keys = [other.key for other in definition.steps]
     for target, where in _targets(step):
         if target not in keys:
-            near = get_close_matches(target, keys, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(keys[:12])}."
-            yield Flaw((*place, *where), f"There is no step {target!r}.", hint)
+            told = f"There is no step {target!r}."
+            yield Flaw((*place, *where), told, nearest(target, keys))
 
 
 def _targets(step: Step) -> Iterator[tuple[str, Place]]:

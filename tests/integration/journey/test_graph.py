@@ -158,7 +158,7 @@ async def test_a_definition_that_is_wrong_is_refused_with_its_problems(graph: Gr
     [error] = answer["errors"]
     assert error["extensions"]["code"] == "INVALID_DEFINITION"
     [problem] = error["extensions"]["problems"]
-    assert (problem["path"], problem["hint"]) == ("steps[1].next", "Did you mean 'rest'?")
+    assert (problem["path"], problem["hint"]) == ("steps[1].next", "Did you mean `rest`?")
 
 
 async def test_an_agent_ends_an_instance_once(world: World, graph: Graph) -> None:

@@ -25,7 +25,7 @@ def problems(yaml: str) -> list[Problem]:
             5,
             "steps[0].next",
             "There is no step 'dnoe'.",
-            "Did you mean 'done'?",
+            "Did you mean `done`?",
         ),
         (
             "  - {key: a, exit: x}\n  - {key: lost, exit: x}\n",
