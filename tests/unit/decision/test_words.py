@@ -15,12 +15,17 @@ from services.decision.domain.identifiers import (
 from tests.unit.decision.shop import action, catalogue, decided, situation
 
 TRAITS = {"first_name": "Ada", "age": 36}
+EVENT = {"name": "saw", "at": None, "properties": {"cd": "X", "name": "x"}}
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"reason": "{{ traits.first_name | You }} will like it."}, "Ada will like it."),
+        (
+            {"reason": "You {{ event.name }} {{ event.cd }} on {{ context.page }}."},
+            "You saw X on p.",
+        ),
         (
             {
                 "context_weights": [
@@ -39,7 +44,7 @@ TRAITS = {"first_name": "Ada", "age": 36}
 def test_every_proposition_has_a_sentence_to_say_aloud(fields: dict[str, Any], said: str) -> None:
     shop = catalogue(action("jazz", **fields), action("other", propensity=0.1))
 
-    verdict = decided(shop, situation(limit=9, traits=TRAITS))
+    verdict = decided(shop, situation(limit=9, traits=TRAITS, event=EVENT, context={"page": "p"}))
 
     assert {p.action.key: p.reason for p in verdict.proposed}["jazz"] == said
 
