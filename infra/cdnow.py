@@ -109,13 +109,13 @@ def _download(folder: Path) -> Path:
     return wheels[0]
 
 
-def read(path: Path, yesterday: date, most: int | None = None) -> list[Buyer]:
-    """The customers, dates moved by a constant so that the last purchase was yesterday.
+def read(path: Path, today: date, most: int | None = None) -> list[Buyer]:
+    """The customers, dates moved by a constant so that the last purchase was the day before.
 
     With `most`, every n-th customer, so that early and late ones stay in proportion.
     """
     rows = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
-    shift = yesterday - max(_day(row[1]) for row in rows)
+    shift = today - timedelta(days=1) - max(_day(row[1]) for row in rows)
     buyers = [
         Buyer(f"cdnow-{number}", tuple(_orders(list(group), shift)))
         for number, group in groupby(rows, key=lambda row: row[0])

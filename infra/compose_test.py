@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,8 @@ def show_processes(stack: Stack, console: Console) -> None:
 
 def tell_the_story(stack: Stack, console: Console) -> str:
     """The demo's story through the published gateway; gives somebody who was in it."""
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
-    buyers = cdnow.read(
-        cdnow.fetch(PROJECT / ".raak" / "cdnow"), yesterday=yesterday, most=CUSTOMERS
-    )
+    today = datetime.now(UTC).date()
+    buyers = cdnow.read(cdnow.fetch(PROJECT / ".raak" / "cdnow"), today, CUSTOMERS)
     stage = Stage(stack.url, stack.env["RAAK_WRITE_KEYS"], stack.token, console)
     demo.tell_on(stage, buyers)
     return str(demo.Cast.of(buyers, datetime.now(UTC)).loyal.email)

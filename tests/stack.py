@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -14,11 +15,17 @@ from infra.demo import Stage
 from infra.instance import LISTENERS, Instance
 from infra.process import Process, wait_until_ready
 
+
+def days_ago(days: int) -> datetime:
+    """A moment in the past."""
+    return datetime.now(UTC) - timedelta(days=days)
+
+
 BUYERS = [
     cdnow.Buyer(
         f"buyer-{number:03}",
         tuple(
-            cdnow.Order(n, demo.days_ago(age), cds=2, total=24.5 + number)
+            cdnow.Order(n, days_ago(age), cds=2, total=24.5 + number)
             for n, age in enumerate(ages, 1)
         ),
     )

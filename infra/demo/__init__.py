@@ -1,0 +1,61 @@
+"""The demo: real customers in, explained offers out, outcomes back, and what they taught.
+
+It goes through the public surfaces only, so it tells the same story of an embedded Raak, of one
+under Compose, or of one far away.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from infra import cdnow, tokens
+from infra.cdnow import Buyer
+from infra.demo.loading import apply_examples, import_customers
+from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
+from infra.demo.stage import Stage
+from infra.instance import Instance
+
+__all__ = [
+    "Cast",
+    "Stage",
+    "apply_examples",
+    "call_the_shop",
+    "import_customers",
+    "open_the_app",
+    "show_results",
+    "tell",
+    "tell_on",
+    "visit_the_site",
+]
+
+
+def tell(instance: Instance, console: Console, customers: int) -> None:
+    """The whole story on an embedded instance."""
+    signing, _ = instance.keys
+
+    def token(role: str, subject: str, customer: str) -> str:
+        return tokens.issue(signing, role, subject, customer)
+
+    buyers = cdnow.read(
+        cdnow.fetch(instance.folder / "cdnow"),
+        today=datetime.now(UTC).date(),
+        most=customers,
+    )
+    tell_on(Stage(instance.url, instance.secret("write-key"), token, console), buyers)
+
+
+def tell_on(stage: Stage, buyers: Sequence[Buyer]) -> None:
+    """The whole story, on any stage."""
+    stage.console.print(
+        "The customers are real, from CDNOW; their names are not, for the data has none: "
+        "identities such as cdnow-00042@example.com were made, and dates moved so that the last "
+        "purchase was yesterday."
+    )
+    import_customers(stage, buyers)
+    apply_examples(stage)
+    cast = Cast.of(buyers, datetime.now(UTC))
+    visit_the_site(stage, cast.newly_known)
+    open_the_app(stage, cast.loyal)
+    call_the_shop(stage, cast.lapsing)
+    show_results(stage)

@@ -1,0 +1,27 @@
+"""Where the story is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from infra.client import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the story is told: a gateway, its keys, and somebody listening."""
+
+    url: str
+    write_key: str
+    token: Callable[[str, str, str], str]
+    """(role, subject, customer as type=value) to a signed token."""
+    console: Console
+
+    def as_(self, role: str, customer: str = "") -> Graph:
+        """The graph as a role sees it."""
+        return Graph(self.url, self.token(role, f"demo {role}", customer))
+
+    def say(self, text: str) -> None:
+        """Tell what happens next."""
+        self.console.print(f"\n[bold]{text}[/]")
