@@ -65,10 +65,12 @@ def print_results(stage: Stage, rows: list[dict[str, Any]]) -> None:
         numbers = (str(row[count]) for count in counts)
         shown.add_row(row["action"], row["channel"], *numbers, _interval(row["acceptanceRate"]))
     stage.console.print(shown)
-    stage.console.print("  In brackets: where the true rate lies, with 95% confidence.")
+    stage.console.print(
+        "  In brackets: the per cent between which the true rate lies, with 95% confidence."
+    )
 
 
 def _interval(rate: dict[str, Any]) -> str:
     if rate["estimate"] is None:
         return "–"
-    return f"{rate['estimate']:.0%} ({rate['low']:.0%}–{rate['high']:.0%})"
+    return f"{rate['estimate']:.0%} ({100 * rate['low']:.0f}–{100 * rate['high']:.0f})"

@@ -1,0 +1,104 @@
+"""The command line against a running Raak, and what it says when something is wrong."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra.cli import app, main
+from infra.client import Graph
+from services.chassis.bus import OutgoingMessage, open_bus
+from tests.stack import Stack
+
+
+def run(*arguments: str) -> Result:
+    """A command, as typed."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+def told_by_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run a command that fails, as the installed `raak` does."""
+    monkeypatch.setattr("sys.argv", ["raak", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+
+
+def test_a_printed_token_opens_the_graph(stack: Stack) -> None:
+    token = run("token", "agent", "--data", str(stack.instance.folder)).stdout.strip()
+
+    assert Graph(stack.instance.url, token).data("{ actions { key } }")["actions"]
+
+
+def test_a_token_for_a_visitor_names_its_customer(stack: Stack) -> None:
+    folder = str(stack.instance.folder)
+    token = run("token", "visitor", "--customer", "anonymous_id=v-7", "--data", folder).stdout
+
+    answer = Graph(stack.instance.url, token.strip()).data(
+        'query { customer(ref: {identity: {type: "anonymous_id", value: "v-7"}}) { id } }'
+    )
+
+    assert answer == {"customer": None}  # himself, of whom nobody has heard yet
+
+
+def test_applying_the_same_definitions_twice_changes_nothing(stack: Stack) -> None:
+    versions = "{ actions { catalogueVersion } journeyDefinitions { key version } }"
+    before = stack.as_("marketer").data(versions)
+
+    done = run("apply", "examples/records", "--data", str(stack.instance.folder))
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("published") == 9
+    assert stack.as_("marketer").data(versions) == before
+
+
+def test_a_refused_definition_is_told_with_its_file_and_line(
+    stack: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "catalogue.yaml").write_text("currency: USD\nplacements: []\nacts: []\n")
+
+    told_by_main(monkeypatch, "apply", str(tmp_path), "--data", str(stack.instance.folder))
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert "catalogue.yaml" in told
+    assert "line 3" in told
+    assert "actions" in told
+
+
+async def test_what_nobody_can_handle_is_listed_and_delivered_again(stack: Stack) -> None:
+    folder = str(stack.instance.folder)
+    async with open_bus(stack.instance.nats_url) as bus:
+        nonsense = OutgoingMessage("raak.profile.event_recorded.v1.x", "nonsense-1", b"{}")
+        await bus.publish([nonsense])
+        async with asyncio.timeout(30):
+            while len(await bus.dead_letters()) < 2:  # of journey and of measurement
+                await asyncio.sleep(0.05)
+
+    listed = (await asyncio.to_thread(run, "dead-letters", "list", "--data", folder)).stdout
+    replayed = await asyncio.to_thread(run, "dead-letters", "replay", "--data", folder)
+
+    assert "journey" in listed
+    assert "measurement" in listed
+    assert "2 delivered again" in replayed.stdout
+
+
+def test_a_folder_without_raak_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_by_main(monkeypatch, "token", "agent", "--data", str(tmp_path))
+
+    told = capsys.readouterr().err
+    assert "NO_INSTANCE" in told
+    assert "raak up" in told
+
+
+def test_every_command_says_what_it_does() -> None:
+    shown = run("--help").stdout
+
+    for command in ("up", "demo", "migrate", "schema", "apply", "token", "keys", "dead-letters"):
+        assert command in shown
+        assert run(command, "--help").exit_code == 0
