@@ -228,7 +228,9 @@ async def open_bus(url: str, *, patience_s: float = 30) -> AsyncIterator[Bus]:
     try:
         yield Bus(client)
     finally:
-        with suppress(OSError, nats.errors.Error):  # it may be away just now
+        # it may be away just now, and asyncio's own loop says this badly when it writes to a
+        # connection that is lost (cpython gh-136234)
+        with suppress(OSError, AttributeError, TypeError, nats.errors.Error):
             await client.close()
 
 
