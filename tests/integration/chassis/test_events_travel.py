@@ -228,3 +228,16 @@ async def test_the_backlog_counts_events_until_they_are_taken_in(
         for message in held:
             await message.ack_sync()
         assert await outbox.backlog(connection, bus, Spoken) == 0
+
+
+async def test_the_inbox_lets_an_event_in_once_whatever_list_it_comes_in(
+    database: Database,
+) -> None:
+    once, other = spoken("once"), spoken("other")
+    async with database.transaction() as connection:
+        assert await outbox.take_in(connection, "listener", [once]) == [once]
+
+    async with database.transaction() as connection:
+        fresh = await outbox.take_in(connection, "listener", [once, other, other])
+
+    assert fresh == [other]
