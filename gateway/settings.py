@@ -7,13 +7,13 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from gateway.access.limits import Limits
-from services.chassis.settings import ProcessSettings
+from services.chassis.settings import ServiceSettings
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable, separated by commas."""
 
 
-class GatewaySettings(ProcessSettings):
+class GatewaySettings(ServiceSettings):
     """Read from `RAAK_GATEWAY_*`, else from `RAAK_*`."""
 
     process: ClassVar[str] = "gateway"

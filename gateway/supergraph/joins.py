@@ -7,6 +7,7 @@ from subgraph SDL or read from a supergraph somebody else composed.
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 from graphql import (
     FieldNode,
@@ -78,6 +79,14 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A progressive @override: the field is resolved here only while `name` is (not) active."""
+
+    name: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JoinField:
     """A field as one subgraph has it."""
 
@@ -87,6 +96,7 @@ class JoinField:
     overridden: bool = False
     requires: FieldSet | None = None
     provides: FieldSet | None = None
+    label: "Label | None" = None
 
     @property
     def named(self) -> str:
@@ -96,7 +106,7 @@ class JoinField:
     def signature(self) -> Hashable:
         """Equal for fields that can be planned alike in this subgraph."""
         type_ = print_ast(self.type)
-        return (type_, self.external, self.overridden, self.requires, self.provides)
+        return (type_, self.external, self.overridden, self.requires, self.provides, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,8 @@ class JoinType:
     possible: frozenset[str] = frozenset()
     """Object types a value may have here: the type itself, implementations or members."""
     is_object: bool = True
+    is_interface_object: bool = False
+    """@interfaceObject: an object here, standing for every implementation of an interface."""
 
     def field_sets(self) -> Iterator[FieldSet]:
         """All field sets written on the type and its fields."""
@@ -170,6 +182,44 @@ class TypeNames:
     all: frozenset[str]
 
 
+AnyOf: TypeAlias = frozenset[frozenset[str]]
+"""One of these sets must be had whole; empty: nothing is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What @authenticated, @requiresScopes and @policy ask of who wants a field or type."""
+
+    authenticated: bool = False
+    scopes: AnyOf = frozenset()
+    policies: AnyOf = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ListSize:
+    """@listSize: how many items a list may have."""
+
+    assumed: int | None = None
+    slicing_arguments: tuple[str, ...] = ()
+    sized_fields: tuple[str, ...] = ()
+    require_one_slicing_argument: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Markings:
+    """What subgraphs say of coordinates (`Type`, `Type.field`, `Type.field(argument:)`) beside how
+    to resolve them.
+    """
+
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)
+    """By `Type` and `Type.field`. Where several subgraphs ask something, all of it is asked."""
+    costs: Mapping[str, int] = field(default_factory=dict)
+    """@cost, by `Type`, `Type.field` and `Type.field(argument:)`."""
+    list_sizes: Mapping[str, ListSize] = field(default_factory=dict)
+    """By `Type.field`."""
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Supergraph:
     """Everything composition found out. `schema` is what clients see; `whole` also holds what
@@ -180,6 +230,9 @@ class Supergraph:
     whole: GraphQLSchema
     sdl: str
     subgraphs: Mapping[str, Subgraph]
+    markings: Markings = field(default_factory=Markings)
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Where subgraphs are, as far as a supergraph that was read says so."""
     _signatures: dict[tuple[str, str], Hashable] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -40,6 +40,10 @@ class Principal:
     role: Role
     subject: str
     customer: tuple[tuple[str, str], ...] = ()
+    scopes: frozenset[str] = frozenset()
+    """What he may do, as @requiresScopes names it: the scopes of his role, or fewer."""
+    policies: frozenset[str] = frozenset()
+    """The policies that hold for him, as @policy names them."""
 
     @property
     def own_customer_only(self) -> bool:
@@ -53,7 +57,13 @@ class Principal:
 
     def claims(self) -> dict[str, Any]:
         """What an internal token says of him."""
-        return {"role": self.role.value, "sub": self.subject, "customer": dict(self.customer)}
+        return {
+            "role": self.role.value,
+            "sub": self.subject,
+            "customer": dict(self.customer),
+            "scope": " ".join(sorted(self.scopes)),
+            "policies": sorted(self.policies),
+        }
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any]) -> "Principal":
@@ -62,7 +72,13 @@ class Principal:
         if not isinstance(customer, dict):
             raise ValueError("customer")
         pairs = tuple(sorted((str(k), str(v)) for k, v in customer.items()))
-        return cls(Role(claims["role"]), str(claims["sub"]), pairs)
+        return cls(
+            role=Role(claims["role"]),
+            subject=str(claims["sub"]),
+            customer=pairs,
+            scopes=frozenset(str(claims.get("scope") or "").split()),
+            policies=frozenset(map(str, claims.get("policies") or ())),
+        )
 
 
 class Verifier:

@@ -62,7 +62,7 @@ class ProcessSettings(BaseSettings):
 
 
 class ServiceSettings(ProcessSettings):
-    """What an operator may set for any of the four services."""
+    """What an operator may set for any process that keeps a database and hears the bus."""
 
     database_url: str = Field(
         default="",
