@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.access.callers import Callers
 from gateway.access.roles import Roles
 from gateway.access.tokens import (
     CallerTokens,
@@ -91,7 +92,7 @@ def _urls(sdls: Mapping[str, str], settings: GatewaySettings) -> dict[str, str]:
     return {name: settings.urls[name].rstrip("/") for name in sdls}
 
 
-def _keys(settings: GatewaySettings) -> tuple[ServiceTokens, CallerTokens]:
+def _keys(settings: GatewaySettings) -> tuple[ServiceTokens, Callers]:
     if settings.signing_key_file is None:
         raise MissingSetting(
             "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
@@ -103,7 +104,7 @@ def _keys(settings: GatewaySettings) -> tuple[ServiceTokens, CallerTokens]:
         if settings.caller_key_file
         else signing.public_key()
     )
-    return ServiceTokens(signing), CallerTokens(callers)
+    return ServiceTokens(signing), Callers(CallerTokens(callers))
 
 
 def _text(file: Path) -> str:
@@ -144,7 +145,7 @@ def _graph(
     )
 
 
-def _endpoint(settings: GatewaySettings, graph: Graph, callers: CallerTokens) -> GraphQLOverHttp:
+def _endpoint(settings: GatewaySettings, graph: Graph, callers: Callers) -> GraphQLOverHttp:
     in_development = settings.mode == "development"
     return GraphQLOverHttp(graph, callers, settings.max_body_bytes, shows_explorer=in_development)
 

@@ -16,13 +16,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.bodies import read_body
-from gateway.access.tokens import CallerTokens
+from gateway.access.callers import Callers
 from gateway.graph import Asked, Graph, Prepared, told
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql import MASKED
-from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class GraphQLOverHttp:
     """The endpoint, as an ASGI application."""
 
     def __init__(
-        self, graph: Graph, callers: CallerTokens, max_body_bytes: int, *, shows_explorer: bool
+        self, graph: Graph, callers: Callers, max_body_bytes: int, *, shows_explorer: bool
     ) -> None:
         self._graph = graph
         self._callers = callers
@@ -115,17 +114,13 @@ class GraphQLOverHttp:
                 f"The client accepts only {accept!r}.", hint=f"Accept {MODERN} or {LEGACY}."
             )
         asked = await self._asked(request)
-        caller = self._caller(request)
+        caller = await self._callers.of(request.headers)
         exchange.is_understood = True
         exchange.prepared = prepared = self._graph.prepare(asked, caller)
         _name_span(prepared)
         exchange.body = await self._graph.answer(prepared, asked, caller)
         if "data" not in exchange.body and exchange.media_type == MODERN:
             exchange.status = 400
-
-    def _caller(self, request: Request) -> Principal | None:
-        authorization = request.headers.get("authorization")
-        return None if authorization is None else self._callers.principal(authorization)
 
     async def _asked(self, request: Request) -> Asked:
         if request.method == "GET":

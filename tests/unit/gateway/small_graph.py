@@ -7,6 +7,7 @@ import orjson
 import strawberry
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.access.callers import Callers
 from gateway.access.limits import Limits
 from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
@@ -137,7 +138,7 @@ def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None 
 
 
 def endpoint(transport: InProcess, *, is_open: bool = False) -> GraphQLOverHttp:
-    callers = CallerTokens(KEY.public_key())
+    callers = Callers(CallerTokens(KEY.public_key()))
     return GraphQLOverHttp(
         graph(transport, is_open=is_open), callers, 64 * 1024, shows_explorer=is_open
     )
