@@ -15,8 +15,8 @@ from graphql.execution.values import get_variable_values
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Load, Place, Request, Source
-from gateway.supergraph.operation import Position
-from gateway.supergraph.plan import Plan, Stage, Variant, introspect
+from gateway.supergraph.operation import TYPENAME, Branch, Position
+from gateway.supergraph.plan import Denial, Plan, Stage, Variant, introspect
 from gateway.supergraph.projection import Violation
 from gateway.supergraph.transport import (
     Reply,
@@ -34,6 +34,14 @@ HeadersFor: TypeAlias = Callable[[str], Mapping[str, str]]
 
 MAX_ERRORS = 100
 MAX_VARIABLE_ERRORS = 20
+SUBSCRIBE_INSTEAD = {
+    "message": "Subscriptions don't run as requests.",
+    "extensions": {"code": OperationRefused.code, "hint": "Subscribe over a websocket or SSE."},
+}
+DENIED = {
+    "code": "UNAUTHORIZED_FIELD_OR_TYPE",
+    "hint": "Ask with a token that grants it, or leave the field out.",
+}
 PASSED_EXTENSIONS = ("code", "hint", "problems")
 
 
@@ -48,13 +56,18 @@ async def execute(
     *,
     headers: HeadersFor = _no_headers,
     within_s: float | None = None,
+    labels: frozenset[str] = frozenset(),
+    denied: frozenset[str] = frozenset(),
 ) -> JSON:
     """The answer to an operation: `data`, and `errors` if there are any. Without `data` if the
     variables are wrong or a variant of the plan can't be made.
 
     Args:
+        labels, denied: See `Plan.variant`.
         within_s: When to give up on everything not yet answered; what is there is returned.
     """
+    if plan.is_subscription:
+        return {"errors": [SUBSCRIBE_INSTEAD]}
     given = dict(variables or {})
     definitions = plan.operation.variable_definitions or ()
     coerced: Mapping[str, Any] = {}
@@ -65,7 +78,7 @@ async def execute(
         if isinstance(values, list):
             return {"errors": [_variable_error(error) for error in values]}
         coerced = values.coerced
-    variant = plan.variant(coerced)
+    variant = plan.variant(coerced, labels=labels, denied=denied)
     return await _Run(plan, variant, given, transport, headers, within_s).answer()
 
 
@@ -103,6 +116,8 @@ class _Run:
             await self._run_stage(stage)
         if self._variant.introspection:
             self._introspect()
+        for denial in self._variant.denials:
+            self._add_denial(denial)
         projection = self._variant.projection
         data = projection(self._data)
         if projection.is_violated:
@@ -233,6 +248,16 @@ class _Run:
             if not keys:
                 self._add(error.problem, path, extensions)
 
+    def _add_denial(self, denial: Denial) -> None:
+        """One error for each place where a field would have been that is denied."""
+        branch = denial.place.branch
+        for item, path in denial.place.find_with_paths(self._data):
+            at = _client_path(_root_of(branch), path)
+            type_name = item.get(TYPENAME, branch.types[0])
+            for key, name in denial.fields:
+                message = f"Access to {f'{type_name}.{name}'!r} is denied."
+                self._add(message, (*at, key), DENIED)
+
     def _add_subgraph_errors(
         self, error: Any, request: Request, place: Place, targets: list[JSON]
     ) -> None:
@@ -256,9 +281,7 @@ class _Run:
     def _paths(self, place: Place, targets: list[JSON]) -> Iterator[ClientPath]:
         """The client's paths of some of the objects at a place."""
         wanted = {id(target) for target in targets}
-        root = place.branch.position
-        while root.parent is not None:
-            root = root.parent.branch.position
+        root = _root_of(place.branch)
         for item, path in place.find_with_paths(self._data):
             if id(item) in wanted:
                 yield _client_path(root, path)
@@ -383,6 +406,13 @@ def _subgraph_error(error: Any, subgraph: str) -> tuple[str, ClientPath, JSON]:
         tuple(path) if isinstance(path, list) else (),
         {"code": "SUBGRAPH_ERROR"} | passed | {"service": subgraph},
     )
+
+
+def _root_of(branch: Branch) -> Position:
+    position = branch.position
+    while position.parent is not None:
+        position = position.parent.branch.position
+    return position
 
 
 def _client_path(position: Position | None, raw: ClientPath) -> ClientPath:

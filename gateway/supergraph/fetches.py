@@ -14,6 +14,8 @@ from gateway.supergraph.routes import Visit
 
 JSON: TypeAlias = dict[str, Any]
 ClientPath: TypeAlias = tuple[str | int, ...]
+NOT_IDEMPOTENT = "not-idempotent"
+"""The @tag of a field that must not be asked twice, though it stands in a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ class Request:
     variables: tuple[str, ...]
     place: Place | None
     loads: tuple[Load, ...]
+    is_idempotent: bool = True
+    """Whether asking again can do no harm: no mutation, and no field tagged `not-idempotent`."""
     waits_for: int = 0
     followers: list["Request"] = field(default_factory=list)
     opening: bytes = b""
@@ -212,8 +216,10 @@ class RequestWriter:
             )
             + _definitions(fragments),
             used,
-            _place(visit.branch),
+            place_of(visit.branch),
             (),
+            is_idempotent=not (at_root and self.kind == "mutation")
+            and self._is_idempotent([visit]),
         )
 
     def _entity_request(self, number: int, visits: list[Visit]) -> Request:
@@ -237,7 +243,24 @@ class RequestWriter:
         )
         declared = [*self._declared(used), *(f"${load.variable}: [_Any!]!" for load in loads)]
         text = self._operation("query", number, visits[0], declared, f"{{ {selected} }}")
-        return Request(visits[0].subgraph.name, text + _definitions(fragments), used, None, loads)
+        return Request(
+            visits[0].subgraph.name,
+            text + _definitions(fragments),
+            used,
+            None,
+            loads,
+            is_idempotent=self._is_idempotent(visits),
+        )
+
+    def _is_idempotent(self, visits: Iterable[Visit]) -> bool:
+        supergraph = self.tree.supergraph
+        return not any(
+            NOT_IDEMPOTENT in supergraph.markings.tags.get(f"{name}.{wanted.name}", ())
+            for visit in visits
+            for wanted in visit.fields
+            for type_name in wanted.branch.types
+            for name in supergraph.names[type_name].all
+        )
 
     def _operation(
         self, kind: str, number: int, visit: Visit, declared: Sequence[str], selection: str
@@ -261,7 +284,7 @@ class RequestWriter:
         chosen = {fields: None for visit in visits for fields in visit.inputs}
         selections = [(fields.selections, id(fields.selections) in keys) for fields in chosen]
         return Source(
-            place=_place(branch),
+            place=place_of(branch),
             typename=branch.types[0] if len(branch.types) == 1 else None,
             parts=self._parts(branch, selections),
         )
@@ -347,7 +370,8 @@ def _used_variables(visits: Iterable[Visit]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _place(branch: Branch) -> Place:
+def place_of(branch: Branch) -> Place:
+    """Where the objects of a branch are."""
     steps: list[Step] = []
     position = branch.position
     while position.parent is not None:

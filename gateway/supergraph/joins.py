@@ -4,8 +4,9 @@ The planner knows nothing but these facts, so it does not matter whether they we
 from subgraph SDL or read from a supergraph somebody else composed.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -85,6 +86,10 @@ class Label:
     name: str
     active: bool
 
+    def holds(self, labels: frozenset[str]) -> bool:
+        """Whether the field is resolved here while these labels are active."""
+        return (self.name in labels) == self.active
+
 
 @dataclass(frozen=True, slots=True)
 class JoinField:
@@ -128,6 +133,15 @@ class JoinType:
         for found in self.fields.values():
             yield from (s for s in (found.requires, found.provides) if s)
 
+    def under(self, labels: frozenset[str]) -> "JoinType":
+        """The type while these labels are active: what has moved away is overridden."""
+        moved = {
+            found.name: replace(found, overridden=True)
+            for found in self.fields.values()
+            if found.label and not found.label.holds(labels)
+        }
+        return replace(self, fields={**self.fields, **moved}) if moved else self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subgraph:
@@ -135,6 +149,10 @@ class Subgraph:
 
     name: str
     types: Mapping[str, JoinType]
+
+    def under(self, labels: frozenset[str]) -> "Subgraph":
+        """The subgraph while these labels are active."""
+        return replace(self, types={n: type_.under(labels) for n, type_ in self.types.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +199,10 @@ class TypeNames:
     name: str
     all: frozenset[str]
 
+
+PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
+MAX_VIEWS = 64
+"""How many combinations of active labels are kept worked out."""
 
 AnyOf: TypeAlias = frozenset[frozenset[str]]
 """One of these sets must be had whole; empty: nothing is asked."""
@@ -234,6 +256,30 @@ class Supergraph:
     urls: Mapping[str, str] = field(default_factory=dict)
     """Where subgraphs are, as far as a supergraph that was read says so."""
     _signatures: dict[tuple[str, str], Hashable] = field(default_factory=dict, repr=False)
+    _views: dict[frozenset[str], "Supergraph"] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The labels of all progressive @override."""
+        return frozenset(
+            found.label.name
+            for subgraph in self.subgraphs.values()
+            for type_ in subgraph.types.values()
+            for found in type_.fields.values()
+            if found.label
+        )
+
+    def under(self, labels: frozenset[str]) -> "Supergraph":
+        """The supergraph while exactly these labels are active."""
+        if not self.labels:
+            return self
+        active = labels & self.labels
+        if active not in self._views:
+            if len(self._views) == MAX_VIEWS:
+                self._views.clear()
+            subgraphs = {name: found.under(active) for name, found in self.subgraphs.items()}
+            self._views[active] = replace(self, subgraphs=subgraphs, _signatures={}, _views={})
+        return self._views[active]
 
     @cached_property
     def possible(self) -> Mapping[str, tuple[str, ...]]:
@@ -302,6 +348,31 @@ class Supergraph:
     def _field(subgraph: Subgraph, type_name: str, field_name: str) -> JoinField | None:
         found = subgraph.types.get(type_name)
         return found.fields.get(field_name) if found else None
+
+
+def active_labels(
+    supergraph: Supergraph,
+    draw: Callable[[str], float],
+    externally_active: frozenset[str] = frozenset(),
+) -> frozenset[str]:
+    """The labels that are active for one request.
+
+    Args:
+        draw: A number in [0, 1) for each label of the form `percent(x)`, which is active where
+            the number is below x / 100. Drawn by request, or by caller to be steady for him.
+        externally_active: The other labels that are switched on.
+    """
+    return frozenset(
+        label
+        for label in supergraph.labels
+        if label in externally_active or draw(label) < _share(label)
+    )
+
+
+def _share(label: str) -> float:
+    """The share of requests a `percent(x)` label is active for; 0 for any other label."""
+    found = PERCENT.fullmatch(label)
+    return float(found[1]) / 100 if found else 0.0
 
 
 def _survey(selections: SelectionSetNode, fields: set[str], conditions: set[str]) -> None:

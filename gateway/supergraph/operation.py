@@ -8,6 +8,7 @@ and other inputs of joins become fields of the same tree that the client's answe
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from graphql import (
@@ -35,6 +36,7 @@ from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.joins import Supergraph, TypeNames
 
 TYPENAME = "__typename"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 MAX_FIELDS = 20_000
 """Fields of one dissolved operation; aliased fragments can grow it exponentially."""
 
@@ -57,10 +59,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A field of the client's answer; without `source` it is the name of the type."""
+    """A field of the client's answer; without `source` it is the name of the type, or the name
+    of a field that is `denied`: always null.
+    """
 
     key: str
     source: Field | None
+    denied: str | None = None
 
 
 class Branch:
@@ -97,18 +102,26 @@ class Tree:
     """Builds positions for a supergraph and one operation's fragments.
 
     `chosen` are the values of the variables that @skip and @include read: a plan is made for
-    each combination, so nothing conditional is left in it.
+    each combination, so nothing conditional is left in it; None includes whatever may be.
+    What the client asks of `denied` (coordinates of object types) is answered as null; joins may
+    still use it. `witness` names a field for some types, by which they are told apart.
     """
 
     def __init__(
         self,
         supergraph: Supergraph,
         fragments: Mapping[str, FragmentDefinitionNode],
-        chosen: Mapping[str, Any],
+        chosen: Mapping[str, Any] | None,
+        denied: frozenset[str] = frozenset(),
+        witness: Mapping[str, str] = NOTHING,
     ) -> None:
         self.supergraph = supergraph
+        self.witness = witness
+        self.asked: set[str] = set()
+        """The coordinates of all that the client asks and gets."""
         self._fragments = fragments
         self._chosen = chosen
+        self._denied = denied
         self._size = 0
 
     def collect(
@@ -149,6 +162,8 @@ class Tree:
     def _is_included(self, directives: Sequence[DirectiveNode]) -> bool:
         for directive in directives:
             value = directive.arguments[0].value if directive.arguments else None
+            if self._chosen is None:
+                return True
             if directive.name.value in ("skip", "include") and value is not None:
                 if isinstance(value, VariableNode):
                     holds = bool(self._chosen[value.name.value])
@@ -183,10 +198,12 @@ class Tree:
                 tuple(id(node) for node in nodes),
                 self.supergraph.field_signature(name, nodes[0].name.value),
                 str(self._type_of(name, nodes[0].name.value)),
+                f"{name}.{nodes[0].name.value}" in self._denied,
             )
             for key, nodes in collected.items()
         )
-        return fields, self.supergraph.type_signature(name)
+        apart = name if name in self.witness else None
+        return fields, self.supergraph.type_signature(name), apart
 
     def _fill(
         self,
@@ -198,17 +215,20 @@ class Tree:
             branch = Branch(position, types)
             position.branches.append(branch)
             for key, nodes in collected.items():
-                source = self._add(branch, key, nodes, reserved)
-                branch.answer.append(Answered(key, source))
+                branch.answer.append(self._answer(branch, key, nodes, reserved))
 
-    def _add(
+    def _answer(
         self, branch: Branch, key: str, nodes: list[FieldNode], reserved: set[str]
-    ) -> Field | None:
+    ) -> Answered:
         name = nodes[0].name.value
         if name == TYPENAME:
-            return None
+            return Answered(key, None)
+        if f"{branch.types[0]}.{name}" in self._denied:
+            return Answered(key, None, denied=name)
+        self.asked.update(f"{type_name}.{name}" for type_name in branch.types)
         shape = self._shape(branch, name)
-        return self._field(branch, nodes, _free_key(branch, key, shape, reserved), shape)
+        source = self._field(branch, nodes, _free_key(branch, key, shape, reserved), shape)
+        return Answered(key, source)
 
     def _shape(self, branch: Branch, name: str) -> Hashable:
         """Equal for fields that may share a raw key; an object is only ever like itself."""

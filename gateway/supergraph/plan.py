@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from graphql import (
@@ -23,9 +23,10 @@ from graphql import (
 )
 
 from gateway.supergraph.errors import CannotPlan, OperationRefused
-from gateway.supergraph.fetches import Request, RequestWriter
+from gateway.supergraph.fetches import Place, Request, RequestWriter, place_of
 from gateway.supergraph.joins import Standpoint, Supergraph
 from gateway.supergraph.operation import (
+    NOTHING,
     TYPENAME,
     Answered,
     Branch,
@@ -39,7 +40,12 @@ from gateway.supergraph.projection import Projection
 from gateway.supergraph.routes import Router
 
 MAX_VARIANTS = 32
-ROOTS = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
+ROOTS = {
+    OperationType.QUERY: "Query",
+    OperationType.MUTATION: "Mutation",
+    OperationType.SUBSCRIPTION: "Subscription",
+}
+NONE: frozenset[str] = frozenset()
 
 T = TypeVar("T")
 
@@ -87,12 +93,38 @@ class Introspection:
 
 
 @dataclass(frozen=True, slots=True)
+class Denial:
+    """Fields the client asked for and may not have, of the objects at one place."""
+
+    place: Place
+    fields: tuple[tuple[str, str], ...]
+    """The client's key and the name of each field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Objects of one type, and the raw key under which each says which one it is."""
+
+    type_name: str
+    place: Place
+    raw_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """The plan for one combination of what @skip and @include read."""
+    """The plan for one combination of what @skip and @include read, of active labels and of
+    denied fields.
+    """
 
     stages: tuple[Stage, ...]
     projection: Projection
     introspection: Introspection | None
+    source: Request | None = None
+    """What a subscription subscribes to; its `stages` run for each event. None if the only root
+    field is skipped or denied: then there is one answer, without any event.
+    """
+    denials: tuple[Denial, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,10 @@ class Plan:
     operation: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
     conditions: tuple[str, ...]
+    coordinates: frozenset[str]
+    """Every `Type.field` of object types that the client asks, @skip and @include apart."""
+    witness: Mapping[str, str]
+    """The field that tells the objects of a type apart; fetched with them where they are."""
     _variants: Lru[Variant] = field(default_factory=lambda: Lru(MAX_VARIANTS), repr=False)
 
     @property
@@ -110,21 +146,49 @@ class Plan:
         """Whether executing it may change something."""
         return self.operation.operation is OperationType.MUTATION
 
-    def variant(self, variables: Mapping[str, Any]) -> Variant:
-        """What to do, given the coerced variables."""
+    @property
+    def is_subscription(self) -> bool:
+        """Whether it is answered once for each event."""
+        return self.operation.operation is OperationType.SUBSCRIPTION
+
+    def variant(
+        self,
+        variables: Mapping[str, Any],
+        *,
+        labels: frozenset[str] = NONE,
+        denied: frozenset[str] = NONE,
+    ) -> Variant:
+        """What to do, given the coerced variables.
+
+        Args:
+            labels: The labels of progressive @override that are active.
+            denied: Coordinates the caller may not have. They are answered as null, and fetched
+                only where a join needs them.
+        """
         chosen = tuple(bool(variables.get(name)) for name in self.conditions)
-        found = self._variants.get(chosen)
+        key = (chosen, labels & self.supergraph.labels, denied & self.coordinates)
+        found = self._variants.get(key)
         if found is None:
-            found = _Planner(self, dict(zip(self.conditions, chosen, strict=True))).plan()
-            self._variants.put(chosen, found)
+            found = _Planner(self, *key).plan()
+            self._variants.put(key, found)
         return found
 
 
-def plan(supergraph: Supergraph, document: DocumentNode, operation_name: str | None = None) -> Plan:
+def plan(
+    supergraph: Supergraph,
+    document: DocumentNode,
+    operation_name: str | None = None,
+    *,
+    witness: Mapping[str, str] = NOTHING,
+) -> Plan:
     """Plan one operation of a valid document.
 
+    Args:
+        witness: By type, a field that every object of it is to be fetched with, if that costs no
+            fetch of its own.
+
     Raises:
-        OperationRefused: There is no such operation, or it is a subscription.
+        OperationRefused: There is no such operation.
         CannotPlan: It is too large.
     """
     operation = get_operation_ast(document, operation_name)
@@ -140,17 +204,41 @@ def plan(supergraph: Supergraph, document: DocumentNode, operation_name: str | N
             else "Which operation is meant is not said.",
             f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation.",
         )
-    if operation.operation not in ROOTS:
-        raise _refused("Subscriptions don't run as requests.", "Subscribe over a websocket.")
     fragments = {
         node.name.value: node
         for node in document.definitions
         if isinstance(node, FragmentDefinitionNode)
     }
-    planned = Plan(supergraph, operation, fragments, conditions_in(operation, *fragments.values()))
+    planned = Plan(
+        supergraph,
+        operation,
+        fragments,
+        conditions_in(operation, *fragments.values()),
+        _coordinates(supergraph, operation, fragments),
+        witness,
+    )
     if not planned.conditions:
         planned.variant({})
     return planned
+
+
+def _coordinates(
+    supergraph: Supergraph,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> frozenset[str]:
+    tree = Tree(supergraph, fragments, chosen=None)
+    root = ROOTS[operation.operation]
+    collected = tree.collect(supergraph.names[root], [operation.selection_set])
+    tree.root(root, _fetched(collected))
+    return frozenset(tree.asked)
+
+
+def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:
+    """The root fields that subgraphs answer."""
+    return {
+        key: nodes for key, nodes in collected.items() if not nodes[0].name.value.startswith("__")
+    }
 
 
 def _refused(message: str, hint: str, code: str = OperationRefused.code) -> OperationRefused:
@@ -160,48 +248,62 @@ def _refused(message: str, hint: str, code: str = OperationRefused.code) -> Oper
 class _Planner:
     """Plans one variant."""
 
-    def __init__(self, planned: Plan, chosen: Mapping[str, bool]) -> None:
-        self._supergraph = planned.supergraph
+    def __init__(
+        self,
+        planned: Plan,
+        chosen: Sequence[bool],
+        labels: frozenset[str],
+        denied: frozenset[str],
+    ) -> None:
+        self._supergraph = planned.supergraph.under(labels)
         self._operation = planned.operation
+        self._is_subscription = planned.is_subscription
         self._fragments = planned.fragments
         self._root = ROOTS[planned.operation.operation]
-        self._tree = Tree(planned.supergraph, planned.fragments, chosen)
+        self._tree = Tree(
+            self._supergraph,
+            planned.fragments,
+            dict(zip(planned.conditions, chosen, strict=True)),
+            denied,
+            planned.witness,
+        )
+        self._witnesses: list[Witness] = []
 
     def plan(self) -> Variant:
         names = self._supergraph.names[self._root]
         collected = self._tree.collect(names, [self._operation.selection_set])
-        fetched = {
-            key: nodes
-            for key, nodes in collected.items()
-            if not nodes[0].name.value.startswith("__")
+        parts = self._parts(_fetched(collected))
+        stages = [self._stage(*part) for part in parts if part[1]]
+        known = {
+            answered.key: answered for stage in stages for answered in stage.root.branches[0].answer
         }
-        stages = [self._stage(*part) for part in self._parts(fetched) if part[1]]
-        sources = {
-            answered.key: answered.source
-            for stage in stages
-            for answered in stage.root.branches[0].answer
-        }
-        answer = [self._answered(key, nodes[0], sources) for key, nodes in collected.items()]
+        answer = [self._answered(key, nodes[0], known) for key, nodes in collected.items()]
+        source = None
+        if self._is_subscription and stages:
+            source, stages[0] = _take_source(stages[0])
         return Variant(
             tuple(stages),
             Projection(self._supergraph, self._root, answer),
             self._introspection(collected),
+            source,
+            tuple(denial for stage in stages for denial in _denials(stage.root)),
+            tuple(self._witnesses),
         )
 
-    def _answered(self, key: str, node: FieldNode, sources: Mapping[str, Field | None]) -> Answered:
+    def _answered(self, key: str, node: FieldNode, known: Mapping[str, Answered]) -> Answered:
         name = node.name.value
         if name == TYPENAME:
             return Answered(key, None)
         if name.startswith("__"):
             nowhere = Branch(Position(self._root, None, is_abstract=False), (self._root,))
             return Answered(key, Field(nowhere, name, "", key))
-        return Answered(key, sources[key])
+        return known[key]
 
     def _parts(
         self, fetched: Mapping[str, list[FieldNode]]
     ) -> list[tuple[tuple[str, ...] | None, dict[str, list[FieldNode]]]]:
         """The root fields to fetch together, with the subgraph that must be asked, if any:
-        mutations run one after the other, and each in one place only.
+        mutations run one after the other, and they and subscriptions each in one place only.
         """
         if self._root == "Query":
             return [(None, dict(fetched))]
@@ -227,6 +329,7 @@ class _Planner:
         root = self._tree.root(self._root, collected)
         router = Router(self._tree, owners)
         router.route(root)
+        self._witnesses += _witnesses(router, root)
         name = self._operation.name.value if self._operation.name else "Operation"
         variables = {
             definition.variable.name.value: definition
@@ -251,6 +354,39 @@ class _Planner:
         )
         document = DocumentNode(definitions=(operation, *self._fragments.values()))
         return Introspection(document, bool(variables_in(*asked, *self._fragments.values())))
+
+
+def _take_source(stage: Stage) -> tuple[Request | None, Stage]:
+    """The request for a subscription's root field, and the stage without it."""
+    source = next((request for request in stage.requests if not request.waits_for), None)
+    if source is None:
+        return None, stage
+    for follower in source.followers:
+        follower.waits_for -= 1
+    return source, replace(stage, requests=tuple(r for r in stage.requests if r is not source))
+
+
+def _branches(root: Position) -> Iterator[Branch]:
+    """All branches that the client sees, from a position down."""
+    for branch in root.branches:
+        yield branch
+        for answered in branch.answer:
+            if answered.source and answered.source.child:
+                yield from _branches(answered.source.child)
+
+
+def _denials(root: Position) -> Iterator[Denial]:
+    for branch in _branches(root):
+        if denied := tuple((a.key, a.denied) for a in branch.answer if a.denied):
+            yield Denial(place_of(branch), denied)
+
+
+def _witnesses(router: Router, root: Position) -> list[Witness]:
+    return [
+        Witness(branch.types[0], place_of(branch), wanted.raw_key)
+        for branch in _branches(root)
+        if (wanted := router.witness(branch))
+    ]
 
 
 def introspect(
@@ -278,10 +414,12 @@ class PlanCache:
         refused_size: int = 100,
         max_tokens: int = 10_000,
         rules: Sequence[type[ASTValidationRule]] = specified_rules,
+        witness: Mapping[str, str] = NOTHING,
     ) -> None:
         self._supergraph = supergraph
         self._max_tokens = max_tokens
         self._rules = tuple(rules)
+        self._witness = witness
         self._plans: Lru[Plan] = Lru(size)
         self._refused: Lru[OperationRefused | CannotPlan] = Lru(refused_size)
 
@@ -316,7 +454,7 @@ class PlanCache:
             errors = validate(self._supergraph.schema, document, self._rules, max_errors=20)
             if errors:
                 raise OperationRefused([_described(error) for error in errors])
-            return plan(self._supergraph, document, operation_name)
+            return plan(self._supergraph, document, operation_name, witness=self._witness)
         except GraphQLError as error:
             raise OperationRefused([_described(error, "GRAPHQL_PARSE_FAILED")]) from None
         except RecursionError:

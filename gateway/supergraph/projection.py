@@ -27,6 +27,8 @@ Completer: TypeAlias = Callable[[Any], Any]
 ClientPath: TypeAlias = tuple[str | int, ...]
 Reader: TypeAlias = tuple[str, str, Completer | None]
 """Client's key, raw key, and how to complete the value; None takes it as it is."""
+NOWHERE = ""
+"""A raw key that no data has."""
 
 
 class _Nulled(Exception):
@@ -75,12 +77,18 @@ class Projection:
         return self._pick(readers) if is_abstract else self._only(next(iter(readers.values())))
 
     def _readers(self, type_name: str, answer: Sequence[Answered]) -> tuple[Reader, ...]:
-        return tuple(
-            (answered.key, answered.source.raw_key, self._completer(type_name, answered))
-            if answered.source
-            else (answered.key, TYPENAME, _constant(type_name))
-            for answered in answer
-        )
+        return tuple(self._reader(type_name, answered) for answered in answer)
+
+    def _reader(self, type_name: str, answered: Answered) -> Reader:
+        if answered.source:
+            completer = self._completer(type_name, answered)
+            return answered.key, answered.source.raw_key, completer
+        if answered.denied:
+            is_nullable = not isinstance(
+                self._field_type(type_name, answered.denied), GraphQLNonNull
+            )
+            return answered.key, NOWHERE, None if is_nullable else self._non_null(None)
+        return answered.key, TYPENAME, _constant(type_name)
 
     def _completer(self, type_name: str, answered: Answered) -> Completer | None:
         assert answered.source is not None
@@ -175,9 +183,12 @@ class Projection:
 
     def _type_of(self, type_name: str, answered: Answered) -> GraphQLOutputType:
         assert answered.source is not None
+        return self._field_type(type_name, answered.source.name)
+
+    def _field_type(self, type_name: str, field_name: str) -> GraphQLOutputType:
         type_ = self._supergraph.whole.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType)
-        field_type: GraphQLOutputType = type_.fields[answered.source.name].type
+        field_type: GraphQLOutputType = type_.fields[field_name].type
         return field_type
 
     # Explaining. Each method returns whether the value ends up null.
@@ -191,7 +202,10 @@ class Projection:
         found: list[Violation],
     ) -> bool:
         for answered in answer:
-            if answered.source and not answered.source.name.startswith("__"):
+            if answered.denied:
+                if isinstance(self._field_type(type_name, answered.denied), GraphQLNonNull):
+                    return True  # its own error says so
+            elif answered.source and not answered.source.name.startswith("__"):
                 at = (*path, answered.key)
                 type_ = self._type_of(type_name, answered)
                 child = answered.source.child

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from graphql import SelectionSetNode
+from graphql import FieldNode, NameNode, SelectionSetNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.joins import (
@@ -165,6 +165,21 @@ class Router:
 
     def _found(self, stand: Standpoint, wanted: Field) -> JoinField | None:
         return stand.field(self._supergraph.names[wanted.branch.types[0]], wanted.name)
+
+    def witness(self, branch: Branch) -> Field | None:
+        """Fetch the field that tells the objects of a branch apart, where they are fetched."""
+        name = self.tree.witness.get(branch.types[0])
+        if name is None:
+            return None
+        wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
+        if not wanted.visits:
+            options = self._options(wanted, self._reach(branch))
+            opened = [(site, route) for site, route in options if site.visit]
+            if not opened:
+                return None
+            site, _ = min(opened, key=lambda option: _cost(wanted, *option))
+            self._open(site).include(wanted)
+        return wanted
 
     # How to get to the sites of a branch
 
