@@ -138,7 +138,9 @@ class Graph:
     def _denied(self, operation: Operation, caller: Principal) -> frozenset[str]:
         names = {f.name.value for f in operation.root_fields if not f.name.value.startswith("__")}
         return frozenset(
-            name for name in names if not self.roles.may(caller.role, operation.root_type, name)
+            name
+            for name in names
+            if not self.roles.may(caller.role, f"{operation.root_type}.{name}")
         )
 
     async def _execute(self, plan: Plan, asked: Asked, caller: Principal) -> JSON:
@@ -179,7 +181,7 @@ class Graph:
         return self.plans.plan(print_ast(without(operation, denied)), operation.name)
 
     def _denial(self, operation: Operation, caller: Principal, key: str, name: str) -> JSON:
-        return told(self.roles.refusal(caller.role, operation.root_type, name), [key])
+        return told(self.roles.refusal(caller.role, f"{operation.root_type}.{name}"), [key])
 
     def _all_or_nothing(self, operation: Operation, denied: frozenset[str]) -> bool:
         root = self.supergraph.schema.get_root_type(operation.definition.operation)

@@ -1,7 +1,9 @@
-"""Roles: who may ask which root field, as `roles.yaml` says."""
+"""Roles: what each may do, and which field each may read, as `roles.yaml` says."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,9 +13,6 @@ from services.contracts.words import Role
 
 FILE = Path(__file__).with_name("roles.yaml")
 
-Permissions = Mapping[tuple[str, str], frozenset[Role]]
-"""The roles that may ask a field, by type and field name."""
-
 
 class InvalidRoles(RaakError):
     """The file of roles cannot be read."""
@@ -22,47 +21,78 @@ class InvalidRoles(RaakError):
     status = 500
 
 
-def read_permissions(text: str) -> Permissions:
-    """The permissions in the text of a file of roles; raises InvalidRoles."""
-    try:
-        return {
-            (type_name, field): frozenset(Role(name) for name in names)
-            for type_name, fields in yaml.safe_load(text).items()
-            for field, names in fields.items()
-        }
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidRoles(
-            f"The file of roles cannot be read: {error}",
-            hint="Write `Type:`, below it `field: [role, …]`, with roles of the list of roles.",
-        ) from None
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a role may do at most."""
+
+    scopes: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
 class Roles:
-    """Answers whether a role may ask a field; what the file does not name is refused."""
+    """The file, read. What it does not name is refused."""
 
-    def __init__(self, permissions: Permissions) -> None:
-        self._permissions = permissions
+    grants: Mapping[Role, Grant]
+    readers: Mapping[str, frozenset[Role]]
+    """The roles that may read a field, by `Type.field`."""
 
     @classmethod
     def read(cls, path: Path = FILE) -> "Roles":
         """The roles of a file; raises InvalidRoles."""
-        return cls(read_permissions(path.read_text()))
+        return cls.parse(path.read_text())
 
-    @property
-    def fields(self) -> frozenset[tuple[str, str]]:
-        """The fields the file names, as (type, field)."""
-        return frozenset(self._permissions)
+    @classmethod
+    def parse(cls, text: str) -> "Roles":
+        """The roles in the text of a file; raises InvalidRoles."""
+        try:
+            file = yaml.safe_load(text)
+            named = {name: _roles(listed) for name, listed in file.get("readers", {}).items()}
+            return cls(
+                {Role(name): _grant(given) for name, given in file["roles"].items()},
+                {
+                    f"{type_name}.{field}": named[who] if isinstance(who, str) else _roles(who)
+                    for type_name, fields in file["fields"].items()
+                    for field, who in fields.items()
+                },
+            )
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidRoles(
+                f"The file of roles cannot be read: {type(error).__name__}: {error}",
+                hint="Give each role its `scopes` and `policies`, and below `fields` each type its "
+                "lines `field: readers` or `field: [role, …]`.",
+            ) from None
 
-    def may(self, role: Role, type_name: str, field: str) -> bool:
-        """Whether the role may ask the field."""
-        return role in self._permissions.get((type_name, field), ())
+    def granted(
+        self, role: Role, narrowed_to: frozenset[str] | None
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The scopes and policies of a caller. `narrowed_to` are the scopes his token or key is
+        limited to, None if it is not; what his role does not have, they do not give.
+        """
+        grant = self.grants.get(role, Grant())
+        scopes = grant.scopes if narrowed_to is None else grant.scopes & narrowed_to
+        return scopes, grant.policies
 
-    def refusal(self, role: Role, type_name: str, field: str) -> Forbidden:
-        """The error for a field the role may not ask."""
-        allowed = [r.value for r in Role if self.may(r, type_name, field)]
+    def may(self, role: Role, coordinate: str) -> bool:
+        """Whether the role may read the field `Type.field`."""
+        return role in self.readers.get(coordinate, ())
+
+    def refusal(self, role: Role, coordinate: str) -> Forbidden:
+        """The error for a field the role may not read."""
+        allowed = [r.value for r in Role if self.may(r, coordinate)]
         return Forbidden(
-            f"The role {role.value!r} may not ask {type_name}.{field}.",
+            f"The role {role.value!r} may not ask {coordinate}.",
             hint=f"Use a token of one of the roles {', '.join(allowed)}."
             if allowed
             else "No role may; see gateway/access/roles.yaml.",
         )
+
+
+def _roles(names: list[str]) -> frozenset[Role]:
+    if not isinstance(names, list):
+        raise TypeError(f"{names!r} is no list of roles")
+    return frozenset(Role(name) for name in names)
+
+
+def _grant(given: Mapping[str, Any]) -> Grant:
+    return Grant(frozenset(given["scopes"]), frozenset(given["policies"]))
