@@ -1,12 +1,23 @@
-"""How large an operation may be, measured on its text and its tree before anything is planned."""
+"""How large an operation may be; what is larger is refused before anything is planned for it.
 
+Fragments count wherever they are spread, but each is measured once: measuring takes time in
+proportion to the text, even where spreading would grow the operation exponentially.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    ListValueNode,
+    Node,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -16,7 +27,24 @@ from graphql.language import InlineFragmentNode
 from services.chassis.errors import RaakError
 
 INTROSPECTION = frozenset({"__schema", "__type"})
-"""Not measured below: the standard introspection query is deep, and validation bounds it."""
+"""Their depth is not measured: the standard introspection query is deep, validation bounds it."""
+
+MOST = 10**12
+"""Where counting stops: fragments can double a count with every few characters."""
+
+TOKEN = re.compile(
+    r'"""(?:[^"\\]|\\"""|\\|"(?!""))*+(?:"""|\Z)'
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|#[^\r\n]*+"
+    r"|[A-Za-z_]\w*+"
+    r"|-?\d++(?:\.\d++)?(?:[eE][+-]?\d++)?"
+    r"|\.\.\."
+    r"|[^\s,\ufeff]",
+    re.ASCII,
+)
+"""A token of GraphQL, or a comment. It never gives back what it took, so no text is slow."""
+
+NESTING = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +53,19 @@ class Limits:
 
     query_chars: int = 20_000
     tokens: int = 2_000
+    nesting: int = 50
     depth: int = 12
     aliases: int = 30
+    directives: int = 50
     root_fields: int = 10
+    fragments: int = 50
+    repeats: int = 30
+    selections: int = 1_000
     page_size: int = 100
+    list_items: int = 1_000
+    variable_values: int = 10_000
+    cost: int = 20_000
+    errors: int = 100
 
 
 class LimitExceeded(RaakError):
@@ -43,27 +80,72 @@ class LimitExceeded(RaakError):
         )
 
 
+def check_text(text: str, limits: Limits) -> None:
+    """Raise LimitExceeded when a document is too long, or nested too deeply, to be read."""
+    _check(len(text), "query_chars", limits, "The document has {} characters.")
+    tokens = [token for token in TOKEN.findall(text) if token[0] != "#"]
+    _check(len(tokens), "tokens", limits, "The document has {} tokens.")
+    _check(_nesting(tokens), "nesting", limits, "The document nests brackets {} deep.")
+
+
+def _nesting(tokens: list[str]) -> int:
+    level = deepest = 0
+    for token in tokens:
+        level += NESTING.get(token, 0)
+        deepest = max(deepest, level)
+    return deepest
+
+
+def _check(asked: int, limit: str, limits: Limits, said: str) -> None:
+    most: int = getattr(limits, limit)
+    if asked > most:
+        amount = f"more than {MOST}" if asked >= MOST else str(asked)
+        raise LimitExceeded(said.format(amount), limit, most)
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is measured of a selection. `fields` are those of its first level."""
+    """What is measured of a selection. `root_fields` are those of its first level."""
 
     depth: int = 0
     aliases: int = 0
-    fields: int = 0
+    directives: int = 0
+    root_fields: int = 0
+    selections: int = 0
+    repeats: int = 0
+    """How often one selection set asks the same field, by its response key."""
+    list_items: int = 0
+    """The longest list written out in an argument."""
 
     def beside(self, other: "Size") -> "Size":
         """The size of two selections side by side."""
         return Size(
-            max(self.depth, other.depth), self.aliases + other.aliases, self.fields + other.fields
+            max(self.depth, other.depth),
+            min(self.aliases + other.aliases, MOST),
+            min(self.directives + other.directives, MOST),
+            min(self.root_fields + other.root_fields, MOST),
+            min(self.selections + other.selections, MOST),
+            max(self.repeats, other.repeats),
+            max(self.list_items, other.list_items),
         )
 
 
-def check_text(text: str, limits: Limits) -> None:
-    """Raise LimitExceeded when a document is too long to be read."""
-    if len(text) > limits.query_chars:
-        raise LimitExceeded(
-            f"The document has {len(text)} characters.", "query_chars", limits.query_chars
-        )
+MEASURED: Mapping[str, str] = {
+    "depth": "The operation is {} levels deep.",
+    "aliases": "The operation has {} aliases.",
+    "directives": "The operation has {} directives.",
+    "root_fields": "The operation has {} root fields.",
+    "selections": "The operation selects {} fields and fragments.",
+    "repeats": "The operation repeats a field {} times in one selection.",
+    "list_items": "The operation has a list of {} items in an argument.",
+}
+"""How each measure of `Size` is told; the names are those of limits."""
+
+
+def check_document(document: DocumentNode, limits: Limits) -> None:
+    """Raise LimitExceeded when a document defines too many fragments."""
+    fragments = sum(isinstance(d, FragmentDefinitionNode) for d in document.definitions)
+    _check(fragments, "fragments", limits, "The document defines {} fragments.")
 
 
 def check_size(
@@ -71,28 +153,36 @@ def check_size(
     fragments: Mapping[str, FragmentDefinitionNode],
     limits: Limits,
 ) -> None:
-    """Raise LimitExceeded when an operation is too deep or too wide.
-
-    A fragment counts wherever it is spread, but is measured once: it takes time in proportion to
-    the text, even when spreading would grow the operation exponentially.
-    """
-    size = _Measure(fragments).of(operation.selection_set)
-    if size.depth > limits.depth:
-        raise LimitExceeded(f"The operation is {size.depth} levels deep.", "depth", limits.depth)
-    if size.aliases > limits.aliases:
-        raise LimitExceeded(f"The operation has {size.aliases} aliases.", "aliases", limits.aliases)
-    if size.fields > limits.root_fields:
-        raise LimitExceeded(
-            f"The operation has {size.fields} root fields.", "root_fields", limits.root_fields
-        )
+    """Raise LimitExceeded when an operation is too deep or too wide."""
+    try:
+        size = _Measure(fragments).of_operation(operation)
+    except RecursionError:  # hundreds of levels through fragments: far beyond any limit of depth
+        raise LimitExceeded("The operation is nested too deeply.", "depth", limits.depth) from None
+    for measure, said in MEASURED.items():
+        _check(getattr(size, measure), measure, limits, said)
 
 
 def check_page(place: str, argument: str, asked: object, limits: Limits) -> None:
     """Raise LimitExceeded when a list is asked for a longer page than is served."""
-    if isinstance(asked, int) and asked > limits.page_size:
-        raise LimitExceeded(
-            f"{place} is asked for {argument}: {asked}.", "page_size", limits.page_size
-        )
+    if isinstance(asked, int):
+        _check(asked, "page_size", limits, f"{place} is asked for {argument}: {{}}.")
+
+
+def check_variables(variables: Mapping[str, Any], limits: Limits) -> None:
+    """Raise LimitExceeded when the variables of a request hold too much, whatever their types."""
+    waiting: list[tuple[Any, int]] = [(variables, 0)]
+    values = 0
+    while waiting:
+        value, level = waiting.pop()
+        if not isinstance(value, dict | list):
+            continue
+        _check(level, "nesting", limits, "The variables are nested {} deep.")
+        if isinstance(value, list):
+            _check(len(value), "list_items", limits, "The variables have a list of {} items.")
+        values += len(value)
+        _check(values, "variable_values", limits, "The variables hold {} values or more.")
+        inner = value.values() if isinstance(value, dict) else value
+        waiting += [(item, level + 1) for item in inner]
 
 
 class _Measure:
@@ -100,32 +190,86 @@ class _Measure:
         self._fragments = fragments
         self._measured: dict[str, Size] = {}
 
-    def of(self, selection_set: SelectionSetNode | None) -> Size:
-        size = Size()
-        for selection in selection_set.selections if selection_set else ():
+    def of_operation(self, operation: OperationDefinitionNode) -> Size:
+        variables = operation.variable_definitions or ()
+        defaults = Size(
+            directives=len(operation.directives or ())
+            + sum(len(v.directives or ()) for v in variables),
+            list_items=longest_list(v.default_value for v in variables if v.default_value),
+        )
+        return defaults.beside(self._of(operation.selection_set))
+
+    def _of(self, selection_set: SelectionSetNode | None) -> Size:
+        if selection_set is None:
+            return Size()
+        keys = Counter(_keys(selection_set))
+        size = Size(repeats=max(keys.values(), default=0))
+        for selection in selection_set.selections:
             size = size.beside(self._selection(selection))
         return size
 
     def _selection(self, selection: SelectionNode) -> Size:
-        if isinstance(selection, FieldNode):
-            within = (
-                Size()
-                if selection.name.value in INTROSPECTION
-                else self.of(selection.selection_set)
-            )
-            return Size(1 + within.depth, within.aliases + (selection.alias is not None), 1)
+        directives = selection.directives or ()
+        arguments = selection.arguments or () if isinstance(selection, FieldNode) else ()
+        given = (a.value for node in (selection, *directives) for a in _arguments(node))
+        own = Size(
+            directives=len(directives),
+            selections=1,
+            list_items=longest_list(given) if arguments or directives else 0,
+        )
+        return own.beside(self._within(selection))
+
+    def _within(self, selection: SelectionNode) -> Size:
         if isinstance(selection, FragmentSpreadNode):
             return self._fragment(selection.name.value)
-        assert isinstance(selection, InlineFragmentNode)
-        return self.of(selection.selection_set)
+        assert isinstance(selection, FieldNode | InlineFragmentNode)
+        within = self._of(selection.selection_set)
+        if isinstance(selection, InlineFragmentNode):
+            return within
+        return Size(
+            1 + (0 if selection.name.value in INTROSPECTION else within.depth),
+            min(within.aliases + (selection.alias is not None), MOST),
+            within.directives,
+            1,
+            within.selections,
+            within.repeats,
+            within.list_items,
+        )
 
     def _fragment(self, name: str) -> Size:
         """A fragment's size; one that holds itself counts as nothing, validation refuses it."""
         if name not in self._measured:
             self._measured[name] = Size()
             fragment = self._fragments.get(name)
-            self._measured[name] = self.of(fragment.selection_set) if fragment else Size()
+            self._measured[name] = self._of(fragment.selection_set) if fragment else Size()
         return self._measured[name]
+
+
+def _arguments(node: Node) -> Any:
+    return getattr(node, "arguments", None) or ()
+
+
+def _keys(selection_set: SelectionSetNode) -> Iterator[str]:
+    """The response keys of a selection, those in inline fragments included."""
+    for selection in selection_set.selections:
+        if isinstance(selection, FieldNode):
+            yield (selection.alias or selection.name).value
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _keys(selection.selection_set)
+
+
+def longest_list(values: Any) -> int:
+    """The length of the longest list in these values as they are written."""
+    longest = 0
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, ListValueNode):
+            longest = max(longest, len(value.values))
+            waiting += value.values
+        elif isinstance(value, ObjectValueNode):
+            waiting += [field.value for field in value.fields]
+    return longest
 
 
 def root_fields(

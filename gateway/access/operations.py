@@ -39,8 +39,8 @@ from graphql.utilities import coerce_input_literal
 
 from gateway.access.limits import (
     INTROSPECTION,
-    LimitExceeded,
     Limits,
+    check_document,
     check_page,
     check_size,
     check_text,
@@ -124,7 +124,9 @@ def read_operation(text: str, name: str | None, schema: GraphQLSchema, limits: L
     Raises LimitExceeded, UnreadableDocument or UnknownOperation.
     """
     check_text(text, limits)
-    document, definition = _choose(_parsed(text, limits), name)
+    parsed = _parsed(text)
+    check_document(parsed, limits)
+    document, definition = _choose(parsed, name)
     fragments = _fragments(document)
     check_size(definition, fragments, limits)
     arguments = _arguments(document, schema)
@@ -147,14 +149,10 @@ def _pages(arguments: list[Argument], limits: Limits) -> Iterator[Argument]:
             check_page(argument.place, argument.name, argument.given(None), limits)
 
 
-def _parsed(text: str, limits: Limits) -> DocumentNode:
+def _parsed(text: str) -> DocumentNode:
     try:
-        return parse(text, max_tokens=limits.tokens)
+        return parse(text)
     except GraphQLError as error:
-        if "Parsing aborted" in error.message:
-            raise LimitExceeded(
-                "The document has too many tokens.", "tokens", limits.tokens
-            ) from None
         place = error.locations[0] if error.locations else None
         where = f" (line {place.line}, column {place.column})" if place else ""
         raise UnreadableDocument(

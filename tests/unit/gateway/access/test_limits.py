@@ -1,18 +1,42 @@
 """Limits: what is too large is refused before it costs anything, and told which limit it met."""
 
 from time import perf_counter
+from typing import Any
 
 import pytest
-from graphql import build_schema, get_introspection_query
+from graphql import (
+    GraphQLSyntaxError,
+    Lexer,
+    Source,
+    TokenKind,
+    build_schema,
+    get_introspection_query,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.access.limits import LimitExceeded, Limits
+from gateway.access.limits import TOKEN, LimitExceeded, Limits, check_text, check_variables
 from gateway.access.operations import Operation, read_operation
 
 SCHEMA = build_schema("""
 type Query { node: Node, list(first: Int = 500, limit: Int): [Node!]! }
 type Node { id: ID!, next: Node, list(first: Int, last: Int): [Node!]! }
 """)
-SMALL = Limits(query_chars=600, tokens=120, depth=3, aliases=2, root_fields=2, page_size=10)
+SMALL = Limits(
+    query_chars=600,
+    tokens=120,
+    nesting=6,
+    depth=3,
+    aliases=2,
+    directives=2,
+    root_fields=2,
+    fragments=2,
+    repeats=3,
+    selections=20,
+    page_size=10,
+    list_items=4,
+    variable_values=10,
+)
 
 
 def read(text: str, limits: Limits = SMALL) -> Operation:
@@ -23,7 +47,7 @@ def read(text: str, limits: Limits = SMALL) -> Operation:
     ("text", "said"),
     [
         ("{ node { id } }" + " " * 600, r"615 characters. The limit is 600 \(max_query_chars\)"),
-        ("{ node { " + "id " * 130 + "} }", r"too many tokens. The limit is 120 \(max_tokens\)"),
+        ("{ node { " + "id " * 130 + "} }", r"135 tokens. The limit is 120 \(max_tokens\)"),
         ("{ node { next { next { id } } } }", r"4 levels deep. The limit is 3 \(max_depth\)"),
         ("{ a: node { b: id c: id } }", r"3 aliases. The limit is 2 \(max_aliases\)"),
         ("{ node { id } node { id } node { id } }", r"3 root fields. .* 2 \(max_root_fields\)"),
@@ -32,6 +56,28 @@ def read(text: str, limits: Limits = SMALL) -> Operation:
             r"Query.list is asked for first: 11. .* 10 \(max_page_size\)",
         ),
         ("{ node { list(last: 11) { id } } }", r"Node.list is asked for last: 11"),
+        ("{ a(b: [[[[[[1]]]]]]) }", r"nests brackets 8 deep. The limit is 6 \(max_nesting\)"),
+        (
+            "{ node @skip(if: false) @a @b { id } }",
+            r"3 directives. The limit is 2 \(max_directives\)",
+        ),
+        (
+            "{ ...A } fragment A on Query { ...B } fragment B on Query { ...C }"
+            " fragment C on Query { node { id } }",
+            r"defines 3 fragments. The limit is 2 \(max_fragments\)",
+        ),
+        (
+            "{ node { id id ... { id ... on Node { id } } } }",
+            r"repeats a field 4 times in one selection. The limit is 3 \(max_repeats\)",
+        ),
+        (
+            "{ node { ...F ...F ...F } } fragment F on Node { ...G ...G }"
+            " fragment G on Node { id next { id } }",
+            r"selects 28 fields and fragments. The limit is 20 \(max_selections\)",
+        ),
+        ("{ node(a: {b: [1 2 3 4 5]}) }", r"a list of 5 items .* 4 \(max_list_items\)"),
+        ("query($a: [Int] = [1 2 3 4 5]) { node }", r"a list of 5 items in an argument"),
+        ("{ node @a(b: [1 2 3 4 5]) }", r"a list of 5 items in an argument"),
         ("{ list(limit: 11) { id } }", r"limit: 11"),
     ],
 )
@@ -67,8 +113,8 @@ def test_fragments_that_would_grow_exponentially_are_measured_at_once() -> None:
     text = f"{{ node {{ ...F0 }} }} {doubling} fragment F60 on Node {{ id }}"
     started = perf_counter()
 
-    with pytest.raises(LimitExceeded):
-        read(text, Limits(query_chars=100_000, tokens=10_000, depth=1_000))
+    with pytest.raises(LimitExceeded, match=r"more than 1000000000000 aliases"):
+        read(text, Limits(query_chars=100_000, tokens=10_000, depth=1_000, fragments=100))
 
     assert perf_counter() - started < 1
 
@@ -92,3 +138,92 @@ def test_a_page_size_in_a_variable_is_left_for_the_request() -> None:
 
     [page] = operation.pages
     assert (page.place, page.name) == ("Query.list", "first")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"a": [1, 2, 3, 4, 5]}, r"a list of 5 items. The limit is 4 \(max_list_items\)"),
+        (
+            {str(n): {"b": n} for n in range(6)},
+            r"11 values or more. The limit is 10 \(max_variable_values\)",
+        ),
+        ({"a": [[[[[[[1]]]]]]]}, r"nested 7 deep. The limit is 6 \(max_nesting\)"),
+    ],
+)
+def test_variables_that_hold_too_much_are_told_which_limit_they_met(
+    variables: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(LimitExceeded, match=said):
+        check_variables(variables, SMALL)
+
+
+def test_variables_that_just_fit_pass() -> None:
+    check_variables({"a": [1, 2], "b": {"c": [[[[]]]]}}, SMALL)
+
+
+def test_a_chain_of_fragments_too_long_to_follow_is_too_deep() -> None:
+    chain = "".join(
+        f"fragment F{n} on Node {{ {'next {' * 40} ...F{n + 1} {'}' * 40} }}" for n in range(30)
+    )
+    text = f"{{ node {{ ...F0 }} }} {chain} fragment F30 on Node {{ id }}"
+
+    with pytest.raises(LimitExceeded, match="max_depth"):
+        read(text, Limits(query_chars=100_000, tokens=10_000))
+
+
+def tokens_of_the_parser(text: str) -> int:
+    lexer, count = Lexer(Source(text)), 0
+    while lexer.advance().kind is not TokenKind.EOF:
+        count += 1
+    return count
+
+
+PIECES = st.sampled_from(
+    [
+        "{",
+        "}",
+        "...",
+        "on",
+        "$a",
+        "-1.5e+3",
+        "0",
+        "@b",
+        "!",
+        "|",
+        "[",
+        ":",
+        "=",
+        "_9x",
+        ",",
+        '""',
+        '"a#b"',
+        '"\\""',
+        '""" " \\""" """',
+        '"""' * 2,
+        "# ( comment\n",
+        "\ufeff",
+        "\r\n",
+    ]
+)
+
+
+@given(st.lists(PIECES).map(" ".join))
+def test_tokens_are_counted_as_the_parser_counts_them(text: str) -> None:
+    try:
+        count = tokens_of_the_parser(text)
+    except GraphQLSyntaxError:
+        return
+
+    assert sum(token[0] != "#" for token in TOKEN.findall(text)) == count
+
+
+@pytest.mark.parametrize("piece", ['"', '\\"', '"""', '""', '"\\', "#", "-", "a", "\\"])
+def test_no_text_takes_long_to_be_counted(piece: str) -> None:
+    text = piece * (100_000 // len(piece))
+    started = perf_counter()
+
+    with pytest.raises(LimitExceeded):
+        check_text("[[ " + text, Limits(query_chars=200_000, tokens=1, nesting=1))
+
+    assert perf_counter() - started < 0.5
