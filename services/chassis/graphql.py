@@ -22,6 +22,7 @@ from strawberry.http import GraphQLHTTPResponse
 from strawberry.types import ExecutionContext, ExecutionResult
 
 from services.chassis import telemetry
+from services.chassis.authorization import guard
 from services.chassis.errors import RaakError
 from services.chassis.principal import NotAuthenticated, Principal, Verifier
 
@@ -48,10 +49,11 @@ def _validated() -> SchemaExtension:
 
 
 class Schema(FederationSchema):
-    """A subgraph's schema with the caches on, which logs no query."""
+    """A subgraph's schema with the caches on and its marked fields guarded, which logs no query."""
 
     def __init__(self, **types: Any) -> None:
         super().__init__(extensions=[_parsed, _validated], **types)
+        guard(self._schema)
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None

@@ -1,0 +1,128 @@
+"""Fields marked @authenticated, @requiresScopes or @policy answer only who has what they ask.
+
+The marks stand in a service's schema, so the composed graph carries them, and whatever router
+stands before the services can enforce them. The services do not rely on it: they look at the
+principal themselves, whether a field is reached from the root or through `_entities`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphql import (
+    GraphQLField,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    default_field_resolver,
+    get_named_type,
+)
+from strawberry.federation.schema_directives import Authenticated, Policy, RequiresScopes
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from services.chassis.errors import RaakError
+from services.chassis.principal import Principal
+
+AnyOf: TypeAlias = Collection[Collection[str]]
+"""One of these must be had whole; empty: nothing is asked."""
+Resolve: TypeAlias = Callable[..., Any]
+
+DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
+
+
+class Unauthorized(RaakError):
+    """The caller may not have this field, or what it returns."""
+
+    code = "UNAUTHORIZED_FIELD_OR_TYPE"
+    status = 403
+
+
+def is_met(asked: AnyOf, had: frozenset[str]) -> bool:
+    """Whether what a caller has holds one of the sets asked."""
+    return not asked or any(had.issuperset(together) for together in asked)
+
+
+def wording(asked: AnyOf) -> str:
+    """The sets asked, for people: `a and b, or c`."""
+    return ", or ".join(sorted(" and ".join(sorted(together)) for together in asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What is asked of who wants a field: all of it."""
+
+    scopes: tuple[AnyOf, ...] = ()
+    policies: tuple[AnyOf, ...] = ()
+    authenticated: bool = False
+
+    def check(self, principal: Principal | None, coordinate: str) -> None:
+        """Raise Unauthorized unless the caller has it all."""
+        if principal is None:
+            raise _refusal(coordinate, "a caller who has said who he is")
+        for asked in self.scopes:
+            if not is_met(asked, principal.scopes):
+                raise _refusal(coordinate, f"the scope {wording(asked)}")
+        for asked in self.policies:
+            if not is_met(asked, principal.policies):
+                raise _refusal(coordinate, f"the policy {wording(asked)}")
+
+
+def guard(schema: GraphQLSchema) -> None:
+    """Put checks before the resolvers of all marked fields. The others cost what they did."""
+    for type_ in schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType):
+            for name, field in type_.fields.items():
+                asked = _guard(_marks(type_, name, field))
+                if asked != Guard():
+                    _put_before(field, asked, f"{type_.name}.{name}")
+
+
+def _marks(type_: GraphQLObjectType, name: str, field: GraphQLField) -> Iterator[object]:
+    """What is written on a field, on its type and on the type it returns.
+
+    A field of a marked type is checked too: it can be reached where only an interface, a union or
+    `_entities` leads to it.
+    """
+    declared: list[GraphQLNamedType | GraphQLField] = [type_, field, get_named_type(field.type)]
+    for interface in type_.interfaces:
+        declared.append(interface)
+        if name in interface.fields:
+            declared.append(interface.fields[name])
+    for one in declared:
+        definition = one.extensions.get(DEFINITION)
+        yield from getattr(definition, "directives", None) or ()
+
+
+def _guard(marks: Iterable[object]) -> Guard:
+    marks = list(marks)
+    return Guard(
+        tuple(mark.scopes for mark in marks if isinstance(mark, RequiresScopes)),
+        tuple(mark.policies for mark in marks if isinstance(mark, Policy)),
+        any(isinstance(mark, Authenticated) for mark in marks),
+    )
+
+
+def _put_before(field: GraphQLField, asked: Guard, coordinate: str) -> None:
+    """A subscription is checked before its stream begins."""
+    if field.subscribe is not None:
+        field.subscribe = _checked(field.subscribe, asked, coordinate)
+    else:
+        field.resolve = _checked(field.resolve or default_field_resolver, asked, coordinate)
+
+
+def _checked(resolve: Resolve, asked: Guard, coordinate: str) -> Resolve:
+    check = asked.check
+
+    def checked(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+        check(info.context.principal, coordinate)
+        return resolve(source, info, **arguments)
+
+    return checked
+
+
+def _refusal(coordinate: str, lacks: str) -> Unauthorized:
+    return Unauthorized(
+        f"The caller may not have {coordinate}: it asks {lacks}.",
+        hint="Use a token of a role that may; docs/roles.md lists them.",
+    )
