@@ -4,10 +4,18 @@
 """
 
 from gateway.supergraph.compose import compose
-from gateway.supergraph.errors import CannotPlan, CompositionError, OperationRefused, Problem
-from gateway.supergraph.execute import HeadersFor, execute, refusal
+from gateway.supergraph.errors import (
+    CannotPlan,
+    CompositionError,
+    OperationRefused,
+    Problem,
+    SupergraphUnreadable,
+)
+from gateway.supergraph.execute import HeadersFor, Witnessed, execute, refusal
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.plan import Plan, PlanCache, plan
+from gateway.supergraph.standard_reading import read_supergraph
+from gateway.supergraph.subscribe import subscribe
 from gateway.supergraph.transport import (
     AiohttpTransport,
     Reply,
@@ -16,6 +24,7 @@ from gateway.supergraph.transport import (
     SubgraphTimeout,
     SubgraphUnavailable,
     Transport,
+    Transports,
 )
 
 __all__ = [
@@ -33,9 +42,14 @@ __all__ = [
     "SubgraphTimeout",
     "SubgraphUnavailable",
     "Supergraph",
+    "SupergraphUnreadable",
     "Transport",
+    "Transports",
+    "Witnessed",
     "compose",
     "execute",
     "plan",
+    "read_supergraph",
     "refusal",
+    "subscribe",
 ]

@@ -4,15 +4,21 @@ aiohttp, not httpx: 0.07 to 0.13 ms of CPU for a POST against 0.7 to 1.5 ms.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import aiohttp
+import orjson
 from opentelemetry import trace
 from opentelemetry.propagate import inject
 
+from gateway.supergraph.events import EventReader, EventTooLarge
 from services.chassis.errors import RaakError
+
+JSON: TypeAlias = dict[str, Any]
 
 CONNECT_S = 0.5  # a host that is gone answers nothing at all, and must not cost the whole deadline
 KEEP_ALIVE_S = 4.0
@@ -21,7 +27,18 @@ written to a connection that is just being closed."""
 JSON_HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/graphql-response+json, application/json;q=0.9",
+    "Accept-Encoding": "identity",
 }
+EVENT_STREAM = "text/event-stream"
+ORJSON_DEPTH = 254
+"""How deep orjson writes; it reads deeper."""
+MAX_DEPTH = 100
+"""How deep an answer may be nested: what is gathered from several must still be written."""
+
+request_ends: ContextVar[float | None] = ContextVar("request_ends", default=None)
+"""The loop's time at which the request under way is answered, whatever is missing by then. A
+fetch is cancelled at that time by who asked for it; a transport may save itself work that would
+come too late."""
 
 
 class SubgraphError(RaakError):
@@ -35,11 +52,13 @@ class SubgraphUnavailable(SubgraphError):
 
     code: ClassVar[str] = "SUBGRAPH_UNAVAILABLE"
 
-    def __init__(self, subgraph: str) -> None:
+    def __init__(self, subgraph: str, *, was_sent: bool = True) -> None:
         super().__init__(
             f"The service {subgraph!r} is not available.",
             hint=f"Try again shortly; only what {subgraph!r} answers is missing.",
         )
+        self.was_sent = was_sent
+        """Whether it may have seen the request, and acted on it."""
 
 
 class SubgraphTimeout(SubgraphError):
@@ -61,31 +80,132 @@ class SubgraphInvalidResponse(SubgraphError):
     code: ClassVar[str] = "SUBGRAPH_INVALID_RESPONSE"
     status = 502
 
-    def __init__(self, subgraph: str) -> None:
+    def __init__(self, subgraph: str, because: str) -> None:
         super().__init__(
-            f"The service {subgraph!r} gave an answer that can't be read.",
+            f"The service {subgraph!r} gave an answer that can't be used: {because}.",
             hint=f"Tell whoever runs {subgraph!r}: its log says more.",
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
-    """A subgraph's HTTP response, not yet read."""
+    """A subgraph's HTTP response."""
 
     status: int
     body: bytes
+    _answer: JSON | None = field(default=None, init=False, repr=False, compare=False)
+
+    def answer(self, subgraph: str) -> JSON:
+        """What it says: an object with `data`, `errors` or both. Read once.
+
+        Raises:
+            SubgraphUnavailable: It has another body, and a status of 500 or more.
+            SubgraphInvalidResponse: It has another body.
+        """
+        if self._answer is None:
+            found = _read(self.body)
+            if isinstance(found, str):
+                raise (
+                    SubgraphUnavailable(subgraph)
+                    if self.status >= 500
+                    else SubgraphInvalidResponse(subgraph, found)
+                )
+            self._answer = found
+        return self._answer
+
+
+def _read(body: bytes) -> JSON | str:
+    """The GraphQL response in a body, or why there is none."""
+    if not body:
+        return "it is empty"
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "it is not JSON"
+    if not isinstance(answer, dict):
+        return "it is not an object"
+    data, errors = answer.get("data"), answer.get("errors")
+    if data is not None and not isinstance(data, dict):
+        return "its data is not an object"
+    if errors is not None and not isinstance(errors, list):
+        return "its errors are not a list"
+    if data is None and errors is None:
+        return "it has neither data nor errors"
+    return "it is nested too deeply" if _is_deep(body, answer) else answer
+
+
+def _is_deep(body: bytes, answer: JSON) -> bool:
+    """Whether an answer is nested deeper than MAX_DEPTH. Most have not even as many brackets;
+    the others are written from within so many lists that orjson refuses what is too deep.
+    """
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return False
+    wrapped: Any = answer
+    for _ in range(ORJSON_DEPTH - MAX_DEPTH):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except orjson.JSONEncodeError:
+        return True
+    return False
 
 
 class Transport(Protocol):
-    """Carries a request to a subgraph. Fails with a SubgraphError, and with nothing else."""
+    """Carries requests to subgraphs. Fails with a SubgraphError, and with nothing else.
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Send a GraphQL request as JSON."""
+    Safe to use by many requests at once. A fetch or stream that is cancelled leaves nothing
+    behind: no task, and no connection in use.
+    """
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        """Send a GraphQL request as JSON.
+
+        Args:
+            is_idempotent: Whether it may be sent twice without doing anything twice.
+        """
+        ...
+
+    def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[JSON]]:
+        """Send a subscription. Each answer is an object with `data`, `errors` or both; leaving
+        the context ends it.
+        """
         ...
 
 
+class Transports:
+    """Each subgraph by its own transport, so that some are answered in this process."""
+
+    def __init__(self, own: Mapping[str, Transport], others: Transport) -> None:
+        self._own = own
+        self._others = others
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        """Send a GraphQL request as JSON."""
+        transport = self._own.get(subgraph, self._others)
+        return await transport.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
+
+    def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[JSON]]:
+        """Send a subscription."""
+        return self._own.get(subgraph, self._others).stream(subgraph, body, headers)
+
+
 class AiohttpTransport:
-    """Keeps connections to every subgraph open. Use it as an async context manager."""
+    """Keeps connections to every subgraph open. Use it as an async context manager.
+
+    Args:
+        within_s: Deadline of a fetch, of the beginning of a stream, and of one event once it has
+            begun.
+        within_s_by_subgraph: Where it differs.
+        silence_s: How long a stream may say nothing, not even that it is alive.
+    """
 
     def __init__(
         self,
@@ -93,36 +213,45 @@ class AiohttpTransport:
         *,
         within_s: float = 5.0,
         within_s_by_subgraph: Mapping[str, float] | None = None,
+        silence_s: float = 45.0,
         connections_per_subgraph: int = 100,
+        streams_per_subgraph: int = 1_000,
         max_response_bytes: int = 16 * 1024 * 1024,
+        max_event_bytes: int = 1024 * 1024,
     ) -> None:
         self._urls = dict(urls)
-        self._within_s = dict.fromkeys(urls, within_s) | dict(within_s_by_subgraph or {})
+        self._within_s = within_s
+        self._within_s_by_subgraph = dict(within_s_by_subgraph or {})
+        self._silence_s = silence_s
         self._connections = connections_per_subgraph
+        self._streams = streams_per_subgraph
         self._max_bytes = max_response_bytes
+        self._max_event_bytes = max_event_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._stream_session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, limit_per_host=self._connections, keepalive_timeout=KEEP_ALIVE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
-            headers=JSON_HEADERS,
-        )
+        self._session = _session(self._connections)
+        self._stream_session = _session(self._streams)  # or streams would keep fetches waiting
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session:
-            await self._session.close()
+        for session in (self._session, self._stream_session):
+            if session:
+                await session.close()
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def learn(self, urls: Mapping[str, str]) -> None:
+        """Find these subgraphs there from now on; others stay where they are."""
+        self._urls |= urls
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
         """Send a GraphQL request within the subgraph's deadline."""
         assert self._session is not None, "use AiohttpTransport as a context manager"
         try:
             async with (
-                asyncio.timeout(self._within_s[subgraph]),
+                asyncio.timeout(self._deadline_s(subgraph)),
                 self._session.post(
                     self._urls[subgraph],
                     data=body,
@@ -131,23 +260,120 @@ class AiohttpTransport:
                 ) as response,
             ):
                 return Reply(response.status, await self._read(subgraph, response))
-        except aiohttp.ConnectionTimeoutError:  # a TimeoutError too, but nobody was reached
-            raise SubgraphUnavailable(subgraph) from None
-        except TimeoutError:
-            raise SubgraphTimeout(subgraph) from None
-        except (aiohttp.ClientError, OSError):
-            raise SubgraphUnavailable(subgraph) from None
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise _failure(subgraph, error) from None
+
+    def _deadline_s(self, subgraph: str) -> float:
+        return self._within_s_by_subgraph.get(subgraph, self._within_s)
 
     async def _read(self, subgraph: str, response: aiohttp.ClientResponse) -> bytes:
         """The whole body, or an error as soon as it grows too large."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise SubgraphInvalidResponse(subgraph, "it is compressed, and that was not asked for")
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > self._max_bytes:
-                raise SubgraphInvalidResponse(subgraph)
+                raise SubgraphInvalidResponse(
+                    subgraph, f"it is larger than {self._max_bytes} bytes"
+                )
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @asynccontextmanager
+    async def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[JSON]]:
+        """Send a subscription, to be answered by server-sent events ("distinct connections")."""
+        assert self._stream_session is not None, "use AiohttpTransport as a context manager"
+        accept = {"Accept": EVENT_STREAM}
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._deadline_s(subgraph)):
+                    response = await stack.enter_async_context(
+                        self._stream_session.post(
+                            self._urls[subgraph],
+                            data=body,
+                            headers={**_traced(headers), **accept},
+                            allow_redirects=False,
+                        )
+                    )
+            except (aiohttp.ClientError, OSError) as error:
+                raise _failure(subgraph, error) from None
+            yield await stack.enter_async_context(aclosing(self._answers(subgraph, response)))
+
+    async def _answers(
+        self, subgraph: str, response: aiohttp.ClientResponse
+    ) -> AsyncGenerator[JSON, None]:
+        if response.content_type != EVENT_STREAM:
+            yield await self._refusal(subgraph, response)
+            return
+        async for name, data in self._events(subgraph, response):
+            if name == "complete":
+                return
+            if name == "next":
+                yield Reply(response.status, data).answer(subgraph)
+
+    async def _refusal(self, subgraph: str, response: aiohttp.ClientResponse) -> JSON:
+        """What a subgraph says that answers a subscription at once."""
+        try:
+            async with asyncio.timeout(self._deadline_s(subgraph)):
+                body = await self._read(subgraph, response)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(subgraph, error) from None
+        return Reply(response.status, body).answer(subgraph)
+
+    async def _events(
+        self, subgraph: str, response: aiohttp.ClientResponse
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The events of a stream, until it says that it is complete."""
+        reader = EventReader(self._max_event_bytes)
+        now = asyncio.get_running_loop().time
+        until = now() + self._silence_s
+        while True:
+            was_within = reader.is_within
+            try:
+                async with asyncio.timeout_at(until):
+                    piece = await response.content.readany()
+                events = reader.feed(piece)
+            except EventTooLarge:
+                reason = f"one event is larger than {self._max_event_bytes} bytes"
+                raise SubgraphInvalidResponse(subgraph, reason) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise _failure(subgraph, error) from None
+            if not piece:
+                raise SubgraphUnavailable(subgraph)
+            for event in events:
+                yield event
+            if not reader.is_within:
+                until = now() + self._silence_s
+            elif events or not was_within:
+                until = now() + self._deadline_s(subgraph)
+
+
+def _session(connections: int) -> aiohttp.ClientSession:
+    """Its only deadline is that of connecting; what comes compressed is not opened."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, limit_per_host=connections, keepalive_timeout=KEEP_ALIVE_S
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        headers=JSON_HEADERS,
+        auto_decompress=False,
+    )
+
+
+def _failure(subgraph: str, error: Exception) -> SubgraphError:
+    """What an exception of aiohttp's means."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return SubgraphUnavailable(subgraph, was_sent=False)
+    if isinstance(error, TimeoutError):
+        return SubgraphTimeout(subgraph)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return SubgraphInvalidResponse(subgraph, "it is not HTTP")
+    return SubgraphUnavailable(subgraph)
 
 
 def _traced(headers: Mapping[str, str]) -> Mapping[str, str]:

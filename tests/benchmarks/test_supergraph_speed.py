@@ -9,6 +9,7 @@ Run: pytest -m benchmark --benchmark-compare-fail=median:20%
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import pytest
@@ -71,8 +72,13 @@ ANSWERS = {
 class Canned:
     """A transport that knows the answers."""
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
         return ANSWERS[subgraph]
+
+    def stream(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        raise AssertionError("nobody subscribes here")
 
 
 @pytest.mark.benchmark

@@ -111,7 +111,9 @@ class InProcess:
     """The services asked, in order."""
     down: set[str] = field(default_factory=set)
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Any) -> Reply:
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Any, *, is_idempotent: bool
+    ) -> Reply:
         self.asked.append(subgraph)
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
@@ -121,6 +123,9 @@ class InProcess:
         )
         assert not answer.errors, answer.errors
         return Reply(200, orjson.dumps({"data": answer.data}))
+
+    def stream(self, subgraph: str, body: bytes, headers: Any) -> Any:
+        raise AssertionError("these services have no subscriptions")
 
 
 def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None = None) -> Graph:

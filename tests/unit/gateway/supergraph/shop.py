@@ -4,7 +4,8 @@ Both answer from the same rows, so whatever the gateway answers can be compared.
 customer by e-mail only: from an offer they are two keys away, by way of customers.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from enum import Enum
 from typing import Annotated, Any
 
@@ -503,8 +504,12 @@ class InProcess:
         self._schemas = schemas
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.down: set[str] = set()
+        self.events: list[dict[str, Any] | Exception] = []
+        """What the next stream says; an exception ends it."""
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
         request = orjson.loads(body)
         self.asked.append((subgraph, request))
         if subgraph in self.down:
@@ -514,3 +519,19 @@ class InProcess:
         if result.errors:
             answer["errors"] = [error.formatted for error in result.errors]
         return Reply(200, orjson.dumps(answer))
+
+    @asynccontextmanager
+    async def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        self.asked.append((subgraph, orjson.loads(body)))
+        if subgraph in self.down:
+            raise SubgraphUnavailable(subgraph)
+        async with aclosing(self._said()) as said:
+            yield said
+
+    async def _said(self) -> AsyncGenerator[dict[str, Any], None]:
+        for event in self.events:
+            if isinstance(event, Exception):
+                raise event
+            yield event

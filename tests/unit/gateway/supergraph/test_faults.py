@@ -22,14 +22,16 @@ class Scripted(shop.InProcess):
         super().__init__()
         self._answers = answers
 
-    async def fetch(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
         answer = self._answers.get(subgraph)
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Reply):
             return answer
         await asyncio.sleep(answer or 0)
-        return await super().fetch(subgraph, body, headers)
+        return await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
 
 
 def said(answer: dict[str, Any]) -> list[tuple[str, list[Any]]]:

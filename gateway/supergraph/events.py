@@ -1,0 +1,68 @@
+"""Server-sent events as GraphQL over SSE uses them, read from pieces that end anywhere."""
+
+import re
+
+LINE_ENDS = re.compile(rb"\r\n|\r|\n")
+
+
+class EventTooLarge(Exception):
+    """One event holds more than is kept of any."""
+
+
+class EventReader:
+    """Takes a stream in pieces and gives its events, each a name and its data."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._line: list[bytes] = []
+        """The pieces of a line that has not ended yet."""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._ended_in_return = False
+
+    @property
+    def is_within(self) -> bool:
+        """Whether an event has begun and not ended."""
+        return bool(self._line or self._name or self._data)
+
+    def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
+        """The events that end in this piece; raises EventTooLarge."""
+        if self._ended_in_return and piece.startswith(b"\n"):  # a line end that was torn apart
+            piece = piece[1:]
+        if piece:
+            self._ended_in_return = piece.endswith(b"\r")
+        first, *more = LINE_ENDS.split(piece)
+        events: list[tuple[str, bytes]] = []
+        self._keep(first)
+        for following in more:
+            self._end_line(events)
+            self._keep(following)
+        return events
+
+    def _keep(self, part: bytes) -> None:
+        if part:
+            self._line.append(part)
+            self._size += len(part)
+            if self._size > self._max_bytes:
+                raise EventTooLarge
+
+    def _end_line(self, events: list[tuple[str, bytes]]) -> None:
+        line = b"".join(self._line)
+        self._line.clear()
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if not line:
+            self._end_event(events)
+        elif name == b"data":
+            self._data.append(value)
+        else:
+            if name == b"event":
+                self._name = value.decode(errors="replace")
+            self._size -= len(line)  # comments and unknown fields are not kept
+
+    def _end_event(self, events: list[tuple[str, bytes]]) -> None:
+        if self._name or self._data:
+            events.append((self._name, b"\n".join(self._data)))
+        self._name, self._size = "", 0
+        self._data.clear()

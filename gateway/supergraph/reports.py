@@ -1,0 +1,212 @@
+"""The errors of one answer, told in the client's own terms: its paths, and which service."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+from graphql import GraphQLList, GraphQLObjectType
+from graphql.type import is_wrapping_type
+
+from gateway.supergraph.fetches import Place, Request
+from gateway.supergraph.gathering import Batch
+from gateway.supergraph.joins import Supergraph
+from gateway.supergraph.operation import TYPENAME, Answered, Branch, Position
+from gateway.supergraph.plan import Denial
+from gateway.supergraph.projection import Violation
+from gateway.supergraph.transport import SubgraphError
+
+JSON: TypeAlias = dict[str, Any]
+ClientPath: TypeAlias = tuple[str | int, ...]
+
+MAX_ERRORS = 100
+MAX_MESSAGE_CHARS = 1_000
+MAX_PASSED_BYTES = 32_000
+MAX_INDEX = 2**31 - 1
+PASSED: Mapping[str, type] = {"code": str, "hint": str, "problems": list}
+"""What is passed on of the extensions of a service's error, unless it is something else or huge."""
+DENIED = {
+    "code": "UNAUTHORIZED_FIELD_OR_TYPE",
+    "hint": "Ask with a token that grants it, or leave the field out.",
+}
+
+
+class Reports:
+    """Gathers the errors of one answer; bounded, for a service may report any number of them."""
+
+    def __init__(self, supergraph: Supergraph, data: JSON) -> None:
+        self._supergraph = supergraph
+        self._data = data
+        self._errors: list[JSON] = []
+        self._left_out = 0
+
+    def add(self, message: str, path: ClientPath | None, extensions: JSON) -> None:
+        """Keep one error, or only count it."""
+        if self._is_full:
+            self._left_out += 1
+            return
+        error: JSON = {"message": message}
+        if path:
+            error["path"] = list(path)
+        self._errors.append(error | {"extensions": extensions})
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._errors) >= MAX_ERRORS
+
+    def failed(
+        self, error: SubgraphError, request: Request, place: Place, targets: Sequence[JSON]
+    ) -> None:
+        """One error for each field of the client's that a failed request would have filled."""
+        extensions = {"code": error.code, "hint": error.hint, "service": request.subgraph}
+        keys = [
+            answered.key
+            for answered in place.branch.answer
+            if answered.source and _is_fetched_by(answered.source.visits, request)
+        ]
+        for path in self._paths(place, targets):
+            for key in keys:
+                self.add(error.problem, (*path, key), extensions)
+            if not keys:
+                self.add(error.problem, path, extensions)
+
+    def denied(self, denial: Denial) -> None:
+        """One error for each place where a field would have been that is denied."""
+        branch = denial.place.branch
+        for item, path in denial.place.find_with_paths(self._data):
+            at = self._client_path(_root_of(branch), path)
+            type_name = item.get(TYPENAME, branch.types[0])
+            for key, name in denial.fields:
+                message = f"Access to {f'{type_name}.{name}'!r} is denied."
+                self.add(message, (*at, key), DENIED)
+
+    def told(
+        self, errors: Sequence[Any], request: Request, place: Place, targets: Sequence[JSON]
+    ) -> None:
+        """What a service reported beside its data, for each place the data belongs to."""
+        if not errors:
+            return
+        paths = list(self._paths(place, targets))
+        for error in self._first(errors):
+            message, rest, extensions = _read(error, request.subgraph)
+            below = self._client_path(place.branch.position, rest)
+            for path in paths:
+                self.add(message, (*path, *below), extensions)
+
+    def told_of_entities(
+        self, errors: Sequence[Any], request: Request, batches: Sequence[Batch]
+    ) -> None:
+        """Repeat an entity's error for every object it was fetched for."""
+        for error in self._first(errors):
+            message, path, extensions = _read(error, request.subgraph)
+            alias, index = (*path[:2], None, None)[:2]
+            for batch in batches:
+                if alias not in (None, batch.load.alias):
+                    continue
+                for place, items in batch.targets(index if isinstance(index, int) else None):
+                    below = self._client_path(place.branch.position, path[2:])
+                    for at in self._paths(place, items):
+                        self.add(message, (*at, *below), extensions)
+
+    def _first(self, errors: Sequence[Any]) -> Iterator[Any]:
+        """As many errors as there is room for; the others are counted, not looked at."""
+        for i, error in enumerate(errors):
+            if self._is_full:
+                self._left_out += len(errors) - i
+                return
+            yield error
+
+    def violated(self, violations: Iterable[Violation]) -> None:
+        """Say why something is null, unless an error at, above or below it says so already."""
+        for violation in violations:
+            if self._is_full or not any(self._tells(violation, error) for error in self._errors):
+                self.add(violation.reason, violation.path, {"code": "NULL_IN_NON_NULL_FIELD"})
+
+    def _tells(self, violation: Violation, error: JSON) -> bool:
+        shared = zip(error.get("path", ()), violation.path, strict=False)
+        return all(known == new for known, new in shared)
+
+    def listed(self) -> list[JSON]:
+        """All errors; the last one says how many are left out."""
+        if not self._left_out:
+            return self._errors
+        message = f"{self._left_out} further errors are left out."
+        return [*self._errors, {"message": message, "extensions": {"code": "TOO_MANY_ERRORS"}}]
+
+    # Paths
+
+    def _paths(self, place: Place, targets: Sequence[JSON]) -> Iterator[ClientPath]:
+        """The client's paths of some of the objects at a place."""
+        wanted = {id(target) for target in targets}
+        root = _root_of(place.branch)
+        for item, path in place.find_with_paths(self._data):
+            if id(item) in wanted:
+                yield self._client_path(root, path)
+
+    def _client_path(self, position: Position | None, raw: Sequence[Any]) -> ClientPath:
+        """A raw path as the client knows it. It ends where only the plan asked for more, and
+        where it says something that can't be: a service may write there what it likes.
+        """
+        path: list[str | int] = []
+        lists = 0
+        for segment in raw:
+            if lists and type(segment) is int and 0 <= segment <= MAX_INDEX:
+                path.append(segment)
+                lists -= 1
+                continue
+            answered = _answered_as(position, segment) if not lists else None
+            if answered is None or answered.source is None:
+                break
+            path.append(answered.key)
+            position = answered.source.child
+            lists = self._list_depth(answered.source.branch.types[0], answered.source.name)
+        return tuple(path)
+
+    def _list_depth(self, type_name: str, field_name: str) -> int:
+        type_ = self._supergraph.whole.type_map[type_name]
+        assert isinstance(type_, GraphQLObjectType)
+        field = type_.fields.get(field_name)
+        returned: Any = field.type if field else None
+        depth = 0
+        while is_wrapping_type(returned):
+            depth += isinstance(returned, GraphQLList)
+            returned = returned.of_type
+        return depth
+
+
+def _is_fetched_by(visits: Sequence[Any], request: Request) -> bool:
+    return any(visit.subgraph.name == request.subgraph for visit in visits)
+
+
+def _read(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:
+    """Message, raw path and extensions of an error as a subgraph wrote it."""
+    written = error if isinstance(error, dict) else {}
+    message, path = written.get("message"), written.get("path")
+    if not isinstance(message, str):
+        message = "The service reported an error."
+    inner = written.get("extensions")
+    inner = inner if isinstance(inner, dict) else {}
+    passed = {
+        key: inner[key]
+        for key, kind in PASSED.items()
+        if isinstance(inner.get(key), kind) and len(orjson.dumps(inner[key])) <= MAX_PASSED_BYTES
+    }
+    return (
+        message[:MAX_MESSAGE_CHARS],
+        path if isinstance(path, list) else (),
+        {"code": "SUBGRAPH_ERROR"} | passed | {"service": subgraph},
+    )
+
+
+def _root_of(branch: Branch) -> Position:
+    position = branch.position
+    while position.parent is not None:
+        position = position.parent.branch.position
+    return position
+
+
+def _answered_as(position: Position | None, raw_key: Any) -> Answered | None:
+    for branch in position.branches if position else ():
+        for answered in branch.answer:
+            if answered.source and answered.source.raw_key == raw_key:
+                return answered
+    return None
