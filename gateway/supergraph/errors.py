@@ -26,14 +26,23 @@ class CompositionError(RaakError):
 
     code = "COMPOSITION_FAILED"
     status = 500
+    fact = "The subgraphs do not compose"
+    remedy = "Mend the schemas of the services named in brackets."
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"- {problem}" for problem in self.problems)
         super().__init__(
-            f"The subgraphs do not compose ({len(self.problems)} problems):\n{listed}\n",
-            hint="Mend the schemas of the services named in brackets.",
+            f"{self.fact} ({len(self.problems)} problems):\n{listed}\n", hint=self.remedy
         )
+
+
+class SupergraphUnreadable(CompositionError):
+    """A supergraph SDL can't be read; `problems` holds every reason."""
+
+    code = "SUPERGRAPH_UNREADABLE"
+    fact = "The supergraph SDL can't be used"
+    remedy = "Compose it anew."
 
 
 class OperationRefused(RaakError):

@@ -219,7 +219,7 @@ class DirectiveNames:
 def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
     """The types of one subgraph, without Federation's machinery; None if it can't be parsed."""
     try:
-        document = _with_standard_root_names(parse(sdl, no_location=False))
+        document = with_standard_root_names(parse(sdl, no_location=False))
     except GraphQLError as error:
         place = error.locations[0] if error.locations else None
         where = f" (line {place.line}, column {place.column})" if place else ""
@@ -267,7 +267,7 @@ def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
     return getattr(node, "values", None) or ()
 
 
-def _with_standard_root_names(document: DocumentNode) -> DocumentNode:
+def with_standard_root_names(document: DocumentNode) -> DocumentNode:
     """Call the root types Query, Mutation and Subscription, whatever `schema { … }` says."""
     standard = {
         OperationType.QUERY: "Query",
