@@ -21,7 +21,7 @@ from gateway.graph import Asked, Graph, Prepared, told
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
-from services.chassis.graphql import MASKED
+from services.chassis.graphql_http import MASKED
 
 log = logging.getLogger(__name__)
 

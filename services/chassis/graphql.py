@@ -5,39 +5,62 @@ caller typed is logged.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from graphql import GraphQLError
-from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.federation import Schema as FederationSchema
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
 
-from services.chassis import telemetry
+from services.chassis import graphql_http, telemetry
 from services.chassis.authorization import guard
+from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
-from services.chassis.principal import NotAuthenticated, Principal, Verifier
+from services.chassis.graphql_http import (
+    JSON,
+    LEGACY,
+    MASKED,
+    MODERN,
+    Answer,
+    MalformedRequest,
+    MethodNotAllowed,
+    MutationNotAllowed,
+    Parameters,
+    check_content_type,
+    extra_headers,
+    from_body,
+    from_url,
+    media_type_for,
+    read_parameters,
+    status_of,
+)
+from services.chassis.principal import Principal, Verifier
 
 log = logging.getLogger(__name__)
 
 DOCUMENTS = 2_000
 """Documents a process keeps parsed and validated; the gateway sends a few per operation."""
 
-MASKED = {
-    "message": "Something went wrong in this service; it has been logged.",
-    "extensions": {
-        "code": "INTERNAL",
-        "hint": "Try again; if it lasts, tell the operator the time.",
-    },
+BODY = BodyLimits(size=16 * 1024 * 1024, setting="a subgraph's limit", within_s=30)
+"""The gateway has its own, tighter limits; this keeps its mistakes from becoming ours."""
+
+ALLOWED = {
+    "GET": frozenset({OperationType.QUERY}),
+    "POST": frozenset({OperationType.QUERY, OperationType.MUTATION}),
 }
+"""What may be done by which method."""
+
+
+class UnknownOperation(RaakError):
+    """A document has no operation of the name that was asked for, or several and no name."""
+
+    code = "UNKNOWN_OPERATION"
 
 
 def _parsed() -> SchemaExtension:
@@ -71,60 +94,91 @@ def told(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if cause is None:
         return dict(error.formatted)
-    shown: dict[str, Any]
-    if isinstance(cause, RaakError):
-        extensions = cause.as_json()
-        shown = {"message": extensions.pop("problem"), "extensions": extensions}
-    else:
-        shown = dict(MASKED)
+    shown = graphql_http.told(cause) if isinstance(cause, RaakError) else dict(MASKED)
     if error.path:
         shown["path"] = list(error.path)
     return shown
 
 
-class Subgraph(GraphQL[Any, None]):
+class Subgraph:
     """The ASGI application at `/graphql`. `context` makes the context of one request."""
 
     def __init__(
         self, schema: Schema, context: Callable[[Principal], Any], verifier: Verifier
     ) -> None:
-        super().__init__(
-            schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=()
-        )
+        self._schema = schema
         self._context = context
         self._verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the gateway; refuse a request without a token of it."""
+        """Answer the gateway, and nobody else."""
+        answer = await self._answer(scope, receive)
+        await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        headers, media_type, is_understood = headers_of(scope), LEGACY, False
         try:
-            principal = self._verifier.principal(Headers(scope=scope).get("authorization"))
-        except NotAuthenticated as refusal:
-            answer = {"errors": [told(GraphQLError("", original_error=refusal))]}
-            response = Response(orjson.dumps(answer), refusal.status, media_type="application/json")
-            await response(scope, receive, send)
-            return
-        scope["principal"] = principal
-        await super().__call__(scope, receive, send)
+            principal = self._verifier.principal(headers.get("authorization"))
+            media_type = media_type_for(headers)
+            asked = await _asked(scope, receive, headers)
+            is_understood = True
+            body = await self._executed(asked, ALLOWED[scope["method"]], principal)
+        except RaakError as refusal:
+            status = status_of(refusal, media_type, is_understood=is_understood)
+            body = {"errors": [graphql_http.told(refusal)]}
+            return Answer(status, orjson.dumps(body), media_type, extra_headers(refusal))
+        except Exception as error:
+            log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
+            return Answer(500, orjson.dumps({"errors": [MASKED]}), media_type)
+        status = 400 if "data" not in body and media_type == MODERN else 200
+        return Answer(status, orjson.dumps(body), media_type)
 
-    async def get_context(
-        self, request: Request | WebSocket, response: Response | WebSocket
-    ) -> Any:
-        """A fresh context for every request."""
-        return self._context(request.scope["principal"])
+    async def _executed(
+        self, asked: Parameters, allowed: frozenset[OperationType], principal: Principal
+    ) -> JSON:
+        """`data` and `errors`, masked; only `errors` when nothing was executed."""
+        try:
+            result = await self._schema.execute(
+                asked.document,
+                asked.variables,
+                context_value=self._context(principal),
+                operation_name=asked.operation_name,
+                allowed_operation_types=allowed,
+            )
+        except CannotGetOperationTypeError:
+            raise _unknown(asked.operation_name) from None
+        except InvalidOperationTypeError:
+            raise MutationNotAllowed(
+                "Only queries can be sent so.", hint="Send mutations by POST."
+            ) from None
+        errors = [told(error) for error in result.errors or ()]
+        if _was_executed(result):
+            return {"data": result.data, "errors": errors} if errors else {"data": result.data}
+        return {"errors": errors}
 
-    async def process_result(
-        self, request: Request, result: ExecutionResult
-    ) -> GraphQLHTTPResponse:
-        """Data and errors, masked."""
-        answer: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            answer["errors"] = [told(error) for error in result.errors]
-        return answer  # type: ignore[return-value]
 
-    def decode_json(self, data: str | bytes) -> object:
-        """Bytes to JSON, the fast way."""
-        return orjson.loads(data)
+async def _asked(scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Parameters:
+    if scope["method"] == "GET":
+        asked = read_parameters(from_url(scope["query_string"], BODY.size, BODY.setting))
+    elif scope["method"] == "POST":
+        check_content_type(headers.get("content-type", ""))
+        asked = read_parameters(from_body(await read_body(receive, headers, BODY)))
+    else:
+        raise MethodNotAllowed(
+            f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
+        )
+    if not asked.document:
+        raise MalformedRequest("`query` is empty.", hint="Put the GraphQL document there.")
+    return asked
 
-    def encode_json(self, data: object) -> str | bytes:
-        """JSON to bytes, the fast way."""
-        return orjson.dumps(data)
+
+def _unknown(name: str | None) -> UnknownOperation:
+    problem = f"There is no operation {name!r}." if name else "It is not clear which operation."
+    return UnknownOperation(problem, hint="Name one of the document's in `operationName`.")
+
+
+def _was_executed(result: ExecutionResult) -> bool:
+    """Whether resolvers ran: where they fail there is a path, what keeps them from it has none."""
+    if isinstance(result, PreExecutionError):
+        return False
+    return result.data is not None or any(error.path for error in result.errors or ())

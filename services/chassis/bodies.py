@@ -1,0 +1,147 @@
+"""Reading a request's body without letting it grow, or take longer, than is allowed."""
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope
+
+from services.chassis.errors import RaakError
+
+GZIP = 16 + zlib.MAX_WBITS
+
+
+class BodyTooLarge(RaakError):
+    """A request carries more than this door takes."""
+
+    code = "BODY_TOO_LARGE"
+    status = 413
+
+
+class BodyTooSlow(RaakError):
+    """A body did not arrive in the time it may take."""
+
+    code = "BODY_TOO_SLOW"
+    status = 408
+
+
+class BodyEncoded(RaakError):
+    """A body is encoded in a way that this door cannot undo."""
+
+    code = "BODY_ENCODED"
+    status = 415
+
+
+class BodyBroken(RaakError):
+    """A body is not what it says it is, or stopped short."""
+
+    code = "BODY_BROKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, as it comes and when it is unpacked, and how long it may take."""
+
+    size: int
+    """In bytes."""
+    setting: str
+    """The name of the setting, for who is refused."""
+    within_s: float
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers by their names in small letters; one that is repeated is a list, as
+    HTTP says, so that nobody sees another value of it than we do.
+    """
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    return headers if len(headers) == len(raw) else _joined(raw)
+
+
+def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in raw:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(given) for name, given in values.items()}
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limits: BodyLimits) -> bytes:
+    """The whole body, unpacked if it came by gzip.
+
+    Raises BodyTooLarge as soon as it is clear that it is, not after it; BodyTooSlow, BodyEncoded,
+    BodyBroken.
+    """
+    is_packed = _is_packed(headers.get("content-encoding", ""))
+    _check(_announced(headers), limits)
+    try:
+        async with asyncio.timeout(limits.within_s):
+            body = await _collected(receive, limits)
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"The body did not arrive within {limits.within_s:g} s.", hint="Send it faster."
+        ) from None
+    return _unpacked(body, limits) if is_packed else body
+
+
+def _is_packed(encoding: str) -> bool:
+    kinds = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+    is_packed = kinds.get(encoding.strip().lower())
+    if is_packed is None:
+        raise BodyEncoded(
+            f"The body is encoded as {encoding!r}.", hint="Send it as it is, or by gzip."
+        )
+    return is_packed
+
+
+def _announced(headers: Mapping[str, str]) -> int:
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+
+
+async def _collected(receive: Receive, limits: BodyLimits) -> bytes:
+    first, has_more = await _next(receive)
+    _check(len(first), limits)
+    if not has_more:
+        return first
+    body = bytearray(first)
+    while has_more:
+        piece, has_more = await _next(receive)
+        body += piece
+        _check(len(body), limits)
+    return bytes(body)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise BodyBroken("The request broke off.", hint="Send it again.")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _unpacked(packed: bytes, limits: BodyLimits) -> bytes:
+    """No more is unpacked than may be kept: a few bytes can stand for gigabytes."""
+    unpacking = zlib.decompressobj(wbits=GZIP)
+    try:
+        body = unpacking.decompress(packed, limits.size + 1)
+    except zlib.error:
+        raise _broken() from None
+    _check(len(body), limits)
+    if not unpacking.eof or unpacking.unused_data:
+        raise _broken()
+    return body
+
+
+def _broken() -> BodyBroken:
+    return BodyBroken(
+        "The body says it is packed by gzip, and is not.",
+        hint="Send it whole and packed once, or without `Content-Encoding`.",
+    )
+
+
+def _check(size: int, limits: BodyLimits) -> None:
+    if size > limits.size:
+        raise BodyTooLarge(
+            f"The body has more than {limits.size / 1024:.0f} KB ({limits.setting}).",
+            hint="Send less at a time, in several requests.",
+        )
