@@ -1,7 +1,6 @@
 """Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar, cast, get_args
 
 import yaml
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from services.chassis.errors import RaakError
+from services.chassis.errors import RaakError, nearest
 
 LARGEST_DOCUMENT = 2_000_000
 MOST_VALUES = 200_000  # about 200 MB while it is read; 1,000 actions need some 50,000
@@ -188,15 +187,6 @@ def dotted(path: Path) -> str:
     return text
 
 
-def did_you_mean(name: str, names: list[str]) -> str:
-    """`Did you mean 'loyal'?`, or the names there are, or nothing to choose from."""
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    listed = ", ".join(sorted(names)[:12])
-    return f"There are: {listed}." if names else "There are none yet."
-
-
 class _Refused(Exception):
     """A document as a whole cannot be used: problem and hint."""
 
@@ -229,7 +219,7 @@ def _model_problem(source: Source, details: ErrorDetails, model: type[BaseModel]
     if kind == "missing":
         return source.problem(path, "This is missing.", "Add it.")
     if kind == "extra_forbidden":
-        hint = did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
+        hint = nearest(str(path[-1]), _fields_at(model, path[:-1]))
         return source.problem_with_key(path, f"{path[-1]!r} is not known here.", hint)
     if kind == "invalid_key" or details["loc"][-1:] == ("[key]",):
         hint = "Put it in quotes: YAML reads on, off, yes and no as true and false."

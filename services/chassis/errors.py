@@ -1,5 +1,7 @@
 """The one error family of the platform. Imports nothing but the standard library."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
@@ -29,3 +31,15 @@ class Unavailable(RaakError):
 
     code = "UNAVAILABLE"
     status = 503
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, or else what there is."""
+    names = sorted(known)
+    close = get_close_matches(name.lower(), names, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    if not names:
+        return "There are none yet."
+    more = ", …" if len(names) > 12 else ""
+    return f"Known: {', '.join(names[:12])}{more}."

@@ -1,7 +1,5 @@
 """What can be wrong with a condition, said where it is wrong."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from services.chassis.errors import RaakError
@@ -78,15 +76,3 @@ class InvalidSeries(RaakError):
     """A series that came as JSON is not one."""
 
     code = "RULES_INVALID_SERIES"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what was probably meant, or else what there is."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    if not names:
-        return "There are none yet."
-    more = ", …" if len(names) > 12 else ""
-    return f"Known: {', '.join(names[:12])}{more}."

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from services.chassis.errors import nearest
 from services.decision.domain.catalogue import Action, Catalogue, Scope
 from services.rules import Flaw, InvalidTemplate, Place, Template, read_template
-from services.rules.errors import nearest
 
 PERSONAL_ROOTS = ("traits", "context", "event")
 """What the texts of a catalogue may speak of."""

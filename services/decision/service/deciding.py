@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from services.chassis import outbox
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
-from services.chassis.errors import Unavailable
+from services.chassis.errors import Unavailable, nearest
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionMade, Money, RankedAction
 from services.contracts.words import Channel
@@ -41,7 +41,6 @@ from services.decision.store import catalogues, customers, decisions
 from services.decision.store.customers import Asked
 from services.decision.store.decisions import Decision
 from services.rules import Facts, observe
-from services.rules.errors import nearest
 
 DECISIONS = Counter("raak_decisions", "Decisions answered", ["channel", "degraded"])
 TOGETHER = Histogram(

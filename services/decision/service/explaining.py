@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from services.chassis.errors import nearest
 from services.contracts.words import Channel
 from services.decision.domain.compiled import Compiled
 from services.decision.domain.decision import decide
@@ -13,7 +14,6 @@ from services.decision.service.deciding import Desk, Request, checked, meet, sit
 from services.decision.service.errors import UnknownAction
 from services.decision.service.knowledge import Knowledge
 from services.decision.store.decisions import Decision
-from services.rules.errors import nearest
 
 
 async def trace(knowledge: Knowledge, decision: Decision) -> Sequence[ActionTrace]:

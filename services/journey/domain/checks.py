@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from services.chassis.errors import nearest
 from services.journey.domain.definition import Definition, Send, Step, StepKind, Trigger, Wait
 from services.journey.domain.journey import personal
 from services.rules import (
@@ -14,7 +15,6 @@ from services.rules import (
     Vocabulary,
     parse,
 )
-from services.rules.errors import nearest
 
 ABOUT_CUSTOMER = Vocabulary(title="a condition on the customer", roots=ROOTS - {"event", "context"})
 AFTER_EVENT = Vocabulary(title="a condition in a journey", roots=ROOTS - {"context"})

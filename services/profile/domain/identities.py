@@ -7,11 +7,10 @@ somebody says so (`alias`): an identity that two of them claim stays where it is
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import ClassVar, NamedTuple
 from uuid import UUID, uuid5
 
-from services.chassis.errors import RaakError
+from services.chassis.errors import RaakError, nearest
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
     KNOWN_TYPES,
@@ -71,8 +70,7 @@ class InvalidIdentity(RaakError):
 def given_identity(type: str, value: str) -> Identity:
     """The identity a caller names; raises UnknownIdentityType or InvalidIdentity."""
     if type not in TYPES:
-        near = get_close_matches(type, TYPES, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(sorted(TYPES))}."
+        hint = nearest(type, TYPES)
         raise UnknownIdentityType(f"There is no identity type {type[:50]!r}.", hint=hint)
     found = identity(type, value)
     if found is None or len(found.value) > LONGEST_VALUE or "\0" in found.value:

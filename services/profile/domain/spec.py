@@ -6,11 +6,11 @@ model: a batch holds hundreds of events, and pydantic would cost more than all t
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from services.chassis.errors import nearest
 from services.contracts.base import Json
 from services.contracts.identity import TYPES
 from services.profile.domain.calls import (
@@ -140,8 +140,7 @@ CALLS: Mapping[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, dict[s
 def _kind(event: dict[str, Any]) -> str:
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in CALLS:
-        near = get_close_matches(str(kind), CALLS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(CALLS)}."
+        hint = nearest(str(kind), CALLS)
         raise InvalidEvent(f"type is {_shown(kind)}, which is no call.", hint=hint)
     return kind
 

@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName, nearest
+from services.chassis.errors import nearest
+from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName
 from services.rules.formula import All, Formula, History, Kind, Term
 from services.rules.functions import AGGREGATES, MICROSECOND
 from services.rules.parser.formulas import Formulas

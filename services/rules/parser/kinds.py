@@ -3,13 +3,13 @@
 import ast
 from collections.abc import Iterable
 
+from services.chassis.errors import nearest
 from services.rules.errors import (
     ConditionError,
     InvalidArgument,
     KindMismatch,
     NotAllowed,
     UnknownName,
-    nearest,
 )
 from services.rules.formula import As, Kind, Literal, Moment, Term
 from services.rules.functions import as_time

@@ -3,8 +3,9 @@
 import ast
 import re
 
+from services.chassis.errors import nearest
 from services.rules.condition import Needs
-from services.rules.errors import InvalidArgument, NotAllowed, UnknownName, nearest
+from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
 from services.rules.formula import As, Kind, Lookup, Moment, Term
 from services.rules.functions import PUBLIC
 from services.rules.parser.kinds import Kinds, encodable

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from services.rules.errors import InvalidArgument, KindMismatch, NotAllowed, UnknownName, nearest
+from services.chassis.errors import nearest
+from services.rules.errors import InvalidArgument, KindMismatch, NotAllowed, UnknownName
 from services.rules.formula import (
     NUMERIC_KINDS,
     As,

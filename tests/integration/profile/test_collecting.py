@@ -24,7 +24,7 @@ async def test_a_batch_with_one_bad_event_keeps_the_good_and_lists_the_bad(
         (3, None, "PROFILE_INVALID_EVENT"),
         (4, None, "PROFILE_INVALID_EVENT"),
     ]
-    assert answer["rejected"][1]["hint"] == "Did you mean 'track'?"
+    assert answer["rejected"][1]["hint"] == "Did you mean `track`?"
     assert await profile.count("SELECT count(*) FROM event") == 2
 
 

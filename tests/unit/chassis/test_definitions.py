@@ -80,13 +80,13 @@ def test_an_unknown_field_is_told_at_its_name_with_the_near_one() -> None:
     problem = the_problem(text)
 
     assert (problem.line, problem.column, problem.path) == (5, 3, "steps[0].form")
-    assert str(problem).endswith("'form' is not known here. Did you mean 'from'?")
+    assert str(problem).endswith("'form' is not known here. Did you mean `from`?")
 
 
 def test_an_unknown_field_without_a_near_one_gets_the_list() -> None:
     problem = the_problem("name: Bread\nzzz: 1\n")
 
-    assert problem.hint == "There are: name, serves, steps, tags, when."
+    assert problem.hint == "Known: name, serves, steps, tags, when."
 
 
 def test_a_wrong_type_is_told_with_the_value_and_its_place_in_a_union() -> None:

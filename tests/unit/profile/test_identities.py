@@ -183,5 +183,5 @@ def test_identities_are_normalised_or_name_nobody(
 
 
 def test_an_unknown_identity_type_is_told_with_the_nearest() -> None:
-    with pytest.raises(UnknownIdentityType, match=r"'e-mail'.*Did you mean 'email'"):
+    with pytest.raises(UnknownIdentityType, match=r"'e-mail'.*Did you mean `email`"):
         given_identity("e-mail", "ann@example.com")
