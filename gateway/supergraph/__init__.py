@@ -14,10 +14,11 @@ from gateway.supergraph.errors import (
 from gateway.supergraph.execute import HeadersFor, Witnessed, execute, refusal
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.plan import Plan, PlanCache, plan
+from gateway.supergraph.resilience import Resilient
 from gateway.supergraph.standard_reading import read_supergraph
 from gateway.supergraph.subscribe import subscribe
 from gateway.supergraph.transport import (
-    AiohttpTransport,
+    HttpTransport,
     Reply,
     SubgraphError,
     SubgraphInvalidResponse,
@@ -28,15 +29,16 @@ from gateway.supergraph.transport import (
 )
 
 __all__ = [
-    "AiohttpTransport",
     "CannotPlan",
     "CompositionError",
     "HeadersFor",
+    "HttpTransport",
     "OperationRefused",
     "Plan",
     "PlanCache",
     "Problem",
     "Reply",
+    "Resilient",
     "SubgraphError",
     "SubgraphInvalidResponse",
     "SubgraphTimeout",

@@ -25,6 +25,10 @@ RESOLVED_S = 10.0
 """How long the addresses of a host are believed."""
 
 
+class NotReached(Exception):
+    """No connection could be made, so nothing was sent."""
+
+
 class Broken(Exception):
     """A connection broke off, or what came over it is no HTTP response."""
 
@@ -128,6 +132,8 @@ class Pool:
     max_bytes: int
     connect_s: float
     now: Callable[[], float] = monotonic
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request."""
     _idle: deque[Connection] = field(default_factory=deque)
     _used: set[Connection] = field(default_factory=set)
     _free: asyncio.Semaphore = field(init=False)
@@ -145,12 +151,13 @@ class Pool:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        self._opening = f"POST {target or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode("ascii")
+        opening = f"POST {target or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        self._opening = opening.encode("ascii") + _lines(self.headers)
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        """Status and body of the response; raises Broken, TooLarge, OSError or TimeoutError."""
+        """Status and body of the response; raises NotReached, Broken or TooLarge."""
         async with self._free:
-            connection = self._kept() or await self._connect()
+            connection = self._kept() or await self._connected()
             self._used.add(connection)
             try:
                 answer = await connection.ask(self._written(headers, body))
@@ -165,11 +172,8 @@ class Pool:
             return answer
 
     def _written(self, headers: Mapping[str, str], body: bytes) -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if lines.count("\n") != len(headers):
-            raise ValueError("a header holds a line break")
-        length = f"Content-Length: {len(body)}\r\n\r\n"
-        return b"".join((self._opening, lines.encode("latin-1"), length.encode("ascii"), body))
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        return b"".join((self._opening, _lines(headers), length, body))
 
     def _kept(self) -> Connection | None:
         """The connection that has been idle longest, so that all replicas are used."""
@@ -182,17 +186,21 @@ class Pool:
             connection.close()
         return None
 
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.connect_s):
-            address = await self._address(loop)
-            _, connection = await loop.create_connection(
-                lambda: Connection(self.max_bytes, self.now()),
-                address,
-                self._port,
-                ssl=self._tls,
-                server_hostname=self._host if self._tls else None,
-            )
+    async def _connected(self) -> Connection:
+        try:
+            async with asyncio.timeout(self.connect_s):
+                return await self._connect(asyncio.get_running_loop())
+        except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
+            raise NotReached from error
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        _, connection = await loop.create_connection(
+            lambda: Connection(self.max_bytes, self.now()),
+            await self._address(loop),
+            self._port,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls else None,
+        )
         return connection
 
     async def _address(self, loop: asyncio.AbstractEventLoop) -> str:
@@ -207,3 +215,10 @@ class Pool:
         """Close every connection; what is under way breaks off."""
         for connection in (*self._idle, *self._used):
             connection.close()
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers):
+        raise ValueError("a header holds a line break")
+    return lines.encode("latin-1")

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.asgi import GraphQL
 
-from gateway.supergraph import AiohttpTransport, PlanCache, compose, execute
+from gateway.supergraph import HttpTransport, PlanCache, compose, execute
 from tests.unit.gateway.supergraph import shop
 
 SUPERGRAPH = compose(shop.SDLS)
@@ -105,7 +105,7 @@ async def open_shop() -> AsyncIterator[Shop]:
 async def ask(
     opened: Shop, text: str, variables: dict[str, Any] | None = None, **options: Any
 ) -> dict[str, Any]:
-    async with AiohttpTransport(opened.urls, **options) as transport:
+    async with HttpTransport(opened.urls, **options) as transport:
         return await execute(CACHE.plan(text), variables, transport)
 
 
@@ -124,7 +124,7 @@ async def test_a_story_over_three_services_equals_the_monoliths() -> None:
 
 
 async def test_a_killed_service_leaves_the_others_answering() -> None:
-    async with open_shop() as opened, AiohttpTransport(opened.urls) as transport:
+    async with open_shop() as opened, HttpTransport(opened.urls) as transport:
         planned = CACHE.plan("{ customers { name offers { title } } version }")
         whole = await execute(planned, None, transport)
         await opened.kill("offers")
@@ -175,7 +175,7 @@ async def test_each_service_gets_its_own_headers_and_the_trace() -> None:
     planned = CACHE.plan("{ customers { offers { title } } }")
     tracer = TracerProvider().get_tracer("test")
 
-    async with open_shop() as opened, AiohttpTransport(opened.urls) as transport:
+    async with open_shop() as opened, HttpTransport(opened.urls) as transport:
         with tracer.start_as_current_span("request") as span:
             await execute(
                 planned,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.supergraph.wire import KEEP_ALIVE_S, MAX_AGE_S, Broken, Pool, TooLarge
+from gateway.supergraph.wire import KEEP_ALIVE_S, MAX_AGE_S, Broken, NotReached, Pool, TooLarge
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = b'{"data":{}}'
@@ -239,7 +239,7 @@ async def test_an_old_connection_is_renewed_however_busy() -> None:
 async def test_nobody_there_is_an_error_at_once() -> None:
     pool = Pool("http://127.0.0.1:1/graphql", 10, 1_000, 1.0)
 
-    with pytest.raises(OSError, match=r"refused|failed"):
+    with pytest.raises(NotReached):
         await ask(pool)
 
 
