@@ -1,0 +1,388 @@
+"""A failing service is asked again where that does no harm, and left alone while it fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from gateway.supergraph import (
+    Reply,
+    Resilient,
+    SubgraphError,
+    SubgraphInvalidResponse,
+    SubgraphTimeout,
+    SubgraphUnavailable,
+)
+from gateway.supergraph.resilience import Rules
+from gateway.supergraph.transport import SubgraphResponseTooLarge, request_ends
+
+GOOD = Reply(200, b'{"data": {}}')
+UNREACHED = SubgraphUnavailable("a", was_sent=False)
+BROKEN_OFF = SubgraphUnavailable("a")
+LATE = SubgraphTimeout("a")
+GARBAGE = Reply(200, b"<html>")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Told:
+    """A transport that answers what it is told to, one after the other, and then well."""
+
+    def __init__(self, clock: Clock, takes_s: float = 0.0) -> None:
+        self.outcomes: list[Reply | SubgraphError] = []
+        self.always: Reply | SubgraphError | None = None
+        self.asked = 0
+        self.gate: asyncio.Event | None = None
+        self._clock = clock
+        self._takes_s = takes_s
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        self.asked += 1
+        self._clock.now += self._takes_s
+        if self.gate:
+            await self.gate.wait()
+        return self._outcome()
+
+    def _outcome(self) -> Reply:
+        outcome = self.always or (self.outcomes.pop(0) if self.outcomes else GOOD)
+        if isinstance(outcome, SubgraphError):
+            raise outcome
+        return outcome
+
+    @asynccontextmanager
+    async def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        self.asked += 1
+        self._outcome()
+        yield self._nothing()
+
+    async def _nothing(self) -> AsyncIterator[dict[str, Any]]:
+        return
+        yield
+
+
+class Patient:
+    """A resilient transport over a told one, with its clock."""
+
+    def __init__(self, rules: Rules | None = None, takes_s: float = 0.0) -> None:
+        self.clock = Clock()
+        self.inner = Told(self.clock, takes_s)
+        self.transport = Resilient(self.inner, rules=rules, clock=self.clock, draw=lambda: 1.0)
+
+    async def ask(self, *, is_idempotent: bool = True) -> Reply | SubgraphError:
+        try:
+            return await self.transport.fetch("a", b"", {}, is_idempotent=is_idempotent)
+        except SubgraphError as error:
+            return error
+
+    async def break_down(self) -> None:
+        """Fail until the breaker is open."""
+        self.inner.always = UNREACHED
+        while self.state != "open":
+            await self.ask()
+        self.inner.always = None
+        self.inner.asked = 0
+
+    @property
+    def state(self) -> str:
+        return self.transport.states().get("a", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_idempotent", "asked"),
+    [
+        (UNREACHED, True, 2),
+        (UNREACHED, False, 2),
+        (BROKEN_OFF, True, 2),
+        (BROKEN_OFF, False, 1),
+        (LATE, True, 2),
+        (LATE, False, 1),
+        (GARBAGE, True, 2),
+        (GARBAGE, False, 1),
+        (Reply(502, b""), True, 2),
+        (Reply(503, b'{"errors": []}'), True, 2),
+        (Reply(504, b""), False, 1),
+        (Reply(500, b""), True, 1),
+        (Reply(200, b'{"errors": [{}]}'), True, 1),
+        (Reply(400, b'{"errors": [{}]}'), True, 1),
+        (SubgraphResponseTooLarge("a", 9), True, 1),
+        (SubgraphInvalidResponse("a", "it is not HTTP"), True, 2),
+    ],
+)
+async def test_what_is_asked_again(
+    outcome: Reply | SubgraphError, is_idempotent: bool, asked: int
+) -> None:
+    patient = Patient()
+    patient.inner.outcomes = [outcome]
+
+    answered = await patient.ask(is_idempotent=is_idempotent)
+
+    assert patient.inner.asked == asked
+    assert answered is (GOOD if asked == 2 else outcome)
+
+
+async def test_it_is_asked_again_once_only() -> None:
+    patient = Patient()
+    patient.inner.outcomes = [UNREACHED, BROKEN_OFF]
+
+    assert await patient.ask() is BROKEN_OFF
+    assert patient.inner.asked == 2
+
+
+@pytest.mark.parametrize(("left_s", "asked"), [(5.0, 2), (3.0, 1), (None, 2)])
+async def test_a_late_answer_is_waited_for_again_only_if_there_is_as_much_time_left(
+    left_s: float | None, asked: int
+) -> None:
+    patient = Patient(takes_s=2.0)
+    patient.inner.outcomes = [LATE]
+    request_ends.set(left_s and patient.clock() + left_s)
+
+    await patient.ask()
+
+    assert patient.inner.asked == asked
+
+
+async def test_retries_are_a_fifth_of_the_requests_and_a_few_more() -> None:
+    patient = Patient(Rules(failing_share=1.1, unreached=10**9))
+    patient.inner.always = BROKEN_OFF
+
+    for _ in range(1_000):
+        patient.clock.now += 0.005
+        await patient.ask()
+
+    assert 200 <= patient.inner.asked - 1_000 <= 210
+
+
+async def test_the_budget_counts_the_last_ten_seconds_only() -> None:
+    patient = Patient(Rules(failing_share=1.1, retries_per_s=0.0))
+    for _ in range(10):
+        await patient.ask()
+
+    patient.clock.now += 11
+    patient.inner.outcomes = [BROKEN_OFF]
+
+    assert await patient.ask() is BROKEN_OFF
+    assert patient.inner.asked == 11
+
+
+async def test_retries_and_those_refused_are_counted() -> None:
+    def count(outcome: str) -> float:
+        labels = {"subgraph": "a", "outcome": outcome}
+        return REGISTRY.get_sample_value("raak_subgraph_retries_total", labels) or 0.0
+
+    patient = Patient(Rules(failing_share=1.1, retries_per_s=0.1, retry_share=0.0))
+    patient.inner.always = BROKEN_OFF
+    made, refused = count("made"), count("over budget")
+
+    await patient.ask()
+    await patient.ask()
+
+    assert (count("made") - made, count("over budget") - refused) == (1, 1)
+
+
+async def test_who_can_not_be_reached_five_times_in_a_row_is_left_alone() -> None:
+    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
+    patient.inner.outcomes = [*[UNREACHED] * 4, GOOD, *[UNREACHED] * 4]
+    for _ in range(9):
+        await patient.ask()
+    assert patient.state == "closed"
+
+    patient.inner.always = UNREACHED
+    await patient.ask()
+
+    assert patient.state == "open"
+
+
+async def test_while_the_breaker_is_open_nobody_is_asked() -> None:
+    patient = Patient()
+    await patient.break_down()
+
+    refused = await patient.ask()
+
+    assert patient.inner.asked == 0
+    assert isinstance(refused, SubgraphUnavailable)
+    assert "asked again in 1.0 s" in refused.hint
+
+
+async def test_half_of_twenty_failing_is_too_much_and_of_nineteen_is_not() -> None:
+    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
+    outcomes: list[Reply | SubgraphError] = [GOOD, LATE]
+    for outcome in [*outcomes * 9, LATE]:
+        patient.inner.outcomes = [outcome]
+        await patient.ask()
+    assert patient.state == "closed"
+
+    await patient.ask()
+
+    assert patient.state == "closed", "half of 20 failed, but the last one was fine"
+    patient.inner.outcomes = [Reply(500, b"")]
+    await patient.ask()
+    assert patient.state == "open"
+
+
+async def test_errors_in_an_answer_are_no_failure() -> None:
+    patient = Patient()
+    patient.inner.always = Reply(200, b'{"data": null, "errors": [{"message": "no"}]}')
+
+    for _ in range(100):
+        await patient.ask()
+
+    assert patient.state == "closed"
+
+
+async def test_failures_are_forgotten_after_ten_seconds() -> None:
+    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
+    for _ in range(4):
+        patient.inner.outcomes = [LATE] * 10
+        for _ in range(15):
+            await patient.ask()
+        patient.clock.now += 11
+
+    assert patient.state == "closed"
+
+
+async def test_after_a_rest_one_probe_goes_first_and_a_good_one_ends_it() -> None:
+    patient = Patient()
+    await patient.break_down()
+    patient.clock.now += 1.0
+    patient.inner.gate = asyncio.Event()
+
+    probe = asyncio.create_task(patient.ask())
+    await asyncio.sleep(0)
+    meanwhile = await patient.ask()
+    state_meanwhile = patient.state
+    patient.inner.gate.set()
+
+    assert isinstance(meanwhile, SubgraphUnavailable)
+    assert state_meanwhile == "half-open"
+    assert await probe is GOOD
+    assert patient.inner.asked == 1
+    assert patient.state == "closed"
+
+
+async def test_each_failing_probe_doubles_the_rest_up_to_a_limit() -> None:
+    patient = Patient(Rules(rest_s=1.0, longest_rest_s=3.0))
+    await patient.break_down()
+    patient.inner.always = LATE
+
+    for rest_s in (1.0, 2.0, 3.0, 3.0):
+        patient.inner.asked = 0
+        patient.clock.now += rest_s - 0.01
+        await patient.ask()
+        assert patient.inner.asked == 0
+        patient.clock.now += 0.01
+        await patient.ask()
+        assert patient.inner.asked == 1
+
+
+async def test_rests_differ_so_that_gateways_do_not_probe_at_once() -> None:
+    clock = Clock()
+    inner = Told(clock)
+    inner.always = UNREACHED
+    drawn = iter([0.0, 0.5])
+    transport = Resilient(inner, clock=clock, draw=lambda: next(drawn))
+
+    for _ in range(3):
+        with pytest.raises(SubgraphUnavailable):
+            await transport.fetch("a", b"", {}, is_idempotent=True)
+    assert transport.states() == {"a": "open"}
+    asked = inner.asked
+    clock.now += 0.5
+    with pytest.raises(SubgraphUnavailable):
+        await transport.fetch("a", b"", {}, is_idempotent=True)
+
+    assert inner.asked == asked + 1
+
+
+async def test_a_probe_that_is_called_off_leaves_the_next_one_to_probe() -> None:
+    patient = Patient()
+    await patient.break_down()
+    patient.clock.now += 1.0
+    patient.inner.gate = asyncio.Event()
+    probe = asyncio.create_task(patient.ask())
+    await asyncio.sleep(0)
+
+    probe.cancel()
+    await asyncio.wait([probe])
+    patient.inner.gate = None
+
+    assert await patient.ask() is GOOD
+
+
+async def test_a_fetch_that_the_request_gave_up_on_counts_as_late() -> None:
+    patient = Patient(Rules(failing_of=1))
+    patient.inner.gate = asyncio.Event()
+    request_ends.set(patient.clock() + 1.0)
+    fetch = asyncio.create_task(patient.ask())
+    await asyncio.sleep(0)
+
+    patient.clock.now += 1.0
+    fetch.cancel()
+    await asyncio.wait([fetch])
+
+    assert patient.state == "open"
+
+
+async def test_what_began_before_the_breaker_opened_does_not_close_it() -> None:
+    patient = Patient()
+    patient.inner.gate = asyncio.Event()
+    early = asyncio.create_task(patient.ask())
+    await asyncio.sleep(0)
+    gate, patient.inner.gate = patient.inner.gate, None
+    await patient.break_down()
+
+    gate.set()
+
+    assert await early is GOOD
+    assert patient.state == "open"
+
+
+async def test_one_service_leaves_the_others_be() -> None:
+    patient = Patient()
+    await patient.break_down()
+
+    await patient.transport.fetch("b", b"", {}, is_idempotent=True)
+
+    assert patient.transport.states() == {"a": "open", "b": "closed"}
+
+
+async def test_streams_pass_the_same_breaker() -> None:
+    patient = Patient(Rules(retries_per_s=0.0, unreached=2))
+    patient.inner.outcomes = [UNREACHED, UNREACHED]
+    for _ in range(2):
+        with pytest.raises(SubgraphUnavailable):
+            async with patient.transport.stream("a", b"", {}):
+                pass
+    assert patient.state == "open"
+    with pytest.raises(SubgraphUnavailable):
+        async with patient.transport.stream("a", b"", {}):
+            pass
+    assert patient.inner.asked == 2
+
+    patient.clock.now += 1.0
+    async with patient.transport.stream("a", b"", {}):
+        pass
+
+    assert patient.state == "closed"
+
+
+async def test_what_goes_wrong_within_a_stream_is_its_readers_business() -> None:
+    patient = Patient()
+
+    with pytest.raises(SubgraphUnavailable):
+        async with patient.transport.stream("a", b"", {}):
+            raise UNREACHED
+
+    assert patient.state == "closed"
