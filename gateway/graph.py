@@ -1,30 +1,38 @@
-"""Answers operations: reads and plans them once, lets through what may pass, executes.
+"""Answers operations: knows what is meant, lets through what may pass, executes.
 
-Knows nothing of HTTP, so that any protocol can stand before it.
+Knows nothing of HTTP, so that any protocol can stand before it. `prepare` looks at the operation,
+which it does once for each; `answer` and `subscribe` look at one caller with his variables.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from graphql import print_ast
-from graphql.execution.values import VariableValues
-from graphql.type import is_non_null_type
-
-from gateway.access.limits import Limits, check_page
+from gateway.access.authorization import Authorization
+from gateway.access.limits import Limits, check_page, check_variables
 from gateway.access.operations import (
     Operation,
     coerced,
     included_root_fields,
     read_operation,
-    without,
 )
 from gateway.access.ownership import check_own
 from gateway.access.roles import Roles
 from gateway.access.tokens import ServiceTokens
-from gateway.supergraph import HeadersFor, Plan, PlanCache, Supergraph, Transport, execute
+from gateway.access.trusted import Registry
+from gateway.supergraph import (
+    HeadersFor,
+    Plan,
+    PlanCache,
+    Supergraph,
+    Transport,
+    execute,
+    subscribe,
+)
 from gateway.supergraph.plan import Lru
 from services.chassis.errors import RaakError
+from services.chassis.graphql_http import MalformedRequest, MutationNotAllowed, told
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 
@@ -33,12 +41,8 @@ JSON = dict[str, Any]
 ANONYMOUS = Principal(Role.VISITOR, "anonymous")
 """Who asks for the schema in development without a token; no service is asked for that."""
 
-
-class MutationNotAllowed(RaakError):
-    """A mutation came by a way that must not change anything."""
-
-    code = "MUTATION_NOT_ALLOWED"
-    status = 405
+WITNESS: Mapping[str, str] = {"Customer": "id"}
+"""What every customer in an answer is fetched with, so that the audit log can name him."""
 
 
 class IntrospectionOff(RaakError):
@@ -48,38 +52,57 @@ class IntrospectionOff(RaakError):
     status = 403
 
 
+class OperationNotRegistered(RaakError):
+    """A document is not among those that were registered."""
+
+    code = "OPERATION_NOT_REGISTERED"
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One GraphQL request."""
 
-    query: str
+    query: str | None
     operation_name: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     may_change: bool = True
     """Whether it came by a way on which mutations are allowed."""
+    hash: str | None = None
+    """What a registered document is known by, from who does not send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An operation that was read, checked and planned: what is kept of it."""
+    """An operation that was read, measured and planned: what is kept of it."""
 
     operation: Operation
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """The supergraph behind its guards."""
+    """The supergraph behind its guards.
+
+    It never changes: `dataclasses.replace(graph, supergraph=…)` is another one, which remembers
+    nothing of the first.
+    """
 
     supergraph: Supergraph
-    plans: PlanCache
-    prepared: Lru[Prepared]
     transport: Transport
     service_tokens: ServiceTokens
     roles: Roles
     limits: Limits
+    registry: Registry
     is_open: bool
     """Whether the schema is told, also to callers without a token."""
+    trusted_only: bool = False
+    """Whether nothing but registered documents is answered."""
+    kept: int = 1_000
+    """How many operations are remembered."""
+    within_s: float | None = None
+    """When a request, or an event of a subscription, is answered with what there is."""
+
+    # --- an operation, whoever asks it ---
 
     def prepare(self, asked: Asked, caller: Principal | None) -> Prepared:
         """The operation a request means, planned; raises RaakError if it may not be asked at all.
@@ -88,8 +111,40 @@ class Graph:
         """
         if caller is None and not self.is_open:
             raise _no_token()
-        prepared = self._known(asked.query, asked.operation_name)
-        operation = prepared.operation
+        text = self._text(asked)
+        self._check_trusted(text)
+        prepared = self.read(text, asked.operation_name)
+        self._check_schema(prepared.operation, caller)
+        if prepared.plan.is_mutation and not asked.may_change:
+            raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
+        return prepared
+
+    def _text(self, asked: Asked) -> str:
+        if asked.query is not None:
+            return asked.query
+        if asked.hash is None:
+            raise MalformedRequest(
+                "The request has no `query`.", hint="Put the GraphQL document there, as a string."
+            )
+        text = self.registry.text_of(asked.hash)
+        if text is None:
+            raise _not_registered(f"No document with the hash {asked.hash[:80]!r}")
+        return text
+
+    def _check_trusted(self, text: str) -> None:
+        if self.trusted_only and not self.registry.is_registered(text):
+            raise _not_registered("This document")
+
+    def read(self, text: str, name: str | None) -> Prepared:
+        """An operation of a document, read, measured and planned once; raises RaakError."""
+        known = self._known.get((text, name))
+        if known is None:
+            operation = read_operation(text, name, self.supergraph.schema, self.limits)
+            known = Prepared(operation, self._plans.plan(text, name))
+            self._known.put((text, name), known)
+        return known
+
+    def _check_schema(self, operation: Operation, caller: Principal | None) -> None:
         if operation.introspects and not self.is_open:
             raise IntrospectionOff(
                 "The schema is not told in production.",
@@ -97,109 +152,104 @@ class Graph:
             )
         if caller is None and not operation.asks_only_the_schema:
             raise _no_token()
-        if prepared.plan.is_mutation and not asked.may_change:
-            raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
-        return prepared
 
-    def _known(self, text: str, name: str | None) -> Prepared:
-        known = self.prepared.get((text, name))
-        if known is None:
-            operation = read_operation(text, name, self.supergraph.schema, self.limits)
-            known = Prepared(operation, self.plans.plan(text, name))
-            self.prepared.put((text, name), known)
-        return known
+    # --- one caller, with his variables ---
 
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
-        operation = prepared.operation
-        self._check_arguments(operation, asked, caller)
-        denied = self._denied(operation, caller)
-        if denied:
-            return await self._answer_rest(operation, asked, caller, denied)
-        return await self._execute(prepared.plan, asked, caller)
+        self._check_arguments(prepared.operation, asked, caller)
+        denied = self._authorization.denied(caller)
+        if refused := self._refused_changes(prepared, asked, caller, denied):
+            return {"data": None, "errors": refused}
+        return await execute(
+            prepared.plan,
+            asked.variables,
+            self.transport,
+            headers=self._headers(caller),
+            within_s=self.within_s,
+            denied=denied,
+        )
+
+    def subscribe(
+        self, prepared: Prepared, asked: Asked, caller: Principal | None
+    ) -> AsyncIterator[JSON]:
+        """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
+        caller = caller or ANONYMOUS
+        self._check_arguments(prepared.operation, asked, caller)
+        return subscribe(
+            prepared.plan,
+            asked.variables,
+            self.transport,
+            headers=self._headers(caller),
+            within_s=self.within_s,
+            denied=self._authorization.denied(caller),
+        )
 
     def _check_arguments(self, operation: Operation, asked: Asked, caller: Principal) -> None:
-        references = operation.references if caller.own_customer_only else ()
-        if not references and not operation.pages:
-            return
-        variables = self._variables(operation, asked)
+        check_variables(asked.variables, self.limits)
+        for page in operation.pages:
+            check_page(page.place, page.name, page.given(asked.variables), self.limits)
+        if caller.own_customer_only and operation.references:
+            self._check_own(operation, asked, caller)
+
+    def _check_own(self, operation: Operation, asked: Asked, caller: Principal) -> None:
+        """Variables that are not what is declared are left to execution, which says how."""
+        schema = self.supergraph.schema
+        variables = coerced(operation.reference_variables, asked.variables, schema)
         if variables is None:
             return
-        for page in operation.pages:
-            check_page(page.place, page.name, page.given(variables), self.limits)
-        for reference in references:
+        for reference in operation.references:
             place = f"{reference.place}({reference.name}:)"
             check_own(caller, place, reference.given(variables), reference.type)
 
-    def _variables(self, operation: Operation, asked: Asked) -> VariableValues | None:
-        return coerced(operation, asked.variables, self.supergraph.schema)
-
-    def _denied(self, operation: Operation, caller: Principal) -> frozenset[str]:
-        names = {f.name.value for f in operation.root_fields if not f.name.value.startswith("__")}
-        return frozenset(
-            name
-            for name in names
-            if not self.roles.may(caller.role, f"{operation.root_type}.{name}")
-        )
-
-    async def _execute(self, plan: Plan, asked: Asked, caller: Principal) -> JSON:
-        return await execute(plan, asked.variables, self.transport, headers=self._headers(caller))
+    def _refused_changes(
+        self, prepared: Prepared, asked: Asked, caller: Principal, denied: frozenset[str]
+    ) -> list[JSON]:
+        """Why nothing of a mutation is done: half of what was to be changed may be worse."""
+        operation = prepared.operation
+        if not prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
+            return []
+        declared = operation.definition.variable_definitions or ()
+        variables = coerced(declared, asked.variables, self.supergraph.schema)
+        if variables is None:
+            return []
+        included = included_root_fields(operation, variables)
+        return [
+            told(self._authorization.refusal(caller, coordinate), [key])
+            for key, name in included.items()
+            if (coordinate := f"{operation.root_type}.{name}") in denied
+        ]
 
     def _headers(self, caller: Principal) -> HeadersFor:
         headers = {"Authorization": self.service_tokens.authorization(caller)}
         return lambda subgraph: headers
 
-    async def _answer_rest(
-        self, operation: Operation, asked: Asked, caller: Principal, denied: frozenset[str]
-    ) -> JSON:
-        """Answer without the root fields the caller may not ask: each is null, and an error.
+    # --- what is remembered ---
 
-        Nothing is done where that null would take all data with it, nor of a mutation: half of
-        what was to be changed may be worse than nothing.
-        """
-        variables = self._variables(operation, asked)
-        if variables is None:
-            return await self._execute(self._rest(operation, denied), asked, caller)
-        included = included_root_fields(operation, variables)
-        errors = [
-            self._denial(operation, caller, key, name)
-            for key, name in included.items()
-            if name in denied
-        ]
-        if errors and self._all_or_nothing(operation, denied & set(included.values())):
-            return {"data": None, "errors": errors}
-        answer = await self._execute(self._rest(operation, denied), asked, caller)
-        data = answer.get("data")
-        if data is not None:
-            answer["data"] = {key: data.get(key) for key in included}
-        if errors:
-            answer["errors"] = errors + answer.get("errors", [])
-        return answer
+    @cached_property
+    def _known(self) -> Lru[Prepared]:
+        return Lru(self.kept)
 
-    def _rest(self, operation: Operation, denied: frozenset[str]) -> Plan:
-        return self.plans.plan(print_ast(without(operation, denied)), operation.name)
-
-    def _denial(self, operation: Operation, caller: Principal, key: str, name: str) -> JSON:
-        return told(self.roles.refusal(caller.role, f"{operation.root_type}.{name}"), [key])
-
-    def _all_or_nothing(self, operation: Operation, denied: frozenset[str]) -> bool:
-        root = self.supergraph.schema.get_root_type(operation.definition.operation)
-        assert root is not None, "a valid operation has a root type"
-        return operation.kind == "mutation" or any(
-            is_non_null_type(root.fields[name].type) for name in denied
+    @cached_property
+    def _plans(self) -> PlanCache:
+        return PlanCache(
+            self.supergraph, size=self.kept, max_tokens=self.limits.tokens, witness=WITNESS
         )
 
-
-def told(error: RaakError, path: list[str] | None = None) -> JSON:
-    """An error of ours as an entry of `errors`."""
-    extensions = error.as_json()
-    entry: JSON = {"message": extensions.pop("problem"), "extensions": extensions}
-    return entry | {"path": path} if path else entry
+    @cached_property
+    def _authorization(self) -> Authorization:
+        return Authorization.over(self.supergraph, self.roles)
 
 
 def _no_token() -> NotAuthenticated:
     return NotAuthenticated(
         "The request carries no token.",
         hint="Send `Authorization: Bearer <token>`; locally: `raak token ROLE`.",
+    )
+
+
+def _not_registered(what: str) -> OperationNotRegistered:
+    return OperationNotRegistered(
+        f"{what} is not registered.", hint="Register it: `raak operations publish DIR`."
     )
