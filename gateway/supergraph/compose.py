@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
 from gateway.supergraph.joins import Supergraph
+from gateway.supergraph.markings import guard_implementations
 from gateway.supergraph.merging import Merger
 from gateway.supergraph.reaching import unreachable_fields
 from gateway.supergraph.reading import read_subgraph
@@ -24,7 +25,14 @@ def compose(sdls: Mapping[str, str]) -> Supergraph:
     definitions = merger.merge()
     joined = Joiner({subgraph.name: subgraph for subgraph in subgraphs}, problems).join()
     whole, schema = build_schemas(definitions, merger.inaccessible, tuple(sdls), problems)
-    supergraph = Supergraph(schema=schema, whole=whole, sdl=public_sdl(schema), subgraphs=joined)
+    guard_implementations(merger.marker, whole, derived=False)
+    supergraph = Supergraph(
+        schema=schema,
+        whole=whole,
+        sdl=public_sdl(schema),
+        subgraphs=joined,
+        markings=merger.marker.markings(),
+    )
     if unreachable := list(unreachable_fields(supergraph)):
         raise CompositionError(unreachable)
     return supergraph

@@ -21,12 +21,8 @@ from gateway.supergraph.joins import (
     named_type,
     selected_fields,
 )
-from gateway.supergraph.reading import (
-    Arguments,
-    MemberDefinition,
-    SubgraphDefinition,
-    TypeDefinition,
-)
+from gateway.supergraph.links import Arguments
+from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
 
 COMPOSITES = {"object", "interface", "union"}
 

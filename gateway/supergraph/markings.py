@@ -63,6 +63,18 @@ class Marker:
         """Ask this, too."""
         self.requirements[coordinate] = both(self.required(coordinate), asked)
 
+    def copy(self, origin: str, coordinate: str) -> None:
+        """Say of a coordinate what is said of another."""
+        noted: tuple[dict[str, Any], ...] = (
+            self.requirements,
+            self.costs,
+            self.list_sizes,
+            self.tags,
+        )
+        for said in noted:
+            if origin in said:
+                said[coordinate] = said[origin]
+
     def required(self, coordinate: str) -> Requirement:
         """What is asked so far."""
         return self.requirements.get(coordinate, NOTHING)

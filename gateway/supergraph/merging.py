@@ -27,7 +27,14 @@ from graphql import (
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import named_type
-from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
+from gateway.supergraph.markings import Marker
+from gateway.supergraph.reading import (
+    Applied,
+    MemberDefinition,
+    SubgraphDefinition,
+    TypeDefinition,
+    is_interface_object,
+)
 
 Owned: TypeAlias = Mapping[str, TypeDefinition]
 """One type's definitions by the subgraph that wrote them."""
@@ -37,12 +44,17 @@ KEPT_DIRECTIVES = ("deprecated", "specifiedBy", "oneOf")
 
 @dataclass(slots=True)
 class Merger:
-    """Merges types one by one, and gathers what is wrong and what is hidden on the way."""
+    """Merges types one by one. On the way it gathers what is wrong, what is hidden, and what
+    guards, prices and tags what.
+    """
 
     subgraphs: Sequence[SubgraphDefinition]
     problems: list[Problem] = field(default_factory=list)
     inaccessible: set[str] = field(default_factory=set)
     """Coordinates: `Type`, `Type.member`, `Type.field(argument:)`."""
+    marker: Marker = field(default_factory=Marker)
+    _added: dict[str, dict[str, FieldDefinitionNode]] = field(default_factory=dict)
+    """What interface objects add to each interface."""
     _supertypes: dict[str, set[str]] = field(default_factory=dict)
     _inputs: set[str] = field(default_factory=set)
     _outputs: set[str] = field(default_factory=set)
@@ -51,8 +63,8 @@ class Merger:
         """Every type once, in alphabetical order; look at `problems` before using it."""
         self._survey()
         names = sorted({name for subgraph in self.subgraphs for name in subgraph.types})
-        merged = (self._merge_type(name) for name in names)
-        return [definition for definition in merged if definition]
+        merged = [definition for name in names if (definition := self._merge_type(name))]
+        return [self._with_added_fields(definition) for definition in merged]
 
     def _survey(self) -> None:
         """Note who is a subtype of whom, and which types go in and which come out."""
@@ -75,13 +87,13 @@ class Merger:
 
     def _merge_type(self, name: str) -> DefinitionNode | None:
         owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
-        kinds = sorted({type_.kind for type_ in owned.values()})
+        kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
         if len(kinds) > 1:
             says = ", ".join(f"{type_.kind} in {owner}" for owner, type_ in owned.items())
             self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
             return None
-        if any("inaccessible" in type_.directives for type_ in owned.values()):
-            self.inaccessible.add(name)
+        for type_ in owned.values():
+            self._note(name, type_.directives)
         merge: Callable[[str, Owned], DefinitionNode] = {
             "object": self._merge_object,
             "interface": self._merge_interface,
@@ -96,9 +108,47 @@ class Merger:
         return ObjectTypeDefinitionNode(**self._common(name, owned), **self._composite(name, owned))
 
     def _merge_interface(self, name: str, owned: Owned) -> DefinitionNode:
-        return InterfaceTypeDefinitionNode(
+        merged = InterfaceTypeDefinitionNode(
             **self._common(name, owned), **self._composite(name, owned)
         )
+        added = {
+            member.node.name.value
+            for type_ in owned.values()
+            if is_interface_object(type_)
+            for member in type_.members.values()
+            if "external" not in member.directives
+        }
+        self._added[name] = {n.name.value: n for n in merged.fields or () if n.name.value in added}
+        return merged
+
+    def _with_added_fields(self, definition: DefinitionNode) -> DefinitionNode:
+        """Give an implementation the fields that interface objects add to its interfaces."""
+        if not isinstance(definition, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
+            return definition
+        fields = {node.name.value: node for node in definition.fields or ()}
+        for interface in definition.interfaces or ():
+            for name, node in self._added.get(interface.name.value, {}).items():
+                if name not in fields:
+                    fields[name] = node
+                    self._note_alike(f"{interface.name.value}.{name}", definition, node)
+        if len(fields) == len(definition.fields or ()):
+            return definition
+        kept: dict[str, Any] = {key: getattr(definition, key) for key in definition.keys}
+        return type(definition)(**(kept | {"fields": tuple(fields.values())}))
+
+    def _note_alike(
+        self,
+        origin: str,
+        definition: ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode,
+        node: FieldDefinitionNode,
+    ) -> None:
+        """What is said of an interface's field holds for the one added to an implementation."""
+        places = ["", *(f"({argument.name.value}:)" for argument in node.arguments or ())]
+        for place in places:
+            copied = f"{definition.name.value}.{node.name.value}{place}"
+            self.marker.copy(f"{origin}{place}", copied)
+            if f"{origin}{place}" in self.inaccessible:
+                self.inaccessible.add(copied)
 
     def _merge_scalar(self, name: str, owned: Owned) -> DefinitionNode:
         return ScalarTypeDefinitionNode(**self._common(name, owned))
@@ -133,10 +183,10 @@ class Merger:
     def _merge_arguments(
         self, coordinate: str, owners: OwnedMembers
     ) -> tuple[InputValueDefinitionNode, ...]:
-        by_name: dict[str, dict[str, InputValueDefinitionNode]] = {}
+        by_name: dict[str, dict[str, MemberDefinition]] = {}
         for owner, member in owners.items():
-            for argument in getattr(member.node, "arguments", None) or ():
-                by_name.setdefault(argument.name.value, {})[owner] = argument
+            for name, argument in member.arguments.items():
+                by_name.setdefault(name, {})[owner] = argument
         merged = (
             self._merge_input_value(f"{coordinate}({name}:)", arguments, set(owners))
             for name, arguments in by_name.items()
@@ -145,7 +195,7 @@ class Merger:
 
     def _merge_input(self, name: str, owned: Owned) -> DefinitionNode:
         fields = (
-            self._merge_input_field(f"{name}.{member}", owners, set(owned))
+            self._merge_input_value(f"{name}.{member}", owners, set(owned))
             for member, owners in _members(owned).items()
         )
         kept = tuple(merged for merged in fields if merged)
@@ -154,23 +204,11 @@ class Merger:
             self._refuse(owned, name, reason, "Share at least one field, or rename one of them.")
         return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=kept)
 
-    def _merge_input_field(
-        self, coordinate: str, owners: OwnedMembers, all_owners: set[str]
-    ) -> InputValueDefinitionNode | None:
-        values = {
-            owner: member.node
-            for owner, member in owners.items()
-            if isinstance(member.node, InputValueDefinitionNode)
-        }
-        if _is_hidden(owners):
-            self.inaccessible.add(coordinate)
-        return self._merge_input_value(coordinate, values, all_owners)
-
     def _merge_input_value(
-        self, coordinate: str, values: Mapping[str, InputValueDefinitionNode], owners: set[str]
+        self, coordinate: str, values: OwnedMembers, owners: set[str]
     ) -> InputValueDefinitionNode | None:
         """An input all owners know. One that some don't know is left out, if it may be."""
-        nodes = list(values.values())
+        nodes = [_input_node(member) for member in values.values()]
         if missing := owners - values.keys():
             if any(isinstance(n.type, NonNullTypeNode) and not n.default_value for n in nodes):
                 reason = f"It is required, but {_names(missing)} doesn't have it."
@@ -178,21 +216,13 @@ class Merger:
             return None
         merged = _strictest([node.type for node in nodes])
         if merged is None:
-            says = ", ".join(f"{print_ast(node.type)} in {o}" for o, node in values.items())
-            self._refuse(values, coordinate, f"Its types differ: {says}.", "Use one type.")
+            self._refuse_types(coordinate, values)
             return None
         defaults = {print_ast(n.default_value) if n.default_value else None for n in nodes}
         if len(defaults) > 1:
             self._refuse(values, coordinate, "Its default values differ.", "Use one default.")
-        for node in nodes:
-            if any(d.name.value.endswith("inaccessible") for d in node.directives or ()):
-                self.inaccessible.add(coordinate)
         return InputValueDefinitionNode(
-            name=nodes[0].name,
-            type=merged,
-            default_value=nodes[0].default_value,
-            description=_description(nodes),
-            directives=_kept_directives(nodes),
+            **self._member(coordinate, values), type=merged, default_value=nodes[0].default_value
         )
 
     def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
@@ -228,14 +258,19 @@ class Merger:
         }
 
     def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
-        if _is_hidden(owners):
-            self.inaccessible.add(coordinate)
+        for member in owners.values():
+            self._note(coordinate, member.directives)
         nodes = [member.node for member in owners.values()]
         return {
             "name": nodes[0].name,
             "description": _description(nodes),
             "directives": _kept_directives(nodes),
         }
+
+    def _note(self, coordinate: str, directives: Applied) -> None:
+        self.marker.note(coordinate, directives)
+        if "inaccessible" in directives:
+            self.inaccessible.add(coordinate)
 
     def _widest(self, types: Sequence[TypeNode]) -> TypeNode | None:
         """The narrowest type that can hold a value of each of `types`."""
@@ -296,6 +331,15 @@ def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
 
 def _is_hidden(owners: OwnedMembers) -> bool:
     return any("inaccessible" in member.directives for member in owners.values())
+
+
+def _input_node(member: MemberDefinition) -> InputValueDefinitionNode:
+    assert isinstance(member.node, InputValueDefinitionNode)
+    return member.node
+
+
+def _merged_kind(type_: TypeDefinition) -> str:
+    return "interface" if is_interface_object(type_) else type_.kind
 
 
 def _type_of(member: MemberDefinition) -> TypeNode:

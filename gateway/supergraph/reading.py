@@ -1,6 +1,7 @@
 """Read one subgraph's SDL: what it defines, with Federation's directives under their own names."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,40 +23,44 @@ from graphql import (
     TypeExtensionNode,
     Visitor,
     parse,
-    value_from_ast_untyped,
     visit,
 )
 
 from gateway.supergraph.errors import Problem
+from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
 
-FEDERATION = "https://specs.apollo.dev/federation/"
-LINK = "https://specs.apollo.dev/link/"
+FEDERATION = f"{APOLLO}federation"
+LINK = f"{APOLLO}link"
+VERSION = re.compile(r"v2\.(\d+)")
+NEWEST = 11
 MACHINERY_TYPES = {"_Any", "_Entity", "_Service", "_FieldSet"}
 MACHINERY_FIELDS = {"_entities", "_service"}
 STANDARD = {"deprecated", "specifiedBy", "oneOf", "include", "skip"}
 
-UNDERSTOOD = {
-    "key",
-    "shareable",
-    "external",
-    "requires",
-    "provides",
-    "override",
-    "inaccessible",
-    "tag",
-    "extends",
-    "composeDirective",
-    "cost",
-    "listSize",
-    "link",
+SINCE = {
+    "key": 0,
+    "shareable": 0,
+    "external": 0,
+    "requires": 0,
+    "provides": 0,
+    "override": 0,
+    "inaccessible": 0,
+    "tag": 0,
+    "extends": 0,
+    "link": 0,
+    "composeDirective": 1,
+    "interfaceObject": 3,
+    "authenticated": 5,
+    "requiresScopes": 5,
+    "policy": 6,
+    "context": 8,
+    "fromContext": 8,
+    "cost": 9,
+    "listSize": 9,
 }
-"""@tag, @cost, @listSize and @composeDirective say nothing about how to resolve a field."""
+"""Federation's directives, and the version 2.x that brought each."""
 
 NOT_YET = {
-    "interfaceObject": "Give the fields to the implementing types instead.",
-    "authenticated": "It would not be enforced. Check access in the service.",
-    "requiresScopes": "It would not be enforced. Check access in the service.",
-    "policy": "It would not be enforced. Check access in the service.",
     "context": "Pass the value with @requires instead.",
     "fromContext": "Pass the value with @requires instead.",
 }
@@ -71,7 +76,6 @@ FEDERATION_1 = {
     "override",
 }
 
-Arguments: TypeAlias = Mapping[str, Any]
 Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
 """The directives of one definition, by Federation's own names."""
 Definition: TypeAlias = FieldDefinitionNode | InputValueDefinitionNode | EnumValueDefinitionNode
@@ -79,10 +83,11 @@ Definition: TypeAlias = FieldDefinitionNode | InputValueDefinitionNode | EnumVal
 
 @dataclass(slots=True)
 class MemberDefinition:
-    """A field, input field or enum value."""
+    """A field, argument, input field or enum value."""
 
     node: Definition
     directives: Applied
+    arguments: "Mapping[str, MemberDefinition]" = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -106,13 +111,16 @@ class TypeDefinition:
             self.directives[name] = self.directives.get(name, ()) + uses
         self.is_extension |= "extends" in self.directives
         for member in (*(getattr(node, "fields", None) or ()), *_enum_values(node)):
-            coordinate = f"{self.name}.{member.name.value}"
-            for argument in getattr(member, "arguments", None) or ():
-                names.read(argument.directives, f"{coordinate}({argument.name.value}:)")
-            directives = names.read(member.directives, coordinate)
-            self.members[member.name.value] = MemberDefinition(member, directives)
+            self.members[member.name.value] = _member(
+                f"{self.name}.{member.name.value}", member, names
+            )
         self.interfaces += [named.name.value for named in getattr(node, "interfaces", None) or ()]
         self.union += [named.name.value for named in getattr(node, "types", None) or ()]
+
+
+def is_interface_object(type_: TypeDefinition) -> bool:
+    """Whether an object stands for every implementation of an interface of other subgraphs."""
+    return "interfaceObject" in type_.directives
 
 
 @dataclass(slots=True)
@@ -142,40 +150,55 @@ class DirectiveNames:
         }
         self._names = {"link": "link"}
         self._namespaces: dict[str, bool] = {}
+        """The namespace of each link, and whether it is Federation's."""
+        self._version = NEWEST
         self.is_federation_1 = True
-        self.machinery_types = set(MACHINERY_TYPES)
-        for link in _links(document):
+        self._machinery_types = set(MACHINERY_TYPES)
+        for link in read_links(document):
             self._read_link(link)
         if self.is_federation_1:
             self._names |= {name: name for name in FEDERATION_1}
 
-    def _read_link(self, link: Arguments) -> None:
-        url = str(link.get("url", ""))
-        is_federation = url.startswith(FEDERATION)
-        if url.startswith(LINK):
+    def is_machinery(self, type_name: str) -> bool:
+        """Whether a type belongs to a specification, not to the graph."""
+        namespace, _, rest = type_name.partition("__")
+        is_spec = namespace in {"federation", "link", *self._namespaces}
+        return type_name in self._machinery_types or bool(rest and is_spec)
+
+    def _read_link(self, link: Link) -> None:
+        if link.spec == LINK:
             return
-        if link.get("for") and not is_federation:
-            self._report(
-                "",
-                f"It links {url!r} for {link['for']}, which this gateway doesn't know.",
-                "Remove the link.",
-            )
-        spec = url.rstrip("/").split("/")[-2] if "/" in url else url
-        self._namespaces[str(link.get("as") or spec)] = is_federation
+        is_federation = link.spec == FEDERATION
+        self._namespaces[link.namespace] = is_federation
         if is_federation:
             self.is_federation_1 = False
-            version = url.rstrip("/").split("/")[-1]
-            if not version.startswith("v2."):
-                self._report("", f"It links Federation {version!r}.", "Link a version 2 (v2.x).")
-        for wanted in link.get("import") or ():
-            name = wanted if isinstance(wanted, str) else wanted["name"]
-            alias = name if isinstance(wanted, str) else wanted.get("as") or name
+            self._read_version(link)
+        elif link.purpose:
+            reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
+            self._report("", reason, "Remove the link.")
+        for alias, name in link.imports.items():
             if not is_federation:
                 self._local.add(alias.removeprefix("@"))
             elif name.startswith("@"):
-                self._names[alias[1:]] = name[1:]
+                self._import(alias[1:], name[1:])
             else:
-                self.machinery_types.add(alias)
+                self._machinery_types.add(alias)
+
+    def _read_version(self, link: Link) -> None:
+        found = VERSION.fullmatch(link.version)
+        if found and int(found[1]) <= NEWEST:
+            self._version = int(found[1])
+        else:
+            hint = f"Link one of v2.0 to v2.{NEWEST}."
+            self._report("", f"It links Federation {link.version!r}.", hint)
+
+    def _import(self, alias: str, name: str) -> None:
+        self._names[alias] = name
+        if name not in SINCE:
+            self._report("", f"It imports @{name}, which Federation hasn't.", "Don't import it.")
+        elif SINCE[name] > self._version:
+            reason = f"It imports @{name}, but links Federation v2.{self._version}."
+            self._report("", reason, f"Link v2.{SINCE[name]} or later.")
 
     def read(self, nodes: tuple[ConstDirectiveNode, ...] | None, coordinate: str) -> Applied:
         """The directives in `nodes` by Federation's names; problems are reported."""
@@ -183,10 +206,7 @@ class DirectiveNames:
         for node in nodes or ():
             name = self._canonical(node.name.value, coordinate)
             if name:
-                arguments = {
-                    a.name.value: value_from_ast_untyped(a.value) for a in node.arguments or ()
-                }
-                applied[name] = (*applied.get(name, ()), arguments)
+                applied[name] = (*applied.get(name, ()), arguments_of(node))
         return applied
 
     def _canonical(self, used: str, coordinate: str) -> str | None:
@@ -198,11 +218,11 @@ class DirectiveNames:
                 return None
         if name in NOT_YET:
             self._report(coordinate, f"@{name} is not supported yet.", NOT_YET[name])
-        elif name in UNDERSTOOD or used in STANDARD:
+        elif name in SINCE or used in STANDARD:
             return name or used
         elif name is not None:
             self._report(coordinate, f"Federation has no @{name}.", "Remove it.")
-        elif used in UNDERSTOOD | NOT_YET.keys() and used not in self._local:
+        elif used in SINCE and used not in self._local:
             self._report(
                 coordinate, f"@{used} is not imported.", f'Add "@{used}" to the import of @link.'
             )
@@ -231,7 +251,7 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         if not isinstance(node, TypeDefinitionNode | TypeExtensionNode):
             continue
         type_name = node.name.value
-        if type_name in names.machinery_types or type_name.startswith(("federation__", "link__")):
+        if names.is_machinery(type_name):
             continue
         kind = node.kind.partition("_type_")[0]
         found = types.setdefault(type_name, TypeDefinition(type_name, kind, node))
@@ -252,15 +272,12 @@ def _remove_machinery_fields(types: dict[str, TypeDefinition]) -> None:
             del types["Query"]
 
 
-def _links(document: DocumentNode) -> Iterator[Arguments]:
-    for node in document.definitions:
-        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
-            for directive in node.directives or ():
-                if directive.name.value == "link":
-                    yield {
-                        a.name.value: value_from_ast_untyped(a.value)
-                        for a in directive.arguments or ()
-                    }
+def _member(coordinate: str, node: Definition, names: DirectiveNames) -> MemberDefinition:
+    arguments = {
+        argument.name.value: _member(f"{coordinate}({argument.name.value}:)", argument, names)
+        for argument in getattr(node, "arguments", None) or ()
+    }
+    return MemberDefinition(node, names.read(node.directives, coordinate), arguments)
 
 
 def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:

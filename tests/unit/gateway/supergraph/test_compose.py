@@ -8,7 +8,8 @@ LINK = """
 extend schema @link(
   url: "https://specs.apollo.dev/federation/v2.11"
   import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override",
-    "@inaccessible", "@tag", "@extends", "FieldSet"]
+    "@inaccessible", "@tag", "@extends", "@interfaceObject", "@authenticated", "@requiresScopes",
+    "@cost", "@listSize", "FieldSet"]
 )
 """
 USERS = 'type Query { me: User } type User @key(fields: "id") { id: ID! name: String }'
@@ -152,7 +153,10 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
         ),
         ({"a": "type Query { a: ID @policy(policies: []) }"}, "@policy is not imported"),
         ({"a": "type Query { a: ID @mystery }"}, "@mystery is not defined"),
-        ({"a": "type Query { a: ID @federation__authenticated }"}, "would not be enforced"),
+        (
+            {"a": 'type Query { a(x: ID @federation__fromContext(field: "$c x")): ID }'},
+            "@fromContext is not supported yet",
+        ),
         ({"a": "type Query { a: I } interface I { x: ID } type T implements I { y: ID }"}, "I.x"),
         (
             {"a": "type Query { a(x: Int): ID @shareable }", "b": "type Query { a(y: Int!): ID }"},
