@@ -5,31 +5,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from gateway.access.callers import Callers
 from gateway.access.roles import Roles
-from gateway.access.tokens import (
-    CallerTokens,
-    ServiceTokens,
-    UnusableKey,
-    private_key,
-    public_key,
-)
+from gateway.access.tokens import ServiceTokens
+from gateway.browsers import for_browsers
+from gateway.front_door import FrontDoor
 from gateway.graph import Graph
-from gateway.graphql_http import GraphQLOverHttp
+from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
-from gateway.supergraph import AiohttpTransport, PlanCache, Supergraph, Transport, compose
-from gateway.supergraph.plan import Lru
-from gateway.supergraph.transport import KEEP_ALIVE_S
+from gateway.supergraph import HttpTransport, Supergraph, Transport, compose
+from gateway.supergraph.wire import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, WriteKeys
 from services.chassis.errors import RaakError
-from services.chassis.server import MissingSetting, process_app, supervised
+from services.chassis.server import Process, process_app, supervised
 
 SUBGRAPHS = Path(__file__).with_name("subgraphs")
 
@@ -53,33 +47,34 @@ def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
 
 def create(
     settings: GatewaySettings | None = None, sdls: Mapping[str, str] | None = None
-) -> FastAPI:
+) -> ASGIApp:
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
     sdls = sdls or read_subgraphs()
     supergraph = compose(sdls)
     urls = _urls(sdls, settings)
-    service_tokens, callers = _keys(settings)
+    roles = Roles.read()
+    door = FrontDoor.of(settings, roles)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Process) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             transport = await stack.enter_async_context(_transport(settings, urls))
             session = await stack.enter_async_context(_session())
-            graph = _graph(settings, supergraph, transport, service_tokens)
+            graph = _graph(settings, supergraph, transport, door, roles)
             watch = Watch(session, urls)
+            app.reach("/graphql", _endpoint(settings, graph, door))
             app.router.routes[:0] = [
-                Route("/graphql", _endpoint(settings, graph, callers)),
-                *_segment(settings, session, service_tokens).routes(),
-                Route("/health/ready", _ready(watch)),
+                *_segment(settings, session, door.service_tokens).routes(),
+                Route("/health/ready", _ready(watch, door)),
             ]
-            await stack.enter_async_context(supervised({"subgraph watch": watch.run}))
+            await stack.enter_async_context(
+                supervised({"subgraph watch": watch.run, **door.work()})
+            )
             yield
 
     app = process_app(settings, lifespan)
-    if settings.cors_origins:
-        _let_pages_call(app, settings.cors_origins)
-    return app
+    return for_browsers(app, settings.cors_origins, settings.https_only_s)
 
 
 def _urls(sdls: Mapping[str, str], settings: GatewaySettings) -> dict[str, str]:
@@ -92,34 +87,9 @@ def _urls(sdls: Mapping[str, str], settings: GatewaySettings) -> dict[str, str]:
     return {name: settings.urls[name].rstrip("/") for name in sdls}
 
 
-def _keys(settings: GatewaySettings) -> tuple[ServiceTokens, Callers]:
-    if settings.signing_key_file is None:
-        raise MissingSetting(
-            "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
-            hint="Name the file with the private key of the gateway (`raak keys init`).",
-        )
-    signing = private_key(_text(settings.signing_key_file))
-    callers = (
-        public_key(_text(settings.caller_key_file))
-        if settings.caller_key_file
-        else signing.public_key()
-    )
-    return ServiceTokens(signing), Callers(CallerTokens(callers))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnusableKey(
-            f"The key file {str(file)!r} cannot be read ({type(error).__name__}).",
-            hint="Check the path and who may read it.",
-        ) from None
-
-
-def _transport(settings: GatewaySettings, urls: Mapping[str, str]) -> AiohttpTransport:
+def _transport(settings: GatewaySettings, urls: Mapping[str, str]) -> HttpTransport:
     endpoints = {name: f"{url}/graphql" for name, url in urls.items()}
-    return AiohttpTransport(endpoints, within_s=settings.subgraph_deadline_ms / 1000)
+    return HttpTransport(endpoints, within_s=settings.subgraph_deadline_ms / 1000)
 
 
 def _session() -> aiohttp.ClientSession:
@@ -131,23 +101,28 @@ def _graph(
     settings: GatewaySettings,
     supergraph: Supergraph,
     transport: Transport,
-    service_tokens: ServiceTokens,
+    door: FrontDoor,
+    roles: Roles,
 ) -> Graph:
-    return Graph(
+    graph = Graph(
         supergraph=supergraph,
-        plans=PlanCache(supergraph, size=settings.plans, max_tokens=settings.max_tokens),
-        prepared=Lru(settings.plans),
         transport=transport,
-        service_tokens=service_tokens,
-        roles=Roles.read(),
+        service_tokens=door.service_tokens,
+        roles=roles,
         limits=settings.limits,
+        registry=door.registry,
         is_open=settings.mode == "development",
+        trusted_only=settings.answers_registered_only,
+        kept=settings.plans,
     )
+    door.registry.compile_with(graph.read)
+    return graph
 
 
-def _endpoint(settings: GatewaySettings, graph: Graph, callers: Callers) -> GraphQLOverHttp:
-    in_development = settings.mode == "development"
-    return GraphQLOverHttp(graph, callers, settings.max_body_bytes, shows_explorer=in_development)
+def _endpoint(settings: GatewaySettings, graph: Graph, door: FrontDoor) -> GraphQLOverHttp:
+    learns = 0 if settings.answers_registered_only else settings.apq
+    documents = Documents(door.registry, learns)
+    return GraphQLOverHttp(lambda: graph, door.callers, documents, settings.rules)
 
 
 def _segment(
@@ -155,29 +130,21 @@ def _segment(
 ) -> Segment:
     within_s = settings.collect_deadline_ms / 1000
     profile = Profile(session, settings.profile_url, tokens, within_s)
-    return Segment(WriteKeys(settings.write_keys), profile, settings.max_collect_bytes)
+    limits = settings.body_limits("max_collect_bytes")
+    return Segment(WriteKeys(settings.write_keys), profile, limits)
 
 
-def _ready(watch: Watch) -> Callable[[Request], Awaitable[Response]]:
+def _ready(watch: Watch, door: FrontDoor) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        awaited = watch.awaited()
+        reasons = door.not_ready()
+        if awaited := watch.awaited():
+            reasons.append(f"Not ready yet since the start: {', '.join(awaited)}.")
         body = {
-            "status": "not ready" if awaited else "ready",
+            "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
         }
-        if awaited:
-            body["reason"] = f"Not ready yet since the start: {', '.join(awaited)}."
-        return JSONResponse(body, 503 if awaited else 200)
+        if reasons:
+            body["reason"] = " ".join(reasons)
+        return JSONResponse(body, 503 if reasons else 200)
 
     return ready
-
-
-def _let_pages_call(app: FastAPI, origins: tuple[str, ...]) -> None:
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=list(origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["Retry-After"],
-        max_age=600,
-    )

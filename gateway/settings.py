@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from gateway.access.limits import Limits
+from gateway.graphql_http.rules import Rules
+from services.chassis.bodies import BodyLimits
+from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
 from services.chassis.settings import ServiceSettings
 
 Listed = Annotated[tuple[str, ...], NoDecode]
@@ -38,7 +41,39 @@ class GatewaySettings(ServiceSettings):
     )
     caller_key_file: Path | None = Field(
         default=None,
-        description="public key (Ed25519, PEM) of callers' tokens; none: of the signing key",
+        description="public key (Ed25519 or RSA, PEM) of callers' tokens; none, and no key set: "
+        "of the signing key",
+    )
+    token_key_set: str = Field(
+        default="",
+        description="address or file of the JSON Web Key Set of who issues callers' tokens",
+    )
+    token_key_set_every_s: int = Field(
+        default=300, ge=10, le=86_400, description="how often the key set is read again"
+    )
+    token_issuer: str = Field(
+        default="raak", min_length=1, description="`iss` that callers' tokens must have"
+    )
+    token_audience: str = Field(
+        default="raak", min_length=1, description="`aud` that callers' tokens must have"
+    )
+    token_role_claim: str = Field(
+        default="role", min_length=1, description="claim with the caller's role"
+    )
+    token_customer_claim: str = Field(
+        default="customer", min_length=1, description="claim with the customer a caller speaks for"
+    )
+    token_scope_claim: str = Field(
+        default="scope", min_length=1, description="claim with the scopes a token is narrowed to"
+    )
+    key_secret: str = Field(
+        default="",
+        repr=False,
+        description="what API keys are hashed with; empty: there are no API keys",
+    )
+    trusted_only: bool | None = Field(
+        default=None,
+        description="whether only registered operations are answered; none: in production",
     )
     write_keys: Listed = Field(
         default=(), repr=False, description="keys that may send events to /v1, separated by commas"
@@ -47,11 +82,38 @@ class GatewaySettings(ServiceSettings):
         default=(), description="web origins whose pages may call, separated by commas; `*`: all"
     )
 
+    https_only_s: int = Field(
+        default=0,
+        ge=0,
+        description="how long browsers are to come by HTTPS only (HSTS); 0: nothing is said of it",
+    )
+    cache_s: int = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        description="how long caches may keep answers whose fields are all tagged `cacheable`",
+    )
+    gzip_from_bytes: int = Field(
+        default=1_400, ge=0, description="smallest answer that is packed by gzip; 0: none"
+    )
+    apq: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="documents clients may teach the gateway (Apollo's APQ); 0: none",
+    )
+    max_batch: int = Field(
+        default=0, ge=0, le=100, description="most requests in one body; 0: batches are refused"
+    )
+
     plans: int = Field(
         default=1_000, ge=1, le=100_000, description="operations kept parsed, checked and planned"
     )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1_024, description="largest body of a GraphQL request"
+    )
+    body_deadline_ms: int = Field(
+        default=10_000, ge=10, le=300_000, description="longest time a body may take to arrive"
     )
     max_collect_bytes: int = Field(
         default=500 * 1024, ge=1_024, description="largest body of a call to /v1"
@@ -95,12 +157,39 @@ class GatewaySettings(ServiceSettings):
         default=100, ge=1, le=1_000, description="most errors listed in an answer"
     )
 
+    @field_validator("token_audience")
+    @classmethod
+    def _is_not_the_services(cls, audience: str) -> str:
+        if audience == SERVICE_AUDIENCE:
+            raise ValueError("this is what tokens for the services say: a caller's must differ")
+        return audience
+
     @field_validator("write_keys", "cors_origins", mode="before")
     @classmethod
     def _separated_by_commas(cls, values: Any) -> Any:
         if not isinstance(values, str):
             return values
         return tuple(value.strip() for value in values.split(",") if value.strip())
+
+    @property
+    def answers_registered_only(self) -> bool:
+        """Whether an operation must have been registered to be answered."""
+        return self.mode == "production" if self.trusted_only is None else self.trusted_only
+
+    @property
+    def rules(self) -> Rules:
+        """How `/graphql` answers over HTTP."""
+        return Rules(
+            body=self.body_limits("max_body_bytes"),
+            max_batch=self.max_batch,
+            pack_from_bytes=self.gzip_from_bytes,
+            keep_s=self.cache_s,
+            shows_explorer=self.mode == "development",
+        )
+
+    def body_limits(self, setting: str) -> BodyLimits:
+        """How large a body may be by this setting, and how long it may take."""
+        return BodyLimits(getattr(self, setting), setting, self.body_deadline_ms / 1000)
 
     @property
     def urls(self) -> dict[str, str]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import aiohttp
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.bodies import read_body
 from gateway.access.tokens import ServiceTokens
 from services.chassis import telemetry
+from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -145,10 +145,10 @@ def _passed_on(status: int, body: bytes, content_type: str) -> Response:
 class Segment:
     """The surface: one route for all calls."""
 
-    def __init__(self, keys: WriteKeys, profile: Profile, max_body_bytes: int) -> None:
+    def __init__(self, keys: WriteKeys, profile: Profile, limits: BodyLimits) -> None:
         self._keys = keys
         self._profile = profile
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
 
     def routes(self) -> list[Route]:
         """A route for each name a call has."""
@@ -159,18 +159,17 @@ class Segment:
             return await self._collected(request)
         except RaakError as refusal:
             return _refused(refusal)
-        except ClientDisconnect:
-            return Response(status_code=400)
 
     async def _collected(self, request: Request) -> Response:
-        authorization = request.headers.get("authorization")
+        headers = headers_of(request.scope)
+        authorization = headers.get("authorization")
         if authorization is not None:
             self._keys.check(_user_name(authorization))
-        body = await read_body(request, self._max_body_bytes, "max_collect_bytes")
+        body = await read_body(request.receive, headers, self._limits)
         if authorization is None:
             self._keys.check(_key_inside(body))
         call = CALLS[request.url.path.rpartition("/")[2]]
-        content_type = request.headers.get("content-type", "application/json")
+        content_type = headers.get("content-type", "application/json")
         return await self._profile.collect(call, body, content_type)
 
 

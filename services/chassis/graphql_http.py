@@ -131,11 +131,13 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Hand it to the server."""
-        headers = [
-            (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
-            (b"content-length", b"%d" % len(self.body)),
-            *self.headers,
-        ]
+        headers = self.headers
+        if self.status != 304:
+            headers = [
+                (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
+                (b"content-length", b"%d" % len(self.body)),
+                *headers,
+            ]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -169,7 +171,8 @@ def status_of(refusal: RaakError, media_type: str, *, is_understood: bool) -> in
     In the older form, well-formed requests get 200, and what is wrong with their operation is told
     in the body only.
     """
-    is_told_in_body = is_understood and media_type == LEGACY and refusal.status in (400, 403)
+    is_well_formed = is_understood and not isinstance(refusal, MalformedRequest)
+    is_told_in_body = is_well_formed and media_type == LEGACY and refusal.status in (400, 403)
     return 200 if is_told_in_body else refusal.status
 
 
@@ -196,10 +199,14 @@ class Parameters(NamedTuple):
     def document(self) -> str:
         """The text of `query`; raises MalformedRequest if there is none."""
         if self.query is None:
-            raise MalformedRequest(
-                "The request has no `query`.", hint="Put the GraphQL document there, as a string."
-            )
+            raise _no_document()
         return self.query
+
+
+def _no_document() -> MalformedRequest:
+    return MalformedRequest(
+        "The request has no `query`.", hint="Put the GraphQL document there, as a string."
+    )
 
 
 KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -224,11 +231,14 @@ def read_parameters(value: Any) -> Parameters:
         if not isinstance(value[name], kinds):
             raise MalformedRequest(f"`{name}` is {_kind(value[name])}.", hint=f"It must be {said}.")
     get = value.get
+    extensions = get("extensions") or {}
+    if "query" not in value and "documentId" not in value and "persistedQuery" not in extensions:
+        raise _no_document()
     return Parameters(
         get("query"),
         get("operationName") or None,
         get("variables") or {},
-        get("extensions") or {},
+        extensions,
         get("documentId"),
     )
 

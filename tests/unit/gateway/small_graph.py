@@ -8,13 +8,18 @@ import strawberry
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.access.callers import Callers
+from gateway.access.jwks import CallerKeys, VerificationKey
+from gateway.access.keys import ApiKeys
 from gateway.access.limits import Limits
 from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
+from gateway.access.trusted import Registry
 from gateway.graph import Graph
-from gateway.graphql_http import GraphQLOverHttp
-from gateway.supergraph import PlanCache, Reply, SubgraphUnavailable, compose
-from gateway.supergraph.plan import Lru
+from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.graphql_http.rules import Rules
+from gateway.supergraph import Reply, SubgraphUnavailable, compose
+from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema
 from services.contracts.words import Role
 
@@ -132,20 +137,28 @@ def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None 
     supergraph = compose(SDLS)
     return Graph(
         supergraph=supergraph,
-        plans=PlanCache(supergraph),
-        prepared=Lru(100),
         transport=transport,
         service_tokens=ServiceTokens(KEY),
         roles=Roles.read(),
         limits=limits or Limits(),
+        registry=Registry(),
         is_open=is_open,
     )
 
 
-def endpoint(transport: InProcess, *, is_open: bool = False) -> GraphQLOverHttp:
-    callers = Callers(CallerTokens(KEY.public_key()))
+def endpoint(
+    transport: InProcess, *, is_open: bool = False, documents: Documents | None = None, **rules: Any
+) -> GraphQLOverHttp:
+    granted = Roles.read().granted
+    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
+    callers = Callers(CallerTokens(keys, granted), ApiKeys("", granted))
+    answering = graph(transport, is_open=is_open)
+    body = BodyLimits(64 * 1024, "max_body_bytes", within_s=1)
     return GraphQLOverHttp(
-        graph(transport, is_open=is_open), callers, 64 * 1024, shows_explorer=is_open
+        lambda: answering,
+        callers,
+        documents or Documents(Registry()),
+        Rules(**{"body": body, "shows_explorer": is_open} | rules),
     )
 
 

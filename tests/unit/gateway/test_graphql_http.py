@@ -15,9 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import read_subgraphs
-from gateway.graphql_http import EXPLORER, REQUESTS, negotiated
+from gateway.graphql_http.endpoint import EXPLORER, REQUESTS
 from gateway.supergraph import compose
 from services.chassis import telemetry
+from services.chassis.graphql_http import negotiated
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, bearer, endpoint
 

@@ -1,0 +1,1 @@
+"""`/graphql`: GraphQL over HTTP, as its specification says, and a page for developers."""

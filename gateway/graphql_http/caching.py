@@ -1,0 +1,47 @@
+"""What browsers and caches may keep of an answer, and how they ask whether it still holds.
+
+Nothing may be kept but the answer to a GET that has no errors. It has a validator: the client who
+got it may keep it, and asks every time whether it has changed. An answer is the same for everyone
+only where every field it could touch is tagged as cacheable by its service: then caches may keep it
+for a while, for each token and form apart.
+"""
+
+from collections.abc import Collection, Mapping
+
+from xxhash import xxh3_128_hexdigest
+
+from services.chassis.graphql_http import Answer
+
+CACHEABLE = "cacheable"
+"""The tag of a type or field (`@tag(name: "cacheable")`) that is the same for every caller."""
+
+VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin")
+
+
+def is_same_for_all(coordinates: Collection[str], tags: Mapping[str, frozenset[str]]) -> bool:
+    """Whether every field (`Type.field`) is tagged as cacheable, itself or with its type."""
+    return bool(coordinates) and all(
+        CACHEABLE in tags.get(coordinate, ())
+        or CACHEABLE in tags.get(coordinate.partition(".")[0], ())
+        for coordinate in coordinates
+    )
+
+
+def with_validator(answer: Answer, if_none_match: str | None, keep_s: int) -> Answer:
+    """The same answer with what caches need, or 304 if the client has it already.
+
+    `keep_s` is how long any cache may keep it unasked; 0: the client alone may, and must ask.
+    """
+    tag = f'W/"{xxh3_128_hexdigest(answer.body)}"'
+    keep = f"public, max-age={keep_s}" if keep_s else "private, no-cache"
+    headers = [(b"etag", tag.encode()), (b"cache-control", keep.encode()), VARY]
+    if if_none_match is not None and _holds(tag, if_none_match):
+        return Answer(304, b"", "", headers)
+    answer.headers += headers
+    return answer
+
+
+def _holds(tag: str, if_none_match: str) -> bool:
+    opaque = tag.removeprefix("W/")
+    given = (entry.strip().removeprefix("W/") for entry in if_none_match.split(","))
+    return any(entry in ("*", opaque) for entry in given)

@@ -1,0 +1,284 @@
+"""The endpoint: what HTTP says before and after an operation is answered."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from opentelemetry import trace
+from prometheus_client import Counter, Histogram
+from starlette.types import Receive, Scope, Send
+
+from gateway.access.callers import Callers
+from gateway.access.limits import LimitExceeded
+from gateway.graph import Asked, Graph, Prepared
+from gateway.graphql_http.caching import VARY, is_same_for_all, with_validator
+from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.packing import packed, takes_gzip
+from gateway.graphql_http.rules import Rules
+from gateway.supergraph import OperationRefused
+from services.chassis import telemetry
+from services.chassis.bodies import headers_of, read_body
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http import (
+    JSON,
+    LEGACY,
+    MASKED,
+    MODERN,
+    Answer,
+    MalformedRequest,
+    MethodNotAllowed,
+    check_content_type,
+    extra_headers,
+    from_body,
+    from_url,
+    media_type_for,
+    read_parameters,
+    status_of,
+    told,
+)
+from services.chassis.principal import Principal
+
+log = logging.getLogger(__name__)
+
+EXPLORER = Path(__file__).parents[1] / "explorer.html"
+EXPLORER_POLICY = (
+    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    b"connect-src 'self'; img-src data:; frame-ancestors 'none'"
+)
+
+PREFLIGHTED = (
+    "authorization",
+    "x-api-key",
+    "graphql-require-preflight",
+    "apollo-require-preflight",
+    "x-apollo-operation-name",
+)
+"""Headers a page of another origin cannot send before its browser has asked us whether it may."""
+
+REQUESTS = Counter(
+    "raak_graphql_requests", "GraphQL requests by operation type and first error", ["type", "code"]
+)
+SECONDS = Histogram(
+    "raak_graphql_seconds",
+    "Time to answer GraphQL requests by operation type",
+    ["type"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 1, 5),
+)
+
+
+class PreflightRequired(RaakError):
+    """A request that a browser sends for any page, without asking us first."""
+
+    code = "PREFLIGHT_REQUIRED"
+
+
+class BatchingOff(RaakError):
+    """Several requests in one, where that is not allowed."""
+
+    code = "BATCHING_NOT_ALLOWED"
+
+
+class GraphQLOverHttp:
+    """The endpoint, as an ASGI application. `graph` gives the graph as it is now."""
+
+    def __init__(
+        self, graph: Callable[[], Graph], callers: Callers, documents: Documents, rules: Rules
+    ) -> None:
+        self._graph = graph
+        self._callers = callers
+        self._documents = documents
+        self._rules = rules
+        self._explorer = EXPLORER.read_bytes() if rules.shows_explorer else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or show the explorer to a browser that asks for a page."""
+        headers = headers_of(scope)
+        is_get = scope["method"] == "GET"
+        if self._explorer is not None and is_get and "text/html" in headers.get("accept", ""):
+            policy = [(b"content-security-policy", EXPLORER_POLICY)]
+            answer = Answer(200, self._explorer, "text/html", policy)
+        else:
+            answer = await self._answer(scope, receive, headers)
+        await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Answer:
+        is_get = scope["method"] == "GET"
+        exchange = Exchange()
+        with exchange:
+            exchange.media_type = media_type_for(headers)
+            caller = await self._callers.of(headers)
+            value = await self._value(scope, receive, headers)
+            if isinstance(value, list):
+                bodies = await self._batch(value, caller, exchange.media_type)
+                return await self._packed(
+                    Answer(200, orjson.dumps(bodies), exchange.media_type), headers
+                )
+            await self._ask(exchange, value, caller, may_change=not is_get)
+        exchange.count()
+        answer = exchange.answer()
+        if is_get and answer.status == 200 and "errors" not in exchange.body:
+            answer = with_validator(answer, headers.get("if-none-match"), self._keep_s(exchange))
+        return await self._packed(answer, headers)
+
+    async def _value(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Any:
+        """The JSON of a request."""
+        body = self._rules.body
+        if scope["method"] == "GET":
+            check_preflighted(headers)
+            return from_url(scope["query_string"], body.size, body.setting)
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(
+                f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
+            )
+        check_content_type(headers.get("content-type", ""))
+        return from_body(await read_body(receive, headers, body))
+
+    async def _ask(
+        self, exchange: "Exchange", value: Any, caller: Principal | None, *, may_change: bool
+    ) -> None:
+        """Have one request answered, from the JSON it came as."""
+        asked = read_parameters(value)
+        exchange.is_understood = True
+        document = self._documents.text_of(asked)
+        question = Asked(document, asked.operation_name, asked.variables, may_change)
+        graph = self._graph()
+        exchange.prepared = prepared = graph.prepare(question, caller)
+        self._documents.learn(asked)
+        _name_span(prepared)
+        exchange.body = await graph.answer(prepared, question, caller)
+
+    async def _batch(
+        self, values: list[Any], caller: Principal | None, media_type: str
+    ) -> list[JSON]:
+        """The answers to several requests, in their order; each has its own errors."""
+        most = self._rules.max_batch
+        if not most:
+            raise BatchingOff(
+                "The body is a list, and batches are switched off.",
+                hint="Send one request at a time, as an object with `query`.",
+            )
+        if len(values) > most:
+            raise LimitExceeded(f"The batch has {len(values)} requests.", "batch", most)
+        if not values:
+            raise MalformedRequest("The batch is empty.", hint="Send at least one request in it.")
+
+        async def answered(value: Any) -> JSON:
+            exchange = Exchange(media_type)
+            with exchange:
+                await self._ask(exchange, value, caller, may_change=True)
+            exchange.count()
+            return exchange.body
+
+        return await asyncio.gather(*map(answered, values))
+
+    def _keep_s(self, exchange: "Exchange") -> int:
+        if not self._rules.keep_s or exchange.prepared is None:
+            return 0
+        tags = self._graph().supergraph.markings.tags
+        is_same = is_same_for_all(exchange.prepared.plan.coordinates, tags)
+        return self._rules.keep_s if is_same else 0
+
+    async def _packed(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
+        smallest = self._rules.pack_from_bytes
+        if not smallest or len(answer.body) < smallest:
+            return answer
+        if VARY not in answer.headers:
+            answer.headers.append((b"vary", b"Accept-Encoding"))
+        return await packed(answer) if takes_gzip(headers.get("accept-encoding", "")) else answer
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way to its answer. As a context, it turns what fails into an answer."""
+
+    media_type: str = LEGACY
+    is_understood: bool = False
+    """Whether it is a well-formed request: from then on, old clients get 200 with errors."""
+    body: JSON = field(default_factory=dict)
+    prepared: Prepared | None = None
+    refusal: RaakError | None = None
+    has_failed: bool = False
+    started: float = field(default_factory=perf_counter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, RaakError):
+            self.refusal = error
+            self.body = {"errors": errors_of(error)}
+        elif isinstance(error, Exception):
+            log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
+            self.has_failed = True
+            self.body = {"errors": [MASKED]}
+        return isinstance(error, Exception)
+
+    def count(self) -> None:
+        """Count the request."""
+        kind = self.prepared.operation.kind if self.prepared else "none"
+        errors = self.body.get("errors")
+        code = errors[0].get("extensions", {}).get("code", "UNKNOWN") if errors else "OK"
+        _counter(kind, code).inc()
+        _seconds(kind).observe(perf_counter() - self.started)
+
+    def answer(self) -> Answer:
+        """What is answered, in the form that was agreed on."""
+        headers = extra_headers(self.refusal) if self.refusal else []
+        return Answer(self._status(), orjson.dumps(self.body), self.media_type, headers)
+
+    def _status(self) -> int:
+        if self.has_failed:
+            return 500
+        if self.refusal is not None:
+            return status_of(self.refusal, self.media_type, is_understood=self.is_understood)
+        return 400 if "data" not in self.body and self.media_type == MODERN else 200
+
+
+@lru_cache(maxsize=1_024)
+def _counter(kind: str, code: str) -> Counter:
+    return REQUESTS.labels(kind, code)
+
+
+@lru_cache
+def _seconds(kind: str) -> Histogram:
+    return SECONDS.labels(kind)
+
+
+def check_preflighted(headers: Mapping[str, str]) -> None:
+    """Raise PreflightRequired for what a browser may send for any page it shows."""
+    if not any(headers.get(name) for name in PREFLIGHTED):
+        raise PreflightRequired(
+            "Any page could have made a browser send this request.",
+            hint="Send `GraphQL-Require-Preflight: 1` with it, or an Authorization.",
+        )
+
+
+def errors_of(refusal: RaakError) -> list[JSON]:
+    """A refusal as `errors`."""
+    if isinstance(refusal, OperationRefused):
+        return [dict(error) for error in refusal.errors]
+    return [told(refusal)]
+
+
+def _name_span(prepared: Prepared) -> None:
+    if telemetry.tracing():
+        operation = prepared.operation
+        span = trace.get_current_span()
+        span.update_name(f"{operation.kind} {operation.name or ''}".strip())
+        span.set_attribute("graphql.operation.type", operation.kind)
+        if operation.name:
+            span.set_attribute("graphql.operation.name", operation.name)
