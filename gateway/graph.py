@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from gateway.access.authorization import Authorization
+from gateway.access.cost import Price, Pricing, check_cost
 from gateway.access.limits import Limits, check_page, check_variables
 from gateway.access.operations import (
     Operation,
@@ -32,7 +33,7 @@ from gateway.supergraph import (
 )
 from gateway.supergraph.plan import Lru
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MalformedRequest, MutationNotAllowed, told
+from services.chassis.graphql_http import MutationNotAllowed, told
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 
@@ -62,13 +63,11 @@ class OperationNotRegistered(RaakError):
 class Asked:
     """One GraphQL request."""
 
-    query: str | None
+    query: str
     operation_name: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     may_change: bool = True
     """Whether it came by a way on which mutations are allowed."""
-    hash: str | None = None
-    """What a registered document is known by, from who does not send it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,7 @@ class Prepared:
 
     operation: Operation
     plan: Plan
+    price: Price
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,36 +111,27 @@ class Graph:
         """
         if caller is None and not self.is_open:
             raise _no_token()
-        text = self._text(asked)
-        self._check_trusted(text)
-        prepared = self.read(text, asked.operation_name)
+        self._check_trusted(asked.query)
+        prepared = self.read(asked.query, asked.operation_name)
         self._check_schema(prepared.operation, caller)
         if prepared.plan.is_mutation and not asked.may_change:
             raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
         return prepared
 
-    def _text(self, asked: Asked) -> str:
-        if asked.query is not None:
-            return asked.query
-        if asked.hash is None:
-            raise MalformedRequest(
-                "The request has no `query`.", hint="Put the GraphQL document there, as a string."
-            )
-        text = self.registry.text_of(asked.hash)
-        if text is None:
-            raise _not_registered(f"No document with the hash {asked.hash[:80]!r}")
-        return text
-
     def _check_trusted(self, text: str) -> None:
         if self.trusted_only and not self.registry.is_registered(text):
-            raise _not_registered("This document")
+            raise OperationNotRegistered(
+                "Only registered documents are answered, and this is none of them.",
+                hint="Register it: `raak operations publish DIR`.",
+            )
 
     def read(self, text: str, name: str | None) -> Prepared:
         """An operation of a document, read, measured and planned once; raises RaakError."""
         known = self._known.get((text, name))
         if known is None:
             operation = read_operation(text, name, self.supergraph.schema, self.limits)
-            known = Prepared(operation, self._plans.plan(text, name))
+            price = self._pricing.price(operation.document, operation.definition)
+            known = Prepared(operation, self._plans.plan(text, name), price)
             self._known.put((text, name), known)
         return known
 
@@ -158,7 +149,7 @@ class Graph:
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
-        self._check_arguments(prepared.operation, asked, caller)
+        self._check_request(prepared, asked, caller)
         denied = self._authorization.denied(caller)
         if refused := self._refused_changes(prepared, asked, caller, denied):
             return {"data": None, "errors": refused}
@@ -176,7 +167,7 @@ class Graph:
     ) -> AsyncIterator[JSON]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
-        self._check_arguments(prepared.operation, asked, caller)
+        self._check_request(prepared, asked, caller)
         return subscribe(
             prepared.plan,
             asked.variables,
@@ -186,10 +177,12 @@ class Graph:
             denied=self._authorization.denied(caller),
         )
 
-    def _check_arguments(self, operation: Operation, asked: Asked, caller: Principal) -> None:
+    def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> None:
+        operation = prepared.operation
         check_variables(asked.variables, self.limits)
         for page in operation.pages:
             check_page(page.place, page.name, page.given(asked.variables), self.limits)
+        check_cost(prepared.price, asked.variables, self.limits)
         if caller.own_customer_only and operation.references:
             self._check_own(operation, asked, caller)
 
@@ -238,6 +231,10 @@ class Graph:
         )
 
     @cached_property
+    def _pricing(self) -> Pricing:
+        return Pricing(self.supergraph.schema, self.supergraph.markings)
+
+    @cached_property
     def _authorization(self) -> Authorization:
         return Authorization.over(self.supergraph, self.roles)
 
@@ -246,10 +243,4 @@ def _no_token() -> NotAuthenticated:
     return NotAuthenticated(
         "The request carries no token.",
         hint="Send `Authorization: Bearer <token>`; locally: `raak token ROLE`.",
-    )
-
-
-def _not_registered(what: str) -> OperationNotRegistered:
-    return OperationNotRegistered(
-        f"{what} is not registered.", hint="Register it: `raak operations publish DIR`."
     )

@@ -1,13 +1,10 @@
 """What access has to know of an operation: worked out once, kept with its plan."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
-    ArgumentNode,
-    BooleanValueNode,
-    DirectiveNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -18,22 +15,21 @@ from graphql import (
     GraphQLNamedType,
     GraphQLSchema,
     GraphQLSkipDirective,
-    NameNode,
     OperationDefinitionNode,
     SelectionNode,
-    SelectionSetNode,
     TypeInfo,
     TypeInfoVisitor,
     ValueNode,
+    VariableDefinitionNode,
     VariableNode,
     Visitor,
     get_directive_values,
     parse,
     separate_operations,
+    value_from_ast_untyped,
     visit,
 )
 from graphql.execution.values import VariableValues, get_variable_values
-from graphql.language import InlineFragmentNode
 from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_literal
 
@@ -81,16 +77,32 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """An argument that says by a variable how many items of a list are wanted."""
+
+    place: str
+    name: str
+    variable: str
+    default: Any
+
+    def given(self, variables: Mapping[str, Any]) -> Any:
+        """The number a request gives, if it is one; of any other kind the services take none."""
+        size = variables.get(self.variable, self.default)
+        return int(size) if isinstance(size, float) else size
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of a document, with the fragments it uses and nothing else."""
 
     document: DocumentNode
     definition: OperationDefinitionNode
     root_fields: tuple[FieldNode, ...]
-    pages: tuple[Argument, ...]
-    """Arguments that say by a variable how many items of a list are wanted."""
+    pages: tuple[Page, ...]
     references: tuple[Argument, ...]
     """Arguments that say which customer is meant."""
+    reference_variables: tuple[VariableDefinitionNode, ...]
+    """The variables they are made of."""
 
     @property
     def kind(self) -> str:
@@ -106,6 +118,11 @@ class Operation:
     def root_type(self) -> str:
         """The type its root fields belong to; composing gives the roots their usual names."""
         return self.kind.capitalize()
+
+    @property
+    def root_coordinates(self) -> frozenset[str]:
+        """Its root fields, as `Type.field`."""
+        return frozenset(f"{self.root_type}.{field.name.value}" for field in self.root_fields)
 
     @property
     def introspects(self) -> bool:
@@ -130,23 +147,53 @@ def read_operation(text: str, name: str | None, schema: GraphQLSchema, limits: L
     fragments = _fragments(document)
     check_size(definition, fragments, limits)
     arguments = _arguments(document, schema)
+    references = tuple(argument for argument in arguments if names_customers(argument.type))
     return Operation(
         document,
         definition,
         tuple(root_fields(definition, fragments)),
-        tuple(_pages(arguments, limits)),
-        tuple(argument for argument in arguments if names_customers(argument.type)),
+        tuple(_pages(arguments, definition, limits)),
+        references,
+        tuple(_variables_of(references, definition)),
     )
 
 
-def _pages(arguments: list[Argument], limits: Limits) -> Iterator[Argument]:
+def _pages(
+    arguments: list[Argument], operation: OperationDefinitionNode, limits: Limits
+) -> Iterator[Page]:
+    defaults = {
+        declared.variable.name.value: value_from_ast_untyped(declared.default_value)
+        for declared in operation.variable_definitions or ()
+        if declared.default_value
+    }
     for argument in arguments:
         if argument.name not in PAGE_ARGUMENTS:
             continue
         if isinstance(argument.value, VariableNode):
-            yield argument
+            variable = argument.value.name.value
+            yield Page(argument.place, argument.name, variable, defaults.get(variable))
         else:
             check_page(argument.place, argument.name, argument.given(None), limits)
+
+
+def _variables_of(
+    arguments: tuple[Argument, ...], operation: OperationDefinitionNode
+) -> Iterator[VariableDefinitionNode]:
+    collector = _Variables()
+    for argument in arguments:
+        visit(argument.value, collector)
+    for declared in operation.variable_definitions or ():
+        if declared.variable.name.value in collector.found:
+            yield declared
+
+
+class _Variables(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.found.add(node.name.value)
 
 
 def _parsed(text: str) -> DocumentNode:
@@ -222,11 +269,12 @@ def _of_field(
 
 
 def coerced(
-    operation: Operation, variables: Mapping[str, Any], schema: GraphQLSchema
+    declared: Collection[VariableDefinitionNode],
+    variables: Mapping[str, Any],
+    schema: GraphQLSchema,
 ) -> VariableValues | None:
-    """The variables as the services will get them; None if they are not what is declared."""
-    definitions = operation.definition.variable_definitions or ()
-    values = get_variable_values(schema, definitions, dict(variables), max_errors=1)
+    """Variables as the services will get them; None if they are not what is declared."""
+    values = get_variable_values(schema, declared, dict(variables), max_errors=1)
     return None if isinstance(values, list) else values
 
 
@@ -248,35 +296,3 @@ def _is_included(selection: SelectionNode, variables: VariableValues) -> bool:
 
 def _key(field: FieldNode) -> str:
     return field.alias.value if field.alias else field.name.value
-
-
-def without(operation: Operation, denied: Set[str]) -> DocumentNode:
-    """The operation with the root fields `denied` skipped.
-
-    They stay in the text, in a fragment that is never included, so that the variables and
-    fragments only they use are still used, as validation demands.
-    """
-    places = {id(field) for field in operation.root_fields if field.name.value in denied}
-    kept: DocumentNode = visit(operation.document, _Skip(places))
-    return kept
-
-
-SKIPPED = DirectiveNode(
-    name=NameNode(value="skip"),
-    arguments=(ArgumentNode(name=NameNode(value="if"), value=BooleanValueNode(value=True)),),
-)
-
-
-class _Skip(Visitor):
-    def __init__(self, places: Set[int]) -> None:
-        super().__init__()
-        self._places = places
-
-    def leave_field(self, node: FieldNode, *_: Any) -> InlineFragmentNode | None:
-        if id(node) not in self._places:
-            return None
-        return InlineFragmentNode(
-            type_condition=None,
-            directives=(SKIPPED,),
-            selection_set=SelectionSetNode(selections=(node,)),
-        )
