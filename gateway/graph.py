@@ -4,10 +4,10 @@ Knows nothing of HTTP, so that any protocol can stand before it. `prepare` looks
 which it does once for each; `answer` and `subscribe` look at one caller with his variables.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from gateway.access.authorization import Authorization
 from gateway.access.cost import Price, Pricing, check_cost
@@ -38,6 +38,11 @@ from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 
 JSON = dict[str, Any]
+
+Lasting: TypeAlias = Callable[
+    [frozenset[str], AsyncGenerator[JSON, None]], AsyncGenerator[JSON, None]
+]
+"""The answers of a subscription to some coordinates, for as long as these are served."""
 
 ANONYMOUS = Principal(Role.VISITOR, "anonymous")
 """Who asks for the schema in development without a token; no service is asked for that."""
@@ -101,6 +106,7 @@ class Graph:
     """How many operations are remembered."""
     within_s: float | None = None
     """When a request, or an event of a subscription, is answered with what there is."""
+    lasting: Lasting = lambda coordinates, answers: answers
 
     # --- an operation, whoever asks it ---
 
@@ -164,11 +170,11 @@ class Graph:
 
     def subscribe(
         self, prepared: Prepared, asked: Asked, caller: Principal | None
-    ) -> AsyncIterator[JSON]:
+    ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
         self._check_request(prepared, asked, caller)
-        return subscribe(
+        answers = subscribe(
             prepared.plan,
             asked.variables,
             self.transport,
@@ -176,6 +182,7 @@ class Graph:
             within_s=self.within_s,
             denied=self._authorization.denied(caller),
         )
+        return self.lasting(prepared.operation.root_coordinates, answers)
 
     def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> None:
         operation = prepared.operation
@@ -215,10 +222,14 @@ class Graph:
         ]
 
     def _headers(self, caller: Principal) -> HeadersFor:
-        headers = {"Authorization": self.service_tokens.authorization(caller)}
-        return lambda subgraph: headers
+        """Asked for anew for every request: a subscription outlives the tokens of a caller."""
+        return lambda subgraph: {"Authorization": self.service_tokens.authorization(caller)}
 
     # --- what is remembered ---
+
+    def operations(self) -> list[tuple[str, str | None]]:
+        """The operations remembered, by text and name, the one asked last at the end."""
+        return self._known.keys()
 
     @cached_property
     def _known(self) -> Lru[Prepared]:

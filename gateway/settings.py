@@ -1,5 +1,6 @@
 """What an operator may set for the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -30,6 +31,29 @@ class GatewaySettings(ServiceSettings):
     )
     subgraph_deadline_ms: int = Field(
         default=2_000, ge=10, le=60_000, description="longest wait for one answer of a service"
+    )
+    subgraph_deadlines_ms: Annotated[Mapping[str, int], NoDecode] = Field(
+        default_factory=dict,
+        description="where that differs: `<service>=<ms>`, separated by commas",
+    )
+    request_deadline_ms: int = Field(
+        default=5_000,
+        ge=10,
+        le=300_000,
+        description="when a request is answered with what there is; for a subscription, each event",
+    )
+    schemas_dir: Path | None = Field(
+        default=None,
+        description="folder of the services' schemas, one `<service>.graphql` each; none: ours",
+    )
+    supergraph_file: Path | None = Field(
+        default=None, description="schema composed elsewhere, to be served instead of composing"
+    )
+    schemas_every_ms: int = Field(
+        default=1_000,
+        ge=0,
+        le=3_600_000,
+        description="how often they are looked at for changes; 0: only on SIGHUP",
     )
     collect_deadline_ms: int = Field(
         default=10_000, ge=10, le=60_000, description="longest wait for profile to store a batch"
@@ -190,6 +214,27 @@ class GatewaySettings(ServiceSettings):
     def body_limits(self, setting: str) -> BodyLimits:
         """How large a body may be by this setting, and how long it may take."""
         return BodyLimits(getattr(self, setting), setting, self.body_deadline_ms / 1000)
+
+    @field_validator("subgraph_deadlines_ms", mode="before")
+    @classmethod
+    def _by_service(cls, values: Any) -> Any:
+        if not isinstance(values, str):
+            return values
+        pairs = (value.partition("=") for value in values.split(",") if value.strip())
+        return {name.strip(): ms.strip() for name, _, ms in pairs}
+
+    @field_validator("subgraph_deadlines_ms")
+    @classmethod
+    def _between_bounds(cls, values: Mapping[str, int]) -> Mapping[str, int]:
+        for name, ms in values.items():
+            if not 10 <= ms <= 60_000:
+                raise ValueError(f"{name!r} has {ms} ms; it must be from 10 to 60000")
+        return values
+
+    @property
+    def deadlines_s(self) -> dict[str, float]:
+        """The deadlines of services that have one of their own."""
+        return {name: ms / 1000 for name, ms in self.subgraph_deadlines_ms.items()}
 
     @property
     def urls(self) -> dict[str, str]:

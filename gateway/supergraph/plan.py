@@ -70,6 +70,10 @@ class Lru(Generic[T]):
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
+    def keys(self) -> list[Any]:
+        """All keys, the most recent last."""
+        return list(self._items)
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -29,3 +29,17 @@ def test_the_limits_are_those_that_were_set() -> None:
     settings = GatewaySettings(max_depth=3, max_page_size=7)
 
     assert (settings.limits.depth, settings.limits.page_size) == (3, 7)
+
+
+def test_a_service_may_have_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAAK_GATEWAY_SUBGRAPH_DEADLINES_MS", "decision=500, journey = 3000,")
+
+    assert GatewaySettings().deadlines_s == {"decision": 0.5, "journey": 3.0}
+
+
+@pytest.mark.parametrize("written", ["decision", "decision=soon", "decision=1"])
+def test_a_deadline_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("RAAK_GATEWAY_SUBGRAPH_DEADLINES_MS", written)
+
+    with pytest.raises(ValueError, match="subgraph_deadlines_ms"):
+        GatewaySettings()

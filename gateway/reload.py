@@ -1,0 +1,284 @@
+"""The graph that is served, and how another takes its place while requests go on.
+
+Where it comes from is looked at again and again. What has changed is composed beside the graph that
+is served, the operations in use are planned over it, and only then it takes its place. Whatever
+does not compose is told, and changes nothing. A request ends on the graph it began on.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import Counter
+
+from gateway.graph import Graph
+from gateway.supergraph import Supergraph, compose, read_supergraph
+from services.chassis import telemetry
+from services.chassis.errors import RaakError
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+
+SUBGRAPHS = Path(__file__).with_name("subgraphs")
+HOT = 500
+"""How many of the operations asked last are planned before a graph is served."""
+
+RELOADS = Counter("raak_graph_reloads", "Graphs that were served or refused", ["outcome"])
+
+
+class SchemasMissing(RaakError):
+    """There is nothing to make a graph of."""
+
+    code = "SCHEMAS_MISSING"
+    status = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a graph comes from."""
+
+    read: Callable[[], Mapping[str, str]]
+    """Texts of SDL, by name; raises RaakError if they can't be had."""
+    make: Callable[[Mapping[str, str]], Supergraph]
+    """Makes a graph of them; raises RaakError with everything that is wrong."""
+
+
+def subgraph_folder(folder: Path = SUBGRAPHS, own: Mapping[str, str] | None = None) -> Source:
+    """Compose the files `<subgraph>.graphql` of a folder, and the SDL of `own` subgraphs."""
+
+    def read() -> Mapping[str, str]:
+        texts = {path.stem: _text(path) for path in sorted(folder.glob("*.graphql"))}
+        if not texts:
+            raise SchemasMissing(
+                f"There is no schema in {str(folder)!r}.",
+                hint="Write the services' schemas: `make schema`.",
+            )
+        return texts | dict(own or {})
+
+    return Source(read, compose)
+
+
+def supergraph_file(file: Path) -> Source:
+    """Serve a supergraph that was composed elsewhere."""
+    return Source(lambda: {file.name: _text(file)}, lambda texts: read_supergraph(texts[file.name]))
+
+
+def given(sdls: Mapping[str, str]) -> Source:
+    """Compose this SDL, by subgraph. It never changes."""
+    return Source(lambda: sdls, compose)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemasMissing(
+            f"{str(path)!r} can't be read ({type(error).__name__}).",
+            hint="Write it as UTF-8, where the gateway may read it.",
+        ) from None
+
+
+def digest_of(texts: Mapping[str, str]) -> str:
+    """Equal for equal texts under equal names."""
+    digest = sha256()
+    for name, text in sorted(texts.items()):
+        for part in (name, text):
+            encoded = part.encode(errors="surrogatepass")
+            digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A graph, and the digest of what it was made of."""
+
+    supergraph: Supergraph
+    digest: str
+
+    @classmethod
+    def of(cls, source: Source) -> "Composed":
+        """What a source holds now; raises RaakError."""
+        texts = source.read()
+        return cls(source.make(texts), digest_of(texts))
+
+
+class SubscriptionEnded(RaakError):
+    """What a subscription subscribes to is no longer part of the graph."""
+
+    code = "SUBSCRIPTION_ENDED"
+
+    def __init__(self, coordinates: frozenset[str]) -> None:
+        super().__init__(
+            f"The graph has changed, and has no {', '.join(sorted(coordinates))} any more.",
+            hint="Read the schema again, and subscribe to what it has now.",
+        )
+
+
+class Served:
+    """The graph that is served: call it to get it.
+
+    Args:
+        replaced: Makes the guarded graph of a composed one, and lets whoever must know of its
+            services know; raises RaakError if it can't be served.
+        prepare: Plans what is registered over a graph before it is served.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        composed: Composed,
+        guarded: Callable[[Supergraph], Graph],
+        prepare: Callable[[Graph], Awaitable[None]],
+        *,
+        every_s: float = 1.0,
+    ) -> None:
+        self._source = source
+        self._guarded = guarded
+        self._prepare = prepare
+        self._every_s = every_s
+        self._graph = guarded(composed.supergraph)
+        self.digest = composed.digest
+        self.refused: str | None = None
+        """The digest of what was found last, if that can't be served."""
+        self._seen = composed.digest
+        self._asked_to_look = asyncio.Event()
+        self._waiting: dict[asyncio.Timeout, frozenset[str]] = {}
+
+    def __call__(self) -> Graph:
+        return self._graph
+
+    # Watching
+
+    async def run(self) -> None:
+        """Look for changes until cancelled: again and again, and at once on SIGHUP."""
+        with _on_hangup(self._asked_to_look.set):
+            while True:
+                try:
+                    async with asyncio.timeout(self._every_s or None):
+                        await self._asked_to_look.wait()
+                except TimeoutError:
+                    await self.look()
+                else:
+                    self._asked_to_look.clear()
+                    await self.look(at_once=True)
+
+    async def look(self, *, at_once: bool = False) -> None:
+        """Serve what the source holds, if that has changed. A change is only believed when it has
+        been seen twice, or `at_once`: several files are seldom written in one moment.
+        """
+        try:
+            texts = await asyncio.to_thread(self._source.read)
+        except RaakError as error:
+            self._refuse("unreadable", error)
+            return
+        digest = digest_of(texts)
+        is_settled = at_once or digest == self._seen
+        self._seen = digest
+        if digest == self.digest:
+            self.refused = None
+        elif is_settled and digest != self.refused:
+            await self._try(texts, digest)
+
+    async def _try(self, texts: Mapping[str, str], digest: str) -> None:
+        try:
+            supergraph = await asyncio.to_thread(self._source.make, texts)
+            graph = self._guarded(supergraph)
+            await asyncio.to_thread(_warm, graph, self._graph.operations()[-HOT:])
+            await self._prepare(graph)
+        except Exception as error:  # whatever is wrong with it: the one that is served is better
+            self._refuse(digest, error)
+            return
+        self._graph, self.digest, self.refused = graph, digest, None
+        RELOADS.labels("served").inc()
+        log.info("another graph is served", extra={"fields": {"digest": digest}})
+        self._end_what_is_gone()
+
+    def _refuse(self, digest: str, error: Exception) -> None:
+        if digest == self.refused:
+            return
+        self.refused = digest
+        RELOADS.labels("refused").inc()
+        because = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
+        log.error(
+            "a changed graph can't be served; the one before it still is",
+            extra={"fields": {"digest": digest, "served": self.digest, "because": because}},
+        )
+
+    # Subscriptions
+
+    async def lasting(
+        self, coordinates: frozenset[str], answers: AsyncGenerator[JSON, None]
+    ) -> AsyncGenerator[JSON, None]:
+        """The answers of a subscription; it ends when a field it subscribes to is gone."""
+        async with aclosing(answers):
+            try:
+                async for answer in self._until_gone(coordinates, answers):
+                    yield answer
+            except SubscriptionEnded as ended:
+                extensions = ended.as_json()
+                message = extensions.pop("problem")
+                yield {"errors": [{"message": message, "extensions": extensions}]}
+
+    async def _until_gone(
+        self, coordinates: frozenset[str], answers: AsyncIterator[JSON]
+    ) -> AsyncIterator[JSON]:
+        while not (gone := self._gone(coordinates)):
+            try:
+                async with asyncio.timeout(None) as patience:
+                    self._waiting[patience] = coordinates
+                    try:
+                        answer = await anext(answers, None)
+                    finally:
+                        del self._waiting[patience]
+            except TimeoutError:
+                continue
+            if answer is None:
+                return
+            yield answer
+        raise SubscriptionEnded(gone)
+
+    def _gone(self, coordinates: frozenset[str]) -> frozenset[str]:
+        types = self._graph.supergraph.schema.type_map
+        return frozenset(
+            coordinate
+            for coordinate in coordinates
+            for type_name, _, field in (coordinate.partition("."),)
+            if type_name not in types or field not in getattr(types[type_name], "fields", ())
+        )
+
+    def _end_what_is_gone(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for patience, coordinates in self._waiting.items():
+            if self._gone(coordinates):
+                patience.reschedule(now)
+
+
+def _warm(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
+    """Plan operations; those that are no longer valid will be refused when they are asked."""
+    for text, name in operations:
+        try:
+            graph.read(text, name)
+        except RaakError:
+            continue
+
+
+@contextmanager
+def _on_hangup(call: Callable[[], None]) -> Iterator[None]:
+    """Call on SIGHUP, where the loop may handle signals."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGHUP, call)
+    except (NotImplementedError, RuntimeError, ValueError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
