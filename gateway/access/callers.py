@@ -2,21 +2,44 @@
 
 from collections.abc import Mapping
 
+from gateway.access.keys import PREFIX, ApiKeys
 from gateway.access.tokens import CallerTokens
-from services.chassis.principal import Principal
+from services.chassis.principal import NotAuthenticated, Principal
 
 
 class Callers:
     """Knows callers by what they send, whatever the protocol."""
 
-    def __init__(self, tokens: CallerTokens) -> None:
+    def __init__(self, tokens: CallerTokens, keys: ApiKeys) -> None:
         self._tokens = tokens
+        self._keys = keys
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
-        """The caller; None if he says nothing of himself. Raises NotAuthenticated.
+        """The caller; None if he says nothing of himself. Raises NotAuthenticated or KeysUnknown.
 
         `headers` are looked up by their names in small letters: Starlette's `request.headers`, or a
         dictionary made of the first message of a websocket.
         """
-        authorization = headers.get("authorization")
-        return None if authorization is None else self._tokens.principal(authorization)
+        authorization, key = headers.get("authorization"), headers.get("x-api-key")
+        if authorization is None:
+            return None if key is None else self._keys.principal(key)
+        if key is not None:
+            raise NotAuthenticated(
+                "The request says twice who sends it.",
+                hint="Send either the header Authorization or X-API-Key.",
+            )
+        credential = bearer(authorization)
+        if credential.startswith(PREFIX):
+            return self._keys.principal(credential)
+        return await self._tokens.principal(credential)
+
+
+def bearer(authorization: str) -> str:
+    """What an Authorization header carries; raises NotAuthenticated."""
+    scheme, _, credential = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not credential:
+        raise NotAuthenticated(
+            "The Authorization header holds no bearer token.",
+            hint="Send `Authorization: Bearer <token or API key>`; locally: `raak token ROLE`.",
+        )
+    return credential

@@ -1,7 +1,7 @@
 """Tokens: callers' ones are checked here, those for the services are made here.
 
-Both are JSON Web Tokens signed with Ed25519. They differ in audience, so neither passes for the
-other: a caller cannot take his token past the gateway, and a service's token opens no door.
+Both are JSON Web Tokens. They differ in audience, so neither passes for the other: a caller cannot
+take his token past the gateway, and a service's token opens no door.
 """
 
 from collections import OrderedDict
@@ -9,64 +9,91 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import time
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.access.jwks import ALGORITHMS, CallerKeys, UnusableKey, VerificationKey
 from services.chassis.errors import RaakError
 from services.chassis.principal import ALGORITHM, ISSUER, NotAuthenticated, Principal
 from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
+T = TypeVar("T")
+
 CALLER_AUDIENCE = "raak"
 SERVICE_TOKEN_S = 60
 CLOCKS_DIFFER_S = 10
 """How far the clock of who issued a token may differ from ours."""
-MAX_TOKEN_CHARS = 4_096
+MAX_TOKEN_CHARS = 8_192
 REMEMBERED = 10_000
+REMEMBERED_REFUSALS = 1_000
+REFUSED_S = 5.0
+"""How long a refused token is not looked at again: it may become valid, or its key be found."""
 
+ALLOWED = tuple(sorted(ALGORITHMS.values()))
+ROLES = ", ".join(role.value for role in Role)
 RENEW = "Get a new one; locally: `raak token ROLE`."
 
-REFUSALS: Mapping[type[jwt.InvalidTokenError], tuple[str, str]] = {
-    jwt.ExpiredSignatureError: ("The token has expired.", RENEW),
-    jwt.ImmatureSignatureError: (
-        "The token is not valid yet.",
-        "Wait for its `nbf`, or set the clock of who issued it.",
-    ),
-    jwt.InvalidAudienceError: (
-        "The token is meant for someone else.",
-        f"Its `aud` must be {CALLER_AUDIENCE!r}.",
-    ),
-    jwt.InvalidIssuerError: ("The token has another issuer.", f"Its `iss` must be {ISSUER!r}."),
-    jwt.MissingRequiredClaimError: (
-        "The token lacks a claim.",
-        "It needs iss, aud, exp, sub and role.",
-    ),
-    jwt.InvalidAlgorithmError: (
-        "The token is signed with an algorithm that is not allowed.",
-        f"Only {ALGORITHM} is.",
-    ),
-    jwt.InvalidSignatureError: ("The token is not signed with our key.", RENEW),
-}
-"""What is wrong with a token and how to mend it; the first class that fits."""
-
-UNREADABLE = ("The token is not a JSON Web Token that can be read.", RENEW)
-
-
-class UnusableKey(RaakError):
-    """A key file holds something else than the key that is needed."""
-
-    code = "UNUSABLE_KEY"
-    status = 500
+Granted = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], frozenset[str]]]
+"""The scopes and policies of a role that is narrowed to some scopes (None: it is not narrowed)."""
 
 
 class TokenCannotBe(RaakError):
     """A token is asked for that no role could use."""
 
     code = "TOKEN_CANNOT_BE"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What callers' tokens must say, and under which names."""
+
+    issuer: str = ISSUER
+    audience: str = CALLER_AUDIENCE
+    role_claim: str = "role"
+    customer_claim: str = "customer"
+    scope_claim: str = "scope"
+
+
+Refusals = Mapping[type[jwt.InvalidTokenError], tuple[str, str]]
+"""What is wrong with a token and how to mend it, by what PyJWT raises; the first that fits."""
+
+
+def _refusals(rules: TokenRules) -> Refusals:
+    return {
+        jwt.ExpiredSignatureError: ("The token has expired.", RENEW),
+        jwt.ImmatureSignatureError: (
+            "The token is not valid yet.",
+            "Wait for its `nbf`, or set the clock of who issued it.",
+        ),
+        jwt.InvalidAudienceError: (
+            "The token is meant for someone else.",
+            f"Its `aud` must be {rules.audience!r}.",
+        ),
+        jwt.InvalidIssuerError: (
+            "The token has another issuer.",
+            f"Its `iss` must be {rules.issuer!r}.",
+        ),
+        jwt.MissingRequiredClaimError: (
+            "The token lacks a claim.",
+            f"It needs iss, aud, exp, sub and {rules.role_claim}.",
+        ),
+        jwt.InvalidAlgorithmError: (
+            "The token is signed with an algorithm that is not allowed.",
+            f"Sign it with {' or '.join(ALLOWED)}, as the type of the key wants.",
+        ),
+        jwt.InvalidSignatureError: ("The token is not signed with our key.", RENEW),
+    }
+
+
+UNREADABLE = ("The token is not a JSON Web Token that can be read.", RENEW)
+
+BROKEN = (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError)
+"""What PyJWT raises for tokens; the last four for values its own checks do not foresee."""
 
 
 def private_key(pem: str) -> Ed25519PrivateKey:
@@ -83,36 +110,25 @@ def private_key(pem: str) -> Ed25519PrivateKey:
     return key
 
 
-def public_key(pem: str) -> Ed25519PublicKey:
-    """The checking key in a PEM text; raises UnusableKey."""
-    try:
-        key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise UnusableKey(
-            "The key for callers' tokens is not an Ed25519 public key in PEM.",
-            hint="Name the public half of the pair that signs them.",
-        )
-    return key
-
-
 def issue_token(
     key: Ed25519PrivateKey,
     role: Role,
     subject: str,
     *,
     customer: Mapping[str, str] | None = None,
+    scopes: frozenset[str] | None = None,
     lifetime_s: int = 3_600,
     now: float | None = None,
 ) -> str:
     """A caller's token. `customer` is whom a visitor or app speaks for.
 
-    It is `{"id": …}` or `{"type": …, "value": …}`; other roles have none. `now` is in seconds
-    since the epoch. Raises TokenCannotBe.
+    It is `{"id": …}` or `{"type": …, "value": …}`; other roles have none. `scopes` narrow what the
+    role may do. `now` is in seconds since the epoch. Raises TokenCannotBe.
     """
     _check_customer(role, customer or {})
-    claims = Principal(role, subject, tuple(sorted((customer or {}).items()))).claims()
+    claims: dict[str, Any] = {"role": role.value, "sub": subject, "customer": dict(customer or {})}
+    if scopes is not None:
+        claims["scope"] = " ".join(sorted(scopes))
     return _signed(key, claims, CALLER_AUDIENCE, time() if now is None else now, lifetime_s)
 
 
@@ -145,62 +161,149 @@ def _signed(
 
 
 class CallerTokens:
-    """Checks callers' tokens, and remembers the good ones until they expire."""
+    """Checks callers' tokens, and remembers what became of them for a while.
 
-    def __init__(self, key: Ed25519PublicKey, remembered: int = REMEMBERED) -> None:
-        self._key = key
-        self._remembered = remembered
-        self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+    A good one is believed until it expires or a key comes or goes: checking costs 100 µs, looking
+    it up less than one.
+    """
 
-    def principal(self, authorization: str) -> Principal:
-        """The caller behind an `Authorization` header; raises NotAuthenticated."""
-        known = self._known.get(authorization)
-        if known and known[0] > time():
-            return known[1]
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
-            raise NotAuthenticated(
-                "The Authorization header holds no bearer token.",
-                hint="Send `Authorization: Bearer <token>`; locally: `raak token ROLE`.",
-            )
-        expires, principal = self._checked(token)
-        self._known[authorization] = (expires, principal)
-        if len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+    def __init__(
+        self,
+        keys: CallerKeys,
+        granted: Granted,
+        rules: TokenRules | None = None,
+        *,
+        remembered: int = REMEMBERED,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._keys = keys
+        self._granted = granted
+        self._rules = rules or TokenRules()
+        self._refusals = _refusals(self._rules)
+        self._clock = clock
+        self._version = keys.version
+        self._known: _Memory[Principal] = _Memory(remembered)
+        self._refused: _Memory[tuple[str, str]] = _Memory(REMEMBERED_REFUSALS)
+
+    async def principal(self, token: str) -> Principal:
+        """The caller a token names; raises NotAuthenticated."""
+        if self._version != self._keys.version:
+            self._version = self._keys.version
+            self._known.forget()
+            self._refused.forget()
+        now = self._clock()
+        return self._known.get(token, now) or await self._looked_at(token, now)
+
+    async def _looked_at(self, token: str, now: float) -> Principal:
+        refused = self._refused.get(token, now)
+        if refused is not None:
+            raise NotAuthenticated(refused[0], hint=refused[1])
+        try:
+            expires, principal = await self._checked(token)
+        except NotAuthenticated as refusal:
+            self._refused.put(token, now + REFUSED_S, (refusal.problem, refusal.hint))
+            raise
+        self._known.put(token, expires, principal)
         return principal
 
-    def _checked(self, token: str) -> tuple[float, Principal]:
-        try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                audience=CALLER_AUDIENCE,
-                issuer=ISSUER,
-                leeway=CLOCKS_DIFFER_S,
-                options={"require": ["exp", "iss", "aud", "sub", "role"]},
+    async def _checked(self, token: str) -> tuple[float, Principal]:
+        if len(token) > MAX_TOKEN_CHARS:
+            raise NotAuthenticated(
+                f"The token has more than {MAX_TOKEN_CHARS} characters.",
+                hint="Leave out claims that are not needed here.",
             )
-        except jwt.InvalidTokenError as error:
-            problem, hint = _refusal(error)
+        try:
+            kid = _key_id(token)
+            claims = self._claims(token, await self._keys.key_for(kid))
+            return float(claims["exp"]), self._caller(claims)
+        except BROKEN as error:
+            problem, hint = next(
+                (said for kind, said in self._refusals.items() if isinstance(error, kind)),
+                UNREADABLE,
+            )
             raise NotAuthenticated(problem, hint=hint) from None
-        return float(claims["exp"]), _caller(claims)
+
+    def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
+        rules = self._rules
+        return jwt.decode(
+            token,
+            key.key,
+            algorithms=[key.algorithm],
+            audience=rules.audience,
+            issuer=rules.issuer,
+            leeway=CLOCKS_DIFFER_S,
+            options={"require": ["exp", "iss", "aud", "sub", rules.role_claim]},
+        )
+
+    def _caller(self, claims: Mapping[str, Any]) -> Principal:
+        """Who it is; of what he may do a token says only what he shall not have."""
+        rules = self._rules
+        try:
+            role, subject = Role(claims[rules.role_claim]), claims["sub"]
+            customer = _texts(claims.get(rules.customer_claim) or {})
+            _check_customer(role, customer)
+            narrowed_to = _scopes(claims.get(rules.scope_claim))
+            if not subject:
+                raise ValueError("sub")
+        except (ValueError, TokenCannotBe):
+            raise NotAuthenticated(
+                "The token's subject, role, customer and scope do not fit.",
+                hint=f"`sub` is not empty; `{rules.role_claim}` is one of {ROLES}; visitor and app "
+                f"name their `{rules.customer_claim}`, others none; `{rules.scope_claim}` lists "
+                "scopes.",
+            ) from None
+        pairs = tuple(sorted(customer.items()))
+        return Principal(role, subject, pairs, *self._granted(role, narrowed_to))
 
 
-def _refusal(error: jwt.InvalidTokenError) -> tuple[str, str]:
-    return next((said for kind, said in REFUSALS.items() if isinstance(error, kind)), UNREADABLE)
+def _key_id(token: str) -> str | None:
+    """The key a token names. What else its head says of keys (jwk, jku, x5u, x5c) is not read."""
+    head = jwt.get_unverified_header(token)
+    if "crit" in head or head.get("b64", True) is not True:
+        raise jwt.InvalidTokenError("extensions")
+    if head.get("alg") not in ALLOWED:
+        raise jwt.InvalidAlgorithmError
+    kid: str | None = head.get("kid")
+    return kid
 
 
-def _caller(claims: dict[str, Any]) -> Principal:
-    try:
-        principal = Principal.from_claims(claims)
-        _check_customer(principal.role, dict(principal.customer))
-    except (AttributeError, ValueError, TokenCannotBe):
-        roles = ", ".join(role.value for role in Role)
-        raise NotAuthenticated(
-            "The token's role and customer do not fit.",
-            hint=f"`role` is one of {roles}; visitor and app name their `customer`, others none.",
-        ) from None
-    return principal
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
+        raise ValueError("customer")
+    return value
+
+
+def _scopes(value: Any) -> frozenset[str] | None:
+    """A scope claim: a text with spaces (OAuth 2) or a list; None if there is none."""
+    if value is None:
+        return None
+    listed = value.split() if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
+        raise ValueError("scope")
+    return frozenset(listed)
+
+
+class _Memory(Generic[T]):
+    """What became of tokens, each until its moment; of more than `size` the oldest is forgotten."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, token: str, now: float) -> T | None:
+        kept = self._kept.get(token)
+        return kept[1] if kept and kept[0] > now else None
+
+    def put(self, token: str, until: float, value: T) -> None:
+        self._kept[token] = (until, value)
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def forget(self) -> None:
+        self._kept.clear()
 
 
 class ServiceTokens:

@@ -7,6 +7,8 @@ or only its hash: as `documentId`, or as Apollo's `extensions.persistedQuery.sha
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 
 from graphql import GraphQLError, OperationDefinitionNode, parse
@@ -14,6 +16,21 @@ from graphql import GraphQLError, OperationDefinitionNode, parse
 from services.chassis.errors import RaakError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A registered document, and where it came from."""
+
+    text: str
+    source: str
+    published_at: datetime
+
+    @property
+    def hash(self) -> str:
+        """Its name."""
+        return hash_of(self.text)
+
 
 Compile = Callable[[str, str | None], object]
 """Plans an operation ahead, by its document and its name; what it gives is kept by the planner."""
@@ -40,7 +57,7 @@ def operations_in(text: str) -> list[str | None]:
 class Registry:
     """The registered documents, in memory; look-ups never wait.
 
-    It is kept like the database by `gateway.keeping`. `compile` is told by whoever plans.
+    `gateway.keeping` keeps it like the database.
     """
 
     def __init__(self) -> None:

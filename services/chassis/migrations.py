@@ -1,4 +1,4 @@
-"""Alembic for one service: what every `migrations/env.py` calls, and what `raak migrate` runs."""
+"""Alembic for one database: what every `migrations/env.py` calls, and what `raak migrate` runs."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-SERVICES = Path(__file__).parents[1]
+ROOMS = (Path(__file__).parents[1], Path(__file__).parents[2])
+"""Where a process may live: among the services, or beside them, as the gateway does."""
 ONE_AT_A_TIME = 0x6D696772  # "migr": an advisory lock, so that two deployments do not meet
 
 
 def run(metadata: sa.MetaData) -> None:
-    """Bring a service's database where Alembic was told to: the body of `migrations/env.py`."""
+    """Bring a database where Alembic was told to: the body of `migrations/env.py`."""
     connection = context.config.attributes.get("connection")
     if connection is None:
         raise RuntimeError("Migrations are run by `raak migrate`.")
@@ -27,15 +28,20 @@ def run(metadata: sa.MetaData) -> None:
         context.run_migrations()
 
 
-async def migrate(service: str, url: str, revision: str = "head") -> None:
-    """Make the service's database if it is not there, and bring it to a revision."""
+def migrations_of(process: str) -> Path:
+    """The folder of a process's migrations; raises StopIteration for one without a database."""
+    return next(folder for room in ROOMS if (folder := room / process / "migrations").is_dir())
+
+
+async def migrate(process: str, url: str, revision: str = "head") -> None:
+    """Make the process's database if it is not there, and bring it to a revision."""
     await _create(url)
-    await _through_alembic(service, url, lambda config: _move(config, revision))
+    await _through_alembic(process, url, lambda config: _move(config, revision))
 
 
-async def check(service: str, url: str) -> None:
+async def check(process: str, url: str) -> None:
     """Raise alembic's CommandError when the tables differ from what the migrations made."""
-    await _through_alembic(service, url, command.check)
+    await _through_alembic(process, url, command.check)
 
 
 def _move(config: Config, revision: str) -> None:
@@ -45,9 +51,9 @@ def _move(config: Config, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-async def _through_alembic(service: str, url: str, act: Callable[[Config], None]) -> None:
+async def _through_alembic(process: str, url: str, act: Callable[[Config], None]) -> None:
     config = Config()
-    config.set_main_option("script_location", str(SERVICES / service / "migrations"))
+    config.set_main_option("script_location", str(migrations_of(process)))
 
     def with_connection(connection: Connection) -> None:
         config.attributes["connection"] = connection

@@ -1,8 +1,8 @@
 """The whole gateway before real services: two of them, over the network, one of which dies."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,10 @@ class House:
 
 
 @pytest.fixture
-async def house(key_files: tuple[Path, Path]) -> AsyncIterator[House]:
+async def house(
+    key_files: tuple[Path, Path],
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+) -> AsyncIterator[House]:
     signing, verify = key_files
     callers: list[Principal] = []
     async with AsyncExitStack() as stack:
@@ -90,6 +93,7 @@ async def house(key_files: tuple[Path, Path]) -> AsyncIterator[House]:
             decision_url=services["decision"].url + "/",
             signing_key_file=signing,
             verify_key_file=verify,
+            database_url=await stack.enter_async_context(database_url_for("gateway")),
             cors_origins=("https://shop.example",),
             subgraph_deadline_ms=1_000,
         )

@@ -106,6 +106,33 @@ SCHEMAS = {
     "decision": Schema(query=DecisionsQuery, types=[DecisionsCustomer]),
 }
 SDLS = {name: schema.as_str() for name, schema in SCHEMAS.items()}
+ROLES = Roles.parse("""
+roles:
+  visitor: {scopes: [], policies: []}
+  app: {scopes: [], policies: []}
+  agent: {scopes: [], policies: [staff]}
+  marketer: {scopes: [], policies: [staff]}
+  analyst: {scopes: [], policies: [staff]}
+  privacy: {scopes: [], policies: [staff]}
+  admin: {scopes: [], policies: [staff]}
+readers:
+  all: [visitor, app, agent, marketer, analyst, privacy, admin]
+  business: [agent, marketer, analyst, admin]
+fields:
+  Query:
+    customer: all
+    segments: business
+    nextBestActions: [visitor, app, agent, marketer, admin]
+    action: business
+  Mutation:
+    track: [visitor, app, agent, admin]
+    publishSegment: [marketer, admin]
+  Customer:
+    id: all
+    name: [app, agent, marketer, privacy, admin]
+    events: all
+    nextBestActions: all
+""")
 
 
 @dataclass
@@ -139,7 +166,7 @@ def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None 
         supergraph=supergraph,
         transport=transport,
         service_tokens=ServiceTokens(KEY),
-        roles=Roles.read(),
+        roles=ROLES,
         limits=limits or Limits(),
         registry=Registry(),
         is_open=is_open,
@@ -149,7 +176,7 @@ def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None 
 def endpoint(
     transport: InProcess, *, is_open: bool = False, documents: Documents | None = None, **rules: Any
 ) -> GraphQLOverHttp:
-    granted = Roles.read().granted
+    granted = ROLES.granted
     keys = CallerKeys(VerificationKey.of(KEY.public_key()))
     callers = Callers(CallerTokens(keys, granted), ApiKeys("", granted))
     answering = graph(transport, is_open=is_open)

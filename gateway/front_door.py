@@ -1,0 +1,94 @@
+"""The front door, put together: who may come in, with what, and what is written down of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gateway.access.callers import Callers
+from gateway.access.jwks import CallerKeys, UnusableKey, VerificationKey, reading
+from gateway.access.keys import ApiKeys
+from gateway.access.roles import Roles
+from gateway.access.tokens import CallerTokens, ServiceTokens, TokenRules, private_key
+from gateway.access.trusted import Registry
+from gateway.keeping import Keeping
+from gateway.settings import GatewaySettings
+from services.chassis.server import MissingSetting, Work
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What stands between a request and the graph."""
+
+    callers: Callers
+    service_tokens: ServiceTokens
+    caller_keys: CallerKeys
+    api_keys: ApiKeys
+    registry: Registry
+    keeping: Keeping
+    key_set_every_s: int
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, roles: Roles) -> "FrontDoor":
+        """As the settings want it; raises MissingSetting or UnusableKey."""
+        if settings.signing_key_file is None:
+            raise MissingSetting(
+                "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
+                hint="Name the file with the private key of the gateway (`raak keys init`).",
+            )
+        signing = private_key(_text(settings.signing_key_file))
+        caller_keys = _caller_keys(settings, VerificationKey.of(signing.public_key()))
+        tokens = CallerTokens(caller_keys, roles.granted, _rules(settings))
+        api_keys = ApiKeys(settings.key_secret, roles.granted)
+        registry = Registry()
+        return cls(
+            callers=Callers(tokens, api_keys),
+            service_tokens=ServiceTokens(signing),
+            caller_keys=caller_keys,
+            api_keys=api_keys,
+            registry=registry,
+            keeping=Keeping(settings.database, api_keys, registry),
+            key_set_every_s=settings.token_key_set_every_s,
+        )
+
+    def work(self) -> Mapping[str, Work]:
+        """What has to go on while requests are answered."""
+        return {
+            "key set": partial(self.caller_keys.run, self.key_set_every_s),
+            "keys and operations": self.keeping.run,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Why not everybody who may come in can yet."""
+        reasons = (self.caller_keys.not_ready(), self.keeping.not_ready())
+        return [reason for reason in reasons if reason]
+
+
+def _caller_keys(settings: GatewaySettings, ours: VerificationKey) -> CallerKeys:
+    """The keys of the settings; if they name none, whoever signs as the gateway may send tokens."""
+    own = None
+    if settings.caller_key_file:
+        own = VerificationKey.from_pem(_text(settings.caller_key_file))
+    if settings.token_key_set:
+        return CallerKeys(own, reading(settings.token_key_set))
+    return CallerKeys(own or ours)
+
+
+def _rules(settings: GatewaySettings) -> TokenRules:
+    return TokenRules(
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        role_claim=settings.token_role_claim,
+        customer_claim=settings.token_customer_claim,
+        scope_claim=settings.token_scope_claim,
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableKey(
+            f"The key file {str(file)!r} cannot be read ({type(error).__name__}).",
+            hint="Check the path and who may read it.",
+        ) from None

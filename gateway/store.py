@@ -1,0 +1,118 @@
+"""All SQL of the gateway. Functions take a connection and never commit."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from gateway.access.keys import ApiKey
+from gateway.access.trusted import Document
+from services.chassis.database import Connection
+
+KEYS, OPERATIONS = "keys", "operations"
+
+_CHANGED = """
+INSERT INTO change (of, version) VALUES ($1, 1)
+ON CONFLICT (of) DO UPDATE SET version = change.version + 1
+"""
+_KEY_COLUMNS = (
+    "key_id, digest, name, role, scopes, created_at, expires_at, revoked_at, last_used_at"
+)
+_ADD_KEY = f"INSERT INTO api_key ({_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_REVOKE = "UPDATE api_key SET revoked_at = $2 WHERE key_id = $1 AND revoked_at IS NULL"
+_USED = """
+UPDATE api_key SET last_used_at = greatest(last_used_at, used.at)
+FROM unnest($1::text[], $2::timestamptz[]) AS used (key_id, at)
+WHERE api_key.key_id = used.key_id
+"""
+_PUBLISH = """
+INSERT INTO registered_operation (hash, document, source, published_at)
+SELECT hash, document, source, $4
+FROM unnest($1::text[], $2::text[], $3::text[]) AS published (hash, document, source)
+ON CONFLICT (hash) DO NOTHING
+"""
+
+
+async def versions(connection: Connection) -> Mapping[str, int]:
+    """How often keys and operations were changed; what never was is absent."""
+    return {row["of"]: row["version"] for row in await connection.fetch("TABLE change")}
+
+
+async def keys(connection: Connection) -> list[ApiKey]:
+    """Every key there ever was, oldest first."""
+    rows = await connection.fetch(f"SELECT {_KEY_COLUMNS} FROM api_key ORDER BY created_at, key_id")
+    return [_key(*row) for row in rows]
+
+
+def _key(
+    id: str,
+    digest: bytes,
+    name: str,
+    role: str,
+    scopes: list[str] | None,
+    created_at: datetime,
+    expires_at: datetime | None,
+    revoked_at: datetime | None,
+    last_used_at: datetime | None,
+) -> ApiKey:
+    narrowed = None if scopes is None else frozenset(scopes)
+    return ApiKey(
+        id, digest, name, role, narrowed, created_at, expires_at, revoked_at, last_used_at
+    )
+
+
+async def add_key(connection: Connection, key: ApiKey) -> None:
+    """Keep a new key."""
+    await connection.execute(
+        _ADD_KEY,
+        key.id,
+        key.digest,
+        key.name,
+        key.role,
+        None if key.scopes is None else sorted(key.scopes),
+        key.created_at,
+        key.expires_at,
+        key.revoked_at,
+        key.last_used_at,
+    )
+    await connection.execute(_CHANGED, KEYS)
+
+
+async def revoke_key(connection: Connection, id: str, at: datetime) -> bool:
+    """Let a key open nothing any more; False if there is none, or it was revoked already."""
+    done = await connection.execute(_REVOKE, id, at)
+    await connection.execute(_CHANGED, KEYS)
+    return bool(done == "UPDATE 1")
+
+
+async def note_use(connection: Connection, used: Mapping[str, datetime]) -> None:
+    """Note when keys were last used, by their ids; that is no change a replica must know of."""
+    await connection.execute(_USED, list(used), list(used.values()))
+
+
+async def operations(connection: Connection) -> list[Document]:
+    """The registered documents, by their sources."""
+    rows = await connection.fetch(
+        "SELECT document, source, published_at FROM registered_operation ORDER BY source, hash"
+    )
+    return [Document(*row) for row in rows]
+
+
+async def publish(connection: Connection, documents: Sequence[Document], at: datetime) -> int:
+    """Register documents; those that are registered already stay as they are. Gives the new ones'
+    number.
+    """
+    done = await connection.execute(
+        _PUBLISH,
+        [document.hash for document in documents],
+        [document.text for document in documents],
+        [document.source for document in documents],
+        at,
+    )
+    await connection.execute(_CHANGED, OPERATIONS)
+    return int(done.rpartition(" ")[2])
+
+
+async def retire(connection: Connection, hash: str) -> bool:
+    """Forget a document; False if it was not registered."""
+    done = await connection.execute("DELETE FROM registered_operation WHERE hash = $1", hash)
+    await connection.execute(_CHANGED, OPERATIONS)
+    return bool(done == "DELETE 1")
