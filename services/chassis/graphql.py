@@ -5,11 +5,11 @@ caller typed is logged.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationDefinitionNode
 from starlette.types import Receive, Scope, Send
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.federation import Schema as FederationSchema
@@ -63,8 +63,23 @@ class UnknownOperation(RaakError):
     code = "UNKNOWN_OPERATION"
 
 
+class _Parsing(ParserCache):
+    """Parses a document once, and does not choose among its operations: strawberry would take the
+    first, also where that changes something nobody asked for.
+    """
+
+    def on_parse(self) -> Iterator[None]:
+        yield from super().on_parse()
+        context = self.execution_context
+        if context._provided_operation_name is None and context.graphql_document is not None:
+            definitions = context.graphql_document.definitions
+            if sum(isinstance(node, OperationDefinitionNode) for node in definitions) > 1:
+                unknown = _unknown(None)
+                raise GraphQLError(unknown.problem, original_error=unknown)
+
+
 def _parsed() -> SchemaExtension:
-    return ParserCache(maxsize=DOCUMENTS)
+    return _Parsing(maxsize=DOCUMENTS)
 
 
 def _validated() -> SchemaExtension:

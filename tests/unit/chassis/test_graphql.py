@@ -17,6 +17,7 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql import DOCUMENTS, Schema, Subgraph
 from services.chassis.principal import ALGORITHM, Principal, Verifier
 from services.contracts.words import Role
+from tests.unit.over_http import OverHttp
 
 
 class OvenCold(RaakError):
@@ -216,3 +217,7 @@ async def test_there_is_no_page(client: httpx.AsyncClient) -> None:
 
     assert page.status_code == 406
     assert page.headers["content-type"].startswith("application/json")
+
+
+class TestASubgraphSpeaksGraphQLOverHttp(OverHttp):
+    """As the specification asks."""
