@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from gateway.access.authorization import Authorization
-from gateway.access.cost import Price, Pricing, check_cost
+from gateway.access.cost import Price, Pricing, Weights, check_cost
 from gateway.access.limits import Limits, check_page, check_variables
 from gateway.access.operations import (
     Operation,
@@ -19,7 +19,9 @@ from gateway.access.operations import (
     read_operation,
 )
 from gateway.access.ownership import check_own
+from gateway.access.rates import caller_key
 from gateway.access.roles import Roles
+from gateway.access.shedding import Admission, Work
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
 from gateway.supergraph import (
@@ -82,6 +84,7 @@ class Prepared:
     operation: Operation
     plan: Plan
     price: Price
+    work: Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,8 @@ class Graph:
     """How many operations are remembered."""
     within_s: float | None = None
     """When a request, or an event of a subscription, is answered with what there is."""
+    weights: Weights = field(default_factory=Weights)
+    admission: Admission = field(default_factory=Admission.usual)
     lasting: Lasting = lambda coordinates, answers: answers
 
     # --- an operation, whoever asks it ---
@@ -117,6 +122,8 @@ class Graph:
         """
         if caller is None and not self.is_open:
             raise _no_token()
+        if caller is not None:
+            self.admission.arrive(caller_key(caller))
         self._check_trusted(asked.query)
         prepared = self.read(asked.query, asked.operation_name)
         self._check_schema(prepared.operation, caller)
@@ -137,7 +144,10 @@ class Graph:
         if known is None:
             operation = read_operation(text, name, self.supergraph.schema, self.limits)
             price = self._pricing.price(operation.document, operation.definition)
-            known = Prepared(operation, self._plans.plan(text, name), price)
+            if price.is_fixed:
+                check_cost(price, {}, self.limits)
+            work = self.admission.work(operation.root_coordinates)
+            known = Prepared(operation, self._plans.plan(text, name), price, work)
             self._known.put((text, name), known)
         return known
 
@@ -155,18 +165,21 @@ class Graph:
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
-        self._check_request(prepared, asked, caller)
+        cost = self._check_request(prepared, asked, caller)
         denied = self._authorization.denied(caller)
         if refused := self._refused_changes(prepared, asked, caller, denied):
             return {"data": None, "errors": refused}
-        return await execute(
-            prepared.plan,
-            asked.variables,
-            self.transport,
-            headers=self._headers(caller),
-            within_s=self.within_s,
-            denied=denied,
-        )
+        with self.admission.enter(caller_key(caller), prepared.work, cost) as ticket:
+            answer = await execute(
+                prepared.plan,
+                asked.variables,
+                self.transport,
+                headers=self._headers(caller),
+                within_s=self.within_s,
+                denied=denied,
+            )
+            ticket.is_whole = "errors" not in answer
+        return answer
 
     def subscribe(
         self, prepared: Prepared, asked: Asked, caller: Principal | None
@@ -182,16 +195,19 @@ class Graph:
             within_s=self.within_s,
             denied=self._authorization.denied(caller),
         )
-        return self.lasting(prepared.operation.root_coordinates, answers)
+        lasting = self.lasting(prepared.operation.root_coordinates, answers)
+        return self.admission.hold(caller_key(caller), lasting)
 
-    def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> None:
+    def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> int:
+        """What the request costs; raises RaakError if it may not be answered."""
         operation = prepared.operation
         check_variables(asked.variables, self.limits)
         for page in operation.pages:
             check_page(page.place, page.name, page.given(asked.variables), self.limits)
-        check_cost(prepared.price, asked.variables, self.limits)
+        cost = check_cost(prepared.price, asked.variables, self.limits)
         if caller.own_customer_only and operation.references:
             self._check_own(operation, asked, caller)
+        return cost
 
     def _check_own(self, operation: Operation, asked: Asked, caller: Principal) -> None:
         """Variables that are not what is declared are left to execution, which says how."""
@@ -243,7 +259,7 @@ class Graph:
 
     @cached_property
     def _pricing(self) -> Pricing:
-        return Pricing(self.supergraph.schema, self.supergraph.markings)
+        return Pricing(self.supergraph.schema, self.supergraph.markings, self.weights)
 
     @cached_property
     def _authorization(self) -> Authorization:

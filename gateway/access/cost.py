@@ -170,6 +170,11 @@ class Price:
         """The price of a whole operation."""
         return cls(whole, whole.fixed)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same for all variables."""
+        return self._fixed is not None
+
     def __call__(self, given: Given) -> int:
         """The price with these variables; where they are not what is declared, a guess."""
         return self._sum.price(given, {}) if self._fixed is None else self._fixed
@@ -194,8 +199,8 @@ def _all_parts(whole: Sum) -> Iterator[Part]:
         yield from other.parts
 
 
-def check_cost(price: Price, given: Given, limits: Limits) -> None:
-    """Raise LimitExceeded when an operation costs too much with these variables."""
+def check_cost(price: Price, given: Given, limits: Limits) -> int:
+    """What an operation costs with these variables; raises LimitExceeded when that is too much."""
     asked = price(given)
     if asked > limits.cost:
         path, part = price.dearest(given)
@@ -204,6 +209,7 @@ def check_cost(price: Price, given: Given, limits: Limits) -> None:
         raise LimitExceeded(
             f"The operation costs {amount}, {most} of it for {path}.", "cost", limits.cost
         )
+    return asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import ceil
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -160,7 +161,7 @@ def extra_headers(refusal: RaakError) -> list[tuple[bytes, bytes]]:
     """The headers a refusal comes with."""
     headers = list(EXTRA_HEADERS.get(refusal.code, ()))
     if refusal.status in (429, 503):
-        seconds = max(1, round(getattr(refusal, "retry_after_s", 1)))
+        seconds = max(1, ceil(getattr(refusal, "retry_after_s", 1)))
         headers.append((b"retry-after", b"%d" % seconds))
     return headers
 

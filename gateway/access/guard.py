@@ -1,0 +1,188 @@
+"""The guard at the door of every protocol: it knows addresses and credentials, not their meaning.
+
+It counts failed authentications by client address, whatever the protocol (an answer 401, or a
+websocket closed as unauthorized), limits what comes without a credential by address too, and lets
+ingest in as such. Who is behind a credential, and what he asks, the graph finds out; it asks the
+same `Admission`. Health and metrics pass unguarded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.access.rates import FailedAuthentications, TryLater
+from gateway.access.shedding import Admission, Class, Ticket, Work
+from services.chassis.bodies import headers_of
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_type_for, told
+
+Network = IPv4Network | IPv6Network
+
+UNGUARDED = ("/health", "/metrics")
+INGEST: Mapping[str, Work] = {"/v1/": Work(Class.INGEST, "/v1")}
+"""Surfaces that take in events, by the beginning of their paths."""
+
+CREDENTIALS = (b"authorization", b"x-api-key")
+UNAUTHORIZED = (4401, 4403)
+"""What graphql-transport-ws closes with when it is not told who asks, or does not believe it."""
+
+
+class Addresses:
+    """Finds out from which address a request really came.
+
+    `X-Forwarded-For` is believed as far as it was written by proxies of the networks `trusted`,
+    since anybody can send it. Addresses of IPv6 count by /64, which is what one customer gets.
+    """
+
+    def __init__(self, trusted: Sequence[str] = (), remembered: int = 10_000) -> None:
+        self._trusted = tuple(ip_network(network, strict=False) for network in trusted)
+        self._read: Callable[[str, str], str] = lru_cache(maxsize=remembered)(self._find)
+
+    def of(self, scope: Scope) -> str:
+        """The address of a request's client, or its network."""
+        peer = (scope.get("client") or ("unknown",))[0]
+        forwarded = _header(scope, b"x-forwarded-for") if self._trusted else b""
+        return self._read(peer, forwarded.decode("latin-1"))
+
+    def _find(self, peer: str, forwarded: str) -> str:
+        found = _address(peer)
+        for written in reversed(forwarded.split(",") if forwarded else ()):
+            before = _address(written.strip())
+            if found is None or before is None or not self._is_trusted(found):
+                break
+            found = before
+        if isinstance(found, IPv6Address):
+            return str(ip_network((found, 64), strict=False))
+        return peer if found is None else str(found)
+
+    def _is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _address(written: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(written)
+    except ValueError:
+        return None
+
+
+def _header(scope: Scope, *names: bytes) -> bytes:
+    for name, value in scope["headers"]:
+        if name in names:
+            return bytes(value)
+    return b""
+
+
+class Guard:
+    """ASGI middleware before everything else."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        failures: FailedAuthentications,
+        addresses: Addresses,
+    ) -> None:
+        self._app = app
+        self._admission = admission
+        self._failures = failures
+        self._addresses = addresses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it before any of it is read."""
+        if scope["type"] == "lifespan" or scope["path"].startswith(UNGUARDED):
+            await self._app(scope, receive, send)
+            return
+        address, credential = self._addresses.of(scope), _header(scope, *CREDENTIALS)
+        work = next((w for start, w in INGEST.items() if scope["path"].startswith(start)), None)
+        try:
+            ticket = self._let_in(address, credential, work)
+        except TryLater as refusal:
+            await refuse(scope, send, refusal)
+            return
+        watch = _Watch(send, address, credential, self._failures, is_ingest=work is not None)
+        if ticket is None:
+            await self._app(scope, receive, watch)
+            return
+        with ticket:
+            await self._app(scope, receive, watch)
+            ticket.is_whole = watch.status < 400
+
+    def _let_in(self, address: str, credential: bytes, work: Work | None) -> Ticket | None:
+        """A ticket for what is known to be ingest; raises RateLimited or Overloaded."""
+        self._failures.check(address, credential)
+        if work or not credential:
+            self._admission.arrive(address)
+        return self._admission.enter(address, work) if work else None
+
+
+class _Watch:
+    """Passes an answer on, and notes whether the credential was good."""
+
+    __slots__ = ("_address", "_credential", "_failures", "_is_ingest", "_send", "status")
+
+    def __init__(
+        self,
+        send: Send,
+        address: str,
+        credential: bytes,
+        failures: FailedAuthentications,
+        *,
+        is_ingest: bool,
+    ) -> None:
+        self._send = send
+        self._address = address
+        self._credential = credential
+        self._failures = failures
+        self._is_ingest = is_ingest
+        self.status = 500
+
+    async def __call__(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.status = message["status"]
+            self._note()
+        elif kind == "websocket.close" and message.get("code") in UNAUTHORIZED:
+            self._failures.failed(self._address, self._credential)
+        await self._send(message)
+
+    def _note(self) -> None:
+        """Ingest may carry its key in the body, everybody else's is in a header."""
+        if self.status == 401 and (self._credential or self._is_ingest):
+            self._failures.failed(self._address, self._credential)
+        elif self.status < 300 and self._credential:
+            self._failures.passed(self._address, self._credential)
+
+
+async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
+    """Answer a request with a refusal, in the way of who was asked."""
+    if scope["type"] == "websocket":
+        extension = "websocket.http.response"
+        if extension not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1013, "reason": refusal.code})
+            return
+        answer = Answer(refusal.status, b"", LEGACY, extra_headers(refusal))
+        await answer.send(lambda message: send({**message, "type": f"websocket.{message['type']}"}))
+    elif scope["path"] == "/graphql":
+        body = orjson.dumps({"errors": [told(refusal)]})
+        await Answer(refusal.status, body, _media_type(scope), extra_headers(refusal)).send(send)
+    else:
+        body = orjson.dumps({"success": False, "error": refusal.as_json()})
+        await Answer(refusal.status, body, LEGACY, extra_headers(refusal)).send(send)
+
+
+def _media_type(scope: Scope) -> str:
+    try:
+        return media_type_for(headers_of(scope))
+    except RaakError:
+        return LEGACY
