@@ -3,7 +3,7 @@
 `compose` once at start, keep a `PlanCache`, and for each request `execute(cache.plan(…), …)`.
 """
 
-from gateway.supergraph.compose import compose
+from gateway.supergraph.compose import compose, compose_sdl
 from gateway.supergraph.errors import (
     CannotPlan,
     CompositionError,
@@ -49,6 +49,7 @@ __all__ = [
     "Transports",
     "Witnessed",
     "compose",
+    "compose_sdl",
     "execute",
     "plan",
     "read_supergraph",

@@ -1,6 +1,9 @@
 """Compose subgraphs into one supergraph, or say everything that is in the way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphql import DefinitionNode
 
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
@@ -8,16 +11,46 @@ from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.markings import guard_implementations
 from gateway.supergraph.merging import Merger
 from gateway.supergraph.reaching import unreachable_fields
-from gateway.supergraph.reading import read_subgraph
+from gateway.supergraph.reading import SubgraphDefinition, read_subgraph
 from gateway.supergraph.schemas import build_schemas, public_sdl
+from gateway.supergraph.standard_writing import write_supergraph
 
 
-def compose(sdls: Mapping[str, str]) -> Supergraph:
+def compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None = None) -> Supergraph:
     """One graph out of the SDL of each subgraph, by its name.
+
+    Args:
+        urls: Where the subgraphs are; only noted.
 
     Raises:
         CompositionError: They do not compose; every problem that could be found is listed.
     """
+    return _compose(sdls, urls).supergraph
+
+
+def compose_sdl(sdls: Mapping[str, str], urls: Mapping[str, str] | None = None) -> str:
+    """The standard supergraph SDL of these subgraphs, which any federation router can serve.
+
+    Raises:
+        CompositionError: They do not compose; every problem that could be found is listed.
+    """
+    composed = _compose(sdls, urls)
+    return write_supergraph(
+        composed.supergraph, composed.subgraphs, composed.definitions, composed.hidden
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Composition:
+    """A supergraph and what it was made of."""
+
+    supergraph: Supergraph
+    subgraphs: Sequence[SubgraphDefinition]
+    definitions: Sequence[DefinitionNode]
+    hidden: set[str]
+
+
+def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Composition:
     problems: list[Problem] = []
     read = [read_subgraph(name, sdl, problems) for name, sdl in sorted(sdls.items())]
     subgraphs = [subgraph for subgraph in read if subgraph]
@@ -32,7 +65,8 @@ def compose(sdls: Mapping[str, str]) -> Supergraph:
         sdl=public_sdl(schema),
         subgraphs=joined,
         markings=merger.marker.markings(),
+        urls=dict(urls or {}),
     )
     if unreachable := list(unreachable_fields(supergraph)):
         raise CompositionError(unreachable)
-    return supergraph
+    return _Composition(supergraph, subgraphs, definitions, merger.inaccessible)

@@ -28,6 +28,7 @@ from graphql import (
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import named_type
 from gateway.supergraph.markings import Marker
+from gateway.supergraph.nodes import copied
 from gateway.supergraph.reading import (
     Applied,
     MemberDefinition,
@@ -133,8 +134,7 @@ class Merger:
                     self._note_alike(f"{interface.name.value}.{name}", definition, node)
         if len(fields) == len(definition.fields or ()):
             return definition
-        kept: dict[str, Any] = {key: getattr(definition, key) for key in definition.keys}
-        return type(definition)(**(kept | {"fields": tuple(fields.values())}))
+        return copied(definition, fields=tuple(fields.values()))
 
     def _note_alike(
         self,

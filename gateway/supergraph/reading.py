@@ -28,6 +28,7 @@ from graphql import (
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
+from gateway.supergraph.nodes import copied
 
 FEDERATION = f"{APOLLO}federation"
 LINK = f"{APOLLO}link"
@@ -314,7 +315,4 @@ class _Renamer(Visitor):
         self, node: ObjectTypeDefinitionNode, *_: Any
     ) -> ObjectTypeDefinitionNode | None:
         new = self._renames.get(node.name.value)
-        if new is None:
-            return None
-        kept: dict[str, Any] = {key: getattr(node, key) for key in node.keys}
-        return ObjectTypeDefinitionNode(**(kept | {"name": NameNode(value=new)}))
+        return copied(node, name=NameNode(value=new)) if new else None

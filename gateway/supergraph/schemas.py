@@ -15,6 +15,7 @@ from graphql import (
 
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joins import named_type
+from gateway.supergraph.nodes import copied
 
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
@@ -102,18 +103,14 @@ def _shown(definition: Any, hidden: set[str]) -> Any:
     for key in ("interfaces", "types"):
         if (names := getattr(definition, key, None)) is not None:
             changed[key] = tuple(named for named in names if named.name.value not in hidden)
-    return _copy(definition, changed)
+    return copied(definition, **changed)
 
 
 def _with_shown_arguments(member: Any, coordinate: str, hidden: set[str]) -> Any:
     if not getattr(member, "arguments", None):
         return member
     shown = tuple(a for a in member.arguments if f"{coordinate}({a.name.value}:)" not in hidden)
-    return _copy(member, {"arguments": shown})
-
-
-def _copy(node: Any, changed: dict[str, Any]) -> Any:
-    return type(node)(**{key: getattr(node, key) for key in node.keys} | changed)
+    return copied(member, arguments=shown)
 
 
 def _is_empty(definition: DefinitionNode) -> bool:

@@ -37,34 +37,12 @@ from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read
 from gateway.supergraph.markings import Marker, guard_implementations
 from gateway.supergraph.reading import with_standard_root_names
 from gateway.supergraph.schemas import build_schemas, public_sdl
+from gateway.supergraph.standard import JOIN_VERSIONS, UNDERSTOOD
 
 Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
 Composite: TypeAlias = (
     ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode | UnionTypeDefinitionNode
 )
-JOIN = (
-    "graph",
-    "type",
-    "field",
-    "implements",
-    "unionMember",
-    "enumValue",
-    "owner",
-    "directive",
-)
-UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
-    "link": ("link",),
-    "core": ("core",),
-    "join": JOIN,
-    "tag": ("tag",),
-    "inaccessible": ("inaccessible",),
-    "authenticated": ("authenticated",),
-    "requiresScopes": ("requiresScopes",),
-    "policy": ("policy",),
-    "cost": ("cost", "listSize"),
-}
-"""The directives of each specification of Apollo's that a supergraph may use."""
-JOIN_VERSIONS = {"v0.1", "v0.2", "v0.3", "v0.4", "v0.5"}
 
 
 def read_supergraph(sdl: str) -> Supergraph:
@@ -125,7 +103,7 @@ class _Names:
             problems.append(_problem("", reason, "Compose without it."))
         if link.spec == f"{APOLLO}join" and link.version not in JOIN_VERSIONS:
             reason = f"It is written in join {link.version!r}."
-            problems.append(_problem("", reason, f"Use one of {', '.join(sorted(JOIN_VERSIONS))}."))
+            problems.append(_problem("", reason, f"Use one of {', '.join(JOIN_VERSIONS)}."))
 
     def applied(self, node: Any) -> Applied:
         """The directives on a node by their own names; others are left out."""

@@ -1,0 +1,61 @@
+"""Small tools for syntax trees of GraphQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from graphql import (
+    BooleanValueNode,
+    ConstArgumentNode,
+    ConstDirectiveNode,
+    ConstListValueNode,
+    ConstValueNode,
+    EnumValueNode,
+    IntValueNode,
+    NameNode,
+    Node,
+    StringValueNode,
+)
+
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """The name of an enum value, written without quotes."""
+
+    name: str
+
+
+Value: TypeAlias = "str | bool | int | Bare | Sequence[Value]"
+
+
+def copied(node: AnyNode, **changed: Any) -> AnyNode:
+    """The node with some of its parts changed."""
+    return type(node)(**{key: getattr(node, key) for key in node.keys} | changed)
+
+
+def directive(name: str, /, **arguments: "Value | None") -> ConstDirectiveNode:
+    """A use of a directive; arguments that are None are left out."""
+    return ConstDirectiveNode(
+        name=NameNode(value=name),
+        arguments=tuple(
+            ConstArgumentNode(name=NameNode(value=argument), value=_value(value))
+            for argument, value in arguments.items()
+            if value is not None
+        ),
+    )
+
+
+def _value(value: "Value") -> ConstValueNode:
+    match value:
+        case Bare():
+            return EnumValueNode(value=value.name)
+        case bool():
+            return BooleanValueNode(value=value)
+        case int():
+            return IntValueNode(value=str(value))
+        case str():
+            return StringValueNode(value=value)
+        case _:
+            return ConstListValueNode(values=tuple(_value(item) for item in value))
