@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from typing import Any
 
 import aiohttp
 from starlette.requests import Request
@@ -12,37 +12,31 @@ from starlette.types import ASGIApp
 
 from gateway.access.roles import Roles
 from gateway.access.tokens import ServiceTokens
+from gateway.access.trusted import Registry
 from gateway.browsers import for_browsers
 from gateway.front_door import FrontDoor
 from gateway.graph import Graph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.reload import (
+    SUBGRAPHS,
+    Composed,
+    Served,
+    Source,
+    SubgraphUnknown,
+    given,
+    read_subgraphs,
+    subgraph_folder,
+    supergraph_file,
+)
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
-from gateway.supergraph import HttpTransport, Supergraph, Transport, compose
+from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.wire import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, WriteKeys
-from services.chassis.errors import RaakError
 from services.chassis.server import Process, process_app, supervised
 
-SUBGRAPHS = Path(__file__).with_name("subgraphs")
-
-
-class SubgraphUnknown(RaakError):
-    """A committed schema has no service behind it, or there is no committed schema."""
-
-    code = "SUBGRAPH_UNKNOWN"
-    status = 500
-
-
-def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
-    """The committed schemas, by service; raises SubgraphUnknown if there are none."""
-    sdls = {path.stem: path.read_text() for path in sorted(folder.glob("*.graphql"))}
-    if not sdls:
-        raise SubgraphUnknown(
-            f"There is no schema in {folder}.", hint="Write the services' schemas: `make schema`."
-        )
-    return sdls
+__all__ = ["SubgraphUnknown", "create", "read_subgraphs"]
 
 
 def create(
@@ -50,26 +44,34 @@ def create(
 ) -> ASGIApp:
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
-    sdls = sdls or read_subgraphs()
-    supergraph = compose(sdls)
-    urls = _urls(sdls, settings)
+    source = _source(settings, sdls)
+    composed = Composed.of(source)
+    _addresses(composed.supergraph, settings)
     roles = Roles.read()
     door = FrontDoor.of(settings, roles)
 
     @asynccontextmanager
     async def lifespan(app: Process) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(_transport(settings, urls))
+            http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            graph = _graph(settings, supergraph, transport, door, roles)
-            watch = Watch(session, urls)
-            app.reach("/graphql", _endpoint(settings, graph, door))
+            transport, watch = Resilient(http), Watch(session)
+
+            def guarded(supergraph: Supergraph) -> Graph:
+                http.learn(_addresses(supergraph, settings))
+                watch.follow(_watched(supergraph, settings))
+                return _graph(settings, supergraph, transport, door, roles)
+
+            every_s = settings.schemas_every_ms / 1000
+            served = Served(source, composed, guarded, _planning(door.registry), every_s=every_s)
+            door.registry.compile_with(served().read)
+            app.reach("/graphql", _endpoint(settings, served, door))
             app.router.routes[:0] = [
                 *_segment(settings, session, door.service_tokens).routes(),
-                Route("/health/ready", _ready(watch, door)),
+                Route("/health/ready", _ready(watch, transport, served, door)),
             ]
             await stack.enter_async_context(
-                supervised({"subgraph watch": watch.run, **door.work()})
+                supervised({"subgraph watch": watch.run, "schema watch": served.run, **door.work()})
             )
             yield
 
@@ -77,19 +79,37 @@ def create(
     return for_browsers(app, settings.cors_origins, settings.https_only_s)
 
 
-def _urls(sdls: Mapping[str, str], settings: GatewaySettings) -> dict[str, str]:
-    unknown = sorted(sdls.keys() - settings.urls.keys())
-    if unknown:
+def _source(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
+    if sdls is not None:
+        return given(sdls)
+    if settings.supergraph_file is not None:
+        return supergraph_file(settings.supergraph_file)
+    return subgraph_folder(settings.schemas_dir or SUBGRAPHS)
+
+
+def _addresses(supergraph: Supergraph, settings: GatewaySettings) -> dict[str, str]:
+    """Where each subgraph answers; the settings know it better than a supergraph that was read."""
+    ours = {name: f"{url}/graphql" for name, url in _watched(supergraph, settings).items()}
+    addresses = {**supergraph.urls, **ours}
+    if unknown := sorted(supergraph.subgraphs.keys() - addresses.keys()):
         raise SubgraphUnknown(
             f"There are schemas of services that are not known: {', '.join(unknown)}.",
             hint=f"Name each schema after its service: {', '.join(settings.urls)}.",
         )
-    return {name: settings.urls[name].rstrip("/") for name in sdls}
+    return {name: addresses[name] for name in supergraph.subgraphs}
 
 
-def _transport(settings: GatewaySettings, urls: Mapping[str, str]) -> HttpTransport:
-    endpoints = {name: f"{url}/graphql" for name, url in urls.items()}
-    return HttpTransport(endpoints, within_s=settings.subgraph_deadline_ms / 1000)
+def _watched(supergraph: Supergraph, settings: GatewaySettings) -> dict[str, str]:
+    """Our own services among the subgraphs."""
+    return {n: url.rstrip("/") for n, url in settings.urls.items() if n in supergraph.subgraphs}
+
+
+def _http(settings: GatewaySettings) -> HttpTransport:
+    return HttpTransport(
+        {},
+        within_s=settings.subgraph_deadline_ms / 1000,
+        within_s_by_subgraph=settings.deadlines_s,
+    )
 
 
 def _session() -> aiohttp.ClientSession:
@@ -104,7 +124,7 @@ def _graph(
     door: FrontDoor,
     roles: Roles,
 ) -> Graph:
-    graph = Graph(
+    return Graph(
         supergraph=supergraph,
         transport=transport,
         service_tokens=door.service_tokens,
@@ -114,15 +134,22 @@ def _graph(
         is_open=settings.mode == "development",
         trusted_only=settings.answers_registered_only,
         kept=settings.plans,
+        within_s=settings.request_deadline_ms / 1000,
     )
-    door.registry.compile_with(graph.read)
-    return graph
 
 
-def _endpoint(settings: GatewaySettings, graph: Graph, door: FrontDoor) -> GraphQLOverHttp:
+def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
+    async def plan_registered(graph: Graph) -> None:
+        registry.compile_with(graph.read)
+        await registry.compile_all()
+
+    return plan_registered
+
+
+def _endpoint(settings: GatewaySettings, served: Served, door: FrontDoor) -> GraphQLOverHttp:
     learns = 0 if settings.answers_registered_only else settings.apq
     documents = Documents(door.registry, learns)
-    return GraphQLOverHttp(lambda: graph, door.callers, documents, settings.rules)
+    return GraphQLOverHttp(served, door.callers, documents, settings.rules)
 
 
 def _segment(
@@ -134,14 +161,18 @@ def _segment(
     return Segment(WriteKeys(settings.write_keys), profile, limits)
 
 
-def _ready(watch: Watch, door: FrontDoor) -> Callable[[Request], Awaitable[Response]]:
+def _ready(
+    watch: Watch, transport: Resilient, served: Served, door: FrontDoor
+) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = door.not_ready()
         if awaited := watch.awaited():
             reasons.append(f"Not ready yet since the start: {', '.join(awaited)}.")
-        body = {
+        body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
+            "breakers": transport.states(),
+            "graph": {"digest": served.digest, "refused": served.refused},
         }
         if reasons:
             body["reason"] = " ".join(reasons)

@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,21 @@ HOT = 500
 RELOADS = Counter("raak_graph_reloads", "Graphs that were served or refused", ["outcome"])
 
 
-class SchemasMissing(RaakError):
-    """There is nothing to make a graph of."""
+class SubgraphUnknown(RaakError):
+    """A schema has no service behind it, or there is no schema."""
 
-    code = "SCHEMAS_MISSING"
+    code = "SUBGRAPH_UNKNOWN"
     status = 500
+
+
+def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
+    """The schemas in a folder, by service; raises SubgraphUnknown if there are none."""
+    sdls = {path.stem: _text(path) for path in sorted(folder.glob("*.graphql"))}
+    if not sdls:
+        raise SubgraphUnknown(
+            f"There is no schema in {folder}.", hint="Write the services' schemas: `make schema`."
+        )
+    return sdls
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +60,9 @@ class Source:
     """Makes a graph of them; raises RaakError with everything that is wrong."""
 
 
-def subgraph_folder(folder: Path = SUBGRAPHS, own: Mapping[str, str] | None = None) -> Source:
-    """Compose the files `<subgraph>.graphql` of a folder, and the SDL of `own` subgraphs."""
-
-    def read() -> Mapping[str, str]:
-        texts = {path.stem: _text(path) for path in sorted(folder.glob("*.graphql"))}
-        if not texts:
-            raise SchemasMissing(
-                f"There is no schema in {str(folder)!r}.",
-                hint="Write the services' schemas: `make schema`.",
-            )
-        return texts | dict(own or {})
-
-    return Source(read, compose)
+def subgraph_folder(folder: Path) -> Source:
+    """Compose the schemas of a folder."""
+    return Source(lambda: read_subgraphs(folder), compose)
 
 
 def supergraph_file(file: Path) -> Source:
@@ -79,7 +79,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SchemasMissing(
+        raise SubgraphUnknown(
             f"{str(path)!r} can't be read ({type(error).__name__}).",
             hint="Write it as UTF-8, where the gateway may read it.",
         ) from None
@@ -125,9 +125,10 @@ class Served:
     """The graph that is served: call it to get it.
 
     Args:
-        replaced: Makes the guarded graph of a composed one, and lets whoever must know of its
-            services know; raises RaakError if it can't be served.
-        prepare: Plans what is registered over a graph before it is served.
+        guarded: Makes a graph with its guards of a composed one, and tells who has to know where
+            its services are; raises RaakError if nobody knows.
+        plan_registered: Plans the registered operations over a graph before it is served.
+        every_s: How often to look for changes; 0: only on SIGHUP.
     """
 
     def __init__(
@@ -135,15 +136,15 @@ class Served:
         source: Source,
         composed: Composed,
         guarded: Callable[[Supergraph], Graph],
-        prepare: Callable[[Graph], Awaitable[None]],
+        plan_registered: Callable[[Graph], Awaitable[None]],
         *,
         every_s: float = 1.0,
     ) -> None:
         self._source = source
         self._guarded = guarded
-        self._prepare = prepare
+        self._plan_registered = plan_registered
         self._every_s = every_s
-        self._graph = guarded(composed.supergraph)
+        self._graph = self._guard(composed.supergraph)
         self.digest = composed.digest
         self.refused: str | None = None
         """The digest of what was found last, if that can't be served."""
@@ -153,6 +154,9 @@ class Served:
 
     def __call__(self) -> Graph:
         return self._graph
+
+    def _guard(self, supergraph: Supergraph) -> Graph:
+        return replace(self._guarded(supergraph), lasting=self.lasting)
 
     # Watching
 
@@ -189,9 +193,9 @@ class Served:
     async def _try(self, texts: Mapping[str, str], digest: str) -> None:
         try:
             supergraph = await asyncio.to_thread(self._source.make, texts)
-            graph = self._guarded(supergraph)
-            await asyncio.to_thread(_warm, graph, self._graph.operations()[-HOT:])
-            await self._prepare(graph)
+            graph = self._guard(supergraph)
+            await asyncio.to_thread(_plan, graph, self._graph.operations()[-HOT:])
+            await self._plan_registered(graph)
         except Exception as error:  # whatever is wrong with it: the one that is served is better
             self._refuse(digest, error)
             return
@@ -260,7 +264,7 @@ class Served:
                 patience.reschedule(now)
 
 
-def _warm(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
+def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
     """Plan operations; those that are no longer valid will be refused when they are asked."""
     for text, name in operations:
         try:

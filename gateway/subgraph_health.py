@@ -23,24 +23,34 @@ class Seen:
 class Watch:
     """Looks at every service again and again.
 
-    The gateway is ready once each service has been: before that, it would answer half of what it
-    could. It stays ready when one falls away, for the others' data is worth having.
+    The gateway is ready once each service has been that it started with: before that, it would
+    answer half of what it could. It stays ready when one falls away, or is added and not there
+    yet, for the others' data is worth having.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, urls: Mapping[str, str]) -> None:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        self._urls: Mapping[str, str] = {}
+        self._first: frozenset[str] | None = None
+        self.seen: dict[str, Seen] = {}
+
+    def follow(self, urls: Mapping[str, str]) -> None:
+        """Look at these services from now on, and at no others."""
+        if self._first is None:
+            self._first = frozenset(urls)
         self._urls = urls
-        self.seen = dict.fromkeys(urls, Seen())
+        self.seen = {name: self.seen.get(name, Seen()) for name in urls}
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.gather(*(self._look(name) for name in self._urls))
+            await asyncio.gather(*(self._look(*service) for service in self._urls.items()))
             await asyncio.sleep(PAUSE_S)
 
-    async def _look(self, name: str) -> None:
-        status = await self._status(f"{self._urls[name].rstrip('/')}/health/ready")
-        self.seen[name] = Seen(status, self.seen[name].was_ready or status == "ready")
+    async def _look(self, name: str, url: str) -> None:
+        status = await self._status(f"{url.rstrip('/')}/health/ready")
+        if (before := self.seen.get(name)) is not None:
+            self.seen[name] = Seen(status, before.was_ready or status == "ready")
 
     async def _status(self, url: str) -> str:
         try:
@@ -51,4 +61,5 @@ class Watch:
 
     def awaited(self) -> list[str]:
         """The services that have not been ready yet."""
-        return [name for name, seen in self.seen.items() if not seen.was_ready]
+        first = self._first or ()
+        return [name for name, seen in self.seen.items() if name in first and not seen.was_ready]
