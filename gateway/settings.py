@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -9,6 +10,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from gateway.access.limits import Limits
+from gateway.access.rates import Rates
+from gateway.access.shedding import Tuning
 from gateway.graphql_http.rules import Rules
 from services.chassis.bodies import BodyLimits
 from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
@@ -181,6 +184,34 @@ class GatewaySettings(ServiceSettings):
         default=100, ge=1, le=1_000, description="most errors listed in an answer"
     )
 
+    rate_per_s: float = Field(
+        default=1_000, gt=0, description="requests a caller may send in a second, in the long run"
+    )
+    burst: int = Field(default=2_000, ge=1, description="requests a rested caller may send at once")
+    cost_per_token: int = Field(
+        default=100, ge=1, description="cost of an operation that counts as one more request"
+    )
+    max_concurrent: int = Field(
+        default=100, ge=1, description="requests and subscriptions of a caller under way at once"
+    )
+    max_failed_authentications: int = Field(
+        default=20, ge=1, description="bad tokens or keys an address may send in a minute"
+    )
+    callers_remembered: int = Field(
+        default=100_000, ge=100, description="callers whose use is remembered, the latest ones"
+    )
+    trusted_proxies: Listed = Field(
+        default=(), description="networks whose X-Forwarded-For is believed, separated by commas"
+    )
+    max_in_flight: int = Field(
+        default=1_000,
+        ge=8,
+        description="requests under way at once, however fast they are answered",
+    )
+    queueing_target_ms: int = Field(
+        default=50, ge=1, description="time requests may queue before some are refused"
+    )
+
     @field_validator("token_audience")
     @classmethod
     def _is_not_the_services(cls, audience: str) -> str:
@@ -188,12 +219,19 @@ class GatewaySettings(ServiceSettings):
             raise ValueError("this is what tokens for the services say: a caller's must differ")
         return audience
 
-    @field_validator("write_keys", "cors_origins", mode="before")
+    @field_validator("write_keys", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _separated_by_commas(cls, values: Any) -> Any:
         if not isinstance(values, str):
             return values
         return tuple(value.strip() for value in values.split(",") if value.strip())
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network, strict=False)
+        return networks
 
     @property
     def answers_registered_only(self) -> bool:
@@ -250,3 +288,13 @@ class GatewaySettings(ServiceSettings):
     def limits(self) -> Limits:
         """How large an operation may be."""
         return Limits(**{f.name: getattr(self, f"max_{f.name}") for f in fields(Limits)})
+
+    @property
+    def rates(self) -> Rates:
+        """How much one caller may ask."""
+        return Rates(**{f.name: getattr(self, f.name) for f in fields(Rates)})
+
+    @property
+    def tuning(self) -> Tuning:
+        """How much load the gateway takes."""
+        return Tuning(self.max_in_flight, self.queueing_target_ms)
