@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
-from graphql import GraphQLNonNull, GraphQLObjectType, SelectionSetNode, print_ast
+from graphql import (
+    GraphQLInterfaceType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    SelectionSetNode,
+    print_ast,
+)
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.joins import FieldSet, JoinType, Subgraph, selected_fields
@@ -14,6 +20,8 @@ from gateway.supergraph.routes import Visit
 
 JSON: TypeAlias = dict[str, Any]
 ClientPath: TypeAlias = tuple[str | int, ...]
+Types: TypeAlias = frozenset[str | None] | None
+"""Some types, or all; None among them takes in objects of which the type is not known."""
 NOT_IDEMPOTENT = "not-idempotent"
 """The @tag of a field that must not be asked twice, though it stands in a query."""
 
@@ -22,7 +30,7 @@ NOT_IDEMPOTENT = "not-idempotent"
 class Step:
     """One field on the way from the root to the objects of a branch."""
 
-    types: frozenset[str] | None
+    types: Types
     """Only objects of these types are followed; None follows all."""
     raw_key: str
 
@@ -33,7 +41,7 @@ class Place:
 
     branch: Branch
     steps: tuple[Step, ...]
-    types: frozenset[str] | None
+    types: Types
 
     def find(self, data: JSON) -> list[JSON]:
         """The objects there, in order, lists looked through."""
@@ -62,7 +70,7 @@ class Place:
         ]
 
 
-def _of_types(items: Iterable[JSON], types: frozenset[str] | None) -> Iterable[JSON]:
+def _of_types(items: Iterable[JSON], types: Types) -> Iterable[JSON]:
     if types is None:
         return items
     return [item for item in items if item.get(TYPENAME) in types]
@@ -137,6 +145,8 @@ def _read_below(below: Mapping[str, tuple[Part, ...]], value: Any) -> Any:
     if "" in below:
         return {part.name: _read(part, value) for part in below[""]}
     typename = value.get(TYPENAME)
+    if typename is None:
+        return {part.name: _read(part, value) for part in next(iter(below.values()))}
     parts = below.get(str(typename), ())
     return {TYPENAME: typename} | {part.name: _read(part, value) for part in parts}
 
@@ -228,7 +238,8 @@ class RequestWriter:
         for members in _compatible(visits):
             branch = members[0].branch
             source = self._source(branch, members)
-            text = SelectionWriter(set(members), visits[0].subgraph, fragments).entities(branch)
+            writer = SelectionWriter(set(members), visits[0].subgraph, fragments)
+            text = writer.entities(branch, members[0].seen_as)
             by_selection.setdefault(text, []).append(source)
         used = _used_variables(visits)
         prefix = self._free_prefix()
@@ -285,14 +296,14 @@ class RequestWriter:
         selections = [(fields.selections, id(fields.selections) in keys) for fields in chosen]
         return Source(
             place=place_of(branch),
-            typename=branch.types[0] if len(branch.types) == 1 else None,
+            typename=visits[0].seen_as or (branch.types[0] if len(branch.types) == 1 else None),
             parts=self._parts(branch, selections),
         )
 
     def _parts(
         self, branch: Branch, selections: Sequence[tuple[SelectionSetNode, bool]]
     ) -> tuple[Part, ...]:
-        names = self.tree.supergraph.names[branch.types[0]]
+        names = branch.names
         merged: dict[str, tuple[Field, list[tuple[SelectionSetNode, bool]], bool]] = {}
         for selection_set, is_key in selections:
             for node in selected_fields(selection_set, names.all):
@@ -325,7 +336,7 @@ class RequestWriter:
 
     def _is_non_null(self, type_name: str, field_name: str) -> bool:
         type_ = self.tree.supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType)
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         return isinstance(type_.fields[field_name].type, GraphQLNonNull)
 
 
@@ -337,12 +348,15 @@ def _group(visit: Visit) -> object:
 
 
 def _compatible(visits: Iterable[Visit]) -> list[list[Visit]]:
-    """Visits of one branch together, unless they need the same input with other arguments."""
+    """Visits of one branch together, unless they enter as another type, or need the same input
+    with other arguments.
+    """
     together: list[tuple[list[Visit], dict[str, str]]] = []
     for visit in visits:
         needed = dict(_arguments(visit.inputs))
         for members, known in together:
-            if members[0].branch is visit.branch and all(
+            is_alike = (members[0].branch, members[0].seen_as) == (visit.branch, visit.seen_as)
+            if is_alike and all(
                 known.get(path, arguments) == arguments for path, arguments in needed.items()
             ):
                 members.append(visit)
@@ -381,8 +395,12 @@ def place_of(branch: Branch) -> Place:
     return Place(branch, tuple(reversed(steps)), _filter(branch))
 
 
-def _filter(branch: Branch) -> frozenset[str] | None:
-    return frozenset(branch.types) if len(branch.position.branches) > 1 else None
+def _filter(branch: Branch) -> Types:
+    position = branch.position
+    if branch.is_generic or len(position.branches) == 1:
+        return None
+    is_first = branch is position.branches[0]
+    return frozenset((*branch.types, None) if position.is_nameless and is_first else branch.types)
 
 
 def _definitions(fragments: Mapping[str, str]) -> str:
@@ -401,8 +419,11 @@ class SelectionWriter:
     """Name of a fragment by its text, shared by all writers of a request."""
     _written: dict[tuple[Position, str], str] = field(default_factory=dict)
 
-    def entities(self, branch: Branch) -> str:
+    def entities(self, branch: Branch, seen_as: str | None) -> str:
         """The selection on `_entities` for what the visits fetch of a branch."""
+        if seen_as or branch.is_generic:
+            guise = self.subgraph.types[seen_as or branch.types[0]]
+            return f"{{ ... on {guise.name} {self._position(branch.position, guise)} }}"
         types = [name for name in branch.types if name in self.subgraph.types]
         parts = (f"... on {name} {self.object(branch, name, len(types) > 1)}" for name in types)
         return f"{{ {' '.join(parts)} }}"
@@ -434,11 +455,37 @@ class SelectionWriter:
         key = (position, type_.name)
         if key not in self._written:
             self._written[key] = (
-                f"{{ {' '.join((TYPENAME, *self._branches(position, type_)))} }}"
+                f"{{ {' '.join(self._abstract(position, type_))} }}"
                 if position.is_abstract
                 else self.object(position.branches[0], type_.name)
             )
         return self._written[key]
+
+    def _abstract(self, position: Position, type_: JoinType) -> Iterable[str]:
+        if type_.is_interface_object:
+            return self._nameless(position, type_)
+        local = [self.subgraph.types[name] for name in sorted(type_.possible)]
+        if any(guise.is_interface_object for guise in local):
+            return (f"... on {guise.name} {self._local(position, guise)}" for guise in local)
+        generic = position.generics.get(type_.name)
+        own = self._fields(generic, type_, False) if generic else ()
+        return TYPENAME, *own, *self._branches(position, type_)
+
+    def _nameless(self, position: Position, guise: JoinType) -> Iterable[str]:
+        """What is asked of an interface object. Its `__typename` would be the interface's, so it
+        goes by another name, and only where there is nothing else to ask.
+        """
+        branches = [b for b in position.all_branches() if guise.name in b.names.all]
+        printed = (text for branch in branches for text in self._fields(branch, guise, False))
+        return dict.fromkeys(printed) or (f"raak_typename: {TYPENAME}",)
+
+    def _local(self, position: Position, guise: JoinType) -> str:
+        """`{ … }` for objects of a type that a subgraph returns beside interface objects."""
+        if guise.is_interface_object:
+            return f"{{ {' '.join(self._nameless(position, guise))} }}"
+        branches = [branch for branch in position.branches if guise.name in branch.types]
+        fields = (text for branch in branches for text in self._fields(branch, guise, False))
+        return f"{{ {' '.join((TYPENAME, *fields))} }}"
 
     def _branches(self, position: Position, type_: JoinType) -> Iterator[str]:
         for branch in position.branches:

@@ -1,5 +1,6 @@
 """Derive the join facts from the subgraphs' directives, and refuse what contradicts itself."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from gateway.supergraph.joins import (
     JoinField,
     JoinType,
     Key,
+    Label,
     Subgraph,
     named_type,
     selected_fields,
@@ -24,6 +26,7 @@ from gateway.supergraph.joins import (
 from gateway.supergraph.links import Arguments
 from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
 
+LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-:./]*|percent\((100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,8})?)\)")
 COMPOSITES = {"object", "interface", "union"}
 
 
@@ -35,6 +38,8 @@ class Joiner:
     problems: list[Problem] = field(default_factory=list)
     _overridden: dict[tuple[str, str], str] = field(default_factory=dict)
     """(subgraph, coordinate) → the subgraph that took the field over."""
+    _labels: dict[tuple[str, str], Label] = field(default_factory=dict)
+    """(subgraph, coordinate) → while what it resolves the field; on both sides of an @override."""
 
     def join(self) -> dict[str, Subgraph]:
         """The join facts of every subgraph; look at `problems` before using them."""
@@ -47,15 +52,19 @@ class Joiner:
     def _note_overrides(self, subgraph: SubgraphDefinition) -> None:
         for coordinate, member in _fields(subgraph):
             for override in member.directives.get("override", ()):
-                origin = str(override.get("from"))
+                origin, label = str(override.get("from")), override.get("label")
                 if origin == subgraph.name:
                     reason = "It overrides itself."
                     self._refuse(subgraph, coordinate, reason, "Name another subgraph in `from`.")
-                elif override.get("label"):
-                    reason = "Progressive @override (with a label) is not supported yet."
-                    self._refuse(subgraph, coordinate, reason, "Remove the label.")
-                else:
+                elif label is None:
                     self._overridden[origin, coordinate] = subgraph.name
+                elif not LABEL.fullmatch(str(label)):
+                    reason = f"The label {label!r} of its @override is none."
+                    hint = "Use `percent(x)` with x from 0 to 100, or a name like `new-prices`."
+                    self._refuse(subgraph, coordinate, reason, hint)
+                else:
+                    self._labels[subgraph.name, coordinate] = Label(str(label), active=True)
+                    self._labels[origin, coordinate] = Label(str(label), active=False)
 
     def _join(self, subgraph: SubgraphDefinition) -> Subgraph:
         types = {
@@ -77,6 +86,7 @@ class Joiner:
             keys=keys,
             possible=frozenset(_possible(subgraph, type_)),
             is_object=type_.kind == "object",
+            is_interface_object="interfaceObject" in type_.directives,
         )
 
     def _read_keys(self, subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[Key]:
@@ -106,6 +116,7 @@ class Joiner:
                 subgraph, subgraph.types[type_name], coordinate, "requires", member
             ),
             provides=self._selection(subgraph, returned, coordinate, "provides", member),
+            label=self._labels.get((subgraph.name, coordinate)),
         )
 
     def _selection(
@@ -165,7 +176,11 @@ class Joiner:
         if not resolvers:
             reason = "It is @external wherever it is defined, so nothing resolves it."
             self._problem(facts, coordinate, reason, "Remove @external in the one that owns it.")
-        resolvers = [o for o in resolvers if "external" not in self._marks(o, type_name, name)]
+        resolvers = [
+            o
+            for o in resolvers
+            if "external" not in self._marks(o, type_name, name) and not _leaves(facts[o])
+        ]
         unshared = [o for o in resolvers if not self._shares(joined[o], type_name, name)]
         if len(resolvers) > 1 and unshared:
             reason = f"It is resolved by {len(resolvers)} subgraphs, but not @shareable in all."
@@ -194,6 +209,11 @@ class Joiner:
 
     def _problem(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
         self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
+
+
+def _leaves(found: JoinField) -> bool:
+    """Whether a progressive @override is taking the field away from its subgraph."""
+    return found.label is not None and not found.label.active
 
 
 def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinition]]:

@@ -17,6 +17,7 @@ from graphql import (
     SelectionSetNode,
     TypeNode,
     is_abstract_type,
+    is_interface_type,
     is_object_type,
     parse,
     print_ast,
@@ -150,6 +151,27 @@ class Subgraph:
     name: str
     types: Mapping[str, JoinType]
 
+    def guises(self, names: "TypeNames") -> Iterator[JoinType]:
+        """The types as which the subgraph knows objects of a type: that type itself, or else the
+        interface objects that stand for it.
+        """
+        if known := self.types.get(names.name):
+            yield known
+            return
+        for name in sorted(names.all):
+            if (found := self.types.get(name)) and found.is_interface_object:
+                yield found
+
+    def guise_in(self, type_name: str, names: "TypeNames") -> JoinType | None:
+        """The type as which objects of `names` are found where a value is of type `type_name`;
+        None if they never are.
+        """
+        returned = self.types.get(type_name)
+        if returned is None:
+            return None
+        local = {returned.name, *returned.possible}
+        return next((guise for guise in self.guises(names) if guise.name in local), None)
+
     def under(self, labels: frozenset[str]) -> "Subgraph":
         """The subgraph while these labels are active."""
         return replace(self, types={n: type_.under(labels) for n, type_ in self.types.items()})
@@ -157,18 +179,29 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True)
 class Standpoint:
-    """Where one stands at an object: in which subgraph, and what @provides adds there."""
+    """Where one stands at an object: in which subgraph, what @provides adds there, and if the
+    object is seen as an interface object, as which.
+    """
 
     subgraph: Subgraph
     provided: tuple[FieldSet, ...] = ()
+    seen_as: str | None = None
 
     def field(self, names: "TypeNames", field_name: str) -> JoinField | None:
         """The field, if this subgraph resolves it on the object (whatever it @requires)."""
-        type_ = self.subgraph.types.get(names.name)
+        type_ = self.subgraph.types.get(self.seen_as or names.name)
         found = type_.fields.get(field_name) if type_ else None
         if found is None or not (found.external or found.overridden):
             return found
         return found if any(self._provided(names, field_name)) else None
+
+    def at(self, names: "TypeNames", found: JoinField, below: "TypeNames") -> "Standpoint | None":
+        """The standpoint at objects of a type behind `found`; None if it never returns them."""
+        guise = self.subgraph.guise_in(found.named, below)
+        if guise is None:
+            return None
+        seen_as = guise.name if guise.is_interface_object else None
+        return replace(self.beyond(names, found), seen_as=seen_as)
 
     def beyond(self, names: "TypeNames", found: JoinField) -> "Standpoint":
         """The standpoint at what `found` returns."""
@@ -194,7 +227,7 @@ class Standpoint:
 
 @dataclass(frozen=True, slots=True)
 class TypeNames:
-    """An object type and, in `all`, every type condition that holds for it."""
+    """A type and, in `all`, every type condition that holds for its objects."""
 
     name: str
     all: frozenset[str]
@@ -256,6 +289,7 @@ class Supergraph:
     urls: Mapping[str, str] = field(default_factory=dict)
     """Where subgraphs are, as far as a supergraph that was read says so."""
     _signatures: dict[tuple[str, str], Hashable] = field(default_factory=dict, repr=False)
+    _types: dict[tuple[str, str], Hashable] = field(default_factory=dict, repr=False)
     _views: dict[frozenset[str], "Supergraph"] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -278,28 +312,38 @@ class Supergraph:
             if len(self._views) == MAX_VIEWS:
                 self._views.clear()
             subgraphs = {name: found.under(active) for name, found in self.subgraphs.items()}
-            self._views[active] = replace(self, subgraphs=subgraphs, _signatures={}, _views={})
+            self._views[active] = replace(
+                self, subgraphs=subgraphs, _signatures={}, _types={}, _views={}
+            )
         return self._views[active]
 
     @cached_property
     def possible(self) -> Mapping[str, tuple[str, ...]]:
-        """The object types a value of a composite type may have, in schema order."""
+        """The object types a value of a composite type may have, in schema order. An interface
+        that nothing implements stands for itself, for subgraphs may know it as an object.
+        """
         possible = {}
         for type_ in self.whole.type_map.values():
             if is_abstract_type(type_):
                 members = self.whole.get_possible_types(type_)
-                possible[type_.name] = tuple(member.name for member in members)
+                possible[type_.name] = tuple(m.name for m in members) or (type_.name,)
             elif is_object_type(type_):
                 possible[type_.name] = (type_.name,)
         return possible
 
     @cached_property
     def names(self) -> Mapping[str, TypeNames]:
-        """For each object type, the type conditions that hold for it."""
+        """For each object type, the type conditions that hold for it; for each interface, those
+        that hold for all its implementations.
+        """
         holds: dict[str, set[str]] = {}
         for condition, objects in self.possible.items():
             for name in objects:
                 holds.setdefault(name, {name}).add(condition)
+        for type_ in self.whole.type_map.values():
+            if is_interface_type(type_):
+                implementations = (holds[name] for name in self.possible[type_.name])
+                holds[type_.name] = set.intersection(*implementations) | {type_.name}
         return {name: TypeNames(name, frozenset(all_)) for name, all_ in holds.items()}
 
     def field_signature(self, type_name: str, field_name: str) -> Hashable:
@@ -311,6 +355,18 @@ class Supergraph:
                 for subgraph in self.subgraphs.values()
             )
         return self._signatures[key]
+
+    def field_types(self, type_name: str, field_name: str) -> Hashable:
+        """Equal for fields that can be asked under one name in any subgraph: their types are the
+        same everywhere, or differ in the same way.
+        """
+        key = (type_name, field_name)
+        if key not in self._types:
+            found = [self._field(subgraph, *key) for subgraph in self.subgraphs.values()]
+            types = tuple(print_ast(field.type) if field else None for field in found)
+            alike = set(types) - {None}
+            self._types[key] = types if len(alike) > 1 else alike.pop() if alike else None
+        return self._types[key]
 
     def type_signature(self, type_name: str) -> Hashable:
         """Equal for object types whose values can be found and entered in the same way."""
@@ -338,10 +394,12 @@ class Supergraph:
             frozenset((n, self.field_signature(name, n)) for n in inputs),
         ]
         for subgraph in self.subgraphs.values():
-            found = subgraph.types.get(name)
             within = frozenset(t.name for t in subgraph.types.values() if name in t.possible)
-            keys = found.keys if found else ()
-            signed.append((found is not None, within - {name}, keys))
+            guises = tuple(
+                ("" if guise.name == name else guise.name, guise.keys)
+                for guise in subgraph.guises(self.names[name])
+            )
+            signed.append((within - {name}, guises))
         return tuple(signed)
 
     @staticmethod

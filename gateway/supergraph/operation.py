@@ -4,6 +4,10 @@ A *position* is a place in the answer that holds objects. Object types that can 
 alike there form one *branch*, so that an interface with twenty alike implementations costs as
 much to plan as one type. Every field has a *raw key*, under which the subgraphs answer it; keys
 and other inputs of joins become fields of the same tree that the client's answer leaves out.
+
+A subgraph for which an interface is an object (@interfaceObject) can't tell the types of the
+objects it returns. What is needed to find them out, in a subgraph that knows the implementations,
+are the fields of a *generic* branch: it stands for all objects of that interface at a position.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -44,13 +48,25 @@ MAX_FIELDS = 20_000
 class Field:
     """One field of a branch: asked by the client, or an input that a join needs."""
 
-    __slots__ = ("arguments", "branch", "child", "name", "raw_key", "variables", "visits")
+    __slots__ = (
+        "arguments",
+        "branch",
+        "child",
+        "is_asked",
+        "name",
+        "raw_key",
+        "variables",
+        "visits",
+    )
 
-    def __init__(self, branch: "Branch", name: str, arguments: str, raw_key: str) -> None:
+    def __init__(
+        self, branch: "Branch", name: str, arguments: str, raw_key: str, *, is_asked: bool
+    ) -> None:
         self.branch = branch
         self.name = name
         self.arguments = arguments
         self.raw_key = raw_key
+        self.is_asked = is_asked
         self.variables: frozenset[str] = frozenset()
         self.child: Position | None = None
         self.visits: list[Any] = []
@@ -71,11 +87,20 @@ class Answered:
 class Branch:
     """The object types at a position that are fetched alike, and what is wanted of them."""
 
-    __slots__ = ("answer", "fields", "position", "types")
+    __slots__ = ("answer", "fields", "is_generic", "names", "position", "types")
 
-    def __init__(self, position: "Position", types: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        position: "Position",
+        types: tuple[str, ...],
+        names: TypeNames,
+        *,
+        is_generic: bool = False,
+    ) -> None:
         self.position = position
         self.types = types
+        self.names = names
+        self.is_generic = is_generic
         self.fields: dict[str, Field] = {}
         self.answer: list[Answered] = []
 
@@ -83,19 +108,32 @@ class Branch:
 class Position:
     """A place in the answer; `parent` is the field that leads to it, None at the root."""
 
-    __slots__ = ("branches", "is_abstract", "parent", "raw_keys", "type_name")
+    __slots__ = (
+        "branches",
+        "generics",
+        "is_abstract",
+        "is_nameless",
+        "parent",
+        "raw_keys",
+        "type_name",
+    )
 
     def __init__(self, type_name: str, parent: Field | None, is_abstract: bool) -> None:
         self.type_name = type_name
         self.parent = parent
         self.is_abstract = is_abstract
         self.branches: list[Branch] = []
+        self.generics: dict[str, Branch] = {}
+        """By interface, where a subgraph returns it as an object."""
+        self.is_nameless = False
+        """Whether the types of objects may stay unknown, since they make no difference."""
         self.raw_keys: dict[str, Hashable] = {TYPENAME: TYPENAME}
         """Raw keys in use here, with the shape of what they hold."""
 
-    def fields(self) -> Iterator[Field]:
-        """The fields of all branches."""
-        return (field for branch in self.branches for field in branch.fields.values())
+    def all_branches(self) -> Iterator[Branch]:
+        """The branches, the generic ones last."""
+        yield from self.branches
+        yield from self.generics.values()
 
 
 class Tree:
@@ -212,7 +250,7 @@ class Tree:
     ) -> None:
         reserved = {key for _, collected in branches for key in collected}
         for types, collected in branches:
-            branch = Branch(position, types)
+            branch = Branch(position, types, self.supergraph.names[types[0]])
             position.branches.append(branch)
             for key, nodes in collected.items():
                 branch.answer.append(self._answer(branch, key, nodes, reserved))
@@ -226,18 +264,25 @@ class Tree:
         if f"{branch.types[0]}.{name}" in self._denied:
             return Answered(key, None, denied=name)
         self.asked.update(f"{type_name}.{name}" for type_name in branch.types)
-        shape = self._shape(branch, name)
-        source = self._field(branch, nodes, _free_key(branch, key, shape, reserved), shape)
-        return Answered(key, source)
+        shape = self._shape(branch, name, _arguments(nodes[0]))
+        raw_key = _free_key(branch, key, shape, reserved)
+        return Answered(key, self._field(branch, nodes, raw_key, shape, is_asked=True))
 
-    def _shape(self, branch: Branch, name: str) -> Hashable:
+    def _shape(self, branch: Branch, name: str, arguments: str) -> Hashable:
         """Equal for fields that may share a raw key; an object is only ever like itself."""
-        if is_composite_type(get_named_type(self._type_of(branch.types[0], name))):
-            return branch, name
-        return self.supergraph.field_signature(branch.types[0], name)
+        returned = get_named_type(self._type_of(branch.types[0], name))
+        if branch.is_generic or is_composite_type(returned):
+            return branch, name, arguments
+        return name, arguments, self.supergraph.field_types(branch.types[0], name)
 
     def _field(
-        self, branch: Branch, nodes: list[FieldNode], raw_key: str, shape: Hashable
+        self,
+        branch: Branch,
+        nodes: list[FieldNode],
+        raw_key: str,
+        shape: Hashable,
+        *,
+        is_asked: bool,
     ) -> Field:
         self._size += len(branch.types)
         if self._size > MAX_FIELDS:
@@ -246,7 +291,7 @@ class Tree:
                 hint="Ask for less, or in several operations.",
             )
         node = nodes[0]
-        field = Field(branch, node.name.value, _arguments(node), raw_key)
+        field = Field(branch, node.name.value, _arguments(node), raw_key, is_asked=is_asked)
         field.variables = _variables(node)
         branch.position.raw_keys[raw_key] = shape
         branch.fields[raw_key] = field
@@ -261,10 +306,36 @@ class Tree:
         for field in branch.fields.values():
             if field.name == name and field.arguments == arguments:
                 return field
-        shape = self._shape(branch, name)
+        shape = self._shape(branch, name, arguments)
         key = _free_key(branch, f"raak_{name}", shape, branch.position.raw_keys)
         bare = FieldNode(name=node.name, arguments=node.arguments, directives=())
-        return self._field(branch, [bare], key, shape)
+        return self._field(branch, [bare], key, shape, is_asked=False)
+
+    def generic(self, position: Position, interface: str) -> Branch:
+        """The branch for objects of an interface whose types are not known."""
+        if interface not in position.generics:
+            names = self.supergraph.names[interface]
+            branch = Branch(position, (interface,), names, is_generic=True)
+            position.generics[interface] = branch
+        return position.generics[interface]
+
+    def tells_apart(self, position: Position) -> bool:
+        """Whether the answer depends on which types the objects at a position have."""
+        looks = {self._look(branch, name) for branch in position.branches for name in branch.types}
+        return len(looks) > 1
+
+    def _look(self, branch: Branch, type_name: str) -> Hashable:
+        if type_name not in self.supergraph.schema.type_map:
+            return None  # @inaccessible: answered as null
+        return tuple(
+            (answered.key, answered.source.raw_key, self._printed_type(type_name, answered))
+            if answered.source
+            else (answered.key, answered.denied or type_name, "")
+            for answered in branch.answer
+        )
+
+    def _printed_type(self, type_name: str, answered: Answered) -> str:
+        return str(self._type_of(type_name, answered.source.name)) if answered.source else ""
 
     def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
         type_ = self.supergraph.whole.type_map[type_name]

@@ -299,8 +299,9 @@ class _Planner:
         if name == TYPENAME:
             return Answered(key, None)
         if name.startswith("__"):
-            nowhere = Branch(Position(self._root, None, is_abstract=False), (self._root,))
-            return Answered(key, Field(nowhere, name, "", key))
+            root = Position(self._root, None, is_abstract=False)
+            nowhere = Branch(root, (self._root,), self._supergraph.names[self._root])
+            return Answered(key, Field(nowhere, name, "", key, is_asked=True))
         return known[key]
 
     def _parts(

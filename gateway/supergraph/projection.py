@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from graphql import (
     GraphQLEnumType,
+    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -27,6 +28,8 @@ Completer: TypeAlias = Callable[[Any], Any]
 ClientPath: TypeAlias = tuple[str | int, ...]
 Reader: TypeAlias = tuple[str, str, Completer | None]
 """Client's key, raw key, and how to complete the value; None takes it as it is."""
+NAMELESS = ""
+"""Stands for the type of an object that doesn't say which it has."""
 NOWHERE = ""
 """A raw key that no data has."""
 
@@ -54,7 +57,7 @@ class Projection:
         self._answer = tuple(answer)
         self.is_violated = False
         self._compiled: dict[Position, Completer] = {}
-        self._complete = self._object([(root, answer)], is_abstract=False)
+        self._complete = self._only(self._readers(root, answer))
 
     def __call__(self, data: JSON) -> JSON | None:
         """The client's data; None if a null travelled all the way up."""
@@ -70,11 +73,13 @@ class Projection:
 
     # Compiling
 
-    def _object(
-        self, types: Sequence[tuple[str, Sequence[Answered]]], is_abstract: bool
-    ) -> Completer:
-        readers = {name: self._readers(name, answer) for name, answer in types}
-        return self._pick(readers) if is_abstract else self._only(next(iter(readers.values())))
+    def _position(self, position: Position) -> Completer:
+        readers = {name: self._readers(name, answer) for name, answer in self._answers(position)}
+        if not position.is_abstract:
+            return self._only(next(iter(readers.values())))
+        if position.is_nameless and readers:
+            readers[NAMELESS] = next(iter(readers.values()))
+        return self._pick(readers)
 
     def _readers(self, type_name: str, answer: Sequence[Answered]) -> tuple[Reader, ...]:
         return tuple(self._reader(type_name, answered) for answered in answer)
@@ -104,7 +109,7 @@ class Projection:
             return self._list(self._complete_type(type_.of_type, child))
         if child is not None:
             if child not in self._compiled:
-                self._compiled[child] = self._object(list(self._answers(child)), child.is_abstract)
+                self._compiled[child] = self._position(child)
             return self._compiled[child]
         return self._enum(shown) if (shown := self._shown_values(type_)) is not None else None
 
@@ -134,7 +139,7 @@ class Projection:
         def complete(value: Any) -> Any:
             if not isinstance(value, dict):
                 return None if value is None else self._cut()
-            finish = completers.get(value.get(TYPENAME, ""))
+            finish = completers.get(value.get(TYPENAME, NAMELESS))
             return finish(value) if finish else self._cut()
 
         return complete
@@ -187,7 +192,7 @@ class Projection:
 
     def _field_type(self, type_name: str, field_name: str) -> GraphQLOutputType:
         type_ = self._supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType)
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         field_type: GraphQLOutputType = type_.fields[field_name].type
         return field_type
 
@@ -267,6 +272,8 @@ class Projection:
             return True
         branch = _branch_of(child, value)
         name = value.get(TYPENAME) if child.is_abstract else child.type_name
+        if name is None and branch:
+            name = branch.types[0]
         if name in self._supergraph.whole.type_map and name not in self._supergraph.schema.type_map:
             return True  # @inaccessible: there is nothing to tell
         if branch is None:
@@ -279,6 +286,8 @@ def _branch_of(position: Position, value: JSON) -> Branch | None:
     if not position.is_abstract:
         return position.branches[0]
     typename = value.get(TYPENAME)
+    if typename is None and position.is_nameless:
+        return position.branches[0]
     return next((branch for branch in position.branches if typename in branch.types), None)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
-from graphql import GraphQLList, GraphQLObjectType
+from graphql import GraphQLInterfaceType, GraphQLList, GraphQLObjectType
 from graphql.type import is_wrapping_type
 
 from gateway.supergraph.fetches import Place, Request
@@ -163,7 +163,7 @@ class Reports:
 
     def _list_depth(self, type_name: str, field_name: str) -> int:
         type_ = self._supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType)
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         field = type_.fields.get(field_name)
         returned: Any = field.type if field else None
         depth = 0

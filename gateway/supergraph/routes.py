@@ -5,6 +5,11 @@ subgraph, a field of a parent's site, or an entity entered by a key. A *route* t
 the set of sites that would still have to be opened, each costing a fetch; what an opened site
 (a *visit*) can give costs nothing more. Fields are routed one by one, those with the fewest
 subgraphs to choose from first, each over the route that opens the least.
+
+Objects may be found as an interface object, so that their types are not known. They can then be
+entered as that interface in a subgraph that knows its implementations: by a site of the generic
+branch, from which one steps aside, for nothing, to a site of the branch of each type. Whatever
+depends on the type waits for such a site, and so does the answer, if it depends on it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +23,6 @@ from gateway.supergraph.joins import (
     FieldSet,
     JoinField,
     Standpoint,
-    Subgraph,
     Supergraph,
     selected_fields,
 )
@@ -30,11 +34,12 @@ QUERY = "Query"
 class Visit:
     """One opened site: what is fetched there, and what has to be known first."""
 
-    __slots__ = ("branch", "depth", "fields", "inputs", "order", "sources", "subgraph")
+    __slots__ = ("branch", "depth", "fields", "inputs", "order", "seen_as", "sources", "subgraph")
 
-    def __init__(self, order: int, subgraph: Subgraph, branch: Branch) -> None:
+    def __init__(self, order: int, stand: Standpoint, branch: Branch) -> None:
         self.order = order
-        self.subgraph = subgraph
+        self.subgraph = stand.subgraph
+        self.seen_as = stand.seen_as
         self.branch = branch
         self.fields: set[Field] = set()
         self.inputs: list[FieldSet] = []
@@ -70,12 +75,17 @@ class Site:
         self.via = via
         self.requires = requires
         self.visit: Visit | None = None
-        self.children: dict[tuple[Field, Branch], Site | None] = {}
+        self.children: dict[tuple[Field | None, Branch], Site | None] = {}
 
     @property
     def is_root(self) -> bool:
         """Whether it can be opened without knowing anything."""
         return self.parent is None and self.branch.position.parent is None
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether objects are had here together with those of other types, unknown which."""
+        return self.parent is not None and self.stand.seen_as is not None
 
 
 Route: TypeAlias = frozenset[Site]
@@ -92,10 +102,13 @@ class Router:
     """Where root fields may be fetched; None leaves the choice open."""
     visits: list[Visit] = field(default_factory=list)
     _roots: dict[Branch, list[Site]] = field(default_factory=dict)
+    _stands: dict[Branch, list[Standpoint]] = field(default_factory=dict)
     _hops: dict[Branch, list[Site]] = field(default_factory=dict)
-    _required: dict[tuple[Branch, str, FieldSet], Site] = field(default_factory=dict)
+    _required: dict[tuple[Branch, Standpoint, FieldSet], Site] = field(default_factory=dict)
     _requiring: set[Field] = field(default_factory=set)
     _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
+    _nameless: dict[Position, None] = field(default_factory=dict)
+    """Positions where some subgraph returns interface objects."""
 
     @property
     def _supergraph(self) -> Supergraph:
@@ -108,14 +121,25 @@ class Router:
         for wanted in _composites(root):
             if not wanted.visits:
                 self._serve(wanted)
+        for position in self._nameless:
+            position.is_nameless = not self.tree.tells_apart(position)
+            if not position.is_nameless:
+                self._name_all(position)
 
     def _choices(self, wanted: Field) -> int:
         """In how many subgraphs the field is resolved outright; the least free go first."""
-        names = self._supergraph.names[wanted.branch.types[0]]
-        found = (
-            Standpoint(s).field(names, wanted.name) for s in self._supergraph.subgraphs.values()
-        )
+        found = (self._found(stand, wanted) for stand in self._standpoints(wanted.branch))
         return sum(1 for join_field in found if join_field and not join_field.requires)
+
+    def _standpoints(self, branch: Branch) -> list[Standpoint]:
+        """Where one may stand at the objects of a branch, as far as a key leads there."""
+        if branch not in self._stands:
+            self._stands[branch] = [
+                Standpoint(subgraph, seen_as=guise.name if guise.is_interface_object else None)
+                for subgraph in self._supergraph.subgraphs.values()
+                for guise in subgraph.guises(branch.names)
+            ]
+        return self._stands[branch]
 
     def _serve(self, wanted: Field) -> Visit | None:
         """Fetch a field where that opens the least; None if its branch never occurs."""
@@ -138,7 +162,11 @@ class Router:
         """The sites that can resolve a field, with the routes to them."""
         for site, route in reached.items():
             found = self._found(site.stand, wanted)
-            if found and (not found.requires or site.requires == found.requires):
+            if (
+                found
+                and (not found.requires or site.requires == found.requires)
+                and (not site.is_nameless or _is_common(wanted, site.stand))
+            ):
                 yield site, route
         yield from self._options_by_requirement(wanted, reached)
 
@@ -148,23 +176,23 @@ class Router:
         if wanted in self._requiring:
             return
         self._requiring.add(wanted)
-        for subgraph in self._supergraph.subgraphs.values():
-            found = self._found(Standpoint(subgraph), wanted)
+        for stand in self._standpoints(wanted.branch):
+            found = self._found(stand, wanted)
             if found and found.requires:
-                site = self._required_site(wanted.branch, subgraph, found.requires)
+                site = self._required_site(wanted.branch, stand, found.requires)
                 route = None if site in reached else self._entry(site, reached)
                 if route is not None:
                     yield site, route
         self._requiring.discard(wanted)
 
-    def _required_site(self, branch: Branch, subgraph: Subgraph, requires: FieldSet) -> Site:
-        key = (branch, subgraph.name, requires)
+    def _required_site(self, branch: Branch, stand: Standpoint, requires: FieldSet) -> Site:
+        key = (branch, stand, requires)
         if key not in self._required:
-            self._required[key] = Site(branch, Standpoint(subgraph), requires=requires)
+            self._required[key] = Site(branch, stand, requires=requires)
         return self._required[key]
 
     def _found(self, stand: Standpoint, wanted: Field) -> JoinField | None:
-        return stand.field(self._supergraph.names[wanted.branch.types[0]], wanted.name)
+        return stand.field(wanted.branch.names, wanted.name)
 
     def witness(self, branch: Branch) -> Field | None:
         """Fetch the field that tells the objects of a branch apart, where they are fetched."""
@@ -193,7 +221,7 @@ class Router:
             reached = {site: _left_to_open(site) for site in self._root_sites(branch)}
         else:
             options = self._options(parent, self._reach(parent.branch))
-            reached = self._close(branch, self._children(parent, branch, options))
+            reached = self._close(branch, self._direct(parent, branch, options))
         self._memo[branch] = (len(self.visits), reached)
         return reached
 
@@ -207,26 +235,49 @@ class Router:
             ]
         return self._roots[branch]
 
-    def _children(
-        self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]
-    ) -> Reached:
+    def _direct(self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]) -> Reached:
+        """The sites that a field leads to from its own sites; none if objects of these types
+        never occur. Subgraphs that share a field mean the same by it, so there can be none where
+        one of them returns no such objects.
+        """
         reached: Reached = {}
         for parent, route in options:
             child = self._child(parent, via, branch)
             if child:
                 reached[child] = route
+            elif not branch.is_generic:
+                return {}
+        for seen_as in sorted({site.stand.seen_as for site in reached if site.stand.seen_as}):
+            if not branch.is_generic:
+                reached |= self._aside(self.tree.generic(branch.position, seen_as), branch)
+                self._nameless[branch.position] = None
         return reached
 
     def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
         """Where one stands at the objects of `branch`, coming through a field of `parent`."""
         key = (via, branch)
         if key not in parent.children:
-            names = self._supergraph.names[via.branch.types[0]]
-            found = parent.stand.field(names, via.name)
-            child = None
-            if found and parent.stand.returns(found, branch.types[0]):
-                child = Site(branch, parent.stand.beyond(names, found), parent=parent, via=via)
+            found = self._found(parent.stand, via)
+            stand = parent.stand.at(via.branch.names, found, branch.names) if found else None
+            is_there = stand and (stand.seen_as or not branch.is_generic)
+            child = Site(branch, stand, parent=parent, via=via) if stand and is_there else None
             parent.children[key] = child
+        return parent.children[key]
+
+    def _aside(self, generic: Branch, branch: Branch) -> Reached:
+        """The sites of a branch within the entities of the generic one."""
+        reached: Reached = {}
+        for parent, route in self._reach(generic).items():
+            if parent.parent is None and (site := self._beside(parent, branch)):
+                reached[site] = route
+        return reached
+
+    def _beside(self, parent: Site, branch: Branch) -> Site | None:
+        key = (None, branch)
+        if key not in parent.children:
+            entered_as = parent.stand.seen_as or parent.branch.types[0]
+            guise = parent.stand.subgraph.guise_in(entered_as, branch.names)
+            parent.children[key] = Site(branch, parent.stand, parent=parent) if guise else None
         return parent.children[key]
 
     def _close(self, branch: Branch, direct: Reached) -> Reached:
@@ -251,18 +302,11 @@ class Router:
     def _hop_sites(self, branch: Branch) -> list[Site]:
         if branch not in self._hops:
             self._hops[branch] = [
-                Site(branch, Standpoint(subgraph))
-                for subgraph in self._supergraph.subgraphs.values()
-                if self._keys(branch, subgraph) is not None
+                Site(branch, stand)
+                for stand in self._standpoints(branch)
+                if _keys(branch, stand) is not None
             ]
         return self._hops[branch]
-
-    def _keys(self, branch: Branch, subgraph: Subgraph) -> list[FieldSet] | None:
-        """The keys by which a subgraph can be entered; the query root needs none."""
-        type_ = subgraph.types.get(branch.types[0])
-        if type_ is None or (type_.name != QUERY and not any(k.resolvable for k in type_.keys)):
-            return None
-        return [key.fields for key in type_.keys if key.resolvable]
 
     def _entry(self, site: Site, reached: Reached) -> Route | None:
         """The cheapest route into an entity, over any of its keys; None if there is none."""
@@ -272,6 +316,11 @@ class Router:
         if best is None:
             return None
         _, route = best
+        if self._needs_name(site):
+            namer = _namer(reached)
+            if namer is None:
+                return None
+            route |= reached[namer]
         if site.requires:
             required = self._gather(site.branch, site.requires.selections, reached)
             if required is None:
@@ -280,7 +329,7 @@ class Router:
         return route | {site}
 
     def _best_key(self, site: Site, reached: Reached) -> tuple[FieldSet | None, Route] | None:
-        keys = self._keys(site.branch, site.stand.subgraph)
+        keys = _keys(site.branch, site.stand)
         if keys is None:
             return None
         if not keys:
@@ -293,9 +342,8 @@ class Router:
         self, branch: Branch, selections: SelectionSetNode, reached: Reached
     ) -> Route | None:
         """What has to be opened to know these fields; None if they can't be known."""
-        names = self._supergraph.names[branch.types[0]]
         gathered = HERE
-        for node in selected_fields(selections, names.all):
+        for node in selected_fields(selections, branch.names.all):
             if node.name.value == "__typename":
                 continue
             wanted = self.tree.input(branch, node)
@@ -304,7 +352,7 @@ class Router:
                 return None
             if wanted.child and node.selection_set:
                 for below in wanted.child.branches:
-                    sites = self._close(below, self._children(wanted, below, options))
+                    sites = self._close(below, self._direct(wanted, below, options))
                     route = self._gather(below, node.selection_set, sites) if sites else HERE
                     if route is None:
                         return None
@@ -312,6 +360,39 @@ class Router:
             else:
                 gathered |= min((route for _, route in options), key=len)
         return gathered
+
+    # What types objects have
+
+    def _needs_name(self, site: Site) -> bool:
+        """Whether an entity can't be represented, or even picked out, while its type is unknown."""
+        position, branch = site.branch.position, site.branch
+        if not position.generics or branch.is_generic:
+            return False
+        return len(position.branches) > 1 or (not site.stand.seen_as and len(branch.types) > 1)
+
+    def _name_all(self, position: Position) -> None:
+        for branch in position.branches:
+            if self._reach(branch):
+                self._name(branch)
+
+    def _name(self, branch: Branch) -> Visit:
+        """Fetch the types of the objects of a branch."""
+        namer = _namer(self._reach(branch))
+        if namer is None:
+            raise CannotPlan(
+                f"No subgraph that can be reached knows which {branch.types[0]} is meant here.",
+                hint="Give the interface a resolvable @key where its implementations are defined.",
+            )
+        return self._open(namer)
+
+    def _names_above(self, branch: Branch) -> Iterator[Visit]:
+        """The visits by which one finds the way to a branch, past objects of other types."""
+        above = branch.position.parent
+        while above is not None:
+            position = above.branch.position
+            if position.generics and len(position.branches) > 1 and not above.branch.is_generic:
+                yield self._name(above.branch)
+            above = position.parent
 
     # Opening
 
@@ -322,9 +403,9 @@ class Router:
 
     def _open_parent(self, site: Site) -> Visit:
         assert site.parent is not None
-        assert site.via is not None
         visit = self._open(site.parent)
-        visit.include(site.via)
+        if site.via:
+            visit.include(site.via)
         return visit
 
     def _open_visit(self, site: Site) -> Visit:
@@ -332,7 +413,10 @@ class Router:
         sources = {visit for chosen in inputs for visit in self._serve_all(site.branch, chosen)}
         if not site.is_root and not sources:
             sources = self._finders(site.branch)
-        visit = Visit(len(self.visits), site.stand.subgraph, site.branch)
+        if self._needs_name(site):
+            sources.add(self._name(site.branch))
+        sources.update(self._names_above(site.branch))
+        visit = Visit(len(self.visits), site.stand, site.branch)
         visit.inputs = inputs
         visit.sources = sources
         visit.depth = 1 + max((source.depth for source in sources), default=-1)
@@ -348,8 +432,7 @@ class Router:
         yield from self._serve_selections(branch, fields.selections)
 
     def _serve_selections(self, branch: Branch, selections: SelectionSetNode) -> Iterator[Visit]:
-        names = self._supergraph.names[branch.types[0]]
-        for node in selected_fields(selections, names.all):
+        for node in selected_fields(selections, branch.names.all):
             if node.name.value == "__typename":
                 continue
             wanted = self.tree.input(branch, node)
@@ -364,6 +447,34 @@ class Router:
         parent = branch.position.parent
         visit = self._serve(parent) if parent else None
         return {visit} if visit else set()
+
+
+def _keys(branch: Branch, stand: Standpoint) -> list[FieldSet] | None:
+    """The keys by which a subgraph can be entered; the query root needs none."""
+    type_ = stand.subgraph.types[stand.seen_as or branch.types[0]]
+    if type_.name != QUERY and not any(key.resolvable for key in type_.keys):
+        return None
+    return [key.fields for key in type_.keys if key.resolvable]
+
+
+def _namer(reached: Reached) -> Site | None:
+    """The cheapest site that tells the types of objects, best one that is open."""
+    namers = [site for site in reached if site.stand.seen_as is None]
+    return min(namers, key=lambda s: (len(reached[s]), s.visit is None), default=None)
+
+
+def _is_common(wanted: Field, stand: Standpoint) -> bool:
+    """Whether a field may be asked of all objects seen as an interface object: what is asked of
+    some types only must not be, for it may fail for the others.
+    """
+    if not wanted.is_asked:
+        return True
+    asked = wanted.name, wanted.arguments
+    return all(
+        any((field.name, field.arguments) == asked for field in branch.fields.values())
+        for branch in wanted.branch.position.branches
+        if stand.seen_as in branch.names.all
+    )
 
 
 def _cost(wanted: Field, site: Site, route: Route) -> tuple[int, bool, int, bool]:
