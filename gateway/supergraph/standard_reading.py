@@ -9,7 +9,6 @@ from graphql import (
     DocumentNode,
     EnumTypeDefinitionNode,
     FieldDefinitionNode,
-    FieldNode,
     GraphQLError,
     GraphQLSyntaxError,
     InterfaceTypeDefinitionNode,
@@ -21,7 +20,6 @@ from graphql import (
     parse,
     parse_type,
 )
-from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable
 from gateway.supergraph.joins import (
@@ -38,6 +36,7 @@ from gateway.supergraph.markings import Marker, guard_implementations
 from gateway.supergraph.reading import with_standard_root_names
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard import JOIN_VERSIONS, UNDERSTOOD
+from gateway.supergraph.usage import selected_on
 
 Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
 Composite: TypeAlias = (
@@ -221,7 +220,7 @@ class _Reader:
     def _add(
         self, types: dict[str, JoinType], on: str, selections: SelectionSetNode, *, external: bool
     ) -> None:
-        for condition, node in _conditioned_fields(selections, on):
+        for condition, node in selected_on(selections, on):
             type_ = types.get(condition)
             type_node = self._field_types.get((condition, node.name.value))
             if type_ is None or type_node is None:
@@ -344,17 +343,6 @@ class _Reader:
 def _is_bare_root(found: JoinType) -> bool:
     """Composers list Query for every subgraph, whether it has something to ask there or not."""
     return found.name == "Query" and not found.fields
-
-
-def _conditioned_fields(selections: SelectionSetNode, on: str) -> Iterator[tuple[str, FieldNode]]:
-    """The fields selected here, each with the type it is selected on."""
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            yield on, selection
-        elif isinstance(selection, InlineFragmentNode):
-            condition = selection.type_condition
-            narrowed = condition.name.value if condition else on
-            yield from _conditioned_fields(selection.selection_set, narrowed)
 
 
 def _problem(coordinate: str, reason: str, hint: str) -> Problem:

@@ -25,6 +25,7 @@ from gateway.supergraph.markings import NOTHING, all_of
 from gateway.supergraph.nodes import Bare, copied, directive
 from gateway.supergraph.reading import SubgraphDefinition, TypeDefinition, is_interface_object
 from gateway.supergraph.standard import BASE, WHERE_USED
+from gateway.supergraph.usage import used_coordinates
 
 ROOTS = ("Query", "Mutation", "Subscription")
 Directives = Iterator[ConstDirectiveNode]
@@ -84,6 +85,9 @@ class _Writer:
         self._subgraphs = {subgraph.name: subgraph for subgraph in subgraphs}
         self._hidden = hidden
         self._names = graph_names(list(self._subgraphs))
+        self._used_fields = {
+            name: used_coordinates(subgraph) for name, subgraph in supergraph.subgraphs.items()
+        }
 
     def graphs(self) -> str:
         """The enum of all subgraphs."""
@@ -181,13 +185,25 @@ class _Writer:
         facts: dict[str, dict[str, Any]] = {}
         for owner in owned:
             joined = self._supergraph.subgraphs[owner].types.get(name)
-            if joined and (found := joined.fields.get(member.name.value)):
+            found = joined.fields.get(member.name.value) if joined else None
+            if found and self._counts(owner, owned[owner], found):
                 facts[owner] = _facts(found, merged, self._origin(owned[owner], found))
         if not facts:
             yield directive("join__field")
         elif any(facts.values()) or list(facts) != self._owners(name, owned):
             for owner, told in facts.items():
                 yield directive("join__field", graph=self._graph(owner), **told)
+
+    def _counts(self, owner: str, type_: TypeDefinition, found: JoinField) -> bool:
+        """Whether a subgraph that doesn't resolve a field needs it all the same: in a field set,
+        or because an interface has it. Readers refuse the others.
+        """
+        if not (found.external or found.overridden) or found.label:
+            return True
+        types = self._subgraphs[owner].types
+        return f"{type_.name}.{found.name}" in self._used_fields[owner] or any(
+            name in types and found.name in types[name].members for name in type_.interfaces
+        )
 
     def _origin(self, type_: TypeDefinition, found: JoinField) -> str | None:
         """The subgraph a field was taken over from, if it is there."""
@@ -241,7 +257,7 @@ def _facts(found: JoinField, merged: str, origin: str | None) -> dict[str, Any]:
         "type": own if own != merged else None,
         "external": found.external or None,
         "override": origin,
-        "usedOverridden": found.overridden or None,
+        "usedOverridden": (found.overridden and not found.external) or None,
         "overrideLabel": found.label.name if found.label else None,
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,56 @@
+"""Which fields of a subgraph its keys, @requires and @provides are made of."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from graphql import FieldNode, SelectionSetNode
+from graphql.language import InlineFragmentNode
+
+from gateway.supergraph.joins import FieldSet, JoinType, Subgraph
+
+Selected: TypeAlias = tuple[str, FieldNode]
+
+
+def selected_on(selections: SelectionSetNode, type_name: str) -> Iterator[Selected]:
+    """The fields selected here, each with the type it is selected on; not what is below them."""
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            yield type_name, selection
+        elif isinstance(selection, InlineFragmentNode):
+            condition = selection.type_condition
+            narrowed = condition.name.value if condition else type_name
+            yield from selected_on(selection.selection_set, narrowed)
+
+
+def used_coordinates(subgraph: Subgraph) -> frozenset[str]:
+    """`Type.field` of everything selected in any field set, at any depth. What is selected on an
+    interface is used in every implementation.
+    """
+    return frozenset(
+        coordinate
+        for type_ in subgraph.types.values()
+        for on, fields in _field_sets(type_)
+        for coordinate in coordinates(subgraph, on, fields.selections)
+    )
+
+
+def coordinates(subgraph: Subgraph, on: str, selections: SelectionSetNode) -> Iterator[str]:
+    """`Type.field` of everything selected on a type, at any depth."""
+    for name, node in selected_on(selections, on):
+        type_ = subgraph.types.get(name)
+        for known in {name, *(type_.possible if type_ else ())}:
+            yield f"{known}.{node.name.value}"
+        found = type_.fields.get(node.name.value) if type_ else None
+        if found and node.selection_set:
+            yield from coordinates(subgraph, found.named, node.selection_set)
+
+
+def _field_sets(type_: JoinType) -> Iterator[tuple[str, FieldSet]]:
+    """Each field set, with the type it is selected on."""
+    for key in type_.keys:
+        yield type_.name, key.fields
+    for found in type_.fields.values():
+        if found.requires:
+            yield type_.name, found.requires
+        if found.provides:
+            yield found.named, found.provides
