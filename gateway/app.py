@@ -10,7 +10,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.access.cost import Weights
+from gateway.access.guard import Addresses, Guard
+from gateway.access.rates import CallerLimits, FailedAuthentications
 from gateway.access.roles import Roles
+from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
 from gateway.browsers import for_browsers
@@ -49,6 +53,7 @@ def create(
     _addresses(composed.supergraph, settings)
     roles = Roles.read()
     door = FrontDoor.of(settings, roles)
+    admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
 
     @asynccontextmanager
     async def lifespan(app: Process) -> AsyncIterator[None]:
@@ -60,7 +65,7 @@ def create(
             def guarded(supergraph: Supergraph) -> Graph:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
-                return _graph(settings, supergraph, transport, door, roles)
+                return _graph(settings, supergraph, transport, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
             served = Served(source, composed, guarded, _planning(door.registry), every_s=every_s)
@@ -70,13 +75,18 @@ def create(
                 *_segment(settings, session, door.service_tokens).routes(),
                 Route("/health/ready", _ready(watch, transport, served, door)),
             ]
-            await stack.enter_async_context(
-                supervised({"subgraph watch": watch.run, "schema watch": served.run, **door.work()})
-            )
+            work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
+            await stack.enter_async_context(supervised({**work, "load": admission.load.run}))
             yield
 
     app = process_app(settings, lifespan)
-    return for_browsers(app, settings.cors_origins, settings.https_only_s)
+    guard = Guard(
+        app,
+        admission,
+        FailedAuthentications(settings.rates),
+        Addresses(settings.trusted_proxies),
+    )
+    return for_browsers(guard, settings.cors_origins, settings.https_only_s)
 
 
 def _source(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
@@ -123,6 +133,7 @@ def _graph(
     transport: Transport,
     door: FrontDoor,
     roles: Roles,
+    admission: Admission,
 ) -> Graph:
     return Graph(
         supergraph=supergraph,
@@ -135,6 +146,8 @@ def _graph(
         trusted_only=settings.answers_registered_only,
         kept=settings.plans,
         within_s=settings.request_deadline_ms / 1000,
+        weights=Weights(assumed_list_size=settings.assumed_list_size),
+        admission=admission,
     )
 
 
