@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from graphql import SelectionSetNode
+from graphql import SelectionSetNode, is_object_type
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import (
+    JoinType,
     Standpoint,
+    Subgraph,
     Supergraph,
-    named_type,
+    TypeNames,
     selected_fields,
 )
 
@@ -19,8 +21,16 @@ MAX_STATES = 100_000
 
 
 def unreachable_fields(supergraph: Supergraph) -> Iterator[Problem]:
-    """A problem for every field that some path leads to, but no key leads on to."""
-    return _Walk(supergraph).problems()
+    """A problem for every field that some path leads to, but no key leads on to; whatever labels
+    of progressive @override are active, none or all or one of them.
+    """
+    labels = supergraph.labels
+    reported: set[str] = set()
+    for active in dict.fromkeys((frozenset[str](), labels, *(frozenset({n}) for n in labels))):
+        for problem in _Walk(supergraph.under(active)).problems():
+            if problem.coordinate not in reported:
+                reported.add(problem.coordinate)
+                yield problem
 
 
 class _Walk:
@@ -57,9 +67,8 @@ class _Walk:
         self._reported.add(coordinate)
         type_name, _, field_name = coordinate.partition(".")
         here = tuple(sorted(stand.subgraph.name for stand in stands))
-        owners = sorted(
-            s.name for s in self._subgraphs if field_name in _fields_of(s.types.get(type_name))
-        )
+        names = self._supergraph.names[type_name]
+        owners = [s.name for s in self._subgraphs if _resolves(s, names, field_name)]
         yield Problem(
             here,
             coordinate,
@@ -80,11 +89,17 @@ class _Walk:
         below: dict[str, set[Standpoint]] = {}
         for stand in stands:
             if found := stand.field(names, field_name):
-                returned = stand.subgraph.types.get(named_type(found.type))
-                for name in returned.possible if returned else ():
-                    below.setdefault(name, set()).add(stand.beyond(names, found))
+                for name in self._objects(found.named):
+                    if there := stand.at(names, found, self._supergraph.names[name]):
+                        below.setdefault(name, set()).add(there)
         for name, points in below.items():
             yield name, frozenset(points)
+
+    def _objects(self, type_name: str) -> Iterator[str]:
+        """The object types of a type; an interface that nothing implements has none."""
+        for name in self._supergraph.possible.get(type_name, ()):
+            if is_object_type(self._supergraph.whole.type_map[name]):
+                yield name
 
     def _close(self, type_name: str, stands: Stands) -> Stands:
         """All standpoints that keys lead to from the given ones."""
@@ -94,22 +109,40 @@ class _Walk:
             grown = False
             inside = {stand.subgraph.name for stand in reached}
             for subgraph in self._subgraphs:
-                if subgraph.name not in inside and self._can_enter(
-                    type_name, subgraph.name, frozenset(reached)
-                ):
-                    reached.add(Standpoint(subgraph))
-                    grown = True
+                if subgraph.name not in inside:
+                    entered = list(self._enter(type_name, subgraph, frozenset(reached)))
+                    reached.update(entered)
+                    grown |= bool(entered)
         return frozenset(reached)
 
-    def _can_enter(self, type_name: str, subgraph: str, reached: Stands) -> bool:
-        type_ = self._supergraph.subgraphs[subgraph].types.get(type_name)
-        if type_ is None:
-            return False
+    def _enter(self, type_name: str, subgraph: Subgraph, reached: Stands) -> Iterator[Standpoint]:
+        """The standpoint a key of this subgraph leads to."""
         if type_name == "Query":
-            return True
+            if type_name in subgraph.types:
+                yield Standpoint(subgraph)
+            return
+        names = self._supergraph.names[type_name]
+        for guise in subgraph.guises(names):
+            seen_as = guise.name if guise.is_interface_object else None
+            ways = [guise] if seen_as else self._ways_in(guise, subgraph, reached)
+            if any(self._has_key(type_name, way, reached) for way in ways):
+                yield Standpoint(subgraph, seen_as=seen_as)
+
+    def _ways_in(self, guise: JoinType, subgraph: Subgraph, reached: Stands) -> Iterator[JoinType]:
+        """The types whose keys may be used. Who has only seen an interface object doesn't know
+        the type of it; a subgraph that finds the interface by a key tells.
+        """
+        if any(stand.seen_as is None for stand in reached):
+            yield guise
+        for seen_as in {stand.seen_as for stand in reached if stand.seen_as}:
+            found = subgraph.types.get(seen_as)
+            if found and not found.is_object and guise.name in found.possible:
+                yield found
+
+    def _has_key(self, type_name: str, way: JoinType, reached: Stands) -> bool:
         return any(
             key.resolvable and self._can_select(type_name, reached, key.fields.selections)
-            for key in type_.keys
+            for key in way.keys
         )
 
     def _can_select(self, type_name: str, stands: Stands, selections: SelectionSetNode) -> bool:
@@ -124,9 +157,6 @@ class _Walk:
         return True
 
 
-def _fields_of(type_: object) -> dict[str, object]:
-    return {
-        name: field
-        for name, field in getattr(type_, "fields", {}).items()
-        if not (field.external or field.overridden)
-    }
+def _resolves(subgraph: Subgraph, names: TypeNames, field_name: str) -> bool:
+    found = (guise.fields.get(field_name) for guise in subgraph.guises(names))
+    return any(f and not (f.external or f.overridden) for f in found)

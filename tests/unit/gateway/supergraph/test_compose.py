@@ -117,6 +117,21 @@ def test_what_is_inaccessible_is_there_for_plans_only() -> None:
     assert "Hidden" in supergraph.whole.type_map
 
 
+def test_what_an_interface_object_adds_is_had_by_every_implementation() -> None:
+    supergraph = composed(
+        media='type Query { all: [Media] } interface Media @key(fields: "id") { id: ID! } '
+        'type Book implements Media @key(fields: "id") { id: ID! } '
+        'type Film implements Media @key(fields: "id") { id: ID! }',
+        stars='type Media @interfaceObject @key(fields: "id") '
+        "{ id: ID! stars(of: Int): Int @authenticated spy: Int @inaccessible }",
+    )
+
+    for written in ("interface Media {", "type Book implements Media {"):
+        assert f"{written}\n  id: ID!\n  stars(of: Int): Int\n}}" in supergraph.sdl
+    assert list(supergraph.markings.requirements) == ["Book.stars", "Film.stars"]
+    assert "spy" in supergraph.whole.type_map["Film"].fields  # type: ignore[attr-defined]
+
+
 def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
     found = problems(
         a=USERS + " type P { x: Int } enum E { A } extend type Query { e(e: E): E }",
@@ -147,10 +162,6 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
         ),
         ({"a": "type Query { a: ID @external }"}, "nothing resolves it"),
         ({"a": 'type Query { a: ID @override(from: "a") }'}, "overrides itself"),
-        (
-            {"a": 'type Query { a: ID @override(from: "b", label: "percent(5)") }'},
-            "Progressive @override.*not supported yet",
-        ),
         ({"a": "type Query { a: ID @policy(policies: []) }"}, "@policy is not imported"),
         ({"a": "type Query { a: ID @mystery }"}, "@mystery is not defined"),
         (
@@ -192,3 +203,37 @@ def test_an_unresolvable_key_is_no_way_in() -> None:
 
     assert len(found) == 1
     assert "[a] T.y" in found[0]
+
+
+def test_an_interface_object_nobody_tells_the_type_of_is_a_dead_end() -> None:
+    told = """
+        type Query { all: [Media] } interface Media @key(fields: "id") { id: ID! }
+        type Book implements Media @key(fields: "id") { id: ID! title: String }
+    """
+    seen = 'type Media @interfaceObject @key(fields: "id") { id: ID! } type Query { best: Media }'
+
+    composed(media=told, stars=seen)
+    found = problems(
+        media=told.replace(
+            'Media @key(fields: "id")', 'Media @key(fields: "id", resolvable: false)'
+        ),
+        stars=seen,
+    )
+
+    assert len(found) == 1
+    assert "[stars] Book.title" in found[0]
+
+
+def test_every_field_is_reached_whether_or_not_a_label_is_active() -> None:
+    moving = """
+        type T @key(fields: "id") { id: ID! x: Int @override(from: "a", label: "percent(5)") }
+    """
+
+    composed(a='type Query { t: T } type T @key(fields: "id") { id: ID! x: Int }', b=moving)
+    found = problems(
+        a='type Query { t: T } type T @key(fields: "id", resolvable: false) { id: ID! x: Int }',
+        b=moving + "extend type Query { other: T }",
+    )
+
+    assert len(found) == 1
+    assert "[b] T.x" in found[0]

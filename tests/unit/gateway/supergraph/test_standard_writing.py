@@ -1,0 +1,158 @@
+"""A composed graph is written as a standard supergraph SDL, and read back as the same facts."""
+
+from typing import Any
+
+import pytest
+from graphql import build_schema, print_ast, print_schema
+
+from gateway.supergraph import PlanCache, compose, compose_sdl, read_supergraph
+from gateway.supergraph.joins import Supergraph
+from gateway.supergraph.standard_writing import graph_names
+
+from . import shop
+
+LINK = """
+extend schema @link(
+  url: "https://specs.apollo.dev/federation/v2.11"
+  import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override",
+    "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy",
+    "@cost", "@listSize"]
+)
+"""
+EVERYTHING = {
+    "a-1": LINK
+    + """
+    type Query {
+      t: T @authenticated @cost(weight: 4)
+      ts(first: Int @cost(weight: 3), in: In, e: E): [T]
+        @listSize(slicingArguments: ["first"], assumedSize: 7, requireOneSlicingArgument: false)
+      all: [M] u: U
+    }
+    type T @key(fields: "id") @key(fields: "n { x }", resolvable: false) @tag(name: "b")
+      @tag(name: "a") {
+      id: ID! @deprecated(reason: "old")
+      "Moves."
+      x: Int @override(from: "b")
+      k: Int @override(from: "b")
+      y: Int @inaccessible
+      z: Int @requiresScopes(scopes: [["b", "a"], ["c"]]) @policy(policies: [["p"]])
+      n: N @shareable
+    }
+    type N @shareable { x: Int! }
+    interface M @key(fields: "id") { id: ID! }
+    type Film implements M & O @key(fields: "id") { id: ID! o: Int @authenticated }
+    type Book implements M & O @key(fields: "id") { id: ID! o: Int @authenticated }
+    interface O { o: Int }
+    union U = T | Film
+    input In { a: Int b: Int = 3 @tag(name: "i") }
+    enum E { A @tag(name: "e") }
+    scalar S @specifiedBy(url: "https://s.example")
+    """,
+    "b": LINK
+    + """
+    type Query { back: T @provides(fields: "w") e(e: E): S }
+    type T @key(fields: "id") {
+      id: ID! x: Int k: Int w: Int @external v(of: In): Int @requires(fields: "w n { x }")
+      l: Int @requires(fields: "k")
+      n: N @external
+    }
+    type N @shareable { x: Int }
+    extend type M @interfaceObject @key(fields: "id") {
+      id: ID! stars(of: Int): Int @policy(policies: [["p"]]) @tag(name: "m")
+    }
+    union U = T
+    input In { a: Int! b: Int = 3 }
+    enum E { A }
+    scalar S
+    """,
+    "c": LINK + 'type T @key(fields: "id") { id: ID! w: Int }',
+}
+
+
+def facts(found: Supergraph) -> dict[Any, Any]:
+    """What plans are made of, comparable; without what another subgraph has taken over."""
+    types = {
+        (subgraph.name, type_.name): (
+            type_.is_object,
+            type_.is_interface_object,
+            type_.possible,
+            type_.keys,
+            {f.name: f.signature() for f in type_.fields.values() if not f.overridden},
+        )
+        for subgraph in found.subgraphs.values()
+        for type_ in subgraph.types.values()
+    }
+    return {
+        "types": types,
+        "sdl": found.sdl,
+        "whole": print_schema(found.whole),
+        "markings": found.markings,
+        "urls": found.urls,
+    }
+
+
+@pytest.mark.parametrize("sdls", [shop.SDLS, EVERYTHING], ids=["shop", "everything"])
+def test_what_is_written_reads_back_as_the_same_facts(sdls: dict[str, str]) -> None:
+    urls = {name: f"http://{name}" for name in sdls}
+
+    read = read_supergraph(compose_sdl(sdls, urls))
+
+    assert facts(read) == facts(compose(sdls, urls))
+
+
+def test_a_supergraph_read_back_plans_the_same() -> None:
+    asked = "{ t { id v(of: { a: 1 }) x } back { w n { x } } }"
+    own, read = compose(EVERYTHING), read_supergraph(compose_sdl(EVERYTHING))
+
+    def requests(supergraph: Supergraph) -> list[tuple[str, str]]:
+        variant = PlanCache(supergraph).plan(asked).variant({})
+        return [(r.subgraph, r.text) for stage in variant.stages for r in stage.requests]
+
+    assert requests(read) == requests(own)
+
+
+def test_the_text_does_not_depend_on_the_order_of_the_subgraphs() -> None:
+    assert compose_sdl(EVERYTHING) == compose_sdl(dict(reversed(EVERYTHING.items())))
+
+
+def test_the_text_is_valid_graphql_and_says_what_it_uses() -> None:
+    written = compose_sdl(EVERYTHING, {"b": "http://b"})
+
+    schema = build_schema(written)
+    head = written.partition("{")[0]
+    values = schema.type_map["join__Graph"].ast_node.values  # type: ignore[union-attr]
+    assert [print_ast(value) for value in values] == [
+        'A_1 @join__graph(name: "a-1", url: "")',
+        'B @join__graph(name: "b", url: "http://b")',
+        'C @join__graph(name: "c", url: "")',
+    ]
+    for spec in ("tag", "inaccessible", "authenticated", "requiresScopes", "policy", "cost"):
+        assert f"specs.apollo.dev/{spec}/" in head
+    assert "specs.apollo.dev/cost/" not in compose_sdl(shop.SDLS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'x: Int @join__field(graph: A_1, override: "b")\n',
+        'k: Int @join__field(graph: A_1, override: "b") '
+        "@join__field(graph: B, usedOverridden: true)",
+        'stars(of: Int): Int @join__field @tag(name: "m") @policy(policies: [["p"]])',
+        "w: Int @join__field(graph: B, external: true) @join__field(graph: C)",
+        'v(of: In): Int @join__field(graph: B, requires: "w n { x }")',
+        'back: T @join__field(graph: B, provides: "w")',
+        'x: Int @join__field(graph: A_1, type: "Int!") @join__field(graph: B)',
+        'a: Int! @join__field(graph: A_1, type: "Int") @join__field(graph: B)',
+        '@join__type(graph: A_1, key: "n { x }", resolvable: false)',
+        'interface M @join__type(graph: A_1, key: "id") '
+        '@join__type(graph: B, key: "id", extension: true, isInterfaceObject: true)',
+        "o: Int @authenticated",
+        'requiresScopes(scopes: [["a", "b"], ["c"]])',
+    ],
+)
+def test_each_fact_is_written_as_other_composers_write_it(line: str) -> None:
+    assert line in compose_sdl(EVERYTHING)
+
+
+def test_subgraph_names_become_distinct_enum_values() -> None:
+    assert graph_names(["b-b", "b_b", "1st"]) == {"1st": "_1ST", "b-b": "B_B", "b_b": "B_B_1"}
