@@ -58,6 +58,7 @@ def create(
     @asynccontextmanager
     async def lifespan(app: Process) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
             transport, watch = Resilient(http), Watch(session)
@@ -69,7 +70,7 @@ def create(
 
             every_s = settings.schemas_every_ms / 1000
             served = Served(source, composed, guarded, _planning(door.registry), every_s=every_s)
-            door.registry.compile_with(served().read)
+            door.registry.compile_with(lambda text, name: served().read(text, name))
             app.reach("/graphql", _endpoint(settings, served, door))
             app.router.routes[:0] = [
                 *_segment(settings, session, door.service_tokens).routes(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gateway.access.audit import Audit, Sink, to_file, to_stdout
 from gateway.access.callers import Callers
 from gateway.access.jwks import CallerKeys, UnusableKey, VerificationKey, reading
 from gateway.access.keys import ApiKeys
@@ -26,11 +27,12 @@ class FrontDoor:
     api_keys: ApiKeys
     registry: Registry
     keeping: Keeping
+    audit: Audit
     key_set_every_s: int
 
     @classmethod
     def of(cls, settings: GatewaySettings, roles: Roles) -> "FrontDoor":
-        """As the settings want it; raises MissingSetting or UnusableKey."""
+        """As the settings want it; raises MissingSetting, UnusableKey or UnusableAuditFile."""
         if settings.signing_key_file is None:
             raise MissingSetting(
                 "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
@@ -48,6 +50,7 @@ class FrontDoor:
             api_keys=api_keys,
             registry=registry,
             keeping=Keeping(settings.database, api_keys, registry),
+            audit=Audit(_sink(settings), f"audit {settings.key_secret}"),
             key_set_every_s=settings.token_key_set_every_s,
         )
 
@@ -82,6 +85,10 @@ def _rules(settings: GatewaySettings) -> TokenRules:
         customer_claim=settings.token_customer_claim,
         scope_claim=settings.token_scope_claim,
     )
+
+
+def _sink(settings: GatewaySettings) -> Sink:
+    return to_file(settings.audit_file) if settings.audit_file else to_stdout
 
 
 def _text(file: Path) -> str:

@@ -98,6 +98,9 @@ class GatewaySettings(ServiceSettings):
         repr=False,
         description="what API keys are hashed with; empty: there are no API keys",
     )
+    audit_file: Path | None = Field(
+        default=None, description="where the audit log is appended; none: standard output"
+    )
     trusted_only: bool | None = Field(
         default=None,
         description="whether only registered operations are answered; none: in production",

@@ -1,0 +1,216 @@
+"""The audit log says who read or changed which customer, and nothing of who the customer is."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from graphql import OperationDefinitionNode, parse
+
+from gateway.access import audit
+from gateway.access.audit import Audit, AuditBehind, Touched, UnusableAuditFile, to_file
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+
+NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+AGENT = Principal(Role.AGENT, "desk 7")
+ANN = "0190d3a4-0000-7000-8000-000000000001"
+EMAIL = {"identity": {"type": "email", "value": "Ann@Example.com "}}
+READ = Touched("query", "Customer", "5f", {"customer": ["id"]})
+CHANGE = Touched("mutation", "Consent", "6a", {"setConsent": ["id"]})
+
+
+class Disk:
+    """A sink that can be full; keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_full = False
+
+    def __call__(self, lines: bytes) -> None:
+        if self.is_full:
+            raise OSError("No space left on device")
+        self.written += lines
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.written.splitlines() if line]
+
+
+def log_on(sink: Callable[[bytes], None], **how: Any) -> Audit:
+    return Audit(sink, "secret", clock=lambda: NOW, **how)
+
+
+async def recorded(*arguments: Any, **how: Any) -> list[dict[str, Any]]:
+    """What is written of one request."""
+    disk = Disk()
+    log = log_on(disk)
+    async with log.writing():
+        await log.record(*arguments, **how)
+    return disk.records
+
+
+def touched(text: str) -> Touched:
+    document = parse(text)
+    definition = document.definitions[0]
+    assert isinstance(definition, OperationDefinitionNode)
+    return Touched.by(document, definition, "5f")
+
+
+async def test_a_record_says_who_asked_what_of_whom() -> None:
+    [record] = await recorded(AGENT, READ, customers={ANN})
+
+    assert record == {
+        "time": "2026-11-22T09:30:00.000+00:00",
+        "kind": "query",
+        "operation": "Customer",
+        "hash": "5f",
+        "caller": {"role": "agent", "subject": "desk 7"},
+        "fields": {"customer": ["id"]},
+        "customers": [ANN],
+        "customers_count": 1,
+        "identities": [],
+        "identities_count": 0,
+        "denied": False,
+        "errors": [],
+    }
+
+
+async def test_a_request_that_touches_no_customer_is_not_recorded() -> None:
+    assert await recorded(AGENT, READ) == []
+    assert await recorded(AGENT, READ, errors=[{"extensions": {"code": "BAD_USER_INPUT"}}]) == []
+
+
+async def test_a_denied_request_is_recorded_though_it_touched_nobody() -> None:
+    [record] = await recorded(AGENT, READ, errors=[{"extensions": {"code": "FORBIDDEN"}}, {}])
+
+    assert record["denied"]
+    assert record["errors"] == ["FORBIDDEN", "UNKNOWN"]
+
+
+async def test_an_identity_is_told_by_a_digest_of_how_it_is_stored() -> None:
+    same = {"identity": {"type": "email", "value": "ann@example.com"}}
+    other = {"identity": {"type": "email", "value": "bob@example.com"}}
+
+    [record] = await recorded(
+        AGENT, READ, named=[EMAIL, same, other, {"id": ANN, "identity": None}]
+    )
+
+    assert record["customers"] == [ANN]
+    assert record["identities_count"] == 2
+    assert all(one.startswith("email:") and len(one) == 38 for one in record["identities"])
+
+
+@pytest.mark.parametrize(
+    ("caller", "named"),
+    [
+        (AGENT, [EMAIL]),
+        (AGENT, [{"id": "ann@example.com"}]),
+        (AGENT, [{"identity": {"type": "ann@example.com", "value": "x"}}]),
+        (Principal(Role.VISITOR, "ann@example.com", (("id", ANN),)), [{"id": ANN}]),
+        (Principal(Role.APP, "ann@example.com", (("id", ANN),)), [{"id": ANN}]),
+    ],
+)
+async def test_no_identity_can_be_read_in_the_log(
+    caller: Principal, named: list[dict[str, Any]]
+) -> None:
+    disk = Disk()
+    log = log_on(disk)
+    async with log.writing():
+        await log.record(caller, READ, named=named)
+
+    assert disk.records
+    assert b"ann" not in disk.written.lower()
+
+
+async def test_of_many_customers_some_are_listed_and_all_are_counted() -> None:
+    [record] = await recorded(AGENT, READ, customers={f"{n:03}" for n in range(200)})
+
+    assert record["customers"] == [f"{n:03}" for n in range(audit.MOST_LISTED)]
+    assert record["customers_count"] == 200
+
+
+def test_an_operation_is_known_by_the_fields_below_its_roots() -> None:
+    operation = touched(
+        """query Card($ref: CustomerRef!) {
+          me: customer(ref: $ref) { ...Known ... on Customer { id } segments { key } }
+          again: customer(ref: $ref) { id name: segments { name } }
+          actions
+        }
+        fragment Known on Customer { id traits { name } }"""
+    )
+
+    assert (operation.kind, operation.name) == ("query", "Card")
+    assert operation.fields == {
+        "customer": ["id", "traits.name", "segments.key", "segments.name"],
+        "actions": [],
+    }
+
+
+async def test_reads_without_room_are_dropped_and_counted_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = log_on(Disk(), waiting=2)
+    before = audit.DROPPED._value.get()
+
+    for _ in range(5):
+        await log.record(AGENT, READ, customers={ANN})
+
+    assert audit.DROPPED._value.get() - before == 3
+    assert (
+        caplog.messages.count("the audit log has no room: reads are answered without a record") == 1
+    )
+
+
+async def test_a_change_waits_for_room_and_is_never_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "RETRY_S", 0.01)
+    disk = Disk()
+    disk.is_full = True
+    log = log_on(disk, waiting=1)
+    async with log.writing():
+        changes = [
+            asyncio.create_task(log.record(AGENT, CHANGE, customers={ANN})) for _ in range(9)
+        ]
+        await asyncio.sleep(0.03)
+        waiting = [change for change in changes if not change.done()]
+        disk.is_full = False
+        await asyncio.gather(*changes)
+
+    assert waiting
+    assert len(disk.records) == 9
+
+
+async def test_nothing_is_changed_while_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "ROOM_WITHIN_S", 0.05)
+    log = log_on(Disk(), waiting=1)
+    await log.room()
+    await log.record(AGENT, READ, customers={ANN})
+
+    with pytest.raises(AuditBehind):
+        await log.room()
+
+
+async def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = log_on(to_file(path))
+    async with log.writing():
+        await log.record(AGENT, READ, customers={ANN})
+        while not path.exists() or not path.read_bytes():
+            await asyncio.sleep(0.005)
+        path.rename(tmp_path / "audit.1")
+        await log.record(AGENT, CHANGE, customers={ANN})
+
+    kinds = [
+        orjson.loads((tmp_path / name).read_bytes())["kind"] for name in ("audit.1", path.name)
+    ]
+    assert kinds == ["query", "mutation"]
+
+
+def test_a_log_that_cannot_be_written_is_told_before_it_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(UnusableAuditFile, match="RAAK_GATEWAY_AUDIT_FILE"):
+        to_file(tmp_path / "missing" / "audit.jsonl")
