@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any
 
 import asyncpg
-import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.telemetry import TelemetryConfig
@@ -26,6 +25,7 @@ from services.chassis.database import AWAY, Database, open_database
 from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema, Subgraph
 from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
+from services.chassis.listening import listen
 from services.chassis.outbox import Relay
 from services.chassis.principal import Principal, Verifier
 from services.chassis.settings import ProcessSettings, ServiceSettings
@@ -233,10 +233,10 @@ def _told(lifespan: Callable[[Process], Any]) -> Callable[[Process], Any]:
     """The same lifespan; if it fails, the log says why in one line."""
 
     @asynccontextmanager
-    async def told(app: Process) -> AsyncIterator[None]:
+    async def told(app: Process) -> AsyncIterator[Any]:
         try:
-            async with lifespan(app):
-                yield
+            async with lifespan(app) as state:
+                yield state
         except RaakError as error:
             log.critical(str(error))
             raise
@@ -339,8 +339,9 @@ def _seconds(path: str, status: int) -> Histogram:
     return REQUESTS.labels(path, status)
 
 
-def serve(create: Callable[[], ASGIApp], settings: ProcessSettings) -> None:
-    """Run a process until it is told to stop; requests under way are finished first.
+def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: Any) -> None:
+    """Run a process until it is told to stop; requests under way are finished first. `options` are
+    uvicorn's own.
 
     A process that cannot start says why in one line, and ends with a status other than 0.
     """
@@ -350,12 +351,4 @@ def serve(create: Callable[[], ASGIApp], settings: ProcessSettings) -> None:
     except RaakError as error:
         log.critical(str(error))
         raise SystemExit(1) from None
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.drain_s,
-    )
+    listen(app, settings, **options)
