@@ -1,0 +1,93 @@
+"""How a process stops listening, and what it does with readers who take nothing."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.chassis import listening
+from services.chassis.listening import Server
+from tests.conftest import free_port
+
+MEGABYTES = b"x" * 20_000_000
+
+
+@asynccontextmanager
+async def listening_to(app: Any) -> AsyncIterator[tuple[Server, int]]:
+    """A server in the test's own loop."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        assert not task.done(), "the server did not start"
+        await asyncio.sleep(0.01)
+    try:
+        yield server, port
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def large(request: Request) -> Response:
+    return Response(MEGABYTES, headers={"Connection": "close"})
+
+
+async def unread(port: int) -> asyncio.StreamWriter:
+    """A client that asks for megabytes and reads nothing of them."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    return writer
+
+
+async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not() -> None:
+    async with listening_to(Starlette(routes=[Route("/", large)])) as (server, port):
+        writer = await unread(port)
+        (connection,) = server.server_state.connections
+
+        server.cut_off(now=0.0)
+        server.cut_off(now=listening.TAKEN_WITHIN_S - 1)
+        held = set(server.server_state.connections)
+        server.cut_off(now=listening.TAKEN_WITHIN_S + 1)
+        await asyncio.sleep(0.05)
+
+        assert held == {connection}
+        assert not server.server_state.connections
+        writer.close()
+
+
+async def test_an_application_is_told_before_its_connections_are_closed() -> None:
+    told: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async def drain() -> None:
+            told.append(server.servers[0].is_serving())
+
+        yield {"drain": drain}
+
+    async with listening_to(Starlette(lifespan=lifespan)) as (server, _):
+        pass
+
+    assert told == [False]
+
+
+@pytest.mark.parametrize(
+    ("message", "is_told"),
+    [('%s - "WebSocket %s" [accepted]', False), ("Waiting for connections to close.", True)],
+)
+def test_addresses_of_websockets_are_not_logged(message: str, is_told: bool) -> None:
+    record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, message, (), None)
+
+    assert listening._tells_no_address(record) is is_told
