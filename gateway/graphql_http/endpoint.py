@@ -24,7 +24,7 @@ from gateway.graphql_http.packing import packed, takes_gzip
 from gateway.graphql_http.rules import Rules
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
-from services.chassis.bodies import headers_of, read_body
+from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import (
     JSON,
@@ -114,7 +114,7 @@ class GraphQLOverHttp:
         with exchange:
             exchange.media_type = media_type_for(headers)
             caller = await self._callers.of(headers)
-            value = await self._value(scope, receive, headers)
+            value = await read_value(scope, receive, headers, self._rules.body)
             if isinstance(value, list):
                 bodies = await self._batch(value, caller, exchange.media_type)
                 return await self._packed(
@@ -126,19 +126,6 @@ class GraphQLOverHttp:
         if is_get and answer.status == 200 and "errors" not in exchange.body:
             answer = with_validator(answer, headers.get("if-none-match"), self._keep_s(exchange))
         return await self._packed(answer, headers)
-
-    async def _value(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Any:
-        """The JSON of a request."""
-        body = self._rules.body
-        if scope["method"] == "GET":
-            check_preflighted(headers)
-            return from_url(scope["query_string"], body.size, body.setting)
-        if scope["method"] != "POST":
-            raise MethodNotAllowed(
-                f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
-            )
-        check_content_type(headers.get("content-type", ""))
-        return from_body(await read_body(receive, headers, body))
 
     async def _ask(
         self, exchange: "Exchange", value: Any, caller: Principal | None, *, may_change: bool
@@ -256,6 +243,21 @@ def _counter(kind: str, code: str) -> Counter:
 @lru_cache
 def _seconds(kind: str) -> Histogram:
     return SECONDS.labels(kind)
+
+
+async def read_value(
+    scope: Scope, receive: Receive, headers: Mapping[str, str], limits: BodyLimits
+) -> Any:
+    """The JSON of a request, from its address or its body; raises RaakError."""
+    if scope["method"] == "GET":
+        check_preflighted(headers)
+        return from_url(scope["query_string"], limits.size, limits.setting)
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(
+            f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
+        )
+    check_content_type(headers.get("content-type", ""))
+    return from_body(await read_body(receive, headers, limits))
 
 
 def check_preflighted(headers: Mapping[str, str]) -> None:
