@@ -166,10 +166,11 @@ class FailedAuthentications:
         self._buckets = Buckets(self._most / 60, self._most, self._size, clock)
         self._good: OrderedDict[Hashable, None] = OrderedDict()
 
+    def __len__(self) -> int:
+        return max(len(self._buckets), len(self._good))
+
     def check(self, address: str, credential: bytes) -> None:
         """Raise RateLimited if credentials from this address are not looked at now."""
-        if not self._buckets:
-            return
         wait_s = self._buckets.wait(address)
         if wait_s and (address, hash(credential)) not in self._good:
             raise RateLimited(

@@ -1,0 +1,225 @@
+"""Rates: how often a caller may ask, how much at once, and how often an address may fail."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.rates import (
+    Buckets,
+    CallerLimits,
+    FailedAuthentications,
+    RateLimited,
+    Rates,
+    caller_key,
+)
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_rested_caller_may_send_a_burst_and_then_as_fast_as_the_rate(clock: Clock) -> None:
+    buckets = Buckets(10, 3, 100, clock)
+
+    assert [buckets.take("ann") for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
+
+    clock.now += 0.1
+    assert [buckets.take("ann") for _ in range(2)] == [0, pytest.approx(0.1)]
+
+
+def test_who_waits_exactly_as_long_as_he_is_told_is_let_in(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=3, burst=1), clock)
+    limits.arrive("ann")
+
+    with pytest.raises(RateLimited) as refusal:
+        limits.arrive("ann")
+    clock.now += refusal.value.retry_after_s
+
+    limits.arrive("ann")
+    assert refusal.value.retry_after_s == pytest.approx(1 / 3)
+    assert refusal.value.as_json()["retryAfterMs"] == 334
+
+
+def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=1, burst=1), clock)
+    limits.arrive("ann")
+
+    limits.arrive("bob")
+
+    with pytest.raises(
+        RateLimited, match=r"The limit is 1 requests a second, 1 at once \(rate_per_s"
+    ):
+        limits.arrive("ann")
+
+
+def test_being_refused_does_not_make_the_wait_longer(clock: Clock) -> None:
+    buckets = Buckets(1, 1, 100, clock)
+    buckets.take("ann")
+
+    waits = [buckets.take("ann") for _ in range(50)]
+
+    assert waits == [pytest.approx(1.0)] * 50
+
+
+def test_what_a_request_costs_is_waited_for_by_the_next_one(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=10, burst=5, cost_per_token=100), clock)
+    limits.arrive("ann")
+
+    limits.charge("ann", 900)  # eight tokens beyond its first, of which five at most count
+
+    with pytest.raises(RateLimited) as refusal:
+        limits.arrive("ann")
+    assert refusal.value.retry_after_s == pytest.approx(0.2)
+
+
+def test_a_cheap_request_costs_no_more_than_its_token(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=10, burst=2, cost_per_token=100), clock)
+
+    for _ in range(2):
+        limits.arrive("ann")
+        limits.charge("ann", 100)
+
+
+def test_full_buckets_are_forgotten(clock: Clock) -> None:
+    buckets = Buckets(10, 5, 1_000, clock)
+    for n in range(100):
+        buckets.take(n)
+    assert len(buckets) == 100
+
+    clock.now += 1
+    for n in range(60):
+        buckets.take(("new", n))
+
+    assert len(buckets) == 60
+
+
+def test_there_are_never_more_buckets_than_set_and_the_busiest_are_kept(clock: Clock) -> None:
+    buckets = Buckets(0.001, 2, 10, clock)
+    buckets.take("busy", 2)
+
+    for n in range(10_000):
+        assert buckets.take("busy") > 0
+        buckets.take(n)
+
+    assert len(buckets) == 10
+
+
+@given(
+    rate=st.floats(0.1, 1_000),
+    burst=st.integers(1, 50),
+    steps=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 3)), max_size=60),
+)
+def test_no_window_ever_sees_more_than_its_burst_and_rate(
+    rate: float, burst: int, steps: list[tuple[float, int]]
+) -> None:
+    clock = Clock()
+    buckets = Buckets(rate, burst, 10, clock)
+    taken: list[tuple[float, int]] = []
+
+    for pause, tokens in steps:
+        clock.now += pause
+        if buckets.take("ann", tokens) == 0:
+            taken.append((clock.now, tokens))
+
+    for first in range(len(taken)):
+        inside = 0
+        for at, tokens in taken[first:]:
+            inside += tokens
+            assert inside <= burst + rate * (at - taken[first][0]) + 1e-6
+
+
+def test_a_caller_has_so_many_requests_under_way_and_no_more(clock: Clock) -> None:
+    limits = CallerLimits(Rates(max_concurrent=2), clock)
+    limits.enter("ann")
+    limits.enter("ann")
+
+    with pytest.raises(
+        RateLimited, match=r"2 requests under way. The limit is 2 \(max_concurrent\)"
+    ):
+        limits.enter("ann")
+
+    limits.enter("bob")
+    limits.leave("ann")
+    limits.enter("ann")
+
+
+def test_a_caller_is_a_subject_with_the_customer_it_speaks_for() -> None:
+    ann, bob = (
+        Principal(Role.VISITOR, "shop", (("type", "email"), ("value", name)))
+        for name in ("ann@example.com", "bob@example.com")
+    )
+    narrowed = Principal(Role.VISITOR, "shop", ann.customer, frozenset({"read"}))
+
+    assert caller_key(ann) != caller_key(bob)
+    assert caller_key(ann) == caller_key(narrowed)
+
+
+# --- failed authentications -----------------------------------------------------------------------
+
+GUESSER, OFFICE = "203.0.113.7", "198.51.100.1"
+
+
+def guessed(failures: FailedAuthentications, address: str) -> int:
+    """How many guesses an address gets in before it is refused."""
+    for n in range(1_000):
+        try:
+            failures.check(address, b"guess %d" % n)
+        except RateLimited:
+            return n
+        failures.failed(address, b"guess %d" % n)
+    return 1_000
+
+
+def test_an_address_that_guesses_is_refused_and_let_in_again_in_time(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(max_failed_authentications=20), clock)
+
+    assert guessed(failures, GUESSER) == 20
+    clock.now += 30
+    assert guessed(failures, GUESSER) == 10
+    failures.check(OFFICE, b"Bearer good")
+
+
+def test_who_was_good_before_goes_on_beside_a_guesser_at_his_address(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(max_failed_authentications=3), clock)
+    failures.passed(OFFICE, b"Bearer good")
+
+    guessed(failures, OFFICE)
+
+    failures.check(OFFICE, b"Bearer good")
+    with pytest.raises(
+        RateLimited, match=r"The limit is 3 a minute \(max_failed_authentications\)"
+    ):
+        failures.check(OFFICE, b"Bearer other")
+
+
+def test_a_credential_that_turned_bad_is_no_longer_good(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(max_failed_authentications=1), clock)
+    failures.passed(OFFICE, b"Bearer expiring")
+
+    failures.failed(OFFICE, b"Bearer expiring")
+
+    with pytest.raises(RateLimited):
+        failures.check(OFFICE, b"Bearer expiring")
+
+
+def test_no_more_addresses_and_credentials_are_remembered_than_set(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(callers_remembered=50), clock)
+
+    for n in range(1_000):
+        failures.failed(f"10.0.0.{n}", b"bad")
+        failures.passed(f"10.0.0.{n}", b"good")
+
+    assert len(failures) == 50
