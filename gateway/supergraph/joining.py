@@ -106,15 +106,15 @@ class Joiner:
         assert isinstance(member.node, FieldDefinitionNode)
         coordinate = f"{type_name}.{name}"
         returned = subgraph.types.get(named_type(member.node.type))
-        marked = {*member.directives, *subgraph.types[type_name].directives}
+        type_ = subgraph.types[type_name]
+        marked = {*member.directives, *type_.directives}
+        has_key_anyway = is_key and (type_.is_extension or subgraph.is_federation_1)
         return JoinField(
             name=name,
             type=member.node.type,
-            external="external" in marked and not is_key,
+            external="external" in marked and not has_key_anyway,
             overridden=(subgraph.name, coordinate) in self._overridden,
-            requires=self._selection(
-                subgraph, subgraph.types[type_name], coordinate, "requires", member
-            ),
+            requires=self._selection(subgraph, type_, coordinate, "requires", member),
             provides=self._selection(subgraph, returned, coordinate, "provides", member),
             label=self._labels.get((subgraph.name, coordinate)),
         )

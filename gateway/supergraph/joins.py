@@ -293,6 +293,12 @@ class Supergraph:
     _views: dict[frozenset[str], "Supergraph"] = field(default_factory=dict, repr=False)
 
     @cached_property
+    def has_interface_objects(self) -> bool:
+        """Whether any subgraph may return objects without knowing their types."""
+        types = (t for subgraph in self.subgraphs.values() for t in subgraph.types.values())
+        return any(type_.is_interface_object for type_ in types)
+
+    @cached_property
     def labels(self) -> frozenset[str]:
         """The labels of all progressive @override."""
         return frozenset(

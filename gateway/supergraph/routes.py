@@ -107,8 +107,6 @@ class Router:
     _required: dict[tuple[Branch, Standpoint, FieldSet], Site] = field(default_factory=dict)
     _requiring: set[Field] = field(default_factory=set)
     _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
-    _nameless: dict[Position, None] = field(default_factory=dict)
-    """Positions where some subgraph returns interface objects."""
 
     @property
     def _supergraph(self) -> Supergraph:
@@ -121,10 +119,38 @@ class Router:
         for wanted in _composites(root):
             if not wanted.visits:
                 self._serve(wanted)
-        for position in self._nameless:
-            position.is_nameless = not self.tree.tells_apart(position)
-            if not position.is_nameless:
-                self._name_all(position)
+            if wanted.child:
+                self._check_together(wanted.child)
+        if self._supergraph.has_interface_objects:
+            self._name_where_it_matters(root)
+
+    def _check_together(self, position: Position) -> None:
+        """Make sure that what is asked of all types at a position can be had for all of them from
+        one of the sites that lead there. Items of two subgraphs' lists are merged by their place:
+        that is sound where both can tell of all items, and needless where each tells of some.
+        """
+        parent = position.parent
+        if parent is None or len(position.branches) == 1 or len(parent.visits) == 1:
+            return
+        options = list(self._options(parent, self._reach(parent.branch)))
+        for wanted in position.branches[0].fields.values():
+            alike = [_alike(wanted, branch) for branch in position.branches]
+            if (
+                wanted.is_asked
+                and all(alike)
+                and not any(
+                    all(self._can_give(option, field) for field in alike if field)
+                    for option in options
+                )
+            ):
+                raise _unreachable(wanted)
+
+    def _can_give(self, option: tuple[Site, Route], wanted: Field) -> bool:
+        """Whether one of the sites of a parent leads on to a field."""
+        parent = wanted.branch.position.parent
+        assert parent is not None
+        sites = self._close(wanted.branch, self._direct(parent, wanted.branch, [option]))
+        return not sites or any(True for _ in self._options(wanted, sites))
 
     def _choices(self, wanted: Field) -> int:
         """In how many subgraphs the field is resolved outright; the least free go first."""
@@ -148,11 +174,7 @@ class Router:
             return None
         options = list(self._options(wanted, reached))
         if not options:
-            raise CannotPlan(
-                f"No subgraph that can be reached resolves "
-                f"{wanted.branch.types[0]}.{wanted.name} here.",
-                hint="Compose the supergraph anew: composition checks that this can't happen.",
-            )
+            raise _unreachable(wanted)
         site, _ = min(options, key=lambda option: _cost(wanted, *option))
         visit = self._open(site)
         visit.include(wanted)
@@ -250,7 +272,6 @@ class Router:
         for seen_as in sorted({site.stand.seen_as for site in reached if site.stand.seen_as}):
             if not branch.is_generic:
                 reached |= self._aside(self.tree.generic(branch.position, seen_as), branch)
-                self._nameless[branch.position] = None
         return reached
 
     def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
@@ -370,10 +391,14 @@ class Router:
             return False
         return len(position.branches) > 1 or (not site.stand.seen_as and len(branch.types) > 1)
 
-    def _name_all(self, position: Position) -> None:
-        for branch in position.branches:
-            if self._reach(branch):
-                self._name(branch)
+    def _name_where_it_matters(self, root: Position) -> None:
+        for position in (wanted.child for wanted in _composites(root)):
+            assert position is not None
+            occurring = [branch for branch in position.branches if self._reach(branch)]
+            position.is_nameless = bool(position.generics) and not self.tree.tells_apart(position)
+            if position.generics and not position.is_nameless:
+                for branch in occurring:
+                    self._name(branch)
 
     def _name(self, branch: Branch) -> Visit:
         """Fetch the types of the objects of a branch."""
@@ -467,13 +492,23 @@ def _is_common(wanted: Field, stand: Standpoint) -> bool:
     """Whether a field may be asked of all objects seen as an interface object: what is asked of
     some types only must not be, for it may fail for the others.
     """
-    if not wanted.is_asked:
-        return True
-    asked = wanted.name, wanted.arguments
-    return all(
-        any((field.name, field.arguments) == asked for field in branch.fields.values())
+    return not wanted.is_asked or all(
+        _alike(wanted, branch)
         for branch in wanted.branch.position.branches
         if stand.seen_as in branch.names.all
+    )
+
+
+def _alike(wanted: Field, branch: Branch) -> Field | None:
+    """What is asked of a branch like a field of another one."""
+    asked = wanted.name, wanted.arguments
+    return next((f for f in branch.fields.values() if (f.name, f.arguments) == asked), None)
+
+
+def _unreachable(wanted: Field) -> CannotPlan:
+    return CannotPlan(
+        f"No subgraph that can be reached resolves {wanted.branch.types[0]}.{wanted.name} here.",
+        hint="Compose the supergraph anew: composition checks that this can't happen.",
     )
 
 

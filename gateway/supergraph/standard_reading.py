@@ -316,7 +316,7 @@ class _Reader:
         return JoinField(
             name=name,
             type=self._type(coordinate, node.type, use.get("type")),
-            external=use.get("external") is True and name not in in_keys,
+            external=use.get("external") is True,
             overridden=use.get("usedOverridden") is True and not label,
             requires=self._field_set(coordinate, use.get("requires")),
             provides=self._field_set(coordinate, use.get("provides")),
