@@ -119,6 +119,8 @@ class Instance:
             "RAAK_VERIFY_KEY_FILE": verify,
             "RAAK_GATEWAY_SIGNING_KEY_FILE": signing,
             "RAAK_GATEWAY_WRITE_KEYS": self.secret("write-key"),
+            "RAAK_GATEWAY_KEY_SECRET": self.secret("key-secret"),
+            "RAAK_GATEWAY_AUDIT_FILE": str((self.folder / "logs" / "audit.jsonl").resolve()),
         }
         for name in ("gateway", *SERVICES):
             settings[f"RAAK_{name.upper()}_PORT"] = str(self.ports[name])

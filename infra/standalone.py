@@ -97,7 +97,7 @@ def banner(instance: Instance) -> str:
         f"  ingest     {instance.url}/v1/batch\n"
         f"  write key  {_shown(instance, 'secrets/write-key')}\n"
         f"  health     {instance.url}/health/ready\n"
-        f"  logs       {_shown(instance, 'logs')}\n"
+        f"  logs       {_shown(instance, 'logs')}; who read whom: audit.jsonl\n"
         f"  a token    raak token agent\n"
     )
 
@@ -108,9 +108,9 @@ def _shown(instance: Instance, name: str) -> str:
 
 
 async def migrate_all(server_url: str) -> None:
-    """Bring the databases of all services to their newest revision."""
-    for service in SERVICES:
-        await migrate(service, f"{server_url}/raak_{service}")
+    """Bring the databases of the services and of the gateway to their newest revision."""
+    for process in (*SERVICES, "gateway"):
+        await migrate(process, f"{server_url}/raak_{process}")
 
 
 def _want_free_ports(instance: Instance) -> None:
