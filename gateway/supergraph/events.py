@@ -1,6 +1,7 @@
 """Server-sent events as GraphQL over SSE uses them, read from pieces that end anywhere."""
 
 import re
+from collections.abc import Iterator
 
 LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
@@ -26,19 +27,17 @@ class EventReader:
         """Whether an event has begun and not ended."""
         return bool(self._line or self._name or self._data)
 
-    def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
-        """The events that end in this piece; raises EventTooLarge."""
+    def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
+        """The events that end in this piece; raises EventTooLarge after those before it."""
         if self._ended_in_return and piece.startswith(b"\n"):  # a line end that was torn apart
             piece = piece[1:]
         if piece:
             self._ended_in_return = piece.endswith(b"\r")
         first, *more = LINE_ENDS.split(piece)
-        events: list[tuple[str, bytes]] = []
         self._keep(first)
         for following in more:
-            self._end_line(events)
+            yield from self._end_line()
             self._keep(following)
-        return events
 
     def _keep(self, part: bytes) -> None:
         if part:
@@ -47,13 +46,13 @@ class EventReader:
             if self._size > self._max_bytes:
                 raise EventTooLarge
 
-    def _end_line(self, events: list[tuple[str, bytes]]) -> None:
+    def _end_line(self) -> Iterator[tuple[str, bytes]]:
         line = b"".join(self._line)
         self._line.clear()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if not line:
-            self._end_event(events)
+            yield from self._end_event()
         elif name == b"data":
             self._data.append(value)
         else:
@@ -61,8 +60,8 @@ class EventReader:
                 self._name = value.decode(errors="replace")
             self._size -= len(line)  # comments and unknown fields are not kept
 
-    def _end_event(self, events: list[tuple[str, bytes]]) -> None:
+    def _end_event(self) -> Iterator[tuple[str, bytes]]:
         if self._name or self._data:
-            events.append((self._name, b"\n".join(self._data)))
+            yield self._name, b"\n".join(self._data)
         self._name, self._size = "", 0
         self._data.clear()

@@ -264,7 +264,7 @@ class HttpTransport:
         except Broken:
             raise SubgraphUnavailable(subgraph) from None
         except TooLarge:
-            raise self._too_large(subgraph) from None
+            raise SubgraphResponseTooLarge(subgraph, self._max_bytes) from None
         return Reply(status, answer)
 
     def _pool(self, subgraph: str) -> Pool:
@@ -274,9 +274,6 @@ class HttpTransport:
                 url, self._connections, self._max_bytes, CONNECT_S, headers=JSON_HEADERS
             )
         return self._pools[url]
-
-    def _too_large(self, subgraph: str) -> SubgraphError:
-        return SubgraphInvalidResponse(subgraph, f"it is larger than {self._max_bytes} bytes")
 
     def _deadline_s(self, subgraph: str) -> float:
         return self._within_s_by_subgraph.get(subgraph, self._within_s)
@@ -290,7 +287,7 @@ class HttpTransport:
         async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > self._max_bytes:
-                raise self._too_large(subgraph)
+                raise SubgraphResponseTooLarge(subgraph, self._max_bytes)
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -345,22 +342,23 @@ class HttpTransport:
         now = asyncio.get_running_loop().time
         until = now() + self._silence_s
         while True:
-            was_within = reader.is_within
+            begins = not reader.is_within
             try:
                 async with asyncio.timeout_at(until):
                     piece = await response.content.readany()
-                events = reader.feed(piece)
-            except EventTooLarge:
-                raise SubgraphResponseTooLarge(subgraph, self._max_event_bytes) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise _failure(subgraph, error) from None
             if not piece:
                 raise SubgraphUnavailable(subgraph)
-            for event in events:
-                yield event
+            try:
+                for event in reader.feed(piece):
+                    yield event
+                    begins = True
+            except EventTooLarge:
+                raise SubgraphResponseTooLarge(subgraph, self._max_event_bytes) from None
             if not reader.is_within:
                 until = now() + self._silence_s
-            elif events or not was_within:
+            elif begins:
                 until = now() + self._deadline_s(subgraph)
 
 

@@ -63,7 +63,16 @@ def test_it_knows_whether_an_event_has_begun() -> None:
     reader = EventReader(1_000)
     seen = [reader.is_within]
     for piece in (b": hi\n", b"ev", b"ent: next\n", b"data: x\n", b"\n"):
-        reader.feed(piece)
+        list(reader.feed(piece))
         seen.append(reader.is_within)
 
     assert seen == [False, False, True, True, True, False]
+
+
+def test_events_before_one_without_end_are_not_lost() -> None:
+    reader = EventReader(100)
+    events = reader.feed(b"data: 1\n\ndata: " + b"x" * 200)
+
+    assert next(events) == ("", b"1")
+    with pytest.raises(EventTooLarge):
+        next(events)
