@@ -1,8 +1,9 @@
 """Two small services for the gateway to stand before: what they know, and whom they answered."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
 import orjson
 import strawberry
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -65,6 +66,10 @@ class ProfilesQuery:
     def segments(self) -> list[str]:
         return ["loyal"]
 
+    catalogue: list[str] | None = strawberry.federation.field(
+        resolver=lambda: ["jazz"], tags=["cacheable"], graphql_type=list[str] | None
+    )
+
 
 @strawberry.type(name="Mutation")
 class ProfilesMutation:
@@ -122,6 +127,7 @@ fields:
   Query:
     customer: all
     segments: business
+    catalogue: business
     nextBestActions: [visitor, app, agent, marketer, admin]
     action: business
   Mutation:
@@ -185,10 +191,28 @@ def endpoint(
         lambda: answering,
         callers,
         documents or Documents(Registry()),
-        Rules(**{"body": body, "shows_explorer": is_open} | rules),
+        replace(Rules(body, shows_explorer=is_open), **rules),
     )
+
+
+def asking(app: Any) -> httpx.AsyncClient:
+    """A client of an application in this process, with the token of an agent."""
+    transport = httpx.ASGITransport(app=app)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=AGENT)
+
+
+def the_error(response: httpx.Response) -> dict[str, Any]:
+    """The only error of an answer that has no data."""
+    answer = response.json()
+    assert set(answer) == {"errors"}
+    [error] = answer["errors"]
+    assert error["extensions"]["hint"]
+    return {"message": error["message"], "code": error["extensions"]["code"]}
 
 
 def bearer(role: Role, customer: dict[str, str] | None = None) -> dict[str, str]:
     """The header of a caller."""
     return {"Authorization": f"Bearer {issue_token(KEY, role, 'tester', customer=customer)}"}
+
+
+AGENT = bearer(Role.AGENT)
