@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from graphql import (
@@ -129,6 +130,8 @@ class Variant:
     """
     denials: tuple[Denial, ...] = ()
     witnesses: tuple[Witness, ...] = ()
+    asked: frozenset[str] = NONE
+    """The coordinates of object types that the client asks and gets."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,20 @@ class Plan:
     operation: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
     conditions: tuple[str, ...]
-    coordinates: frozenset[str]
-    """Every `Type.field` of object types that the client asks, @skip and @include apart."""
     witness: Mapping[str, str]
     """The field that tells the objects of a type apart; fetched with them where they are."""
     _variants: Lru[Variant] = field(default_factory=lambda: Lru(MAX_VARIANTS), repr=False)
+
+    @cached_property
+    def coordinates(self) -> frozenset[str]:
+        """Every `Type.field` of object types that the client asks, whatever is skipped."""
+        if not self.conditions:
+            return self.variant({}).asked
+        tree = Tree(self.supergraph, self.fragments, chosen=None)
+        root = ROOTS[self.operation.operation]
+        collected = tree.collect(self.supergraph.names[root], [self.operation.selection_set])
+        tree.root(root, _fetched(collected))
+        return frozenset(tree.asked)
 
     @property
     def is_mutation(self) -> bool:
@@ -170,7 +182,8 @@ class Plan:
                 only where a join needs them.
         """
         chosen = tuple(bool(variables.get(name)) for name in self.conditions)
-        key = (chosen, labels & self.supergraph.labels, denied & self.coordinates)
+        denied = denied & self.coordinates if denied else NONE
+        key = (chosen, labels & self.supergraph.labels, denied)
         found = self._variants.get(key)
         if found is None:
             found = _Planner(self, *key).plan()
@@ -218,24 +231,11 @@ def plan(
         operation,
         fragments,
         conditions_in(operation, *fragments.values()),
-        _coordinates(supergraph, operation, fragments),
         witness,
     )
     if not planned.conditions:
         planned.variant({})
     return planned
-
-
-def _coordinates(
-    supergraph: Supergraph,
-    operation: OperationDefinitionNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-) -> frozenset[str]:
-    tree = Tree(supergraph, fragments, chosen=None)
-    root = ROOTS[operation.operation]
-    collected = tree.collect(supergraph.names[root], [operation.selection_set])
-    tree.root(root, _fetched(collected))
-    return frozenset(tree.asked)
 
 
 def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:
@@ -292,6 +292,7 @@ class _Planner:
             source,
             tuple(denial for stage in stages for denial in _denials(stage.root)),
             tuple(self._witnesses),
+            frozenset(self._tree.asked),
         )
 
     def _answered(self, key: str, node: FieldNode, known: Mapping[str, Answered]) -> Answered:
