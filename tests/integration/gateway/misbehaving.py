@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 Behaviour: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -64,7 +64,8 @@ async def misbehaving(behaviour: Behaviour) -> AsyncIterator[Misbehaving]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        await served(reader, writer)
+        with suppress(asyncio.CancelledError):  # asyncio's streams would log it
+            await served(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/graphql"
@@ -74,7 +75,7 @@ async def misbehaving(behaviour: Behaviour) -> AsyncIterator[Misbehaving]:
         server.close()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks)
         await server.wait_closed()
 
 
