@@ -13,8 +13,8 @@ rest: a limit that is not in use is not judged, and one client may not use what 
   look normal. Only a limit at its floor lets it age, for then nothing else can be the cause.
 - Every class has a valve of its own beside that of the house. If all classes wait, the house's
   shrinks; if one does and others do not, only its own.
-- Of the house's limit reports may use 60%, decisions 85%, ingest all: what is left over for a
-  higher class is never taken by a lower one, however much of it there is.
+- Of the house's limit reports may use 40%, decisions 70%, and ingest 30% more than there is: what
+  is kept free for a higher class is never taken by a lower one, however much of it there is.
 """
 
 import asyncio
@@ -67,10 +67,13 @@ class Class(Enum):
 
 
 SHARES: Mapping[Class, float] = {
-    Class.REPORTING: 0.6,
-    Class.DECISIONS: 0.85,
-    Class.INGEST: 1.0,
+    Class.REPORTING: 0.4,
+    Class.DECISIONS: 0.7,
+    Class.INGEST: 1.3,
 }
+"""Which part of the house's limit each class may use. To reserve much costs nothing: the limit
+grows until what is let in is all that the services can take.
+"""
 INTERVAL_S = 0.1
 ORDER = {kind: place for place, kind in enumerate(Class)}
 
@@ -118,6 +121,8 @@ class Tuning:
     floor: int = 8
     shrink: float = 0.8
     grow: float = 1.05
+    in_use: float = 0.35
+    """From which part on a limit counts as in use; reports alone can't use more than 40%."""
     judged_samples: int = 5
     """Fewer say nothing."""
     delayed_share: float = 0.75
@@ -156,7 +161,7 @@ class Valve:
     def adjust(self, is_congested: bool) -> None:
         """Shrink or grow after an interval, unless the limit was not in use."""
         tuning = self._tuning
-        if self._peak * 2 >= self.limit:
+        if self._peak >= self.limit * tuning.in_use:
             if is_congested:
                 self.limit = max(tuning.floor, min(self.limit, self._peak) * tuning.shrink)
             else:
@@ -372,12 +377,17 @@ class Held(AsyncGenerator[T, None]):
             raise
 
     async def athrow(self, *error: Any) -> T:
-        """Raise an error where the subscription stands; closing it is raising GeneratorExit."""
+        """Raise an error where the subscription stands."""
         try:
             return await self._answers.athrow(*error)
         except BaseException:
             self._end()
             raise
+
+    async def aclose(self) -> None:
+        """End the subscription."""
+        self._end()
+        await self._answers.aclose()
 
     def _end(self) -> None:
         if not self._is_over:
