@@ -1,0 +1,61 @@
+"""Raak's own gateway over the subgraphs of the comparison, with everything on that guards it."""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from gateway.access.tokens import issue_token, private_key
+from gateway.app import create
+from gateway.settings import GatewaySettings
+from infra.instance import make_keys
+from services.chassis.server import serve
+from services.contracts.words import Role
+
+ROLES = {
+    "roles": {"agent": {"scopes": [], "policies": []}},
+    "fields": {
+        "Query": {"customer": ["agent"]},
+        "Customer": dict.fromkeys(("id", "name", "offers"), ["agent"]),
+        "Offer": dict.fromkeys(
+            ("id", "action", "title", "body", "channel", "rank", "propensity", "score"), ["agent"]
+        ),
+    },
+}
+
+
+def command(folder: Path, ports: dict[str, int]) -> list[str]:
+    """How to start it."""
+    arguments = [str(folder), str(ports["gateway"]), str(ports["profile"]), str(ports["decision"])]
+    return [sys.executable, "-m", "tests.benchmarks.peers.raak_gateway", *arguments]
+
+
+def headers(folder: Path) -> dict[str, str]:
+    """An agent's token."""
+    signing, _ = make_keys(folder / "keys")
+    token = issue_token(private_key(signing.read_text()), Role.AGENT, "benchmark")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def main(folder: Path, port: int, profile: int, decision: int) -> None:
+    """Serve until told to stop. One caller asks for everything, so his rate is set high."""
+    signing, _ = make_keys(folder / "keys")
+    roles = folder / "roles.yaml"
+    roles.write_text(yaml.safe_dump(ROLES))
+    settings = GatewaySettings(
+        port=port,
+        signing_key_file=signing,
+        profile_url=f"http://127.0.0.1:{profile}",
+        decision_url=f"http://127.0.0.1:{decision}",
+        roles_file=roles,
+        audit_file=folder / "audit.jsonl",
+        rate_per_s=100_000,
+        burst=100_000,
+        log_level="CRITICAL",
+    )
+    sdls = {name: (folder / f"{name}.graphql").read_text() for name in ("profile", "decision")}
+    serve(lambda: create(settings, sdls), settings)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

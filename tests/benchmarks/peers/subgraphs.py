@@ -1,0 +1,108 @@
+"""The two subgraphs every gateway is measured on: customers, and five offers of eight fields.
+
+`python tests/benchmarks/peers/subgraphs.py profile 4001` serves one of them, as fast as Strawberry
+goes: over plain ASGI, with the parse and validation caches on. `sdl profile` prints its SDL.
+"""
+
+import sys
+from typing import Any
+
+import strawberry
+import uvicorn
+from strawberry.asgi import GraphQL
+from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.federation import Schema
+
+OFFERS = 5
+
+
+@strawberry.federation.type(keys=["id"], name="Customer")
+class Person:
+    """A customer as profile knows him."""
+
+    id: strawberry.ID
+
+    @classmethod
+    def resolve_reference(cls, id: str) -> "Person":
+        return cls(id=strawberry.ID(id))
+
+    @strawberry.field
+    def name(self) -> str:
+        return f"Customer {self.id}"
+
+
+@strawberry.type
+class Profile:
+    """The root of profile."""
+
+    @strawberry.field
+    def customer(self, id: strawberry.ID) -> Person | None:
+        return Person(id=id)
+
+
+@strawberry.type
+class Offer:
+    """Eight fields."""
+
+    id: strawberry.ID
+    action: str
+    title: str
+    body: str
+    channel: str
+    rank: int
+    propensity: float
+    score: float
+
+
+@strawberry.federation.type(keys=["id"], name="Customer")
+class Decided:
+    """A customer as decision knows him."""
+
+    id: strawberry.ID
+
+    @classmethod
+    def resolve_reference(cls, id: str) -> "Decided":
+        return cls(id=strawberry.ID(id))
+
+    @strawberry.field
+    def offers(self, first: int = OFFERS) -> list[Offer] | None:
+        return [offer(str(self.id), rank) for rank in range(1, first + 1)]
+
+
+def offer(customer: str, rank: int) -> Offer:
+    """The offer at a rank; the same for a customer every time."""
+    return Offer(
+        id=strawberry.ID(f"{customer}-{rank}"),
+        action=f"action_{rank}",
+        title=f"Offer {rank} for you",
+        body="What is said to the customer, at about the length that offers usually have.",
+        channel="WEB",
+        rank=rank,
+        propensity=0.5 / rank,
+        score=10.25 / rank,
+    )
+
+
+ROOTS: dict[str, dict[str, Any]] = {"profile": {"query": Profile}, "decision": {"types": [Decided]}}
+"""What each subgraph's schema is made of."""
+
+
+def schema(name: str) -> Schema:
+    """The schema of one of them; Federation 2.9 is what all composers know."""
+    return Schema(extensions=[_parsed, _validated], federation_version="2.9", **ROOTS[name])
+
+
+def _parsed() -> ParserCache:
+    return ParserCache(maxsize=1_000)
+
+
+def _validated() -> ValidationCache:
+    return ValidationCache(maxsize=1_000)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "sdl":
+        print(schema(sys.argv[2]).as_str())
+    else:
+        app = GraphQL(schema(sys.argv[1]))
+        uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False)
