@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp
 from gateway.access.cost import Weights
 from gateway.access.guard import Addresses, Guard
 from gateway.access.rates import CallerLimits, FailedAuthentications
-from gateway.access.roles import Roles
+from gateway.access.roles import OURS, Roles
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
@@ -22,6 +23,8 @@ from gateway.front_door import FrontDoor
 from gateway.graph import Graph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.live.assembly import Live
+from gateway.live.subgraph import NAME as LIVE
 from gateway.reload import (
     SUBGRAPHS,
     Composed,
@@ -48,37 +51,44 @@ def create(
 ) -> ASGIApp:
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
-    source = _source(settings, sdls)
+    source = source_of(settings, sdls)
     composed = Composed.of(source)
     _addresses(composed.supergraph, settings)
-    roles = Roles.read()
+    roles = Roles.read(settings.roles_file or OURS)
     door = FrontDoor.of(settings, roles)
     admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
 
     @asynccontextmanager
-    async def lifespan(app: Process) -> AsyncIterator[None]:
+    async def lifespan(app: Process) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
             transport, watch = Resilient(http), Watch(session)
+            live = Live(settings.live_rules, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph) -> Graph:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
-                return _graph(settings, supergraph, transport, door, roles, admission)
+                everywhere = live.beside(transport)
+                return _graph(settings, supergraph, everywhere, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
             served = Served(source, composed, guarded, _planning(door.registry), every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
-            app.reach("/graphql", _endpoint(settings, served, door))
+            documents = _documents(settings, door.registry)
+            over_http = GraphQLOverHttp(served, door.callers, documents, settings.rules)
+            endpoint, sockets = live.doors("/graphql", over_http, door.callers, documents)
+            app.reach("/graphql", endpoint)
             app.router.routes[:0] = [
+                sockets,
                 *_segment(settings, session, door.service_tokens).routes(),
                 Route("/health/ready", _ready(watch, transport, served, door)),
             ]
             work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
-            await stack.enter_async_context(supervised({**work, "load": admission.load.run}))
-            yield
+            work |= {"load": admission.load.run, "live feed": live.feed.run}
+            await stack.enter_async_context(supervised(work))
+            yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
     guard = Guard(
@@ -90,7 +100,8 @@ def create(
     return for_browsers(guard, settings.cors_origins, settings.https_only_s)
 
 
-def _source(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
+def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> Source:
+    """Where the settings have the graph come from, unless its SDL is given."""
     if sdls is not None:
         return given(sdls)
     if settings.supergraph_file is not None:
@@ -102,12 +113,13 @@ def _addresses(supergraph: Supergraph, settings: GatewaySettings) -> dict[str, s
     """Where each subgraph answers; the settings know it better than a supergraph that was read."""
     ours = {name: f"{url}/graphql" for name, url in _watched(supergraph, settings).items()}
     addresses = {**supergraph.urls, **ours}
-    if unknown := sorted(supergraph.subgraphs.keys() - addresses.keys()):
+    elsewhere = supergraph.subgraphs.keys() - {LIVE}
+    if unknown := sorted(elsewhere - addresses.keys()):
         raise SubgraphUnknown(
             f"There are schemas of services that are not known: {', '.join(unknown)}.",
             hint=f"Name each schema after its service: {', '.join(settings.urls)}.",
         )
-    return {name: addresses[name] for name in supergraph.subgraphs}
+    return {name: addresses[name] for name in elsewhere}
 
 
 def _watched(supergraph: Supergraph, settings: GatewaySettings) -> dict[str, str]:
@@ -160,10 +172,8 @@ def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
     return plan_registered
 
 
-def _endpoint(settings: GatewaySettings, served: Served, door: FrontDoor) -> GraphQLOverHttp:
-    learns = 0 if settings.answers_registered_only else settings.apq
-    documents = Documents(door.registry, learns)
-    return GraphQLOverHttp(served, door.callers, documents, settings.rules)
+def _documents(settings: GatewaySettings, registry: Registry) -> Documents:
+    return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
 def _segment(

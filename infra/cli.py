@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from services.chassis.errors import RaakError
@@ -17,9 +19,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raak: real-time customer decisioning.",
 )
-keys = typer.Typer(no_args_is_help=True, help="The key pair that tokens are signed with.")
+keys = typer.Typer(
+    no_args_is_help=True, help="API keys for servers, and the key pair that signs tokens."
+)
+operations = typer.Typer(
+    no_args_is_help=True, help="Registered operations: in production nothing else is answered."
+)
 dead_letters = typer.Typer(no_args_is_help=True, help="Events that could not be handled.")
 app.add_typer(keys, name="keys")
+app.add_typer(operations, name="operations")
 app.add_typer(dead_letters, name="dead-letters")
 
 console = Console()
@@ -35,7 +43,8 @@ def main() -> None:
     try:
         app()
     except RaakError as error:
-        Console(stderr=True).print(f"[bold red]{error.code}[/] {error.problem}\n{error.hint}")
+        told = escape(f"{error.problem}\n{error.hint}")
+        Console(stderr=True).print(f"[bold red]{error.code}[/] {told}")
         raise SystemExit(1) from None
 
 
@@ -93,17 +102,27 @@ def migrate() -> None:
 @app.command()
 def schema(
     check: Annotated[bool, typer.Option(help="only compare, write nothing")] = False,
+    allow_breaking: Annotated[
+        bool, typer.Option("--allow-breaking", help="write what clients can't follow, too")
+    ] = False,
+    supergraph: Annotated[
+        Path | None, typer.Option(help="also write a supergraph SDL there, for any router")
+    ] = None,
 ) -> None:
-    """Write the services' SDL to gateway/subgraphs/, or fail if it is stale."""
-    from gateway.supergraph import compose
-    from infra import schema as sdl
+    """Write the services' SDL and the public schema, or fail if one is stale or breaks clients."""
+    from infra.schema import Code
 
-    changed = sdl.stale() if check else sdl.write_all()
-    if check and changed:
-        console.print(f"[red]Stale SDL:[/] {', '.join(changed)}. Run `raak schema`.")
-        raise typer.Exit(code=1)
-    compose({path.stem: path.read_text() for path in sorted(sdl.SUBGRAPHS.glob("*.graphql"))})
-    console.print(f"The SDL is fresh and composes; changed: {', '.join(changed) or 'none'}.")
+    code = Code.now()
+    for change in code.dangerous():
+        console.print(f"[yellow]dangerous:[/] {escape(change)}")
+    if supergraph:
+        supergraph.write_text(code.supergraph(os.environ))
+    if check:
+        code.check()
+        console.print("The SDL is fresh and composes, and breaks no client.")
+    else:
+        changed = code.write(allow_breaking=allow_breaking)
+        console.print(f"The SDL composes; changed: {', '.join(changed) or 'none'}.")
 
 
 @app.command()
@@ -117,10 +136,11 @@ def apply(
     from infra import definitions
     from infra.client import Graph
     from infra.instance import Instance
+    from infra.tokens import issue
 
     if not url:
         instance = Instance.found(data)
-        url, token = instance.url, token or _token(instance.keys[0], "marketer", "raak apply")
+        url, token = instance.url, token or issue(instance.keys[0], "marketer", "raak apply")
     for path in definitions.apply(Graph(url, token), folder):
         console.print(f"[green]published[/] {path}")
 
@@ -134,30 +154,123 @@ def token(
     ] = "",
     hours: Annotated[float, typer.Option(min=0.01, max=8760, help="how long it is valid")] = 12,
     data: Folder = HERE,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="narrow it to this scope of its role; repeatable")
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="another signing key (PEM)")] = None,
 ) -> None:
     """Print a signed token for the Authorization header."""
     from infra.instance import Instance
-
-    signing = key or Instance.found(data).keys[0]
-    typer.echo(_token(signing, role, subject, customer, hours))
-
-
-def _token(signing: Path, role: str, subject: str, customer: str = "", hours: float = 12) -> str:
     from infra.tokens import issue
 
-    return issue(signing, role, subject, customer, hours)
+    signing = key or Instance.found(data).keys[0]
+    typer.echo(issue(signing, role, subject, customer, hours, scope or ()))
 
 
 @keys.command("init")
 def keys_init(
     directory: Annotated[Path, typer.Option(help="where signing.pem and verify.pem go")],
+    verify_directory: Annotated[
+        Path | None, typer.Option(help="where verify.pem goes instead, for the services to read")
+    ] = None,
 ) -> None:
-    """Make a key pair, unless there is one."""
+    """Make the key pair that tokens are signed and checked with, unless there is one."""
     from infra.instance import make_keys
 
-    for path in make_keys(directory):
+    for path in make_keys(directory, verify_directory):
         console.print(str(path))
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="what it is for, to know it by later")],
+    role: Annotated[str, typer.Option(help="agent, marketer, analyst, privacy or admin")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="narrow it to this scope of its role; repeatable")
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0.01, help="how long it is valid")] = None,
+    data: Folder = HERE,
+) -> None:
+    """Make an API key for a server, and print it this once."""
+    from infra import keys as api_keys
+    from infra.door import settings_of
+
+    made = api_keys.create(settings_of(data), name, role, scope or [], days, datetime.now(UTC))
+    text, key = asyncio.run(made)
+    Console(stderr=True).print(f"Key {key.id}; keep it well, for it is not shown again:")
+    typer.echo(text)
+
+
+@keys.command("list")
+def keys_list(data: Folder = HERE) -> None:
+    """List the API keys there ever were, oldest first."""
+    from infra import keys as api_keys
+    from infra.door import settings_of
+
+    table = Table("id", "name", "role", "scopes", "made", "expires", "last used", "is")
+    now = datetime.now(UTC)
+    for key in asyncio.run(api_keys.listed(settings_of(data))):
+        scopes = "all of its role" if key.scopes is None else ", ".join(sorted(key.scopes))
+        moments = (_moment(at) for at in (key.created_at, key.expires_at, key.last_used_at))
+        state = api_keys.state(key, now)
+        table.add_row(key.id, escape(key.name), key.role, scopes, *moments, state)
+    console.print(table)
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else "–"
+
+
+@keys.command("revoke")
+def keys_revoke(key: Annotated[str, typer.Argument(help="its id")], data: Folder = HERE) -> None:
+    """Let an API key open nothing any more: within a second, everywhere."""
+    from infra import keys as api_keys
+    from infra.door import settings_of
+
+    asyncio.run(api_keys.revoke(settings_of(data), key, datetime.now(UTC)))
+    console.print(f"{key} is revoked.")
+
+
+@operations.command("publish")
+def operations_publish(
+    folders: Annotated[list[Path] | None, typer.Argument(help="folders of *.graphql")] = None,
+    data: Folder = HERE,
+) -> None:
+    """Register the documents of folders, and those `raak apply` sends: all of them or none."""
+    from infra import operations as registered
+    from infra.door import settings_of
+
+    publishing = registered.publish(settings_of(data), folders or [], datetime.now(UTC))
+    documents, new = asyncio.run(publishing)
+    for document in documents:
+        console.print(f"{document.hash}  {document.source}", soft_wrap=True, highlight=False)
+    console.print(f"{len(documents)} documents are registered; {new} of them are new.")
+
+
+@operations.command("list")
+def operations_list(data: Folder = HERE) -> None:
+    """List the registered documents, with their hashes and operations."""
+    from gateway.access.trusted import operations_in
+    from infra import operations as registered
+    from infra.door import settings_of
+
+    for document in asyncio.run(registered.listed(settings_of(data))):
+        names = ", ".join(name or "(without a name)" for name in operations_in(document.text))
+        line = f"{document.hash}  {_moment(document.published_at)}  {document.source}: {names}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+@operations.command("retire")
+def operations_retire(
+    hash: Annotated[str, typer.Argument(help="of the document, or the beginning of it")],
+    data: Folder = HERE,
+) -> None:
+    """Let a document be answered no more: within a second, everywhere."""
+    from infra import operations as registered
+    from infra.door import settings_of
+
+    document = asyncio.run(registered.retire(settings_of(data), hash))
+    console.print(f"{document.source} is retired.")
 
 
 @dead_letters.command("list")

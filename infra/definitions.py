@@ -12,25 +12,22 @@ from services.chassis.errors import RaakError
 
 
 class Kind(NamedTuple):
-    """A kind of definition: where its files are, and the mutation that publishes one."""
+    """A kind of definition: where its files are, and the document that publishes one."""
 
     pattern: str
-    mutation: str
+    document: str
 
+    def mutation(self) -> str:
+        """The document's text, which is registered as it is (`infra.operations`)."""
+        return (DOCUMENTS / self.document).read_bytes().decode()
+
+
+DOCUMENTS = Path(__file__).with_name("documents")
 
 KINDS = (
-    Kind(
-        "segments/*.yaml",
-        "mutation($yaml: String!) { publishSegment(yaml: $yaml) { key } }",
-    ),
-    Kind(
-        "catalogue*.yaml",
-        "mutation($yaml: String!) { publishCatalogue(yaml: $yaml) { version } }",
-    ),
-    Kind(
-        "journeys/*.yaml",
-        "mutation($yaml: String!) { publishJourney(yaml: $yaml) { key version } }",
-    ),
+    Kind("segments/*.yaml", "publish_segment.graphql"),
+    Kind("catalogue*.yaml", "publish_catalogue.graphql"),
+    Kind("journeys/*.yaml", "publish_journey.graphql"),
 )
 """In the order in which they need each other."""
 
@@ -57,7 +54,7 @@ def apply(graph: Graph, folder: Path) -> Iterator[Path]:
         )
     for kind, path in found:
         try:
-            graph.data(kind.mutation, yaml=path.read_text(encoding="utf-8"))
+            graph.data(kind.mutation(), yaml=path.read_text(encoding="utf-8"))
         except Refused as refusal:
             raise NotPublished(f"{path}: {refusal.problem}", hint=refusal.hint) from None
         except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from gateway.access.tokens import private_key
 from infra.embedded import secret
 from services.chassis.errors import RaakError
 
@@ -28,22 +29,29 @@ class NoInstance(RaakError):
     code = "NO_INSTANCE"
 
 
-def make_keys(folder: Path) -> tuple[Path, Path]:
-    """The Ed25519 key pair in a folder, made if it is not there: (signing.pem, verify.pem).
+def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Path]:
+    """The Ed25519 key pair, made if it is not there: (signing.pem, verify.pem).
 
-    The signing key takes its name last, so a pair half made is made again.
+    Both are in one folder, unless the public half has one of its own.
     """
-    signing, verify = folder / "signing.pem", folder / "verify.pem"
+    signing, verify = folder / "signing.pem", (verify_folder or folder) / "verify.pem"
     if not signing.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         key = Ed25519PrivateKey.generate()
-        public = key.public_key()
-        verify.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        draft = folder / "signing.new"
-        draft.touch(mode=0o600)
-        draft.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        draft.rename(signing)
+        _write(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    public = private_key(signing.read_text()).public_key()
+    text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if not verify.exists() or verify.read_bytes() != text:
+        _write(verify, text, 0o644)
     return signing, verify
+
+
+def _write(path: Path, text: bytes, mode: int) -> None:
+    """Write a file that has its name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.touch(mode)
+    draft.write_bytes(text)
+    draft.rename(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """`raak token`: a signed token for the Authorization header of the gateway."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from gateway.access.tokens import issue_token, private_key
@@ -19,8 +20,17 @@ class CustomerNotNamed(RaakError):
     code = "CUSTOMER_NOT_NAMED"
 
 
-def issue(signing: Path, role: str, subject: str, customer: str = "", hours: float = 12) -> str:
-    """A token. `customer` is `email=ann@example.com` or `id=…`, for the roles visitor and app."""
+def issue(
+    signing: Path,
+    role: str,
+    subject: str,
+    customer: str = "",
+    hours: float = 12,
+    scopes: Collection[str] = (),
+) -> str:
+    """A token. `customer` is `email=ann@example.com` or `id=…`, for the roles visitor and app;
+    `scopes` narrow what the role may do, if there are any.
+    """
     if role not in set(Role):
         raise NoSuchRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
     return issue_token(
@@ -28,6 +38,7 @@ def issue(signing: Path, role: str, subject: str, customer: str = "", hours: flo
         Role(role),
         subject,
         customer=_reference(customer) if customer else None,
+        scopes=frozenset(scopes) if scopes else None,
         lifetime_s=int(hours * 3600),
     )
 

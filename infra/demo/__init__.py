@@ -4,19 +4,21 @@ It goes through the public surfaces only, so it tells the same story of an embed
 under Compose, or of one far away.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
 
-from infra import cdnow, tokens
+from infra import cdnow, door, operations, tokens
 from infra.cdnow import Buyer
 from infra.demo.loading import apply_examples, import_customers
 from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
-from infra.demo.stage import Stage
+from infra.demo.stage import OPERATIONS, Stage
 from infra.instance import Instance
 
 __all__ = [
+    "OPERATIONS",
     "Cast",
     "Stage",
     "apply_examples",
@@ -37,12 +39,13 @@ def tell(instance: Instance, console: Console, customers: int) -> None:
     def token(role: str, subject: str, customer: str) -> str:
         return tokens.issue(signing, role, subject, customer)
 
-    buyers = cdnow.read(
-        cdnow.fetch(instance.folder / "cdnow"),
-        today=datetime.now(UTC).date(),
-        most=customers,
-    )
-    tell_on(Stage(instance.url, instance.secret("write-key"), token, console), buyers)
+    now = datetime.now(UTC)
+    buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
+    stage = Stage(instance.url, instance.secret("write-key"), token, console)
+    stage.say("Registering the operations of examples/records")
+    documents, _ = asyncio.run(operations.publish(door.settings_in(instance), [OPERATIONS], now))
+    console.print(f"  {len(documents)} documents; in production nothing else is answered")
+    tell_on(stage, buyers)
 
 
 def tell_on(stage: Stage, buyers: Sequence[Buyer]) -> None:

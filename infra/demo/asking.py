@@ -3,62 +3,24 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from infra.client import Graph
-from infra.demo.stage import Stage
+from infra.demo.stage import OPERATIONS, Stage
 from services.chassis.errors import RaakError
 
 SETTLED_S = 60
 PASSED_THE_RULES = {"CONTACT_POLICY", "CONTROL_GROUP", "ARBITRATION"}
 
-OFFERS = """
-query($customer: CustomerRef!, $channel: Channel!, $placement: String!, $context: JSON) {
-  nextBestActions(
-    customer: $customer, channel: $channel, placement: $placement, limit: 5, context: $context
-  ) {
-    id controlGroup degraded customer { id }
-    propositions {
-      id rank propensity score reason trackingCode
-      action { key name kind }
-      value { cents currency }
-    }
-    trace {
-      stage passed rank
-      action { key }
-      failed { condition seen }
-    }
-  }
-}"""
-OUTCOME = """
-mutation($input: OutcomeInput!) { recordOutcome(input: $input) { kind } }"""
-CONSENT = """
-mutation($input: ConsentInput!) { setConsent(input: $input) { id } }"""
-JOURNEYS = """
-query($ref: CustomerRef!) {
-  customer(ref: $ref) {
-    segments { key }
-    journeys { journey step phase active since }
-    inbox { channel content }
-  }
-}"""
-WHY_NOT = """
-query($ref: CustomerRef!, $action: ID!, $channel: Channel!, $placement: String!) {
-  customer(ref: $ref) {
-    whyNot(action: $action, channel: $channel, placement: $placement) { stage }
-  }
-}"""
-RESULTS = """
-query($from: DateTime!, $to: DateTime!) {
-  actionResults(from: $from, to: $to) {
-    action channel
-    decided presented clicked accepted rejected
-    acceptanceRate { estimate low high }
-  }
-}"""
+
+@cache
+def document(name: str) -> str:
+    """A document of the record shop, as it is registered."""
+    return (OPERATIONS / f"{name}.graphql").read_bytes().decode()
 
 
 class NotSettled(RaakError):
@@ -72,16 +34,24 @@ def ref(type: str, value: str) -> dict[str, Any]:
     return {"identity": {"type": type, "value": value}}
 
 
-def offers(graph: Graph, customer: dict[str, Any], channel: str, placement: str) -> dict[str, Any]:
-    """A decision for a customer, with its trace."""
-    data = graph.data(OFFERS, customer=customer, channel=channel, placement=placement)
+def offers(
+    graph: Graph,
+    customer: dict[str, Any],
+    channel: str,
+    placement: str,
+    *,
+    explained: bool = False,
+) -> dict[str, Any]:
+    """A decision for a customer; to staff it is explained, with what it was decided by."""
+    asked = document("explained_offers" if explained else "offers")
+    data = graph.data(asked, customer=customer, channel=channel, placement=placement)
     decision: dict[str, Any] = data["nextBestActions"]
     return decision
 
 
 def customer(graph: Graph, ref: dict[str, Any]) -> dict[str, Any]:
-    """A customer's segments, journeys and inbox."""
-    customer: dict[str, Any] = graph.data(JOURNEYS, ref=ref)["customer"]
+    """A customer's segments, journeys and inbox, as staff sees them."""
+    customer: dict[str, Any] = graph.data(document("customer"), ref=ref)["customer"]
     return customer
 
 
@@ -109,7 +79,20 @@ def record(graph: Graph, proposition: dict[str, Any], kind: str, reason: str | N
     """Report what became of a proposition."""
     key = f"{proposition['id']}-{kind}"
     given = {"proposition": proposition["id"], "kind": kind, "idempotencyKey": key}
-    graph.data(OUTCOME, input=given | ({"reason": reason} if reason else {}))
+    graph.data(document("record_outcome"), input=given | ({"reason": reason} if reason else {}))
+
+
+def allow_personal_offers(graph: Graph, customer: dict[str, Any]) -> None:
+    """Give a customer's consent."""
+    given = {"customer": customer, "purpose": "personalisation", "status": "GIVEN"}
+    graph.data(document("set_consent"), input=given)
+
+
+def results(graph: Graph, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+    """What was shown and accepted, per action and channel."""
+    span = {"from": begin.isoformat(), "to": end.isoformat()}
+    rows: list[dict[str, Any]] = graph.data(document("action_results"), **span)["actionResults"]
+    return rows
 
 
 def until_considered(
@@ -123,7 +106,7 @@ def until_considered(
     asked = {"ref": ref, "action": action, "channel": channel, "placement": placement}
 
     def considered() -> bool:
-        customer = graph.data(WHY_NOT, **asked)["customer"]
+        customer = graph.data(document("why_not"), **asked)["customer"]
         return customer is not None and customer["whyNot"]["stage"] in PASSED_THE_RULES
 
     until(considered)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import httpx
 import orjson
@@ -11,9 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infra import definitions
 from infra.cdnow import Buyer
-from infra.demo.stage import Stage
+from infra.demo.stage import EXAMPLES, Stage
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "records"
 BATCH_BYTES = 400_000  # of the 500 KB that a batch may have
 AT_ONCE = 3
 

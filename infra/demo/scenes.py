@@ -9,12 +9,12 @@ from uuid import uuid4
 from infra.cdnow import Buyer
 from infra.client import Graph
 from infra.demo.asking import (
-    CONSENT,
-    RESULTS,
+    allow_personal_offers,
     customer,
     offers,
     record,
     ref,
+    results,
     send_call,
     track,
     until,
@@ -73,7 +73,7 @@ def visit_the_site(stage: Stage, buyer: Buyer) -> None:
     send_call(stage, "identify", {"anonymousId": visitor, "userId": buyer.name})
     known = stage.as_("visitor", f"user_id={buyer.name}")
     me = ref("user_id", buyer.name)
-    known.data(CONSENT, input={"customer": me, "purpose": "personalisation", "status": "GIVEN"})
+    allow_personal_offers(known, me)
     until_considered(stage, me, "second_order", "WEB", "home")
     print_offers(stage, offers(known, me, "WEB", "home"))
 
@@ -82,7 +82,7 @@ def open_the_app(stage: Stage, buyer: Buyer) -> None:
     """App: a loyal customer takes an offer, orders, and a journey begins."""
     graph = stage.as_("app", f"user_id={buyer.name}")
     me = ref("user_id", buyer.name)
-    graph.data(CONSENT, input={"customer": me, "purpose": "personalisation", "status": "GIVEN"})
+    allow_personal_offers(graph, me)
     until_considered(stage, me, "loyalty_card", "APP", "app_home")
 
     stage.say(f"App: {buyer.email}, {len(buyer.orders)} orders, ${buyer.spent:,.0f}")
@@ -100,8 +100,9 @@ def open_the_app(stage: Stage, buyer: Buyer) -> None:
     stage.say("He orders; a journey looks after the order")
     order = {"order_id": f"app-{uuid4().hex[:6]}", "cds": 2, "total": 24.98, "currency": "USD"}
     track(stage, buyer.name, "order_completed", order, known=True)
-    until(lambda: customer(graph, me)["journeys"])
-    print_journeys(stage, customer(graph, me))
+    agent = stage.as_("agent")
+    until(lambda: customer(agent, me)["journeys"])
+    print_journeys(stage, customer(agent, me))
 
 
 def call_the_shop(stage: Stage, callers: Sequence[Buyer]) -> None:
@@ -109,11 +110,10 @@ def call_the_shop(stage: Stage, callers: Sequence[Buyer]) -> None:
     graph = stage.as_("agent")
     for buyer in callers:
         caller = ref("email", buyer.email)
-        given = {"customer": caller, "purpose": "personalisation", "status": "GIVEN"}
-        graph.data(CONSENT, input=given)
+        allow_personal_offers(graph, caller)
         until_considered(stage, caller, "win_back_voucher", "CALL_CENTRE", "agent_desktop")
         stage.say(f"Call centre: {buyer.email} calls; last order {buyer.orders[-1].at:%d %B %Y}")
-        first = offers(graph, caller, "CALL_CENTRE", "agent_desktop")
+        first = offers(graph, caller, "CALL_CENTRE", "agent_desktop", explained=True)
         print_offers(stage, first)
         print_trace(stage, first)
         if first["controlGroup"] is None and first["propositions"]:
@@ -127,7 +127,7 @@ def _decline(stage: Stage, graph: Graph, caller: dict[str, Any], best: dict[str,
     record(graph, best, "PRESENTED")
     record(graph, best, "REJECTED", reason="not now")
     stage.say(f"He declines “{best['action']['name']}”, and the agent asks again")
-    again = offers(graph, caller, "CALL_CENTRE", "agent_desktop")
+    again = offers(graph, caller, "CALL_CENTRE", "agent_desktop", explained=True)
     print_offers(stage, again)
     print_trace(stage, again, only=best["action"]["key"])
 
@@ -137,9 +137,6 @@ def show_results(stage: Stage) -> None:
     stage.say("What was measured")
     graph = stage.as_("analyst")
     now = datetime.now(UTC)
-    span = {
-        "from": (now - timedelta(days=1)).isoformat(),
-        "to": (now + timedelta(days=1)).isoformat(),
-    }
-    until(lambda: any(row["accepted"] for row in graph.data(RESULTS, **span)["actionResults"]))
-    print_results(stage, graph.data(RESULTS, **span)["actionResults"])
+    span = (now - timedelta(days=1), now + timedelta(days=1))
+    until(lambda: any(row["accepted"] for row in results(graph, *span)))
+    print_results(stage, results(graph, *span))

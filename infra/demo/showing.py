@@ -1,5 +1,6 @@
 """Answers as tables a person wants to read."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,21 +18,26 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
 
 
 def print_offers(stage: Stage, decision: dict[str, Any]) -> None:
-    """What is offered, with the reason to say aloud."""
-    shown = plain_table("rank", "action", "why", "chance", "value", "score")
-    for p in decision["propositions"]:
-        shown.add_row(
-            str(p["rank"]),
-            p["action"]["name"],
-            p["reason"],
-            f"{p['propensity']:.1%}",
-            f"{p['value']['cents'] / 100:.2f}",
-            f"{p['score']:.1f}",
-        )
+    """What is offered, with the reason to say aloud; to staff also what it was decided by."""
+    columns = [name for name in OFFERED if name not in FOR_STAFF or "trace" in decision]
+    shown = plain_table(*columns)
+    for proposition in decision["propositions"]:
+        shown.add_row(*(OFFERED[name](proposition) for name in columns))
     stage.console.print(shown)
     for word in ("degraded", "controlGroup"):
-        if decision[word]:
+        if decision.get(word):
             stage.console.print(f"  {word}: {decision[word]}")
+
+
+OFFERED: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "rank": lambda p: str(p["rank"]),
+    "action": lambda p: str(p["action"]["name"]),
+    "why": lambda p: str(p["reason"]),
+    "chance": lambda p: f"{p['propensity']:.1%}",
+    "value": lambda p: f"{p['value']['cents'] / 100:.2f}",
+    "score": lambda p: f"{p['score']:.1f}",
+}
+FOR_STAFF = frozenset({"chance", "value", "score"})
 
 
 def print_trace(stage: Stage, decision: dict[str, Any], only: str | None = None) -> None:

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from infra.client import Graph
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "records"
+OPERATIONS = EXAMPLES / "operations"
+"""All that is asked on it: the documents a shop would register."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""`raak keys`: API keys for servers, made, listed and revoked in the gateway's database."""
+
+from datetime import datetime, timedelta
+
+from gateway import store
+from gateway.access.keys import ROLES, ApiKey, make_key
+from gateway.access.roles import Roles
+from gateway.settings import GatewaySettings
+from infra.door import opened
+from services.chassis.errors import RaakError
+from services.chassis.server import MissingSetting
+from services.contracts.words import Role
+
+
+class NoSuchRole(RaakError):
+    """A key is asked for a role there is not."""
+
+    code = "NO_SUCH_ROLE"
+
+
+class NoSuchKey(RaakError):
+    """A key that is to be revoked is not there."""
+
+    code = "NO_SUCH_KEY"
+
+
+async def create(
+    settings: GatewaySettings,
+    name: str,
+    role: str,
+    scopes: list[str],
+    days: float | None,
+    now: datetime,
+) -> tuple[str, ApiKey]:
+    """Make a key and keep it; gives its text, which nobody can tell again. Raises RaakError."""
+    if role not in set(Role):
+        raise NoSuchRole(f"{role!r} is not a role.", hint=f"A key has one of {', '.join(ROLES)}.")
+    if not settings.key_secret:
+        raise MissingSetting(
+            "RAAK_GATEWAY_KEY_SECRET is not set.", hint="Give the one the gateway has."
+        )
+    text, key = make_key(
+        settings.key_secret,
+        Roles.read().granted,
+        name=name,
+        role=Role(role),
+        scopes=frozenset(scopes) if scopes else None,
+        now=now,
+        expires_at=now + timedelta(days=days) if days else None,
+    )
+    async with opened(settings) as database, database.transaction() as connection:
+        await store.add_key(connection, key)
+    return text, key
+
+
+async def listed(settings: GatewaySettings) -> list[ApiKey]:
+    """Every key there ever was, oldest first."""
+    async with opened(settings) as database, database.connection() as connection:
+        return await store.keys(connection)
+
+
+async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
+    """Let a key open nothing any more; raises NoSuchKey."""
+    async with opened(settings) as database, database.transaction() as connection:
+        if not await store.revoke_key(connection, key_id, now):
+            raise NoSuchKey(
+                f"There is no key {key_id!r} that is in use.",
+                hint="Give its id: `raak keys list` shows it.",
+            )
+
+
+def state(key: ApiKey, now: datetime) -> str:
+    """What can be said of a key in one word."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "good"

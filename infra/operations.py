@@ -1,0 +1,160 @@
+"""`raak operations`: documents registered in the gateway's database, after its own checks.
+
+Registered along with every folder are the documents of the command line itself (`infra/documents`),
+so that `raak apply` works where only registered operations are answered.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
+
+from gateway import store
+from gateway.access.operations import read_operation
+from gateway.access.trusted import Document
+from gateway.app import source_of
+from gateway.reload import Composed
+from gateway.settings import GatewaySettings
+from gateway.supergraph import OperationRefused, PlanCache, Supergraph
+from infra.door import opened
+from services.chassis.errors import RaakError
+
+OWN = Path(__file__).with_name("documents")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in a document."""
+
+    path: Path
+    line: int
+    told: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.told}"
+
+
+class NothingToPublish(RaakError):
+    """A folder holds no documents."""
+
+    code = "NOTHING_TO_PUBLISH"
+
+
+class NotPublishable(RaakError):
+    """Documents that could not be answered; none of the folder is published."""
+
+    code = "NOT_PUBLISHABLE"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = problems
+        told = "\n".join(map(str, problems))
+        count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+        super().__init__(f"{count}:\n{told}", hint="Mend them and publish again; nothing was.")
+
+
+class NoSuchOperation(RaakError):
+    """A document that is to be retired is not registered."""
+
+    code = "NO_SUCH_OPERATION"
+
+
+async def publish(
+    settings: GatewaySettings, folders: Sequence[Path], now: datetime
+) -> tuple[list[Document], int]:
+    """Register the documents of folders, and the command line's own: all of them or none.
+
+    Gives them, and how many were not registered yet. Raises NotPublishable or NothingToPublish.
+    """
+    documents = checked(settings, [*folders, OWN], now)
+    async with opened(settings) as database, database.transaction() as connection:
+        return documents, await store.publish(connection, documents, now)
+
+
+def checked(settings: GatewaySettings, folders: Sequence[Path], now: datetime) -> list[Document]:
+    """The documents of folders, each of which the gateway could answer now."""
+    checker = _Checker(settings, Composed.of(source_of(settings)).supergraph)
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        for path in _files(folder):
+            text = path.read_bytes().decode(errors="replace")  # then it is told where it breaks
+            problems += checker.problems(path, text)
+            documents.append(Document(text, str(path.relative_to(folder)), now))
+    if problems:
+        raise NotPublishable(problems)
+    return documents
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob("*.graphql"))
+    if not files:
+        raise NothingToPublish(
+            f"{str(folder)!r} holds no *.graphql.", hint="Put each document into a file of its own."
+        )
+    return files
+
+
+class _Checker:
+    """Sees documents as the gateway would, if they were sent now."""
+
+    def __init__(self, settings: GatewaySettings, supergraph: Supergraph) -> None:
+        self._limits = settings.limits
+        self._schema = supergraph.schema
+        self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
+
+    def problems(self, path: Path, text: str) -> list[Problem]:
+        """Everything that is wrong with a document, by line."""
+        try:
+            document = parse(text, max_tokens=self._limits.tokens)
+        except GraphQLError as error:
+            return [_at(path, error.formatted)]
+        operations = _operations(document)
+        if not operations:
+            return [Problem(path, 1, "The document has no operation.")]
+        found = {p for each in operations for p in self._of_operation(path, text, each)}
+        return sorted(found, key=lambda problem: (problem.line, problem.told))
+
+    def _of_operation(
+        self, path: Path, text: str, operation: OperationDefinitionNode
+    ) -> Iterator[Problem]:
+        name = operation.name.value if operation.name else None
+        try:
+            self._plans.plan(text, name)
+            read_operation(text, name, self._schema, self._limits)
+        except OperationRefused as refused:
+            yield from (_at(path, error) for error in refused.errors)
+        except RaakError as refused:
+            line = operation.loc.start_token.line if operation.loc else 1
+            yield Problem(path, line, f"{refused.problem} {refused.hint}")
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+
+
+def _at(path: Path, error: Any) -> Problem:
+    """A GraphQL error, as it is told to clients, at its first line."""
+    places = error.get("locations") or [{"line": 1}]
+    return Problem(path, places[0]["line"], error["message"])
+
+
+async def listed(settings: GatewaySettings) -> list[Document]:
+    """The registered documents, by their sources."""
+    async with opened(settings) as database, database.connection() as connection:
+        return await store.operations(connection)
+
+
+async def retire(settings: GatewaySettings, beginning: str) -> Document:
+    """Forget the document whose hash begins like this, and give it; raises NoSuchOperation."""
+    async with opened(settings) as database, database.transaction() as connection:
+        meant = [d for d in await store.operations(connection) if d.hash.startswith(beginning)]
+        if len(meant) != 1 or not beginning:
+            raise NoSuchOperation(
+                f"{len(meant)} registered documents have a hash that begins with {beginning!r}.",
+                hint="Give the hash of one of them: `raak operations list` shows them.",
+            )
+        await store.retire(connection, meant[0].hash)
+        return meant[0]
