@@ -1,0 +1,158 @@
+"""What an agent's screen is told of one event of the bus. Pure: no NATS, no graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+import strawberry
+
+from services.contracts.base import Event
+from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
+from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+
+
+@strawberry.enum(description="What happened with a customer, or with our hearing of him.")
+class ActivityKind(Enum):
+    """The values of what is told."""
+
+    WATCHING = strawberry.enum_value(
+        "WATCHING",
+        description="From here on all is told. What is read of the customer now misses nothing.",
+    )
+    EVENT = strawberry.enum_value("EVENT", description="He did something: `event`.")
+    PROFILE_CHANGED = strawberry.enum_value(
+        "PROFILE_CHANGED", description="Something about him is different: `changes`."
+    )
+    MERGED = strawberry.enum_value(
+        "MERGED",
+        description="Two customers are one: `merge`. Whoever watched either goes on with the one "
+        "that is left.",
+    )
+    DECISION = strawberry.enum_value(
+        "DECISION", description="Offers were decided on for him: `decision`."
+    )
+    OUTCOME = strawberry.enum_value(
+        "OUTCOME", description="He reacted to an offer: `outcome`, of `decision`."
+    )
+    JOURNEY_STEP = strawberry.enum_value(
+        "JOURNEY_STEP", description="He came to a step of a journey: `journey`."
+    )
+    JOURNEY_ENDED = strawberry.enum_value(
+        "JOURNEY_ENDED", description="A journey came to its end: `journey`."
+    )
+    MESSAGE = strawberry.enum_value(
+        "MESSAGE", description="A journey has something to say to him: `message`, of `journey`."
+    )
+    INTERRUPTED = strawberry.enum_value(
+        "INTERRUPTED",
+        description="Nothing can be heard for now. It goes on by itself, with a GAP.",
+    )
+    GAP = strawberry.enum_value(
+        "GAP", description="Something may have happened that was not told: read him anew."
+    )
+
+
+KINDS: Mapping[type[Event], ActivityKind] = {
+    EventRecorded: ActivityKind.EVENT,
+    CustomerChanged: ActivityKind.PROFILE_CHANGED,
+    CustomersMerged: ActivityKind.MERGED,
+    DecisionMade: ActivityKind.DECISION,
+    OutcomeRecorded: ActivityKind.OUTCOME,
+    StepEntered: ActivityKind.JOURNEY_STEP,
+    InstanceEnded: ActivityKind.JOURNEY_ENDED,
+    MessageDue: ActivityKind.MESSAGE,
+}
+"""The events that are told; others of the bus are for services."""
+
+EVENTS: Mapping[str, type[Event]] = {event.type(): event for event in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became different about a customer, by name: the values are profile's to tell."""
+
+    traits: tuple[str, ...] = ()
+    consents: tuple[str, ...] = ()
+    segments_entered: tuple[str, ...] = ()
+    segments_left: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+    """The types of identities that came or went."""
+
+    def __bool__(self) -> bool:
+        return any(
+            (self.traits, self.consents, self.segments_entered, self.segments_left, self.identities)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One thing to be told to whoever watches a customer."""
+
+    id: UUID
+    at: datetime
+    kind: ActivityKind
+    customer_id: UUID
+    fact: Event | Changes | None = None
+    """What was heard; None where it was nothing but that we listen, or do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is remembered of a customer to tell what changed: digests, no values."""
+
+    version: int = 0
+    traits: Mapping[str, int] = field(default_factory=dict)
+    consents: Mapping[str, int] = field(default_factory=dict)
+    segments: frozenset[str] = frozenset()
+    identities: frozenset[tuple[str, int]] = frozenset()
+
+    @classmethod
+    def of(cls, event: CustomerChanged) -> Self:
+        """The digests of a snapshot; they mean something within this process only."""
+        return cls(
+            event.version,
+            _digests(event.traits),
+            _digests(event.consents),
+            frozenset(event.segments),
+            frozenset((identity.type, hash(identity.value)) for identity in event.identities),
+        )
+
+    def changes_to(self, later: Self) -> Changes:
+        """What differs in a later snapshot."""
+        moved = self.identities ^ later.identities
+        return Changes(
+            _differing(self.traits, later.traits),
+            _differing(self.consents, later.consents),
+            tuple(sorted(later.segments - self.segments)),
+            tuple(sorted(self.segments - later.segments)),
+            tuple(sorted({type_ for type_, _ in moved})),
+        )
+
+
+def _digests(values: Mapping[str, Any]) -> dict[str, int]:
+    return {name: hash(orjson.dumps(value)) for name, value in values.items()}
+
+
+def _differing(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...]:
+    names = before.keys() | after.keys()
+    return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
+
+
+def read_event(subject: str, document: bytes) -> Event | None:
+    """The event of a message on the bus, if it is one that is told.
+
+    Raises ValueError when it is none, or is not about the customer its subject names.
+    """
+    type_, _, customer = subject.rpartition(".")
+    kind = EVENTS.get(type_)
+    if kind is None:
+        return None
+    event = kind.from_cloudevent(document)
+    if str(event.customer_id) != customer:
+        raise ValueError(f"A {kind.fact} is about another customer than its subject says.")
+    return event

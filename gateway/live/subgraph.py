@@ -1,0 +1,113 @@
+"""The subgraph `live`, answered in this process: a transport like that of any other subgraph."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import jwt
+import orjson
+from graphql import GraphQLError
+from strawberry.types import ExecutionResult
+
+from gateway.graph import Graph
+from gateway.live.feed import Feed
+from gateway.live.schema import Context, Ref, schema
+from gateway.supergraph import Reply, execute
+from services.chassis.errors import RaakError
+from services.chassis.graphql import told
+from services.chassis.principal import Principal
+
+JSON: TypeAlias = dict[str, Any]
+Headers: TypeAlias = Mapping[str, str]
+
+NAME = "live"
+WHO = "query Who($ref: CustomerRef!) { customer(ref: $ref) { id } }"
+
+Find: TypeAlias = Callable[[Headers, Ref], Awaitable[UUID]]
+"""Who is meant, asked with the headers of who asks; raises when there is nobody he may see."""
+
+
+class UnknownCustomer(RaakError):
+    """Nobody is known by what a subscription names, so there is nobody to watch."""
+
+    code = "UNKNOWN_CUSTOMER"
+    status = 404
+
+
+def finding(graph: Callable[[], Graph]) -> Find:
+    """Find customers by asking the graph, so that the services judge who may see whom."""
+
+    async def find(headers: Headers, ref: Ref) -> UUID:
+        asked = graph()
+        answer = await execute(
+            asked.read(WHO, None).plan,
+            {"ref": ref},
+            asked.transport,
+            headers=lambda _: headers,
+            within_s=asked.within_s,
+        )
+        for error in answer.get("errors", ()):
+            raise GraphQLError(error["message"], extensions=error.get("extensions"))
+        customer = answer["data"]["customer"]
+        if customer is None:
+            raise UnknownCustomer(
+                "There is no such customer, so there is nobody to watch.",
+                hint="Identify or track him first, or check how he is named.",
+            )
+        return UUID(customer["id"])
+
+    return find
+
+
+class LiveSubgraph:
+    """A Transport to the schema of live."""
+
+    def __init__(self, feed: Feed, find: Find) -> None:
+        self._feed = feed
+        self._find = find
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
+    ) -> Reply:
+        """Answer a query."""
+        result = await schema.execute(*_asked(body), context_value=self._context(headers))
+        return Reply(200, orjson.dumps(_answer(result)))
+
+    @asynccontextmanager
+    async def stream(
+        self, subgraph: str, body: bytes, headers: Headers
+    ) -> AsyncIterator[AsyncIterator[JSON]]:
+        """Answer a subscription, until the context is left."""
+        async with aclosing(self._answers(body, headers)) as answers:
+            yield answers
+
+    async def _answers(self, body: bytes, headers: Headers) -> AsyncGenerator[JSON, None]:
+        results = await schema.subscribe(*_asked(body), context_value=self._context(headers))
+        async with aclosing(results):
+            async for result in results:
+                yield _answer(result)
+
+    def _context(self, headers: Headers) -> Context:
+        return Context(_principal(headers), partial(self._find, headers), self._feed.watching)
+
+
+def _principal(headers: Headers) -> Principal:
+    """Who asks, as the gateway says. It signed the token a moment ago, in this process, and nobody
+    else can ask this subgraph: the signature is not looked at.
+    """
+    token = headers["Authorization"].removeprefix("Bearer ")
+    return Principal.from_claims(jwt.decode(token, options={"verify_signature": False}))
+
+
+def _asked(body: bytes) -> tuple[str, JSON | None]:
+    request = orjson.loads(body)
+    return request["query"], request.get("variables")
+
+
+def _answer(result: ExecutionResult) -> JSON:
+    answer: JSON = {"data": result.data}
+    if result.errors:
+        answer["errors"] = [told(error) for error in result.errors]
+    return answer
