@@ -13,7 +13,8 @@ from gateway.supergraph.errors import (
 )
 from gateway.supergraph.execute import HeadersFor, Witnessed, execute, refusal
 from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.plan import Plan, PlanCache, plan
+from gateway.supergraph.plan import Plan, plan
+from gateway.supergraph.plan_cache import PlanCache
 from gateway.supergraph.resilience import Resilient
 from gateway.supergraph.standard_reading import read_supergraph
 from gateway.supergraph.subscribe import subscribe

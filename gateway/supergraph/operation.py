@@ -17,6 +17,7 @@ from typing import Any
 
 from graphql import (
     DirectiveNode,
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -25,6 +26,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSkipDirective,
+    OperationDefinitionNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
@@ -368,6 +370,26 @@ def _arguments(node: FieldNode) -> str:
 
 def _variables(node: FieldNode) -> frozenset[str]:
     return variables_in(*(node.arguments or ()))
+
+
+def used_fragments(
+    operation: OperationDefinitionNode, document: DocumentNode
+) -> dict[str, FragmentDefinitionNode]:
+    """The fragments an operation spreads, also by way of other fragments, by name."""
+    defined = {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, FragmentDefinitionNode)
+    }
+    used: dict[str, FragmentDefinitionNode] = {}
+    waiting: list[Node] = [operation]
+    while waiting:
+        for node in _nodes([waiting.pop()]):
+            name = node.name.value if isinstance(node, FragmentSpreadNode) else None
+            if name in defined and name not in used:
+                used[name] = defined[name]
+                waiting.append(defined[name])
+    return used
 
 
 def variables_in(*nodes: Node) -> frozenset[str]:

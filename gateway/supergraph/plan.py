@@ -1,6 +1,5 @@
 """Plan an operation: which requests go where, in which order, and how the answer is shaped."""
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +7,6 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from graphql import (
-    ASTValidationRule,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -18,12 +16,9 @@ from graphql import (
     SelectionSetNode,
     execute_sync,
     get_operation_ast,
-    parse,
-    specified_rules,
-    validate,
 )
 
-from gateway.supergraph.errors import CannotPlan, OperationRefused
+from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Place, Request, RequestWriter, place_of
 from gateway.supergraph.joins import Standpoint, Supergraph
 from gateway.supergraph.operation import (
@@ -35,6 +30,7 @@ from gateway.supergraph.operation import (
     Position,
     Tree,
     conditions_in,
+    used_fragments,
     variables_in,
 )
 from gateway.supergraph.projection import Projection
@@ -221,11 +217,7 @@ def plan(
             else "Which operation is meant is not said.",
             f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation.",
         )
-    fragments = {
-        node.name.value: node
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode)
-    }
+    fragments = used_fragments(operation, document)
     planned = Plan(
         supergraph,
         operation,
@@ -403,76 +395,3 @@ def introspect(
         supergraph.schema, introspection.document, variable_values=dict(variables)
     )
     return result.data or {}, list(result.errors or ())
-
-
-class PlanCache:
-    """Plans by operation text and name, so that parsing, validating and planning happen once.
-
-    Refused operations are remembered apart from plans, and fewer of them: a caller who sends
-    nothing but nonsense can't push out the plans of others.
-    """
-
-    def __init__(
-        self,
-        supergraph: Supergraph,
-        *,
-        size: int = 1_000,
-        refused_size: int = 100,
-        max_tokens: int = 10_000,
-        rules: Sequence[type[ASTValidationRule]] = specified_rules,
-        witness: Mapping[str, str] = NOTHING,
-    ) -> None:
-        self._supergraph = supergraph
-        self._max_tokens = max_tokens
-        self._rules = tuple(rules)
-        self._witness = witness
-        self._plans: Lru[Plan] = Lru(size)
-        self._refused: Lru[OperationRefused | CannotPlan] = Lru(refused_size)
-
-    def __len__(self) -> int:
-        return len(self._plans)
-
-    def plan(self, text: str, operation_name: str | None = None) -> Plan:
-        """The plan of an operation, made now if it is new.
-
-        Raises:
-            OperationRefused: It can't be parsed, or is not valid.
-            CannotPlan: It is too large.
-        """
-        key = (hashlib.sha256(text.encode(errors="surrogatepass")).digest(), operation_name)
-        known = self._plans.get(key)
-        if known is not None:
-            return known
-        refused = self._refused.get(key)
-        if refused is not None:
-            raise refused.with_traceback(None)
-        try:
-            made = self._plan(text, operation_name)
-        except (OperationRefused, CannotPlan) as error:
-            self._refused.put(key, error.with_traceback(None))
-            raise
-        self._plans.put(key, made)
-        return made
-
-    def _plan(self, text: str, operation_name: str | None) -> Plan:
-        try:
-            document = parse(text, max_tokens=self._max_tokens)
-            errors = validate(self._supergraph.schema, document, self._rules, max_errors=20)
-            if errors:
-                raise OperationRefused([_described(error) for error in errors])
-            return plan(self._supergraph, document, operation_name, witness=self._witness)
-        except GraphQLError as error:
-            raise OperationRefused([_described(error, "GRAPHQL_PARSE_FAILED")]) from None
-        except RecursionError:
-            raise CannotPlan(
-                "The operation is nested too deeply.", hint="Nest its selections less."
-            ) from None
-
-
-def _described(error: GraphQLError, code: str = OperationRefused.code) -> dict[str, object]:
-    described: dict[str, object] = {"message": error.message}
-    if error.locations:
-        described["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
-    hint = "Check the operation against the schema."
-    described["extensions"] = {"code": code, "hint": hint} | dict(error.extensions or {})
-    return described
