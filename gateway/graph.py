@@ -177,6 +177,7 @@ class Graph:
                 headers=self._headers(caller),
                 within_s=self.within_s,
                 denied=denied,
+                max_errors=self.limits.errors,
             )
             ticket.is_whole = "errors" not in answer
         return answer
@@ -194,6 +195,7 @@ class Graph:
             headers=self._headers(caller),
             within_s=self.within_s,
             denied=self._authorization.denied(caller),
+            max_errors=self.limits.errors,
         )
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
         return self.admission.hold(caller_key(caller), lasting)

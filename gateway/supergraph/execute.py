@@ -16,7 +16,7 @@ from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Request
 from gateway.supergraph.gathering import Batch, merge
 from gateway.supergraph.plan import Plan, Stage, Variant, introspect
-from gateway.supergraph.reports import Reports
+from gateway.supergraph.reports import MAX_ERRORS, Reports
 from gateway.supergraph.transport import (
     SubgraphError,
     SubgraphInvalidResponse,
@@ -55,6 +55,7 @@ async def execute(
     labels: frozenset[str] = NONE,
     denied: frozenset[str] = NONE,
     witnessed: Witnessed | None = None,
+    max_errors: int = MAX_ERRORS,
 ) -> JSON:
     """The answer to an operation: `data`, and `errors` if there are any. Without `data` if the
     variables are wrong.
@@ -70,7 +71,8 @@ async def execute(
     if isinstance(coerced, list):
         return {"errors": coerced}
     variant = plan.variant(coerced, labels=labels, denied=denied)
-    return await Run(plan, variant, given, transport, headers, within_s, witnessed).answer()
+    run = Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors)
+    return await run.answer()
 
 
 def coerce(plan: Plan, given: Mapping[str, Any]) -> Mapping[str, Any] | list[JSON]:
@@ -107,6 +109,7 @@ class Run:
         headers: HeadersFor,
         within_s: float | None,
         witnessed: Witnessed | None,
+        max_errors: int,
     ) -> None:
         self._plan = plan
         self._variant = variant
@@ -117,7 +120,7 @@ class Run:
         self._now = asyncio.get_running_loop().time
         self._ends = None if within_s is None else self._now() + within_s
         self._data: JSON = {}
-        self._reports = Reports(plan.supergraph, self._data)
+        self._reports = Reports(plan.supergraph, self._data, max_errors)
 
     async def answer(self) -> JSON:
         """Everything that can be had until the deadline."""

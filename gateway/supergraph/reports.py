@@ -33,8 +33,9 @@ DENIED = {
 class Reports:
     """Gathers the errors of one answer; bounded, for a service may report any number of them."""
 
-    def __init__(self, supergraph: Supergraph, data: JSON) -> None:
+    def __init__(self, supergraph: Supergraph, data: JSON, most: int = MAX_ERRORS) -> None:
         self._supergraph = supergraph
+        self._most = most
         self._data = data
         self._errors: list[JSON] = []
         self._left_out = 0
@@ -51,7 +52,7 @@ class Reports:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._errors) >= MAX_ERRORS
+        return len(self._errors) >= self._most
 
     def failed(
         self, error: SubgraphError, request: Request, place: Place, targets: Sequence[JSON]

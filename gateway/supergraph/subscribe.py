@@ -15,6 +15,7 @@ from gateway.supergraph.execute import (
     used_variables,
 )
 from gateway.supergraph.plan import Plan
+from gateway.supergraph.reports import MAX_ERRORS
 from gateway.supergraph.transport import SubgraphError, Transport
 
 
@@ -28,6 +29,7 @@ async def subscribe(
     labels: frozenset[str] = NONE,
     denied: frozenset[str] = NONE,
     witnessed: Witnessed | None = None,
+    max_errors: int = MAX_ERRORS,
 ) -> AsyncGenerator[JSON, None]:
     """One answer for each event. A service that fails costs an answer its own fields, as in a
     query; the next event asks it again. What ends the source itself is the last answer, which
@@ -48,7 +50,7 @@ async def subscribe(
     variant = plan.variant(coerced, labels=labels, denied=denied)
 
     def run() -> Run:
-        return Run(plan, variant, given, transport, headers, within_s, witnessed)
+        return Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors)
 
     source = variant.source
     if source is None:
