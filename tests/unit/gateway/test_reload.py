@@ -1,0 +1,319 @@
+"""Another graph takes the place of the one that is served, or does not, and says why."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.graph import Asked, Graph
+from gateway.reload import (
+    Composed,
+    Served,
+    Source,
+    SubgraphUnknown,
+    digest_of,
+    given,
+    subgraph_folder,
+    supergraph_file,
+)
+from gateway.supergraph import Supergraph, compose
+from gateway.supergraph.compose import compose_sdl
+from services.chassis.errors import RaakError
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+from tests.unit.gateway.small_graph import SDLS, InProcess, graph
+
+AGENT = Principal(Role.AGENT, "tester", policies=frozenset({"staff"}))
+WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
+BROKEN = SDLS["profile"].replace("segments: [String!]!", "segments: [Missing!]!")
+
+
+def guarded(supergraph: Supergraph) -> Graph:
+    return replace(graph(InProcess()), supergraph=supergraph)
+
+
+async def nothing(_: Graph) -> None:
+    return None
+
+
+class House:
+    """A graph that is served from texts which may change."""
+
+    def __init__(self, *, every_s: float = 0.0) -> None:
+        self.texts: dict[str, str] = dict(SDLS)
+        self.planned: list[Graph] = []
+        self.made = 0
+        source = Source(lambda: dict(self.texts), self._compose)
+        self.served = Served(
+            source, Composed.of(source), self._guarded, self._plan, every_s=every_s
+        )
+
+    def _compose(self, texts: Mapping[str, str]) -> Supergraph:
+        self.made += 1
+        return compose(texts)
+
+    def _guarded(self, supergraph: Supergraph) -> Graph:
+        if "nobodys" in supergraph.subgraphs:
+            raise SubgraphUnknown("Nobody knows it.", hint="Tell.")
+        return guarded(supergraph)
+
+    async def _plan(self, graph: Graph) -> None:
+        self.planned.append(graph)
+
+    async def change(self, **texts: str) -> None:
+        """Write schemas, and look until they are believed."""
+        self.texts |= texts
+        await self.served.look()
+        await self.served.look()
+
+    def has(self, field: str) -> bool:
+        return field in self.served().supergraph.schema.query_type.fields  # type: ignore[union-attr]
+
+
+async def test_what_has_changed_is_served() -> None:
+    house = House()
+    before = house.served.digest
+
+    await house.change(profile=WITHOUT_SEGMENTS)
+
+    assert not house.has("segments")
+    assert house.served.digest == digest_of(house.texts) != before
+    assert house.planned == [house.served()]
+
+
+async def test_what_has_not_changed_is_not_composed_again() -> None:
+    house = House()
+    first = house.served()
+
+    for _ in range(5):
+        await house.served.look()
+
+    assert house.served() is first
+    assert house.made == 1
+
+
+async def test_a_change_is_believed_when_it_was_seen_twice() -> None:
+    house = House()
+    house.texts["profile"] = WITHOUT_SEGMENTS
+    await house.served.look()
+    was_there = house.has("segments")
+
+    await house.served.look()
+
+    assert (was_there, house.has("segments")) == (True, False)
+
+
+async def test_what_does_not_compose_is_told_with_all_its_problems_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house = House()
+    before = house.served()
+
+    await house.change(profile=BROKEN)
+    await house.served.look()
+    await house.served.look()
+
+    assert house.served() is before
+    assert house.served.refused == digest_of(house.texts)
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "Missing" in told.fields["because"]  # type: ignore[attr-defined]
+
+
+async def test_after_a_refusal_the_next_change_is_served() -> None:
+    house = House()
+    await house.change(profile=BROKEN)
+
+    await house.change(profile=WITHOUT_SEGMENTS)
+
+    assert not house.has("segments")
+    assert house.served.refused is None
+
+
+async def test_going_back_to_what_is_served_ends_a_refusal() -> None:
+    house = House()
+    await house.change(profile=BROKEN)
+
+    await house.change(profile=SDLS["profile"])
+
+    assert house.served.refused is None
+    assert house.made == 2
+
+
+@pytest.mark.parametrize("sdl", ["", "type", "type Query { a: Int", "\x00", "{" * 5_000])
+async def test_nonsense_changes_nothing(sdl: str) -> None:
+    house = House()
+    before = house.served()
+
+    await house.change(profile=sdl)
+
+    assert house.served() is before
+    assert house.served.refused
+
+
+async def test_a_graph_with_a_service_nobody_knows_changes_nothing() -> None:
+    house = House()
+    before = house.served()
+
+    await house.change(nobodys="type Query { nobody: Int }")
+
+    assert house.served() is before
+    assert house.served.refused
+
+
+async def test_operations_in_use_are_planned_before_they_are_asked_of_a_new_graph() -> None:
+    house = House()
+    asked = [("{ segments }", None), ("{ nextBestActions(customer: {}) }", None)]
+    for text, name in asked:
+        house.served().prepare(Asked(text, name), AGENT)
+
+    await house.change(profile=WITHOUT_SEGMENTS + "type More { a: Int }")
+
+    assert house.served().operations() == asked[1:], "the other one is no longer valid"
+
+
+async def test_a_request_ends_on_the_graph_it_began_on() -> None:
+    house = House()
+    first = house.served()
+    asked = Asked("{ segments }")
+    prepared = first.prepare(asked, AGENT)
+
+    await house.change(profile=WITHOUT_SEGMENTS)
+
+    assert await first.answer(prepared, asked, AGENT) == {"data": {"segments": ["loyal"]}}
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Path:
+    """A folder of schemas."""
+    for name, sdl in SDLS.items():
+        (tmp_path / f"{name}.graphql").write_text(sdl)
+    return tmp_path
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_folder_is_watched(watched: Path) -> None:
+    source = subgraph_folder(watched)
+    served = Served(source, Composed.of(source), guarded, nothing, every_s=0.01)
+    before = served.digest
+    watching = asyncio.create_task(served.run())
+
+    (watched / "profile.graphql").write_text(WITHOUT_SEGMENTS)
+    await until(lambda: served.digest != before)
+    (watched / "profile.graphql").write_bytes(b"\xff")
+    await until(lambda: served.refused is not None)
+    (watched / "profile.graphql").write_text(SDLS["profile"])
+    await until(lambda: served.digest == before)
+
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+async def test_sighup_has_it_look_at_once() -> None:
+    house = House(every_s=0)
+    watching = asyncio.create_task(house.served.run())
+    await asyncio.sleep(0.01)
+    house.texts["profile"] = WITHOUT_SEGMENTS
+
+    os.kill(os.getpid(), signal.SIGHUP)
+
+    await until(lambda: not house.has("segments"))
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+# --- where it comes from ------------------------------------------------------------------------
+
+
+def test_a_supergraph_composed_elsewhere_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "supergraph.graphql"
+    file.write_text(compose_sdl(SDLS, {name: f"http://{name}/graphql" for name in SDLS}))
+
+    composed = Composed.of(supergraph_file(file))
+
+    assert set(composed.supergraph.subgraphs) == set(SDLS)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"type Query { a: Int }"])
+def test_a_file_that_is_no_supergraph_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "supergraph.graphql"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(RaakError, match=r"supergraph|can.t be read"):
+        Composed.of(supergraph_file(file))
+
+
+def test_digests_differ_where_texts_or_names_do() -> None:
+    texts = [{"a": "b"}, {"a": "c"}, {"b": "b"}, {"a": "b", "c": ""}, {"ab": ""}, {"": "ab"}]
+
+    assert len({digest_of(text) for text in texts}) == len(texts)
+    assert digest_of({"a": "1", "b": "2"}) == digest_of({"b": "2", "a": "1"})
+
+
+def test_what_is_given_never_changes() -> None:
+    source = given(SDLS)
+
+    assert source.read() == source.read() == SDLS
+
+
+# --- subscriptions ------------------------------------------------------------------------------
+
+
+async def events(queue: asyncio.Queue[int]) -> AsyncGenerator[dict[str, Any], None]:
+    while True:
+        yield {"data": await queue.get()}
+
+
+async def test_a_subscription_goes_on_while_its_field_is_there() -> None:
+    house = House()
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    answers = house.served.lasting(frozenset({"Query.segments"}), events(queue))
+    waiting = asyncio.ensure_future(anext(answers))
+
+    await house.change(decision=SDLS["decision"] + "type More { a: Int }")
+    await queue.put(1)
+
+    assert await waiting == {"data": 1}
+    await answers.aclose()
+
+
+async def test_a_subscription_whose_field_is_gone_ends_with_an_error() -> None:
+    house = House()
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    answers = house.served.lasting(frozenset({"Query.segments"}), events(queue))
+    waiting = asyncio.ensure_future(anext(answers))
+    await asyncio.sleep(0)
+
+    await house.change(profile=WITHOUT_SEGMENTS)
+
+    last = await waiting
+    assert last["errors"][0]["extensions"]["code"] == "SUBSCRIPTION_ENDED"
+    assert "Query.segments" in last["errors"][0]["message"]
+    assert [answer async for answer in answers] == []
+
+
+async def test_a_subscription_that_ends_by_itself_just_ends() -> None:
+    async def two() -> AsyncGenerator[dict[str, Any], None]:
+        yield {"data": 1}
+        yield {"data": 2}
+
+    found = [a async for a in House().served.lasting(frozenset({"Query.segments"}), two())]
+
+    assert found == [{"data": 1}, {"data": 2}]
