@@ -1,33 +1,127 @@
-"""The SDL files the gateway composes: written from the services' code, and checked against it."""
+"""The SDL that is committed: written from the code, checked against it, and never broken unseen.
 
+`gateway/subgraphs/*.graphql` is what each service says of itself; `gateway/schema.graphql` is what
+they compose to, as clients see it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
+from graphql import BreakingChangeType, DangerousChangeType, build_schema, find_schema_changes
+
+from gateway.settings import GatewaySettings
+from gateway.supergraph import compose, compose_sdl
 from infra.instance import SERVICES
+from services.chassis.errors import RaakError
 
-SUBGRAPHS = Path(__file__).parents[1] / "gateway" / "subgraphs"
-
-
-def written_anew(service: str) -> str:
-    """A service's SDL, as its code says it now."""
-    module = import_module(f"services.{service}.schema")
-    return f"{module.schema.as_str()}\n"
+GATEWAY = Path(__file__).parents[1] / "gateway"
+MODULES = {name: f"services.{name}.schema" for name in SERVICES} | {"live": "gateway.live.schema"}
+"""Where the schema of each subgraph is written."""
 
 
-def write_all() -> list[str]:
-    """Write every service's SDL; says which changed."""
-    SUBGRAPHS.mkdir(exist_ok=True)
-    changed = stale()
-    for service in changed:
-        (SUBGRAPHS / f"{service}.graphql").write_text(written_anew(service))
-    return changed
+class SchemaStale(RaakError):
+    """Committed SDL is not what the code says."""
+
+    code = "SCHEMA_STALE"
+
+    def __init__(self, files: list[str]) -> None:
+        super().__init__(f"Stale SDL: {', '.join(files)}.", hint="Run `raak schema`.")
 
 
-def stale() -> list[str]:
-    """The services whose committed SDL is not what their code says."""
-    return [service for service in SERVICES if _committed(service) != written_anew(service)]
+class SchemaBroken(RaakError):
+    """Clients that work today would not work with what the code says now."""
+
+    code = "SCHEMA_BROKEN"
+
+    def __init__(self, changes: list[str]) -> None:
+        listed = "".join(f"\n- {change}" for change in changes)
+        super().__init__(
+            f"{len(changes)} breaking changes of the public schema:{listed}\n",
+            hint="Add instead of changing, and deprecate what is old; "
+            "if no client is left that needs it, run `raak schema --allow-breaking`.",
+        )
 
 
-def _committed(service: str) -> str:
-    path = SUBGRAPHS / f"{service}.graphql"
+@dataclass(frozen=True)
+class Code:
+    """What the code says now, beside what is committed in `folder`."""
+
+    subgraphs: Mapping[str, str]
+    folder: Path = GATEWAY
+
+    @classmethod
+    def now(cls) -> "Code":
+        """Ask every subgraph's schema for its SDL."""
+        schemas = {name: import_module(module).schema for name, module in MODULES.items()}
+        return cls({name: f"{schema.as_str()}\n" for name, schema in schemas.items()})
+
+    @cached_property
+    def files(self) -> dict[Path, str]:
+        """All that should be committed; raises CompositionError if the subgraphs don't compose."""
+        written = {
+            self.folder / "subgraphs" / f"{name}.graphql": sdl
+            for name, sdl in self.subgraphs.items()
+        }
+        return {**written, self.folder / "schema.graphql": compose(self.subgraphs).sdl}
+
+    def stale(self) -> list[str]:
+        """The files that are not what they should be."""
+        return [
+            str(path.relative_to(self.folder))
+            for path, text in self.files.items()
+            if _committed(path) != text
+        ]
+
+    def breaking(self) -> list[str]:
+        """What clients of the committed public schema could no longer do."""
+        return self._changes(BreakingChangeType)
+
+    def dangerous(self) -> list[str]:
+        """What clients of the committed public schema may not be prepared for."""
+        return self._changes(DangerousChangeType)
+
+    def check(self) -> None:
+        """Raise SchemaBroken or SchemaStale, whichever weighs more."""
+        if changes := self.breaking():
+            raise SchemaBroken(changes)
+        if files := self.stale():
+            raise SchemaStale(files)
+
+    def write(self, *, allow_breaking: bool = False) -> list[str]:
+        """Write what is stale, and say which; raise SchemaBroken instead of breaking clients."""
+        if not allow_breaking and (changes := self.breaking()):
+            raise SchemaBroken(changes)
+        stale = self.stale()
+        for name in stale:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.files[path])
+        return stale
+
+    def supergraph(self, environment: Mapping[str, str]) -> str:
+        """The standard supergraph SDL, for any federation router. Subgraphs are where the
+        environment tells the gateway that they are.
+        """
+        urls = {name: _url(name, environment) for name in self.subgraphs}
+        return compose_sdl(self.subgraphs, {name: url for name, url in urls.items() if url})
+
+    def _changes(self, kind: type[BreakingChangeType | DangerousChangeType]) -> list[str]:
+        path = self.folder / "schema.graphql"
+        if not (committed := _committed(path)):
+            return []
+        changes = find_schema_changes(build_schema(committed), build_schema(self.files[path]))
+        return sorted(c.description for c in changes if isinstance(c.type, kind))
+
+
+def _url(subgraph: str, environment: Mapping[str, str]) -> str:
+    setting = f"{subgraph}_url"
+    known = GatewaySettings.model_fields.get(setting)
+    base = environment.get(f"RAAK_GATEWAY_{setting.upper()}") or (known.default if known else "")
+    return f"{base}/graphql" if base else ""
+
+
+def _committed(path: Path) -> str:
     return path.read_text() if path.exists() else ""

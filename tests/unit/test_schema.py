@@ -1,0 +1,105 @@
+"""The committed SDL is what the code says, and a change that breaks clients is not made unseen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.supergraph import CompositionError, read_supergraph
+from infra.schema import Code, SchemaBroken, SchemaStale
+
+USERS = """
+extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
+type Query { me(old: Boolean): User users: [User!] }
+type User @key(fields: "id") { id: ID! name: String! role: Role }
+enum Role { ADMIN GUEST }
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Code:
+    """One subgraph, written."""
+    written = Code({"users": USERS}, tmp_path)
+    written.write()
+    return written
+
+
+def changed(code: Code, old: str, new: str) -> Code:
+    assert old in USERS
+    return replace(code, subgraphs={"users": USERS.replace(old, new)})
+
+
+def test_what_was_written_is_fresh(code: Code) -> None:
+    code.check()
+
+    assert (code.folder / "subgraphs" / "users.graphql").read_text() == USERS
+    assert "type Query {" in (code.folder / "schema.graphql").read_text()
+
+
+def test_a_change_that_was_not_written_is_stale(code: Code) -> None:
+    added = changed(code, "name: String!", "name: String! age: Int")
+
+    with pytest.raises(SchemaStale, match=r"subgraphs/users\.graphql, schema\.graphql"):
+        added.check()
+
+    assert added.write() == ["subgraphs/users.graphql", "schema.graphql"]
+    added.check()
+
+
+def test_a_directive_that_clients_do_not_see_makes_only_the_subgraph_stale(code: Code) -> None:
+    marked = changed(code, "name: String!", "name: String! @deprecated")
+    keyed = changed(code, '@key(fields: "id")', '@key(fields: "id") @key(fields: "name")')
+
+    assert keyed.stale() == ["subgraphs/users.graphql"]
+    assert len(marked.stale()) == 2
+
+
+def test_all_breaking_changes_are_listed_and_nothing_is_written(code: Code) -> None:
+    breaking = changed(code, "me(old: Boolean)", "me(old: Boolean!)")
+    breaking = replace(
+        breaking, subgraphs={"users": breaking.subgraphs["users"].replace("name: String!", "")}
+    )
+
+    with pytest.raises(SchemaBroken, match="2 breaking changes"):
+        breaking.check()
+    with pytest.raises(SchemaBroken, match="allow-breaking") as refused:
+        breaking.write()
+
+    assert "User.name" in refused.value.problem
+    assert "Query.me(old:)" in refused.value.problem
+    code.check()
+
+
+def test_a_breaking_change_is_written_when_it_is_allowed(code: Code) -> None:
+    breaking = changed(code, "name: String!", "")
+
+    breaking.write(allow_breaking=True)
+
+    breaking.check()
+
+
+def test_a_dangerous_change_is_told_and_written(code: Code) -> None:
+    dangerous = changed(code, "ADMIN GUEST", "ADMIN GUEST ROBOT")
+
+    assert dangerous.breaking() == []
+    assert len(dangerous.dangerous()) == 1
+    assert "ROBOT" in dangerous.dangerous()[0]
+    dangerous.write()
+
+
+def test_subgraphs_that_do_not_compose_are_told_with_all_reasons(code: Code) -> None:
+    broken = changed(code, "[User!]", "[Nobody!]")
+
+    with pytest.raises(CompositionError, match="Nobody"):
+        broken.check()
+
+
+def test_the_supergraph_for_other_routers_says_where_the_subgraphs_are() -> None:
+    code = Code({"profile": USERS, "journey": "type Mutation { forget: ID }"})
+
+    read = read_supergraph(code.supergraph({"RAAK_GATEWAY_PROFILE_URL": "http://profile:8001"}))
+
+    assert read.urls == {
+        "profile": "http://profile:8001/graphql",
+        "journey": "http://127.0.0.1:8003/graphql",
+    }
