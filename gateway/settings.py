@@ -1,6 +1,6 @@
 """What an operator may set for the gateway."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,9 +13,13 @@ from gateway.access.limits import Limits
 from gateway.access.rates import Rates
 from gateway.access.shedding import Tuning
 from gateway.graphql_http.rules import Rules
+from gateway.live.rules import Rules as LiveRules
 from services.chassis.bodies import BodyLimits
 from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
+from services.chassis.production import unset_file, weak_secret
 from services.chassis.settings import ServiceSettings
+
+SHORTEST_SECRET = 32
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable, separated by commas."""
@@ -44,6 +48,9 @@ class GatewaySettings(ServiceSettings):
         ge=10,
         le=300_000,
         description="when a request is answered with what there is; for a subscription, each event",
+    )
+    roles_file: Path | None = Field(
+        default=None, description="who may read which field of the graph; none: ours"
     )
     schemas_dir: Path | None = Field(
         default=None,
@@ -183,6 +190,26 @@ class GatewaySettings(ServiceSettings):
     assumed_list_size: int = Field(
         default=10, ge=1, description="items expected of a list whose size nothing tells"
     )
+    max_connections_per_caller: int = Field(
+        default=100, ge=1, description="most websockets and event streams of one caller"
+    )
+    max_operations_per_connection: int = Field(
+        default=50, ge=1, description="most operations under way over one websocket"
+    )
+    max_unread_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1_024,
+        description="most that waits for a client who reads too slowly, before he is dropped",
+    )
+    max_waiting_activities: int = Field(
+        default=1_000, ge=1, description="most activities of a customer that wait for one watcher"
+    )
+    init_deadline_ms: int = Field(
+        default=10_000,
+        ge=10,
+        le=300_000,
+        description="how long a websocket has until its client has said who he is",
+    )
     max_errors: int = Field(
         default=100, ge=1, le=1_000, description="most errors listed in an answer"
     )
@@ -236,6 +263,15 @@ class GatewaySettings(ServiceSettings):
             ip_network(network, strict=False)
         return networks
 
+    def lacking(self) -> Iterator[str]:
+        """What the servers want, the gateway's own secrets, and a way to keys nobody can change."""
+        yield from self.lacking_servers()
+        what = "the private key of the gateway (`raak keys init`)"
+        yield from unset_file("RAAK_GATEWAY_SIGNING_KEY_FILE", self.signing_key_file, what)
+        yield from weak_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret, SHORTEST_SECRET)
+        if self.token_key_set.startswith("http://"):
+            yield "RAAK_GATEWAY_TOKEN_KEY_SET is read over http: give its https address, or a file."
+
     @property
     def answers_registered_only(self) -> bool:
         """Whether an operation must have been registered to be answered."""
@@ -250,6 +286,19 @@ class GatewaySettings(ServiceSettings):
             pack_from_bytes=self.gzip_from_bytes,
             keep_s=self.cache_s,
             shows_explorer=self.mode == "development",
+        )
+
+    @property
+    def live_rules(self) -> LiveRules:
+        """What clients that stay may have of us."""
+        return LiveRules(
+            body=self.body_limits("max_body_bytes"),
+            connections_per_caller=self.max_connections_per_caller,
+            operations=self.max_operations_per_connection,
+            init_within_s=self.init_deadline_ms / 1000,
+            unread_bytes=self.max_unread_bytes,
+            waiting_activities=self.max_waiting_activities,
+            takes_strangers=self.mode == "development",
         )
 
     def body_limits(self, setting: str) -> BodyLimits:

@@ -347,6 +347,7 @@ def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: A
     """
     telemetry.setup(settings)
     try:
+        settings.check_mode()
         app = create()
     except RaakError as error:
         log.critical(str(error))

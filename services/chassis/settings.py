@@ -1,5 +1,6 @@
 """Settings all processes share: read from the environment once, frozen, passed down."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from services.chassis.production import NotForProduction, open_bus, open_database, unset_file
 
 
 class ProcessSettings(BaseSettings):
@@ -60,6 +63,15 @@ class ProcessSettings(BaseSettings):
         fields = type(self).model_fields
         return self.model_dump(mode="json", include={x for x in fields if fields[x].repr})
 
+    def lacking(self) -> Iterator[str]:
+        """What is missing, or good enough for development only."""
+        return iter(())
+
+    def check_mode(self) -> None:
+        """Raise NotForProduction with everything that is lacking, if that is the mode."""
+        if self.mode == "production" and (lacking := list(self.lacking())):
+            raise NotForProduction(lacking)
+
 
 class ServiceSettings(ProcessSettings):
     """What an operator may set for any process that keeps a database and hears the bus."""
@@ -80,6 +92,22 @@ class ServiceSettings(ProcessSettings):
     nats_url: str = Field(
         default="nats://127.0.0.1:8006", repr=False, description="NATS server or servers"
     )
+
+    def lacking(self) -> Iterator[str]:
+        """What the servers want, and the key that the gateway's tokens are checked with."""
+        yield from self.lacking_servers()
+        what = "the public key of the gateway's tokens (`raak keys init`)"
+        yield from unset_file("RAAK_VERIFY_KEY_FILE", self.verify_key_file, what)
+
+    def lacking_servers(self) -> Iterator[str]:
+        """What is missing to come into PostgreSQL and NATS."""
+        fields = ServiceSettings.model_fields
+        own, server = f"RAAK_{self.process.upper()}_DATABASE_URL", "RAAK_DATABASE_SERVER_URL"
+        variable, url = (
+            (own, self.database_url) if self.database_url else (server, self.database_server_url)
+        )
+        yield from open_database(variable, url, fields["database_server_url"].default)
+        yield from open_bus("RAAK_NATS_URL", self.nats_url, fields["nats_url"].default)
 
     @property
     def database(self) -> str:
