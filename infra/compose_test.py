@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,19 +34,10 @@ SPREAD_S = 30
 
 KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
 
-OFFERS = """
-query($customer: CustomerRef!) {
-  nextBestActions(customer: $customer, channel: CALL_CENTRE, placement: "agent_desktop") {
-    degraded propositions { action { key } }
-  }
-}"""
-CUSTOMER = """
-query($customer: CustomerRef!) {
-  customer(ref: $customer) { id segments { key } journeys { journey } }
-}"""
-RESULTS = "{ actionResults { action } }"
-QUESTIONS = (OFFERS, CUSTOMER, RESULTS)
-"""Together they ask something of every service."""
+QUESTIONS = ("offers", "customer", "action_results")
+"""Documents that together ask something of every service."""
+
+UNREGISTERED = "query Offers { nextBestActions { id } }"
 
 
 class ComposeFailed(RaakError):
@@ -96,7 +87,7 @@ class Stack:
 
     def token(self, role: str, subject: str, customer: str) -> str:
         """A token signed with the stack's own key, which never leaves its volume."""
-        options = ["--subject", subject, "--customer", customer, "--key", "/keys/signing.pem"]
+        options = ["--subject", subject, "--customer", customer, "--key", "/signing/signing.pem"]
         return self.inside("gateway", "raak", "token", role, *options).strip()
 
 
@@ -149,12 +140,55 @@ def tell_the_story(stack: Stack, console: Console) -> str:
     return str(demo.Cast.of(buyers, datetime.now(UTC)).loyal.email)
 
 
+def publish(stack: Stack, console: Console) -> None:
+    """Register the record shop's operations, as whoever deploys would: from beside the gateway."""
+    folder = f"{demo.OPERATIONS}:/operations:ro"
+    command = ("raak", "operations", "publish", "/operations")
+    told = stack.compose(
+        "run", "--rm", "--no-deps", "--no-TTY", "--volume", folder, "gateway", *command
+    )
+    console.print(told.splitlines()[-1])
+
+
 def ask(graph: Graph, question: str, email: str) -> dict[str, Any]:
     """The answer to one question about somebody."""
-    given = (
-        {} if question == RESULTS else {"customer": {"identity": {"type": "email", "value": email}}}
-    )
-    return graph.answer(question, **given)
+    somebody = {"identity": {"type": "email", "value": email}}
+    given: dict[str, dict[str, Any]] = {
+        "offers": {"customer": somebody, "channel": "CALL_CENTRE", "placement": "agent_desktop"},
+        "customer": {"ref": somebody},
+    }
+    return graph.answer(demo.document(question), **given.get(question, {}))
+
+
+def try_the_door(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+    """Nothing unregistered is answered, and an API key opens until it is revoked."""
+    _want(_codes(graph.answer(UNREGISTERED)), {"OPERATION_NOT_REGISTERED"})
+    key = stack.inside("gateway", "raak", "keys", "create", "compose test", "--role", "agent")
+    server = Graph(stack.url, key.strip())
+    _until(lambda: not _codes(ask(server, "offers", email)))
+    stack.inside("gateway", "raak", "keys", "revoke", key.split("_")[1])
+    revoked = time.monotonic()
+    _until(lambda: _codes(ask(server, "offers", email)) == {"UNAUTHENTICATED"})
+    took = time.monotonic() - revoked
+    console.print(f"An API key was made and used, and refused {took:.1f} s after it was revoked.")
+
+
+def _codes(answer: dict[str, Any]) -> set[str]:
+    return {error["extensions"]["code"] for error in answer.get("errors", [])}
+
+
+def _want(seen: object, wanted: object) -> None:
+    if seen != wanted:
+        raise ComposeFailed(f"Wanted {wanted}, and saw {seen}.", hint="Look at the logs.")
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """Return as soon as something holds; it must within five seconds."""
+    give_up = time.monotonic() + 5
+    while not holds():
+        if time.monotonic() > give_up:
+            raise ComposeFailed("The gateway did not hear of a change.", hint="Look at its logs.")
+        time.sleep(0.1)
 
 
 def scale_decision(stack: Stack, console: Console, graph: Graph, email: str) -> None:
@@ -177,7 +211,7 @@ def scale_decision(stack: Stack, console: Console, graph: Graph, email: str) -> 
 
 def _ask_at_once(graph: Graph, email: str, times: int) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: ask(graph, OFFERS, email), range(times)))
+        answers = list(pool.map(lambda _: ask(graph, "offers", email), range(times)))
     if failed := [answer["errors"] for answer in answers if "errors" in answer]:
         raise ComposeFailed(
             f"{len(failed)} of {times} requests failed: {failed[0]}", hint="Look at the logs."
@@ -254,8 +288,10 @@ def main() -> None:
     try:
         with stack(console) as running:
             show_processes(running, console)
+            publish(running, console)
             email = tell_the_story(running, console)
             graph = Graph(running.url, running.token("admin", "compose test", ""))
+            try_the_door(running, console, graph, email)
             scale_decision(running, console, graph, email)
             show_processes(running, console)
             kill_one_at_a_time(running, console, graph, email)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from infra import cdnow, door, operations, tokens
 from infra.cdnow import Buyer
+from infra.demo.asking import document
 from infra.demo.loading import apply_examples, import_customers
 from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
 from infra.demo.stage import OPERATIONS, Stage
@@ -23,6 +24,7 @@ __all__ = [
     "Stage",
     "apply_examples",
     "call_the_shop",
+    "document",
     "import_customers",
     "open_the_app",
     "show_results",

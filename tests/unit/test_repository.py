@@ -174,14 +174,28 @@ def test_only_the_gateway_is_published_and_on_this_machine_only() -> None:
         assert container["networks"] == (["inside", "outside"] if name == "gateway" else ["inside"])
 
 
+def test_only_the_gateway_can_read_the_key_that_signs() -> None:
+    def reads(name: str) -> set[str]:
+        mounted = COMPOSE["services"][name].get("volumes", [])
+        return {volume.partition(":")[0] for volume in mounted if volume.endswith(":ro")}
+
+    assert reads("gateway") == {"signing-key"}
+    assert all(reads(service) == {"verify-key"} for service in SERVICES)
+    written = {
+        name
+        for name in COMPOSE["services"]
+        if "signing-key:/signing"
+        in str([v for v in COMPOSE["services"][name].get("volumes", []) if not v.endswith(":ro")])
+    }
+    assert written == {"keys"}
+
+
 def test_every_variable_of_a_container_is_a_setting_of_its_process() -> None:
     for settings in settings_doc.PROCESSES:
         given = COMPOSE["services"][settings.process]["environment"]
         own, shared = f"RAAK_{settings.process.upper()}_", "RAAK_"
         fields = {name.upper() for name in settings.model_fields}
-        # the anchor that all share holds what only services read
-        service_only = {"RAAK_DATABASE_SERVER_URL", "RAAK_NATS_URL"}
-        for variable in set(given) - service_only:
+        for variable in given:
             assert variable.removeprefix(own).removeprefix(shared) in fields, variable
 
 
@@ -206,7 +220,7 @@ def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Pat
     assert path.read_text() == first
     assert path.stat().st_mode & 0o777 == 0o600
     secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
-    assert len(set(secrets)) == 3
+    assert len(set(secrets)) == 4
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
 
 
