@@ -15,7 +15,14 @@ from graphql import (
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.joins import FieldSet, JoinType, Subgraph, selected_fields
-from gateway.supergraph.operation import TYPENAME, Branch, Field, Position, Tree
+from gateway.supergraph.operation import (
+    TYPENAME,
+    Branch,
+    Field,
+    Position,
+    Tree,
+    type_name_of,
+)
 from gateway.supergraph.routes import Visit
 
 JSON: TypeAlias = dict[str, Any]
@@ -59,21 +66,21 @@ class Place:
         for step in self.steps:
             following: list[tuple[JSON, ClientPath]] = []
             for item, path in found:
-                if step.types is None or item.get(TYPENAME) in step.types:
+                if step.types is None or type_name_of(item) in step.types:
                     value = item.get(step.raw_key)
                     _flatten_with_paths(value, (*path, step.raw_key), following)
             found = following
         return [
             (item, path)
             for item, path in found
-            if self.types is None or item.get(TYPENAME) in self.types
+            if self.types is None or type_name_of(item) in self.types
         ]
 
 
 def _of_types(items: Iterable[JSON], types: Types) -> Iterable[JSON]:
     if types is None:
         return items
-    return [item for item in items if item.get(TYPENAME) in types]
+    return [item for item in items if type_name_of(item) in types]
 
 
 def _flatten(value: Any, into: list[JSON]) -> None:

@@ -46,6 +46,12 @@ MAX_FIELDS = 20_000
 """Fields of one dissolved operation; aliased fragments can grow it exponentially."""
 
 
+def type_name_of(item: Mapping[str, Any]) -> str | None:
+    """The type an object says it has; None if it doesn't say. What is no name is no known type."""
+    name = item.get(TYPENAME)
+    return name if name is None or type(name) is str else ""
+
+
 class Field:
     """One field of a branch: asked by the client, or an input that a join needs."""
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from graphql import (
-    GraphQLEnumType,
     GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
@@ -21,7 +20,8 @@ from graphql import (
 )
 
 from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.operation import TYPENAME, Answered, Branch, Position
+from gateway.supergraph.leaves import Leaf, is_hidden, leaf
+from gateway.supergraph.operation import TYPENAME, Answered, Branch, Position, type_name_of
 
 JSON: TypeAlias = dict[str, Any]
 Completer: TypeAlias = Callable[[Any], Any]
@@ -32,6 +32,10 @@ NAMELESS = ""
 """Stands for the type of an object that doesn't say which it has."""
 NOWHERE = ""
 """A raw key that no data has."""
+
+
+MAX_EXPLAINED = 1_000
+"""How many wrong values are looked for; there may be any number of them."""
 
 
 class _Nulled(Exception):
@@ -111,7 +115,8 @@ class Projection:
             if child not in self._compiled:
                 self._compiled[child] = self._position(child)
             return self._compiled[child]
-        return self._enum(shown) if (shown := self._shown_values(type_)) is not None else None
+        read = self._leaf(type_)
+        return None if read is None else self._read(read)
 
     def _answers(self, position: Position) -> Iterator[tuple[str, list[Answered]]]:
         for branch in position.branches:
@@ -139,7 +144,8 @@ class Projection:
         def complete(value: Any) -> Any:
             if not isinstance(value, dict):
                 return None if value is None else self._cut()
-            finish = completers.get(value.get(TYPENAME, NAMELESS))
+            name = value.get(TYPENAME, NAMELESS)
+            finish = completers.get(name) if type(name) is str else None
             return finish(value) if finish else self._cut()
 
         return complete
@@ -167,20 +173,17 @@ class Projection:
 
         return complete
 
-    def _enum(self, shown: frozenset[str]) -> Completer:
+    def _read(self, read: Leaf) -> Completer:
         def complete(value: Any) -> Any:
-            return value if value is None or value in shown else self._cut()
+            if value is None:
+                return None
+            found = read(value)
+            return self._cut() if found is None else found
 
         return complete
 
-    def _shown_values(self, type_: GraphQLOutputType) -> frozenset[str] | None:
-        """The values clients may see of an enum that hides some; None for all other types."""
-        named = get_named_type(type_)
-        if not isinstance(named, GraphQLEnumType):
-            return None
-        public = self._supergraph.schema.type_map.get(named.name)
-        shown = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
-        return frozenset(shown) if len(shown) < len(named.values) else None
+    def _leaf(self, type_: GraphQLOutputType) -> Leaf | None:
+        return leaf(get_named_type(type_), self._supergraph.schema)
 
     def _cut(self) -> Any:
         self.is_violated = True
@@ -243,8 +246,12 @@ class Projection:
             return self._explain_list(type_, child, value, path, where, found)
         if child is not None:
             return self._explain_child(child, value, path, where, found)
-        shown = self._shown_values(type_)
-        return shown is not None and value not in shown  # @inaccessible: nothing to tell
+        read = self._leaf(type_)
+        if read is None or read(value) is not None:
+            return False
+        if not is_hidden(get_named_type(type_), value):
+            found.append(Violation(path, f"{where} should be of the type {type_}, and isn't."))
+        return True
 
     def _explain_list(
         self,
@@ -261,6 +268,7 @@ class Projection:
         nulled = [
             self._explain(type_.of_type, child, item, (*path, i), where, found)
             for i, item in enumerate(value)
+            if len(found) < MAX_EXPLAINED
         ]
         return any(nulled) and isinstance(type_.of_type, GraphQLNonNull)
 
@@ -271,7 +279,7 @@ class Projection:
             found.append(Violation(path, f"{where} should be an object, and isn't."))
             return True
         branch = _branch_of(child, value)
-        name = value.get(TYPENAME) if child.is_abstract else child.type_name
+        name = type_name_of(value) if child.is_abstract else child.type_name
         if name is None and branch:
             name = branch.types[0]
         if name in self._supergraph.whole.type_map and name not in self._supergraph.schema.type_map:

@@ -10,7 +10,7 @@ from graphql.type import is_wrapping_type
 from gateway.supergraph.fetches import Place, Request
 from gateway.supergraph.gathering import Batch
 from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.operation import TYPENAME, Answered, Branch, Position
+from gateway.supergraph.operation import Answered, Branch, Position, type_name_of
 from gateway.supergraph.plan import Denial
 from gateway.supergraph.projection import Violation
 from gateway.supergraph.transport import SubgraphError
@@ -45,7 +45,7 @@ class Reports:
         if self._is_full:
             self._left_out += 1
             return
-        error: JSON = {"message": message}
+        error: JSON = {"message": message[:MAX_MESSAGE_CHARS]}
         if path:
             error["path"] = list(path)
         self._errors.append(error | {"extensions": extensions})
@@ -75,7 +75,7 @@ class Reports:
         branch = denial.place.branch
         for item, path in denial.place.find_with_paths(self._data):
             at = self._client_path(_root_of(branch), path)
-            type_name = item.get(TYPENAME, branch.types[0])
+            type_name = type_name_of(item) or branch.types[0]
             for key, name in denial.fields:
                 message = f"Access to {f'{type_name}.{name}'!r} is denied."
                 self.add(message, (*at, key), DENIED)
@@ -192,7 +192,7 @@ def _read(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:
         if isinstance(inner.get(key), kind) and len(orjson.dumps(inner[key])) <= MAX_PASSED_BYTES
     }
     return (
-        message[:MAX_MESSAGE_CHARS],
+        message,
         path if isinstance(path, list) else (),
         {"code": "SUBGRAPH_ERROR"} | passed | {"service": subgraph},
     )

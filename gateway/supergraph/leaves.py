@@ -1,0 +1,65 @@
+"""What scalars and enums may be in an answer. A service can write anything; what is not of the
+type is not passed on.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from graphql import GraphQLEnumType, GraphQLNamedType, GraphQLSchema
+
+Leaf: TypeAlias = Callable[[Any], Any]
+"""The value as clients get it, None if it is not of the type. Never called with None."""
+
+MAX_INT = 2**31 - 1
+MIN_INT = -(2**31)
+
+
+def _string(value: Any) -> Any:
+    return value if type(value) is str else None
+
+
+def _boolean(value: Any) -> Any:
+    return value if type(value) is bool else None
+
+
+def _int(value: Any) -> Any:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and MIN_INT <= value <= MAX_INT else None
+
+
+def _float(value: Any) -> Any:
+    return value if type(value) is float or type(value) is int else None
+
+
+def _id(value: Any) -> Any:
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else None
+
+
+BUILT_IN: dict[str, Leaf] = {
+    "String": _string,
+    "Boolean": _boolean,
+    "Int": _int,
+    "Float": _float,
+    "ID": _id,
+}
+
+
+def leaf(type_: GraphQLNamedType, schema: GraphQLSchema) -> Leaf | None:
+    """How to read a value of a scalar or enum; None if any JSON is one. Of an enum, clients see
+    the values that `schema` has.
+    """
+    if not isinstance(type_, GraphQLEnumType):
+        return BUILT_IN.get(type_.name)
+    public = schema.type_map.get(type_.name)
+    shown = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
+    return lambda value: value if type(value) is str and value in shown else None
+
+
+def is_hidden(type_: GraphQLNamedType, value: Any) -> bool:
+    """Whether a value is one of the enum's that clients don't see: there is nothing to tell then.
+    `type_` is of the whole schema.
+    """
+    return isinstance(type_, GraphQLEnumType) and type(value) is str and value in type_.values
