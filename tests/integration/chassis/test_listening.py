@@ -67,6 +67,52 @@ async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not(
         writer.close()
 
 
+REQUEST = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_cut_off"),
+    [
+        ([b""], True),
+        ([b"GET /ok HT"], True),
+        ([REQUEST[:-2]], True),
+        ([REQUEST, b"GET /ok HT"], True),
+        ([REQUEST], False),
+        ([b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"], False),
+    ],
+    ids=["nothing", "half a line", "half a head", "half a second one", "whole", "answered late"],
+)
+async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_not(
+    sent: list[bytes], is_cut_off: bool
+) -> None:
+    late = asyncio.Event()
+
+    async def ok(request: Request) -> Response:
+        return Response("ok")
+
+    async def slow(request: Request) -> Response:
+        await late.wait()
+        return Response("ok")
+
+    app = Starlette(routes=[Route("/ok", ok), Route("/slow", slow)])
+    async with listening_to(app) as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        for piece in sent:
+            writer.write(piece)
+            await asyncio.sleep(0.1)
+
+        server.cut_off(now=0.0)
+        server.cut_off(now=listening.HEAD_WITHIN_S - 1)
+        held = len(server.server_state.connections)
+        server.cut_off(now=listening.HEAD_WITHIN_S + 1)
+        await asyncio.sleep(0.05)
+
+        assert held == 1
+        assert (not server.server_state.connections) is is_cut_off
+        late.set()
+        writer.close()
+
+
 async def test_an_application_is_told_before_its_connections_are_closed() -> None:
     told: list[bool] = []
 
