@@ -5,4 +5,10 @@ from gateway.settings import GatewaySettings
 from services.chassis.server import serve
 
 if __name__ == "__main__":
-    serve(create, GatewaySettings())
+    settings = GatewaySettings()
+    serve(
+        create,
+        settings,
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # it costs 300 KB a connection
+    )

@@ -152,7 +152,10 @@ def read_event(subject: str, document: bytes) -> Event | None:
     kind = EVENTS.get(type_)
     if kind is None:
         return None
-    event = kind.from_cloudevent(document)
+    try:
+        event = kind.from_cloudevent(document)
+    except (KeyError, TypeError):
+        raise ValueError("It is not a CloudEvent of ours.") from None
     if str(event.customer_id) != customer:
         raise ValueError(f"A {kind.fact} is about another customer than its subject says.")
     return event

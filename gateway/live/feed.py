@@ -234,7 +234,7 @@ class Feed:
         """
         try:
             event = read_event(message.subject, message.data)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             _log("an event cannot be read", error)
             return None
         if event is None or event.event_id in self._known:

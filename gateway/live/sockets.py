@@ -218,7 +218,8 @@ class _Socket:
         if self._has_begun:
             raise Close(4429, "Too many initialisation requests")
         self._has_begun = True
-        payload = message.get("payload") or {}
+        given = message.get("payload")
+        payload = {} if given is None else given
         if not isinstance(payload, dict):
             raise Close(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)

@@ -1,0 +1,184 @@
+"""Clients without a network, and operations that answer what a test says."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.types import Message
+
+from gateway.access.callers import Callers
+from gateway.access.jwks import CallerKeys, VerificationKey
+from gateway.access.keys import ApiKeys
+from gateway.access.tokens import CallerTokens
+from gateway.live.connections import Connections
+from gateway.live.rules import Rules
+from gateway.live.sockets import PROTOCOL, Sockets
+from services.chassis.bodies import BodyLimits
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http import Parameters
+from services.chassis.principal import Principal
+from tests.unit.gateway.small_graph import AGENT, KEY, ROLES
+
+JSON = dict[str, Any]
+TOKEN = AGENT["Authorization"]
+REFUSED: JSON = {"errors": [{"message": "No.", "extensions": {"code": "NO", "hint": "Don't."}}]}
+
+RULES = Rules(
+    body=BodyLimits(10_000, "max_body_bytes", within_s=1),
+    connections_per_caller=3,
+    operations=5,
+    init_within_s=0.2,
+    unread_bytes=10_000,
+    waiting_activities=10,
+    takes_strangers=True,
+)
+
+
+@dataclass
+class Script:
+    """Stands for the graph: `one` answers once, `endless` whatever is put into `events`, `refused`
+    is refused, `slow` takes until `may_end` is set.
+    """
+
+    events: asyncio.Queue[JSON] = field(default_factory=asyncio.Queue)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[tuple[str, Principal | None, bool]] = field(default_factory=list)
+    under_way: int = 0
+
+    def open(self, asked: Parameters, caller: Principal | None, *, may_change: bool) -> Any:
+        self.asked.append((asked.document, caller, may_change))
+        return _Scripted(self, asked.document)
+
+
+@dataclass
+class _Scripted:
+    script: Script
+    text: str
+    refusal: RaakError | None = None
+
+    @property
+    def is_subscription(self) -> bool:
+        return self.text == "endless"
+
+    async def answers(self) -> AsyncGenerator[JSON, None]:
+        self.script.under_way += 1
+        try:
+            if self.text == "endless":
+                while True:
+                    yield await self.script.events.get()
+            if self.text == "slow":
+                await self.script.may_end.wait()
+            yield REFUSED if self.text == "refused" else {"data": {self.text: 1}}
+        finally:
+            self.script.under_way -= 1
+
+
+def callers() -> Callers:
+    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
+    return Callers(CallerTokens(keys, ROLES.granted), ApiKeys("", ROLES.granted))
+
+
+class Client:
+    """One websocket, as a server would hand it to the application."""
+
+    def __init__(self, sockets: Sockets, headers: dict[str, str], protocols: list[str]) -> None:
+        self._coming: asyncio.Queue[JSON] = asyncio.Queue()
+        self._going: asyncio.Queue[JSON] = asyncio.Queue()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        scope = {
+            "type": "websocket",
+            "path": "/graphql",
+            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+            "subprotocols": protocols,
+        }
+        self._coming.put_nowait({"type": "websocket.connect"})
+        self.task = asyncio.create_task(sockets(scope, self._coming.get, self._send))
+
+    async def _send(self, message: Message) -> None:
+        await self.reads.wait()
+        self._going.put_nowait(dict(message))
+
+    def say(self, kind: str, **more: Any) -> None:
+        """Send a message of the protocol."""
+        self.raw(text=orjson.dumps({"type": kind, **more}).decode())
+
+    def raw(self, **frame: Any) -> None:
+        """Send whatever a socket can carry."""
+        self._coming.put_nowait({"type": "websocket.receive", **frame})
+
+    def leave(self) -> None:
+        """Go away without a word."""
+        self._coming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    def ask(self, id: str, query: str) -> None:
+        """Begin an operation."""
+        self.say("subscribe", id=id, payload={"query": query})
+
+    async def sent(self) -> JSON:
+        """What the server sends next."""
+        async with asyncio.timeout(2):
+            return await self._going.get()
+
+    async def heard(self) -> JSON:
+        """The next message of the protocol."""
+        message = await self.sent()
+        assert message["type"] == "websocket.send", message
+        said: JSON = orjson.loads(message["text"])
+        return said
+
+    async def closed(self) -> tuple[int, str]:
+        """Code and reason of the close frame, whatever comes before it."""
+        while True:
+            message = await self.sent()
+            if message["type"] == "websocket.close":
+                await self.task
+                return message["code"], message["reason"]
+
+    async def acknowledged(self, **payload: Any) -> "Client":
+        """Come in."""
+        self.say("connection_init", payload=payload or {"Authorization": TOKEN})
+        assert await self.heard() == {"type": "connection_ack"}
+        return self
+
+
+@dataclass
+class House:
+    """The endpoint of websockets, and who comes to it."""
+
+    sockets: Sockets
+    script: Script
+    connections: Connections
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(
+        self, headers: dict[str, str] | None = None, protocols: list[str] | None = None
+    ) -> Client:
+        """A client whose handshake was accepted."""
+        client = Client(self.sockets, headers or {}, [PROTOCOL] if protocols is None else protocols)
+        self.clients.append(client)
+        assert (await client.sent())["type"] == "websocket.accept"
+        return client
+
+    async def enter(self) -> Client:
+        """A client who was let in."""
+        return await (await self.connect()).acknowledged()
+
+
+@asynccontextmanager
+async def house(rules: Rules = RULES) -> AsyncIterator[House]:
+    """An endpoint that is empty again, and has left no task behind, when the block ends."""
+    script, connections = Script(), Connections(rules.connections_per_caller)
+    sockets = Sockets(script, callers(), connections, rules)  # type: ignore[arg-type]
+    before = asyncio.all_tasks()
+    here = House(sockets, script, connections)
+    yield here
+    for client in here.clients:
+        client.leave()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(client.task, 2)
+    assert script.under_way == 0
+    assert asyncio.all_tasks() <= before

@@ -1,0 +1,98 @@
+"""What is told of an event of the bus, and what is not."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from gateway.live.activity import EVENTS, KINDS, Changes, Snapshot, read_event
+from services.contracts.decision import DecisionSeriesNeeded
+from services.contracts.profile import CustomerChanged, Identity
+from tests.unit.gateway.live.happenings import ANN, BEN, HAPPENINGS, outcome
+
+
+def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
+    known: dict[str, Any] = {
+        "identities": (Identity(type="email", value="ann@example.com"),),
+        "traits": {"name": "Ann", "town": "Delft"},
+        "consents": {"email": True},
+        "segments": ("loyal",),
+        "series": {"clicks": [1, 2]},
+    }
+    return CustomerChanged(
+        event_id=uuid4(),
+        customer_id=ANN,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        version=version,
+        **(known | more),
+    )
+
+
+def changes(before: CustomerChanged, after: CustomerChanged) -> Changes:
+    return Snapshot.of(before).changes_to(Snapshot.of(after))
+
+
+def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
+    for event in HAPPENINGS:
+        assert read_event(event.address(), event.to_cloudevent()) == event
+
+    assert {type(event) for event in HAPPENINGS} == set(KINDS)
+    assert len(EVENTS) == len(KINDS)
+
+
+def test_what_services_say_to_each_other_is_not_told() -> None:
+    needed = DecisionSeriesNeeded(
+        event_id=uuid4(),
+        customer_id=None,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        version=1,
+        series=(),
+    )
+
+    assert read_event(needed.address(), needed.to_cloudevent()) is None
+
+
+def test_an_event_of_another_customer_than_its_subject_says_is_refused() -> None:
+    event = outcome()
+
+    with pytest.raises(ValueError, match="another customer"):
+        read_event(event.address().replace(str(ANN), str(BEN)), event.to_cloudevent())
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"{}", b'{"data": {}}', b"\xff"])
+def test_what_is_no_event_is_refused(document: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # pydantic's, orjson's or ours
+        read_event(outcome().address(), document)
+
+
+def test_a_snapshot_with_nothing_new_but_an_event_tells_nothing() -> None:
+    assert not changes(snapshot(), snapshot(3, series={"clicks": [1, 2, 3]}))
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        ({"traits": {"name": "Ann", "town": "Breda"}}, Changes(traits=("town",))),
+        ({"traits": {"name": "Ann"}}, Changes(traits=("town",))),
+        ({"consents": {"email": False, "sms": True}}, Changes(consents=("email", "sms"))),
+        (
+            {"segments": ("lapsed",)},
+            Changes(segments_entered=("lapsed",), segments_left=("loyal",)),
+        ),
+        (
+            {"identities": (Identity(type="phone", value="+31"),)},
+            Changes(identities=("email", "phone")),
+        ),
+    ],
+)
+def test_changes_are_told_by_name(new: dict[str, Any], told: Changes) -> None:
+    assert changes(snapshot(), snapshot(3, **new)) == told
+
+
+def test_what_is_remembered_of_a_customer_holds_none_of_his_values() -> None:
+    remembered = repr(Snapshot.of(snapshot()))
+
+    assert "Delft" not in remembered
+    assert "ann@example.com" not in remembered
+    assert UUID(int=0).hex not in remembered

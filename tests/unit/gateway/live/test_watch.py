@@ -1,0 +1,58 @@
+"""One watcher's ear: in order, bounded, and honest about what was left out."""
+
+import asyncio
+
+import pytest
+
+from gateway.live.activity import ActivityKind
+from gateway.live.feed import LiveUnavailable
+from gateway.live.watch import Topic, Watch, note
+from tests.unit.gateway.live.happenings import ANN
+
+EVENT, GAP = ActivityKind.EVENT, ActivityKind.GAP
+
+
+def watch(most: int = 10) -> Watch:
+    return Watch(Topic(ANN), most)
+
+
+async def test_activities_come_in_order() -> None:
+    heard = watch()
+    told = [note(EVENT, ANN) for _ in range(3)]
+    for activity in told:
+        heard.tell(activity)
+
+    assert [await heard.next() for _ in range(3)] == told
+
+
+async def test_a_watcher_waits_for_the_next() -> None:
+    heard = watch()
+    waiting = asyncio.create_task(heard.next())
+    await asyncio.sleep(0)
+
+    heard.tell(note(EVENT, ANN))
+
+    assert (await waiting).kind is EVENT
+
+
+async def test_what_does_not_fit_is_left_out_and_told_as_a_gap() -> None:
+    heard = watch(most=3)
+    for _ in range(3):
+        heard.tell(note(EVENT, ANN))
+    last = note(EVENT, ANN)
+    heard.tell(last)
+
+    gap, newest = await heard.next(), await heard.next()
+
+    assert (gap.kind, gap.customer_id) == (GAP, ANN)
+    assert newest == last
+
+
+async def test_a_failed_watch_tells_first_what_it_has_heard() -> None:
+    heard = watch()
+    heard.tell(note(EVENT, ANN))
+    heard.fail(LiveUnavailable("NATS is away.", hint="Wait."))
+
+    assert (await heard.next()).kind is EVENT
+    with pytest.raises(LiveUnavailable):
+        await heard.next()
