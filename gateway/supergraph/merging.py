@@ -25,12 +25,12 @@ from graphql import (
     print_ast,
 )
 
+from gateway.supergraph.directives import Applied
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import named_type
 from gateway.supergraph.markings import Marker
 from gateway.supergraph.nodes import copied
 from gateway.supergraph.reading import (
-    Applied,
     MemberDefinition,
     SubgraphDefinition,
     TypeDefinition,

@@ -1,13 +1,11 @@
 """Read one subgraph's SDL: what it defines, with Federation's directives under their own names."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphql import (
-    ConstDirectiveNode,
-    DirectiveDefinitionNode,
+    DirectiveLocation,
     DocumentNode,
     EnumValueDefinitionNode,
     FieldDefinitionNode,
@@ -26,59 +24,24 @@ from graphql import (
     visit,
 )
 
+from gateway.supergraph.directives import Applied, DirectiveNames
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
+from gateway.supergraph.links import Arguments
 from gateway.supergraph.nodes import copied
 
-FEDERATION = f"{APOLLO}federation"
-LINK = f"{APOLLO}link"
-VERSION = re.compile(r"v2\.(\d+)")
-NEWEST = 11
-MACHINERY_TYPES = {"_Any", "_Entity", "_Service", "_FieldSet"}
 MACHINERY_FIELDS = {"_entities", "_service"}
-STANDARD = {"deprecated", "specifiedBy", "oneOf", "include", "skip"}
-
-SINCE = {
-    "key": 0,
-    "shareable": 0,
-    "external": 0,
-    "requires": 0,
-    "provides": 0,
-    "override": 0,
-    "inaccessible": 0,
-    "tag": 0,
-    "extends": 0,
-    "link": 0,
-    "composeDirective": 1,
-    "interfaceObject": 3,
-    "authenticated": 5,
-    "requiresScopes": 5,
-    "policy": 6,
-    "context": 8,
-    "fromContext": 8,
-    "cost": 9,
-    "listSize": 9,
+MEMBERS = {
+    "object": DirectiveLocation.FIELD_DEFINITION,
+    "interface": DirectiveLocation.FIELD_DEFINITION,
+    "input_object": DirectiveLocation.INPUT_FIELD_DEFINITION,
+    "enum": DirectiveLocation.ENUM_VALUE,
 }
-"""Federation's directives, and the version 2.x that brought each."""
-
-NOT_YET = {
-    "context": "Pass the value with @requires instead.",
-    "fromContext": "Pass the value with @requires instead.",
-}
-FEDERATION_1 = {
-    "key",
-    "external",
-    "requires",
-    "provides",
-    "extends",
-    "tag",
-    "inaccessible",
-    "shareable",
-    "override",
+ROOTS = {
+    OperationType.QUERY: "Query",
+    OperationType.MUTATION: "Mutation",
+    OperationType.SUBSCRIPTION: "Subscription",
 }
 
-Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
-"""The directives of one definition, by Federation's own names."""
 Definition: TypeAlias = FieldDefinitionNode | InputValueDefinitionNode | EnumValueDefinitionNode
 
 
@@ -103,20 +66,29 @@ class TypeDefinition:
     interfaces: list[str] = field(default_factory=list)
     union: list[str] = field(default_factory=list)
     is_extension: bool = True
+    has_base: bool = False
+    """Whether it was defined here, not only extended."""
 
-    def fold(self, node: TypeDefinitionNode | TypeExtensionNode, names: "DirectiveNames") -> None:
+    def fold(self, node: TypeDefinitionNode | TypeExtensionNode, names: DirectiveNames) -> None:
         """Add one definition or extension of the type."""
         if isinstance(node, TypeDefinitionNode):
-            self.node, self.is_extension = node, False
-        for name, uses in names.read(node.directives, self.name).items():
+            if self.has_base:
+                names.report(self.name, "It is defined twice.", "Define it once, or extend it.")
+            self.node, self.is_extension, self.has_base = node, False, True
+        place = DirectiveLocation[self.kind.upper()]
+        for name, uses in names.read(node.directives, self.name, place).items():
             self.directives[name] = self.directives.get(name, ()) + uses
         self.is_extension |= "extends" in self.directives
         for member in (*(getattr(node, "fields", None) or ()), *_enum_values(node)):
-            self.members[member.name.value] = _member(
-                f"{self.name}.{member.name.value}", member, names
-            )
+            self._add(member, names)
         self.interfaces += [named.name.value for named in getattr(node, "interfaces", None) or ()]
         self.union += [named.name.value for named in getattr(node, "types", None) or ()]
+
+    def _add(self, member: Definition, names: DirectiveNames) -> None:
+        coordinate = f"{self.name}.{member.name.value}"
+        if member.name.value in self.members:
+            names.report(coordinate, "It is defined twice.", "Define it once.")
+        self.members[member.name.value] = _member(coordinate, member, MEMBERS[self.kind], names)
 
 
 def is_interface_object(type_: TypeDefinition) -> bool:
@@ -133,120 +105,18 @@ class SubgraphDefinition:
     types: dict[str, TypeDefinition]
 
 
-class DirectiveNames:
-    """Translates the names a subgraph gives to directives into Federation's own.
-
-    Every use is checked here, since a directive that isn't understood must never be ignored
-    silently: it may be what guards a field.
-    """
-
-    def __init__(self, subgraph: str, document: DocumentNode, problems: list[Problem]) -> None:
-        self._subgraph = subgraph
-        self._problems = problems
-        self._reported: set[str] = set()
-        self._local = {
-            node.name.value
-            for node in document.definitions
-            if isinstance(node, DirectiveDefinitionNode)
-        }
-        self._names = {"link": "link"}
-        self._namespaces: dict[str, bool] = {}
-        """The namespace of each link, and whether it is Federation's."""
-        self._version = NEWEST
-        self.is_federation_1 = True
-        self._machinery_types = set(MACHINERY_TYPES)
-        for link in read_links(document):
-            self._read_link(link)
-        if self.is_federation_1:
-            self._names |= {name: name for name in FEDERATION_1}
-
-    def is_machinery(self, type_name: str) -> bool:
-        """Whether a type belongs to a specification, not to the graph."""
-        namespace, _, rest = type_name.partition("__")
-        is_spec = namespace in {"federation", "link", *self._namespaces}
-        return type_name in self._machinery_types or bool(rest and is_spec)
-
-    def _read_link(self, link: Link) -> None:
-        if link.spec == LINK:
-            return
-        is_federation = link.spec == FEDERATION
-        self._namespaces[link.namespace] = is_federation
-        if is_federation:
-            self.is_federation_1 = False
-            self._read_version(link)
-        elif link.purpose:
-            reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
-            self._report("", reason, "Remove the link.")
-        for alias, name in link.imports.items():
-            if not is_federation:
-                self._local.add(alias.removeprefix("@"))
-            elif name.startswith("@"):
-                self._import(alias[1:], name[1:])
-            else:
-                self._machinery_types.add(alias)
-
-    def _read_version(self, link: Link) -> None:
-        found = VERSION.fullmatch(link.version)
-        if found and int(found[1]) <= NEWEST:
-            self._version = int(found[1])
-        else:
-            hint = f"Link one of v2.0 to v2.{NEWEST}."
-            self._report("", f"It links Federation {link.version!r}.", hint)
-
-    def _import(self, alias: str, name: str) -> None:
-        self._names[alias] = name
-        if name not in SINCE:
-            self._report("", f"It imports @{name}, which Federation hasn't.", "Don't import it.")
-        elif SINCE[name] > self._version:
-            reason = f"It imports @{name}, but links Federation v2.{self._version}."
-            self._report("", reason, f"Link v2.{SINCE[name]} or later.")
-
-    def read(self, nodes: tuple[ConstDirectiveNode, ...] | None, coordinate: str) -> Applied:
-        """The directives in `nodes` by Federation's names; problems are reported."""
-        applied: dict[str, tuple[Arguments, ...]] = {}
-        for node in nodes or ():
-            name = self._canonical(node.name.value, coordinate)
-            if name:
-                applied[name] = (*applied.get(name, ()), arguments_of(node))
-        return applied
-
-    def _canonical(self, used: str, coordinate: str) -> str | None:
-        name = self._names.get(used)
-        namespace, _, rest = used.partition("__")
-        if name is None and rest and namespace in self._namespaces:
-            name = rest if self._namespaces[namespace] else None
-            if name is None:
-                return None
-        if name in NOT_YET:
-            self._report(coordinate, f"@{name} is not supported yet.", NOT_YET[name])
-        elif name in SINCE or used in STANDARD:
-            return name or used
-        elif name is not None:
-            self._report(coordinate, f"Federation has no @{name}.", "Remove it.")
-        elif used in SINCE and used not in self._local:
-            self._report(
-                coordinate, f"@{used} is not imported.", f'Add "@{used}" to the import of @link.'
-            )
-        elif used not in self._local:
-            self._report(coordinate, f"@{used} is not defined.", "Define it, or remove it.")
-        return None
-
-    def _report(self, coordinate: str, reason: str, hint: str) -> None:
-        if coordinate + reason not in self._reported:
-            self._reported.add(coordinate + reason)
-            self._problems.append(Problem((self._subgraph,), coordinate, reason, hint))
-
-
 def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
     """The types of one subgraph, without Federation's machinery; None if it can't be parsed."""
     try:
-        document = with_standard_root_names(parse(sdl, no_location=False))
+        document = parse(sdl, no_location=False)
     except GraphQLError as error:
         place = error.locations[0] if error.locations else None
         where = f" (line {place.line}, column {place.column})" if place else ""
         problems.append(Problem((name,), "", f"{error.message}{where}", "Mend the SDL there."))
         return None
     names = DirectiveNames(name, document, problems)
+    _check_root_names(document, names)
+    document = with_standard_root_names(document)
     types: dict[str, TypeDefinition] = {}
     for node in document.definitions:
         if not isinstance(node, TypeDefinitionNode | TypeExtensionNode):
@@ -273,12 +143,17 @@ def _remove_machinery_fields(types: dict[str, TypeDefinition]) -> None:
             del types["Query"]
 
 
-def _member(coordinate: str, node: Definition, names: DirectiveNames) -> MemberDefinition:
-    arguments = {
-        argument.name.value: _member(f"{coordinate}({argument.name.value}:)", argument, names)
-        for argument in getattr(node, "arguments", None) or ()
-    }
-    return MemberDefinition(node, names.read(node.directives, coordinate), arguments)
+def _member(
+    coordinate: str, node: Definition, place: DirectiveLocation, names: DirectiveNames
+) -> MemberDefinition:
+    arguments: dict[str, MemberDefinition] = {}
+    for argument in getattr(node, "arguments", None) or ():
+        name = argument.name.value
+        inner = f"{coordinate}({name}:)"
+        if name in arguments:
+            names.report(inner, "It is defined twice.", "Define it once.")
+        arguments[name] = _member(inner, argument, DirectiveLocation.ARGUMENT_DEFINITION, names)
+    return MemberDefinition(node, names.read(node.directives, coordinate, place), arguments)
 
 
 def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
@@ -287,19 +162,24 @@ def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
 
 def with_standard_root_names(document: DocumentNode) -> DocumentNode:
     """Call the root types Query, Mutation and Subscription, whatever `schema { … }` says."""
-    standard = {
-        OperationType.QUERY: "Query",
-        OperationType.MUTATION: "Mutation",
-        OperationType.SUBSCRIPTION: "Subscription",
-    }
-    renames = {
-        root.type.name.value: standard[root.operation]
-        for node in document.definitions
-        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode)
-        for root in node.operation_types or ()
-        if root.type.name.value != standard[root.operation]
-    }
+    renames = {name: standard for name, standard in _roots(document) if name != standard}
     return visit(document, _Renamer(renames)) if renames else document
+
+
+def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
+    """The root types that `schema { … }` names, each with the standard name for it."""
+    for node in document.definitions:
+        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
+            for root in node.operation_types or ():
+                yield root.type.name.value, ROOTS[root.operation]
+
+
+def _check_root_names(document: DocumentNode, names: DirectiveNames) -> None:
+    defined = {n.name.value for n in document.definitions if isinstance(n, TypeDefinitionNode)}
+    for name, standard in _roots(document):
+        if name != standard and standard in defined:
+            reason = f"It is no root type, for `schema` names {name!r} instead."
+            names.report(standard, reason, "Give it another name.")
 
 
 class _Renamer(Visitor):
