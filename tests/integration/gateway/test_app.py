@@ -96,6 +96,9 @@ async def house(
             database_url=await stack.enter_async_context(database_url_for("gateway")),
             cors_origins=("https://shop.example",),
             subgraph_deadline_ms=1_000,
+            max_batch=2,
+            gzip_from_bytes=20,
+            apq=10,
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
@@ -202,6 +205,33 @@ async def test_a_page_of_an_allowed_origin_may_call_and_no_other(house: House) -
 
     assert ours.headers["access-control-allow-origin"] == "https://shop.example"
     assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/v1/track", "/health/live", "/metrics", "/nowhere"])
+async def test_every_answer_says_what_browsers_may_not_do_with_it(house: House, path: str) -> None:
+    headers = (await house.client.get(path)).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+
+
+async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:
+    key = private_key(house.signing_key.read_text())
+    headers = {"Authorization": f"Bearer {issue_token(key, Role.AGENT, 'tester')}"}
+    query = {"query": "{ segments }"}
+
+    batch = await house.client.post("/graphql", json=[query] * 2, headers=headers)
+    asked = await house.client.get("/graphql", params=query, headers=headers)
+    again = headers | {"If-None-Match": asked.headers["etag"]}
+    kept = await house.client.get("/graphql", params=query, headers=again)
+    by_hash = await house.client.post("/graphql", json={"documentId": "0" * 64}, headers=headers)
+
+    assert [answer["data"] for answer in batch.json()] == [{"segments": ["loyal"]}] * 2
+    assert batch.headers["content-encoding"] == "gzip"
+    assert kept.status_code == 304
+    assert by_hash.json()["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
 
 
 async def test_requests_are_counted(house: House) -> None:

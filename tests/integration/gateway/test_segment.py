@@ -1,6 +1,7 @@
 """Segment's calls through the gateway: any of their forms in, profile's answer out."""
 
 import asyncio
+import gzip
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -207,6 +208,26 @@ async def test_a_body_over_the_limit_is_refused_whether_announced_or_streamed(do
         assert response.status_code == 413
         assert response.json()["error"]["code"] == "BODY_TOO_LARGE"
         assert "500 KB" in response.json()["error"]["problem"]
+    assert door.profile.taken == []
+
+
+async def test_a_call_may_be_packed_by_gzip(door: Door) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = orjson.dumps(TRACK)
+
+    response = await door.send(content=gzip.compress(body), headers=headers)
+
+    assert response.status_code == 200
+    assert door.profile.taken == [("track", "application/json", body)]
+
+
+async def test_a_packed_call_is_no_way_past_the_limit(door: Door) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    response = await door.send(content=gzip.compress(b" " * 50_000_000), headers=headers)
+
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "BODY_TOO_LARGE"
     assert door.profile.taken == []
 
 
