@@ -6,7 +6,7 @@ ingest in as such. Who is behind a credential, and what he asks, the graph finds
 same `Admission`. Health and metrics pass unguarded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -29,8 +29,9 @@ from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_t
 Network = IPv4Network | IPv6Network
 
 UNGUARDED = ("/health", "/metrics")
-INGEST: Mapping[str, Work] = {"/v1/": Work(Class.INGEST, "/v1")}
-"""Surfaces that take in events, by the beginning of their paths."""
+INGEST_PATH = "/v1/"
+INGEST = Work(Class.INGEST, INGEST_PATH)
+"""What comes to the surface that takes in events."""
 
 CREDENTIALS = (b"authorization", b"x-api-key")
 UNAUTHORIZED = (4401, 4403)
@@ -104,13 +105,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         address, credential = self._addresses.of(scope), _header(scope, *CREDENTIALS)
-        work = next((w for start, w in INGEST.items() if scope["path"].startswith(start)), None)
+        is_ingest = scope["path"].startswith(INGEST_PATH)
         try:
-            ticket = self._let_in(address, credential, work)
+            ticket = self._let_in(address, credential, is_ingest=is_ingest)
         except TryLater as refusal:
             await refuse(scope, send, refusal)
             return
-        watch = _Watch(send, address, credential, self._failures, is_ingest=work is not None)
+        watch = _Watch(send, address, credential, self._failures, is_ingest=is_ingest)
         if ticket is None:
             await self._app(scope, receive, watch)
             return
@@ -118,12 +119,12 @@ class Guard:
             await self._app(scope, receive, watch)
             ticket.is_whole = watch.status < 400
 
-    def _let_in(self, address: str, credential: bytes, work: Work | None) -> Ticket | None:
+    def _let_in(self, address: str, credential: bytes, *, is_ingest: bool) -> Ticket | None:
         """A ticket for what is known to be ingest; raises RateLimited or Overloaded."""
         self._failures.check(address, credential)
-        if work or not credential:
+        if is_ingest or not credential:
             self._admission.arrive(address)
-        return self._admission.enter(address, work) if work else None
+        return self._admission.enter(address, INGEST) if is_ingest else None
 
 
 class _Watch:

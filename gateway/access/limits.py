@@ -103,7 +103,7 @@ def _check(asked: int, limit: str, limits: Limits, said: str) -> None:
         raise LimitExceeded(said.format(amount), limit, most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Size:
     """What is measured of a selection. `root_fields` are those of its first level."""
 
@@ -117,17 +117,16 @@ class Size:
     list_items: int = 0
     """The longest list written out in an argument."""
 
-    def beside(self, other: "Size") -> "Size":
-        """The size of two selections side by side."""
-        return Size(
-            max(self.depth, other.depth),
-            min(self.aliases + other.aliases, MOST),
-            min(self.directives + other.directives, MOST),
-            min(self.root_fields + other.root_fields, MOST),
-            min(self.selections + other.selections, MOST),
-            max(self.repeats, other.repeats),
-            max(self.list_items, other.list_items),
-        )
+    def add(self, other: "Size") -> "Size":
+        """Make this the size of both selections side by side."""
+        self.depth = max(self.depth, other.depth)
+        self.aliases = min(self.aliases + other.aliases, MOST)
+        self.directives = min(self.directives + other.directives, MOST)
+        self.root_fields = min(self.root_fields + other.root_fields, MOST)
+        self.selections = min(self.selections + other.selections, MOST)
+        self.repeats = max(self.repeats, other.repeats)
+        self.list_items = max(self.list_items, other.list_items)
+        return self
 
 
 MEASURED: Mapping[str, str] = {
@@ -197,7 +196,7 @@ class _Measure:
             + sum(len(v.directives or ()) for v in variables),
             list_items=longest_list(v.default_value for v in variables if v.default_value),
         )
-        return defaults.beside(self._of(operation.selection_set))
+        return defaults.add(self._of(operation.selection_set))
 
     def _of(self, selection_set: SelectionSetNode | None) -> Size:
         if selection_set is None:
@@ -205,7 +204,7 @@ class _Measure:
         keys = Counter(_keys(selection_set))
         size = Size(repeats=max(keys.values(), default=0))
         for selection in selection_set.selections:
-            size = size.beside(self._selection(selection))
+            size.add(self._selection(selection))
         return size
 
     def _selection(self, selection: SelectionNode) -> Size:
@@ -217,7 +216,7 @@ class _Measure:
             selections=1,
             list_items=longest_list(given) if arguments or directives else 0,
         )
-        return own.beside(self._within(selection))
+        return own.add(self._within(selection))
 
     def _within(self, selection: SelectionNode) -> Size:
         if isinstance(selection, FragmentSpreadNode):
