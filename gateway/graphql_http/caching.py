@@ -15,16 +15,30 @@ from services.chassis.graphql_http import Answer
 CACHEABLE = "cacheable"
 """The tag of a type or field (`@tag(name: "cacheable")`) that is the same for every caller."""
 
+NOT_IDEMPOTENT = "not-idempotent"
+"""The tag of a field that is another each time it is asked, and leaves a trace: a decision, say."""
+
 VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin")
 
 
-def is_same_for_all(coordinates: Collection[str], tags: Mapping[str, frozenset[str]]) -> bool:
-    """Whether every field (`Type.field`) is tagged as cacheable, itself or with its type."""
-    return bool(coordinates) and all(
-        CACHEABLE in tags.get(coordinate, ())
-        or CACHEABLE in tags.get(coordinate.partition(".")[0], ())
-        for coordinate in coordinates
-    )
+def how_long(
+    coordinates: Collection[str], tags: Mapping[str, frozenset[str]], keep_s: int
+) -> int | None:
+    """For how many seconds an answer with these fields (`Type.field`) may be kept unasked.
+
+    0: its client may keep it, and must ask; None: nobody may keep it. `keep_s` is for what is the
+    same for everyone.
+    """
+    tagged = [_tags(coordinate, tags) for coordinate in coordinates]
+    if any(NOT_IDEMPOTENT in given for given in tagged):
+        return None
+    return keep_s if tagged and all(CACHEABLE in given for given in tagged) else 0
+
+
+def _tags(coordinate: str, tags: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Those of a field and of its type."""
+    own, types = tags.get(coordinate), tags.get(coordinate.partition(".")[0])
+    return (own or frozenset()) | (types or frozenset())
 
 
 def with_validator(answer: Answer, if_none_match: str | None, keep_s: int) -> Answer:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.access.callers import Callers
 from gateway.access.limits import LimitExceeded
 from gateway.graph import Asked, Graph, Prepared
-from gateway.graphql_http.caching import VARY, is_same_for_all, with_validator
+from gateway.graphql_http.caching import VARY, how_long, with_validator
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.packing import packed, takes_gzip
 from gateway.graphql_http.rules import Rules
@@ -123,8 +123,8 @@ class GraphQLOverHttp:
             await self._ask(exchange, value, caller, may_change=not is_get)
         exchange.count()
         answer = exchange.answer()
-        if is_get and answer.status == 200 and "errors" not in exchange.body:
-            answer = with_validator(answer, headers.get("if-none-match"), self._keep_s(exchange))
+        if is_get and (keep_s := self._keep_s(exchange)) is not None:
+            answer = with_validator(answer, headers.get("if-none-match"), keep_s)
         return await self._packed(answer, headers)
 
     async def _ask(
@@ -165,12 +165,12 @@ class GraphQLOverHttp:
 
         return await asyncio.gather(*map(answered, values))
 
-    def _keep_s(self, exchange: "Exchange") -> int:
-        if not self._rules.keep_s or exchange.prepared is None:
-            return 0
+    def _keep_s(self, exchange: "Exchange") -> int | None:
+        """For how long the answer to a GET may be kept, as `how_long` says."""
+        if exchange.prepared is None or "errors" in exchange.body:
+            return None
         tags = self._graph().supergraph.markings.tags
-        is_same = is_same_for_all(exchange.prepared.plan.coordinates, tags)
-        return self._rules.keep_s if is_same else 0
+        return how_long(exchange.prepared.plan.coordinates, tags, self._rules.keep_s)
 
     async def _packed(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
         smallest = self._rules.pack_from_bytes

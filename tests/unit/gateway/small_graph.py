@@ -98,7 +98,7 @@ class DecisionsCustomer:
 
 @strawberry.type(name="Query")
 class DecisionsQuery:
-    @strawberry.field
+    @strawberry.federation.field(tags=["not-idempotent"])  # type: ignore[untyped-decorator]
     def next_best_actions(self, customer: CustomerRef, limit: int = 3) -> list[str]:
         return ["jazz weeks"]
 

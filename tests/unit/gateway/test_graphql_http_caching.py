@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from gateway.graphql_http.caching import is_same_for_all
+from gateway.graphql_http.caching import how_long
 from gateway.graphql_http.packing import takes_gzip
 from services.chassis.bodies import BodyLimits
 from services.contracts.words import Role
@@ -110,25 +110,39 @@ async def test_two_callers_have_validators_of_what_they_got() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coordinates", "is_same"),
+    ("coordinates", "keep_s"),
     [
-        ({"Query.catalogue"}, True),
-        ({"Query.catalogue", "Action.name", "Action.key"}, True),
-        ({"Query.catalogue", "Customer.name"}, False),
-        ({"Query.Action"}, False),
-        (set(), False),
+        ({"Query.catalogue"}, 60),
+        ({"Query.catalogue", "Action.name", "Action.key"}, 60),
+        ({"Query.catalogue", "Customer.name"}, 0),
+        ({"Query.Action"}, 0),
+        (set(), 0),
+        ({"Query.decide"}, None),
+        ({"Query.catalogue", "Action.drawn"}, None),
     ],
 )
-def test_all_fields_are_tagged_themselves_or_with_their_type(
-    coordinates: set[str], is_same: bool
+def test_an_answer_is_kept_as_its_fields_and_their_types_are_tagged(
+    coordinates: set[str], keep_s: int | None
 ) -> None:
     tags = {
         "Query.catalogue": frozenset({"other", "cacheable"}),
+        "Query.decide": frozenset({"cacheable", "not-idempotent"}),
         "Action": frozenset({"cacheable"}),
+        "Action.drawn": frozenset({"not-idempotent"}),
         "Customer": frozenset({"other"}),
     }
 
-    assert is_same_for_all(coordinates, tags) is is_same
+    assert how_long(coordinates, tags, keep_s=60) == keep_s
+
+
+async def test_an_answer_that_leaves_a_trace_is_not_kept() -> None:
+    query = {"query": '{ nextBestActions(customer: {id: "1"}) }'}
+
+    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+        response = await client.get("/graphql", params=query)
+
+    assert response.json() == {"data": {"nextBestActions": ["jazz weeks"]}}
+    assert "etag" not in response.headers
 
 
 # --- gzip -------------------------------------------------------------------------------------
