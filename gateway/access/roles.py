@@ -8,10 +8,9 @@ from typing import Any
 import yaml
 
 from services.chassis.errors import RaakError
-from services.chassis.principal import Forbidden
 from services.contracts.words import Role
 
-FILE = Path(__file__).with_name("roles.yaml")
+OURS = Path(__file__).with_name("roles.yaml")
 
 
 class InvalidRoles(RaakError):
@@ -38,7 +37,7 @@ class Roles:
     """The roles that may read a field, by `Type.field`."""
 
     @classmethod
-    def read(cls, path: Path = FILE) -> "Roles":
+    def read(cls, path: Path = OURS) -> "Roles":
         """The roles of a file; raises InvalidRoles."""
         return cls.parse(path.read_text())
 
@@ -76,16 +75,6 @@ class Roles:
     def may(self, role: Role, coordinate: str) -> bool:
         """Whether the role may read the field `Type.field`."""
         return role in self.readers.get(coordinate, ())
-
-    def refusal(self, role: Role, coordinate: str) -> Forbidden:
-        """The error for a field the role may not read."""
-        allowed = [r.value for r in Role if self.may(r, coordinate)]
-        return Forbidden(
-            f"The role {role.value!r} may not ask {coordinate}.",
-            hint=f"Use a token of one of the roles {', '.join(allowed)}."
-            if allowed
-            else "No role may; see gateway/access/roles.yaml.",
-        )
 
 
 def _roles(names: list[str]) -> frozenset[Role]:
