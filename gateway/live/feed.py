@@ -191,8 +191,10 @@ class Feed:
 
     async def _hear(self, topic: Topic, is_based: asyncio.Event, message: Msg) -> None:
         await is_based.wait()
+        if message.subject.startswith(CustomersMerged.type()):
+            return  # heard of all customers, below
         event = self._read(message)
-        if event is None or isinstance(event, CustomersMerged):
+        if event is None:
             return
         fact = _changes(topic, event) if isinstance(event, CustomerChanged) else event
         if fact:
