@@ -16,7 +16,6 @@ from gateway.access.guard import Addresses, Guard
 from gateway.access.rates import CallerLimits, FailedAuthentications
 from gateway.access.roles import OURS, Roles
 from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
 from gateway.browsers import for_browsers
 from gateway.front_door import FrontDoor
@@ -40,7 +39,7 @@ from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.wire import KEEP_ALIVE_S
-from gateway.surfaces.segment import Profile, Segment, WriteKeys
+from gateway.surfaces.segment import Profile, Segment, Senders
 from services.chassis.server import Process, process_app, supervised
 
 __all__ = ["SubgraphUnknown", "create", "read_subgraphs"]
@@ -82,7 +81,7 @@ def create(
             app.reach("/graphql", endpoint)
             app.router.routes[:0] = [
                 sockets,
-                *_segment(settings, session, door.service_tokens).routes(),
+                *_segment(settings, session, door).routes(),
                 Route("/health/ready", _ready(watch, transport, served, door)),
             ]
             work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
@@ -176,13 +175,11 @@ def _documents(settings: GatewaySettings, registry: Registry) -> Documents:
     return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
-def _segment(
-    settings: GatewaySettings, session: aiohttp.ClientSession, tokens: ServiceTokens
-) -> Segment:
+def _segment(settings: GatewaySettings, session: aiohttp.ClientSession, door: FrontDoor) -> Segment:
     within_s = settings.collect_deadline_ms / 1000
-    profile = Profile(session, settings.profile_url, tokens, within_s)
+    profile = Profile(session, settings.profile_url, door.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    return Segment(WriteKeys(settings.write_keys), profile, limits)
+    return Segment(Senders(settings.write_keys, door.api_keys), profile, limits)
 
 
 def _ready(

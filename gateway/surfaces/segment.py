@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.keys import PREFIX, ApiKeys
 from gateway.access.tokens import ServiceTokens
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.principal import Principal
+from services.chassis.principal import Forbidden, Principal
 from services.contracts.words import Role
 
 CALLS: Mapping[str, str] = {
@@ -44,6 +45,10 @@ CALLS: Mapping[str, str] = {
 SENDER = Principal(Role.APP, "segment")
 """Who profile sees behind a write key: an app that speaks for no customer, so it reads none."""
 
+NEEDED_SCOPE = "customers:write"
+SERVER = frozenset({"server"})
+"""The policy that holds for a sender with an API key: a page's write key is public, its is not."""
+
 
 class InvalidWriteKey(RaakError):
     """Events came with a write key that is not one of ours, or with none."""
@@ -64,26 +69,38 @@ class ProfileUnavailable(Unavailable):
     code = "PROFILE_UNAVAILABLE"
 
 
-class WriteKeys:
-    """The keys that may send events; kept as digests, so that how long a look-up takes says
-    nothing of them.
+class Senders:
+    """Knows who may send events: pages and apps by a write key, servers by an API key.
+
+    Write keys are kept as digests, so that how long a look-up takes says nothing of them.
     """
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._digests = frozenset(map(_digest, keys))
+    def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeys) -> None:
+        self._digests = frozenset(map(_digest, write_keys))
+        self._api_keys = api_keys
 
-    def check(self, key: str | None) -> None:
-        """Raise InvalidWriteKey unless it is one of them."""
+    def behind(self, key: str | None) -> Principal:
+        """Who profile is told sends; raises InvalidWriteKey, NotAuthenticated or Forbidden."""
         if key is None:
             raise InvalidWriteKey(
                 "The request carries no write key.",
                 hint="Send it as the user name of Basic authentication, or as `writeKey`.",
             )
+        if key.startswith(PREFIX):
+            return self._server(self._api_keys.principal(key))
         if _digest(key) not in self._digests:
             raise InvalidWriteKey(
                 "The write key is not known here.",
                 hint="Use one of RAAK_GATEWAY_WRITE_KEYS; `raak up` prints its own.",
             )
+        return SENDER
+
+    def _server(self, caller: Principal) -> Principal:
+        if NEEDED_SCOPE not in caller.scopes:
+            raise Forbidden(
+                "The API key may not send events.", hint=f"Make one with the scope {NEEDED_SCOPE}."
+            )
+        return Principal(Role.APP, caller.subject, (), frozenset({NEEDED_SCOPE}), SERVER)
 
 
 def _digest(key: str) -> bytes:
@@ -101,13 +118,15 @@ class Profile:
         self._tokens = tokens
         self._timeout = aiohttp.ClientTimeout(total=within_s)
 
-    async def collect(self, call: str, body: bytes, content_type: str) -> Response:
+    async def collect(
+        self, sender: Principal, call: str, body: bytes, content_type: str
+    ) -> Response:
         """Hand one call over and give profile's answer back; raises ProfileUnavailable."""
         try:
             async with self._session.post(
                 f"{self._url}/collect/v1/{call}",
                 data=body,
-                headers=self._headers(content_type),
+                headers=self._headers(sender, content_type),
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as answer:
@@ -122,9 +141,9 @@ class Profile:
                 hint="Send the events again shortly.",
             ) from None
 
-    def _headers(self, content_type: str) -> dict[str, str]:
+    def _headers(self, sender: Principal, content_type: str) -> dict[str, str]:
         headers = {
-            "Authorization": self._tokens.authorization(SENDER),
+            "Authorization": self._tokens.authorization(sender),
             "Content-Type": content_type,
         }
         traceparent = telemetry.traceparent()
@@ -145,8 +164,8 @@ def _passed_on(status: int, body: bytes, content_type: str) -> Response:
 class Segment:
     """The surface: one route for all calls."""
 
-    def __init__(self, keys: WriteKeys, profile: Profile, limits: BodyLimits) -> None:
-        self._keys = keys
+    def __init__(self, senders: Senders, profile: Profile, limits: BodyLimits) -> None:
+        self._senders = senders
         self._profile = profile
         self._limits = limits
 
@@ -162,26 +181,39 @@ class Segment:
 
     async def _collected(self, request: Request) -> Response:
         headers = headers_of(request.scope)
-        authorization = headers.get("authorization")
-        if authorization is not None:
-            self._keys.check(_user_name(authorization))
+        sender = None
+        if not CREDENTIALS.isdisjoint(headers):
+            sender = self._senders.behind(_key_before(headers))
         body = await read_body(request.receive, headers, self._limits)
-        if authorization is None:
-            self._keys.check(_key_inside(body))
+        sender = sender or self._senders.behind(_key_inside(body))
         call = CALLS[request.url.path.rpartition("/")[2]]
         content_type = headers.get("content-type", "application/json")
-        return await self._profile.collect(call, body, content_type)
+        return await self._profile.collect(sender, call, body, content_type)
 
 
-def _user_name(authorization: str) -> str | None:
-    """The user name of Basic authentication; None if the header holds something else."""
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return None
+CREDENTIALS = frozenset({"authorization", "x-api-key"})
+
+
+def _key_before(headers: Mapping[str, str]) -> str | None:
+    """The key in the headers; None if they hold something else."""
+    if "authorization" not in headers:
+        return headers["x-api-key"]
+    scheme, _, credentials = headers["authorization"].partition(" ")
+    read = {"basic": _user_name, "bearer": _api_key}.get(scheme.lower())
+    return read(credentials) if read else None
+
+
+def _user_name(credentials: str) -> str | None:
+    """The user name of Basic authentication."""
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[0]
     except (NotBase64, ValueError):
         return None
+
+
+def _api_key(credentials: str) -> str | None:
+    """A bearer's API key: a token opens the graph only."""
+    return credentials if credentials.startswith(PREFIX) else None
 
 
 def _key_inside(body: bytes) -> str | None:

@@ -3,9 +3,10 @@
 import asyncio
 import gzip
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway import store
+from gateway.access.keys import ApiKey, make_key
+from gateway.access.roles import Roles
 from gateway.app import create
 from gateway.settings import GatewaySettings
-from services.chassis.principal import Verifier
+from services.chassis.database import open_database
+from services.chassis.principal import Principal, Verifier
 from services.contracts.words import Role
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import SDLS
@@ -42,9 +47,11 @@ class Profile:
     status: int = 200
     answer: dict[str, Any] = field(default_factory=lambda: {"success": True})
     takes_s: float = 0.0
+    senders: list[Principal] = field(default_factory=list)
 
     def reset(self) -> None:
         self.taken, self.status, self.answer, self.takes_s = [], 200, {"success": True}, 0.0
+        self.senders = []
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/collect/v1/{call}", self.collect, methods=["POST"])])
@@ -52,10 +59,30 @@ class Profile:
     async def collect(self, request: Request) -> Response:
         principal = self.verifier.principal(request.headers["authorization"])
         assert (principal.role, principal.customer_ref) == (Role.APP, None)
+        self.senders.append(principal)
         body = await request.body()
         self.taken.append((request.path_params["call"], request.headers["content-type"], body))
         await asyncio.sleep(self.takes_s)
         return JSONResponse(self.answer, self.status)
+
+
+SECRET = "what the keys of this test are hashed with"
+GRANTED = Roles.read().granted
+
+
+def _server(name: str, *scopes: str) -> tuple[str, ApiKey]:
+    narrowed = frozenset(scopes) or None
+    now = datetime.now(UTC)
+    return make_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=narrowed, now=now)
+
+
+SERVERS = (SHOP, READER) = _server("shop"), _server("reader", "customers:read")
+
+
+async def _keep(database_url: str, *keys: ApiKey) -> None:
+    async with open_database(database_url) as database, database.transaction() as connection:
+        for key in keys:
+            await store.add_key(connection, key)
 
 
 @dataclass
@@ -75,12 +102,19 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-async def open_door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
+async def open_door(
+    key_files: tuple[Path, Path],
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
     profile = Profile(Verifier(key_files[1]))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
+        database_url = await stack.enter_async_context(database_url_for("gateway"))
+        await _keep(database_url, *(key for _, key in SERVERS))
         settings = GatewaySettings(
+            database_url=database_url,
+            key_secret=SECRET,
             profile_url=server.url,
             signing_key_file=key_files[0],
             write_keys=("wk_other", KEY),
@@ -91,7 +125,10 @@ async def open_door(key_files: tuple[Path, Path]) -> AsyncIterator[Door]:
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=gateway.url, trust_env=False)
         )
-        yield Door(client, profile, server)
+        door = Door(client, profile, server)
+        while (await door.send(auth=(SHOP[0], ""))).status_code == 503:
+            await asyncio.sleep(0.05)  # until the keys have been read
+        yield door
 
 
 @pytest.fixture
@@ -285,3 +322,41 @@ async def test_a_page_may_send_events_without_asking_first(door: Door) -> None:
 async def test_there_are_no_other_calls(door: Door) -> None:
     assert (await door.send("delete")).status_code == 404
     assert (await door.client.get("/v1/track")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"auth": (SHOP[0], "")},
+        {"auth": None, "headers": {"Authorization": f"Bearer {SHOP[0]}"}},
+        {"auth": None, "headers": {"X-API-Key": SHOP[0]}},
+        {"auth": None, "json": TRACK | {"writeKey": SHOP[0]}},
+    ],
+    ids=["basic", "bearer", "header", "body"],
+)
+async def test_a_server_may_send_with_its_api_key_and_profile_is_told_so(
+    door: Door, how: dict[str, Any]
+) -> None:
+    assert (await door.send(**how)).status_code == 200
+    await door.send()
+
+    server, page = door.profile.senders
+    assert server.subject == f"key:{SHOP[1].id}"
+    assert server.policies == {"server"}
+    assert page.subject == "segment"
+    assert page.policies == frozenset()
+
+
+async def test_an_api_key_that_may_not_write_customers_sends_no_events(door: Door) -> None:
+    refused = await door.send(auth=(READER[0], ""))
+
+    assert refused.status_code == 403
+    assert "customers:write" in refused.json()["error"]["hint"]
+    assert door.profile.taken == []
+
+
+async def test_an_unknown_api_key_is_not_taken_for_a_write_key(door: Door) -> None:
+    refused = await door.send(auth=(_server("nobody's")[0], ""))
+
+    assert refused.status_code == 401
+    assert refused.json()["error"]["code"] == "UNAUTHENTICATED"
