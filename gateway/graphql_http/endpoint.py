@@ -62,6 +62,9 @@ PREFLIGHTED = (
 )
 """Headers a page of another origin cannot send before its browser has asked us whether it may."""
 
+MAX_CODES = 300
+"""Codes of errors that are told apart in metrics; ours are a hundred."""
+
 REQUESTS = Counter(
     "raak_graphql_requests", "GraphQL requests by operation type and first error", ["type", "code"]
 )
@@ -116,13 +119,10 @@ class GraphQLOverHttp:
             caller = await self._callers.of(headers)
             value = await read_value(scope, receive, headers, self._rules.body)
             if isinstance(value, list):
-                bodies = await self._batch(value, caller, exchange.media_type)
-                return await self._packed(
-                    Answer(200, orjson.dumps(bodies), exchange.media_type), headers
-                )
+                whole = await self._batch(value, caller, exchange.media_type)
+                return await self._packed(whole, headers)
             await self._ask(exchange, value, caller, may_change=not is_get)
-        exchange.count()
-        answer = exchange.answer()
+        answer = exchange.finished()
         if is_get and (keep_s := self._keep_s(exchange)) is not None:
             answer = with_validator(answer, headers.get("if-none-match"), keep_s)
         return await self._packed(answer, headers)
@@ -141,9 +141,7 @@ class GraphQLOverHttp:
         _name_span(prepared)
         exchange.body = await graph.answer(prepared, question, caller)
 
-    async def _batch(
-        self, values: list[Any], caller: Principal | None, media_type: str
-    ) -> list[JSON]:
+    async def _batch(self, values: list[Any], caller: Principal | None, media_type: str) -> Answer:
         """The answers to several requests, in their order; each has its own errors."""
         most = self._rules.max_batch
         if not most:
@@ -156,14 +154,14 @@ class GraphQLOverHttp:
         if not values:
             raise MalformedRequest("The batch is empty.", hint="Send at least one request in it.")
 
-        async def answered(value: Any) -> JSON:
+        async def answered(value: Any) -> bytes:
             exchange = Exchange(media_type)
             with exchange:
                 await self._ask(exchange, value, caller, may_change=True)
-            exchange.count()
-            return exchange.body
+            return exchange.finished().body
 
-        return await asyncio.gather(*map(answered, values))
+        answers = await asyncio.gather(*map(answered, values))
+        return Answer(200, b"[%b]" % b",".join(answers), media_type)
 
     def _keep_s(self, exchange: "Exchange") -> int | None:
         """For how long the answer to a GET may be kept, as `how_long` says."""
@@ -209,23 +207,35 @@ class Exchange:
             self.refusal = error
             self.body = {"errors": errors_of(error)}
         elif isinstance(error, Exception):
-            log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
-            self.has_failed = True
-            self.body = {"errors": [MASKED]}
+            self._fail(error)
         return isinstance(error, Exception)
 
-    def count(self) -> None:
-        """Count the request."""
+    def _fail(self, error: Exception) -> None:
+        log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
+        self.has_failed = True
+        self.body = {"errors": [MASKED]}
+
+    def finished(self) -> Answer:
+        """What is answered, in the form that was agreed on. The request is over, and counted."""
+        text = self._written()
+        self._count()
+        headers = extra_headers(self.refusal) if self.refusal else []
+        return Answer(self._status(), text, self.media_type, headers)
+
+    def _written(self) -> bytes:
+        """The answer as JSON, which what a service says may be too deep or too large for."""
+        try:
+            return orjson.dumps(self.body)
+        except TypeError as error:
+            self._fail(error)
+            return orjson.dumps(self.body)
+
+    def _count(self) -> None:
         kind = self.prepared.operation.kind if self.prepared else "none"
         errors = self.body.get("errors")
         code = errors[0].get("extensions", {}).get("code", "UNKNOWN") if errors else "OK"
-        _counter(kind, code).inc()
+        _counter(kind, _label(code)).inc()
         _seconds(kind).observe(perf_counter() - self.started)
-
-    def answer(self) -> Answer:
-        """What is answered, in the form that was agreed on."""
-        headers = extra_headers(self.refusal) if self.refusal else []
-        return Answer(self._status(), orjson.dumps(self.body), self.media_type, headers)
 
     def _status(self) -> int:
         if self.has_failed:
@@ -233,6 +243,18 @@ class Exchange:
         if self.refusal is not None:
             return status_of(self.refusal, self.media_type, is_understood=self.is_understood)
         return 400 if "data" not in self.body and self.media_type == MODERN else 200
+
+
+_codes: set[str] = set()
+
+
+def _label(code: str) -> str:
+    """A code to count by: services may have any number of them, metrics may not."""
+    if code not in _codes:
+        if len(_codes) >= MAX_CODES:
+            return "OTHER"
+        _codes.add(code)
+    return code
 
 
 @lru_cache(maxsize=1_024)

@@ -138,6 +138,8 @@ class Subgraph:
             asked = await _asked(scope, receive, headers)
             is_understood = True
             body = await self._executed(asked, ALLOWED[scope["method"]], principal)
+            status = 400 if "data" not in body and media_type == MODERN else 200
+            return Answer(status, orjson.dumps(body), media_type)
         except RaakError as refusal:
             status = status_of(refusal, media_type, is_understood=is_understood)
             body = {"errors": [graphql_http.told(refusal)]}
@@ -145,8 +147,6 @@ class Subgraph:
         except Exception as error:
             log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
             return Answer(500, orjson.dumps({"errors": [MASKED]}), media_type)
-        status = 400 if "data" not in body and media_type == MODERN else 200
-        return Answer(status, orjson.dumps(body), media_type)
 
     async def _executed(
         self, asked: Parameters, allowed: frozenset[OperationType], principal: Principal

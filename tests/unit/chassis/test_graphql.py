@@ -11,6 +11,7 @@ import jwt
 import pytest
 import strawberry
 from strawberry.extensions import parser_cache, validation_cache
+from strawberry.scalars import JSON
 from strawberry.schema import schema as strawberry_schema
 
 from services.chassis.errors import RaakError
@@ -39,6 +40,11 @@ class Query:
     def bread(self, name: str) -> str | None:
         """Fails in a way the caller can mend."""
         raise OvenCold(f"No {name!r} today.", hint="Heat the oven.")
+
+    @strawberry.field
+    def flour(self) -> JSON:
+        """Answers with more than JSON can hold."""
+        return JSON(2**70)
 
     @strawberry.field
     def cake(self, name: str) -> str | None:
@@ -221,3 +227,11 @@ async def test_there_is_no_page(client: httpx.AsyncClient) -> None:
 
 class TestASubgraphSpeaksGraphQLOverHttp(OverHttp):
     """As the specification asks."""
+
+
+async def test_what_no_json_can_hold_is_masked(client: httpx.AsyncClient) -> None:
+    """JSON scalars pass as they are, also numbers of more than 64 bits."""
+    response = await client.post("/graphql", json={"query": "{ flour }"})
+
+    assert response.status_code == 500
+    assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL"

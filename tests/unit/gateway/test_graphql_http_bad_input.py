@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.access.trusted import Registry
+from gateway.graph import Graph
 from gateway.graphql_http.documents import Documents
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MAX_DEPTH
@@ -120,6 +121,29 @@ async def test_an_address_is_no_longer_than_a_body_may_be() -> None:
 
     assert response.status_code == 414
     assert the_error(response)["code"] == "ADDRESS_TOO_LONG"
+
+
+@pytest.mark.parametrize("deep", [2**70, "\ud800", "deep"])
+async def test_an_answer_that_cannot_be_written_is_masked(
+    monkeypatch: pytest.MonkeyPatch, deep: Any
+) -> None:
+    """What a service says may be read by orjson, and yet not be written."""
+    said: Any = deep
+    if deep == "deep":
+        for _ in range(300):
+            said = [said]
+
+    async def answer(*_: Any) -> Any:
+        return {"data": {"a": said}}
+
+    monkeypatch.setattr(Graph, "answer", answer)
+    async with asking(APP) as client:
+        one = await client.post("/graphql", json={"query": "{ segments }"})
+        batch = await client.post("/graphql", json=[{"query": "{ segments }"}])
+
+    assert one.status_code == 500
+    assert one.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
+    assert batch.json() == [one.json()]
 
 
 # --- bodies -----------------------------------------------------------------------------------
