@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from graphql import DefinitionNode
 
+from gateway.supergraph.agreement import Together, disagreements
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.markings import guard_implementations
 from gateway.supergraph.merging import Merger
+from gateway.supergraph.nodes import name_of
 from gateway.supergraph.reaching import unreachable_fields
 from gateway.supergraph.reading import SubgraphDefinition, read_subgraph
+from gateway.supergraph.rules import Seen, broken_rules
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard_writing import write_supergraph
 
@@ -53,10 +56,16 @@ class _Composition:
 def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Composition:
     problems: list[Problem] = []
     read = [read_subgraph(name, sdl, problems) for name, sdl in sorted(sdls.items())]
-    subgraphs = [subgraph for subgraph in read if subgraph]
-    merger = Merger(subgraphs, problems)
+    subgraphs = {subgraph.name: subgraph for subgraph in read if subgraph}
+    joined = Joiner(subgraphs, problems).join()
+    merger = Merger(list(subgraphs.values()), joined, problems)
     definitions = merger.merge()
-    joined = Joiner({subgraph.name: subgraph for subgraph in subgraphs}, problems).join()
+    for name, definition in subgraphs.items():
+        problems += broken_rules(Seen(definition, joined[name]))
+    merged = {name_of(definition): definition for definition in definitions}
+    problems += disagreements(
+        Together(subgraphs, joined, merged, merger.inaccessible, merger.marker)
+    )
     whole, schema = build_schemas(definitions, merger.inaccessible, tuple(sdls), problems)
     guard_implementations(merger.marker, whole, derived=False)
     supergraph = Supergraph(
@@ -69,4 +78,4 @@ def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Compos
     )
     if unreachable := list(unreachable_fields(supergraph)):
         raise CompositionError(unreachable)
-    return _Composition(supergraph, subgraphs, definitions, merger.inaccessible)
+    return _Composition(supergraph, list(subgraphs.values()), definitions, merger.inaccessible)

@@ -21,7 +21,6 @@ from gateway.supergraph.joins import (
     Label,
     Subgraph,
     named_type,
-    selected_fields,
 )
 from gateway.supergraph.links import Arguments
 from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
@@ -45,9 +44,7 @@ class Joiner:
         """The join facts of every subgraph; look at `problems` before using them."""
         for subgraph in self.subgraphs.values():
             self._note_overrides(subgraph)
-        joined = {name: self._join(subgraph) for name, subgraph in self.subgraphs.items()}
-        self._check_sharing(joined)
-        return joined
+        return {name: self._join(subgraph) for name, subgraph in self.subgraphs.items()}
 
     def _note_overrides(self, subgraph: SubgraphDefinition) -> None:
         for coordinate, member in _fields(subgraph):
@@ -157,51 +154,6 @@ class Joiner:
             self._refuse(subgraph, coordinate, reason, "Name fields this subgraph defines.")
         return None if wrong else fields
 
-    def _check_sharing(self, joined: Mapping[str, Subgraph]) -> None:
-        owners: dict[str, list[str]] = {}
-        for name, subgraph in self.subgraphs.items():
-            for coordinate, _ in _fields(subgraph):
-                owners.setdefault(coordinate, []).append(name)
-        for coordinate, names in owners.items():
-            self._check_field_sharing(coordinate, names, joined)
-
-    def _check_field_sharing(
-        self, coordinate: str, owners: Iterable[str], joined: Mapping[str, Subgraph]
-    ) -> None:
-        type_name, _, name = coordinate.partition(".")
-        if not joined[next(iter(owners))].types[type_name].is_object:
-            return
-        facts = {owner: joined[owner].types[type_name].fields[name] for owner in owners}
-        resolvers = [o for o, fact in facts.items() if not (fact.external or fact.overridden)]
-        if not resolvers:
-            reason = "It is @external wherever it is defined, so nothing resolves it."
-            self._problem(facts, coordinate, reason, "Remove @external in the one that owns it.")
-        resolvers = [
-            o
-            for o in resolvers
-            if "external" not in self._marks(o, type_name, name) and not _leaves(facts[o])
-        ]
-        unshared = [o for o in resolvers if not self._shares(joined[o], type_name, name)]
-        if len(resolvers) > 1 and unshared:
-            reason = f"It is resolved by {len(resolvers)} subgraphs, but not @shareable in all."
-            hint = f"Mark it @shareable in {', '.join(unshared)}, or let one of them own it."
-            self._problem(resolvers, coordinate, reason, hint)
-
-    def _shares(self, joined: Subgraph, type_name: str, name: str) -> bool:
-        """Whether others may resolve the field, too: marked so, or part of a key, which must
-        have the same value everywhere.
-        """
-        return (
-            self.subgraphs[joined.name].is_federation_1
-            or "shareable" in self._marks(joined.name, type_name, name)
-            or f"{type_name}.{name}" in _key_coordinates(joined)
-        )
-
-    def _marks(self, owner: str, type_name: str, name: str) -> set[str]:
-        """The directives of a field and of its type."""
-        type_ = self.subgraphs[owner].types[type_name]
-        return {*type_.directives, *type_.members[name].directives}
-
     def _refuse(
         self, subgraph: SubgraphDefinition, coordinate: str, reason: str, hint: str
     ) -> None:
@@ -211,36 +163,11 @@ class Joiner:
         self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
 
 
-def _leaves(found: JoinField) -> bool:
-    """Whether a progressive @override is taking the field away from its subgraph."""
-    return found.label is not None and not found.label.active
-
-
 def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinition]]:
     for type_ in subgraph.types.values():
         if type_.kind in {"object", "interface"}:
             for name, member in type_.members.items():
                 yield f"{type_.name}.{name}", member
-
-
-def _key_coordinates(subgraph: Subgraph) -> set[str]:
-    """The fields that keys are made of, nested ones included."""
-    coordinates: set[str] = set()
-    for type_ in subgraph.types.values():
-        for key in type_.keys:
-            _add_coordinates(subgraph, type_.name, key.fields.selections, coordinates)
-    return coordinates
-
-
-def _add_coordinates(
-    subgraph: Subgraph, type_name: str, selections: SelectionSetNode, coordinates: set[str]
-) -> None:
-    for node in selected_fields(selections):
-        found = subgraph.types[type_name].fields.get(node.name.value)
-        if found:
-            coordinates.add(f"{type_name}.{found.name}")
-            if node.selection_set:
-                _add_coordinates(subgraph, found.named, node.selection_set, coordinates)
 
 
 def _possible(subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[str]:

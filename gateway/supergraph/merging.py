@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from graphql import (
     ConstDirectiveNode,
+    ConstValueNode,
     DefinitionNode,
     EnumTypeDefinitionNode,
     EnumValueDefinitionNode,
@@ -27,7 +28,7 @@ from graphql import (
 
 from gateway.supergraph.directives import Applied
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.joins import named_type
+from gateway.supergraph.joins import Subgraph, named_type
 from gateway.supergraph.markings import Marker
 from gateway.supergraph.nodes import copied
 from gateway.supergraph.reading import (
@@ -50,6 +51,7 @@ class Merger:
     """
 
     subgraphs: Sequence[SubgraphDefinition]
+    joined: Mapping[str, Subgraph]
     problems: list[Problem] = field(default_factory=list)
     inaccessible: set[str] = field(default_factory=set)
     """Coordinates: `Type`, `Type.member`, `Type.field(argument:)`."""
@@ -169,16 +171,22 @@ class Merger:
         }
 
     def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode | None:
-        types = [_type_of(member) for member in owners.values()]
-        merged = self._widest(types)
+        resolving = {o: m for o, m in owners.items() if self._resolves(o, coordinate)} or owners
+        merged = self._widest([_type_of(member) for member in resolving.values()])
         if merged is None:
-            self._refuse_types(coordinate, owners)
+            self._refuse_types(coordinate, resolving)
             return None
         return FieldDefinitionNode(
             **self._member(coordinate, owners),
             type=merged,
-            arguments=self._merge_arguments(coordinate, owners),
+            arguments=self._merge_arguments(coordinate, resolving),
         )
+
+    def _resolves(self, owner: str, coordinate: str) -> bool:
+        """Whether the field's type counts here: another subgraph's field is only repeated."""
+        type_name, _, name = coordinate.partition(".")
+        found = self.joined[owner].types[type_name].fields[name]
+        return not (found.external or found.overridden)
 
     def _merge_arguments(
         self, coordinate: str, owners: OwnedMembers
@@ -218,12 +226,21 @@ class Merger:
         if merged is None:
             self._refuse_types(coordinate, values)
             return None
-        defaults = {print_ast(n.default_value) if n.default_value else None for n in nodes}
-        if len(defaults) > 1:
-            self._refuse(values, coordinate, "Its default values differ.", "Use one default.")
         return InputValueDefinitionNode(
-            **self._member(coordinate, values), type=merged, default_value=nodes[0].default_value
+            **self._member(coordinate, values),
+            type=merged,
+            default_value=self._merge_default(coordinate, values),
         )
+
+    def _merge_default(self, coordinate: str, values: OwnedMembers) -> ConstValueNode | None:
+        """The default of all; none if some have none, for they'd get no value at all."""
+        defaults = {owner: _input_node(member).default_value for owner, member in values.items()}
+        written = {owner: print_ast(value) for owner, value in defaults.items() if value}
+        if len(set(written.values())) > 1:
+            says = ", ".join(f"{value} in {owner}" for owner, value in written.items())
+            reason = f"Its default values differ: {says}."
+            self._refuse(written, coordinate, reason, "Use one default.")
+        return next(iter(defaults.values())) if len(written) == len(defaults) else None
 
     def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
         """Values that go in must be known to all owners; values that come out, to one of them."""

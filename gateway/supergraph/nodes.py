@@ -10,6 +10,7 @@ from graphql import (
     ConstDirectiveNode,
     ConstListValueNode,
     ConstValueNode,
+    DefinitionNode,
     EnumValueNode,
     IntValueNode,
     NameNode,
@@ -33,6 +34,11 @@ Value: TypeAlias = "str | bool | int | Bare | Sequence[Value]"
 def copied(node: AnyNode, **changed: Any) -> AnyNode:
     """The node with some of its parts changed."""
     return type(node)(**{key: getattr(node, key) for key in node.keys} | changed)
+
+
+def name_of(definition: DefinitionNode) -> str:
+    """The name of a type definition."""
+    return str(definition.name.value)  # type: ignore[attr-defined]
 
 
 def directive(name: str, /, **arguments: "Value | None") -> ConstDirectiveNode:

@@ -7,6 +7,7 @@ from graphql import SelectionSetNode, is_object_type
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import (
+    JoinField,
     JoinType,
     Standpoint,
     Subgraph,
@@ -41,6 +42,8 @@ class _Walk:
         self._subgraphs = supergraph.subgraphs.values()
         self._seen: set[tuple[str, Stands]] = set()
         self._reported: set[str] = set()
+        self._requiring: set[tuple[str, str, str]] = set()
+        """What is being looked into: a field that requires itself can't be had."""
 
     def problems(self) -> Iterator[Problem]:
         waiting: list[tuple[str, Stands, str]] = []
@@ -79,7 +82,28 @@ class _Walk:
 
     def _gives(self, type_name: str, stands: Stands, field_name: str) -> bool:
         names = self._supergraph.names[type_name]
-        return any(stand.field(names, field_name) for stand in stands)
+        return any(
+            found is not None and self._can_require(type_name, stands, stand, found)
+            for stand in stands
+            for found in (stand.field(names, field_name),)
+        )
+
+    def _can_require(
+        self, type_name: str, stands: Stands, stand: Standpoint, found: JoinField
+    ) -> bool:
+        """Whether what a field @requires can be had, and brought back to its subgraph by a key."""
+        if found.requires is None:
+            return True
+        asked = (type_name, found.name, stand.subgraph.name)
+        if asked in self._requiring:
+            return False
+        self._requiring.add(asked)
+        guise = stand.seen_as or type_name
+        met = self._has_key(type_name, stand.subgraph.types[guise], stands) and self._can_select(
+            type_name, stands, found.requires.selections
+        )
+        self._requiring.discard(asked)
+        return met
 
     def _beyond(
         self, type_name: str, stands: Stands, field_name: str

@@ -15,7 +15,7 @@ from graphql import (
 
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joins import named_type
-from gateway.supergraph.nodes import copied
+from gateway.supergraph.nodes import copied, name_of
 
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
@@ -65,7 +65,7 @@ def _build(definitions: Sequence[DefinitionNode], subgraphs: tuple[str, ...]) ->
 def _unknown_types(
     definitions: Sequence[DefinitionNode], subgraphs: tuple[str, ...], hint: str
 ) -> Iterator[Problem]:
-    known = BUILT_IN | {_name(definition) for definition in definitions}
+    known = BUILT_IN | {name_of(definition) for definition in definitions}
     for definition in definitions:
         for coordinate, used in _used_types(definition):
             if used not in known:
@@ -74,7 +74,7 @@ def _unknown_types(
 
 
 def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
-    name = _name(definition)
+    name = name_of(definition)
     for field in getattr(definition, "fields", None) or ():
         coordinate = f"{name}.{field.name.value}"
         yield coordinate, named_type(field.type)
@@ -86,12 +86,12 @@ def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
 
 
 def _without(definitions: Sequence[DefinitionNode], hidden: set[str]) -> list[DefinitionNode]:
-    shown = [_shown(d, hidden) for d in definitions if _name(d) not in hidden]
+    shown = [_shown(d, hidden) for d in definitions if name_of(d) not in hidden]
     return [d for d in shown if not _is_empty(d)]
 
 
 def _shown(definition: Any, hidden: set[str]) -> Any:
-    name = _name(definition)
+    name = name_of(definition)
     changed: dict[str, Any] = {}
     for key in ("fields", "values"):
         if (members := getattr(definition, key, None)) is not None:
@@ -115,7 +115,3 @@ def _with_shown_arguments(member: Any, coordinate: str, hidden: set[str]) -> Any
 
 def _is_empty(definition: DefinitionNode) -> bool:
     return any(getattr(definition, key, None) == () for key in ("fields", "values", "types"))
-
-
-def _name(definition: DefinitionNode) -> str:
-    return str(definition.name.value)  # type: ignore[attr-defined]

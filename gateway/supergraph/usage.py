@@ -1,12 +1,13 @@
 """Which fields of a subgraph its keys, @requires and @provides are made of."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphql import FieldNode, SelectionSetNode
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.joins import FieldSet, JoinType, Subgraph
+from gateway.supergraph.joins import FieldSet, Subgraph
 
 Selected: TypeAlias = tuple[str, FieldNode]
 
@@ -22,15 +23,38 @@ def selected_on(selections: SelectionSetNode, type_name: str) -> Iterator[Select
             yield from selected_on(selection.selection_set, narrowed)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A field set where it stands."""
+
+    directive: str
+    coordinate: str
+    on: str
+    """The type it is selected on."""
+    fields: FieldSet
+
+
+def written_in(subgraph: Subgraph) -> Iterator[Written]:
+    """Every field set of a subgraph."""
+    for type_ in subgraph.types.values():
+        for key in type_.keys:
+            yield Written("@key", type_.name, type_.name, key.fields)
+        for found in type_.fields.values():
+            coordinate = f"{type_.name}.{found.name}"
+            if found.requires:
+                yield Written("@requires", coordinate, type_.name, found.requires)
+            if found.provides:
+                yield Written("@provides", coordinate, found.named, found.provides)
+
+
 def used_coordinates(subgraph: Subgraph) -> frozenset[str]:
     """`Type.field` of everything selected in any field set, at any depth. What is selected on an
     interface is used in every implementation.
     """
     return frozenset(
         coordinate
-        for type_ in subgraph.types.values()
-        for on, fields in _field_sets(type_)
-        for coordinate in coordinates(subgraph, on, fields.selections)
+        for written in written_in(subgraph)
+        for coordinate in coordinates(subgraph, written.on, written.fields.selections)
     )
 
 
@@ -43,14 +67,3 @@ def coordinates(subgraph: Subgraph, on: str, selections: SelectionSetNode) -> It
         found = type_.fields.get(node.name.value) if type_ else None
         if found and node.selection_set:
             yield from coordinates(subgraph, found.named, node.selection_set)
-
-
-def _field_sets(type_: JoinType) -> Iterator[tuple[str, FieldSet]]:
-    """Each field set, with the type it is selected on."""
-    for key in type_.keys:
-        yield type_.name, key.fields
-    for found in type_.fields.values():
-        if found.requires:
-            yield type_.name, found.requires
-        if found.provides:
-            yield found.named, found.provides

@@ -51,9 +51,8 @@ EVERYTHING = {
     "b": LINK
     + """
     type Query { back: T @provides(fields: "w") e(e: E): S }
-    type T @key(fields: "id") {
+    type T @key(fields: "id") @key(fields: "k") {
       id: ID! x: Int k: Int w: Int @external v(of: In): Int @requires(fields: "w n { x }")
-      l: Int @requires(fields: "k")
       n: N @external
     }
     type N @shareable { x: Int }
