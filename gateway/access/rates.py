@@ -67,7 +67,8 @@ class Buckets:
         if wait_s < 1e-9:
             self.charge(key, tokens)
             return 0.0
-        self._full_at.move_to_end(key)
+        if key in self._full_at:
+            self._full_at.move_to_end(key)
         return wait_s
 
     def charge(self, key: Hashable, tokens: float) -> None:

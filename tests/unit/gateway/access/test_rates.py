@@ -65,6 +65,10 @@ def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
         limits.arrive("ann")
 
 
+def test_more_than_a_bucket_holds_is_never_there(clock: Clock) -> None:
+    assert Buckets(1, 2, 100, clock).take("ann", 3) == pytest.approx(1.0)
+
+
 def test_being_refused_does_not_make_the_wait_longer(clock: Clock) -> None:
     buckets = Buckets(1, 1, 100, clock)
     buckets.take("ann")
