@@ -208,6 +208,7 @@ def keys_list(data: Folder = HERE) -> None:
     from infra.door import settings_of
 
     table = Table("id", "name", "role", "scopes", "made", "expires", "last used", "is")
+    table.columns[0].no_wrap = True  # it is what `raak keys revoke` wants
     now = datetime.now(UTC)
     for key in asyncio.run(api_keys.listed(settings_of(data))):
         scopes = "all of its role" if key.scopes is None else ", ".join(sorted(key.scopes))

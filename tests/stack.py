@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -51,6 +52,17 @@ class Stack:
     def as_(self, role: str, customer: str = "") -> Graph:
         """The graph as a role sees it."""
         return self.stage.as_(role, customer)
+
+    def ask_raw(self, role: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What the graph answers to a request in whatever form."""
+        response = httpx.post(
+            f"{self.instance.url}/graphql",
+            json=request,
+            headers={"Authorization": f"Bearer {self.token(role)}"},
+            trust_env=False,
+        )
+        answer: dict[str, Any] = response.json()
+        return answer
 
     def send(self, call: str, body: object, **more: object) -> httpx.Response:
         """A Segment call with the right write key."""

@@ -1,7 +1,11 @@
 """The command line against a running Raak, and what it says when something is wrong."""
 
 import asyncio
+import time
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -10,6 +14,8 @@ from infra.cli import app, main
 from infra.client import Graph
 from services.chassis.bus import OutgoingMessage, open_bus
 from tests.stack import Stack
+
+COMMANDS = ("up", "demo", "migrate", "schema", "apply", "token")
 
 
 def run(*arguments: str) -> Result:
@@ -40,6 +46,85 @@ def test_a_token_for_a_visitor_names_its_customer(stack: Stack) -> None:
     )
 
     assert answer == {"customer": None}  # himself, of whom nobody has heard yet
+
+
+def test_a_token_can_be_narrowed_to_some_scopes_of_its_role(stack: Stack) -> None:
+    folder = str(stack.instance.folder)
+    scopes = ("--scope", "catalogue:read", "--scope", "results:read")
+    token = run("token", "agent", *scopes, "--data", folder).stdout.strip()
+    graph = Graph(stack.instance.url, token)
+
+    assert graph.data("{ actions { key } }")["actions"]
+    assert codes(graph.answer("{ segments { key } }")) == {"UNAUTHORIZED_FIELD_OR_TYPE"}
+
+
+def codes(answer: dict[str, Any]) -> set[str]:
+    """The codes of an answer's errors."""
+    return {error["extensions"]["code"] for error in answer.get("errors", [])}
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Return when something holds; it must soon."""
+    for _ in range(60):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come true within three seconds")
+
+
+def test_a_servers_key_opens_the_graph_until_it_is_revoked(stack: Stack) -> None:
+    folder = str(stack.instance.folder)
+    made = run("keys", "create", "the shop's server", "--role", "agent", "--data", folder)
+    key = made.stdout.strip().splitlines()[-1]
+    graph = Graph(stack.instance.url, key)
+
+    until(lambda: not codes(graph.answer("{ actions { key } }")))
+    listed = run("keys", "list", "--data", folder).stdout
+    revoked = run("keys", "revoke", key.split("_")[1], "--data", folder)
+    until(lambda: codes(graph.answer("{ actions { key } }")) == {"UNAUTHENTICATED"})
+
+    assert key.split("_")[1] in listed
+    assert key.split("_")[2] not in listed
+    assert revoked.exit_code == 0
+
+
+def test_a_key_that_cannot_be_is_told_why(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(stack.instance.folder)
+
+    told_by_main(monkeypatch, "keys", "create", "x", "--role", "visitor", "--data", folder)
+    told_by_main(monkeypatch, "keys", "revoke", "0123456789abcdef", "--data", folder)
+
+    told = capsys.readouterr().err
+    assert "KEY_CANNOT_BE" in told
+    assert "NO_SUCH_KEY" in told
+
+
+def test_operations_are_published_listed_and_retired(
+    stack: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = str(stack.instance.folder)
+    document = "query ForTheTest { segments { key } }\n"
+    (tmp_path / "for_the_test.graphql").write_text(document)
+    by_hash = {"documentId": sha256(document.encode()).hexdigest()}
+
+    published = run("operations", "publish", str(tmp_path), "--data", folder)
+    until(lambda: "data" in stack.ask_raw("analyst", by_hash))
+    listed = run("operations", "list", "--data", folder).stdout
+    retired = run("operations", "retire", by_hash["documentId"][:12], "--data", folder)
+    until(lambda: "data" not in stack.ask_raw("analyst", by_hash))
+    (tmp_path / "wrong.graphql").write_text("query Wrong { segmentz { key } }\n")
+    told_by_main(monkeypatch, "operations", "publish", str(tmp_path), "--data", folder)
+
+    assert by_hash["documentId"] in published.stdout
+    assert "for_the_test.graphql: ForTheTest" in listed
+    assert retired.exit_code == 0
+    assert "wrong.graphql:1" in capsys.readouterr().err.replace("\n", "")
+    assert by_hash["documentId"] not in run("operations", "list", "--data", folder).stdout
 
 
 def test_applying_the_same_definitions_twice_changes_nothing(stack: Stack) -> None:
@@ -99,6 +184,6 @@ def test_a_folder_without_raak_is_named(
 def test_every_command_says_what_it_does() -> None:
     shown = run("--help").stdout
 
-    for command in ("up", "demo", "migrate", "schema", "apply", "token", "keys", "dead-letters"):
+    for command in (*COMMANDS, "keys", "operations", "dead-letters"):
         assert command in shown
         assert run(command, "--help").exit_code == 0
