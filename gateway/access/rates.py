@@ -58,8 +58,8 @@ class Buckets:
     def wait(self, key: Hashable, tokens: float = 1) -> float:
         """Seconds until there are so many tokens; 0 if they are there."""
         now = self._clock()
-        missing_s = (self._full_at.get(key, now) - now) + tokens * self._token_s
-        return max(0.0, missing_s - self._burst * self._token_s)
+        full_at = max(self._full_at.get(key, now), now) + tokens * self._token_s
+        return max(0.0, full_at - now - self._burst * self._token_s)
 
     def take(self, key: Hashable, tokens: float = 1) -> float:
         """Take tokens if they are there and return 0, else the seconds until they are."""
