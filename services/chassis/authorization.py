@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import strawberry
 from graphql import (
     GraphQLField,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
+    GraphQLUnionType,
     default_field_resolver,
     get_named_type,
 )
@@ -29,6 +31,14 @@ AnyOf: TypeAlias = Collection[Collection[str]]
 Resolve: TypeAlias = Callable[..., Any]
 
 DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
+
+STAFF = [["staff"]]
+"""The policy that holds for callers who do not speak for one customer."""
+
+
+def for_staff(description: str | None = None) -> Any:
+    """A field of a type that customers see too: how something came about, which they do not."""
+    return strawberry.federation.field(description=description, policy=STAFF)
 
 
 class Unauthorized(RaakError):
@@ -70,21 +80,32 @@ class Guard:
 
 def guard(schema: GraphQLSchema) -> None:
     """Put checks before the resolvers of all marked fields. The others cost what they did."""
+    hidden = _behind_unions(schema)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
             for name, field in type_.fields.items():
-                asked = _guard(_marks(type_, name, field))
+                asked = _guard(_marks(type_, name, field, is_hidden=type_.name in hidden))
                 if asked != Guard():
                     _put_before(field, asked, f"{type_.name}.{name}")
 
 
-def _marks(type_: GraphQLObjectType, name: str, field: GraphQLField) -> Iterator[object]:
-    """What is written on a field, on its type and on the type it returns.
+def _behind_unions(schema: GraphQLSchema) -> set[str]:
+    """Types that a field can return without naming them; entities are members of `_Entity`."""
+    unions = (type_ for type_ in schema.type_map.values() if isinstance(type_, GraphQLUnionType))
+    return {member.name for union in unions for member in union.types}
 
-    A field of a marked type is checked too: it can be reached where only an interface, a union or
-    `_entities` leads to it.
+
+def _marks(
+    type_: GraphQLObjectType, name: str, field: GraphQLField, *, is_hidden: bool
+) -> Iterator[object]:
+    """What is written on a field and on the type it returns.
+
+    What is written on its own type was seen to where a field returned that type, unless an
+    interface or a union hid it.
     """
-    declared: list[GraphQLNamedType | GraphQLField] = [type_, field, get_named_type(field.type)]
+    declared: list[GraphQLNamedType | GraphQLField] = [field, get_named_type(field.type)]
+    if is_hidden or type_.interfaces:
+        declared.append(type_)
     for interface in type_.interfaces:
         declared.append(interface)
         if name in interface.fields:

@@ -12,6 +12,7 @@ from strawberry.dataloader import DataLoader
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
+from services.chassis.authorization import STAFF, for_staff
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.pagination import (
@@ -209,7 +210,10 @@ def known_channel(name: str | None) -> Channel | None:
     return Channel(name) if name and name in Channel.__members__ else None
 
 
-@strawberry.type(description="What brought a customer: UTM names and the ids of advertisers.")
+@strawberry.federation.type(
+    description="What brought a customer: UTM names and the ids of advertisers.",
+    policy=STAFF,
+)
 class CampaignVisit:
     """As read from the event's context."""
 
@@ -247,15 +251,17 @@ class Touchpoint:
         description="Of a decision, best first; of an outcome, the one."
     )
     outcome: OutcomeKind | None
-    control_group: str | None = strawberry.field(description="That withheld something, if any.")
-    journey: strawberry.ID | None = strawberry.field(description="Of a message.")
-    step: str | None
-    template: str | None
+    control_group: str | None = strawberry.federation.field(
+        description="That withheld something, if any.", requires_scopes=[["decisions:explain"]]
+    )
+    journey: strawberry.ID | None = for_staff("Of a message.")
+    step: str | None = for_staff()
+    template: str | None = for_staff()
     event: str | None = strawberry.field(description="Name, of a campaign's visit or conversion.")
     campaign: CampaignVisit | None
     value: Money | None = strawberry.field(description="Of an outcome or conversion.")
-    recorded_for: strawberry.ID = strawberry.field(
-        description="The customer it was recorded for; another one, if a merge moved it here."
+    recorded_for: strawberry.ID | None = for_staff(
+        "The customer it was recorded for; another one, if a merge moved it here."
     )
 
     @classmethod
@@ -374,22 +380,14 @@ async def require_own(context: Context, customer: UUID) -> None:
         )
 
 
-def require_staff(principal: Principal) -> None:
-    """Keep results from callers who speak for one customer; raises Forbidden."""
-    if principal.own_customer_only:
-        raise Forbidden(
-            f"The role {principal.role.value!r} may not see results.",
-            hint="Use a token of an agent, marketer, analyst or admin.",
-        )
-
-
 @strawberry.type
 class Query:
     """What can be asked of measurement by itself."""
 
-    @strawberry.field(
+    @strawberry.federation.field(
         description="Results of what was decided from `from` up to `to`, per combination of the "
-        "dimensions in `by`. Counted by whole UTC days: a day the period touches counts whole."
+        "dimensions in `by`. Counted by whole UTC days: a day the period touches counts whole.",
+        requires_scopes=[["results:read"]],
     )
     async def action_results(
         self,
@@ -399,9 +397,8 @@ class Query:
         action: strawberry.ID | None = None,
         channel: Channel | None = None,
         by: list[results.Dimension] = BY_ACTION_AND_CHANNEL,
-    ) -> list[ActionResult]:
+    ) -> list[ActionResult] | None:
         """From the daily counts: as fast in the tenth year as on the first day."""
-        require_staff(info.context.principal)
         async with info.context.database.connection() as connection:
             found = await service.action_results(connection, by, (start, end), action, channel)
         return [ActionResult.of(result) for result in found]

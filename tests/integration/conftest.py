@@ -12,10 +12,11 @@ import pytest
 from fastapi import FastAPI
 
 from services.chassis.bus import Bus, OutgoingMessage
-from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER, Principal
+from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER
 from services.chassis.settings import ServiceSettings
 from services.contracts.base import Event
 from services.contracts.words import Role
+from tests.callers import caller
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -35,7 +36,7 @@ def headers(key_files: tuple[Path, Path]) -> Headers:
     """The header of a caller with this role, as the gateway writes it."""
 
     def signed(role: Role) -> dict[str, str]:
-        claims = Principal(role, "somebody").claims()
+        claims = caller(role).claims()
         claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
         token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
         return {"Authorization": f"Bearer {token}"}

@@ -6,16 +6,13 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
-from services.chassis.principal import Forbidden, Principal
-from services.contracts.words import Role
+from services.chassis.principal import Principal
 from services.decision.service.customers import may_ask, require_own
 from services.decision.service.deciding import Desk
 from services.decision.store import decisions, outcomes
 from services.decision.store.customers import Asked
 from services.decision.store.decisions import Decision
 from services.decision.store.outcomes import Outcome
-
-PUBLISHERS = frozenset({Role.MARKETER, Role.ADMIN})
 
 
 @dataclass
@@ -52,19 +49,3 @@ class Context:
         if not may_ask(self.principal, asked):
             async with self.desk.database.connection() as connection:
                 await require_own(connection, self.principal, asked)
-
-    def require_staff(self) -> None:
-        """Keep the whole catalogue from callers who speak for one customer; raises Forbidden."""
-        if self.principal.own_customer_only:
-            raise Forbidden(
-                f"The role {self.principal.role.value!r} may not see the whole catalogue.",
-                hint="Ask for nextBestActions, or use a token of an agent or marketer.",
-            )
-
-    def require_publisher(self) -> None:
-        """Let only those publish whose work it is; raises Forbidden."""
-        if self.principal.role not in PUBLISHERS:
-            raise Forbidden(
-                f"The role {self.principal.role.value!r} may not publish a catalogue.",
-                hint=f"Use a token of a {' or '.join(sorted(PUBLISHERS))}.",
-            )

@@ -14,8 +14,9 @@ from services.decision.service.publishing import publish
 class Mutation:
     """The root fields."""
 
-    @strawberry.mutation(
-        description="Report what became of a proposition. The next decision takes it into account."
+    @strawberry.federation.mutation(
+        description="Report what became of a proposition. The next decision takes it into account.",
+        requires_scopes=[["outcomes:write"]],
     )
     async def record_outcome(self, info: Info, input: OutcomeInput) -> Outcome:
         """Once for each idempotency key."""
@@ -28,16 +29,16 @@ class Mutation:
         desk.knowledge.learn(recorded.counted)
         return Outcome.of(recorded.outcome)
 
-    @strawberry.mutation(
+    @strawberry.federation.mutation(
         description="Make a YAML document the catalogue. Every decision from now on is made by it; "
-        "versions before it are kept."
+        "versions before it are kept.",
+        requires_scopes=[["catalogue:write"]],
     )
     async def publish_catalogue(
         self, info: Info, yaml: str, force: bool = False
     ) -> CatalogueChange:
         """The same text is no new version."""
         context, desk = info.context, info.context.desk
-        context.require_publisher()
         async with desk.database.transaction() as connection:
             publication = await publish(
                 connection,

@@ -13,8 +13,10 @@ from services.decision.service.deciding import Request
 class Query:
     """The root fields."""
 
-    @strawberry.field(
-        description="What to say to anyone next, also to a visitor we have never seen."
+    @strawberry.federation.field(
+        description="What to say to anyone next, also to a visitor we have never seen.",
+        requires_scopes=[["decisions:make"]],
+        tags=["not-idempotent"],
     )
     async def next_best_actions(
         self,
@@ -25,21 +27,26 @@ class Query:
         limit: int = 3,
         context: JSON | None = None,
         event: EventInput | None = None,
-    ) -> Decision:
+    ) -> Decision | None:
         """Durable when it is answered."""
         said = event.read() if event else None
         request = Request(customer.read(), channel, placement, limit, json_object(context), said)
         return await decided(info.context, request)
 
-    @strawberry.field(description="A decision that was made; null if there is none of this id.")
+    @strawberry.federation.field(
+        description="A decision that was made; null if there is none of this id.",
+        requires_scopes=[["decisions:read"]],
+    )
     async def decision(self, info: Info, id: strawberry.ID) -> Decision | None:
         """As it was answered."""
         return await decision_of(info.context, str(id))
 
-    @strawberry.field(description="The actions of the catalogue, in its order.")
-    def actions(self, info: Info, status: ActionStatus | None = None) -> list[Action]:
+    @strawberry.federation.field(
+        description="The actions of the catalogue, in its order.",
+        requires_scopes=[["catalogue:read"]],
+    )
+    def actions(self, info: Info, status: ActionStatus | None = None) -> list[Action] | None:
         """As they are now."""
-        info.context.require_staff()
         catalogue = info.context.desk.knowledge.current
         if catalogue is None:
             return []
@@ -49,8 +56,10 @@ class Query:
             if status in (None, action.status)
         ]
 
-    @strawberry.field(description="One action; null if there is none of this key.")
+    @strawberry.federation.field(
+        description="One action; null if there is none of this key.",
+        requires_scopes=[["catalogue:read"]],
+    )
     def action(self, info: Info, key: strawberry.ID) -> Action | None:
         """As it is now."""
-        info.context.require_staff()
         return Action.named(str(key), info.context.desk.knowledge.current)

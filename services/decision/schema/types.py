@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
+from services.chassis.authorization import STAFF, for_staff
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -37,7 +38,16 @@ class Money:
     currency: str
 
 
-@strawberry.type(description="How an action looks on a channel, in one or more placements.")
+def to_explain(description: str | None = None) -> Any:
+    """A field that tells why a decision is what it is."""
+    return strawberry.federation.field(
+        description=description, requires_scopes=[["decisions:explain"]]
+    )
+
+
+@strawberry.federation.type(
+    description="How an action looks on a channel, in one or more placements.", policy=STAFF
+)
 class Treatment:
     key: strawberry.ID
     channel: Channel
@@ -54,17 +64,17 @@ class Action:
     kind: ActionKind
     issue: str
     group: str
-    status: ActionStatus
+    status: ActionStatus | None = for_staff()
     valid_from: datetime | None
     valid_until: datetime | None
-    value: Money = strawberry.field(description="When no condition says otherwise.")
-    lever: float
-    consent: list[str] = strawberry.field(description="Purposes that need the customer's consent.")
-    eligibility: list[str]
-    applicability: list[str]
-    suitability: list[str]
-    treatments: list[Treatment]
-    catalogue_version: int
+    value: Money | None = for_staff("When no condition says otherwise.")
+    lever: float | None = for_staff()
+    consent: list[str] | None = for_staff("Purposes that need the customer's consent.")
+    eligibility: list[str] | None = for_staff()
+    applicability: list[str] | None = for_staff()
+    suitability: list[str] | None = for_staff()
+    treatments: list[Treatment] | None
+    catalogue_version: int | None = for_staff()
 
     @classmethod
     def of(cls, action: domain.Action, catalogue: Compiled) -> Self:
@@ -117,9 +127,9 @@ class Proposition:
     action: Action
     content: JSON = strawberry.field(description="The treatment, personalised.")
     tracking_code: str = strawberry.field(description="For links: names this proposition.")
-    propensity: float
-    value: Money
-    score: float
+    propensity: float | None = to_explain()
+    value: Money | None = to_explain()
+    score: float | None = to_explain()
     reason: str = strawberry.field(description="One sentence an agent can say aloud.")
 
 
@@ -129,7 +139,10 @@ class FailedCondition:
     seen: JSON = strawberry.field(description='The value there was; "missing" if there was none.')
 
 
-@strawberry.type(description="One action's way through a decision, to the stage it reached last.")
+@strawberry.federation.type(
+    description="One action's way through a decision, to the stage it reached last.",
+    requires_scopes=[["decisions:explain"]],
+)
 class ActionTrace:
     action: Action
     stage: Stage
@@ -179,7 +192,7 @@ class Outcome:
     at: datetime
     recorded_at: datetime
     value: Money | None
-    reason: str | None
+    reason: str | None = for_staff()
 
     @classmethod
     def of(cls, outcome: outcomes.Outcome) -> Self:
@@ -209,10 +222,8 @@ class Decision:
     degraded: str | None = strawberry.field(
         description="Null, or why the answer is less than it could be."
     )
-    control_group: str | None = strawberry.field(
-        description="The holdout that withheld something, if any."
-    )
-    catalogue_version: int
+    control_group: str | None = to_explain("The holdout that withheld something, if any.")
+    catalogue_version: int | None = for_staff()
     kept: strawberry.Private[decisions.Decision]
 
     @strawberry.field(description="Every action considered, and where it fell out.")
@@ -323,7 +334,11 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @strawberry.field(description="What to say to this customer next, here and now.")
+    @strawberry.federation.field(
+        description="What to say to this customer next, here and now.",
+        requires_scopes=[["decisions:make"]],
+        tags=["not-idempotent"],
+    )
     async def next_best_actions(
         self,
         info: Info,
@@ -337,7 +352,10 @@ class Customer:
         request = self._request(channel, placement, limit, context, event)
         return await decided(info.context, request)
 
-    @strawberry.field(description="What was decided for this customer, newest first.")
+    @strawberry.federation.field(
+        description="What was decided for this customer, newest first.",
+        requires_scopes=[["decisions:read"]],
+    )
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None
     ) -> DecisionConnection | None:

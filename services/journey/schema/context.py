@@ -1,6 +1,6 @@
 """What resolvers may use, made anew for each request; and who may see and do what."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -8,7 +8,6 @@ from strawberry.dataloader import DataLoader
 
 from services.chassis.database import Database
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.words import Role
 from services.journey.domain.run import Run
 from services.journey.service import telling
 from services.journey.service.book import Book, Version
@@ -17,9 +16,6 @@ from services.journey.store import messages, runs, tallies
 from services.journey.store.messages import Message
 from services.journey.store.runs import StepTaken
 from services.journey.store.tallies import Count, Place
-
-PUBLISHERS = frozenset({Role.MARKETER, Role.ADMIN})
-AGENTS = PUBLISHERS | {Role.AGENT}
 
 
 @dataclass
@@ -63,22 +59,6 @@ class Context:
             raise Forbidden(
                 "This is not the customer your token speaks for.",
                 hint="Ask for your own customer, or use a token of an agent.",
-            )
-
-    def require_staff(self) -> None:
-        """Keep callers who speak for one customer from what is about all; raises Forbidden."""
-        if self.principal.own_customer_only:
-            raise Forbidden(
-                f"The role {self.principal.role.value!r} sees one customer only.",
-                hint="Use a token of an agent, marketer, analyst or admin.",
-            )
-
-    def require(self, roles: Collection[Role]) -> None:
-        """Let only these roles do something; raises Forbidden."""
-        if self.principal.role not in roles:
-            raise Forbidden(
-                f"The role {self.principal.role.value!r} may not do this.",
-                hint=f"Use a token of one of: {', '.join(sorted(roles))}.",
             )
 
     async def _load_runs(self, asked: list[tuple[UUID, bool | None]]) -> list[list[Run]]:

@@ -3,7 +3,6 @@
 import strawberry
 
 from services.chassis.errors import RaakError
-from services.journey.schema.context import AGENTS, PUBLISHERS
 from services.journey.schema.types import Info, JourneyDefinition, JourneyInstance
 from services.journey.service import publishing
 
@@ -20,14 +19,14 @@ class InvalidReason(RaakError):
 class Mutation:
     """The root fields."""
 
-    @strawberry.mutation(
+    @strawberry.federation.mutation(
         description="Make a journey's next version the one customers enter. Instances under way"
-        " finish on theirs; publishing what is published already changes nothing."
+        " finish on theirs; publishing what is published already changes nothing.",
+        requires_scopes=[["journeys:write"]],
     )
     async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
-        """For marketers."""
+        """The same text is no new version."""
         context = info.context
-        context.require(PUBLISHERS)
         async with context.database.transaction() as connection:
             row, book = await publishing.publish(
                 context.engine, connection, yaml, context.principal.subject
@@ -36,13 +35,15 @@ class Mutation:
         assert definition is not None
         return definition
 
-    @strawberry.mutation(description="End an instance by hand; an ended one stays as it ended.")
+    @strawberry.federation.mutation(
+        description="End an instance by hand; an ended one stays as it ended.",
+        requires_scopes=[["journeys:exit"]],
+    )
     async def exit_journey(
         self, info: Info, instance: strawberry.ID, reason: str
     ) -> JourneyInstance:
-        """For agents and marketers."""
+        """Of any customer: it is not for those who speak for one."""
         context = info.context
-        context.require(AGENTS)
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             raise InvalidReason(
                 f"reason has {len(reason.strip())} characters.",

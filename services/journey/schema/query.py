@@ -10,26 +10,30 @@ from services.journey.service import telling
 class Query:
     """The root fields."""
 
-    @strawberry.field(description="The current version of every journey.")
-    async def journey_definitions(self, info: Info) -> list[JourneyDefinition]:
-        """For staff."""
-        info.context.require_staff()
+    @strawberry.federation.field(
+        description="The current version of every journey.", requires_scopes=[["journeys:read"]]
+    )
+    async def journey_definitions(self, info: Info) -> list[JourneyDefinition] | None:
+        """In the order of their keys."""
         book = await info.context.book()
         found = (JourneyDefinition.of(book, key, None) for key in book.current)
         return [definition for definition in found if definition]
 
-    @strawberry.field(description="A version of a journey; without a version, the current one.")
+    @strawberry.federation.field(
+        description="A version of a journey; without a version, the current one.",
+        requires_scopes=[["journeys:read"]],
+    )
     async def journey_definition(
         self, info: Info, key: strawberry.ID, version: int | None = None
     ) -> JourneyDefinition | None:
-        """For staff."""
-        info.context.require_staff()
+        """Null if there is none."""
         return JourneyDefinition.of(await info.context.book(), key, version)
 
-    @strawberry.field(description="What data the current journeys need.")
-    async def data_mapping(self, info: Info) -> DataMapping:
-        """For staff."""
-        info.context.require_staff()
+    @strawberry.federation.field(
+        description="What data the current journeys need.", requires_scopes=[["journeys:read"]]
+    )
+    async def data_mapping(self, info: Info) -> DataMapping | None:
+        """Read from their compiled form."""
         book = await info.context.book()
         journeys = book.journeys((row.key, row.version) for row in book.current.values())
         needed = telling.needed(journeys)

@@ -7,6 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from services.chassis.authorization import STAFF, for_staff
 from services.chassis.pagination import page_size
 from services.contracts.words import Channel
 from services.journey.domain import summary
@@ -48,7 +49,9 @@ class JourneyStepTaken:
         )
 
 
-@strawberry.type(description="A customer's run of a journey, on the version he entered.")
+@strawberry.federation.type(
+    description="A customer's run of a journey, on the version he entered.", policy=STAFF
+)
 class JourneyInstance:
     """Where one run stands."""
 
@@ -93,8 +96,7 @@ class JourneyInstance:
 
     @strawberry.field(description="The version of the journey it follows.")
     async def definition(self, info: Info) -> "JourneyDefinition | None":
-        """For staff: how a journey goes on is not its customers' business."""
-        info.context.require_staff()
+        """How a journey goes on, which is not its customers' business."""
         return JourneyDefinition.of(await info.context.book(), self.run.journey, self.run.version)
 
 
@@ -103,11 +105,11 @@ class Message:
     """One message of an inbox."""
 
     id: strawberry.ID
-    instance: strawberry.ID
-    journey: strawberry.ID
-    step: strawberry.ID
+    instance: strawberry.ID | None = for_staff()
+    journey: strawberry.ID | None = for_staff()
+    step: strawberry.ID | None = for_staff()
     channel: Channel
-    template: str
+    template: str | None = for_staff()
     purpose: str = strawberry.field(description="The consent it was made under.")
     content: JSON
     status: str = strawberry.field(description="DUE until a channel has taken it on.")
@@ -181,7 +183,7 @@ class JourneyStep:
     passed: int = strawberry.field(description="Times an instance came to this step.")
 
 
-@strawberry.type(description="A version of a journey as it was published.")
+@strawberry.federation.type(description="A version of a journey as it was published.", policy=STAFF)
 class JourneyDefinition:
     """A definition, its steps as a graph."""
 

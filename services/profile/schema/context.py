@@ -90,14 +90,6 @@ class Context:
             return derived_customer_id(*ref)
         return found or (ref if isinstance(ref, UUID) else None)
 
-    def only_for_staff(self) -> None:
-        """Refuse callers that speak for one customer; raises Forbidden."""
-        if self.principal.own_customer_only:
-            raise Forbidden(
-                f"The role {self.principal.role.value!r} sees one customer only.",
-                hint="Ask for `customer`, or use a token of another role.",
-            )
-
     def forget_loaded(self) -> None:
         """Read anew what a mutation may have changed."""
         for loader in (self.people, self.changes, self.refs, self.counts):

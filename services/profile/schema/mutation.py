@@ -27,34 +27,43 @@ class TrackResult:
 class Mutation:
     """The root fields."""
 
-    @strawberry.mutation(description="Say who a customer is; an unknown identity is a new one.")
+    @strawberry.federation.mutation(
+        description="Say who a customer is; an unknown identity is a new one.",
+        requires_scopes=[["customers:write"]],
+    )
     async def identify(self, info: Info, input: IdentifyInput) -> Customer:
         """Traits and identities in one call."""
         further = [given_identity(one.type, one.value) for one in input.identities]
         taken = await _take(info.context, "identify", input.customer, input.event(), further)
         return Customer(id=strawberry.ID(str(taken.customer)))
 
-    @strawberry.mutation(description="Record what a customer did; a message id counts once.")
+    @strawberry.federation.mutation(
+        description="Record what a customer did; a message id counts once.",
+        requires_scopes=[["customers:write"]],
+    )
     async def track(self, info: Info, input: TrackInput) -> TrackResult:
         """Answers when it is recorded."""
         taken = await _take(info.context, "track", input.customer, input.call())
         customer = Customer(id=strawberry.ID(str(taken.customer)))
         return TrackResult(customer=customer, duplicate=taken.duplicate)
 
-    @strawberry.mutation(description="Record a customer's word on one purpose; the latest counts.")
+    @strawberry.federation.mutation(
+        description="Record a customer's word on one purpose; the latest counts.",
+        requires_scopes=[["consents:write"]],
+    )
     async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
         """Kept as an event too."""
         taken = await _take(info.context, "consent", input.customer, input.event())
         return Customer(id=strawberry.ID(str(taken.customer)))
 
-    @strawberry.mutation(
+    @strawberry.federation.mutation(
         description="Put a segment in force, or all under `segments:`; gives the first one."
-        " Customers are recomputed in the background, at the latest when they do something."
+        " Customers are recomputed in the background, at the latest when they do something.",
+        requires_scopes=[["segments:write"]],
     )
     async def publish_segment(self, info: Info, yaml: str) -> Segment:
         """A definition that is the same keeps its version."""
         context = info.context
-        context.only_for_staff()
         async with context.database.transaction() as connection:
             segments = await publish_segments(connection, context.rulebooks, yaml, context.clock())
         context.forget_loaded()

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from services.chassis.authorization import STAFF
 from services.chassis.errors import RaakError
 from services.chassis.pagination import (
     InvalidPage,
@@ -63,7 +64,9 @@ def read_id(id: str) -> UUID:
         ) from None
 
 
-@strawberry.type(description="One way a customer is known.")
+@strawberry.federation.type(
+    description="One way a customer is known.", requires_scopes=[["identities:read"]]
+)
 class Identity:
     type: str
     value: str
@@ -118,7 +121,7 @@ class Consent:
         )
 
 
-@strawberry.type(description="Customers who have something in common now.")
+@strawberry.federation.type(description="Customers who have something in common now.", policy=STAFF)
 class Segment:
     key: strawberry.ID
     version: int
@@ -153,12 +156,14 @@ class SegmentMembership:
     @strawberry.field(description="The segment as it is defined now.")
     async def segment(self, info: Info) -> Segment | None:
         """Customers see that they are in one, but not how it is made."""
-        info.context.only_for_staff()
         found = await info.context.segments.load(str(self.key))
         return Segment.of(found) if found else None
 
 
-@strawberry.type(description="An aggregate a segment asks for, as it is written there, and now.")
+@strawberry.federation.type(
+    description="An aggregate a segment asks for, as it is written there, and now.",
+    policy=STAFF,
+)
 class Feature:
     name: str
     value: JSON | None
@@ -171,8 +176,10 @@ class CustomerEvent:
     name: str
     occurred_at: datetime
     received_at: datetime
-    properties: JSON
-    context: JSON
+    properties: JSON | None
+    context: JSON | None = strawberry.federation.field(
+        description="Addresses and devices, for example.", requires_scopes=[["identities:read"]]
+    )
     message_id: str
 
     @classmethod
@@ -201,7 +208,7 @@ class IdentityChange:
     kind: ChangeKind
     from_customer: strawberry.ID
     into_customer: strawberry.ID
-    identities: list[Identity]
+    identities: list[Identity] | None
     reason: str
     at: datetime
 
@@ -241,7 +248,7 @@ class Customer:
         return await info.context.person(asked) or domain.Customer(asked)
 
     @strawberry.field(description="All he is known by, the strongest first.")
-    async def identities(self, info: Info) -> list[Identity]:
+    async def identities(self, info: Info) -> list[Identity] | None:
         held = (await self.known(info)).identities
         return [Identity.of(identity) for identity in identity_domain.strongest_first(held)]
 
@@ -252,7 +259,7 @@ class Customer:
         names: list[str] | None = None,
         kind: TraitKind | None = None,
         context: ContextCategory | None = None,
-    ) -> list[Trait]:
+    ) -> list[Trait] | None:
         current = (await self.known(info)).current_traits()
         return [
             Trait.of(name, trait)
@@ -268,7 +275,7 @@ class Customer:
         return [Consent.of(purpose, consent) for purpose, (consent, _) in sorted(current.items())]
 
     @strawberry.field(description="The segments he is in now.")
-    async def segments(self, info: Info) -> list[SegmentMembership]:
+    async def segments(self, info: Info) -> list[SegmentMembership] | None:
         segments = (await self.known(info)).segments
         return [
             SegmentMembership(key=strawberry.ID(key), since=since)
@@ -276,7 +283,7 @@ class Customer:
         ]
 
     @strawberry.field(description="What segments ask of his history, and its value now.")
-    async def features(self, info: Info, names: list[str] | None = None) -> list[Feature]:
+    async def features(self, info: Info, names: list[str] | None = None) -> list[Feature] | None:
         customer = await self.known(info)
         rulebook = await info.context.rulebook()
         values = rulebook.feature_values(customer, info.context.clock())
@@ -289,7 +296,7 @@ class Customer:
     @strawberry.field(description="All he did or said, the latest first.")
     async def events(
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
-    ) -> EventConnection:
+    ) -> EventConnection | None:
         customer, size = await self.known(info), page_size(first)
         place = cast(
             "tuple[datetime, UUID] | None", read_cursor(after, datetime.fromisoformat, UUID)
@@ -301,7 +308,7 @@ class Customer:
     @strawberry.field(
         description="Merges, and identities that were claimed but stayed with their owner."
     )
-    async def history(self, info: Info) -> list[IdentityChange]:
+    async def history(self, info: Info) -> list[IdentityChange] | None:
         """A refusal tells that an identity is somebody else's, so customers do not see any."""
         customer = await self.known(info)
         changes = await info.context.changes.load(customer.id)

@@ -22,10 +22,11 @@ from services.decision.app import background, open_desk
 from services.decision.schema import Context, schema
 from services.decision.service.deciding import Desk
 from services.decision.settings import DecisionSettings
+from tests.callers import caller
 
 E = TypeVar("E", bound=Event)
-AGENT = Principal(Role.AGENT, "ann")
-MARKETER = Principal(Role.MARKETER, "mo")
+AGENT = caller(Role.AGENT, "ann")
+MARKETER = caller(Role.MARKETER, "mo")
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
 CATALOGUE = """

@@ -101,7 +101,7 @@ async def test_force_removes_at_once(replica: Replica) -> None:
 async def test_only_marketers_publish(replica: Replica) -> None:
     answer = await replica.ask(PUBLISH, AGENT, yaml=CATALOGUE)
 
-    assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
 
 
 async def test_publications_at_once_are_versions_one_after_the_other(replica: Replica) -> None:

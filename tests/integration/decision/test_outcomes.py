@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.principal import Principal
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.words import Role
+from tests.callers import caller
 from tests.integration.decision.conftest import (
     CATALOGUE,
     REPORT,
@@ -193,7 +193,7 @@ async def test_counts_of_one_channel_teach_the_others_less(replica: Replica) -> 
 
 
 async def test_a_visitor_reports_on_his_own_propositions_only(replica: Replica) -> None:
-    mine = Principal(Role.VISITOR, "v", (("type", "anonymous_id"), ("value", "b1")))
+    mine = caller(Role.VISITOR, "v", {"type": "anonymous_id", "value": "b1"})
     decision = await replica.offers(by("anonymous_id", "b2"))
     given = {
         "proposition": decision["propositions"][0]["id"],

@@ -12,10 +12,11 @@ from services.chassis.principal import Principal
 from services.contracts.words import Role
 from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
+from tests.callers import caller
 from tests.conftest import DatabaseFor
 from tests.integration.journey.world import World
 
-MARKETER = Principal(Role.MARKETER, "mia")
+MARKETER = caller(Role.MARKETER, "mia")
 
 Graph = Callable[..., Any]
 

@@ -9,13 +9,14 @@ from services.chassis.principal import Principal
 from services.contracts.identity import derived_customer_id
 from services.contracts.words import Role
 from services.journey.store import tallies
+from tests.callers import caller
 from tests.integration.journey.conftest import Graph
 from tests.integration.journey.world import World
 from tests.unit.journey.journeys import CART, ROUND
 
 ANN, BOB = uuid4(), uuid4()
 REACHABLE = {"consents": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
-AGENT = Principal(Role.AGENT, "abe")
+AGENT = caller(Role.AGENT, "abe")
 
 CUSTOMERS = """
 query ($ids: [_Any!]!, $active: Boolean) {
@@ -217,7 +218,7 @@ async def test_data_mapping_names_what_journeys_need(world: World, graph: Graph)
 
 
 def visitor(**customer: str) -> Principal:
-    return Principal(Role.VISITOR, "browser", tuple(sorted(customer.items())))
+    return caller(Role.VISITOR, "browser", customer)
 
 
 async def test_a_visitor_sees_himself_only(world: World, graph: Graph) -> None:
@@ -225,8 +226,10 @@ async def test_a_visitor_sees_himself_only(world: World, graph: Graph) -> None:
     new = derived_customer_id("anonymous_id", "never-seen")
 
     async def sees(principal: Principal, customer: Any) -> bool:
-        answer = await graph(CUSTOMERS, principal, ids=keys(customer))
-        return answer["data"]["_entities"][0]["journeys"] is not None
+        query = """query ($ids: [_Any!]!) {
+          _entities(representations: $ids) { ... on Customer { inbox { id } } } }"""
+        answer = await graph(query, principal, ids=keys(customer))
+        return answer["data"]["_entities"][0]["inbox"] is not None
 
     assert await sees(visitor(id=str(ANN)), ANN)
     assert await sees(visitor(type="anonymous_id", value="cookie"), ANN)
@@ -248,6 +251,19 @@ async def test_a_visitor_sees_himself_only(world: World, graph: Graph) -> None:
     ],
 )
 async def test_what_a_role_may_not_do_is_refused(graph: Graph, query: str, role: Role) -> None:
-    answer = await graph(query, Principal(role, "someone"))
+    answer = await graph(query, caller(role, "someone"))
 
-    assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
+
+
+async def test_a_visitor_does_not_see_which_journeys_he_is_in(world: World, graph: Graph) -> None:
+    await entered_and_waited(world)
+    query = """query ($ids: [_Any!]!) { _entities(representations: $ids) { ... on Customer {
+      journeys { journey } inbox { channel journey template } } } }"""
+
+    answer = await graph(query, visitor(id=str(ANN)), ids=keys(ANN))
+
+    [customer] = answer["data"]["_entities"]
+    assert customer["journeys"] is None
+    assert all(m["journey"] is None and m["template"] is None for m in customer["inbox"])
+    assert {e["extensions"]["code"] for e in answer["errors"]} == {"UNAUTHORIZED_FIELD_OR_TYPE"}

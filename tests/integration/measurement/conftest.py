@@ -10,9 +10,10 @@ from services.chassis.graphql import told
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from services.measurement.schema import Context, schema
+from tests.callers import caller
 from tests.conftest import DatabaseFor
 
-ANALYST = Principal(Role.ANALYST, "ann")
+ANALYST = caller(Role.ANALYST, "ann")
 
 Graph = Callable[..., Any]
 

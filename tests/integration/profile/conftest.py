@@ -22,10 +22,12 @@ from services.profile.service import finding
 from services.profile.service.reading import Reader
 from services.profile.service.refreshing import refresh
 from services.profile.service.rulebooks import Rulebooks, publish_segments
+from tests.callers import caller
 from tests.conftest import DatabaseFor
 
 E = TypeVar("E", bound=Event)
-AGENT = Principal(Role.AGENT, "ann")
+AGENT = caller(Role.AGENT, "ann")
+MARKETER = caller(Role.MARKETER, "mo")
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
 
@@ -147,9 +149,14 @@ def identify(at: datetime = START, **fields: Any) -> dict[str, Any]:
 
 def visitor(type: str, value: str) -> Principal:
     """A visitor whose token names this identity."""
-    return Principal(Role.VISITOR, "visitor", (("type", type), ("value", value)))
+    return caller(Role.VISITOR, "visitor", {"type": type, "value": value})
+
+
+def app(type: str, value: str) -> Principal:
+    """An app that speaks for the customer with this identity."""
+    return caller(Role.APP, "app", {"type": type, "value": value})
 
 
 def customer_principal(id: UUID) -> Principal:
     """A visitor whose token names this id."""
-    return Principal(Role.VISITOR, "visitor", (("id", str(id)),))
+    return caller(Role.VISITOR, "visitor", {"id": str(id)})

@@ -9,8 +9,10 @@ import pytest
 from services.chassis.pagination import encode_cursor
 from services.contracts.identity import derived_customer_id
 from tests.integration.profile.conftest import (
+    MARKETER,
     START,
     Profile,
+    app,
     customer_principal,
     identify,
     track,
@@ -238,8 +240,10 @@ async def test_an_unknown_name_in_where_is_pointed_at(profile: Profile) -> None:
 async def test_publish_segment_gives_the_segment_or_all_that_is_wrong(profile: Profile) -> None:
     mutation = "mutation ($yaml: String!) { publishSegment(yaml: $yaml) { key version name } }"
 
-    good = await profile.ask(mutation, yaml=SEGMENTS)
-    bad = await profile.ask(mutation, yaml="key: Bad Key\nnme: x\ncondition: consent.email\n")
+    good = await profile.ask(mutation, MARKETER, yaml=SEGMENTS)
+    bad = await profile.ask(
+        mutation, MARKETER, yaml="key: Bad Key\nnme: x\ncondition: consent.email\n"
+    )
 
     assert good["data"]["publishSegment"] == {"key": "active", "version": 1, "name": "Active"}
     assert codes(bad) == ["INVALID_DEFINITION"]
@@ -284,11 +288,12 @@ async def test_a_visitor_is_refused_others_whether_they_exist_or_not(
 async def test_a_visitor_is_refused_others_by_entity_key(two: Profile) -> None:
     ann, bob = [await two.customer("user_id", name) for name in ("ann", "bob")]
 
-    answer = await two.ask(ENTITY, visitor("anonymous_id", "a"), keys=keys(ann.id, bob.id))
+    himself = app("anonymous_id", "a")
+    answer = await two.ask(ENTITY, himself, keys=keys(ann.id, bob.id))
     agent = await two.ask(ENTITY, keys=keys(ann.id, bob.id))
 
     assert codes(answer) == ["FORBIDDEN"]
-    assert answer["data"]["_entities"][0] is None
+    assert answer["data"]["_entities"][0] == {"id": str(ann.id), "identities": None}
     assert answer["data"]["_entities"][1]["id"] == str(bob.id)
     assert [len(e["identities"]) for e in agent["data"]["_entities"]] == [2, 2]
 
@@ -298,7 +303,7 @@ async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
 ) -> None:
     own = derived_customer_id("anonymous_id", "new")
 
-    answer = await two.ask(ENTITY, visitor("anonymous_id", "new"), keys=keys(own))
+    answer = await two.ask(ENTITY, app("anonymous_id", "new"), keys=keys(own))
 
     assert answer == {"data": {"_entities": [{"id": str(own), "identities": []}]}, "errors": []}
 
@@ -306,10 +311,6 @@ async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
 @pytest.mark.parametrize(
     "document",
     [
-        "{ customers { edges { cursor } } }",
-        "{ segments { key condition } }",
-        '{ segment(key: "active") { key } }',
-        'mutation { publishSegment(yaml: "") { key } }',
         """mutation { track(input: {event: "x",
           customer: {identity: {type: "user_id", value: "ann"}}}) { duplicate } }""",
         """mutation { setConsent(input: {purpose: "x", status: GIVEN,
@@ -320,13 +321,34 @@ async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
           customer: {identity: {type: "anonymous_id", value: "a"}}}) { id } }""",
     ],
 )
-async def test_a_visitor_reaches_no_other_customer_and_no_list(two: Profile, document: str) -> None:
+async def test_a_visitor_changes_no_other_customer(two: Profile, document: str) -> None:
     before = await two.customer("user_id", "ann")
 
     answer = await two.ask(document, visitor("anonymous_id", "a"))
 
     assert codes(answer) == ["FORBIDDEN"]
     assert await two.customer("user_id", "ann") == before
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{ customers { edges { cursor } } }",
+        "{ segments { key condition } }",
+        '{ segment(key: "active") { key } }',
+        'mutation { publishSegment(yaml: "") { key } }',
+        """{ customer(ref: {identity: {type: "anonymous_id", value: "a"}}) {
+          identities { value } } }""",
+        """{ customer(ref: {identity: {type: "anonymous_id", value: "a"}}) {
+          features { name } } }""",
+    ],
+)
+async def test_a_visitor_gets_no_list_and_nothing_of_how_he_is_known(
+    two: Profile, document: str
+) -> None:
+    answer = await two.ask(document, visitor("anonymous_id", "a"))
+
+    assert codes(answer) == ["UNAUTHORIZED_FIELD_OR_TYPE"]
 
 
 async def test_a_customer_is_not_told_that_an_identity_is_somebody_elses(two: Profile) -> None:

@@ -55,8 +55,16 @@ class Loaf(Sold):
     crumb: str | None = "soft"
 
 
+@strawberry.federation.type(policy=[["staff"]])
+class Oven:
+    """Marked, and returned by fields that say so only."""
+
+    heat: int = 220
+
+
 @strawberry.type
 class Bread:
+    oven: Oven | None = strawberry.field(default_factory=Oven)
     name: str = "rye"
     margin: int | None = strawberry.federation.field(
         requires_scopes=[["bread:sell", "till:open"], ["books:read"]], default=3
@@ -223,6 +231,9 @@ def test_fields_without_a_mark_keep_their_resolvers() -> None:
 
     assert "checked" not in bread["name"].resolve.__qualname__
     assert "checked" in bread["margin"].resolve.__qualname__
+    assert "checked" in bread["oven"].resolve.__qualname__
+    oven = plain.type_map["Oven"].fields  # type: ignore[attr-defined]
+    assert "checked" not in oven["heat"].resolve.__qualname__, "its oven was checked already"
     assert default_field_resolver is not bread["name"].resolve
 
 

@@ -1,12 +1,18 @@
 """Roles: the reviewed file decides, and covers every field there is."""
 
+from pathlib import Path
+
 import pytest
 from graphql import GraphQLObjectType, get_named_type, is_object_type
+from graphql.type import is_non_null_type
 
+from gateway.access.authorization import Authorization
+from gateway.access.role_table import page
 from gateway.access.roles import InvalidRoles, Roles
-from gateway.app import read_subgraphs
+from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from tests.callers import caller
 
 ROLES = Roles.read()
 
@@ -106,6 +112,57 @@ def test_whoever_may_read_a_field_may_read_something_of_what_it_returns() -> Non
                 assert readable(role, returned.name), f"{role} reads {coordinate} in vain"
 
 
+# --- the file and the marks in the schema -----------------------------------------------------
+
+GRAPH = compose(read_subgraphs())
+
+
+@pytest.mark.parametrize("role", Role)
+def test_whatever_the_file_allows_a_role_the_services_let_it_have(role: Role) -> None:
+    denied = Authorization.over(GRAPH, ROLES).denied(caller(role))
+
+    for coordinate in ROLES.readers:
+        if ROLES.may(role, coordinate):
+            assert coordinate not in denied, (
+                f"roles.yaml allows {role} {coordinate}, a mark does not"
+            )
+
+
+def test_everything_that_can_be_asked_of_the_root_asks_a_scope() -> None:
+    for coordinate in ROLES.readers:
+        if coordinate.startswith(("Query.", "Mutation.")):
+            assert GRAPH.markings.requirements[coordinate].scopes, f"{coordinate} asks no scope"
+
+
+def test_every_scope_and_policy_that_is_asked_or_granted_is_both() -> None:
+    requirements = GRAPH.markings.requirements.values()
+    admin = ROLES.grants[Role.ADMIN]
+
+    assert {s for r in requirements for sets in r.scopes for s in sets} == admin.scopes
+    assert {p for r in requirements for sets in r.policies for p in sets} == admin.policies
+
+
+def test_what_some_readers_of_a_type_may_not_have_can_be_null() -> None:
+    """Else denying one field would cost them the object it stands in."""
+    for coordinate, roles in ROLES.readers.items():
+        type_name, _, field = coordinate.partition(".")
+        type_ = GRAPH.schema.get_type(type_name)
+        assert isinstance(type_, GraphQLObjectType)
+        others = {role for role in Role if readable(role, type_name)} - roles
+        if others and type_name != "Mutation":
+            assert not is_non_null_type(type_.fields[field].type), (
+                f"{coordinate} is denied to {', '.join(sorted(others))}, and cannot be null"
+            )
+
+
+def test_the_page_for_people_is_fresh() -> None:
+    fresh = page(ROLES, Authorization.over(GRAPH, ROLES))
+
+    assert Path("docs/roles.md").read_text() == fresh, (
+        "run `python -m gateway.access.role_table > docs/roles.md`"
+    )
+
+
 # --- the file ---------------------------------------------------------------------------------
 
 SMALL = """
@@ -140,15 +197,6 @@ def test_a_field_the_file_does_not_name_is_refused_to_all() -> None:
 
     assert not any(roles.may(role, "Query.secrets") for role in Role)
     assert not any(roles.may(role, "Mutation.customer") for role in Role)
-    assert "No role may" in str(roles.refusal(Role.ADMIN, "Query.secrets"))
-
-
-def test_a_refusal_names_the_field_the_role_and_who_may() -> None:
-    refusal = Roles.parse(SMALL).refusal(Role.APP, "Query.customer")
-
-    assert refusal.code == "FORBIDDEN"
-    assert "'app' may not ask Query.customer" in refusal.problem
-    assert "agent, admin" in refusal.hint
 
 
 @pytest.mark.parametrize(
