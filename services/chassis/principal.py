@@ -119,7 +119,7 @@ class Verifier:
             if claims["exp"] <= self._clock().timestamp():
                 raise jwt.ExpiredSignatureError
             principal = Principal.from_claims(claims)
-        except (jwt.InvalidTokenError, KeyError, ValueError) as error:
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(
                 f"The internal token is not valid ({type(error).__name__}).",
                 hint="Gateway and service must share one key pair, and their clocks must agree.",

@@ -10,14 +10,21 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.access.tokens import issue_token
+from infra.instance import make_keys
 from services.chassis.principal import ALGORITHM, NotAuthenticated, Principal, Verifier
 from services.contracts.words import Role
 
 Keys = tuple[Path, Path]
 
-AGENT = Principal(Role.AGENT, "desk 7")
+AGENT = Principal(
+    Role.AGENT, "desk 7", (), frozenset({"customers:read", "results:read"}), frozenset({"staff"})
+)
 VISITOR = Principal(Role.VISITOR, "site", (("type", "anonymous_id"), ("value", "v-1")))
+SERVER = Principal(Role.AGENT, "key:0123456789abcdef", (), frozenset({"customers:read"}))
 
 
 def token(keys: Keys, principal: Principal = AGENT, **changed: Any) -> str:
@@ -43,6 +50,23 @@ def test_a_caller_is_who_the_gateway_says(key_files: Keys) -> None:
 
     assert verifier.principal(f"Bearer {token(key_files)}") == AGENT
     assert verifier.principal(f"bearer {token(key_files, VISITOR)}") == VISITOR
+    assert verifier.principal(f"Bearer {token(key_files, SERVER)}") == SERVER
+
+
+def test_what_a_caller_may_do_comes_with_him_and_nothing_is_added() -> None:
+    assert Principal.from_claims(AGENT.claims()) == AGENT
+    assert Principal.from_claims({"role": "admin", "sub": "root"}).scopes == frozenset()
+    assert Principal.from_claims({"role": "admin", "sub": "root"}).policies == frozenset()
+
+
+def test_a_token_narrowed_to_less_is_another_caller(key_files: Keys) -> None:
+    verifier = Verifier(key_files[1])
+    narrowed = token(key_files, scope="results:read", policies=[])
+
+    verifier.principal(f"Bearer {token(key_files)}")
+
+    assert verifier.principal(f"Bearer {narrowed}").scopes == {"results:read"}
+    assert verifier.principal(f"Bearer {narrowed}").policies == frozenset()
 
 
 def test_a_visitor_speaks_for_one_customer_and_an_agent_for_none() -> None:
@@ -65,6 +89,10 @@ def test_a_visitor_speaks_for_one_customer_and_an_agent_for_none() -> None:
         {"iss": "somebody"},
         {"iss": None},
         {"customer": "v-1"},
+        {"policies": 7},
+        {"exp": float("inf")},
+        {"aud": "raak"},
+        {"aud": ["raak"]},
     ],
     ids=str,
 )
@@ -93,13 +121,29 @@ def test_an_unsigned_token_is_refused(key_files: Keys) -> None:
         Verifier(key_files[1]).principal(f"Bearer {unsigned}")
 
 
+def test_a_callers_own_token_opens_no_service(key_files: Keys) -> None:
+    """One key may sign both in development: what tells them apart is whom they are meant for."""
+    signing = load_pem_private_key(key_files[0].read_bytes(), password=None)
+    assert isinstance(signing, Ed25519PrivateKey)
+
+    with pytest.raises(NotAuthenticated, match="InvalidAudienceError"):
+        Verifier(key_files[1]).principal(f"Bearer {issue_token(signing, Role.ADMIN, 'root')}")
+
+
+def test_a_token_of_another_gateway_is_refused(key_files: Keys, tmp_path: Path) -> None:
+    theirs = make_keys(tmp_path)
+
+    with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
+        Verifier(key_files[1]).principal(f"Bearer {token(theirs)}")
+
+
 def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
     head, body, signature = token(key_files, VISITOR).split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
-    promoted = f"{head}.{part({**claims, 'role': 'admin'})}.{signature}"
-
-    with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
-        Verifier(key_files[1]).principal(f"Bearer {promoted}")
+    for change in ({"role": "admin"}, {"scope": "customers:read"}, {"policies": ["staff"]}):
+        promoted = f"{head}.{part(claims | change)}.{signature}"
+        with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
+            Verifier(key_files[1]).principal(f"Bearer {promoted}")
 
 
 @pytest.mark.parametrize(
