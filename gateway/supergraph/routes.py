@@ -83,6 +83,12 @@ class Site:
         return self.parent is None and self.branch.position.parent is None
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether the objects are fetched here already, if only to see that they are there."""
+        visit = self.parent.visit if self.parent else None
+        return self.visit is not None or (visit is not None and self.via in visit.fields)
+
+    @property
     def is_nameless(self) -> bool:
         """Whether objects are had here together with those of other types, unknown which."""
         return self.parent is not None and self.stand.seen_as is not None
@@ -224,7 +230,7 @@ class Router:
         wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
         if not wanted.visits:
             options = self._options(wanted, self._reach(branch))
-            opened = [(site, route) for site, route in options if site.visit]
+            opened = [(site, route) for site, route in options if site.is_fetched]
             if not opened:
                 return None
             site, _ = min(opened, key=lambda option: _cost(wanted, *option))

@@ -1,0 +1,183 @@
+"""An interface may be an object to some service, which adds fields to all its implementations."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+from graphql import parse
+
+from gateway.supergraph import Reply, Supergraph, execute, plan
+from tests.unit.gateway.supergraph.test_compose import composed
+
+MEDIA = """
+type Query { media: [Media!]! }
+interface Media @key(fields: "id") { id: ID! title: String }
+type Book implements Media @key(fields: "id") { id: ID! title: String pages: Int }
+type Film implements Media @key(fields: "id") { id: ID! title: String minutes: Int }
+"""
+REVIEWS = """
+type Query { reviewed: [Media!]! best: Media }
+type Media @key(fields: "id") @interfaceObject { id: ID! stars: Int like: [Media!]! by: Person }
+type Person @key(fields: "name") { name: ID! }
+"""
+SHOP = """
+type Media @key(fields: "id") @interfaceObject {
+  id: ID! title: String @external price: Int label: String @requires(fields: "title")
+}
+"""
+PEOPLE = 'type Person @key(fields: "name") { name: ID! born: Int }'
+SUPERGRAPH = composed(media=MEDIA, reviews=REVIEWS, shop=SHOP, people=PEOPLE)
+
+
+class Scripted:
+    """A transport that says what it is told to, once, and notes what it was asked."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[str, str, Any]] = []
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        request = orjson.loads(body)
+        representations = request["variables"].get("representations0")
+        self.asked.append((subgraph, request["query"], representations))
+        return Reply(200, orjson.dumps({"data": self._answers.pop(0)}))
+
+    def stream(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
+        raise AssertionError("nothing is subscribed to")
+
+
+def requests(text: str, supergraph: Supergraph = SUPERGRAPH) -> list[tuple[str, str]]:
+    """Service and selection of each request of a plan."""
+    stages = plan(supergraph, parse(text)).variant({}).stages
+    return [(r.subgraph, r.text.partition(" ")[2]) for stage in stages for r in stage.requests]
+
+
+def services(text: str) -> list[str]:
+    return [service for service, _ in requests(text)]
+
+
+def test_types_are_not_asked_for_where_they_make_no_difference() -> None:
+    assert services("{ reviewed { id stars } }") == ["reviews"]
+    assert services("{ reviewed { id stars price } }") == ["reviews", "shop"]
+
+
+def test_the_typename_is_asked_of_a_service_that_knows_the_implementations() -> None:
+    first, second = requests("{ reviewed { __typename stars } }")
+
+    assert "__typename" not in first[1]
+    assert second[0] == "media"
+    assert "... on Media { __typename }" in second[1]
+
+
+async def test_objects_are_entered_as_the_interface_and_get_their_types_from_there() -> None:
+    transport = Scripted(
+        {"reviewed": [{"stars": 5, "raak_id": "b"}, {"stars": 1, "raak_id": "f"}]},
+        {"_entities": [{"__typename": "Book", "pages": 9}, {"__typename": "Film"}]},
+    )
+    planned = plan(SUPERGRAPH, parse("{ reviewed { stars ... on Book { pages } } }"))
+
+    answer = await execute(planned, None, transport)
+
+    assert answer == {"data": {"reviewed": [{"stars": 5, "pages": 9}, {"stars": 1}]}}
+    assert transport.asked[1][2] == [
+        {"__typename": "Media", "id": "b"},
+        {"__typename": "Media", "id": "f"},
+    ]
+
+
+async def test_fields_of_concrete_types_are_asked_of_the_interface_object() -> None:
+    transport = Scripted(
+        {"media": [{"__typename": "Book", "raak_id": "b"}, {"__typename": "Film"}]},
+        {"_entities": [{"stars": 4}]},
+    )
+    planned = plan(SUPERGRAPH, parse("{ media { ... on Book { stars } } }"))
+
+    answer = await execute(planned, None, transport)
+
+    assert answer == {"data": {"media": [{"stars": 4}, {}]}}
+    service, query, representations = transport.asked[1]
+    assert service == "reviews"
+    assert "... on Media { stars }" in query
+    assert representations == [{"__typename": "Media", "id": "b"}]
+
+
+def test_what_only_some_types_are_asked_waits_until_the_types_are_known() -> None:
+    asked = requests("{ reviewed { ... on Book { stars } } }")
+
+    assert [service for service, _ in asked] == ["reviews", "media", "reviews"]
+    assert "stars" not in asked[0][1]
+
+
+def test_what_is_asked_of_all_types_is_asked_at_once() -> None:
+    asked = requests("{ reviewed { stars ... on Book { pages } } }")
+
+    assert [service for service, _ in asked] == ["reviews", "media"]
+    assert asked[0][1].count("stars") == 1
+
+
+def test_an_input_of_an_interface_object_is_fetched_from_the_implementations() -> None:
+    asked = requests("{ reviewed { label } }")
+
+    assert [service for service, _ in asked] == ["reviews", "media", "shop"]
+    assert "raak_title: title" in asked[1][1]
+
+
+def test_below_an_interface_object_other_services_are_reached_by_key() -> None:
+    assert services("{ reviewed { by { born } } }") == ["reviews", "people"]
+    both = "{ reviewed { by { born } ... on Film { minutes } } }"
+    assert services(both) == ["reviews", "media", "people"]
+
+
+async def test_interface_objects_lead_to_further_ones() -> None:
+    transport = Scripted(
+        {"best": {"like": [{"raak_id": "f"}, {"raak_id": "b"}]}},
+        {"_entities": [{"__typename": "Film"}, {"__typename": "Book"}]},
+    )
+
+    answer = await execute(
+        plan(SUPERGRAPH, parse("{ best { like { __typename } } }")), None, transport
+    )
+
+    assert answer["data"] == {"best": {"like": [{"__typename": "Film"}, {"__typename": "Book"}]}}
+
+
+async def test_an_object_that_turns_out_to_be_nothing_is_null_and_the_others_stay() -> None:
+    transport = Scripted(
+        {"best": {"raak_id": "?"}},
+        {"_entities": [None]},
+    )
+
+    answer = await execute(plan(SUPERGRAPH, parse("{ best { __typename } }")), None, transport)
+
+    assert answer["data"] == {"best": None}
+    assert answer["errors"][0]["path"] == ["best"]
+
+
+def test_the_only_implementation_needs_no_telling() -> None:
+    supergraph = composed(
+        media='interface M @key(fields: "id") { id: ID! }'
+        ' type B implements M @key(fields: "id") { id: ID! }',
+        reviews='type Query { m: [M!] } type M @key(fields: "id") @interfaceObject { id: ID! }',
+    )
+
+    assert len(requests("{ m { __typename ... on B { id } } }", supergraph)) == 1
+
+
+def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
+    supergraph = composed(
+        media='interface M @key(fields: "id") { id: ID! }'
+        ' type B implements M @key(fields: "id") { id: ID! }'
+        ' type C implements M @key(fields: "id") { id: ID! }',
+        reviews="type Query { m: M }"
+        ' type M @key(fields: "id") @interfaceObject { id: ID! f(x: Int): Int }',
+    )
+
+    asked = requests("{ m { ... on B { y: f(x: 1) } ... on C { y: f(x: 2) } } }", supergraph)
+
+    assert "y: f(x: 1)" in asked[2][1]
+    assert "y__1: f(x: 2)" in asked[2][1]
