@@ -187,7 +187,7 @@ def test_decisions_go_before_reports_and_after_ingest(house: House) -> None:
 
 
 def test_an_overload_that_lasts_does_not_come_to_look_normal(house: House) -> None:
-    house.run(600, {DECISION: 400})
+    house.run(200, {DECISION: 400})
     house.run(60, {DECISION: 400}, seed=2)
 
     assert house.p99_s < 0.3
