@@ -141,10 +141,11 @@ class Run:
 
     def _shaped(self) -> JSON:
         projection = self._variant.projection
-        answer: JSON = {"data": projection(self._data)}
+        data = projection(self._data)
+        answer: JSON = {"data": data}
         if projection.is_violated:
             self._reports.violated(projection.violations(self._data))
-        if errors := self._reports.listed():
+        if errors := self._reports.listed(data):
             answer["errors"] = errors
         return answer
 

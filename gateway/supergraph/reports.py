@@ -1,6 +1,7 @@
 """The errors of one answer, told in the client's own terms: its paths, and which service."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import orjson
@@ -28,6 +29,18 @@ DENIED = {
     "code": "UNAUTHORIZED_FIELD_OR_TYPE",
     "hint": "Ask with a token that grants it, or leave the field out.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A raw path as the client knows it, which may know only the beginning."""
+
+    keys: ClientPath
+    is_whole: bool
+
+    def to(self, *below: str | int | None) -> ClientPath:
+        """The path to something below, if what is above is known."""
+        return (*self.keys, *(key for key in below if key is not None and self.is_whole))
 
 
 class Reports:
@@ -64,11 +77,9 @@ class Reports:
             for answered in place.branch.answer
             if answered.source and _is_fetched_by(answered.source.visits, request)
         ]
-        for path in self._paths(place, targets):
-            for key in keys:
-                self.add(error.problem, (*path, key), extensions)
-            if not keys:
-                self.add(error.problem, path, extensions)
+        for found in self._paths(place, targets):
+            for key in keys or (None,):
+                self.add(error.problem, found.to(key), extensions)
 
     def denied(self, denial: Denial) -> None:
         """One error for each place where a field would have been that is denied."""
@@ -78,7 +89,7 @@ class Reports:
             type_name = type_name_of(item) or branch.types[0]
             for key, name in denial.fields:
                 message = f"Access to {f'{type_name}.{name}'!r} is denied."
-                self.add(message, (*at, key), DENIED)
+                self.add(message, at.to(key), DENIED)
 
     def told(
         self, errors: Sequence[Any], request: Request, place: Place, targets: Sequence[JSON]
@@ -91,7 +102,7 @@ class Reports:
             message, rest, extensions = _read(error, request.subgraph)
             below = self._client_path(place.branch.position, rest)
             for path in paths:
-                self.add(message, (*path, *below), extensions)
+                self.add(message, path.to(*below.keys), extensions)
 
     def told_of_entities(
         self, errors: Sequence[Any], request: Request, batches: Sequence[Batch]
@@ -106,7 +117,7 @@ class Reports:
                 for place, items in batch.targets(index if isinstance(index, int) else None):
                     below = self._client_path(place.branch.position, path[2:])
                     for at in self._paths(place, items):
-                        self.add(message, (*at, *below), extensions)
+                        self.add(message, at.to(*below.keys), extensions)
 
     def _first(self, errors: Sequence[Any]) -> Iterator[Any]:
         """As many errors as there is room for; the others are counted, not looked at."""
@@ -126,8 +137,11 @@ class Reports:
         shared = zip(error.get("path", ()), violation.path, strict=False)
         return all(known == new for known, new in shared)
 
-    def listed(self) -> list[JSON]:
-        """All errors; the last one says how many are left out."""
+    def listed(self, data: JSON | None) -> list[JSON]:
+        """All errors of the answer with this data; the last one says how many are left out."""
+        for error in self._errors:
+            if "path" in error:
+                error["path"] = _within(data, error["path"])
         if not self._left_out:
             return self._errors
         message = f"{self._left_out} further errors are left out."
@@ -135,7 +149,7 @@ class Reports:
 
     # Paths
 
-    def _paths(self, place: Place, targets: Sequence[JSON]) -> Iterator[ClientPath]:
+    def _paths(self, place: Place, targets: Sequence[JSON]) -> Iterator["_Found"]:
         """The client's paths of some of the objects at a place."""
         wanted = {id(target) for target in targets}
         root = _root_of(place.branch)
@@ -143,7 +157,7 @@ class Reports:
             if id(item) in wanted:
                 yield self._client_path(root, path)
 
-    def _client_path(self, position: Position | None, raw: Sequence[Any]) -> ClientPath:
+    def _client_path(self, position: Position | None, raw: Sequence[Any]) -> "_Found":
         """A raw path as the client knows it. It ends where only the plan asked for more, and
         where it says something that can't be: a service may write there what it likes.
         """
@@ -156,11 +170,11 @@ class Reports:
                 continue
             answered = _answered_as(position, segment) if not lists else None
             if answered is None or answered.source is None:
-                break
+                return _Found(tuple(path), is_whole=False)
             path.append(answered.key)
             position = answered.source.child
             lists = self._list_depth(answered.source.branch.types[0], answered.source.name)
-        return tuple(path)
+        return _Found(tuple(path), is_whole=True)
 
     def _list_depth(self, type_name: str, field_name: str) -> int:
         type_ = self._supergraph.whole.type_map[type_name]
@@ -196,6 +210,17 @@ def _read(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:
         path if isinstance(path, list) else (),
         {"code": "SUBGRAPH_ERROR"} | passed | {"service": subgraph},
     )
+
+
+def _within(data: Any, path: Sequence[str | int]) -> list[str | int]:
+    """A path as far as it leads through the data; below a null, nobody can tell."""
+    for i, key in enumerate(path):
+        if data is None:
+            break
+        if isinstance(data, list) and isinstance(key, int) and key >= len(data):
+            return list(path[:i])
+        data = data[key]
+    return list(path)
 
 
 def _root_of(branch: Branch) -> Position:
