@@ -69,7 +69,7 @@ async def record(
     decision, rank = await _proposition(connection, report.proposition)
     await require_own(connection, principal, Asked(decision.customer_id))
     mine = Claim(new_id(), _digest(report))
-    claimed = await outcomes.claim(connection, report.idempotency_key, mine)
+    claimed = await outcomes.claim(connection, _key(principal, report, decision), mine)
     if claimed.digest != mine.digest:
         raise IdempotencyConflict(report.idempotency_key)
     earlier = await _of_proposition(connection, decision.decision_id, rank)
@@ -80,6 +80,13 @@ async def record(
     await outcomes.insert(connection, outcome)
     await outbox.publish(connection, [_event(outcome)])
     return Recorded(outcome, await _count(connection, outcome, earlier))
+
+
+def _key(principal: Principal, report: Report, decision: Decision) -> str:
+    """The idempotency key, which a caller who speaks for one customer can take from no other."""
+    if not principal.own_customer_only:
+        return report.idempotency_key
+    return f"{decision.decision_id}/{report.idempotency_key}"
 
 
 def _check_texts(report: Report) -> None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from services.chassis.principal import Principal
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.words import Role
 from tests.callers import caller
@@ -205,6 +206,27 @@ async def test_a_visitor_reports_on_his_own_propositions_only(replica: Replica) 
 
     assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     assert await replica.count("outcome") == 0
+
+
+async def test_a_visitor_cannot_take_the_idempotency_key_of_another(replica: Replica) -> None:
+    def report(decision: dict[str, Any], kind: str) -> dict[str, Any]:
+        proposition = decision["propositions"][0]["id"]
+        return {"proposition": proposition, "kind": kind, "idempotencyKey": "order-1"}
+
+    def visitor(value: str) -> Principal:
+        return caller(Role.VISITOR, "v", {"type": "anonymous_id", "value": value})
+
+    first, second = [await replica.offers(by("anonymous_id", b)) for b in ("b1", "b2")]
+
+    taken = await replica.ask(REPORT, visitor("b1"), input=report(first, "CLICKED"))
+    own = await replica.ask(REPORT, visitor("b2"), input=report(second, "ACCEPTED"))
+    again = await replica.ask(REPORT, visitor("b2"), input=report(second, "ACCEPTED"))
+    other = await replica.ask(REPORT, visitor("b2"), input=report(second, "REJECTED"))
+
+    assert "errors" not in taken
+    assert "errors" not in own
+    assert again == own
+    assert other["errors"][0]["extensions"]["code"] == "DECISION_IDEMPOTENCY_CONFLICT"
 
 
 async def test_quiet_policies_apply_to_the_catalogue_of_now(replica: Replica) -> None:

@@ -319,6 +319,10 @@ async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
           customer: {identity: {type: "anonymous_id", value: "a"}}}) { id } }""",
         """mutation { identify(input: {identities: [{type: "user_id", value: "ann"}],
           customer: {identity: {type: "anonymous_id", value: "a"}}}) { id } }""",
+        """mutation { identify(input: {traits: {email: "free@example.com"},
+          customer: {identity: {type: "anonymous_id", value: "a"}}}) { id } }""",
+        """mutation { identify(input: {identities: [{type: "user_id", value: "free"}],
+          customer: {identity: {type: "anonymous_id", value: "a"}}}) { id } }""",
     ],
 )
 async def test_a_visitor_changes_no_other_customer(two: Profile, document: str) -> None:
@@ -328,6 +332,32 @@ async def test_a_visitor_changes_no_other_customer(two: Profile, document: str) 
 
     assert codes(answer) == ["FORBIDDEN"]
     assert await two.customer("user_id", "ann") == before
+
+
+async def test_a_visitor_who_claimed_an_address_before_its_owner_registered_gets_nothing_of_him(
+    two: Profile,
+) -> None:
+    claim = """mutation { identify(input: {traits: {email: "eve@example.com"},
+      customer: {identity: {type: "anonymous_id", value: "mallory"}}}) { id } }"""
+
+    refused = await two.ask(claim, visitor("anonymous_id", "mallory"))
+    await two.collect(identify(userId="eve", traits={"email": "eve@example.com", "city": "Delft"}))
+    query = """query ($ref: CustomerRef!) { customer(ref: $ref) { traits { name value } } }"""
+    seen = await two.ask(query, app("anonymous_id", "mallory"), ref=by("anonymous_id", "mallory"))
+
+    assert codes(refused) == ["FORBIDDEN"]
+    assert seen["data"] == {"customer": None}
+
+
+async def test_an_app_may_claim_what_its_token_proves_and_its_browsers(two: Profile) -> None:
+    mutation = """mutation { identify(input: {
+      customer: {identity: {type: "user_id", value: "new"}}
+      identities: [{type: "anonymous_id", value: "new browser"}]}) { identities { type } } }"""
+
+    answer = await two.ask(mutation, app("user_id", "new"))
+
+    held = answer["data"]["identify"]["identities"]
+    assert [one["type"] for one in held] == ["user_id", "anonymous_id"]
 
 
 @pytest.mark.parametrize(
