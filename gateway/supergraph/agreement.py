@@ -8,20 +8,28 @@ from typing import TypeAlias
 from graphql import (
     DefinitionNode,
     FieldDefinitionNode,
+    GraphQLSchema,
     InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
     InterfaceTypeDefinitionNode,
+    KnownArgumentNamesRule,
     NonNullTypeNode,
     ObjectTypeDefinitionNode,
+    ProvidedRequiredArgumentsRule,
     SelectionSetNode,
+    ValuesOfCorrectTypeRule,
+    parse,
     print_ast,
+    validate,
 )
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import JoinField, Requirement, Subgraph, named_type
 from gateway.supergraph.markings import Marker, all_of, implies
 from gateway.supergraph.reading import SubgraphDefinition, is_interface_object
-from gateway.supergraph.usage import coordinates, selected_on
+from gateway.supergraph.usage import coordinates, selected_on, written_in
+
+ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesOfCorrectTypeRule)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,19 @@ def disagreements(together: Together) -> Iterator[Problem]:
     """Everything the subgraphs don't agree on."""
     for rule in RULES:
         yield from rule(together)
+
+
+def unfit_requirements(joined: Mapping[str, Subgraph], whole: GraphQLSchema) -> Iterator[Problem]:
+    """The @requires whose arguments don't fit the fields they are for."""
+    for name, subgraph in joined.items():
+        for written in written_in(subgraph):
+            if written.directive == "@requires":
+                document = parse(f"fragment required on {written.on} {written.fields.text}")
+                for error in validate(whole, document, ARGUMENT_RULES):
+                    text = written.fields.text[1:-1].strip()
+                    reason = f"@requires(fields: {text!r}): {error.message}"
+                    hint = "Give the arguments that the field takes."
+                    yield _problem([name], written.coordinate, reason, hint)
 
 
 def _implemented(node: ObjectTypeDefinitionNode) -> set[str]:

@@ -1,11 +1,11 @@
 """Compose subgraphs into one supergraph, or say everything that is in the way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphql import DefinitionNode
 
-from gateway.supergraph.agreement import Together, disagreements
+from gateway.supergraph.agreement import Together, disagreements, unfit_requirements
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
 from gateway.supergraph.joins import Supergraph
@@ -54,7 +54,7 @@ class _Composition:
 
 
 def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Composition:
-    problems: list[Problem] = []
+    problems = [*_reserved_names(sdls)]
     read = [read_subgraph(name, sdl, problems) for name, sdl in sorted(sdls.items())]
     subgraphs = {subgraph.name: subgraph for subgraph in read if subgraph}
     joined = Joiner(subgraphs, problems).join()
@@ -76,6 +76,13 @@ def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Compos
         markings=merger.marker.markings(),
         urls=dict(urls or {}),
     )
-    if unreachable := list(unreachable_fields(supergraph)):
-        raise CompositionError(unreachable)
+    if found := [*unfit_requirements(joined, whole), *unreachable_fields(supergraph)]:
+        raise CompositionError(found)
     return _Composition(supergraph, list(subgraphs.values()), definitions, merger.inaccessible)
+
+
+def _reserved_names(names: Iterable[str]) -> Iterator[Problem]:
+    for name in names:
+        if name in ("", "_") or name.startswith("__"):
+            reason = f"A subgraph can't be named {name!r}: GraphQL keeps such names for itself."
+            yield Problem((name,), "", reason, "Give it another name.")

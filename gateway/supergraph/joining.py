@@ -59,9 +59,16 @@ class Joiner:
                     reason = f"The label {label!r} of its @override is none."
                     hint = "Use `percent(x)` with x from 0 to 100, or a name like `new-prices`."
                     self._refuse(subgraph, coordinate, reason, hint)
-                else:
+                elif self._has(origin, coordinate):
                     self._labels[subgraph.name, coordinate] = Label(str(label), active=True)
                     self._labels[origin, coordinate] = Label(str(label), active=False)
+
+    def _has(self, subgraph: str, coordinate: str) -> bool:
+        """Whether there is a field to take over; without one an @override says nothing."""
+        type_name, _, name = coordinate.partition(".")
+        known = self.subgraphs.get(subgraph)
+        type_ = known.types.get(type_name) if known else None
+        return type_ is not None and name in type_.members
 
     def _join(self, subgraph: SubgraphDefinition) -> Subgraph:
         types = {

@@ -183,10 +183,9 @@ class Merger:
         )
 
     def _resolves(self, owner: str, coordinate: str) -> bool:
-        """Whether the field's type counts here: another subgraph's field is only repeated."""
+        """Whether the field's type counts here, or is only repeated from another subgraph."""
         type_name, _, name = coordinate.partition(".")
-        found = self.joined[owner].types[type_name].fields[name]
-        return not (found.external or found.overridden)
+        return not self.joined[owner].types[type_name].fields[name].external
 
     def _merge_arguments(
         self, coordinate: str, owners: OwnedMembers

@@ -57,6 +57,9 @@ class _Walk:
                 continue
             self._seen.add((type_name, stands))
             reached = self._close(type_name, stands)
+            if all(stand.seen_as for stand in reached):
+                yield from self._untold(type_name, stands, path)
+                continue
             for field_name in self._supergraph.whole.type_map[type_name].fields:  # type: ignore[attr-defined]
                 coordinate = f"{type_name}.{field_name}"
                 found = list(self._beyond(type_name, reached, field_name))
@@ -78,6 +81,22 @@ class _Walk:
             f"It is resolved by {', '.join(owners)} only, and can't be reached from the "
             f"{type_name} that {path} returns.",
             f"Give {type_name} a @key in {', '.join(owners)} whose fields {', '.join(here)} has.",
+        )
+
+    def _untold(self, type_name: str, stands: Stands, path: str) -> Iterator[Problem]:
+        """Nobody who can be reached knows the type of an interface object."""
+        interface = next(stand.seen_as for stand in stands if stand.seen_as)
+        if path in self._reported:
+            return
+        self._reported.add(path)
+        here = tuple(sorted(stand.subgraph.name for stand in stands))
+        yield Problem(
+            here,
+            path,
+            f"It returns the @interfaceObject {interface}, and no subgraph that can be reached "
+            f"says whether that is of the type {type_name}.",
+            f"Give the interface {interface} a @key, in the subgraph that defines it, whose "
+            f"fields {', '.join(here)} has.",
         )
 
     def _gives(self, type_name: str, stands: Stands, field_name: str) -> bool:

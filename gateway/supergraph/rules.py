@@ -44,14 +44,15 @@ class Seen:
                     yield f"{type_.name}.{name}", type_, member
 
     def is_external(self, type_name: str, field_name: str) -> bool:
-        """Whether the field is marked so; on an interface, in any of its implementations."""
+        """Whether the field, or its type, is marked so."""
+        type_ = self.definition.types.get(type_name)
+        member = type_.members.get(field_name) if type_ else None
+        return bool(type_ and member and "external" in {*type_.directives, *member.directives})
+
+    def is_external_somewhere(self, type_name: str, field_name: str) -> bool:
+        """Whether an implementation of an interface, or a member of a union, has it @external."""
         known = self.joined.types.get(type_name)
-        for name in {type_name, *(known.possible if known else ())}:
-            type_ = self.definition.types.get(name)
-            member = type_.members.get(field_name) if type_ else None
-            if type_ and member and "external" in {*type_.directives, *member.directives}:
-                return True
-        return False
+        return known is not None and any(self.is_external(n, field_name) for n in known.possible)
 
 
 Rule: TypeAlias = Callable[[Seen], Iterator[Problem]]
@@ -124,7 +125,8 @@ def _own(seen: Seen, on: str, selections: SelectionSetNode, *, outer: bool) -> I
         is_external = outer or seen.is_external(type_name, name)
         returned = _returned(seen, type_name, name)
         if node.selection_set and returned:
-            yield from _own(seen, returned.name, node.selection_set, outer=is_external)
+            outside = is_external or seen.is_external_somewhere(type_name, name)
+            yield from _own(seen, returned.name, node.selection_set, outer=outside)
         elif not is_external and name != "__typename":
             yield f"{type_name}.{name}"
 

@@ -220,8 +220,11 @@ def test_an_interface_object_nobody_tells_the_type_of_is_a_dead_end() -> None:
         stars=seen,
     )
 
-    assert len(found) == 1
-    assert "[stars] Book.title" in found[0]
+    assert found == [
+        "[stars] Query.best: It returns the @interfaceObject Media, and no subgraph that can be "
+        "reached says whether that is of the type Book. Give the interface Media a @key, in the "
+        "subgraph that defines it, whose fields stars has."
+    ]
 
 
 def test_every_field_is_reached_whether_or_not_a_label_is_active() -> None:
@@ -237,3 +240,12 @@ def test_every_field_is_reached_whether_or_not_a_label_is_active() -> None:
 
     assert len(found) == 1
     assert "[b] T.x" in found[0]
+
+
+def test_an_override_of_nothing_says_nothing() -> None:
+    of_nobody = 'type Query { a: Int @override(from: "gone", label: "percent(5)") }'
+    of_no_field = 'type Query { b: Int @override(from: "a", label: "percent(5)") }'
+
+    supergraph = composed(a=of_nobody, b=of_no_field)
+
+    assert supergraph.labels == frozenset()
