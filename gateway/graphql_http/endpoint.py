@@ -53,6 +53,9 @@ EXPLORER_POLICY = (
     b"connect-src 'self'; img-src data:; frame-ancestors 'none'"
 )
 
+COST = "x-raak-cost"
+"""With this header an answer tells its cost, in development."""
+
 PREFLIGHTED = (
     "authorization",
     "x-api-key",
@@ -122,6 +125,8 @@ class GraphQLOverHttp:
                 whole = await self._batch(value, caller, exchange.media_type)
                 return await self._packed(whole, headers)
             await self._ask(exchange, value, caller, may_change=not is_get)
+            if self._rules.shows_explorer and COST in headers:
+                exchange.tell_cost(value.get("variables") or {})
         answer = exchange.finished()
         if is_get and (keep_s := self._keep_s(exchange)) is not None:
             answer = with_validator(answer, headers.get("if-none-match"), keep_s)
@@ -191,6 +196,13 @@ class Exchange:
     refusal: RaakError | None = None
     has_failed: bool = False
     started: float = field(default_factory=perf_counter)
+
+    def tell_cost(self, variables: Mapping[str, Any]) -> None:
+        """Say in the answer what the operation was priced at, and where most of that is."""
+        assert self.prepared is not None
+        path, part = self.prepared.price.dearest(variables)
+        cost = {"requested": self.prepared.price(variables), "dearest": path, "ofIt": part}
+        self.body["extensions"] = {"cost": cost}
 
     def __enter__(self) -> Self:
         return self

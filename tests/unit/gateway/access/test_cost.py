@@ -15,6 +15,7 @@ from gateway.access.cost import (
 )
 from gateway.access.limits import LimitExceeded, Limits
 from gateway.supergraph.joins import ListSize, Markings
+from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
 SCHEMA = build_schema("""
 type Query {
@@ -192,3 +193,17 @@ def test_fragments_that_would_cost_exponentially_are_priced_at_once() -> None:
 
 def test_fragments_that_hold_themselves_end() -> None:
     assert price("{ shop { ...A } } fragment A on Shop { town { name } ...A }")({}) == 2
+
+
+@pytest.mark.parametrize(("is_open", "told"), [(True, True), (False, False)])
+async def test_an_answer_tells_its_cost_on_request_in_development(
+    is_open: bool, told: bool
+) -> None:
+    query = "query($n: Int!) { customer(ref: {id: 1}) { id events(first: $n) } }"
+    async with asking(endpoint(InProcess(), is_open=is_open)) as client:
+        body = {"query": query, "variables": {"n": 5}}
+        plain = await client.post("/graphql", json=body)
+        costed = await client.post("/graphql", json=body, headers={"X-Raak-Cost": "1"})
+
+    cost = {"requested": 1, "dearest": "customer", "ofIt": 1}
+    assert costed.json() == plain.json() | ({"extensions": {"cost": cost}} if told else {})
