@@ -43,11 +43,11 @@ class Operation:
                     async for answer in answers:
                         if not is_counted:
                             exchange.body, is_counted = answer, True
-                            exchange.count()
+                            exchange.finished()
                         yield answer
                 return
         if not is_counted:
-            exchange.count()
+            exchange.finished()
         yield exchange.body
 
     async def _answers(self) -> Answers:
@@ -78,7 +78,7 @@ class Answering:
             exchange.prepared = graph.prepare(question, caller)
             self.documents.learn(asked)
         if exchange.prepared is None:
-            exchange.count()
+            exchange.finished()
         return Operation(graph, exchange, question, caller)
 
 

@@ -14,7 +14,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.live.answering import Answering, Operation
+from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.connections import (
     ENDED,
     Connections,
@@ -278,6 +278,8 @@ class _Socket:
                         self._put("next", id=id, payload=answer)
                     else:
                         errors = answer["errors"]
+        except TypeError as failure:  # an answer that cannot be written as JSON: orjson's bounds
+            errors = errors_of(failure)
         finally:
             if self._operations.get(id) is asyncio.current_task():  # else the client reuses it
                 del self._operations[id]

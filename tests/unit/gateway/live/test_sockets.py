@@ -279,6 +279,19 @@ async def test_a_failure_of_ours_closes_the_socket_without_telling_of_it(
     assert "a socket failed" in caplog.text
 
 
+async def test_an_answer_that_cannot_be_written_costs_its_operation_only() -> None:
+    async with house() as here:
+        client = await here.enter()
+        client.ask("1", "endless")
+        here.script.events.put_nowait({"data": {1, 2}})
+        error = await client.heard()
+        client.ask("2", "one")
+
+        assert (error["type"], error["id"]) == ("error", "1")
+        assert error["payload"][0]["extensions"]["code"] == "INTERNAL"
+        assert (await client.heard())["type"] == "next"
+
+
 # --- limits
 
 
