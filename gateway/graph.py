@@ -125,6 +125,8 @@ class Graph:
         if caller is not None:
             self.admission.arrive(caller_key(caller))
         self._check_trusted(asked.query)
+        if (asked.query, asked.operation_name) not in self._known:
+            self.admission.consider(caller_key(caller))
         prepared = self.read(asked.query, asked.operation_name)
         self._check_schema(prepared.operation, caller)
         if prepared.plan.is_mutation and not asked.may_change:

@@ -131,7 +131,11 @@ class CallerLimits:
         """Count what a request costs beyond its first token."""
         tokens = cost / self._rates.cost_per_token - 1
         if tokens > 0:
-            self._buckets.charge(caller, min(tokens, self._rates.burst))
+            self.charge_tokens(caller, tokens)
+
+    def charge_tokens(self, caller: Hashable, tokens: float) -> None:
+        """Take tokens that the next requests have to wait for, a whole bucket of them at most."""
+        self._buckets.charge(caller, min(tokens, self._rates.burst))
 
     def enter(self, caller: Hashable) -> None:
         """Count a request as under way until `leave`; raises RateLimited."""

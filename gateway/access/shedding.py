@@ -13,6 +13,8 @@ rest: a limit that is not in use is not judged, and one client may not use what 
   look normal. Only a limit at its floor lets it age, for then nothing else can be the cause.
 - Every class has a valve of its own beside that of the house. If all classes wait, the house's
   shrinks; if one does and others do not, only its own.
+- Planning an operation takes longer than answering one that is known, so new ones are refused as
+  reports are, and when the event loop has been late for a second.
 - Of the house's limit reports may use 40%, decisions 70%, and ingest 30% more than there is: what
   is kept free for a higher class is never taken by a lower one, however much of it there is.
 """
@@ -75,6 +77,10 @@ SHARES: Mapping[Class, float] = {
 grows until what is let in is all that the services can take.
 """
 INTERVAL_S = 0.1
+LATE_FOR = 10
+"""Intervals the event loop must be late in a row before no new operation is planned."""
+NEW_OPERATION_COST = 10
+"""What reading and planning an operation counts as, in requests: it takes milliseconds."""
 ORDER = {kind: place for place, kind in enumerate(Class)}
 
 
@@ -221,6 +227,7 @@ class Load:
         self._target_s = self._tuning.queueing_target_ms / 1000
         self._least: OrderedDict[Hashable, Least] = OrderedDict()
         self._congested_at = float("-inf")
+        self._late_for = 0
         self.house = Valve(self._tuning)
         self.valves = {kind: Valve(self._tuning) for kind in Class}
         self._delays = {kind: Delays() for kind in Class}
@@ -236,6 +243,17 @@ class Load:
         valve.enter()
         return self._clock()
 
+    def check_new(self) -> None:
+        """Raise Overloaded when there is no time to plan an operation that is not known yet."""
+        share = SHARES[Class.REPORTING]
+        if self._late_for >= LATE_FOR or not self.house.has_room(share):
+            SHED.labels("new operations").inc()
+            raise Overloaded(
+                "The gateway is too busy to plan an operation it does not know.",
+                hint="Wait as long as Retry-After says, or register the operation.",
+                retry_after_s=self._retry_after_s(),
+            )
+
     def _overloaded(self, work: Work, in_flight: int, limit: float) -> Overloaded:
         SHED.labels(work.kind.value).inc()
         share = SHARES[work.kind]
@@ -245,8 +263,11 @@ class Load:
             f"{self._tuning.max_in_flight}).",
             hint="Wait as long as Retry-After says; it differs for each, so that not all return "
             "at once.",
-            retry_after_s=1 + 2 * self._random(),
+            retry_after_s=self._retry_after_s(),
         )
+
+    def _retry_after_s(self) -> float:
+        return 1 + 2 * self._random()
 
     def leave(self, work: Work, entered: float, *, is_whole: bool) -> None:
         """A request has ended; `is_whole` unless it failed."""
@@ -288,6 +309,7 @@ class Load:
             if (verdict := delays.verdict(self._tuning)) is not None
         }
         is_late = lag_s > self._target_s
+        self._late_for = self._late_for + 1 if is_late else 0
         everyone_waits = is_late or (bool(verdicts) and all(verdicts.values()))
         if is_late or verdicts:
             self.house.adjust(everyone_waits)
@@ -337,6 +359,11 @@ class Admission:
     def arrive(self, who: Hashable) -> None:
         """Count a request before anything is done for it; raises RateLimited."""
         self._callers.arrive(who)
+
+    def consider(self, who: Hashable) -> None:
+        """Count an operation that has to be read and planned first; raises Overloaded."""
+        self.load.check_new()
+        self._callers.charge_tokens(who, NEW_OPERATION_COST)
 
     def enter(self, who: Hashable, work: Work, cost: int = 0) -> "Ticket":
         """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""

@@ -20,6 +20,7 @@ from graphql import (
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Place, Request, RequestWriter, place_of
+from gateway.supergraph.inputs import Inputs
 from gateway.supergraph.joins import Standpoint, Supergraph
 from gateway.supergraph.operation import (
     NOTHING,
@@ -70,6 +71,9 @@ class Lru(Generic[T]):
     def keys(self) -> list[Any]:
         """All keys, the most recent last."""
         return list(self._items)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
 
     def __len__(self) -> int:
         return len(self._items)
@@ -152,6 +156,11 @@ class Plan:
         collected = tree.collect(self.supergraph.names[root], [self.operation.selection_set])
         tree.root(root, _fetched(collected))
         return frozenset(tree.asked)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Its variables."""
+        return Inputs(self.supergraph.schema, self.operation.variable_definitions or ())
 
     @property
     def is_mutation(self) -> bool:

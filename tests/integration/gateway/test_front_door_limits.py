@@ -72,7 +72,10 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
         )
         server = await stack.enter_async_context(serving(create(settings, {"profile": SDL})))
         client = httpx.AsyncClient(base_url=server.url, trust_env=False)
-        yield Gateway(await stack.enter_async_context(client), may_answer, asked, signing)
+        gateway = Gateway(await stack.enter_async_context(client), may_answer, asked, signing)
+        await gateway.ask("the first")  # who pays for planning the operation
+        await asked.acquire()
+        yield gateway
         may_answer.set()
 
 

@@ -139,6 +139,7 @@ async def guessing(house: House) -> httpx.Response:
 
 
 async def too_busy(house: House) -> httpx.Response:
+    house.graph.read("{ segments { key } }", None)
     report = Work(Class.REPORTING, "slow")
     while house.load.house.has_room(SHARES[report.kind]):
         house.load.enter(report)

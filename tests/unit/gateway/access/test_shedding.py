@@ -14,6 +14,8 @@ from graphql import GraphQLObjectType
 from gateway.access.rates import CallerLimits, RateLimited, Rates
 from gateway.access.shedding import (
     INTERVAL_S,
+    LATE_FOR,
+    NEW_OPERATION_COST,
     SHED,
     Admission,
     Class,
@@ -280,6 +282,25 @@ def test_who_is_refused_is_told_the_limit_and_when_to_come_back(house: House) ->
     house.load.enter(DECISION)
 
 
+def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_is_late() -> None:
+    load = Load(Tuning(max_in_flight=10, floor=1, start=10), random=lambda: 0.0)
+    load.check_new()
+
+    for _ in range(LATE_FOR - 1):
+        load.judge(lag_s=0.2)
+    load.check_new()  # a moment's lateness is nothing: planning itself makes one
+    load.judge(lag_s=0.2)
+    with pytest.raises(Overloaded, match="too busy to plan"):
+        load.check_new()
+
+    load.judge(lag_s=0.0)
+    load.check_new()
+    for _ in range(4):
+        load.enter(DECISION)
+    with pytest.raises(Overloaded, match="register the operation"):
+        load.check_new()
+
+
 # --- admission ------------------------------------------------------------------------------------
 
 
@@ -304,6 +325,16 @@ def test_who_is_shed_is_not_counted_as_under_way() -> None:
         for _ in range(5):
             with pytest.raises(Overloaded):
                 door.enter("ann", INGEST)
+
+
+def test_an_operation_that_is_new_counts_as_several_requests() -> None:
+    door = admission(rate_per_s=1, burst=NEW_OPERATION_COST)
+    door.arrive("ann")
+
+    door.consider("ann")
+
+    with pytest.raises(RateLimited):
+        door.arrive("ann")
 
 
 async def answers(log: list[str]) -> AsyncGenerator[int, None]:
