@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
-from graphql.execution.values import get_variable_values
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Request
@@ -32,7 +31,6 @@ so that a subscription may go on for longer than a token is good for."""
 Witnessed: TypeAlias = Callable[[str, set[str]], None]
 """Told which objects of a type were read or changed, by the field `Plan.witness` names."""
 
-MAX_VARIABLE_ERRORS = 20
 NONE: frozenset[str] = frozenset()
 SUBSCRIBE_INSTEAD = {
     "message": "Subscriptions don't run as requests.",
@@ -67,29 +65,19 @@ async def execute(
     if plan.is_subscription:
         return {"errors": [SUBSCRIBE_INSTEAD]}
     given = dict(variables or {})
-    coerced = coerce(plan, given)
+    coerced = plan.inputs.coerce(given)
     if isinstance(coerced, list):
-        return {"errors": coerced}
+        return refusal_of_variables(coerced)
     variant = plan.variant(coerced, labels=labels, denied=denied)
     run = Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors)
     return await run.answer()
 
 
-def coerce(plan: Plan, given: Mapping[str, Any]) -> Mapping[str, Any] | list[JSON]:
-    """The values of an operation's variables, or what is wrong with those given."""
-    definitions = plan.operation.variable_definitions
-    if not definitions:
-        return {}
-    try:
-        orjson.dumps(given)
-    except orjson.JSONEncodeError:
-        return [_wrong_variables("The variables are nested too deeply.")]
-    values = get_variable_values(
-        plan.supergraph.schema, definitions, dict(given), max_errors=MAX_VARIABLE_ERRORS
-    )
-    if isinstance(values, list):
-        return [_wrong_variables(error.message) for error in values]
-    return values.coerced
+def refusal_of_variables(reasons: Sequence[str]) -> JSON:
+    """The answer to variables that are not what the operation declares."""
+    hint = "Send the variables as the operation declares them."
+    extensions = {"code": "BAD_USER_INPUT", "hint": hint}
+    return {"errors": [{"message": reason, "extensions": extensions} for reason in reasons]}
 
 
 def refusal(error: OperationRefused) -> JSON:
@@ -273,8 +261,3 @@ def used_variables(request: Request, given: JSON) -> JSON:
 def body_of(request: Request, variables: JSON) -> bytes:
     """A request as it is sent."""
     return request.opening + orjson.dumps(variables) + b"}"
-
-
-def _wrong_variables(message: str) -> JSON:
-    hint = "Send the variables as the operation declares them."
-    return {"message": message, "extensions": {"code": "BAD_USER_INPUT", "hint": hint}}

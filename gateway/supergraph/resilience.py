@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import inf
 from random import random
 from typing import TypeAlias, TypeVar
@@ -65,7 +65,7 @@ class Rules:
     longest_rest_s: float = 8.0
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What became of a fetch."""
 
     FINE = "ok"
@@ -80,7 +80,7 @@ class Verdict(Enum):
     """The breaker is open."""
 
 
-class State(Enum):
+class State(StrEnum):
     """Of a breaker."""
 
     CLOSED = "closed"
@@ -215,18 +215,18 @@ class _Guard:
         """Learn from a fetch."""
         self._outcomes[verdict].inc()
         self._recent.add(now, fetches=1, failures=verdict is not Verdict.FINE)
-        counts = {"fetches": self._recent.fetches, "failures": self._recent.failures}
+        fetches, failures = self._recent.fetches, self._recent.failures
         before = self.breaker.state
         self.breaker.ended(verdict, now, was_probe=was_probe)
         if self.breaker.state is not before:
-            self._tell({"subgraph": self._subgraph, "last": verdict.value, **counts})
+            self._tell(last=verdict.value, fetches=fetches, failures=failures)
 
-    def _tell(self, fields: Mapping[str, str | int]) -> None:
+    def _tell(self, **counts: str | int) -> None:
         is_open = self.breaker.state is State.OPEN
         self._open.set(is_open)
         level = logging.WARNING if is_open else logging.INFO
         said = "a subgraph is not asked for a while" if is_open else "a subgraph is asked again"
-        log.log(level, said, extra={"fields": fields})
+        log.log(level, said, extra={"fields": {"subgraph": self._subgraph, **counts}})
 
     def may_retry(self, now: float) -> bool:
         """Take a retry out of the budget, if there is one."""

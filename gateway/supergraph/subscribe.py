@@ -10,8 +10,8 @@ from gateway.supergraph.execute import (
     Run,
     Witnessed,
     body_of,
-    coerce,
     no_headers,
+    refusal_of_variables,
     used_variables,
 )
 from gateway.supergraph.plan import Plan
@@ -43,9 +43,9 @@ async def subscribe(
         labels, denied: See `Plan.variant`.
     """
     given = dict(variables or {})
-    coerced = coerce(plan, given)
+    coerced = plan.inputs.coerce(given)
     if isinstance(coerced, list):
-        yield {"errors": coerced}
+        yield refusal_of_variables(coerced)
         return
     variant = plan.variant(coerced, labels=labels, denied=denied)
 
