@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.tokens import UnusableKey, issue_token, private_key
+from gateway.access.jwks import UnusableKey
+from gateway.access.tokens import issue_token, private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError

@@ -1,0 +1,145 @@
+"""The gateway as it stands in production: registered operations only, keys, and a database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway import store
+from gateway.access.keys import make_key
+from gateway.access.roles import Roles
+from gateway.access.tokens import issue_token, private_key
+from gateway.access.trusted import Document, hash_of
+from gateway.app import create
+from gateway.settings import GatewaySettings
+from services.chassis.database import open_database
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+from tests.integration.gateway.serving import serving
+from tests.integration.gateway.test_app import service
+from tests.unit.gateway.small_graph import SDLS
+
+NOW = datetime.now(UTC)
+SECRET = "what the keys of this test are hashed with"
+SEGMENTS = "query Segments { segments }"
+TEXT, KEY = make_key(
+    SECRET, Roles.read().granted, name="shop", role=Role.AGENT, scopes=None, now=NOW
+)
+DatabaseUrlFor = Callable[[str], AbstractAsyncContextManager[str]]
+
+
+@dataclass
+class House:
+    """A gateway in production, and ways to ask it."""
+
+    client: httpx.AsyncClient
+    token: str
+    callers: list[Principal]
+
+    async def ask(self, request: dict[str, Any], **headers: str) -> dict[str, Any]:
+        headers = headers or {"Authorization": f"Bearer {self.token}"}
+        answer: dict[str, Any] = (
+            await self.client.post("/graphql", json=request, headers=headers)
+        ).json()
+        return answer
+
+    async def reason(self) -> str:
+        """Why it is not ready; empty when it is."""
+        said = (await self.client.get("/health/ready")).json()
+        return str(said.get("reason", ""))
+
+
+@asynccontextmanager
+async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIterator[House]:
+    signing, verify = key_files
+    callers: list[Principal] = []
+    async with AsyncExitStack() as stack:
+        behind = {
+            name: await stack.enter_async_context(serving(service(name, verify, callers)))
+            for name in SDLS
+        }
+        settings = GatewaySettings(
+            mode="production",
+            profile_url=behind["profile"].url,
+            decision_url=behind["decision"].url,
+            signing_key_file=signing,
+            database_url=database_url,
+            key_secret=SECRET,
+        )
+        gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+        )
+        token = issue_token(private_key(signing.read_text()), Role.AGENT, "tester")
+        yield House(client, token, callers)
+
+
+@pytest.fixture
+async def house(
+    key_files: tuple[Path, Path], database_url_for: DatabaseUrlFor
+) -> AsyncIterator[House]:
+    async with database_url_for("gateway") as url:
+        async with open_database(url) as database, database.transaction() as connection:
+            await store.add_key(connection, KEY)
+            await store.publish(connection, [Document(SEGMENTS, "segments.graphql", NOW)], NOW)
+        async with standing(key_files, url) as house:
+            async with asyncio.timeout(10):
+                while await house.reason():
+                    await asyncio.sleep(0.02)
+            yield house
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    return [error["extensions"]["code"] for error in answer["errors"]]
+
+
+async def test_a_registered_operation_is_answered_by_its_text_and_by_its_hash(
+    house: House,
+) -> None:
+    by_hash = {"sha256Hash": hash_of(SEGMENTS), "version": 1}
+    for request in (
+        {"query": SEGMENTS},
+        {"documentId": hash_of(SEGMENTS)},
+        {"extensions": {"persistedQuery": by_hash}},
+        {"query": SEGMENTS, "extensions": {"persistedQuery": by_hash}},
+    ):
+        assert await house.ask(request) == {"data": {"segments": ["loyal"]}}, request
+
+
+async def test_nothing_else_is_answered(house: House) -> None:
+    for text in (f"{SEGMENTS} ", "{ segments }", "{ __typename }", "{", "query Segments { no }"):
+        assert codes(await house.ask({"query": text})) == ["OPERATION_NOT_REGISTERED"], text
+    assert house.callers == []
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+async def test_a_server_asks_with_its_key(house: House, header: str) -> None:
+    given = {header: f"Bearer {TEXT}" if header == "Authorization" else TEXT}
+
+    assert await house.ask({"query": SEGMENTS}, **given) == {"data": {"segments": ["loyal"]}}
+
+    assert [(c.role, c.subject) for c in house.callers] == [(Role.AGENT, f"key:{KEY.id}")]
+
+
+async def test_two_credentials_at_once_are_refused(house: House) -> None:
+    both = {"Authorization": f"Bearer {house.token}", "X-API-Key": TEXT}
+
+    assert codes(await house.ask({"query": SEGMENTS}, **both)) == ["UNAUTHENTICATED"]
+
+
+async def test_without_its_database_the_gateway_knows_tokens_and_is_not_ready(
+    key_files: tuple[Path, Path],
+) -> None:
+    async with standing(key_files, "postgresql://127.0.0.1:1/raak_gateway") as house:
+        by_token = await house.ask({"query": SEGMENTS})
+        by_key = await house.ask({"query": SEGMENTS}, **{"X-API-Key": TEXT})
+
+        assert codes(by_token) == ["OPERATION_NOT_REGISTERED"]
+        assert codes(by_key) == ["KEYS_UNKNOWN"]
+        assert "have not been read" in await house.reason()
