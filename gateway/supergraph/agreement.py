@@ -98,7 +98,7 @@ def unfit_requirements(joined: Mapping[str, Subgraph], whole: GraphQLSchema) -> 
                 document = parse(f"fragment required on {written.on} {written.fields.text}")
                 for error in validate(whole, document, ARGUMENT_RULES):
                     text = written.fields.text[1:-1].strip()
-                    reason = f"@requires(fields: {text!r}): {error.message}"
+                    reason = f"@requires(fields: {text!r}): {error.message.rstrip('.')}."
                     hint = "Give the arguments that the field takes."
                     yield _problem([name], written.coordinate, reason, hint)
 

@@ -201,7 +201,7 @@ class DirectiveNames:
         try:
             return get_argument_values(signature, node)
         except GraphQLError as error:
-            reason = f"@{signature.name}: {error.message}"
+            reason = f"@{signature.name}: {error.message.rstrip('.')}."
             self.report(coordinate, reason, "Write it as Federation defines it.")
             return {}
 

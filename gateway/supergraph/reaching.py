@@ -64,23 +64,35 @@ class _Walk:
                 coordinate = f"{type_name}.{field_name}"
                 found = list(self._beyond(type_name, reached, field_name))
                 if not self._gives(type_name, reached, field_name):
-                    yield from self._report(coordinate, stands, path)
+                    yield from self._report(coordinate, stands, reached, path)
                 waiting += [(name, below, coordinate) for name, below in found]
 
-    def _report(self, coordinate: str, stands: Stands, path: str) -> Iterator[Problem]:
+    def _report(
+        self, coordinate: str, stands: Stands, reached: Stands, path: str
+    ) -> Iterator[Problem]:
         if coordinate in self._reported:
             return
         self._reported.add(coordinate)
         type_name, _, field_name = coordinate.partition(".")
-        here = tuple(sorted(stand.subgraph.name for stand in stands))
         names = self._supergraph.names[type_name]
+        here = tuple(sorted(stand.subgraph.name for stand in stands))
+        found = (stand.field(names, field_name) for stand in reached)
+        unmet = next((field.requires for field in found if field and field.requires), None)
+        if unmet:
+            reason = (
+                f"It @requires {unmet.text!r}, which can't be had, or can't be brought back by a "
+                f"@key, from the {type_name} that {path} returns."
+            )
+            yield Problem(here, coordinate, reason, f"Give {type_name} a @key that both can use.")
+            return
         owners = [s.name for s in self._subgraphs if _resolves(s, names, field_name)]
+        there, inside = ", ".join(owners), ", ".join(here)
         yield Problem(
             here,
             coordinate,
-            f"It is resolved by {', '.join(owners)} only, and can't be reached from the "
+            f"It is resolved by {there} only, and can't be reached from the "
             f"{type_name} that {path} returns.",
-            f"Give {type_name} a @key in {', '.join(owners)} whose fields {', '.join(here)} has.",
+            f"Give {type_name} a @key in {there} whose fields {inside} has.",
         )
 
     def _untold(self, type_name: str, stands: Stands, path: str) -> Iterator[Problem]:
