@@ -181,7 +181,7 @@ class Graph:
                 denied=denied,
                 max_errors=self.limits.errors,
             )
-            ticket.is_whole = "errors" not in answer
+            ticket.is_whole = _is_whole(answer)
         return answer
 
     def subscribe(
@@ -268,6 +268,12 @@ class Graph:
     @cached_property
     def _authorization(self) -> Authorization:
         return Authorization.over(self.supergraph, self.roles)
+
+
+def _is_whole(answer: JSON) -> bool:
+    """Whether no service failed; what is denied is no failure."""
+    errors = answer.get("errors", ())
+    return not any("service" in error.get("extensions", ()) for error in errors)
 
 
 def _no_token() -> NotAuthenticated:

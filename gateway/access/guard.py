@@ -174,7 +174,7 @@ async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
             return
         answer = Answer(refusal.status, b"", LEGACY, extra_headers(refusal))
         await answer.send(lambda message: send({**message, "type": f"websocket.{message['type']}"}))
-    elif scope["path"] == "/graphql":
+    elif scope["path"].startswith("/graphql"):
         body = orjson.dumps({"errors": [told(refusal)]})
         await Answer(refusal.status, body, _media_type(scope), extra_headers(refusal)).send(send)
     else:

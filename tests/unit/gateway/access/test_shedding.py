@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -27,7 +27,11 @@ from gateway.access.shedding import (
     Work,
 )
 from gateway.app import read_subgraphs
+from gateway.graph import Asked
 from gateway.supergraph import compose
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+from tests.unit.gateway.small_graph import InProcess, graph
 
 REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)
 
@@ -365,3 +369,33 @@ async def test_a_subscription_is_under_way_until_it_ends_or_is_closed() -> None:
 
     door.hold("ann", answers(log))
     assert log == ["closed", "closed"]
+
+
+# --- in the graph ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "down", "is_whole"),
+    [
+        ("{ segments }", set(), True),
+        ("{ segments }", {"profile"}, False),
+        ('{ customer(ref: {id: "1"}) { id name } }', set(), True),  # `name` is denied
+    ],
+)
+async def test_an_answer_is_a_measure_unless_a_service_failed(
+    query: str, down: set[str], is_whole: bool
+) -> None:
+    notes: list[bool] = []
+
+    class Noting(Load):
+        def leave(self, work: Work, entered: float, *, is_whole: bool) -> None:
+            notes.append(is_whole)
+
+    door = Admission(CallerLimits(Rates()), Noting(), Priorities.read())
+    answering = replace(graph(InProcess(down=down)), admission=door)
+    caller = Principal(Role.ANALYST, "tester")
+    asked = Asked(query)
+
+    await answering.answer(answering.prepare(asked, caller), asked, caller)
+
+    assert notes == [is_whole]
