@@ -51,7 +51,7 @@ def main(folder: Path, port: int, profile: int, decision: int) -> None:
         audit_file=folder / "audit.jsonl",
         rate_per_s=100_000,
         burst=100_000,
-        log_level="CRITICAL",
+        log_level="ERROR",
     )
     sdls = {name: (folder / f"{name}.graphql").read_text() for name in ("profile", "decision")}
     serve(lambda: create(settings, sdls), settings)
