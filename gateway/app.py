@@ -160,6 +160,7 @@ def _graph(
         within_s=settings.request_deadline_ms / 1000,
         weights=Weights(assumed_list_size=settings.assumed_list_size),
         admission=admission,
+        audit=door.audit,
     )
 
 

@@ -5,10 +5,12 @@ which it does once for each; `answer` and `subscribe` look at one caller with hi
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from gateway.access.audit import Audit, Touched, Visit
 from gateway.access.authorization import Authorization
 from gateway.access.cost import Price, Pricing, Weights, check_cost
 from gateway.access.limits import Limits, check_page, check_variables
@@ -18,18 +20,19 @@ from gateway.access.operations import (
     included_root_fields,
     read_operation,
 )
-from gateway.access.ownership import check_own
+from gateway.access.ownership import check_own, references_in
 from gateway.access.rates import caller_key
 from gateway.access.roles import Roles
 from gateway.access.shedding import Admission, Work
 from gateway.access.tokens import ServiceTokens
-from gateway.access.trusted import Registry
+from gateway.access.trusted import Registry, hash_of
 from gateway.supergraph import (
     HeadersFor,
     Plan,
     PlanCache,
     Supergraph,
     Transport,
+    Witnessed,
     execute,
     subscribe,
 )
@@ -85,6 +88,7 @@ class Prepared:
     plan: Plan
     price: Price
     work: Work
+    touched: Touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,8 @@ class Graph:
     """When a request, or an event of a subscription, is answered with what there is."""
     weights: Weights = field(default_factory=Weights)
     admission: Admission = field(default_factory=Admission.usual)
+    audit: Audit | None = None
+    """Where it is written down who read or changed which customer."""
     lasting: Lasting = lambda coordinates, answers: answers
 
     # --- an operation, whoever asks it ---
@@ -149,7 +155,9 @@ class Graph:
             if price.is_fixed:
                 check_cost(price, {}, self.limits)
             work = self.admission.work(operation.root_coordinates)
-            known = Prepared(operation, self._plans.plan(text, name), price, work)
+            plan = self._plans.plan(text, name)
+            touched = Touched.by(operation.document, operation.definition, hash_of(text))
+            known = Prepared(operation, plan, price, work, touched)
             self._known.put((text, name), known)
         return known
 
@@ -167,6 +175,21 @@ class Graph:
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
+        if self.audit is None:
+            return await self._answer(prepared, asked, caller, None)
+        visit = self._visit(self.audit, prepared, asked, caller)
+        await visit.begin()
+        try:
+            answer = await self._answer(prepared, asked, caller, visit.see)
+        except BaseException as error:  # even a request that was cancelled may have changed things
+            visit.cut_off(error)
+            raise
+        await visit.note(answer)
+        return answer
+
+    async def _answer(
+        self, prepared: Prepared, asked: Asked, caller: Principal, witnessed: Witnessed | None
+    ) -> JSON:
         cost = self._check_request(prepared, asked, caller)
         denied = self._authorization.denied(caller)
         if refused := self._refused_changes(prepared, asked, caller, denied):
@@ -179,6 +202,7 @@ class Graph:
                 headers=self._headers(caller),
                 within_s=self.within_s,
                 denied=denied,
+                witnessed=witnessed,
                 max_errors=self.limits.errors,
             )
             ticket.is_whole = _is_whole(answer)
@@ -189,7 +213,13 @@ class Graph:
     ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
-        self._check_request(prepared, asked, caller)
+        visit = self._visit(self.audit, prepared, asked, caller) if self.audit else None
+        try:
+            self._check_request(prepared, asked, caller)
+        except RaakError as refusal:
+            if visit:
+                visit.cut_off(refusal)
+            raise
         answers = subscribe(
             prepared.plan,
             asked.variables,
@@ -197,10 +227,28 @@ class Graph:
             headers=self._headers(caller),
             within_s=self.within_s,
             denied=self._authorization.denied(caller),
+            witnessed=visit.see if visit else None,
             max_errors=self.limits.errors,
         )
+        if visit:
+            answers = _noted(answers, visit)
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
         return self.admission.hold(caller_key(caller), lasting)
+
+    def _visit(self, audit: Audit, prepared: Prepared, asked: Asked, caller: Principal) -> Visit:
+        return Visit(audit, caller, prepared.touched, self._named(prepared.operation, asked))
+
+    def _named(self, operation: Operation, asked: Asked) -> list[Mapping[str, Any]]:
+        """The customers that are named, as the services get them; none if they will get nothing."""
+        if not operation.references:
+            return []
+        schema = self.supergraph.schema
+        variables = coerced(operation.reference_variables, asked.variables, schema)
+        return [
+            named
+            for reference in (operation.references if variables is not None else ())
+            for named in references_in(reference.given(variables), reference.type)
+        ]
 
     def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> int:
         """What the request costs; raises RaakError if it may not be answered."""
@@ -274,6 +322,14 @@ def _is_whole(answer: JSON) -> bool:
     """Whether no service failed; what is denied is no failure."""
     errors = answer.get("errors", ())
     return not any("service" in error.get("extensions", ()) for error in errors)
+
+
+async def _noted(answers: AsyncGenerator[JSON, None], visit: Visit) -> AsyncGenerator[JSON, None]:
+    """The same answers, each written down before it is given."""
+    async with aclosing(answers):
+        async for answer in answers:
+            await visit.note(answer)
+            yield answer
 
 
 def _no_token() -> NotAuthenticated:

@@ -5,9 +5,7 @@ identities (an e-mail address) only as keyed digests: who knows an identity and 
 for it, nobody can read it back. A visitor's or app's own name is digested too, for it may be the
 customer's.
 
-The graph works out `Touched.by(…)` once for an operation; for each request it awaits `room()`
-before a mutation, and `record(…)` with the answer before it is given; for each event of a
-subscription too.
+The graph works out `Touched.by(…)` once for an operation, and has a `Visit` for each request.
 """
 
 import asyncio
@@ -208,18 +206,36 @@ class Audit:
             named: The `CustomerRef`s among the arguments, as the services get them.
             errors: The `errors` of the answer: of them the codes are kept.
         """
-        codes = sorted({str((e.get("extensions") or {}).get("code", "UNKNOWN")) for e in errors})
-        meant = list(named)
-        if not (customers or meant or DENIALS.intersection(codes)):
-            return
-        line = orjson.dumps(self._line(caller, touched, customers, meant, codes)) + b"\n"
-        RECORDS.labels(touched.kind).inc()
-        if touched.kind == "mutation":
+        codes = {str((error.get("extensions") or {}).get("code", "UNKNOWN")) for error in errors}
+        line = self._line(caller, touched, customers, list(named), sorted(codes))
+        if line is not None and touched.kind == "mutation":
             await self._queue.put(line)
-        else:
+        elif line is not None:
+            self._put_or_drop(line)
+
+    def record_cut_off(
+        self, caller: Principal, touched: Touched, named: Iterable[Mapping[str, Any]], code: str
+    ) -> None:
+        """Write down a request that came to no answer: what it was to change may be changed."""
+        line = self._line(caller, touched, frozenset(), list(named), [code])
+        if line is not None:
             self._put_or_drop(line)
 
     def _line(
+        self,
+        caller: Principal,
+        touched: Touched,
+        customers: Set[str],
+        named: Sequence[Mapping[str, Any]],
+        codes: Sequence[str],
+    ) -> bytes | None:
+        """The line of a request; None if it touched no customer."""
+        if not (customers or named or DENIALS.intersection(codes)):
+            return None
+        RECORDS.labels(touched.kind).inc()
+        return orjson.dumps(self._members(caller, touched, customers, named, codes)) + b"\n"
+
+    def _members(
         self,
         caller: Principal,
         touched: Touched,
@@ -318,6 +334,48 @@ class Audit:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+
+class Visit:
+    """One caller's request on its way into the log; or his subscription, event by event."""
+
+    def __init__(
+        self,
+        audit: Audit,
+        caller: Principal,
+        touched: Touched,
+        named: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._audit = audit
+        self._caller = caller
+        self._touched = touched
+        self._named = named
+        self._customers: set[str] = set()
+
+    def see(self, type_name: str, ids: set[str]) -> None:
+        """These customers are in the answer (`execute(…, witnessed=…)`)."""
+        self._customers |= ids
+
+    async def begin(self) -> None:
+        """Wait until it can be written down, if it is to change something."""
+        if self._touched.kind == "mutation":
+            await self._audit.room()
+
+    async def note(self, answer: Mapping[str, Any]) -> None:
+        """Write down what the caller is about to get."""
+        customers, self._customers = self._customers, set()
+        await self._audit.record(
+            self._caller,
+            self._touched,
+            customers=customers,
+            named=self._named,
+            errors=answer.get("errors") or (),
+        )
+
+    def cut_off(self, error: BaseException) -> None:
+        """Write down that the request came to no answer."""
+        code = error.code if isinstance(error, RaakError) else type(error).__name__
+        self._audit.record_cut_off(self._caller, self._touched, self._named, code)
 
 
 def _is_given(reference: Mapping[str, Any], part: str) -> bool:

@@ -41,7 +41,7 @@ def _names_customers(type_: GraphQLInputType, seen: set[str]) -> bool:
 def check_own(principal: Principal, place: str, value: Any, type_: GraphQLInputType) -> None:
     """Raise Forbidden unless every customer named in an argument is the caller's own."""
     own = principal.customer_ref or {}
-    for reference in _references(value, type_):
+    for reference in references_in(value, type_):
         if not is_own(own, reference):
             raise Forbidden(
                 f"The role {principal.role.value!r} reaches its own customer only, and {place} "
@@ -54,19 +54,20 @@ def _form(own: Mapping[str, str]) -> str:
     return "customer id" if "id" in own else f"identity of type {own.get('type')!r}"
 
 
-def _references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
+def references_in(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
+    """Every customer named in the value of an argument."""
     kind = get_nullable_type(type_)
     if value is None:
         return
     if isinstance(kind, GraphQLList):
         for item in value:
-            yield from _references(item, kind.of_type)
+            yield from references_in(item, kind.of_type)
     elif isinstance(kind, GraphQLInputObjectType):
         if kind.name == REFERENCE:
             yield value
             return
         for name, field in kind.fields.items():
-            yield from _references(value.get(name), field.type)
+            yield from references_in(value.get(name), field.type)
 
 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
