@@ -1,0 +1,62 @@
+"""docs/gateway.md tells every kind of activity, code of a closed socket, and setting of live."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gateway.live import sockets
+from gateway.live.activity import ActivityKind
+from gateway.live.outgoing import STUCK_S, TooSlow
+from gateway.live.rules import Rules
+from gateway.live.schema import CustomerActivity
+from gateway.live.streams import ALIVE_S
+from gateway.settings import GatewaySettings
+
+PAGE = (Path(__file__).parents[4] / "docs" / "gateway.md").read_text()
+LIVE = PAGE.partition("\n## Live\n")[2].partition("\n## ")[0]
+SETTINGS = {
+    "max_waiting_activities": "waiting_activities",
+    "max_body_bytes": "body",
+    "init_deadline_ms": "init_within_s",
+    "max_connections_per_caller": "connections_per_caller",
+    "max_operations_per_connection": "operations",
+    "max_unread_bytes": "unread_bytes",
+    "mode": "takes_strangers",
+}
+"""The setting each rule comes from."""
+
+
+@pytest.mark.parametrize("kind", ActivityKind)
+def test_every_kind_of_activity_is_told(kind: ActivityKind) -> None:
+    assert f"`{kind.value}`" in LIVE.partition("So a screen")[0]
+
+
+def test_everything_an_activity_may_hold_is_told() -> None:
+    always = {"id", "at", "kind", "customer"}
+
+    for field in fields(CustomerActivity):
+        assert field.name in always or f"`{field.name}`" in LIVE
+
+
+def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
+    source = Path(sockets.__file__).read_text()
+    used = {int(code) for code in re.findall(r"(?:Close\(|_closing\()(\d{4})", source)}
+
+    told = {int(code) for code in re.findall(r"^\| (\d{4}) \|", LIVE, re.MULTILINE)}
+
+    assert told == used | set(sockets.CODES.values())
+
+
+def test_every_rule_is_told_by_its_setting() -> None:
+    assert set(SETTINGS.values()) == {field.name for field in fields(Rules)}
+    for setting in SETTINGS.keys() - {"mode"}:
+        assert setting in GatewaySettings.model_fields
+        assert f"RAAK_GATEWAY_{setting.upper()}" in LIVE
+
+
+def test_periods_are_told_as_they_are() -> None:
+    assert f"after {ALIVE_S:.0f} s of silence" in LIVE
+    assert f"takes nothing for {STUCK_S:.0f} s" in LIVE
+    assert f"`{TooSlow.code}`" in LIVE
