@@ -175,6 +175,7 @@ class Graph:
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
+        check_variables(asked.variables, self.limits)
         if self.audit is None:
             return await self._answer(prepared, asked, caller, None)
         visit = self._visit(self.audit, prepared, asked, caller)
@@ -213,6 +214,7 @@ class Graph:
     ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
+        check_variables(asked.variables, self.limits)
         visit = self._visit(self.audit, prepared, asked, caller) if self.audit else None
         try:
             self._check_request(prepared, asked, caller)
@@ -253,7 +255,6 @@ class Graph:
     def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> int:
         """What the request costs; raises RaakError if it may not be answered."""
         operation = prepared.operation
-        check_variables(asked.variables, self.limits)
         for page in operation.pages:
             check_page(page.place, page.name, page.given(asked.variables), self.limits)
         cost = check_cost(prepared.price, asked.variables, self.limits)

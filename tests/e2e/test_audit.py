@@ -1,0 +1,72 @@
+"""The audit log of a running Raak: it knows which customer, and nothing of who that is."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from infra import demo
+from infra.demo.asking import allow_personal_offers, customer, document, offers, ref
+from tests.stack import BUYERS, Stack
+
+AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"
+
+
+def records(stack: Stack) -> list[dict[str, Any]]:
+    log = stack.instance.folder / "logs" / "audit.jsonl"
+    return [orjson.loads(line) for line in log.read_bytes().splitlines()]
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Return when something holds; the log is written beside the requests."""
+    for _ in range(100):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come true within two seconds")
+
+
+def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: Stack) -> None:
+    buyer = BUYERS[7]
+    him = ref("email", buyer.email)
+    agent = stack.as_("agent")
+    before = len(records(stack))
+
+    allow_personal_offers(agent, him)
+    seen = customer(agent, him)
+    app = stack.stage.as_("app", f"email={buyer.email}")
+    offers(app, him, "APP", "app_home")
+    app.answer(
+        document("offers"), customer=ref("email", BUYERS[8].email), channel="APP", placement="x"
+    )
+    until(lambda: len(records(stack)) >= before + 4)
+
+    changed, looked, offered, refused = records(stack)[before : before + 4]
+    assert [r["operation"] for r in (changed, looked, offered)] == [
+        AGENT_CHANGED,
+        AGENT_SAW,
+        HE_SAW,
+    ]
+    assert looked["customers"] == changed["customers"] == offered["customers"] == [seen["id"]]
+    assert looked["identities"] == changed["identities"] == offered["identities"]
+    assert looked["caller"] == {"role": "agent", "subject": "demo agent"}
+    assert refused["denied"]
+    assert refused["customers"] == []
+    assert refused["identities"] != offered["identities"]
+
+
+def test_nobody_of_the_shop_can_be_found_in_the_log(stack: Stack) -> None:
+    stage = stack.stage
+    visited = demo.Cast(newly_known=BUYERS[0], loyal=BUYERS[3], lapsing=(BUYERS[2],))
+    demo.visit_the_site(stage, visited.newly_known)
+    demo.open_the_app(stage, visited.loyal)
+    time.sleep(0.5)
+
+    text = (stack.instance.folder / "logs" / "audit.jsonl").read_text()
+
+    assert text.count("\n") > 10
+    for buyer in BUYERS:
+        assert buyer.email not in text
+        assert buyer.name not in text
+    assert "@" not in text
