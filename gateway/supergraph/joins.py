@@ -293,6 +293,17 @@ class Supergraph:
     _views: dict[frozenset[str], "Supergraph"] = field(default_factory=dict, repr=False)
 
     @cached_property
+    def requiring(self) -> frozenset[str]:
+        """The names of all fields that need others somewhere, as @requires says."""
+        return frozenset(
+            found.name
+            for subgraph in self.subgraphs.values()
+            for type_ in subgraph.types.values()
+            for found in type_.fields.values()
+            if found.requires
+        )
+
+    @cached_property
     def has_interface_objects(self) -> bool:
         """Whether any subgraph may return objects without knowing their types."""
         types = (t for subgraph in self.subgraphs.values() for t in subgraph.types.values())

@@ -13,7 +13,7 @@ are the fields of a *generic* branch: it stands for all objects of that interfac
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphql import (
     DirectiveNode,
@@ -27,6 +27,7 @@ from graphql import (
     GraphQLOutputType,
     GraphQLSkipDirective,
     OperationDefinitionNode,
+    SelectionNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
@@ -50,6 +51,9 @@ def type_name_of(item: Mapping[str, Any]) -> str | None:
     """The type an object says it has; None if it doesn't say. What is no name is no known type."""
     name = item.get(TYPENAME)
     return name if name is None or type(name) is str else ""
+
+
+Selecting: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
 
 
 class Field:
@@ -388,10 +392,10 @@ def used_fragments(
         if isinstance(node, FragmentDefinitionNode)
     }
     used: dict[str, FragmentDefinitionNode] = {}
-    waiting: list[Node] = [operation]
+    waiting: list[Selecting] = [operation]
     while waiting:
-        for node in _nodes([waiting.pop()]):
-            name = node.name.value if isinstance(node, FragmentSpreadNode) else None
+        for selection in _selections(waiting.pop()):
+            name = selection.name.value if isinstance(selection, FragmentSpreadNode) else None
             if name in defined and name not in used:
                 used[name] = defined[name]
                 waiting.append(defined[name])
@@ -403,13 +407,26 @@ def variables_in(*nodes: Node) -> frozenset[str]:
     return frozenset(n.name.value for n in _nodes(nodes) if isinstance(n, VariableNode))
 
 
-def conditions_in(*nodes: Node) -> tuple[str, ...]:
-    """The variables that @skip and @include read in these syntax nodes."""
+def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
+    """The variables that @skip and @include read in these definitions."""
     found: set[str] = set()
-    for node in _nodes(nodes):
-        if isinstance(node, DirectiveNode) and node.name.value in CONDITIONALS:
-            found |= variables_in(*(node.arguments or ()))
+    for definition in definitions:
+        for selection in _selections(definition):
+            for directive in selection.directives or ():
+                if directive.name.value in CONDITIONALS:
+                    found |= variables_in(*(directive.arguments or ()))
     return tuple(sorted(found))
+
+
+def _selections(definition: Selecting) -> Iterator[SelectionNode]:
+    """Everything selected in a definition, at any depth."""
+    waiting = [definition.selection_set]
+    while waiting:
+        for selection in waiting.pop().selections:
+            yield selection
+            below = getattr(selection, "selection_set", None)
+            if below:
+                waiting.append(below)
 
 
 _KEYS: dict[str, tuple[str, ...]] = {}

@@ -201,7 +201,7 @@ class Router:
     def _options_by_requirement(
         self, wanted: Field, reached: Reached
     ) -> Iterator[tuple[Site, Route]]:
-        if wanted in self._requiring:
+        if wanted.name not in self._supergraph.requiring or wanted in self._requiring:
             return
         self._requiring.add(wanted)
         for stand in self._standpoints(wanted.branch):
