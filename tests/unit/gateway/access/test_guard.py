@@ -71,7 +71,7 @@ class Door:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000 if good else 4403})
             return
-        status = 200 if good else 401
+        status = 400 if scope["path"].endswith("malformed") else 200 if good else 401
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b"reached"})
 
@@ -134,6 +134,15 @@ async def test_bad_tokens_are_refused_unseen_after_some_and_good_ones_go_on() ->
     assert await door.status("/graphql", b"good") == 200
     door.now += 30
     assert await door.status("/graphql", b"guess") == 401
+
+
+async def test_a_token_nobody_has_looked_at_is_not_taken_for_good() -> None:
+    door = Door(max_failed_authentications=1)
+
+    assert await door.status("/graphql/malformed", b"guess") == 400
+    statuses = [await door.status("/graphql", b"guess") for _ in range(2)]
+
+    assert statuses == [401, 429]
 
 
 async def test_write_keys_in_bodies_cannot_be_guessed_either() -> None:

@@ -199,6 +199,28 @@ def test_an_overload_that_lasts_does_not_come_to_look_normal(house: House) -> No
     assert house.p99_s < 0.3
 
 
+def test_the_least_latency_ages_but_not_while_there_is_a_queue() -> None:
+    now = 0.0
+    load = Load(Tuning(floor=100), clock=lambda: now)
+    queued = Load(Tuning(floor=8), clock=lambda: now)
+
+    def answered(by: Load, seconds: float) -> None:
+        nonlocal now
+        entered = by.enter(DECISION)
+        now += seconds
+        by.leave(DECISION, entered, is_whole=True)
+
+    for each in (load, queued):
+        answered(each, 0.02)
+        for _ in range(500):
+            answered(each, 0.2)
+            each.judge()
+
+    # The limit of the first can't shrink, so it is no queue that makes it slow.
+    assert load._least[DECISION.like].seconds == pytest.approx(0.2)
+    assert queued._least[DECISION.like].seconds == pytest.approx(0.02)
+
+
 def test_capacity_that_comes_back_is_used_again(house: House) -> None:
     house.run(30, {DECISION: 600})
     house.workers = 40
