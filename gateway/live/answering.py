@@ -1,13 +1,16 @@
 """Any operation of the graph as a stream of answers, for protocols that send more than one."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from opentelemetry.trace import SpanKind
 
 from gateway.graph import Asked, Graph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import Exchange
+from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters
 from services.chassis.principal import Principal
@@ -33,6 +36,15 @@ class Operation:
     def is_subscription(self) -> bool:
         """Whether there is an answer for each event, until somebody ends it."""
         return self.exchange.prepared is not None and self.exchange.prepared.plan.is_subscription
+
+    def traced(self, traceparent: str | None) -> AbstractContextManager[object]:
+        """The operation as a span of its own, where no request has one for it."""
+        prepared = self.exchange.prepared
+        if prepared is None or not telemetry.tracing():
+            return nullcontext()
+        operation = prepared.operation
+        name = f"{operation.kind} {operation.name or ''}".strip()
+        return telemetry.span(name, SpanKind.SERVER, traceparent)
 
     async def answers(self) -> Answers:
         """All of them. The last may have `errors` and no `data`: what was refused, or failed."""

@@ -15,12 +15,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
 from gateway.live.answering import Answering, Operation, errors_of
+from gateway.live.closing import FAILED, Close
 from gateway.live.connections import (
     ENDED,
     Connections,
     GoingAway,
     Gone,
-    TooManyConnections,
     ended_by,
     while_welcome,
 )
@@ -28,15 +28,14 @@ from gateway.live.outgoing import Outgoing, TooSlow
 from gateway.live.rules import Rules
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
-from services.chassis.errors import RaakError, Unavailable
+from services.chassis.errors import RaakError
 from services.chassis.graphql_http import (
     JSON,
-    MalformedRequest,
     from_body,
     read_parameters,
     told,
 )
-from services.chassis.principal import NotAuthenticated, Principal
+from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
 
@@ -45,32 +44,8 @@ NAME = "websocket"
 CREDENTIALS = ("authorization", "x-api-key")
 """What the payload of `connection_init` may carry in place of a header: browsers set none."""
 
-REASON_BYTES = 123
-"""The longest reason a close frame holds."""
 CLOSE_S = 1.0
 """How long a client has to take what is left for him, and the reason why he is let go."""
-
-
-class Close(Exception):
-    """The socket has to be closed."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
-CODES: Mapping[type[Exception], int] = {
-    MalformedRequest: 4400,
-    NotAuthenticated: 4403,
-    TooManyConnections: 4429,
-    TooSlow: 1013,
-    GoingAway: 1001,
-    Unavailable: 1013,
-    Exception: 4500,
-}
-"""Close codes by what ends a socket; the first class that fits. Clients come again by themselves
-after 1001 and 1013 only."""
 
 
 class TooManyOperations(RaakError):
@@ -95,16 +70,11 @@ class Sockets:
         await receive()  # websocket.connect
         if PROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})
-            await send(_closing(4406, f"Subprotocol not acceptable; speak {PROTOCOL}."))
+            await send(Close(4406, f"Subprotocol not acceptable; speak {PROTOCOL}.").message())
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         with self.connections.present(NAME), ExitStack() as held:
             await _Socket(self, headers_of(scope), receive, send, held).run()
-
-
-def _closing(code: int, reason: str) -> Message:
-    cut = reason.encode()[:REASON_BYTES].decode(errors="ignore")
-    return {"type": "websocket.close", "code": code, "reason": cut}
 
 
 class _Socket:
@@ -142,17 +112,18 @@ class _Socket:
 
     async def run(self) -> None:
         end = await ended_by(self._begin)
-        code = _code_of(end)
-        ENDED.labels(NAME, "gone" if isinstance(end, Gone) else str(code)).inc()
         if isinstance(end, Gone):
+            ENDED.labels(NAME, "gone").inc()
             return
-        if code == 4500:
+        closing = Close.because_of(end)
+        ENDED.labels(NAME, str(closing.code)).inc()
+        if closing.code == FAILED:
             log.error("a socket failed", extra={"fields": {"because": telemetry.describe(end)}})
         with suppress(TimeoutError, Gone, TooSlow):
             async with asyncio.timeout(CLOSE_S):
                 if not isinstance(end, TooSlow):
                     await self._outgoing.send_all(self._send)
-                await self._sent(_closing(code, _reason_of(end)))
+                await self._sent(closing.message())
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
@@ -270,14 +241,9 @@ class _Socket:
     # What we say
 
     async def _answer(self, id: str, operation: Operation) -> None:
-        errors = None
         try:
-            async with aclosing(operation.answers()) as answers:
-                async for answer in answers:
-                    if "data" in answer:
-                        self._put("next", id=id, payload=answer)
-                    else:
-                        errors = answer["errors"]
+            with operation.traced(self._headers.get("traceparent")):
+                errors = await self._send_on(id, operation)
         except TypeError as failure:  # an answer that cannot be written as JSON: orjson's bounds
             errors = errors_of(failure)
         finally:
@@ -287,6 +253,17 @@ class _Socket:
             self._put("complete", id=id)
         else:
             self._put("error", id=id, payload=errors)
+
+    async def _send_on(self, id: str, operation: Operation) -> list[JSON] | None:
+        """Send on what has data; what the operation ends with that has none is given back."""
+        errors: list[JSON] | None = None
+        async with aclosing(operation.answers()) as answers:
+            async for answer in answers:
+                if "data" in answer:
+                    self._put("next", id=id, payload=answer)
+                else:
+                    errors = answer["errors"]
+        return errors
 
 
 def _with_credentials(headers: Mapping[str, str], payload: JSON) -> dict[str, str]:
@@ -303,15 +280,3 @@ def _id_of(message: JSON) -> str:
     if not isinstance(given, str) or not given:
         raise Close(4400, "The message has no `id`.")
     return given
-
-
-def _code_of(end: Exception) -> int:
-    if isinstance(end, Close):
-        return end.code
-    return next(code for kind, code in CODES.items() if isinstance(end, kind))
-
-
-def _reason_of(end: Exception) -> str:
-    if isinstance(end, RaakError):
-        return end.problem
-    return str(end) if isinstance(end, Close) else "Internal server error"

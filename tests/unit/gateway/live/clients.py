@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,9 @@ class _Scripted:
     @property
     def is_subscription(self) -> bool:
         return self.text == "endless"
+
+    def traced(self, traceparent: str | None) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def answers(self) -> AsyncGenerator[JSON, None]:
         self.script.under_way += 1
