@@ -179,6 +179,7 @@ def test_a_key_of_one_type_is_never_used_for_the_algorithm_of_another() -> None:
 
 
 def test_a_token_that_asks_for_extensions_is_refused_though_it_is_ours() -> None:
-    for extra in ({"crit": ["b64"], "b64": True}, {"crit": []}, {"b64": None}):
+    extras: list[dict[str, Any]] = [{"crit": ["b64"], "b64": True}, {"crit": []}, {"b64": None}]
+    for extra in extras:
         signed = f"{part({'alg': 'EdDSA', 'kid': 'ours', **extra})}.{part(GOOD)}"
         assert told(f"Bearer {signed}.{part(OURS.sign(signed.encode()))}") is None
