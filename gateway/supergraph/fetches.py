@@ -406,8 +406,7 @@ def _filter(branch: Branch) -> Types:
     position = branch.position
     if branch.is_generic or len(position.branches) == 1:
         return None
-    is_first = branch is position.branches[0]
-    return frozenset((*branch.types, None) if position.is_nameless and is_first else branch.types)
+    return frozenset((*branch.types, None) if branch is position.nameless_branch else branch.types)
 
 
 def _definitions(fragments: Mapping[str, str]) -> str:

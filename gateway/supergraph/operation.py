@@ -141,6 +141,16 @@ class Position:
         self.raw_keys: dict[str, Hashable] = {TYPENAME: TYPENAME}
         """Raw keys in use here, with the shape of what they hold."""
 
+    @property
+    def nameless_branch(self) -> Branch | None:
+        """The branch for objects that don't say which type they have; any will do, if it can be
+        the type of an interface object.
+        """
+        if not self.is_nameless:
+            return None
+        possible = (b for b in self.branches if not b.names.all.isdisjoint(self.generics))
+        return next(possible, None)
+
     def all_branches(self) -> Iterator[Branch]:
         """The branches, the generic ones last."""
         yield from self.branches
@@ -321,7 +331,7 @@ class Tree:
             if field.name == name and field.arguments == arguments:
                 return field
         shape = self._shape(branch, name, arguments)
-        key = _free_key(branch, f"raak_{name}", shape, branch.position.raw_keys)
+        key = _free_key(branch, f"raak_{name}", shape)
         bare = FieldNode(name=node.name, arguments=node.arguments, directives=())
         return self._field(branch, [bare], key, shape, is_asked=False)
 
@@ -358,7 +368,7 @@ class Tree:
         return field.type if field else None
 
 
-def _free_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str]) -> str:
+def _free_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str] = ()) -> str:
     """`key`, or a variation of it where it already stands for something else."""
     shapes = branch.position.raw_keys
     candidate, n = key, 0

@@ -81,8 +81,10 @@ class Projection:
         readers = {name: self._readers(name, answer) for name, answer in self._answers(position)}
         if not position.is_abstract:
             return self._only(next(iter(readers.values())))
-        if position.is_nameless and readers:
-            readers[NAMELESS] = next(iter(readers.values()))
+        if nameless := position.nameless_branch:
+            shown = [name for name in nameless.types if name in readers]
+            if shown:
+                readers[NAMELESS] = readers[shown[0]]
         return self._pick(readers)
 
     def _readers(self, type_name: str, answer: Sequence[Answered]) -> tuple[Reader, ...]:
@@ -294,8 +296,8 @@ def _branch_of(position: Position, value: JSON) -> Branch | None:
     if not position.is_abstract:
         return position.branches[0]
     typename = value.get(TYPENAME)
-    if typename is None and position.is_nameless:
-        return position.branches[0]
+    if typename is None:
+        return position.nameless_branch
     return next((branch for branch in position.branches if typename in branch.types), None)
 
 

@@ -181,3 +181,52 @@ def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
 
     assert "y: f(x: 1)" in asked[2][1]
     assert "y__1: f(x: 2)" in asked[2][1]
+
+
+NODES = composed(
+    media="interface Node { id: ID! }"
+    ' interface Media implements Node @key(fields: "id") { id: ID! title: String }'
+    ' type Book implements Media & Node @key(fields: "id") { id: ID! title: String }'
+    ' type Film implements Media & Node @key(fields: "id") { id: ID! title: String }',
+    people="type Query { nodes: [Node!]! } interface Node { id: ID! }"
+    ' type Media implements Node @key(fields: "id") @interfaceObject { id: ID! stars: Int }'
+    ' type Person implements Node @key(fields: "id") { id: ID! name: String }',
+)
+
+
+async def test_interface_objects_beside_other_types_are_told_from_them() -> None:
+    transport = Scripted(
+        {"nodes": [{"raak_id": "b"}, {"__typename": "Person", "name": "Ada"}]},
+        {"_entities": [{"__typename": "Book", "title": "Emma"}]},
+    )
+    planned = plan(NODES, parse("{ nodes { ... on Person { name } ... on Media { title } } }"))
+
+    answer = await execute(planned, None, transport)
+
+    assert answer == {"data": {"nodes": [{"title": "Emma"}, {"name": "Ada"}]}}
+    assert "... on Media { raak_id: id }" in transport.asked[0][1]
+    assert transport.asked[1][2] == [{"__typename": "Media", "id": "b"}]
+
+
+async def test_interface_objects_beside_other_types_may_stay_nameless() -> None:
+    transport = Scripted({"nodes": [{"id": "b"}, {"__typename": "Person", "id": "p"}]})
+
+    answer = await execute(plan(NODES, parse("{ nodes { id } }")), None, transport)
+
+    assert answer == {"data": {"nodes": [{"id": "b"}, {"id": "p"}]}}
+
+
+async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() -> None:
+    transport = Scripted(
+        {"reviewed": [{"raak_id": id, "raak_id__1": id} for id in ("b", "f")]},
+        {"_entities": [{"__typename": "Book"}, {"__typename": "Film"}]},
+        {"_entities": [{"stars": 2}]},
+    )
+    planned = plan(SUPERGRAPH, parse("{ reviewed { stars } }"))
+
+    answer = await execute(planned, None, transport, denied=frozenset({"Book.stars"}))
+
+    assert answer["data"] == {"reviewed": [{"stars": None}, {"stars": 2}]}
+    assert [error["path"] for error in answer["errors"]] == [["reviewed", 0, "stars"]]
+    assert "stars" not in transport.asked[0][1]
+    assert transport.asked[2][2] == [{"__typename": "Media", "id": "f"}]
