@@ -6,7 +6,6 @@ from typing import Any
 import strawberry
 
 from services.chassis.principal import Forbidden
-from services.contracts.identity import ANONYMOUS_TYPES
 from services.profile.domain.calls import Call
 from services.profile.domain.identities import Identity, given_identity, strongest_first
 from services.profile.domain.spec import Subject
@@ -105,15 +104,14 @@ async def _check_own(context: Context, call: Call) -> None:
     """Let nobody who speaks for one customer claim what names another, or may name one later.
 
     An e-mail address nobody has yet is not his because he says so: whoever claimed another's before
-    that one registers would be taken for him from then on. A browser's random id nobody can guess.
+    that one registers would be taken for him from then on. The same holds for a browser's id.
     """
     if not context.principal.own_customer_only:
         return
     own, proved = await context.own_id(), context.own_ref()
     owners = await context.refs.load_many(call.identities)
     for given, owner in zip(call.identities, owners, strict=True):
-        is_free = owner is None and (given == proved or given.type in ANONYMOUS_TYPES)
-        if not is_free and owner != own:
+        if given != proved and (owner is None or owner != own):
             raise Forbidden(
                 "One of these identities is another customer's, or is not proved to be this one's.",
                 hint="Have the customer log in with it, and let your server identify him.",

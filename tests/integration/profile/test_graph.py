@@ -349,15 +349,19 @@ async def test_a_visitor_who_claimed_an_address_before_its_owner_registered_gets
     assert seen["data"] == {"customer": None}
 
 
-async def test_an_app_may_claim_what_its_token_proves_and_its_browsers(two: Profile) -> None:
-    mutation = """mutation { identify(input: {
-      customer: {identity: {type: "user_id", value: "new"}}
-      identities: [{type: "anonymous_id", value: "new browser"}]}) { identities { type } } }"""
+async def test_an_app_may_claim_what_its_token_proves_and_nothing_else(two: Profile) -> None:
+    himself = by("user_id", "new")
+    mutation = """mutation ($input: IdentifyInput!) { identify(input: $input) {
+      identities { type } } }"""
+    browser = {"type": "anonymous_id", "value": "a browser we have not heard of"}
 
-    answer = await two.ask(mutation, app("user_id", "new"))
+    own = await two.ask(mutation, app("user_id", "new"), input={"customer": himself})
+    more = await two.ask(
+        mutation, app("user_id", "new"), input={"customer": himself, "identities": [browser]}
+    )
 
-    held = answer["data"]["identify"]["identities"]
-    assert [one["type"] for one in held] == ["user_id", "anonymous_id"]
+    assert own["data"]["identify"]["identities"] == [{"type": "user_id"}]
+    assert codes(more) == ["FORBIDDEN"]
 
 
 @pytest.mark.parametrize(
