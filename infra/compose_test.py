@@ -173,6 +173,14 @@ def try_the_door(stack: Stack, console: Console, graph: Graph, email: str) -> No
     console.print(f"An API key was made and used, and refused {took:.1f} s after it was revoked.")
 
 
+def read_the_audit_log(stack: Stack, console: Console) -> None:
+    """It is on the gateway's standard output, and nobody can be recognised in it."""
+    said = stack.compose("logs", "--no-color", "--no-log-prefix", "gateway").splitlines()
+    records = [line for line in said if '"customers_count"' in line]
+    _want(any("@" in line or "cdnow" in line for line in records) or not records, False)
+    console.print(f"The audit log has {len(records)} records, and names nobody in them.")
+
+
 def _codes(answer: dict[str, Any]) -> set[str]:
     return {error["extensions"]["code"] for error in answer.get("errors", [])}
 
@@ -292,6 +300,7 @@ def main() -> None:
             email = tell_the_story(running, console)
             graph = Graph(running.url, running.token("admin", "compose test", ""))
             try_the_door(running, console, graph, email)
+            read_the_audit_log(running, console)
             scale_decision(running, console, graph, email)
             show_processes(running, console)
             kill_one_at_a_time(running, console, graph, email)

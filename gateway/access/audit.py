@@ -327,7 +327,7 @@ class Audit:
         while True:
             try:
                 await asyncio.to_thread(self._sink, lines)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
                 fields = {"because": type(error).__name__}
                 log.error("the audit log cannot be written", extra={"fields": fields})
                 lines = b"\n" + lines.lstrip(b"\n")
