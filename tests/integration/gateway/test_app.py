@@ -24,7 +24,7 @@ from services.chassis.principal import Principal, Verifier
 from services.chassis.server import MissingSetting
 from services.contracts.words import Role
 from tests.integration.gateway.serving import Server, serving
-from tests.unit.gateway.small_graph import ANN, SCHEMAS, SDLS
+from tests.unit.gateway.small_graph import ANN, ROLES_YAML, SCHEMAS, SDLS
 
 QUERY = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
 WHOLE = {"customer": {"name": "Ann", "nextBestActions": ["jazz weeks"]}, "segments": ["loyal"]}
@@ -68,6 +68,14 @@ class House:
         response = await self.client.get("/health/ready")
         return response.status_code, response.json()
 
+    async def until_ready(self) -> None:
+        """Return when the gateway says that it can serve."""
+        for _ in range(200):
+            if (await self.health())[0] == 200:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"it never was ready: {await self.health()}")
+
     async def until_seen(self, name: str, status: str) -> None:
         """Return when the gateway has seen a service in this state."""
         for _ in range(100):
@@ -81,8 +89,11 @@ class House:
 async def house(
     key_files: tuple[Path, Path],
     database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    tmp_path: Path,
 ) -> AsyncIterator[House]:
     signing, verify = key_files
+    roles = tmp_path / "roles.yaml"
+    roles.write_text(ROLES_YAML)
     callers: list[Principal] = []
     async with AsyncExitStack() as stack:
         services = {
@@ -96,6 +107,7 @@ async def house(
             verify_key_file=verify,
             database_url=await stack.enter_async_context(database_url_for("gateway")),
             cors_origins=("https://shop.example",),
+            roles_file=roles,
             subgraph_deadline_ms=1_000,
             max_batch=2,
             gzip_from_bytes=20,
@@ -159,6 +171,7 @@ async def test_a_service_that_dies_costs_its_own_fields_and_comes_back(
 async def test_the_gateway_is_ready_once_all_services_have_been_and_stays_so(house: House) -> None:
     for name in house.services:
         await house.until_seen(name, "ready")
+    await house.until_ready()
     ready = await house.health()
 
     await house.services["decision"].stop()

@@ -112,7 +112,7 @@ SCHEMAS = {
     "decision": Schema(query=DecisionsQuery, types=[DecisionsCustomer]),
 }
 SDLS = {name: schema.as_str() for name, schema in SCHEMAS.items()}
-ROLES = Roles.parse("""
+ROLES_YAML = """
 roles:
   visitor: {scopes: [], policies: []}
   app: {scopes: [], policies: []}
@@ -139,7 +139,8 @@ fields:
     name: [app, agent, marketer, privacy, admin]
     events: all
     nextBestActions: all
-""")
+"""
+ROLES = Roles.parse(ROLES_YAML)
 
 
 @dataclass
