@@ -116,6 +116,38 @@ def attackers(stack: Stack) -> list[Person]:
     return people(stack, "attacker", 8)
 
 
+CLIENT = httpx.Client(trust_env=False, timeout=30)
+"""One for all: making a client takes longer than asking."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody with a token, who asks many times."""
+
+    stack: Stack
+    token: str
+
+    def post(
+        self, query: str, accept: str = "application/json", **variables: Any
+    ) -> httpx.Response:
+        """What is answered."""
+        return CLIENT.post(
+            f"{self.stack.instance.url}/graphql",
+            json={"query": query, "variables": variables},
+            headers={"Authorization": f"Bearer {self.token}", "Accept": accept},
+        )
+
+    def answer(self, query: str, **variables: Any) -> JSON:
+        """`data` and `errors`."""
+        answer: JSON = self.post(query, **variables).json()
+        return answer
+
+
+def as_(stack: Stack, role: str, own: Person) -> Caller:
+    """Somebody who speaks for one customer."""
+    return Caller(stack, stack.token(role, customer=own.token))
+
+
 def told_nothing(answer: JSON, victim: Person) -> bool:
     """Whether an answer tells nothing of a victim: no data, and a refusal for it."""
     data = answer.get("data")
@@ -197,7 +229,7 @@ def test_no_reference_leads_to_another(
     stack: Stack, victims: list[Person], attackers: list[Person], field: str, role: str
 ) -> None:
     for attacker in attackers:
-        graph = stack.as_(role, attacker.token)
+        graph = as_(stack, role, attacker)
         for victim in victims:
             for ref in references(victim, attacker):
                 answer = graph.answer(BY_REFERENCE[field], ref=ref)
@@ -212,7 +244,7 @@ def test_the_own_customer_is_reached_by_the_same_paths(
     stack: Stack, attackers: list[Person], field: str, role: str
 ) -> None:
     for himself in attackers:
-        answer = stack.as_(role, himself.token).answer(
+        answer = as_(stack, role, himself).answer(
             BY_REFERENCE[field], ref={"identity": himself.identity}
         )
         assert "errors" not in answer, answer
@@ -252,7 +284,7 @@ def test_a_victim_named_anywhere_in_a_document_stops_all_of_it(
         ),
     ]
 
-    graph = stack.as_(role, attacker.token)
+    graph = as_(stack, role, attacker)
     for document, variables in documents:
         answer = graph.answer(document, **variables)
         assert answer.get("data") is None, document
@@ -265,7 +297,7 @@ def test_no_id_of_what_is_anothers_leads_to_him(
     stack: Stack, victims: list[Person], attackers: list[Person], field: str, role: str
 ) -> None:
     for attacker in attackers:
-        graph = stack.as_(role, attacker.token)
+        graph = as_(stack, role, attacker)
         for victim in victims:
             for his in (victim.decision, victim.proposition, victim.id, victim.decision.upper()):
                 answer = graph.answer(BY_ID[field], id=his)
@@ -279,7 +311,7 @@ def test_no_id_of_what_is_anothers_leads_to_him(
 def test_no_list_tells_of_others(
     stack: Stack, attackers: list[Person], field: str, role: str
 ) -> None:
-    answer = stack.as_(role, attackers[0].token).answer(OF_MANY[field])
+    answer = as_(stack, role, attackers[0]).answer(OF_MANY[field])
 
     assert answer["data"] == {"f": None}
     assert codes(answer) == {"UNAUTHORIZED_FIELD_OR_TYPE"}
@@ -291,17 +323,10 @@ def test_nobody_listens_to_another(
 ) -> None:
     [document] = BY_SUBSCRIPTION.values()
     for attacker in attackers:
+        listener = as_(stack, role, attacker)
         for victim in victims:
             for ref in references(victim, attacker):
-                response = httpx.post(
-                    f"{stack.instance.url}/graphql",
-                    json={"query": document, "variables": {"ref": ref}},
-                    headers={
-                        "Authorization": f"Bearer {stack.token(role, customer=attacker.token)}",
-                        "Accept": "text/event-stream",
-                    },
-                    trust_env=False,
-                )
+                response = listener.post(document, "text/event-stream", ref=ref)
                 assert "FORBIDDEN" in response.text
                 assert victim.id not in response.text
 
@@ -314,7 +339,7 @@ def test_nobody_becomes_another_by_claiming_what_he_is_known_by(
       identify(input: {customer: $ref, identities: $identities, traits: $traits}) { id } }"""
     unborn = {"type": "email", "value": f"{uuid4().hex}@example.com"}
     for attacker in attackers:
-        graph = stack.as_(role, attacker.token)
+        graph = as_(stack, role, attacker)
         for identity in [*(victim.identity for victim in victims), unborn]:
             ref = {"identity": attacker.identity}
             said: list[JSON] = [{"identities": [identity], "traits": {}}]
@@ -401,11 +426,10 @@ def entities(
         "query($keys: [_Any!]!) { _entities(representations: $keys) "
         f"{{ ... on {type_name} {{ field: {field} }} }} }}"
     )
-    response = httpx.post(
+    response = CLIENT.post(
         f"http://127.0.0.1:{stack.instance.port + 1 + SERVICES.index(service)}/graphql",
         json={"query": document, "variables": {"keys": keys}},
         headers={"Authorization": header},
-        trust_env=False,
     )
     answer: JSON = response.json()
     return answer
