@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.access.tokens import Granted
+from gateway.access.tokens import SUBJECT_OF_KEYS, Granted
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
@@ -125,7 +125,7 @@ class ApiKeys:
         }
 
     def _principal(self, role: Role, key: ApiKey) -> Principal:
-        return Principal(role, f"key:{key.id}", (), *self._granted(role, key.scopes))
+        return Principal(role, f"{SUBJECT_OF_KEYS}{key.id}", (), *self._granted(role, key.scopes))
 
     def principal(self, text: str) -> Principal:
         """The caller behind a key; raises NotAuthenticated, or KeysUnknown while that is so."""

@@ -29,6 +29,8 @@ SERVICE_TOKEN_S = 60
 CLOCKS_DIFFER_S = 10
 """How far the clock of who issued a token may differ from ours."""
 MAX_TOKEN_CHARS = 8_192
+SUBJECT_OF_KEYS = "key:"
+"""What the subject of an API key begins with, and that of a token does not."""
 REMEMBERED = 10_000
 REMEMBERED_REFUSALS = 1_000
 REFUSED_S = 5.0
@@ -243,12 +245,12 @@ class CallerTokens:
             customer = _texts(claims.get(rules.customer_claim) or {})
             _check_customer(role, customer)
             narrowed_to = _scopes(claims.get(rules.scope_claim))
-            if not subject:
+            if not subject or subject.startswith(SUBJECT_OF_KEYS):
                 raise ValueError("sub")
         except (ValueError, TokenCannotBe):
             raise NotAuthenticated(
                 "The token's subject, role, customer and scope do not fit.",
-                hint=f"`sub` is not empty; `{rules.role_claim}` is one of {ROLES}; visitor and app "
+                hint=f"`sub` is a name of its own, not `{SUBJECT_OF_KEYS}…`; `{rules.role_claim}` is one of {ROLES}; visitor and app "
                 f"name their `{rules.customer_claim}`, others none; `{rules.scope_claim}` lists "
                 "scopes.",
             ) from None

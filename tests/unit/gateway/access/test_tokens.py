@@ -104,6 +104,7 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
         (signed(role=None), "lacks a claim"),
         (signed(key=Ed25519PrivateKey.generate()), "not signed with our key"),
         (signed(sub=""), "do not fit"),
+        (signed(sub="key:0123456789abcdef"), "do not fit"),
         (signed(role="owner"), "do not fit"),
         (signed(role="visitor"), "do not fit"),
         (signed(role="visitor", customer="v-1"), "do not fit"),
