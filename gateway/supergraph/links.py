@@ -67,14 +67,25 @@ def arguments_of(directive: ConstDirectiveNode) -> Arguments:
     return {a.name.value: value_from_ast_untyped(a.value) for a in directive.arguments or ()}
 
 
+def listed(value: Any) -> list[Any]:
+    """A list as GraphQL reads it: a single value is a list of one."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
 def _link(url: str, arguments: Arguments) -> Link:
     words = url.rstrip("/").split("/")
     spec = words[-2] if len(words) > 1 else url
-    wanted = (_import(one) for one in arguments.get("import") or ())
-    return Link(url, str(arguments.get("as") or spec), dict(wanted), arguments.get("for"))
+    imports = dict(filter(None, map(_import, listed(arguments.get("import")))))
+    return Link(url, str(arguments.get("as") or spec), imports, arguments.get("for"))
 
 
-def _import(wanted: str | Mapping[str, str]) -> tuple[str, str]:
-    if isinstance(wanted, str):
-        return wanted, wanted
-    return wanted.get("as") or wanted["name"], wanted["name"]
+def _import(wanted: object) -> tuple[str, str] | None:
+    """Name here and there. What can't be read imports nothing; its uses are then refused."""
+    match wanted:
+        case str():
+            return wanted, wanted
+        case {"name": str(name), "as": str(alias)}:
+            return alias, name
+        case {"name": str(name)}:
+            return name, name
+    return None

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from graphql import GraphQLInterfaceType, GraphQLSchema
 
 from gateway.supergraph.joins import AnyOf, ListSize, Markings, Requirement
+from gateway.supergraph.links import listed
 
 Applied: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """The directives of one definition, by Federation's own names."""
@@ -101,20 +102,15 @@ def _requirement(applied: Applied) -> Requirement:
 
 def _any_of(written: Any) -> AnyOf:
     return _and(
-        frozenset(frozenset(map(str, _listed(all_of))) for all_of in _listed(written)), frozenset()
+        frozenset(frozenset(map(str, listed(all_of))) for all_of in listed(written)), frozenset()
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    """GraphQL reads a single value as a list of one."""
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _size(arguments: Mapping[str, Any]) -> ListSize:
     return ListSize(
         assumed=arguments.get("assumedSize"),
-        slicing_arguments=tuple(_listed(arguments.get("slicingArguments"))),
-        sized_fields=tuple(_listed(arguments.get("sizedFields"))),
+        slicing_arguments=tuple(listed(arguments.get("slicingArguments"))),
+        sized_fields=tuple(listed(arguments.get("sizedFields"))),
         require_one_slicing_argument=arguments.get("requireOneSlicingArgument") is not False,
     )
 

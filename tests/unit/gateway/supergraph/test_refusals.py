@@ -87,6 +87,10 @@ REFUSED = {
         {"a": '=@link(url: URL/v2.2, import: ["@magic"]) type Query { a: Int }'},
         "[a]: It imports @magic, which Federation hasn't",
     ),
+    "an import that can't be read": (
+        {"a": "=@link(url: URL/v2.2, import: [3]) type Query { a: Int @shareable }"},
+        "[a] Query.a: @shareable is not imported",
+    ),
     "a directive that is not supported": (
         {"a": 'type Query { a(x: Int @federation__fromContext(field: "$c { x }")): Int }'},
         "[a] Query.a(x:): @fromContext is not supported yet",
@@ -390,6 +394,9 @@ COMPOSES = {
         "a": '=type Query { t: T @provides(fields: "x") } '
         'type T @key(fields: "id") { id: ID! x: Int }',
         "b": '=extend type T @key(fields: "id") { id: ID! @external x: Int @external y: Int }',
+    },
+    "a single import": {
+        "a": '=@link(url: URL/v2.2, import: "@tag") type Query { a: Int @tag(name: "x") }'
     },
     "scopes written as a single value": {"a": 'type Query { a: Int @requiresScopes(scopes: "s") }'},
 }
