@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -194,7 +194,7 @@ class Served:
         try:
             supergraph = await asyncio.to_thread(self._source.make, texts)
             graph = self._guard(supergraph)
-            await asyncio.to_thread(_plan, graph, self._graph.operations()[-HOT:])
+            await _plan(graph, self._graph.operations()[-HOT:])
             await self._plan_registered(graph)
         except Exception as error:  # whatever is wrong with it: the one that is served is better
             self._refuse(digest, error)
@@ -264,13 +264,17 @@ class Served:
                 patience.reschedule(now)
 
 
-def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
-    """Plan operations; those that are no longer valid will be refused when they are asked."""
+async def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
+    """Plan operations, for half of the time; those no longer valid are refused when asked.
+
+    Not in a thread: requests would wait for the interpreter at each of their steps, not once.
+    """
+    now = asyncio.get_running_loop().time
     for text, name in operations:
-        try:
+        began = now()
+        with suppress(RaakError):
             graph.read(text, name)
-        except RaakError:
-            continue
+        await asyncio.sleep(now() - began)
 
 
 @contextmanager
