@@ -241,18 +241,13 @@ class CallerTokens:
         """Who it is; of what he may do a token says only what he shall not have."""
         rules = self._rules
         try:
-            role, subject = Role(claims[rules.role_claim]), claims["sub"]
+            role, subject = Role(claims[rules.role_claim]), _own_name(claims["sub"])
             customer = _texts(claims.get(rules.customer_claim) or {})
             _check_customer(role, customer)
             narrowed_to = _scopes(claims.get(rules.scope_claim))
-            if not subject or subject.startswith(SUBJECT_OF_KEYS):
-                raise ValueError("sub")
         except (ValueError, TokenCannotBe):
             raise NotAuthenticated(
-                "The token's subject, role, customer and scope do not fit.",
-                hint=f"`sub` is a name of its own, not `{SUBJECT_OF_KEYS}…`; `{rules.role_claim}` is one of {ROLES}; visitor and app "
-                f"name their `{rules.customer_claim}`, others none; `{rules.scope_claim}` lists "
-                "scopes.",
+                "The token's subject, role, customer and scope do not fit.", hint=_wanted(rules)
             ) from None
         pairs = tuple(sorted(customer.items()))
         return Principal(role, subject, pairs, *self._granted(role, narrowed_to))
@@ -267,6 +262,20 @@ def _key_id(token: str) -> str | None:
         raise jwt.InvalidAlgorithmError
     kid: str | None = head.get("kid")
     return kid
+
+
+def _wanted(rules: TokenRules) -> str:
+    return (
+        f"`sub` is a name that does not begin with `{SUBJECT_OF_KEYS}`; `{rules.role_claim}` is "
+        f"one of {ROLES}; visitor and app name their `{rules.customer_claim}`, others none; "
+        f"`{rules.scope_claim}` lists scopes."
+    )
+
+
+def _own_name(subject: str) -> str:
+    if not subject or subject.startswith(SUBJECT_OF_KEYS):
+        raise ValueError("sub")
+    return subject
 
 
 def _texts(value: Any) -> dict[str, str]:
