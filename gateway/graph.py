@@ -4,7 +4,7 @@ Knows nothing of HTTP, so that any protocol can stand before it. `prepare` looks
 which it does once for each; `answer` and `subscribe` look at one caller with his variables.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from gateway.access.authorization import Authorization
 from gateway.access.cost import Price, Pricing, Weights, check_cost
 from gateway.access.limits import Limits, check_page, check_variables
 from gateway.access.operations import (
+    Argument,
     Operation,
     coerced,
     included_root_fields,
@@ -43,6 +44,9 @@ from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 
 JSON = dict[str, Any]
+
+Meant: TypeAlias = tuple[Argument, Mapping[str, Any]]
+"""A customer that is named in a request, and where."""
 
 Lasting: TypeAlias = Callable[
     [frozenset[str], AsyncGenerator[JSON, None]], AsyncGenerator[JSON, None]
@@ -175,13 +179,13 @@ class Graph:
     async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
-        check_variables(asked.variables, self.limits)
+        meant = self._meant(prepared.operation, asked)
         if self.audit is None:
-            return await self._answer(prepared, asked, caller, None)
-        visit = self._visit(self.audit, prepared, asked, caller)
+            return await self._answer(prepared, asked, caller, meant, None)
+        visit = _visit(self.audit, prepared, caller, meant)
         await visit.begin()
         try:
-            answer = await self._answer(prepared, asked, caller, visit.see)
+            answer = await self._answer(prepared, asked, caller, meant, visit.see)
         except BaseException as error:  # even a request that was cancelled may have changed things
             visit.cut_off(error)
             raise
@@ -189,9 +193,14 @@ class Graph:
         return answer
 
     async def _answer(
-        self, prepared: Prepared, asked: Asked, caller: Principal, witnessed: Witnessed | None
+        self,
+        prepared: Prepared,
+        asked: Asked,
+        caller: Principal,
+        meant: Sequence[Meant],
+        witnessed: Witnessed | None,
     ) -> JSON:
-        cost = self._check_request(prepared, asked, caller)
+        cost = self._check_request(prepared, asked, caller, meant)
         denied = self._authorization.denied(caller)
         if refused := self._refused_changes(prepared, asked, caller, denied):
             return {"data": None, "errors": refused}
@@ -214,10 +223,10 @@ class Graph:
     ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
-        check_variables(asked.variables, self.limits)
-        visit = self._visit(self.audit, prepared, asked, caller) if self.audit else None
+        meant = self._meant(prepared.operation, asked)
+        visit = _visit(self.audit, prepared, caller, meant) if self.audit else None
         try:
-            self._check_request(prepared, asked, caller)
+            self._check_request(prepared, asked, caller, meant)
         except RaakError as refusal:
             if visit:
                 visit.cut_off(refusal)
@@ -237,40 +246,34 @@ class Graph:
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
         return self.admission.hold(caller_key(caller), lasting)
 
-    def _visit(self, audit: Audit, prepared: Prepared, asked: Asked, caller: Principal) -> Visit:
-        return Visit(audit, caller, prepared.touched, self._named(prepared.operation, asked))
+    def _meant(self, operation: Operation, asked: Asked) -> Sequence[Meant]:
+        """The customers a request names, as the services get them; none if they will get nothing:
+        variables that are not what is declared are left to execution, which says how.
 
-    def _named(self, operation: Operation, asked: Asked) -> list[Mapping[str, Any]]:
-        """The customers that are named, as the services get them; none if they will get nothing."""
+        Raises LimitExceeded.
+        """
+        check_variables(asked.variables, self.limits)
         if not operation.references:
-            return []
+            return ()
         schema = self.supergraph.schema
         variables = coerced(operation.reference_variables, asked.variables, schema)
         return [
-            named
+            (reference, named)
             for reference in (operation.references if variables is not None else ())
             for named in references_in(reference.given(variables), reference.type)
         ]
 
-    def _check_request(self, prepared: Prepared, asked: Asked, caller: Principal) -> int:
+    def _check_request(
+        self, prepared: Prepared, asked: Asked, caller: Principal, meant: Sequence[Meant]
+    ) -> int:
         """What the request costs; raises RaakError if it may not be answered."""
-        operation = prepared.operation
-        for page in operation.pages:
+        for page in prepared.operation.pages:
             check_page(page.place, page.name, page.given(asked.variables), self.limits)
         cost = check_cost(prepared.price, asked.variables, self.limits)
-        if caller.own_customer_only and operation.references:
-            self._check_own(operation, asked, caller)
+        if caller.own_customer_only:
+            for reference, named in meant:
+                check_own(caller, f"{reference.place}({reference.name}:)", named)
         return cost
-
-    def _check_own(self, operation: Operation, asked: Asked, caller: Principal) -> None:
-        """Variables that are not what is declared are left to execution, which says how."""
-        schema = self.supergraph.schema
-        variables = coerced(operation.reference_variables, asked.variables, schema)
-        if variables is None:
-            return
-        for reference in operation.references:
-            place = f"{reference.place}({reference.name}:)"
-            check_own(caller, place, reference.given(variables), reference.type)
 
     def _refused_changes(
         self, prepared: Prepared, asked: Asked, caller: Principal, denied: frozenset[str]
@@ -317,6 +320,10 @@ class Graph:
     @cached_property
     def _authorization(self) -> Authorization:
         return Authorization.over(self.supergraph, self.roles)
+
+
+def _visit(audit: Audit, prepared: Prepared, caller: Principal, meant: Sequence[Meant]) -> Visit:
+    return Visit(audit, caller, prepared.touched, [named for _, named in meant])
 
 
 def _is_whole(answer: JSON) -> bool:

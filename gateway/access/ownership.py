@@ -38,16 +38,15 @@ def _names_customers(type_: GraphQLInputType, seen: set[str]) -> bool:
     return any(_names_customers(field.type, seen) for field in named.fields.values())
 
 
-def check_own(principal: Principal, place: str, value: Any, type_: GraphQLInputType) -> None:
-    """Raise Forbidden unless every customer named in an argument is the caller's own."""
+def check_own(principal: Principal, place: str, reference: Mapping[str, Any]) -> None:
+    """Raise Forbidden unless the customer named at a place is the caller's own."""
     own = principal.customer_ref or {}
-    for reference in references_in(value, type_):
-        if not is_own(own, reference):
-            raise Forbidden(
-                f"The role {principal.role.value!r} reaches its own customer only, and {place} "
-                "names another.",
-                hint=f"Name him as the token does: by its {_form(own)}.",
-            )
+    if not is_own(own, reference):
+        raise Forbidden(
+            f"The role {principal.role.value!r} reaches its own customer only, and {place} "
+            "names another.",
+            hint=f"Name him as the token does: by its {_form(own)}.",
+        )
 
 
 def _form(own: Mapping[str, str]) -> str:
