@@ -59,6 +59,10 @@ class GatewaySettings(ServiceSettings):
     supergraph_file: Path | None = Field(
         default=None, description="schema composed elsewhere, to be served instead of composing"
     )
+    override_labels: Listed = Field(
+        default=(),
+        description="labels of `@override(label:)` that are switched on, separated by commas",
+    )
     schemas_every_ms: int = Field(
         default=1_000,
         ge=0,
@@ -249,7 +253,9 @@ class GatewaySettings(ServiceSettings):
             raise ValueError("this is what tokens for the services say: a caller's must differ")
         return audience
 
-    @field_validator("write_keys", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "write_keys", "cors_origins", "trusted_proxies", "override_labels", mode="before"
+    )
     @classmethod
     def _separated_by_commas(cls, values: Any) -> Any:
         if not isinstance(values, str):
