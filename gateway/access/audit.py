@@ -199,7 +199,8 @@ class Audit:
         named: Iterable[Mapping[str, Any]] = (),
         errors: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """Write down one request, or one event of a subscription, if it touches a customer.
+        """Write down one request, or one event of a subscription: every change, and every read
+        that touches a customer.
 
         Args:
             customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).
@@ -229,8 +230,12 @@ class Audit:
         named: Sequence[Mapping[str, Any]],
         codes: Sequence[str],
     ) -> bytes | None:
-        """The line of a request; None if it touched no customer."""
-        if not (customers or named or DENIALS.intersection(codes)):
+        """The line of a request; None for a read that touched no customer.
+
+        A change is written down though it names none: an outcome is reported of a proposition.
+        """
+        changed = touched.kind == "mutation"
+        if not (changed or customers or named or DENIALS.intersection(codes)):
             return None
         RECORDS.labels(touched.kind).inc()
         return orjson.dumps(self._members(caller, touched, customers, named, codes)) + b"\n"

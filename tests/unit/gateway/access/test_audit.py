@@ -84,6 +84,12 @@ async def test_a_request_that_touches_no_customer_is_not_recorded() -> None:
     assert await recorded(AGENT, READ, errors=[{"extensions": {"code": "BAD_USER_INPUT"}}]) == []
 
 
+async def test_a_change_is_recorded_though_it_names_nobody() -> None:
+    [record] = await recorded(AGENT, Touched("mutation", "Outcome", "7b", {"recordOutcome": []}))
+
+    assert (record["customers_count"], record["identities_count"]) == (0, 0)
+
+
 async def test_a_denied_request_is_recorded_though_it_touched_nobody() -> None:
     [record] = await recorded(AGENT, READ, errors=[{"extensions": {"code": "FORBIDDEN"}}, {}])
 
