@@ -205,13 +205,18 @@ class DirectiveNames:
             self.report(coordinate, reason, "Write it as Federation defines it.")
             return {}
 
+    def means(self, used: str) -> str | None:
+        """Federation's own name for a directive; None if it is another specification's."""
+        if used in self._names:
+            return self._names[used]
+        namespace, _, rest = used.partition("__")
+        return rest if rest and self._namespaces.get(namespace) else None
+
     def _canonical(self, used: str, coordinate: str) -> str | None:
-        name = self._names.get(used)
+        name = self.means(used)
         namespace, _, rest = used.partition("__")
         if name is None and rest and namespace in self._namespaces:
-            name = rest if self._namespaces[namespace] else None
-            if name is None:
-                return None
+            return None
         if name in NOT_YET:
             self.report(coordinate, f"@{name} is not supported yet.", NOT_YET[name])
         elif name in SINCE or used in STANDARD:

@@ -266,11 +266,11 @@ class Merger:
         return EnumTypeDefinitionNode(**self._common(name, owned), values=values)
 
     def _common(self, name: str, owned: Owned) -> dict[str, Any]:
-        nodes = [type_.node for type_ in owned.values()]
+        nodes = [node for type_ in owned.values() for node in type_.nodes]
         return {
             "name": NameNode(value=name),
             "description": _description(nodes),
-            "directives": _kept_directives(nodes),
+            "directives": self._kept_directives(nodes),
         }
 
     def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
@@ -280,8 +280,25 @@ class Merger:
         return {
             "name": nodes[0].name,
             "description": _description(nodes),
-            "directives": _kept_directives(nodes),
+            "directives": self._kept_directives(nodes),
         }
+
+    def _kept_directives(self, nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
+        """GraphQL's own, of which the first is kept; and what @composeDirective names, of which
+        each that is written differently is kept if there may be several.
+        """
+        kept: dict[str, ConstDirectiveNode] = {}
+        for node in nodes:
+            for directive in node.directives or ():
+                name = directive.name.value
+                composed = next(
+                    (s.composed[name] for s in self.subgraphs if name in s.composed), None
+                )
+                if composed and composed.definition.repeatable:
+                    kept.setdefault(print_ast(directive), directive)
+                elif composed or name in KEPT_DIRECTIVES:
+                    kept.setdefault(name, directive)
+        return tuple(kept.values())
 
     def _note(self, coordinate: str, directives: Applied) -> None:
         self.marker.note(coordinate, directives)
@@ -378,16 +395,6 @@ def _named(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
 
 def _description(nodes: Iterable[Any]) -> StringValueNode | None:
     return next((n.description for n in nodes if getattr(n, "description", None)), None)
-
-
-def _kept_directives(nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
-    """Directives of GraphQL itself; where several subgraphs write one, the first is kept."""
-    kept: dict[str, ConstDirectiveNode] = {}
-    for node in nodes:
-        for directive in node.directives or ():
-            if directive.name.value in KEPT_DIRECTIVES:
-                kept.setdefault(directive.name.value, directive)
-    return tuple(kept.values())
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -24,6 +24,7 @@ from graphql import (
     visit,
 )
 
+from gateway.supergraph.composed import Composed, composed_in
 from gateway.supergraph.directives import Applied, DirectiveNames
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.links import Arguments
@@ -60,11 +61,11 @@ class TypeDefinition:
 
     name: str
     kind: str
-    node: TypeDefinitionNode | TypeExtensionNode
     directives: dict[str, tuple[Arguments, ...]] = field(default_factory=dict)
     members: dict[str, MemberDefinition] = field(default_factory=dict)
     interfaces: list[str] = field(default_factory=list)
     union: list[str] = field(default_factory=list)
+    nodes: list[TypeDefinitionNode | TypeExtensionNode] = field(default_factory=list)
     is_extension: bool = True
     has_base: bool = False
     """Whether it was defined here, not only extended."""
@@ -74,7 +75,8 @@ class TypeDefinition:
         if isinstance(node, TypeDefinitionNode):
             if self.has_base:
                 names.report(self.name, "It is defined twice.", "Define it once, or extend it.")
-            self.node, self.is_extension, self.has_base = node, False, True
+            self.is_extension, self.has_base = False, True
+        self.nodes.append(node)
         place = DirectiveLocation[self.kind.upper()]
         for name, uses in names.read(node.directives, self.name, place).items():
             self.directives[name] = self.directives.get(name, ()) + uses
@@ -103,6 +105,8 @@ class SubgraphDefinition:
     name: str
     is_federation_1: bool
     types: dict[str, TypeDefinition]
+    composed: Mapping[str, Composed] = field(default_factory=dict)
+    """The directives of its own that the supergraph shall keep."""
 
 
 def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
@@ -125,14 +129,14 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         if names.is_machinery(type_name):
             continue
         kind = node.kind.partition("_type_")[0]
-        found = types.setdefault(type_name, TypeDefinition(type_name, kind, node))
+        found = types.setdefault(type_name, TypeDefinition(type_name, kind))
         if found.kind != kind:
             reason = f"It is both {found.kind} and {kind}."
             problems.append(Problem((name,), type_name, reason, "Give one of them another name."))
             continue
         found.fold(node, names)
     _remove_machinery_fields(types)
-    return SubgraphDefinition(name, names.is_federation_1, types)
+    return SubgraphDefinition(name, names.is_federation_1, types, composed_in(document, names))
 
 
 def _remove_machinery_fields(types: dict[str, TypeDefinition]) -> None:

@@ -13,6 +13,7 @@ from graphql import (
     print_ast,
 )
 
+from gateway.supergraph.composed import composed_specs
 from gateway.supergraph.joins import (
     AnyOf,
     FieldSet,
@@ -46,7 +47,9 @@ def write_supergraph(
     """
     writer = _Writer(supergraph, subgraphs, hidden)
     types = [print_ast(writer.joined(node)) for node in definitions]
-    specs = [BASE, *(spec for name, spec in WHERE_USED.items() if name in writer.used)]
+    composed = (one for subgraph in subgraphs for one in subgraph.composed.values())
+    used = (spec for name, spec in WHERE_USED.items() if name in writer.used)
+    specs = [BASE, *used, *composed_specs(composed)]
     links = "\n".join(spec.link for spec in specs)
     roots = "\n".join(
         f"  {root.lower()}: {root}" for root in ROOTS if root in supergraph.whole.type_map

@@ -91,6 +91,13 @@ REFUSED = {
         {"a": "=@link(url: URL/v2.2, import: [3]) type Query { a: Int @shareable }"},
         "[a] Query.a: @shareable is not imported",
     ),
+    "a directive to compose that is not there": (
+        {
+            "a": '=@link(url: URL/v2.2, import: ["@composeDirective"]) '
+            '@composeDirective(name: "@mine") type Query { a: Int }'
+        },
+        "[a]: @composeDirective names '@mine', which isn't both imported and defined",
+    ),
     "a directive that is not supported": (
         {"a": 'type Query { a(x: Int @federation__fromContext(field: "$c { x }")): Int }'},
         "[a] Query.a(x:): @fromContext is not supported yet",

@@ -155,3 +155,34 @@ def test_each_fact_is_written_as_other_composers_write_it(line: str) -> None:
 
 def test_subgraph_names_become_distinct_enum_values() -> None:
     assert graph_names(["b-b", "b_b", "1st"]) == {"1st": "_1ST", "b-b": "B_B", "b_b": "B_B_1"}
+
+
+def test_directives_of_the_subgraphs_own_are_kept_where_they_ask_for_it() -> None:
+    link = """
+        extend schema
+          @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@composeDirective",
+            "@shareable"])
+          @link(url: "https://x.example/shelf/v1.VERSION",
+            import: ["@shelf", {name: "@of", as: "@by"}])
+          @composeDirective(name: "@shelf") @composeDirective(name: "@by")
+        directive @shelf(n: Int) repeatable on FIELD_DEFINITION | OBJECT
+        directive @by(v: Int = VERSION) on FIELD_DEFINITION
+        directive @mine on FIELD_DEFINITION
+    """
+    written = compose_sdl(
+        {
+            "a": link.replace("VERSION", "9")
+            + "type Query { x: Int @shelf(n: 1) @by @mine @shareable }",
+            "b": link.replace("VERSION", "10")
+            + "type Query { x: Int @shelf(n: 1) @shelf(n: 2) @by @shareable } "
+            "extend type Query @shelf",
+        }
+    )
+
+    url = "https://x.example/shelf/v1.10"
+    assert f'@link(url: "{url}", import: [{{name: "@of", as: "@by"}}, "@shelf"])' in written
+    assert "directive @by(v: Int = 10) on FIELD_DEFINITION" in written
+    assert "type Query @join__type(graph: A) @join__type(graph: B) @shelf {" in written
+    assert "x: Int @shelf(n: 1) @by @shelf(n: 2)\n" in written
+    assert "@mine" not in written
+    assert "shelf" not in read_supergraph(written).sdl

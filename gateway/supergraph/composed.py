@@ -1,0 +1,83 @@
+"""Directives of the subgraphs' own that the supergraph shall keep: @composeDirective."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from graphql import (
+    DirectiveDefinitionNode,
+    DocumentNode,
+    SchemaDefinitionNode,
+    SchemaExtensionNode,
+    print_ast,
+)
+
+from gateway.supergraph.directives import DirectiveNames
+from gateway.supergraph.links import Link, arguments_of, read_links
+from gateway.supergraph.standard import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """One such directive, and the specification it was imported from."""
+
+    name: str
+    link: Link
+    definition: DirectiveDefinitionNode
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """For comparison: `v1.10` is later than `v1.9`."""
+        return tuple(int(n) for n in self.link.version.lstrip("v").split(".") if n.isdecimal())
+
+
+def composed_in(document: DocumentNode, names: DirectiveNames) -> dict[str, Composed]:
+    """The directives that one subgraph wants kept, by name; problems are reported."""
+    definitions = {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, DirectiveDefinitionNode)
+    }
+    links = {name: link for link in read_links(document) for name in link.imports}
+    composed: dict[str, Composed] = {}
+    for wanted in _wanted(document, names):
+        name = wanted.removeprefix("@")
+        if wanted in links and name in definitions:
+            composed[name] = Composed(name, links[wanted], definitions[name])
+        else:
+            reason = f"@composeDirective names {wanted!r}, which isn't both imported and defined."
+            names.report("", reason, "Write its name with @, @link its specification, define it.")
+    return composed
+
+
+def composed_specs(composed: Iterable[Composed]) -> list[Spec]:
+    """The links and definitions of all; of several versions the latest."""
+    latest: dict[str, Composed] = {}
+    for one in composed:
+        if one.name not in latest or one.version > latest[one.name].version:
+            latest[one.name] = one
+    by_spec: dict[str, list[Composed]] = {}
+    for _, one in sorted(latest.items()):
+        by_spec.setdefault(one.link.spec, []).append(one)
+    return [_spec(together) for _, together in sorted(by_spec.items())]
+
+
+def _spec(together: list[Composed]) -> Spec:
+    link = max(together, key=lambda one: one.version).link
+    imports = ", ".join(_import(one) for one in together)
+    return Spec(
+        f'  @link(url: "{link.url}", import: [{imports}])',
+        "\n\n".join(print_ast(one.definition) for one in together),
+    )
+
+
+def _import(one: Composed) -> str:
+    here, there = f"@{one.name}", one.link.imports[f"@{one.name}"]
+    return f'"{here}"' if here == there else f'{{name: "{there}", as: "{here}"}}'
+
+
+def _wanted(document: DocumentNode, names: DirectiveNames) -> Iterator[str]:
+    for node in document.definitions:
+        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
+            for directive in node.directives or ():
+                if names.means(directive.name.value) == "composeDirective":
+                    yield str(arguments_of(directive).get("name", ""))
