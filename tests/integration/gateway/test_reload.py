@@ -11,12 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.access.tokens import issue_token, private_key
 from gateway.app import create
 from gateway.graph import Graph
 from gateway.reload import Composed, Served, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.compose import compose_sdl
+from services.contracts.words import Role
 from tests.integration.gateway.serving import serving
 from tests.unit.gateway.small_graph import AGENT, SDLS, InProcess, endpoint, graph
 
@@ -161,6 +163,38 @@ async def test_a_whole_gateway_serves_a_supergraph_composed_elsewhere(
     async with gateway_on(settings) as client:
         assert await root_fields(client) == {"temperature"}
         assert (await client.get("/health/ready")).json()["subgraphs"] == {}
+
+
+async def test_a_whole_gateway_tells_which_service_it_leaves_alone(
+    tmp_path: Path, key_files: tuple[Path, Path]
+) -> None:
+    file, roles = tmp_path / "supergraph.graphql", tmp_path / "roles.yaml"
+    elsewhere = {"weather": "type Query { temperature: Int }"}
+    file.write_text(compose_sdl(elsewhere, {"weather": "http://127.0.0.1:9/graphql"}))
+    roles.write_text(
+        "roles: {agent: {scopes: [], policies: []}}\nfields: {Query: {temperature: [agent]}}\n"
+    )
+    settings = GatewaySettings(
+        signing_key_file=key_files[0], supergraph_file=file, roles_file=roles
+    )
+    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "tester")
+
+    async with gateway_on(settings) as client:
+        for _ in range(5):
+            response = await client.post(
+                "/graphql",
+                json={"query": "{ temperature }"},
+                headers={"Authorization": f"Bearer {token}"},
+            )
+        breakers = (await client.get("/health/ready")).json()["breakers"]
+        metrics = (await client.get("/metrics")).text
+
+    answer = response.json()
+    assert answer["data"] == {"temperature": None}
+    assert answer["errors"][0]["extensions"]["code"] == "SUBGRAPH_UNAVAILABLE"
+    assert "asked again in" in answer["errors"][0]["extensions"]["hint"]
+    assert breakers == {"weather": "open"}
+    assert 'raak_subgraph_breaker_open{subgraph="weather"} 1.0' in metrics
 
 
 def test_a_supergraph_that_does_not_say_where_its_services_are_is_refused(
