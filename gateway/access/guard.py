@@ -36,6 +36,9 @@ INGEST = Work(Class.INGEST, INGEST_PATH)
 CREDENTIALS = (b"authorization", b"x-api-key")
 UNAUTHORIZED = (4401, 4403)
 """What graphql-transport-ws closes with when it is not told who asks, or does not believe it."""
+LET_IN = "raak.let_in"
+"""True in the scope of a websocket whose client was believed: what he brought may expire, which is
+no guess at a token."""
 
 
 class Addresses:
@@ -111,7 +114,7 @@ class Guard:
         except TryLater as refusal:
             await refuse(scope, send, refusal)
             return
-        watch = _Watch(send, address, credential, self._failures, is_ingest=is_ingest)
+        watch = _Watch(scope, send, address, credential, self._failures, is_ingest=is_ingest)
         if ticket is None:
             await self._app(scope, receive, watch)
             return
@@ -130,10 +133,11 @@ class Guard:
 class _Watch:
     """Passes an answer on, and notes whether the credential was good."""
 
-    __slots__ = ("_address", "_credential", "_failures", "_is_ingest", "_send", "status")
+    __slots__ = ("_address", "_credential", "_failures", "_is_ingest", "_scope", "_send", "status")
 
     def __init__(
         self,
+        scope: Scope,
         send: Send,
         address: str,
         credential: bytes,
@@ -141,6 +145,7 @@ class _Watch:
         *,
         is_ingest: bool,
     ) -> None:
+        self._scope = scope
         self._send = send
         self._address = address
         self._credential = credential
@@ -153,9 +158,12 @@ class _Watch:
         if kind == "http.response.start":
             self.status = message["status"]
             self._note()
-        elif kind == "websocket.close" and message.get("code") in UNAUTHORIZED:
+        elif kind == "websocket.close" and self._is_refused(message):
             self._failures.failed(self._address, self._credential)
         await self._send(message)
+
+    def _is_refused(self, closing: Message) -> bool:
+        return closing.get("code") in UNAUTHORIZED and not self._scope.get(LET_IN)
 
     def _note(self) -> None:
         """Ingest may carry its key in the body, everybody else's is in a header."""

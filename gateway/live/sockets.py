@@ -14,6 +14,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
+from gateway.access.guard import LET_IN
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.closing import FAILED, Close
 from gateway.live.connections import (
@@ -74,7 +75,7 @@ class Sockets:
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         with self.connections.present(NAME), ExitStack() as held:
-            await _Socket(self, headers_of(scope), receive, send, held).run()
+            await _Socket(self, scope, receive, send, held).run()
 
 
 class _Socket:
@@ -83,14 +84,15 @@ class _Socket:
     def __init__(
         self,
         server: Sockets,
-        headers: Mapping[str, str],
+        scope: Scope,
         receive: Receive,
         send: Send,
         held: ExitStack,
     ) -> None:
         self._server = server
         self._rules = server.rules
-        self._headers = dict(headers)
+        self._scope = scope
+        self._headers = headers_of(scope)
         self._receive = receive
         self._asgi_send = send
         self._held = held
@@ -201,6 +203,7 @@ class _Socket:
         if self._caller is not None:
             watch = while_welcome(self._server.callers, self._headers, self._caller)
             self._tasks.create_task(watch)
+        self._scope[LET_IN] = True
         self._is_acknowledged.set()
         self._put("connection_ack")
 

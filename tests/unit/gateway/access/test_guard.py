@@ -6,7 +6,7 @@ import orjson
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access.guard import Addresses, Guard
+from gateway.access.guard import LET_IN, Addresses, Guard
 from gateway.access.rates import CallerLimits, FailedAuthentications, Rates
 from gateway.access.shedding import Admission, Load, Priorities, Tuning
 
@@ -180,6 +180,15 @@ async def test_websockets_are_refused_with_a_status_where_the_server_can() -> No
     ]
     assert answered[0]["status"] == 429
     assert closed == [{"type": "websocket.close", "code": 1013, "reason": "RATE_LIMITED"}]
+
+
+async def test_a_token_that_expires_once_its_client_was_let_in_is_no_guess() -> None:
+    door = Door(max_failed_authentications=1)
+    await door.ask("/graphql", b"expired", kind="websocket", **{LET_IN: True})
+
+    await door.ask("/graphql", b"new", kind="websocket")
+
+    assert door.reached == ["/graphql", "/graphql"]
 
 
 async def test_a_refusal_comes_in_the_form_the_client_reads() -> None:

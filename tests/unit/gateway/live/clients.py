@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from gateway.access.callers import Callers
 from gateway.access.jwks import CallerKeys, VerificationKey
@@ -87,7 +87,7 @@ def callers() -> Callers:
 class Client:
     """One websocket, as a server would hand it to the application."""
 
-    def __init__(self, sockets: Sockets, headers: dict[str, str], protocols: list[str]) -> None:
+    def __init__(self, app: ASGIApp, headers: dict[str, str], protocols: list[str]) -> None:
         self._coming: asyncio.Queue[JSON] = asyncio.Queue()
         self._going: asyncio.Queue[JSON] = asyncio.Queue()
         self.reads = asyncio.Event()
@@ -99,7 +99,7 @@ class Client:
             "subprotocols": protocols,
         }
         self._coming.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.create_task(sockets(scope, self._coming.get, self._send))
+        self.task = asyncio.ensure_future(app(scope, self._coming.get, self._send))
 
     async def _send(self, message: Message) -> None:
         await self.reads.wait()
@@ -155,13 +155,15 @@ class House:
     sockets: Sockets
     script: Script
     connections: Connections
+    app: ASGIApp
+    """What clients come to: the sockets, or what stands before them."""
     clients: list[Client] = field(default_factory=list)
 
     async def connect(
         self, headers: dict[str, str] | None = None, protocols: list[str] | None = None
     ) -> Client:
         """A client whose handshake was accepted."""
-        client = Client(self.sockets, headers or {}, [PROTOCOL] if protocols is None else protocols)
+        client = Client(self.app, headers or {}, [PROTOCOL] if protocols is None else protocols)
         self.clients.append(client)
         assert (await client.sent())["type"] == "websocket.accept"
         return client
@@ -177,7 +179,7 @@ async def house(rules: Rules = RULES) -> AsyncIterator[House]:
     script, connections = Script(), Connections(rules.connections_per_caller)
     sockets = Sockets(script, callers(), connections, rules)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
-    here = House(sockets, script, connections)
+    here = House(sockets, script, connections, sockets)
     yield here
     for client in here.clients:
         client.leave()

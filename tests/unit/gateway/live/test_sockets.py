@@ -7,7 +7,12 @@ from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, WebSocketRoute
 
+from gateway.access.guard import Addresses, Guard
+from gateway.access.rates import FailedAuthentications, Rates
+from gateway.access.shedding import Admission
 from gateway.access.tokens import issue_token
 from services.contracts.words import Role
 from tests.unit.gateway.live.clients import REFUSED, RULES, TOKEN, house
@@ -163,6 +168,25 @@ async def test_a_socket_is_closed_when_its_token_expires() -> None:
         client.ask("1", "endless")
 
         assert await client.closed() == (4403, "The token has expired.")
+
+
+async def test_the_guard_counts_bad_tokens_and_not_those_that_have_expired_meanwhile() -> None:
+    failures = FailedAuthentications(Rates())
+    async with house() as here:
+        routes: list[BaseRoute] = [WebSocketRoute("/graphql", here.sockets)]
+        app = FastAPI(routes=routes)
+        here.app = Guard(app, Admission.usual(), failures, Addresses())
+        token = issue_token(KEY, Role.AGENT, "tester", lifetime_s=1, now=time())
+        expiring = await (await here.connect()).acknowledged(Authorization=f"Bearer {token}")
+        assert (await expiring.closed())[0] == 4403
+        counted = [len(failures)]
+
+        guessing = await here.connect()
+        guessing.say("connection_init", payload={"Authorization": "Bearer guess"})
+        assert (await guessing.closed())[0] == 4403
+        counted.append(len(failures))
+
+    assert counted == [0, 1]
 
 
 # --- how a socket is closed
