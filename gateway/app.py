@@ -161,6 +161,7 @@ def _graph(
         weights=Weights(assumed_list_size=settings.assumed_list_size),
         admission=admission,
         audit=door.audit,
+        labels=frozenset(settings.override_labels),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
+from random import random
 from typing import Any, TypeAlias
 
 from gateway.access.audit import Audit, Touched, Visit
@@ -37,6 +38,7 @@ from gateway.supergraph import (
     execute,
     subscribe,
 )
+from gateway.supergraph.joins import active_labels
 from gateway.supergraph.plan import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MutationNotAllowed, told
@@ -122,6 +124,10 @@ class Graph:
     audit: Audit | None = None
     """Where it is written down who read or changed which customer."""
     lasting: Lasting = lambda coordinates, answers: answers
+    labels: frozenset[str] = frozenset()
+    """The labels of `@override(label:)` that are switched on."""
+    draw: Callable[[], float] = random
+    """A number in [0, 1), for the share of requests a label `percent(x)` is active for."""
 
     # --- an operation, whoever asks it ---
 
@@ -211,6 +217,7 @@ class Graph:
                 self.transport,
                 headers=self._headers(caller),
                 within_s=self.within_s,
+                labels=self._active_labels(),
                 denied=denied,
                 witnessed=witnessed,
                 max_errors=self.limits.errors,
@@ -237,6 +244,7 @@ class Graph:
             self.transport,
             headers=self._headers(caller),
             within_s=self.within_s,
+            labels=self._active_labels(),
             denied=self._authorization.denied(caller),
             witnessed=visit.see if visit else None,
             max_errors=self.limits.errors,
@@ -292,6 +300,9 @@ class Graph:
             for key, name in included.items()
             if (coordinate := f"{operation.root_type}.{name}") in denied
         ]
+
+    def _active_labels(self) -> frozenset[str]:
+        return active_labels(self.supergraph, lambda label: self.draw(), self.labels)
 
     def _headers(self, caller: Principal) -> HeadersFor:
         """Asked for anew for every request: a subscription outlives the tokens of a caller."""
