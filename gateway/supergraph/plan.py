@@ -19,7 +19,7 @@ from graphql import (
 )
 
 from gateway.supergraph.errors import OperationRefused
-from gateway.supergraph.fetches import Place, Request, RequestWriter, place_of
+from gateway.supergraph.fetches import Place, Request, place_of
 from gateway.supergraph.inputs import Inputs
 from gateway.supergraph.joins import Standpoint, Supergraph
 from gateway.supergraph.operation import (
@@ -35,6 +35,7 @@ from gateway.supergraph.operation import (
     variables_in,
 )
 from gateway.supergraph.projection import Projection
+from gateway.supergraph.request_writing import RequestWriter
 from gateway.supergraph.routes import Router
 
 MAX_VARIANTS = 32

@@ -218,7 +218,7 @@ async def test_interface_objects_beside_other_types_may_stay_nameless() -> None:
 
 async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() -> None:
     transport = Scripted(
-        {"reviewed": [{"raak_id": id, "raak_id__1": id} for id in ("b", "f")]},
+        {"reviewed": [{"raak_id": key, "raak_id__1": key} for key in ("b", "f")]},
         {"_entities": [{"__typename": "Book"}, {"__typename": "Film"}]},
         {"_entities": [{"stars": 2}]},
     )
