@@ -295,6 +295,17 @@ def _forbid_code_where_interfaces_are(world: World) -> None:
         world.entities[name].by_code.discard(world.services[0])
 
 
+def draw_denied(random: Random, schema: GraphQLSchema) -> frozenset[str]:
+    """Some of the fields there are."""
+    return frozenset(
+        f"{type_.name}.{name}"
+        for type_ in schema.type_map.values()
+        if isinstance(type_, GraphQLObjectType)
+        for name in type_.fields
+        if random.random() < 0.1
+    )
+
+
 def draw_operation(random: Random, schema: GraphQLSchema) -> str:
     """A query; invalid if two of its keys happen to conflict."""
     query = schema.query_type
@@ -337,12 +348,22 @@ def whole(world: World, sdl: str) -> GraphQLSchema:
     return build_ast_schema(parse(sdl), assume_valid_sdl=True)
 
 
-def answer_whole(world: World, schema: GraphQLSchema, text: str) -> JSON:
+class DeniedError(Exception):
+    """Somebody asked what he may not have."""
+
+
+def answer_whole(
+    world: World, schema: GraphQLSchema, text: str, denied: frozenset[str] = frozenset()
+) -> tuple[JSON | None, list[list[str | int]]]:
+    """The data, and the paths at which something was denied."""
+
     def resolve(source: JSON | None, info: GraphQLResolveInfo[Any]) -> Any:
+        if f"{info.parent_type.name}.{info.field_name}" in denied:
+            raise DeniedError
         return world.resolve(source or {}, info.field_name)
 
     result = execute_sync(schema, parse(text), field_resolver=resolve)
-    return {"data": result.data} | ({"errors": result.errors} if result.errors else {})
+    return result.data, [error.path or [] for error in result.errors or ()]
 
 
 class Services:
