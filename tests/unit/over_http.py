@@ -22,10 +22,12 @@ REFUSED = pytest.mark.parametrize(
         {"query": "{ 8f31403dfe404bccbb0e835f2629c6a7 }"},
         {"query": "{ nothing }"},
         {"query": "query CoerceFailure($id: ID!) { __typename }", "variables": {"id": None}},
+        {"query": TYPE, "variables": {"name": None}},
+        {"query": TYPE, "variables": {"name": ["a", "b"]}},
         {"query": "query A { __typename } query B { __typename }"},
         {"query": "query A { __typename }", "operationName": "B"},
     ],
-    ids=["syntax", "name", "field", "variable", "no name", "unknown name"],
+    ids=["syntax", "name", "field", "unused", "null", "type", "no name", "unknown name"],
 )
 
 

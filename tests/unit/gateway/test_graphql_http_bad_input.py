@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -149,6 +150,10 @@ async def test_an_answer_that_cannot_be_written_is_masked(
 # --- bodies -----------------------------------------------------------------------------------
 
 
+GOOD = [
+    (b"content-type", b"application/json"),
+    (b"authorization", AGENT["Authorization"].encode()),
+]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -166,11 +171,7 @@ async def receiving(
         "method": "POST",
         "path": "/graphql",
         "query_string": b"",
-        "headers": [
-            (b"content-type", b"application/json"),
-            (b"authorization", AGENT["Authorization"].encode()),
-            *(headers or []),
-        ],
+        "headers": headers or GOOD,
     }
     await endpoint(InProcess(), **rules)(scope, receive, send)  # type: ignore[arg-type]
     return sent
@@ -187,7 +188,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_ta
         raise AssertionError
 
     impatient = BodyLimits(1_000, "max_body_bytes", within_s=0.02)
-    sent = await receiving(never, body=impatient)
+    async with asyncio.timeout(1):
+        sent = await receiving(never, body=impatient)
 
     assert code_of(sent) == (408, "BODY_TOO_SLOW")
     assert (b"connection", b"close") in sent[0]["headers"]
@@ -222,13 +224,31 @@ async def test_a_body_in_pieces_is_put_together() -> None:
     assert orjson.loads(sent[1]["body"]) == {"data": {"segments": ["loyal"]}}
 
 
-async def test_a_header_that_is_there_twice_is_a_list_and_no_choice() -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_header_that_is_there_twice_is_a_list_and_no_choice(is_first: bool) -> None:
     async def body() -> dict[str, Any]:
         return {"type": "http.request", "body": b'{"query": "{ segments }"}'}
 
-    twice = [(b"authorization", b"Bearer another")]
+    other = (b"authorization", b"Bearer another")
+    headers = [other, *GOOD] if is_first else [*GOOD, other]
 
-    assert code_of(await receiving(body, twice)) == (401, "UNAUTHENTICATED")
+    assert code_of(await receiving(body, headers)) == (401, "UNAUTHENTICATED")
+
+
+async def test_a_few_bytes_that_stand_for_gigabytes_are_not_unpacked() -> None:
+    bomb = gzip.compress(b" " * 64 * 1024 * 1024)
+    small = BodyLimits(100_000, "max_body_bytes", within_s=1)
+
+    async def body() -> dict[str, Any]:
+        return {"type": "http.request", "body": bomb}
+
+    tracemalloc.start()
+    sent = await receiving(body, [*GOOD, (b"content-encoding", b"gzip")], body=small)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert code_of(sent) == (413, "BODY_TOO_LARGE")
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize(
@@ -328,10 +348,6 @@ HEADER_VALUES = st.binary(max_size=20) | st.sampled_from(
         b"*",
     ]
 )
-RIGHT = [
-    (b"authorization", AGENT["Authorization"].encode()),
-    (b"content-type", b"application/json"),
-]
 
 
 def as_json(value: Any) -> bytes:
@@ -377,7 +393,7 @@ async def test_whatever_comes_the_answer_is_well_formed_and_no_failure(
         "method": method,
         "path": "/graphql",
         "query_string": query_string,
-        "headers": [*(RIGHT if is_right else []), *headers],
+        "headers": [*(GOOD if is_right else []), *headers],
     }
     await FUZZED(scope, receive, send)
 
