@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from infra import tokens
@@ -96,3 +97,18 @@ def test_a_publication_by_who_may_not_publish_is_told_who_may(stack: Stack) -> N
     assert answer["data"] is None
     assert error["extensions"]["code"] == DENIED
     assert "marketer, admin" in error["extensions"]["hint"]
+
+
+def test_a_token_without_the_scope_hears_nothing(stack: Stack) -> None:
+    token = tokens.issue(stack.instance.keys[0], "agent", "kiosk", scopes=["results:read"])
+    listen = "subscription($ref: CustomerRef!) { customerActivity(ref: $ref) { id } }"
+
+    response = httpx.post(
+        f"{stack.instance.url}/graphql",
+        json={"query": listen, "variables": {"ref": ANN}},
+        headers={"Authorization": f"Bearer {token}", "Accept": "text/event-stream"},
+        trust_env=False,
+    )
+
+    assert response.text.count("event: next") == 1, "one answer, and it ends"
+    assert DENIED in response.text
