@@ -65,7 +65,7 @@ class Feed:
         self._client: Client | None = None
         self._topics: dict[UUID, Topic] = {}
         self._listening: dict[Topic, asyncio.Task[Subscription]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._known: OrderedDict[UUID, None] = OrderedDict()
 
     @property
@@ -133,12 +133,12 @@ class Feed:
         del self._topics[topic.customer_id]
         WATCHED.set(len(self._topics))
         if topic in self._listening:
-            self._start_ending(_end(self._listening.pop(topic)))
+            self._do_aside(_end(self._listening.pop(topic)))
 
-    def _start_ending(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
     async def _listen(self, topic: Topic) -> None:
         """Return once NATS sends what happens with the customer."""
@@ -214,7 +214,7 @@ class Feed:
         gone = self._topics.get(event.from_customer_id)
         for watch in list(gone.watches) if gone else ():
             self._tell(watch, activity)
-            self._start_ending(self._move(watch, event.customer_id))
+            self._do_aside(self._move(watch, event.customer_id))
 
     async def _move(self, watch: Watch, customer_id: UUID) -> None:
         if watch not in watch.topic.watches:  # its watcher has just left
