@@ -321,6 +321,20 @@ async def test_a_value_is_of_its_type_or_null_with_an_error(
     assert ("errors" in answer) == (has_null and not is_hidden_or_good)
 
 
+@pytest.mark.parametrize(("levels", "is_taken"), [(90, True), (120, False), (900, False)])
+async def test_what_is_nested_too_deeply_to_be_written_is_not_taken(
+    levels: int, is_taken: bool
+) -> None:
+    body = b'{"data": {"s": {"any": ' + b"[" * levels + b"]" * levels + b"}}}"
+    transport = Scripted({"a": Reply(200, body)})
+
+    answer = await execute(PlanCache(SCALARS).plan("{ s { any } }"), None, transport)
+
+    orjson.dumps(answer)
+    codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
+    assert codes == ([] if is_taken else ["SUBGRAPH_INVALID_RESPONSE"])
+
+
 @pytest.mark.parametrize("name", [7, None, [], ["Book"], {"a": 1}, "Nothing", "", True])
 async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> None:
     supergraph = composed(

@@ -349,6 +349,23 @@ async def test_what_began_before_the_breaker_opened_does_not_close_it() -> None:
     assert patient.state == "open"
 
 
+async def test_what_began_before_the_breaker_opened_does_not_make_its_rest_longer() -> None:
+    patient = Patient()
+    gate = patient.inner.gate = asyncio.Event()
+    early = asyncio.create_task(patient.ask(is_idempotent=False))
+    await asyncio.sleep(0)
+    patient.inner.gate = None
+    await patient.break_down()
+    patient.inner.outcomes = [UNREACHED]
+    patient.clock.now += 0.5
+
+    gate.set()
+    await early
+    patient.clock.now += 0.5
+
+    assert await patient.ask() is GOOD
+
+
 async def test_one_service_leaves_the_others_be() -> None:
     patient = Patient()
     await patient.break_down()
