@@ -15,7 +15,7 @@ from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.joins import FieldSet, selected_fields
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Position, Tree
 from gateway.supergraph.sites import Route, Site, Visit
-from gateway.supergraph.ways import Ways, alike, cheapest_namer
+from gateway.supergraph.ways import Ways, alike, cheapest_namer, needs_types
 
 
 @dataclass(slots=True)
@@ -172,6 +172,8 @@ class Router:
             if wanted.child and node.selection_set:
                 for below in wanted.child.branches:
                     yield from self._serve_selections(below, node.selection_set)
+                    if needs_types(below, node.selection_set) and self._ways.of(below):
+                        yield self._name(below)
             elif visit := self._serve(wanted):
                 yield visit
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from graphql import SelectionSetNode
+from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.joins import (
     FieldSet,
@@ -43,6 +44,8 @@ class Ways:
     _hops: dict[Branch, list[Site]] = field(default_factory=dict)
     _required: dict[tuple[Branch, Standpoint, FieldSet], Site] = field(default_factory=dict)
     _requiring: set[Field] = field(default_factory=set)
+    _entering: set[tuple[str, Standpoint]] = field(default_factory=set)
+    """What is being entered: keys of two types may hold objects of each other's."""
     _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
 
     @property
@@ -225,7 +228,12 @@ class Ways:
             return None
         if not keys:
             return None, HERE
-        routes = ((key, self._gather(site.branch, key.selections, reached)) for key in keys)
+        asked = (site.branch.types[0], site.stand)
+        if asked in self._entering:
+            return None
+        self._entering.add(asked)
+        routes = [(key, self._gather(site.branch, key.selections, reached)) for key in keys]
+        self._entering.discard(asked)
         found = [(key, route) for key, route in routes if route is not None]
         return min(found, key=lambda choice: len(choice[1]), default=None)
 
@@ -244,13 +252,22 @@ class Ways:
             if wanted.child and node.selection_set:
                 for below in wanted.child.branches:
                     sites = self._close(below, self._direct(wanted, below, options))
-                    route = self._gather(below, node.selection_set, sites) if sites else HERE
+                    route = self._gather_named(below, node.selection_set, sites) if sites else HERE
                     if route is None:
                         return None
                     gathered |= route
             else:
                 gathered |= min((route for _, route in options), key=len)
         return gathered
+
+    def _gather_named(
+        self, branch: Branch, selections: SelectionSetNode, reached: Reached
+    ) -> Route | None:
+        route = self._gather(branch, selections, reached)
+        if route is None or not needs_types(branch, selections):
+            return route
+        namer = cheapest_namer(reached)
+        return route | reached[namer] if namer else None
 
     def needs_name(self, site: Site) -> bool:
         """Whether an entity can't be represented, or even picked out, while its type is unknown."""
@@ -266,6 +283,13 @@ def _keys(branch: Branch, stand: Standpoint) -> list[FieldSet] | None:
     if type_.name != QUERY and not any(key.resolvable for key in type_.keys):
         return None
     return [key.fields for key in type_.keys if key.resolvable]
+
+
+def needs_types(branch: Branch, selections: SelectionSetNode) -> bool:
+    """Whether what is selected as an input depends on types that may not be known."""
+    return bool(branch.position.generics) and any(
+        isinstance(selection, InlineFragmentNode) for selection in selections.selections
+    )
 
 
 def cheapest_namer(reached: Reached) -> Site | None:

@@ -230,3 +230,29 @@ async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() 
     assert [error["path"] for error in answer["errors"]] == [["reviewed", 0, "stars"]]
     assert "stars" not in transport.asked[0][1]
     assert transport.asked[2][2] == [{"__typename": "Media", "id": "f"}]
+
+
+async def test_an_input_that_depends_on_types_waits_until_they_are_known() -> None:
+    supergraph = composed(
+        media='interface Media @key(fields: "id") { id: ID! }'
+        ' type Book implements Media @key(fields: "id") { id: ID! }'
+        ' type Film implements Media @key(fields: "id") { id: ID! }',
+        reviews='type Query { review: Review } type Review @key(fields: "id") { id: ID!'
+        ' of: [Media!]! } type Media @key(fields: "id") @interfaceObject { id: ID! }',
+        shop='type Review @key(fields: "id") { id: ID! of: [Media!]! @external'
+        ' label: String @requires(fields: "of { ... on Book { id } }") }'
+        ' interface Media { id: ID! } type Film implements Media @key(fields: "id") { id: ID! }'
+        ' type Book implements Media @key(fields: "id") { id: ID! }',
+    )
+    things = [dict.fromkeys(("raak_id", "raak_id__1"), id_) for id_ in ("b", "f")]
+    transport = Scripted(
+        {"review": {"raak_of": things, "raak_id": "r"}},
+        {"_entities": [{"__typename": "Book"}, {"__typename": "Film"}]},
+        {"_entities": [{"label": "one book"}]},
+    )
+
+    answer = await execute(plan(supergraph, parse("{ review { label } }")), None, transport)
+
+    assert answer == {"data": {"review": {"label": "one book"}}}
+    (representation,) = transport.asked[2][2]
+    assert representation["of"] == [{"__typename": "Book", "id": "b"}, {"__typename": "Film"}]
