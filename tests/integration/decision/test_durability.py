@@ -55,7 +55,8 @@ async def test_a_commit_that_cannot_happen_gives_an_error_and_no_answer(replica:
         await connection.execute("ALTER TABLE decision ADD CHECK (placement <> 'hero') NOT VALID")
     answer = await replica.ask(OFFERS, customer=by("anonymous_id", "b1"), **HERE)
 
-    assert answer["data"] is None
+    assert answer["data"] == {"nextBestActions": None}
+    assert answer["errors"]
     assert await replica.count("decision") == await replica.count("outbox") - 1 == 0
 
 
