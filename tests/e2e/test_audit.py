@@ -28,7 +28,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: Stack) -> None:
-    buyer = BUYERS[7]
+    buyer = BUYERS[47]
     him = ref("email", buyer.email)
     agent = stack.as_("agent")
     before = len(records(stack))
@@ -38,7 +38,7 @@ def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: St
     app = stack.stage.as_("app", f"email={buyer.email}")
     offers(app, him, "APP", "app_home")
     app.answer(
-        document("offers"), customer=ref("email", BUYERS[8].email), channel="APP", placement="x"
+        document("offers"), customer=ref("email", BUYERS[48].email), channel="APP", placement="x"
     )
     until(lambda: len(records(stack)) >= before + 4)
 
@@ -58,7 +58,7 @@ def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: St
 
 def test_nobody_of_the_shop_can_be_found_in_the_log(stack: Stack) -> None:
     stage = stack.stage
-    visited = demo.Cast(newly_known=BUYERS[0], loyal=BUYERS[3], lapsing=(BUYERS[2],))
+    visited = demo.Cast(newly_known=BUYERS[50], loyal=BUYERS[53], lapsing=(BUYERS[52],))
     demo.visit_the_site(stage, visited.newly_known)
     demo.open_the_app(stage, visited.loyal)
     time.sleep(0.5)
