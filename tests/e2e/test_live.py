@@ -1,7 +1,6 @@
 """An agent's screen: what one customer does and is told elsewhere appears on it within a second."""
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
@@ -72,8 +71,6 @@ class Caller:
     @asynccontextmanager
     async def over_websocket(self, ref: JSON) -> AsyncIterator[Screen]:
         """Watch a customer over graphql-transport-ws."""
-        if importlib.util.find_spec("websockets") is None:
-            pytest.skip("uvicorn speaks WebSocket by the library websockets")
         async with self._session.ws_connect(
             self._url, protocols=["graphql-transport-ws"]
         ) as client:

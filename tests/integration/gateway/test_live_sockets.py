@@ -25,8 +25,6 @@ from services.chassis.listening import Server
 from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
 
-pytest.importorskip("websockets", reason="uvicorn speaks WebSocket by it")
-
 RULES = Rules(
     body=BodyLimits(64 * 1024, "max_body_bytes", within_s=1),
     connections_per_caller=500,
