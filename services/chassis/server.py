@@ -1,6 +1,7 @@
 """A process as an ASGI application: health, metrics, background work, and a quiet end."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -352,4 +353,6 @@ def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: A
     except RaakError as error:
         log.critical(str(error))
         raise SystemExit(1) from None
+    gc.collect()
+    gc.freeze()  # what was imported stays: walking its 300,000 objects again stops all for 0.4 s
     listen(app, settings, **options)
