@@ -1,6 +1,8 @@
 """Real servers for tests: one PostgreSQL and one NATS a session, a fresh database a test."""
 
+import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -24,6 +26,17 @@ from services.chassis.migrations import migrate
 HASTY = {**embedded.MODEST, "fsync": "off", "full_page_writes": "off"}
 
 DatabaseFor = Callable[[str], AbstractAsyncContextManager[Database]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Write to a folder of our own, not to the one that all pytest sessions of a user share: each
+    new session closes that one to other users, and PostgreSQL, which does not run as root, would
+    lose its data in the middle of a test.
+    """
+    if config.option.basetemp is None:
+        folder = Path(tempfile.mkdtemp(prefix="raak-tests-"))
+        config.option.basetemp = folder / "tmp"
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def free_port() -> int:
