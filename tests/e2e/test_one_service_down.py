@@ -60,7 +60,7 @@ def test_offers_need_nobody_but_decision(stack: Stack, dead: str) -> None:
     answer = stack.as_("agent").answer(OFFERS, customer=ANN)
 
     if dead == "decision":
-        assert answer["data"] is None
+        assert answer["data"] == {"nextBestActions": None}
         assert answer["errors"][0]["extensions"]["code"] == "SUBGRAPH_UNAVAILABLE"
     else:
         assert answer["data"]["nextBestActions"]["propositions"]
