@@ -18,7 +18,7 @@ CACHEABLE = "cacheable"
 NOT_IDEMPOTENT = "not-idempotent"
 """The tag of a field that is another each time it is asked, and leaves a trace: a decision, say."""
 
-VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin")
+VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin, X-API-Key")
 
 
 def how_long(
