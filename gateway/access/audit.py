@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 WAITING = 10_000
 """Records that may wait to be written; some five megabytes."""
 WRITTEN_AT_ONCE = 1_000
+GATHERED_S = 0.05
+"""How long records are gathered before they are written: a thread for each would cost more than the
+request it tells of.
+"""
 ROOM_WITHIN_S = 5.0
 RETRY_S = 1.0
 DRAIN_S = 5.0
@@ -322,6 +326,8 @@ class Audit:
         is_open = True
         while is_open:
             batch = [await self._queue.get()]
+            if batch != [END]:
+                await asyncio.sleep(GATHERED_S)
             while len(batch) < WRITTEN_AT_ONCE and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             is_open = END not in batch
