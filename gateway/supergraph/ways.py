@@ -42,7 +42,7 @@ class Ways:
     _roots: dict[Branch, list[Site]] = field(default_factory=dict)
     _stands: dict[Branch, list[Standpoint]] = field(default_factory=dict)
     _hops: dict[Branch, list[Site]] = field(default_factory=dict)
-    _required: dict[tuple[Branch, Standpoint, FieldSet], Site] = field(default_factory=dict)
+    _required: dict[Branch, dict[tuple[Standpoint, FieldSet], Site]] = field(default_factory=dict)
     _requiring: set[Field] = field(default_factory=set)
     _entering: set[tuple[str, Standpoint]] = field(default_factory=set)
     """What is being entered: keys of two types may hold objects of each other's."""
@@ -125,10 +125,10 @@ class Ways:
         self._requiring.discard(wanted)
 
     def _required_site(self, branch: Branch, stand: Standpoint, requires: FieldSet) -> Site:
-        key = (branch, stand, requires)
-        if key not in self._required:
-            self._required[key] = Site(branch, stand, requires=requires)
-        return self._required[key]
+        sites = self._required.setdefault(branch, {})
+        if (stand, requires) not in sites:
+            sites[stand, requires] = Site(branch, stand, requires=requires)
+        return sites[stand, requires]
 
     def _direct(self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]) -> Reached:
         """The sites that a field leads to from its own sites; none if objects of these types
@@ -179,8 +179,8 @@ class Ways:
         if not direct:
             return direct
         reached = dict(direct)
-        for site in self._required.values():
-            if site.branch is branch and site.visit:
+        for site in self._required.get(branch, {}).values():
+            if site.visit:
                 reached[site] = HERE
         improved = True
         while improved:
