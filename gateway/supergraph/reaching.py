@@ -44,6 +44,8 @@ class _Walk:
         self._reported: set[str] = set()
         self._requiring: set[tuple[str, str, str]] = set()
         """What is being looked into: a field that requires itself can't be had."""
+        self._entering: set[tuple[str, str]] = set()
+        """What is being entered: keys of two types may hold objects of each other's."""
 
     def problems(self) -> Iterator[Problem]:
         waiting: list[tuple[str, Stands, str]] = []
@@ -176,6 +178,15 @@ class _Walk:
             if type_name in subgraph.types:
                 yield Standpoint(subgraph)
             return
+        asked = (type_name, subgraph.name)
+        if asked not in self._entering:
+            self._entering.add(asked)
+            yield from self._enter_by_key(type_name, subgraph, reached)
+            self._entering.discard(asked)
+
+    def _enter_by_key(
+        self, type_name: str, subgraph: Subgraph, reached: Stands
+    ) -> Iterator[Standpoint]:
         names = self._supergraph.names[type_name]
         for guise in subgraph.guises(names):
             seen_as = guise.name if guise.is_interface_object else None
