@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.supergraph.errors import OperationRefused
-from gateway.supergraph.fetches import Request
-from gateway.supergraph.gathering import Batch, merge
+from gateway.supergraph.fetches import Request, Source
+from gateway.supergraph.gathering import Batch, by_place, merge
 from gateway.supergraph.plan import Plan, Stage, Variant, introspect
 from gateway.supergraph.reports import MAX_ERRORS, Reports
 from gateway.supergraph.transport import (
@@ -108,6 +108,8 @@ class Run:
         self._now = asyncio.get_running_loop().time
         self._ends = None if within_s is None else self._now() + within_s
         self._data: JSON = {}
+        self._not_asked: list[tuple[Request, Sequence[tuple[Source, JSON]]]] = []
+        """What could not be asked for, since an input is not there."""
         self._reports = Reports(plan.supergraph, self._data, max_errors)
 
     async def answer(self) -> JSON:
@@ -121,6 +123,8 @@ class Run:
                 request_ends.reset(token)
         if self._variant.introspection:
             self._introspect()
+        if self._not_asked and self._reports.has_any:
+            self._tell_not_asked()
         for denial in self._variant.denials:
             self._reports.denied(denial)
         if self._witnessed:
@@ -189,6 +193,7 @@ class Run:
         batches = [Batch(load, self._data) for load in request.loads]
         for batch in batches:
             variables[batch.load.variable] = batch.representations
+        self._not_asked += [(request, batch.left_out) for batch in batches if batch.left_out]
         if not any(batch.representations for batch in batches):
             return
         answered = await self._fetch(request, variables)
@@ -229,6 +234,11 @@ class Run:
             return SubgraphTimeout(request.subgraph)
         except SubgraphError as error:
             return error
+
+    def _tell_not_asked(self) -> None:
+        for request, left_out in self._not_asked:
+            for place, items in by_place(left_out):
+                self._reports.not_asked(request, place, items)
 
     def _introspect(self) -> None:
         assert self._variant.introspection is not None

@@ -1,6 +1,6 @@
 """The one tree that all answers are gathered in: what to ask of entities, and merging what came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import orjson
@@ -16,12 +16,15 @@ class Batch:
     def __init__(self, load: Load, data: JSON) -> None:
         self.load = load
         self.representations: list[JSON] = []
+        self.left_out: list[tuple[Source, JSON]] = []
+        """Objects of which too little is known to ask for them."""
         self._waiting: list[list[tuple[Source, JSON]]] = []
         known: dict[bytes, int] = {}
         for source in load.sources:
             for item in source.place.find(data):
                 representation = source.represent(item)
                 if representation is None:
+                    self.left_out.append((source, item))
                     continue
                 identity = orjson.dumps(representation)
                 index = known.setdefault(identity, len(self.representations))
@@ -45,10 +48,15 @@ class Batch:
         """The objects that wait for one entity, or for any, by their place."""
         known = index is not None and 0 <= index < len(self._waiting)
         waiting = [self._waiting[index]] if known and index is not None else self._waiting
-        by_source: dict[int, tuple[Place, list[JSON]]] = {}
-        for source, item in (pair for pairs in waiting for pair in pairs):
-            by_source.setdefault(id(source), (source.place, []))[1].append(item)
-        yield from by_source.values()
+        yield from by_place(pair for pairs in waiting for pair in pairs)
+
+
+def by_place(pairs: Iterable[tuple[Source, JSON]]) -> Iterable[tuple[Place, list[JSON]]]:
+    """The objects of each source, by where they are."""
+    found: dict[int, tuple[Place, list[JSON]]] = {}
+    for source, item in pairs:
+        found.setdefault(id(source), (source.place, []))[1].append(item)
+    return found.values()
 
 
 def _share(entity: JSON, waiting: list[tuple[Source, JSON]]) -> None:

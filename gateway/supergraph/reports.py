@@ -25,6 +25,10 @@ MAX_PASSED_BYTES = 32_000
 MAX_INDEX = 2**31 - 1
 PASSED: Mapping[str, type] = {"code": str, "hint": str, "problems": list}
 """What is passed on of the extensions of a service's error, unless it is something else or huge."""
+NOT_ASKED = {
+    "code": "SUBGRAPH_NOT_ASKED",
+    "hint": "See the other errors: once what failed is there again, so is this.",
+}
 DENIED = {
     "code": "UNAUTHORIZED_FIELD_OR_TYPE",
     "hint": "Ask with a token that grants it, or leave the field out.",
@@ -64,6 +68,11 @@ class Reports:
         self._errors.append(error | {"extensions": extensions})
 
     @property
+    def has_any(self) -> bool:
+        """Whether anything was reported yet."""
+        return bool(self._errors)
+
+    @property
     def _is_full(self) -> bool:
         return len(self._errors) >= self._most
 
@@ -72,6 +81,19 @@ class Reports:
     ) -> None:
         """One error for each field of the client's that a failed request would have filled."""
         extensions = {"code": error.code, "hint": error.hint, "service": request.subgraph}
+        for path in self._filled_by(request, place, targets):
+            self.add(error.problem, path, extensions)
+
+    def not_asked(self, request: Request, place: Place, targets: Sequence[JSON]) -> None:
+        """Say of what a request would have filled that its inputs failed, unless they say so."""
+        message = f"The service {request.subgraph!r} was not asked: what it needs is missing."
+        for path in self._filled_by(request, place, targets):
+            self._add_untold(message, path, NOT_ASKED | {"service": request.subgraph})
+
+    def _filled_by(
+        self, request: Request, place: Place, targets: Sequence[JSON]
+    ) -> Iterator[ClientPath]:
+        """The client's paths of what a request fills of some objects."""
         keys = [
             answered.key
             for answered in place.branch.answer
@@ -79,7 +101,7 @@ class Reports:
         ]
         for found in self._paths(place, targets):
             for key in keys or (None,):
-                self.add(error.problem, found.to(key), extensions)
+                yield found.to(key)
 
     def denied(self, denial: Denial) -> None:
         """One error for each place where a field would have been that is denied."""
@@ -130,12 +152,11 @@ class Reports:
     def violated(self, violations: Iterable[Violation]) -> None:
         """Say why something is null, unless an error at, above or below it says so already."""
         for violation in violations:
-            if self._is_full or not any(self._tells(violation, error) for error in self._errors):
-                self.add(violation.reason, violation.path, {"code": "NULL_IN_NON_NULL_FIELD"})
+            self._add_untold(violation.reason, violation.path, {"code": "NULL_IN_NON_NULL_FIELD"})
 
-    def _tells(self, violation: Violation, error: JSON) -> bool:
-        shared = zip(error.get("path", ()), violation.path, strict=False)
-        return all(known == new for known, new in shared)
+    def _add_untold(self, message: str, path: ClientPath, extensions: JSON) -> None:
+        if self._is_full or not any(_tells(error, path) for error in self._errors):
+            self.add(message, path, extensions)
 
     def listed(self, data: JSON | None) -> list[JSON]:
         """All errors of the answer with this data; the last one says how many are left out."""
@@ -186,6 +207,12 @@ class Reports:
             depth += isinstance(returned, GraphQLList)
             returned = returned.of_type
         return depth
+
+
+def _tells(error: JSON, path: ClientPath) -> bool:
+    """Whether an error is about something at, above or below a path."""
+    shared = zip(error.get("path", ()), path, strict=False)
+    return all(known == new for known, new in shared)
 
 
 def _is_fetched_by(visits: Sequence[Any], request: Request) -> bool:
