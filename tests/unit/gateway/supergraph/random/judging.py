@@ -1,0 +1,192 @@
+"""What must hold of an answer, and of the requests that led to it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
+    execute_sync,
+    parse,
+    visit,
+)
+
+from gateway.supergraph.fetches import Part, Request
+from gateway.supergraph.plan import Variant
+from tests.unit.gateway.supergraph.random.asking import Operation
+from tests.unit.gateway.supergraph.random.serving import TYPE_KEY, Path, Sent, Whole, typed
+from tests.unit.gateway.supergraph.random.world import JSON
+
+HIDDEN = "raak_"
+"""How the names begin under which a plan asks for inputs that the client doesn't."""
+
+
+def essence(answer: JSON) -> tuple[str, list[Path]]:
+    """The data, in its order, and where errors are: each at the null it led to."""
+    paths = {_to_null(answer["data"], path) for path in error_paths(answer)}
+    return json.dumps(answer["data"]), sorted(paths, key=repr)
+
+
+def error_paths(answer: JSON) -> list[Path]:
+    """The paths of all errors, as they are told."""
+    return [tuple(error.get("path", ())) for error in answer.get("errors", ())]
+
+
+def _to_null(data: Any, path: Path) -> Path:
+    for depth, key in enumerate(path):
+        if data is None:
+            return path[:depth]
+        data = data[key]
+    return path
+
+
+# Requests
+
+
+def check_requests(sent: Sequence[Sent]) -> None:
+    """Nothing is asked twice, but what a mutation may have changed."""
+    queries = [(s.subgraph, s.query, json.dumps(s.variables)) for s in sent]
+    asked = [query for query in queries if not query[1].startswith("mutation")]
+    assert len(set(asked)) == len(asked), asked
+
+
+def check_plan(variant: Variant, operation: Operation) -> None:
+    """One request for entities per service and level, and no input that nobody reads."""
+    for stage in variant.stages:
+        levels = _levels(stage.requests)
+        loading = [(r.subgraph, levels[r]) for r in stage.requests if r.loads]
+        assert len(set(loading)) == len(loading), [r.text for r in stage.requests]
+        read = {key for r in stage.requests for key in _read_keys(r)}
+        for request in stage.requests:
+            unread = set(_hidden_keys(request.text)) - read
+            assert all(f"{key.partition('__')[0]}: " in operation.text for key in unread), (
+                f"nobody reads {unread} of {request.text}"
+            )
+
+
+def _levels(requests: Sequence[Request]) -> dict[Request, int]:
+    levels = dict.fromkeys(requests, 0)
+    for request in requests:  # none comes before one it waits for
+        for follower in request.followers:
+            levels[follower] = max(levels[follower], levels[request] + 1)
+    return levels
+
+
+def _read_keys(request: Request) -> Iterator[str]:
+    for load in request.loads:
+        for source in load.sources:
+            yield from (step.raw_key for step in source.place.steps)
+            yield from _part_keys(source.parts)
+
+
+def _part_keys(parts: Iterable[Part]) -> Iterator[str]:
+    for part in parts:
+        yield part.raw_key
+        for below in (part.below or {}).values():
+            yield from _part_keys(below)
+
+
+def _hidden_keys(text: str) -> Iterator[str]:
+    for alias, _ in _selected(text, None):
+        if alias.startswith(HIDDEN):
+            yield alias
+
+
+def check_denied(
+    sent: Iterable[Sent], schemas: Mapping[str, GraphQLSchema], denied: frozenset[str]
+) -> None:
+    """What is denied is asked as an input only."""
+    for request in sent:
+        for alias, coordinate in _selected(request.query, schemas[request.subgraph]):
+            is_input = alias.startswith(HIDDEN)
+            assert is_input or coordinate not in denied, (coordinate, request)
+
+
+def _selected(text: str, schema: GraphQLSchema | None) -> list[tuple[str, str]]:
+    """The key and, given a schema, the coordinate of each field that a request selects."""
+    info = TypeInfo(schema or GraphQLSchema())
+    selected: list[tuple[str, str]] = []
+
+    class Selected(Visitor):
+        def enter_field(self, node: FieldNode, *_: Any) -> None:
+            key = (node.alias or node.name).value
+            selected.append((key, f"{info.get_parent_type()}.{node.name.value}"))
+
+    visit(parse(text), TypeInfoVisitor(info, Selected()))
+    return selected
+
+
+# Answers with faults
+
+
+def check_degraded(answer: JSON, whole: Whole, operation: Operation) -> None:
+    """An answer with gaps: valid, true where it says anything, and every gap is accounted for."""
+    expected = whole.answer(operation.document, operation.variables)
+    paths = error_paths(answer)
+    for path in _gaps(answer["data"], expected["data"], ()):
+        assert any(_are_in_line(path, at) for at in paths), f"no error tells of {path}"
+    for at in paths:
+        reached = _value_at(answer["data"], _to_null(answer["data"], at))
+        assert reached is None or isinstance(reached, dict | list), f"an error tells of {at}"
+    _check_valid(answer["data"], whole, operation)
+
+
+def _gaps(data: Any, expected: Any, path: Path) -> Iterator[Path]:
+    """Where null stands and should not; nothing else may differ."""
+    if data is None and expected is not None:
+        yield path
+    elif isinstance(expected, dict) and isinstance(data, dict):
+        assert list(data) == list(expected), f"the fields at {path} differ"
+        for key, value in expected.items():
+            yield from _gaps(data[key], value, (*path, key))
+    elif isinstance(expected, list) and isinstance(data, list):
+        assert len(data) == len(expected), f"the lengths at {path} differ"
+        for i, value in enumerate(expected):
+            yield from _gaps(data[i], value, (*path, i))
+    elif expected is not None:
+        assert data == expected, f"at {path} stands {data!r}, not {expected!r}"
+
+
+def _are_in_line(one: Path, other: Path) -> bool:
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _value_at(data: Any, path: Path) -> Any:
+    for key in path:
+        data = data[key]
+    return data
+
+
+def _check_valid(data: Any, whole: Whole, operation: Operation) -> None:
+    """Executed over its own data, the operation gives this data, and no null where none may be."""
+    if data is None:
+        return
+
+    def resolve(source: Any, info: GraphQLResolveInfo[Any], **_: Any) -> Any:
+        return source[info.path.key]
+
+    again = execute_sync(
+        whole.schema,
+        operation.document,
+        _typed(data, whole.answer(typed(operation.document), operation.variables)["data"]),
+        variable_values=operation.variables,
+        field_resolver=resolve,
+        type_resolver=lambda value, *_: value[TYPE_KEY],
+    )
+    assert again.data == data
+    assert not again.errors, again.errors
+
+
+def _typed(data: Any, whole: Any) -> Any:
+    """Data with the types its objects have in the whole answer."""
+    if isinstance(data, list) and isinstance(whole, list):
+        return [_typed(item, other) for item, other in zip(data, whole, strict=True)]
+    if isinstance(data, dict) and isinstance(whole, dict):
+        below = {key: _typed(value, whole.get(key)) for key, value in data.items()}
+        return below | {TYPE_KEY: whole[TYPE_KEY]} if TYPE_KEY in whole else below
+    return data

@@ -1,0 +1,184 @@
+"""Over any federated graph, any operation is answered as if the graph were one schema.
+
+The graphs, the operations and the data are drawn; see `drawing`, `asking` and `world`. The services
+are strict (`serving`): they fail if they are asked for what they can't know.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+import orjson
+from graphql import build_schema, lexicographic_sort_schema, print_schema
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from gateway.supergraph import (
+    Plan,
+    Reply,
+    SubgraphTimeout,
+    SubgraphUnavailable,
+    Supergraph,
+    compose,
+    compose_sdl,
+    execute,
+    plan,
+    read_supergraph,
+)
+from tests.unit.gateway.supergraph.random import judging
+from tests.unit.gateway.supergraph.random.asking import Operation, draw_operation
+from tests.unit.gateway.supergraph.random.drawing import draw_world
+from tests.unit.gateway.supergraph.random.serving import Services, Whole
+from tests.unit.gateway.supergraph.random.world import JSON, World, chance
+
+steady = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+seeds = st.integers(0, 2**32)
+
+
+@dataclass
+class Case:
+    """One operation over one graph."""
+
+    world: World
+    supergraph: Supergraph
+    operation: Operation
+    plan: Plan
+    labels: frozenset[str]
+
+    def whole(self) -> Whole:
+        return Whole(self.world, self.supergraph.schema)
+
+    def services(self) -> Services:
+        return Services(self.world, self.labels)
+
+    def answer(self, services: Services, denied: frozenset[str] = frozenset()) -> JSON:
+        return asyncio.run(
+            execute(
+                self.plan,
+                self.operation.variables,
+                services,
+                labels=self.labels,
+                denied=denied,
+                max_errors=10_000,
+            )
+        )
+
+
+def draw_case(seed: int) -> Case:
+    random = Random(seed)
+    world = draw_world(random)
+    sdls = sdls_of(world)
+    is_read = random.random() < 0.3
+    supergraph = read_supergraph(compose_sdl(sdls)) if is_read else compose(sdls)
+    operation = draw_operation(random, supergraph.schema)
+    labels = frozenset(label for label in ("beta", "percent(50)") if random.random() < 0.5)
+    for name, sdl in sdls.items():
+        note(f"--- {name}\n{sdl}")
+    note(f"{operation.text}\n{operation.variables} {set(labels)}")
+    return Case(world, supergraph, operation, plan(supergraph, operation.document), labels)
+
+
+def sdls_of(world: World) -> dict[str, str]:
+    return {name: world.sdl(name) for name in world.services if world.known[name]}
+
+
+@settings(steady, max_examples=15)
+@given(seeds)
+def test_any_graph_is_what_its_services_say_together(seed: int) -> None:
+    world = draw_world(Random(seed))
+    sdls = sdls_of(world)
+
+    composed = compose(sdls)
+
+    said = lexicographic_sort_schema(build_schema(world.merged))
+    assert print_schema(lexicographic_sort_schema(composed.schema)) == print_schema(said)
+    assert read_supergraph(compose_sdl(sdls)).sdl == composed.sdl
+
+
+@steady
+@given(seeds)
+def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> None:
+    case = draw_case(seed)
+    whole, services = case.whole(), case.services()
+    expected = whole.answer(case.operation.document, case.operation.variables)
+
+    answer = case.answer(services)
+
+    assert judging.essence(answer) == judging.essence(expected)
+    assert services.ledger.done == whole.ledger.done
+    judging.check_requests(services.sent)
+    variant = case.plan.variant(case.operation.variables, labels=case.labels)
+    judging.check_plan(variant, case.operation)
+
+
+@steady
+@given(seeds)
+def test_any_denied_fields_are_null_and_not_asked_for(seed: int) -> None:
+    case = draw_case(seed)
+    random = Random(seed + 1)
+    coordinates = sorted(case.plan.coordinates)
+    denied = frozenset(random.sample(coordinates, min(len(coordinates), random.randint(1, 3))))
+    note(f"denied {set(denied)}")
+    whole, services = case.whole(), case.services()
+    expected = whole.answer(case.operation.document, case.operation.variables, denied)
+
+    answer = case.answer(services, denied)
+
+    assert judging.essence(answer) == judging.essence(expected)
+    judging.check_denied(services.sent, services.schemas, denied)
+
+
+class Failing(Services):
+    """Services of which some fail, now and then or always, in one way or another."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        super().__init__(case.world, case.labels)
+        self._seed = seed
+        self.failed: set[str] = set()
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        reply = await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
+        if chance(self._seed, subgraph) % 3 or chance(self._seed, body) % 3 == 0:
+            return reply
+        self.failed.add(subgraph)
+        match chance(self._seed, body, "how") % 6:
+            case 0:
+                raise SubgraphUnavailable(subgraph)
+            case 1:
+                raise SubgraphTimeout(subgraph)
+            case 2:
+                return Reply(500, b"oh no")
+            case 3:
+                return Reply(200, b'{"data": null, "errors": [{"message": "all wrong"}]}')
+            case _:
+                return self._without_some(orjson.loads(reply.body))
+
+    def _without_some(self, answer: JSON) -> Reply:
+        """Some of what it found, it did not find."""
+        errors = answer.setdefault("errors", [])
+        for key, value in (answer["data"] or {}).items():
+            for i, _ in enumerate(value) if "_entities" in key or key[0] == "_" else ():
+                if chance(self._seed, key, i) % 2:
+                    value[i] = None
+                    errors.append({"message": "lost", "path": [key, i]})
+        if not errors:
+            del answer["errors"]
+        return Reply(200, orjson.dumps(answer))
+
+
+@steady
+@given(seeds)
+def test_whatever_fails_the_rest_is_answered_and_each_gap_is_told(seed: int) -> None:
+    case = draw_case(seed)
+    whole, services = case.whole(), Failing(case, seed)
+    expected = whole.answer(case.operation.document, case.operation.variables)
+
+    answer = case.answer(services)
+
+    if services.failed:
+        judging.check_degraded(answer, whole, case.operation)
+    else:
+        assert judging.essence(answer) == judging.essence(expected)
