@@ -255,8 +255,9 @@ class HttpTransport:
     ) -> Reply:
         """Send a GraphQL request within the subgraph's deadline."""
         try:
-            async with asyncio.timeout(self._deadline_s(subgraph)):
-                status, answer = await self._pool(subgraph).post(_traced(headers), body)
+            status, answer = await self._pool(subgraph).post(
+                _traced(headers), body, self._ends(subgraph)
+            )
         except TimeoutError:
             raise SubgraphTimeout(subgraph) from None
         except NotReached:
@@ -266,6 +267,12 @@ class HttpTransport:
         except TooLarge:
             raise SubgraphResponseTooLarge(subgraph, self._max_bytes) from None
         return Reply(status, answer)
+
+    def _ends(self, subgraph: str) -> float:
+        """When a fetch that begins now is given up: by its own deadline, or by the request's."""
+        own = asyncio.get_running_loop().time() + self._deadline_s(subgraph)
+        ends = request_ends.get()
+        return own if ends is None else min(own, ends)
 
     def _pool(self, subgraph: str) -> Pool:
         url = self._urls[subgraph]

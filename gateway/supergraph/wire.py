@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle
+from math import inf
 from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ MAX_AGE_S = 60.0
 """A connection is renewed after that, so that replicas which came later get their share."""
 RESOLVED_S = 10.0
 """How long the addresses of a host are believed."""
+TICK_S = 0.01
+"""How often deadlines are looked at: a timer for each request would cost it 6 µs."""
 
 
 class NotReached(Exception):
@@ -49,6 +52,8 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self.made_at = now
         self.idle_since = now
+        self.ends = inf
+        """When the request under way is given up, by the event loop's time."""
         self.is_open = True
 
     # What asyncio calls
@@ -101,12 +106,16 @@ class Connection(asyncio.Protocol):
     # What the pool calls
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body of the response; raises Broken or TooLarge."""
+        """Status and body of the response; raises Broken, TooLarge or TimeoutError."""
         if not self.is_open or self._transport is None:
             raise Broken
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._answered
+
+    def give_up(self) -> None:
+        """Wait no longer for the response."""
+        self._fail(TimeoutError())
 
     def close(self) -> None:
         """Use it no more."""
@@ -123,8 +132,9 @@ class Connection(asyncio.Protocol):
 
 @dataclass(slots=True)
 class Pool:
-    """The connections to one URL: at most `limit`, and who comes later waits for one. `now` is in
-    seconds, from any moment on.
+    """The connections to one URL: at most `limit`, and who comes later waits for one.
+
+    `now` tells the age of connections, in seconds from any moment on.
     """
 
     url: str
@@ -136,6 +146,7 @@ class Pool:
     """Sent with every request."""
     _idle: deque[Connection] = field(default_factory=deque)
     _used: set[Connection] = field(default_factory=set)
+    _watch: asyncio.TimerHandle | None = None
     _free: asyncio.Semaphore = field(init=False)
     _addresses: Iterator[str] = field(default_factory=lambda: iter(()))
     _believed_until: float = 0.0
@@ -154,22 +165,49 @@ class Pool:
         opening = f"POST {target or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         self._opening = opening.encode("ascii") + _lines(self.headers)
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        """Status and body of the response; raises NotReached, Broken or TooLarge."""
-        async with self._free:
-            connection = self._kept() or await self._connected()
-            self._used.add(connection)
-            try:
-                answer = await connection.ask(self._written(headers, body))
-            except BaseException:  # also when cancelled: its response would come to the next one
-                connection.close()
-                raise
-            finally:
-                self._used.discard(connection)
-            if connection.is_open:
-                connection.idle_since = self.now()
-                self._idle.append(connection)
-            return answer
+    async def post(self, headers: Mapping[str, str], body: bytes, ends: float) -> tuple[int, bytes]:
+        """Status and body of the response, if it is there when the event loop's time is `ends`.
+
+        Raises NotReached, Broken, TooLarge or TimeoutError.
+        """
+        await self._wait_for_turn(ends)
+        try:
+            connection = self._kept() or await self._connected(ends)
+            connection.ends = ends
+            return await self._ask(connection, self._written(headers, body))
+        finally:
+            self._free.release()
+
+    async def _wait_for_turn(self, ends: float) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        async with asyncio.timeout_at(ends):
+            await self._free.acquire()
+
+    async def _ask(self, connection: Connection, request: bytes) -> tuple[int, bytes]:
+        self._used.add(connection)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(TICK_S, self._look)
+        try:
+            answer = await connection.ask(request)
+        except BaseException:  # also when cancelled: its response would come to the next one
+            connection.close()
+            raise
+        finally:
+            self._used.discard(connection)
+        if connection.is_open:
+            connection.idle_since = self.now()
+            self._idle.append(connection)
+        return answer
+
+    def _look(self) -> None:
+        """Give up on what is late, and look again soon, as long as anything is under way."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in [used for used in self._used if used.ends <= now]:
+            connection.give_up()
+        self._watch = loop.call_later(TICK_S, self._look) if self._used else None
 
     def _written(self, headers: Mapping[str, str], body: bytes) -> bytes:
         length = b"Content-Length: %d\r\n\r\n" % len(body)
@@ -186,11 +224,14 @@ class Pool:
             connection.close()
         return None
 
-    async def _connected(self) -> Connection:
+    async def _connected(self, ends: float) -> Connection:
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.connect_s):
-                return await self._connect(asyncio.get_running_loop())
+            async with asyncio.timeout_at(min(ends, loop.time() + self.connect_s)):
+                return await self._connect(loop)
         except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
+            if loop.time() >= ends:
+                raise TimeoutError from error
             raise NotReached from error
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
@@ -213,6 +254,8 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection; what is under way breaks off."""
+        if self._watch is not None:
+            self._watch.cancel()
         for connection in (*self._idle, *self._used):
             connection.close()
 

@@ -1,7 +1,7 @@
 """The gateway's HTTP client against real sockets, polite ones and others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -70,13 +70,16 @@ def saying(*parts: bytes, then_close: bool = False) -> Talk:
     return talk
 
 
-async def ask(pool: Pool, **headers: str) -> tuple[int, bytes]:
-    return await asyncio.wait_for(pool.post(headers, b"{}"), 5)
+async def ask(
+    pool: Pool, headers: Mapping[str, str] | None = None, within_s: float = 5.0
+) -> tuple[int, bytes]:
+    ends = asyncio.get_running_loop().time() + within_s
+    return await asyncio.wait_for(pool.post(headers or {}, b"{}", ends), 10)
 
 
 async def test_a_request_is_written_as_http_has_it() -> None:
     async with pool_to(saying(ANSWER)) as (pool, server):
-        answer = await ask(pool, Authorization="Bearer t")
+        answer = await ask(pool, {"Authorization": "Bearer t"})
 
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert answer == (200, BODY)
@@ -199,13 +202,52 @@ async def test_a_request_given_up_leaves_no_answer_for_the_next_one() -> None:
         writer.write(ANSWER)
 
     async with pool_to(talk, limit=1) as (pool, server):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await pool.post({}, b"{}")
+        given_up = asyncio.create_task(ask(pool))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
         late.set()
         assert await ask(pool) == (200, BODY)
 
     assert server.connections == 2
+
+
+async def test_an_answer_that_is_late_is_given_up_and_the_next_one_is_not_it() -> None:
+    late = asyncio.Event()
+    said = [late.wait]
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if said:
+            await said.pop()()
+        writer.write(ANSWER)
+
+    async with pool_to(talk) as (pool, server):
+        with pytest.raises(TimeoutError):
+            await ask(pool, within_s=0.03)
+        late.set()
+        assert await ask(pool) == (200, BODY)
+
+    assert server.connections == 2
+
+
+async def test_who_waits_for_a_connection_in_vain_is_told_in_time() -> None:
+    never = asyncio.Event()
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await never.wait()
+
+    async with pool_to(talk, limit=1) as (pool, server):
+        first = asyncio.create_task(ask(pool, within_s=0.3))
+        await asyncio.sleep(0.02)
+        with pytest.raises(TimeoutError):
+            await ask(pool, within_s=0.05)
+        assert not first.done()
+        with pytest.raises(TimeoutError):
+            await first
+        never.set()
+
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -246,6 +288,6 @@ async def test_nobody_there_is_an_error_at_once() -> None:
 async def test_a_header_with_a_line_break_is_not_sent() -> None:
     async with pool_to(saying(ANSWER)) as (pool, server):
         with pytest.raises(ValueError, match="line break"):
-            await ask(pool, **{"X-Trace": "1\r\nX-Role: admin"})
+            await ask(pool, {"X-Trace": "1\r\nX-Role: admin"})
 
     assert server.requests == []
