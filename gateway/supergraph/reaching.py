@@ -218,9 +218,19 @@ class _Walk:
                 return False
             if selected.selection_set:
                 for name, below in self._beyond(type_name, stands, selected.name.value):
-                    if not self._can_select(name, self._close(name, below), selected.selection_set):
+                    if not self._can_select_below(name, below, selected.selection_set):
                         return False
         return True
+
+    def _can_select_below(
+        self, type_name: str, stands: Stands, selections: SelectionSetNode
+    ) -> bool:
+        """The same inside a field; keys are followed only where they must be, for they may hold
+        objects with keys again.
+        """
+        return self._can_select(type_name, stands, selections) or self._can_select(
+            type_name, self._close(type_name, stands), selections
+        )
 
 
 def _resolves(subgraph: Subgraph, names: TypeNames, field_name: str) -> bool:

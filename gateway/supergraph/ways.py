@@ -251,14 +251,27 @@ class Ways:
                 return None
             if wanted.child and node.selection_set:
                 for below in wanted.child.branches:
-                    sites = self._close(below, self._direct(wanted, below, options))
-                    route = self._gather_named(below, node.selection_set, sites) if sites else HERE
+                    direct = self._direct(wanted, below, options)
+                    route = self._gather_below(below, node.selection_set, direct)
                     if route is None:
                         return None
                     gathered |= route
             else:
                 gathered |= min((route for _, route in options), key=len)
         return gathered
+
+    def _gather_below(
+        self, branch: Branch, selections: SelectionSetNode, direct: Reached
+    ) -> Route | None:
+        """The same inside a field. Keys are followed only where they must be: each key that holds
+        objects would open as many ways again.
+        """
+        if not direct:
+            return HERE
+        route = self._gather_named(branch, selections, direct)
+        if route is not None:
+            return route
+        return self._gather_named(branch, selections, self._close(branch, direct))
 
     def _gather_named(
         self, branch: Branch, selections: SelectionSetNode, reached: Reached

@@ -27,3 +27,24 @@ def test_keys_of_two_types_may_hold_objects_of_each_other() -> None:
 
     (stage,) = planned.variant({}).stages
     assert [request.subgraph for request in stage.requests] == ["home", "taxes", "census"]
+
+
+def test_many_nested_keys_are_planned_at_once() -> None:
+    """Were keys followed inside of keys, each would open as many ways again."""
+    ring = "".join(
+        f"""type T{n}
+          @key(fields: "id") @key(fields: "left {{ id }}") @key(fields: "right {{ id }}") {{
+          id: ID! left: T{(n - 1) % 6}! right: T{(n + 1) % 6}!
+          $field{n}: Int
+        }}"""
+        for n in range(6)
+    )
+    sdls = {
+        f"s{k}": f"{LINK} type Query {{ $root: T0 }} {ring}".replace("$", f"s{k}_")
+        for k in range(4)
+    }
+
+    planned = plan(compose(sdls), parse("{ s0_root { s1_field0 left { s2_field5 s3_field5 } } }"))
+
+    (stage,) = planned.variant({}).stages
+    assert [request.subgraph for request in stage.requests] == ["s0", "s1", "s2", "s3"]

@@ -26,6 +26,10 @@ HIDDEN = "raak_"
 """How the names begin under which a plan asks for inputs that the client doesn't."""
 
 
+NOTHING_ELSE = "raak_typename"
+"""What is asked of objects of which nothing is wanted."""
+
+
 def essence(answer: JSON) -> tuple[str, list[Path]]:
     """The data, in its order, and where errors are: each at the null it led to."""
     paths = {_to_null(answer["data"], path) for path in error_paths(answer)}
@@ -63,7 +67,7 @@ def check_plan(variant: Variant, operation: Operation) -> None:
         assert len(set(loading)) == len(loading), [r.text for r in stage.requests]
         read = {key for r in stage.requests for key in _read_keys(r)}
         for request in stage.requests:
-            unread = set(_hidden_keys(request.text)) - read
+            unread = set(_hidden_keys(request.text)) - read - {NOTHING_ELSE}
             assert all(f"{key.partition('__')[0]}: " in operation.text for key in unread), (
                 f"nobody reads {unread} of {request.text}"
             )

@@ -26,7 +26,7 @@ from graphql import (
 from graphql.language import REMOVE, Visitor, visit
 
 from gateway.supergraph import Reply
-from gateway.supergraph.joins import FieldSet, selected_fields
+from gateway.supergraph.joins import selected_fields
 from tests.unit.gateway.supergraph.random.world import (
     EACH,
     JSON,
@@ -34,7 +34,9 @@ from tests.unit.gateway.supergraph.random.world import (
     FailedError,
     Type,
     World,
+    names_in,
     same,
+    selected,
 )
 
 TYPE_KEY = "its_type"
@@ -125,10 +127,7 @@ class Services:
         self.ledger = Ledger()
         self._world = world
         self._labels = labels
-        self._services = {
-            name: _Service(world, name, labels) for name in world.services if world.known[name]
-        }
-        self.schemas = {name: service.schema for name, service in self._services.items()}
+        self._services: dict[str, _Service] = {}
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
@@ -136,8 +135,17 @@ class Services:
         request = orjson.loads(body)
         sent = Sent(subgraph, request["query"], request["variables"])
         self.sent.append(sent)
-        answer = self._services[subgraph].answer(sent, self.ledger)
+        answer = self._service(subgraph).answer(sent, self.ledger)
         return Reply(200, orjson.dumps(answer))
+
+    def _service(self, name: str) -> "_Service":
+        if name not in self._services:
+            self._services[name] = _Service(self._world, name, self._labels)
+        return self._services[name]
+
+    def schemas(self) -> dict[str, GraphQLSchema]:
+        """The schemas of those who were asked."""
+        return {name: service.schema for name, service in self._services.items()}
 
     def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
@@ -205,7 +213,7 @@ class _Service:
         elif self._name not in found.resolvers(self._labels):
             raise StrictError(f"{where} was taken over")
         elif found.requires:
-            needed = self._world.select(source, FieldSet.parse(found.requires).selections)
+            needed = self._world.select(source, selected(found.requires))
             if not _holds(needed, source.get("given")):
                 raise StrictError(f"{where} needs {needed}, not {source.get('given')}")
 
@@ -217,7 +225,7 @@ class _Service:
     def _provided_below(self, source: JSON, name: str) -> Iterator[SelectionSetNode]:
         found = self._world.types[source["__typename"]].fields[name]
         if text := found.provides.get(self._name):
-            yield FieldSet.parse(text).selections
+            yield selected(text)
         for node in self._provided(source):
             if node.name.value == name and node.selection_set:
                 yield node.selection_set
@@ -236,7 +244,7 @@ class _Service:
         type_ = self._world.types[type_name]
         for n in range(EACH):
             entity = {"__typename": type_name, "n": n}
-            keys = (FieldSet.parse(key).selections for key in self._keys(type_, seen_as))
+            keys = (selected(key) for key in self._keys(type_, seen_as))
             if any(_holds(self._world.select(entity, key), given) for key in keys):
                 self._check_nothing_else(entity, seen_as, given)
                 yield entity
@@ -255,7 +263,7 @@ class _Service:
             for found in type_.fields.values()
             if found.requires and self._name in found.owners
         ]
-        names = {name for text in wanted for name in FieldSet.parse(text).names()}
+        names = {name for text in wanted for name in names_in(text)}
         if more := given.keys() - names - {"__typename"}:
             raise StrictError(f"nobody needs {more} of {given}")
 

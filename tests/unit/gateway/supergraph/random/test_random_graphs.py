@@ -126,7 +126,7 @@ def test_any_denied_fields_are_null_and_not_asked_for(seed: int) -> None:
     answer = case.answer(services, denied)
 
     assert judging.essence(answer) == judging.essence(expected)
-    judging.check_denied(services.sent, services.schemas, denied)
+    judging.check_denied(services.sent, services.schemas(), denied)
 
 
 class Failing(Services):

@@ -7,6 +7,7 @@ service, and the schema without services, knows the same world without sharing a
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -46,6 +47,17 @@ def chance(*of: object) -> int:
 def same(arguments: Mapping[str, Any]) -> str:
     """Arguments as text, the same in whatever order they were given."""
     return json.dumps(arguments, sort_keys=True)
+
+
+@cache
+def selected(text: str) -> SelectionSetNode:
+    """What a field set selects."""
+    return FieldSet.parse(text).selections
+
+
+def names_in(text: str) -> set[str]:
+    """The fields at the top of a field set."""
+    return {node.name.value for node in selected_fields(selected(text))}
 
 
 @dataclass
@@ -105,7 +117,7 @@ class Type:
     """By service, what it only repeats."""
 
     def key_fields(self, service: str) -> set[str]:
-        return {name for key in self.keys.get(service, ()) for name in FieldSet.parse(key).names()}
+        return {name for key in self.keys.get(service, ()) for name in names_in(key)}
 
     def add(self, found: Field) -> Field:
         self.fields[found.name] = found
@@ -151,7 +163,7 @@ class World:
         type_ = self.types[source["__typename"]]
         found = type_.fields[name]
         at = (self.seed, source["__typename"], source["n"], name, same(arguments))
-        if any(name in FieldSet.parse(key).names() for key in type_.all_keys):
+        if any(name in names_in(key) for key in type_.all_keys):
             return self._key_value(type_, found, source["n"])
         if found.fails and chance(*at, "fails") % 3 == 0:
             raise FailedError(f"{type_.name}.{name} failed")
@@ -301,7 +313,7 @@ class World:
             name
             for found in member.fields.values()
             if found.interface == abstract.name and found.requires
-            for name in FieldSet.parse(found.requires).names()
+            for name in names_in(found.requires)
         }
         fields = [f"{key}: ID!"]
         fields += [member.fields[name].printed(" @external") for name in sorted(required)]
