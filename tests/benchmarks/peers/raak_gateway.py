@@ -12,15 +12,14 @@ from infra.instance import make_keys
 from services.chassis.server import serve
 from services.contracts.words import Role
 
+ASKED = {
+    "Query": ("customer",),
+    "Customer": ("id", "name", "offers"),
+    "Offer": ("id", "action", "title", "body", "channel", "rank", "propensity", "score"),
+}
 ROLES = {
     "roles": {"agent": {"scopes": [], "policies": []}},
-    "fields": {
-        "Query": {"customer": ["agent"]},
-        "Customer": dict.fromkeys(("id", "name", "offers"), ["agent"]),
-        "Offer": dict.fromkeys(
-            ("id", "action", "title", "body", "channel", "rank", "propensity", "score"), ["agent"]
-        ),
-    },
+    "fields": {name: {field: ["agent"] for field in fields} for name, fields in ASKED.items()},
 }
 
 
