@@ -92,6 +92,8 @@ class _Drawing:
                 entity.all_keys = [key for key in entity.all_keys if "owner" not in key] or ["id"]
                 del entity.fields["owner"]
                 entity.fields.setdefault("id", Field("id", "ID!"))
+        if self._chance(0.3):
+            self._world.types["V1"].add(Field("of", self._wrapped(self.random.choice(names))))
         for entity in self._entities:
             home = self.random.choice(self._world.services)
             entity.keys[home] = {}
@@ -263,6 +265,8 @@ class _Drawing:
             )
             self._draw_arguments(found)
             self._place(query, found)
+        if self._chance(0.4):
+            self._draw_own_value(query)
         for n in range(self.random.randint(0, 3)):
             leaf = Field(f"m{n}", "Int", has_nulls=False)
             found = mutation.add(leaf if self._chance(0.4) else self._connection(f"m{n}"))
@@ -272,6 +276,20 @@ class _Drawing:
         for root in ROOTS:
             if not self._world.types[root].fields:
                 del self._world.types[root]
+
+    def _draw_own_value(self, query: Type) -> None:
+        """A value that one service keeps to itself, and that may hold values like itself."""
+        owners = [self.random.choice(self._ordinary)]
+        own = self._world.types["W0"] = Type("W0")
+        entity = self.random.choice(self._entities).name
+        connections = [Field("to0", self._wrapped(entity)), Field("inner", "W0")]
+        for found in (self._leaf("f0", fails=True), self._leaf("name"), *connections):
+            own.add(found).owners = owners
+            self._draw_arguments(found)
+        root = query.add(Field("w0", self.random.choice(("W0", "[W0!]", "[W0]!")), owners=owners))
+        self._world.known[owners[0]] |= {"W0", "Query"}
+        self._know(owners[0], entity)
+        self._draw_arguments(root)
 
     def _draw_interface_object(self) -> None:
         """A service that knows an interface only as an object, and adds to it."""
@@ -323,25 +341,36 @@ class _Drawing:
 
     def _draw_provided(self, entity: Type) -> None:
         """Somewhere on the way to an entity, a field of it is there without entering it."""
-        ways = [
-            (owner, way)
-            for type_ in self._world.types.values()
-            for way in type_.fields.values()
-            for owner in way.owners
-            if way.named == entity.name and not way.interface and way.name != "owner"
-        ]
         for found in list(self._plain(entity)):
             possible = [
-                (owner, way)
-                for owner, way in ways
-                if owner not in found.owners and owner not in way.provides and len(way.owners) == 1
+                (owner, way, text)
+                for owner, way, text in self._ways_to(entity, found)
+                if owner not in found.owners
             ]
-            if possible and not found.arguments and self._chance(0.3):
-                owner, way = self.random.choice(possible)
-                way.provides[owner] = found.name
+            if possible and not found.arguments and self._chance(0.4):
+                owner, way, text = self.random.choice(possible)
+                way.provides[owner] = f"{way.provides.get(owner, '')} {text}".strip()
                 entity.externals.setdefault(owner, set()).add(found.name)
-                found.owners.sort(key=lambda service: service == owner)
                 self._share(entity, found)
+
+    def _ways_to(self, entity: Type, found: Field) -> Iterator[tuple[str, Field, str]]:
+        """Fields that lead to an entity, alone or over another one, by who resolves them."""
+        for type_ in self._world.types.values():
+            for way in type_.fields.values():
+                if len(way.owners) != 1 or way.interface or way.is_leaf or type_.name[0] == "V":
+                    continue
+                owner = way.owners[0]
+                if owner == "io":
+                    continue
+                for name in self._world.members_in(owner, way.named):
+                    text = f"... on {name} {{ $ }}" if way.named != name else "$"
+                    if name == entity.name:
+                        yield owner, way, text.replace("$", found.name)
+                    for over in self._world.types[name].fields.values():
+                        is_plain = not over.arguments and not over.interface
+                        if over.named == entity.name and over.owners == [owner] and is_plain:
+                            below = f"{over.name} {{ {found.name} }}"
+                            yield owner, way, text.replace("$", below)
 
     def _share(self, entity: Type, found: Field) -> None:
         """Only what is @shareable may be provided, so let somebody share it."""
@@ -366,6 +395,7 @@ class _Drawing:
                     found.fails = False
                     entity.externals.setdefault(service, set()).add(found.name)
                     self._know(service, found.named)
+                    self._repeat_below(service, found)
 
     def _required(self, service: str, entity: Type, found: Field) -> str | None:
         """A field set that reads a field another service resolves; None if there is none."""
@@ -381,7 +411,20 @@ class _Drawing:
             return f"{found.name}{arguments}" if found.name[0] in "fr" else None
         if found.named in ("V0", "V1"):
             return f"{found.name}{arguments} {{ name size }}"
-        return None
+        below = self._world.types.get(found.named)
+        leaf = next(self._plain(below), None) if below and below.all_keys else None
+        if below is None or leaf is None or leaf.arguments:
+            return None
+        return f"{found.name}{arguments} {{ {leaf.name} }}"
+
+    def _repeat_below(self, service: str, found: Field) -> None:
+        """Let a service know the field of an entity that it requires together with the entity."""
+        below = self._world.types.get(found.named)
+        if below and below.all_keys:
+            leaf = next(self._plain(below))
+            leaf.fails = False
+            if service not in leaf.owners:
+                below.externals.setdefault(service, set()).add(leaf.name)
 
     def _hide(self, entity: Type) -> None:
         for found in list(self._plain(entity))[1:]:

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     GraphQLResolveInfo,
     GraphQLSchema,
+    OperationDefinitionNode,
+    SelectionSetNode,
     TypeInfo,
     TypeInfoVisitor,
     Visitor,
@@ -16,6 +19,7 @@ from graphql import (
     visit,
 )
 
+from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.fetches import Part, Request
 from gateway.supergraph.plan import Variant
 from tests.unit.gateway.supergraph.random.asking import Operation
@@ -125,19 +129,57 @@ def _selected(text: str, schema: GraphQLSchema | None) -> list[tuple[str, str]]:
     return selected
 
 
+def count_apart(supergraph: Supergraph, operation: Operation, labels: frozenset[str]) -> int:
+    """How many requests it takes to answer what is selected at the root, one after the other."""
+    document = operation.document
+    asked, *fragments = document.definitions
+    assert isinstance(asked, OperationDefinitionNode)
+    count = 0
+    for selection in asked.selection_set.selections:
+        alone = OperationDefinitionNode(
+            operation=asked.operation,
+            variable_definitions=asked.variable_definitions,
+            selection_set=SelectionSetNode(selections=(selection,)),
+        )
+        planned = plan(supergraph, DocumentNode(definitions=(alone, *fragments)))
+        count += count_requests(planned.variant(operation.variables, labels=labels))
+    return count
+
+
+def count_requests(variant: Variant) -> int:
+    """How many requests a plan may send."""
+    return sum(len(stage.requests) for stage in variant.stages)
+
+
 # Answers with faults
 
 
-def check_degraded(answer: JSON, whole: Whole, operation: Operation) -> None:
-    """An answer with gaps: valid, true where it says anything, and every gap is accounted for."""
+def check_degraded(answer: JSON, whole: Whole, operation: Operation, *, is_told: bool) -> None:
+    """An answer with gaps: valid, true where it says anything, and every gap is accounted for.
+
+    Args:
+        is_told: Whether whatever is missing is told by somebody.
+    """
+    data = answer["data"]
     expected = whole.answer(operation.document, operation.variables)
-    paths = error_paths(answer)
-    for path in _gaps(answer["data"], expected["data"], ()):
-        assert any(_are_in_line(path, at) for at in paths), f"no error tells of {path}"
-    for at in paths:
-        reached = _value_at(answer["data"], _to_null(answer["data"], at))
-        assert reached is None or isinstance(reached, dict | list), f"an error tells of {at}"
-    _check_valid(answer["data"], whole, operation)
+    gaps = set(_gaps(data, expected["data"], ()))
+    _check_valid(data, whole, operation)
+    paths = set(error_paths(answer))
+    if is_told:
+        for gap in gaps:
+            assert any(_are_in_line(gap, at) for at in paths), f"no error tells of {gap}"
+        _check_propagated(data, gaps, paths, whole, operation)
+
+
+def _check_propagated(
+    data: Any, gaps: set[Path], paths: set[Path], whole: Whole, operation: Operation
+) -> None:
+    """Were there nothing but these errors, nulls would be just where they are."""
+    below = {gap for gap in gaps for at in paths if gap[: len(at)] == at}
+    at_nulls = {at for at in paths if _value_at(data, _to_null(data, at)) is None}
+    failing = frozenset(at_nulls | below)
+    again = whole.answer(operation.document, operation.variables, failing=failing)
+    assert json.dumps(again["data"]) == json.dumps(data)
 
 
 def _gaps(data: Any, expected: Any, path: Path) -> Iterator[Path]:

@@ -76,16 +76,21 @@ class Whole:
         self.ledger = Ledger()
 
     def answer(
-        self, document: DocumentNode, variables: JSON, denied: frozenset[str] = frozenset()
+        self,
+        document: DocumentNode,
+        variables: JSON,
+        denied: frozenset[str] = frozenset(),
+        failing: frozenset[Path] = frozenset(),
     ) -> JSON:
-        """The answer as it has to be."""
+        """The answer as it has to be, if all that is at these paths fails."""
         self.ledger = Ledger()
 
         def resolve(source: JSON | None, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
             if f"{info.parent_type.name}.{info.field_name}" in denied:
                 raise DeniedError
             source = source or _root(info)
-            return self.ledger.resolve(self._world, source, info.field_name, arguments)
+            value = self.ledger.resolve(self._world, source, info.field_name, arguments)
+            return _failing(value, tuple(info.path.as_list()), failing)
 
         result = execute_sync(
             self.schema, document, variable_values=variables, field_resolver=resolve
@@ -308,6 +313,14 @@ class _Plain(Visitor):
 def _root(info: GraphQLResolveInfo[Any]) -> JSON:
     assert info.parent_type.name in ROOTS
     return {"__typename": info.parent_type.name, "n": 0}
+
+
+def _failing(value: Any, path: Path, failing: frozenset[Path]) -> Any:
+    if path in failing:
+        return FailedError()
+    if isinstance(value, list):
+        return [_failing(item, (*path, i), failing) for i, item in enumerate(value)]
+    return value
 
 
 def _with(value: Any, provided: tuple[SelectionSetNode, ...]) -> Any:

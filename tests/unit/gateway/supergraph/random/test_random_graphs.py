@@ -93,7 +93,15 @@ def test_any_graph_is_what_its_services_say_together(seed: int) -> None:
 
     said = lexicographic_sort_schema(build_schema(world.merged))
     assert print_schema(lexicographic_sort_schema(composed.schema)) == print_schema(said)
-    assert read_supergraph(compose_sdl(sdls)).sdl == composed.sdl
+    read = read_supergraph(compose_sdl(sdls))
+    assert read.sdl == composed.sdl
+    operation = draw_operation(Random(seed + 1), composed.schema)
+    assert requests(plan(read, operation.document)) == requests(plan(composed, operation.document))
+
+
+def requests(planned: Plan) -> list[tuple[str, str]]:
+    variant = planned.variant({"yes": True})
+    return [(r.subgraph, r.text) for stage in variant.stages for r in stage.requests]
 
 
 @steady
@@ -110,6 +118,8 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
     judging.check_requests(services.sent)
     variant = case.plan.variant(case.operation.variables, labels=case.labels)
     judging.check_plan(variant, case.operation)
+    apart = judging.count_apart(case.supergraph, case.operation, case.labels)
+    assert judging.count_requests(variant) <= apart
 
 
 @steady
@@ -136,6 +146,8 @@ class Failing(Services):
         super().__init__(case.world, case.labels)
         self._seed = seed
         self.failed: set[str] = set()
+        self.is_told = True
+        """Whether all that is missing is told by those who don't give it."""
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
@@ -160,10 +172,13 @@ class Failing(Services):
         """Some of what it found, it did not find."""
         errors = answer.setdefault("errors", [])
         for key, value in (answer["data"] or {}).items():
-            for i, _ in enumerate(value) if "_entities" in key or key[0] == "_" else ():
-                if chance(self._seed, key, i) % 2:
+            for i, entity in enumerate(value) if key.startswith("_") else ():
+                if entity and chance(self._seed, key, i) % 2:
                     value[i] = None
-                    errors.append({"message": "lost", "path": [key, i]})
+                    if chance(self._seed) % 3:
+                        errors.append({"message": "lost", "path": [key, i]})
+                    else:
+                        self.is_told = False
         if not errors:
             del answer["errors"]
         return Reply(200, orjson.dumps(answer))
@@ -179,6 +194,6 @@ def test_whatever_fails_the_rest_is_answered_and_each_gap_is_told(seed: int) -> 
     answer = case.answer(services)
 
     if services.failed:
-        judging.check_degraded(answer, whole, case.operation)
+        judging.check_degraded(answer, whole, case.operation, is_told=services.is_told)
     else:
         assert judging.essence(answer) == judging.essence(expected)
