@@ -1,7 +1,8 @@
 """What customers do and what becomes known of them, as it moves their journeys.
 
-An event nobody listens to costs one look into a set. Customers are locked first, in the order of
-their ids, then their runs; timers being fired hold runs only, so nobody waits in a circle.
+An event nobody listens to costs one look into a set. Customers are locked first, all at once in
+the order of their ids, then their runs, then the counts of steps; timers being fired hold no
+customers, so nobody waits in a circle.
 """
 
 import asyncio
@@ -51,16 +52,14 @@ async def hear(engine: Engine, connection: Connection, events: Sequence[Heard]) 
     if not matter:
         return
     await _snapshots_with(engine, connection, matter)
-    held = await customers.lock(connection, {one.customer for one in matter})
+    held = await customers.lock_with_survivors(connection, {one.customer for one in matter})
+    matter = await _as_now(connection, matter)
     entered = {journey.key for one in matter for journey in book.entered_by(one.event.name)}
     standing = await _standing(engine, connection, book, held.keys(), entered)
     for one in matter:
-        if one.customer in held:
-            standing.stir(one.customer, one.event)
-            standing.admit(one.customer, one.event, _open_to(engine, book, one.event))
+        standing.stir(one.customer, one.event)
+        standing.admit(one.customer, one.event, _open_to(engine, book, one.event))
     await engine.write(connection, standing)
-    merged_meanwhile = [one for one in matter if one.customer not in held]
-    await hear(engine, connection, merged_meanwhile)
 
 
 async def _as_now(connection: Connection, events: Sequence[Heard]) -> list[Heard]:
@@ -186,9 +185,11 @@ def _document(change: CustomerChanged) -> dict[str, Json]:
 
 async def merge(engine: Engine, connection: Connection, merges: Sequence[CustomersMerged]) -> None:
     """Make the runs and messages of merged customers those of the customers they became."""
-    for one in merges:
-        if one.customer_id:
-            await _merge(engine, connection, one.from_customer_id, one.customer_id)
+    pairs = [(one.from_customer_id, one.customer_id) for one in merges if one.customer_id]
+    held = await customers.lock_with_survivors(connection, {one for pair in pairs for one in pair})
+    await runs.lock_active(connection, held)
+    for from_id, into_id in pairs:
+        await _merge(engine, connection, from_id, into_id)
 
 
 async def _merge(engine: Engine, connection: Connection, from_id: UUID, into_id: UUID) -> None:
@@ -196,7 +197,6 @@ async def _merge(engine: Engine, connection: Connection, from_id: UUID, into_id:
     into_id = became.get(into_id, into_id)
     if from_id == into_id:
         return
-    await customers.lock(connection, [from_id, into_id])
     doubles = _doubles(await runs.lock_active(connection, [from_id, into_id]))
     await runs.make_room(connection, doubles, engine.clock())
     await runs.move(connection, from_id, into_id)

@@ -75,6 +75,24 @@ async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]
     return {row["customer_id"]: row["version"] for row in rows if row["merged_into"] is None}
 
 
+async def lock_with_survivors(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """Lock these customers as `lock` does, and whoever they have become, also while we waited.
+
+    To lock one more later would break the order, and somebody might wait for us in a circle: so
+    every lock is let go, by undoing a savepoint, and all are taken anew.
+    """
+    wanted = set(ids)
+    while True:
+        wanted.update((await became(connection, wanted)).values())
+        attempt = connection.transaction()
+        await attempt.start()
+        held = await lock(connection, wanted)
+        if wanted.issuperset((await became(connection, wanted)).values()):
+            await attempt.commit()
+            return held
+        await attempt.rollback()
+
+
 async def versions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
     """The snapshot versions held now."""
     return {
