@@ -54,7 +54,7 @@ class Router:
         that is sound where both can tell of all items, and needless where each tells of some.
         """
         parent = position.parent
-        if parent is None or len(position.branches) == 1 or len(parent.visits) == 1:
+        if parent is None or len(position.branches) == 1 or len(parent.visits) <= 1:
             return
         options = list(self._ways.options(parent, self._ways.of(parent.branch)))
         for wanted in position.branches[0].fields.values():

@@ -71,6 +71,8 @@ class _Drawing:
                 value.add(self._leaf("about", fails=True))
         if self._chance(0.5):
             self._world.types["V1"].add(Field("inner", self._wrapped("V0")))
+        hidden = self._world.types["H0"] = Type("H0", is_hidden=True)
+        hidden.add(Field("name", "String!"))
 
     def _draw_entities(self) -> None:
         names = [f"E{n}" for n in range(self.random.randint(2, 4))]
@@ -108,7 +110,8 @@ class _Drawing:
         names = [entity.name for entity in self._entities]
         with_id = [e.name for e in self._entities if "id" in e.all_keys]
         if self._chance(0.8):
-            self._add_abstract(Abstract("U0", self._some([*names, "V0", "V1"])))
+            hidden = ["H0"] if self._chance(0.2) else []
+            self._add_abstract(Abstract("U0", [*self._some([*names, "V0", "V1"]), *hidden]))
         if with_id and self._chance(0.6):
             self._add_abstract(Abstract("I0", self._some(with_id), {"id": "ID!"}))
         if self._chance(0.5):
@@ -179,6 +182,8 @@ class _Drawing:
         if abstract.object_in == service:
             return
         members = abstract.members if abstract.home == service else self._some(abstract.members)
+        if members == ["H0"]:
+            members = abstract.members
         for name in members:
             self._know(service, name)
         for name in abstract.members:
@@ -237,8 +242,8 @@ class _Drawing:
         return Field(name, type_.replace("]!]", "]]"), fails=self._chance(0.15))
 
     def _draw_arguments(self, found: Field) -> None:
-        if self._chance(0.3):
-            names = self._some(sorted(ARGUMENTS), 2)
+        if self._chance(0.4):
+            names = self._some(sorted(ARGUMENTS), 2) if self._chance(0.6) else ["by"]
             found.arguments = {name: ARGUMENTS[name] for name in names}
 
     def _place(self, entity: Type, found: Field) -> None:
@@ -267,6 +272,8 @@ class _Drawing:
             self._place(query, found)
         if self._chance(0.4):
             self._draw_own_value(query)
+        if self._chance(0.4):
+            self._draw_parts(query)
         for n in range(self.random.randint(0, 3)):
             leaf = Field(f"m{n}", "Int", has_nulls=False)
             found = mutation.add(leaf if self._chance(0.4) else self._connection(f"m{n}"))
@@ -290,6 +297,25 @@ class _Drawing:
         self._world.known[owners[0]] |= {"W0", "Query"}
         self._know(owners[0], entity)
         self._draw_arguments(root)
+
+    def _draw_parts(self, query: Type) -> None:
+        """A value of which each service knows a part, so that all must return it."""
+        owners = self._some(self._ordinary, 3)
+        value = self._world.types["P0"] = Type("P0")
+        for n, owner in enumerate(owners):
+            value.add(self._leaf(f"f{n}", fails=True)).owners = [owner]
+        value.add(self._leaf("f8")).owners = self._some(owners)
+        to = value.add(Field("to0", self._wrapped(self.random.choice(self._entities).name)))
+        to.owners = [self.random.choice(owners)]
+        self._know(to.owners[0], to.named)
+        for owner in owners:
+            self._world.known[owner].add("P0")
+        entity = self.random.choice(self._entities)
+        for type_, name in ((query, "p0"), (entity, "p1")):
+            found = type_.add(Field(name, self._wrapped("P0"), owners=owners))
+            self._draw_arguments(found)
+            for owner in owners:
+                self._own(owner, type_, found)
 
     def _draw_interface_object(self) -> None:
         """A service that knows an interface only as an object, and adds to it."""
@@ -333,7 +359,7 @@ class _Drawing:
     def _draw_overrides(self, entity: Type) -> None:
         for found in list(self._plain(entity)):
             others = [s for s in self._knowing(entity) if s not in found.owners]
-            if others and self._chance(0.2):
+            if others and self._chance(0.3):
                 new = self.random.choice(others)
                 label = self.random.choice((None, "beta", "percent(50)"))
                 found.taken = (new, found.owners[0], label)
@@ -381,21 +407,26 @@ class _Drawing:
 
     def _draw_requiring(self, entity: Type) -> None:
         for service in self._knowing(entity):
-            needed = [
-                (found, text)
-                for found in entity.fields.values()
-                if (text := self._required(service, entity, found))
-            ]
-            if service != "io" and needed and self._chance(0.4):
-                chosen = self.random.sample(needed, self.random.randint(1, min(2, len(needed))))
-                name = f"r{service[1:]}"
-                new = entity.add(self._leaf(name))
-                new.owners, new.requires = [service], " ".join(text for _, text in chosen)
-                for found, _ in chosen:
-                    found.fails = False
-                    entity.externals.setdefault(service, set()).add(found.name)
-                    self._know(service, found.named)
-                    self._repeat_below(service, found)
+            for n in range(self.random.choice((0, 0, 1, 2))):
+                if service != "io":
+                    self._require(service, entity, f"r{service[1:]}{n}")
+
+    def _require(self, service: str, entity: Type, name: str) -> None:
+        needed = [
+            (found, text)
+            for found in entity.fields.values()
+            if (text := self._required(service, entity, found))
+        ]
+        if not needed:
+            return
+        chosen = self.random.sample(needed, self.random.randint(1, min(2, len(needed))))
+        new = entity.add(self._leaf(name))
+        new.owners, new.requires = [service], " ".join(text for _, text in chosen)
+        for found, _ in chosen:
+            found.fails = False
+            entity.externals.setdefault(service, set()).add(found.name)
+            self._know(service, found.named)
+            self._repeat_below(service, found)
 
     def _required(self, service: str, entity: Type, found: Field) -> str | None:
         """A field set that reads a field another service resolves; None if there is none."""
@@ -436,7 +467,7 @@ class _Drawing:
         """Values, and what their interfaces ask, are known whole wherever they are known."""
         while self._finish_interfaces():
             pass
-        for name in ("Tag", "V0", "V1"):
+        for name in ("Tag", "V0", "V1", "H0"):
             for found in self._world.types[name].fields.values():
                 found.owners = [s for s in self._world.services if name in self._world.known[s]]
 

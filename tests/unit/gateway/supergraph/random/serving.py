@@ -90,13 +90,21 @@ class Whole:
                 raise DeniedError
             source = source or _root(info)
             value = self.ledger.resolve(self._world, source, info.field_name, arguments)
-            return _failing(value, tuple(info.path.as_list()), failing)
+            return self._seen(value, tuple(info.path.as_list()), failing)
 
         result = execute_sync(
             self.schema, document, variable_values=variables, field_resolver=resolve
         )
         errors = [error.formatted for error in result.errors or ()]
         return {"data": result.data} | ({"errors": errors} if errors else {})
+
+    def _seen(self, value: Any, path: Path, failing: frozenset[Path]) -> Any:
+        if path in failing:
+            return FailedError()
+        if isinstance(value, list):
+            return [self._seen(item, (*path, i), failing) for i, item in enumerate(value)]
+        is_object = isinstance(value, dict) and "__typename" in value
+        return None if is_object and self._world.types[value["__typename"]].is_hidden else value
 
 
 class _Typed(Visitor):
@@ -313,14 +321,6 @@ class _Plain(Visitor):
 def _root(info: GraphQLResolveInfo[Any]) -> JSON:
     assert info.parent_type.name in ROOTS
     return {"__typename": info.parent_type.name, "n": 0}
-
-
-def _failing(value: Any, path: Path, failing: frozenset[Path]) -> Any:
-    if path in failing:
-        return FailedError()
-    if isinstance(value, list):
-        return [_failing(item, (*path, i), failing) for i, item in enumerate(value)]
-    return value
 
 
 def _with(value: Any, provided: tuple[SelectionSetNode, ...]) -> Any:

@@ -115,6 +115,7 @@ class Type:
     """By service, its keys, each with whether it is resolvable."""
     externals: dict[str, set[str]] = field(default_factory=dict)
     """By service, what it only repeats."""
+    is_hidden: bool = False
 
     def key_fields(self, service: str) -> set[str]:
         return {name for key in self.keys.get(service, ()) for name in names_in(key)}
@@ -264,7 +265,8 @@ class World:
         keys = "".join(_key(*key) for key in type_.keys.get(service, {}).items())
         fields = "\n  ".join(self._print_fields(service, type_))
         start = "extend type" if (service, type_.name) in self.extended else "type"
-        return f"{start} {type_.name}{implements}{keys} {{\n  {fields}\n}}"
+        hidden = " @inaccessible" if type_.is_hidden else ""
+        return f"{start} {type_.name}{implements}{keys}{hidden} {{\n  {fields}\n}}"
 
     def _print_fields(self, service: str, type_: Type) -> Iterator[str]:
         in_keys = type_.key_fields(service)
@@ -341,13 +343,13 @@ class World:
     def _merged_definitions(self) -> Iterator[str]:
         known = set().union(*self.known.values())
         for name in sorted(known):
-            if type_ := self.types.get(name):
+            if (type_ := self.types.get(name)) and not type_.is_hidden:
                 together = [k for k in self.known.values() if name in k]
                 interfaces = [i for i in type_.interfaces if any(i in k for k in together)]
                 implements = f" implements {' & '.join(interfaces)}" if interfaces else ""
                 fields = [f.printed() for f in type_.fields.values() if self._is_seen(type_, f)]
                 yield f"type {name}{implements} {{ {' '.join(fields)} }}"
-            else:
+            elif name in self.abstracts:
                 yield self._merged_abstract(self.abstracts[name])
 
     def _is_seen(self, type_: Type, found: Field) -> bool:
@@ -360,6 +362,7 @@ class World:
         knowing = [s for s in self.services if abstract.name in self.known[s]]
         if abstract.is_union:
             members = {m for s in knowing for m in self.members_in(s, abstract.name)}
+            members = {member for member in members if not self.types[member].is_hidden}
             return f"union {abstract.name} = {' | '.join(sorted(members))}"
         member = self.types[abstract.members[0]]
         printed = [
