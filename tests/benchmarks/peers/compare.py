@@ -6,7 +6,7 @@ To install first, once (Node 20 or later; nothing of it belongs to the project):
 
 Then, from the project's root:
 
-    .venv/bin/python -m tests.benchmarks.peers.compare [--seconds 8] [--rounds 3]
+    .venv/bin/python -m tests.benchmarks.peers.compare [--seconds 8] [--rounds 3] [--light]
 
 Each gateway is started alone beside the subgraphs, warmed up, and asked over 16 and then 64
 keep-alive connections, each for another customer at every request. Load generator, gateway and
@@ -14,6 +14,9 @@ subgraphs share the machine, as they do in every row. Rounds go through all gate
 that a noisy moment does not hit one of them only; the table shows medians. Every answer is
 compared with what it must be, and one that differs fails the run. CPU is the gateway's own, with
 its children, as the operating system counts it.
+
+The subgraphs are Strawberry's; with --light they are a few lines that answer the same, since on two
+cores the subgraphs' share, which is equal for all, would else hide most of what gateways cost.
 
 Ours runs as in production: tokens are checked, fields are authorized, limits and rates apply. The
 others check nothing.
@@ -191,13 +194,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--light", action="store_true", help="subgraphs without an engine")
     parser.add_argument("--only", default="", help="contestants whose name holds this")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         file = supergraph(folder)
         for subgraph in ("profile", "decision"):
-            command = [sys.executable, str(HERE / "subgraphs.py"), subgraph, str(PORTS[subgraph])]
+            module = f"tests.benchmarks.peers.{'light' if asked.light else 'subgraphs'}"
+            command = [sys.executable, "-m", module, subgraph, str(PORTS[subgraph])]
             stack.enter_context(running(command, folder / f"{subgraph}.log"))
         chosen = [c for c in contestants(folder) if asked.only.lower() in c.name.lower()]
         measured: list[Measured] = []
