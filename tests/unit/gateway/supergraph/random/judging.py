@@ -65,13 +65,14 @@ def check_requests(sent: Sequence[Sent]) -> None:
 
 def check_plan(variant: Variant, operation: Operation) -> None:
     """One request for entities per service and level, and no input that nobody reads."""
+    witnesses = {witness.raw_key for witness in variant.witnesses}
     for stage in variant.stages:
         levels = _levels(stage.requests)
         loading = [(r.subgraph, levels[r]) for r in stage.requests if r.loads]
         assert len(set(loading)) == len(loading), [r.text for r in stage.requests]
         read = {key for r in stage.requests for key in _read_keys(r)}
         for request in stage.requests:
-            unread = set(_hidden_keys(request.text)) - read - {NOTHING_ELSE}
+            unread = set(_hidden_keys(request.text)) - read - witnesses - {NOTHING_ELSE}
             assert all(f"{key.partition('__')[0]}: " in operation.text for key in unread), (
                 f"nobody reads {unread} of {request.text}"
             )

@@ -30,7 +30,7 @@ from tests.unit.gateway.supergraph.random import judging
 from tests.unit.gateway.supergraph.random.asking import Operation, draw_operation
 from tests.unit.gateway.supergraph.random.drawing import draw_world
 from tests.unit.gateway.supergraph.random.serving import Services, Whole
-from tests.unit.gateway.supergraph.random.world import JSON, World, chance
+from tests.unit.gateway.supergraph.random.world import EACH, JSON, World, chance
 
 steady = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32)
@@ -53,6 +53,9 @@ class Case:
         return Services(self.world, self.labels)
 
     def answer(self, services: Services, denied: frozenset[str] = frozenset()) -> JSON:
+        def witnessed(type_name: str, ids: set[str]) -> None:
+            assert ids <= {f"{type_name}:{n}" for n in range(EACH)}
+
         return asyncio.run(
             execute(
                 self.plan,
@@ -61,6 +64,7 @@ class Case:
                 labels=self.labels,
                 denied=denied,
                 max_errors=10_000,
+                witnessed=witnessed,
             )
         )
 
@@ -76,7 +80,13 @@ def draw_case(seed: int) -> Case:
     for name, sdl in sdls.items():
         note(f"--- {name}\n{sdl}")
     note(f"{operation.text}\n{operation.variables} {set(labels)}")
-    return Case(world, supergraph, operation, plan(supergraph, operation.document), labels)
+    witness = {
+        type_.name: "id"
+        for type_ in world.types.values()
+        if "id" in type_.fields and type_.all_keys and random.random() < 0.3
+    }
+    planned = plan(supergraph, operation.document, witness=witness)
+    return Case(world, supergraph, operation, planned, labels)
 
 
 def sdls_of(world: World) -> dict[str, str]:
