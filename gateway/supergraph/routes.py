@@ -57,7 +57,7 @@ class Router:
         if parent is None or len(position.branches) == 1 or len(parent.visits) <= 1:
             return
         options = list(self._ways.options(parent, self._ways.of(parent.branch)))
-        for wanted in position.branches[0].fields.values():
+        for wanted in list(position.branches[0].fields.values()):  # inputs may be added
             asked = [alike(wanted, branch) for branch in position.branches]
             if (
                 wanted.is_asked

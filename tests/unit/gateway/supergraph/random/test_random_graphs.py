@@ -124,7 +124,10 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
     answer = case.answer(services)
 
     assert judging.essence(answer) == judging.essence(expected)
-    assert services.ledger.done == whole.ledger.done
+    done = services.ledger.done
+    if expected["data"] is None:  # then mutations that are left may be done or not
+        done = done[: len(whole.ledger.done)]
+    assert done == whole.ledger.done
     judging.check_requests(services.sent)
     variant = case.plan.variant(case.operation.variables, labels=case.labels)
     judging.check_plan(variant, case.operation)
