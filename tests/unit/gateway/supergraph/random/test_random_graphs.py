@@ -54,7 +54,8 @@ class Case:
 
     def answer(self, services: Services, denied: frozenset[str] = frozenset()) -> JSON:
         def witnessed(type_name: str, ids: set[str]) -> None:
-            assert ids <= {f"{type_name}:{n}" for n in range(EACH)}
+            assert type_name in self.world.types
+            assert ids <= {f"{name}:{n}" for name in self.world.types for n in range(EACH)}
 
         return asyncio.run(
             execute(
