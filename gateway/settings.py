@@ -243,7 +243,7 @@ class GatewaySettings(ServiceSettings):
         description="requests under way at once, however fast they are answered",
     )
     queueing_target_ms: int = Field(
-        default=50, ge=1, description="time requests may queue before some are refused"
+        default=200, ge=1, description="time requests may queue before some are refused"
     )
 
     @field_validator("token_audience")

@@ -122,7 +122,7 @@ class Tuning:
     """How load is judged; the first two are settings."""
 
     max_in_flight: int = 1_000
-    queueing_target_ms: int = 50
+    queueing_target_ms: int = 200
     start: int = 100
     floor: int = 8
     shrink: float = 0.8

@@ -37,6 +37,7 @@ CLEAR = frozenset(
         "PROFILE_OVERTAKEN",
         "DATABASE_UNAVAILABLE",
         "DECISION_NOT_DURABLE",
+        "OVERLOADED",
     }
 )
 """What a refused caller may be told: each means that he had better try again shortly."""

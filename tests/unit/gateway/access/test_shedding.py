@@ -34,6 +34,7 @@ from services.contracts.words import Role
 from tests.unit.gateway.small_graph import InProcess, graph
 
 REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)
+STRICT = Tuning(queueing_target_ms=50)
 
 
 # --- classes --------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class House:
 def house() -> House:
     """Its service takes 200 requests a second."""
     house = House(load=None)  # type: ignore[arg-type]
-    house.load = Load(clock=lambda: house.now, random=lambda: 0.5)
+    house.load = Load(STRICT, clock=lambda: house.now, random=lambda: 0.5)
     return house
 
 
@@ -201,8 +202,8 @@ def test_an_overload_that_lasts_does_not_come_to_look_normal(house: House) -> No
 
 def test_the_least_latency_ages_but_not_while_there_is_a_queue() -> None:
     now = 0.0
-    load = Load(Tuning(floor=100), clock=lambda: now)
-    queued = Load(Tuning(floor=8), clock=lambda: now)
+    load = Load(replace(STRICT, floor=100), clock=lambda: now)
+    queued = Load(replace(STRICT, floor=8), clock=lambda: now)
 
     def answered(by: Load, seconds: float) -> None:
         nonlocal now
@@ -265,7 +266,7 @@ def test_a_late_event_loop_is_overload_too(house: House) -> None:
 
 def test_failures_that_come_at_once_teach_nothing_but_slow_ones_count() -> None:
     now = 0.0
-    load = Load(clock=lambda: now)
+    load = Load(STRICT, clock=lambda: now)
 
     def answered(seconds: float, *, is_whole: bool) -> None:
         nonlocal now
@@ -309,7 +310,7 @@ def test_who_is_refused_is_told_the_limit_and_when_to_come_back(house: House) ->
 
 
 def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_is_late() -> None:
-    load = Load(Tuning(max_in_flight=10, floor=1, start=10), random=lambda: 0.0)
+    load = Load(replace(STRICT, max_in_flight=10, floor=1, start=10), random=lambda: 0.0)
     load.check_new()
 
     for _ in range(LATE_FOR - 1):
