@@ -123,8 +123,8 @@ class Tuning:
 
     max_in_flight: int = 1_000
     queueing_target_ms: int = 200
-    start: int = 100
-    floor: int = 8
+    start: int = 400
+    floor: int = 32
     shrink: float = 0.8
     grow: float = 1.05
     in_use: float = 0.35

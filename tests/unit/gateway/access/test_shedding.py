@@ -34,7 +34,7 @@ from services.contracts.words import Role
 from tests.unit.gateway.small_graph import InProcess, graph
 
 REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)
-STRICT = Tuning(queueing_target_ms=50)
+STRICT = Tuning(queueing_target_ms=50, start=100, floor=8)
 
 
 # --- classes --------------------------------------------------------------------------------------
