@@ -195,7 +195,7 @@ class Reports:
             path.append(answered.key)
             position = answered.source.child
             lists = self._list_depth(answered.source.branch.types[0], answered.source.name)
-        return _Found(tuple(path), is_whole=True)
+        return _Found(tuple(path), is_whole=not lists)  # an object may stand where a list should
 
     def _list_depth(self, type_name: str, field_name: str) -> int:
         type_ = self._supergraph.whole.type_map[type_name]

@@ -356,6 +356,20 @@ async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> No
     assert [error["path"] for error in answer["errors"]] == [["n"]]
 
 
+async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
+    supergraph = composed(
+        a='type Query { all: [T] } type T @key(fields: "x") { x: ID }',
+        b='type T @key(fields: "x") { x: ID y: Int }',
+    )
+    said = {"data": {"all": {"x": "1"}}}
+    transport = Scripted({"a": Reply(200, orjson.dumps(said)), "b": Reply(503, b"")})
+
+    answer = await execute(PlanCache(supergraph).plan("{ all { y } }"), None, transport)
+
+    assert answer["data"] == {"all": None}
+    assert [error["path"] for error in answer["errors"]] == [["all"]]
+
+
 # --- floods -------------------------------------------------------------------------------------
 
 
