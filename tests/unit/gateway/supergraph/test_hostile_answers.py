@@ -364,7 +364,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
     said = {"data": {"all": {"x": "1"}}}
     transport = Scripted({"a": Reply(200, orjson.dumps(said)), "b": Reply(503, b"")})
 
-    answer = await execute(PlanCache(supergraph).plan("{ all { y } }"), None, transport)
+    answer = await execute(PlanCache(supergraph).plan("{ all { x y } }"), None, transport)
 
     assert answer["data"] is None
     assert [error["path"] for error in answer["errors"]] == [["all"]]
