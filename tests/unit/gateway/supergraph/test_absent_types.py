@@ -5,7 +5,8 @@ from graphql import parse
 from gateway.supergraph import compose, plan
 
 LINK = """extend schema @link(
-  url: "https://specs.apollo.dev/federation/v2.7", import: ["@key", "@interfaceObject"]
+  url: "https://specs.apollo.dev/federation/v2.7"
+  import: ["@key", "@shareable", "@interfaceObject"]
 )"""
 HOME = f"""{LINK}
 interface Pet @key(fields: "id") {{ id: ID! name: String }}
@@ -29,3 +30,26 @@ def test_objects_that_never_occur_lead_nowhere() -> None:
 
     (stage,) = planned.variant({}).stages
     assert [request.subgraph for request in stage.requests] == ["cats", "friends", "home"]
+
+
+ALL = f"""{LINK}
+type Query {{ pets: [Pet!]! @shareable }}
+interface Pet {{ name: String }}
+type Cat implements Pet @key(fields: "id") {{ id: ID! name: String @shareable }}
+type Dog implements Pet {{ name: String @shareable barks: Int }}
+"""
+DOGS = f"""{LINK}
+type Query {{ pets: [Pet!]! @shareable }}
+interface Pet {{ name: String }}
+type Dog implements Pet {{ name: String @shareable wags: Int }}
+"""
+
+
+def test_the_keys_of_objects_that_never_occur_are_found_late_and_are_in_nobodys_way() -> None:
+    """Who looks at what all pets are asked finds only then that a cat would have a key."""
+    supergraph = compose({"all": ALL, "dogs": DOGS})
+
+    planned = plan(supergraph, parse("{ pets { name ... on Dog { barks wags } } }"))
+
+    (stage,) = planned.variant({}).stages
+    assert [request.subgraph for request in stage.requests] == ["all", "dogs"]
