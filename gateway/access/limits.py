@@ -202,7 +202,11 @@ class _Measure:
         if selection_set is None:
             return Size()
         keys = Counter(_keys(selection_set))
-        size = Size(repeats=max(keys.values(), default=0))
+        return Size(repeats=max(keys.values(), default=0)).add(self._together(selection_set))
+
+    def _together(self, selection_set: SelectionSetNode) -> Size:
+        """All selections of a set, of which somebody else counts the repeats."""
+        size = Size()
         for selection in selection_set.selections:
             size.add(self._selection(selection))
         return size
@@ -221,10 +225,10 @@ class _Measure:
     def _within(self, selection: SelectionNode) -> Size:
         if isinstance(selection, FragmentSpreadNode):
             return self._fragment(selection.name.value)
-        assert isinstance(selection, FieldNode | InlineFragmentNode)
-        within = self._of(selection.selection_set)
         if isinstance(selection, InlineFragmentNode):
-            return within
+            return self._together(selection.selection_set)
+        assert isinstance(selection, FieldNode)
+        within = self._of(selection.selection_set)
         return Size(
             1 + (0 if selection.name.value in INTROSPECTION else within.depth),
             min(within.aliases + (selection.alias is not None), MOST),
@@ -250,11 +254,13 @@ def _arguments(node: Node) -> Any:
 
 def _keys(selection_set: SelectionSetNode) -> Iterator[str]:
     """The response keys of a selection, those in inline fragments included."""
-    for selection in selection_set.selections:
-        if isinstance(selection, FieldNode):
-            yield (selection.alias or selection.name).value
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _keys(selection.selection_set)
+    waiting = [selection_set]
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FieldNode):
+                yield (selection.alias or selection.name).value
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
 
 
 def longest_list(values: Any) -> int:

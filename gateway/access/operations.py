@@ -8,6 +8,7 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLArgument,
     GraphQLError,
     GraphQLIncludeDirective,
@@ -25,7 +26,6 @@ from graphql import (
     Visitor,
     get_directive_values,
     parse,
-    separate_operations,
     value_from_ast_untyped,
     visit,
 )
@@ -143,9 +143,10 @@ def read_operation(text: str, name: str | None, schema: GraphQLSchema, limits: L
     check_text(text, limits)
     parsed = _parsed(text)
     check_document(parsed, limits)
-    document, definition = _choose(parsed, name)
-    fragments = _fragments(document)
+    definition = _choose(parsed, name)
+    fragments = _fragments(parsed)
     check_size(definition, fragments, limits)
+    document = _separate(parsed, definition, fragments)
     arguments = _arguments(document, schema)
     references = tuple(argument for argument in arguments if names_customers(argument.type))
     return Operation(
@@ -207,15 +208,12 @@ def _parsed(text: str) -> DocumentNode:
         ) from None
 
 
-def _choose(
-    document: DocumentNode, name: str | None
-) -> tuple[DocumentNode, OperationDefinitionNode]:
+def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     chosen = [d for d in operations if name is None or (d.name and d.name.value == name)]
     if len(chosen) != 1:
         raise _unclear(operations, name)
-    own_name = chosen[0].name.value if chosen[0].name else ""
-    return separate_operations(document)[own_name], chosen[0]
+    return chosen[0]
 
 
 def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> UnknownOperation:
@@ -228,6 +226,36 @@ def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> Unk
         problem = f"The document has no single operation {name!r}."
     return UnknownOperation(
         problem, hint=f"Set `operationName` to one of the document's operations: {names}."
+    )
+
+
+def _separate(
+    document: DocumentNode,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> DocumentNode:
+    """A document of one operation with the fragments it uses.
+
+    graphql-core's `separate_operations` does so for all operations, in time that grows by their
+    number squared.
+    """
+    used: set[str] = set()
+    waiting = [operation.selection_set]
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name in fragments and name not in used:
+                    used.add(name)
+                    waiting.append(fragments[name].selection_set)
+            elif inner := getattr(selection, "selection_set", None):
+                waiting.append(inner)
+    return DocumentNode(
+        definitions=tuple(
+            d
+            for d in document.definitions
+            if d is operation or (isinstance(d, FragmentDefinitionNode) and d.name.value in used)
+        )
     )
 
 

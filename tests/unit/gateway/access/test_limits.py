@@ -1,5 +1,6 @@
 """Limits: what is too large is refused before it costs anything, and told which limit it met."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +12,8 @@ from graphql import (
     TokenKind,
     build_schema,
     get_introspection_query,
+    parse,
+    print_ast,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +44,16 @@ SMALL = Limits(
 
 def read(text: str, limits: Limits = SMALL) -> Operation:
     return read_operation(text, None, SCHEMA, limits)
+
+
+def least_time(act: Callable[[], object], times: int = 3) -> float:
+    """Seconds, at best."""
+    taken = []
+    for _ in range(times):
+        started = perf_counter()
+        act()
+        taken.append(perf_counter() - started)
+    return min(taken)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,32 @@ def test_fragments_that_would_grow_exponentially_are_measured_at_once() -> None:
         read(text, Limits(query_chars=100_000, tokens=10_000, depth=1_000, fragments=100))
 
     assert perf_counter() - started < 1
+
+
+def test_inline_fragments_in_each_other_are_measured_in_time_by_the_length_of_the_text() -> None:
+    fields = "".join(f" f{n}" for n in range(8_000))
+    text = f"{{ node {'{ ... ' * 90} {{ {fields} }} {'}' * 90} }}"
+    large = Limits(query_chars=100_000, tokens=10_000, nesting=100, selections=8_000)
+    parsing = least_time(lambda: parse(text))
+
+    def refuse() -> None:
+        with pytest.raises(LimitExceeded, match="selects 8091 fields and fragments"):
+            read(text, large)
+
+    assert least_time(refuse) < 5 * parsing
+
+
+def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None:
+    others = "query Other { node { ...Unused } } fragment Unused on Node { id } "
+    meant = (
+        "query Meant { node { ... on Node { next { ...Outer } } } } "
+        "fragment Inner on Node { id } "
+        "fragment Outer on Node { next { ...Inner ...Outer ...Missing } }"
+    )
+
+    operation = read_operation(others + meant, "Meant", SCHEMA, Limits())
+
+    assert print_ast(operation.document) == print_ast(parse(meant))
 
 
 def test_a_fragment_that_holds_itself_ends() -> None:
