@@ -13,17 +13,19 @@ from graphql import (
     GraphQLError,
     build_schema,
     get_argument_values,
+    specified_directives,
 )
 
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
+from gateway.supergraph.links import APOLLO, Arguments, Link, read_links
 
 FEDERATION = f"{APOLLO}federation"
 LINK = f"{APOLLO}link"
 VERSION = re.compile(r"v2\.(\d+)")
 NEWEST = 11
 MACHINERY_TYPES = {"_Any", "_Entity", "_Service", "_FieldSet"}
-STANDARD = {"deprecated", "specifiedBy", "oneOf", "include", "skip"}
+STANDARD = {directive.name for directive in specified_directives}
+"""GraphQL's own directives, which need no import."""
 
 GUARDED = "FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM"
 ANYWHERE = (
@@ -69,8 +71,8 @@ SINCE: Mapping[str, int] = {
 SIGNATURES: Mapping[str, GraphQLDirective] = {
     directive.name: directive
     for directive in build_schema("\n".join(INTRODUCED.values())).directives
-    if directive.name in SINCE
 }
+"""Federation's directives and GraphQL's own."""
 NOT_YET = {
     "context": "Pass the value with @requires instead.",
     "fromContext": "Pass the value with @requires instead.",
@@ -169,9 +171,8 @@ class DirectiveNames:
         applied: dict[str, tuple[Arguments, ...]] = {}
         for node in nodes or ():
             if name := self._canonical(node.name.value, coordinate):
-                signature = SIGNATURES.get(name)
-                if signature:
-                    self._check(signature, place, name in applied, coordinate)
+                signature = SIGNATURES[name]
+                self._check(signature, place, name in applied, coordinate)
                 arguments = self._arguments(signature, node, coordinate)
                 applied[name] = (*applied.get(name, ()), arguments)
         return applied
@@ -188,21 +189,19 @@ class DirectiveNames:
             self.report(coordinate, f"@{name} stands here twice.", "Write it once.")
 
     def _arguments(
-        self, signature: GraphQLDirective | None, node: ConstDirectiveNode, coordinate: str
+        self, signature: GraphQLDirective, node: ConstDirectiveNode, coordinate: str
     ) -> Arguments:
         """The arguments as the directive's definition reads them."""
-        if signature is None:
-            return arguments_of(node)
-        known = ", ".join(signature.args)
+        known = ", ".join(f"{name}: {found.type}" for name, found in signature.args.items())
+        hint = f"It has {known or 'none'}."
         for argument in node.arguments or ():
             if argument.name.value not in signature.args:
                 reason = f"@{signature.name} has no argument {argument.name.value!r}."
-                self.report(coordinate, reason, f"It has {known or 'none'}.")
+                self.report(coordinate, reason, hint)
         try:
             return get_argument_values(signature, node)
         except GraphQLError as error:
-            reason = f"@{signature.name}: {error.message.rstrip('.')}."
-            self.report(coordinate, reason, "Write it as Federation defines it.")
+            self.report(coordinate, f"@{signature.name}: {error.message.rstrip('.')}.", hint)
             return {}
 
     def means(self, used: str) -> str | None:
@@ -219,8 +218,10 @@ class DirectiveNames:
             return None
         if name in NOT_YET:
             self.report(coordinate, f"@{name} is not supported yet.", NOT_YET[name])
-        elif name in SINCE or used in STANDARD:
-            return name or used
+        elif name in SINCE:
+            return name
+        elif used in STANDARD:
+            return used
         elif name is not None:
             self.report(coordinate, f"Federation has no @{name}.", "Remove it.")
         elif used in SINCE and used not in self._local:

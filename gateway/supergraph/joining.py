@@ -23,7 +23,12 @@ from gateway.supergraph.joins import (
     named_type,
 )
 from gateway.supergraph.links import Arguments
-from gateway.supergraph.reading import MemberDefinition, SubgraphDefinition, TypeDefinition
+from gateway.supergraph.reading import (
+    MemberDefinition,
+    SubgraphDefinition,
+    TypeDefinition,
+    is_interface_object,
+)
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-:./]*|percent\((100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,8})?)\)")
 COMPOSITES = {"object", "interface", "union"}
@@ -90,7 +95,7 @@ class Joiner:
             keys=keys,
             possible=frozenset(_possible(subgraph, type_)),
             is_object=type_.kind == "object",
-            is_interface_object="interfaceObject" in type_.directives,
+            is_interface_object=is_interface_object(type_),
         )
 
     def _read_keys(self, subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[Key]:

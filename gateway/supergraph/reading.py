@@ -95,7 +95,7 @@ class TypeDefinition:
 
 def is_interface_object(type_: TypeDefinition) -> bool:
     """Whether an object stands for every implementation of an interface of other subgraphs."""
-    return "interfaceObject" in type_.directives
+    return type_.kind == "object" and "interfaceObject" in type_.directives
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 """Read a standard supergraph SDL, whoever composed it (join v0.1 to v0.5)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from graphql import (
+    ConstDirectiveNode,
     DefinitionNode,
     DocumentNode,
     EnumTypeDefinitionNode,
@@ -17,10 +18,12 @@ from graphql import (
     TypeDefinitionNode,
     TypeNode,
     UnionTypeDefinitionNode,
+    get_argument_values,
     parse,
     parse_type,
 )
 
+from gateway.supergraph.directives import SIGNATURES, STANDARD, Applied
 from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable
 from gateway.supergraph.joins import (
     FieldSet,
@@ -38,7 +41,6 @@ from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard import JOIN_VERSIONS, UNDERSTOOD
 from gateway.supergraph.usage import selected_on
 
-Applied: TypeAlias = Mapping[str, tuple[Arguments, ...]]
 Composite: TypeAlias = (
     ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode | UnionTypeDefinitionNode
 )
@@ -78,12 +80,13 @@ class _Names:
     """What the directives of the specifications in use are called in this document."""
 
     def __init__(self, links: Iterable[Link], problems: list[Problem]) -> None:
-        self._canonical: dict[str, str] = {}
+        self._problems = problems
+        self._canonical = {name: name for name in STANDARD}
         self.namespaces = {"link", "core"}
         self.types: set[str] = set()
         by_name = {link.short_name: link for link in links if link.spec.startswith(APOLLO)}
         for link in links:
-            self._survey(link, problems)
+            self._survey(link)
         for spec, directives in UNDERSTOOD.items():
             link = by_name.get(spec, Link(f"{APOLLO}{spec}/v0.1", spec, {}, None))
             for directive in directives:
@@ -93,24 +96,36 @@ class _Names:
             reason = "It links no join specification, so it is no supergraph."
             problems.append(_problem("", reason, "Pass subgraph SDL to `compose` instead."))
 
-    def _survey(self, link: Link, problems: list[Problem]) -> None:
+    def _survey(self, link: Link) -> None:
         self.namespaces.add(link.namespace)
         self.types |= {name for name in link.imports if not name.startswith("@")}
         is_known = link.spec.startswith(APOLLO) and link.short_name in UNDERSTOOD
         if link.purpose and not is_known:
             reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
-            problems.append(_problem("", reason, "Compose without it."))
+            self._problems.append(_problem("", reason, "Compose without it."))
         if link.spec == f"{APOLLO}join" and link.version not in JOIN_VERSIONS:
             reason = f"It is written in join {link.version!r}."
-            problems.append(_problem("", reason, f"Use one of {', '.join(JOIN_VERSIONS)}."))
+            self._problems.append(_problem("", reason, f"Use one of {', '.join(JOIN_VERSIONS)}."))
 
-    def applied(self, node: Any) -> Applied:
+    def applied(self, node: Any, coordinate: str) -> Applied:
         """The directives on a node by their own names; others are left out."""
         applied: dict[str, tuple[Arguments, ...]] = {}
         for directive in node.directives or ():
             if name := self._canonical.get(directive.name.value):
-                applied[name] = (*applied.get(name, ()), arguments_of(directive))
+                arguments = self._arguments(name, directive, coordinate)
+                applied[name] = (*applied.get(name, ()), arguments)
         return applied
+
+    def _arguments(self, name: str, directive: ConstDirectiveNode, coordinate: str) -> Arguments:
+        """The arguments; those of the join specification differ from version to version."""
+        if name not in SIGNATURES:
+            return arguments_of(directive)
+        try:
+            return get_argument_values(SIGNATURES[name], directive)
+        except GraphQLError as error:
+            reason = f"@{name}: {error.message.rstrip('.')}."
+            self._problems.append(_problem(coordinate, reason, "Compose it anew."))
+            return {}
 
     def is_machinery(self, name: str) -> bool:
         """Whether a type belongs to a specification, not to the graph."""
@@ -127,7 +142,7 @@ class _Graphs:
 
     def read(self, node: EnumTypeDefinitionNode, names: _Names) -> None:
         for value in node.values or ():
-            for graph in names.applied(value).get("join__graph", ()):
+            for graph in names.applied(value, value.name.value).get("join__graph", ()):
                 name = str(graph.get("name"))
                 self.names[value.name.value] = name
                 if graph.get("url"):
@@ -186,7 +201,7 @@ class _Reader:
                 self._note(f"{coordinate}({argument.name.value}:)", argument)
 
     def _note(self, coordinate: str, node: Any) -> Applied:
-        applied = self._names.applied(node)
+        applied = self._names.applied(node, coordinate)
         self.marker.note(coordinate, applied)
         if "inaccessible" in applied:
             self.hidden.add(coordinate)
@@ -323,9 +338,9 @@ class _Reader:
             label=Label(str(label), active=bool(use.get("override"))) if label else None,
         )
 
-    def _type(self, coordinate: str, merged: TypeNode, own: str | None) -> TypeNode:
+    def _type(self, coordinate: str, merged: TypeNode, own: object) -> TypeNode:
         try:
-            return parse_type(own, no_location=True) if own else merged
+            return parse_type(str(own), no_location=True) if own else merged
         except GraphQLSyntaxError as error:
             reason = f"Its type {own!r} can't be read: {error.message}."
             self.problems.append(_problem(coordinate, reason, "Compose it anew."))

@@ -49,6 +49,15 @@ REFUSED = {
         {"a": 'type Query { a: Int @cost(weight: "much") }'},
         "[a] Query.a: @cost: Argument 'weight' has invalid value",
     ),
+    "a directive of GraphQL's own with an argument left out": (
+        {"a": 'type Query { a: S } scalar S @specifiedBy(link: "https://s.example")'},
+        "[a] S: @specifiedBy: Argument 'url' of required type 'String!' was not provided. "
+        "It has url: String!.",
+    ),
+    "an interface object that is no object": (
+        {"a": "type Query { a: E } enum E @interfaceObject { A }"},
+        "[a] E: @interfaceObject can't stand on ENUM. It may stand on OBJECT.",
+    ),
     # Names
     "a field twice": (
         {"a": "type Query { a: Int } extend type Query { a: Int }"},

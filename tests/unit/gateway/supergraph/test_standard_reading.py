@@ -201,6 +201,12 @@ def test_a_supergraph_of_federation_1_is_understood() -> None:
         (HEAD + QUERY, "uses the type 'T'"),
         (HEAD + QUERY + T + '{ id: ID! x: Int @join__field(graph: A, requires: "{") }', "T.x"),
         (
+            HEAD + QUERY + T + "{ id: ID! x: Int @join__field(graph: A, type: 3) }",
+            "T.x: Its type 3",
+        ),
+        (HEAD + QUERY + T + '{ id: ID! @cost(weight: "x") }', "T.id: @cost: Argument 'weight'"),
+        (HEAD + QUERY + T + "@specifiedBy { id: ID! }", "T: @specifiedBy: Argument 'url'"),
+        (
             HEAD + QUERY + T + "{ id: ID! x: Int @join__field(graph: A, contextArguments: "
             '[{ context: "c", name: "n", type: "Int", selection: "{ x }" }]) }',
             "@fromContext",
