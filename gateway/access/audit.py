@@ -1,63 +1,44 @@
-"""The audit log: who read or changed which customer, and with what. No personal data is in it.
+"""The audit log: who read or changed which customer, and with what.
 
-A record names customers by their ids, which tell nothing of a person to who has no database, and
-identities (an e-mail address) only as keyed digests: who knows an identity and the secret can look
-for it, nobody can read it back. A visitor's or app's own name is digested too, for it may be the
-customer's.
-
-The graph works out `Touched.by(…)` once for an operation, and has a `Visit` for each request.
+The graph works out `Touched.by(…)` once for an operation, and has a `Visit` for each request. What
+a record says is in `audit_record`.
 """
 
 import asyncio
-import hmac
 import logging
 import os
 import sys
+from collections import Counter as Tally
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeAlias
 
-import orjson
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
-)
 from opentelemetry import trace
 from prometheus_client import Counter
 
+from gateway.access.audit_record import DENIALS, Record, Touched, Wording
+from services.chassis import telemetry
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Principal
-from services.contracts.identity import TYPES, normalised
+
+__all__ = ["Audit", "AuditBehind", "Sink", "Touched", "Visit", "to_file", "to_stdout"]
 
 log = logging.getLogger(__name__)
 
 WAITING = 10_000
-"""Records that may wait to be written; some five megabytes."""
+"""Records that may wait to be written; some ten megabytes."""
 WRITTEN_AT_ONCE = 1_000
 GATHERED_S = 0.05
-"""How long records are gathered before they are written: a thread for each would cost more than the
-request it tells of.
+"""How long records are gathered before they are put into words and written, in a thread: there a
+record costs a third of what it does in the middle of a request, and a thread for each would cost
+more than the request it tells of.
 """
 ROOM_WITHIN_S = 5.0
 RETRY_S = 1.0
 DRAIN_S = 5.0
-END = b""
-"""Stands in the queue behind the last record."""
-MOST_LISTED = 50
-"""Customers, identities or fields listed in one record; how many there were is always told."""
-LONGEST_NAME = 100
-
-DENIALS = frozenset({"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"})
-"""Codes that say: he may not have this."""
 
 RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of operation", ["kind"])
 DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
@@ -67,58 +48,6 @@ class AuditBehind(Unavailable):
     """Nothing is changed while it cannot be written down who changed it."""
 
     code = "AUDIT_BEHIND"
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """What an operation is known by in the log: worked out once for each."""
-
-    kind: str
-    """`query`, `mutation` or `subscription`."""
-    name: str | None
-    hash: str
-    """Of the document, as registered operations have it (`trusted.hash_of`)."""
-    fields: Mapping[str, Sequence[str]]
-    """By root field, the paths below it."""
-
-    @classmethod
-    def by(
-        cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
-    ) -> "Touched":
-        """An operation of a document that is within the limits and valid."""
-        fragments = {
-            definition.name.value: definition
-            for definition in document.definitions
-            if isinstance(definition, FragmentDefinitionNode)
-        }
-        fields: dict[str, dict[str, None]] = {}
-        for path in _paths(definition.selection_set, fragments):
-            root, _, below = path.partition(".")
-            fields.setdefault(root, {}).update({below: None} if below else {})
-        return cls(
-            definition.operation.value,
-            definition.name.value[:LONGEST_NAME] if definition.name else None,
-            hash,
-            {root: list(paths)[:MOST_LISTED] for root, paths in fields.items()},
-        )
-
-
-def _paths(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> Iterable[str]:
-    """The fields selected, by their own names, each with its way down; those without any below."""
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            name = selection.name.value
-            below = selection.selection_set
-            if below is None:
-                yield name
-            else:
-                yield from (f"{name}.{path}" for path in _paths(below, fragments))
-        elif isinstance(selection, FragmentSpreadNode):
-            yield from _paths(fragments[selection.name.value].selection_set, fragments)
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _paths(selection.selection_set, fragments)
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -161,20 +90,28 @@ def to_stdout(lines: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+Waiting: TypeAlias = tuple[str, Record | bytes]
+"""A record's kind, and the record; as its line already where that takes less room."""
+
+
 class Audit:
     """Writes records down, in the order in which they came, beside the requests.
 
     A request never waits for the disk. While what is written does not get there, records wait; when
-    there is no room left, those of reads are dropped and counted, and mutations wait for room.
+    there is no room left, those of reads are dropped and counted, and nothing new is changed.
     """
 
     def __init__(
         self, sink: Sink, secret: str, *, waiting: int = WAITING, clock: Clock = utc_now
     ) -> None:
         self._sink = sink
-        self._secret = secret.encode()
+        self._wording = Wording(secret)
+        self._most = waiting
         self._clock = clock
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(waiting)
+        self._waiting: deque[Waiting] = deque()
+        self._news = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._is_closing = False
         self._is_dropping = False
 
     # --- what the graph calls ---
@@ -184,124 +121,54 @@ class Audit:
 
         Raises AuditBehind if that takes too long.
         """
+        if len(self._waiting) < self._most:
+            return
         try:
             async with asyncio.timeout(ROOM_WITHIN_S):
-                while self._queue.full():  # noqa: ASYNC110  a queue tells nobody that it has room
-                    await asyncio.sleep(0.02)
+                while len(self._waiting) >= self._most:
+                    self._has_room.clear()
+                    await self._has_room.wait()
         except TimeoutError:
             raise AuditBehind(
                 "The audit log cannot be written, so nothing is changed.",
                 hint="Try again shortly; operators: see where RAAK_GATEWAY_AUDIT_FILE goes.",
             ) from None
 
-    async def record(
+    def record(
         self,
         caller: Principal,
         touched: Touched,
         *,
         customers: Set[str] = frozenset(),
-        named: Iterable[Mapping[str, Any]] = (),
-        errors: Iterable[Mapping[str, Any]] = (),
+        named: Sequence[Mapping[str, Any]] = (),
+        codes: Set[str] = frozenset(),
     ) -> None:
-        """Write down one request, or one event of a subscription: every change, and every read
-        that touches a customer.
+        """Write down one request, or one event of a subscription: every change, though it names
+        nobody (an outcome is reported of a proposition), and every read that touches a customer.
+
+        What is given must not change afterwards: it is looked at when it is written.
 
         Args:
             customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).
             named: The `CustomerRef`s among the arguments, as the services get them.
-            errors: The `errors` of the answer: of them the codes are kept.
+            codes: Of the errors in the answer.
         """
-        codes = {str((error.get("extensions") or {}).get("code", "UNKNOWN")) for error in errors}
-        line = self._line(caller, touched, customers, list(named), sorted(codes))
-        if line is not None and touched.kind == "mutation":
-            await self._queue.put(line)
-        elif line is not None:
-            self._put_or_drop(line)
+        if not (touched.changes or customers or named or not DENIALS.isdisjoint(codes)):
+            return
+        if len(self._waiting) >= self._most and not touched.changes:
+            self._drop()
+            return
+        record = Record(self._clock(), caller, touched, customers, named, codes, _trace_id())
+        waiting = record if record.is_light else self._wording.line(record)
+        self._waiting.append((touched.kind, waiting))
+        self._news.set()
+        self._is_dropping = False
 
-    def record_cut_off(
-        self, caller: Principal, touched: Touched, named: Iterable[Mapping[str, Any]], code: str
-    ) -> None:
-        """Write down a request that came to no answer: what it was to change may be changed."""
-        line = self._line(caller, touched, frozenset(), list(named), [code])
-        if line is not None:
-            self._put_or_drop(line)
-
-    def _line(
-        self,
-        caller: Principal,
-        touched: Touched,
-        customers: Set[str],
-        named: Sequence[Mapping[str, Any]],
-        codes: Sequence[str],
-    ) -> bytes | None:
-        """The line of a request; None for a read that touched no customer.
-
-        A change is written down though it names none: an outcome is reported of a proposition.
-        """
-        changed = touched.kind == "mutation"
-        if not (changed or customers or named or DENIALS.intersection(codes)):
-            return None
-        RECORDS.labels(touched.kind).inc()
-        return orjson.dumps(self._members(caller, touched, customers, named, codes)) + b"\n"
-
-    def _members(
-        self,
-        caller: Principal,
-        touched: Touched,
-        customers: Set[str],
-        named: Sequence[Mapping[str, Any]],
-        codes: Sequence[str],
-    ) -> dict[str, Any]:
-        ids = customers | {self._id(str(ref["id"])) for ref in named if _is_given(ref, "id")}
-        identities = {self._digest(ref["identity"]) for ref in named if _is_given(ref, "identity")}
-        line: dict[str, Any] = {
-            "time": self._clock().isoformat(timespec="milliseconds"),
-            "kind": touched.kind,
-            "operation": touched.name,
-            "hash": touched.hash,
-            "caller": self._caller(caller),
-            "fields": touched.fields,
-            "customers": sorted(ids)[:MOST_LISTED],
-            "customers_count": len(ids),
-            "identities": sorted(identities)[:MOST_LISTED],
-            "identities_count": len(identities),
-            "denied": not DENIALS.isdisjoint(codes),
-            "errors": codes,
-        }
-        span = trace.get_current_span().get_span_context()
-        return line | {"trace_id": trace.format_trace_id(span.trace_id)} if span.is_valid else line
-
-    def _caller(self, caller: Principal) -> dict[str, str]:
-        role, subject = caller.role.value, caller.subject
-        if caller.own_customer_only:
-            subject = self._hashed("subject", subject)
-        return {"role": role, "subject": subject}
-
-    def _id(self, given: str) -> str:
-        """An id as a caller has typed it, if it is one."""
-        try:
-            return str(UUID(given))
-        except ValueError:
-            return self._hashed("id", given)
-
-    def _digest(self, identity: Mapping[str, Any]) -> str:
-        kind, value = str(identity["type"]), str(identity["value"])
-        return self._hashed(kind if kind in TYPES else "unknown", normalised(kind, value))
-
-    def _hashed(self, kind: str, value: str) -> str:
-        """`email:` and 128 bits that tell nothing of the value to who has not got the secret."""
-        text = f"{kind}:{value}".encode(errors="surrogatepass")
-        return f"{kind}:{hmac.digest(self._secret, text, 'sha256')[:16].hex()}"
-
-    def _put_or_drop(self, line: bytes) -> None:
-        try:
-            self._queue.put_nowait(line)
-            self._is_dropping = False
-        except asyncio.QueueFull:
-            DROPPED.inc()
-            if not self._is_dropping:
-                self._is_dropping = True
-                log.error("the audit log has no room: reads are answered without a record")
+    def _drop(self) -> None:
+        DROPPED.inc()
+        if not self._is_dropping:
+            self._is_dropping = True
+            log.error("the audit log has no room: reads are answered without a record")
 
     # --- writing ---
 
@@ -312,39 +179,64 @@ class Audit:
         try:
             yield
         finally:
+            self._is_closing = True
+            self._news.set()
             try:
                 async with asyncio.timeout(DRAIN_S):
-                    await self._queue.put(END)
                     await writer
             except TimeoutError:
-                fields = {"records": self._queue.qsize()}
+                fields = {"records": len(self._waiting)}
                 log.critical(
                     "the audit log could not be written to its end", extra={"fields": fields}
                 )
 
     async def _write_on(self) -> None:
-        is_open = True
-        while is_open:
-            batch = [await self._queue.get()]
-            if batch != [END]:
+        while self._waiting or not self._is_closing:
+            await self._news.wait()
+            if not self._is_closing:
                 await asyncio.sleep(GATHERED_S)
-            while len(batch) < WRITTEN_AT_ONCE and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            is_open = END not in batch
-            await self._write(b"".join(batch))
+            self._news.clear()
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(self._at_once())]
+                self._has_room.set()
+                await self._write(batch)
 
-    async def _write(self, lines: bytes) -> None:
-        """Write lines, trying until it is done: the end of a line that broke off starts anew."""
+    def _at_once(self) -> int:
+        return min(WRITTEN_AT_ONCE, len(self._waiting))
+
+    async def _write(self, batch: Sequence[Waiting]) -> None:
+        """Write records, trying until it is done: the end of a line that broke off starts anew."""
+        before = b""
         while True:
             try:
-                await asyncio.to_thread(self._sink, lines)
+                await asyncio.to_thread(self._put_out, before, batch)
             except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
                 fields = {"because": type(error).__name__}
                 log.error("the audit log cannot be written", extra={"fields": fields})
-                lines = b"\n" + lines.lstrip(b"\n")
+                before = b"\n"
                 await asyncio.sleep(RETRY_S)
             else:
+                for kind, records in Tally(kind for kind, _ in batch).items():
+                    RECORDS.labels(kind).inc(records)
                 return
+
+    def _put_out(self, before: bytes, batch: Sequence[Waiting]) -> None:
+        self._sink(before + b"".join(self._line(waiting) for _, waiting in batch))
+
+    def _line(self, waiting: Record | bytes) -> bytes:
+        """A line; none for a record that no words can be found for, which keeps no other back."""
+        if isinstance(waiting, bytes):
+            return waiting
+        try:
+            return self._wording.line(waiting)
+        except Exception as error:
+            fields = {"because": telemetry.describe(error)}
+            log.critical("a record of the audit log is lost", extra={"fields": fields})
+            return b""
+
+
+def _trace_id() -> int:
+    return trace.get_current_span().get_span_context().trace_id if telemetry.tracing() else 0
 
 
 class Visit:
@@ -369,25 +261,26 @@ class Visit:
 
     async def begin(self) -> None:
         """Wait until it can be written down, if it is to change something."""
-        if self._touched.kind == "mutation":
+        if self._touched.changes:
             await self._audit.room()
 
     async def note(self, answer: Mapping[str, Any]) -> None:
         """Write down what the caller is about to get."""
         customers, self._customers = self._customers, set()
-        await self._audit.record(
+        errors = answer.get("errors")
+        self._audit.record(
             self._caller,
             self._touched,
             customers=customers,
             named=self._named,
-            errors=answer.get("errors") or (),
+            codes=_codes(errors) if errors else frozenset(),
         )
 
     def cut_off(self, error: BaseException) -> None:
         """Write down that the request came to no answer."""
         code = error.code if isinstance(error, RaakError) else type(error).__name__
-        self._audit.record_cut_off(self._caller, self._touched, self._named, code)
+        self._audit.record(self._caller, self._touched, named=self._named, codes={code})
 
 
-def _is_given(reference: Mapping[str, Any], part: str) -> bool:
-    return reference.get(part) is not None
+def _codes(errors: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {str((error.get("extensions") or {}).get("code", "UNKNOWN")) for error in errors}
