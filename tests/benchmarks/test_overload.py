@@ -1,10 +1,12 @@
 """Three times as much is asked of a gateway as the service behind it can answer, over sockets.
 
 Measured for ten seconds each, with shedding and without: how many answers with data a second
-(goodput), how long they took, and what became of each class. Requests come when they come, whether
-or not earlier ones were answered (an open loop), as those of the public do.
+(goodput), how long it took until what was let in was answered or had failed, and what became of
+each class. Requests come when they come, whether or not earlier ones were answered (an open loop),
+as those of the public do.
 Targets with shedding: goodput at least 0.8 of capacity, the 99th percentile of what is let in under
-0.5 s, ingest answered to at least 99%, reports refused most.
+0.5 s, ingest answered to at least 99%, reports refused most. Without it all wait for the deadline
+of the service, or for its breaker, and most of ingest is lost with the rest.
 Run: pytest -m benchmark tests/benchmarks/test_overload.py -s
 """
 
@@ -58,15 +60,12 @@ def process(*arguments: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def house(keys: tuple[Path, Path], shedding: str) -> AsyncIterator[str]:
+async def house(signing_key: Path, shedding: str) -> AsyncIterator[str]:
     """The address of a gateway before the stub, each in a process."""
     stub, gateway = free_port(), free_port()
     url = f"http://127.0.0.1:{gateway}"
-    signing, verify = map(str, keys)
-    with (
-        process("stub", str(stub)),
-        process("gateway", str(gateway), f"http://127.0.0.1:{stub}", signing, verify, shedding),
-    ):
+    before_it = ("gateway", str(gateway), f"http://127.0.0.1:{stub}", str(signing_key), shedding)
+    with process("stub", str(stub)), process(*before_it):
         await until_up(f"{url}/health/live")
         yield url
 
@@ -139,10 +138,14 @@ class Measured:
         )
 
 
-async def measured(keys: tuple[Path, Path], shedding: str) -> Measured:
-    key = private_key(keys[0].read_text())
-    tokens = [issue_token(key, Role.ADMIN, f"caller-{n}") for n in range(CALLERS)]
-    async with house(keys, shedding) as url:
+def tokens_of_callers(signing_key: Path) -> list[str]:
+    key = private_key(signing_key.read_text())
+    return [issue_token(key, Role.ADMIN, f"caller-{n}") for n in range(CALLERS)]
+
+
+async def measured(signing_key: Path, shedding: str) -> Measured:
+    tokens = tokens_of_callers(signing_key)
+    async with house(signing_key, shedding) as url:
         await offer(url, tokens, WARM_UP_S, seed=1)
         outcomes = await offer(url, tokens, MEASURED_S, seed=2)
     seconds = [s for outcome in outcomes.values() for s in outcome.seconds]
@@ -156,13 +159,15 @@ async def measured(keys: tuple[Path, Path], shedding: str) -> Measured:
 
 @pytest.mark.benchmark
 async def test_at_three_times_the_capacity(key_files: tuple[Path, Path]) -> None:
-    shed = await measured(key_files, "on")
+    signing_key, _ = key_files
+    shed = await measured(signing_key, "on")
     print(f"\nwith shedding:    {shed}")
-    unshed = await measured(key_files, "off")
+    unshed = await measured(signing_key, "off")
     print(f"without shedding: {unshed}")
 
     assert shed.goodput > 0.8 * CAPACITY
     assert shed.p99_s < 0.5
     assert shed.outcomes["ingest"].whole > 0.99 * shed.outcomes["ingest"].sent
     assert shed.outcomes["reporting"].shed > 0.5 * shed.outcomes["reporting"].sent
-    assert unshed.p99_s > 4 * shed.p99_s
+    assert unshed.outcomes["reporting"].shed < 0.05 * unshed.outcomes["reporting"].sent
+    assert unshed.outcomes["ingest"].whole < 0.5 * unshed.outcomes["ingest"].sent
