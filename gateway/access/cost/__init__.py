@@ -3,7 +3,8 @@
 Static cost analysis as in IBM's GraphQL Cost Directive specification (ibm.github.io/graphql-specs)
 and Apollo's demand control: an object costs 1 and a scalar nothing, unless `@cost` says otherwise;
 a list costs its items times its size, which `@listSize`, a slicing argument or an assumption
-tells. A root field of a mutation costs 10 more: it writes.
+tells. A root field of a mutation costs 10 more: it writes. What is given in arguments costs what
+`@cost` on them and on input fields says.
 
 Where no `@listSize` stands, `first`, `last` and `limit` are slicing arguments, and those of a
 connection size its `edges` and `nodes`. Of fragments on several object types only the dearest

@@ -1,6 +1,6 @@
 """The price of an operation: a tree in which all that no variable moves is added up already."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,10 @@ Given = Mapping[str, Any]
 """The variables of a request, as they came."""
 Amount = Callable[[Given], Any]
 """A value once the variables are known."""
+Known = dict[Hashable, int]
+"""What has been priced already for the same variables."""
+Extra = Callable[[Given, Known], int]
+"""What is added to a price once the variables are known."""
 
 
 class Sum:
@@ -40,7 +44,7 @@ class Sum:
             return None
         return self.price({}, {})
 
-    def price(self, given: Given, known: dict[int, int]) -> int:
+    def price(self, given: Given, known: Known) -> int:
         """The price; `known` holds those of shared sums for these variables."""
         if self.is_shared and id(self) in known:
             return known[id(self)]
@@ -58,23 +62,28 @@ class Sum:
 class Part:
     """A field or fragment with all that is asked below it; the latter has no name."""
 
-    __slots__ = ("_included", "_times", "each", "fixed", "name", "once")
+    __slots__ = ("_included", "_once", "_times", "each", "fixed", "name")
 
     def __init__(
         self,
         name: str,
         each: Sum,
         *,
-        once: int = 0,
+        once: Extra | int = 0,
         times: Amount | int = 1,
         included: Amount | None = None,
     ) -> None:
         self.name = name
         self.each = each
-        self.once = once
+        self._once = once
         self._times = times
         self._included = included
-        is_fixed = included is None and isinstance(times, int) and each.fixed is not None
+        is_fixed = (
+            included is None
+            and isinstance(once, int)
+            and isinstance(times, int)
+            and each.fixed is not None
+        )
         self.fixed: int | None = self.price({}, {}) if is_fixed else None
 
     def times(self, given: Given) -> int:
@@ -86,12 +95,16 @@ class Part:
         times: int = self._times(given)
         return times
 
-    def price(self, given: Given, known: dict[int, int]) -> int:
-        """The price for one object above."""
+    def price(self, given: Given, known: Known) -> int:
+        """The price for one object above. However much arguments take off, a field costs nothing
+        at least, and what is below it the whole of its price.
+        """
         if self._included is not None and not self._included(given):
             return 0
         times = self._times if isinstance(self._times, int) else self._times(given)
-        return min(self.once + times * self.each.price(given, known), MOST)
+        once = self._once if isinstance(self._once, int) else self._once(given, known)
+        once = max(once, -times * self.each.own)
+        return min(once + times * self.each.price(given, known), MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ class Price:
 
     def dearest(self, given: Given) -> tuple[str, int]:
         """Where at least half of each price comes from, as a path, and the price of all there."""
-        known: dict[int, int] = {}
+        known: Known = {}
         path: list[str] = []
         times, price, here = 1, self._sum.price(given, known), self._sum
         while part := max(_all_parts(here), key=lambda p: p.price(given, known), default=None):

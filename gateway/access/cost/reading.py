@@ -1,6 +1,7 @@
 """Reads an operation for its price."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from graphql import (
@@ -14,31 +15,35 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     OperationDefinitionNode,
-    OperationType,
     SelectionNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
     is_abstract_type,
-    is_composite_type,
     is_object_type,
     value_from_ast_untyped,
 )
 from graphql.language import InlineFragmentNode
 
+from gateway.access.cost.inputs import InputCosts
 from gateway.access.cost.price import Amount, Part, Price, Sum
 from gateway.access.cost.sizes import NO_SIZING, Sizes, Sizing
-from gateway.access.cost.weights import Weights
+from gateway.access.cost.weights import Marked, Weights
 from gateway.supergraph.joins import Markings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pricing:
     """Prices operations over a schema."""
 
     schema: GraphQLSchema
     markings: Markings = field(default_factory=Markings)
     weights: Weights = field(default_factory=Weights)
+
+    @cached_property
+    def marked(self) -> Marked:
+        """The weights of the schema."""
+        return Marked(self.schema, self.markings.costs, self.weights)
 
     def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> Price:
         """The price of an operation; what the schema does not have is free, validation refuses it.
@@ -55,7 +60,7 @@ class _Reading:
         self, pricing: Pricing, document: DocumentNode, operation: OperationDefinitionNode
     ) -> None:
         self._schema = pricing.schema
-        self._markings = pricing.markings
+        self._marked = pricing.marked
         self._weights = pricing.weights
         self._operation = operation
         self._fragments = {
@@ -67,8 +72,9 @@ class _Reading:
             if v.default_value is not None
         }
         self._sizes = Sizes(
-            self._markings.list_sizes, self._weights.assumed_list_size, self._defaults
+            pricing.markings.list_sizes, self._weights.assumed_list_size, self._defaults
         )
+        self._inputs = InputCosts(self._marked, self._defaults)
         self._sums: dict[tuple[str, Sizing], Sum] = {}
 
     def price(self) -> Price:
@@ -146,27 +152,13 @@ class _Reading:
         )
         if known is None or parent is None:
             return Part(name, Sum(0))
-        place = f"{parent.name}.{name}"
-        own, below = self._sizes.of(place, node, known, sizing)
+        own, below = self._sizes.of(f"{parent.name}.{name}", node, known, sizing)
         returned = get_named_type(known.type)
-        each = self._sum(self._weight(place, returned), node.selection_set, returned, below)
-        return Part(name, each, once=self._once(place, node), times=own, included=included)
-
-    def _weight(self, place: str, returned: GraphQLNamedType) -> int:
-        costs = self._markings.costs
-        usual = self._weights.object if is_composite_type(returned) else self._weights.scalar
-        return costs.get(place, costs.get(returned.name, usual))
-
-    def _once(self, place: str, node: FieldNode) -> int:
-        """What the field costs however many objects it returns."""
-        costs = self._markings.costs
-        arguments = sum(
-            costs.get(f"{place}({argument.name.value}:)", 0) for argument in node.arguments or ()
-        )
-        is_writing = self._operation.operation is OperationType.MUTATION and place.startswith(
-            "Mutation."
-        )
-        return arguments + (self._weights.mutation if is_writing else 0)
+        weight = self._marked.field(parent, name, returned)
+        each = self._sum(weight, node.selection_set, returned, below)
+        writing = self._weights.mutation if parent.name == "Mutation" else 0
+        once = self._inputs.of(parent, node, known.args, beside=writing)
+        return Part(name, each, once=once, times=own, included=included)
 
     # @skip and @include
 

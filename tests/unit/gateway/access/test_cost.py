@@ -1,8 +1,10 @@
 """Cost: what an operation may cost at most, from its lists, marks and variables."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import orjson
 import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 
@@ -25,15 +27,23 @@ type Query {
   byKey(keys: [ID!]!): [Shop!]!
   matrix: [[Shop!]!]!
   thing: Thing
+  named: Named
+  search(filter: Search, also: [Search!], fast: Boolean): Shop
 }
 type Mutation { open(name: String): Shop, close: Boolean }
 input Filter { limit: Int }
-type Shop implements Named { name: String tags: [String!]! staff: [Person!]! town: Town }
+input Search { approximate: Boolean, text: String, deep: Search, any: [Search!] }
+type Shop implements Named {
+  name(long: Boolean): String
+  tags: [String!]!
+  staff: [Person!]!
+  town: Town
+}
 type Town { name: String }
 type People { edges: [Edge!]! nodes: [Person!]! total: Int }
 type Edge { node: Person! }
-type Person implements Named { name: String shops(limit: Int): [Shop!]! }
-interface Named { name: String }
+type Person implements Named { name(long: Boolean): String shops(limit: Int): [Shop!]! }
+interface Named { name(long: Boolean): String }
 union Thing = Shop | Person | Town
 """)
 
@@ -142,6 +152,140 @@ def test_marks_of_the_services_take_the_place_of_what_is_usual(
     text: str, given: dict[str, Any], cost: int
 ) -> None:
     assert price(text, MARKED)(given) == cost
+
+
+SEARCH = Markings(
+    costs={
+        "Query.search": 5,
+        "Query.search(filter:)": 15,
+        "Query.search(fast:)": -100,
+        "Search.approximate": -12,
+        "Search.text": 2,
+    }
+)
+
+
+Ask = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
+"""A way to ask `search` with arguments: the text, and the variables."""
+TYPES = {"filter": "Search", "also": "[Search!]", "fast": "Boolean"}
+
+
+def written_out(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return searching("", {name: written(value) for name, value in arguments.items()}), {}
+
+
+def in_variables(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    declared = ", ".join(f"${name}: {TYPES[name]}" for name in arguments)
+    return searching(declared, {name: f"${name}" for name in arguments}), arguments
+
+
+def by_default(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    declared = ", ".join(f"${n}: {TYPES[n]} = {written(value)}" for n, value in arguments.items())
+    return searching(declared, {name: f"${name}" for name in arguments}), {}
+
+
+def searching(declared: str, arguments: dict[str, str]) -> str:
+    given = ", ".join(f"{name}: {value}" for name, value in arguments.items())
+    head, given = (f"({part})" if part else "" for part in (declared, given))
+    return f"query{head} {{ search{given} {{ staff {{ name }} }} }}"
+
+
+def written(value: Any) -> str:
+    """A value as GraphQL writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {written(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return orjson.dumps(value).decode()
+
+
+@pytest.mark.parametrize("ask", [written_out, in_variables, by_default])
+@pytest.mark.parametrize(
+    ("arguments", "cost"),
+    [
+        ({}, 5),
+        ({"filter": {}}, 5 + 15),
+        ({"filter": None}, 5),
+        ({"filter": {"approximate": True}}, 5 + 15 - 12),
+        ({"filter": {"approximate": None}}, 5 + 15),
+        ({"filter": {"deep": {"deep": {"approximate": True}}}}, 5 + 15 - 12),
+        ({"filter": {"text": "a", "any": [{"text": "b"}, {"text": "c"}]}}, 5 + 15 + 3 * 2),
+        ({"filter": {"any": {"text": "b"}}}, 5 + 15 + 2),
+        ({"also": [{"text": "a"}, None, {"approximate": True}]}, 5 + 2),
+        ({"also": [{"approximate": True}] * 9, "filter": {}}, 5 + 15),
+        ({"also": {"approximate": True}}, 0),
+        ({"fast": True, "filter": {}}, 0),
+    ],
+)
+def test_arguments_and_input_fields_cost_what_they_are_marked_with(
+    ask: Ask, arguments: dict[str, Any], cost: int
+) -> None:
+    text, given = ask(arguments)
+
+    assert price(text, SEARCH)(given) == cost + 10, "staff is 10, whatever search is"
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "cost"),
+    [
+        ("query($s: Search) { search(filter: {deep: $s}) { name } }", {"s": {"text": "a"}}, 22),
+        ("query($s: Search) { search(also: [$s, {text: \"b\"}]) { name } }",
+         {"s": {"text": "a"}}, 9),
+        ("query($s: Search) { search(also: [$s]) { name } }", {"s": {"approximate": True}}, 5),
+        ("query($t: String) { search(filter: {text: $t}) { name } }", {"t": "a"}, 22),
+        ("query($t: String) { search(filter: {text: $t}) { name } }", {"t": None}, 20),
+        ("query($t: String) { search(filter: {text: $t}) { name } }", {}, 20),
+        ("query($s: Search) { search(filter: $s) { name } }", {"s": "nonsense"}, 20),
+        ("query($s: Search) { search(filter: $s) { name } }", {"s": {"any": [[3]], "no": 1}}, 20),
+        ("query($s: Search, $t: String) {"
+         " search(filter: {text: $t, deep: $s}, also: $s) { name } }",
+         {"s": {"text": "a"}, "t": "b"}, 5 + 15 + 2 + 2 + 2),
+        ("mutation($n: String) { open(name: $n) { name } }", {"n": "x"}, 10 + 1 + 7),
+        ("mutation($n: String) { open(name: $n) { name } }", {}, 10 + 1),
+    ],
+)  # fmt: skip
+def test_input_fields_count_through_variables(text: str, given: dict[str, Any], cost: int) -> None:
+    marked = Markings(costs={**SEARCH.costs, "Mutation.open(name:)": 7})
+
+    assert price(text, marked)(given) == cost
+
+
+def test_what_is_not_marked_does_not_make_a_price_move() -> None:
+    text = "query($s: Search) { search(filter: $s) { name } }"
+
+    assert price(text, MARKED).is_fixed
+    assert not price(text, SEARCH).is_fixed
+
+
+def test_a_variable_is_looked_through_once_however_often_it_is_used() -> None:
+    class Seen(list[Any]):
+        times = 0
+
+        def __iter__(self) -> Any:
+            self.times += 1
+            return super().__iter__()
+
+    value = Seen([{"text": "a"}] * 10)
+    many = " ".join(f"s{n}: search(also: $s) {{ name }}" for n in range(20))
+
+    asked = price(f"query($s: [Search!]) {{ {many} }}", SEARCH)({"s": value})
+
+    assert (asked, value.times) == (20 * (5 + 10 * 2), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("{ named { name } }", 2 + 4),
+        ("{ named { name(long: true) } }", 2 + 4 + 6),
+        ("{ named { ... on Person { name } } }", 2 + 0),
+        ("{ thing { __typename } }", 5),
+    ],
+)
+def test_of_an_interface_or_union_the_dearest_type_counts(text: str, cost: int) -> None:
+    costs = {"Person": 2, "Town": 5, "Shop.name": 4, "Person.name(long:)": 6}
+
+    assert price(text, Markings(costs=costs))({}) == cost
 
 
 def test_a_list_that_wants_one_slicing_argument_is_refused_without_it() -> None:
