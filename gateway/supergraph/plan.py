@@ -112,6 +112,7 @@ class Witness:
     """Objects of one type, and the raw key under which each says which one it is."""
 
     type_name: str
+    """Of objects that don't say their type, the interface as which they were found."""
     place: Place
     raw_key: str
 
@@ -374,27 +375,36 @@ def _take_source(stage: Stage) -> tuple[Request | None, Stage]:
     return source, replace(stage, requests=tuple(r for r in stage.requests if r is not source))
 
 
-def _branches(root: Position) -> Iterator[Branch]:
-    """All branches that the client sees, from a position down."""
+def _positions(root: Position) -> Iterator[Position]:
+    """All positions that the client sees, from one down."""
+    yield root
     for branch in root.branches:
-        yield branch
         for answered in branch.answer:
             if answered.source and answered.source.child:
-                yield from _branches(answered.source.child)
+                yield from _positions(answered.source.child)
 
 
 def _denials(root: Position) -> Iterator[Denial]:
-    for branch in _branches(root):
-        if denied := tuple((a.key, a.denied) for a in branch.answer if a.denied):
-            yield Denial(place_of(branch), denied)
+    for position in _positions(root):
+        for branch in position.branches:
+            if denied := tuple((a.key, a.denied) for a in branch.answer if a.denied):
+                yield Denial(place_of(branch), denied)
 
 
-def _witnesses(router: Router, root: Position) -> list[Witness]:
-    return [
-        Witness(branch.types[0], place_of(branch), wanted.raw_key)
-        for branch in _branches(root)
-        if (wanted := router.witness(branch))
-    ]
+def _witnesses(router: Router, root: Position) -> Iterator[Witness]:
+    """Objects are told by their types only where these are known. An interface object of which
+    nobody said what it is may be of a type that is looked for: it is told as the interface.
+    """
+    for position in _positions(root):
+        for branch in position.branches:
+            told = place_of(branch)
+            types = told.types and told.types - {None}
+            for wanted in router.witnesses(branch):
+                yield Witness(branch.types[0], replace(told, types=types), wanted.raw_key)
+        for generic in position.generics.values() if len(position.branches) > 1 else ():
+            untold = replace(place_of(generic), types=frozenset({None}))
+            for wanted in router.witnesses(generic):
+                yield Witness(generic.types[0], untold, wanted.raw_key)
 
 
 def introspect(

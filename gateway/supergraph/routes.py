@@ -82,20 +82,32 @@ class Router:
         visit.include(wanted)
         return visit
 
-    def witness(self, branch: Branch) -> Field | None:
-        """Fetch the field that tells the objects of a branch apart, where they are fetched."""
-        name = self.tree.witness.get(branch.types[0])
-        if name is None:
-            return None
-        wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
-        if not wanted.visits:
-            options = self._ways.options(wanted, self._ways.of(branch))
-            opened = [(site, route) for site, route in options if site.is_fetched]
-            if not opened:
-                return None
+    def witnesses(self, branch: Branch) -> Iterator[Field]:
+        """The fields that tell the objects of a branch apart, fetched where the objects are; of a
+        generic branch, those of all types they may have.
+        """
+        witness = self.tree.witness
+        types = self.tree.supergraph.possible[branch.types[0]] if witness else ()
+        for name in sorted({witness[type_name] for type_name in types if type_name in witness}):
+            wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
+            if branch.is_generic or not wanted.visits:
+                self._include_where_fetched(wanted)
+            if wanted.visits:
+                yield wanted
+
+    def _include_where_fetched(self, wanted: Field) -> None:
+        """Fetch a field with its objects, if that costs no fetch of its own; for a generic branch
+        where they are interface objects, so that it is there even if their types are not.
+        """
+        branch = wanted.branch
+        opened = [
+            (site, route)
+            for site, route in self._ways.options(wanted, self._ways.of(branch))
+            if site.is_fetched and (site.is_nameless or not branch.is_generic)
+        ]
+        if opened:
             site, _ = min(opened, key=lambda option: _cost(wanted, *option))
             self._open(site).include(wanted)
-        return wanted
 
     # What types objects have
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
+import pytest
 from graphql import parse
 
 from gateway.supergraph import Reply, Supergraph, execute, plan
@@ -256,3 +257,64 @@ async def test_an_input_that_depends_on_types_waits_until_they_are_known() -> No
     assert answer == {"data": {"review": {"label": "one book"}}}
     (representation,) = transport.asked[2][2]
     assert representation["of"] == [{"__typename": "Book", "id": "b"}, {"__typename": "Film"}]
+
+
+# Whom an answer is about, where some objects' types stay unknown
+
+
+async def seen(
+    transport: Scripted, text: str, *of: str, supergraph: Supergraph = SUPERGRAPH
+) -> dict[str, set[str]]:
+    """The ids told of objects by the type they are told as, of those of some types."""
+    told: dict[str, set[str]] = {}
+    planned = plan(supergraph, parse(text), witness=dict.fromkeys(of, "id"))
+    await execute(planned, None, transport, witnessed=told.__setitem__)
+    return told
+
+
+@pytest.mark.parametrize("of", ["Book", "Film"])
+async def test_an_object_whose_type_makes_no_difference_is_told_as_the_interface(of: str) -> None:
+    ids = [{"id": key, "raak_id": key} for key in ("b", "f")]
+
+    told = await seen(Scripted({"reviewed": ids}), "{ reviewed { id } }", of)
+
+    assert told == {"Media": {"b", "f"}}
+
+
+@pytest.mark.parametrize("of", ["Book", "Film"])
+async def test_an_object_whose_type_was_to_be_told_and_was_not_is_told_as_the_interface(
+    of: str,
+) -> None:
+    ids = [{"stars": 1, "raak_id": key, "raak_id__1": key} for key in ("b", "f")]
+    transport = Scripted({"reviewed": ids}, {"_entities": [None, None]})
+
+    told = await seen(transport, "{ reviewed { stars ... on Book { pages } } }", of)
+
+    assert told == {"Media": {"b", "f"}}
+
+
+async def test_an_object_whose_type_is_told_is_not_told_as_the_interface() -> None:
+    ids = [{"stars": 1, "raak_id": key, "raak_id__1": key} for key in ("b", "f", "?")]
+    names = [{"__typename": "Book"}, {"__typename": "Film"}, None]
+
+    told = await seen(
+        Scripted({"reviewed": ids}, {"_entities": names}), "{ reviewed { __typename } }", "Book"
+    )
+
+    assert told == {"Book": {"b"}, "Media": {"?"}}
+
+
+async def test_its_id_is_fetched_where_it_is_found_though_the_client_gets_it_elsewhere() -> None:
+    transport = Scripted({"reviewed": [{"raak_id": "b"}]}, {"_entities": [None]})
+
+    told = await seen(transport, "{ reviewed { ... on Book { id pages } } }", "Book")
+
+    assert told == {"Media": {"b"}}
+
+
+async def test_an_object_that_cant_be_one_of_those_looked_for_is_not_told() -> None:
+    nodes = [{"id": "b"}, {"__typename": "Person", "id": "p"}]
+
+    told = await seen(Scripted({"nodes": nodes}), "{ nodes { id } }", "Person", supergraph=NODES)
+
+    assert told == {"Person": {"p"}}
