@@ -54,8 +54,9 @@ class Case:
 
     def answer(self, services: Services, denied: frozenset[str] = frozenset()) -> JSON:
         def witnessed(type_name: str, ids: set[str]) -> None:
-            assert type_name in self.world.types
-            assert ids <= {f"{name}:{n}" for name in self.world.types for n in range(EACH)}
+            abstract = self.world.abstracts.get(type_name)
+            names = abstract.members if abstract else [type_name]
+            assert ids <= {f"{name}:{n}" for name in names for n in range(EACH)}
 
         return asyncio.run(
             execute(
