@@ -397,14 +397,16 @@ def _witnesses(router: Router, root: Position) -> Iterator[Witness]:
     """
     for position in _positions(root):
         for branch in position.branches:
-            told = place_of(branch)
-            types = told.types and told.types - {None}
             for wanted in router.witnesses(branch):
-                yield Witness(branch.types[0], replace(told, types=types), wanted.raw_key)
-        for generic in position.generics.values() if len(position.branches) > 1 else ():
-            untold = replace(place_of(generic), types=frozenset({None}))
+                place = place_of(branch)
+                types = place.types and place.types - {None}
+                yield Witness(branch.types[0], replace(place, types=types), wanted.raw_key)
+        if len(position.branches) == 1:
+            continue  # then there is but one type they can have
+        for generic in list(position.generics.values()):
             for wanted in router.witnesses(generic):
-                yield Witness(generic.types[0], untold, wanted.raw_key)
+                place = replace(place_of(generic), types=frozenset({None}))
+                yield Witness(generic.types[0], place, wanted.raw_key)
 
 
 def introspect(
