@@ -29,11 +29,11 @@ class EventReader:
 
     def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
         """The events that end in this piece; raises EventTooLarge after those before it."""
-        if self._ended_in_return and piece.startswith(b"\n"):  # a line end that was torn apart
-            piece = piece[1:]
-        if piece:
-            self._ended_in_return = piece.endswith(b"\r")
-        first, *more = LINE_ENDS.split(piece)
+        if not piece:
+            return
+        is_torn = self._ended_in_return and piece.startswith(b"\n")
+        self._ended_in_return = piece.endswith(b"\r")
+        first, *more = LINE_ENDS.split(piece[1:] if is_torn else piece)
         self._keep(first)
         for following in more:
             yield from self._end_line()

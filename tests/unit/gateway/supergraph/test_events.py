@@ -28,6 +28,10 @@ def test_pieces_may_end_anywhere(cuts: list[int]) -> None:
     assert read(*pieces) == EVENTS
 
 
+def test_only_one_line_end_is_ever_taken_for_the_rest_of_a_torn_one() -> None:
+    assert read(b"data: x\r", b"\n", b"\n") == [("", b"x")]
+
+
 def test_data_over_several_lines_is_joined() -> None:
     assert read(b"event: next\ndata: {\ndata: }\n\n") == [("next", b"{\n}")]
 
