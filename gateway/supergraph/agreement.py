@@ -23,7 +23,7 @@ from graphql import (
     validate,
 )
 
-from gateway.supergraph.errors import Problem
+from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.joins import JoinField, Requirement, Subgraph, named_type
 from gateway.supergraph.markings import Marker, all_of, implies
 from gateway.supergraph.reading import SubgraphDefinition, is_interface_object
@@ -98,7 +98,7 @@ def unfit_requirements(joined: Mapping[str, Subgraph], whole: GraphQLSchema) -> 
                 document = parse(f"fragment required on {written.on} {written.fields.text}")
                 for error in validate(whole, document, ARGUMENT_RULES):
                     text = written.fields.text[1:-1].strip()
-                    reason = f"@requires(fields: {text!r}): {error.message.rstrip('.')}."
+                    reason = f"@requires(fields: {text!r}): {sentence(error.message)}"
                     hint = "Give the arguments that the field takes."
                     yield _problem([name], written.coordinate, reason, hint)
 
@@ -227,19 +227,18 @@ def _overridden_fields_do_not_override(together: Together) -> Iterator[Problem]:
     for name, subgraph in together.subgraphs.items():
         for type_ in subgraph.types.values():
             for member_name, member in type_.members.items():
+                coordinate = f"{type_.name}.{member_name}"
                 for use in member.directives.get("override", ()):
                     origin = str(use.get("from"))
-                    if origin != name and _overrides(together, origin, type_.name, member_name):
-                        coordinate = f"{type_.name}.{member_name}"
+                    if origin != name and _overrides(together, origin, coordinate):
                         reason = f"It overrides the field of {origin}, which has @override, too."
                         hint = "Let one of the two own the field."
                         yield _problem((name, origin), coordinate, reason, hint)
 
 
-def _overrides(together: Together, subgraph: str, type_name: str, field_name: str) -> bool:
+def _overrides(together: Together, subgraph: str, coordinate: str) -> bool:
     known = together.subgraphs.get(subgraph)
-    type_ = known.types.get(type_name) if known else None
-    member = type_.members.get(field_name) if type_ else None
+    member = known.member(coordinate) if known else None
     return member is not None and "override" in member.directives
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from graphql import DefinitionNode
 
@@ -13,7 +14,7 @@ from gateway.supergraph.markings import guard_implementations
 from gateway.supergraph.merging import Merger
 from gateway.supergraph.nodes import name_of
 from gateway.supergraph.reaching import unreachable_fields
-from gateway.supergraph.reading import SubgraphDefinition, read_subgraph
+from gateway.supergraph.reading import SubgraphDefinition, owners, read_subgraph
 from gateway.supergraph.rules import Seen, broken_rules
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard_writing import write_supergraph
@@ -66,7 +67,9 @@ def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Compos
     problems += disagreements(
         Together(subgraphs, joined, merged, merger.inaccessible, merger.marker)
     )
-    whole, schema = build_schemas(definitions, merger.inaccessible, tuple(sdls), problems)
+    whole, schema = build_schemas(
+        definitions, merger.inaccessible, partial(owners, subgraphs), problems
+    )
     guard_implementations(merger.marker, whole, derived=False)
     supergraph = Supergraph(
         schema=schema,

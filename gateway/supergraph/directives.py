@@ -16,7 +16,7 @@ from graphql import (
     specified_directives,
 )
 
-from gateway.supergraph.errors import Problem
+from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.links import APOLLO, Arguments, Link, read_links
 
 FEDERATION = f"{APOLLO}federation"
@@ -201,7 +201,7 @@ class DirectiveNames:
         try:
             return get_argument_values(signature, node)
         except GraphQLError as error:
-            self.report(coordinate, f"@{signature.name}: {error.message.rstrip('.')}.", hint)
+            self.report(coordinate, f"@{signature.name}: {sentence(error.message)}", hint)
             return {}
 
     def means(self, used: str) -> str | None:

@@ -21,6 +21,11 @@ class Problem:
         return f"[{', '.join(self.subgraphs)}]{place}: {self.reason} {self.hint}"
 
 
+def sentence(said: str) -> str:
+    """What a library says, with a full stop if it has none."""
+    return said if said.endswith((".", "?")) else f"{said}."
+
+
 class CompositionError(RaakError):
     """The subgraphs do not compose; `problems` holds every reason, not just the first."""
 
@@ -32,9 +37,8 @@ class CompositionError(RaakError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"- {problem}" for problem in self.problems)
-        super().__init__(
-            f"{self.fact} ({len(self.problems)} problems):\n{listed}\n", hint=self.remedy
-        )
+        count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "1 problem"
+        super().__init__(f"{self.fact} ({count}):\n{listed}\n", hint=self.remedy)
 
 
 class SupergraphUnreadable(CompositionError):

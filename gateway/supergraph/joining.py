@@ -12,7 +12,7 @@ from graphql import (
 )
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.errors import Problem
+from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.joins import (
     FieldSet,
     JoinField,
@@ -70,10 +70,8 @@ class Joiner:
 
     def _has(self, subgraph: str, coordinate: str) -> bool:
         """Whether there is a field to take over; without one an @override says nothing."""
-        type_name, _, name = coordinate.partition(".")
         known = self.subgraphs.get(subgraph)
-        type_ = known.types.get(type_name) if known else None
-        return type_ is not None and name in type_.members
+        return known is not None and known.member(coordinate) is not None
 
     def _join(self, subgraph: SubgraphDefinition) -> Subgraph:
         types = {
@@ -157,7 +155,9 @@ class Joiner:
         try:
             fields = FieldSet.parse(text)
         except GraphQLSyntaxError as error:
-            reason = f"The fields of {directive}, {text!r}, can't be read: {error.message}."
+            reason = (
+                f"The fields of {directive}, {text!r}, can't be read: {sentence(error.message)}"
+            )
             self._refuse(subgraph, coordinate, reason, "Write them as a GraphQL selection.")
             return None
         wrong = list(_unknown(subgraph, on, fields.selections))

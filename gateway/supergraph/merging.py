@@ -165,20 +165,14 @@ class Merger:
             for member, owners in _members(owned).items()
         )
         interfaces = _distinct(i for type_ in owned.values() for i in type_.interfaces)
-        return {
-            "fields": tuple(merged for merged in fields if merged),
-            "interfaces": _named(interfaces),
-        }
+        return {"fields": tuple(fields), "interfaces": _named(interfaces)}
 
-    def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode | None:
+    def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode:
         resolving = {o: m for o, m in owners.items() if self._resolves(o, coordinate)} or owners
-        merged = self._widest([_type_of(member) for member in resolving.values()])
-        if merged is None:
-            self._refuse_types(coordinate, resolving)
-            return None
+        types = [_type_of(member) for member in resolving.values()]
         return FieldDefinitionNode(
             **self._member(coordinate, owners),
-            type=merged,
+            type=self._widest(types) or self._refuse_types(coordinate, resolving),
             arguments=self._merge_arguments(coordinate, resolving),
         )
 
@@ -221,13 +215,10 @@ class Merger:
                 reason = f"It is required, but {_names(missing)} doesn't have it."
                 self._refuse(values, coordinate, reason, "Add it there, or make it optional.")
             return None
-        merged = _strictest([node.type for node in nodes])
-        if merged is None:
-            self._refuse_types(coordinate, values)
-            return None
+        types = [node.type for node in nodes]
         return InputValueDefinitionNode(
             **self._member(coordinate, values),
-            type=merged,
+            type=_strictest(types) or self._refuse_types(coordinate, values),
             default_value=self._merge_default(coordinate, values),
         )
 
@@ -244,17 +235,17 @@ class Merger:
     def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
         """Values that go in must be known to all owners; values that come out, to one of them."""
         members = _members(owned)
-        known_to_all = {
-            value
+        missing = {
+            value: owned.keys() - owners.keys()
             for value, owners in members.items()
-            if len(owners) == len(owned) or _is_hidden(owners)
+            if not _is_hidden(owners) and owned.keys() - owners.keys()
         }
         goes_in, comes_out = name in self._inputs, name in self._outputs
-        if goes_in and comes_out and len(known_to_all) < len(members):
-            differing = _names(members.keys() - known_to_all)
-            reason = f"It is used both as input and as output, but {differing} isn't in all."
+        if goes_in and comes_out and missing:
+            says = ", ".join(f"{value} isn't in {_names(who)}" for value, who in missing.items())
+            reason = f"It is used both as input and as output, but {says}."
             self._refuse(owned, name, reason, "Give it the same values everywhere.")
-        kept = known_to_all if goes_in else members.keys()
+        kept = members.keys() - missing.keys() if goes_in else members.keys()
         values = tuple(
             EnumValueDefinitionNode(**self._member(f"{name}.{value}", owners))
             for value, owners in members.items()
@@ -331,9 +322,12 @@ class Merger:
                 new.append(supertype)
         return found
 
-    def _refuse_types(self, coordinate: str, owners: OwnedMembers) -> None:
-        says = ", ".join(f"{print_ast(_type_of(m))} in {owner}" for owner, m in owners.items())
+    def _refuse_types(self, coordinate: str, owners: OwnedMembers) -> TypeNode:
+        """One of the types, all the same, lest the place be missed where it is needed."""
+        types = {owner: _type_of(member) for owner, member in owners.items()}
+        says = ", ".join(f"{print_ast(type_)} in {owner}" for owner, type_ in types.items())
         self._refuse(owners, coordinate, f"Its types differ: {says}.", "Use one type.")
+        return next(iter(types.values()))
 
     def _refuse(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
         self.problems.append(Problem(tuple(owners), coordinate, reason, hint))

@@ -108,15 +108,28 @@ class SubgraphDefinition:
     composed: Mapping[str, Composed] = field(default_factory=dict)
     """The directives of its own that the supergraph shall keep."""
 
+    def member(self, coordinate: str) -> MemberDefinition | None:
+        """What stands at `Type.member` here."""
+        type_name, _, name = coordinate.partition(".")
+        type_ = self.types.get(type_name)
+        return type_.members.get(name) if type_ else None
+
+
+def owners(subgraphs: Mapping[str, SubgraphDefinition], coordinate: str) -> list[str]:
+    """Those that have the field or value a coordinate is about; else its type; else all."""
+    type_name = coordinate.partition(".")[0]
+    member = coordinate.partition("(")[0]
+    having = [name for name, subgraph in subgraphs.items() if subgraph.member(member)]
+    knowing = [name for name, subgraph in subgraphs.items() if type_name in subgraph.types]
+    return having or knowing or list(subgraphs)
+
 
 def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
     """The types of one subgraph, without Federation's machinery; None if it can't be parsed."""
     try:
         document = parse(sdl, no_location=False)
     except GraphQLError as error:
-        place = error.locations[0] if error.locations else None
-        where = f" (line {place.line}, column {place.column})" if place else ""
-        problems.append(Problem((name,), "", f"{error.message}{where}", "Mend the SDL there."))
+        problems.append(Problem((name,), "", syntax_fault(error), "Mend the SDL there."))
         return None
     names = DirectiveNames(name, document, problems)
     _check_root_names(document, names)
@@ -137,6 +150,13 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         found.fold(node, names)
     _remove_machinery_fields(types)
     return SubgraphDefinition(name, names.is_federation_1, types, composed_in(document, names))
+
+
+def syntax_fault(error: GraphQLError) -> str:
+    """What is wrong with an SDL, and where in it."""
+    places = error.locations or ()
+    where = "".join(f" (line {place.line}, column {place.column})" for place in places)
+    return f"{error.message.rstrip('.')}{where}."
 
 
 def _remove_machinery_fields(types: dict[str, TypeDefinition]) -> None:

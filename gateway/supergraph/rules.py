@@ -45,8 +45,8 @@ class Seen:
 
     def is_external(self, type_name: str, field_name: str) -> bool:
         """Whether the field, or its type, is marked so."""
+        member = self.definition.member(f"{type_name}.{field_name}")
         type_ = self.definition.types.get(type_name)
-        member = type_.members.get(field_name) if type_ else None
         return bool(type_ and member and "external" in {*type_.directives, *member.directives})
 
     def is_external_somewhere(self, type_name: str, field_name: str) -> bool:
@@ -90,8 +90,7 @@ def _keys_and_provided_fields_take_no_arguments(seen: Seen) -> Iterator[Problem]
     for written in written_in(seen.joined):
         if written.directive != "@requires":
             for type_name, node in _all_selected(seen, written.on, written.fields.selections):
-                type_ = seen.definition.types.get(type_name)
-                member = type_.members.get(node.name.value) if type_ else None
+                member = seen.definition.member(f"{type_name}.{node.name.value}")
                 if node.arguments or (member and member.arguments):
                     reason = f"{node.name.value!r} has arguments."
                     yield _in_field_set(seen, written, reason, "Use fields without arguments.")

@@ -6,14 +6,18 @@ from typing import Any
 from graphql import (
     DefinitionNode,
     DocumentNode,
+    GraphQLError,
     GraphQLSchema,
+    NameNode,
+    ScalarTypeDefinitionNode,
     build_ast_schema,
     lexicographic_sort_schema,
     print_schema,
-    validate_schema,
 )
+from graphql.pyutils import did_you_mean, suggestion_list
 
-from gateway.supergraph.errors import CompositionError, Problem
+from gateway.supergraph.errors import CompositionError, Problem, sentence
+from gateway.supergraph.faults import OTHERWISE, Owners, faults
 from gateway.supergraph.joins import named_type
 from gateway.supergraph.nodes import copied, name_of
 
@@ -23,7 +27,7 @@ BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 def build_schemas(
     definitions: Sequence[DefinitionNode],
     hidden: set[str],
-    subgraphs: tuple[str, ...],
+    owners: Owners,
     problems: Sequence[Problem] = (),
 ) -> tuple[GraphQLSchema, GraphQLSchema]:
     """The whole schema, and what is left of it when all coordinates in `hidden` are taken out.
@@ -34,11 +38,20 @@ def build_schemas(
     Raises:
         CompositionError: There are problems, or one of the two is no valid schema.
     """
-    _refuse([*problems, *_unknown_types(definitions, subgraphs, "Define it in one of them.")])
     public = _without(definitions, hidden)
-    _refuse(list(_unknown_types(public, subgraphs, "Mark it @inaccessible as well.")))
-    whole = _build(definitions, subgraphs)
-    return whole, lexicographic_sort_schema(_build(public, subgraphs))
+    found = [*problems, *_unknown_types(definitions, owners, problems)]
+    found += _hidden_types(public, definitions, owners)
+    refused = {problem.coordinate for problem in found}
+    try:
+        whole, schema = _build(definitions), _build(public)
+        for built, nodes in ((whole, definitions), (schema, public)):
+            found += (p for p in faults(built, nodes, owners) if p.coordinate not in refused)
+    except (GraphQLError, TypeError) as error:
+        # Some faults stand in the way of finding others: wrong arguments of @deprecated, say.
+        found = found or [Problem(tuple(owners("")), "", sentence(error.args[0]), OTHERWISE)]
+    if found:
+        raise CompositionError(list(dict.fromkeys(found)))
+    return whole, lexicographic_sort_schema(schema)
 
 
 def public_sdl(schema: GraphQLSchema) -> str:
@@ -46,31 +59,44 @@ def public_sdl(schema: GraphQLSchema) -> str:
     return f"{print_schema(schema)}\n"
 
 
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise CompositionError(problems)
-
-
-def _build(definitions: Sequence[DefinitionNode], subgraphs: tuple[str, ...]) -> GraphQLSchema:
-    schema = build_ast_schema(DocumentNode(definitions=tuple(definitions)), assume_valid_sdl=True)
-    _refuse(
-        [
-            Problem(subgraphs, "", error.message, "Make the merged definition valid GraphQL.")
-            for error in validate_schema(schema)
-        ]
+def _build(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
+    """The schema. Scalars stand in for types that aren't there, so that what else is wrong is
+    found at once.
+    """
+    known = BUILT_IN | {name_of(definition) for definition in definitions}
+    used = {used for definition in definitions for _, used in _used_types(definition)}
+    stand_ins = [ScalarTypeDefinitionNode(name=NameNode(value=n)) for n in sorted(used - known)]
+    return build_ast_schema(
+        DocumentNode(definitions=(*definitions, *stand_ins)), assume_valid_sdl=True
     )
-    return schema
 
 
 def _unknown_types(
-    definitions: Sequence[DefinitionNode], subgraphs: tuple[str, ...], hint: str
+    definitions: Sequence[DefinitionNode], owners: Owners, problems: Sequence[Problem]
 ) -> Iterator[Problem]:
+    """Types that are nowhere. Of those that could not be merged, enough is said already."""
     known = BUILT_IN | {name_of(definition) for definition in definitions}
+    refused = {problem.coordinate for problem in problems}
     for definition in definitions:
         for coordinate, used in _used_types(definition):
-            if used not in known:
-                reason = f"It uses the type {used!r}, which isn't there."
-                yield Problem(subgraphs, coordinate, reason, hint)
+            if used not in known | refused:
+                meant = did_you_mean(suggestion_list(used, sorted(known)))
+                reason = f"It uses the type {used!r}, which isn't there.{meant}"
+                hint = "Define that type, or name another."
+                yield Problem(tuple(owners(coordinate)), coordinate, reason, hint)
+
+
+def _hidden_types(
+    public: Sequence[DefinitionNode], definitions: Sequence[DefinitionNode], owners: Owners
+) -> Iterator[Problem]:
+    """Types that clients would need, but don't see."""
+    hidden = {name_of(d) for d in definitions if not _is_empty(d)} - {name_of(d) for d in public}
+    for definition in public:
+        for coordinate, used in _used_types(definition):
+            if used in hidden:
+                reason = f"It uses the type {used!r}, of which all is @inaccessible."
+                hint = "Mark it @inaccessible as well."
+                yield Problem(tuple(owners(coordinate)), coordinate, reason, hint)
 
 
 def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:

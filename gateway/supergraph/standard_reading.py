@@ -24,7 +24,7 @@ from graphql import (
 )
 
 from gateway.supergraph.directives import SIGNATURES, STANDARD, Applied
-from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable
+from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable, sentence
 from gateway.supergraph.joins import (
     FieldSet,
     JoinField,
@@ -36,10 +36,13 @@ from gateway.supergraph.joins import (
 )
 from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
 from gateway.supergraph.markings import Marker, guard_implementations
-from gateway.supergraph.reading import with_standard_root_names
+from gateway.supergraph.reading import syntax_fault, with_standard_root_names
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard import JOIN_VERSIONS, UNDERSTOOD
 from gateway.supergraph.usage import selected_on
+
+SUPERGRAPH = "supergraph"
+"""Named where a problem names its subgraphs: it can't be told whose it is."""
 
 Composite: TypeAlias = (
     ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode | UnionTypeDefinitionNode
@@ -56,12 +59,14 @@ def read_supergraph(sdl: str) -> Supergraph:
     try:
         document = with_standard_root_names(parse(sdl, no_location=False))
     except GraphQLError as error:
-        raise SupergraphUnreadable([_problem("", error.message, "Mend the SDL there.")]) from None
+        raise SupergraphUnreadable(
+            [_problem("", syntax_fault(error), "Mend the SDL there.")]
+        ) from None
     reader = _Reader(document)
     joined = reader.join()
     try:
         whole, schema = build_schemas(
-            reader.definitions, reader.hidden, tuple(joined), reader.problems
+            reader.definitions, reader.hidden, lambda _: (SUPERGRAPH,), reader.problems
         )
     except CompositionError as error:
         raise SupergraphUnreadable(error.problems) from None
@@ -123,7 +128,7 @@ class _Names:
         try:
             return get_argument_values(SIGNATURES[name], directive)
         except GraphQLError as error:
-            reason = f"@{name}: {error.message.rstrip('.')}."
+            reason = f"@{name}: {sentence(error.message)}"
             self._problems.append(_problem(coordinate, reason, "Compose it anew."))
             return {}
 
@@ -342,7 +347,7 @@ class _Reader:
         try:
             return parse_type(str(own), no_location=True) if own else merged
         except GraphQLSyntaxError as error:
-            reason = f"Its type {own!r} can't be read: {error.message}."
+            reason = f"Its type {own!r} can't be read: {sentence(error.message)}"
             self.problems.append(_problem(coordinate, reason, "Compose it anew."))
             return merged
 
@@ -350,7 +355,7 @@ class _Reader:
         try:
             return FieldSet.parse(text) if text else None
         except GraphQLSyntaxError as error:
-            reason = f"The fields {text!r} can't be read: {error.message}."
+            reason = f"The fields {text!r} can't be read: {sentence(error.message)}"
             self.problems.append(_problem(coordinate, reason, "Compose it anew."))
             return None
 
@@ -361,4 +366,4 @@ def _is_bare_root(found: JoinType) -> bool:
 
 
 def _problem(coordinate: str, reason: str, hint: str) -> Problem:
-    return Problem(("supergraph",), coordinate, reason, hint)
+    return Problem((SUPERGRAPH,), coordinate, reason, hint)

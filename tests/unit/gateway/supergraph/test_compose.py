@@ -146,7 +146,7 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
         "[a, b] Query.me",
         "[a, b] User.id",
         "[a, b] User.name",
-        "[a, b] Query.nothing",
+        "[b] Query.nothing",
     ]
 
 

@@ -83,6 +83,38 @@ REFUSED = {
         {"__a": "type Query { a: Int }"},
         "A subgraph can't be named '__a'",
     ),
+    # GraphQL
+    "an input type that comes out": (
+        {"a": "type Query { a: I } input I { x: Int }", "b": "type Query { b: Int }"},
+        "[a] Query.a: The type of Query.a must be Output Type but got: I. "
+        "Return an object, interface, union, scalar or enum.",
+    ),
+    "a default of another type": (
+        {"a": 'type Query { a(x: Int = "1"): Int }', "b": "type Query { b: Int }"},
+        "[a] Query.a(x:): Query.a(x:) has invalid default value: Int cannot represent non-integer "
+        'value: "1". Write a default that is of the type.',
+    ),
+    "a default for what can't go in": (
+        {"a": "type Query { a(x: T = 1): T } type T { x: Int }"},
+        "[a]: Expected T to be a GraphQL leaf type. Make it valid GraphQL.",
+    ),
+    "an implementation that lacks a field": (
+        {"a": "type Query { t: T } type T implements I { x: Int } interface I { y: Int }"},
+        "[a] I.y: Interface field I.y expected but T does not provide it. "
+        "Add it there, or remove it from the interface.",
+    ),
+    "an input that is never complete": (
+        {"a": "type Query { a(i: I): Int } input I { i: I! }", "b": "type Query { b: Int }"},
+        "[a] I.i: Input Object I cannot be provided a finite value",
+    ),
+    "a misspelt type": (
+        {"a": "type Query { a: Usr } type User { x: Int }", "b": "type Query { b: Int }"},
+        "[a] Query.a: It uses the type 'Usr', which isn't there. Did you mean 'User'?",
+    ),
+    "nothing to ask for": (
+        {"a": 'type T @key(fields: "id") { id: ID! }'},
+        "[a]: Query root type must be provided. Define a field of Query that clients may see.",
+    ),
     # Links
     "a version that is too new": (
         {"a": "=@link(url: URL/v2.99) type Query { a: Int }"},
@@ -446,7 +478,7 @@ def test_it_composes(sdls: dict[str, str]) -> None:
 
 def test_reasons_of_all_kinds_are_listed_at_once() -> None:
     subgraph = (
-        "type Query { t: T a: Int @listSize(assumedSize: 2) b: Int @cost } "
+        "type Query { t: T a: Int @listSize(assumedSize: 2) b: Int @cost c(i: T): Nope } "
         'type T @key(fields: "") { x: Int @external y(n: Int! @inaccessible): Int }'
     )
 
@@ -456,6 +488,8 @@ def test_reasons_of_all_kinds_are_listed_at_once() -> None:
     assert {p.coordinate for p in refused.value.problems} == {
         "Query.a",
         "Query.b",
+        "Query.c",
+        "Query.c(i:)",
         "T",
         "T.x",
         "T.y(n:)",
