@@ -8,7 +8,7 @@ import orjson
 from graphql import GraphQLInterfaceType, GraphQLList, GraphQLObjectType
 from graphql.type import is_wrapping_type
 
-from gateway.supergraph.fetches import Place, Request
+from gateway.supergraph.fetches import JSON, ClientPath, Place, Request
 from gateway.supergraph.gathering import Batch
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.operation import Answered, Branch, Position, type_name_of
@@ -16,8 +16,8 @@ from gateway.supergraph.plan import Denial
 from gateway.supergraph.projection import Violation
 from gateway.supergraph.transport import SubgraphError
 
-JSON: TypeAlias = dict[str, Any]
-ClientPath: TypeAlias = tuple[str | int, ...]
+Located: TypeAlias = Mapping[int, Sequence[ClientPath]]
+"""The raw paths of each object at a place, by its identity."""
 
 MAX_ERRORS = 100
 MAX_MESSAGE_CHARS = 1_000
@@ -130,6 +130,7 @@ class Reports:
         self, errors: Sequence[Any], request: Request, batches: Sequence[Batch]
     ) -> None:
         """Repeat an entity's error for every object it was fetched for."""
+        located: dict[Place, Located] = {}
         for error in self._first(errors):
             message, path, extensions = _read(error, request.subgraph)
             alias, index = (*path[:2], None, None)[:2]
@@ -137,8 +138,10 @@ class Reports:
                 if alias not in (None, batch.load.alias):
                     continue
                 for place, items in batch.targets(index if isinstance(index, int) else None):
+                    if place not in located:
+                        located[place] = self._locate(place)
                     below = self._client_path(place.branch.position, path[2:])
-                    for at in self._paths(place, items):
+                    for at in self._paths(place, items, located[place]):
                         self.add(message, at.to(*below.keys), extensions)
 
     def _first(self, errors: Sequence[Any]) -> Iterator[Any]:
@@ -170,12 +173,20 @@ class Reports:
 
     # Paths
 
-    def _paths(self, place: Place, targets: Sequence[JSON]) -> Iterator["_Found"]:
-        """The client's paths of some of the objects at a place."""
-        wanted = {id(target) for target in targets}
-        root = _root_of(place.branch)
+    def _locate(self, place: Place) -> Located:
+        located: dict[int, list[ClientPath]] = {}
         for item, path in place.find_with_paths(self._data):
-            if id(item) in wanted:
+            located.setdefault(id(item), []).append(path)
+        return located
+
+    def _paths(
+        self, place: Place, targets: Sequence[JSON], located: Located | None = None
+    ) -> Iterator["_Found"]:
+        """The client's paths of some of the objects at a place."""
+        found = self._locate(place) if located is None else located
+        root = _root_of(place.branch)
+        for target in dict.fromkeys(map(id, targets)):
+            for path in found.get(target, ()):
                 yield self._client_path(root, path)
 
     def _client_path(self, position: Position | None, raw: Sequence[Any]) -> "_Found":
