@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp
 from gateway.access.cost import Weights
 from gateway.access.guard import Addresses, Guard
 from gateway.access.rates import CallerLimits, FailedAuthentications
-from gateway.access.roles import OURS, Roles
+from gateway.access.roles import OURS, Roles, text_of
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry
 from gateway.browsers import for_browsers
@@ -53,8 +54,7 @@ def create(
     source = source_of(settings, sdls)
     composed = Composed.of(source)
     _addresses(composed.supergraph, settings)
-    roles = Roles.read(settings.roles_file or OURS)
-    door = FrontDoor.of(settings, roles)
+    door = FrontDoor.of(settings, composed.roles)
     admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
 
     @asynccontextmanager
@@ -66,14 +66,15 @@ def create(
             transport, watch = Resilient(http), Watch(session)
             live = Live(settings.live_rules, settings.nats_url, lambda: served())
 
-            def guarded(supergraph: Supergraph) -> Graph:
+            def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
                 everywhere = live.beside(transport)
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
-            served = Served(source, composed, guarded, _planning(door.registry), every_s=every_s)
+            planning = _planning(door.registry)
+            served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
             documents = _documents(settings, door.registry)
             over_http = GraphQLOverHttp(served, door.callers, documents, settings.rules)
@@ -100,7 +101,12 @@ def create(
 
 
 def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> Source:
-    """Where the settings have the graph come from, unless its SDL is given."""
+    """Where the settings have the graph and its roles come from, unless its SDL is given."""
+    read_roles = partial(text_of, settings.roles_file or OURS)
+    return replace(_schemas(settings, sdls), read_roles=read_roles)
+
+
+def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
     if sdls is not None:
         return given(sdls)
     if settings.supergraph_file is not None:
@@ -195,7 +201,11 @@ def _ready(
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
             "breakers": transport.states(),
-            "graph": {"digest": served.digest, "refused": served.refused},
+            "graph": {
+                "digest": served.digest,
+                "refused": served.refused,
+                "because": served.because,
+            },
         }
         if reasons:
             body["reason"] = " ".join(reasons)

@@ -54,6 +54,10 @@ class FrontDoor:
             key_set_every_s=settings.token_key_set_every_s,
         )
 
+    def grant_by(self, roles: Roles) -> None:
+        """Let callers have what these roles grant from now on."""
+        self.callers.grant_by(roles.granted)
+
     def work(self) -> Mapping[str, Work]:
         """What has to go on while requests are answered."""
         return {

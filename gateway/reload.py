@@ -1,8 +1,9 @@
 """The graph that is served, and how another takes its place while requests go on.
 
-Where it comes from is looked at again and again. What has changed is composed beside the graph that
-is served, the operations in use are planned over it, and only then it takes its place. Whatever
-does not compose is told, and changes nothing. A request ends on the graph it began on.
+Where it comes from, the schemas and the file of roles, is looked at again and again. What has
+changed is composed beside the graph that is served, the operations in use are planned over it, and
+only then it takes its place. Whatever does not compose is told, and changes nothing. A request ends
+on the graph it began on.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from gateway.access.roles import Roles, text_of
 from gateway.graph import Graph
 from gateway.supergraph import Supergraph, compose, read_supergraph
 from services.chassis import telemetry
@@ -58,6 +60,12 @@ class Source:
     """Texts of SDL, by name; raises RaakError if they can't be had."""
     make: Callable[[Mapping[str, str]], Supergraph]
     """Makes a graph of them; raises RaakError with everything that is wrong."""
+    read_roles: Callable[[], str] = text_of
+    """The text of the file of roles; raises RaakError if it can't be had."""
+
+    def texts(self) -> "Texts":
+        """What it holds now; raises RaakError."""
+        return Texts(self.read(), self.read_roles())
 
 
 def subgraph_folder(folder: Path) -> Source:
@@ -96,29 +104,50 @@ def digest_of(texts: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """What a source holds at one moment: schemas by name, and the file of roles."""
+
+    schemas: Mapping[str, str]
+    roles: str
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal texts."""
+        return digest_of({"schemas": digest_of(self.schemas), "roles": self.roles})
+
+
+@dataclass(frozen=True, slots=True)
 class Composed:
-    """A graph, and the digest of what it was made of."""
+    """A graph with its roles, and the digest of what they were made of."""
 
     supergraph: Supergraph
+    roles: Roles
     digest: str
 
     @classmethod
-    def of(cls, source: Source) -> "Composed":
-        """What a source holds now; raises RaakError."""
-        texts = source.read()
-        return cls(source.make(texts), digest_of(texts))
+    def of(cls, source: Source, texts: Texts | None = None) -> "Composed":
+        """What a source holds now, unless its texts are given; raises RaakError."""
+        texts = texts or source.texts()
+        return cls(source.make(texts.schemas), Roles.parse(texts.roles), texts.digest)
 
 
 class SubscriptionEnded(RaakError):
-    """What a subscription subscribes to is no longer part of the graph."""
+    """What a subscription subscribes to is gone, or fewer may read it."""
 
     code = "SUBSCRIPTION_ENDED"
 
-    def __init__(self, coordinates: frozenset[str]) -> None:
-        super().__init__(
+    @classmethod
+    def gone(cls, coordinates: frozenset[str]) -> "SubscriptionEnded":
+        """The graph lacks these fields."""
+        return cls(
             f"The graph has changed, and has no {', '.join(sorted(coordinates))} any more.",
             hint="Read the schema again, and subscribe to what it has now.",
         )
+
+    @classmethod
+    def narrowed(cls) -> "SubscriptionEnded":
+        """What was allowed at its beginning may not be now."""
+        return cls("Some roles may read less than before.", hint="Subscribe again.")
 
 
 class Served:
@@ -128,6 +157,7 @@ class Served:
         guarded: Makes a graph with its guards of a composed one, and tells who has to know where
             its services are; raises RaakError if nobody knows.
         plan_registered: Plans the registered operations over a graph before it is served.
+        grant_by: Told the roles of each further graph at the moment it is served.
         every_s: How often to look for changes; 0: only on SIGHUP.
     """
 
@@ -135,28 +165,35 @@ class Served:
         self,
         source: Source,
         composed: Composed,
-        guarded: Callable[[Supergraph], Graph],
+        guarded: Callable[[Supergraph, Roles], Graph],
         plan_registered: Callable[[Graph], Awaitable[None]],
+        grant_by: Callable[[Roles], None] = lambda roles: None,
         *,
         every_s: float = 1.0,
     ) -> None:
         self._source = source
         self._guarded = guarded
         self._plan_registered = plan_registered
+        self._grant_by = grant_by
         self._every_s = every_s
-        self._graph = self._guard(composed.supergraph)
+        self._graph = self._guard(composed)
         self.digest = composed.digest
         self.refused: str | None = None
         """The digest of what was found last, if that can't be served."""
+        self.because: str | None = None
+        """Why it can't."""
         self._seen = composed.digest
         self._asked_to_look = asyncio.Event()
-        self._waiting: dict[asyncio.Timeout, frozenset[str]] = {}
+        self._narrowed = 0
+        """How often roles came to be served that took something away."""
+        self._waiting: dict[asyncio.Timeout, tuple[frozenset[str], int]] = {}
 
     def __call__(self) -> Graph:
         return self._graph
 
-    def _guard(self, supergraph: Supergraph) -> Graph:
-        return replace(self._guarded(supergraph), lasting=self.lasting)
+    def _guard(self, composed: Composed) -> Graph:
+        guarded = self._guarded(composed.supergraph, composed.roles)
+        return replace(guarded, lasting=self.lasting)
 
     # Watching
 
@@ -178,41 +215,46 @@ class Served:
         been seen twice, or `at_once`: several files are seldom written in one moment.
         """
         try:
-            texts = await asyncio.to_thread(self._source.read)
+            texts = await asyncio.to_thread(self._source.texts)
         except RaakError as error:
             self._refuse("unreadable", error)
             return
-        digest = digest_of(texts)
+        digest = texts.digest
         is_settled = at_once or digest == self._seen
         self._seen = digest
         if digest == self.digest:
-            self.refused = None
+            self.refused = self.because = None
         elif is_settled and digest != self.refused:
-            await self._try(texts, digest)
+            await self._try(texts)
 
-    async def _try(self, texts: Mapping[str, str], digest: str) -> None:
+    async def _try(self, texts: Texts) -> None:
         try:
-            supergraph = await asyncio.to_thread(self._source.make, texts)
-            graph = self._guard(supergraph)
+            composed = await asyncio.to_thread(Composed.of, self._source, texts)
+            graph = self._guard(composed)
             await _plan(graph, self._graph.operations()[-HOT:])
             await self._plan_registered(graph)
         except Exception as error:  # whatever is wrong with it: the one that is served is better
-            self._refuse(digest, error)
+            self._refuse(texts.digest, error)
             return
-        self._graph, self.digest, self.refused = graph, digest, None
+        self._serve(graph, texts.digest)
+
+    def _serve(self, graph: Graph, digest: str) -> None:
+        self._narrowed += _is_narrowed(self._graph.roles, graph)
+        self._graph, self.digest, self.refused, self.because = graph, digest, None, None
+        self._grant_by(graph.roles)
         RELOADS.labels("served").inc()
         log.info("another graph is served", extra={"fields": {"digest": digest}})
-        self._end_what_is_gone()
+        self._end_what_may_not_go_on()
 
     def _refuse(self, digest: str, error: Exception) -> None:
         if digest == self.refused:
             return
         self.refused = digest
+        self.because = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
         RELOADS.labels("refused").inc()
-        because = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
         log.error(
             "a changed graph can't be served; the one before it still is",
-            extra={"fields": {"digest": digest, "served": self.digest, "because": because}},
+            extra={"fields": {"digest": digest, "served": self.digest, "because": self.because}},
         )
 
     # Subscriptions
@@ -220,7 +262,10 @@ class Served:
     async def lasting(
         self, coordinates: frozenset[str], answers: AsyncGenerator[JSON, None]
     ) -> AsyncGenerator[JSON, None]:
-        """The answers of a subscription; it ends when a field it subscribes to is gone."""
+        """The answers of a subscription; it ends when a field it subscribes to is gone, or when
+        roles take something away, maybe from its caller: what he is denied was seen to at its
+        beginning.
+        """
         async with aclosing(answers):
             try:
                 async for answer in self._until_gone(coordinates, answers):
@@ -233,10 +278,11 @@ class Served:
     async def _until_gone(
         self, coordinates: frozenset[str], answers: AsyncIterator[JSON]
     ) -> AsyncIterator[JSON]:
-        while not (gone := self._gone(coordinates)):
+        since = self._narrowed
+        while (ended := self._ended(coordinates, since)) is None:
             try:
                 async with asyncio.timeout(None) as patience:
-                    self._waiting[patience] = coordinates
+                    self._waiting[patience] = coordinates, since
                     try:
                         answer = await anext(answers, None)
                     finally:
@@ -246,22 +292,33 @@ class Served:
             if answer is None:
                 return
             yield answer
-        raise SubscriptionEnded(gone)
+        raise ended
 
-    def _gone(self, coordinates: frozenset[str]) -> frozenset[str]:
-        types = self._graph.supergraph.schema.type_map
-        return frozenset(
-            coordinate
-            for coordinate in coordinates
-            for type_name, _, field in (coordinate.partition("."),)
-            if type_name not in types or field not in getattr(types[type_name], "fields", ())
-        )
+    def _ended(self, coordinates: frozenset[str], since: int) -> SubscriptionEnded | None:
+        gone = frozenset(c for c in coordinates if not _has(self._graph, c))
+        if gone:
+            return SubscriptionEnded.gone(gone)
+        return SubscriptionEnded.narrowed() if since != self._narrowed else None
 
-    def _end_what_is_gone(self) -> None:
+    def _end_what_may_not_go_on(self) -> None:
         now = asyncio.get_running_loop().time()
-        for patience, coordinates in self._waiting.items():
-            if self._gone(coordinates):
+        for patience, begun in self._waiting.items():
+            if self._ended(*begun):
                 patience.reschedule(now)
+
+
+def _has(graph: Graph, coordinate: str) -> bool:
+    type_name, _, field = coordinate.partition(".")
+    type_ = graph.supergraph.schema.type_map.get(type_name)
+    return field in getattr(type_, "fields", ())
+
+
+def _is_narrowed(before: Roles, graph: Graph) -> bool:
+    """Whether some role may not read a field of the graph that it might before."""
+    return any(
+        _has(graph, coordinate) and not readers <= graph.roles.readers.get(coordinate, frozenset())
+        for coordinate, readers in before.readers.items()
+    )
 
 
 async def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:

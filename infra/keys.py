@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from gateway import store
 from gateway.access.keys import ROLES, ApiKey, make_key
-from gateway.access.roles import Roles
+from gateway.access.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.door import opened
 from services.chassis.errors import RaakError
@@ -41,7 +41,7 @@ async def create(
         )
     text, key = make_key(
         settings.key_secret,
-        Roles.read().granted,
+        Roles.read(settings.roles_file or OURS).granted,
         name=name,
         role=Role(role),
         scopes=frozenset(scopes) if scopes else None,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.access.keys import PREFIX, ApiKeys
-from gateway.access.tokens import CallerTokens
+from gateway.access.tokens import CallerTokens, Granted
 from services.chassis.principal import NotAuthenticated, Principal
 
 
@@ -13,6 +13,11 @@ class Callers:
     def __init__(self, tokens: CallerTokens, keys: ApiKeys) -> None:
         self._tokens = tokens
         self._keys = keys
+
+    def grant_by(self, granted: Granted) -> None:
+        """Let everybody have what is granted by this from now on."""
+        self._tokens.grant_by(granted)
+        self._keys.grant_by(granted)
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
         """The caller; None if he says nothing of himself. Raises NotAuthenticated or KeysUnknown.

@@ -124,6 +124,12 @@ class ApiKeys:
             key.id: (key, self._principal(Role(key.role), key)) for key in keys if key.role in ROLES
         }
 
+    def grant_by(self, granted: Granted) -> None:
+        """Give keys what is granted by this from now on."""
+        self._granted = granted
+        if self._known is not None:
+            self.adopt([key for key, _ in self._known.values()])
+
     def _principal(self, role: Role, key: ApiKey) -> Principal:
         return Principal(role, f"{SUBJECT_OF_KEYS}{key.id}", (), *self._granted(role, key.scopes))
 

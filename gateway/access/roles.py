@@ -20,6 +20,10 @@ class InvalidRoles(RaakError):
     status = 500
 
 
+BROKEN = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
+"""What a text raises that is no file of roles."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a role may do at most."""
@@ -39,13 +43,13 @@ class Roles:
     @classmethod
     def read(cls, path: Path = OURS) -> "Roles":
         """The roles of a file; raises InvalidRoles."""
-        return cls.parse(path.read_text())
+        return cls.parse(text_of(path))
 
     @classmethod
     def parse(cls, text: str) -> "Roles":
         """The roles in the text of a file; raises InvalidRoles."""
         try:
-            file = yaml.safe_load(text)
+            file = _Loader(text).get_single_data()
             named = {name: _roles(listed) for name, listed in file.get("readers", {}).items()}
             return cls(
                 {Role(name): _grant(given) for name, given in file["roles"].items()},
@@ -55,7 +59,7 @@ class Roles:
                     for field, who in fields.items()
                 },
             )
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except BROKEN as error:
             raise InvalidRoles(
                 f"The file of roles cannot be read: {type(error).__name__}: {error}",
                 hint="Give each role its `scopes` and `policies`, and below `fields` each type its "
@@ -77,11 +81,40 @@ class Roles:
         return role in self.readers.get(coordinate, ())
 
 
-def _roles(names: list[str]) -> frozenset[Role]:
-    if not isinstance(names, list):
-        raise TypeError(f"{names!r} is no list of roles")
-    return frozenset(Role(name) for name in names)
+def text_of(path: Path = OURS) -> str:
+    """What is in a file of roles; raises InvalidRoles."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRoles(
+            f"The file of roles {str(path)!r} can't be read ({type(error).__name__}).",
+            hint="Write it as UTF-8, where the gateway may read it.",
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes nothing that is said twice: whoever reviews one line must not miss another."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        read: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(read) < len(node.value):
+            seen = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = sorted({str(key) for key in seen if seen.count(key) > 1})
+            raise ValueError(
+                f"{', '.join(twice)} is there twice, below line {node.start_mark.line}"
+            )
+        return read
+
+
+def _roles(names: Any) -> frozenset[Role]:
+    return frozenset(Role(name) for name in _names(names))
 
 
 def _grant(given: Mapping[str, Any]) -> Grant:
-    return Grant(frozenset(given["scopes"]), frozenset(given["policies"]))
+    return Grant(frozenset(_names(given["scopes"])), frozenset(_names(given["policies"])))
+
+
+def _names(listed: Any) -> list[str]:
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"{listed!r} is no list of names")
+    return listed

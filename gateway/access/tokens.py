@@ -187,6 +187,11 @@ class CallerTokens:
         self._known: _Memory[Principal] = _Memory(remembered)
         self._refused: _Memory[tuple[str, str]] = _Memory(REMEMBERED_REFUSALS)
 
+    def grant_by(self, granted: Granted) -> None:
+        """Give callers what is granted by this from now on."""
+        self._granted = granted
+        self._known.forget()
+
     async def principal(self, token: str) -> Principal:
         """The caller a token names; raises NotAuthenticated."""
         if self._version != self._keys.version:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.access.roles import Roles
 from gateway.access.tokens import issue_token, private_key
 from gateway.app import create
 from gateway.graph import Graph
@@ -20,8 +21,9 @@ from gateway.supergraph import Supergraph
 from gateway.supergraph.compose import compose_sdl
 from services.contracts.words import Role
 from tests.integration.gateway.serving import serving
-from tests.unit.gateway.small_graph import AGENT, SDLS, InProcess, endpoint, graph
+from tests.unit.gateway.small_graph import AGENT, ROLES_YAML, SDLS, InProcess, endpoint, graph
 
+ASKS_A_SCOPE = 'segments: [String!] @requiresScopes(scopes: [["new"]])'
 WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
 BROKEN = SDLS["profile"].replace("segments: [String!]!", "segments: [Missing!]!")
 ALWAYS = '{ customer(ref: {id: "1"}) { name nextBestActions } }'
@@ -62,7 +64,7 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
         (tmp_path / f"{name}.graphql").write_text(sdl)
     first = graph(InProcess())
 
-    def guarded(supergraph: Supergraph) -> Graph:
+    def guarded(supergraph: Supergraph, _: Roles) -> Graph:
         return replace(first, supergraph=supergraph)
 
     source = subgraph_folder(tmp_path)
@@ -150,6 +152,47 @@ async def test_a_whole_gateway_serves_the_folder_it_is_told_to(
     assert (before["refused"], after["refused"]) == (None, None)
     assert refused["digest"] == after["digest"]
     assert 'raak_graph_reloads_total{outcome="refused"}' in metrics
+
+
+async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
+    tmp_path: Path, key_files: tuple[Path, Path]
+) -> None:
+    schemas, roles = tmp_path / "schemas", tmp_path / "roles.yaml"
+    schemas.mkdir()
+    for name, sdl in SDLS.items():
+        (schemas / f"{name}.graphql").write_text(sdl)
+    roles.write_text(ROLES_YAML)
+    settings = GatewaySettings(
+        signing_key_file=key_files[0], schemas_dir=schemas, roles_file=roles, schemas_every_ms=20
+    )
+    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "ann")
+    marked = SDLS["profile"].replace("segments: [String!]!", ASKS_A_SCOPE)
+    marked = marked.replace('"@key"', '"@key", "@requiresScopes"')
+
+    async with gateway_on(settings) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        (schemas / "profile.graphql").write_text(marked)
+        await until_denied(client, is_denied=True)
+        roles.write_text(ROLES_YAML.replace("agent: {scopes: []", "agent: {scopes: [new]"))
+        await until_denied(client, is_denied=False)
+        roles.write_text("nonsense")
+        async with asyncio.timeout(5):
+            while not (refused := await graph_of(client))["refused"]:
+                await asyncio.sleep(0.02)
+        await until_denied(client, is_denied=False)
+
+    assert "The file of roles cannot be read" in refused["because"]
+
+
+async def until_denied(client: httpx.AsyncClient, *, is_denied: bool) -> None:
+    """Ask for segments, which no service answers, until that is denied or not."""
+    async with asyncio.timeout(5):
+        while True:
+            answer = (await client.post("/graphql", json={"query": "{ segments }"})).json()
+            code = answer["errors"][0]["extensions"]["code"]
+            if (code == "UNAUTHORIZED_FIELD_OR_TYPE") == is_denied:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_a_whole_gateway_serves_a_supergraph_composed_elsewhere(

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from gateway.access.roles import Roles, text_of
 from gateway.graph import Asked, Graph
 from gateway.reload import (
     Composed,
     Served,
     Source,
     SubgraphUnknown,
+    Texts,
     digest_of,
     given,
     subgraph_folder,
@@ -28,15 +30,15 @@ from gateway.supergraph.compose import compose_sdl
 from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 from services.contracts.words import Role
-from tests.unit.gateway.small_graph import SDLS, InProcess, graph
+from tests.unit.gateway.small_graph import ROLES_YAML, SDLS, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "tester", policies=frozenset({"staff"}))
 WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
 BROKEN = SDLS["profile"].replace("segments: [String!]!", "segments: [Missing!]!")
 
 
-def guarded(supergraph: Supergraph) -> Graph:
-    return replace(graph(InProcess()), supergraph=supergraph)
+def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
+    return replace(graph(InProcess()), supergraph=supergraph, roles=roles)
 
 
 async def nothing(_: Graph) -> None:
@@ -48,28 +50,41 @@ class House:
 
     def __init__(self, *, every_s: float = 0.0) -> None:
         self.texts: dict[str, str] = dict(SDLS)
+        self.roles = ROLES_YAML
         self.planned: list[Graph] = []
+        self.granted: list[Roles] = []
         self.made = 0
-        source = Source(lambda: dict(self.texts), self._compose)
+        source = Source(lambda: dict(self.texts), self._compose, lambda: self.roles)
         self.served = Served(
-            source, Composed.of(source), self._guarded, self._plan, every_s=every_s
+            source,
+            Composed.of(source),
+            self._guarded,
+            self._plan,
+            self.granted.append,
+            every_s=every_s,
         )
 
     def _compose(self, texts: Mapping[str, str]) -> Supergraph:
         self.made += 1
         return compose(texts)
 
-    def _guarded(self, supergraph: Supergraph) -> Graph:
+    def _guarded(self, supergraph: Supergraph, roles: Roles) -> Graph:
         if "nobodys" in supergraph.subgraphs:
             raise SubgraphUnknown("Nobody knows it.", hint="Tell.")
-        return guarded(supergraph)
+        return guarded(supergraph, roles)
 
     async def _plan(self, graph: Graph) -> None:
         self.planned.append(graph)
 
-    async def change(self, **texts: str) -> None:
-        """Write schemas, and look until they are believed."""
+    @property
+    def digest(self) -> str:
+        """Of what there is to be served."""
+        return Texts(self.texts, self.roles).digest
+
+    async def change(self, roles: str | None = None, **texts: str) -> None:
+        """Write schemas and roles, and look until they are believed."""
         self.texts |= texts
+        self.roles = roles or self.roles
         await self.served.look()
         await self.served.look()
 
@@ -84,7 +99,7 @@ async def test_what_has_changed_is_served() -> None:
     await house.change(profile=WITHOUT_SEGMENTS)
 
     assert not house.has("segments")
-    assert house.served.digest == digest_of(house.texts) != before
+    assert house.served.digest == house.digest != before
     assert house.planned == [house.served()]
 
 
@@ -121,7 +136,8 @@ async def test_what_does_not_compose_is_told_with_all_its_problems_once(
     await house.served.look()
 
     assert house.served() is before
-    assert house.served.refused == digest_of(house.texts)
+    assert house.served.refused == house.digest
+    assert "Missing" in (house.served.because or "")
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "Missing" in told.fields["because"]  # type: ignore[attr-defined]
 
@@ -142,7 +158,7 @@ async def test_going_back_to_what_is_served_ends_a_refusal() -> None:
 
     await house.change(profile=SDLS["profile"])
 
-    assert house.served.refused is None
+    assert (house.served.refused, house.served.because) == (None, None)
     assert house.made == 2
 
 
@@ -187,6 +203,75 @@ async def test_a_request_ends_on_the_graph_it_began_on() -> None:
     await house.change(profile=WITHOUT_SEGMENTS)
 
     assert await first.answer(prepared, asked, AGENT) == {"data": {"segments": ["loyal"]}}
+
+
+# --- roles --------------------------------------------------------------------------------------
+
+SEGMENTS = "    segments: business\n"
+WITHOUT_A_LINE = ROLES_YAML.replace(SEGMENTS, "")
+MORE = ROLES_YAML.replace(SEGMENTS, "    segments: all\n")
+LESS = ROLES_YAML.replace(SEGMENTS, "    segments: [admin]\n")
+
+
+async def is_denied(house: House) -> bool:
+    asked = Asked("{ segments }")
+    prepared = house.served().prepare(asked, AGENT)
+    answer = await house.served().answer(prepared, asked, AGENT)
+    codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
+    return codes == {"UNAUTHORIZED_FIELD_OR_TYPE"}
+
+
+async def test_a_field_may_be_read_as_soon_as_the_roles_name_it() -> None:
+    house = House()
+    await house.change(roles=WITHOUT_A_LINE)
+    was_denied = await is_denied(house)
+
+    await house.change(roles=ROLES_YAML)
+
+    assert (was_denied, await is_denied(house)) == (True, False)
+
+
+async def test_a_field_that_is_taken_away_is_denied_and_the_door_is_told() -> None:
+    house = House()
+
+    await house.change(roles=LESS)
+
+    assert await is_denied(house)
+    assert [roles is house.served().roles for roles in house.granted] == [True]
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        (LESS.replace("admin", "owner"), "owner"),
+        ("{", "cannot be read"),
+        ("[" * 5_000, "RecursionError"),
+        ("\0", "cannot be read"),
+    ],
+)
+async def test_faulty_roles_change_nothing_and_it_is_told_why(roles: str, said: str) -> None:
+    house = House()
+    before = house.served()
+
+    await house.change(roles=roles, profile=WITHOUT_SEGMENTS)
+
+    assert house.served() is before
+    assert not house.granted
+    assert house.served.refused == house.digest
+    assert said in (house.served.because or "")
+
+
+async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "roles.yaml"
+    file.write_text(ROLES_YAML)
+    source = replace(given(SDLS), read_roles=lambda: text_of(file))
+    served = Served(source, Composed.of(source), guarded, nothing)
+    file.unlink()
+
+    await served.look(at_once=True)
+
+    assert "roles.yaml' can't be read (FileNotFoundError)" in (served.because or "")
+    assert served().roles.may(Role.AGENT, "Query.segments")
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -307,6 +392,28 @@ async def test_a_subscription_whose_field_is_gone_ends_with_an_error() -> None:
     assert last["errors"][0]["extensions"]["code"] == "SUBSCRIPTION_ENDED"
     assert "Query.segments" in last["errors"][0]["message"]
     assert [answer async for answer in answers] == []
+
+
+@pytest.mark.parametrize(("roles", "goes_on"), [(LESS, False), (MORE, True)])
+async def test_a_subscription_ends_when_roles_take_something_away(
+    roles: str, goes_on: bool
+) -> None:
+    house = House()
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    answers = house.served.lasting(frozenset({"Query.customer"}), events(queue))
+    waiting = asyncio.ensure_future(anext(answers))
+    await asyncio.sleep(0)
+
+    await house.change(roles=roles)
+    await queue.put(1)
+
+    answer = await waiting
+    assert (answer == {"data": 1}) == goes_on
+    if not goes_on:
+        assert answer["errors"][0]["extensions"]["code"] == "SUBSCRIPTION_ENDED"
+        again = house.served.lasting(frozenset({"Query.customer"}), events(queue))
+        assert await anext(again) == {"data": 1}
+    await answers.aclose()
 
 
 async def test_a_subscription_that_ends_by_itself_just_ends() -> None:

@@ -67,6 +67,25 @@ def test_a_key_opens_as_its_role_under_its_id() -> None:
     assert caller.policies == {"staff"}
 
 
+def test_what_other_roles_grant_holds_at_once_for_keys_known_already() -> None:
+    text, key = made(scopes=frozenset({"read"}))
+    keys = knowing(key)
+
+    keys.grant_by(lambda role, narrowed_to: (narrowed_to or frozenset(), frozenset({"new"})))
+
+    caller = keys.principal(text)
+    assert (set(caller.scopes), set(caller.policies)) == ({"read"}, {"new"})
+
+
+def test_other_roles_make_no_keys_known() -> None:
+    keys = ApiKeys(SECRET, granted)
+
+    keys.grant_by(granted)
+
+    with pytest.raises(KeysUnknown):
+        keys.principal(made()[0])
+
+
 @pytest.mark.parametrize("role", [role for role in Role if role not in ROLES])
 def test_a_key_speaks_for_no_single_customer(role: Role) -> None:
     with pytest.raises(KeyCannotBe, match="make a token"):

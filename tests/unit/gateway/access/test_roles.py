@@ -209,6 +209,9 @@ def test_a_field_the_file_does_not_name_is_refused_to_all() -> None:
         "roles: {}\nfields: {Query: {a: 1}}",
         "roles: {owner: {scopes: [], policies: []}}\nfields: {}",
         "roles: {agent: {scopes: [a]}}\nfields: {}",
+        "roles: {agent: {scopes: ab, policies: []}}\nfields: {}",
+        "roles: {agent: {scopes: [1], policies: []}}\nfields: {}",
+        "[" * 5_000,
         "- a",
         "{",
     ],
@@ -216,3 +219,28 @@ def test_a_field_the_file_does_not_name_is_refused_to_all() -> None:
 def test_a_file_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(InvalidRoles):
         Roles.parse(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  Query: {}",
+        "  Customer: {name: [admin], id: [agent], name: [visitor]}",
+        "fields: {}",
+    ],
+)
+def test_what_is_said_twice_is_refused_as_nobody_could_tell_which_holds(line: str) -> None:
+    twice = line.strip().partition(":")[0] if "name" not in line else "name"
+
+    with pytest.raises(InvalidRoles, match=f"{twice} is there twice, below line"):
+        Roles.parse(f"{SMALL}{line}\n")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "roles.yaml"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(InvalidRoles, match=r"roles\.yaml' can't be read"):
+        Roles.read(file)

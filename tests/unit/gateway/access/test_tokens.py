@@ -81,6 +81,16 @@ async def test_a_visitor_comes_with_his_customer() -> None:
     assert (await checked(token)).customer_ref == VISITOR
 
 
+async def test_what_other_roles_grant_holds_at_once_for_tokens_known_already() -> None:
+    tokens, token = checking(), signed(scope="read")
+    await tokens.principal(token)
+
+    tokens.grant_by(lambda role, narrowed_to: (narrowed_to or frozenset(), frozenset({"new"})))
+
+    caller = await tokens.principal(token)
+    assert (set(caller.scopes), set(caller.policies)) == ({"read"}, {"new"})
+
+
 @pytest.mark.parametrize("role", [Role.VISITOR, Role.APP])
 def test_a_role_that_speaks_for_one_customer_must_say_for_which(role: Role) -> None:
     with pytest.raises(TokenCannotBe, match="which customer it speaks for"):
