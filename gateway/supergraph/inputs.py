@@ -63,8 +63,8 @@ class Inputs:
             return {}
         try:
             orjson.dumps(given)
-        except orjson.JSONEncodeError:
-            return ["The variables are nested too deeply."]
+        except orjson.JSONEncodeError as error:
+            return [f"The variables can't be passed on as JSON: {error}."]
         if self.accepts(given):
             return {**self._defaults, **given}
         values = get_variable_values(

@@ -1,5 +1,6 @@
 """Variables that are what is declared are accepted fast; about all others graphql-core decides."""
 
+import re
 from typing import Any
 
 import pytest
@@ -72,6 +73,16 @@ def test_what_is_nested_endlessly_is_no_crash(levels: int) -> None:
     found = INPUTS.coerce({"filter": nested})
 
     assert isinstance(found, list) == (levels > 100)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(2**70, "Integer exceeds"), ("\ud800", "surrogates"), ({1}, "serializable: set")],
+)
+def test_what_is_no_json_says_why(value: object, why: str) -> None:
+    (said,) = INPUTS.coerce({"filter": {"a": 1}, "any": value})
+
+    assert re.search(why, said)
 
 
 def test_an_operation_without_variables_takes_any() -> None:
