@@ -187,7 +187,8 @@ class World:
             return None
         inner = type_.removesuffix("!")
         if inner.startswith("["):
-            length = chance(*at, "length") % 4
+            is_possible = found.is_leaf or self.pool(found)
+            length = chance(*at, "length") % 4 if is_possible else 0
             return [self._value(found, inner[1:-1], (*at, i)) for i in range(length)]
         if found.is_leaf:
             return LEAVES[inner](chance(*at))
