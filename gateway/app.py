@@ -187,7 +187,7 @@ def _segment(settings: GatewaySettings, session: aiohttp.ClientSession, door: Fr
     within_s = settings.collect_deadline_ms / 1000
     profile = Profile(session, settings.profile_url, door.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    return Segment(Senders(settings.write_keys, door.api_keys), profile, limits)
+    return Segment(Senders(settings.write_keys, door.api_keys), profile, door.audit, limits)
 
 
 def _ready(

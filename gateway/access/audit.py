@@ -1,7 +1,6 @@
 """The audit log: who read or changed which customer, and with what.
 
-The graph works out `Touched.by(…)` once for an operation, and has a `Visit` for each request. What
-a record says is in `audit_record`.
+Whoever answers has a `Visit` for each request. What a record says is in `audit_record`.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias
 from opentelemetry import trace
 from prometheus_client import Counter
 
-from gateway.access.audit_record import DENIALS, Record, Touched, Wording
+from gateway.access.audit_record import DENIALS, Described, Record, Touched, Wording
 from services.chassis import telemetry
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
@@ -137,7 +136,7 @@ class Audit:
     def record(
         self,
         caller: Principal,
-        touched: Touched,
+        described: Described,
         *,
         customers: Set[str] = frozenset(),
         named: Sequence[Mapping[str, Any]] = (),
@@ -153,14 +152,14 @@ class Audit:
             named: The `CustomerRef`s among the arguments, as the services get them.
             codes: Of the errors in the answer.
         """
-        if not (touched.changes or customers or named or not DENIALS.isdisjoint(codes)):
+        if not (described.changes or customers or named or not DENIALS.isdisjoint(codes)):
             return
-        if len(self._waiting) >= self._most and not touched.changes:
+        if len(self._waiting) >= self._most and not described.changes:
             self._drop()
             return
-        record = Record(self._clock(), caller, touched, customers, named, codes, _trace_id())
+        record = Record(self._clock(), caller, described, customers, named, codes, _trace_id())
         waiting = record if record.is_light else self._wording.line(record)
-        self._waiting.append((touched.kind, waiting))
+        self._waiting.append((described.kind, waiting))
         self._news.set()
         self._is_dropping = False
 
@@ -246,12 +245,12 @@ class Visit:
         self,
         audit: Audit,
         caller: Principal,
-        touched: Touched,
+        described: Described,
         named: Sequence[Mapping[str, Any]],
     ) -> None:
         self._audit = audit
         self._caller = caller
-        self._touched = touched
+        self._described = described
         self._named = named
         self._customers: set[str] = set()
 
@@ -261,7 +260,7 @@ class Visit:
 
     async def begin(self) -> None:
         """Wait until it can be written down, if it is to change something."""
-        if self._touched.changes:
+        if self._described.changes:
             await self._audit.room()
 
     async def note(self, answer: Mapping[str, Any]) -> None:
@@ -270,7 +269,7 @@ class Visit:
         errors = answer.get("errors")
         self._audit.record(
             self._caller,
-            self._touched,
+            self._described,
             customers=customers,
             named=self._named,
             codes=_codes(errors) if errors else frozenset(),
@@ -279,7 +278,7 @@ class Visit:
     def cut_off(self, error: BaseException) -> None:
         """Write down that the request came to no answer."""
         code = error.code if isinstance(error, RaakError) else type(error).__name__
-        self._audit.record(self._caller, self._touched, named=self._named, codes={code})
+        self._audit.record(self._caller, self._described, named=self._named, codes={code})
 
 
 def _codes(errors: Iterable[Mapping[str, Any]]) -> set[str]:

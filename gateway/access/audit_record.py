@@ -3,7 +3,7 @@
 A record names customers by their ids, which tell nothing of a person to who has no database, and
 identities (an e-mail address) only as keyed digests: who knows an identity and the secret can look
 for it, nobody can read it back. A visitor's or app's own name is digested too, for it may be the
-customer's.
+customer's; not that of a key, which no token can have.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
@@ -26,6 +26,7 @@ from graphql import (
     SelectionSetNode,
 )
 
+from gateway.access.tokens import SUBJECT_OF_KEYS
 from services.chassis.principal import Principal
 from services.contracts.identity import TYPES, normalised
 
@@ -44,6 +45,25 @@ DENIALS = frozenset({"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"})
 """Codes that say: he may not have this."""
 
 UUID_FORM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Described(Protocol):
+    """What a record says was asked."""
+
+    @property
+    def kind(self) -> str:
+        """`query`, `mutation`, `subscription` or `ingest`."""
+        ...
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something."""
+        ...
+
+    @property
+    def members(self) -> bytes:
+        """What a record says of it, as JSON without its brackets."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +139,7 @@ class Record(NamedTuple):
 
     at: datetime
     caller: Principal
-    touched: Touched
+    described: Described
     customers: Set[str]
     """Ids of the customers in the answer."""
     named: Sequence[Mapping[str, Any]]
@@ -165,7 +185,7 @@ class Wording:
         is_denied = not DENIALS.isdisjoint(record.codes)
         return LINE % (
             orjson.dumps(record.at),
-            record.touched.members,
+            record.described.members,
             self._caller(record.caller),
             _listed(ids),
             len(ids),
@@ -197,7 +217,7 @@ class Wording:
         return self._digests.of(kind if kind in TYPES else "unknown", normalised(kind, value))
 
     def _caller_said(self, caller: Principal) -> bytes:
-        if caller.own_customer_only:
+        if caller.own_customer_only and not caller.subject.startswith(SUBJECT_OF_KEYS):
             subject = self._digests.of("subject", caller.subject)
         else:
             subject = caller.subject.encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
 """`/v1/*`: the Segment HTTP tracking API, so that existing libraries work by changing one address.
 
-The gateway checks the write key and the size, and hands the bytes to profile as they came: what an
-event may hold is profile's to say.
+The gateway checks the write key and the size, writes down in the audit log whom the events name,
+and hands the bytes to profile as they came: what an event may hold is profile's to say.
 """
 
 from base64 import b64decode
@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.audit import Audit, Visit
 from gateway.access.keys import PREFIX, ApiKeys
-from gateway.access.tokens import ServiceTokens
+from gateway.access.tokens import SUBJECT_OF_KEYS, ServiceTokens
+from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
-from services.chassis.bodies import BodyLimits, headers_of, read_body
+from services.chassis.bodies import BodyLimits, headers_of, json_in, read_body
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.words import Role
@@ -42,8 +44,8 @@ CALLS: Mapping[str, str] = {
 }
 """Profile's call for each name; libraries for browsers and phones use the letters."""
 
-SENDER = Principal(Role.APP, "segment")
-"""Who profile sees behind a write key: an app that speaks for no customer, so it reads none."""
+PAGES = f"{SUBJECT_OF_KEYS}write:"
+"""What the name of who sends with a write key begins with."""
 
 NEEDED_SCOPE = "customers:write"
 SERVER = frozenset({"server"})
@@ -72,39 +74,46 @@ class ProfileUnavailable(Unavailable):
 class Senders:
     """Knows who may send events: pages and apps by a write key, servers by an API key.
 
-    Write keys are kept as digests, so that how long a look-up takes says nothing of them.
+    To profile and the audit log a sender is an app that speaks for no customer, so it reads none,
+    by the name of its key. Write keys are kept as digests, so that how long a look-up takes says
+    nothing of them.
     """
 
     def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeys) -> None:
-        self._digests = frozenset(map(_digest, write_keys))
+        digests = map(_digest, write_keys)
+        self._pages = {digest: Principal(Role.APP, f"{PAGES}{digest[:16]}") for digest in digests}
         self._api_keys = api_keys
 
     def behind(self, key: str | None) -> Principal:
-        """Who profile is told sends; raises InvalidWriteKey, NotAuthenticated or Forbidden."""
+        """Who sends with a key; raises InvalidWriteKey, NotAuthenticated or KeysUnknown."""
         if key is None:
             raise InvalidWriteKey(
                 "The request carries no write key.",
                 hint="Send it as the user name of Basic authentication, or as `writeKey`.",
             )
         if key.startswith(PREFIX):
-            return self._server(self._api_keys.principal(key))
-        if _digest(key) not in self._digests:
+            caller = self._api_keys.principal(key)
+            scopes = caller.scopes & {NEEDED_SCOPE}
+            return Principal(Role.APP, caller.subject, (), scopes, SERVER)
+        page = self._pages.get(_digest(key))
+        if page is None:
             raise InvalidWriteKey(
                 "The write key is not known here.",
                 hint="Use one of RAAK_GATEWAY_WRITE_KEYS; `raak up` prints its own.",
             )
-        return SENDER
-
-    def _server(self, caller: Principal) -> Principal:
-        if NEEDED_SCOPE not in caller.scopes:
-            raise Forbidden(
-                "The API key may not send events.", hint=f"Make one with the scope {NEEDED_SCOPE}."
-            )
-        return Principal(Role.APP, caller.subject, (), frozenset({NEEDED_SCOPE}), SERVER)
+        return page
 
 
-def _digest(key: str) -> bytes:
-    return sha256(key.encode(errors="surrogatepass")).digest()
+def _check_scope(sender: Principal) -> None:
+    """Raise Forbidden for an API key that may not send events."""
+    if sender.policies == SERVER and NEEDED_SCOPE not in sender.scopes:
+        raise Forbidden(
+            "The API key may not send events.", hint=f"Make one with the scope {NEEDED_SCOPE}."
+        )
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 class Profile:
@@ -164,9 +173,12 @@ def _passed_on(status: int, body: bytes, content_type: str) -> Response:
 class Segment:
     """The surface: one route for all calls."""
 
-    def __init__(self, senders: Senders, profile: Profile, limits: BodyLimits) -> None:
+    def __init__(
+        self, senders: Senders, profile: Profile, audit: Audit, limits: BodyLimits
+    ) -> None:
         self._senders = senders
         self._profile = profile
+        self._audit = audit
         self._limits = limits
 
     def routes(self) -> list[Route]:
@@ -181,14 +193,33 @@ class Segment:
 
     async def _collected(self, request: Request) -> Response:
         headers = headers_of(request.scope)
-        sender = None
-        if not CREDENTIALS.isdisjoint(headers):
-            sender = self._senders.behind(_key_before(headers))
-        body = await read_body(request.receive, headers, self._limits)
-        sender = sender or self._senders.behind(_key_inside(body))
         call = CALLS[request.url.path.rpartition("/")[2]]
         content_type = headers.get("content-type", "application/json")
-        return await self._profile.collect(sender, call, body, content_type)
+        sender = None
+        if not CREDENTIALS.isdisjoint(headers):
+            sender = self._admitted(_key_before(headers), call)
+        body = await read_body(request.receive, headers, self._limits)
+        document = _document(json_in(body, content_type), is_needed=sender is None)
+        sender = sender or self._admitted(_key_inside(document), call)
+        visit = Visit(self._audit, sender, *read_request(call, document))
+        await visit.begin()
+        try:
+            answer = await self._profile.collect(sender, call, body, content_type)
+        except BaseException as error:  # even what was cancelled may have been stored
+            visit.cut_off(error)
+            raise
+        await visit.note({"errors": _errors_in(answer)})
+        return answer
+
+    def _admitted(self, key: str | None, call: str) -> Principal:
+        """Who sends with a key; whose key may not is written down."""
+        sender = self._senders.behind(key)
+        try:
+            _check_scope(sender)
+        except Forbidden as refusal:
+            Visit(self._audit, sender, Ingested(call), ()).cut_off(refusal)
+            raise
+        return sender
 
 
 CREDENTIALS = frozenset({"authorization", "x-api-key"})
@@ -216,18 +247,34 @@ def _api_key(credentials: str) -> str | None:
     return credentials if credentials.startswith(PREFIX) else None
 
 
-def _key_inside(body: bytes) -> str | None:
-    """The `writeKey` of a body; raises UnreadableBody."""
+def _document(text: bytes, *, is_needed: bool) -> Any:
+    """The JSON of a body. None if it is none, which profile will say; if it is needed here, raises
+    UnreadableBody.
+    """
     try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as flaw:
+        if not is_needed:
+            return None
         raise UnreadableBody(
-            f"The body is not JSON in UTF-8 (line {error.lineno}, column {error.colno}), and there "
+            f"The body is not JSON in UTF-8 (line {flaw.lineno}, column {flaw.colno}), and there "
             "is no Authorization header.",
             hint="Send JSON, whatever the content type says, and the write key with it.",
         ) from None
+
+
+def _key_inside(document: Any) -> str | None:
+    """The `writeKey` of a body."""
     key = document.get("writeKey") if isinstance(document, dict) else None
     return key if isinstance(key, str) else None
+
+
+def _errors_in(answer: Response) -> list[dict[str, Any]]:
+    """What profile refused, of all of it or of single events, as `errors`."""
+    said = _document(bytes(answer.body), is_needed=False)
+    refused = [said.get("error"), *said.get("rejected", ())] if isinstance(said, dict) else []
+    errors = [{"extensions": one} for one in refused if one]
+    return errors or ([{}] if answer.status_code != 200 else [])
 
 
 def _refused(refusal: RaakError) -> Response:

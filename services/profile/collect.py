@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from services.chassis.bodies import json_in
 from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
@@ -22,7 +22,6 @@ from services.profile.service.recording import record
 from services.profile.service.rulebooks import Rulebooks
 
 SENDERS = frozenset({Role.ADMIN, Role.APP})
-FORM = "application/x-www-form-urlencoded"
 
 
 class BodyTooLarge(RaakError):
@@ -70,7 +69,7 @@ class Collector:
                 f"There is no call {call!r}.", hint=f"Use one of {', '.join(CALLS)}, batch."
             )
         body = await self._body(request)
-        value = read_json(body, form=request.headers.get("content-type", "").startswith(FORM))
+        value = read_json(json_in(body, request.headers.get("content-type", "")))
         status, answer = await self.take(call, value, self.clock())
         return Response(orjson.dumps(answer), status, media_type="application/json")
 
@@ -141,33 +140,20 @@ def _check_sender(principal: Principal) -> None:
         )
 
 
-def read_json(body: bytes, *, form: bool = False) -> Any:
-    """The JSON of a body, whatever its content type says; raises InvalidBody with the position.
-
-    Some senders put JSON in the body and call it a form, some in a form's only field.
-    """
+def read_json(text: bytes) -> Any:
+    """A JSON value; raises InvalidBody with the position of what is wrong."""
     try:
-        body.decode()
+        text.decode()
     except UnicodeDecodeError as error:
         raise InvalidBody(
-            f"The body is not UTF-8: byte {error.start} is {body[error.start]:#04x}.",
+            f"The body is not UTF-8: byte {error.start} is {text[error.start]:#04x}.",
             hint="Encode it as UTF-8.",
         ) from None
-    if form and not body.lstrip().startswith((b"{", b"[")):
-        body = _form_field(body)
     try:
-        return orjson.loads(body)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidBody(
             f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno},"
             f" character {error.pos}).",
             hint="Send one JSON document.",
         ) from None
-
-
-def _form_field(body: bytes) -> bytes:
-    """What the form says under `data`, or in its only field."""
-    fields = parse_qsl(body, keep_blank_values=True, max_num_fields=20)
-    if len(fields) == 1 and not fields[0][1]:
-        return fields[0][0]
-    return dict(fields).get(b"data", fields[0][1] if fields else b"")

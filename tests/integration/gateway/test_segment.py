@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
+from gateway.access.audit import GATHERED_S, Audit, AuditBehind
 from gateway.access.keys import ApiKey, make_key
 from gateway.access.roles import Roles
 from gateway.app import create
@@ -30,6 +32,7 @@ from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import SDLS
 
 KEY = "wk_test"
+WRITE_KEY = f"key:write:{sha256(KEY.encode()).hexdigest()[:16]}"
 TRACK = {"anonymousId": "v-1", "event": "looked"}
 
 
@@ -92,11 +95,28 @@ class Door:
     client: httpx.AsyncClient
     profile: Profile
     server: Server
+    log: Path
+    known: int = 0
+    """How many records of the audit log were looked at."""
+
+    async def recorded(self) -> dict[str, Any]:
+        """The next record of the audit log that was not there when the test began."""
+        async with asyncio.timeout(5):
+            while len(lines := self.log.read_bytes().splitlines()) <= self.known:
+                await asyncio.sleep(0.01)
+        self.known += 1
+        record: dict[str, Any] = orjson.loads(lines[self.known - 1])
+        return record
+
+    async def settle(self) -> None:
+        """Know all records of what was asked before."""
+        await asyncio.sleep(3 * GATHERED_S)
+        self.known = len(self.log.read_bytes().splitlines())
 
     async def send(self, call: str = "track", **how: Any) -> httpx.Response:
         """A call; with the right write key and a small event unless told otherwise."""
         how = {"auth": (KEY, ""), **how}
-        if not {"json", "content"} & set(how):
+        if not {"json", "content", "data"} & set(how):
             how["json"] = TRACK
         return await self.client.post(f"/v1/{call}", **how)
 
@@ -105,6 +125,7 @@ class Door:
 async def open_door(
     key_files: tuple[Path, Path],
     database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
     profile = Profile(Verifier(key_files[1]))
@@ -120,12 +141,14 @@ async def open_door(
             write_keys=("wk_other", KEY),
             cors_origins=("https://shop.example",),
             collect_deadline_ms=300,
+            audit_file=tmp_path_factory.mktemp("audit") / "audit.jsonl",
         )
+        assert settings.audit_file is not None
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=gateway.url, trust_env=False)
         )
-        door = Door(client, profile, server)
+        door = Door(client, profile, server, settings.audit_file)
         while (await door.send(auth=(SHOP[0], ""))).status_code == 503:
             await asyncio.sleep(0.05)  # until the keys have been read
         yield door
@@ -343,7 +366,7 @@ async def test_a_server_may_send_with_its_api_key_and_profile_is_told_so(
     server, page = door.profile.senders
     assert server.subject == f"key:{SHOP[1].id}"
     assert server.policies == {"server"}
-    assert page.subject == "segment"
+    assert page.subject == WRITE_KEY
     assert page.policies == frozenset()
 
 
@@ -360,3 +383,115 @@ async def test_an_unknown_api_key_is_not_taken_for_a_write_key(door: Door) -> No
 
     assert refused.status_code == 401
     assert refused.json()["error"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_who_sent_what_of_whom_is_written_down_once_a_request(door: Door) -> None:
+    await door.settle()
+    ann = {"userId": "ann", "traits": {"email": "Ann@example.com"}}
+    door.profile.answer = {
+        "success": True,
+        "rejected": [{"index": 2, "code": "PROFILE_NO_IDENTITY"}],
+    }
+
+    await door.send(
+        "batch",
+        json={
+            "batch": [
+                {"type": "identify", **ann},
+                {"type": "track", "userId": "ann", "event": "looked"},
+                {"type": "track", "event": "looked"},
+            ]
+        },
+    )
+    door.profile.reset()
+    await door.send("identify", json=ann, auth=(SHOP[0], ""))
+
+    batch, single = await door.recorded(), await door.recorded()
+    assert batch["caller"] == {"role": "app", "subject": WRITE_KEY}
+    assert (batch["kind"], batch["operation"]) == ("ingest", "batch")
+    assert batch["calls"] == {"identify": 1, "track": 2}
+    assert batch["identities_count"] == 2
+    assert [one.partition(":")[0] for one in batch["identities"]] == ["email", "user_id"]
+    assert (batch["denied"], batch["errors"]) == (False, ["PROFILE_NO_IDENTITY"])
+    assert single["caller"] == {"role": "app", "subject": f"key:{SHOP[1].id}"}
+    assert (single["calls"], single["identities"]) == ({"identify": 1}, batch["identities"])
+    assert single["errors"] == []
+    assert b"ann" not in door.log.read_bytes().lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "errors"),
+    [
+        (
+            400,
+            {"success": False, "error": {"code": "PROFILE_INVALID_BODY"}},
+            "PROFILE_INVALID_BODY",
+        ),
+        (500, {}, "UNKNOWN"),
+        (403, {}, "PROFILE_UNAVAILABLE"),
+    ],
+)
+async def test_what_profile_did_not_take_is_written_down_with_why(
+    door: Door, status: int, answer: dict[str, Any], errors: str
+) -> None:
+    await door.settle()
+    door.profile.status, door.profile.answer = status, answer
+
+    await door.send()
+
+    record = await door.recorded()
+    assert (record["calls"], record["errors"]) == ({"track": 1}, [errors])
+
+
+async def test_a_call_whose_sender_has_gone_is_written_down(door: Door) -> None:
+    await door.settle()
+    door.profile.takes_s = 0.2
+
+    with pytest.raises(httpx.ReadTimeout):
+        await door.send(timeout=0.05)
+
+    assert (await door.recorded())["identities_count"] == 1
+
+
+async def test_a_body_that_cannot_be_read_is_written_down_with_its_sender(door: Door) -> None:
+    await door.settle()
+    door.profile.status = 400
+
+    await door.send(content=b"{")
+
+    record = await door.recorded()
+    assert (record["caller"]["subject"], record["calls"]) == (WRITE_KEY, {})
+
+
+async def test_a_form_is_read_as_profile_reads_it(door: Door) -> None:
+    await door.settle()
+
+    await door.send(data={"data": orjson.dumps(TRACK).decode()})
+
+    assert (await door.recorded())["identities_count"] == 1
+
+
+async def test_a_key_that_may_not_send_is_written_down_as_denied(door: Door) -> None:
+    await door.settle()
+
+    await door.send(auth=(READER[0], ""))
+
+    record = await door.recorded()
+    assert record["denied"]
+    assert record["caller"]["subject"] == f"key:{READER[1].id}"
+
+
+async def test_nothing_is_handed_on_while_it_cannot_be_written_down(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_room(log: Audit) -> None:
+        raise AuditBehind("The audit log cannot be written.", hint="Try again shortly.")
+
+    monkeypatch.setattr(Audit, "room", no_room)
+
+    refused = await door.send()
+
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["code"] == "AUDIT_BEHIND"
+    assert door.profile.taken == []
