@@ -1,5 +1,9 @@
 """Rates: how often a caller may ask, how much at once, and how often an address may fail."""
 
+import asyncio
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +16,11 @@ from gateway.access.rates import (
     Rates,
     caller_key,
 )
+from gateway.access.shedding import Admission, Load, Priorities
+from gateway.supergraph import Reply
 from services.chassis.principal import Principal
 from services.contracts.words import Role
+from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
 
 
 class Clock:
@@ -227,3 +234,27 @@ def test_no_more_addresses_and_credentials_are_remembered_than_set(clock: Clock)
         failures.passed(f"10.0.0.{n}", b"good")
 
     assert len(failures) == 50
+
+
+class Slow(InProcess):
+    """Services that let others go first."""
+
+    async def fetch(self, *args: Any, **how: Any) -> Reply:
+        await asyncio.sleep(0)
+        return await super().fetch(*args, **how)
+
+
+async def test_of_a_batch_what_is_above_the_callers_concurrency_is_refused_not_queued() -> None:
+    services = Slow()
+    limits = CallerLimits(Rates(max_concurrent=2))
+    admission = Admission(limits, Load(), Priorities({}))
+    answering = replace(graph(services), admission=admission)
+
+    async with asking(endpoint(services, served=lambda: answering, max_batch=3)) as client:
+        response = await client.post("/graphql", json=[{"query": "{ segments }"}] * 3)
+        again = await client.post("/graphql", json=[{"query": "{ segments }"}] * 2)
+
+    *answered, refused = response.json()
+    assert answered == again.json() == [{"data": {"segments": ["loyal"]}}] * 2
+    assert refused["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert len(services.asked) == 4
