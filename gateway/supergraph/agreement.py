@@ -1,6 +1,6 @@
 """What subgraphs have to agree on, beyond that their definitions can be merged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -22,11 +22,17 @@ from graphql import (
     print_ast,
     validate,
 )
+from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.joins import JoinField, Requirement, Subgraph, named_type
 from gateway.supergraph.markings import Marker, all_of, implies
-from gateway.supergraph.reading import SubgraphDefinition, is_interface_object
+from gateway.supergraph.reading import (
+    ROOTS,
+    MemberDefinition,
+    SubgraphDefinition,
+    is_interface_object,
+)
 from gateway.supergraph.usage import coordinates, selected_on, written_in
 
 ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesOfCorrectTypeRule)
@@ -117,6 +123,7 @@ class Owner:
     subgraph: str
     type_name: str
     fact: JoinField
+    member: MemberDefinition
     marks: frozenset[str]
     """The directives of the field and of its type."""
 
@@ -141,11 +148,45 @@ def _fields_of_several_owners_are_shareable(together: Together) -> Iterator[Prob
     for coordinate, owners in _owned_fields(together):
         added = [*owners, *_added(together, coordinate)]
         resolvers = [owner for owner in added if owner.resolves]
-        unshared = [owner.subgraph for owner in resolvers if not _shares(together, owner)]
+        unshared = [owner for owner in resolvers if not _shares(together, owner)]
         if len(resolvers) > 1 and unshared:
             reason = f"It is resolved by {len(resolvers)} subgraphs, but not @shareable in all."
-            hint = f"Mark it @shareable in {', '.join(unshared)}, or let one of them own it."
-            yield _problem((owner.subgraph for owner in resolvers), coordinate, reason, hint)
+            hint = f"Mark it @shareable in {_named(unshared)}, or let one of them own it."
+            yield _problem(
+                (owner.subgraph for owner in resolvers),
+                coordinate,
+                f"{reason}{_misdirected(together, resolvers)}",
+                f"{hint}{_missing_key(together, unshared)}",
+            )
+
+
+def _misdirected(together: Together, owners: Sequence[Owner]) -> str:
+    """Where an @override takes nothing over, for it names a subgraph that isn't there."""
+    said = ""
+    for owner in owners:
+        for use in owner.member.directives.get("override", ()):
+            origin, known = str(use.get("from")), sorted(together.subgraphs)
+            if origin not in known:
+                meant = did_you_mean(suggestion_list(origin, known))
+                said += (
+                    f" @override in {owner.subgraph} names {origin!r}, which isn't there.{meant}"
+                )
+    return said
+
+
+def _missing_key(together: Together, owners: Sequence[Owner]) -> str:
+    """What two subgraphs know of a type is often the key that one forgot."""
+    type_name, name = owners[0].type_name, owners[0].fact.name
+    types = [(o, together.joined[o.subgraph].types[o.type_name]) for o in owners]
+    keyless = [owner for owner, type_ in types if not type_.keys]
+    if type_name in ROOTS.values() or not keyless:
+        return ""
+    key = f'@key(fields: "{name}")'
+    return f" If it identifies a {type_name}, write {key} on the type in {_named(keyless)}."
+
+
+def _named(owners: Iterable[Owner]) -> str:
+    return ", ".join(owner.subgraph for owner in owners)
 
 
 def _owned_fields(together: Together) -> Iterator[tuple[str, list[Owner]]]:
@@ -160,8 +201,9 @@ def _owned_fields(together: Together) -> Iterator[tuple[str, list[Owner]]]:
 
 def _owner(together: Together, subgraph: str, type_name: str, fact: JoinField) -> Owner:
     type_ = together.subgraphs[subgraph].types[type_name]
-    marks = frozenset((*type_.directives, *type_.members[fact.name].directives))
-    return Owner(subgraph, type_name, fact, marks)
+    member = type_.members[fact.name]
+    marks = frozenset((*type_.directives, *member.directives))
+    return Owner(subgraph, type_name, fact, member, marks)
 
 
 def _added(together: Together, coordinate: str) -> Iterator[Owner]:
@@ -206,12 +248,12 @@ def _unlike(together: Together, owner: Owner, real: FieldDefinitionNode) -> Iter
     own, wanted = print_ast(owner.fact.type), print_ast(real.type)
     if own != wanted and not _is_narrower(together, owner.fact, real):
         yield f"It is {own} here, but really {wanted}."
-    written = together.subgraphs[owner.subgraph].types[owner.type_name].members[owner.fact.name]
+    written = owner.member.arguments
     for argument in real.arguments or ():
         name, type_ = argument.name.value, print_ast(argument.type)
-        if name not in written.arguments:
+        if name not in written:
             yield f"Its argument {name!r} is missing here."
-        elif print_ast(written.arguments[name].node.type) not in (type_, type_.removesuffix("!")):  # type: ignore[union-attr]
+        elif print_ast(written[name].node.type) not in (type_, type_.removesuffix("!")):  # type: ignore[union-attr]
             yield f"Its argument {name!r} is really {type_}."
 
 
@@ -246,7 +288,7 @@ def _extended_types_are_defined(together: Together) -> Iterator[Problem]:
     """In Federation 1 `extend type` names something of another subgraph; in 2 it needn't."""
     for name in together.merged:
         owned = {s.name: s.types[name] for s in together.subgraphs.values() if name in s.types}
-        is_root = name in ("Query", "Mutation", "Subscription")
+        is_root = name in ROOTS.values()
         if not is_root and all(
             together.subgraphs[owner].is_federation_1 and type_.is_extension
             for owner, type_ in owned.items()

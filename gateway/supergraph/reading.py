@@ -14,6 +14,7 @@ from graphql import (
     NamedTypeNode,
     NameNode,
     ObjectTypeDefinitionNode,
+    ObjectTypeExtensionNode,
     OperationType,
     SchemaDefinitionNode,
     SchemaExtensionNode,
@@ -37,6 +38,7 @@ MEMBERS = {
     "input_object": DirectiveLocation.INPUT_FIELD_DEFINITION,
     "enum": DirectiveLocation.ENUM_VALUE,
 }
+OBJECTS = (ObjectTypeDefinitionNode, ObjectTypeExtensionNode)
 ROOTS = {
     OperationType.QUERY: "Query",
     OperationType.MUTATION: "Mutation",
@@ -132,7 +134,7 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         problems.append(Problem((name,), "", syntax_fault(error), "Mend the SDL there."))
         return None
     names = DirectiveNames(name, document, problems)
-    _check_root_names(document, names)
+    _check_roots(document, names)
     document = with_standard_root_names(document)
     types: dict[str, TypeDefinition] = {}
     for node in document.definitions:
@@ -198,9 +200,13 @@ def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
                 yield root.type.name.value, ROOTS[root.operation]
 
 
-def _check_root_names(document: DocumentNode, names: DirectiveNames) -> None:
+def _check_roots(document: DocumentNode, names: DirectiveNames) -> None:
+    objects = {n.name.value for n in document.definitions if isinstance(n, OBJECTS)}
     defined = {n.name.value for n in document.definitions if isinstance(n, TypeDefinitionNode)}
     for name, standard in _roots(document):
+        if name not in objects:
+            reason = f"`schema` names {name!r} for {standard}, which is no object type here."
+            names.report(name, reason, "Define it, or leave it out of `schema`.")
         if name != standard and standard in defined:
             reason = f"It is no root type, for `schema` names {name!r} instead."
             names.report(standard, reason, "Give it another name.")

@@ -24,11 +24,15 @@ from gateway.supergraph.joins import (
 )
 from gateway.supergraph.markings import NOTHING, all_of
 from gateway.supergraph.nodes import Bare, copied, directive
-from gateway.supergraph.reading import SubgraphDefinition, TypeDefinition, is_interface_object
+from gateway.supergraph.reading import (
+    ROOTS,
+    SubgraphDefinition,
+    TypeDefinition,
+    is_interface_object,
+)
 from gateway.supergraph.standard import BASE, WHERE_USED
 from gateway.supergraph.usage import used_coordinates
 
-ROOTS = ("Query", "Mutation", "Subscription")
 Directives = Iterator[ConstDirectiveNode]
 
 
@@ -52,7 +56,7 @@ def write_supergraph(
     specs = [BASE, *used, *composed_specs(composed)]
     links = "\n".join(spec.link for spec in specs)
     roots = "\n".join(
-        f"  {root.lower()}: {root}" for root in ROOTS if root in supergraph.whole.type_map
+        f"  {root.lower()}: {root}" for root in ROOTS.values() if root in supergraph.whole.type_map
     )
     head = f"schema\n{links}\n{{\n{roots}\n}}"
     parts = [head, *(spec.definitions for spec in specs), writer.graphs(), *types]

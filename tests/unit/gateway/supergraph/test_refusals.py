@@ -79,6 +79,15 @@ REFUSED = {
         {"a": "schema { query: Root } type Root { a: Int } type Query { b: Int }"},
         "[a] Query: It is no root type, for `schema` names 'Root' instead",
     ),
+    "a root type that is not there": (
+        {"a": "schema { query: Query mutation: Change } type Query { a: Int }"},
+        "[a] Change: `schema` names 'Change' for Mutation, which is no object type here. "
+        "Define it, or leave it out of `schema`.",
+    ),
+    "a root type that is no object": (
+        {"a": "schema { query: Q } scalar Q", "b": "type Query { b: Int }"},
+        "[a] Q: `schema` names 'Q' for Query, which is no object type here",
+    ),
     "a subgraph named like introspection": (
         {"__a": "type Query { a: Int }"},
         "A subgraph can't be named '__a'",
@@ -264,6 +273,16 @@ REFUSED = {
         {"a": "type Query { a: Int @shareable }", "b": "type Query { a: Int }"},
         "[a, b] Query.a: It is resolved by 2 subgraphs, but not @shareable in all. "
         "Mark it @shareable in b, or let one of them own it.",
+    ),
+    "a field of two that is a key one forgot": (
+        {"a": T + "type T { id: ID! }", "b": KEYED + "x: Int }"},
+        "Mark it @shareable in a, or let one of them own it. "
+        'If it identifies a T, write @key(fields: "id") on the type in a.',
+    ),
+    "a field taken over from a subgraph that is not there": (
+        {"prices": T + WITH_X, "b": KEYED + 'x: Int @override(from: "Prices") }'},
+        "[b, prices] T.x: It is resolved by 2 subgraphs, but not @shareable in all. "
+        "@override in b names 'Prices', which isn't there. Did you mean 'prices'? Mark it",
     ),
     "a field taken over by two": (
         {
