@@ -1,20 +1,15 @@
 """The gateway may cost 0.5 ms of CPU for an answer of 5 offers with 8 fields each.
 
 Measured: parsing, validating and planning two new operations of the real graph, each apart;
-finding a known plan again; executing a plan over a transport that answers at once with bytes
-made before; and memory, under a million texts of one operation and under ever new operations.
+finding a known plan again; and executing a plan over a transport that answers at once with bytes
+made before. What is kept of all this is measured in `test_memory.py`.
 Targets: planning under 2 ms (parsing and validating are graphql-core's), a known plan under 20 µs,
-an execution under 0.2 ms, so that the rest is left to HTTP; memory flat. Ten thousand new
-operations stand for a million, since validating takes each a millisecond: what is kept is bounded
-by number, so it has stopped growing after the first few thousand.
+an execution under 0.2 ms, so that the rest is left to HTTP.
 Run: pytest -m benchmark --benchmark-compare-fail=median:20%
 """
 
 import asyncio
-import resource
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +19,6 @@ from graphql import parse, validate
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from gateway.supergraph import (
-    OperationRefused,
     PlanCache,
     Reply,
     Supergraph,
@@ -63,7 +57,6 @@ query Offers($id: ID!, $channel: Channel!) {
   }
 }
 """
-SMALL_OPERATION = '{ customer(id: "1") { name } }'
 REAL = {
     "offers": """
 query Offers($customer: CustomerRef!, $channel: Channel!) {
@@ -88,10 +81,6 @@ query Desk($ref: CustomerRef!, $channel: Channel!) {
 }
 """Five offers of eight fields, which one service answers, and a desk, which all four answer."""
 SUBGRAPHS = Path(__file__).parents[2] / "gateway" / "subgraphs"
-TEXTS = 1_000_000
-WARM_OPERATIONS = 2_000
-NEW_OPERATIONS = 10_000
-FLAT_MB = 4
 VARIABLES = {"id": "42", "channel": "WEB"}
 OFFERS = [
     {
@@ -128,18 +117,6 @@ class Canned:
 def real_graph() -> Supergraph:
     """The graph of the four services."""
     return compose({path.stem: path.read_text() for path in SUBGRAPHS.glob("*.graphql")})
-
-
-def growth_of(act: Callable[[], None]) -> float:
-    """By how many MB the most memory this process ever had grows while it does something."""
-    before = peak_mb()
-    act()
-    return peak_mb() - before
-
-
-def peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @pytest.mark.benchmark
@@ -180,41 +157,6 @@ def test_a_warm_operation(benchmark: BenchmarkFixture, name: str) -> None:
     planned = cache.plan(REAL[name])
 
     assert benchmark(cache.plan, REAL[name]) is planned
-
-
-@pytest.mark.benchmark
-def test_a_million_texts_of_one_operation_share_its_plan(benchmark: BenchmarkFixture) -> None:
-    cache = PlanCache(compose(SDLS))
-    planned = cache.plan(OPERATION)
-
-    def ask_each() -> None:
-        for n in range(TEXTS):
-            cache.plan(f"{SMALL_OPERATION}#{n}")
-
-    cache.plan(SMALL_OPERATION)
-    grown = benchmark.pedantic(growth_of, (ask_each,), rounds=1)  # type: ignore[no-untyped-call]
-
-    assert len(cache) == 2
-    assert cache.plan(OPERATION) is planned
-    assert grown < FLAT_MB
-
-
-@pytest.mark.benchmark
-def test_memory_is_flat_under_ever_new_operations(benchmark: BenchmarkFixture) -> None:
-    cache = PlanCache(compose(SDLS), size=500)
-
-    def ask(numbers: range) -> None:
-        for n in numbers:
-            cache.plan(f'{{ k{n}: customer(id: "{n}") {{ name }} }}')
-            with suppress(OperationRefused):
-                cache.plan(f"{{ unknown{n} }}")
-
-    ask(range(WARM_OPERATIONS))
-    new = range(WARM_OPERATIONS, WARM_OPERATIONS + NEW_OPERATIONS)
-    grown = benchmark.pedantic(growth_of, (lambda: ask(new),), rounds=1)  # type: ignore[no-untyped-call]
-
-    assert len(cache) == 500
-    assert grown < FLAT_MB
 
 
 @pytest.mark.benchmark
