@@ -13,10 +13,13 @@ keep-alive connections, each for another customer at every request. Load generat
 subgraphs share the machine, as they do in every row. Rounds go through all gateways in turn, so
 that a noisy moment does not hit one of them only; the table shows medians. Every answer is
 compared with what it must be, and one that differs fails the run. CPU is the gateway's own, with
-its children, as the operating system counts it.
+its children, as the operating system counts it; beside it stands what the subgraphs and the load
+generator use for the same request. Two cores have 2,000 ms a second for both together, so a gateway
+that cost nothing would still reach no more than 2,000 divided by the others' share.
 
 The subgraphs are Strawberry's; with --light they are a few lines that answer the same, since on two
-cores the subgraphs' share, which is equal for all, would else hide most of what gateways cost.
+cores the subgraphs' share, which is much the same for all, would else hide most of what gateways
+cost.
 
 Ours runs as in production: tokens are checked, fields are authorized, limits and rates apply. The
 others check nothing.
@@ -65,6 +68,8 @@ class Measured:
     load: Load
     cpu_ms: float
     """Of the gateway, per request."""
+    others_ms: float
+    """Of the subgraphs and the load generator, per request."""
 
 
 def _hive(*options: str) -> Callable[[Path], list[str]]:
@@ -149,6 +154,7 @@ async def wait_for(contestant: Contestant) -> None:
 
 async def one_round(contestant: Contestant, file: Path, folder: Path, s: float) -> list[Measured]:
     """Start a gateway and load it."""
+    everybody = psutil.Process()  # this process is the load, and all others are its children
     log = folder / f"{contestant.name}.log"
     with running(contestant.command(file), log) as process:
         await wait_for(contestant)
@@ -156,36 +162,41 @@ async def one_round(contestant: Contestant, file: Path, folder: Path, s: float) 
         await measure(*address, connections=16, seconds=min(4.0, s))
         measured = []
         for connections in CONNECTIONS:
-            before = cpu_s(process)
+            before, all_before = cpu_s(process), cpu_s(everybody)
             load = await measure(*address, connections=connections, seconds=s)
-            cpu_ms = (cpu_s(process) - before) * 1000 / load.answers
-            measured.append(Measured(contestant.name, connections, load, cpu_ms))
+            own_s, all_s = cpu_s(process) - before, cpu_s(everybody) - all_before
+            own_ms, others_ms = (x * 1000 / load.answers for x in (own_s, all_s - own_s))
+            measured.append(Measured(contestant.name, connections, load, own_ms, others_ms))
     return measured
 
 
 def table(measured: list[Measured], names: list[str]) -> Iterator[str]:
     """The medians of all rounds, and ours as ratios to each other gateway."""
-    yield "gateway                      conns   req/s    p50    p99  CPU ms   ours: req/s x, CPU x"
+    yield (
+        "gateway                      conns   req/s    p50    p99  CPU ms  others"
+        "   ours: req/s x, CPU x"
+    )
     for connections in CONNECTIONS:
         rows = {
             name: _medians([m for m in measured if (m.name, m.connections) == (name, connections)])
             for name in names
         }
         ours = rows.get("Raak")
-        for name, (rate, p50, p99, cpu) in rows.items():
+        for name, (rate, p50, p99, cpu, others) in rows.items():
             ratios = f"{ours[0] / rate:14.2f} {ours[3] / cpu:6.2f}" if ours else ""
             yield (
-                f"{name:28} {connections:>5} {rate:>7.0f} {p50:>6.1f} {p99:>6.1f} {cpu:>7.2f}"
-                + ratios
+                f"{name:28} {connections:>5} {rate:>7.0f} {p50:>6.1f} {p99:>6.1f} {cpu:>7.2f} "
+                f"{others:>7.2f}{ratios}"
             )
 
 
-def _medians(row: list[Measured]) -> tuple[float, float, float, float]:
+def _medians(row: list[Measured]) -> tuple[float, ...]:
     return (
         median(m.load.per_s for m in row),
         median(m.load.percentile_ms(50) for m in row),
         median(m.load.percentile_ms(99) for m in row),
         median(m.cpu_ms for m in row),
+        median(m.others_ms for m in row),
     )
 
 
