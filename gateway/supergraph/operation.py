@@ -13,21 +13,16 @@ are the fields of a *generic* branch: it stands for all objects of that interfac
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from graphql import (
     DirectiveNode,
-    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLIncludeDirective,
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLOutputType,
-    GraphQLSkipDirective,
-    OperationDefinitionNode,
-    SelectionNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
@@ -35,13 +30,13 @@ from graphql import (
     print_ast,
     value_from_ast_untyped,
 )
-from graphql.language import InlineFragmentNode, Node
+from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.joins import Supergraph, TypeNames
+from gateway.supergraph.syntax import CONDITIONALS, variables_in
 
 TYPENAME = "__typename"
-CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 MAX_FIELDS = 20_000
 """Fields of one dissolved operation; aliased fragments can grow it exponentially."""
@@ -51,9 +46,6 @@ def type_name_of(item: Mapping[str, Any]) -> str | None:
     """The type an object says it has; None if it doesn't say. What is no name is no known type."""
     name = item.get(TYPENAME)
     return name if name is None or type(name) is str else ""
-
-
-Selecting: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
 
 
 class Field:
@@ -219,11 +211,11 @@ class Tree:
                         self._collect(names, fragment.selection_set, visited, collected)
 
     def _is_included(self, directives: Sequence[DirectiveNode]) -> bool:
+        if self._chosen is None:
+            return True
         for directive in directives:
-            value = directive.arguments[0].value if directive.arguments else None
-            if self._chosen is None:
-                return True
-            if directive.name.value in CONDITIONALS and value is not None:
+            if directive.name.value in CONDITIONALS and directive.arguments:
+                value = directive.arguments[0].value
                 if isinstance(value, VariableNode):
                     holds = bool(self._chosen[value.name.value])
                 else:
@@ -243,13 +235,10 @@ class Tree:
         position = Position(type_name, parent, is_abstract=possible != (type_name,))
         selections = [node.selection_set for node in nodes if node.selection_set]
         alike: dict[Hashable, tuple[list[str], dict[str, list[FieldNode]]]] = {}
-        for name in possible if len(possible) > 1 else ():
+        for name in possible:
             collected = self.collect(self.supergraph.names[name], selections)
-            signature = self._signature(name, collected)
+            signature = self._signature(name, collected) if len(possible) > 1 else name
             alike.setdefault(signature, ([], collected))[0].append(name)
-        if len(possible) == 1:
-            collected = self.collect(self.supergraph.names[possible[0]], selections)
-            alike[possible] = ([*possible], collected)
         self._fill(position, [(tuple(types), fields) for types, fields in alike.values()])
         return position
 
@@ -316,7 +305,7 @@ class Tree:
             )
         node = nodes[0]
         field = Field(branch, node.name.value, _arguments(node), raw_key, is_asked=is_asked)
-        field.variables = _variables(node)
+        field.variables = variables_in(*(node.arguments or ()))
         branch.position.raw_keys[raw_key] = shape
         branch.fields[raw_key] = field
         returned = get_named_type(self._type_of(branch.types[0], field.name))
@@ -386,78 +375,3 @@ def _arguments(node: FieldNode) -> str:
     if not node.arguments:
         return ""
     return "(" + ", ".join(print_ast(argument) for argument in node.arguments) + ")"
-
-
-def _variables(node: FieldNode) -> frozenset[str]:
-    return variables_in(*(node.arguments or ()))
-
-
-def used_fragments(
-    operation: OperationDefinitionNode, document: DocumentNode
-) -> dict[str, FragmentDefinitionNode]:
-    """The fragments an operation spreads, also by way of other fragments, by name."""
-    defined = {
-        node.name.value: node
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode)
-    }
-    used: dict[str, FragmentDefinitionNode] = {}
-    waiting: list[Selecting] = [operation]
-    while waiting:
-        for selection in _selections(waiting.pop()):
-            name = selection.name.value if isinstance(selection, FragmentSpreadNode) else None
-            if name in defined and name not in used:
-                used[name] = defined[name]
-                waiting.append(defined[name])
-    return used
-
-
-def variables_in(*nodes: Node) -> frozenset[str]:
-    """The names of the variables used in these syntax nodes."""
-    return frozenset(n.name.value for n in _nodes(nodes) if isinstance(n, VariableNode))
-
-
-def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
-    """The variables that @skip and @include read in these definitions."""
-    found: set[str] = set()
-    for definition in definitions:
-        for selection in _selections(definition):
-            for directive in selection.directives or ():
-                if directive.name.value in CONDITIONALS:
-                    found |= variables_in(*(directive.arguments or ()))
-    return tuple(sorted(found))
-
-
-def _selections(definition: Selecting) -> Iterator[SelectionNode]:
-    """Everything selected in a definition, at any depth."""
-    waiting = [definition.selection_set]
-    while waiting:
-        for selection in waiting.pop().selections:
-            yield selection
-            below = getattr(selection, "selection_set", None)
-            if below:
-                waiting.append(below)
-
-
-_KEYS: dict[str, tuple[str, ...]] = {}
-
-
-def _keys_of(node: Node) -> tuple[str, ...]:
-    """What a node of its kind holds; graphql-core works it out anew each time."""
-    if node.kind not in _KEYS:
-        _KEYS[node.kind] = tuple(node.keys)
-    return _KEYS[node.kind]
-
-
-def _nodes(nodes: Iterable[Node]) -> Iterator[Node]:
-    """These nodes and all below them; much quicker than graphql-core's visitor."""
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for key in _keys_of(node):
-            value = getattr(node, key, None)
-            if isinstance(value, Node):
-                waiting.append(value)
-            elif isinstance(value, tuple):
-                waiting += [item for item in value if isinstance(item, Node)]

@@ -1,10 +1,9 @@
 """Plan an operation: which requests go where, in which order, and how the answer is shaped."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -22,6 +21,7 @@ from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Place, Request, place_of
 from gateway.supergraph.inputs import Inputs
 from gateway.supergraph.joins import Standpoint, Supergraph
+from gateway.supergraph.lru import Lru as Lru
 from gateway.supergraph.operation import (
     NOTHING,
     TYPENAME,
@@ -30,13 +30,11 @@ from gateway.supergraph.operation import (
     Field,
     Position,
     Tree,
-    conditions_in,
-    used_fragments,
-    variables_in,
 )
 from gateway.supergraph.projection import Projection
 from gateway.supergraph.request_writing import RequestWriter
 from gateway.supergraph.routes import Router
+from gateway.supergraph.syntax import conditions_in, used_fragments, variables_in
 
 MAX_VARIANTS = 32
 ROOTS = {
@@ -45,39 +43,6 @@ ROOTS = {
     OperationType.SUBSCRIPTION: "Subscription",
 }
 NONE: frozenset[str] = frozenset()
-
-T = TypeVar("T")
-
-
-class Lru(Generic[T]):
-    """A dictionary that forgets what was longest not asked for."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._items: OrderedDict[object, T] = OrderedDict()
-
-    def get(self, key: object) -> T | None:
-        """The value, which becomes the most recent; None if it isn't there."""
-        found = self._items.get(key)
-        if found is not None:
-            self._items.move_to_end(key)
-        return found
-
-    def put(self, key: object, value: T) -> None:
-        """Keep a value, and forget the oldest one if there are too many."""
-        self._items[key] = value
-        if len(self._items) > self._size:
-            self._items.popitem(last=False)
-
-    def keys(self) -> list[Any]:
-        """All keys, the most recent last."""
-        return list(self._items)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._items
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +182,7 @@ def plan(
     """
     operation = get_operation_ast(document, operation_name)
     if operation is None:
-        names = [
-            node.name.value
-            for node in document.definitions
-            if isinstance(node, OperationDefinitionNode) and node.name
-        ]
-        raise _refused(
-            f"There is no operation {operation_name!r}."
-            if operation_name
-            else "Which operation is meant is not said.",
-            f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation.",
-        )
+        raise _unclear(document, operation_name)
     fragments = used_fragments(operation, document)
     planned = Plan(
         supergraph,
@@ -248,8 +203,18 @@ def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNo
     }
 
 
-def _refused(message: str, hint: str, code: str = OperationRefused.code) -> OperationRefused:
-    return OperationRefused([{"message": message, "extensions": {"code": code, "hint": hint}}])
+def _unclear(document: DocumentNode, operation_name: str | None) -> OperationRefused:
+    names = [
+        node.name.value
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode) and node.name
+    ]
+    message = "Which operation is meant is not said."
+    if operation_name:
+        message = f"There is no operation {operation_name!r}."
+    hint = f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation."
+    extensions = {"code": OperationRefused.code, "hint": hint}
+    return OperationRefused([{"message": message, "extensions": extensions}])
 
 
 class _Planner:

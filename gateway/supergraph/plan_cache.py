@@ -19,8 +19,10 @@ from graphql.language import Node
 
 from gateway.supergraph.errors import CannotPlan, OperationRefused
 from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.operation import NOTHING, used_fragments
-from gateway.supergraph.plan import Lru, Plan, plan
+from gateway.supergraph.lru import Lru
+from gateway.supergraph.operation import NOTHING
+from gateway.supergraph.plan import Plan, plan
+from gateway.supergraph.syntax import used_fragments
 
 TEXTS_PER_PLAN = 4
 MAX_VALIDATION_ERRORS = 20

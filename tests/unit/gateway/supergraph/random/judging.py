@@ -23,8 +23,8 @@ from graphql import (
 from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.fetches import Part, Request
 from gateway.supergraph.joins import selected_fields
-from gateway.supergraph.operation import variables_in
 from gateway.supergraph.plan import Variant
+from gateway.supergraph.syntax import variables_in
 from tests.unit.gateway.supergraph.random.asking import Operation
 from tests.unit.gateway.supergraph.random.serving import TYPE_KEY, Path, Sent, Whole, typed
 from tests.unit.gateway.supergraph.random.world import JSON, same
