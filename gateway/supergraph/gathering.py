@@ -1,13 +1,11 @@
 """The one tree that all answers are gathered in: what to ask of entities, and merging what came."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 
-from gateway.supergraph.fetches import Load, Place, Source
-
-JSON: TypeAlias = dict[str, Any]
+from gateway.supergraph.fetches import JSON, Load, Place, Source
 
 
 class Batch:
@@ -46,8 +44,9 @@ class Batch:
 
     def targets(self, index: int | None = None) -> Iterator[tuple[Place, list[JSON]]]:
         """The objects that wait for one entity, or for any, by their place."""
-        known = index is not None and 0 <= index < len(self._waiting)
-        waiting = [self._waiting[index]] if known and index is not None else self._waiting
+        waiting = self._waiting
+        if index is not None and 0 <= index < len(waiting):
+            waiting = [waiting[index]]
         yield from by_place(pair for pairs in waiting for pair in pairs)
 
 

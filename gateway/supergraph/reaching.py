@@ -116,9 +116,9 @@ class _Walk:
     def _gives(self, type_name: str, stands: Stands, field_name: str) -> bool:
         names = self._supergraph.names[type_name]
         return any(
-            found is not None and self._can_require(type_name, stands, stand, found)
+            (found := stand.field(names, field_name))
+            and self._can_require(type_name, stands, stand, found)
             for stand in stands
-            for found in (stand.field(names, field_name),)
         )
 
     def _can_require(

@@ -58,15 +58,10 @@ class Router:
             return
         options = list(self._ways.options(parent, self._ways.of(parent.branch)))
         for wanted in list(position.branches[0].fields.values()):  # inputs may be added
-            asked = [alike(wanted, branch) for branch in position.branches]
-            if (
-                wanted.is_asked
-                and all(asked)
-                and not any(
-                    all(self._ways.can_give(option, field) for field in asked if field)
-                    for option in options
-                )
-            ):
+            asked = [field for b in position.branches if (field := alike(wanted, b))]
+            if not wanted.is_asked or len(asked) < len(position.branches):
+                continue
+            if not any(all(self._ways.can_give(o, field) for field in asked) for o in options):
                 raise _unreachable(wanted)
 
     def _serve(self, wanted: Field) -> Visit | None:
@@ -155,7 +150,11 @@ class Router:
 
     def _open_visit(self, site: Site) -> Visit:
         inputs = [] if site.is_root else self._choose_inputs(site)
-        sources = {visit for chosen in inputs for visit in self._serve_all(site.branch, chosen)}
+        sources = {
+            visit
+            for fields in inputs
+            for visit in self._serve_selections(site.branch, fields.selections)
+        }
         if not site.is_root and not sources:
             sources = self._finders(site.branch)
         if self._ways.needs_name(site):
@@ -172,9 +171,6 @@ class Router:
         best = self._ways.best_key(site, self._ways.of(site.branch))
         assert best is not None
         return [fields for fields in (best[0], site.requires) if fields]
-
-    def _serve_all(self, branch: Branch, fields: FieldSet) -> Iterator[Visit]:
-        yield from self._serve_selections(branch, fields.selections)
 
     def _serve_selections(self, branch: Branch, selections: SelectionSetNode) -> Iterator[Visit]:
         for node in selected_fields(selections, branch.names.all):

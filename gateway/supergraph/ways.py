@@ -223,6 +223,9 @@ class Ways:
         return route | {site}
 
     def best_key(self, site: Site, reached: Reached) -> tuple[FieldSet | None, Route] | None:
+        """The key to enter a site by, None at the query root, which takes none; and what has to be
+        opened to know it. None if no key can be known.
+        """
         keys = _keys(site.branch, site.stand)
         if keys is None:
             return None
