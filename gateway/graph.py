@@ -219,6 +219,7 @@ class Graph:
                 within_s=self.within_s,
                 labels=self._active_labels(),
                 denied=denied,
+                refusal=self._refusal(caller),
                 witnessed=witnessed,
                 max_errors=self.limits.errors,
             )
@@ -246,6 +247,7 @@ class Graph:
             within_s=self.within_s,
             labels=self._active_labels(),
             denied=self._authorization.denied(caller),
+            refusal=self._refusal(caller),
             witnessed=visit.see if visit else None,
             max_errors=self.limits.errors,
         )
@@ -295,11 +297,15 @@ class Graph:
         if variables is None:
             return []
         included = included_root_fields(operation, variables)
+        refusal = self._refusal(caller)
         return [
-            told(self._authorization.refusal(caller, coordinate), [key])
+            refusal(coordinate) | {"path": [key]}
             for key, name in included.items()
             if (coordinate := f"{operation.root_type}.{name}") in denied
         ]
+
+    def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
+        return lambda coordinate: told(self._authorization.refusal(caller, coordinate))
 
     def _active_labels(self) -> frozenset[str]:
         return active_labels(self.supergraph, lambda label: self.draw(), self.labels)

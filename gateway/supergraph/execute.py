@@ -15,7 +15,7 @@ from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Request, Source
 from gateway.supergraph.gathering import Batch, by_place, merge
 from gateway.supergraph.plan import Plan, Stage, Variant, introspect
-from gateway.supergraph.reports import MAX_ERRORS, Reports
+from gateway.supergraph.reports import MAX_ERRORS, Refusal, Reports, plain_refusal
 from gateway.supergraph.transport import (
     SubgraphError,
     SubgraphInvalidResponse,
@@ -52,6 +52,7 @@ async def execute(
     within_s: float | None = None,
     labels: frozenset[str] = NONE,
     denied: frozenset[str] = NONE,
+    refusal: Refusal = plain_refusal,
     witnessed: Witnessed | None = None,
     max_errors: int = MAX_ERRORS,
 ) -> JSON:
@@ -61,6 +62,7 @@ async def execute(
     Args:
         within_s: When to give up on everything not yet answered; what is there is returned.
         labels, denied: See `Plan.variant`.
+        refusal: What is told of a field of `denied`.
     """
     if plan.is_subscription:
         return {"errors": [SUBSCRIBE_INSTEAD]}
@@ -69,7 +71,7 @@ async def execute(
     if isinstance(coerced, list):
         return refusal_of_variables(coerced)
     variant = plan.variant(coerced, labels=labels, denied=denied)
-    run = Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors)
+    run = Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors, refusal)
     return await run.answer()
 
 
@@ -98,6 +100,7 @@ class Run:
         within_s: float | None,
         witnessed: Witnessed | None,
         max_errors: int,
+        refusal: Refusal,
     ) -> None:
         self._plan = plan
         self._variant = variant
@@ -110,7 +113,7 @@ class Run:
         self._data: JSON = {}
         self._not_asked: list[tuple[Request, Sequence[tuple[Source, JSON]]]] = []
         """What could not be asked for, since an input is not there."""
-        self._reports = Reports(plan.supergraph, self._data, max_errors)
+        self._reports = Reports(plan.supergraph, self._data, max_errors, refusal)
 
     async def answer(self) -> JSON:
         """Everything that can be had until the deadline."""

@@ -1,7 +1,8 @@
 """The errors of one answer, told in the client's own terms: its paths, and which service."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -34,6 +35,14 @@ DENIED = {
     "hint": "Ask with a token that grants it, or leave the field out.",
 }
 
+Refusal: TypeAlias = Callable[[str], JSON]
+"""The error (`message`, `extensions`) for a field, `Type.field`, that a caller may not have."""
+
+
+def plain_refusal(coordinate: str) -> JSON:
+    """What can be said without knowing why."""
+    return {"message": f"Access to {coordinate!r} is denied.", "extensions": DENIED}
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -50,9 +59,16 @@ class _Found:
 class Reports:
     """Gathers the errors of one answer; bounded, for a service may report any number of them."""
 
-    def __init__(self, supergraph: Supergraph, data: JSON, most: int = MAX_ERRORS) -> None:
+    def __init__(
+        self,
+        supergraph: Supergraph,
+        data: JSON,
+        most: int = MAX_ERRORS,
+        refusal: Refusal = plain_refusal,
+    ) -> None:
         self._supergraph = supergraph
         self._most = most
+        self._refusal = refusal
         self._data = data
         self._errors: list[JSON] = []
         self._left_out = 0
@@ -106,12 +122,13 @@ class Reports:
     def denied(self, denial: Denial) -> None:
         """One error for each place where a field would have been that is denied."""
         branch = denial.place.branch
+        refusal = cache(self._refusal)
         for item, path in denial.place.find_with_paths(self._data):
             at = self._client_path(_root_of(branch), path)
             type_name = type_name_of(item) or branch.types[0]
             for key, name in denial.fields:
-                message = f"Access to {f'{type_name}.{name}'!r} is denied."
-                self.add(message, at.to(key), DENIED)
+                error = refusal(f"{type_name}.{name}")
+                self.add(error["message"], at.to(key), error["extensions"])
 
     def told(
         self, errors: Sequence[Any], request: Request, place: Place, targets: Sequence[JSON]

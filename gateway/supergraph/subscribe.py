@@ -15,7 +15,7 @@ from gateway.supergraph.execute import (
     used_variables,
 )
 from gateway.supergraph.plan import Plan
-from gateway.supergraph.reports import MAX_ERRORS
+from gateway.supergraph.reports import MAX_ERRORS, Refusal, plain_refusal
 from gateway.supergraph.transport import SubgraphError, Transport
 
 
@@ -28,6 +28,7 @@ async def subscribe(
     within_s: float | None = None,
     labels: frozenset[str] = NONE,
     denied: frozenset[str] = NONE,
+    refusal: Refusal = plain_refusal,
     witnessed: Witnessed | None = None,
     max_errors: int = MAX_ERRORS,
 ) -> AsyncGenerator[JSON, None]:
@@ -41,6 +42,7 @@ async def subscribe(
     Args:
         within_s: Deadline of each event, as in `execute`.
         labels, denied: See `Plan.variant`.
+        refusal: What is told of a field of `denied`.
     """
     given = dict(variables or {})
     coerced = plan.inputs.coerce(given)
@@ -50,7 +52,9 @@ async def subscribe(
     variant = plan.variant(coerced, labels=labels, denied=denied)
 
     def run() -> Run:
-        return Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors)
+        return Run(
+            plan, variant, given, transport, headers, within_s, witnessed, max_errors, refusal
+        )
 
     source = variant.source
     if source is None:
