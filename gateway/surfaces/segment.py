@@ -23,6 +23,7 @@ from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, read_body
 from services.chassis.errors import RaakError, Unavailable
+from services.chassis.graphql_http import extra_headers
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.words import Role
 
@@ -278,9 +279,10 @@ def _errors_in(answer: Response) -> list[dict[str, Any]]:
 
 
 def _refused(refusal: RaakError) -> Response:
-    headers = {
-        401: {"WWW-Authenticate": 'Basic realm="write key"'},
-        503: {"Retry-After": "1"},
-    }.get(refusal.status)
+    headers = {name.decode(): value.decode() for name, value in extra_headers(refusal)}
+    # Whoever is cut off while he sends does not see the refusal, and sends the same events again.
+    headers.pop("connection", None)
+    if isinstance(refusal, InvalidWriteKey):
+        headers["www-authenticate"] = 'Basic realm="write key"'
     body = orjson.dumps({"success": False, "error": refusal.as_json()})
     return Response(body, refusal.status, headers, "application/json")

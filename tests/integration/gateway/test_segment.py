@@ -382,6 +382,7 @@ async def test_an_unknown_api_key_is_not_taken_for_a_write_key(door: Door) -> No
     refused = await door.send(auth=(_server("nobody's")[0], ""))
 
     assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == "Bearer"
     assert refused.json()["error"]["code"] == "UNAUTHENTICATED"
 
 
