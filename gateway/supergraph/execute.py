@@ -149,28 +149,23 @@ class Run:
         first = [request for request in stage.requests if not request.waits_for]
         await self._run_all(first, waiting)
 
-    async def _run_all(self, requests: Sequence[Request], waiting: dict[Request, int]) -> None:
-        """Send requests at once; if anything but a service fails, none goes on running."""
-        if len(requests) == 1:
-            await self._run(requests[0], waiting)
-        elif requests:
+    async def _run_all(self, ready: Sequence[Request], waiting: dict[Request, int]) -> None:
+        """Send requests at once, and each that waits when its last input is there; if anything
+        but a service fails, none goes on running.
+        """
+        while len(ready) == 1:
+            ready = await self._run(ready[0], waiting)
+        if ready:
             async with asyncio.TaskGroup() as together:
-                for request in requests[1:]:
-                    together.create_task(self._run(request, waiting))
-                await self._run(requests[0], waiting)
+                for request in ready:
+                    together.create_task(self._run_all([request], waiting))
 
-    async def _run(self, request: Request, waiting: dict[Request, int]) -> None:
-        """Send a request, and then those that only waited for it."""
-        if request.loads:
-            await self._load_entities(request)
-        else:
-            await self._load_plain(request)
-        ready: list[Request] = []
+    async def _run(self, request: Request, waiting: dict[Request, int]) -> list[Request]:
+        """Send a request; those are returned that only waited for it."""
+        await (self._load_entities(request) if request.loads else self._load_plain(request))
         for follower in request.followers:
             waiting[follower] -= 1
-            if not waiting[follower]:
-                ready.append(follower)
-        await self._run_all(ready, waiting)
+        return [follower for follower in request.followers if not waiting[follower]]
 
     async def _load_plain(self, request: Request) -> None:
         assert request.place is not None
@@ -225,16 +220,13 @@ class Run:
         if self._ends is not None and self._now() >= self._ends:
             return SubgraphTimeout(request.subgraph)  # it must not even begin: it may be a mutation
         try:
-            async with asyncio.timeout_at(self._ends):
-                reply = await self._transport.fetch(
-                    request.subgraph,
-                    body_of(request, variables),
-                    self._headers(request.subgraph),
-                    is_idempotent=request.is_idempotent,
-                )
+            reply = await self._transport.fetch(
+                request.subgraph,
+                body_of(request, variables),
+                self._headers(request.subgraph),
+                is_idempotent=request.is_idempotent,
+            )
             return reply.answer(request.subgraph)
-        except TimeoutError:
-            return SubgraphTimeout(request.subgraph)
         except SubgraphError as error:
             return error
 

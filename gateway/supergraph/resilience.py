@@ -8,13 +8,13 @@ requests under way). The breaker has the three states of Nygard's "Release It!".
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from random import random
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -271,15 +271,14 @@ class Resilient:
     ) -> Reply:
         """Send a GraphQL request, twice if need be."""
 
-        async def send() -> tuple[Reply, Verdict]:
-            reply = await self._inner.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
-            return reply, _judged(subgraph, reply)
+        def send() -> Coroutine[Any, Any, Reply]:
+            return self._inner.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
 
         guard = self._guard(subgraph)
         started = self._clock()
-        outcome, verdict = await self._attempt(guard, send)
+        outcome, verdict = await self._attempt(guard, send, started)
         if verdict in RETRIED and self._may_retry(guard, verdict, started, is_idempotent):
-            again, verdict = await self._attempt(guard, send)
+            again, verdict = await self._attempt(guard, send, self._clock())
             if verdict is not Verdict.REFUSED:
                 outcome = again
         if isinstance(outcome, SubgraphError):
@@ -303,35 +302,31 @@ class Resilient:
         """Send a subscription, once; its beginning counts as a fetch, its end does not."""
         async with AsyncExitStack() as stack:
 
-            async def begin() -> tuple[AsyncIterator[JSON], Verdict]:
-                events = self._inner.stream(subgraph, body, headers)
-                return await stack.enter_async_context(events), Verdict.FINE
+            def begin() -> Coroutine[Any, Any, AsyncIterator[JSON]]:
+                return stack.enter_async_context(self._inner.stream(subgraph, body, headers))
 
-            begun, _ = await self._attempt(self._guard(subgraph), begin)
+            begun, _ = await self._attempt(self._guard(subgraph), begin, self._clock())
             if isinstance(begun, SubgraphError):
                 raise begun
             yield begun
 
     async def _attempt(
-        self, guard: _Guard, send: Callable[[], Awaitable[tuple[T, Verdict]]]
+        self, guard: _Guard, send: Callable[[], Coroutine[Any, Any, T]], now: float
     ) -> tuple[T | SubgraphError, Verdict]:
         """Send something if the breaker lets it through, and learn from what becomes of it."""
         breaker = guard.breaker
-        now = self._clock()
         if not breaker.admits(now):
             return guard.refusal(now), Verdict.REFUSED
         is_probe = breaker.state is State.HALF_OPEN
         outcome: T | SubgraphError
         try:
-            outcome, verdict = await send()
+            outcome = await send()
+            verdict = _judged(outcome)
         except SubgraphError as error:
             outcome, verdict = error, _verdict(error)
-        except BaseException:  # cancelled: too late for the request, or nobody waits any more
-            now = self._clock()
-            if _time_left(now) <= 0:
-                guard.ended(Verdict.LATE, now, was_probe=is_probe)
-            elif is_probe:
-                breaker.abandoned(now)
+        except BaseException:  # cancelled: nobody waits any more
+            if is_probe:
+                breaker.abandoned(self._clock())
             raise
         guard.ended(verdict, self._clock(), was_probe=is_probe)
         return outcome, verdict
@@ -355,17 +350,17 @@ def _verdict(error: SubgraphError) -> Verdict:
     return Verdict.LATE if isinstance(error, SubgraphTimeout) else Verdict.BROKEN
 
 
-def _judged(subgraph: str, reply: Reply) -> Verdict:
-    """GraphQL errors are no failure of the subgraph, unless its status says so."""
-    if reply.status in GATEWAY_ERRORS:
+def _judged(sent: object) -> Verdict:
+    """GraphQL errors are no failure of the subgraph, unless its status says so. A stream that has
+    begun is fine.
+    """
+    if not isinstance(sent, Reply):
+        return Verdict.FINE
+    if sent.status in GATEWAY_ERRORS:
         return Verdict.BROKEN
-    if reply.status >= 500:
+    if sent.status >= 500:
         return Verdict.FAILED
-    try:
-        reply.answer(subgraph)
-    except SubgraphError:
-        return Verdict.BROKEN
-    return Verdict.FINE
+    return Verdict.BROKEN if isinstance(sent.said, str) else Verdict.FINE
 
 
 def _time_left(now: float) -> float:

@@ -5,7 +5,7 @@ against 0.07 ms, and against 0.7 to 1.5 ms with httpx.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,11 +13,10 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import aiohttp
 import orjson
-from opentelemetry import trace
-from opentelemetry.propagate import inject
 
 from gateway.supergraph.events import EventReader, EventTooLarge
 from gateway.supergraph.wire import Broken, NotReached, Pool, TooLarge
+from services.chassis import telemetry
 from services.chassis.errors import RaakError
 
 JSON: TypeAlias = dict[str, Any]
@@ -35,9 +34,7 @@ MAX_DEPTH = 100
 """How deep an answer may be nested: what is gathered from several must still be written."""
 
 request_ends: ContextVar[float | None] = ContextVar("request_ends", default=None)
-"""The loop's time at which the request under way is answered, whatever is missing by then. A
-fetch is cancelled at that time by who asked for it; a transport may save itself work that would
-come too late."""
+"""The loop's time at which the request under way is answered, whatever is missing by then."""
 
 
 class SubgraphError(RaakError):
@@ -99,25 +96,28 @@ class Reply:
 
     status: int
     body: bytes
-    _answer: JSON | None = field(default=None, init=False, repr=False, compare=False)
+    _said: JSON | str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def said(self) -> JSON | str:
+        """The GraphQL response in the body, or why there is none. Read once."""
+        if self._said is None:
+            self._said = _read(self.body)
+        return self._said
 
     def answer(self, subgraph: str) -> JSON:
-        """What it says: an object with `data`, `errors` or both. Read once.
+        """What it says: an object with `data`, `errors` or both.
 
         Raises:
             SubgraphUnavailable: It has another body, and a status of 500 or more.
             SubgraphInvalidResponse: It has another body.
         """
-        if self._answer is None:
-            found = _read(self.body)
-            if isinstance(found, str):
-                raise (
-                    SubgraphUnavailable(subgraph)
-                    if self.status >= 500
-                    else SubgraphInvalidResponse(subgraph, found)
-                )
-            self._answer = found
-        return self._answer
+        said = self.said
+        if not isinstance(said, str):
+            return said
+        if self.status >= 500:
+            raise SubgraphUnavailable(subgraph)
+        raise SubgraphInvalidResponse(subgraph, said)
 
 
 def _read(body: bytes) -> JSON | str:
@@ -163,10 +163,10 @@ class Transport(Protocol):
     behind: no task, and no connection in use.
     """
 
-    async def fetch(
+    def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
-        """Send a GraphQL request as JSON.
+    ) -> Coroutine[Any, Any, Reply]:
+        """Send a GraphQL request as JSON. It has failed by the time that `request_ends` tells.
 
         Args:
             is_idempotent: Whether it may be sent twice without doing anything twice.
@@ -183,24 +183,36 @@ class Transport(Protocol):
 
 
 class Transports:
-    """Each subgraph by its own transport, so that some are answered in this process."""
+    """Some subgraphs each by its own transport, which need not look at the time; all others by
+    one.
+    """
 
     def __init__(self, own: Mapping[str, Transport], others: Transport) -> None:
         self._own = own
         self._others = others
 
-    async def fetch(
+    def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """Send a GraphQL request as JSON."""
-        transport = self._own.get(subgraph, self._others)
-        return await transport.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
+        own = self._own.get(subgraph)
+        if own is None:
+            return self._others.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
+        return _in_time(subgraph, own.fetch(subgraph, body, headers, is_idempotent=is_idempotent))
 
     def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
     ) -> AbstractAsyncContextManager[AsyncIterator[JSON]]:
         """Send a subscription."""
         return self._own.get(subgraph, self._others).stream(subgraph, body, headers)
+
+
+async def _in_time(subgraph: str, fetch: Coroutine[Any, Any, Reply]) -> Reply:
+    try:
+        async with asyncio.timeout_at(request_ends.get()):
+            return await fetch
+    except TimeoutError:
+        raise SubgraphTimeout(subgraph) from None
 
 
 class HttpTransport:
@@ -393,8 +405,5 @@ def _failure(subgraph: str, error: Exception) -> SubgraphError:
 
 def _traced(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers with `traceparent`, if there is a trace to carry on."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return headers
-    carrier = dict(headers)
-    inject(carrier)
-    return carrier
+    traceparent = telemetry.traceparent()
+    return headers if traceparent is None else {**headers, "traceparent": traceparent}

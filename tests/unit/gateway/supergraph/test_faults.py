@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, Reply, SubgraphTimeout, compose, execute
+from gateway.supergraph import PlanCache, Reply, SubgraphTimeout, Transports, compose, execute
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.test_compose import composed
 
@@ -64,7 +64,7 @@ async def test_a_dead_service_behind_a_required_field_nulls_up_to_what_may_be_nu
 
 
 async def test_a_late_service_is_not_waited_for() -> None:
-    transport = Scripted({"offers": 5.0})
+    transport = Transports({"offers": Scripted({"offers": 5.0})}, shop.InProcess())
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, transport, within_s=0.2)

@@ -321,20 +321,6 @@ async def test_a_probe_that_is_called_off_leaves_the_next_one_to_probe() -> None
     assert await patient.ask() is GOOD
 
 
-async def test_a_fetch_that_the_request_gave_up_on_counts_as_late() -> None:
-    patient = Patient(Rules(failing_of=1))
-    patient.inner.gate = asyncio.Event()
-    request_ends.set(patient.clock() + 1.0)
-    fetch = asyncio.create_task(patient.ask())
-    await asyncio.sleep(0)
-
-    patient.clock.now += 1.0
-    fetch.cancel()
-    await asyncio.wait([fetch])
-
-    assert patient.state == "open"
-
-
 async def test_what_began_before_the_breaker_opened_does_not_close_it() -> None:
     patient = Patient()
     patient.inner.gate = asyncio.Event()
