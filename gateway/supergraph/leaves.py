@@ -5,7 +5,14 @@ type is not passed on.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from graphql import GraphQLEnumType, GraphQLNamedType, GraphQLSchema
+from graphql import (
+    GraphQLEnumType,
+    GraphQLNamedType,
+    GraphQLOutputType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    get_nullable_type,
+)
 
 Leaf: TypeAlias = Callable[[Any], Any]
 """The value as clients get it, None if it is not of the type. Never called with None."""
@@ -56,6 +63,15 @@ def leaf(type_: GraphQLNamedType, schema: GraphQLSchema) -> Leaf | None:
     public = schema.type_map.get(type_.name)
     shown = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
     return lambda value: value if type(value) is str and value in shown else None
+
+
+PLAIN: dict[str, type] = {"String": str, "Boolean": bool, "Float": float, "ID": str}
+
+
+def plain_type(type_: GraphQLOutputType) -> type | None:
+    """The Python type whose values `leaf` would all return as they are, if there is one."""
+    nullable = get_nullable_type(type_)
+    return PLAIN.get(nullable.name) if isinstance(nullable, GraphQLScalarType) else None
 
 
 def is_hidden(type_: GraphQLNamedType, value: Any) -> bool:
