@@ -43,7 +43,8 @@ class TooLarge(Exception):
 class Connection(asyncio.Protocol):
     """One kept connection; it carries one request at a time."""
 
-    def __init__(self, max_bytes: int, now: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int, now: float) -> None:
+        self._loop = loop
         self._max_bytes = max_bytes
         self._transport: asyncio.WriteTransport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -105,13 +106,13 @@ class Connection(asyncio.Protocol):
 
     # What the pool calls
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body of the response; raises Broken, TooLarge or TimeoutError."""
+    def ask(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
+        """Status and body of the response; fails with Broken, TooLarge or TimeoutError."""
         if not self.is_open or self._transport is None:
             raise Broken
-        self._answered = asyncio.get_running_loop().create_future()
+        self._answered = answered = self._loop.create_future()
         self._transport.write(request)
-        return await self._answered
+        return answered
 
     def give_up(self) -> None:
         """Wait no longer for the response."""
@@ -170,20 +171,17 @@ class Pool:
 
         Raises NotReached, Broken, TooLarge or TimeoutError.
         """
-        await self._wait_for_turn(ends)
+        if self._free.locked():
+            async with asyncio.timeout_at(ends):
+                await self._free.acquire()
+        else:
+            await self._free.acquire()
         try:
             connection = self._kept() or await self._connected(ends)
             connection.ends = ends
             return await self._ask(connection, self._written(headers, body))
         finally:
             self._free.release()
-
-    async def _wait_for_turn(self, ends: float) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
-            return
-        async with asyncio.timeout_at(ends):
-            await self._free.acquire()
 
     async def _ask(self, connection: Connection, request: bytes) -> tuple[int, bytes]:
         self._used.add(connection)
@@ -236,7 +234,7 @@ class Pool:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
         _, connection = await loop.create_connection(
-            lambda: Connection(self.max_bytes, self.now()),
+            lambda: Connection(loop, self.max_bytes, self.now()),
             await self._address(loop),
             self._port,
             ssl=self._tls,
