@@ -1,16 +1,19 @@
 """uvicorn as our processes run it: it warns the application before it stops, and lets nobody stay
-who does not take his last bytes, or does not get to the end of a request's head.
+who does not take his last bytes, or does not get to the end of a request's head. What it writes at
+once it also sends at once.
 """
 
+import asyncio
 import logging
 import socket
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.chassis.settings import ProcessSettings
 
@@ -40,6 +43,56 @@ def _sends_head(held: Any) -> bool:
 
 
 PATIENCE = {_is_closing: TAKEN_WITHIN_S, _sends_head: HEAD_WITHIN_S}
+
+
+class Together:
+    """A transport that sends two writes as one when nothing happens between them, as with the head
+    and the body of an answer: that saves a system call of four, and wakes the client once.
+
+    What was written is sent before the event loop turns to anything else.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.inner = transport
+        self.is_closing = transport.is_closing
+        self._loop = loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def write(self, data: bytes) -> None:
+        """Send data soon, or with what waits at once."""
+        if self._held:
+            held, self._held = self._held, b""
+            self.inner.writelines((held, data))
+        elif data:
+            self._held = data
+            self._loop.call_soon(self._send)
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        self._send()
+        self.inner.close()
+
+    def _send(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self.is_closing():
+            self.inner.write(held)
+
+
+class Http(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(cast(asyncio.Transport, Together(transport, self.loop)))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Go on as a websocket, which writes its frames whole."""
+        assert isinstance(self.transport, Together)
+        self.transport = self.transport.inner
+        super().handle_websocket_upgrade()
 
 
 class Server(uvicorn.Server):
@@ -80,13 +133,10 @@ class Server(uvicorn.Server):
 def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
     """Serve until a signal says to stop. `options` are uvicorn's own."""
     logging.getLogger("uvicorn.error").addFilter(_tells_no_address)
-    config = uvicorn.Config(
+    config = configured(
         app,
         host=settings.host,
         port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=settings.drain_s,
         **options,
     )
@@ -95,6 +145,21 @@ def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
         server.run()
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def configured(app: ASGIApp, **options: Any) -> uvicorn.Config:
+    """uvicorn's settings that are always the same. It believes no `X-Forwarded-For`, not even from
+    this machine: whom to believe is a setting of the gateway's.
+    """
+    return uvicorn.Config(
+        app,
+        http=Http,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        **options,
+    )
 
 
 def _tells_no_address(record: logging.LogRecord) -> bool:

@@ -340,6 +340,16 @@ def _seconds(path: str, status: int) -> Histogram:
     return REQUESTS.labels(path, status)
 
 
+def collect_garbage_rarely() -> None:
+    """Leave out of every collection what was imported: walking its 300,000 objects again stops all
+    for 0.4 s. And begin one after 10,000 new objects, not 700, which are the requests of a moment:
+    walking what is still needed costs 6% of a gateway.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: Any) -> None:
     """Run a process until it is told to stop; requests under way are finished first. `options` are
     uvicorn's own.
@@ -353,6 +363,5 @@ def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: A
     except RaakError as error:
         log.critical(str(error))
         raise SystemExit(1) from None
-    gc.collect()
-    gc.freeze()  # what was imported stays: walking its 300,000 objects again stops all for 0.4 s
+    collect_garbage_rarely()
     listen(app, settings, **options)

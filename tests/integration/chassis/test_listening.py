@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from services.chassis import listening
-from services.chassis.listening import Server
+from services.chassis.listening import Server, Together, configured
 from tests.conftest import free_port
 
 MEGABYTES = b"x" * 20_000_000
@@ -24,8 +23,7 @@ MEGABYTES = b"x" * 20_000_000
 async def listening_to(app: Any) -> AsyncIterator[tuple[Server, int]]:
     """A server in the test's own loop."""
     port = free_port()
-    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
-    server = Server(config)
+    server = Server(configured(app, port=port, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server._serve())
     while not server.started:
         assert not task.done(), "the server did not start"
@@ -137,3 +135,80 @@ def test_addresses_of_websockets_are_not_logged(message: str, is_told: bool) -> 
     record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, message, (), None)
 
     assert listening._tells_no_address(record) is is_told
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes what is sent, each time by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: Any) -> None:
+        self.sent.append(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_head_and_its_body_are_sent_as_one() -> None:
+    wire = Wire()
+    together = Together(wire, asyncio.get_running_loop())
+
+    together.write(b"head")
+    together.write(b"body")
+
+    assert wire.sent == [b"headbody"]
+
+
+async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_done() -> None:
+    wire = Wire()
+    together = Together(wire, asyncio.get_running_loop())
+
+    together.write(b"head")
+    await asyncio.sleep(0)
+    together.write(b"body")
+    together.close()
+    await asyncio.sleep(0)
+
+    assert wire.sent == [b"head", b"body"]
+    assert wire.is_closed
+
+
+async def test_what_is_written_on_and_on_does_not_pile_up() -> None:
+    wire = Wire()
+    together = Together(wire, asyncio.get_running_loop())
+
+    for _ in range(10):
+        together.write(b"event")
+
+    assert wire.sent == [b"eventevent"] * 5
+
+
+async def test_nothing_is_sent_over_a_connection_that_broke_off() -> None:
+    wire = Wire()
+    together = Together(wire, asyncio.get_running_loop())
+
+    together.write(b"head")
+    wire.is_closed = True
+    await asyncio.sleep(0)
+
+    assert wire.sent == []
+
+
+async def test_an_answer_arrives_as_one_piece_over_a_real_connection() -> None:
+    async def ok(request: Request) -> Response:
+        return Response("ok")
+
+    async with listening_to(Starlette(routes=[Route("/ok", ok)])) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        piece = await reader.read(1_000)
+
+        assert piece.startswith(b"HTTP/1.1 200")
+        assert piece.endswith(b"ok")
+        writer.close()
