@@ -56,20 +56,17 @@ class RequestWriter:
         """A request for root fields, at the root or at a field that returns Query."""
         fragments: dict[str, str] = {}
         writer = SelectionWriter({visit}, visit.subgraph, fragments)
-        text = writer.object(visit.branch, visit.branch.types[0])
+        selection = writer.object(visit.branch, visit.branch.types[0])
         used = _used_variables([visit])
-        at_root = visit.branch.position.parent is None
+        kind = self.kind if visit.branch.position.parent is None else "query"
+        text = self._operation(kind, number, visit, self._declared(used), selection)
         return Request(
             visit.subgraph.name,
-            self._operation(
-                self.kind if at_root else "query", number, visit, self._declared(used), text
-            )
-            + _definitions(fragments),
+            text + _definitions(fragments),
             used,
             place_of(visit.branch),
             (),
-            is_idempotent=not (at_root and self.kind == "mutation")
-            and self._is_idempotent([visit]),
+            is_idempotent=kind != "mutation" and self._is_idempotent([visit]),
         )
 
     def _entity_request(self, number: int, visits: list[Visit]) -> Request:
