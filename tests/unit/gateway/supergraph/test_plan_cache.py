@@ -81,6 +81,18 @@ def test_many_texts_of_one_operation_push_out_no_plan() -> None:
     assert cache.plan(TEXT) is first
 
 
+def test_any_number_of_refusals_pushes_out_no_plan() -> None:
+    cache = PlanCache(SUPERGRAPH, size=2)
+    first, second = cache.plan(TEXT), cache.plan("{ version }")
+
+    for n in range(100):
+        with pytest.raises(OperationRefused):
+            cache.plan(f"{{ nothing{n} }}")
+
+    assert cache.plan(TEXT) is first
+    assert cache.plan("{ version }") is second
+
+
 def test_a_forgotten_plan_is_made_again() -> None:
     cache = PlanCache(SUPERGRAPH, size=1)
     first = cache.plan(TEXT)
