@@ -10,10 +10,17 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
-from graphql import BreakingChangeType, DangerousChangeType, build_schema, find_schema_changes
+from graphql import (
+    BreakingChangeType,
+    DangerousChangeType,
+    GraphQLError,
+    build_schema,
+    find_schema_changes,
+)
 
 from gateway.settings import GatewaySettings
 from gateway.supergraph import compose, compose_sdl
+from gateway.supergraph.errors import sentence
 from infra.instance import SERVICES
 from services.chassis.errors import RaakError
 
@@ -31,6 +38,18 @@ class SchemaStale(RaakError):
         super().__init__(f"Stale SDL: {', '.join(files)}.", hint="Run `raak schema`.")
 
 
+class SchemaUnreadable(RaakError):
+    """The committed public schema is no SDL, so it can't be told what the code would break."""
+
+    code = "SCHEMA_UNREADABLE"
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(
+            f"{file} can't be read: {problem}",
+            hint="Restore it from version control; it is only ever written by `raak schema`.",
+        )
+
+
 class SchemaBroken(RaakError):
     """Clients that work today would not work with what the code says now."""
 
@@ -38,8 +57,9 @@ class SchemaBroken(RaakError):
 
     def __init__(self, changes: list[str]) -> None:
         listed = "".join(f"\n- {change}" for change in changes)
+        count = f"{len(changes)} breaking changes" if len(changes) > 1 else "1 breaking change"
         super().__init__(
-            f"{len(changes)} breaking changes of the public schema:{listed}\n",
+            f"{count} of the public schema:{listed}\n",
             hint="Add instead of changing, and deprecate what is old; "
             "if no client is left that needs it, run `raak schema --allow-breaking`.",
         )
@@ -68,12 +88,12 @@ class Code:
         return {**written, self.folder / "schema.graphql": compose(self.subgraphs).sdl}
 
     def stale(self) -> list[str]:
-        """The files that are not what they should be."""
-        return [
-            str(path.relative_to(self.folder))
-            for path, text in self.files.items()
-            if _committed(path) != text
-        ]
+        """The files that are not what they should be, or should not be there: the gateway would
+        compose the SDL that a service left behind.
+        """
+        changed = [path for path, text in self.files.items() if _committed(path) != text]
+        left = set((self.folder / "subgraphs").glob("*.graphql")) - self.files.keys()
+        return [str(path.relative_to(self.folder)) for path in (*changed, *sorted(left))]
 
     def breaking(self) -> list[str]:
         """What clients of the committed public schema could no longer do."""
@@ -91,14 +111,19 @@ class Code:
             raise SchemaStale(files)
 
     def write(self, *, allow_breaking: bool = False) -> list[str]:
-        """Write what is stale, and say which; raise SchemaBroken instead of breaking clients."""
+        """Write or remove what is stale, and say which; raise SchemaBroken instead of breaking
+        clients.
+        """
         if not allow_breaking and (changes := self.breaking()):
             raise SchemaBroken(changes)
         stale = self.stale()
         for name in stale:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.files[path])
+            if path in self.files:
+                path.write_text(self.files[path])
+            else:
+                path.unlink()
         return stale
 
     def supergraph(self, environment: Mapping[str, str]) -> str:
@@ -112,7 +137,11 @@ class Code:
         path = self.folder / "schema.graphql"
         if not (committed := _committed(path)):
             return []
-        changes = find_schema_changes(build_schema(committed), build_schema(self.files[path]))
+        try:
+            before = build_schema(committed)
+        except (GraphQLError, TypeError) as error:
+            raise SchemaUnreadable(path.name, sentence(error.args[0])) from None
+        changes = find_schema_changes(before, build_schema(self.files[path]))
         return sorted(c.description for c in changes if isinstance(c.type, kind))
 
 

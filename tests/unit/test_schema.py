@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.supergraph import CompositionError, read_supergraph
-from infra.schema import Code, SchemaBroken, SchemaStale
+from infra.schema import Code, SchemaBroken, SchemaStale, SchemaUnreadable
 
 USERS = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
@@ -68,6 +68,46 @@ def test_all_breaking_changes_are_listed_and_nothing_is_written(code: Code) -> N
     assert "User.name" in refused.value.problem
     assert "Query.me(old:)" in refused.value.problem
     code.check()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: String!", "", "Field User.name was removed."),
+        ("name: String!", "name: String", "User.name changed type from String! to String."),
+        ("(old: Boolean)", "(old: Int)", "Query.me(old:) has changed type from Boolean to Int."),
+        ("(old: Boolean)", "(old: Boolean, of: ID!)", "argument Query.me(of:) was added."),
+        ("(old: Boolean)", "", "Argument Query.me(old:) was removed."),
+        ("ADMIN GUEST", "ADMIN", "Enum value Role.GUEST was removed."),
+        ("[User!]", "[User]", "Query.users changed type from [User!] to [User]."),
+    ],
+)
+def test_each_kind_of_breaking_change_is_named(code: Code, old: str, new: str, said: str) -> None:
+    breaking = changed(code, old, new)
+
+    with pytest.raises(SchemaBroken) as refused:
+        breaking.check()
+
+    assert said in refused.value.problem
+
+
+def test_what_a_removed_service_left_behind_is_stale_and_removed(code: Code) -> None:
+    left = code.folder / "subgraphs" / "gone.graphql"
+    left.write_text("type Query { gone: ID }")
+
+    with pytest.raises(SchemaStale, match=r"subgraphs/gone\.graphql"):
+        code.check()
+
+    assert code.write() == ["subgraphs/gone.graphql"]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("sdl", ["<<<<<<< HEAD", "type Query { a: Nope }"])
+def test_a_public_schema_that_is_no_sdl_is_refused(code: Code, sdl: str) -> None:
+    (code.folder / "schema.graphql").write_text(sdl)
+
+    with pytest.raises(SchemaUnreadable, match=r"schema\.graphql can't be read"):
+        code.check()
 
 
 def test_a_breaking_change_is_written_when_it_is_allowed(code: Code) -> None:
