@@ -1,13 +1,34 @@
 """Real servers in the test's own loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from services.chassis.graphql import Schema, Subgraph
+from services.chassis.principal import Principal, Verifier
 from tests.conftest import free_port
+from tests.unit.gateway.small_graph import SCHEMAS
+
+
+class Prompt(uvicorn.Server):
+    """Stops when it is told to, and not at the next tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told_to_stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Wait for that."""
+        await self.on_tick(0)  # sets the headers of all answers
+        await self.told_to_stop.wait()
 
 
 class Server:
@@ -17,7 +38,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._app = app
-        self._server: uvicorn.Server | None = None
+        self._server: Prompt | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -31,7 +52,7 @@ class Server:
             access_log=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = Prompt(config)
         self._task = asyncio.create_task(self._server._serve())
         while not self._server.started:
             assert not self._task.done(), "the server did not start"
@@ -40,7 +61,7 @@ class Server:
     async def stop(self) -> None:
         """Close the port and every connection."""
         if self._server is not None and self._task is not None:
-            self._server.should_exit = True
+            self._server.told_to_stop.set()
             await self._task
             self._server = None
 
@@ -48,9 +69,37 @@ class Server:
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[Server]:
     """A server as long as the block lasts."""
-    server = Server(app)
-    await server.start()
+    async with serving_all({"app": app}) as servers:
+        yield servers["app"]
+
+
+@asynccontextmanager
+async def serving_all(apps: Mapping[str, Any]) -> AsyncIterator[dict[str, Server]]:
+    """Servers, by name, as long as the block lasts; they stop together, for it takes each a while.
+
+    Those that have started are stopped, too, if another one does not start.
+    """
+    servers = {name: Server(app) for name, app in apps.items()}
     try:
-        yield server
+        for server in servers.values():
+            await server.start()
+        yield servers
     finally:
-        await server.stop()
+        await asyncio.gather(*(server.stop() for server in servers.values()))
+
+
+def small_services(verify_key: Path, callers: list[Principal]) -> dict[str, Starlette]:
+    """The services of the small graph, as the chassis serves them; they note who asked."""
+    return {name: _service(schema, verify_key, callers) for name, schema in SCHEMAS.items()}
+
+
+def _service(schema: Schema, verify_key: Path, callers: list[Principal]) -> Starlette:
+    def context(principal: Principal) -> dict[str, Any]:
+        callers.append(principal)
+        return {}
+
+    async def ready(request: Request) -> Response:
+        return Response()
+
+    subgraph = Subgraph(schema, context, Verifier(verify_key))
+    return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])

@@ -9,58 +9,44 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from gateway.access.jwks import UnusableKey
+from gateway import subgraph_health
 from gateway.access.tokens import issue_token, private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError
-from services.chassis.graphql import Subgraph
-from services.chassis.principal import Principal, Verifier
+from services.chassis.principal import Principal
 from services.chassis.server import MissingSetting
 from services.contracts.words import Role
-from tests.integration.gateway.serving import Server, serving
-from tests.unit.gateway.small_graph import ANN, ROLES_YAML, SCHEMAS, SDLS
+from tests.integration.gateway.serving import Server, serving, serving_all, small_services
+from tests.unit.gateway.small_graph import ANN, ROLES_YAML, SDLS
 
 QUERY = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
 WHOLE = {"customer": {"name": "Ann", "nextBestActions": ["jazz weeks"]}, "segments": ["loyal"]}
-
-
-def service(name: str, verify_key: Path, callers: list[Principal]) -> Starlette:
-    """A service as the chassis serves its graph; it notes who asked."""
-
-    def context(principal: Principal) -> dict[str, Any]:
-        callers.append(principal)
-        return {}
-
-    async def ready(request: Request) -> Response:
-        return Response()
-
-    subgraph = Subgraph(SCHEMAS[name], context, Verifier(verify_key))
-    return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])
 
 
 @dataclass
 class House:
     """A gateway with its services, and a client that may be told whose token to send."""
 
-    gateway: Server
     services: dict[str, Server]
     callers: list[Principal]
     client: httpx.AsyncClient
     signing_key: Path
 
+    def headers(
+        self, role: Role = Role.AGENT, customer: dict[str, str] | None = None
+    ) -> dict[str, str]:
+        """What a caller of this role sends, who may speak for one customer."""
+        key = private_key(self.signing_key.read_text())
+        return {"Authorization": f"Bearer {issue_token(key, role, 'tester', customer=customer)}"}
+
     async def ask(
         self, query: str, role: Role = Role.AGENT, customer: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        key = private_key(self.signing_key.read_text())
-        token = issue_token(key, role, "tester", customer=customer)
-        headers = {"Authorization": f"Bearer {token}"}
-        response = await self.client.post("/graphql", json={"query": query}, headers=headers)
+        response = await self.client.post(
+            "/graphql", json={"query": query}, headers=self.headers(role, customer)
+        )
         answer: dict[str, Any] = response.json()
         return answer
 
@@ -85,27 +71,33 @@ class House:
         raise AssertionError(f"{name} was never seen {status}")
 
 
+@pytest.fixture(scope="module")
+async def database_url(
+    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+) -> AsyncIterator[str]:
+    async with database_url_for("gateway") as url:
+        yield url
+
+
 @pytest.fixture
 async def house(
     key_files: tuple[Path, Path],
-    database_url_for: Callable[[str], AbstractAsyncContextManager[str]],
+    database_url: str,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[House]:
+    monkeypatch.setattr(subgraph_health, "PAUSE_S", 0.05)
     signing, verify = key_files
     roles = tmp_path / "roles.yaml"
     roles.write_text(ROLES_YAML)
     callers: list[Principal] = []
     async with AsyncExitStack() as stack:
-        services = {
-            name: await stack.enter_async_context(serving(service(name, verify, callers)))
-            for name in SDLS
-        }
+        services = await stack.enter_async_context(serving_all(small_services(verify, callers)))
         settings = GatewaySettings(
             profile_url=services["profile"].url,
             decision_url=services["decision"].url + "/",
             signing_key_file=signing,
-            verify_key_file=verify,
-            database_url=await stack.enter_async_context(database_url_for("gateway")),
+            database_url=database_url,
             cors_origins=("https://shop.example",),
             roles_file=roles,
             subgraph_deadline_ms=1_000,
@@ -117,7 +109,7 @@ async def house(
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=gateway.url, trust_env=False)
         )
-        yield House(gateway, services, callers, client, signing)
+        yield House(services, callers, client, signing)
 
 
 async def test_an_answer_is_put_together_from_all_services(house: House) -> None:
@@ -135,10 +127,7 @@ async def test_every_service_hears_who_really_asks(house: House) -> None:
 
 
 async def test_a_service_answers_nobody_but_the_gateway(house: House) -> None:
-    key = private_key(house.signing_key.read_text())
-    callers_own = {"Authorization": f"Bearer {issue_token(key, Role.ADMIN, 'root')}"}
-
-    for headers in ({}, callers_own):
+    for headers in ({}, house.headers(Role.ADMIN)):
         async with httpx.AsyncClient(trust_env=False) as client:
             url = f"{house.services['profile'].url}/graphql"
             response = await client.post(url, json={"query": "{ segments }"}, headers=headers)
@@ -232,8 +221,7 @@ async def test_every_answer_says_what_browsers_may_not_do_with_it(house: House, 
 
 
 async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:
-    key = private_key(house.signing_key.read_text())
-    headers = {"Authorization": f"Bearer {issue_token(key, Role.AGENT, 'tester')}"}
+    headers = house.headers()
     query = {"query": "{ segments }"}
 
     batch = await house.client.post("/graphql", json=[query] * 2, headers=headers)

@@ -48,7 +48,7 @@ class Gateway:
 
 @pytest.fixture
 async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
-    signing, verify = key_files
+    signing, _ = key_files
     may_answer, asked = asyncio.Event(), asyncio.Semaphore(0)
     may_answer.set()
 
@@ -64,7 +64,6 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
         settings = GatewaySettings(
             profile_url=service.url,
             signing_key_file=signing,
-            verify_key_file=verify,
             rate_per_s=4,
             burst=3,
             max_concurrent=2,

@@ -21,8 +21,7 @@ from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal
 from services.contracts.words import Role
-from tests.integration.gateway.serving import serving
-from tests.integration.gateway.test_app import service
+from tests.integration.gateway.serving import serving, serving_all, small_services
 from tests.unit.gateway.small_graph import SDLS
 
 NOW = datetime.now(UTC)
@@ -60,10 +59,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
     signing, verify = key_files
     callers: list[Principal] = []
     async with AsyncExitStack() as stack:
-        behind = {
-            name: await stack.enter_async_context(serving(service(name, verify, callers)))
-            for name in SDLS
-        }
+        behind = await stack.enter_async_context(serving_all(small_services(verify, callers)))
         settings = GatewaySettings(
             mode="production",
             profile_url=behind["profile"].url,
@@ -80,7 +76,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
         yield House(client, token, callers)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def house(
     key_files: tuple[Path, Path], database_url_for: DatabaseUrlFor
 ) -> AsyncIterator[House]:
@@ -113,6 +109,8 @@ async def test_a_registered_operation_is_answered_by_its_text_and_by_its_hash(
 
 
 async def test_nothing_else_is_answered(house: House) -> None:
+    house.callers.clear()
+
     for text in (f"{SEGMENTS} ", "{ segments }", "{ __typename }", "{", "query Segments { no }"):
         assert codes(await house.ask({"query": text})) == ["OPERATION_NOT_REGISTERED"], text
     assert house.callers == []
@@ -120,6 +118,7 @@ async def test_nothing_else_is_answered(house: House) -> None:
 
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
 async def test_a_server_asks_with_its_key(house: House, header: str) -> None:
+    house.callers.clear()
     given = {header: f"Bearer {TEXT}" if header == "Authorization" else TEXT}
 
     assert await house.ask({"query": SEGMENTS}, **given) == {"data": {"segments": ["loyal"]}}

@@ -2,22 +2,22 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvicorn
 from graphql import execute_sync, parse
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.asgi import GraphQL
 
 from gateway.supergraph import HttpTransport, PlanCache, compose, execute
+from services.chassis import telemetry
+from tests.integration.gateway.serving import Server, serving_all
 from tests.unit.gateway.supergraph import shop
 
 SUPERGRAPH = compose(shop.SDLS)
@@ -45,68 +45,38 @@ def quiet_services() -> Iterator[None]:
 
 
 class Service:
-    """A service that can be told to dawdle or to babble, and remembers the last headers."""
+    """A service that can be told to dawdle, and remembers the last headers."""
 
     def __init__(self, graph: ASGIApp) -> None:
         self._graph = graph
         self.delay_s = 0.0
-        self.babble: bytes | None = None
         self.headers: dict[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self.headers = dict(Request(scope).headers)
             await asyncio.sleep(self.delay_s)
-            if self.babble is not None:
-                await Response(self.babble)(scope, receive, send)
-                return
         await self._graph(scope, receive, send)
 
 
+@dataclass
 class Shop:
     """All three services, listening."""
 
-    def __init__(self) -> None:
-        self.services = {name: Service(GraphQL(schema)) for name, schema in shop.SCHEMAS.items()}
-        self.urls: dict[str, str] = {}
-        self._servers: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
+    services: dict[str, Service]
+    servers: dict[str, Server]
 
-    async def start(self) -> None:
-        for name, service in self.services.items():
-            listener = socket.create_server(("127.0.0.1", 0))
-            config = uvicorn.Config(service, lifespan="off", log_config=None, ws="none")
-            server = uvicorn.Server(config)
-            task = asyncio.create_task(server.serve(sockets=[listener]))
-            self._servers[name] = server, task
-            self.urls[name] = f"http://127.0.0.1:{listener.getsockname()[1]}/graphql"
-        while not all(server.started for server, _ in self._servers.values()):
-            await asyncio.sleep(0.01)
-
-    async def kill(self, name: str) -> None:
-        server, task = self._servers.pop(name)
-        server.should_exit = server.force_exit = True
-        await task
-
-    async def stop(self) -> None:
-        for name in list(self._servers):
-            await self.kill(name)
+    def transport(self, **options: Any) -> HttpTransport:
+        """The way to them."""
+        urls = {name: f"{server.url}/graphql" for name, server in self.servers.items()}
+        return HttpTransport(urls, **options)
 
 
 @asynccontextmanager
 async def open_shop() -> AsyncIterator[Shop]:
-    opened = Shop()
-    await opened.start()
-    try:
-        yield opened
-    finally:
-        await opened.stop()
-
-
-async def ask(
-    opened: Shop, text: str, variables: dict[str, Any] | None = None, **options: Any
-) -> dict[str, Any]:
-    async with HttpTransport(opened.urls, **options) as transport:
-        return await execute(CACHE.plan(text), variables, transport)
+    services = {name: Service(GraphQL(schema)) for name, schema in shop.SCHEMAS.items()}
+    async with serving_all(services) as servers:
+        yield Shop(services, servers)
 
 
 async def test_a_story_over_three_services_equals_the_monoliths() -> None:
@@ -117,17 +87,17 @@ async def test_a_story_over_three_services_equals_the_monoliths() -> None:
         variable_values={"limit": 2},
     )
 
-    async with open_shop() as opened:
-        answer = await ask(opened, STORY, {"limit": 2})
+    async with open_shop() as opened, opened.transport() as transport:
+        answer = await execute(CACHE.plan(STORY), {"limit": 2}, transport)
 
     assert answer == {"data": expected.data}
 
 
 async def test_a_killed_service_leaves_the_others_answering() -> None:
-    async with open_shop() as opened, HttpTransport(opened.urls) as transport:
+    async with open_shop() as opened, opened.transport() as transport:
         planned = CACHE.plan("{ customers { name offers { title } } version }")
         whole = await execute(planned, None, transport)
-        await opened.kill("offers")
+        await opened.servers["offers"].stop()
         partial = await execute(planned, None, transport)
 
     assert "errors" not in whole
@@ -139,43 +109,25 @@ async def test_a_killed_service_leaves_the_others_answering() -> None:
 
 
 async def test_a_slow_service_meets_its_deadline() -> None:
-    async with open_shop() as opened:
-        opened.services["offers"].delay_s = 2.0
-        answer = await ask(
-            opened,
-            "{ customers { id offers { title } } }",
-            within_s_by_subgraph={"offers": 0.1},
-        )
+    planned = CACHE.plan("{ customers { id offers { title } } }")
+    deadlines = {"within_s_by_subgraph": {"offers": 0.1}}
+
+    async with open_shop() as opened, opened.transport(**deadlines) as transport:
+        opened.services["offers"].delay_s = 0.4
+        answer = await execute(planned, None, transport)
 
     assert answer["data"]["customers"][0] == {"id": "1", "offers": None}
     assert {e["extensions"]["code"] for e in answer["errors"]} == {"SUBGRAPH_TIMEOUT"}
 
 
-@pytest.mark.parametrize("babble", [b"", b"<html>", b"[]", b'{"data": []}', b"\xff\xfe", b'{"da'])
-async def test_a_babbling_service_is_not_believed(babble: bytes) -> None:
-    async with open_shop() as opened:
-        opened.services["offers"].babble = babble
-        answer = await ask(opened, "{ customers { id offers { title } } }")
-
-    assert answer["data"]["customers"][0] == {"id": "1", "offers": None}
-    assert {e["extensions"]["code"] for e in answer["errors"]} == {"SUBGRAPH_INVALID_RESPONSE"}
-
-
-async def test_an_answer_without_end_is_cut_off() -> None:
-    async with open_shop() as opened:
-        opened.services["offers"].babble = b"x" * 100_000
-        answer = await ask(
-            opened, "{ customers { id offers { title } } }", max_response_bytes=10_000
-        )
-
-    assert {e["extensions"]["code"] for e in answer["errors"]} == {"SUBGRAPH_INVALID_RESPONSE"}
-
-
-async def test_each_service_gets_its_own_headers_and_the_trace() -> None:
+async def test_each_service_gets_its_own_headers_and_the_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(telemetry._state, "tracing", True)
     planned = CACHE.plan("{ customers { offers { title } } }")
     tracer = TracerProvider().get_tracer("test")
 
-    async with open_shop() as opened, HttpTransport(opened.urls) as transport:
+    async with open_shop() as opened, opened.transport() as transport:
         with tracer.start_as_current_span("request") as span:
             await execute(
                 planned,
