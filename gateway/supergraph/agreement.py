@@ -297,6 +297,17 @@ def _extended_types_are_defined(together: Together) -> Iterator[Problem]:
             yield _problem(owned, name, reason, "Write `type` instead of `extend type` in one.")
 
 
+def _composed_directives_mean_the_same(together: Together) -> Iterator[Problem]:
+    names = {name for subgraph in together.subgraphs.values() for name in subgraph.composed}
+    for name in sorted(names):
+        owned = {s.name: s.composed.get(name) for s in together.subgraphs.values()}
+        origins = {owner: found.origin for owner, found in owned.items() if found}
+        if len(set(origins.values())) > 1:
+            says = ", ".join(f"{origin} in {owner}" for owner, origin in origins.items())
+            reason = f"@composeDirective keeps several @{name}: of {says}."
+            yield _problem(origins, "", reason, "Import one of them under another name.")
+
+
 # Interface objects
 
 
@@ -421,6 +432,7 @@ RULES: tuple[Rule, ...] = (
     _external_fields_are_like_the_real_ones,
     _overridden_fields_do_not_override,
     _extended_types_are_defined,
+    _composed_directives_mean_the_same,
     _interface_objects_stand_for_an_interface,
     _interface_objects_hide_implementations,
     _entity_interfaces_know_all_implementations,

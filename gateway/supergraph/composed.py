@@ -11,9 +11,12 @@ from graphql import (
     print_ast,
 )
 
-from gateway.supergraph.directives import DirectiveNames
+from gateway.supergraph.directives import FEDERATION, STANDARD, DirectiveNames
 from gateway.supergraph.links import Link, arguments_of, read_links
-from gateway.supergraph.standard import Spec
+from gateway.supergraph.standard import WHERE_USED, Spec
+
+TAKEN = {"link", "listSize", *WHERE_USED, *STANDARD}
+"""What a supergraph means by these names is settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class Composed:
         """For comparison: `v1.10` is later than `v1.9`."""
         return tuple(int(n) for n in self.link.version.lstrip("v").split(".") if n.isdecimal())
 
+    @property
+    def origin(self) -> str:
+        """The specification and its major version, within which versions fit each other."""
+        return "/v".join((self.link.spec, *map(str, self.version[:1])))
+
 
 def composed_in(document: DocumentNode, names: DirectiveNames) -> dict[str, Composed]:
     """The directives that one subgraph wants kept, by name; problems are reported."""
@@ -41,11 +49,14 @@ def composed_in(document: DocumentNode, names: DirectiveNames) -> dict[str, Comp
     composed: dict[str, Composed] = {}
     for wanted in _wanted(document, names):
         name = wanted.removeprefix("@")
-        if wanted in links and name in definitions:
-            composed[name] = Composed(name, links[wanted], definitions[name])
-        else:
+        if wanted not in links or name not in definitions:
             reason = f"@composeDirective names {wanted!r}, which isn't both imported and defined."
             names.report("", reason, "Write its name with @, @link its specification, define it.")
+        elif links[wanted].spec == FEDERATION or name in TAKEN:
+            reason = f"@composeDirective names {wanted!r}, which is the supergraph's own."
+            names.report("", reason, "Leave it out, or import yours under another name.")
+        else:
+            composed[name] = Composed(name, links[wanted], definitions[name])
     return composed
 
 

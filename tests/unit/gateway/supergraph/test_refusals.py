@@ -22,6 +22,16 @@ MEDIA = (
     'type Book implements Media @key(fields: "id") { id: ID! } '
 )
 
+
+def composing(name: str) -> str:
+    """The links of a subgraph that wants a directive of its own kept."""
+    return (
+        '=@link(url: URL/v2.1, import: ["@composeDirective"]) '
+        f'@link(url: "https://x.example/more/v1.2", import: ["@{name}"]) '
+        f'@composeDirective(name: "@{name}") directive @{name}(n: Int) on FIELD_DEFINITION '
+    )
+
+
 REFUSED = {
     # Directives
     "a directive in the wrong place": (
@@ -147,6 +157,19 @@ REFUSED = {
             '@composeDirective(name: "@mine") type Query { a: Int }'
         },
         "[a]: @composeDirective names '@mine', which isn't both imported and defined",
+    ),
+    "a directive of Federation's to compose": (
+        {"a": composing("cost") + "type Query { a: Int @cost(n: 3) }"},
+        "[a]: @composeDirective names '@cost', which is the supergraph's own. "
+        "Leave it out, or import yours under another name.",
+    ),
+    "a directive to compose that means something else elsewhere": (
+        {
+            "a": composing("shelf") + "type Query { a: Int @shelf(n: 3) }",
+            "b": composing("shelf").replace("x.example", "y.example") + "type Query { b: Int }",
+        },
+        "[a, b]: @composeDirective keeps several @shelf: of https://x.example/more/v1 in a, "
+        "https://y.example/more/v1 in b. Import one of them under another name.",
     ),
     "a directive that is not supported": (
         {"a": 'type Query { a(x: Int @federation__fromContext(field: "$c { x }")): Int }'},

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from graphql import build_schema, print_ast, print_schema
+from graphql import DirectiveLocation, build_schema, print_ast, print_schema
 
 from gateway.supergraph import PlanCache, compose, compose_sdl, read_supergraph
 from gateway.supergraph.joins import Supergraph
@@ -128,6 +128,29 @@ def test_the_text_is_valid_graphql_and_says_what_it_uses() -> None:
     for spec in ("tag", "inaccessible", "authenticated", "requiresScopes", "policy", "cost"):
         assert f"specs.apollo.dev/{spec}/" in head
     assert "specs.apollo.dev/cost/" not in compose_sdl(shop.SDLS)
+
+
+def test_prices_are_defined_once_though_every_subgraph_defines_them() -> None:
+    definitions = """
+        directive @cost(weight: Int!) on FIELD_DEFINITION
+        directive @listSize(assumedSize: Int) on FIELD_DEFINITION
+    """
+    sdl = "type Query { %s: [Int] @cost(weight: 3) @listSize(assumedSize: 7) }"
+    written = compose_sdl({name: LINK + definitions + sdl % name for name in ("a", "b")})
+
+    schema = build_schema(written)
+
+    cost, list_size = schema.get_directive("cost"), schema.get_directive("listSize")
+    assert cost is not None
+    assert list_size is not None
+    assert str(cost.args["weight"].type) == "Int!"
+    assert DirectiveLocation.SCALAR in cost.locations
+    assert set(list_size.args) == {
+        "assumedSize",
+        "slicingArguments",
+        "sizedFields",
+        "requireOneSlicingArgument",
+    }
 
 
 @pytest.mark.parametrize(
