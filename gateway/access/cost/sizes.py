@@ -149,7 +149,7 @@ def _as_size(value: Any) -> int | None:
         return len(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(min(max(value, 0), MOST))
+    return MOST if value != value else int(min(max(value, 0), MOST))  # NaN: too many digits
 
 
 def _lists_in(type_: GraphQLOutputType) -> int:

@@ -15,7 +15,7 @@ from gateway.access.cost import (
     Weights,
     check_cost,
 )
-from gateway.access.limits import LimitExceeded, Limits
+from gateway.access.limits import MOST, LimitExceeded, Limits
 from gateway.supergraph.joins import ListSize, Markings
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
@@ -317,6 +317,14 @@ def test_what_costs_too_much_is_told_its_price_and_where_most_of_it_is() -> None
         "The limit is 5000 (max_cost)."
     )
     check_cost(asked, {"n": 50}, Limits(cost=5_000))
+
+
+def test_a_size_of_more_digits_than_can_be_read_is_too_much() -> None:
+    digits = "9" * 5_000
+
+    assert price(f"{{ shops(first: {digits}) {{ name }} }}")({}) == MOST
+    asked = price(f"query($n: Int = {digits}) {{ shops(first: $n) {{ name }} }}")
+    assert asked({}) == MOST
 
 
 def test_fragments_that_would_cost_exponentially_are_priced_at_once() -> None:
