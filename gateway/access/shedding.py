@@ -285,6 +285,7 @@ class Load:
             if is_whole:
                 self._remember(work.like, Least(seconds, seconds, now))
             return
+        self._least.move_to_end(work.like)
         is_delayed = seconds - least.seconds > self._target_s
         if is_whole:
             least.note(seconds, now, may_age=self._may_age(now), period_s=self._tuning.remembered_s)

@@ -222,6 +222,17 @@ def test_the_least_latency_ages_but_not_while_there_is_a_queue() -> None:
     assert queued._least[DECISION.like].seconds == pytest.approx(0.02)
 
 
+def test_kinds_that_are_asked_once_push_out_nothing_that_is_asked_again_and_again() -> None:
+    load = Load(replace(STRICT, kinds_remembered=10), clock=lambda: 0.0)
+
+    for n in range(100):
+        for work in (DECISION, Work(Class.REPORTING, f"odd {n}")):
+            load.leave(work, load.enter(work), is_whole=True)
+
+    assert len(load._least) == 10
+    assert DECISION.like in load._least
+
+
 def test_capacity_that_comes_back_is_used_again(house: House) -> None:
     house.run(30, {DECISION: 600})
     house.workers = 40
