@@ -7,13 +7,14 @@ from pathlib import Path
 
 from gateway.access.audit import Audit, Sink, to_file, to_stdout
 from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, UnusableKey, VerificationKey, reading
+from gateway.access.jwks import CallerKeys, VerificationKey, reading
 from gateway.access.keys import ApiKeys
 from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens, ServiceTokens, TokenRules, private_key
 from gateway.access.trusted import Registry
 from gateway.keeping import Keeping
 from gateway.settings import GatewaySettings
+from services.chassis.principal import UnusableKey
 from services.chassis.server import MissingSetting, Work
 
 

@@ -23,7 +23,7 @@ from jwt.exceptions import InvalidKeyError
 from prometheus_client import Counter
 
 from services.chassis.errors import RaakError
-from services.chassis.principal import NotAuthenticated
+from services.chassis.principal import NotAuthenticated, UnusableKey
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,6 @@ FETCHES = Counter("raak_key_set_fetches", "Fetches of the key set by outcome", [
 
 ALGORITHMS: Mapping[type, str] = {Ed25519PublicKey: "EdDSA", RSAPublicKey: "RS256"}
 """The one algorithm each type of key may check."""
-
-
-class UnusableKey(RaakError):
-    """A key file holds something else than the key that is needed."""
-
-    code = "UNUSABLE_KEY"
-    status = 500
 
 
 class UnusableKeySet(RaakError):

@@ -16,9 +16,16 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.access.jwks import ALGORITHMS, CallerKeys, UnusableKey, VerificationKey
+from gateway.access.jwks import ALGORITHMS, CallerKeys, VerificationKey
 from services.chassis.errors import RaakError
-from services.chassis.principal import ALGORITHM, ISSUER, NotAuthenticated, Principal
+from services.chassis.principal import (
+    ALGORITHM,
+    CLOCKS_DIFFER_S,
+    ISSUER,
+    NotAuthenticated,
+    Principal,
+    UnusableKey,
+)
 from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
@@ -26,8 +33,6 @@ T = TypeVar("T")
 
 CALLER_AUDIENCE = "raak"
 SERVICE_TOKEN_S = 60
-CLOCKS_DIFFER_S = 10
-"""How far the clock of who issued a token may differ from ours."""
 MAX_TOKEN_CHARS = 8_192
 SUBJECT_OF_KEYS = "key:"
 """What the subject of an API key begins with, and that of a token does not."""
@@ -194,6 +199,11 @@ class CallerTokens:
 
     async def principal(self, token: str) -> Principal:
         """The caller a token names; raises NotAuthenticated."""
+        if len(token) > MAX_TOKEN_CHARS:  # such a one is not even remembered
+            raise NotAuthenticated(
+                f"The token has more than {MAX_TOKEN_CHARS} characters.",
+                hint="Leave out claims that are not needed here.",
+            )
         if self._version != self._keys.version:
             self._version = self._keys.version
             self._known.forget()
@@ -214,11 +224,6 @@ class CallerTokens:
         return principal
 
     async def _checked(self, token: str) -> tuple[float, Principal]:
-        if len(token) > MAX_TOKEN_CHARS:
-            raise NotAuthenticated(
-                f"The token has more than {MAX_TOKEN_CHARS} characters.",
-                hint="Leave out claims that are not needed here.",
-            )
         try:
             kid = _key_id(token)
             claims = self._claims(token, await self._keys.key_for(kid))

@@ -15,7 +15,7 @@ from gateway.access.tokens import issue_token, private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError
-from services.chassis.principal import Principal
+from services.chassis.principal import Principal, UnusableKey
 from services.chassis.server import MissingSetting
 from services.contracts.words import Role
 from tests.integration.gateway.serving import Server, serving, serving_all, small_services

@@ -11,11 +11,22 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from gateway.access.tokens import issue_token
 from infra.instance import make_keys
-from services.chassis.principal import ALGORITHM, NotAuthenticated, Principal, Verifier
+from services.chassis.principal import (
+    ALGORITHM,
+    NotAuthenticated,
+    Principal,
+    UnusableKey,
+    Verifier,
+)
 from services.contracts.words import Role
 
 Keys = tuple[Path, Path]
@@ -152,6 +163,46 @@ def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
 def test_what_is_no_token_is_refused(key_files: Keys, header: str | None) -> None:
     with pytest.raises(NotAuthenticated):
         Verifier(key_files[1]).principal(header)
+
+
+def test_a_token_is_a_bearers_also_when_it_is_remembered(key_files: Keys) -> None:
+    verifier, good = Verifier(key_files[1]), token(key_files)
+    verifier.principal(f"Bearer {good}")
+
+    with pytest.raises(NotAuthenticated, match="carries no token"):
+        verifier.principal(f"Basic {good}")
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+def test_the_gateways_clock_may_be_ahead_a_little(key_files: Keys, claim: str) -> None:
+    verifier, now = Verifier(key_files[1]), datetime.now(UTC)
+
+    def ahead(seconds: int) -> str:
+        changed: dict[str, Any] = {claim: now + timedelta(seconds=seconds)}
+        return f"Bearer {token(key_files, **changed)}"
+
+    assert verifier.principal(ahead(5)) == AGENT
+    with pytest.raises(NotAuthenticated, match="their clocks must agree"):
+        verifier.principal(ahead(30))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", "private", "rsa"])
+def test_a_file_without_the_gateways_public_key_is_refused_at_once(
+    key_files: Keys, tmp_path: Path, content: bytes | str | None
+) -> None:
+    file = tmp_path / "key.pem"
+    if content is not None:
+        file.write_bytes(pem(key_files, content) if isinstance(content, str) else content)
+
+    with pytest.raises(UnusableKey, match=r"key\.pem' holds no Ed25519 public key"):
+        Verifier(file)
+
+
+def pem(keys: Keys, kind: str) -> bytes:
+    if kind == "private":
+        return keys[0].read_bytes()
+    public = generate_private_key(65_537, 2_048).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> None:

@@ -16,12 +16,12 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from gateway.access.jwks import (
     CallerKeys,
     UnknownKey,
-    UnusableKey,
     UnusableKeySet,
     VerificationKey,
     read_key_set,
     reading,
 )
+from services.chassis.principal import UnusableKey
 
 ONE, TWO = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 RSA = generate_private_key(65_537, 2_048)

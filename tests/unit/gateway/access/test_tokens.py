@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import OKPAlgorithm
 
-from gateway.access.jwks import CallerKeys, UnusableKey, VerificationKey
+from gateway.access.jwks import CallerKeys, VerificationKey
 from gateway.access.tokens import (
     CallerTokens,
     ServiceTokens,
@@ -27,7 +27,7 @@ from gateway.access.tokens import (
     issue_token,
     private_key,
 )
-from services.chassis.principal import NotAuthenticated, Principal
+from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
 from services.contracts.words import Role
 
 KEY = Ed25519PrivateKey.generate()
@@ -214,6 +214,15 @@ async def test_only_so_many_tokens_and_refusals_are_remembered() -> None:
 
     assert len(callers._known) == 3
     assert len(callers._refused) == 1_000
+
+
+async def test_what_is_too_long_to_be_a_token_takes_no_memory() -> None:
+    callers = checking()
+
+    with pytest.raises(NotAuthenticated, match="more than 8192 characters"):
+        await callers.principal("x" * 8_193)
+
+    assert len(callers._refused) == 0
 
 
 async def test_a_refusal_is_remembered_for_five_seconds_and_then_tried_again(
