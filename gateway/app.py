@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.access.cost import Weights
 from gateway.access.guard import Addresses, Guard
 from gateway.access.rates import CallerLimits, FailedAuthentications
 from gateway.access.roles import OURS, Roles, text_of
@@ -164,7 +163,7 @@ def _graph(
         trusted_only=settings.answers_registered_only,
         kept=settings.plans,
         within_s=settings.request_deadline_ms / 1000,
-        weights=Weights(assumed_list_size=settings.assumed_list_size),
+        weights=settings.weights,
         admission=admission,
         audit=door.audit,
         labels=frozenset(settings.override_labels),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from gateway.access.cost import Weights
 from gateway.access.limits import Limits
 from gateway.access.rates import Rates
 from gateway.access.shedding import Tuning
@@ -346,6 +347,11 @@ class GatewaySettings(ServiceSettings):
     def limits(self) -> Limits:
         """How large an operation may be."""
         return Limits(**{f.name: getattr(self, f"max_{f.name}") for f in fields(Limits)})
+
+    @property
+    def weights(self) -> Weights:
+        """What costs how much where nothing is marked."""
+        return Weights(assumed_list_size=self.assumed_list_size)
 
     @property
     def rates(self) -> Rates:

@@ -13,6 +13,7 @@ from typing import Any
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway import store
+from gateway.access.cost import Pricing, check_cost
 from gateway.access.operations import read_operation
 from gateway.access.trusted import Document
 from gateway.app import source_of
@@ -104,6 +105,7 @@ class _Checker:
         self._limits = settings.limits
         self._schema = supergraph.schema
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
+        self._pricing = Pricing(supergraph.schema, supergraph.markings, settings.weights)
 
     def problems(self, path: Path, text: str) -> list[Problem]:
         """Everything that is wrong with a document, by line."""
@@ -123,7 +125,10 @@ class _Checker:
         name = operation.name.value if operation.name else None
         try:
             self._plans.plan(text, name)
-            read_operation(text, name, self._schema, self._limits)
+            read = read_operation(text, name, self._schema, self._limits)
+            price = self._pricing.price(read.document, read.definition)
+            if price.is_fixed:
+                check_cost(price, {}, self._limits)
         except OperationRefused as refused:
             yield from (_at(path, error) for error in refused.errors)
         except RaakError as refused:

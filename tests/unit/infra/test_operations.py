@@ -76,6 +76,7 @@ def test_the_limits_are_those_the_gateway_would_have(tmp_path: Path) -> None:
     checked(GatewaySettings(), [tmp_path], NOW)
 
     assert "depth" in problems(tmp_path, GatewaySettings(max_depth=3))[0]
+    assert "costs 7" in problems(tmp_path, GatewaySettings(max_cost=5))[0]
 
 
 def test_a_folder_without_documents_is_told(tmp_path: Path) -> None:
