@@ -6,7 +6,7 @@ from functools import partial
 
 from graphql import DefinitionNode
 
-from gateway.supergraph.agreement import Together, disagreements, unfit_requirements
+from gateway.supergraph.agreement import disagreements, unfit_requirements
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
 from gateway.supergraph.joins import Supergraph
@@ -18,6 +18,7 @@ from gateway.supergraph.reading import SubgraphDefinition, owners, read_subgraph
 from gateway.supergraph.rules import Seen, broken_rules
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard_writing import write_supergraph
+from gateway.supergraph.together import Together
 
 
 def compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None = None) -> Supergraph:
