@@ -11,13 +11,19 @@ from typing import Any
 import pytest
 from strawberry.asgi import GraphQL
 
-from gateway.supergraph import HttpTransport, Resilient, Transports, execute
+from gateway.supergraph import (
+    HttpTransport,
+    PlanCache,
+    Resilient,
+    Transports,
+    compose,
+    execute,
+)
 from gateway.supergraph.resilience import Rules
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.test_faults import CACHE
 
-PLAN = CACHE.plan("{ customers { id offers { title } } }")
+PLAN = PlanCache(compose(shop.SDLS)).plan("{ customers { id offers { title } } }")
 RULES = Rules(rest_s=0.2, longest_rest_s=0.4)
 
 

@@ -25,7 +25,7 @@ from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens
 from gateway.access.trusted import Document, Registry, hash_of
 from gateway.keeping import Keeping
-from services.chassis.database import Database, DatabaseUnavailable
+from services.chassis.database import Database
 from services.chassis.principal import NotAuthenticated
 from services.chassis.server import supervised
 from services.contracts.words import Role
@@ -210,23 +210,6 @@ async def test_while_the_database_is_away_what_was_read_goes_on_to_hold(
             async with asyncio.timeout(5):
                 while known.opens(text):
                     await asyncio.sleep(0.05)
-
-
-async def test_without_a_database_a_gateway_is_not_ready_and_says_why() -> None:
-    known = replica("postgresql://127.0.0.1:1/raak_gateway")
-
-    with pytest.raises(DatabaseUnavailable):
-        async with asyncio.timeout(60):
-            await _open_once(known)
-
-    assert "have not been read" in str(known.keeping.not_ready())
-
-
-async def _open_once(known: Replica) -> None:
-    from services.chassis.database import open_database
-
-    async with open_database("postgresql://127.0.0.1:1/none", patience_s=0.1) as database:
-        await known.keeping.look(database)
 
 
 # --- the issuer ---

@@ -7,13 +7,22 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any
 
 import orjson
 import pytest
 
-from gateway.supergraph import HttpTransport, Resilient, Transport, Transports, execute
-from gateway.supergraph.plan import Plan
+from gateway.supergraph import (
+    HttpTransport,
+    PlanCache,
+    Resilient,
+    Transport,
+    Transports,
+    compose,
+    execute,
+)
+from gateway.supergraph.resilience import Rules
 from tests.integration.gateway.misbehaving import (
     Behaviour,
     Misbehaving,
@@ -23,8 +32,8 @@ from tests.integration.gateway.misbehaving import (
     says_and_leaves,
 )
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.test_faults import CACHE
 
+CACHE = PlanCache(compose(shop.SDLS))
 PLAN = CACHE.plan("{ customers { id offers { id } } version }")
 MAX_BYTES = 100_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -225,7 +234,7 @@ async def test_at_the_requests_deadline_nothing_is_left_running() -> None:
 
 
 async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
-    planned: Plan = CACHE.plan(
+    planned = CACHE.plan(
         'mutation { rename(id: "1", name: "Ada") { id } reprice(id: "o1", price: 100) { id } }'
     )
     transport = shop.InProcess()
@@ -257,20 +266,20 @@ async def test_hundreds_of_misbehaving_answers_leak_no_memory() -> None:
 
         tracemalloc.start()
         try:
-            growth = -await kept_after(50) + await kept_after(100)
+            growth = -await kept_after(20) + await kept_after(100)
         finally:
             tracemalloc.stop()
 
     assert growth < 500_000, "less than ten of the hundred answers"
 
 
-async def test_a_dying_service_costs_little_and_a_returning_one_is_found_soon() -> None:
-    """The whole life of a breaker over real sockets, with the latencies clients see."""
+async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_back() -> None:
+    """Nothing is worse than to hang: each who asks waits until his deadline."""
     async with (
         misbehaving(answers(GOOD)) as server,
         HttpTransport({"offers": server.url}, within_s=0.3) as http,
     ):
-        resilient = Resilient(http)
+        resilient = Resilient(http, rules=Rules(rest_s=0.2, longest_rest_s=0.4))
         transport = Transports({"offers": resilient}, shop.InProcess())
 
         async def ask() -> tuple[set[str], float]:
@@ -278,9 +287,8 @@ async def test_a_dying_service_costs_little_and_a_returning_one_is_found_soon() 
             answer = await execute(PLAN, None, transport)
             return codes(answer), time.perf_counter() - started
 
-        for _ in range(10):
-            assert (await ask())[0] == set()
-        server.behaviour = says()  # it hangs: the worst way to die
+        before = [await ask() for _ in range(10)]
+        server.behaviour = says()
 
         hanging = await asyncio.gather(*(ask() for _ in range(20)))
         state_then = resilient.states()["offers"]
@@ -291,11 +299,11 @@ async def test_a_dying_service_costs_little_and_a_returning_one_is_found_soon() 
                 await asyncio.sleep(0.02)
         after = [await ask() for _ in range(10)]
 
-    assert {frozenset(found) for found, _ in hanging} == {frozenset({LATE})}
+    assert all(found == {LATE} for found, _ in hanging)
     assert state_then == "open"
-    assert {frozenset(found) for found, _ in while_open} == {frozenset({UNAVAILABLE})}
-    assert sorted(took_s for _, took_s in while_open)[25] < 0.05, "not after its deadline"
-    assert [found for found, _ in after] == [set()] * 10
+    assert {UNAVAILABLE} in [found for found, _ in while_open]
+    assert median(took_s for _, took_s in while_open) < 0.05, "a probe now and then may wait"
+    assert not any(found for found, _ in before + after)
     assert resilient.states()["offers"] == "closed"
 
 
