@@ -1,14 +1,12 @@
 """A real service dies and returns; what clients see of it, and how long they wait for it."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from statistics import median
 from typing import Any
 
-import pytest
 from strawberry.asgi import GraphQL
 
 from gateway.supergraph import (
@@ -25,13 +23,6 @@ from tests.unit.gateway.supergraph import shop
 
 PLAN = PlanCache(compose(shop.SDLS)).plan("{ customers { id offers { title } } }")
 RULES = Rules(rest_s=0.2, longest_rest_s=0.4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet_services() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 class Clients:

@@ -1,8 +1,7 @@
 """The gateway's executor against real services: strawberry behind uvicorn, over real sockets."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +34,6 @@ query Story($limit: Int!) {
   version
 }
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet_services() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 class Service:
