@@ -114,9 +114,12 @@ async def test_a_field_that_is_not_there_is_refused_with_its_place() -> None:
 
 
 async def test_of_many_operations_only_the_one_meant_is_measured() -> None:
-    many = "query A { segments } query B { a: segments b: segments c: action(key: 1) }"
+    aliases = " ".join(f"a{n}: segments" for n in range(100))
+    two = f"query Small {{ segments }} query Large {{ {aliases} }}"
 
-    assert await answer(many, ANALYST, name="A") == {"data": {"segments": ["loyal"]}}
+    assert await answer(two, name="Small") == {"data": {"segments": ["loyal"]}}
+    with pytest.raises(LimitExceeded):
+        await answer(two, name="Large")
 
 
 async def test_an_operation_is_read_once() -> None:

@@ -102,14 +102,17 @@ async def test_a_refused_look_at_somebody_else_is_written_down() -> None:
 
 
 async def test_a_change_that_was_cut_off_is_written_down() -> None:
+    has_arrived = asyncio.Event()
+
     class Slow(InProcess):
         async def fetch(self, *arguments: Any, **how: Any) -> Any:
-            await asyncio.sleep(60)
+            has_arrived.set()
+            await asyncio.Event().wait()
 
     async with house() as stage:
         slow = House(replace(stage.graph, transport=Slow()), stage.transport, stage.log)
         asking = asyncio.create_task(slow.ask(TRACK, **LOOKED))
-        await asyncio.sleep(0.01)
+        await has_arrived.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

@@ -1,8 +1,11 @@
 """The gateway's settings."""
 
+from typing import Any
+
 import pytest
 
 from gateway.settings import GatewaySettings
+from services.chassis.principal import AUDIENCE
 
 
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,9 +29,44 @@ def test_write_keys_are_neither_logged_nor_printed() -> None:
 
 
 def test_the_limits_are_those_that_were_set() -> None:
-    settings = GatewaySettings(max_depth=3, max_page_size=7)
+    settings = GatewaySettings(
+        max_depth=3, max_page_size=7, burst=5, max_in_flight=9, queueing_target_ms=11
+    )
 
     assert (settings.limits.depth, settings.limits.page_size) == (3, 7)
+    assert settings.rates.burst == 5
+    assert (settings.tuning.max_in_flight, settings.tuning.queueing_target_ms) == (9, 11)
+
+
+@pytest.mark.parametrize(
+    ("mode", "trusted_only", "registered_only"),
+    [
+        ("development", None, False),
+        ("production", None, True),
+        ("development", True, True),
+        ("production", False, False),
+    ],
+)
+def test_only_registered_operations_are_answered_in_production_unless_that_is_set(
+    mode: Any, trusted_only: bool | None, registered_only: bool
+) -> None:
+    settings = GatewaySettings(mode=mode, trusted_only=trusted_only)
+
+    assert settings.answers_registered_only is registered_only
+
+
+def test_callers_tokens_may_not_be_for_the_same_audience_as_those_for_the_services() -> None:
+    with pytest.raises(ValueError, match=r"token_audience[\s\S]*must differ"):
+        GatewaySettings(token_audience=AUDIENCE)
+
+
+def test_a_trusted_proxy_is_a_network_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAAK_GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7")
+    assert GatewaySettings().trusted_proxies == ("10.0.0.0/8", "192.0.2.7")
+
+    monkeypatch.setenv("RAAK_GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8, our-proxy")
+    with pytest.raises(ValueError, match="our-proxy"):
+        GatewaySettings()
 
 
 def test_a_service_may_have_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
