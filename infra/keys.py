@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from gateway import store
-from gateway.access.keys import ROLES, ApiKey, make_key
+from gateway.access.keys import ROLES, ApiKey, KeyCannotBe, make_key
 from gateway.access.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.door import opened
@@ -46,11 +46,21 @@ async def create(
         role=Role(role),
         scopes=frozenset(scopes) if scopes else None,
         now=now,
-        expires_at=now + timedelta(days=days) if days else None,
+        expires_at=None if days is None else _after(days, now),
     )
     async with opened(settings) as database, database.transaction() as connection:
         await store.add_key(connection, key)
     return text, key
+
+
+def _after(days: float, now: datetime) -> datetime:
+    try:
+        return now + timedelta(days=days)
+    except (OverflowError, ValueError):  # ValueError: NaN
+        raise KeyCannotBe(
+            f"A key cannot be valid for {days!r} days.",
+            hint="Leave the days out: then it does not expire.",
+        ) from None
 
 
 async def listed(settings: GatewaySettings) -> list[ApiKey]:
