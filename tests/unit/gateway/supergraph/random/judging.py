@@ -27,7 +27,7 @@ from gateway.supergraph.plan import Variant
 from gateway.supergraph.syntax import variables_in
 from tests.unit.gateway.supergraph.random.asking import Operation
 from tests.unit.gateway.supergraph.random.serving import TYPE_KEY, Path, Sent, Whole, typed
-from tests.unit.gateway.supergraph.random.world import JSON, same
+from tests.unit.gateway.supergraph.random.world import EACH, JSON, same
 
 HIDDEN = "raak_"
 """How the names begin under which a plan asks for inputs that the client doesn't."""
@@ -164,6 +164,33 @@ def count_apart(supergraph: Supergraph, operation: Operation, labels: frozenset[
 def count_requests(variant: Variant) -> int:
     """How many requests a plan may send."""
     return sum(len(stage.requests) for stage in variant.stages)
+
+
+# Whom an answer is about
+
+
+def check_told(
+    told: Mapping[str, set[str]], witness: Mapping[str, str], whole: Whole, operation: Operation
+) -> None:
+    """Every id that the client gets is told, if it is of a type that is looked for."""
+    data = whole.answer(typed(operation.document), operation.variables)["data"]
+    for item in _objects(data):
+        type_name, id_ = item[TYPE_KEY], item.get("id")
+        is_id = id_ in [f"{type_name}:{n}" for n in range(EACH)]  # "id" is an alias, too
+        if type_name in witness and is_id:
+            interfaces = whole.schema.type_map[type_name].interfaces  # type: ignore[attr-defined]
+            names = [type_name, *(interface.name for interface in interfaces)]
+            assert any(id_ in told.get(name, ()) for name in names), f"{id_} is lost"
+
+
+def _objects(data: Any) -> Iterator[JSON]:
+    """The objects of an answer to what is `typed`."""
+    if isinstance(data, dict) and TYPE_KEY in data:
+        yield data
+    for value in data.values() if isinstance(data, dict) else ():
+        yield from _objects(value)
+    for value in data if isinstance(data, list) else ():
+        yield from _objects(value)
 
 
 # Answers with faults

@@ -6,7 +6,7 @@ are strict (`serving`): they fail if they are asked for what they can't know.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import orjson
@@ -45,6 +45,8 @@ class Case:
     operation: Operation
     plan: Plan
     labels: frozenset[str]
+    told: dict[str, set[str]] = field(default_factory=dict)
+    """Ids of objects that an answer was told to hold, by the type they were told as."""
 
     def whole(self) -> Whole:
         return Whole(self.world, self.supergraph.schema)
@@ -57,6 +59,7 @@ class Case:
             abstract = self.world.abstracts.get(type_name)
             names = abstract.members if abstract else [type_name]
             assert ids <= {f"{name}:{n}" for name in names for n in range(EACH)}
+            self.told[type_name] = ids
 
         return asyncio.run(
             execute(
@@ -135,6 +138,7 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
     judging.check_plan(variant, case.operation)
     apart = judging.count_apart(case.supergraph, case.operation, case.labels)
     assert judging.count_requests(variant) <= apart
+    judging.check_told(case.told, case.plan.witness, whole, case.operation)
 
 
 @steady
