@@ -25,7 +25,7 @@ from gateway.supergraph.owning import (
     external_fields_are_like_the_real_ones,
     fields_of_several_owners_are_shareable,
 )
-from gateway.supergraph.reading import ROOTS, is_interface_object
+from gateway.supergraph.reading import ROOTS, is_interface_object, owners
 from gateway.supergraph.together import Rule, Together, implemented, problem
 from gateway.supergraph.usage import selected_on, written_in
 
@@ -45,8 +45,8 @@ def unfit_requirements(joined: Mapping[str, Subgraph], whole: GraphQLSchema) -> 
             if written.directive == "@requires":
                 document = parse(f"fragment required on {written.on} {written.fields.text}")
                 for error in validate(whole, document, ARGUMENT_RULES):
-                    text = written.fields.text[1:-1].strip()
-                    reason = f"@requires(fields: {text!r}): {sentence(error.message)}"
+                    fields = written.fields.written
+                    reason = f"@requires(fields: {fields!r}): {sentence(error.message)}"
                     hint = "Give the arguments that the field takes."
                     yield problem([name], written.coordinate, reason, hint)
 
@@ -143,7 +143,7 @@ def _what_is_hidden_is_not_required(together: Together) -> Iterator[Problem]:
         if is_required and shown and coordinate in together.hidden:
             reason = "It is required and @inaccessible, so clients can't give it."
             hint = "Make it optional, or give it a default."
-            yield problem(together.subgraphs, coordinate, reason, hint)
+            yield problem(owners(together.subgraphs, coordinate), coordinate, reason, hint)
 
 
 def _inputs(together: Together) -> Iterator[tuple[str, InputValueDefinitionNode]]:

@@ -201,8 +201,12 @@ def _unknown(
         if isinstance(selection, InlineFragmentNode):
             name = selection.type_condition.name.value if selection.type_condition else on.name
             narrowed = subgraph.types.get(name)
-            if narrowed is None:
+            if narrowed is on:
+                yield from _unknown(subgraph, on, selection.selection_set)
+            elif narrowed is None:
                 yield f"there is no type {name!r}."
+            elif set(_possible(subgraph, narrowed)).isdisjoint(_possible(subgraph, on)):
+                yield f"no {on.name} is ever a {name}."
             else:
                 yield from _unknown(subgraph, narrowed, selection.selection_set)
         elif isinstance(selection, FieldNode) and selection.name.value != "__typename":

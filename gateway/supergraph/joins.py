@@ -15,14 +15,20 @@ from graphql import (
     GraphQLSchema,
     NamedTypeNode,
     SelectionSetNode,
+    Source,
+    TokenKind,
     TypeNode,
     is_abstract_type,
     is_interface_type,
     is_object_type,
-    parse,
     print_ast,
 )
 from graphql.language import InlineFragmentNode, ListTypeNode, NonNullTypeNode
+from graphql.language.parser import Parser
+
+PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
+MAX_VIEWS = 64
+"""How many combinations of active labels are kept worked out."""
 
 
 def named_type(type_: TypeNode) -> str:
@@ -43,14 +49,21 @@ class FieldSet:
     @classmethod
     def parse(cls, text: str) -> "FieldSet":
         """Read a selection without its outer braces; raises GraphQLSyntaxError."""
-        document = parse(f"{{ {text} }}", no_location=True)
-        selections = document.definitions[0].selection_set  # type: ignore[attr-defined]
+        parser = Parser(Source(f"{{ {text} }}"), no_location=True)
+        parser.expect_token(TokenKind.SOF)
+        selections = parser.parse_selection_set()
+        parser.expect_token(TokenKind.EOF)
         return cls.of(selections)
 
     @classmethod
     def of(cls, selections: SelectionSetNode) -> "FieldSet":
         """The field set of a selection already parsed."""
         return cls(" ".join(print_ast(selections).split()), selections)
+
+    @property
+    def written(self) -> str:
+        """As it stands in SDL: without the outer braces."""
+        return self.text[1:-1].strip()
 
     def names(self) -> Iterator[str]:
         """The fields at the top, whatever type conditions they stand under."""
@@ -102,7 +115,7 @@ class JoinField:
     overridden: bool = False
     requires: FieldSet | None = None
     provides: FieldSet | None = None
-    label: "Label | None" = None
+    label: Label | None = None
 
     @property
     def named(self) -> str:
@@ -232,10 +245,6 @@ class TypeNames:
     name: str
     all: frozenset[str]
 
-
-PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
-MAX_VIEWS = 64
-"""How many combinations of active labels are kept worked out."""
 
 AnyOf: TypeAlias = frozenset[frozenset[str]]
 """One of these sets must be had whole; empty: nothing is asked."""

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from graphql import (
     FieldDefinitionNode,
     FieldNode,
+    FragmentSpreadNode,
     ListTypeNode,
     NonNullTypeNode,
     SelectionSetNode,
@@ -68,7 +69,7 @@ def broken_rules(seen: Seen) -> Iterator[Problem]:
 
 
 def _field_sets_are_plain(seen: Seen) -> Iterator[Problem]:
-    """Names only: no alias, no directive, something at every level."""
+    """Names only: no alias, no named fragment, no directive, something at every level."""
     for written in written_in(seen.joined):
         for reason in _fancies(written.fields.selections):
             yield _in_field_set(seen, written, reason, "Write plain names of fields.")
@@ -80,6 +81,8 @@ def _fancies(selections: SelectionSetNode) -> Iterator[str]:
     for selection in selections.selections:
         if getattr(selection, "directives", None):
             yield "a directive stands in it."
+        if isinstance(selection, FragmentSpreadNode):
+            yield f"the fragment {selection.name.value!r} stands in it."
         if isinstance(selection, FieldNode) and selection.alias:
             yield f"the alias {selection.alias.value!r} stands in it."
         if below := getattr(selection, "selection_set", None):
@@ -144,10 +147,8 @@ def _external_fields_are_used(seen: Seen) -> Iterator[Problem]:
 
 
 def _in_field_set(seen: Seen, written: Written, reason: str, hint: str) -> Problem:
-    text = written.fields.text[1:-1].strip()
-    return seen.problem(
-        written.coordinate, f"{written.directive}(fields: {text!r}): {reason}", hint
-    )
+    said = f"{written.directive}(fields: {written.fields.written!r}): {reason}"
+    return seen.problem(written.coordinate, said, hint)
 
 
 def _all_selected(
@@ -188,8 +189,8 @@ def _interface_keys_are_keys_of_implementations(seen: Seen) -> Iterator[Problem]
             for name in sorted(type_.possible):
                 found = seen.joined.types.get(name)
                 if found and key.fields not in [own.fields for own in found.keys]:
-                    text = key.fields.text[1:-1].strip()
-                    reason = f"The interface {type_.name} has a @key(fields: {text!r}), it hasn't."
+                    written = f"@key(fields: {key.fields.written!r})"
+                    reason = f"The interface {type_.name} has a {written}, it hasn't."
                     yield seen.problem(name, reason, "Give it the same @key.")
 
 

@@ -144,7 +144,7 @@ class _Writer:
             yield directive(
                 "join__type",
                 graph=self._graph(owner),
-                key=_written(key.fields),
+                key=key.fields.written,
                 extension=True if type_ and type_.is_extension else None,
                 resolvable=None if key.resolvable else False,
                 **more,
@@ -259,8 +259,8 @@ def _facts(found: JoinField, merged: str, origin: str | None) -> dict[str, Any]:
     """What is special about a field in one subgraph: the arguments of its @join__field."""
     own = print_ast(found.type)
     told = {
-        "requires": _written(found.requires),
-        "provides": _written(found.provides),
+        "requires": found.requires.written if found.requires else None,
+        "provides": found.provides.written if found.provides else None,
         "type": own if own != merged else None,
         "external": found.external or None,
         "override": origin,
@@ -268,11 +268,6 @@ def _facts(found: JoinField, merged: str, origin: str | None) -> dict[str, Any]:
         "overrideLabel": found.label.name if found.label else None,
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _written(fields: FieldSet | None) -> str | None:
-    """As it stands in SDL: without the outer braces."""
-    return fields.text[1:-1].strip() if fields else None
 
 
 def _guards(asked: Requirement) -> Directives:

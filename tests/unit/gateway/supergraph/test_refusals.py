@@ -184,6 +184,19 @@ REFUSED = {
         {"a": T + 'type T @key(fields: "x: id") { id: ID! }'},
         "[a] T: @key(fields: 'x: id'): the alias 'x' stands in it",
     ),
+    "more than one selection in a key": (
+        {"a": T + 'type T @key(fields: "id } { x") { id: ID! x: Int }'},
+        "[a] T: The fields of @key, 'id } { x', can't be read: "
+        "Syntax Error: Expected <EOF>, found '{'. Write them as a GraphQL selection.",
+    ),
+    "a named fragment in a key": (
+        {"a": T + 'type T @key(fields: "id ...F") { id: ID! }'},
+        "[a] T: @key(fields: 'id ...F'): the fragment 'F' stands in it",
+    ),
+    "a condition in a key that never holds": (
+        {"a": T + 'type T @key(fields: "... on U { id }") { id: ID! } type U { id: ID! }'},
+        "[a] T: @key(fields: '... on U { id }'): no T is ever a U",
+    ),
     "a directive in a key": (
         {"a": T + 'type T @key(fields: "id @skip(if: true)") { id: ID! }'},
         "a directive stands in it",
@@ -373,7 +386,10 @@ REFUSED = {
         "[a] Query.a(x:): It is required and @inaccessible",
     ),
     "a required input field that is hidden": (
-        {"a": "type Query { a(i: I): Int } input I { x: Int! @inaccessible y: Int }"},
+        {
+            "a": "type Query { a(i: I): Int } input I { x: Int! @inaccessible y: Int }",
+            "b": "type Query { b: Int }",
+        },
         "[a] I.x: It is required and @inaccessible",
     ),
     # Access
