@@ -283,15 +283,22 @@ def _wanted(rules: TokenRules) -> str:
 
 
 def _own_name(subject: str) -> str:
-    if not subject or subject.startswith(SUBJECT_OF_KEYS):
+    if not _is_text(subject) or subject.startswith(SUBJECT_OF_KEYS):
         raise ValueError("sub")
     return subject
 
 
 def _texts(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
+    if not isinstance(value, dict) or not all(_is_text(v) for v in value.values()):
         raise ValueError("customer")
     return value
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it says something. Raises ValueError for half a surrogate pair: JSON can hold that,
+    nothing it would be written to can.
+    """
+    return isinstance(value, str) and bool(value.encode())
 
 
 def _scopes(value: Any) -> frozenset[str] | None:

@@ -121,6 +121,8 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
         (signed(role="visitor", customer={"id": 7}), "do not fit"),
         (signed(role="visitor", customer={"id": ""}), "do not fit"),
         (signed(role="agent", customer=VISITOR), "do not fit"),
+        (signed(role="visitor", customer={"id": "\ud800"}), "do not fit"),
+        (signed(sub="\ud800"), "do not fit"),
         (signed(role=["agent"]), "do not fit"),
         (signed(role={}), "do not fit"),
         (signed(scope=7), "do not fit"),
