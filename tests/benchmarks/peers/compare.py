@@ -41,6 +41,7 @@ from statistics import median
 import psutil
 import uvloop
 
+from tests.benchmarks.peers import raak_gateway
 from tests.benchmarks.peers.load import Load, answer_of, measure
 
 HERE = Path(__file__).parent
@@ -80,8 +81,6 @@ def _hive(*options: str) -> Callable[[Path], list[str]]:
 
 def contestants(folder: Path) -> list[Contestant]:
     """All gateways; ours last."""
-    from tests.benchmarks.peers import raak_gateway
-
     port = PORTS["gateway"]
     return [
         Contestant(
