@@ -10,6 +10,8 @@ Run: pytest -m benchmark --benchmark-compare-fail=median:20%
 import asyncio
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +22,13 @@ from starlette.types import ASGIApp
 
 from gateway.access.trusted import Registry, hash_of
 from gateway.browsers import for_browsers
-from gateway.graph import Graph, Prepared
+from gateway.graph import JSON, Asked, Graph, Prepared
 from gateway.graphql_http.documents import Documents
 from gateway.settings import GatewaySettings
+from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app
-from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint
+from services.contracts.words import Role
+from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
 QUERY = "query A($r: CustomerRef!) { customer(ref: $r) { name events nextBestActions } }"
 VARIABLES = {"r": {"id": "1"}}
@@ -40,31 +44,35 @@ HEADERS = [
 ]
 
 
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
-    """The gateway's application before a graph that plans once, and answers at once."""
-    prepared: list[Prepared] = []
-    whole = Graph.prepare
+class Constant(Graph):
+    """Plans one operation once, and answers it at once."""
 
-    def prepare(graph: Graph, asked: Any, caller: Any) -> Prepared:
-        if not prepared:
-            prepared.append(whole(graph, asked, caller))
-        return prepared[0]
+    @cached_property
+    def prepared(self) -> Prepared:
+        return super().prepare(Asked(QUERY), Principal(Role.AGENT, "bench"))
 
-    async def answer(*_: Any) -> Any:
+    def prepare(self, asked: Asked, caller: Principal | None) -> Prepared:
+        return self.prepared
+
+    async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
         return ANSWER
 
-    monkeypatch.setattr(Graph, "prepare", prepare)
-    monkeypatch.setattr(Graph, "answer", answer)
+
+@pytest.fixture
+def app() -> ASGIApp:
+    """The gateway's application before such a graph."""
 
     @asynccontextmanager
     async def lifespan(app: Process) -> Any:
         yield
 
+    small = graph(InProcess())
+    constant = Constant(**{part.name: getattr(small, part.name) for part in fields(small)})
     registry = Registry()
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
-    process.reach("/graphql", endpoint(InProcess(), documents=Documents(registry)))
+    answering = endpoint(InProcess(), documents=Documents(registry), served=lambda: constant)
+    process.reach("/graphql", answering)
     return for_browsers(process, (), 0)
 
 
