@@ -30,7 +30,7 @@ STANDARD = {directive.name for directive in specified_directives}
 GUARDED = "FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM"
 ANYWHERE = (
     "FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | "
-    "ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION | SCHEMA"
+    "ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION"
 )
 PRICED = "ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR"
 INTRODUCED: Mapping[int, str] = {
@@ -42,7 +42,7 @@ INTRODUCED: Mapping[int, str] = {
         directive @provides(fields: String!) on FIELD_DEFINITION
         directive @override(from: String!, label: String) on FIELD_DEFINITION
         directive @inaccessible on {ANYWHERE}
-        directive @tag(name: String!) repeatable on {ANYWHERE}
+        directive @tag(name: String!) repeatable on {ANYWHERE} | SCHEMA
         directive @extends on OBJECT | INTERFACE
     """,
     1: "directive @composeDirective(name: String!) repeatable on SCHEMA",

@@ -193,6 +193,10 @@ def _possible(subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[s
                 yield other.name
 
 
+def _never_both(subgraph: SubgraphDefinition, one: TypeDefinition, other: TypeDefinition) -> bool:
+    return set(_possible(subgraph, one)).isdisjoint(_possible(subgraph, other))
+
+
 def _unknown(
     subgraph: SubgraphDefinition, on: TypeDefinition, selections: SelectionSetNode
 ) -> Iterator[str]:
@@ -201,11 +205,9 @@ def _unknown(
         if isinstance(selection, InlineFragmentNode):
             name = selection.type_condition.name.value if selection.type_condition else on.name
             narrowed = subgraph.types.get(name)
-            if narrowed is on:
-                yield from _unknown(subgraph, on, selection.selection_set)
-            elif narrowed is None:
+            if narrowed is None:
                 yield f"there is no type {name!r}."
-            elif set(_possible(subgraph, narrowed)).isdisjoint(_possible(subgraph, on)):
+            elif narrowed is not on and _never_both(subgraph, narrowed, on):
                 yield f"no {on.name} is ever a {name}."
             else:
                 yield from _unknown(subgraph, narrowed, selection.selection_set)

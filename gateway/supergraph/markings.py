@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, TypeAlias
+from typing import Any
 
 from graphql import GraphQLInterfaceType, GraphQLSchema
 
+from gateway.supergraph.directives import Applied
 from gateway.supergraph.joins import AnyOf, ListSize, Markings, Requirement
 from gateway.supergraph.links import listed
 
-Applied: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The directives of one definition, by Federation's own names."""
 NOTHING = Requirement()
 
 

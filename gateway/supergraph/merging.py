@@ -147,10 +147,10 @@ class Merger:
         """What is said of an interface's field holds for the one added to an implementation."""
         places = ["", *(f"({argument.name.value}:)" for argument in node.arguments or ())]
         for place in places:
-            copied = f"{definition.name.value}.{node.name.value}{place}"
-            self.marker.copy(f"{origin}{place}", copied)
+            added = f"{definition.name.value}.{node.name.value}{place}"
+            self.marker.copy(f"{origin}{place}", added)
             if f"{origin}{place}" in self.inaccessible:
-                self.inaccessible.add(copied)
+                self.inaccessible.add(added)
 
     def _merge_scalar(self, name: str, owned: Owned) -> DefinitionNode:
         return ScalarTypeDefinitionNode(**self._common(name, owned))

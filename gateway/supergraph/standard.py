@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gateway.supergraph.directives import ANYWHERE, GUARDED, PRICED
+
 JOIN_VERSIONS = ("v0.1", "v0.2", "v0.3", "v0.4", "v0.5")
 UNDERSTOOD = {
     "link": ("link",),
@@ -83,13 +85,6 @@ scalar join__FieldSet
 
 scalar join__FieldValue""",
 )
-
-ANYWHERE = (
-    "FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | "
-    "ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION"
-)
-GUARDED = "FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM"
-PRICED = "ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR"
 
 WHERE_USED = {
     "tag": Spec(

@@ -16,7 +16,6 @@ from graphql import (
 from gateway.supergraph.composed import composed_specs
 from gateway.supergraph.joins import (
     AnyOf,
-    FieldSet,
     JoinField,
     ListSize,
     Requirement,
