@@ -1,72 +1,21 @@
-"""Refuse early what could only be answered late: reports first, then decisions, ingest last.
-
-How many requests may be under way is found out, not set. As CoDel does with a queue (Nichols and
-Jacobson, "Controlling Queue Delay", ACM Queue 2012), we look at delay, not at length: the latency
-of a request beyond the least that work of its kind has recently taken is the time it spent
-waiting, somewhere in the services or in our own event loop. When most requests of an interval
-waited longer than a target, there is a standing queue, and the limit shrinks by a fifth; when they
-did not and the limit is in use, it grows by a twentieth. Netflix's concurrency-limits taught the
-rest: a limit that is not in use is not judged, and one client may not use what another needs.
-
-- A kind of work is an operation's root fields, so that a slow report is compared with reports.
-- The least latency ages, but not while there is a queue: else a lasting overload would in time
-  look normal. Only a limit at its floor lets it age, for then nothing else can be the cause.
-- Every class has a valve of its own beside that of the house. If all classes wait, the house's
-  shrinks; if one does and others do not, only its own.
-- Planning an operation takes longer than answering one that is known, so new ones are refused as
-  reports are, and when the event loop has been late for a second.
-- Of the house's limit reports may use 40%, decisions 70%, and ingest 30% more than there is: what
-  is kept free for a higher class is never taken by a lower one, however much of it there is.
-"""
+"""The load of the process: limits of what is under way, that follow how long it waits."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Set
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
 from random import random
 from time import monotonic
-from types import TracebackType
-from typing import Any, TypeVar
 
-import yaml
 from prometheus_client import Counter, Gauge
 
-from gateway.access.rates import CallerLimits, Clock, Rates, TryLater
-from services.chassis.errors import RaakError
-
-T = TypeVar("T")
-
-FILE = Path(__file__).with_name("priorities.yaml")
+from gateway.access.rates import Clock, TryLater
+from gateway.access.shedding.work import Class, Work
 
 SHED = Counter("raak_shed", "Requests refused because of overload, by class", ["class"])
 LIMIT = Gauge("raak_in_flight_limit", "Requests that may be under way now, by valve", ["valve"])
 IN_FLIGHT = Gauge("raak_in_flight", "Requests under way, by valve", ["valve"])
 LAG = Gauge("raak_event_loop_lag_seconds", "How late the event loop was when last looked at")
-
-
-class Overloaded(TryLater):
-    """The gateway refuses a request so that others are answered in time."""
-
-    code = "OVERLOADED"
-    status = 503
-
-
-class InvalidPriorities(RaakError):
-    """The file of priorities cannot be read."""
-
-    code = "INVALID_PRIORITIES"
-    status = 500
-
-
-class Class(Enum):
-    """What work is for; the later, the more it matters."""
-
-    REPORTING = "reporting"
-    DECISIONS = "decisions"
-    INGEST = "ingest"
-
 
 SHARES: Mapping[Class, float] = {
     Class.REPORTING: 0.4,
@@ -79,42 +28,13 @@ grows until what is let in is all that the services can take.
 INTERVAL_S = 0.1
 LATE_FOR = 10
 """Intervals the event loop must be late in a row before no new operation is planned."""
-NEW_OPERATION_COST = 10
-"""What reading and planning an operation counts as, in requests: it takes milliseconds."""
-ORDER = {kind: place for place, kind in enumerate(Class)}
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a request is, for judging how long it takes: its class, and what it is like."""
+class Overloaded(TryLater):
+    """The gateway refuses a request so that others are answered in time."""
 
-    kind: Class
-    like: Hashable
-
-
-class Priorities:
-    """The class of each root field, by coordinate; reporting where none is named."""
-
-    def __init__(self, classes: Mapping[str, Class]) -> None:
-        self.classes = classes
-
-    @classmethod
-    def read(cls, path: Path = FILE) -> "Priorities":
-        """The priorities of a file: lists of `Type.field` by class. Raises InvalidPriorities."""
-        try:
-            listed = yaml.safe_load(path.read_text()).items()
-            return cls({field: Class(name) for name, fields in listed for field in fields})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            raise InvalidPriorities(
-                f"The file of priorities cannot be read: {error}",
-                hint=f"Write lists of `Type.field` under {', '.join(k.value for k in Class)}.",
-            ) from None
-
-    def work(self, coordinates: Set[str]) -> Work:
-        """What an operation with these root fields is; of several the least important counts."""
-        asked = frozenset(field for field in coordinates if ".__" not in field)
-        kinds = (self.classes.get(field, Class.REPORTING) for field in asked)
-        return Work(min(kinds, key=ORDER.__getitem__, default=Class.REPORTING), asked)
+    code = "OVERLOADED"
+    status = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,118 +255,3 @@ class Load:
         for name, valve in (("house", self.house), *((k.value, v) for k, v in self.valves.items())):
             LIMIT.labels(name).set(round(valve.limit))
             IN_FLIGHT.labels(name).set(valve.in_flight)
-
-
-class Admission:
-    """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
-
-    `who` is whatever tells one caller from another.
-    """
-
-    def __init__(self, callers: CallerLimits, load: Load, priorities: Priorities) -> None:
-        self._callers = callers
-        self._priorities = priorities
-        self.load = load
-
-    @classmethod
-    def usual(cls) -> "Admission":
-        """With the limits as they are when nobody sets them."""
-        return cls(CallerLimits(Rates()), Load(), Priorities.read())
-
-    def work(self, coordinates: Set[str]) -> Work:
-        """What an operation with these root fields is, for judging it."""
-        return self._priorities.work(coordinates)
-
-    def arrive(self, who: Hashable) -> None:
-        """Count a request before anything is done for it; raises RateLimited."""
-        self._callers.arrive(who)
-
-    def consider(self, who: Hashable) -> None:
-        """Count an operation that has to be read and planned first; raises Overloaded."""
-        self.load.check_new()
-        self._callers.charge_tokens(who, NEW_OPERATION_COST)
-
-    def enter(self, who: Hashable, work: Work, cost: int = 0) -> "Ticket":
-        """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
-        self._callers.charge(who, cost)
-        self._callers.enter(who)
-        try:
-            return Ticket(self._callers, who, self.load, work, self.load.enter(work))
-        except Overloaded:
-            self._callers.leave(who)
-            raise
-
-    def hold(self, who: Hashable, answers: AsyncGenerator[T, None]) -> "Held[T]":
-        """Count a subscription as under way until it ends or is closed; raises RateLimited.
-
-        It waits for events most of the time, so it uses none of the gateway's capacity.
-        """
-        self._callers.enter(who)
-        return Held(self._callers, who, answers)
-
-
-class Held(AsyncGenerator[T, None]):
-    """The answers of a subscription that is counted as under way."""
-
-    def __init__(
-        self, callers: CallerLimits, who: Hashable, answers: AsyncGenerator[T, None]
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._answers = answers
-        self._is_over = False
-
-    async def asend(self, value: None) -> T:
-        """The next answer."""
-        try:
-            return await self._answers.asend(value)
-        except BaseException:
-            self._end()
-            raise
-
-    async def athrow(self, *error: Any) -> T:
-        """Raise an error where the subscription stands."""
-        try:
-            return await self._answers.athrow(*error)
-        except BaseException:
-            self._end()
-            raise
-
-    async def aclose(self) -> None:
-        """End the subscription."""
-        self._end()
-        await self._answers.aclose()
-
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._callers.leave(self._who)
-
-
-class Ticket:
-    """A request under way in the gateway; a block gives it back."""
-
-    __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
-
-    def __init__(
-        self, callers: CallerLimits, who: Hashable, load: Load, work: Work, entered: float
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._load = load
-        self._work = work
-        self._entered = entered
-        self.is_whole = True
-        """Set it to False when the answer is not what it should be."""
-
-    def __enter__(self) -> "Ticket":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._callers.leave(self._who)
-        self._load.leave(self._work, self._entered, is_whole=self.is_whole and error is None)

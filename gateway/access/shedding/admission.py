@@ -1,0 +1,129 @@
+"""Who may enter now, until when he counts as under way."""
+
+from collections.abc import AsyncGenerator, Hashable, Set
+from types import TracebackType
+from typing import Any, TypeVar
+
+from gateway.access.rates import CallerLimits, Rates
+from gateway.access.shedding.load import Load, Overloaded
+from gateway.access.shedding.work import Priorities, Work
+
+T = TypeVar("T")
+
+NEW_OPERATION_COST = 10
+"""What reading and planning an operation counts as, in requests: it takes milliseconds."""
+
+
+class Admission:
+    """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
+
+    `who` is whatever tells one caller from another.
+    """
+
+    def __init__(self, callers: CallerLimits, load: Load, priorities: Priorities) -> None:
+        self._callers = callers
+        self._priorities = priorities
+        self.load = load
+
+    @classmethod
+    def usual(cls) -> "Admission":
+        """With the limits as they are when nobody sets them."""
+        return cls(CallerLimits(Rates()), Load(), Priorities.read())
+
+    def work(self, coordinates: Set[str]) -> Work:
+        """What an operation with these root fields is, for judging it."""
+        return self._priorities.work(coordinates)
+
+    def arrive(self, who: Hashable) -> None:
+        """Count a request before anything is done for it; raises RateLimited."""
+        self._callers.arrive(who)
+
+    def consider(self, who: Hashable) -> None:
+        """Count an operation that has to be read and planned first; raises Overloaded."""
+        self.load.check_new()
+        self._callers.charge_tokens(who, NEW_OPERATION_COST)
+
+    def enter(self, who: Hashable, work: Work, cost: int = 0) -> "Ticket":
+        """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
+        self._callers.charge(who, cost)
+        self._callers.enter(who)
+        try:
+            return Ticket(self._callers, who, self.load, work, self.load.enter(work))
+        except Overloaded:
+            self._callers.leave(who)
+            raise
+
+    def hold(self, who: Hashable, answers: AsyncGenerator[T, None]) -> "Held[T]":
+        """Count a subscription as under way until it ends or is closed; raises RateLimited.
+
+        It waits for events most of the time, so it uses none of the gateway's capacity.
+        """
+        self._callers.enter(who)
+        return Held(self._callers, who, answers)
+
+
+class Held(AsyncGenerator[T, None]):
+    """The answers of a subscription that is counted as under way."""
+
+    def __init__(
+        self, callers: CallerLimits, who: Hashable, answers: AsyncGenerator[T, None]
+    ) -> None:
+        self._callers = callers
+        self._who = who
+        self._answers = answers
+        self._is_over = False
+
+    async def asend(self, value: None) -> T:
+        """The next answer."""
+        try:
+            return await self._answers.asend(value)
+        except BaseException:
+            self._end()
+            raise
+
+    async def athrow(self, *error: Any) -> T:
+        """Raise an error where the subscription stands."""
+        try:
+            return await self._answers.athrow(*error)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        """End the subscription."""
+        self._end()
+        await self._answers.aclose()
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._callers.leave(self._who)
+
+
+class Ticket:
+    """A request under way in the gateway; a block gives it back."""
+
+    __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
+
+    def __init__(
+        self, callers: CallerLimits, who: Hashable, load: Load, work: Work, entered: float
+    ) -> None:
+        self._callers = callers
+        self._who = who
+        self._load = load
+        self._work = work
+        self._entered = entered
+        self.is_whole = True
+        """Set it to False when the answer is not what it should be."""
+
+    def __enter__(self) -> "Ticket":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._callers.leave(self._who)
+        self._load.leave(self._work, self._entered, is_whole=self.is_whole and error is None)
