@@ -1,6 +1,7 @@
 """`python -m gateway`."""
 
 from gateway.app import create
+from gateway.live.framing import WebSocket
 from gateway.settings import GatewaySettings
 from services.chassis.server import serve
 
@@ -9,6 +10,7 @@ if __name__ == "__main__":
     serve(
         create,
         settings,
+        ws=WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # it costs 300 KB a connection
     )

@@ -176,6 +176,7 @@ class _Socket:
             if text is None:
                 raise Close(4400, "Messages are text, not binary.")
             await self._handle(text.encode(errors="surrogatepass"))
+            await asyncio.sleep(0)  # others have their turn, however many messages came at once
 
     async def _handle(self, text: bytes) -> None:
         if len(text) > self._rules.body.size:

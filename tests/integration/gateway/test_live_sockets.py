@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
 
 from gateway.live.connections import ENDED, Connections
+from gateway.live.framing import FRAMES_AT_ONCE, WebSocket
 from gateway.live.rules import Rules
 from gateway.live.sockets import PROTOCOL, Sockets
 from gateway.live.streams import Streams
@@ -152,6 +154,7 @@ async def living_at() -> AsyncIterator[House]:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=2,
+        ws=WebSocket,
         ws_max_size=RULES.body.size,
         ws_per_message_deflate=False,
     )
@@ -257,6 +260,36 @@ async def test_a_client_who_is_cut_off_leaves_nothing_behind(house: House, sent:
     async with asyncio.timeout(5):
         while house.server.server_state.connections:
             await asyncio.sleep(0.01)
+
+
+MANY = 8 * FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frame(b"", 9) * MANY,
+        frame(b"", 10) * MANY,
+        frame(b'{"type":"ping"}') * MANY,
+        frame(b"", fin=False) + frame(b"", 0, fin=False) * MANY,
+    ],
+    ids=["pings", "pongs", "messages", "parts"],
+)
+async def test_who_floods_us_is_closed_and_holds_nobody_up(house: House, flood: bytes) -> None:
+    reader, writer = await house.raw(HANDSHAKE + INIT)
+    longest_s = 0.0
+
+    writer.write(flood)
+    closing = asyncio.create_task(close_of(reader))
+    while not closing.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0.001)
+        longest_s = max(longest_s, time.perf_counter() - before)
+
+    assert await closing == (1008, "Over 1000 frames a second.")
+    assert longest_s < 0.25
+    await house.empty()
+    writer.close()
 
 
 async def test_a_client_who_never_says_who_he_is_is_let_go(house: House) -> None:

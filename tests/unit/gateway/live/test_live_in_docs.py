@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.live import closing, sockets
+from gateway.live import closing, framing, sockets
 from gateway.live.activity import ActivityKind
 from gateway.live.outgoing import STUCK_S, TooSlow
 from gateway.live.rules import Rules
@@ -46,7 +46,8 @@ def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
 
     told = {int(code) for code in re.findall(r"^\| (\d{4}) \|", LIVE, re.MULTILINE)}
 
-    assert told == used | set(closing.CODES.values()) | {closing.FAILED}
+    assert told == used | set(closing.CODES.values()) | {closing.FAILED, framing.TOO_MANY}
+    assert f"over {framing.FRAMES_PER_S:,} frames a second" in LIVE
 
 
 def test_every_rule_is_told_by_its_setting() -> None:
