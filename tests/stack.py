@@ -64,14 +64,13 @@ class Stack:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def send(self, call: str, body: object, **more: object) -> httpx.Response:
+    def send(self, call: str, body: object) -> httpx.Response:
         """A Segment call with the right write key."""
         return httpx.post(
             f"{self.instance.url}/v1/{call}",
             auth=(self.stage.write_key, ""),
             json=body,
             trust_env=False,
-            **more,  # type: ignore[arg-type]
         )
 
     def kill(self, name: str) -> None:

@@ -15,6 +15,7 @@ from infra import compose_env, settings_doc
 ROOT = Path(__file__).parents[2]
 SERVICES = ("profile", "decision", "journey", "measurement")
 CODE = sorted(chain(*(ROOT.glob(f"{top}/**/*.py") for top in ("services", "gateway", "infra"))))
+BENCHMARKS = sorted(ROOT.glob("tests/benchmarks/test_*.py"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
@@ -110,6 +111,21 @@ def test_a_module_says_what_it_is_for(path: Path) -> None:
         return
 
     assert ast.get_docstring(ast.parse(path.read_text())), f"{named(path)} has no docstring"
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
+def test_what_takes_minutes_to_measure_is_left_to_make_bench(path: Path) -> None:
+    tests = [
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    ]
+
+    assert tests
+    for test in tests:
+        marks = [ast.unparse(decorator) for decorator in test.decorator_list]
+        assert any(mark.startswith("pytest.mark.benchmark") for mark in marks), test.name
 
 
 # --- settings ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -64,6 +65,16 @@ class Server:
             self._server.told_to_stop.set()
             await self._task
             self._server = None
+
+
+async def counted(client: httpx.AsyncClient, metric: str) -> float:
+    """The value of a metric of the process (`name{label="value"}`): 0 before it is first counted.
+
+    All gateways of a test session share them, so only what a test adds tells anything.
+    """
+    told = (await client.get("/metrics")).text
+    values = (line.removeprefix(metric) for line in told.splitlines() if line.startswith(metric))
+    return sum(map(float, values))
 
 
 @asynccontextmanager

@@ -18,7 +18,13 @@ from gateway.supergraph import CompositionError
 from services.chassis.principal import Principal, UnusableKey
 from services.chassis.server import MissingSetting
 from services.contracts.words import Role
-from tests.integration.gateway.serving import Server, serving, serving_all, small_services
+from tests.integration.gateway.serving import (
+    Server,
+    counted,
+    serving,
+    serving_all,
+    small_services,
+)
 from tests.unit.gateway.small_graph import ANN, ROLES_YAML, SDLS
 
 QUERY = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
@@ -237,12 +243,17 @@ async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:
 
 
 async def test_requests_are_counted(house: House) -> None:
-    await house.ask("{ segments }")
+    names = [
+        'raak_graphql_requests_total{code="OK",type="query"}',
+        'raak_graphql_seconds_count{type="query"}',
+    ]
+    before = [await counted(house.client, name) for name in names]
 
-    metrics = (await house.client.get("/metrics")).text
+    for _ in range(3):
+        await house.ask("{ segments }")
 
-    assert 'raak_graphql_requests_total{code="OK",type="query"}' in metrics
-    assert "raak_graphql_seconds_bucket" in metrics
+    after = [await counted(house.client, name) for name in names]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [3, 3]
 
 
 # --- what keeps it from starting --------------------------------------------------------------
