@@ -9,6 +9,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import cycle
 from math import inf
 from time import monotonic
@@ -259,7 +260,13 @@ class Pool:
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if lines.count("\n") != len(headers):
+    return b"".join([_line(name, value) for name, value in headers.items()])
+
+
+@lru_cache(maxsize=1_024)
+def _line(name: str, value: str) -> bytes:
+    """One header as it is written; a caller's token goes with many requests."""
+    line = f"{name}: {value}\r\n"
+    if line.count("\n") != 1:
         raise ValueError("a header holds a line break")
-    return lines.encode("latin-1")
+    return line.encode("latin-1")
