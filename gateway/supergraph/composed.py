@@ -91,4 +91,6 @@ def _wanted(document: DocumentNode, names: DirectiveNames) -> Iterator[str]:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
             for directive in node.directives or ():
                 if names.means(directive.name.value) == "composeDirective":
-                    yield str(arguments_of(directive).get("name", ""))
+                    name = arguments_of(directive).get("name")
+                    if isinstance(name, str):
+                        yield name

@@ -14,6 +14,8 @@ from graphql import (
 
 Arguments: TypeAlias = Mapping[str, Any]
 APOLLO = "https://specs.apollo.dev/"
+LINKING = ("link", "core")
+"""The directives that are links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def read_links(document: DocumentNode) -> Iterator[Link]:
             for directive in node.directives or ():
                 arguments = arguments_of(directive)
                 url = arguments.get("url") or arguments.get("feature")
-                if directive.name.value in ("link", "core") and url:
+                if directive.name.value in LINKING and url:
                     yield _link(str(url), arguments)
 
 

@@ -28,7 +28,7 @@ from graphql import (
 from gateway.supergraph.composed import Composed, composed_in
 from gateway.supergraph.directives import Applied, DirectiveNames
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.links import Arguments
+from gateway.supergraph.links import LINKING, Arguments
 from gateway.supergraph.nodes import copied
 
 MACHINERY_FIELDS = {"_entities", "_service"}
@@ -134,6 +134,7 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         problems.append(Problem((name,), "", syntax_fault(error), "Mend the SDL there."))
         return None
     names = DirectiveNames(name, document, problems)
+    _check_marks_of_schema(document, names)
     _check_roots(document, names)
     document = with_standard_root_names(document)
     types: dict[str, TypeDefinition] = {}
@@ -198,6 +199,13 @@ def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
             for root in node.operation_types or ():
                 yield root.type.name.value, ROOTS[root.operation]
+
+
+def _check_marks_of_schema(document: DocumentNode, names: DirectiveNames) -> None:
+    for node in document.definitions:
+        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
+            marks = tuple(d for d in node.directives or () if d.name.value not in LINKING)
+            names.read(marks, "schema", DirectiveLocation.SCHEMA)
 
 
 def _check_roots(document: DocumentNode, names: DirectiveNames) -> None:

@@ -43,6 +43,20 @@ REFUSED = {
         {"a": 'type Query { a(i: I): Int } input I @key(fields: "x") { x: Int }'},
         "[a] I: @key can't stand on INPUT_OBJECT",
     ),
+    "a guard on the whole schema": (
+        {
+            "a": '=@link(url: URL/v2.5, import: ["@authenticated"]) @authenticated '
+            "type Query { a: Int }"
+        },
+        "[a] schema: @authenticated can't stand on SCHEMA. It may stand on ENUM, ",
+    ),
+    "a directive that names nothing to compose": (
+        {
+            "a": '=@link(url: URL/v2.1, import: ["@composeDirective"]) @composeDirective '
+            "type Query { a: Int }"
+        },
+        "[a] schema: @composeDirective: Argument 'name' of required type 'String!' was not",
+    ),
     "a directive twice": (
         {"a": "type Query { a: Int @authenticated @authenticated }"},
         "[a] Query.a: @authenticated stands here twice",
