@@ -72,7 +72,10 @@ class _Reading:
             if v.default_value is not None
         }
         self._sizes = Sizes(
-            pricing.markings.list_sizes, self._weights.assumed_list_size, self._defaults
+            self._schema,
+            pricing.markings.list_sizes,
+            self._weights.assumed_list_size,
+            self._defaults,
         )
         self._inputs = InputCosts(self._marked, self._defaults)
         self._sums: dict[tuple[str, Sizing], Sum] = {}
@@ -152,7 +155,7 @@ class _Reading:
         )
         if known is None or parent is None:
             return Part(name, Sum(0))
-        own, below = self._sizes.of(f"{parent.name}.{name}", node, known, sizing)
+        own, below = self._sizes.of(parent, node, known, sizing)
         returned = get_named_type(known.type)
         weight = self._marked.field(parent, name, returned)
         each = self._sum(weight, node.selection_set, returned, below)

@@ -10,7 +10,9 @@ from graphql import (
     GraphQLArgument,
     GraphQLField,
     GraphQLList,
+    GraphQLNamedType,
     GraphQLOutputType,
+    GraphQLSchema,
     GraphQLWrappingType,
     ValueNode,
     VariableNode,
@@ -19,6 +21,7 @@ from graphql import (
 )
 
 from gateway.access.cost.price import Amount, Given
+from gateway.access.cost.weights import kinds_of
 from gateway.access.limits import MOST
 from gateway.supergraph.joins import ListSize
 from services.chassis.errors import RaakError
@@ -54,25 +57,40 @@ class Sizes:
     """
 
     def __init__(
-        self, marked: Mapping[str, ListSize], assumed: int, defaults: Mapping[str, Any]
+        self,
+        schema: GraphQLSchema,
+        marked: Mapping[str, ListSize],
+        assumed: int,
+        defaults: Mapping[str, Any],
     ) -> None:
+        self._schema = schema
         self._marked = marked
         self._assumed = assumed
         self._defaults = defaults
 
     def of(
-        self, place: str, node: FieldNode, known: GraphQLField, outer: Sizing
+        self, parent: GraphQLNamedType, node: FieldNode, known: GraphQLField, outer: Sizing
     ) -> tuple[Amount | int, Sizing]:
         """How many objects the field returns, and what its arguments say of lists below."""
-        marked = self._marked.get(place)
-        size = marked or _usual(known)
-        times = self._times(place, node, known, size)
+        said = self._said(parent, node.name.value, known)
+        times = _largest([self._times(place, node, known, s) for place, s in said.items()], 0)
         lists = _lists_in(known.type)
         if not lists:
-            return 1, Sizing(size.sized_fields, times) if size.sized_fields else NO_SIZING
+            fields = tuple(dict.fromkeys(name for s in said.values() for name in s.sized_fields))
+            return 1, Sizing(fields, times) if fields else NO_SIZING
         if node.name.value in outer.fields:
             times = outer.times
         return _multiplied(times, self._assumed ** (lists - 1)), NO_SIZING
+
+    def _said(
+        self, parent: GraphQLNamedType, name: str, known: GraphQLField
+    ) -> Mapping[str, ListSize]:
+        """The sizes that count, by where they are marked; of an interface those of all types."""
+        own = f"{parent.name}.{name}"
+        usual = self._marked.get(own) or _usual(known)
+        places = (f"{kind.name}.{name}" for kind in kinds_of(parent, self._schema))
+        marked = {p if p in self._marked else own: self._marked.get(p, usual) for p in places}
+        return marked or {own: usual}
 
     def _times(
         self, place: str, node: FieldNode, known: GraphQLField, size: ListSize

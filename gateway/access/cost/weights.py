@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from graphql import (
     GraphQLInputObjectType,
     GraphQLNamedType,
-    GraphQLObjectType,
     GraphQLSchema,
     get_named_type,
     is_abstract_type,
@@ -26,6 +25,11 @@ class Weights:
     scalar: int = 0
     mutation: int = 10
     assumed_list_size: int = 10
+
+
+def kinds_of(type_: GraphQLNamedType, schema: GraphQLSchema) -> Sequence[GraphQLNamedType]:
+    """The types that what is of this type may have."""
+    return schema.get_possible_types(type_) if is_abstract_type(type_) else (type_,)
 
 
 class Marked:
@@ -53,11 +57,8 @@ class Marked:
 
     def _dearest(self, type_: GraphQLNamedType, member: str, usual: int) -> int:
         own = self._costs.get(f"{type_.name}{member}", usual)
-        weights = [self._costs.get(f"{o.name}{member}", own) for o in self._objects(type_)]
-        return max(weights, default=own)
-
-    def _objects(self, type_: GraphQLNamedType) -> Sequence[GraphQLObjectType]:
-        return self._schema.get_possible_types(type_) if is_abstract_type(type_) else ()
+        kinds = kinds_of(type_, self._schema)
+        return max((self._costs.get(f"{k.name}{member}", own) for k in kinds), default=own)
 
 
 Inputs = Mapping[str, Mapping[str, tuple[int, str]]]

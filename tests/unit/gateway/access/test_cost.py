@@ -36,14 +36,19 @@ input Search { approximate: Boolean, text: String, deep: Search, any: [Search!] 
 type Shop implements Named {
   name(long: Boolean): String
   tags: [String!]!
+  tagged: [Town!]
   staff: [Person!]!
   town: Town
 }
 type Town { name: String }
 type People { edges: [Edge!]! nodes: [Person!]! total: Int }
 type Edge { node: Person! }
-type Person implements Named { name(long: Boolean): String shops(limit: Int): [Shop!]! }
-interface Named { name(long: Boolean): String }
+type Person implements Named {
+  name(long: Boolean): String
+  tagged: [Town!]
+  shops(limit: Int): [Shop!]!
+}
+interface Named { name(long: Boolean): String, tagged: [Town!] }
 union Thing = Shop | Person | Town
 """)
 
@@ -286,6 +291,21 @@ def test_of_an_interface_or_union_the_dearest_type_counts(text: str, cost: int) 
     costs = {"Person": 2, "Town": 5, "Shop.name": 4, "Person.name(long:)": 6}
 
     assert price(text, Markings(costs=costs))({}) == cost
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cost"),
+    [
+        ({"Shop.tagged": 500}, 1 + 500),
+        ({"Shop.tagged": 3}, 1 + 10),
+        ({"Shop.tagged": 3, "Person.tagged": 4}, 1 + 4),
+        ({"Shop.tagged": 3, "Named.tagged": 5}, 1 + 5),
+    ],
+)
+def test_of_an_interface_the_largest_list_counts(sizes: dict[str, int], cost: int) -> None:
+    marked = Markings(list_sizes={place: ListSize(assumed=n) for place, n in sizes.items()})
+
+    assert price("{ named { tagged { name } } }", marked)({}) == cost
 
 
 def test_a_list_that_wants_one_slicing_argument_is_refused_without_it() -> None:
