@@ -68,7 +68,7 @@ class GatewaySettings(ServiceSettings):
         default=1_000,
         ge=0,
         le=3_600_000,
-        description="how often they are looked at for changes; 0: only on SIGHUP",
+        description="how often they and the roles are looked at for changes; 0: only on SIGHUP",
     )
     collect_deadline_ms: int = Field(
         default=10_000, ge=10, le=60_000, description="longest wait for profile to store a batch"
@@ -270,6 +270,22 @@ class GatewaySettings(ServiceSettings):
             ip_network(network, strict=False)
         return networks
 
+    @field_validator("subgraph_deadlines_ms", mode="before")
+    @classmethod
+    def _by_service(cls, values: Any) -> Any:
+        if not isinstance(values, str):
+            return values
+        pairs = (value.partition("=") for value in values.split(",") if value.strip())
+        return {name.strip(): ms.strip() for name, _, ms in pairs}
+
+    @field_validator("subgraph_deadlines_ms")
+    @classmethod
+    def _between_bounds(cls, values: Mapping[str, int]) -> Mapping[str, int]:
+        for name, ms in values.items():
+            if not 10 <= ms <= 60_000:
+                raise ValueError(f"{name!r} has {ms} ms; it must be from 10 to 60000")
+        return values
+
     def lacking(self) -> Iterator[str]:
         """What the servers want, the gateway's own secrets, and a way to keys nobody can change."""
         yield from self.lacking_servers()
@@ -311,22 +327,6 @@ class GatewaySettings(ServiceSettings):
     def body_limits(self, setting: str) -> BodyLimits:
         """How large a body may be by this setting, and how long it may take."""
         return BodyLimits(getattr(self, setting), setting, self.body_deadline_ms / 1000)
-
-    @field_validator("subgraph_deadlines_ms", mode="before")
-    @classmethod
-    def _by_service(cls, values: Any) -> Any:
-        if not isinstance(values, str):
-            return values
-        pairs = (value.partition("=") for value in values.split(",") if value.strip())
-        return {name.strip(): ms.strip() for name, _, ms in pairs}
-
-    @field_validator("subgraph_deadlines_ms")
-    @classmethod
-    def _between_bounds(cls, values: Mapping[str, int]) -> Mapping[str, int]:
-        for name, ms in values.items():
-            if not 10 <= ms <= 60_000:
-                raise ValueError(f"{name!r} has {ms} ms; it must be from 10 to 60000")
-        return values
 
     @property
     def deadlines_s(self) -> dict[str, float]:
