@@ -15,6 +15,7 @@ from graphql import (
     get_argument_values,
     specified_directives,
 )
+from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.links import APOLLO, Arguments, Link, read_links
@@ -134,6 +135,9 @@ class DirectiveNames:
         if is_federation:
             self.is_federation_1 = False
             self._read_version(link)
+        elif link.short_name == "federation":
+            hint = f"Link {FEDERATION}/v2.{NEWEST}, or an earlier v2.x."
+            self.report("", f"It links {link.url!r}, which is not Federation's address.", hint)
         elif link.purpose:
             reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
             self.report("", reason, "Remove the link.")
@@ -142,6 +146,9 @@ class DirectiveNames:
                 self._local.add(alias.removeprefix("@"))
             elif name.startswith("@"):
                 self._import(alias[1:], name[1:])
+            elif name in SINCE:
+                reason = f"It imports {name!r} as if it were a type."
+                self.report("", reason, f'Write "@{name}", for it is a directive.')
             else:
                 self._machinery_types.add(alias)
 
@@ -156,7 +163,9 @@ class DirectiveNames:
     def _import(self, alias: str, name: str) -> None:
         self._names[alias] = name
         if name not in SINCE:
-            self.report("", f"It imports @{name}, which Federation hasn't.", "Don't import it.")
+            meant = did_you_mean([f"@{known}" for known in suggestion_list(name, sorted(SINCE))])
+            reason = f"It imports @{name}, which Federation hasn't.{meant}"
+            self.report("", reason, "Mend its name, or don't import it.")
         elif SINCE[name] > self._version:
             reason = f"It imports @{name}, but links Federation v2.{self._version}."
             self.report("", reason, f"Link v2.{SINCE[name]} or later.")
@@ -225,12 +234,16 @@ class DirectiveNames:
         elif name is not None:
             self.report(coordinate, f"Federation has no @{name}.", "Remove it.")
         elif used in SINCE and used not in self._local:
-            self.report(
-                coordinate, f"@{used} is not imported.", f'Add "@{used}" to the import of @link.'
-            )
+            self.report(coordinate, f"@{used} is not imported.", self._how_to_import(used))
         elif used not in self._local:
             self.report(coordinate, f"@{used} is not defined.", "Define it, or remove it.")
         return None
+
+    def _how_to_import(self, name: str) -> str:
+        if self.is_federation_1:
+            link = f'@link(url: "{FEDERATION}/v2.{NEWEST}", import: ["@{name}", …])'
+            return f"Write `extend schema {link}`."
+        return f'Add "@{name}" to the import of @link.'
 
     def report(self, coordinate: str, reason: str, hint: str) -> None:
         """Note a problem of this subgraph, once."""

@@ -11,6 +11,7 @@ from graphql import (
     SelectionSetNode,
 )
 from graphql.language import InlineFragmentNode
+from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.joins import (
@@ -220,7 +221,8 @@ def _unknown_field(
 ) -> Iterator[str]:
     member = on.members.get(selection.name.value)
     if member is None or not isinstance(member.node, FieldDefinitionNode):
-        yield f"{on.name} has no field {selection.name.value!r}."
+        meant = did_you_mean(suggestion_list(selection.name.value, on.members))
+        yield f"{on.name} has no field {selection.name.value!r}.{meant}"
         return
     returned = subgraph.types.get(named_type(member.node.type))
     is_composite = returned is not None and returned.kind in COMPOSITES

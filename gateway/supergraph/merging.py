@@ -36,6 +36,7 @@ from gateway.supergraph.reading import (
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
+    spoken,
 )
 
 Owned: TypeAlias = Mapping[str, TypeDefinition]
@@ -92,7 +93,7 @@ class Merger:
         owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
         kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
         if len(kinds) > 1:
-            says = ", ".join(f"{type_.kind} in {owner}" for owner, type_ in owned.items())
+            says = ", ".join(f"{spoken(type_.kind)} in {o}" for o, type_ in owned.items())
             self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
             return None
         for type_ in owned.values():

@@ -79,7 +79,7 @@ def _missing_key(together: Together, owners: Sequence[Owner]) -> str:
     if type_name in ROOTS.values() or not keyless:
         return ""
     key = f'@key(fields: "{name}")'
-    return f" If it identifies a {type_name}, write {key} on the type in {_named(keyless)}."
+    return f" If {type_name} is found by it, write {key} on the type in {_named(keyless)}."
 
 
 def _named(owners: Iterable[Owner]) -> str:

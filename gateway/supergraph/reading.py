@@ -95,6 +95,11 @@ class TypeDefinition:
         self.members[member.name.value] = _member(coordinate, member, MEMBERS[self.kind], names)
 
 
+def spoken(kind: str) -> str:
+    """As one writes it: `input object`."""
+    return kind.replace("_", " ")
+
+
 def is_interface_object(type_: TypeDefinition) -> bool:
     """Whether an object stands for every implementation of an interface of other subgraphs."""
     return type_.kind == "object" and "interfaceObject" in type_.directives
@@ -147,7 +152,7 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         kind = node.kind.partition("_type_")[0]
         found = types.setdefault(type_name, TypeDefinition(type_name, kind))
         if found.kind != kind:
-            reason = f"It is both {found.kind} and {kind}."
+            reason = f"It is both {spoken(found.kind)} and {spoken(kind)}."
             problems.append(Problem((name,), type_name, reason, "Give one of them another name."))
             continue
         found.fold(node, names)

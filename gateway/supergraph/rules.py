@@ -143,7 +143,8 @@ def _external_fields_are_used(seen: Seen) -> Iterator[Problem]:
         interfaces = (seen.definition.types.get(name) for name in type_.interfaces)
         if not any(i and member.node.name.value in i.members for i in interfaces):
             reason = "It is @external, but no @key, @requires, @provides or interface needs it."
-            yield seen.problem(coordinate, reason, "Remove the field here.")
+            hint = "Remove the field here, or name it where it is needed."
+            yield seen.problem(coordinate, reason, hint)
 
 
 def _in_field_set(seen: Seen, written: Written, reason: str, hint: str) -> Problem:

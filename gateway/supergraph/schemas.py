@@ -1,6 +1,7 @@
 """Build the schemas of merged definitions: the whole one, and the part that clients see."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphql import (
@@ -44,14 +45,19 @@ def build_schemas(
     refused = {problem.coordinate for problem in found}
     try:
         whole, schema = _build(definitions), _build(public)
-        for built, nodes in ((whole, definitions), (schema, public)):
-            found += (p for p in faults(built, nodes, owners) if p.coordinate not in refused)
+        wrong = list(faults(whole, definitions, owners))
+        shown = [_for_clients(p) for p in faults(schema, public, owners) if p not in wrong]
+        found += (problem for problem in (*wrong, *shown) if problem.coordinate not in refused)
     except (GraphQLError, TypeError) as error:
         # Some faults stand in the way of finding others: wrong arguments of @deprecated, say.
         found = found or [Problem(tuple(owners("")), "", sentence(error.args[0]), OTHERWISE)]
     if found:
-        raise CompositionError(list(dict.fromkeys(found)))
+        raise CompositionError(found)
     return whole, lexicographic_sort_schema(schema)
+
+
+def _for_clients(problem: Problem) -> Problem:
+    return replace(problem, reason=f"With what is @inaccessible left out: {problem.reason}")
 
 
 def public_sdl(schema: GraphQLSchema) -> str:

@@ -122,6 +122,23 @@ REFUSED = {
         "[a] Query.a: The type of Query.a must be Output Type but got: I. "
         "Return an object, interface, union, scalar or enum.",
     ),
+    "a field of an interface that an implementation hides": (
+        {
+            "a": "type Query { i: I } interface I { x: Int } "
+            "type T implements I { x: Int @inaccessible y: Int }"
+        },
+        "[a] I.x: With what is @inaccessible left out: Interface field I.x expected but T does "
+        "not provide it.",
+    ),
+    "a misspelt field in a key": (
+        {"a": T + 'type T @key(fields: "nme") { name: ID! }'},
+        "[a] T: @key(fields: 'nme'): T has no field 'nme'. Did you mean 'name'? "
+        "Name fields this subgraph defines.",
+    ),
+    "an input and an output of one name": (
+        {"a": T + "type T { x: Int }", "b": "type Query { b(t: T): Int } input T { x: Int }"},
+        "[a, b] T: Its kinds differ: object in a, input object in b. Make them the same kind.",
+    ),
     "a default of another type": (
         {"a": 'type Query { a(x: Int = "1"): Int }', "b": "type Query { b: Int }"},
         "[a] Query.a(x:): Query.a(x:) has invalid default value: Int cannot represent non-integer "
@@ -160,6 +177,27 @@ REFUSED = {
     "an import nobody knows": (
         {"a": '=@link(url: URL/v2.2, import: ["@magic"]) type Query { a: Int }'},
         "[a]: It imports @magic, which Federation hasn't",
+    ),
+    "a misspelt import": (
+        {"a": '=@link(url: URL/v2.2, import: ["@shareble"]) type Query { a: Int }'},
+        "[a]: It imports @shareble, which Federation hasn't. Did you mean '@shareable'?",
+    ),
+    "an import without its @": (
+        {"a": '=@link(url: URL/v2.2, import: ["key"]) type Query { a: Int }'},
+        "[a]: It imports 'key' as if it were a type. Write \"@key\", for it is a directive.",
+    ),
+    "a link to somewhere else": (
+        {
+            "a": '=@link(url: "https://spec.apollo.dev/federation/v2.2", import: ["@key"]) '
+            "type Query { a: Int }"
+        },
+        "[a]: It links 'https://spec.apollo.dev/federation/v2.2', which is not Federation's "
+        "address. Link https://specs.apollo.dev/federation/v2.11, or an earlier v2.x.",
+    ),
+    "a directive of Federation 2 without a link": (
+        {"a": "=type Query { a: Int @authenticated }"},
+        "[a] Query.a: @authenticated is not imported. Write `extend schema "
+        '@link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@authenticated", …])`.',
     ),
     "an import that can't be read": (
         {"a": "=@link(url: URL/v2.2, import: [3]) type Query { a: Int @shareable }"},
@@ -327,7 +365,7 @@ REFUSED = {
     "a field of two that is a key one forgot": (
         {"a": T + "type T { id: ID! }", "b": KEYED + "x: Int }"},
         "Mark it @shareable in a, or let one of them own it. "
-        'If it identifies a T, write @key(fields: "id") on the type in a.',
+        'If T is found by it, write @key(fields: "id") on the type in a.',
     ),
     "a field taken over from a subgraph that is not there": (
         {"prices": T + WITH_X, "b": KEYED + 'x: Int @override(from: "Prices") }'},
