@@ -1,8 +1,6 @@
 """The command line against a running Raak, and what it says when something is wrong."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from infra.cli import app, main
 from infra.client import Graph
+from infra.demo.asking import until
 from services.chassis.bus import OutgoingMessage, open_bus
 from tests.stack import Stack
 
@@ -61,15 +60,6 @@ def test_a_token_can_be_narrowed_to_some_scopes_of_its_role(stack: Stack) -> Non
 def codes(answer: dict[str, Any]) -> set[str]:
     """The codes of an answer's errors."""
     return {error["extensions"]["code"] for error in answer.get("errors", [])}
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Return when something holds; it must soon."""
-    for _ in range(60):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come true within three seconds")
 
 
 def test_a_servers_key_opens_the_graph_until_it_is_revoked(stack: Stack) -> None:

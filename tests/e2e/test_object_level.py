@@ -1,4 +1,4 @@
-"""Whoever speaks for one customer reaches no other, by any path: at the gateway and past it.
+"""Whoever speaks for one customer reaches no other through the gateway, however he names him.
 
 The victims are a known customer, a browser nobody knows, one that profile has not even heard of,
 and one that was merged into a known customer; the attackers are the same four, with tokens for
@@ -7,159 +7,18 @@ themselves. What can be asked is read from the schemas, so a field that is added
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
-from graphql import (
-    GraphQLArgument,
-    GraphQLField,
-    GraphQLObjectType,
-    GraphQLOutputType,
-    build_schema,
-    get_named_type,
-    is_leaf_type,
-    is_required_argument,
-)
 
-from gateway.access.tokens import ServiceTokens, private_key
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
-from infra.demo.asking import until
-from infra.instance import SERVICES
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
-from tests.callers import caller
-from tests.stack import BUYERS, Stack
+from tests.e2e.people import JSON, REFUSALS, Person, as_, codes, told_nothing
+from tests.stack import Stack
 
-JSON = dict[str, Any]
-REFUSALS = {"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"}
 OWN_ROLES = ("visitor", "app")
-
-OFFERS = """query($ref: CustomerRef!) {
-  nextBestActions(customer: $ref, channel: WEB, placement: "home") {
-    id customer { id } propositions { id action { key } } } }"""
 FOUND = "query($ref: CustomerRef!) { customer(ref: $ref) { id } }"
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody with a past: who he is, and what was decided for him."""
-
-    name: str
-    type: str
-    value: str
-    id: str
-    decision: str
-    proposition: str
-
-    @property
-    def token(self) -> str:
-        """Whom his own token speaks for."""
-        return f"{self.type}={self.value}"
-
-    @property
-    def identity(self) -> JSON:
-        """How he is named in the graph."""
-        return {"type": self.type, "value": self.value}
-
-
-def person(stack: Stack, name: str, type: str, value: str) -> Person:
-    """Offer somebody something, which makes him known to all services."""
-    ref = {"identity": {"type": type, "value": value}}
-    made = stack.as_("agent").data(OFFERS, ref=ref)["nextBestActions"]
-    [first, *_] = made["propositions"]
-    return Person(name, type, value, made["customer"]["id"], made["id"], first["id"])
-
-
-def people(stack: Stack, who: str, first: int) -> list[Person]:
-    """A known one, an anonymous one, one who never did anything, one who was anonymous first."""
-    tag = uuid4().hex[:8]
-    merged, anonymous = f"{who}-merged-{tag}", f"{who}-anonymous-{tag}"
-    agent = stack.as_("agent")
-    agent.data(
-        "mutation($i: TrackInput!) { track(input: $i) { duplicate } }",
-        i={"customer": {"identity": {"type": "anonymous_id", "value": anonymous}}, "event": "came"},
-    )
-    agent.data(
-        "mutation($i: IdentifyInput!) { identify(input: $i) { id } }",
-        i={
-            "customer": {"identity": {"type": "user_id", "value": f"{merged}-user"}},
-            "identities": [{"type": "anonymous_id", "value": merged}],
-            "traits": {"secret": f"{who} secret"},
-        },
-    )
-    wait_until_known(stack, "user_id", f"{merged}-user")
-    return [
-        person(stack, "known", "email", BUYERS[first].email),
-        person(stack, "anonymous", "anonymous_id", anonymous),
-        person(stack, "unheard", "anonymous_id", f"{who}-unheard-{tag}"),
-        person(stack, "merged", "anonymous_id", merged),
-    ]
-
-
-def wait_until_known(stack: Stack, type: str, value: str) -> None:
-    """Return when decision has heard of a customer."""
-    ref = {"identity": {"type": type, "value": value}}
-    until(lambda: "errors" not in stack.as_("agent").answer(OFFERS, ref=ref))
-
-
-@pytest.fixture(scope="module")
-def victims(stack: Stack) -> list[Person]:
-    return people(stack, "victim", 3)
-
-
-@pytest.fixture(scope="module")
-def attackers(stack: Stack) -> list[Person]:
-    return people(stack, "attacker", 8)
-
-
-CLIENT = httpx.Client(trust_env=False, timeout=30)
-"""One for all: making a client takes longer than asking."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Somebody with a token, who asks many times."""
-
-    stack: Stack
-    token: str
-
-    def post(
-        self, query: str, accept: str = "application/json", **variables: Any
-    ) -> httpx.Response:
-        """What is answered."""
-        return CLIENT.post(
-            f"{self.stack.instance.url}/graphql",
-            json={"query": query, "variables": variables},
-            headers={"Authorization": f"Bearer {self.token}", "Accept": accept},
-        )
-
-    def answer(self, query: str, **variables: Any) -> JSON:
-        """`data` and `errors`."""
-        answer: JSON = self.post(query, **variables).json()
-        return answer
-
-
-def as_(stack: Stack, role: str, own: Person) -> Caller:
-    """Somebody who speaks for one customer."""
-    return Caller(stack, stack.token(role, customer=own.token))
-
-
-def told_nothing(answer: JSON, victim: Person) -> bool:
-    """Whether an answer tells nothing of a victim: no data, and a refusal for it."""
-    data = answer.get("data")
-    texts = (victim.id, victim.value, victim.decision, victim.proposition)
-    return not any(text in json.dumps(data) for text in texts)
-
-
-def codes(answer: JSON) -> set[str]:
-    return {error["extensions"]["code"] for error in answer.get("errors", ())}
-
-
-# --- at the gateway: every way to name a customer -----------------------------------------------
 
 BY_REFERENCE = {
     "Query.customer": """query($ref: CustomerRef!) {
@@ -366,100 +225,3 @@ def test_the_attacks_left_no_trace(stack: Stack, victims: list[Person]) -> None:
         assert seen["events"]["edges"] == []
         outcomes = [edge["node"]["outcomes"] for edge in seen["decisions"]["edges"]]
         assert not any(one["kind"] == "CLICKED" for found in outcomes for one in found)
-
-
-# --- past the gateway: every field of what another is told by ------------------------------------
-
-ARGUMENTS = {"channel": "WEB", "placement": '"home"', "action": '"jazz_weeks"'}
-"""What required arguments are given."""
-
-
-def selection(type_: GraphQLOutputType, depth: int = 3) -> str:
-    """All that can be asked of an object without naming anybody."""
-    named = get_named_type(type_)
-    if not depth or not isinstance(named, GraphQLObjectType):
-        return ""
-    fields = [
-        f"{name}{_given(field.args)} {below}"
-        for name, field in named.fields.items()
-        if (below := selection(field.type, depth - 1)) or is_leaf_type(get_named_type(field.type))
-    ]
-    return f"{{ {' '.join(fields)} }}" if fields else ""
-
-
-def _given(arguments: dict[str, GraphQLArgument]) -> str:
-    required = [
-        f"{name}: {ARGUMENTS[name]}"
-        for name, argument in arguments.items()
-        if is_required_argument(argument)
-    ]
-    return f"({', '.join(required)})" if required else ""
-
-
-def entity_fields(service: str) -> Iterator[tuple[str, str, GraphQLField]]:
-    """The entity types of a service that belong to a customer, with their fields but the key."""
-    sdl = read_subgraphs()[service]
-    schema = build_schema(sdl, assume_valid_sdl=True)
-    for type_name in ("Customer", "Decision"):
-        type_ = schema.get_type(type_name)
-        if isinstance(type_, GraphQLObjectType) and f"type {type_name} @key" in sdl:
-            for name, field in type_.fields.items():
-                yield type_name, name, field
-
-
-ENTITY_FIELDS = [
-    pytest.param(service, type_name, f"{name}{_given(field.args)} {selection(field.type)}", id=name)
-    for service in SERVICES
-    for type_name, name, field in entity_fields(service)
-    if (type_name, name) != ("Customer", "id")
-]
-
-
-def entities(
-    stack: Stack, service: str, role: Role, own: Person, field: str, keys: list[JSON]
-) -> JSON:
-    """What a service answers a router that speaks for a caller, by an internal token."""
-    signing = private_key(stack.instance.keys[0].read_text())
-    header = ServiceTokens(signing).authorization(caller(role, "attacker", own.identity))
-    type_name = keys[0]["__typename"]
-    document = (
-        "query($keys: [_Any!]!) { _entities(representations: $keys) "
-        f"{{ ... on {type_name} {{ field: {field} }} }} }}"
-    )
-    response = CLIENT.post(
-        f"http://127.0.0.1:{stack.instance.port + 1 + SERVICES.index(service)}/graphql",
-        json={"query": document, "variables": {"keys": keys}},
-        headers={"Authorization": header},
-    )
-    answer: JSON = response.json()
-    return answer
-
-
-@pytest.mark.parametrize("role", [Role.VISITOR, Role.APP])
-@pytest.mark.parametrize(("service", "type_name", "field"), ENTITY_FIELDS)
-def test_a_service_shows_nobody_anothers_entity(
-    stack: Stack,
-    victims: list[Person],
-    attackers: list[Person],
-    service: str,
-    type_name: str,
-    field: str,
-    role: Role,
-) -> None:
-    keys = [
-        {"__typename": type_name, "id": victim.decision if type_name == "Decision" else victim.id}
-        for victim in victims
-    ]
-    for attacker in attackers:
-        answer = entities(stack, service, role, attacker, field, keys)
-        assert codes(answer), answer
-        assert codes(answer) <= REFUSALS, answer
-        for entity in answer["data"]["_entities"]:
-            assert entity is None or entity["field"] is None, answer
-
-
-def test_an_own_entity_is_shown(stack: Stack, attackers: list[Person]) -> None:
-    for himself in attackers:
-        keys = [{"__typename": "Customer", "id": himself.id}]
-        answer = entities(stack, "journey", Role.VISITOR, himself, "inbox { id }", keys)
-        assert answer == {"data": {"_entities": [{"field": []}]}}, himself.name
