@@ -34,7 +34,7 @@ from gateway.supergraph.operation import (
 from gateway.supergraph.projection import Projection
 from gateway.supergraph.request_writing import RequestWriter
 from gateway.supergraph.routes import Router
-from gateway.supergraph.syntax import conditions_in, used_fragments, variables_in
+from gateway.supergraph.syntax import conditions_in, used_fragments
 
 MAX_VARIANTS = 32
 ROOTS = {
@@ -53,14 +53,6 @@ class Stage:
 
     requests: tuple[Request, ...]
     root: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Introspection:
-    """The part of an operation that the gateway answers from its own schema."""
-
-    document: DocumentNode
-    reads_variables: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +82,8 @@ class Variant:
 
     stages: tuple[Stage, ...]
     projection: Projection
-    introspection: Introspection | None
+    introspection: DocumentNode | None
+    """The part that the gateway answers from its own schema."""
     source: Request | None = None
     """What a subscription subscribes to; its `stages` run for each event. None if the only root
     field is skipped or denied: then there is one answer, without any event.
@@ -312,7 +305,7 @@ class _Planner:
         writer = RequestWriter(self._tree, self._operation.operation.value, name, variables)
         return Stage(writer.write(router.visits), root)
 
-    def _introspection(self, collected: Mapping[str, list[FieldNode]]) -> Introspection | None:
+    def _introspection(self, collected: Mapping[str, list[FieldNode]]) -> DocumentNode | None:
         asked = [
             node
             for nodes in collected.values()
@@ -326,8 +319,7 @@ class _Planner:
             variable_definitions=self._operation.variable_definitions,
             selection_set=SelectionSetNode(selections=tuple(asked)),
         )
-        document = DocumentNode(definitions=(operation, *self._fragments.values()))
-        return Introspection(document, bool(variables_in(*asked, *self._fragments.values())))
+        return DocumentNode(definitions=(operation, *self._fragments.values()))
 
 
 def _take_source(stage: Stage) -> tuple[Request | None, Stage]:
@@ -375,10 +367,8 @@ def _witnesses(router: Router, root: Position) -> Iterator[Witness]:
 
 
 def introspect(
-    supergraph: Supergraph, introspection: Introspection, variables: Mapping[str, Any]
+    supergraph: Supergraph, introspection: DocumentNode, variables: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[GraphQLError]]:
     """Answer the introspective part of an operation."""
-    result = execute_sync(
-        supergraph.schema, introspection.document, variable_values=dict(variables)
-    )
+    result = execute_sync(supergraph.schema, introspection, variable_values=dict(variables))
     return result.data or {}, list(result.errors or ())
