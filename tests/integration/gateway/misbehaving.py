@@ -13,17 +13,19 @@ class Misbehaving:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        self.requests = 0
+        self.requests: list[bytes] = []
+        self.connections = 0
         self.open = 0
         """Connections that have not been closed yet."""
         self.url = ""
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        self.connections += 1
         self.open += 1
         try:
-            while await read_request(reader):
-                self.requests += 1
+            while request := await read_request(reader):
+                self.requests.append(request)
                 await self.behaviour(reader, writer)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -31,6 +33,12 @@ class Misbehaving:
         finally:
             self.open -= 1
             writer.close()
+
+    async def asked(self) -> None:
+        """Return when the first request is there."""
+        async with asyncio.timeout(2):
+            while not self.requests:
+                await asyncio.sleep(0.01)
 
     async def all_closed(self, within_s: float = 2.0) -> bool:
         """Whether every connection is closed soon."""

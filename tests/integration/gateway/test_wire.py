@@ -1,73 +1,40 @@
 """The gateway's HTTP client against real sockets, polite ones and others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.supergraph.wire import KEEP_ALIVE_S, MAX_AGE_S, Broken, NotReached, Pool, TooLarge
+from tests.integration.gateway.misbehaving import (
+    Behaviour,
+    Misbehaving,
+    misbehaving,
+    says,
+    says_and_leaves,
+)
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = b'{"data":{}}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n" + BODY
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-class Server:
-    """Answers each connection by `talk`, and keeps count."""
-
-    def __init__(self, talk: Talk) -> None:
-        self.talk = talk
-        self.connections = 0
-        self.requests: list[bytes] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
-                self.requests.append(head + await reader.readexactly(length))
-                await self.talk(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
 @asynccontextmanager
 async def pool_to(
-    talk: Talk,
+    behaviour: Behaviour,
     *,
     limit: int = 10,
     max_bytes: int = 1_000,
     now: Callable[[], float] = lambda: 0.0,
-) -> AsyncIterator[tuple[Pool, Server]]:
-    """A pool of connections to a server that talks so."""
-    server = Server(talk)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    pool = Pool(f"http://127.0.0.1:{port}/graphql", limit, max_bytes, 1.0, now)
-    try:
-        yield pool, server
-    finally:
-        pool.close()
-        listening.close()
-
-
-def saying(*parts: bytes, then_close: bool = False) -> Talk:
-    """A server that says this to every request."""
-
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(0)
-        if then_close:
-            writer.close()
-
-    return talk
+) -> AsyncIterator[tuple[Pool, Misbehaving]]:
+    """A pool of connections to such a server."""
+    async with misbehaving(behaviour) as server:
+        pool = Pool(server.url, limit, max_bytes, 1.0, now)
+        try:
+            yield pool, server
+        finally:
+            pool.close()
 
 
 async def ask(
@@ -78,7 +45,7 @@ async def ask(
 
 
 async def test_a_request_is_written_as_http_has_it() -> None:
-    async with pool_to(saying(ANSWER)) as (pool, server):
+    async with pool_to(says(ANSWER)) as (pool, server):
         answer = await ask(pool, {"Authorization": "Bearer t"})
 
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -89,7 +56,7 @@ async def test_a_request_is_written_as_http_has_it() -> None:
 
 
 async def test_a_connection_is_kept_for_the_next_request() -> None:
-    async with pool_to(saying(ANSWER)) as (pool, server):
+    async with pool_to(says(ANSWER)) as (pool, server):
         for _ in range(5):
             await ask(pool)
 
@@ -97,7 +64,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 
 async def test_requests_at_once_take_a_connection_each_up_to_the_limit() -> None:
-    async with pool_to(saying(ANSWER), limit=3) as (pool, server):
+    async with pool_to(says(ANSWER), limit=3) as (pool, server):
         answers = await asyncio.gather(*(ask(pool) for _ in range(30)))
 
     assert answers == [(200, BODY)] * 30
@@ -121,7 +88,7 @@ async def test_requests_at_once_take_a_connection_each_up_to_the_limit() -> None
 async def test_an_answer_is_read_however_it_comes(
     parts: tuple[bytes, ...], expected: tuple[int, bytes]
 ) -> None:
-    async with pool_to(saying(*parts)) as (pool, _):
+    async with pool_to(says(*parts)) as (pool, _):
         first = await ask(pool)
         second = await ask(pool)
 
@@ -150,7 +117,7 @@ async def test_an_answer_is_read_however_it_comes(
     ],
 )
 async def test_what_is_no_answer_breaks_the_request_and_nothing_else(part: bytes) -> None:
-    said = [saying(part, then_close=True), saying(ANSWER)]
+    said = [says_and_leaves(part), says(ANSWER)]
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await said.pop(0)(reader, writer)
@@ -165,7 +132,7 @@ async def test_what_is_no_answer_breaks_the_request_and_nothing_else(part: bytes
 async def test_an_answer_that_grows_too_large_is_read_no_further(chunked: bool) -> None:
     head = b"transfer-encoding: chunked" if chunked else b"content-length: 100000000"
     piece = b"200\r\n" + b"x" * 512 + b"\r\n" if chunked else b"x" * 512
-    endless = saying(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *[piece] * 50)
+    endless = says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *[piece] * 50)
 
     async with pool_to(endless) as (pool, _):
         with pytest.raises(TooLarge):
@@ -175,7 +142,7 @@ async def test_an_answer_that_grows_too_large_is_read_no_further(chunked: bool) 
 async def test_a_server_that_closes_after_its_answer_gets_a_new_connection() -> None:
     closing = ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
 
-    async with pool_to(saying(closing)) as (pool, server):
+    async with pool_to(says(closing)) as (pool, server):
         answers = [await ask(pool) for _ in range(3)]
 
     assert answers == [(200, BODY)] * 3
@@ -185,7 +152,7 @@ async def test_a_server_that_closes_after_its_answer_gets_a_new_connection() -> 
 async def test_an_answer_nobody_asked_for_reaches_nobody() -> None:
     other = ANSWER.replace(BODY, b'{"not":"it"}'[:11])
 
-    async with pool_to(saying(ANSWER + other)) as (pool, server):
+    async with pool_to(says(ANSWER + other)) as (pool, server):
         answers = [await ask(pool) for _ in range(3)]
 
     assert answers == [(200, BODY)] * 3
@@ -203,7 +170,7 @@ async def test_a_request_given_up_leaves_no_answer_for_the_next_one() -> None:
 
     async with pool_to(talk, limit=1) as (pool, server):
         given_up = asyncio.create_task(ask(pool))
-        await asyncio.sleep(0.05)
+        await server.asked()
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
@@ -238,8 +205,8 @@ async def test_who_waits_for_a_connection_in_vain_is_told_in_time() -> None:
         await never.wait()
 
     async with pool_to(talk, limit=1) as (pool, server):
-        first = asyncio.create_task(ask(pool, within_s=0.3))
-        await asyncio.sleep(0.02)
+        first = asyncio.create_task(ask(pool, within_s=0.5))
+        await server.asked()
         with pytest.raises(TimeoutError):
             await ask(pool, within_s=0.05)
         assert not first.done()
@@ -259,7 +226,7 @@ async def test_a_connection_idle_for_long_is_not_used_again(
     passed_s: float, connections: int
 ) -> None:
     now = [0.0]
-    async with pool_to(saying(ANSWER), now=lambda: now[0]) as (pool, server):
+    async with pool_to(says(ANSWER), now=lambda: now[0]) as (pool, server):
         await ask(pool)
         now[0] += passed_s
         await ask(pool)
@@ -269,7 +236,7 @@ async def test_a_connection_idle_for_long_is_not_used_again(
 
 async def test_an_old_connection_is_renewed_however_busy() -> None:
     now = [0.0]
-    async with pool_to(saying(ANSWER), now=lambda: now[0]) as (pool, server):
+    async with pool_to(says(ANSWER), now=lambda: now[0]) as (pool, server):
         while now[0] <= MAX_AGE_S:
             await ask(pool)
             now[0] += KEEP_ALIVE_S / 2
@@ -286,7 +253,7 @@ async def test_nobody_there_is_an_error_at_once() -> None:
 
 
 async def test_a_header_with_a_line_break_is_not_sent() -> None:
-    async with pool_to(saying(ANSWER)) as (pool, server):
+    async with pool_to(says(ANSWER)) as (pool, server):
         with pytest.raises(ValueError, match="line break"):
             await ask(pool, {"X-Trace": "1\r\nX-Role: admin"})
 
