@@ -24,9 +24,13 @@ from tests.integration.gateway.serving import serving
 SDL = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
 type Query { segments: String }
+type Mutation { track: String }
 """
-QUESTION = {"query": "{ segments }"}
+REPORT, INGEST = "{ segments }", "mutation { track }"
 ANSWER = {"data": {"segments": "loyal"}}
+SAID = {"data": {"segments": "loyal", "track": "heard"}}
+MOST_REPORTS = 4
+"""At once: two fifths of eight, rounded up."""
 
 
 @dataclass
@@ -39,11 +43,13 @@ class Gateway:
     """Released for every request that reached the service."""
     signing_key: Path
 
-    async def ask(self, subject: str = "ann", token: str | None = None) -> httpx.Response:
+    async def ask(
+        self, subject: str = "ann", token: str | None = None, query: str = REPORT
+    ) -> httpx.Response:
         key = private_key(self.signing_key.read_text())
         token = token or issue_token(key, Role.ADMIN, subject)
         headers = {"Authorization": f"Bearer {token}"}
-        return await self.client.post("/graphql", json=QUESTION, headers=headers)
+        return await self.client.post("/graphql", json={"query": query}, headers=headers)
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
         await request.body()
         asked.release()
         await may_answer.wait()
-        return Response(orjson.dumps(ANSWER), media_type="application/json")
+        return Response(orjson.dumps(SAID), media_type="application/json")
 
     async with AsyncExitStack() as stack:
         routes = [Route("/graphql", graphql, methods=["POST"])]
@@ -68,12 +74,14 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
             burst=3,
             max_concurrent=2,
             max_failed_authentications=3,
+            max_in_flight=8,
         )
         server = await stack.enter_async_context(serving(create(settings, {"profile": SDL})))
         client = httpx.AsyncClient(base_url=server.url, trust_env=False)
         gateway = Gateway(await stack.enter_async_context(client), may_answer, asked, signing)
-        await gateway.ask("the first")  # who pays for planning the operation
-        await asked.acquire()
+        for query in (REPORT, INGEST):
+            await gateway.ask(f"the first to ask {query}", query=query)  # pays for planning it
+            await asked.acquire()
         yield gateway
         may_answer.set()
 
@@ -115,6 +123,27 @@ async def test_who_waits_for_too_many_answers_gets_no_more_until_they_are_there(
     assert [answer.json() for answer in await asyncio.gather(*waiting)] == [ANSWER] * 2
     await asyncio.sleep(0.3)
     assert (await gateway.ask()).json() == ANSWER
+
+
+async def test_under_overload_reports_are_refused_clearly_and_ingest_is_let_in(
+    gateway: Gateway,
+) -> None:
+    gateway.may_answer.clear()
+    waiting = [asyncio.create_task(gateway.ask(f"caller {n}")) for n in range(MOST_REPORTS)]
+    for _ in waiting:
+        await gateway.asked.acquire()
+
+    refused = await gateway.ask("one more")
+    ingest = asyncio.create_task(gateway.ask("a shop", query=INGEST))
+    await asyncio.wait_for(gateway.asked.acquire(), 2)
+    gateway.may_answer.set()
+
+    status, code, wait_ms = refusal(refused)
+    assert (status, code) == (503, "OVERLOADED")
+    assert 1_000 <= wait_ms <= 3_000
+    assert "reporting: 4 requests are under way" in refused.json()["errors"][0]["message"]
+    assert [answer.json() for answer in await asyncio.gather(*waiting)] == [ANSWER] * MOST_REPORTS
+    assert (await ingest).json() == {"data": {"track": "heard"}}
 
 
 async def test_guessing_tokens_ends_soon_and_hurts_nobody_who_is_known(gateway: Gateway) -> None:
