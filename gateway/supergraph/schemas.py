@@ -56,13 +56,13 @@ def build_schemas(
     return whole, lexicographic_sort_schema(schema)
 
 
-def _for_clients(problem: Problem) -> Problem:
-    return replace(problem, reason=f"With what is @inaccessible left out: {problem.reason}")
-
-
 def public_sdl(schema: GraphQLSchema) -> str:
     """The text of a schema, as files hold it."""
     return f"{print_schema(schema)}\n"
+
+
+def _for_clients(problem: Problem) -> Problem:
+    return replace(problem, reason=f"With what is @inaccessible left out: {problem.reason}")
 
 
 def _build(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
