@@ -8,10 +8,12 @@ from graphql import (
     DocumentNode,
     SchemaDefinitionNode,
     SchemaExtensionNode,
+    TypeDefinitionNode,
     print_ast,
 )
 
 from gateway.supergraph.directives import FEDERATION, STANDARD, DirectiveNames
+from gateway.supergraph.joins import named_type
 from gateway.supergraph.links import Link, arguments_of, read_links
 from gateway.supergraph.standard import WHERE_USED, Spec
 
@@ -26,6 +28,8 @@ class Composed:
     name: str
     link: Link
     definition: DirectiveDefinitionNode
+    types: tuple[TypeDefinitionNode, ...] = ()
+    """Of its arguments, as far as they are the specification's and so not in the graph."""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -56,8 +60,24 @@ def composed_in(document: DocumentNode, names: DirectiveNames) -> dict[str, Comp
             reason = f"@composeDirective names {wanted!r}, which is the supergraph's own."
             names.report("", reason, "Leave it out, or import yours under another name.")
         else:
-            composed[name] = Composed(name, links[wanted], definitions[name])
+            types = tuple(_types_of(definitions[name], document, names))
+            composed[name] = Composed(name, links[wanted], definitions[name], types)
     return composed
+
+
+def _types_of(
+    definition: DirectiveDefinitionNode, document: DocumentNode, names: DirectiveNames
+) -> Iterator[TypeDefinitionNode]:
+    machinery = {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, TypeDefinitionNode) and names.is_machinery(node.name.value)
+    }
+    waiting = [named_type(argument.type) for argument in definition.arguments or ()]
+    while waiting:
+        if found := machinery.pop(waiting.pop(), None):
+            yield found
+            waiting += [named_type(field.type) for field in getattr(found, "fields", None) or ()]
 
 
 def composed_specs(composed: Iterable[Composed]) -> list[Spec]:
@@ -75,9 +95,11 @@ def composed_specs(composed: Iterable[Composed]) -> list[Spec]:
 def _spec(together: list[Composed]) -> Spec:
     link = max(together, key=lambda one: one.version).link
     imports = ", ".join(_import(one) for one in together)
+    types = {node.name.value: node for one in together for node in one.types}
+    nodes = (*(one.definition for one in together), *types.values())
     return Spec(
         f'  @link(url: "{link.url}", import: [{imports}])',
-        "\n\n".join(print_ast(one.definition) for one in together),
+        "\n\n".join(print_ast(node) for node in nodes),
     )
 
 

@@ -180,6 +180,24 @@ def test_subgraph_names_become_distinct_enum_values() -> None:
     assert graph_names(["b-b", "b_b", "1st"]) == {"1st": "_1ST", "b-b": "B_B", "b_b": "B_B_1"}
 
 
+def test_types_of_a_kept_directive_are_kept_with_it_but_are_not_of_the_graph() -> None:
+    sdl = """
+        extend schema
+          @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@composeDirective"])
+          @link(url: "https://x.example/shelf/v1.0", import: ["@shelf"])
+          @composeDirective(name: "@shelf")
+        directive @shelf(at: shelf__Place) on FIELD_DEFINITION
+        input shelf__Place { floor: shelf__Floor }
+        enum shelf__Floor { CELLAR }
+        type Query { x: Int @shelf(at: { floor: CELLAR }) }
+    """
+
+    written = compose_sdl({"a": sdl})
+
+    assert "shelf__Floor" in build_schema(written).type_map
+    assert "shelf" not in read_supergraph(written).sdl
+
+
 def test_directives_of_the_subgraphs_own_are_kept_where_they_ask_for_it() -> None:
     link = """
         extend schema
