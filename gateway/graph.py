@@ -141,9 +141,11 @@ class Graph:
         if caller is not None:
             self.admission.arrive(caller_key(caller))
         self._check_trusted(asked.query)
-        if (asked.query, asked.operation_name) not in self._known:
-            self.admission.consider(caller_key(caller))
-        prepared = self.read(asked.query, asked.operation_name)
+        if (asked.query, asked.operation_name) in self._known:
+            prepared = self.read(asked.query, asked.operation_name)
+        else:
+            with self.admission.considering(caller_key(caller)):
+                prepared = self.read(asked.query, asked.operation_name)
         self._check_schema(prepared.operation, caller)
         if prepared.plan.is_mutation and not asked.may_change:
             raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")

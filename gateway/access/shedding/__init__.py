@@ -19,7 +19,13 @@ rest: a limit that is not in use is not judged, and one client may not use what 
   is kept free for a higher class is never taken by a lower one, however much of it there is.
 """
 
-from gateway.access.shedding.admission import NEW_OPERATION_COST, Admission, Held, Ticket
+from gateway.access.shedding.admission import (
+    NEW_OPERATION_COST,
+    REQUESTS_PER_S,
+    Admission,
+    Held,
+    Ticket,
+)
 from gateway.access.shedding.load import (
     INTERVAL_S,
     LATE_FOR,
@@ -35,6 +41,7 @@ __all__ = [
     "INTERVAL_S",
     "LATE_FOR",
     "NEW_OPERATION_COST",
+    "REQUESTS_PER_S",
     "SHARES",
     "SHED",
     "Admission",

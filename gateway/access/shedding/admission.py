@@ -1,28 +1,41 @@
 """Who may enter now, until when he counts as under way."""
 
-from collections.abc import AsyncGenerator, Hashable, Set
+from collections.abc import AsyncGenerator, Hashable, Iterator, Set
+from contextlib import contextmanager
+from time import perf_counter
 from types import TracebackType
 from typing import Any, TypeVar
 
-from gateway.access.rates import CallerLimits, Rates
+from gateway.access.rates import CallerLimits, Clock, Rates
 from gateway.access.shedding.load import Load, Overloaded
 from gateway.access.shedding.work import Priorities, Work
 
 T = TypeVar("T")
 
 NEW_OPERATION_COST = 10
-"""What reading and planning an operation counts as, in requests: it takes milliseconds."""
+"""What reading and planning an operation counts as at least, in requests."""
+REQUESTS_PER_S = 2_000
+"""As so many requests a second it counts when it takes longer: they cost about half a millisecond
+each, it takes from one to fifty.
+"""
 
 
 class Admission:
     """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
 
-    `who` is whatever tells one caller from another.
+    `who` is whatever tells one caller from another. `clock` tells how long reading takes.
     """
 
-    def __init__(self, callers: CallerLimits, load: Load, priorities: Priorities) -> None:
+    def __init__(
+        self,
+        callers: CallerLimits,
+        load: Load,
+        priorities: Priorities,
+        clock: Clock = perf_counter,
+    ) -> None:
         self._callers = callers
         self._priorities = priorities
+        self._clock = clock
         self.load = load
 
     @classmethod
@@ -38,10 +51,18 @@ class Admission:
         """Count a request before anything is done for it; raises RateLimited."""
         self._callers.arrive(who)
 
-    def consider(self, who: Hashable) -> None:
-        """Count an operation that has to be read and planned first; raises Overloaded."""
+    @contextmanager
+    def considering(self, who: Hashable) -> Iterator[None]:
+        """Count the block as reading and planning an operation, also when it is refused; raises
+        Overloaded.
+        """
         self.load.check_new()
-        self._callers.charge_tokens(who, NEW_OPERATION_COST)
+        began = self._clock()
+        try:
+            yield
+        finally:
+            tokens = (self._clock() - began) * REQUESTS_PER_S
+            self._callers.charge_tokens(who, max(NEW_OPERATION_COST, tokens))
 
     def enter(self, who: Hashable, work: Work, cost: int = 0) -> "Ticket":
         """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -31,6 +32,7 @@ from gateway.graph import Asked
 from gateway.supergraph import compose
 from services.chassis.principal import Principal
 from services.contracts.words import Role
+from tests.unit.gateway.access.test_rates import Clock
 from tests.unit.gateway.small_graph import InProcess, graph
 
 REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)
@@ -342,9 +344,10 @@ def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_
 # --- admission ------------------------------------------------------------------------------------
 
 
-def admission(**rates: int) -> Admission:
+def admission(clock: Clock | None = None, **rates: int) -> Admission:
     tuning = Tuning(max_in_flight=2, floor=1, start=2)
-    return Admission(CallerLimits(Rates(**rates)), Load(tuning), Priorities.read())
+    limits = CallerLimits(Rates(**rates))
+    return Admission(limits, Load(tuning), Priorities.read(), clock or Clock())
 
 
 def test_a_ticket_is_given_back_however_the_request_ends() -> None:
@@ -369,10 +372,29 @@ def test_an_operation_that_is_new_counts_as_several_requests() -> None:
     door = admission(rate_per_s=1, burst=NEW_OPERATION_COST)
     door.arrive("ann")
 
-    door.consider("ann")
+    with door.considering("ann"):
+        pass
 
     with pytest.raises(RateLimited):
         door.arrive("ann")
+
+
+@pytest.mark.parametrize(("took_s", "is_let_in"), [(0.001, True), (0.040, True), (0.041, False)])
+def test_an_operation_that_takes_long_to_plan_counts_by_its_time_though_it_is_refused(
+    took_s: float, is_let_in: bool
+) -> None:
+    clock = Clock()
+    door = admission(clock, rate_per_s=1, burst=81)  # 80 of them are 40 ms
+
+    with suppress(OSError), door.considering("ann"):
+        clock.now += took_s
+        raise OSError
+
+    if is_let_in:
+        door.arrive("ann")
+    else:
+        with pytest.raises(RateLimited):
+            door.arrive("ann")
 
 
 async def answers(log: list[str]) -> AsyncGenerator[int, None]:
