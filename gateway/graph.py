@@ -7,7 +7,7 @@ which it does once for each; `answer` and `subscribe` look at one caller with hi
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from random import random
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from gateway.access.operations import (
     Operation,
     coerced,
     included_root_fields,
+    read_document,
     read_operation,
 )
 from gateway.access.ownership import check_own, references_in
@@ -33,13 +34,14 @@ from gateway.supergraph import (
     Plan,
     PlanCache,
     Supergraph,
+    Terms,
     Transport,
     Witnessed,
     execute,
     subscribe,
 )
 from gateway.supergraph.joins import active_labels
-from gateway.supergraph.plan import Lru
+from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MutationNotAllowed, told
 from services.chassis.principal import NotAuthenticated, Principal
@@ -162,12 +164,13 @@ class Graph:
         """An operation of a document, read, measured and planned once; raises RaakError."""
         known = self._known.get((text, name))
         if known is None:
-            operation = read_operation(text, name, self.supergraph.schema, self.limits)
+            document = read_document(text, self.limits)
+            operation = read_operation(document, name, self.supergraph.schema, self.limits)
             price = self._pricing.price(operation.document, operation.definition)
             if price.is_fixed:
                 check_cost(price, {}, self.limits)
             work = self.admission.work(operation.root_coordinates)
-            plan = self._plans.plan(text, name)
+            plan = self._plans.plan(text, name, document)
             touched = Touched.by(operation.document, operation.definition, hash_of(text))
             known = Prepared(operation, plan, price, work, touched)
             self._known.put((text, name), known)
@@ -209,22 +212,11 @@ class Graph:
         witnessed: Witnessed | None,
     ) -> JSON:
         cost = self._check_request(prepared, asked, caller, meant)
-        denied = self._authorization.denied(caller)
-        if refused := self._refused_changes(prepared, asked, caller, denied):
+        terms = self._terms(caller, witnessed)
+        if refused := self._refused_changes(prepared, asked, caller, terms.denied):
             return {"data": None, "errors": refused}
         with self.admission.enter(caller_key(caller), prepared.work, cost) as ticket:
-            answer = await execute(
-                prepared.plan,
-                asked.variables,
-                self.transport,
-                headers=self._headers(caller),
-                within_s=self.within_s,
-                labels=self._active_labels(),
-                denied=denied,
-                refusal=self._refusal(caller),
-                witnessed=witnessed,
-                max_errors=self.limits.errors,
-            )
+            answer = await execute(prepared.plan, asked.variables, self.transport, terms)
             ticket.is_whole = _is_whole(answer)
         return answer
 
@@ -241,18 +233,8 @@ class Graph:
             if visit:
                 visit.cut_off(refusal)
             raise
-        answers = subscribe(
-            prepared.plan,
-            asked.variables,
-            self.transport,
-            headers=self._headers(caller),
-            within_s=self.within_s,
-            labels=self._active_labels(),
-            denied=self._authorization.denied(caller),
-            refusal=self._refusal(caller),
-            witnessed=visit.see if visit else None,
-            max_errors=self.limits.errors,
-        )
+        terms = self._terms(caller, visit.see if visit else None)
+        answers = subscribe(prepared.plan, asked.variables, self.transport, terms)
         if visit:
             answers = _noted(answers, visit)
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
@@ -308,6 +290,18 @@ class Graph:
 
     def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
         return lambda coordinate: told(self._authorization.refusal(caller, coordinate))
+
+    def _terms(self, caller: Principal, witnessed: Witnessed | None) -> Terms:
+        return Terms(
+            headers=self._headers(caller),
+            within_s=self.within_s,
+            labels=self._active_labels(),
+            denied=self._authorization.denied(caller),
+            refusal=self._refusal(caller),
+            planning=partial(self.admission.considering, caller_key(caller)),
+            witnessed=witnessed,
+            max_errors=self.limits.errors,
+        )
 
     def _active_labels(self) -> frozenset[str]:
         return active_labels(self.supergraph, lambda label: self.draw(), self.labels)

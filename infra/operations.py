@@ -14,7 +14,7 @@ from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway import store
 from gateway.access.cost import Pricing, check_cost
-from gateway.access.operations import read_operation
+from gateway.access.operations import read_document, read_operation
 from gateway.access.trusted import Document
 from gateway.app import source_of
 from gateway.reload import Composed
@@ -125,7 +125,8 @@ class _Checker:
         name = operation.name.value if operation.name else None
         try:
             self._plans.plan(text, name)
-            read = read_operation(text, name, self._schema, self._limits)
+            document = read_document(text, self._limits)
+            read = read_operation(document, name, self._schema, self._limits)
             price = self._pricing.price(read.document, read.definition)
             if price.is_fixed:
                 check_cost(price, {}, self._limits)

@@ -7,8 +7,6 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLArgument,
     GraphQLError,
     GraphQLIncludeDirective,
@@ -43,6 +41,7 @@ from gateway.access.limits import (
     root_fields,
 )
 from gateway.access.ownership import names_customers
+from gateway.supergraph.syntax import fragments_in, used_fragments
 from services.chassis.errors import RaakError
 
 PAGE_ARGUMENTS = frozenset({"first", "last", "limit"})
@@ -135,24 +134,31 @@ class Operation:
         return all(field.name.value.startswith("__") for field in self.root_fields)
 
 
-def read_operation(text: str, name: str | None, schema: GraphQLSchema, limits: Limits) -> Operation:
-    """The operation a request means; it is within the limits, but not validated.
-
-    Raises LimitExceeded, UnreadableDocument or UnknownOperation.
-    """
+def read_document(text: str, limits: Limits) -> DocumentNode:
+    """A document that is short enough to be read; raises LimitExceeded or UnreadableDocument."""
     check_text(text, limits)
-    parsed = _parsed(text)
-    check_document(parsed, limits)
-    definition = _choose(parsed, name)
-    fragments = _fragments(parsed)
-    check_size(definition, fragments, limits)
-    document = _separate(parsed, definition, fragments)
+    document = _parsed(text)
+    check_document(document, limits)
+    return document
+
+
+def read_operation(
+    read: DocumentNode, name: str | None, schema: GraphQLSchema, limits: Limits
+) -> Operation:
+    """The operation of a document that a request means; it is within the limits, but not validated.
+
+    Raises LimitExceeded or UnknownOperation.
+    """
+    definition = _choose(read, name)
+    check_size(definition, fragments_in(read), limits)
+    used = used_fragments(definition, read)
+    document = DocumentNode(definitions=(definition, *used.values()))
     arguments = _arguments(document, schema)
     references = tuple(argument for argument in arguments if names_customers(argument.type))
     return Operation(
         document,
         definition,
-        tuple(root_fields(definition, fragments)),
+        tuple(root_fields(definition, used)),
         tuple(_pages(arguments, definition, limits)),
         references,
         tuple(_variables_of(references, definition)),
@@ -229,44 +235,6 @@ def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> Unk
     )
 
 
-def _separate(
-    document: DocumentNode,
-    operation: OperationDefinitionNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-) -> DocumentNode:
-    """A document of one operation with the fragments it uses.
-
-    graphql-core's `separate_operations` does so for all operations, in time that grows by their
-    number squared.
-    """
-    used: set[str] = set()
-    waiting = [operation.selection_set]
-    while waiting:
-        for selection in waiting.pop().selections:
-            if isinstance(selection, FragmentSpreadNode):
-                name = selection.name.value
-                if name in fragments and name not in used:
-                    used.add(name)
-                    waiting.append(fragments[name].selection_set)
-            elif inner := getattr(selection, "selection_set", None):
-                waiting.append(inner)
-    return DocumentNode(
-        definitions=tuple(
-            d
-            for d in document.definitions
-            if d is operation or (isinstance(d, FragmentDefinitionNode) and d.name.value in used)
-        )
-    )
-
-
-def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    return {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
-
-
 def _arguments(document: DocumentNode, schema: GraphQLSchema) -> list[Argument]:
     types = TypeInfo(schema)
     collector = _Arguments(types)
@@ -310,7 +278,7 @@ def included_root_fields(operation: Operation, variables: VariableValues) -> dic
     """The root fields a request really asks, after @skip and @include: names by response key."""
     asked = root_fields(
         operation.definition,
-        _fragments(operation.document),
+        fragments_in(operation.document),
         lambda selection: _is_included(selection, variables),
     )
     return {_key(field): field.name.value for field in asked}

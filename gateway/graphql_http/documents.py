@@ -9,7 +9,7 @@ import re
 from typing import Protocol
 
 from gateway.access.trusted import hash_of
-from gateway.supergraph.plan import Lru
+from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MalformedRequest, Parameters
 

@@ -14,7 +14,7 @@ from strawberry.types import ExecutionResult
 from gateway.graph import Graph
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
-from gateway.supergraph import Reply, execute
+from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.graphql import told
 from services.chassis.principal import Principal
@@ -45,8 +45,7 @@ def finding(graph: Callable[[], Graph]) -> Find:
             asked.read(WHO, None).plan,
             {"ref": ref},
             asked.transport,
-            headers=lambda _: headers,
-            within_s=asked.within_s,
+            Terms(headers=lambda _: headers, within_s=asked.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))

@@ -11,7 +11,7 @@ from gateway.supergraph.errors import (
     Problem,
     SupergraphUnreadable,
 )
-from gateway.supergraph.execute import HeadersFor, Witnessed, execute, refusal
+from gateway.supergraph.execute import HeadersFor, Terms, Witnessed, execute, refusal
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.plan import Plan, plan
 from gateway.supergraph.plan_cache import PlanCache
@@ -46,6 +46,7 @@ __all__ = [
     "SubgraphUnavailable",
     "Supergraph",
     "SupergraphUnreadable",
+    "Terms",
     "Transport",
     "Transports",
     "Witnessed",

@@ -25,7 +25,8 @@ from gateway.supergraph.owning import (
     external_fields_are_like_the_real_ones,
     fields_of_several_owners_are_shareable,
 )
-from gateway.supergraph.reading import ROOTS, is_interface_object, owners
+from gateway.supergraph.reading import is_interface_object, owners
+from gateway.supergraph.syntax import ROOTS
 from gateway.supergraph.together import Rule, Together, implemented, problem
 from gateway.supergraph.usage import selected_on, written_in
 

@@ -7,14 +7,15 @@ field by field.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from contextlib import nullcontext
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Request, Source
 from gateway.supergraph.gathering import Batch, by_place, merge
-from gateway.supergraph.plan import Plan, Stage, Variant, introspect
+from gateway.supergraph.plan import NONE, Plan, Planning, Stage, Variant, introspect
 from gateway.supergraph.reports import MAX_ERRORS, Refusal, Reports, plain_refusal
 from gateway.supergraph.transport import (
     SubgraphError,
@@ -29,9 +30,9 @@ HeadersFor: TypeAlias = Callable[[str], Mapping[str, str]]
 """Headers for a subgraph: who asks, as a token that subgraph accepts. Called for every request,
 so that a subscription may go on for longer than a token is good for."""
 Witnessed: TypeAlias = Callable[[str, set[str]], None]
-"""Told which objects of a type were read or changed, by the field `Plan.witness` names."""
+"""Told which objects of a type were read or changed, by the field `Plan.witness` names. Those that
+nobody told the type of are told by the name of the interface as which they were found."""
 
-NONE: frozenset[str] = frozenset()
 SUBSCRIBE_INSTEAD = {
     "message": "Subscriptions don't run as requests.",
     "extensions": {"code": OperationRefused.code, "hint": "Subscribe over a websocket or SSE."},
@@ -43,39 +44,55 @@ def no_headers(_: str) -> Mapping[str, str]:
     return {}
 
 
+class Terms(NamedTuple):
+    """On whose behalf something is executed, and within which bounds."""
+
+    headers: HeadersFor = no_headers
+    within_s: float | None = None
+    """When to give up on everything not yet answered; what is there is returned. For each event
+    of a subscription anew."""
+    labels: frozenset[str] = NONE
+    denied: frozenset[str] = NONE
+    """See `Plan.variant`."""
+    refusal: Refusal = plain_refusal
+    """What is told of a field of `denied`."""
+    planning: Planning = nullcontext
+    """See `Plan.variant`."""
+    witnessed: Witnessed | None = None
+    max_errors: int = MAX_ERRORS
+
+
+PLAIN = Terms()
+"""Nobody asks, and nothing bounds him."""
+
+
 async def execute(
-    plan: Plan,
-    variables: Mapping[str, Any] | None,
-    transport: Transport,
-    *,
-    headers: HeadersFor = no_headers,
-    within_s: float | None = None,
-    labels: frozenset[str] = NONE,
-    denied: frozenset[str] = NONE,
-    refusal: Refusal = plain_refusal,
-    witnessed: Witnessed | None = None,
-    max_errors: int = MAX_ERRORS,
+    plan: Plan, variables: Mapping[str, Any] | None, transport: Transport, terms: Terms = PLAIN
 ) -> JSON:
     """The answer to an operation: `data`, and `errors` if there are any. Without `data` if the
     variables are wrong.
-
-    Args:
-        within_s: When to give up on everything not yet answered; what is there is returned.
-        labels, denied: See `Plan.variant`.
-        refusal: What is told of a field of `denied`.
     """
     if plan.is_subscription:
         return {"errors": [SUBSCRIBE_INSTEAD]}
+    run = begun(plan, variables, transport, terms)
+    return await run.answer() if isinstance(run, Run) else run
+
+
+def begun(
+    plan: Plan, variables: Mapping[str, Any] | None, transport: Transport, terms: Terms
+) -> "Run | JSON":
+    """An execution that has asked for nothing yet, or the answer to variables that are wrong."""
     given = dict(variables or {})
     coerced = plan.inputs.coerce(given)
     if isinstance(coerced, list):
-        return refusal_of_variables(coerced)
-    variant = plan.variant(coerced, labels=labels, denied=denied)
-    run = Run(plan, variant, given, transport, headers, within_s, witnessed, max_errors, refusal)
-    return await run.answer()
+        return _refusal_of_variables(coerced)
+    variant = plan.variant(
+        coerced, labels=terms.labels, denied=terms.denied, planning=terms.planning
+    )
+    return Run(plan, variant, given, transport, terms)
 
 
-def refusal_of_variables(reasons: Sequence[str]) -> JSON:
+def _refusal_of_variables(reasons: Sequence[str]) -> JSON:
     """The answer to variables that are not what the operation declares."""
     hint = "Send the variables as the operation declares them."
     extensions = {"code": "BAD_USER_INPUT", "hint": hint}
@@ -91,51 +108,45 @@ class Run:
     """One execution of a plan, or of the part of a subscription's plan that follows an event."""
 
     def __init__(
-        self,
-        plan: Plan,
-        variant: Variant,
-        variables: JSON,
-        transport: Transport,
-        headers: HeadersFor,
-        within_s: float | None,
-        witnessed: Witnessed | None,
-        max_errors: int,
-        refusal: Refusal,
+        self, plan: Plan, variant: Variant, variables: JSON, transport: Transport, terms: Terms
     ) -> None:
         self._plan = plan
-        self._variant = variant
-        self._variables = variables
+        self.variant = variant
+        self.variables = variables
         self._transport = transport
-        self._headers = headers
-        self._witnessed = witnessed
+        self._terms = terms
         self._now = asyncio.get_running_loop().time
-        self._ends = None if within_s is None else self._now() + within_s
+        self._ends = None if terms.within_s is None else self._now() + terms.within_s
         self._data: JSON = {}
         self._not_asked: list[tuple[Request, Sequence[tuple[Source, JSON]]]] = []
         """What could not be asked for, since an input is not there."""
-        self._reports = Reports(plan.supergraph, self._data, max_errors, refusal)
+        self._reports = Reports(plan.supergraph, self._data, terms.max_errors, terms.refusal)
+
+    def anew(self) -> "Run":
+        """Another execution of the same, whose time begins now."""
+        return Run(self._plan, self.variant, self.variables, self._transport, self._terms)
 
     async def answer(self) -> JSON:
         """Everything that can be had until the deadline."""
         token = None if self._ends is None else request_ends.set(self._ends)
         try:
-            for stage in self._variant.stages:
+            for stage in self.variant.stages:
                 await self._run_stage(stage)
         finally:
             if token is not None:
                 request_ends.reset(token)
-        if self._variant.introspection:
+        if self.variant.introspection:
             self._introspect()
         if self._not_asked and self._reports.has_any:
             self._tell_not_asked()
-        for denial in self._variant.denials:
+        for denial in self.variant.denials:
             self._reports.denied(denial)
-        if self._witnessed:
-            self._witness(self._witnessed)
+        if self._terms.witnessed:
+            self._witness(self._terms.witnessed)
         return self._shaped()
 
     def _shaped(self) -> JSON:
-        projection = self._variant.projection
+        projection = self.variant.projection
         data = projection(self._data)
         answer: JSON = {"data": data}
         if projection.is_violated:
@@ -170,7 +181,7 @@ class Run:
     async def _load_plain(self, request: Request) -> None:
         assert request.place is not None
         if request.place.find(self._data):
-            variables = used_variables(request, self._variables)
+            variables = used_variables(request, self.variables)
             self.take(request, await self._fetch(request, variables))
 
     def take(self, request: Request, answered: JSON | SubgraphError) -> None:
@@ -187,7 +198,7 @@ class Run:
         self._reports.told(answered.get("errors") or (), request, request.place, targets)
 
     async def _load_entities(self, request: Request) -> None:
-        variables = used_variables(request, self._variables)
+        variables = used_variables(request, self.variables)
         batches = [Batch(load, self._data) for load in request.loads]
         for batch in batches:
             variables[batch.load.variable] = batch.representations
@@ -223,7 +234,7 @@ class Run:
             reply = await self._transport.fetch(
                 request.subgraph,
                 body_of(request, variables),
-                self._headers(request.subgraph),
+                self._terms.headers(request.subgraph),
                 is_idempotent=request.is_idempotent,
             )
             return reply.answer(request.subgraph)
@@ -236,10 +247,8 @@ class Run:
                 self._reports.not_asked(request, place, items)
 
     def _introspect(self) -> None:
-        assert self._variant.introspection is not None
-        data, errors = introspect(
-            self._plan.supergraph, self._variant.introspection, self._variables
-        )
+        assert self.variant.introspection is not None
+        data, errors = introspect(self._plan.supergraph, self.variant.introspection, self.variables)
         self._data.update(data)
         for error in errors:
             path = tuple(error.path or ())
@@ -248,7 +257,7 @@ class Run:
     def _witness(self, witnessed: Witnessed) -> None:
         """Tell which objects the answer may hold, once for each type."""
         seen: dict[str, set[str]] = {}
-        for witness in self._variant.witnesses:
+        for witness in self.variant.witnesses:
             ids = seen.setdefault(witness.type_name, set())
             for item in witness.place.find(self._data):
                 if isinstance(told := item.get(witness.raw_key), str | int):

@@ -1,9 +1,10 @@
 """Plan an operation: which requests go where, in which order, and how the answer is shaped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphql import (
     DocumentNode,
@@ -21,7 +22,7 @@ from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Place, Request, place_of
 from gateway.supergraph.inputs import Inputs
 from gateway.supergraph.joins import Standpoint, Supergraph
-from gateway.supergraph.lru import Lru as Lru
+from gateway.supergraph.lru import Lru
 from gateway.supergraph.operation import (
     NOTHING,
     TYPENAME,
@@ -34,15 +35,11 @@ from gateway.supergraph.operation import (
 from gateway.supergraph.projection import Projection
 from gateway.supergraph.request_writing import RequestWriter
 from gateway.supergraph.routes import Router
-from gateway.supergraph.syntax import conditions_in, used_fragments
+from gateway.supergraph.syntax import ROOTS, conditions_in, used_fragments
 
 MAX_VARIANTS = 32
-ROOTS = {
-    OperationType.QUERY: "Query",
-    OperationType.MUTATION: "Mutation",
-    OperationType.SUBSCRIPTION: "Subscription",
-}
 NONE: frozenset[str] = frozenset()
+Planning: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +135,7 @@ class Plan:
         *,
         labels: frozenset[str] = NONE,
         denied: frozenset[str] = NONE,
+        planning: Planning = nullcontext,
     ) -> Variant:
         """What to do, given the coerced variables.
 
@@ -145,13 +143,15 @@ class Plan:
             labels: The labels of progressive @override that are active.
             denied: Coordinates the caller may not have. They are answered as null, and fetched
                 only where a join needs them.
+            planning: Makes a context for planning in, if that has yet to be done.
         """
         chosen = tuple(bool(variables.get(name)) for name in self.conditions)
         denied = denied & self.coordinates if denied else NONE
         key = (chosen, labels & self.supergraph.labels, denied)
         found = self._variants.get(key)
         if found is None:
-            found = _Planner(self, *key).plan()
+            with planning():
+                found = _Planner(self, *key).plan()
             self._variants.put(key, found)
         return found
 

@@ -99,8 +99,14 @@ class PlanCache:
     def __len__(self) -> int:
         return len(self._plans)
 
-    def plan(self, text: str, operation_name: str | None = None) -> Plan:
-        """The plan of an operation, made now if it is new.
+    def plan(
+        self,
+        text: str,
+        operation_name: str | None = None,
+        document: DocumentNode | None = None,
+    ) -> Plan:
+        """The plan of an operation, made now if it is new; `document` is its text, if parsed
+        already.
 
         Raises:
             OperationRefused: It can't be parsed, or is not valid.
@@ -115,7 +121,7 @@ class PlanCache:
         if refused is not None:
             raise refused.with_traceback(None)
         try:
-            identity, made = self._find(text, operation_name)
+            identity, made = self._find(text, operation_name, document)
         except (OperationRefused, CannotPlan) as error:
             self._refused.put(key, error.with_traceback(None))
             raise
@@ -123,9 +129,11 @@ class PlanCache:
         self._plans.put(identity, made)
         return made
 
-    def _find(self, text: str, operation_name: str | None) -> tuple[bytes, Plan]:
+    def _find(
+        self, text: str, operation_name: str | None, document: DocumentNode | None
+    ) -> tuple[bytes, Plan]:
         try:
-            document = parse(text, max_tokens=self._max_tokens)
+            document = document or parse(text, max_tokens=self._max_tokens)
             form = NormalForm.of(document, operation_name)
             known = self._plans.get(form.identity) if form else None
             if form and known and form.is_whole:

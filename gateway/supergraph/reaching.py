@@ -15,6 +15,7 @@ from gateway.supergraph.joins import (
     TypeNames,
     selected_fields,
 )
+from gateway.supergraph.syntax import ROOTS
 
 Stands: TypeAlias = frozenset[Standpoint]
 MAX_STATES = 100_000
@@ -27,7 +28,8 @@ def unreachable_fields(supergraph: Supergraph) -> Iterator[Problem]:
     """
     labels = supergraph.labels
     reported: set[str] = set()
-    for active in dict.fromkeys((frozenset[str](), labels, *(frozenset({n}) for n in labels))):
+    single = [frozenset({label}) for label in sorted(labels)]
+    for active in dict.fromkeys((frozenset[str](), labels, *single)):
         for problem in _Walk(supergraph.under(active)).problems():
             if problem.coordinate not in reported:
                 reported.add(problem.coordinate)
@@ -49,7 +51,7 @@ class _Walk:
 
     def problems(self) -> Iterator[Problem]:
         waiting: list[tuple[str, Stands, str]] = []
-        for root in ("Query", "Mutation", "Subscription"):
+        for root in ROOTS.values():
             stands = frozenset(Standpoint(s) for s in self._subgraphs if root in s.types)
             if stands:
                 waiting.append((root, stands, root))
@@ -82,8 +84,8 @@ class _Walk:
         unmet = next((field.requires for field in found if field and field.requires), None)
         if unmet:
             reason = (
-                f"It @requires {unmet.text!r}, which can't be had, or can't be brought back by a "
-                f"@key, from the {type_name} that {path} returns."
+                f"It @requires {unmet.written!r}, which can't be had, or can't be brought back by "
+                f"a @key, from the {type_name} that {path} returns."
             )
             yield Problem(here, coordinate, reason, f"Give {type_name} a @key that both can use.")
             return

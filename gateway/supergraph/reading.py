@@ -15,7 +15,6 @@ from graphql import (
     NameNode,
     ObjectTypeDefinitionNode,
     ObjectTypeExtensionNode,
-    OperationType,
     SchemaDefinitionNode,
     SchemaExtensionNode,
     TypeDefinitionNode,
@@ -30,6 +29,7 @@ from gateway.supergraph.directives import Applied, DirectiveNames
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.links import LINKING, Arguments
 from gateway.supergraph.nodes import copied
+from gateway.supergraph.syntax import ROOTS
 
 MACHINERY_FIELDS = {"_entities", "_service"}
 MEMBERS = {
@@ -39,11 +39,6 @@ MEMBERS = {
     "enum": DirectiveLocation.ENUM_VALUE,
 }
 OBJECTS = (ObjectTypeDefinitionNode, ObjectTypeExtensionNode)
-ROOTS = {
-    OperationType.QUERY: "Query",
-    OperationType.MUTATION: "Mutation",
-    OperationType.SUBSCRIPTION: "Subscription",
-}
 
 Definition: TypeAlias = FieldDefinitionNode | InputValueDefinitionNode | EnumValueDefinitionNode
 

@@ -24,12 +24,12 @@ from gateway.supergraph.joins import (
 from gateway.supergraph.markings import NOTHING, all_of
 from gateway.supergraph.nodes import Bare, copied, directive
 from gateway.supergraph.reading import (
-    ROOTS,
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
 )
 from gateway.supergraph.standard import BASE, WHERE_USED
+from gateway.supergraph.syntax import ROOTS
 from gateway.supergraph.usage import used_coordinates
 
 Directives = Iterator[ConstDirectiveNode]

@@ -10,11 +10,18 @@ from graphql import (
     GraphQLIncludeDirective,
     GraphQLSkipDirective,
     OperationDefinitionNode,
+    OperationType,
     SelectionNode,
     VariableNode,
 )
 from graphql.language import Node
 
+ROOTS = {
+    OperationType.QUERY: "Query",
+    OperationType.MUTATION: "Mutation",
+    OperationType.SUBSCRIPTION: "Subscription",
+}
+"""The type that an operation's root fields belong to."""
 CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
 Selecting: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
@@ -24,11 +31,7 @@ def used_fragments(
     operation: OperationDefinitionNode, document: DocumentNode
 ) -> dict[str, FragmentDefinitionNode]:
     """The fragments an operation spreads, also by way of other fragments, by name."""
-    defined = {
-        node.name.value: node
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode)
-    }
+    defined = fragments_in(document)
     used: dict[str, FragmentDefinitionNode] = {}
     waiting: list[Selecting] = [operation]
     while waiting:
@@ -38,6 +41,15 @@ def used_fragments(
                 used[name] = defined[name]
                 waiting.append(defined[name])
     return used
+
+
+def fragments_in(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    """The fragments a document defines, by name."""
+    return {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, FragmentDefinitionNode)
+    }
 
 
 def variables_in(*nodes: Node) -> frozenset[str]:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.cost import Price, Pricing
 from gateway.access.guard import Addresses, Guard
 from gateway.access.limits import LimitExceeded, Limits, check_text, check_variables
-from gateway.access.operations import read_operation
+from gateway.access.operations import read_document, read_operation
 from gateway.access.rates import CallerLimits, FailedAuthentications, Rates, caller_key
 from gateway.access.shedding import Admission, Load, Priorities
 from services.chassis.principal import Principal
@@ -151,6 +151,6 @@ def test_measuring_a_text(benchmark: BenchmarkFixture) -> None:
 def test_refusing_a_document_that_grows_exponentially(benchmark: BenchmarkFixture) -> None:
     def refused() -> Any:
         with pytest.raises(LimitExceeded):
-            read_operation(DOUBLING, None, SCHEMA, Limits())
+            read_operation(read_document(DOUBLING, Limits()), None, SCHEMA, Limits())
 
     benchmark(refused)

@@ -17,6 +17,7 @@ from gateway.supergraph import (
     HttpTransport,
     PlanCache,
     Resilient,
+    Terms,
     Transport,
     Transports,
     compose,
@@ -221,7 +222,7 @@ async def test_at_the_requests_deadline_nothing_is_left_running() -> None:
 
     async with shop_with(says(), within_s=30.0) as (transport, server):
         started = time.perf_counter()
-        answer = await execute(PLAN, None, transport, within_s=0.2)
+        answer = await execute(PLAN, None, transport, Terms(within_s=0.2))
         took_s = time.perf_counter() - started
 
         assert await server.all_closed(within_s=1)
@@ -246,7 +247,7 @@ async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
 
     transport.fetch = slow  # type: ignore[method-assign]
 
-    answer = await execute(planned, None, transport, within_s=0.1)
+    answer = await execute(planned, None, transport, Terms(within_s=0.1))
 
     assert [name for name, _ in transport.asked] == ["customers"]
     assert codes(answer) == {LATE}

@@ -1,5 +1,7 @@
 """The graph behind its guards: who is let through, with what, and what the services hear of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +9,8 @@ import pytest
 
 from gateway.access.limits import LimitExceeded
 from gateway.access.operations import UnknownOperation, UnreadableDocument
+from gateway.access.rates import CallerLimits, Rates, caller_key
+from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry
 from gateway.graph import Asked, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
@@ -128,6 +132,26 @@ async def test_an_operation_is_read_once() -> None:
     first = front.prepare(Asked("{ segments }"), AGENT)
 
     assert front.prepare(Asked("{ segments }"), ANALYST) is first
+
+
+async def test_what_variables_have_planned_anew_is_charged_and_what_is_planned_is_not() -> None:
+    charged: list[Any] = []
+
+    class Noting(Admission):
+        @contextmanager
+        def considering(self, who: Any) -> Iterator[None]:
+            charged.append(who)
+            yield
+
+    limits = CallerLimits(Rates())
+    front = replace(graph(InProcess()), admission=Noting(limits, Load(), Priorities.read()))
+    text = "query A($a: Boolean!) { segments @include(if: $a) again: segments }"
+
+    for included in (True, False, True, False):
+        asked = Asked(text, variables={"a": included})
+        await front.answer(front.prepare(asked, AGENT), asked, AGENT)
+
+    assert charged == [caller_key(AGENT)] * 3  # it is read once, and planned for each of two
 
 
 @pytest.mark.parametrize("n", [101, 1_000_000])

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.limits import TOKEN, LimitExceeded, Limits, check_text, check_variables
-from gateway.access.operations import Operation, read_operation
+from gateway.access.operations import Operation, read_document, read_operation
 
 SCHEMA = build_schema("""
 type Query { node: Node, list(first: Int = 500, limit: Int): [Node!]! }
@@ -43,7 +43,7 @@ SMALL = Limits(
 
 
 def read(text: str, limits: Limits = SMALL) -> Operation:
-    return read_operation(text, None, SCHEMA, limits)
+    return read_operation(read_document(text, limits), None, SCHEMA, limits)
 
 
 def least_time(act: Callable[[], object], times: int = 3) -> float:
@@ -149,11 +149,13 @@ def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None
     others = "query Other { node { ...Unused } } fragment Unused on Node { id } "
     meant = (
         "query Meant { node { ... on Node { next { ...Outer } } } } "
-        "fragment Inner on Node { id } "
         "fragment Outer on Node { next { ...Inner ...Outer ...Missing } }"
+        "fragment Inner on Node { id } "
     )
 
-    operation = read_operation(others + meant, "Meant", SCHEMA, Limits())
+    document = read_document(others + meant, Limits())
+
+    operation = read_operation(document, "Meant", SCHEMA, Limits())
 
     assert print_ast(operation.document) == print_ast(parse(meant))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.graph import Asked
-from gateway.supergraph import PlanCache, compose, subscribe
+from gateway.supergraph import PlanCache, Terms, compose, subscribe
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import SDLS, InProcess, graph
@@ -80,8 +80,10 @@ async def test_a_subscription_says_it_too() -> None:
         plans.plan("subscription { b }"),
         {},
         InProcess(),
-        denied=frozenset({"Subscription.b"}),
-        refusal=lambda coordinate: {"message": coordinate, "extensions": {"hint": "Be another."}},
+        Terms(
+            denied=frozenset({"Subscription.b"}),
+            refusal=lambda denied: {"message": denied, "extensions": {"hint": "Be another."}},
+        ),
     )
 
     told = [answer async for answer in answers]

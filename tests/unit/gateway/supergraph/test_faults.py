@@ -7,7 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, Reply, SubgraphTimeout, Transports, compose, execute
+from gateway.supergraph import (
+    PlanCache,
+    Reply,
+    SubgraphTimeout,
+    Terms,
+    Transports,
+    compose,
+    execute,
+)
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.test_compose import composed
 
@@ -67,7 +75,7 @@ async def test_a_late_service_is_not_waited_for() -> None:
     transport = Transports({"offers": Scripted({"offers": 5.0})}, shop.InProcess())
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
-    answer = await execute(planned, None, transport, within_s=0.2)
+    answer = await execute(planned, None, transport, Terms(within_s=0.2))
 
     assert answer["data"]["customers"][0] == {"id": "1", "offers": None}
     assert {code for code, _ in said(answer)} == {"SUBGRAPH_TIMEOUT"}

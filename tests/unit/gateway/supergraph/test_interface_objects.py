@@ -8,7 +8,7 @@ import orjson
 import pytest
 from graphql import parse
 
-from gateway.supergraph import Reply, Supergraph, execute, plan
+from gateway.supergraph import Reply, Supergraph, Terms, execute, plan
 from tests.unit.gateway.supergraph.test_compose import composed
 
 MEDIA = """
@@ -225,7 +225,7 @@ async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() 
     )
     planned = plan(SUPERGRAPH, parse("{ reviewed { stars } }"))
 
-    answer = await execute(planned, None, transport, denied=frozenset({"Book.stars"}))
+    answer = await execute(planned, None, transport, Terms(denied=frozenset({"Book.stars"})))
 
     assert answer["data"] == {"reviewed": [{"stars": None}, {"stars": 2}]}
     assert [error["path"] for error in answer["errors"]] == [["reviewed", 0, "stars"]]
@@ -268,7 +268,7 @@ async def seen(
     """The ids told of objects by the type they are told as, of those of some types."""
     told: dict[str, set[str]] = {}
     planned = plan(supergraph, parse(text), witness=dict.fromkeys(of, "id"))
-    await execute(planned, None, transport, witnessed=told.__setitem__)
+    await execute(planned, None, transport, Terms(witnessed=told.__setitem__))
     return told
 
 

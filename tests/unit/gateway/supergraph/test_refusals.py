@@ -487,14 +487,14 @@ REFUSED = {
             "a": T + KEYED + 'x: Int @external y: Int @requires(fields: "x") }',
             "b": 'type T @key(fields: "uuid") { uuid: ID! x: Int }',
         },
-        "[a] T.y: It @requires '{ x }', which can't be had",
+        "[a] T.y: It @requires 'x', which can't be had",
     ),
     "fields that require each other": (
         {
             "a": T + KEYED + 'x: Int @external y: Int @requires(fields: "x") }',
             "b": KEYED + 'y: Int @external x: Int @requires(fields: "y") }',
         },
-        "T.y: It @requires '{ x }', which can't be had",
+        "T.y: It @requires 'x', which can't be had",
     ),
 }
 

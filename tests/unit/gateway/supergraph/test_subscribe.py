@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.supergraph import Reply, SubgraphUnavailable, Transports, execute, subscribe
+from gateway.supergraph import Reply, SubgraphUnavailable, Terms, Transports, execute, subscribe
+from gateway.supergraph.execute import PLAIN
 from tests.unit.gateway.supergraph import shop, till
 
 BOUGHT = till.CACHE.plan(
@@ -33,10 +34,10 @@ class House:
         self.transport = Transports({"till": self.till}, self.shop)
 
     async def answers(
-        self, variables: dict[str, Any], text: str | None = None, **options: Any
+        self, variables: dict[str, Any], terms: Terms = PLAIN, text: str | None = None
     ) -> list[dict[str, Any]]:
         planned = till.CACHE.plan(text) if text else BOUGHT
-        answers = subscribe(planned, variables, self.transport, **options)
+        answers = subscribe(planned, variables, self.transport, terms)
         return [answer async for answer in answers]
 
 
@@ -72,7 +73,7 @@ async def test_each_event_has_a_deadline_of_its_own() -> None:
     house = House()
     house.transport = Transports({"till": house.till, "offers": Mute()}, house.shop)
 
-    found = await house.answers({"by": ["1", "2"]}, within_s=0.1)
+    found = await house.answers({"by": ["1", "2"]}, Terms(within_s=0.1))
 
     assert [answer["data"]["bought"]["by"]["offers"] for answer in found] == [None, None]
     assert {e["extensions"]["code"] for a in found for e in a["errors"]} == {"SUBGRAPH_TIMEOUT"}
@@ -80,7 +81,7 @@ async def test_each_event_has_a_deadline_of_its_own() -> None:
 
 async def test_errors_beside_an_event_have_the_clients_path() -> None:
     found = await House().answers(
-        {"by": ["1"]}, "subscription ($by: [ID!]!) { b: bought(by: $by) { paper: receipt } }"
+        {"by": ["1"]}, text="subscription ($by: [ID!]!) { b: bought(by: $by) { paper: receipt } }"
     )
 
     assert found == [
@@ -184,7 +185,7 @@ async def test_a_subscription_is_no_request() -> None:
 async def test_a_denied_subscription_is_answered_once_and_asks_nobody() -> None:
     house = House()
 
-    (answer,) = await house.answers({"by": ["1"]}, denied=frozenset({"Subscription.bought"}))
+    (answer,) = await house.answers({"by": ["1"]}, Terms(denied=frozenset({"Subscription.bought"})))
 
     assert answer["data"] is None
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
@@ -194,7 +195,7 @@ async def test_a_denied_subscription_is_answered_once_and_asks_nobody() -> None:
 async def test_who_was_seen_is_told_for_each_event() -> None:
     seen: list[tuple[str, set[str]]] = []
 
-    await House().answers({"by": ["1", "3"]}, witnessed=lambda *who: seen.append(who))
+    await House().answers({"by": ["1", "3"]}, Terms(witnessed=lambda *who: seen.append(who)))
 
     assert seen == [("Customer", {"1"}), ("Customer", {"3"})]
 
@@ -206,7 +207,7 @@ async def test_each_service_gets_headers_made_for_this_event() -> None:
         asked.append(subgraph)
         return {}
 
-    await House().answers({"by": ["1", "3"]}, headers=headers)
+    await House().answers({"by": ["1", "3"]}, Terms(headers=headers))
 
     assert sorted(asked) == ["customers", "customers", "offers", "offers", "till"]
 

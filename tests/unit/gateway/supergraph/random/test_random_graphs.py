@@ -20,6 +20,7 @@ from gateway.supergraph import (
     SubgraphTimeout,
     SubgraphUnavailable,
     Supergraph,
+    Terms,
     compose,
     compose_sdl,
     execute,
@@ -66,10 +67,7 @@ class Case:
                 self.plan,
                 self.operation.variables,
                 services,
-                labels=self.labels,
-                denied=denied,
-                max_errors=10_000,
-                witnessed=witnessed,
+                Terms(labels=self.labels, denied=denied, max_errors=10_000, witnessed=witnessed),
             )
         )
 
