@@ -13,6 +13,7 @@ import aiohttp
 import psutil
 import pytest
 import uvicorn
+import uvloop
 from aiohttp import WSMsgType
 from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
@@ -265,31 +266,55 @@ async def test_a_client_who_is_cut_off_leaves_nothing_behind(house: House, sent:
 MANY = 8 * FRAMES_AT_ONCE
 
 
-@pytest.mark.parametrize(
-    "flood",
-    [
-        frame(b"", 9) * MANY,
-        frame(b"", 10) * MANY,
-        frame(b'{"type":"ping"}') * MANY,
-        frame(b"", fin=False) + frame(b"", 0, fin=False) * MANY,
-    ],
-    ids=["pings", "pongs", "messages", "parts"],
-)
-async def test_who_floods_us_is_closed_and_holds_nobody_up(house: House, flood: bytes) -> None:
+async def closed_by(house: House, flood: bytes) -> tuple[int, float]:
+    """What a socket is closed with after a flood, and the longest that all others waited."""
     reader, writer = await house.raw(HANDSHAKE + INIT)
     longest_s = 0.0
-
     writer.write(flood)
     closing = asyncio.create_task(close_of(reader))
     while not closing.done():
         before = time.perf_counter()
         await asyncio.sleep(0.001)
         longest_s = max(longest_s, time.perf_counter() - before)
-
-    assert await closing == (1008, "Over 1000 frames a second.")
-    assert longest_s < 0.25
     await house.empty()
     writer.close()
+    return (await closing)[0], longest_s
+
+
+FLOODS = {
+    "pings": frame(b"", 9) * MANY,
+    "pongs": frame(b"", 10) * MANY,
+    "messages": frame(b'{"type":"ping"}') * MANY,
+    "parts": frame(b"", fin=False) + frame(b"", 0, fin=False) * MANY,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_who_floods_us_is_closed_and_holds_nobody_up(house: House, kind: str) -> None:
+    code, longest_s = await closed_by(house, FLOODS[kind])
+
+    assert code == 1008
+    assert longest_s < 0.25
+
+
+async def test_large_messages_are_taken_in_pieces_and_put_together(house: House) -> None:
+    async with house.socket() as client:
+        for number in range(20):
+            payload = {"n": number, "x": "x" * 50_000}
+            await client.send_json({"type": "ping", "payload": payload})
+        heard = [await client.receive_json(timeout=5) for _ in range(20)]
+
+    assert [message["payload"]["n"] for message in heard] == list(range(20))
+
+
+async def test_all_that_holds_on_the_event_loop_of_production() -> None:
+    async def on_it() -> None:
+        async with living_at() as house:
+            await test_who_floods_us_is_closed_and_holds_nobody_up(house, "pings")
+            await test_who_floods_us_is_closed_and_holds_nobody_up(house, "messages")
+            await test_large_messages_are_taken_in_pieces_and_put_together(house)
+
+    await asyncio.to_thread(uvloop.run, on_it())
 
 
 async def test_a_client_who_never_says_who_he_is_is_let_go(house: House) -> None:
