@@ -41,6 +41,7 @@ async def test_what_was_acknowledged_is_there_once(
 
 
 async def next_answer(load: Load) -> None:
-    """Return in the instant in which a decision is answered."""
+    """Return in the instant in which a decision is answered; fail if none is for long."""
     load.answered.clear()
-    await load.answered.wait()
+    async with asyncio.timeout(WELL_AGAIN_S):
+        await load.answered.wait()

@@ -71,7 +71,8 @@ async def test_an_import_cut_off_in_the_middle_is_whole_when_sent_again(
     shop = Import(client)
     importing = asyncio.create_task(shop.run())
 
-    await shop.half_done.wait()
+    async with asyncio.timeout(WELL_AGAIN_S):
+        await shop.half_done.wait()
     await asyncio.to_thread(kill_everything, raak)
     await asyncio.to_thread(start_everything, raak)
     async with asyncio.timeout(WELL_AGAIN_S):
