@@ -6,7 +6,7 @@ it differs by kind (`KINDS`), and the kinds come in turn: if memory is flat, it 
 Measured: resident memory, and the rate, at 10 thousand, 100 thousand, 300 thousand and a million.
 Target: from 10 thousand on, when all that is kept is full, less than 8 MB more.
 
-Fifteen thousand take half a minute; a million, in one process, a quarter of an hour:
+Fifteen thousand take twenty seconds; a million, in one process, less than twenty minutes:
 
     OPERATIONS=1_000_000 pytest -m benchmark tests/benchmarks/test_memory.py -s
 
@@ -40,9 +40,9 @@ JSON = dict[str, Any]
 FULL_AT = 10_000
 SHOWN_AT = (FULL_AT, 100_000, 300_000, 1_000_000)
 FLAT_MB = 8
-KEPT = 500
-"""Operations, and taught documents: half of the default, for garbage is looked for among all that
-is kept, which is a third of the time.
+KEPT = 250
+"""Operations, and taught documents: a quarter of the default, for garbage is looked for among all
+that is kept, and that took a third of the time.
 """
 NOTHING = Reply(200, b'{"data": {}}')
 HEADERS = [
