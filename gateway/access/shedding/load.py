@@ -62,6 +62,7 @@ class Valve:
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
+        self._floor = min(tuning.floor, tuning.max_in_flight)
         self.limit = float(min(tuning.start, tuning.max_in_flight))
         self.in_flight = 0
         self._peak = 0
@@ -82,14 +83,14 @@ class Valve:
     @property
     def is_at_floor(self) -> bool:
         """Whether it can't shrink further."""
-        return self.limit <= self._tuning.floor
+        return self.limit <= self._floor
 
     def adjust(self, is_congested: bool) -> None:
         """Shrink or grow after an interval, unless the limit was not in use."""
         tuning = self._tuning
         if self._peak >= self.limit * tuning.in_use:
             if is_congested:
-                self.limit = max(tuning.floor, min(self.limit, self._peak) * tuning.shrink)
+                self.limit = max(self._floor, min(self.limit, self._peak) * tuning.shrink)
             else:
                 self.limit = min(tuning.max_in_flight, self.limit * tuning.grow + 1)
         self._peak = self.in_flight

@@ -341,6 +341,17 @@ def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_
         load.check_new()
 
 
+def test_a_limit_that_is_set_below_the_floor_is_not_raised_to_it() -> None:
+    load = Load(Tuning(max_in_flight=8))
+    for _ in range(8):
+        load.house.enter()
+
+    load.house.adjust(is_congested=True)
+
+    assert load.house.limit == 8
+    assert load.house.is_at_floor
+
+
 # --- admission ------------------------------------------------------------------------------------
 
 
