@@ -212,3 +212,17 @@ async def test_an_answer_arrives_as_one_piece_over_a_real_connection() -> None:
         assert piece.startswith(b"HTTP/1.1 200")
         assert piece.endswith(b"ok")
         writer.close()
+
+
+async def test_nobody_is_believed_who_says_for_whom_he_asks() -> None:
+    async def who(request: Request) -> Response:
+        assert request.client is not None
+        return Response(request.client.host)
+
+    async with listening_to(Starlette(routes=[Route("/who", who)])) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /who HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+        answer = await reader.read(1_000)
+
+        assert answer.endswith(b"127.0.0.1")
+        writer.close()
