@@ -6,12 +6,12 @@ for it, nobody can read it back. A visitor's or app's own name is digested too, 
 customer's; not that of a key, which no token can have.
 """
 
+import hmac
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
-from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -229,22 +229,12 @@ def _listed(words: Set[str]) -> bytes:
 
 
 class Digests:
-    """HMAC-SHA256, with what the key alone decides done once: 0.5 µs a digest instead of 1.3.
-
-    Source: RFC 2104, section 4, "Implementation note".
-    """
-
-    BLOCK_BYTES = 64
+    """Keyed digests of what must not be in the log."""
 
     def __init__(self, key: bytes) -> None:
-        short = key if len(key) <= self.BLOCK_BYTES else sha256(key).digest()
-        block = short.ljust(self.BLOCK_BYTES, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+        self._key = key
 
     def of(self, kind: str, value: str) -> str:
         """`email:` and 128 bits that tell nothing of the value to who has not got the key."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(f"{kind}:{value}".encode(errors="surrogatepass"))
-        outer.update(inner.digest())
-        return f"{kind}:{outer.hexdigest()[:32]}"
+        text = f"{kind}:{value}".encode(errors="surrogatepass")
+        return f"{kind}:{hmac.digest(self._key, text, 'sha256').hex()[:32]}"
