@@ -71,8 +71,8 @@ class LiveSubgraph:
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
     ) -> Reply:
         """Answer a query."""
-        result = await schema.execute(*_asked(body), context_value=self._context(headers))
-        return Reply(200, orjson.dumps(_answer(result)))
+        answer = await schema.answer(*_asked(body), self._context(headers))
+        return Reply(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(

@@ -5,18 +5,27 @@ caller typed is logged.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
-from graphql import GraphQLError, OperationDefinitionNode
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    OperationType,
+    execute,
+    get_operation_ast,
+    parse,
+    specified_rules,
+)
 from starlette.types import Receive, Scope, Send
-from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from strawberry.execution import optimized_is_awaitable
 from strawberry.federation import Schema as FederationSchema
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types import ExecutionContext, ExecutionResult
-from strawberry.types.execution import PreExecutionError
-from strawberry.types.graphql import OperationType
+from strawberry.schema.schema import validate_document
+from strawberry.types import ExecutionContext
 
 from services.chassis import graphql_http, telemetry
 from services.chassis.authorization import guard
@@ -63,35 +72,66 @@ class UnknownOperation(RaakError):
     code = "UNKNOWN_OPERATION"
 
 
-class _Parsing(ParserCache):
-    """Parses a document once, and does not choose among its operations: strawberry would take the
-    first, also where that changes something nobody asked for.
-    """
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text as it was read: parsed, unless it is none, and everything that is wrong with it."""
 
-    def on_parse(self) -> Iterator[None]:
-        yield from super().on_parse()
-        context = self.execution_context
-        if context._provided_operation_name is None and context.graphql_document is not None:
-            definitions = context.graphql_document.definitions
-            if sum(isinstance(node, OperationDefinitionNode) for node in definitions) > 1:
-                unknown = _unknown(None)
-                raise GraphQLError(unknown.problem, original_error=unknown)
-
-
-def _parsed() -> SchemaExtension:
-    return _Parsing(maxsize=DOCUMENTS)
-
-
-def _validated() -> SchemaExtension:
-    return ValidationCache(maxsize=DOCUMENTS)
+    parsed: DocumentNode | None
+    errors: Sequence[GraphQLError]
 
 
 class Schema(FederationSchema):
-    """A subgraph's schema with the caches on and its marked fields guarded, which logs no query."""
+    """A subgraph's schema with its marked fields guarded. It reads a document once, and logs none.
+
+    Strawberry's own `execute` leads each request through the hooks of extensions, of which there
+    are none here: that takes as long as a small query does.
+    """
 
     def __init__(self, **types: Any) -> None:
-        super().__init__(extensions=[_parsed, _validated], **types)
+        super().__init__(**types)
         guard(self._schema)
+        self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
+
+    async def answer(
+        self,
+        text: str,
+        variables: JSON | None = None,
+        context: Any = None,
+        operation_name: str | None = None,
+        allowed: frozenset[OperationType] = ALLOWED["POST"],
+    ) -> JSON:
+        """`data` and `errors` as the caller may see them; only `errors` when nothing was executed.
+
+        Raises UnknownOperation, MutationNotAllowed.
+        """
+        document = self._read(text)
+        if document.parsed is not None:
+            _check_operation(document.parsed, operation_name, allowed)
+        if document.parsed is None or document.errors:
+            return {"errors": [told(error) for error in document.errors]}
+        result = execute(
+            self._schema,
+            document.parsed,
+            context_value=context,
+            variable_values=variables,
+            operation_name=operation_name,
+            executor_class=self.execution_context_class,
+            is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]  # its type says less
+        )
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        answer: JSON = {"data": result.data} if _was_executed(result) else {}
+        if result.errors:
+            self.process_errors(result.errors)
+            answer["errors"] = [told(error) for error in result.errors]
+        return answer
+
+    def _read_anew(self, text: str) -> Document:
+        try:
+            parsed = parse(text)
+            return Document(parsed, validate_document(self._schema, parsed, specified_rules))
+        except GraphQLError as error:
+            return Document(None, [error])
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -137,7 +177,13 @@ class Subgraph:
             media_type = media_type_for(headers)
             asked = await _asked(scope, receive, headers)
             is_understood = True
-            body = await self._executed(asked, ALLOWED[scope["method"]], principal)
+            body = await self._schema.answer(
+                asked.document,
+                asked.variables,
+                self._context(principal),
+                asked.operation_name,
+                ALLOWED[scope["method"]],
+            )
             status = 400 if "data" not in body and media_type == MODERN else 200
             return Answer(status, orjson.dumps(body), media_type)
         except RaakError as refusal:
@@ -147,29 +193,6 @@ class Subgraph:
         except Exception as error:
             log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
             return Answer(500, orjson.dumps({"errors": [MASKED]}), media_type)
-
-    async def _executed(
-        self, asked: Parameters, allowed: frozenset[OperationType], principal: Principal
-    ) -> JSON:
-        """`data` and `errors`, masked; only `errors` when nothing was executed."""
-        try:
-            result = await self._schema.execute(
-                asked.document,
-                asked.variables,
-                context_value=self._context(principal),
-                operation_name=asked.operation_name,
-                allowed_operation_types=allowed,
-            )
-        except CannotGetOperationTypeError:
-            raise _unknown(asked.operation_name) from None
-        except InvalidOperationTypeError:
-            raise MutationNotAllowed(
-                "Only queries can be sent so.", hint="Send mutations by POST."
-            ) from None
-        errors = [told(error) for error in result.errors or ()]
-        if _was_executed(result):
-            return {"data": result.data, "errors": errors} if errors else {"data": result.data}
-        return {"errors": errors}
 
 
 async def _asked(scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Parameters:
@@ -187,13 +210,20 @@ async def _asked(scope: Scope, receive: Receive, headers: Mapping[str, str]) -> 
     return asked
 
 
-def _unknown(name: str | None) -> UnknownOperation:
-    problem = f"There is no operation {name!r}." if name else "It is not clear which operation."
-    return UnknownOperation(problem, hint="Name one of the document's in `operationName`.")
+def _check_operation(
+    document: DocumentNode, name: str | None, allowed: frozenset[OperationType]
+) -> None:
+    """Raise UnknownOperation if it isn't clear which is meant, MutationNotAllowed if it may not be
+    asked so.
+    """
+    operation = get_operation_ast(document, name)
+    if operation is None:
+        problem = f"There is no operation {name!r}." if name else "It is not clear which operation."
+        raise UnknownOperation(problem, hint="Name one of the document's in `operationName`.")
+    if operation.operation not in allowed:
+        raise MutationNotAllowed("Only queries can be sent so.", hint="Send mutations by POST.")
 
 
 def _was_executed(result: ExecutionResult) -> bool:
     """Whether resolvers ran: where they fail there is a path, what keeps them from it has none."""
-    if isinstance(result, PreExecutionError):
-        return False
     return result.data is not None or any(error.path for error in result.errors or ())

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.database import Database, open_database
-from services.chassis.graphql import told
 from services.chassis.principal import Principal
 from services.chassis.server import supervised
 from services.contracts.base import Event
@@ -116,12 +115,7 @@ class Replica:
         self, query: str, principal: Principal = AGENT, **variables: Any
     ) -> dict[str, Any]:
         """Execute a GraphQL document; data and errors as callers get them."""
-        context = Context(principal, self.desk)
-        result = await schema.execute(query, variable_values=variables, context_value=context)
-        answer: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            answer["errors"] = [told(error) for error in result.errors]
-        return answer
+        return await schema.answer(query, variables, Context(principal, self.desk))
 
     async def publish(self, yaml: str = CATALOGUE, force: bool = False) -> dict[str, Any]:
         """Publish a catalogue; what changed."""

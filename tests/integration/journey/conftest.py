@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from services.chassis.database import Database
-from services.chassis.graphql import told
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from services.journey.schema import Context, schema
@@ -40,8 +39,7 @@ def graph(world: World) -> Graph:
 
     async def ask(query: str, principal: Principal = MARKETER, **variables: Any) -> dict[str, Any]:
         context = Context(principal, world.database, world.engine)
-        answer = await schema.execute(query, variables, context_value=context)
-        return {"data": answer.data, "errors": [told(error) for error in answer.errors or ()]}
+        return {"data": None, "errors": []} | await schema.answer(query, variables, context)
 
     return ask
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from services.chassis.database import Database
-from services.chassis.graphql import told
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from services.measurement.schema import Context, schema
@@ -31,7 +30,6 @@ def graph(database: Database) -> Graph:
 
     async def ask(query: str, principal: Principal = ANALYST, **variables: Any) -> dict[str, Any]:
         context = Context.over(database, principal)
-        answer = await schema.execute(query, variables, context_value=context)
-        return {"data": answer.data, "errors": [told(error) for error in answer.errors or ()]}
+        return {"data": None, "errors": []} | await schema.answer(query, variables, context)
 
     return ask

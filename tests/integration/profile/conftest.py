@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.database import Database
-from services.chassis.graphql import told
 from services.chassis.principal import Principal, Verifier
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged
@@ -87,8 +86,7 @@ class Profile:
             self.clock,
             self.scan_limit,
         )
-        answer = await schema.execute(query, variables, context_value=context)
-        return {"data": answer.data, "errors": [told(error) for error in answer.errors or ()]}
+        return {"data": None, "errors": []} | await schema.answer(query, variables, context)
 
     async def published(self, fact: type[E]) -> list[E]:
         """What was published of a fact, in order."""

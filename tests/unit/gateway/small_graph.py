@@ -158,11 +158,9 @@ class InProcess:
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         request = orjson.loads(body)
-        answer = await SCHEMAS[subgraph].execute(
-            request["query"], request.get("variables"), context_value=None
-        )
-        assert not answer.errors, answer.errors
-        return Reply(200, orjson.dumps({"data": answer.data}))
+        answer = await SCHEMAS[subgraph].answer(request["query"], request.get("variables"))
+        assert "errors" not in answer, answer["errors"]
+        return Reply(200, orjson.dumps(answer))
 
     def stream(self, subgraph: str, body: bytes, headers: Any) -> Any:
         raise AssertionError("these services have no subscriptions")
