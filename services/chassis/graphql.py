@@ -49,7 +49,7 @@ from services.chassis.graphql_http import (
     read_parameters,
     status_of,
 )
-from services.chassis.principal import Principal, Verifier
+from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
 
@@ -156,14 +156,22 @@ def told(error: GraphQLError) -> dict[str, Any]:
 
 
 class Subgraph:
-    """The ASGI application at `/graphql`. `context` makes the context of one request."""
+    """The ASGI application at `/graphql`.
+
+    Args:
+        context: Makes the context of one request.
+        caller: The caller behind an `Authorization` header; raises NotAuthenticated.
+    """
 
     def __init__(
-        self, schema: Schema, context: Callable[[Principal], Any], verifier: Verifier
+        self,
+        schema: Schema,
+        context: Callable[[Principal], Any],
+        caller: Callable[[str | None], Principal],
     ) -> None:
         self._schema = schema
         self._context = context
-        self._verifier = verifier
+        self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the gateway, and nobody else."""
@@ -173,7 +181,7 @@ class Subgraph:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         headers, media_type, is_understood = headers_of(scope), LEGACY, False
         try:
-            principal = self._verifier.principal(headers.get("authorization"))
+            principal = self._caller(headers.get("authorization"))
             media_type = media_type_for(headers)
             asked = await _asked(scope, receive, headers)
             is_understood = True

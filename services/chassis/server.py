@@ -123,7 +123,7 @@ def service_app(
             foundation = await _lay(settings, stack, clock)
             service = await compose(foundation)
             await foundation.bus.keep([*service.publishes, *service.subscriptions])
-            app.reach("/graphql", Subgraph(schema, service.context, foundation.verifier))
+            app.reach("/graphql", Subgraph(schema, service.context, foundation.verifier.principal))
             if service.router is not None:
                 app.include_router(service.router)
             app.state.not_ready = _not_ready(foundation, service)

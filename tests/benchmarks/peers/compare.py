@@ -17,9 +17,9 @@ its children, as the operating system counts it; beside it stands what the subgr
 generator use for the same request. Two cores have 2,000 ms a second for both together, so a gateway
 that cost nothing would still reach no more than 2,000 divided by the others' share.
 
-The subgraphs are Strawberry's; with --light they are a few lines that answer the same, since on two
-cores the subgraphs' share, which is much the same for all, would else hide most of what gateways
-cost.
+The subgraphs are Strawberry's, served as our services are; with --light they are a few lines that
+answer the same, since on two cores the subgraphs' share, which is much the same for all, would else
+hide most of what gateways cost.
 
 Ours runs as in production: tokens are checked, fields are authorized, limits and rates apply. The
 others check nothing.
@@ -43,6 +43,7 @@ import uvloop
 
 from tests.benchmarks.peers import raak_gateway
 from tests.benchmarks.peers.load import Load, answer_of, measure
+from tests.benchmarks.peers.subgraphs import schema
 
 HERE = Path(__file__).parent
 PORTS = {"profile": 4101, "decision": 4102, "gateway": 4100}
@@ -103,15 +104,12 @@ def supergraph(folder: Path) -> Path:
     arguments = []
     for name in ("profile", "decision"):
         file = folder / f"{name}.graphql"
-        file.write_text(_printed(sys.executable, str(HERE / "subgraphs.py"), "sdl", name))
+        file.write_text(schema(name).as_str())
         arguments.append(f"{name}=http://127.0.0.1:{PORTS[name]}/={file}")
     composed = folder / "supergraph.graphql"
-    composed.write_text(_printed("node", str(HERE / "compose.mjs"), *arguments))
+    command = ["node", str(HERE / "compose.mjs"), *arguments]
+    composed.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return composed
-
-
-def _printed(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager

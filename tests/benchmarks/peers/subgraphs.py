@@ -1,17 +1,19 @@
 """The two subgraphs every gateway is measured on: customers, and five offers of eight fields.
 
-`python tests/benchmarks/peers/subgraphs.py profile 4001` serves one of them, as fast as Strawberry
-goes: over plain ASGI, with the parse and validation caches on. `sdl profile` prints its SDL.
+`python -m tests.benchmarks.peers.subgraphs profile 4101` serves one of them as our services serve
+theirs, but to everybody.
 """
 
 import sys
 from typing import Any
 
 import strawberry
-import uvicorn
-from strawberry.asgi import GraphQL
-from strawberry.extensions import ParserCache, ValidationCache
-from strawberry.federation import Schema
+
+from services.chassis.graphql import Schema, Subgraph
+from services.chassis.listening import Server, configured
+from services.chassis.principal import Principal
+from services.chassis.server import collect_garbage_rarely
+from services.contracts.words import Role
 
 OFFERS = 5
 
@@ -89,20 +91,14 @@ ROOTS: dict[str, dict[str, Any]] = {"profile": {"query": Profile}, "decision": {
 
 def schema(name: str) -> Schema:
     """The schema of one of them; Federation 2.9 is what all composers know."""
-    return Schema(extensions=[_parsed, _validated], federation_version="2.9", **ROOTS[name])
+    return Schema(federation_version="2.9", **ROOTS[name])
 
 
-def _parsed() -> ParserCache:
-    return ParserCache(maxsize=1_000)
-
-
-def _validated() -> ValidationCache:
-    return ValidationCache(maxsize=1_000)
+ANYBODY = Principal(Role.AGENT, "anybody")
+"""Who asks: the other gateways bring no token."""
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "sdl":
-        print(schema(sys.argv[2]).as_str())
-    else:
-        app = GraphQL(schema(sys.argv[1]))
-        uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False)
+    collect_garbage_rarely()
+    app = Subgraph(schema(sys.argv[1]), lambda caller: None, lambda token: ANYBODY)
+    Server(configured(app, port=int(sys.argv[2]), lifespan="off")).run()

@@ -112,5 +112,5 @@ def _service(schema: Schema, verify_key: Path, callers: list[Principal]) -> Star
     async def ready(request: Request) -> Response:
         return Response()
 
-    subgraph = Subgraph(schema, context, Verifier(verify_key))
+    subgraph = Subgraph(schema, context, Verifier(verify_key).principal)
     return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])

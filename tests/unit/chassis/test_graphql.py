@@ -53,7 +53,8 @@ class Query:
 @pytest.fixture
 def client(key_files: tuple[Path, Path]) -> httpx.AsyncClient:
     """A client of a small subgraph, with the gateway's token."""
-    subgraph = Subgraph(Schema(query=Query), lambda principal: principal, Verifier(key_files[1]))
+    caller = Verifier(key_files[1]).principal
+    subgraph = Subgraph(Schema(query=Query), lambda principal: principal, caller)
     claims = {
         **Principal(Role.AGENT, "desk 7").claims(),
         "iss": "raak",
