@@ -20,7 +20,7 @@ class Callers:
         self._keys.grant_by(granted)
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
-        """The caller; None if he says nothing of himself. Raises NotAuthenticated or KeysUnknown.
+        """The caller; None if he says nothing of himself. Raises NotAuthenticated or Unavailable.
 
         `headers` are looked up by their names in small letters: Starlette's `request.headers`, or a
         dictionary made of the first message of a websocket.

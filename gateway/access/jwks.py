@@ -22,14 +22,18 @@ from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 from prometheus_client import Counter
 
-from services.chassis.errors import RaakError
+from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, UnusableKey
 
 log = logging.getLogger(__name__)
 
 PAUSE_S = 10.0
-"""The set is fetched for a key that is not in it no more often than this."""
+"""How long after a fetch the set is not fetched again for a key that is not in it."""
 FETCH_S = 5.0
+MOST_WAITING = 1_000
+"""Requests that may wait for one fetch: as many as a good issuer keeps in a busy moment, and no
+more than a silent one may make us hold.
+"""
 LARGEST_SET_BYTES = 256 * 1024
 MOST_KEYS = 100
 SMALLEST_RSA_BITS = 2_048
@@ -49,6 +53,12 @@ class UnusableKeySet(RaakError):
 
 class UnknownKey(NotAuthenticated):
     """A token names a key that is not among those we check with."""
+
+
+class KeySetAway(Unavailable):
+    """A token names a key that may be in the key set as it is now, which cannot be read."""
+
+    code = "KEY_SET_AWAY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ def _is_for_checking(entry: Mapping[str, Any]) -> bool:
 
 
 Read = Callable[[], Awaitable[bytes]]
-"""Reads a key set where it is kept; raises OSError, TimeoutError, httpx.HTTPError or RaakError."""
+"""Reads a key set where it is kept; raises OSError, httpx.HTTPError or RaakError."""
 
 
 def reading(place: str) -> Read:
@@ -150,8 +160,7 @@ def reading(place: str) -> Read:
 
 async def _fetch(url: str) -> bytes:
     async with (
-        asyncio.timeout(FETCH_S),
-        httpx.AsyncClient(follow_redirects=False, timeout=FETCH_S) as client,
+        httpx.AsyncClient(follow_redirects=False) as client,
         client.stream("GET", url, headers={"Accept": "application/json"}) as answer,
     ):
         if answer.status_code != 200:
@@ -181,13 +190,18 @@ class CallerKeys:
         own: VerificationKey | None = None,
         read: Read | None = None,
         clock: Callable[[], float] = monotonic,
+        *,
+        within_s: float = FETCH_S,
     ) -> None:
         self._own = own
         self._read = read
         self._clock = clock
+        self._within_s = within_s
         self._named: NamedKeys = {}
-        self._one_at_a_time = asyncio.Lock()
-        self._looked_at = -PAUSE_S
+        self._fetch: asyncio.Task[None] | None = None
+        self._fetched_at = -PAUSE_S
+        self._is_away = False
+        self._waiting = 0
         self._was_read = read is None
         self.version = 0
         """Grows when a key comes or goes: what was checked before may not hold any more."""
@@ -197,10 +211,10 @@ class CallerKeys:
         return None if self._was_read else "The key set of callers' tokens has not been read yet."
 
     async def key_for(self, kid: str | None) -> VerificationKey:
-        """The key a token names; raises UnknownKey.
+        """The key a token names; raises UnknownKey, or KeySetAway while that cannot be said.
 
-        A name that is not in the set may be newer than the set: it is fetched once more, by one of
-        those who wait, and not again for ten seconds.
+        A name that is not in the set may be newer than the set: it is fetched once more, once for
+        all who wait, and not again for ten seconds.
         """
         key = self._named.get(kid)
         if key is None and (kid is not None or self._own is None):
@@ -208,39 +222,62 @@ class CallerKeys:
             key = self._named.get(kid)
         key = key or self._own
         if key is None:
-            raise UnknownKey(
-                "The token is signed with a key that is not known here.",
-                hint="Its `kid` must name a key of the issuer's key set, and the set must be in "
-                "reach.",
-            )
+            raise self._none()
         return key
 
+    def _none(self) -> RaakError:
+        if self._is_away:
+            return KeySetAway(
+                "The token names a key that is not known here, and the issuer's key set cannot be "
+                "read now.",
+                hint="Try again shortly; operators: see whether the key set is in reach.",
+            )
+        return UnknownKey(
+            "The token is signed with a key that is not known here.",
+            hint="Its `kid` must name a key of the issuer's key set.",
+        )
+
     async def _look_again(self) -> None:
-        if self._read is None:
+        """Wait until the set has been fetched, if that may help and not too many wait already."""
+        if self._read is None or self._waiting == MOST_WAITING:
             return
-        async with self._one_at_a_time:
-            if self._clock() - self._looked_at >= PAUSE_S:
-                await self._refresh(self._read)
+        if self._fetch is None and self._clock() - self._fetched_at < PAUSE_S:
+            return
+        self._waiting += 1
+        try:
+            await self._fetched(self._read)
+        finally:
+            self._waiting -= 1
 
     async def run(self, every_s: float) -> None:
         """Read the set again and again until cancelled; without one there is nothing to do."""
         while self._read is not None:
-            async with self._one_at_a_time:
-                await self._refresh(self._read)
+            await self._fetched(self._read)
             await asyncio.sleep(every_s if self._was_read else min(every_s, PAUSE_S))
+
+    async def _fetched(self, read: Read) -> None:
+        """Return when a fetch is over, which goes on though one who waits for it is cancelled."""
+        if self._fetch is None:
+            self._is_away = True  # until the answer is here
+            self._fetch = asyncio.create_task(self._refresh(read), name="fetch of the key set")
+        await asyncio.shield(self._fetch)
 
     async def _refresh(self, read: Read) -> None:
         """Read the set; the last good one is kept while its source fails."""
-        self._looked_at = self._clock()
         try:
-            found = read_key_set(await read())
+            async with asyncio.timeout(self._within_s):
+                found = read_key_set(await read())
         except (OSError, TimeoutError, httpx.HTTPError, httpx.InvalidURL, RaakError) as error:
             FETCHES.labels("failed").inc()
             because = error.problem if isinstance(error, RaakError) else type(error).__name__
             log.warning("the key set cannot be read", extra={"fields": {"because": because}})
-            return
-        FETCHES.labels("read").inc()
-        self._adopt(found)
+        else:
+            FETCHES.labels("read").inc()
+            self._adopt(found)
+            self._is_away = False
+        finally:
+            self._fetched_at = self._clock()
+            self._fetch = None
 
     def _adopt(self, found: NamedKeys) -> None:
         if not found:

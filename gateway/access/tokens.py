@@ -198,7 +198,7 @@ class CallerTokens:
         self._known.forget()
 
     async def principal(self, token: str) -> Principal:
-        """The caller a token names; raises NotAuthenticated."""
+        """The caller a token names; raises NotAuthenticated or KeySetAway."""
         if len(token) > MAX_TOKEN_CHARS:  # such a one is not even remembered
             raise NotAuthenticated(
                 f"The token has more than {MAX_TOKEN_CHARS} characters.",

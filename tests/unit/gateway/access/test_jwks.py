@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.access.jwks import (
+    MOST_WAITING,
     CallerKeys,
+    KeySetAway,
     UnknownKey,
     UnusableKeySet,
     VerificationKey,
@@ -175,6 +177,109 @@ async def test_made_up_names_do_not_make_us_ask_the_issuer_again_and_again() -> 
     assert issuer.asked == 2  # at once, and after ten of the twenty seconds
 
 
+class SilentIssuer(Issuer):
+    """One that takes the question, and answers when it is told to."""
+
+    def __init__(self, *keys: Any) -> None:
+        super().__init__(*keys)
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self) -> bytes:
+        answer = await super().__call__()
+        await self.may_answer.wait()
+        return answer
+
+
+async def test_after_a_fetch_that_failed_unknown_names_are_put_off_at_once() -> None:
+    clock = Seconds()
+    issuer = SilentIssuer(jwk(ONE, "one"))
+    keys = CallerKeys(None, issuer, clock, within_s=0.01)
+    with pytest.raises(KeySetAway):
+        await keys.key_for("one")
+
+    for number in range(100):
+        clock.now += 0.09
+        with pytest.raises(KeySetAway):
+            await keys.key_for(f"made up {number}")
+
+    assert issuer.asked == 1
+    issuer.may_answer.set()
+    clock.now += 1
+    assert (await keys.key_for("one")).algorithm == "EdDSA"
+
+
+async def test_the_pause_begins_when_a_fetch_ends() -> None:
+    clock = Seconds()
+    issuer = SilentIssuer()
+    keys = CallerKeys(None, issuer, clock)
+    waiting = asyncio.create_task(keys.key_for("made up"))
+    await begun(issuer)
+    clock.now += 9
+    issuer.may_answer.set()
+    with pytest.raises(UnknownKey):
+        await waiting
+
+    clock.now += 9
+    with pytest.raises(UnknownKey):
+        await keys.key_for("another")
+
+    assert issuer.asked == 1
+
+
+async def test_no_more_than_some_wait_for_a_silent_issuer() -> None:
+    issuer = SilentIssuer(jwk(TWO, "two"))
+    keys = CallerKeys(None, issuer)
+    waiting = [asyncio.create_task(keys.key_for("two")) for _ in range(MOST_WAITING)]
+    await begun(issuer)
+
+    with pytest.raises(KeySetAway, match="cannot be read now"):
+        await keys.key_for("two")
+
+    issuer.may_answer.set()
+    assert {raw(key.key) for key in await asyncio.gather(*waiting)} == {raw(TWO.public_key())}
+    assert issuer.asked == 1
+
+
+async def test_a_fetch_goes_on_for_the_others_when_who_began_it_leaves() -> None:
+    issuer = SilentIssuer(jwk(TWO, "two"))
+    keys = CallerKeys(None, issuer)
+    first = asyncio.create_task(keys.key_for("made up"))
+    await begun(issuer)
+    second = asyncio.create_task(keys.key_for("two"))
+    await asyncio.sleep(0)
+
+    first.cancel()
+    issuer.may_answer.set()
+
+    assert raw((await second).key) == raw(TWO.public_key())
+    assert issuer.asked == 1
+
+
+async def begun(issuer: Issuer) -> None:
+    """Return when the issuer has been asked."""
+    while not issuer.asked:
+        await asyncio.sleep(0)
+
+
+async def test_an_issuer_that_says_nothing_is_given_up() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.read()
+        writer.close()
+
+    asked: list[bytes] = []
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        keys = CallerKeys(None, reading(f"http://127.0.0.1:{port}/keys"), within_s=0.2)
+
+        async with asyncio.timeout(3):
+            names = (f"made up {number}" for number in range(1_500))
+            found = await asyncio.gather(*map(keys.key_for, names), return_exceptions=True)
+
+    assert {type(outcome) for outcome in found} == {KeySetAway}
+    assert len(asked) == 1
+
+
 async def test_a_key_that_leaves_the_set_is_not_believed_any_more() -> None:
     clock = Seconds()
     issuer = Issuer(jwk(ONE, "one"), jwk(TWO, "two"))
@@ -225,7 +330,7 @@ async def test_a_key_set_can_be_a_file(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_not_there_is_a_source_that_is_away(tmp_path: Path) -> None:
-    with pytest.raises(UnknownKey):
+    with pytest.raises(KeySetAway, match="Try again"):
         await CallerKeys(None, reading(str(tmp_path / "none"))).key_for("one")
 
 
