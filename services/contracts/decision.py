@@ -1,7 +1,7 @@
 """What decision publishes."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from services.contracts.base import Event, Payload
@@ -61,6 +61,23 @@ class OutcomeRecorded(Event):
     value: Money | None = None
     reason: str | None = None
     recorded_at: datetime
+
+    @property
+    def event_name(self) -> str:
+        """What conditions call it in a customer's history: `outcome_accepted`, for one."""
+        return f"outcome_{self.kind.lower()}"
+
+    @property
+    def event_properties(self) -> dict[str, Any]:
+        """What conditions may ask of it there."""
+        return {
+            "action": self.action,
+            "treatment": self.treatment,
+            "channel": self.channel,
+            "placement": self.placement,
+            "reason": self.reason,
+            "value": self.value.model_dump() if self.value else None,
+        }
 
 
 class DecisionSeriesNeeded(SeriesNeeded):

@@ -45,16 +45,9 @@ def _of_event(event: EventRecorded) -> Heard:
 def _of_outcome(outcome: OutcomeRecorded) -> Heard:
     """An outcome as the event `outcome_accepted` and its like: named as in everyone's history."""
     assert outcome.customer_id is not None
-    properties = {
-        "action": outcome.action,
-        "treatment": outcome.treatment,
-        "channel": outcome.channel,
-        "placement": outcome.placement,
-        "reason": outcome.reason,
-        "value": outcome.value.model_dump() if outcome.value else None,
-    }
-    name = f"outcome_{outcome.kind.lower()}"
-    happened = Happened(outcome.event_id, name, outcome.occurred_at, properties)
+    happened = Happened(
+        outcome.event_id, outcome.event_name, outcome.occurred_at, outcome.event_properties
+    )
     return Heard(outcome.customer_id, happened)
 
 

@@ -45,19 +45,12 @@ SUBSCRIPTIONS: dict[type[Any], Any] = {
 def _call(outcome: OutcomeRecorded) -> Call:
     return Call(
         kind="outcome",
-        name=f"outcome_{outcome.kind.lower()}",
+        name=outcome.event_name,
         event_id=new_id(),
         message_id=str(outcome.outcome_id),
         occurred_at=outcome.occurred_at,
         received_at=outcome.recorded_at,
-        properties={
-            "action": outcome.action,
-            "treatment": outcome.treatment,
-            "channel": outcome.channel,
-            "placement": outcome.placement,
-            "reason": outcome.reason,
-            "value": outcome.value.model_dump() if outcome.value else None,
-        },
+        properties=outcome.event_properties,
         context={"decision": str(outcome.decision_id), "proposition": str(outcome.proposition_id)},
         identities=(),
         customer=outcome.customer_id,
