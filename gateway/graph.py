@@ -200,7 +200,7 @@ class Graph:
         except BaseException as error:  # even a request that was cancelled may have changed things
             visit.cut_off(error)
             raise
-        await visit.note(answer)
+        visit.note(answer)
         return answer
 
     async def _answer(
@@ -349,7 +349,7 @@ async def _noted(answers: AsyncGenerator[JSON, None], visit: Visit) -> AsyncGene
     """The same answers, each written down before it is given."""
     async with aclosing(answers):
         async for answer in answers:
-            await visit.note(answer)
+            visit.note(answer)
             yield answer
 
 

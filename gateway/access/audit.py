@@ -263,7 +263,7 @@ class Visit:
         if self._described.changes:
             await self._audit.room()
 
-    async def note(self, answer: Mapping[str, Any]) -> None:
+    def note(self, answer: Mapping[str, Any]) -> None:
         """Write down what the caller is about to get."""
         customers, self._customers = self._customers, set()
         errors = answer.get("errors")

@@ -209,7 +209,7 @@ class Segment:
         except BaseException as error:  # even what was cancelled may have been stored
             visit.cut_off(error)
             raise
-        await visit.note({"errors": _errors_in(answer)})
+        visit.note({"errors": _errors_in(answer)})
         return answer
 
     def _admitted(self, key: str | None, call: str) -> Principal:
