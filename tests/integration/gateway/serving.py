@@ -1,8 +1,9 @@
-"""Real servers in the test's own loop."""
+"""Real servers in the test's own loop, as our processes run them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.chassis import listening
 from services.chassis.graphql import Schema, Subgraph
 from services.chassis.principal import Principal, Verifier
 from tests.conftest import free_port
 from tests.unit.gateway.small_graph import SCHEMAS
 
 
-class Prompt(uvicorn.Server):
+class Prompt(listening.Server):
     """Stops when it is told to, and not at the next tick."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -27,9 +29,12 @@ class Prompt(uvicorn.Server):
         self.told_to_stop = asyncio.Event()
 
     async def main_loop(self) -> None:
-        """Wait for that."""
-        await self.on_tick(0)  # sets the headers of all answers
-        await self.told_to_stop.wait()
+        """Look around as uvicorn does, until then."""
+        for counter in count():
+            await self.on_tick(counter)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.told_to_stop.wait(), 0.1)
+                return
 
 
 class Server:
@@ -46,13 +51,7 @@ class Server:
         """Listen, if it does not yet."""
         if self._server is not None:
             return
-        config = uvicorn.Config(
-            self._app,
-            port=self.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
+        config = listening.configured(self._app, port=self.port, timeout_graceful_shutdown=1)
         self._server = Prompt(config)
         self._task = asyncio.create_task(self._server._serve())
         while not self._server.started:

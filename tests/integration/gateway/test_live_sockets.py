@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
-import uvicorn
 import uvloop
 from aiohttp import WSMsgType
 from starlette.applications import Starlette
@@ -24,7 +23,7 @@ from gateway.live.rules import Rules
 from gateway.live.sockets import PROTOCOL, Sockets
 from gateway.live.streams import Streams
 from services.chassis.bodies import BodyLimits
-from services.chassis.listening import Server
+from services.chassis.listening import Server, configured
 from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
 
@@ -149,11 +148,9 @@ async def living_at() -> AsyncIterator[House]:
 
     routes = [WebSocketRoute("/graphql", sockets), Mount("/", streams)]
     port = free_port()
-    config = uvicorn.Config(
+    config = configured(
         Starlette(routes=routes, lifespan=lifespan),
         port=port,
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=2,
         ws=WebSocket,
         ws_max_size=RULES.body.size,
