@@ -40,7 +40,7 @@ from gateway.supergraph import (
     execute,
     subscribe,
 )
-from gateway.supergraph.joins import active_labels
+from gateway.supergraph.labels import active_labels
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MutationNotAllowed, told
@@ -304,7 +304,7 @@ class Graph:
         )
 
     def _active_labels(self) -> frozenset[str]:
-        return active_labels(self.supergraph, lambda label: self.draw(), self.labels)
+        return active_labels(self.supergraph.labels, lambda label: self.draw(), self.labels)
 
     def _headers(self, caller: Principal) -> HeadersFor:
         """Asked for anew for every request: a subscription outlives the tokens of a caller."""

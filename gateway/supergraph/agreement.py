@@ -18,8 +18,10 @@ from graphql import (
 )
 
 from gateway.supergraph.errors import Problem, sentence
-from gateway.supergraph.joins import Requirement, Subgraph, named_type
-from gateway.supergraph.markings import all_of, implies
+from gateway.supergraph.joins import Subgraph
+from gateway.supergraph.marking import all_of, implies
+from gateway.supergraph.markings import Requirement
+from gateway.supergraph.nodes import named_type
 from gateway.supergraph.owning import (
     every_field_is_resolved,
     external_fields_are_like_the_real_ones,

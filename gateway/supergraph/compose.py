@@ -10,7 +10,7 @@ from gateway.supergraph.agreement import disagreements, unfit_requirements
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.joining import Joiner
 from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.markings import guard_implementations
+from gateway.supergraph.marking import guard_implementations
 from gateway.supergraph.merging import Merger
 from gateway.supergraph.nodes import name_of
 from gateway.supergraph.reaching import unreachable_fields

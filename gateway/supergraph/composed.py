@@ -13,8 +13,8 @@ from graphql import (
 )
 
 from gateway.supergraph.directives import FEDERATION, STANDARD, DirectiveNames
-from gateway.supergraph.joins import named_type
 from gateway.supergraph.links import Link, arguments_of, read_links
+from gateway.supergraph.nodes import named_type
 from gateway.supergraph.standard import WHERE_USED, Spec
 
 TAKEN = {"link", "listSize", *WHERE_USED, *STANDARD}

@@ -14,16 +14,11 @@ from graphql.language import InlineFragmentNode
 from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import Problem, sentence
-from gateway.supergraph.joins import (
-    FieldSet,
-    JoinField,
-    JoinType,
-    Key,
-    Label,
-    Subgraph,
-    named_type,
-)
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.joins import JoinField, JoinType, Key, Subgraph
+from gateway.supergraph.labels import Label
 from gateway.supergraph.links import Arguments
+from gateway.supergraph.nodes import named_type
 from gateway.supergraph.reading import (
     MemberDefinition,
     SubgraphDefinition,

@@ -4,85 +4,29 @@ The planner knows nothing but these facts, so it does not matter whether they we
 from subgraph SDL or read from a supergraph somebody else composed.
 """
 
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
 
 from graphql import (
     FieldNode,
     GraphQLSchema,
-    NamedTypeNode,
     SelectionSetNode,
-    Source,
-    TokenKind,
     TypeNode,
     is_abstract_type,
     is_interface_type,
     is_object_type,
     print_ast,
 )
-from graphql.language import InlineFragmentNode, ListTypeNode, NonNullTypeNode
-from graphql.language.parser import Parser
+from graphql.language import InlineFragmentNode
 
-PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
+from gateway.supergraph.field_sets import FieldSet, selected_fields
+from gateway.supergraph.labels import Label
+from gateway.supergraph.markings import Markings
+from gateway.supergraph.nodes import named_type
+
 MAX_VIEWS = 64
 """How many combinations of active labels are kept worked out."""
-
-
-def named_type(type_: TypeNode) -> str:
-    """The name inside lists and non-null wrappers."""
-    while isinstance(type_, ListTypeNode | NonNullTypeNode):
-        type_ = type_.type
-    assert isinstance(type_, NamedTypeNode)
-    return type_.name.value
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSet:
-    """The `fields:` argument of @key, @requires or @provides. Equal when written alike."""
-
-    text: str
-    selections: SelectionSetNode = field(compare=False, repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> "FieldSet":
-        """Read a selection without its outer braces; raises GraphQLSyntaxError."""
-        parser = Parser(Source(f"{{ {text} }}"), no_location=True)
-        parser.expect_token(TokenKind.SOF)
-        selections = parser.parse_selection_set()
-        parser.expect_token(TokenKind.EOF)
-        return cls.of(selections)
-
-    @classmethod
-    def of(cls, selections: SelectionSetNode) -> "FieldSet":
-        """The field set of a selection already parsed."""
-        return cls(" ".join(print_ast(selections).split()), selections)
-
-    @property
-    def written(self) -> str:
-        """As it stands in SDL: without the outer braces."""
-        return self.text[1:-1].strip()
-
-    def names(self) -> Iterator[str]:
-        """The fields at the top, whatever type conditions they stand under."""
-        return (selected.name.value for selected in selected_fields(self.selections))
-
-
-def selected_fields(
-    selections: SelectionSetNode, types: Iterable[str] | None = None
-) -> Iterator[FieldNode]:
-    """The fields selected here, inline fragments looked through; given `types`, only through
-    those whose condition is one of them.
-    """
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            yield selection
-        elif isinstance(selection, InlineFragmentNode):
-            condition = selection.type_condition
-            if types is None or condition is None or condition.name.value in types:
-                yield from selected_fields(selection.selection_set, types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +35,6 @@ class Key:
 
     fields: FieldSet
     resolvable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A progressive @override: the field is resolved here only while `name` is (not) active."""
-
-    name: str
-    active: bool
-
-    def holds(self, labels: frozenset[str]) -> bool:
-        """Whether the field is resolved here while these labels are active."""
-        return (self.name in labels) == self.active
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,44 +176,6 @@ class TypeNames:
 
     name: str
     all: frozenset[str]
-
-
-AnyOf: TypeAlias = frozenset[frozenset[str]]
-"""One of these sets must be had whole; empty: nothing is asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """What @authenticated, @requiresScopes and @policy ask of who wants a field or type."""
-
-    authenticated: bool = False
-    scopes: AnyOf = frozenset()
-    policies: AnyOf = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ListSize:
-    """@listSize: how many items a list may have."""
-
-    assumed: int | None = None
-    slicing_arguments: tuple[str, ...] = ()
-    sized_fields: tuple[str, ...] = ()
-    require_one_slicing_argument: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Markings:
-    """What subgraphs say of coordinates (`Type`, `Type.field`, `Type.field(argument:)`) beside how
-    to resolve them.
-    """
-
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)
-    """By `Type` and `Type.field`. Where several subgraphs ask something, all of it is asked."""
-    costs: Mapping[str, int] = field(default_factory=dict)
-    """@cost, by `Type`, `Type.field` and `Type.field(argument:)`."""
-    list_sizes: Mapping[str, ListSize] = field(default_factory=dict)
-    """By `Type.field`."""
-    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,31 +326,6 @@ class Supergraph:
     def _field(subgraph: Subgraph, type_name: str, field_name: str) -> JoinField | None:
         found = subgraph.types.get(type_name)
         return found.fields.get(field_name) if found else None
-
-
-def active_labels(
-    supergraph: Supergraph,
-    draw: Callable[[str], float],
-    externally_active: frozenset[str] = frozenset(),
-) -> frozenset[str]:
-    """The labels that are active for one request.
-
-    Args:
-        draw: A number in [0, 1) for each label of the form `percent(x)`, which is active where
-            the number is below x / 100. Drawn by request, or by caller to be steady for him.
-        externally_active: The other labels that are switched on.
-    """
-    return frozenset(
-        label
-        for label in supergraph.labels
-        if label in externally_active or draw(label) < _share(label)
-    )
-
-
-def _share(label: str) -> float:
-    """The share of requests a `percent(x)` label is active for; 0 for any other label."""
-    found = PERCENT.fullmatch(label)
-    return float(found[1]) / 100 if found else 0.0
 
 
 def _survey(selections: SelectionSetNode, fields: set[str], conditions: set[str]) -> None:

@@ -28,9 +28,9 @@ from graphql import (
 
 from gateway.supergraph.directives import Applied
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.joins import Subgraph, named_type
-from gateway.supergraph.markings import Marker
-from gateway.supergraph.nodes import copied
+from gateway.supergraph.joins import Subgraph
+from gateway.supergraph.marking import Marker
+from gateway.supergraph.nodes import copied, named_type
 from gateway.supergraph.reading import (
     MemberDefinition,
     SubgraphDefinition,

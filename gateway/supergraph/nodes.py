@@ -13,9 +13,13 @@ from graphql import (
     DefinitionNode,
     EnumValueNode,
     IntValueNode,
+    ListTypeNode,
+    NamedTypeNode,
     NameNode,
     Node,
+    NonNullTypeNode,
     StringValueNode,
+    TypeNode,
 )
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -39,6 +43,14 @@ def copied(node: AnyNode, **changed: Any) -> AnyNode:
 def name_of(definition: DefinitionNode) -> str:
     """The name of a type definition."""
     return str(definition.name.value)  # type: ignore[attr-defined]
+
+
+def named_type(type_: TypeNode) -> str:
+    """The name inside lists and non-null wrappers."""
+    while isinstance(type_, ListTypeNode | NonNullTypeNode):
+        type_ = type_.type
+    assert isinstance(type_, NamedTypeNode)
+    return type_.name.value
 
 
 def directive(name: str, /, **arguments: "Value | None") -> ConstDirectiveNode:

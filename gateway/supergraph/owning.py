@@ -7,7 +7,8 @@ from graphql import FieldDefinitionNode, print_ast
 from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.joins import JoinField, named_type
+from gateway.supergraph.joins import JoinField
+from gateway.supergraph.nodes import named_type
 from gateway.supergraph.reading import MemberDefinition
 from gateway.supergraph.syntax import ROOTS
 from gateway.supergraph.together import Together, problem

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from graphql import SelectionSetNode, is_object_type
 
 from gateway.supergraph.errors import Problem
+from gateway.supergraph.field_sets import selected_fields
 from gateway.supergraph.joins import (
     JoinField,
     JoinType,
@@ -13,7 +14,6 @@ from gateway.supergraph.joins import (
     Subgraph,
     Supergraph,
     TypeNames,
-    selected_fields,
 )
 from gateway.supergraph.syntax import ROOTS
 

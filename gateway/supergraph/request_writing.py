@@ -13,7 +13,7 @@ from graphql import (
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.fetches import Load, Part, Request, Source, place_of
-from gateway.supergraph.joins import FieldSet, selected_fields
+from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Tree
 from gateway.supergraph.selection_writing import SelectionWriter
 from gateway.supergraph.sites import Visit

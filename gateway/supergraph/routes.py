@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from graphql import FieldNode, NameNode, SelectionSetNode
 
 from gateway.supergraph.errors import CannotPlan
-from gateway.supergraph.joins import FieldSet, selected_fields
+from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Position, Tree
 from gateway.supergraph.sites import Route, Site, Visit
 from gateway.supergraph.ways import Ways, alike, cheapest_namer, needs_types

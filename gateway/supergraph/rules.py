@@ -15,8 +15,9 @@ from graphql import (
 )
 
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.joins import JoinField, Subgraph, named_type
+from gateway.supergraph.joins import JoinField, Subgraph
 from gateway.supergraph.links import Arguments
+from gateway.supergraph.nodes import named_type
 from gateway.supergraph.reading import (
     MemberDefinition,
     SubgraphDefinition,

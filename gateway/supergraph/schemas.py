@@ -19,8 +19,7 @@ from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.errors import CompositionError, Problem, sentence
 from gateway.supergraph.faults import OTHERWISE, Owners, faults
-from gateway.supergraph.joins import named_type
-from gateway.supergraph.nodes import copied, name_of
+from gateway.supergraph.nodes import copied, name_of, named_type
 
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 

@@ -2,7 +2,8 @@
 
 from typing import TypeAlias
 
-from gateway.supergraph.joins import FieldSet, Standpoint
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.joins import Standpoint
 from gateway.supergraph.operation import Branch, Field
 
 

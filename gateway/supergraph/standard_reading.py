@@ -25,17 +25,11 @@ from graphql import (
 
 from gateway.supergraph.directives import SIGNATURES, STANDARD, Applied
 from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable, sentence
-from gateway.supergraph.joins import (
-    FieldSet,
-    JoinField,
-    JoinType,
-    Key,
-    Label,
-    Subgraph,
-    Supergraph,
-)
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.joins import JoinField, JoinType, Key, Subgraph, Supergraph
+from gateway.supergraph.labels import Label
 from gateway.supergraph.links import APOLLO, Arguments, Link, arguments_of, read_links
-from gateway.supergraph.markings import Marker, guard_implementations
+from gateway.supergraph.marking import Marker, guard_implementations
 from gateway.supergraph.reading import syntax_fault, with_standard_root_names
 from gateway.supergraph.schemas import build_schemas, public_sdl
 from gateway.supergraph.standard import JOIN_VERSIONS, UNDERSTOOD

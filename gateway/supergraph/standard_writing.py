@@ -14,14 +14,9 @@ from graphql import (
 )
 
 from gateway.supergraph.composed import composed_specs
-from gateway.supergraph.joins import (
-    AnyOf,
-    JoinField,
-    ListSize,
-    Requirement,
-    Supergraph,
-)
-from gateway.supergraph.markings import NOTHING, all_of
+from gateway.supergraph.joins import JoinField, Supergraph
+from gateway.supergraph.marking import NOTHING, all_of
+from gateway.supergraph.markings import AnyOf, ListSize, Requirement
 from gateway.supergraph.nodes import Bare, copied, directive
 from gateway.supergraph.reading import (
     SubgraphDefinition,

@@ -14,7 +14,7 @@ from graphql import (
 
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import Subgraph
-from gateway.supergraph.markings import Marker
+from gateway.supergraph.marking import Marker
 from gateway.supergraph.reading import SubgraphDefinition, TypeDefinition
 from gateway.supergraph.usage import coordinates
 

@@ -7,7 +7,8 @@ from typing import TypeAlias
 from graphql import FieldNode, SelectionSetNode
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.joins import FieldSet, Subgraph
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.joins import Subgraph
 
 Selected: TypeAlias = tuple[str, FieldNode]
 

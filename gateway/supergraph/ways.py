@@ -17,13 +17,8 @@ from dataclasses import dataclass, field
 from graphql import SelectionSetNode
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.joins import (
-    FieldSet,
-    JoinField,
-    Standpoint,
-    Supergraph,
-    selected_fields,
-)
+from gateway.supergraph.field_sets import FieldSet, selected_fields
+from gateway.supergraph.joins import JoinField, Standpoint, Supergraph
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Tree
 from gateway.supergraph.sites import HERE, Reached, Route, Site, Visit
 

@@ -29,7 +29,7 @@ from gateway.access.cost.inputs import InputCosts
 from gateway.access.cost.price import Amount, Part, Price, Sum
 from gateway.access.cost.sizes import NO_SIZING, Sizes, Sizing
 from gateway.access.cost.weights import Marked, Weights
-from gateway.supergraph.joins import Markings
+from gateway.supergraph.markings import Markings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from graphql import build_schema
 
 from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
-from gateway.supergraph.joins import Markings, Requirement, Supergraph
+from gateway.supergraph.joins import Supergraph
+from gateway.supergraph.markings import Markings, Requirement
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 

@@ -4,7 +4,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import CompositionError, Supergraph, plan
-from gateway.supergraph.joins import active_labels
+from gateway.supergraph.labels import active_labels
 from tests.unit.gateway.supergraph.test_compose import composed
 
 OLD = 'type Query { t: T } type T @key(fields: "id") { id: ID! price: Int }'
@@ -39,7 +39,7 @@ def test_labels_nobody_wrote_make_no_variants() -> None:
 
 @pytest.mark.parametrize(("drawn", "is_active"), [(0.0, True), (0.249, True), (0.25, False)])
 def test_a_percentage_is_drawn(drawn: float, is_active: bool) -> None:
-    labels = active_labels(moving("percent(25)"), lambda _: drawn)
+    labels = active_labels(moving("percent(25)").labels, lambda _: drawn)
 
     assert labels == (frozenset({"percent(25)"}) if is_active else frozenset())
 
@@ -47,9 +47,9 @@ def test_a_percentage_is_drawn(drawn: float, is_active: bool) -> None:
 def test_other_labels_are_switched_on_from_outside() -> None:
     supergraph = moving("new-prices")
 
-    assert active_labels(supergraph, lambda _: 0.0) == frozenset()
+    assert active_labels(supergraph.labels, lambda _: 0.0) == frozenset()
     on = frozenset({"new-prices", "unknown"})
-    assert active_labels(supergraph, lambda _: 1.0, on) == frozenset({"new-prices"})
+    assert active_labels(supergraph.labels, lambda _: 1.0, on) == frozenset({"new-prices"})
 
 
 @pytest.mark.parametrize("label", ["percent(101)", "percent(x)", "", "1st", "a b"])

@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.supergraph import compose
-from gateway.supergraph.joins import AnyOf, ListSize, Markings, Requirement
-from gateway.supergraph.markings import both, implies
+from gateway.supergraph.marking import both, implies
+from gateway.supergraph.markings import AnyOf, ListSize, Markings, Requirement
 
 LINK = """
 extend schema @link(

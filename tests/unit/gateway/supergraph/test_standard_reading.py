@@ -4,7 +4,9 @@ import pytest
 from graphql import print_ast
 
 from gateway.supergraph import SupergraphUnreadable, read_supergraph
-from gateway.supergraph.joins import JoinField, Label, Requirement, Supergraph
+from gateway.supergraph.joins import JoinField, Supergraph
+from gateway.supergraph.labels import Label
+from gateway.supergraph.markings import Requirement
 
 HEAD = """
 schema

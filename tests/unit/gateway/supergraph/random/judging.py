@@ -22,7 +22,7 @@ from graphql import (
 
 from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.fetches import Part, Request
-from gateway.supergraph.joins import selected_fields
+from gateway.supergraph.field_sets import selected_fields
 from gateway.supergraph.plan import Variant
 from gateway.supergraph.syntax import variables_in
 from tests.unit.gateway.supergraph.random.asking import Operation

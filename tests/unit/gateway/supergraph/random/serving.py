@@ -26,7 +26,7 @@ from graphql import (
 from graphql.language import REMOVE, Visitor, visit
 
 from gateway.supergraph import Reply
-from gateway.supergraph.joins import selected_fields
+from gateway.supergraph.field_sets import selected_fields
 from tests.unit.gateway.supergraph.random.world import (
     EACH,
     JSON,

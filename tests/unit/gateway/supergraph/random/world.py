@@ -13,7 +13,7 @@ from zlib import crc32
 
 from graphql import FieldNode, SelectionSetNode, value_from_ast_untyped
 
-from gateway.supergraph.joins import FieldSet, selected_fields
+from gateway.supergraph.field_sets import FieldSet, selected_fields
 
 JSON = dict[str, Any]
 EACH = 3
