@@ -5,6 +5,7 @@ The bytes are uvicorn's to read. These tests keep it from being trusted with wha
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -87,15 +88,48 @@ async def test_a_body_may_come_in_chunks(server: Server) -> None:
     assert said.endswith(orjson.dumps(DATA))
 
 
-async def test_chunks_without_end_are_read_no_further_than_a_body_may_be_large(
-    server: Server,
-) -> None:
+async def test_chunks_without_end_are_read_no_longer_than_a_body_may_take(server: Server) -> None:
     endless = b"ffff\r\n" + b" " * 0xFFFF + b"\r\n"
 
     said = await spoken(server, post(b"Transfer-Encoding: chunked\r\n", endless * 20))
 
     assert statuses(said) == [413]
     assert b"connection: close" in said
+
+
+LARGE = b" " * 5_000_000
+"""More than the system holds of a connection: it is only sent if it is also read."""
+
+
+@pytest.mark.parametrize("connection", [b"", CLOSE])
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        (b"Content-Length: %d\r\n" % len(LARGE), LARGE),
+        (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(LARGE), LARGE)),
+    ],
+    ids=["announced", "in chunks"],
+)
+async def test_who_sends_all_of_a_body_before_he_listens_is_told_that_it_is_too_large(
+    server: Server, connection: bytes, length: bytes, body: bytes
+) -> None:
+    def talk() -> bytes:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain:
+            plain.sendall(post(length + connection, body))
+            return b"".join(iter(lambda: plain.recv(65_536), b""))
+
+    said = await asyncio.to_thread(talk)
+
+    assert statuses(said) == [413]
+    assert b"BODY_TOO_LARGE" in said
+
+
+async def test_what_is_announced_too_large_and_does_not_come_is_not_waited_for(
+    server: Server,
+) -> None:
+    said = await spoken(server, post(b"Content-Length: 5000\r\n"))
+
+    assert statuses(said) == [413]
 
 
 async def test_a_body_that_stops_short_is_not_waited_for(server: Server) -> None:
