@@ -1,6 +1,5 @@
 """Derive the join facts from the subgraphs' directives, and refuse what contradicts itself."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +15,7 @@ from graphql.pyutils import did_you_mean, suggestion_list
 from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.joins import JoinField, JoinType, Key, Subgraph
-from gateway.supergraph.labels import Label
+from gateway.supergraph.labels import LABEL, Label
 from gateway.supergraph.links import Arguments
 from gateway.supergraph.nodes import named_type
 from gateway.supergraph.reading import (
@@ -26,7 +25,6 @@ from gateway.supergraph.reading import (
     is_interface_object,
 )
 
-LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-:./]*|percent\((100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,8})?)\)")
 COMPOSITES = {"object", "interface", "union"}
 
 

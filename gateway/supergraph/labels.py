@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-:./]*|percent\((100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,8})?)\)")
+"""What composers take for a label."""
 PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
 
 
