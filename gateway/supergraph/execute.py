@@ -1,8 +1,8 @@
 """Execute a plan: send its requests, gather what comes back, shape the answer.
 
 The gathered data is one tree of plain JSON under raw keys. Entities are merged into the very
-objects they were represented from; equal representations are sent once. Nothing here resolves
-field by field.
+objects they were represented from; equal representations are sent once. Nothing but
+introspection is resolved field by field.
 """
 
 import asyncio
@@ -11,11 +11,12 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
+from graphql import execute_sync
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.fetches import Request, Source
 from gateway.supergraph.gathering import Batch, by_place, merge
-from gateway.supergraph.plan import NONE, Plan, Planning, Stage, Variant, introspect
+from gateway.supergraph.plan import NONE, Plan, Planning, Stage, Variant
 from gateway.supergraph.reports import MAX_ERRORS, Refusal, Reports, plain_refusal
 from gateway.supergraph.transport import (
     SubgraphError,
@@ -248,9 +249,10 @@ class Run:
 
     def _introspect(self) -> None:
         assert self.variant.introspection is not None
-        data, errors = introspect(self._plan.supergraph, self.variant.introspection, self.variables)
-        self._data.update(data)
-        for error in errors:
+        schema = self._plan.supergraph.schema
+        result = execute_sync(schema, self.variant.introspection, variable_values=self.variables)
+        self._data.update(result.data or {})
+        for error in result.errors or ():
             path = tuple(error.path or ())
             self._reports.add(error.message, path, {"code": "INTROSPECTION_FAILED"})
 

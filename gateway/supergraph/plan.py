@@ -10,11 +10,9 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    GraphQLError,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
-    execute_sync,
     get_operation_ast,
 )
 
@@ -364,11 +362,3 @@ def _witnesses(router: Router, root: Position) -> Iterator[Witness]:
             for wanted in router.witnesses(generic):
                 place = replace(place_of(generic), types=frozenset({None}))
                 yield Witness(generic.types[0], place, wanted.raw_key)
-
-
-def introspect(
-    supergraph: Supergraph, introspection: DocumentNode, variables: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[GraphQLError]]:
-    """Answer the introspective part of an operation."""
-    result = execute_sync(supergraph.schema, introspection, variable_values=dict(variables))
-    return result.data or {}, list(result.errors or ())
