@@ -43,10 +43,14 @@ class Close(Exception):
             return end
         if isinstance(end, RaakError):
             codes = (code for kind, code in CODES.items() if isinstance(end, kind))
-            return cls(next(codes, FAILED), end.problem)
+            return cls(next(codes, FAILED), str(end) if _fits(str(end)) else end.problem)
         return cls(FAILED, "Internal server error")
 
     def message(self) -> Message:
         """For the server."""
         reason = self.reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")
         return {"type": "websocket.close", "code": self.code, "reason": reason}
+
+
+def _fits(reason: str) -> bool:
+    return len(reason.encode(errors="replace")) <= REASON_BYTES

@@ -30,12 +30,7 @@ from gateway.live.rules import Rules
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    JSON,
-    from_body,
-    read_parameters,
-    told,
-)
+from services.chassis.graphql_http import BODY, JSON, Form, from_body, read_parameters, told
 from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -44,6 +39,8 @@ PROTOCOL = "graphql-transport-ws"
 NAME = "websocket"
 CREDENTIALS = ("authorization", "x-api-key")
 """What the payload of `connection_init` may carry in place of a header: browsers set none."""
+
+MESSAGE = Form("message", BODY.counts | {"type", "id", "payload"}, within="payload")
 
 CLOSE_S = 1.0
 """How long a client has to take what is left for him, and the reason why he is let go."""
@@ -181,11 +178,11 @@ class _Socket:
     async def _handle(self, text: bytes) -> None:
         if len(text) > self._rules.body.size:
             raise Close(1009, f"A message has at most {self._rules.body.size} bytes.")
-        message = from_body(text)
+        message = from_body(text, MESSAGE)
         kind = message.get("type") if isinstance(message, dict) else None
         handle = self._handlers.get(kind) if isinstance(kind, str) else None
         if handle is None:
-            raise Close(4400, f"A message of the type {kind!r} is not known.")
+            raise Close(4400, f"This is no message of {PROTOCOL}: its type is {kind!r}.")
         await handle(message)
 
     async def _init(self, message: JSON) -> None:

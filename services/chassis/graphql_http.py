@@ -5,7 +5,7 @@ Reads what a request asks, agrees on the form of the answer, and finds the statu
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
@@ -217,7 +217,6 @@ KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "extensions": ((dict, type(None)), "an object or null"),
     "documentId": (str, "a string"),
 }
-QUOTED = tuple(f'"{name}"'.encode() for name in KINDS)
 
 
 def read_parameters(value: Any) -> Parameters:
@@ -309,34 +308,58 @@ def _inside(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def from_body(body: bytes) -> Any:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a request comes in: the body of HTTP, or a message of another protocol."""
+
+    what: str
+    counts: frozenset[str]
+    """The names that may each be there once: in its object, or the objects of its list, and in
+    what they have `within`."""
+    within: str | None = None
+    quoted: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        quoted = tuple(f'"{name}"'.encode() for name in self.counts)
+        object.__setattr__(self, "quoted", quoted)
+
+
+BODY = Form("body", frozenset(KINDS))
+
+
+def from_body(body: bytes, form: Form = BODY) -> Any:
     """The JSON of a body in which nothing that counts is said twice; raises MalformedRequest.
 
     JSON leaves open which of two equal names counts. A cache or firewall before us may see the
     other one, so the request is refused.
     """
-    value = from_json(body, "body")
-    if b"\\u" in body or any(body.count(name) > 1 for name in QUOTED):
-        _check_said_once(body)
+    value = from_json(body, form.what)
+    if b"\\u" in body or any(body.count(name) > 1 for name in form.quoted):
+        _check_said_once(body, form)
     return value
 
 
-class _Names(list[str]):
-    """The names in one object of JSON, as often as they are there."""
+class _Pairs(list[tuple[str, Any]]):
+    """An object of JSON, with each of its names as often as it is there."""
 
 
-def _check_said_once(body: bytes) -> None:
-    outermost = json.loads(
-        body, object_pairs_hook=lambda pairs: _Names(name for name, _ in pairs), parse_int=float
-    )
-    requests = [outermost] if isinstance(outermost, _Names) else outermost
-    if isinstance(requests, list):
-        for names in requests:
-            _refuse_repeated(names if isinstance(names, _Names) else [])
+def _check_said_once(body: bytes, form: Form) -> None:
+    outermost = json.loads(body, object_pairs_hook=_Pairs, parse_int=float)
+    said = outermost if type(outermost) is list else [outermost]
+    objects = [value for value in said if isinstance(value, _Pairs)]
+    objects += [
+        value
+        for pairs in objects
+        for name, value in pairs
+        if name == form.within and isinstance(value, _Pairs)
+    ]
+    for pairs in objects:
+        _refuse_repeated(pairs, form.counts)
 
 
-def _refuse_repeated(names: list[str]) -> None:
-    repeated = [name for name, times in Counter(names).items() if times > 1 and name in KINDS]
+def _refuse_repeated(pairs: Iterable[tuple[str, Any]], counts: frozenset[str]) -> None:
+    times = Counter(name for name, _ in pairs if name in counts)
+    repeated = [name for name in times if times[name] > 1]
     if repeated:
         raise MalformedRequest(
             f"`{repeated[0]}` is there twice.", hint="Send each part of a request once."
@@ -354,7 +377,7 @@ def from_url(query_string: bytes, max_bytes: int, setting: str) -> JSON:
             hint="Send the request by POST.",
         )
     pairs = _pairs(query_string)
-    _refuse_repeated([name for name, _ in pairs])
+    _refuse_repeated(pairs, BODY.counts)
     parameters: JSON = dict(pairs)
     for name in ("variables", "extensions"):
         if name in parameters:

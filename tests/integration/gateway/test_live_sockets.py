@@ -23,6 +23,7 @@ from gateway.live.rules import Rules
 from gateway.live.sockets import PROTOCOL, Sockets
 from gateway.live.streams import Streams
 from services.chassis.bodies import BodyLimits
+from services.chassis.graphql_http import MalformedRequest, from_body
 from services.chassis.listening import Server, configured
 from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
@@ -258,6 +259,20 @@ async def test_a_client_who_is_cut_off_leaves_nothing_behind(house: House, sent:
     async with asyncio.timeout(5):
         while house.server.server_state.connections:
             await asyncio.sleep(0.01)
+
+
+async def test_a_request_that_says_twice_what_it_asks_is_refused_as_over_http(house: House) -> None:
+    payload = b'{"query":"one","query":"endless"}'
+    asks = frame(b'{"type":"subscribe","id":"1","payload":%b}' % payload)
+    reader, writer = await house.raw(HANDSHAKE + INIT + asks)
+
+    closed = await close_of(reader)
+
+    with pytest.raises(MalformedRequest) as over_http:
+        from_body(payload)
+    assert closed == (4400, str(over_http.value))
+    assert house.script.asked == []
+    writer.close()
 
 
 MANY = 8 * FRAMES_AT_ONCE

@@ -167,7 +167,7 @@ async def test_a_socket_is_closed_when_its_token_expires() -> None:
         await client.acknowledged(Authorization=f"Bearer {token}")
         client.ask("1", "endless")
 
-        assert await client.closed() == (4403, "The token has expired.")
+        assert await client.closed() == (4403, "The token has expired. Connect with a new one.")
 
 
 async def test_the_guard_counts_bad_tokens_and_not_those_that_have_expired_meanwhile() -> None:
@@ -256,6 +256,8 @@ async def test_an_id_in_use_closes_the_socket() -> None:
         {"text": '{"type": "subscribe", "id": "1", "payload": {"query": 1}}'},
         {"text": '{"type": "subscribe", "id": "1", "payload": {"query": "one", "variables": []}}'},
         {"text": '{"type": "complete"}'},
+        {"text": '{"type": "ping", "type": "ping"}'},
+        {"text": '{"type": "subscribe", "id": "1", "id": "2", "payload": {"query": "one"}}'},
         {"bytes": b'{"type": "ping"}'},
         {"bytes": b""},
         {"text": None, "bytes": b"\xff"},
@@ -272,6 +274,49 @@ async def test_what_is_no_message_closes_the_socket(frame: dict[str, Any]) -> No
         assert code == 4400
         assert reason
         assert len(reason.encode()) <= 123
+
+
+ONCE = "Send each part of a request once."
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ('{"query": "one", "query": "two"}', f"`query` is there twice. {ONCE}"),
+        ('{"query": "one", "qu\\u0065ry": "two"}', f"`query` is there twice. {ONCE}"),
+        (
+            '{"query": "one", "variables": {}, "variables": {}}',
+            f"`variables` is there twice. {ONCE}",
+        ),
+        ('{"query": "one"}, "payload": {"query": "two"}', f"`payload` is there twice. {ONCE}"),
+        ('{"query": 1}', "`query` is a number. It must be a string."),
+    ],
+)
+async def test_a_request_that_can_be_read_in_two_ways_closes_the_socket_and_is_told_why(
+    payload: str, reason: str
+) -> None:
+    async with house() as here:
+        client = await here.enter()
+        client.raw(text=f'{{"type": "subscribe", "id": "1", "payload": {payload}}}')
+
+        assert await client.closed() == (4400, reason)
+        assert here.script.asked == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"query": "one", "variables": {"query": 1, "variables": {"query": 2}}}',
+        '{"query": "one", "variables": {"id": 1, "list": [{"id": 2}, {"id": 3, "id": 4}]}}',
+        '{"query": "one", "more": 1, "more": 2}',
+    ],
+)
+async def test_a_request_that_only_looks_like_it_is_answered(payload: str) -> None:
+    async with house() as here:
+        client = await here.enter()
+        client.raw(text=f'{{"type": "subscribe", "id": "1", "payload": {payload}}}')
+
+        assert (await client.heard())["payload"] == {"data": {"one": 1}}
 
 
 @pytest.mark.parametrize("payload", [[], "x", 7, {"Authorization": 7}, {"x-api-key": None}])
