@@ -24,6 +24,7 @@ from gateway.access.jwks import (
     reading,
 )
 from services.chassis.principal import UnusableKey
+from tests.unit.gateway.clock import Clock
 
 ONE, TWO = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 RSA = generate_private_key(65_537, 2_048)
@@ -56,16 +57,6 @@ class Issuer:
         if self.is_away:
             raise OSError
         return key_set(*self.keys)
-
-
-class Seconds:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def raw(key: Any) -> bytes:
@@ -151,7 +142,7 @@ async def test_without_any_key_nothing_is_believed() -> None:
 
 
 async def test_an_unknown_name_has_the_set_fetched_once_by_all_who_wait() -> None:
-    clock = Seconds()
+    clock = Clock()
     issuer = Issuer(jwk(ONE, "one"))
     keys = CallerKeys(None, issuer, clock)
     await keys.key_for("one")
@@ -165,7 +156,7 @@ async def test_an_unknown_name_has_the_set_fetched_once_by_all_who_wait() -> Non
 
 
 async def test_made_up_names_do_not_make_us_ask_the_issuer_again_and_again() -> None:
-    clock = Seconds()
+    clock = Clock()
     issuer = Issuer(jwk(ONE, "one"))
     keys = CallerKeys(None, issuer, clock)
 
@@ -191,7 +182,7 @@ class SilentIssuer(Issuer):
 
 
 async def test_after_a_fetch_that_failed_unknown_names_are_put_off_at_once() -> None:
-    clock = Seconds()
+    clock = Clock()
     issuer = SilentIssuer(jwk(ONE, "one"))
     keys = CallerKeys(None, issuer, clock, within_s=0.01)
     with pytest.raises(KeySetAway):
@@ -209,7 +200,7 @@ async def test_after_a_fetch_that_failed_unknown_names_are_put_off_at_once() -> 
 
 
 async def test_the_pause_begins_when_a_fetch_ends() -> None:
-    clock = Seconds()
+    clock = Clock()
     issuer = SilentIssuer()
     keys = CallerKeys(None, issuer, clock)
     waiting = asyncio.create_task(keys.key_for("made up"))
@@ -281,7 +272,7 @@ async def test_an_issuer_that_says_nothing_is_given_up() -> None:
 
 
 async def test_a_key_that_leaves_the_set_is_not_believed_any_more() -> None:
-    clock = Seconds()
+    clock = Clock()
     issuer = Issuer(jwk(ONE, "one"), jwk(TWO, "two"))
     keys = CallerKeys(None, issuer, clock)
     await keys.key_for("one")

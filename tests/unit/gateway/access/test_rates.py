@@ -20,17 +20,8 @@ from gateway.access.shedding import Admission, Load, Priorities
 from gateway.supergraph import Reply
 from services.chassis.principal import Principal
 from services.contracts.words import Role
+from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from gateway.graph import Asked
 from gateway.supergraph import compose
 from services.chassis.principal import Principal
 from services.contracts.words import Role
-from tests.unit.gateway.access.test_rates import Clock
+from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, graph
 
 REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)

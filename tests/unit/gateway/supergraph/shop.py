@@ -4,6 +4,7 @@ Both answer from the same rows, so whatever the gateway answers can be compared.
 customer by e-mail only: from an offer they are two keys away, by way of customers.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from enum import Enum
@@ -535,3 +536,22 @@ class InProcess:
             if isinstance(event, Exception):
                 raise event
             yield event
+
+
+class Scripted(InProcess):
+    """Services of which some answer what they are told to."""
+
+    def __init__(self, answers: Mapping[str, Reply | Exception | float]) -> None:
+        super().__init__()
+        self._answers = answers
+
+    async def fetch(
+        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
+    ) -> Reply:
+        answer = self._answers.get(subgraph)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Reply):
+            return answer
+        await asyncio.sleep(answer or 0)
+        return await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)

@@ -2,21 +2,10 @@
 
 import pytest
 
-from gateway.supergraph import CompositionError, Supergraph, compose
+from gateway.supergraph import CompositionError, compose
+from tests.unit.gateway.supergraph.composing import LINK, composed
 
-LINK = """
-extend schema @link(
-  url: "https://specs.apollo.dev/federation/v2.11"
-  import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override",
-    "@inaccessible", "@tag", "@extends", "@interfaceObject", "@authenticated", "@requiresScopes",
-    "@cost", "@listSize", "FieldSet"]
-)
-"""
 USERS = 'type Query { me: User } type User @key(fields: "id") { id: ID! name: String }'
-
-
-def composed(**sdls: str) -> Supergraph:
-    return compose({name: LINK + sdl for name, sdl in sdls.items()})
 
 
 def problems(**sdls: str) -> list[str]:

@@ -1,7 +1,5 @@
 """What a failing service costs: its own fields, said plainly, and nothing else."""
 
-import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -17,29 +15,10 @@ from gateway.supergraph import (
     execute,
 )
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 SUPERGRAPH = compose(shop.SDLS)
 CACHE = PlanCache(SUPERGRAPH)
-
-
-class Scripted(shop.InProcess):
-    """Services of which some answer what they are told to."""
-
-    def __init__(self, answers: Mapping[str, Reply | Exception | float]) -> None:
-        super().__init__()
-        self._answers = answers
-
-    async def fetch(
-        self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
-        answer = self._answers.get(subgraph)
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, Reply):
-            return answer
-        await asyncio.sleep(answer or 0)
-        return await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
 
 
 def said(answer: dict[str, Any]) -> list[tuple[str, list[Any]]]:
@@ -72,7 +51,7 @@ async def test_a_dead_service_behind_a_required_field_nulls_up_to_what_may_be_nu
 
 
 async def test_a_late_service_is_not_waited_for() -> None:
-    transport = Transports({"offers": Scripted({"offers": 5.0})}, shop.InProcess())
+    transport = Transports({"offers": shop.Scripted({"offers": 5.0})}, shop.InProcess())
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, transport, Terms(within_s=0.2))
@@ -82,7 +61,7 @@ async def test_a_late_service_is_not_waited_for() -> None:
 
 
 async def test_a_transports_own_deadline_reads_the_same() -> None:
-    transport = Scripted({"offers": SubgraphTimeout("offers")})
+    transport = shop.Scripted({"offers": SubgraphTimeout("offers")})
 
     answer = await execute(CACHE.plan("{ customers { offers { id } } }"), None, transport)
 
@@ -106,7 +85,7 @@ async def test_a_transports_own_deadline_reads_the_same() -> None:
 async def test_garbage_is_told_from_absence(reply: Reply, code: str) -> None:
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
-    answer = await execute(planned, None, Scripted({"offers": reply}))
+    answer = await execute(planned, None, shop.Scripted({"offers": reply}))
 
     assert [found["offers"] for found in answer["data"]["customers"]] == [None] * 3
     assert {found for found, _ in said(answer)} == {code}
@@ -118,7 +97,7 @@ async def test_data_of_a_wrong_shape_is_cut_out_and_reported(wrong: Any) -> None
     reply = Reply(200, orjson.dumps({"data": {"_entities": entities}}))
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
-    answer = await execute(planned, None, Scripted({"offers": reply}))
+    answer = await execute(planned, None, shop.Scripted({"offers": reply}))
 
     assert [found["offers"] for found in answer["data"]["customers"]] == [None] * 3
     assert {code for code, _ in said(answer)} == {"NULL_IN_NON_NULL_FIELD"}
@@ -150,7 +129,9 @@ async def test_errors_are_bounded() -> None:
     errors = [{"message": "no", "path": ["customers"]}] * 1_000
     reply = Reply(200, orjson.dumps({"data": None, "errors": errors}))
 
-    answer = await execute(CACHE.plan("{ customers { id } }"), None, Scripted({"customers": reply}))
+    answer = await execute(
+        CACHE.plan("{ customers { id } }"), None, shop.Scripted({"customers": reply})
+    )
 
     assert len(answer["errors"]) == 101
     assert answer["errors"][-1]["extensions"]["code"] == "TOO_MANY_ERRORS"
@@ -175,7 +156,7 @@ async def test_hidden_enum_values_and_types_never_reach_the_client() -> None:
         " type H implements N @inaccessible { x: ID }"
     )
     data = {"e": ["A", "B"], "n": [{"__typename": "T", "x": "1"}, {"__typename": "H", "x": "2"}]}
-    transport = Scripted({"a": Reply(200, orjson.dumps({"data": data}))})
+    transport = shop.Scripted({"a": Reply(200, orjson.dumps({"data": data}))})
 
     answer = await execute(PlanCache(supergraph).plan("{ e n { x } }"), None, transport)
 

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from gateway.supergraph import PlanCache, Reply, compose, execute
 from gateway.supergraph.leaves import BUILT_IN
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.test_compose import composed
-from tests.unit.gateway.supergraph.test_faults import Scripted
+from tests.unit.gateway.supergraph.composing import composed
 
 SUPERGRAPH = compose(shop.SDLS)
 CACHE = PlanCache(SUPERGRAPH)
@@ -311,7 +310,7 @@ async def test_a_value_is_of_its_type_or_null_with_an_error(
     field: str, said: Any, heard: Any
 ) -> None:
     said_as_json = json.dumps({"data": {"s": {field: said}}}).encode()
-    transport = Scripted({"a": Reply(200, said_as_json)})
+    transport = shop.Scripted({"a": Reply(200, said_as_json)})
 
     answer = await execute(PlanCache(SCALARS).plan(f"{{ s {{ {field} }} }}"), None, transport)
 
@@ -326,7 +325,7 @@ async def test_what_is_nested_too_deeply_to_be_written_is_not_taken(
     levels: int, is_taken: bool
 ) -> None:
     body = b'{"data": {"s": {"any": ' + b"[" * levels + b"]" * levels + b"}}}"
-    transport = Scripted({"a": Reply(200, body)})
+    transport = shop.Scripted({"a": Reply(200, body)})
 
     answer = await execute(PlanCache(SCALARS).plan("{ s { any } }"), None, transport)
 
@@ -344,7 +343,7 @@ async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> No
     )
     said = {"data": {"n": {"__typename": name, "x": "1"}}}
     entities = {"data": {"_entities": [{"y": 1}]}}
-    transport = Scripted(
+    transport = shop.Scripted(
         {"a": Reply(200, orjson.dumps(said)), "b": Reply(200, orjson.dumps(entities))}
     )
 
@@ -362,7 +361,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
         b='type T @key(fields: "x") { x: ID y: Int }',
     )
     said = {"data": {"all": {"x": "1"}}}
-    transport = Scripted({"a": Reply(200, orjson.dumps(said)), "b": Reply(503, b"")})
+    transport = shop.Scripted({"a": Reply(200, orjson.dumps(said)), "b": Reply(503, b"")})
 
     answer = await execute(PlanCache(supergraph).plan("{ all { x y } }"), None, transport)
 
@@ -374,7 +373,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
 
 
 async def flooded(answer: Any, text: str = "{ customers { id name } }") -> dict[str, Any]:
-    transport = Scripted({"customers": Reply(200, json.dumps(answer).encode())})
+    transport = shop.Scripted({"customers": Reply(200, json.dumps(answer).encode())})
     return await execute(CACHE.plan(text), None, transport)
 
 

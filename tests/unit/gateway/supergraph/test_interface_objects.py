@@ -9,7 +9,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import Reply, Supergraph, Terms, execute, plan
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 MEDIA = """
 type Query { media: [Media!]! }

@@ -5,7 +5,7 @@ from graphql import parse
 
 from gateway.supergraph import CompositionError, Supergraph, plan
 from gateway.supergraph.labels import active_labels
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 OLD = 'type Query { t: T } type T @key(fields: "id") { id: ID! price: Int }'
 

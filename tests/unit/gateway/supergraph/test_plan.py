@@ -7,7 +7,7 @@ from graphql import parse
 
 from gateway.supergraph import CannotPlan, OperationRefused, PlanCache, compose, execute, plan
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 SUPERGRAPH = compose(shop.SDLS)
 

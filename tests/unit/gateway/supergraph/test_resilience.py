@@ -18,20 +18,13 @@ from gateway.supergraph import (
 )
 from gateway.supergraph.resilience import Rules
 from gateway.supergraph.transport import SubgraphResponseTooLarge, request_ends
+from tests.unit.gateway.clock import Clock
 
 GOOD = Reply(200, b'{"data": {}}')
 UNREACHED = SubgraphUnavailable("a", was_sent=False)
 BROKEN_OFF = SubgraphUnavailable("a")
 LATE = SubgraphTimeout("a")
 GARBAGE = Reply(200, b"<html>")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Told:

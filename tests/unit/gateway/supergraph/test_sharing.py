@@ -4,7 +4,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import CannotPlan, Supergraph, plan, read_supergraph
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 LINKS = """
 schema @link(url: "https://specs.apollo.dev/link/v1.0")

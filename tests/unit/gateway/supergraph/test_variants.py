@@ -5,7 +5,7 @@ from graphql import parse
 from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.fetches import Request
 from gateway.supergraph.plan import Variant
-from tests.unit.gateway.supergraph.test_compose import composed
+from tests.unit.gateway.supergraph.composing import composed
 
 USERS = """
 type Query { me: User users: [User!]! named: [Named] next: Int @tag(name: "not-idempotent") }
