@@ -31,13 +31,14 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql_http import (
     JSON,
     LEGACY,
+    MODERN,
     Answer,
     extra_headers,
-    qualities,
+    preferred,
     read_parameters,
 )
 
-EVENTS = b"text/event-stream"
+EVENTS = "text/event-stream"
 NAME = "sse"
 ALIVE_S = 12.0
 """After so much silence a comment is sent: proxies close what says nothing for about a minute."""
@@ -61,11 +62,9 @@ event, for a browser tells its page nothing about a response that is no stream."
 def wants_events(scope: Scope) -> bool:
     """Whether a request likes nothing better than a stream of events."""
     accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-    if EVENTS not in accept:
+    if EVENTS.encode() not in accept:
         return False
-    welcome = dict(qualities(accept.decode("latin-1")))
-    events = welcome.get(EVENTS.decode(), 0.0)
-    return events > 0 and all(quality <= events for quality in welcome.values())
+    return preferred(accept.decode("latin-1"), (LEGACY, MODERN, EVENTS)) == EVENTS
 
 
 class Streams:

@@ -80,23 +80,27 @@ class AddressTooLong(RaakError):
 
 
 @lru_cache(maxsize=256)
-def negotiated(accept: str) -> str | None:
-    """The media type to answer with, by an Accept header; None if it leaves us none.
+def preferred(accept: str, offers: tuple[str, ...] = (LEGACY, MODERN)) -> str | None:
+    """Which of these media types an Accept header likes best; None if it leaves none of them.
 
-    Who takes anything gets the older one, which every client reads.
+    Of a type its most exact entry counts. Of types that are equally welcome it is the one that is
+    named first, or offered first: who takes anything gets the older form, which every client reads.
     """
-    best: tuple[float, str] | None = None
-    for name, quality in qualities(accept):
-        media_type = {"*/*": LEGACY, "application/*": LEGACY}.get(name, name)
-        if media_type in (MODERN, LEGACY) and quality > (best[0] if best else 0):
-            best = (quality, media_type)
-    return best[1] if best else None
+    entries = {name: (quality, -at) for at, (name, quality) in enumerate(qualities(accept))}
+    best = max(offers, key=lambda offer: _welcome(offer, entries))
+    return best if _welcome(best, entries)[0] > 0 else None
+
+
+def _welcome(media_type: str, entries: Mapping[str, tuple[float, int]]) -> tuple[float, int]:
+    group, _, _ = media_type.partition("/")
+    ranges = (media_type, f"{group}/*", "*/*")
+    return next((entries[name] for name in ranges if name in entries), (0.0, 0))
 
 
 def media_type_for(headers: Mapping[str, str]) -> str:
     """The media type to answer a request with; raises NotAcceptable."""
     accept = headers.get("accept", "*/*")
-    media_type = negotiated(accept)
+    media_type = preferred(accept)
     if media_type is None:
         raise NotAcceptable(
             f"The client accepts only {accept!r}.", hint=f"Accept {MODERN} or {LEGACY}."
@@ -112,13 +116,12 @@ def qualities(header: str) -> Iterator[tuple[str, float]]:
 
 
 def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return float(parameter[2:])
-            except ValueError:
-                return 0.0
-    return 1.0
+    given = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+    try:
+        quality = float(given)
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from gateway.graphql_http.endpoint import EXPLORER, REQUESTS
 from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES
-from services.chassis.graphql_http import negotiated
+from services.chassis.graphql_http import preferred
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
 from tests.unit.over_http import OverHttp
@@ -97,17 +97,24 @@ class TestTheGatewaySpeaksGraphQLOverHttp(OverHttp):
         (f"{LEGACY}, {MODERN};q=0.5", LEGACY),
         (f"{MODERN}, {LEGACY}", MODERN),
         (f"{MODERN};q=0, */*", LEGACY),
+        (f"{LEGACY};q=0, */*", MODERN),
+        (f"*/*, {LEGACY};q=0", MODERN),
+        (f"{LEGACY};q=0.1, application/*;q=0.5", MODERN),
+        ("application/*;q=0, */*", None),
+        (f"{MODERN}, {LEGACY};q=0.9", MODERN),  # Apollo Client
+        (f"{MODERN}, application/graphql+json, {LEGACY}, text/event-stream", MODERN),  # urql
         (f"{MODERN.upper()}; charset=utf-8", MODERN),
         ("text/html", None),
         ("", None),
         (f"{LEGACY};q=0", None),
         (f"{LEGACY};q=x", None),
+        (f"{LEGACY};q=nan, {MODERN};q=0.1", MODERN),
     ],
 )
 def test_the_answer_comes_in_the_form_the_client_prefers(
     accept: str, media_type: str | None
 ) -> None:
-    assert negotiated(accept) == media_type
+    assert preferred(accept) == media_type
 
 
 async def test_a_client_that_says_nothing_gets_json(client: httpx.AsyncClient) -> None:

@@ -18,6 +18,7 @@ from gateway.live.connections import Connections
 from gateway.live.rules import Rules
 from gateway.live.streams import Streams, wants_events
 from services.chassis.errors import Unavailable
+from services.chassis.graphql_http import LEGACY, MODERN
 from services.contracts.words import Role
 from tests.unit.gateway.live.clients import REFUSED, RULES, TOKEN, Script, callers
 from tests.unit.gateway.small_graph import KEY
@@ -303,6 +304,11 @@ async def test_a_failure_of_ours_is_masked() -> None:
         (f"{EVENTS}, */*", True),
         (f"application/json, {EVENTS};q=0.5", False),
         (f"{EVENTS};q=0", False),
+        (f"{EVENTS}, multipart/mixed", True),  # a subscription of urql
+        # a query of urql
+        (f"{MODERN}, application/graphql+json, {LEGACY}, {EVENTS}, multipart/mixed", False),
+        (f"{EVENTS}, application/json", True),
+        (f"*/*, {EVENTS};q=0.9", False),
         ("application/json", False),
         ("*/*", False),
         ("", False),
