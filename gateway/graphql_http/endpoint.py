@@ -228,9 +228,9 @@ class Exchange:
         self.body = {"errors": [MASKED]}
 
     def finished(self) -> Answer:
-        """What is answered, in the form that was agreed on. The request is over, and counted."""
+        """What is answered, in the form that was agreed on; the request is counted."""
         text = self._written()
-        self._count()
+        self.count()
         headers = extra_headers(self.refusal) if self.refusal else []
         return Answer(self._status(), text, self.media_type, headers)
 
@@ -242,7 +242,8 @@ class Exchange:
             self._fail(error)
             return orjson.dumps(self.body)
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """The request is over: tell the metrics its kind, its first error and its time."""
         kind = self.prepared.operation.kind if self.prepared else "none"
         errors = self.body.get("errors")
         code = errors[0].get("extensions", {}).get("code", "UNKNOWN") if errors else "OK"

@@ -55,11 +55,11 @@ class Operation:
                     async for answer in answers:
                         if not is_counted:
                             exchange.body, is_counted = answer, True
-                            exchange.finished()
+                            exchange.count()
                         yield answer
                 return
         if not is_counted:
-            exchange.finished()
+            exchange.count()
         yield exchange.body
 
     async def _answers(self) -> Answers:
@@ -90,7 +90,7 @@ class Answering:
             exchange.prepared = graph.prepare(question, caller)
             self.documents.learn(asked)
         if exchange.prepared is None:
-            exchange.finished()
+            exchange.count()
         return Operation(graph, exchange, question, caller)
 
 

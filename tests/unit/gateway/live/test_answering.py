@@ -6,6 +6,7 @@ import pytest
 
 from gateway.access.trusted import Registry
 from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.endpoint import REQUESTS
 from gateway.live.answering import Answering, errors_of
 from services.chassis.graphql_http import read_parameters
 from services.chassis.principal import Principal
@@ -80,6 +81,25 @@ async def test_a_service_that_is_away_costs_its_own_fields() -> None:
 
     assert answer["data"] == {"segments": ["loyal"], "action": None}
     assert answer["errors"][0]["extensions"]["code"] == "SUBGRAPH_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "code"),
+    [
+        ("{ segments }", "query", "OK"),
+        ('{ action(key: "a") }', "query", "SUBGRAPH_UNAVAILABLE"),
+        ("{", "none", "GRAPHQL_PARSE_FAILED"),
+    ],
+)
+async def test_an_operation_is_counted_once_by_its_first_error(
+    query: str, kind: str, code: str
+) -> None:
+    counter = REQUESTS.labels(kind, code)
+    before = counter._value.get()
+
+    await answers(query, down="decision")
+
+    assert counter._value.get() == before + 1
 
 
 def test_what_is_not_ours_is_masked() -> None:
