@@ -24,8 +24,8 @@ CODES: Mapping[type[Exception], int] = {
     GoingAway: 1001,
     Unavailable: 1013,
 }
-"""Codes of what may end a socket from afar; the first class that fits. Clients come again by
-themselves after 1001 and 1013 only."""
+"""Codes of what may end a socket from afar; the first class that fits. graphql-ws comes again by
+itself after 1001, 1013 and, with a token it asks for anew, 4403."""
 
 
 class Close(Exception):
