@@ -1,13 +1,12 @@
 """The audit log of a running Raak: it knows which customer, and nothing of who that is."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from infra import demo
-from infra.demo.asking import allow_personal_offers, customer, document, offers, ref
+from infra.demo.asking import allow_personal_offers, customer, document, offers, ref, until
 from tests.stack import BUYERS, Stack
 
 AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"
@@ -16,15 +15,6 @@ AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"
 def records(stack: Stack) -> list[dict[str, Any]]:
     log = stack.instance.folder / "logs" / "audit.jsonl"
     return [orjson.loads(line) for line in log.read_bytes().splitlines()]
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Return when something holds; the log is written beside the requests."""
-    for _ in range(100):
-        if holds():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come true within two seconds")
 
 
 def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: Stack) -> None:

@@ -1,7 +1,7 @@
 """What is heard of one customer on a real NATS, through merges, outages and repetitions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from tests.conftest import free_port
 from tests.unit.gateway.live.happenings import changed, decided, merged, recorded
+from tests.waiting import until
 
 WATCHING, EVENT, GAP = ActivityKind.WATCHING, ActivityKind.EVENT, ActivityKind.GAP
 
@@ -41,13 +42,6 @@ class Town:
     async def watched(self, *customers: UUID) -> None:
         """Return when exactly these are listened for."""
         await until(lambda: self.feed.watched == set(customers))
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Return when something holds."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def heard(watch: Watch, number: int = 1) -> list[Activity]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from gateway.supergraph.compose import compose_sdl
 from services.contracts.words import Role
 from tests.integration.gateway.serving import counted, serving
 from tests.unit.gateway.small_graph import AGENT, ROLES_YAML, SDLS, InProcess, endpoint, graph
+from tests.waiting import until
 
 ASKS_A_SCOPE = 'segments: [String!] @requiresScopes(scopes: [["new"]])'
 WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
@@ -52,12 +53,6 @@ class Load:
     async def go_on(self) -> None:
         while not self.is_over:
             self.answers[str(await self.ask(ALWAYS))] += 1
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_path: Path) -> None:

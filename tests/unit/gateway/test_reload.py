@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ROLES_YAML, SDLS, InProcess, graph
+from tests.waiting import until
 
 AGENT = Principal(Role.AGENT, "tester", policies=frozenset({"staff"}))
 WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
@@ -283,12 +284,6 @@ def watched(tmp_path: Path) -> Path:
     for name, sdl in SDLS.items():
         (tmp_path / f"{name}.graphql").write_text(sdl)
     return tmp_path
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_folder_is_watched(watched: Path) -> None:
