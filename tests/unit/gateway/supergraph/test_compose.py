@@ -151,7 +151,7 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
         ),
         ({"a": "type Query { a: ID @external }"}, "nothing resolves it"),
         ({"a": 'type Query { a: ID @override(from: "a") }'}, "overrides itself"),
-        ({"a": "type Query { a: ID @policy(policies: []) }"}, "@policy is not imported"),
+        ({"a": "type Query { a: ID @composeDirective }"}, "@composeDirective is not imported"),
         ({"a": "type Query { a: ID @mystery }"}, "@mystery is not defined"),
         (
             {"a": 'type Query { a(x: ID @federation__fromContext(field: "$c x")): ID }'},

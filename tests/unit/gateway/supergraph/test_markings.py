@@ -2,17 +2,10 @@
 
 import pytest
 
-from gateway.supergraph import compose
 from gateway.supergraph.marking import both, implies
 from gateway.supergraph.markings import AnyOf, ListSize, Markings, Requirement
+from tests.unit.gateway.supergraph.composing import composed
 
-LINK = """
-extend schema @link(
-  url: "https://specs.apollo.dev/federation/v2.11"
-  import: ["@key", "@shareable", "@tag", "@authenticated", "@requiresScopes", "@policy", "@cost",
-    "@listSize", "@external", "@requires"]
-)
-"""
 SIGNED_IN = Requirement(authenticated=True)
 
 
@@ -22,7 +15,7 @@ def any_of(*sets: str) -> AnyOf:
 
 
 def marked(**sdls: str) -> Markings:
-    return compose({name: LINK + sdl for name, sdl in sdls.items()}).markings
+    return composed(**sdls).markings
 
 
 def test_a_field_a_type_a_scalar_and_an_enum_may_be_guarded() -> None:

@@ -5,15 +5,8 @@ import re
 import pytest
 
 from gateway.supergraph import CompositionError, compose
+from tests.unit.gateway.supergraph.composing import LINK
 
-LINK = """
-extend schema @link(
-  url: "https://specs.apollo.dev/federation/v2.11"
-  import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override",
-    "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy",
-    "@cost", "@listSize"]
-)
-"""
 T = "type Query { t: T } "
 KEYED = 'type T @key(fields: "id") { id: ID! '
 WITH_X = KEYED + "x: Int }"
