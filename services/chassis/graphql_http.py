@@ -154,10 +154,9 @@ EXTRA_HEADERS: Mapping[str, list[tuple[bytes, bytes]]] = {
     "UNSUPPORTED_CONTENT_TYPE": [(b"accept-post", LEGACY.encode())],
     "BODY_TOO_LARGE": [(b"connection", b"close")],
     "BODY_TOO_SLOW": [(b"connection", b"close")],
-    "BODY_BROKEN": [(b"connection", b"close")],
 }
-"""What else is said with a refusal, by its code. A body that was not read to its end is not waited
-for, so its connection cannot be used again."""
+"""What else is said with a refusal, by its code. Where a body may not have been read to its end, its
+connection cannot be used again."""
 
 
 def extra_headers(refusal: RaakError) -> list[tuple[bytes, bytes]]:
