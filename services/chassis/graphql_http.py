@@ -155,8 +155,8 @@ EXTRA_HEADERS: Mapping[str, list[tuple[bytes, bytes]]] = {
     "BODY_TOO_LARGE": [(b"connection", b"close")],
     "BODY_TOO_SLOW": [(b"connection", b"close")],
 }
-"""What else is said with a refusal, by its code. Where a body may not have been read to its end, its
-connection cannot be used again."""
+"""What else is said with a refusal, by its code. Where a body may not have been read to its end,
+its connection cannot be used again."""
 
 
 def extra_headers(refusal: RaakError) -> list[tuple[bytes, bytes]]:
