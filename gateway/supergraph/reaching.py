@@ -15,6 +15,7 @@ from gateway.supergraph.joins import (
     Supergraph,
     TypeNames,
 )
+from gateway.supergraph.operation import TYPENAME
 from gateway.supergraph.syntax import ROOTS
 
 Stands: TypeAlias = frozenset[Standpoint]
@@ -216,6 +217,8 @@ class _Walk:
     def _can_select(self, type_name: str, stands: Stands, selections: SelectionSetNode) -> bool:
         names = self._supergraph.names[type_name]
         for selected in selected_fields(selections, names.all):
+            if selected.name.value == TYPENAME:
+                continue  # every object has it
             if not self._gives(type_name, stands, selected.name.value):
                 return False
             if selected.selection_set:
