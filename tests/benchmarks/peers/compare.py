@@ -6,16 +6,17 @@ To install first, once (Node 20 or later; nothing of it belongs to the project):
 
 Then, from the project's root:
 
-    .venv/bin/python -m tests.benchmarks.peers.compare [--seconds 8] [--rounds 3] [--light]
+    .venv/bin/python -m tests.benchmarks.peers.compare [--seconds 2] [--rounds 12] [--light]
 
-Each gateway is started alone beside the subgraphs, warmed up, and asked over 16 and then 64
-keep-alive connections, each for another customer at every request. Load generator, gateway and
-subgraphs share the machine, as they do in every row. Rounds go through all gateways in turn, so
-that a noisy moment does not hit one of them only; the table shows medians. Every answer is
-compared with what it must be, and one that differs fails the run. CPU is the gateway's own, with
-its children, as the operating system counts it; beside it stands what the subgraphs and the load
-generator use for the same request. Two cores have 2,000 ms a second for both together, so a gateway
-that cost nothing would still reach no more than 2,000 divided by the others' share.
+All gateways run beside the same subgraphs, warmed up, and one at a time is asked over 16 and then
+64 keep-alive connections, each for another customer at every request; the others are idle. Load
+generator, gateway and subgraphs share the machine, as they do in every row. Machines are faster in
+one minute than in the next, so turns are short, and ratios are of turns of one round: the table
+shows medians of them, as of all figures. Every answer is compared with what it must be, and one
+that differs fails the run. CPU is the gateway's own, with its children, as the operating system
+counts it; beside it stands what the subgraphs and the load generator use for the same request. Two
+cores have 2,000 ms a second for both together, so a gateway that cost nothing would still reach no
+more than 2,000 divided by the others' share.
 
 The subgraphs are Strawberry's, served as our services are; with --light they are a few lines that
 answer the same, since on two cores the subgraphs' share, which is much the same for all, would else
@@ -32,80 +33,96 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 import psutil
 import uvloop
 
 from tests.benchmarks.peers import raak_gateway
-from tests.benchmarks.peers.load import Load, answer_of, measure
+from tests.benchmarks.peers.load import answer_of, measure
 from tests.benchmarks.peers.subgraphs import schema
 
 HERE = Path(__file__).parent
-PORTS = {"profile": 4101, "decision": 4102, "gateway": 4100}
+SUBGRAPHS = {"profile": 4101, "decision": 4102}
+GATEWAYS = 4110
+"""The port of the first gateway; the others follow."""
 CONNECTIONS = (16, 64)
+OURS = "Raak"
 READY_S = 60
+WARM_UP_S = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
-    """A gateway: how it is started, given the supergraph's file, and what it wants to be told."""
+    """A gateway: how it is started on its port, and what it wants to be told."""
 
     name: str
-    command: Callable[[Path], list[str]]
+    port: int
+    command: list[str]
     path: str = "/graphql"
-    headers: Callable[[], dict[str, str]] = dict
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> tuple[int, str, dict[str, str]]:
+        """Where it is asked, and how."""
+        return self.port, self.path, self.headers
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One gateway, at one number of connections, in one round."""
+class Turn:
+    """What came of one turn of a gateway."""
 
-    name: str
-    connections: int
-    load: Load
+    per_s: float
+    p50_ms: float
+    p99_ms: float
     cpu_ms: float
     """Of the gateway, per request."""
     others_ms: float
     """Of the subgraphs and the load generator, per request."""
 
 
-def _hive(*options: str) -> Callable[[Path], list[str]]:
-    program = str(HERE / "node_modules" / ".bin" / "hive-gateway")
-    port = str(PORTS["gateway"])
-    return lambda file: [program, "supergraph", str(file), "--port", port, *options]
+Turns: TypeAlias = dict[tuple[str, int], list[Turn]]
+"""By gateway and number of connections, in the order of rounds."""
 
 
-def contestants(folder: Path) -> list[Contestant]:
-    """All gateways; ours last."""
-    port = PORTS["gateway"]
+def contestants(folder: Path, file: Path) -> list[Contestant]:
+    """All gateways over a supergraph's file; ours last."""
+    apollo, hive, rust, ours = range(GATEWAYS, GATEWAYS + 4)
     return [
+        Contestant("Apollo Gateway", apollo, _apollo(file, apollo), path="/"),
+        Contestant("Hive Gateway", hive, _hive(file, hive)),
+        Contestant("Hive Gateway, Rust planner", rust, _hive(file, rust, "--hive-router-runtime")),
         Contestant(
-            "Apollo Gateway",
-            lambda file: ["node", str(HERE / "apollo.mjs"), str(file), str(port)],
-            path="/",
-        ),
-        Contestant("Hive Gateway", _hive()),
-        Contestant("Hive Gateway, Rust planner", _hive("--hive-router-runtime")),
-        Contestant(
-            "Raak",
-            lambda file: raak_gateway.command(folder, PORTS),
-            headers=lambda: raak_gateway.headers(folder),
+            OURS,
+            ours,
+            raak_gateway.command(folder, ours, SUBGRAPHS),
+            headers=raak_gateway.headers(folder),
         ),
     ]
+
+
+def _apollo(file: Path, port: int) -> list[str]:
+    return ["node", str(HERE / "apollo.mjs"), str(file), str(port)]
+
+
+def _hive(file: Path, port: int, *options: str) -> list[str]:
+    program = str(HERE / "node_modules" / ".bin" / "hive-gateway")
+    return [program, "supergraph", str(file), "--port", str(port), *options]
 
 
 def supergraph(folder: Path) -> Path:
     """The subgraphs, composed by a tool that is nobody's among the contestants."""
     arguments = []
-    for name in ("profile", "decision"):
+    for name in SUBGRAPHS:
         file = folder / f"{name}.graphql"
         file.write_text(schema(name).as_str())
-        arguments.append(f"{name}=http://127.0.0.1:{PORTS[name]}/={file}")
+        arguments.append(f"{name}=http://127.0.0.1:{SUBGRAPHS[name]}/={file}")
     composed = folder / "supergraph.graphql"
     command = ["node", str(HERE / "compose.mjs"), *arguments]
     composed.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -139,7 +156,7 @@ async def wait_for(contestant: Contestant) -> None:
     give_up = time.monotonic() + READY_S
     while True:
         try:
-            answer = await answer_of(PORTS["gateway"], contestant.path, contestant.headers(), "1")
+            answer = await answer_of(*contestant.address, "1")
             if "errors" not in answer:
                 return
         except (OSError, EOFError, ValueError, asyncio.IncompleteReadError):
@@ -149,75 +166,75 @@ async def wait_for(contestant: Contestant) -> None:
         await asyncio.sleep(0.2)
 
 
-async def one_round(contestant: Contestant, file: Path, folder: Path, s: float) -> list[Measured]:
-    """Start a gateway and load it."""
+async def turn(
+    contestant: Contestant, process: psutil.Process, connections: int, seconds: float
+) -> Turn:
+    """Load one gateway for a while."""
     everybody = psutil.Process()  # this process is the load, and all others are its children
-    log = folder / f"{contestant.name}.log"
-    with running(contestant.command(file), log) as process:
+    before, all_before = cpu_s(process), cpu_s(everybody)
+    load = await measure(*contestant.address, connections=connections, seconds=seconds)
+    own_s, all_s = cpu_s(process) - before, cpu_s(everybody) - all_before
+    own_ms, others_ms = (x * 1000 / load.answers for x in (own_s, all_s - own_s))
+    return Turn(load.per_s, load.percentile_ms(50), load.percentile_ms(99), own_ms, others_ms)
+
+
+async def compare(
+    gateways: Mapping[Contestant, psutil.Process], rounds: int, seconds: float
+) -> Turns:
+    """Give each gateway its turns, over each number of connections, round by round."""
+    for contestant in gateways:
         await wait_for(contestant)
-        address = (PORTS["gateway"], contestant.path, contestant.headers())
-        await measure(*address, connections=16, seconds=min(4.0, s))
-        measured = []
+        await measure(*contestant.address, connections=CONNECTIONS[0], seconds=WARM_UP_S)
+    turns: Turns = defaultdict(list)
+    for _ in range(rounds):
         for connections in CONNECTIONS:
-            before, all_before = cpu_s(process), cpu_s(everybody)
-            load = await measure(*address, connections=connections, seconds=s)
-            own_s, all_s = cpu_s(process) - before, cpu_s(everybody) - all_before
-            own_ms, others_ms = (x * 1000 / load.answers for x in (own_s, all_s - own_s))
-            measured.append(Measured(contestant.name, connections, load, own_ms, others_ms))
-    return measured
+            for contestant, process in gateways.items():
+                came = await turn(contestant, process, connections, seconds)
+                turns[contestant.name, connections].append(came)
+    return turns
 
 
-def table(measured: list[Measured], names: list[str]) -> Iterator[str]:
-    """The medians of all rounds, and ours as ratios to each other gateway."""
+def table(turns: Turns) -> Iterator[str]:
+    """The medians of all rounds, and of the ratios of ours to each other gateway's."""
     yield (
         "gateway                      conns   req/s    p50    p99  CPU ms  others"
         "   ours: req/s x, CPU x"
     )
-    for connections in CONNECTIONS:
-        rows = {
-            name: _medians([m for m in measured if (m.name, m.connections) == (name, connections)])
-            for name in names
-        }
-        ours = rows.get("Raak")
-        for name, (rate, p50, p99, cpu, others) in rows.items():
-            ratios = f"{ours[0] / rate:14.2f} {ours[3] / cpu:6.2f}" if ours else ""
-            yield (
-                f"{name:28} {connections:>5} {rate:>7.0f} {p50:>6.1f} {p99:>6.1f} {cpu:>7.2f} "
-                f"{others:>7.2f}{ratios}"
-            )
-
-
-def _medians(row: list[Measured]) -> tuple[float, ...]:
-    return (
-        median(m.load.per_s for m in row),
-        median(m.load.percentile_ms(50) for m in row),
-        median(m.load.percentile_ms(99) for m in row),
-        median(m.cpu_ms for m in row),
-        median(m.others_ms for m in row),
-    )
+    for (name, connections), row in sorted(turns.items(), key=lambda entry: entry[0][1]):
+        rate, p50, p99, cpu, others = (
+            median(column) for column in zip(*map(astuple, row), strict=True)
+        )
+        ours = turns.get((OURS, connections), row)
+        faster = median(our.per_s / its.per_s for our, its in zip(ours, row, strict=True))
+        dearer = median(our.cpu_ms / its.cpu_ms for our, its in zip(ours, row, strict=True))
+        yield (
+            f"{name:28} {connections:>5} {rate:>7.0f} {p50:>6.1f} {p99:>6.1f} {cpu:>7.2f} "
+            f"{others:>7.2f}{faster:14.2f} {dearer:6.2f}"
+        )
 
 
 def main() -> None:
     """Run the comparison and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--light", action="store_true", help="subgraphs without an engine")
     parser.add_argument("--only", default="", help="contestants whose name holds this")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        file = supergraph(folder)
-        for subgraph in ("profile", "decision"):
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+
+        def start(name: str, command: list[str]) -> psutil.Process:
+            return stack.enter_context(running(command, folder / f"{name}.log"))
+
+        for subgraph, port in SUBGRAPHS.items():
             module = f"tests.benchmarks.peers.{'light' if asked.light else 'subgraphs'}"
-            command = [sys.executable, "-m", module, subgraph, str(PORTS[subgraph])]
-            stack.enter_context(running(command, folder / f"{subgraph}.log"))
-        chosen = [c for c in contestants(folder) if asked.only.lower() in c.name.lower()]
-        measured: list[Measured] = []
-        for _ in range(asked.rounds):
-            for contestant in chosen:
-                measured += uvloop.run(one_round(contestant, file, folder, asked.seconds))
-        print("\n".join(table(measured, [c.name for c in chosen])))
+            start(subgraph, [sys.executable, "-m", module, subgraph, str(port)])
+        everybody = contestants(folder, supergraph(folder))
+        chosen = [c for c in everybody if asked.only.lower() in c.name.lower()]
+        gateways = {each: start(each.name, each.command) for each in chosen}
+        turns = uvloop.run(compare(gateways, asked.rounds, asked.seconds))
+        print("\n".join(table(turns)))
 
 
 if __name__ == "__main__":

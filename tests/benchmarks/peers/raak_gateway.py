@@ -23,9 +23,9 @@ ROLES = {
 }
 
 
-def command(folder: Path, ports: dict[str, int]) -> list[str]:
+def command(folder: Path, port: int, subgraphs: dict[str, int]) -> list[str]:
     """How to start it."""
-    arguments = [str(folder), str(ports["gateway"]), str(ports["profile"]), str(ports["decision"])]
+    arguments = [str(folder), *map(str, (port, subgraphs["profile"], subgraphs["decision"]))]
     return [sys.executable, "-m", "tests.benchmarks.peers.raak_gateway", *arguments]
 
 
