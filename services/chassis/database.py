@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from services.chassis import telemetry
-from services.chassis.errors import Unavailable
+from services.chassis.errors import RaakError, Unavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -30,6 +30,12 @@ class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer."""
 
     code = "DATABASE_UNAVAILABLE"
+
+
+class TextNotStorable(RaakError):
+    """A text holds what PostgreSQL keeps in none."""
+
+    code = "TEXT_NOT_STORABLE"
 
 
 CONNECT_S = 1.5
@@ -94,6 +100,11 @@ class Database:
             yield connection
         except CUT_OFF as error:
             raise _lost(error) from error
+        except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError):
+            raise TextNotStorable(
+                "A text holds a NUL character, which no text in the database can.",
+                hint="Leave it out.",
+            ) from None
         except BROKEN as error:
             if _is_gone(connection):  # otherwise it is a wrong call or argument: a bug
                 raise _lost(error) from error

@@ -138,21 +138,32 @@ class Schema(FederationSchema):
     ) -> None:
         """Log bugs by type and place; what callers did wrong is their business."""
         for error in errors:
-            cause = error.original_error
-            if cause is not None and not isinstance(cause, RaakError):
-                fields = {"path": error.path, "because": telemetry.describe(cause)}
+            if bug := _bug(error):
+                fields = {"path": error.path, "because": telemetry.describe(bug)}
                 log.error("a resolver failed", extra={"fields": fields})
 
 
-def told(error: GraphQLError) -> dict[str, Any]:
+def told(error: GraphQLError) -> JSON:
     """An error as the caller may see it."""
     cause = error.original_error
-    if cause is None:
-        return dict(error.formatted)
-    shown = graphql_http.told(cause) if isinstance(cause, RaakError) else dict(MASKED)
+    if isinstance(cause, RaakError):
+        shown = graphql_http.told(cause)
+    elif _bug(error):
+        shown = dict(MASKED)
+    else:
+        extensions = {"code": "BAD_USER_INPUT"} | (error.extensions or {})
+        return {**error.formatted, "extensions": extensions}
     if error.path:
         shown["path"] = list(error.path)
     return shown
+
+
+def _bug(error: GraphQLError) -> Exception | None:
+    """What failed that is not the caller's fault. That a value does not fit its type is raised as a
+    GraphQLError, whether it stands in the document or among the variables.
+    """
+    cause = error.original_error
+    return None if isinstance(cause, GraphQLError | RaakError) else cause
 
 
 class Subgraph:

@@ -132,7 +132,7 @@ class Server(uvicorn.Server):
 
 def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
     """Serve until a signal says to stop. `options` are uvicorn's own."""
-    logging.getLogger("uvicorn.error").addFilter(_tells_no_address)
+    logging.getLogger("uvicorn.error").addFilter(_is_for_operators)
     config = configured(
         app,
         host=settings.host,
@@ -162,6 +162,10 @@ def configured(app: ASGIApp, **options: Any) -> uvicorn.Config:
     )
 
 
-def _tells_no_address(record: logging.LogRecord) -> bool:
-    """Leave out what uvicorn says of each websocket: the address may name a person."""
-    return not str(record.msg).startswith('%s - "WebSocket')
+NOT_FOR_OPERATORS = ('%s - "WebSocket', "Invalid UTF-8 sequence received from client")
+"""How uvicorn begins what it says of each websocket, whose address may name a person, and of a
+client's mistake, which is told to him by the close code 1007."""
+
+
+def _is_for_operators(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(NOT_FOR_OPERATORS)

@@ -92,5 +92,5 @@ def _utc(moment: datetime) -> datetime:
         pass
     raise InvalidPeriod(
         f"{moment.isoformat()!r} is not a moment.",
-        hint="Write times with their offset, for example 2026-11-22T00:00:00Z.",
+        hint="Write times before the year 9999 with their offset: 2026-11-22T00:00:00Z, say.",
     )

@@ -129,12 +129,18 @@ async def test_an_application_is_told_before_its_connections_are_closed() -> Non
 
 @pytest.mark.parametrize(
     ("message", "is_told"),
-    [('%s - "WebSocket %s" [accepted]', False), ("Waiting for connections to close.", True)],
+    [
+        ('%s - "WebSocket %s" [accepted]', False),
+        ("Invalid UTF-8 sequence received from client.", False),
+        ("Waiting for connections to close.", True),
+    ],
 )
-def test_addresses_of_websockets_are_not_logged(message: str, is_told: bool) -> None:
+def test_neither_addresses_of_websockets_nor_their_clients_mistakes_are_logged(
+    message: str, is_told: bool
+) -> None:
     record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, message, (), None)
 
-    assert listening._tells_no_address(record) is is_told
+    assert listening._is_for_operators(record) is is_told
 
 
 class Wire(asyncio.Transport):

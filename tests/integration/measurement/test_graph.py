@@ -313,3 +313,10 @@ async def test_an_identity_belongs_to_whom_named_it_last(database: Database, gra
 
     assert await may_see(graph, bob, type="email", value="ann@example.com")
     assert not await may_see(graph, ann, type="email", value="ann@example.com")
+
+
+async def test_a_text_no_database_can_hold_is_the_callers_mistake(graph: Graph) -> None:
+    answer = await graph('{ actionResults(action: "vinyl\\u0000") { decided } }')
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "TEXT_NOT_STORABLE"

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,13 @@ class OvenCold(RaakError):
     code: ClassVar[str] = "OVEN_COLD"
 
 
+@strawberry.enum
+class Grain(Enum):
+    """What bread is made of."""
+
+    RYE = "RYE"
+
+
 @strawberry.type
 class Query:
     """A baker's questions."""
@@ -43,6 +51,11 @@ class Query:
     def flour(self) -> JSON:
         """Answers with more than JSON can hold."""
         return JSON(2**70)
+
+    @strawberry.field
+    def baked(self, since: datetime | None = None, grain: Grain | None = None) -> int:
+        """Takes a scalar of ours, and an enum."""
+        return 0
 
     @strawberry.field
     def cake(self, name: str) -> str | None:
@@ -164,6 +177,32 @@ async def test_nothing_a_caller_typed_is_logged(
     assert answer["errors"]
     told = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records]
     assert "s3cret" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("query($since: DateTime) { baked(since: $since) }", {"since": "yesterday"}),
+        ("query($since: DateTime) { baked(since: $since) }", {"since": 5}),
+        ("query($since: DateTime) { baked(since: $since) }", {"since": "2026-13-01T00:00:00Z"}),
+        ("query($grain: Grain) { baked(grain: $grain) }", {"grain": "STONE"}),
+        ("query($name: String!) { bread(name: $name) }", {"name": {}}),
+        ('{ baked(since: "yesterday") }', {}),
+        ("{ baked(grain: STONE) }", {}),
+    ],
+)
+async def test_a_value_that_does_not_fit_its_type_is_the_callers_mistake_and_no_bug(
+    client: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    query: str,
+    variables: dict[str, Any],
+) -> None:
+    answer = await ask(client, query, **variables)
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "data" not in answer
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_document_is_parsed_and_validated_once(
