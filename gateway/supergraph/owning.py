@@ -135,7 +135,8 @@ def external_fields_are_like_the_real_ones(together: Together) -> Iterator[Probl
     """What a subgraph repeats has the type and the arguments that its owner gave it."""
     for coordinate, owners in _owned_fields(together):
         real = together.field(coordinate)
-        if real is None or all(owner.fact.external for owner in owners):
+        nobody = all(owner.fact.external for owner in owners)
+        if real is None or (nobody and coordinate not in together.interface_fields):
             continue
         for owner in owners:
             if owner.fact.external:

@@ -410,6 +410,15 @@ REFUSED = {
         {"a": MEDIA, "b": "type Media @interfaceObject { id: ID! stars: Int }"},
         "[b] Media: It is an @interfaceObject without a @key",
     ),
+    "an interface object's external field of another type": (
+        {
+            "a": MEDIA.replace("id: ID!", "id: ID! title: String"),
+            "b": 'type Media @interfaceObject @key(fields: "id") { id: ID! '
+            'title: [String] @external stars: Int @requires(fields: "title") }',
+        },
+        "[b] Media.title: It is [String] here, but really String. "
+        "Repeat the field as the subgraph that owns it defines it.",
+    ),
     "an interface object beside an implementation": (
         {
             "a": MEDIA,
