@@ -14,6 +14,7 @@ from graphql import (
     TypeNode,
 )
 
+from gateway.supergraph.alone import faults_alone
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.joins import JoinField, Subgraph
 from gateway.supergraph.links import Arguments
@@ -62,6 +63,7 @@ Rule: TypeAlias = Callable[[Seen], Iterator[Problem]]
 
 def broken_rules(seen: Seen) -> Iterator[Problem]:
     """Everything one subgraph doesn't keep to."""
+    yield from faults_alone(seen.definition)
     for rule in RULES:
         yield from rule(seen)
 

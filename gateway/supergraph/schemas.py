@@ -39,11 +39,11 @@ def build_schemas(
         CompositionError: There are problems, or one of the two is no valid schema.
     """
     public = _without(definitions, hidden)
-    found = [*problems, *_unknown_types(definitions, owners, problems)]
+    found = [*problems, *unknown_types(definitions, owners, problems)]
     found += _hidden_types(public, definitions, owners)
     refused = {problem.coordinate for problem in found}
     try:
-        whole, schema = _build(definitions), _build(public)
+        whole, schema = build_schema(definitions), build_schema(public)
         wrong = list(faults(whole, definitions, owners))
         shown = [_for_clients(p) for p in faults(schema, public, owners) if p not in wrong]
         found += (problem for problem in (*wrong, *shown) if problem.coordinate not in refused)
@@ -64,7 +64,7 @@ def _for_clients(problem: Problem) -> Problem:
     return replace(problem, reason=f"With what is @inaccessible left out: {problem.reason}")
 
 
-def _build(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
+def build_schema(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
     """The schema. Scalars stand in for types that aren't there, so that what else is wrong is
     found at once.
     """
@@ -76,17 +76,19 @@ def _build(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
     )
 
 
-def _unknown_types(
-    definitions: Sequence[DefinitionNode], owners: Owners, problems: Sequence[Problem]
+def unknown_types(
+    definitions: Sequence[DefinitionNode], owners: Owners, problems: Sequence[Problem] = ()
 ) -> Iterator[Problem]:
-    """Types that are nowhere. Of those that could not be merged, enough is said already."""
+    """Types that are used but not defined. Where `problems` say something of the place or of the
+    type, enough is said already.
+    """
     known = BUILT_IN | {name_of(definition) for definition in definitions}
     refused = {problem.coordinate for problem in problems}
     for definition in definitions:
         for coordinate, used in _used_types(definition):
-            if used not in known | refused:
+            if used not in known and not {used, coordinate} & refused:
                 meant = did_you_mean(suggestion_list(used, sorted(known)))
-                reason = f"It uses the type {used!r}, which isn't there.{meant}"
+                reason = f"It uses the type {used!r}, which isn't defined here.{meant}"
                 hint = "Define that type, or name another."
                 yield Problem(tuple(owners(coordinate)), coordinate, reason, hint)
 

@@ -132,10 +132,10 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
         "[a, b] E",
         "[a, b] P",
         "[a, b] User.name",
+        "[b] Query.nothing",
         "[a, b] Query.me",
         "[a, b] User.id",
         "[a, b] User.name",
-        "[b] Query.nothing",
     ]
 
 

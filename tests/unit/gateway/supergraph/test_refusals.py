@@ -152,7 +152,7 @@ REFUSED = {
     ),
     "a misspelt type": (
         {"a": "type Query { a: Usr } type User { x: Int }", "b": "type Query { b: Int }"},
-        "[a] Query.a: It uses the type 'Usr', which isn't there. Did you mean 'User'?",
+        "[a] Query.a: It uses the type 'Usr', which isn't defined here. Did you mean 'User'?",
     ),
     "nothing to ask for": (
         {"a": 'type T @key(fields: "id") { id: ID! }'},
