@@ -243,7 +243,7 @@ class Interpreter:
             return Duration(round(values[0] * US_OF[name])) if abs(values[0]) < 1e12 else None
         functions: dict[str, Callable[..., Any]] = {
             "abs": abs,
-            "round": round,
+            "round": lambda number: round(number) if abs(number) <= 1e300 else None,
             "min": min,
             "max": max,
         }
