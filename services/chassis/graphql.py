@@ -31,6 +31,7 @@ from services.chassis import graphql_http, telemetry
 from services.chassis.authorization import guard
 from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
+from services.chassis.execution import Compiled, PlainReader
 from services.chassis.graphql_http import (
     JSON,
     LEGACY,
@@ -74,10 +75,18 @@ class UnknownOperation(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text as it was read: parsed, unless it is none, and everything that is wrong with it."""
+    """A text as it was read.
+
+    Attributes:
+        parsed: Nothing if it can't be.
+        errors: Everything that is wrong with it.
+        compiled: What its executions find out about it, if each is asked the same fields; that is,
+            unless it has directives.
+    """
 
     parsed: DocumentNode | None
     errors: Sequence[GraphQLError]
+    compiled: Compiled | None = None
 
 
 class Schema(FederationSchema):
@@ -115,8 +124,9 @@ class Schema(FederationSchema):
             context_value=context,
             variable_values=variables,
             operation_name=operation_name,
-            executor_class=self.execution_context_class,
+            executor_class=PlainReader,
             is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]  # its type says less
+            compiled=document.compiled,
         )
         if not isinstance(result, ExecutionResult):
             result = await result
@@ -129,7 +139,8 @@ class Schema(FederationSchema):
     def _read_anew(self, text: str) -> Document:
         try:
             parsed = parse(text)
-            return Document(parsed, validate_document(self._schema, parsed, specified_rules))
+            errors = validate_document(self._schema, parsed, specified_rules)
+            return Document(parsed, errors, None if "@" in text else Compiled())
         except GraphQLError as error:
             return Document(None, [error])
 

@@ -1,0 +1,225 @@
+"""How a subgraph executes a document: as graphql-core does, but what is plain is read at once.
+
+Most of an answer is plain: attributes of the objects that resolvers returned, down to scalars. For
+each graphql-core makes an info and a path and calls a resolver, all to read one attribute. Here the
+selections of plain fields are compiled, once for a document, to functions that read them. Whatever
+is out of the ordinary (an error, a null where none may be, something to be awaited) is left to
+graphql-core from the start, so what a document means is graphql-core's word alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from graphql import (
+    GraphQLLeafType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    TypeNameMetaFieldDef,
+    is_leaf_type,
+)
+from graphql.execution import Executor
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
+from graphql.pyutils import Path, Undefined
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+Read = Callable[[Any], Any]
+"""Reads a value; raises, anything, if graphql-core has to see to it."""
+
+AS_THEY_ARE = {"String": str, "ID": str, "Boolean": bool}
+"""The scalars of which values of a type are answered as they are."""
+
+
+class NotPlain(Exception):
+    """A value is out of the ordinary."""
+
+
+class Attribute(NamedTuple):
+    """A plain field: how it is had from its parent, and how what was had is answered."""
+
+    get: Read
+    answer: Read
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What was found out about a document, by the identity of types and of what is asked of them.
+
+    Attributes:
+        roots: What each operation asks.
+        collected: What is asked of the type that some fields return, and those fields.
+        attributes: A field, if it is plain.
+        values: How what a resolver returned is answered, if that can be plain.
+    """
+
+    roots: dict[int, GroupedFieldSet] = field(default_factory=dict)
+    collected: dict[tuple[int, int], tuple[FieldDetailsList, CollectedFields]] = field(
+        default_factory=dict
+    )
+    attributes: dict[int, Attribute | None] = field(default_factory=dict)
+    values: dict[tuple[int, int], Read | None] = field(default_factory=dict)
+
+
+class PlainReader(Executor[Any]):
+    """graphql-core's executor with a short way for what is plain.
+
+    Args:
+        compiled: What former executions found out, if each is asked the same fields; that is,
+            unless the document has directives.
+    """
+
+    def __init__(self, *arguments: Any, compiled: Compiled | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._compiled = compiled or Compiled()
+
+    def execute_collected_root_fields(
+        self,
+        root_type: GraphQLObjectType,
+        root_value: Any,
+        grouped_field_set: GroupedFieldSet,
+        serially: bool,
+        new_defer_usages: Sequence[Any],
+    ) -> Any:
+        """Ask what was asked before: all else is known by its identity."""
+        known = self._compiled.roots.setdefault(id(self.operation), grouped_field_set)
+        return super().execute_collected_root_fields(
+            root_type, root_value, known, serially, new_defer_usages
+        )
+
+    def collect_subfields(
+        self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
+    ) -> CollectedFields:
+        """Look what is asked of a type, once."""
+        key = id(return_type), id(field_details_list)
+        known = self._compiled.collected.get(key)
+        if known is None:
+            collected = super().collect_subfields(return_type, field_details_list)
+            known = self._compiled.collected[key] = field_details_list, collected
+        return known[1]
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        """Read a plain field, or have it resolved."""
+        try:
+            attribute = self._compiled.attributes[id(field_details_list)]
+        except KeyError:
+            attribute = self._attribute(parent_type, field_details_list)
+            self._compiled.attributes[id(field_details_list)] = attribute
+        if attribute is not None:
+            try:
+                return attribute.answer(attribute.get(source))
+            except Exception:  # noqa: S110  # it happens again, and is told with its path
+                pass
+        return super().execute_field(
+            parent_type, source, field_details_list, path, position_context
+        )
+
+    def complete_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """Read what is asked of a plain value, or go through it field by field."""
+        key = id(return_type), id(field_details_list)
+        try:
+            answer = self._compiled.values[key]
+        except KeyError:
+            answer = self._compiled.values[key] = self._value(return_type, field_details_list)
+        if answer is not None:
+            try:
+                return answer(result)
+            except Exception:  # noqa: S110  # it happens again, and is told with its path
+                pass
+        return super().complete_value(
+            return_type, field_details_list, info, path, result, position_context
+        )
+
+    def _attribute(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Attribute | None:
+        found = self.schema.get_field(type_, asked[0].node.name.value)
+        if found is None:
+            return None
+        if found is TypeNameMetaFieldDef:
+            return Attribute(lambda source: type_.name, lambda name: name)
+        if not getattr(found.resolve, "_is_default", False):
+            return None
+        definition = found.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+        answer = self._value(found.type, asked) if definition.is_basic_field else None
+        return answer and Attribute(attrgetter(definition.python_name), answer)
+
+    def _value(
+        self, type_: GraphQLOutputType, asked: FieldDetailsList, *, may_be_null: bool = True
+    ) -> Read | None:
+        if isinstance(type_, GraphQLNonNull):
+            return self._value(type_.of_type, asked, may_be_null=False)
+        if isinstance(type_, GraphQLList):
+            item = self._value(type_.of_type, asked)
+            return item and _list(item, may_be_null)
+        if isinstance(type_, GraphQLObjectType) and not type_.is_type_of:
+            return self._object(type_, asked, may_be_null)
+        return _leaf(type_, may_be_null) if is_leaf_type(type_) else None
+
+    def _object(
+        self, type_: GraphQLObjectType, asked: FieldDetailsList, may_be_null: bool
+    ) -> Read | None:
+        fields = []
+        for name, details in self.collect_subfields(type_, asked).grouped_field_set.items():
+            attribute = self._attribute(type_, details)
+            if attribute is None:
+                return None
+            fields.append((name, *attribute))
+
+        def answer_object(value: Any) -> Any:
+            if value is None and may_be_null:
+                return None
+            _check(value)
+            return {name: answer(get(value)) for name, get, answer in fields}
+
+        return answer_object
+
+
+def _list(answer: Read, may_be_null: bool) -> Read:
+    def answer_list(value: Any) -> Any:
+        if value is None and may_be_null:
+            return None
+        if type(value) is not list:
+            raise NotPlain
+        return [answer(item) for item in value]
+
+    return answer_list
+
+
+def _leaf(type_: GraphQLLeafType, may_be_null: bool) -> Read:
+    as_it_is = AS_THEY_ARE.get(type_.name)
+    coerce = type_.coerce_output_value
+
+    def answer_leaf(value: Any) -> Any:
+        if type(value) is as_it_is:
+            return value
+        if value is None and may_be_null:
+            return None
+        _check(value)
+        coerced = coerce(value)
+        if coerced is None or coerced is Undefined:
+            raise NotPlain
+        return coerced
+
+    return answer_leaf
+
+
+def _check(value: Any) -> None:
+    if value is None or optimized_is_awaitable(value) or isinstance(value, Exception):
+        raise NotPlain
