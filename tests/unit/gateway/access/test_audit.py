@@ -2,6 +2,8 @@
 
 import asyncio
 import hmac
+import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -260,6 +262,30 @@ def test_a_digest_is_an_hmac(secret: str) -> None:
     plain = hmac.digest(secret.encode(), b"email:ann@example.com", "sha256").hex()
 
     assert Digests(secret.encode()).of("email", "ann@example.com") == f"email:{plain[:32]}"
+
+
+def test_digesting_lets_no_other_thread_go_first() -> None:
+    """The loop would: the thread that writes the log would wait 5 ms at every digest."""
+    digests, gate, passed = Digests(b"secret"), threading.Event(), threading.Event()
+
+    def pass_through() -> None:
+        gate.wait()
+        passed.set()
+
+    other = threading.Thread(target=pass_through)
+    other.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        gate.set()
+        for number in range(10_000):
+            digests.of("email", f"{number}@example.com")
+        has_passed = passed.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+
+    other.join()
+    assert not has_passed
 
 
 async def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
