@@ -221,5 +221,6 @@ def _leaf(type_: GraphQLLeafType, may_be_null: bool) -> Read:
 
 
 def _check(value: Any) -> None:
-    if value is None or optimized_is_awaitable(value) or isinstance(value, Exception):
+    is_nothing = value is None or value is Undefined
+    if is_nothing or optimized_is_awaitable(value) or isinstance(value, Exception):
         raise NotPlain
