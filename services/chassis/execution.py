@@ -177,7 +177,10 @@ class PlainReader(Executor[Any]):
     ) -> Read | None:
         fields = []
         for name, details in self.collect_subfields(type_, asked).grouped_field_set.items():
-            attribute = self._attribute(type_, details)
+            try:
+                attribute = self._attribute(type_, details)
+            except RecursionError:  # asked deeper than values may ever go
+                attribute = None
             if attribute is None:
                 return None
             fields.append((name, *attribute))

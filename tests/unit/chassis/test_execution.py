@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import inspect
 import math
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -354,6 +356,20 @@ async def test_nothing_is_resolved_but_what_has_a_resolver(loaf: Loaf) -> None:
     assert not errors
     assert data["loaves"][1]["crumb"] == {"next": {"taste": "salty"}}
     assert Counting.resolved == ["loaves", "again", "again"]
+
+
+async def test_what_is_asked_too_deeply_to_be_compiled_is_answered(
+    loaf: Loaf,
+) -> None:
+    document = parse(f"{{ loaf {{ crumb {{ {'next { ' * 190} weight {'} ' * 190} }} }} }}")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 250)
+    try:
+        data, errors = await told(document, (loaf, {}), PlainReader)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert data == {"loaf": {"crumb": {"next": {"next": None}}}}
+    assert not errors
 
 
 async def test_an_attribute_is_not_read_past_what_stands_before_it(loaf: Loaf) -> None:
