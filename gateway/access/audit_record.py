@@ -26,8 +26,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-from gateway.access.tokens import SUBJECT_OF_KEYS
-from services.chassis.principal import Principal
+from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalised
 
 MOST_LISTED = 50

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.access.tokens import SUBJECT_OF_KEYS, Granted
+from gateway.access.tokens import Granted
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.principal import NotAuthenticated, Principal
+from services.chassis.principal import SUBJECT_OF_KEYS, NotAuthenticated, Principal
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 PREFIX = "raak_"

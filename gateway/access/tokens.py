@@ -22,6 +22,7 @@ from services.chassis.principal import (
     ALGORITHM,
     CLOCKS_DIFFER_S,
     ISSUER,
+    SUBJECT_OF_KEYS,
     NotAuthenticated,
     Principal,
     UnusableKey,
@@ -34,8 +35,6 @@ T = TypeVar("T")
 CALLER_AUDIENCE = "raak"
 SERVICE_TOKEN_S = 60
 MAX_TOKEN_CHARS = 8_192
-SUBJECT_OF_KEYS = "key:"
-"""What the subject of an API key begins with, and that of a token does not."""
 REMEMBERED = 10_000
 REMEMBERED_REFUSALS = 1_000
 REFUSED_S = 5.0

@@ -18,13 +18,13 @@ from starlette.routing import Route
 
 from gateway.access.audit import Audit, Visit
 from gateway.access.keys import PREFIX, ApiKeys
-from gateway.access.tokens import SUBJECT_OF_KEYS, ServiceTokens
+from gateway.access.tokens import ServiceTokens
 from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, read_body
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import extra_headers
-from services.chassis.principal import Forbidden, Principal
+from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.words import Role
 
 CALLS: Mapping[str, str] = {
@@ -49,8 +49,7 @@ PAGES = f"{SUBJECT_OF_KEYS}write:"
 """What the name of who sends with a write key begins with."""
 
 NEEDED_SCOPE = "customers:write"
-SERVER = frozenset({"server"})
-"""The policy that holds for a sender with an API key: a page's write key is public, its is not."""
+SERVER = frozenset({SERVER_POLICY})
 
 
 class InvalidWriteKey(RaakError):

@@ -12,13 +12,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from services.contracts.words import OWN_CUSTOMER_ONLY, Role, SenderClass
 
 ISSUER = "raak"
 AUDIENCE = "raak-service"
 ALGORITHM = "EdDSA"
 CLOCKS_DIFFER_S = 10
 """How far the clock of who issued a token may differ from ours."""
+
+
+SUBJECT_OF_KEYS = "key:"
+"""What the subject of an API key begins with, and that of a token does not."""
+SERVER_POLICY = "server"
+"""Holds for who sends events with an API key: a page's write key is public, its is not."""
 
 
 class NotAuthenticated(RaakError):
@@ -66,6 +72,16 @@ class Principal:
     def customer_ref(self) -> dict[str, str] | None:
         """The customer he speaks for, if his role speaks for one."""
         return dict(self.customer) or None
+
+    @property
+    def sender_class(self) -> SenderClass:
+        """How far its word is believed."""
+        if self.role is Role.VISITOR:
+            return SenderClass.VISITOR
+        if self.role is Role.APP and SERVER_POLICY not in self.policies:
+            return SenderClass.APP if self.customer else SenderClass.WRITE_KEY
+        is_key = self.subject.startswith(SUBJECT_OF_KEYS)
+        return SenderClass.SERVER if is_key else SenderClass.STAFF
 
     def claims(self) -> dict[str, Any]:
         """What an internal token says of him."""

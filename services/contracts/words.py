@@ -39,5 +39,30 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class SenderClass(StrEnum):
+    """By whose word something is known, the least believed first."""
+
+    VISITOR = "visitor"
+    """A browser, by the token of one customer."""
+    WRITE_KEY = "write_key"
+    """A page or app, by a key that everybody can read in it."""
+    APP = "app"
+    """An app, by the token of one customer."""
+    SERVER = "server"
+    """A server of the company's, by an API key."""
+    STAFF = "staff"
+    """Somebody who works for the company."""
+
+    @property
+    def trust(self) -> int:
+        """The higher, the more its word weighs."""
+        return tuple(SenderClass).index(self)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it may say who somebody is."""
+        return self in (SenderClass.SERVER, SenderClass.STAFF)
+
+
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
 """Roles that speak for one customer and reach no other."""

@@ -14,7 +14,7 @@ from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, Verifier
-from services.contracts.words import Role
+from services.contracts.words import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, read_time
 from services.profile.service.reading import Reader, Rejected
@@ -63,20 +63,25 @@ class Collector:
 
     async def answer(self, call: str, request: Request) -> Response:
         """Take one request in; raises RaakError for one that cannot be taken at all."""
-        _check_sender(self.verifier.principal(request.headers.get("authorization")))
+        principal = self.verifier.principal(request.headers.get("authorization"))
+        _check_sender(principal)
         if call not in CALLS and call != "batch":
             raise UnknownCall(
                 f"There is no call {call!r}.", hint=f"Use one of {', '.join(CALLS)}, batch."
             )
         body = await self._body(request)
         value = read_json(json_in(body, request.headers.get("content-type", "")))
-        status, answer = await self.take(call, value, self.clock())
+        status, answer = await self.take(principal.sender_class, call, value, self.clock())
         return Response(orjson.dumps(answer), status, media_type="application/json")
 
-    async def take(self, call: str, value: object, now: datetime) -> tuple[int, dict[str, Any]]:
+    async def take(
+        self, sender: SenderClass, call: str, value: object, now: datetime
+    ) -> tuple[int, dict[str, Any]]:
         """Record what a request holds, and say what became of it."""
         calls, rejected = (
-            self._batch(value, now) if call == "batch" else self._one(call, value, now)
+            self._batch(sender, value, now)
+            if call == "batch"
+            else self._one(sender, call, value, now)
         )
         async with self.database.transaction() as connection:
             taken = await record(connection, self.rulebooks, calls, now)
@@ -91,14 +96,16 @@ class Collector:
         return status, answer
 
     def _one(
-        self, call: str, value: object, now: datetime
+        self, sender: SenderClass, call: str, value: object, now: datetime
     ) -> tuple[list[Call], Sequence[Rejected]]:
         try:
-            return [self.reader.read(value, self.reader.reading(now), call)], ()
+            return [self.reader.read(value, self.reader.reading(sender, now), call)], ()
         except InvalidEvent as error:
             return [], [Rejected(0, None, error)]
 
-    def _batch(self, value: object, now: datetime) -> tuple[list[Call], Sequence[Rejected]]:
+    def _batch(
+        self, sender: SenderClass, value: object, now: datetime
+    ) -> tuple[list[Call], Sequence[Rejected]]:
         events = value.get("batch") if isinstance(value, dict) else None
         if not isinstance(value, dict) or not isinstance(events, list):
             raise InvalidBody(
@@ -107,6 +114,7 @@ class Collector:
             )
         context = value.get("context")
         reading = self.reader.reading(
+            sender,
             now,
             sent_at=read_time(value.get("sentAt"), "sentAt"),
             context=context if isinstance(context, dict) else {},

@@ -11,6 +11,7 @@ from services.chassis.ids import new_id
 from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
 from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.series import SeriesNeeded
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
 from services.profile.service.recording import record
 from services.profile.service.rulebooks import Rulebooks, declare_series
@@ -46,6 +47,7 @@ def _call(outcome: OutcomeRecorded) -> Call:
     return Call(
         kind="outcome",
         name=outcome.event_name,
+        sender=SenderClass.SERVER,
         event_id=new_id(),
         message_id=str(outcome.outcome_id),
         occurred_at=outcome.occurred_at,

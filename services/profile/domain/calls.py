@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.chassis.errors import RaakError
 from services.contracts.base import Json
+from services.contracts.words import SenderClass
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
@@ -66,6 +67,7 @@ class Call(NamedTuple):
     kind: str
     """track, page, screen, group, identify or alias; consent or outcome when it is ours."""
     name: str
+    sender: SenderClass
     event_id: UUID
     message_id: str
     occurred_at: datetime

@@ -13,6 +13,7 @@ from uuid import UUID
 from services.chassis.errors import nearest
 from services.contracts.base import Json
 from services.contracts.identity import TYPES
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import (
     NOTHING,
     Call,
@@ -52,6 +53,7 @@ class Reading(NamedTuple):
     received_at: datetime
     future_tolerance: timedelta
     new_id: Callable[[], UUID]
+    sender: SenderClass
     sent_at: datetime | None = None
     context: Mapping[str, Json] = NOTHING
 
@@ -83,6 +85,7 @@ def read_call(
     return Call(
         kind=kind,
         name=name,
+        sender=reading.sender,
         event_id=reading.new_id(),
         message_id=_message_id(event, reading),
         occurred_at=_occurred_at(event, reading),

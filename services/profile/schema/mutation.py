@@ -81,7 +81,7 @@ async def _take(
     """Record one call about the customer meant; raises what is wrong with any of it."""
     subject = await _subject(context, ref, further)
     now = context.clock()
-    reading = context.reader.reading(now)
+    reading = context.reader.reading(context.principal.sender_class, now)
     call = context.reader.read(event, reading, "track" if kind == "consent" else kind, subject)
     await _check_own(context, call)
     async with context.database.transaction() as connection:

@@ -11,6 +11,7 @@ import orjson
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
 from services.contracts.base import Json
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent
 from services.profile.domain.spec import Reading, Subject, read_call
 from services.profile.settings import ProfileSettings
@@ -42,9 +43,9 @@ class Reader:
         """The reader the settings ask for."""
         return cls(settings.largest_event_bytes, timedelta(seconds=settings.future_tolerance_s))
 
-    def reading(self, received_at: datetime, **shared: Json) -> Reading:
-        """How events received at a moment are read; `shared` is what their list says of all."""
-        return Reading(received_at, self.future_tolerance, new_id, **shared)
+    def reading(self, sender: SenderClass, received_at: datetime, **shared: Json) -> Reading:
+        """How events that somebody sent are read; `shared` is what their list says of all."""
+        return Reading(received_at, self.future_tolerance, new_id, sender, **shared)
 
     def read(
         self,

@@ -12,7 +12,7 @@ from services.chassis.database import Database
 from services.chassis.principal import Principal, Verifier
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role
+from services.contracts.words import Role, SenderClass
 from services.profile.collect import Collector
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
@@ -51,9 +51,12 @@ class Profile:
             self.database, Rulebooks(), self.reader, self.verifier, self.clock, 500 * 1024
         )
 
-    async def collect(self, *events: object, **batch: Any) -> dict[str, Any]:
+    async def collect(
+        self, *events: object, sender: SenderClass = SenderClass.SERVER, **batch: Any
+    ) -> dict[str, Any]:
         """Send a batch; the answer."""
-        _, answer = await self.collector().take("batch", {"batch": list(events), **batch}, self.now)
+        body = {"batch": list(events), **batch}
+        _, answer = await self.collector().take(sender, "batch", body, self.now)
         return answer
 
     async def publish(self, yaml: str) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, ConsentGiven
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
@@ -20,6 +21,7 @@ def call(minutes: int = 0, came_by: Identity = WEB, **fields: Any) -> Call:
     at = NOW + timedelta(minutes=minutes)
     plain = {"name": "x", "kind": "track", "properties": {}, "context": {}, "message_id": "m"}
     return Call(
+        sender=SenderClass.SERVER,
         **{**plain, **fields},
         event_id=UUID(int=1),
         occurred_at=at,

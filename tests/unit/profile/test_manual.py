@@ -11,7 +11,7 @@ import pytest
 from services.chassis.errors import RaakError
 from services.chassis.settings import ServiceSettings
 from services.contracts.identity import TYPES
-from services.contracts.words import OutcomeKind
+from services.contracts.words import OutcomeKind, SenderClass
 from services.profile import app
 from services.profile.domain.calls import Provenance
 from services.profile.domain.spec import CALLS, read_call
@@ -35,7 +35,7 @@ def shown(language: str) -> list[str]:
 def test_the_events_shown_are_taken_in() -> None:
     batch = orjson.loads(shown("json")[0])
 
-    calls, rejected = READER.read_all(batch["batch"], READER.reading(NOW))
+    calls, rejected = READER.read_all(batch["batch"], READER.reading(SenderClass.SERVER, NOW))
 
     assert [call.kind for call in calls] == ["track", "identify"]
     assert rejected == []
@@ -45,7 +45,7 @@ def test_the_provenance_shown_is_the_one_unsaid() -> None:
     said = orjson.loads(shown("json")[2])
     event = {"type": "identify", "userId": "u", **said}
 
-    assert read_call(event, READER.reading(NOW)).provenance == Provenance()
+    assert read_call(event, READER.reading(SenderClass.SERVER, NOW)).provenance == Provenance()
 
 
 def test_the_segments_shown_can_be_published() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventInFuture, InvalidEvent, NoIdentity, Provenance
 from services.profile.domain.identities import Identity
 from services.profile.domain.spec import CALLS, Reading, read_call
@@ -20,7 +21,7 @@ from services.profile.domain.words import (
 from services.profile.service.reading import Reader
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-READING = Reading(NOW, timedelta(minutes=5), uuid4)
+READING = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)
 
 
 def read(kind: str = "track", reading: Reading = READING, **fields: Any) -> Call:
@@ -231,7 +232,7 @@ EVENTS = st.builds(
 def test_any_json_is_read_or_refused_and_never_crashes(event: Any) -> None:
     reader = Reader(32 * 1024, timedelta(minutes=5))
 
-    [*calls], [*rejected] = reader.read_all([event], reader.reading(NOW))
+    [*calls], [*rejected] = reader.read_all([event], reader.reading(SenderClass.SERVER, NOW))
 
     assert len(calls) + len(rejected) == 1
     for call in calls:
