@@ -18,7 +18,7 @@ from strawberry.scalars import JSON
 
 from gateway.live.activity import Activity, ActivityKind, Changes
 from gateway.live.watch import Watch
-from services.chassis.authorization import STAFF, for_staff
+from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionMade, OutcomeRecorded
@@ -81,7 +81,7 @@ class Customer:
     id: strawberry.ID
 
 
-@strawberry.federation.type(keys=[elsewhere("id")])
+@strawberry.federation.type(keys=[elsewhere("id")], requires_scopes=DECISIONS)
 class Decision:
     """A decision, told by decision."""
 
@@ -160,7 +160,7 @@ class ActivityMerge:
         )
 
 
-@strawberry.type(description="What became of a proposition.")
+@strawberry.federation.type(description="What became of a proposition.", requires_scopes=DECISIONS)
 class ActivityOutcome:
     """Of a recorded outcome."""
 
@@ -191,7 +191,11 @@ class ActivityOutcome:
         )
 
 
-@strawberry.federation.type(description="Where a customer's run of a journey stands.", policy=STAFF)
+@strawberry.federation.type(
+    description="Where a customer's run of a journey stands.",
+    policy=STAFF,
+    requires_scopes=[["journeys:read"]],
+)
 class ActivityJourney:
     """Of a step, an end or a message."""
 

@@ -34,11 +34,21 @@ DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
 
 STAFF = [["staff"]]
 """The policy that holds for callers who do not speak for one customer."""
+CUSTOMERS = [["customers:read"]]
+DECISIONS = [["decisions:make"], ["decisions:read"]]
+"""Scopes that several services ask. Who has a decision made may read that one."""
 
 
-def for_staff(description: str | None = None) -> Any:
+def for_staff(description: str | None = None, scopes: list[list[str]] | None = None) -> Any:
     """A field of a type that customers see too: how something came about, which they do not."""
-    return strawberry.federation.field(description=description, policy=STAFF)
+    return strawberry.federation.field(
+        description=description, policy=STAFF, requires_scopes=scopes
+    )
+
+
+def of_customer(description: str, scopes: list[list[str]] = CUSTOMERS) -> Any:
+    """What hangs from a customer, however one came to them; to be null where it is refused."""
+    return strawberry.federation.field(description=description, requires_scopes=scopes)
 
 
 class Unauthorized(RaakError):

@@ -12,7 +12,7 @@ from strawberry.dataloader import DataLoader
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
-from services.chassis.authorization import STAFF, for_staff
+from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.pagination import (
@@ -54,6 +54,8 @@ class Context:
 
 
 Info = strawberry.Info[Context, None]
+
+JOURNEYS = [["journeys:read"]]
 
 BigInt = NewType("BigInt", int)
 SCALARS: dict[object, ScalarDefinition] = {
@@ -254,9 +256,9 @@ class Touchpoint:
     control_group: str | None = strawberry.federation.field(
         description="That withheld something, if any.", requires_scopes=[["decisions:explain"]]
     )
-    journey: strawberry.ID | None = for_staff("Of a message.")
-    step: str | None = for_staff()
-    template: str | None = for_staff()
+    journey: strawberry.ID | None = for_staff("Of a message.", JOURNEYS)
+    step: str | None = for_staff(scopes=JOURNEYS)
+    template: str | None = for_staff(scopes=JOURNEYS)
     event: str | None = strawberry.field(description="Name, of a campaign's visit or conversion.")
     campaign: CampaignVisit | None
     value: Money | None = strawberry.field(description="Of an outcome or conversion.")
@@ -355,7 +357,7 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @strawberry.field(description="Every meeting with this customer, newest first.")
+    @of_customer("Every meeting with this customer, newest first.")
     async def touchpoints(
         self, info: Info, first: int = 50, after: str | None = None
     ) -> TouchpointConnection | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF, for_staff
+from services.chassis.authorization import DECISIONS, STAFF, for_staff, of_customer
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -38,6 +38,10 @@ class Money:
     currency: str
 
 
+CATALOGUE = [["catalogue:read"], ["decisions:explain"]]
+"""How an action is chosen is read in the catalogue, and in the explanation of a decision."""
+
+
 def to_explain(description: str | None = None) -> Any:
     """A field that tells why a decision is what it is."""
     return strawberry.federation.field(
@@ -46,7 +50,9 @@ def to_explain(description: str | None = None) -> Any:
 
 
 @strawberry.federation.type(
-    description="How an action looks on a channel, in one or more placements.", policy=STAFF
+    description="How an action looks on a channel, in one or more placements.",
+    policy=STAFF,
+    requires_scopes=CATALOGUE,
 )
 class Treatment:
     key: strawberry.ID
@@ -64,17 +70,17 @@ class Action:
     kind: ActionKind
     issue: str
     group: str
-    status: ActionStatus | None = for_staff()
+    status: ActionStatus | None = for_staff(scopes=CATALOGUE)
     valid_from: datetime | None
     valid_until: datetime | None
-    value: Money | None = for_staff("When no condition says otherwise.")
-    lever: float | None = for_staff()
-    consent: list[str] | None = for_staff("Purposes that need the customer's consent.")
-    eligibility: list[str] | None = for_staff()
-    applicability: list[str] | None = for_staff()
-    suitability: list[str] | None = for_staff()
+    value: Money | None = for_staff("When no condition says otherwise.", CATALOGUE)
+    lever: float | None = for_staff(scopes=CATALOGUE)
+    consent: list[str] | None = for_staff("Purposes that need the customer's consent.", CATALOGUE)
+    eligibility: list[str] | None = for_staff(scopes=CATALOGUE)
+    applicability: list[str] | None = for_staff(scopes=CATALOGUE)
+    suitability: list[str] | None = for_staff(scopes=CATALOGUE)
     treatments: list[Treatment] | None
-    catalogue_version: int | None = for_staff()
+    catalogue_version: int | None = for_staff(scopes=CATALOGUE)
 
     @classmethod
     def of(cls, action: domain.Action, catalogue: Compiled) -> Self:
@@ -211,7 +217,11 @@ class Outcome:
         )
 
 
-@strawberry.federation.type(keys=["id"], description="What was decided for a customer, and why.")
+@strawberry.federation.type(
+    keys=["id"],
+    description="What was decided for a customer, and why.",
+    requires_scopes=DECISIONS,
+)
 class Decision:
     id: strawberry.ID
     decided_at: datetime
@@ -352,10 +362,7 @@ class Customer:
         request = self._request(channel, placement, limit, context, event)
         return await decided(info.context, request)
 
-    @strawberry.federation.field(
-        description="What was decided for this customer, newest first.",
-        requires_scopes=[["decisions:read"]],
-    )
+    @of_customer("What was decided for this customer, newest first.", [["decisions:read"]])
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None
     ) -> DecisionConnection | None:
@@ -367,7 +374,7 @@ class Customer:
             found = await decisions.page(connection, UUID(self.id), before, size + 1)
         return await DecisionConnection.of(found, size, desk.knowledge)
 
-    @strawberry.field(description="What would become of an action now. Changes nothing.")
+    @of_customer("What would become of an action now. Changes nothing.", [["decisions:explain"]])
     async def why_not(
         self,
         info: Info,

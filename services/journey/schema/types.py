@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF, for_staff
+from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.pagination import page_size
 from services.contracts.words import Channel
 from services.journey.domain import summary
@@ -22,6 +22,8 @@ from services.journey.store.definitions import Published
 from services.journey.store.runs import StepTaken
 
 Info = strawberry.Info[Context, None]
+
+JOURNEYS = [["journeys:read"]]
 
 strawberry.enum(Channel)
 strawberry.enum(StepKind, name="JourneyStepKind", description="What a step of a journey does.")
@@ -50,7 +52,9 @@ class JourneyStepTaken:
 
 
 @strawberry.federation.type(
-    description="A customer's run of a journey, on the version he entered.", policy=STAFF
+    description="A customer's run of a journey, on the version he entered.",
+    policy=STAFF,
+    requires_scopes=[["journeys:read"], ["journeys:exit"]],
 )
 class JourneyInstance:
     """Where one run stands."""
@@ -88,8 +92,8 @@ class JourneyInstance:
             end_reason=run.end_reason,
         )
 
-    @strawberry.field(description="The steps it came to, in order.")
-    async def history(self, info: Info) -> list[JourneyStepTaken]:
+    @of_customer("The steps it came to, in order.", JOURNEYS)
+    async def history(self, info: Info) -> list[JourneyStepTaken] | None:
         """Of all the instances of a request in one query."""
         taken = await info.context.steps.load((self.run.customer_id, self.run.id))
         return [JourneyStepTaken.of(one) for one in taken]
@@ -105,11 +109,11 @@ class Message:
     """One message of an inbox."""
 
     id: strawberry.ID
-    instance: strawberry.ID | None = for_staff()
-    journey: strawberry.ID | None = for_staff()
-    step: strawberry.ID | None = for_staff()
+    instance: strawberry.ID | None = for_staff(scopes=JOURNEYS)
+    journey: strawberry.ID | None = for_staff(scopes=JOURNEYS)
+    step: strawberry.ID | None = for_staff(scopes=JOURNEYS)
     channel: Channel
-    template: str | None = for_staff()
+    template: str | None = for_staff(scopes=JOURNEYS)
     purpose: str = strawberry.field(description="The consent it was made under.")
     content: JSON
     status: str = strawberry.field(description="DUE until a channel has taken it on.")
@@ -143,7 +147,7 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @strawberry.field(description="Journeys under way (active), ended (not active), or both.")
+    @of_customer("Journeys under way (active), ended (not active), or both.", JOURNEYS)
     async def journeys(
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
@@ -152,7 +156,7 @@ class Customer:
         await info.context.require_own(customer)
         return [JourneyInstance.of(run) for run in await info.context.runs.load((customer, active))]
 
-    @strawberry.field(description="The latest messages, newest first.")
+    @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
         """Of all the customers of a request in one query."""
         customer = UUID(self.id)
@@ -183,7 +187,11 @@ class JourneyStep:
     passed: int = strawberry.field(description="Times an instance came to this step.")
 
 
-@strawberry.federation.type(description="A version of a journey as it was published.", policy=STAFF)
+@strawberry.federation.type(
+    description="A version of a journey as it was published.",
+    policy=STAFF,
+    requires_scopes=[["journeys:read"], ["journeys:write"]],
+)
 class JourneyDefinition:
     """A definition, its steps as a graph."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF
+from services.chassis.authorization import STAFF, of_customer
 from services.chassis.errors import RaakError
 from services.chassis.pagination import (
     InvalidPage,
@@ -121,7 +121,11 @@ class Consent:
         )
 
 
-@strawberry.federation.type(description="Customers who have something in common now.", policy=STAFF)
+@strawberry.federation.type(
+    description="Customers who have something in common now.",
+    policy=STAFF,
+    requires_scopes=[["segments:read"], ["segments:write"]],
+)
 class Segment:
     key: strawberry.ID
     version: int
@@ -247,12 +251,12 @@ class Customer:
         asked = read_id(str(self.id))
         return await info.context.person(asked) or domain.Customer(asked)
 
-    @strawberry.field(description="All he is known by, the strongest first.")
+    @of_customer("All he is known by, the strongest first.", [["identities:read"]])
     async def identities(self, info: Info) -> list[Identity] | None:
         held = (await self.known(info)).identities
         return [Identity.of(identity) for identity in identity_domain.strongest_first(held)]
 
-    @strawberry.field(description="The latest value of each trait.")
+    @of_customer("The latest value of each trait.")
     async def traits(
         self,
         info: Info,
@@ -269,12 +273,12 @@ class Customer:
             and (context is None or trait.context == context)
         ]
 
-    @strawberry.field(description="The latest word on each purpose.")
-    async def consents(self, info: Info) -> list[Consent]:
+    @of_customer("The latest word on each purpose.")
+    async def consents(self, info: Info) -> list[Consent] | None:
         current = (await self.known(info)).current_consents()
         return [Consent.of(purpose, consent) for purpose, (consent, _) in sorted(current.items())]
 
-    @strawberry.field(description="The segments he is in now.")
+    @of_customer("The segments he is in now.")
     async def segments(self, info: Info) -> list[SegmentMembership] | None:
         segments = (await self.known(info)).segments
         return [
@@ -282,7 +286,7 @@ class Customer:
             for key, since in sorted(segments.items())
         ]
 
-    @strawberry.field(description="What segments ask of his history, and its value now.")
+    @of_customer("What segments ask of his history, and its value now.")
     async def features(self, info: Info, names: list[str] | None = None) -> list[Feature] | None:
         customer = await self.known(info)
         rulebook = await info.context.rulebook()
@@ -293,7 +297,7 @@ class Customer:
             if names is None or name in names
         ]
 
-    @strawberry.field(description="All he did or said, the latest first.")
+    @of_customer("All he did or said, the latest first.")
     async def events(
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
     ) -> EventConnection | None:
@@ -305,8 +309,9 @@ class Customer:
             rows = await event_store.page(connection, customer.id, name, place, size + 1)
         return _connection(rows[:size], more=len(rows) > size)
 
-    @strawberry.field(
-        description="Merges, and identities that were claimed but stayed with their owner."
+    @of_customer(
+        "Merges, and identities that were claimed but stayed with their owner.",
+        [["identities:read"]],
     )
     async def history(self, info: Info) -> list[IdentityChange] | None:
         """A refusal tells that an identity is somebody else's, so customers do not see any."""
