@@ -228,7 +228,7 @@ class Graph:
         meant = self._meant(prepared.operation, asked)
         visit = _visit(self.audit, prepared, caller, meant) if self.audit else None
         try:
-            self._check_request(prepared, asked, caller, meant)
+            cost = self._check_request(prepared, asked, caller, meant)
         except RaakError as refusal:
             if visit:
                 visit.cut_off(refusal)
@@ -238,7 +238,7 @@ class Graph:
         if visit:
             answers = _noted(answers, visit)
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
-        return self.admission.hold(caller_key(caller), lasting)
+        return self.admission.hold(caller_key(caller), lasting, cost)
 
     def _meant(self, operation: Operation, asked: Asked) -> Sequence[Meant]:
         """The customers a request names, as the services get them; none if they will get nothing:

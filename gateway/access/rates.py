@@ -137,6 +137,13 @@ class CallerLimits:
         """Take tokens that the next requests have to wait for, a whole bucket of them at most."""
         self._buckets.charge(caller, min(tokens, self._rates.burst))
 
+    def charge_event(self, caller: Hashable, cost: int) -> float:
+        """Count an event of a subscription as a request of that cost; the seconds until the next
+        one may be taken.
+        """
+        self.charge_tokens(caller, max(1.0, cost / self._rates.cost_per_token))
+        return self._buckets.wait(caller)
+
     def enter(self, caller: Hashable) -> None:
         """Count a request as under way until `leave`; raises RateLimited."""
         under_way = self._under_way.get(caller, 0)

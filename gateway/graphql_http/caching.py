@@ -10,13 +10,11 @@ from collections.abc import Collection, Mapping
 
 from xxhash import xxh3_128_hexdigest
 
+from gateway.supergraph.markings import NOT_IDEMPOTENT
 from services.chassis.graphql_http import Answer
 
 CACHEABLE = "cacheable"
 """The tag of a type or field (`@tag(name: "cacheable")`) that is the same for every caller."""
-
-NOT_IDEMPOTENT = "not-idempotent"
-"""The tag of a field that is another each time it is asked, and leaves a trace: a decision, say."""
 
 VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin, X-API-Key")
 

@@ -7,6 +7,7 @@ from gateway.supergraph.compose import compose, compose_sdl
 from gateway.supergraph.errors import (
     CannotPlan,
     CompositionError,
+    NotIdempotentBelowEvents,
     OperationRefused,
     Problem,
     SupergraphUnreadable,
@@ -34,6 +35,7 @@ __all__ = [
     "CompositionError",
     "HeadersFor",
     "HttpTransport",
+    "NotIdempotentBelowEvents",
     "OperationRefused",
     "Plan",
     "PlanCache",

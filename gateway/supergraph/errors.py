@@ -62,6 +62,19 @@ class OperationRefused(RaakError):
         self.errors = tuple(errors)
 
 
+class NotIdempotentBelowEvents(RaakError):
+    """A subscription asks a field that does something each time it is asked."""
+
+    code = "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
+
+    def __init__(self, coordinates: Sequence[str]) -> None:
+        super().__init__(
+            f"A subscription would ask {', '.join(coordinates)} for every event, and what is asked "
+            "of it is done and stored each time.",
+            hint="Leave it out of the subscription, and ask it in a query when it is wanted.",
+        )
+
+
 class CannotPlan(RaakError):
     """A valid operation no plan was found for, or one too large to plan."""
 

@@ -266,6 +266,15 @@ class Supergraph:
                 holds[type_.name] = set.intersection(*implementations) | {type_.name}
         return {name: TypeNames(name, frozenset(all_)) for name, all_ in holds.items()}
 
+    def is_tagged(self, type_name: str, field_name: str, tag: str) -> bool:
+        """Whether a field, or its type, has a @tag, maybe by an interface the type implements."""
+        tags = self.markings.tags
+        return any(
+            tag in tags.get(place, ())
+            for name in self.names[type_name].all
+            for place in (f"{name}.{field_name}", name)
+        )
+
     def field_signature(self, type_name: str, field_name: str) -> Hashable:
         """Equal for fields that every subgraph resolves, or does not, in the same way."""
         key = (type_name, field_name)

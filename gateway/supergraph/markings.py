@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+NOT_IDEMPOTENT = "not-idempotent"
+"""The @tag of a field that must not be asked twice, though it stands in a query: it is another each
+time, and leaves a trace. On a type: of all its fields.
+"""
+
 AnyOf: TypeAlias = frozenset[frozenset[str]]
 """One of these sets must be had whole; empty: nothing is asked."""
 

@@ -16,11 +16,12 @@ from graphql import (
     get_operation_ast,
 )
 
-from gateway.supergraph.errors import OperationRefused
+from gateway.supergraph.errors import NotIdempotentBelowEvents, OperationRefused
 from gateway.supergraph.fetches import Place, Request, place_of
 from gateway.supergraph.inputs import Inputs
 from gateway.supergraph.joins import Standpoint, Supergraph
 from gateway.supergraph.lru import Lru
+from gateway.supergraph.markings import NOT_IDEMPOTENT
 from gateway.supergraph.operation import (
     NOTHING,
     TYPENAME,
@@ -169,6 +170,7 @@ def plan(
 
     Raises:
         OperationRefused: There is no such operation.
+        NotIdempotentBelowEvents: A subscription asks what may not be asked again and again.
         CannotPlan: It is too large.
     """
     operation = get_operation_ast(document, operation_name)
@@ -182,9 +184,23 @@ def plan(
         conditions_in(operation, *fragments.values()),
         witness,
     )
+    if planned.is_subscription:
+        _check_idempotent(planned)
     if not planned.conditions:
         planned.variant({})
     return planned
+
+
+def _check_idempotent(planned: Plan) -> None:
+    """Whatever is skipped now may be asked with other variables, so all of it counts."""
+    found = [
+        coordinate
+        for coordinate in sorted(planned.coordinates)
+        for type_name, _, field_name in (coordinate.partition("."),)
+        if planned.supergraph.is_tagged(type_name, field_name, NOT_IDEMPOTENT)
+    ]
+    if found:
+        raise NotIdempotentBelowEvents(found)
 
 
 def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:

@@ -17,7 +17,7 @@ from graphql import (
 )
 from graphql.language import Node
 
-from gateway.supergraph.errors import CannotPlan, OperationRefused
+from gateway.supergraph.errors import CannotPlan, NotIdempotentBelowEvents, OperationRefused
 from gateway.supergraph.joins import Supergraph
 from gateway.supergraph.lru import Lru
 from gateway.supergraph.operation import NOTHING
@@ -26,6 +26,7 @@ from gateway.supergraph.syntax import used_fragments
 
 TEXTS_PER_PLAN = 4
 MAX_VALIDATION_ERRORS = 20
+REFUSALS = (OperationRefused, NotIdempotentBelowEvents, CannotPlan)
 STRINGS = (TokenKind.STRING, TokenKind.BLOCK_STRING)
 
 
@@ -94,7 +95,9 @@ class PlanCache:
         self._witness = witness
         self._identities: Lru[bytes] = Lru(TEXTS_PER_PLAN * size)
         self._plans: Lru[Plan] = Lru(size)
-        self._refused: Lru[OperationRefused | CannotPlan] = Lru(refused_size)
+        self._refused: Lru[OperationRefused | NotIdempotentBelowEvents | CannotPlan] = Lru(
+            refused_size
+        )
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -110,6 +113,7 @@ class PlanCache:
 
         Raises:
             OperationRefused: It can't be parsed, or is not valid.
+            NotIdempotentBelowEvents: A subscription asks what may not be asked again and again.
             CannotPlan: It is too large.
         """
         key = (_digest(text), operation_name)
@@ -122,7 +126,7 @@ class PlanCache:
             raise refused.with_traceback(None)
         try:
             identity, made = self._find(text, operation_name, document)
-        except (OperationRefused, CannotPlan) as error:
+        except REFUSALS as error:
             self._refused.put(key, error.with_traceback(None))
             raise
         self._identities.put(key, identity)

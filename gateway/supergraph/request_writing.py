@@ -14,12 +14,10 @@ from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.fetches import Load, Part, Request, Source, place_of
 from gateway.supergraph.field_sets import FieldSet, selected_fields
+from gateway.supergraph.markings import NOT_IDEMPOTENT
 from gateway.supergraph.operation import TYPENAME, Branch, Field, Tree
 from gateway.supergraph.selection_writing import SelectionWriter
 from gateway.supergraph.sites import Visit
-
-NOT_IDEMPOTENT = "not-idempotent"
-"""The @tag of a field that must not be asked twice, though it stands in a query."""
 
 
 @dataclass(slots=True)
@@ -103,11 +101,10 @@ class RequestWriter:
     def _is_idempotent(self, visits: Iterable[Visit]) -> bool:
         supergraph = self.tree.supergraph
         return not any(
-            NOT_IDEMPOTENT in supergraph.markings.tags.get(f"{name}.{wanted.name}", ())
+            supergraph.is_tagged(type_name, wanted.name, NOT_IDEMPOTENT)
             for visit in visits
             for wanted in visit.fields
             for type_name in wanted.branch.types
-            for name in supergraph.names[type_name].all
         )
 
     def _operation(

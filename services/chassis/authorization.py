@@ -5,7 +5,7 @@ stands before the services can enforce them. The services do not rely on it: the
 principal themselves, whether a field is reached from the root or through `_entities`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -39,14 +39,14 @@ DECISIONS = [["decisions:make"], ["decisions:read"]]
 """Scopes that several services ask. Who has a decision made may read that one."""
 
 
-def for_staff(description: str | None = None, scopes: list[list[str]] | None = None) -> Any:
+def for_staff(description: str | None = None, scopes: Sequence[Sequence[str]] = ()) -> Any:
     """A field of a type that customers see too: how something came about, which they do not."""
     return strawberry.federation.field(
         description=description, policy=STAFF, requires_scopes=scopes
     )
 
 
-def of_customer(description: str, scopes: list[list[str]] = CUSTOMERS) -> Any:
+def of_customer(description: str, scopes: Sequence[Sequence[str]] = CUSTOMERS) -> Any:
     """What hangs from a customer, however one came to them; to be null where it is refused."""
     return strawberry.federation.field(description=description, requires_scopes=scopes)
 

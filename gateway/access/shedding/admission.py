@@ -1,16 +1,26 @@
 """Who may enter now, until when he counts as under way."""
 
-from collections.abc import AsyncGenerator, Hashable, Iterator, Set
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
 from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 from typing import Any, TypeVar
 
-from gateway.access.rates import CallerLimits, Clock, Rates
+from prometheus_client import Counter
+
+from gateway.access.rates import CallerLimits, Clock, RateLimited, Rates
 from gateway.access.shedding.load import Load, Overloaded
 from gateway.access.shedding.work import Priorities, Work
 
 T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+LONGEST_WAIT_S = 5.0
+"""How long a subscription may be slowed down before an event; what has to wait longer ends."""
+
+SLOWED = Counter("raak_events_slowed", "Events of subscriptions that waited for the caller's rate")
+ENDED = Counter("raak_subscriptions_rate_limited", "Subscriptions ended by the caller's rate")
 
 NEW_OPERATION_COST = 10
 """What reading and planning an operation counts as at least, in requests."""
@@ -23,7 +33,8 @@ each, it takes from one to fifty.
 class Admission:
     """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
 
-    `who` is whatever tells one caller from another. `clock` tells how long reading takes.
+    `who` is whatever tells one caller from another. `clock` tells how long reading takes, `sleep`
+    waits so many seconds.
     """
 
     def __init__(
@@ -32,7 +43,9 @@ class Admission:
         load: Load,
         priorities: Priorities,
         clock: Clock = perf_counter,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._callers = callers
         self._priorities = priorities
         self._clock = clock
@@ -74,33 +87,62 @@ class Admission:
             self._callers.leave(who)
             raise
 
-    def hold(self, who: Hashable, answers: AsyncGenerator[T, None]) -> "Held[T]":
-        """Count a subscription as under way until it ends or is closed; raises RateLimited.
+    def hold(self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0) -> "Held[T]":
+        """Count a subscription as under way until it ends or is closed, and each of its events as
+        a request of that cost; raises RateLimited, later too.
 
         It waits for events most of the time, so it uses none of the gateway's capacity.
         """
         self._callers.enter(who)
-        return Held(self._callers, who, answers)
+        return Held(self._callers, who, answers, cost, self._sleep)
 
 
 class Held(AsyncGenerator[T, None]):
-    """The answers of a subscription that is counted as under way."""
+    """The answers of a subscription that is counted as under way, each at the caller's expense.
+
+    Whoever has used up what one may ask is slowed down; when that is not enough, it ends.
+    """
 
     def __init__(
-        self, callers: CallerLimits, who: Hashable, answers: AsyncGenerator[T, None]
+        self,
+        callers: CallerLimits,
+        who: Hashable,
+        answers: AsyncGenerator[T, None],
+        cost: int,
+        sleep: Sleep,
     ) -> None:
         self._callers = callers
         self._who = who
         self._answers = answers
+        self._cost = cost
+        self._sleep = sleep
+        self._wait_s = 0.0
         self._is_over = False
 
     async def asend(self, value: None) -> T:
-        """The next answer."""
+        """The next answer; raises RateLimited."""
         try:
-            return await self._answers.asend(value)
+            await self._keep_within()
+            answer = await self._answers.asend(value)
         except BaseException:
             self._end()
             raise
+        self._wait_s = self._callers.charge_event(self._who, self._cost)
+        return answer
+
+    async def _keep_within(self) -> None:
+        if self._wait_s > LONGEST_WAIT_S:
+            ENDED.inc()
+            raise RateLimited(
+                "The events of this subscription, with what else the caller asks, are more than it "
+                f"may have: the next would wait for {self._wait_s:.1f} s, and the most is "
+                f"{LONGEST_WAIT_S:g} s (rate_per_s, burst, cost_per_token).",
+                hint="Ask less of each event, and subscribe again after Retry-After.",
+                retry_after_s=self._wait_s,
+            )
+        if self._wait_s:
+            SLOWED.inc()
+            await self._sleep(self._wait_s)
 
     async def athrow(self, *error: Any) -> T:
         """Raise an error where the subscription stands."""

@@ -438,6 +438,56 @@ async def test_a_subscription_is_under_way_until_it_ends_or_is_closed() -> None:
     assert log == ["closed", "closed"]
 
 
+def slept(clock: Clock, naps: list[float], **rates: int) -> Admission:
+    """An admission whose waiting passes at once, by its own clock."""
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        clock.now += seconds
+
+    limits = CallerLimits(Rates(**rates), clock)
+    return Admission(limits, Load(), Priorities.read(), clock, sleep)
+
+
+async def endless() -> AsyncGenerator[int, None]:
+    while True:
+        yield 1
+
+
+async def test_each_event_is_the_callers_expense_and_who_takes_too_many_is_slowed_down() -> None:
+    clock, naps = Clock(), list[float]()
+    door = slept(clock, naps, rate_per_s=2, burst=4)
+    events = door.hold("ann", endless())
+
+    for _ in range(8):
+        await anext(events)
+
+    assert naps == [pytest.approx(0.5)] * 4, "four at once, and then two a second"
+    with pytest.raises(RateLimited):
+        door.arrive("ann")
+    door.arrive("bob")
+    await events.aclose()
+
+
+async def test_a_dear_event_counts_for_more_and_who_would_wait_too_long_is_told_why_it_ends() -> (
+    None
+):
+    clock, naps = Clock(), list[float]()
+    door = slept(clock, naps, rate_per_s=1, burst=10, cost_per_token=100, max_concurrent=1)
+    events = door.hold("ann", endless(), 700)
+
+    await anext(events)
+    await anext(events)  # 14 tokens of 10: the next waits for five seconds
+    await anext(events)
+    with pytest.raises(RateLimited, match=r"events of this subscription.* would wait") as refused:
+        await anext(events)
+
+    assert naps == [pytest.approx(5.0)]
+    assert refused.value.retry_after_s == pytest.approx(7.0)
+    clock.now += 100
+    assert await anext(door.hold("ann", endless())), "it is not under way any more"
+
+
 # --- in the graph ---------------------------------------------------------------------------------
 
 

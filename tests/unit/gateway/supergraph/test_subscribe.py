@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from gateway.supergraph import Reply, SubgraphUnavailable, Terms, Transports, execute, subscribe
+from gateway.supergraph import (
+    NotIdempotentBelowEvents,
+    PlanCache,
+    Reply,
+    SubgraphUnavailable,
+    Terms,
+    Transports,
+    compose,
+    execute,
+    subscribe,
+)
 from gateway.supergraph.execute import PLAIN
 from tests.unit.gateway.supergraph import shop, till
 
@@ -252,3 +262,63 @@ async def test_who_waits_for_an_event_can_be_cancelled() -> None:
     await asyncio.wait([waiting])
 
     assert (was_open, source.is_open) == (True, False)
+
+
+# --- what may not be asked again and again ------------------------------------------------------
+
+DRAWING = compose(
+    {
+        "till": """
+            extend schema @link(url: "https://specs.apollo.dev/federation/v2.11",
+                import: ["@key", "@tag"])
+            type Query { next: Ticket @tag(name: "not-idempotent") }
+            type Subscription { bought: Sale }
+            type Sale { by: Customer, seen: Seen, drawn: Drawn }
+            type Customer @key(fields: "id", resolvable: false) { id: ID! }
+            type Ticket { number: Int, of: Customer }
+            type Drawn @tag(name: "not-idempotent") { number: Int }
+            interface Seen { number: Int @tag(name: "not-idempotent"), at: Int }
+            type Look implements Seen { number: Int, at: Int }
+        """,
+        "lottery": """
+            extend schema @link(url: "https://specs.apollo.dev/federation/v2.11",
+                import: ["@key", "@tag"])
+            type Query { lots: Int }
+            type Customer @key(fields: "id") { id: ID!, name: String
+                draw: Int @tag(name: "not-idempotent") }
+        """,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "coordinate"),
+    [
+        ("by { draw }", "Customer.draw"),
+        ("by { ... on Customer { again: draw } }", "Customer.draw"),
+        ("by { id draw @include(if: $wanted) }", "Customer.draw"),
+        ("by { ...Drawing }", "Customer.draw"),
+        ("seen { number }", "Look.number"),
+        ("seen { ... on Look { number } }", "Look.number"),
+        ("drawn { number }", "Drawn.number"),
+    ],
+)
+def test_what_does_something_each_time_is_refused_below_a_subscription_when_it_is_planned(
+    asked: str, coordinate: str
+) -> None:
+    fragment = " fragment Drawing on Customer { draw }" if "...D" in asked else ""
+    head = "($wanted: Boolean!)" if "$" in asked else ""
+    cache = PlanCache(DRAWING)
+
+    for _ in range(2):
+        with pytest.raises(NotIdempotentBelowEvents, match=coordinate) as refused:
+            cache.plan(f"subscription {head} {{ bought {{ {asked} }} }}{fragment}")
+    assert refused.value.code == "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
+    assert "in a query" in refused.value.hint
+
+
+def test_below_queries_it_is_asked_and_below_subscriptions_all_else() -> None:
+    cache = PlanCache(DRAWING)
+
+    assert cache.plan("{ next { of { name draw } } }")
+    assert cache.plan("subscription { bought { by { id name } seen { at } } }")
