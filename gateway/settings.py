@@ -16,6 +16,7 @@ from gateway.access.shedding import Tuning
 from gateway.graphql_http.rules import Rules
 from gateway.live.rules import Rules as LiveRules
 from services.chassis.bodies import BodyLimits
+from services.chassis.masking import Masking
 from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
 from services.chassis.production import unset_file, weak_secret
 from services.chassis.settings import ServiceSettings
@@ -322,6 +323,7 @@ class GatewaySettings(ServiceSettings):
             unread_bytes=self.max_unread_bytes,
             waiting_activities=self.max_waiting_activities,
             takes_strangers=self.mode == "development",
+            masking=Masking.over(self.identifying_names),
         )
 
     def body_limits(self, setting: str) -> BodyLimits:

@@ -29,7 +29,8 @@ class Live:
 
     def beside(self, others: Transport) -> Transport:
         """A transport that answers `live` here, and has the others answer the rest."""
-        return Transports({NAME: LiveSubgraph(self.feed, finding(self._graph))}, others)
+        live = LiveSubgraph(self.feed, finding(self._graph), self._rules.masking)
+        return Transports({NAME: live}, others)
 
     def doors(
         self, path: str, over_http: ASGIApp, callers: Callers, documents: Documents

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.chassis.bodies import BodyLimits
+from services.chassis.masking import USUAL, Masking
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,4 @@ class Rules:
     waiting_activities: int
     takes_strangers: bool
     """Whether who brings no token may connect, to ask for the schema."""
+    masking: Masking = USUAL

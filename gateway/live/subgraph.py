@@ -17,6 +17,7 @@ from gateway.live.schema import Context, Ref, schema
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.graphql import told
+from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
 
 JSON: TypeAlias = dict[str, Any]
@@ -63,7 +64,8 @@ def finding(graph: Callable[[], Graph]) -> Find:
 class LiveSubgraph:
     """A Transport to the schema of live."""
 
-    def __init__(self, feed: Feed, find: Find) -> None:
+    def __init__(self, feed: Feed, find: Find, masking: Masking = USUAL) -> None:
+        self._masking = masking
         self._feed = feed
         self._find = find
 
@@ -89,7 +91,8 @@ class LiveSubgraph:
                 yield _answer(result)
 
     def _context(self, headers: Headers) -> Context:
-        return Context(_principal(headers), partial(self._find, headers), self._feed.watching)
+        find = partial(self._find, headers)
+        return Context(_principal(headers), find, self._feed.watching, self._masking)
 
 
 def _principal(headers: Headers) -> Principal:

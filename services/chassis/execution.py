@@ -7,7 +7,7 @@ is out of the ordinary (an error, a null where none may be, something to be awai
 graphql-core from the start, so what a document means is graphql-core's word alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     TypeNameMetaFieldDef,
+    get_named_type,
     is_leaf_type,
 )
 from graphql.execution import Executor
@@ -27,11 +28,17 @@ from graphql.pyutils import Path, Undefined
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from services.chassis.masking import Hide, Masking, as_written, plainly
+
 Read = Callable[[Any], Any]
 """Reads a value; raises, anything, if graphql-core has to see to it."""
 
 AS_THEY_ARE = {"String": str, "ID": str, "Boolean": bool}
 """The scalars of which values of a type are answered as they are."""
+
+
+TEXTS = frozenset({"JSON", "String"})
+"""The scalars that may hold what a customer, or somebody about one, has written."""
 
 
 class NotPlain(Exception):
@@ -192,6 +199,62 @@ class PlainReader(Executor[Any]):
             return {name: answer(get(value)) for name, get, answer in fields}
 
         return answer_object
+
+
+class MaskedReader(PlainReader):
+    """The same for a caller who may not see who somebody is: every text and JSON value is hidden as
+    its field says, and plainly where it says nothing.
+
+    Args:
+        masking: What hides.
+        hides: How, by `Type` or `Type.field`.
+    """
+
+    def __init__(
+        self, *arguments: Any, masking: Masking, hides: Mapping[str, Hide], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._masking = masking
+        self._hides = hides
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        """Have a field resolved, and hide what is had."""
+        answer = super().execute_field(
+            parent_type, source, field_details_list, path, position_context
+        )
+        hide = self._hide(parent_type, field_details_list)
+        if hide is None:
+            return answer
+        if optimized_is_awaitable(answer):
+            return self._hidden_later(hide, source, answer)
+        return hide(self._masking, source, answer)
+
+    async def _hidden_later(self, hide: Hide, source: Any, answer: Awaitable[Any]) -> Any:
+        return hide(self._masking, source, await answer)
+
+    def _attribute(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Attribute | None:
+        attribute, hide = super()._attribute(type_, asked), self._hide(type_, asked)
+        if attribute is None or hide is None:
+            return attribute
+        (get, answer), masking = attribute, self._masking
+        return Attribute(
+            lambda source: source, lambda source: hide(masking, source, answer(get(source)))
+        )
+
+    def _hide(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Hide | None:
+        name = asked[0].node.name.value
+        field = type_.fields.get(name)
+        is_text = field is not None and get_named_type(field.type).name in TEXTS
+        usual = self._hides.get(type_.name, plainly if is_text else as_written)
+        hide = self._hides.get(f"{type_.name}.{name}", usual)
+        return None if hide is as_written else hide
 
 
 def _list(answer: Read, may_be_null: bool) -> Read:

@@ -31,7 +31,7 @@ from services.chassis import graphql_http, telemetry
 from services.chassis.authorization import guard
 from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
-from services.chassis.execution import Compiled, PlainReader
+from services.chassis.execution import Compiled, MaskedReader, PlainReader
 from services.chassis.graphql_http import (
     JSON,
     LEGACY,
@@ -50,9 +50,12 @@ from services.chassis.graphql_http import (
     read_parameters,
     status_of,
 )
+from services.chassis.masking import USUAL, Hide, Masking
 from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
+
+NO_HIDES: Mapping[str, Hide] = {}
 
 DOCUMENTS = 2_000
 """Documents a process keeps parsed and validated; the gateway sends a few per operation."""
@@ -80,13 +83,13 @@ class Document:
     Attributes:
         parsed: Nothing if it can't be.
         errors: Everything that is wrong with it.
-        compiled: What its executions find out about it, if each is asked the same fields; that is,
-            unless it has directives.
+        compiled: What its executions find out about it, by what they hide, if each is asked the
+            same fields; that is, unless it has directives.
     """
 
     parsed: DocumentNode | None
     errors: Sequence[GraphQLError]
-    compiled: Compiled | None = None
+    compiled: dict[Masking | None, Compiled] | None = None
 
 
 class Schema(FederationSchema):
@@ -94,10 +97,15 @@ class Schema(FederationSchema):
 
     Strawberry's own `execute` leads each request through the hooks of extensions, of which there
     are none here: that takes as long as a small query does.
+
+    Args:
+        hides: How its fields are shown to who may not see who somebody is, by `Type` or
+            `Type.field`; other texts and JSON values plainly, `services.chassis.masking`.
     """
 
-    def __init__(self, **types: Any) -> None:
+    def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
         super().__init__(**types)
+        self.hides = hides
         guard(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
 
@@ -118,15 +126,19 @@ class Schema(FederationSchema):
             _check_operation(document.parsed, operation_name, allowed)
         if document.parsed is None or document.errors:
             return {"errors": [told(error) for error in document.errors]}
+        masking = masking_for(context)
+        hiding: dict[str, Any] = {"masking": masking, "hides": self.hides} if masking else {}
+        compiled = document.compiled
         result = execute(
             self._schema,
             document.parsed,
             context_value=context,
             variable_values=variables,
             operation_name=operation_name,
-            executor_class=PlainReader,
+            executor_class=MaskedReader if masking else PlainReader,
             is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]  # its type says less
-            compiled=document.compiled,
+            compiled=None if compiled is None else compiled.setdefault(masking, Compiled()),
+            **hiding,
         )
         if not isinstance(result, ExecutionResult):
             result = await result
@@ -140,7 +152,7 @@ class Schema(FederationSchema):
         try:
             parsed = parse(text)
             errors = validate_document(self._schema, parsed, specified_rules)
-            return Document(parsed, errors, None if "@" in text else Compiled())
+            return Document(parsed, errors, None if "@" in text else {})
         except GraphQLError as error:
             return Document(None, [error])
 
@@ -152,6 +164,18 @@ class Schema(FederationSchema):
             if bug := _bug(error):
                 fields = {"path": error.path, "because": telemetry.describe(bug)}
                 log.error("a resolver failed", extra={"fields": fields})
+
+
+def masking_for(context: Any) -> Masking | None:
+    """What hides who somebody is from the caller of a request; None if that need not be hidden.
+
+    The context's own `masking` counts, if it has one.
+    """
+    principal: Principal | None = getattr(context, "principal", None)
+    if principal is None or principal.can_identify:
+        return None
+    masking: Masking = getattr(context, "masking", USUAL)
+    return masking
 
 
 def told(error: GraphQLError) -> JSON:

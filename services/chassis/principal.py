@@ -23,6 +23,8 @@ CLOCKS_DIFFER_S = 10
 
 SUBJECT_OF_KEYS = "key:"
 """What the subject of an API key begins with, and that of a token does not."""
+IDENTITIES = "identities:read"
+"""The scope without which nobody is shown who a customer is."""
 SERVER_POLICY = "server"
 """Holds for who sends events with an API key: a page's write key is public, its is not."""
 
@@ -67,6 +69,11 @@ class Principal:
     def own_customer_only(self) -> bool:
         """Whether everything but his own customer is closed to him."""
         return self.role in OWN_CUSTOMER_ONLY
+
+    @property
+    def can_identify(self) -> bool:
+        """Whether it is shown who somebody is: by its scope, or because it speaks for that one."""
+        return self.own_customer_only or IDENTITIES in self.scopes
 
     @property
     def customer_ref(self) -> dict[str, str] | None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from services.chassis.masking import words_of
 from services.chassis.production import NotForProduction, open_bus, open_database, unset_file
 
 
@@ -40,9 +42,29 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severe level that is logged"
     )
+    identifying_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        max_length=200,
+        description="further names of traits and properties that tell who somebody is, separated "
+        "by commas; shown with the scope identities:read only",
+    )
     drain_s: int = Field(
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
     )
+
+    @field_validator("identifying_names", mode="before")
+    @classmethod
+    def _names_by_commas(cls, names: Any) -> Any:
+        if not isinstance(names, str):
+            return names
+        return tuple(name.strip() for name in names.split(",") if name.strip())
+
+    @field_validator("identifying_names")
+    @classmethod
+    def _names_have_letters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if nameless := [name for name in names if not words_of(name)]:
+            raise ValueError(f"{nameless[0]!r} is no name: it has no letter or digit")
+        return names
 
     @classmethod
     def settings_customise_sources(

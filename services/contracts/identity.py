@@ -10,6 +10,47 @@ KNOWN_TYPES = frozenset({"user_id", "email", "phone", "crm_id", "loyalty_id"})
 
 TYPES = ANONYMOUS_TYPES | KNOWN_TYPES
 
+IDENTIFYING_NAMES = KNOWN_TYPES | {
+    "account_number",
+    "address",
+    "bank_account",
+    "birth_date",
+    "birthday",
+    "bsn",
+    "card_number",
+    "credit_card",
+    "date_of_birth",
+    "external_ids",
+    "family_name",
+    "first_name",
+    "full_name",
+    "given_name",
+    "iban",
+    "last_name",
+    "middle_name",
+    "mobile_number",
+    "msisdn",
+    "national_id",
+    "passport",
+    "passport_number",
+    "phone_number",
+    "postal_code",
+    "postcode",
+    "social_security_number",
+    "ssn",
+    "street",
+    "surname",
+    "telephone",
+    "username",
+    "zip_code",
+}
+"""Names of traits and properties that tell who somebody is, in whatever spelling: `userName` is
+one, `shippingAddress` ends with one. Their values are shown only to who may read identities.
+"""
+
+IDENTIFYING_TRAITS = IDENTIFYING_NAMES | {"name"}
+"""The same for what is said of a customer; elsewhere `name` may be a product's."""
+
 _VISITORS = UUID("7d0c7c4e-52a1-5a1f-9c3d-2f9b1a6f4a10")
 
 

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from services.chassis.clock import Clock
 from services.chassis.database import Database
+from services.chassis.masking import Masking
 from services.chassis.principal import Principal
 from services.chassis.server import Foundation, Service, Work, service_app
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
@@ -20,6 +21,7 @@ from services.decision.store.customers import FOR_MANY_SMALL_READS
 def create(settings: DecisionSettings | None = None) -> FastAPI:
     """The service as an application."""
     settings = settings or DecisionSettings()
+    masking = Masking.over(settings.identifying_names)
 
     async def compose(foundation: Foundation) -> Service:
         desk = open_desk(settings, foundation.database, foundation.clock)
@@ -27,7 +29,7 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
             await desk.knowledge.refresh(connection)
 
         def context(principal: Principal) -> Context:
-            return Context(principal, desk)
+            return Context(principal, desk, masking)
 
         return Service(
             context=context,

@@ -5,6 +5,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.chassis.masking import Masking
 from services.chassis.server import Foundation, Service, service_app
 from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
 from services.journey.handlers import subscriptions
@@ -26,7 +27,9 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
             patience_s=settings.snapshot_patience_ms / 1000,
         )
         return Service(
-            context=Context.factory(base.database, engine),
+            context=Context.factory(
+                base.database, engine, Masking.over(settings.identifying_names)
+            ),
             publishes=[StepEntered, InstanceEnded, MessageDue, JourneySeriesNeeded],
             subscriptions=subscriptions(engine),
             background={

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from services.chassis.masking import Masking
 from services.chassis.principal import Principal
 from services.chassis.server import Foundation, Service, service_app
 from services.measurement.domain.conversions import Conversions
@@ -13,11 +14,12 @@ from services.measurement.settings import MeasurementSettings
 def create(settings: MeasurementSettings | None = None) -> FastAPI:
     """The service as an application."""
     settings = settings or MeasurementSettings()
+    masking = Masking.over(settings.identifying_names)
     conversions = Conversions(frozenset(settings.conversion_events), settings.currency)
 
     async def compose(foundation: Foundation) -> Service:
         def context(principal: Principal) -> Context:
-            return Context.over(foundation.database, principal)
+            return Context.over(foundation.database, principal, masking)
 
         return Service(context=context, publishes=(), subscriptions=subscriptions(conversions))
 

@@ -15,6 +15,7 @@ from strawberry.types.scalar import ScalarDefinition
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
+from services.chassis.masking import USUAL, Hide, Masking, as_written
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -41,16 +42,17 @@ class Context:
     principal: Principal
     database: Database
     pages: DataLoader[Page, list[Record]]
+    masking: Masking = USUAL
 
     @classmethod
-    def over(cls, database: Database, principal: Principal) -> Self:
+    def over(cls, database: Database, principal: Principal, masking: Masking = USUAL) -> Self:
         """A fresh context: pages of touchpoints asked for together are fetched together."""
 
         async def load(pages: list[Page]) -> list[list[Record]]:
             async with database.connection() as connection:
                 return await service.touchpoint_pages(connection, pages)
 
-        return cls(principal, database, DataLoader(load_fn=load))
+        return cls(principal, database, DataLoader(load_fn=load), masking)
 
 
 Info = strawberry.Info[Context, None]
@@ -406,4 +408,14 @@ class Query:
         return [ActionResult.of(result) for result in found]
 
 
-schema = Schema(query=Query, types=[Customer], config=StrawberryConfig(scalar_map=SCALARS))
+HIDES: Mapping[str, Hide] = {
+    "ActionResult": as_written,
+    "Money": as_written,
+    "MoneySum": as_written,
+    "PageInfo": as_written,
+}
+"""What holds no words of a customer; all else is shown plainly to who may not know them."""
+
+schema = Schema(
+    query=Query, types=[Customer], hides=HIDES, config=StrawberryConfig(scalar_map=SCALARS)
+)

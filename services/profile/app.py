@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.chassis import outbox
+from services.chassis.masking import Masking
 from services.chassis.server import Foundation, Service, service_app
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.profile.collect import Collector
@@ -40,7 +41,13 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
         )
         return Service(
             context=Context.factory(
-                base.database, rulebooks, reader, refresher.wake, base.clock, settings.scan_limit
+                base.database,
+                rulebooks,
+                reader,
+                refresher.wake,
+                base.clock,
+                settings.scan_limit,
+                Masking.over(settings.identifying_names),
             ),
             publishes=[EventRecorded, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(rulebooks, base.clock),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, ClassVar, NamedTuple
 
 from services.chassis.errors import RaakError
@@ -74,6 +75,42 @@ def read_template(content: Any, roots: Collection[str], alone: Collection[str] =
     if reader.flaws:
         raise InvalidTemplate(reader.flaws)
     return Template(fill, reader.placeholders)
+
+
+def hide_values(
+    content: Any,
+    filled: Any,
+    mask: str,
+    is_hidden: Callable[[Keys], bool],
+    change: Callable[[str], Any],
+) -> Any:
+    """Filled content without the values that are to be hidden.
+
+    A text of which every placeholder is hidden is as it was written, with the mask in their places;
+    where some are not, the mask is all there is, since what was put in can't be told apart. What
+    holds no placeholder is as it was filled.
+
+    Args:
+        content: As it was written.
+        filled: What `Template.fill` made of it.
+        is_hidden: Whether the value of a placeholder is to be hidden, by its keys.
+        change: What else is to be done to texts that hold values.
+    """
+    if isinstance(content, str) and isinstance(filled, str):
+        found = filter(None, map(_INSIDE.fullmatch, _PLACEHOLDER.findall(content)))
+        hidden = [is_hidden(keys_of(inside[1])) for inside in found]
+        if not any(hidden):
+            return change(filled) if hidden else filled
+        return _PLACEHOLDER.sub(mask, content) if all(hidden) else mask
+    if isinstance(content, Mapping) and isinstance(filled, Mapping):
+        return {
+            key: hide_values(content.get(key), value, mask, is_hidden, change)
+            for key, value in filled.items()
+        }
+    if isinstance(content, list | tuple) and isinstance(filled, list | tuple):
+        pairs = zip_longest(content[: len(filled)], filled)
+        return [hide_values(was, value, mask, is_hidden, change) for was, value in pairs]
+    return filled if content == filled else mask
 
 
 def keys_of(path: str) -> Keys:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
 from services.decision.service.customers import may_ask, require_own
 from services.decision.service.deciding import Desk
@@ -21,6 +22,7 @@ class Context:
 
     principal: Principal
     desk: Desk
+    masking: Masking = USUAL
 
     @cached_property
     def decisions(self) -> DataLoader[UUID, Decision | None]:

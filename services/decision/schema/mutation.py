@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import strawberry
 
+from services.chassis.graphql import masking_for
 from services.decision.schema.inputs import OutcomeInput
 from services.decision.schema.types import CatalogueChange, Info, Outcome
 from services.decision.service.outcomes import record
@@ -48,6 +49,7 @@ class Mutation:
                 force=force,
                 now=desk.clock(),
                 recently=timedelta(days=desk.settings.recently_offered_days),
+                masking=masking_for(context),
             )
         desk.knowledge.use(publication.catalogue)
         return CatalogueChange.of(publication)

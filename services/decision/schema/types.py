@@ -1,6 +1,6 @@
 """The types of the graph that decision owns, and what it adds to customers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -9,6 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.authorization import DECISIONS, STAFF, for_staff, of_customer
+from services.chassis.masking import MASK, Hide, Masking, as_written
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -28,6 +29,7 @@ from services.decision.service.deciding import Request, next_best_actions
 from services.decision.service.knowledge import Knowledge
 from services.decision.store import decisions, outcomes
 from services.decision.store.customers import Asked
+from services.rules.template import hide_values
 
 Info = strawberry.Info[Context, None]
 
@@ -137,6 +139,8 @@ class Proposition:
     value: Money | None = to_explain()
     score: float | None = to_explain()
     reason: str = strawberry.field(description="One sentence an agent can say aloud.")
+    written: strawberry.Private[tuple[object, str | None]]
+    """Content and reason as the catalogue has them."""
 
 
 @strawberry.type(description="A part of a condition that was not true.")
@@ -304,9 +308,41 @@ def _propositions(kept: decisions.Decision, catalogue: Compiled | None) -> list[
                 value=Money(cents=one["value_cents"], currency=one["currency"]),
                 score=one["score"],
                 reason=one["reason"],
+                written=_written(catalogue, one["action"], one["treatment"]),
             )
         )
     return found
+
+
+def _written(catalogue: Compiled | None, action: str, treatment: str) -> tuple[object, str | None]:
+    if catalogue is None:
+        return None, None
+    of = catalogue.actions[catalogue.position_of[action]]
+    contents = (one.content for one in of.treatments if one.key == treatment)
+    return next(contents, None), of.reason
+
+
+def _filled(masking: Masking, written: object, filled: Any) -> Any:
+    """What was filled in with values of a customer, without those that tell who that is."""
+    return hide_values(written, filled, MASK, masking.is_path_personal, masking.value)
+
+
+HIDES: Mapping[str, Hide] = {
+    "Action": as_written,
+    "CatalogueChange": as_written,
+    "FailedCondition.seen": lambda masking, failed, seen: masking.asked(failed.condition, seen),
+    "Money": as_written,
+    "PageInfo": as_written,
+    "Proposition.content": lambda masking, made, content: _filled(
+        masking, made.written[0], content
+    ),
+    "Proposition.reason": lambda masking, made, reason: (
+        _filled(masking, made.written[1], reason) if made.written[1] else reason
+    ),
+    "Proposition.trackingCode": as_written,
+    "Treatment": as_written,
+}
+"""How what may tell who somebody is is shown to who may not know; all else plainly."""
 
 
 @strawberry.type(description="A decision and where it stands.")

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from services.chassis import outbox
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
+from services.chassis.masking import Masking
 from services.contracts.decision import DecisionSeriesNeeded
 from services.decision.domain.changes import Changes, changes
 from services.decision.domain.checks import warnings
@@ -35,12 +36,15 @@ async def publish(
     force: bool,
     now: datetime,
     recently: timedelta,
+    masking: Masking | None = None,
 ) -> Publication:
     """Make a document the catalogue, in the caller's transaction. The same text is no new version.
 
     Raises:
         InvalidDefinition: With every problem of the document.
         StillOffered: It drops active actions that were offered recently, and `force` is not set.
+        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+            publishes it may not see that.
     """
     new = await asyncio.to_thread(read_catalogue, source, 0)
     await catalogues.publish_alone(connection)
@@ -54,6 +58,8 @@ async def publish(
     new = replace(new, version=version, declaration=declaration)
     found = changes(old.catalogue if old else None, new.catalogue)
     if is_new:
+        if masking:
+            masking.check(_sources(new) - (_sources(old) if old else set()))
         if not force:
             await _check_removals(connection, found, now - recently)
         await catalogues.insert(connection, version, source, declaration.to_json(), now, by)
@@ -69,6 +75,10 @@ async def _check_removals(connection: Connection, found: Changes, since: datetim
             f"The new catalogue removes active actions that were offered lately: {told}.",
             hint="Set their status to PAUSED first, or publish with force: true.",
         )
+
+
+def _sources(catalogue: Compiled) -> set[str]:
+    return {condition.source for condition in catalogue.rules.conditions}
 
 
 def _series_needed(catalogue: Compiled, now: datetime) -> DecisionSeriesNeeded:

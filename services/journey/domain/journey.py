@@ -47,6 +47,11 @@ class Journey:
         return self.definition.key
 
     @property
+    def conditions(self) -> frozenset[str]:
+        """All conditions, as they are written."""
+        return frozenset(self._rules)
+
+    @property
     def first(self) -> str:
         """The step a run begins with."""
         return self.definition.steps[0].key

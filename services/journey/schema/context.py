@@ -7,7 +7,10 @@ from uuid import UUID
 from strawberry.dataloader import DataLoader
 
 from services.chassis.database import Database
+from services.chassis.graphql import masking_for
+from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
+from services.journey.domain.journey import Journey
 from services.journey.domain.run import Run
 from services.journey.service import telling
 from services.journey.service.book import Book, Version
@@ -25,6 +28,7 @@ class Context:
     principal: Principal
     database: Database
     engine: Engine
+    masking: Masking = USUAL
     runs: DataLoader[tuple[UUID, bool | None], list[Run]] = field(init=False)
     """By customer, and whether those under way are meant, the ended ones, or both."""
     steps: DataLoader[tuple[UUID, UUID], list[StepTaken]] = field(init=False)
@@ -40,14 +44,25 @@ class Context:
         self.counts = DataLoader(load_fn=self._load_counts)
 
     @classmethod
-    def factory(cls, database: Database, engine: Engine) -> Callable[[Principal], "Context"]:
+    def factory(
+        cls, database: Database, engine: Engine, masking: Masking = USUAL
+    ) -> Callable[[Principal], "Context"]:
         """What makes the context of a caller."""
-        return lambda principal: cls(principal, database, engine)
+        return lambda principal: cls(principal, database, engine, masking)
 
     async def book(self) -> Book:
         """All published journeys."""
         async with self.database.connection() as connection:
             return await self.engine.library.book(connection)
+
+    async def followed(self, customer: UUID) -> dict[UUID, Journey]:
+        """The versions a customer's runs follow, by run, where something is to be hidden by them;
+        else none.
+        """
+        if masking_for(self) is None:
+            return {}
+        book, found = await self.book(), await self.runs.load((customer, None))
+        return {run.id: book.journey(run.journey, run.version) for run in found}
 
     async def require_own(self, customer: UUID) -> None:
         """Let a caller who speaks for one customer see no other; raises Forbidden."""

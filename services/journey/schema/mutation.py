@@ -3,6 +3,7 @@
 import strawberry
 
 from services.chassis.errors import RaakError
+from services.chassis.graphql import masking_for
 from services.journey.schema.types import Info, JourneyDefinition, JourneyInstance
 from services.journey.service import publishing
 
@@ -29,7 +30,11 @@ class Mutation:
         context = info.context
         async with context.database.transaction() as connection:
             row, book = await publishing.publish(
-                context.engine, connection, yaml, context.principal.subject
+                context.engine,
+                connection,
+                yaml,
+                context.principal.subject,
+                masking_for(context),
             )
         definition = JourneyDefinition.of(book, row.key, row.version)
         assert definition is not None
@@ -51,4 +56,5 @@ class Mutation:
             )
         async with context.database.transaction() as connection:
             run = await publishing.exit_run(context.engine, connection, instance, reason.strip())
-        return JourneyInstance.of(run)
+        followed = await context.followed(run.customer_id)
+        return JourneyInstance.of(run, followed.get(run.id))

@@ -1,5 +1,6 @@
 """The types of journey's part of the graph."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -8,7 +9,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.authorization import STAFF, for_staff, of_customer
+from services.chassis.masking import MASK, Hide, Masking, as_written, hidden_texts
 from services.chassis.pagination import page_size
+from services.contracts.base import Json
 from services.contracts.words import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
@@ -20,6 +23,7 @@ from services.journey.service.telling import Uses
 from services.journey.store import messages
 from services.journey.store.definitions import Published
 from services.journey.store.runs import StepTaken
+from services.rules.template import Keys, hide_values, keys_of
 
 Info = strawberry.Info[Context, None]
 
@@ -60,6 +64,8 @@ class JourneyInstance:
     """Where one run stands."""
 
     run: strawberry.Private[Run]
+    follows: strawberry.Private[Journey | None]
+    """The version it follows, where something is to be hidden by it."""
     id: strawberry.ID
     journey: strawberry.ID
     version: int
@@ -74,10 +80,11 @@ class JourneyInstance:
     end_reason: str | None
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, follows: Journey | None) -> Self:
         """From the store."""
         return cls(
             run=run,
+            follows=follows,
             id=strawberry.ID(str(run.id)),
             journey=strawberry.ID(run.journey),
             version=run.version,
@@ -118,11 +125,16 @@ class Message:
     content: JSON
     status: str = strawberry.field(description="DUE until a channel has taken it on.")
     created_at: datetime
+    follows: strawberry.Private[Journey | None]
+    at: strawberry.Private[str]
+    """The step that says it."""
 
     @classmethod
-    def of(cls, message: messages.Message) -> Self:
+    def of(cls, message: messages.Message, follows: Journey | None) -> Self:
         """From the store."""
         return cls(
+            follows=follows,
+            at=message.step,
             id=strawberry.ID(str(message.message_id)),
             instance=strawberry.ID(str(message.run_id)),
             journey=strawberry.ID(message.journey),
@@ -154,7 +166,9 @@ class Customer:
         """Of all the customers of a request in one query, newest first."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
-        return [JourneyInstance.of(run) for run in await info.context.runs.load((customer, active))]
+        found = await info.context.runs.load((customer, active))
+        followed = await info.context.followed(customer)
+        return [JourneyInstance.of(run, followed.get(run.id)) for run in found]
 
     @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
@@ -162,7 +176,45 @@ class Customer:
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
-        return [Message.of(message) for message in found]
+        followed = await info.context.followed(customer)
+        return [Message.of(message, followed.get(message.run_id)) for message in found]
+
+
+def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
+    """Whether what a run is about tells who somebody is, or may."""
+    if journey is None:
+        return True
+    key = journey.definition.entry.key
+    return key is not None and masking.is_path_personal(keys_of(key))
+
+
+def _key(masking: Masking, instance: JourneyInstance, key: str) -> str:
+    return MASK if key and _is_key_hidden(masking, instance.follows) else masking.value(key)
+
+
+def _content(masking: Masking, message: Message, content: Json) -> Json:
+    """What was filled in with values of a customer, without those that tell who that is."""
+    step = message.follows.steps.get(message.at) if message.follows else None
+    if step is None or step.send is None:
+        return hidden_texts(content)
+
+    def is_hidden(keys: Keys) -> bool:
+        if keys == ("key",):
+            return _is_key_hidden(masking, message.follows)
+        return masking.is_path_personal(keys)
+
+    return hide_values(step.send.content, content, MASK, is_hidden, masking.value)
+
+
+HIDES: Mapping[str, Hide] = {
+    "DataUse": as_written,
+    "JourneyDefinition": as_written,
+    "JourneyInstance.key": _key,
+    "JourneyStep": as_written,
+    "JourneyWay": as_written,
+    "Message.content": _content,
+}
+"""How what may tell who somebody is is shown to who may not know; all else plainly."""
 
 
 @strawberry.type(description="A way from one step to another.")

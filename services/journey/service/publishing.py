@@ -6,6 +6,7 @@ from services.chassis import outbox
 from services.chassis.database import Connection
 from services.chassis.definitions import InvalidDefinition, parse_yaml
 from services.chassis.errors import RaakError
+from services.chassis.masking import Masking
 from services.contracts.journey import JourneySeriesNeeded
 from services.journey.domain.checks import flaws
 from services.journey.domain.definition import Definition
@@ -44,11 +45,16 @@ def read(yaml: str) -> Definition:
 
 
 async def publish(
-    engine: Engine, connection: Connection, yaml: str, by: str
+    engine: Engine, connection: Connection, yaml: str, by: str, masking: Masking | None = None
 ) -> tuple[Published, Book]:
     """Make a definition the version of its journey that customers enter from now on.
 
     Runs under way finish on theirs. Publishing what is published already changes nothing.
+
+    Raises:
+        InvalidDefinition: All that is wrong with it.
+        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+            publishes it may not see that.
     """
     definition = read(yaml)
     await definitions.one_at_a_time(connection)
@@ -57,6 +63,9 @@ async def publish(
     if held is not None and held.source == yaml:
         return held, book
     made = Journey(definition, version=0)
+    if masking:
+        before = book.journey(held.key, held.version).conditions if held else frozenset()
+        masking.check(made.conditions - before)
     row = await definitions.insert(
         connection,
         definition.key,

@@ -10,6 +10,7 @@ from strawberry.dataloader import DataLoader
 
 from services.chassis.clock import Clock
 from services.chassis.database import Database
+from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
 from services.profile.domain.customer import Customer
@@ -34,6 +35,7 @@ class Context:
     wake: Callable[[], None]
     clock: Clock
     scan_limit: int
+    masking: Masking = USUAL
     people: DataLoader[UUID, Customer | None] = field(init=False)
     changes: DataLoader[UUID, list[tuple[Change, datetime]]] = field(init=False)
     refs: DataLoader[Ref, UUID | None] = field(init=False)

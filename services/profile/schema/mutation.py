@@ -5,6 +5,7 @@ from typing import Any
 
 import strawberry
 
+from services.chassis.graphql import masking_for
 from services.chassis.principal import Forbidden
 from services.profile.domain.calls import Call
 from services.profile.domain.identities import Identity, given_identity, strongest_first
@@ -65,7 +66,9 @@ class Mutation:
         """A definition that is the same keeps its version."""
         context = info.context
         async with context.database.transaction() as connection:
-            segments = await publish_segments(connection, context.rulebooks, yaml, context.clock())
+            segments = await publish_segments(
+                connection, context.rulebooks, yaml, context.clock(), masking_for(context)
+            )
         context.forget_loaded()
         context.wake()
         return Segment.of(segments[0])

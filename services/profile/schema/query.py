@@ -4,6 +4,7 @@ from uuid import UUID
 
 import strawberry
 
+from services.chassis.graphql import masking_for
 from services.chassis.pagination import PageInfo, encode_cursor, page_size
 from services.profile.schema.inputs import CustomerRef
 from services.profile.schema.types import (
@@ -44,7 +45,9 @@ class Query:
         first: int = 20,
         after: str | None = None,
     ) -> CustomerConnection | None:
-        """One bounded scan."""
+        """One bounded scan. Whoever may not see identities may not ask for them either."""
+        if where is not None and (masking := masking_for(info.context)):
+            masking.check([where])
         place = read_cursor(after, UUID)
         async with info.context.database.connection() as connection:
             found = await finding.search(

@@ -1,6 +1,6 @@
 """The types of the graph that profile owns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Self, cast
 from uuid import UUID
@@ -10,6 +10,7 @@ from strawberry.scalars import JSON
 
 from services.chassis.authorization import STAFF, of_customer
 from services.chassis.errors import RaakError
+from services.chassis.masking import Hide, as_written
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -320,6 +321,18 @@ class Customer:
         if info.context.principal.own_customer_only:
             changes = [c for c in changes if c[0].kind is ChangeKind.MERGED]
         return [IdentityChange.of(change, at) for change, at in changes]
+
+
+HIDES: Mapping[str, Hide] = {
+    "CustomerEvent.properties": lambda masking, event, properties: masking.value(
+        properties, of_customer=event.kind == "identify"
+    ),
+    "Feature.value": lambda masking, feature, value: masking.asked(feature.name, value),
+    "PageInfo": as_written,
+    "Segment": as_written,
+    "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),
+}
+"""How what may tell who somebody is is shown to who may not know; all else plainly."""
 
 
 def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:

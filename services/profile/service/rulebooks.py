@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chassis.database import Connection
 from services.chassis.definitions import InvalidDefinition, Problem, Source, parse_yaml
+from services.chassis.masking import Masking
 from services.contracts.base import Json
 from services.contracts.series import SeriesNeeded
 from services.profile.definitions import SegmentDefinition, SegmentFile
@@ -47,18 +48,26 @@ class Rulebooks:
 
 
 async def publish_segments(
-    connection: Connection, rulebooks: Rulebooks, text: str, now: datetime
+    connection: Connection,
+    rulebooks: Rulebooks,
+    text: str,
+    now: datetime,
+    masking: Masking | None = None,
 ) -> list[Segment]:
     """Put the segments of a YAML document in force; those that are the same stay as they are.
 
     Raises:
         InvalidDefinition: All that is wrong, with line, field and remedy.
+        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+            publishes it may not see that.
     """
     definitions = read_segments(text)
     await store.change_alone(connection)
     held = {row.key: row for row in await store.segments(connection)}
     rows = [_row(definition, held.get(definition.key), now) for definition in definitions]
     if fresh := [row for row in rows if row != held.get(row.key)]:
+        if masking:
+            masking.check({row.condition for row in fresh} - {r.condition for r in held.values()})
         await store.publish(connection, fresh)
         await _next_version(connection, now)
     segments = {s.key: s for s in (await rulebooks.current(connection)).segments}

@@ -24,6 +24,7 @@ SETTINGS = {
     "max_operations_per_connection": "operations",
     "max_unread_bytes": "unread_bytes",
     "mode": "takes_strangers",
+    "identifying_names": "masking",
 }
 """The setting each rule comes from."""
 

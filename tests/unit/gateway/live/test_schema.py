@@ -12,8 +12,14 @@ from gateway.access.tokens import ServiceTokens
 from gateway.live.activity import KINDS, Activity, Changes
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.live.watch import Topic, Watch
+from gateway.reload import read_subgraphs
+from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, compose
+from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
+from services.contracts.decision import OutcomeRecorded
+from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
+from services.contracts.profile import EventRecorded
 from services.contracts.words import Role
 from tests.callers import caller
 from tests.unit.gateway.live.happenings import ANN, AT, HAPPENINGS, changed, recorded
@@ -205,6 +211,50 @@ async def test_a_customer_is_not_shown_his_journeys_or_what_an_agent_noted() -> 
     assert reacted["action"] == {"key": "jazz_weeks"}
 
 
+SECRET = "ann@example.com"
+SAID = {"email": "2002", "note": [f"of {SECRET}"], "town": "Delft"}
+
+
+def telling(event: Event) -> Event:
+    """The event, with what tells who somebody is wherever somebody's words may stand."""
+    changes: dict[str, Any] = {"reason": f"as {SECRET} wished"} if hasattr(event, "reason") else {}
+    if isinstance(event, EventRecorded):
+        changes |= {"name": f"looked {SECRET}", "properties": SAID}
+    if isinstance(event, StepEntered | InstanceEnded | MessageDue):
+        changes["state"] = event.state.model_copy(update={"key": "2002"})
+    if isinstance(event, MessageDue):
+        changes["content"] = {"title": "Dear Ann", "of": f"{SECRET} 2002"}
+    return event.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("event", HAPPENINGS, ids=lambda event: type(event).__name__)
+async def test_who_may_not_read_identities_hears_what_happens_and_not_to_whom(
+    event: Event,
+) -> None:
+    fact = Changes(traits=("email",)) if event.compacted else telling(event)
+    live = live_with(activity(event, fact))
+
+    hidden = str(await first(live, role=Role.MARKETER))
+    shown = str(await first(live))
+
+    assert not [secret for secret in (SECRET, "2002", "Dear Ann") if secret in hidden]
+    if isinstance(event, EventRecorded | OutcomeRecorded | InstanceEnded | MessageDue):
+        assert SECRET in shown
+        assert MASK in hidden
+    assert ("Delft" in hidden) == isinstance(event, EventRecorded)
+
+
+async def test_an_operator_s_further_names_are_hidden_and_a_customer_hears_all_of_themselves() -> (
+    None
+):
+    event = telling(next(one for one in HAPPENINGS if isinstance(one, EventRecorded)))
+    ear = Ear(activity(event, event))
+    live = LiveSubgraph(ear, ann, Masking.over(["town"]))  # type: ignore[arg-type]
+
+    assert "Delft" not in str(await first(live, role=Role.MARKETER))
+    assert "Delft" in str(await first(live, role=Role.APP))
+
+
 async def test_without_the_scope_to_read_customers_nothing_is_watched() -> None:
     nobody = headers_of(Principal(Role.AGENT, "tester"))
     ear = Ear(activity(recorded()))
@@ -215,6 +265,17 @@ async def test_without_the_scope_to_read_customers_nothing_is_watched() -> None:
 
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
     assert ear.listening == set()
+
+
+def test_a_decision_is_not_asked_for_by_each_event_it_would_be_itself() -> None:
+    decide = 'nextBestActions(channel: WEB, placement: "home") { id }'
+    cache = PlanCache(compose(read_subgraphs()))
+    watch = 'subscription { customerActivity(ref: {id: "1"}) { customer { %s } } }'
+
+    with pytest.raises(NotIdempotentBelowEvents, match=r"Customer\.nextBestActions"):
+        cache.plan(watch % decide)
+    assert cache.plan(watch % "traits { value } decisions { edges { node { id } } }")
+    assert cache.plan(f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')
 
 
 async def test_the_schema_is_told_as_of_any_subgraph() -> None:

@@ -1,0 +1,264 @@
+"""What tells who somebody is, hidden from those who may not read identities.
+
+`Masking.value` is the one way, whatever is shown: a trait, the properties of an event, the value a
+condition saw, a content. It hides by names (what stands under `email`, `shippingAddress`) and by
+looks (an address, phone number or IBAN in any text). What is stored stays as it is.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Self, TypeAlias
+
+from services.chassis.errors import RaakError
+from services.contracts.identity import IDENTIFYING_NAMES, IDENTIFYING_TRAITS
+
+MASK = "•••"
+"""Stands for whatever is hidden."""
+
+NOTHING_SEEN = "missing"
+"""What a condition is said to have seen where there was nothing."""
+
+Words: TypeAlias = tuple[str, ...]
+Path: TypeAlias = tuple[str, ...]
+
+LONGEST = 10_000
+"""Characters of a condition that is read as one; conditions have fewer."""
+
+TRAITS = frozenset({"traits"})
+"""Under this name, and in it, stands what is said of a customer."""
+HARMLESS = frozenset({"consent", "journey"})
+"""What begins with these in a condition tells of no person."""
+GENERIC = frozenset({"address", "hash", "id", "number", "value"})
+"""Words after a name that leave it what it is: `email_address`, `phone2`."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_AT = r"(?:[@\uFF20]|%(?:25)*40)"
+_EMAIL = re.compile(
+    rf"[^\s@<>\"'(),:;\[\]/?&=|%]{{1,100}}{_AT}[^\W_](?:[\w-]{{0,62}})(?:\.[\w-]{{1,63}}){{0,8}}"
+)
+_PHONE = re.compile(r"(?:\+|%2[bB])\d(?:[ ().-]{0,2}\d){7,14}(?!\d)")
+_IBAN = re.compile(
+    r"(?<![^\W_])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?"
+    r"|[a-z]{2}\d{2}[a-z0-9]{11,30})"
+)
+_PARAMETER = re.compile(r"(?<=[?&#;])([^=&#;\s]{1,60})=([^&#;\s]+)")
+_PART = re.compile(r"[. (]")
+_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+@lru_cache(maxsize=10_000)
+def words_of(name: str) -> Words:
+    """The words of a name in whatever spelling: `emailAddress` or `Email-address`."""
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
+class IdentitiesAsked(RaakError):
+    """A condition would find out what its caller is not shown."""
+
+    code = "IDENTITIES_NOT_READABLE"
+    status = 403
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Hides what identifies. `further` are names besides those of `contracts.identity`."""
+
+    further: frozenset[str] = frozenset()
+
+    @classmethod
+    def over(cls, further: Sequence[str]) -> Self:
+        """With the names of the setting `identifying_names`."""
+        return cls(frozenset(further))
+
+    def value(self, value: Any, *, of_customer: bool = False) -> Any:
+        """A JSON value without what identifies somebody; `of_customer`: its names are of traits.
+
+        What is true, false or null, or under such a name nothing, stays.
+        """
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            return {
+                self._text(key) if isinstance(key, str) else key: self._member(
+                    str(key), inner, of_customer
+                )
+                for key, inner in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.value(inner, of_customer=of_customer) for inner in value]
+        return value
+
+    def named(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
+        """The value of something by its name: wholly hidden if that says who somebody is."""
+        if self.identifies(name, of_customer=of_customer):
+            return hidden(value)
+        return self.value(value, of_customer=of_customer)
+
+    def asked(self, condition: str, value: Any) -> Any:
+        """What a condition saw; of several parts, what each saw, by its own condition."""
+        if isinstance(value, Mapping) and value and all(map(_PART.search, map(str, value))):
+            return {self._text(part): self.asked(part, saw) for part, saw in value.items()}
+        if value == NOTHING_SEEN or not self.is_personal(condition):
+            return self.value(value)
+        return hidden(value)
+
+    def identifies(self, name: str, *, of_customer: bool = False) -> bool:
+        """Whether a name is one of those that say who somebody is, or ends with one."""
+        words = words_of(name)
+        known = self._of_customer if of_customer else self._names
+        while words:
+            if any("".join(words[-n:]) in known for n in range(1, len(words) + 1)):
+                return True
+            if words[-1] not in GENERIC and not words[-1].isdigit():
+                return False
+            words = words[:-1]
+        return False
+
+    def is_path_personal(self, path: Sequence[str]) -> bool:
+        """Whether a path, `traits.email` in parts, leads to what says who somebody is. A purpose
+        or journey may be called so, and says nothing.
+        """
+        if path[0] in HARMLESS:
+            return False
+        below = (False, *(part in TRAITS for part in path))
+        return any(
+            self.identifies(part, of_customer=is_trait)
+            for part, is_trait in zip(path, below, strict=False)
+        )
+
+    def is_personal(self, condition: str) -> bool:
+        """Whether a condition looks at what says who somebody is."""
+        return any(map(self.is_path_personal, _paths(condition)))
+
+    def is_telling(self, condition: str) -> bool:
+        """Whether the truth of a condition tells who somebody is: it compares what identifies, or
+        holds what does. Whether there is an address at all tells nobody's.
+        """
+        looks = _paths(condition, compared_only=True)
+        return self._text(condition) != condition or any(map(self.is_path_personal, looks))
+
+    def check(self, conditions: Iterable[str]) -> None:
+        """Raise IdentitiesAsked for the first condition whose truth tells who somebody is."""
+        for condition in conditions:
+            if self.is_telling(condition):
+                raise IdentitiesAsked(
+                    f"The condition {condition!r} tells who somebody is.",
+                    hint="Ask whether there is such a trait (exists, missing), or use a token with "
+                    "the scope identities:read.",
+                )
+
+    def _member(self, name: str, value: Any, of_customer: bool) -> Any:
+        if self.identifies(name, of_customer=of_customer):
+            return hidden(value)
+        return self.value(value, of_customer=name in TRAITS or of_customer)
+
+    def _text(self, text: str) -> str:
+        """A text without addresses, phone numbers, account numbers, and such parameters in it."""
+        if "=" in text:
+            text = _PARAMETER.sub(self._parameter, text)
+        if "@" in text or "%" in text or "\uff20" in text:
+            text = _EMAIL.sub(MASK, text)
+        if "+" in text or "%2" in text:
+            text = _PHONE.sub(MASK, text)
+        return _IBAN.sub(_account, text) if len(text) >= 15 else text
+
+    def _parameter(self, found: re.Match[str]) -> str:
+        return f"{found[1]}={MASK}" if self.identifies(found[1]) else found[0]
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset("".join(words_of(name)) for name in IDENTIFYING_NAMES | self.further)
+
+    @cached_property
+    def _of_customer(self) -> frozenset[str]:
+        return frozenset("".join(words_of(name)) for name in IDENTIFYING_TRAITS | self.further)
+
+
+USUAL = Masking()
+"""With no further names."""
+
+Hide: TypeAlias = Callable[[Masking, Any, Any], Any]
+"""How a field is hidden: by what, of which object, which value."""
+
+
+def as_written(masking: Masking, source: Any, value: Any) -> Any:
+    """What the company wrote, and no customer: shown to whoever may read it."""
+    return value
+
+
+def plainly(masking: Masking, source: Any, value: Any) -> Any:
+    """As everything is that says nothing else."""
+    return masking.value(value)
+
+
+def hidden(value: Any) -> Any:
+    """The mask in place of a value, unless that is true, false or nothing."""
+    return value if value is None or isinstance(value, bool) else MASK
+
+
+def hidden_texts(value: Any) -> Any:
+    """A JSON value with its form, and none of its texts and numbers."""
+    if isinstance(value, Mapping):
+        return {key: hidden_texts(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden_texts(inner) for inner in value]
+    return hidden(value)
+
+
+def _paths(condition: str, *, compared_only: bool = False) -> Iterator[Path]:
+    """What a condition looks at, each name with those it stands in. What is no condition is told by
+    every name in it, its texts among them.
+
+    Args:
+        condition: As people write it: one expression of Python.
+        compared_only: Leave out what is asked for its being there only.
+    """
+    try:
+        tree = ast.parse(f"({condition}\n)", mode="eval") if len(condition) <= LONGEST else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    if tree is None:
+        yield from (tuple(name.split(".")) for name in _PATH.findall(condition))
+        return
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if path := _path(node):
+            yield path
+        elif not (compared_only and _is_whether(node)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _path(node: ast.AST) -> Path:
+    """The parts of `traits.address["post code"]`; none of what is no such thing."""
+    match node:
+        case ast.Name(id=name):
+            return (name,)
+        case (
+            ast.Attribute(value=above, attr=name)
+            | ast.Subscript(value=above, slice=ast.Constant(value=str(name)))
+        ):
+            path = _path(above)
+            return (*path, name) if path else ()
+    return ()
+
+
+def _is_whether(node: ast.AST) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id="exists" | "missing"), args=[only], keywords=[]):
+            return bool(_path(only))
+    return False
+
+
+def _account(found: re.Match[str]) -> str:
+    """An IBAN by its check digits (ISO 13616), so that no article number is taken for one."""
+    pieces = re.split(r"(?=[ -])", found[0])
+    for count in range(len(pieces), 0, -1):  # what follows one may look like its last piece
+        plain = re.sub(r"[ -]", "", "".join(pieces[:count]))
+        digits = "".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])
+        if len(plain) >= 15 and int(digits) % 97 == 1:
+            return MASK + "".join(pieces[count:])
+    return found[0]
