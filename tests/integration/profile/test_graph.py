@@ -8,6 +8,8 @@ import pytest
 
 from services.chassis.pagination import encode_cursor
 from services.contracts.identity import derived_customer_id
+from services.contracts.words import Role
+from tests.callers import caller
 from tests.integration.profile.conftest import (
     MARKETER,
     START,
@@ -390,7 +392,8 @@ async def test_a_customer_is_not_told_that_an_identity_is_somebody_elses(two: Pr
     query = "query ($ref: CustomerRef!) { customer(ref: $ref) { history { kind } } }"
 
     told = await two.ask(query, ref=by("user_id", "bob"))
-    himself = await two.ask(query, visitor("user_id", "bob"), ref=by("user_id", "bob"))
+    bob = caller(Role.APP, "app", {"type": "user_id", "value": "bob"})
+    himself = await two.ask(query, bob, ref=by("user_id", "bob"))
 
     assert told["data"]["customer"]["history"] == [{"kind": "REFUSED"}]
     assert himself["data"]["customer"]["history"] == []

@@ -53,15 +53,20 @@ def test_the_list_of_what_each_scope_opens_is_the_one_that_was_reviewed() -> Non
 
 # --- what a reviewer looks for ----------------------------------------------------------------
 
-PERSONAL = {"traits", "identities", "events", "history", "consents", "inbox", "segments"}
+OF_CUSTOMER = {
+    "decisions:make": {"nextBestActions"},
+    "decisions:read": {"decisions"},
+}
+"""What scopes that are not for reading customers open of one, beside the id."""
 
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "customers:read"])
 def test_no_scope_but_that_for_reading_customers_leads_to_what_is_known_of_one(scope: str) -> None:
-    found = {coordinate.partition(".") for coordinate in opened(scope)}
+    found = {tuple(coordinate.split(".")) for coordinate in opened(scope)}
 
-    assert not {field for type_, _, field in found if type_ == "Customer"} & PERSONAL
-    assert not {type_ for type_, _, _ in found} & {"Trait", "CustomerEvent", "Identity", "Message"}
+    of_customer = {field for type_, field in found if type_ == "Customer"}
+    assert of_customer <= {"id"} | OF_CUSTOMER.get(scope, set())
+    assert not {type_ for type_, _ in found} & {"Trait", "CustomerEvent", "Identity", "Message"}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -133,6 +138,14 @@ async def test_whatever_way_a_field_is_reached_its_service_asks_what_the_graph_d
             assert refused, f"{name} gives {coordinate} to who has {scope} alone"
         if coordinate not in AUTHORIZATION.denied(principal):
             assert not refused, f"{name} refuses {coordinate} to who has {scope}"
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_what_a_service_hides_in_its_own_way_is_there(name: str) -> None:
+    there = resolvers(SERVICES[name]).keys()
+    types = {coordinate.partition(".")[0] for coordinate in there}
+
+    assert SERVICES[name].hides.keys() <= there | types
 
 
 # --- the walk ---------------------------------------------------------------------------------

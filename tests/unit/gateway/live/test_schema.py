@@ -2,18 +2,25 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 
+from gateway.access.rates import CallerLimits, Rates
+from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.tokens import ServiceTokens
+from gateway.access.trusted import Registry
+from gateway.graphql_http.documents import Documents
 from gateway.live.activity import KINDS, Activity, Changes
+from gateway.live.answering import Answering
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.live.watch import Topic, Watch
 from gateway.reload import read_subgraphs
-from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, compose
+from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
+from services.chassis.graphql_http import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
@@ -21,9 +28,10 @@ from services.contracts.decision import OutcomeRecorded
 from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import EventRecorded
 from services.contracts.words import Role
-from tests.callers import caller
+from tests.callers import ROLES, caller
+from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.live.happenings import ANN, AT, HAPPENINGS, changed, recorded
-from tests.unit.gateway.small_graph import KEY
+from tests.unit.gateway.small_graph import KEY, InProcess, graph
 
 QUERY = """
 subscription($ref: CustomerRef!) { customerActivity(ref: $ref) {
@@ -265,6 +273,42 @@ async def test_without_the_scope_to_read_customers_nothing_is_watched() -> None:
 
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
     assert ear.listening == set()
+
+
+async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_ends() -> None:
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+
+    rates = Rates(rate_per_s=1, burst=2)
+    door = Admission(CallerLimits(rates, Clock()), Load(), Priorities.read(), sleep=sleep)
+    live = live_with(*(activity(recorded(f"e{n}")) for n in range(20)))
+    transport = Transports({"live": live}, InProcess())
+    front = replace(
+        graph(InProcess()),
+        supergraph=compose(read_subgraphs()),
+        roles=ROLES,
+        transport=transport,
+        admission=door,
+    )
+    watch = 'subscription { customerActivity(ref: {id: "1"}) { event { name } } }'
+    asked = read_parameters({"query": watch})
+    operation = Answering(lambda: front, Documents(Registry())).open(
+        asked, caller(Role.AGENT, "agnes"), may_change=True
+    )
+
+    answers = [answer async for answer in operation.answers()]
+
+    *told, last = answers
+    names = [answer["data"]["customerActivity"]["event"]["name"] for answer in told]
+    assert names[:2] == ["e0", "e1"]
+    assert naps == sorted(naps)
+    assert max(naps) <= 5
+    [error] = last["errors"]
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert "events of this subscription" in error["message"]
+    assert error["extensions"]["retryAfterMs"] > 5_000
 
 
 def test_a_decision_is_not_asked_for_by_each_event_it_would_be_itself() -> None:
