@@ -23,6 +23,8 @@ NOTHING_SEEN = "missing"
 
 Words: TypeAlias = tuple[str, ...]
 Path: TypeAlias = tuple[str, ...]
+Known: TypeAlias = tuple[frozenset[str], tuple[str, ...]]
+"""Names without what is between their words, and how every name that is to be looked at ends."""
 
 LONGEST = 10_000
 """Characters of a condition that is read as one; conditions have fewer."""
@@ -44,6 +46,8 @@ _IBAN = re.compile(
     r"(?<![^\W_])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?"
     r"|[a-z]{2}\d{2}[a-z0-9]{11,30})"
 )
+_SUSPECT = re.compile(r"[@%+=\uFF20]|[A-Za-z]{2}\d{2}[ A-Za-z\d-]")
+"""What every text has that holds one of these: most have nothing of it."""
 _PARAMETER = re.compile(r"(?<=[?&#;])([^=&#;\s]{1,60})=([^&#;\s]+)")
 _PART = re.compile(r"[. (]")
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -107,8 +111,11 @@ class Masking:
 
     def identifies(self, name: str, *, of_customer: bool = False) -> bool:
         """Whether a name is one of those that say who somebody is, or ends with one."""
+        known, endings = self._of_customer if of_customer else self._anywhere
+        plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
+        if plain.isalnum() and not plain.rstrip("0123456789").endswith(endings):
+            return False  # most are told apart by this alone
         words = words_of(name)
-        known = self._of_customer if of_customer else self._names
         while words:
             if any("".join(words[-n:]) in known for n in range(1, len(words) + 1)):
                 return True
@@ -157,6 +164,8 @@ class Masking:
 
     def _text(self, text: str) -> str:
         """A text without addresses, phone numbers, account numbers, and such parameters in it."""
+        if not _SUSPECT.search(text):
+            return text
         if "=" in text:
             text = _PARAMETER.sub(self._parameter, text)
         if "@" in text or "%" in text or "\uff20" in text:
@@ -169,12 +178,17 @@ class Masking:
         return f"{found[1]}={MASK}" if self.identifies(found[1]) else found[0]
 
     @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset("".join(words_of(name)) for name in IDENTIFYING_NAMES | self.further)
+    def _anywhere(self) -> Known:
+        return _known(IDENTIFYING_NAMES | self.further)
 
     @cached_property
-    def _of_customer(self) -> frozenset[str]:
-        return frozenset("".join(words_of(name)) for name in IDENTIFYING_TRAITS | self.further)
+    def _of_customer(self) -> Known:
+        return _known(IDENTIFYING_TRAITS | self.further)
+
+
+def _known(names: Iterable[str]) -> Known:
+    known = frozenset("".join(words_of(name)) for name in names)
+    return known, (*known, *GENERIC)
 
 
 USUAL = Masking()
