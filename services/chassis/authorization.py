@@ -5,7 +5,7 @@ stands before the services can enforce them. The services do not rely on it: the
 principal themselves, whether a field is reached from the root or through `_entities`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,6 +30,8 @@ AnyOf: TypeAlias = Collection[Collection[str]]
 """One of these must be had whole; empty: nothing is asked."""
 Resolve: TypeAlias = Callable[..., Any]
 
+ENTITY = "_Entity"
+"""The union of what a router may ask for by its key."""
 DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
 
 STAFF = [["staff"]]
@@ -97,12 +99,45 @@ def guard(schema: GraphQLSchema) -> None:
                 asked = _guard(_marks(type_, name, field, is_hidden=type_.name in hidden))
                 if asked != Guard():
                     _put_before(field, asked, f"{type_.name}.{name}")
+    _guard_entities(schema)
 
 
 def _behind_unions(schema: GraphQLSchema) -> set[str]:
-    """Types that a field can return without naming them; entities are members of `_Entity`."""
+    """Types that a field can return without naming them. Entities are seen to by `_entities`."""
     unions = (type_ for type_ in schema.type_map.values() if isinstance(type_, GraphQLUnionType))
-    return {member.name for union in unions for member in union.types}
+    return {member.name for union in unions if union.name != ENTITY for member in union.types}
+
+
+def _guard_entities(schema: GraphQLSchema) -> None:
+    """Ask what is written on a type before an entity of it is looked for by its key."""
+    entity, query = schema.type_map.get(ENTITY), schema.query_type
+    if query is None or not isinstance(entity, GraphQLUnionType):
+        return
+    guards = {type_.name: _guard(_written(type_)) for type_ in entity.types}
+    asked = {name: asked for name, asked in guards.items() if asked != Guard()}
+    field = query.fields["_entities"]
+    if asked and field.resolve is not None:
+        field.resolve = _admitting(field.resolve, asked)
+
+
+def _admitting(resolve: Resolve, asked: Mapping[str, Guard]) -> Resolve:
+    def admitted(
+        source: Any, info: GraphQLResolveInfo[Any], representations: list[dict[str, Any]]
+    ) -> Any:
+        """An entity, or why its caller may not have it, for each key."""
+        refused: dict[int, Unauthorized] = {}
+        for place, representation in enumerate(representations):
+            name = str(representation.get("__typename"))
+            try:
+                if name in asked:
+                    asked[name].check(info.context.principal, name)
+            except Unauthorized as refusal:
+                refused[place] = refusal
+        may = [one for place, one in enumerate(representations) if place not in refused]
+        found = iter(resolve(source, info, representations=may))
+        return [refused.get(place) or next(found) for place in range(len(representations))]
+
+    return admitted
 
 
 def _marks(
@@ -121,8 +156,11 @@ def _marks(
         if name in interface.fields:
             declared.append(interface.fields[name])
     for one in declared:
-        definition = one.extensions.get(DEFINITION)
-        yield from getattr(definition, "directives", None) or ()
+        yield from _written(one)
+
+
+def _written(one: GraphQLNamedType | GraphQLField) -> Iterable[object]:
+    return getattr(one.extensions.get(DEFINITION), "directives", None) or ()
 
 
 def _guard(marks: Iterable[object]) -> Guard:

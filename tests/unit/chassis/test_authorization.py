@@ -41,6 +41,17 @@ class Recipe:
         return cls(key=key, text="flour")
 
 
+@strawberry.federation.type(keys=["size"])
+class Pan:
+    """Not marked."""
+
+    size: int
+
+    @classmethod
+    def resolve_reference(cls, size: int) -> "Pan":
+        return cls(size=size)
+
+
 @strawberry.federation.interface(requires_scopes=[["bread:sell"]])
 class Sold:
     """Marked for all that implement it."""
@@ -113,7 +124,7 @@ class Subscription:
         yield 1
 
 
-schema = Schema(query=Query, subscription=Subscription, types=[Recipe])
+schema = Schema(query=Query, subscription=Subscription, types=[Recipe, Pan])
 
 
 async def ask(query: str, principal: Principal | None = BAKER) -> tuple[Any, list[list[Any]]]:
@@ -184,8 +195,23 @@ async def test_a_marked_entity_is_refused_to_a_router_too() -> None:
 
     assert await ask(query) == ({"_entities": [{"text": "flour"}]}, [])
     data, refused = await ask(query, without("staff"))
-    assert data == {"_entities": [{"text": None}]}
-    assert refused == [["_entities", 0, "text"]]
+    assert data == {"_entities": [None]}
+    assert refused == [["_entities", 0]]
+
+
+async def test_entities_that_are_refused_cost_none_of_the_others() -> None:
+    query = """{ _entities(representations: [
+      {__typename: "Recipe", key: "a"}, {__typename: "Pan", size: 3},
+      {__typename: "Recipe", key: "b"}
+    ]) { ... on Recipe { text } ... on Pan { size } } }"""
+
+    data, refused = await ask(query, without("staff"))
+    everything, nothing = await ask(query)
+
+    assert data == {"_entities": [None, {"size": 3}, None]}
+    assert refused == [["_entities", 0], ["_entities", 2]]
+    assert everything == {"_entities": [{"text": "flour"}, {"size": 3}, {"text": "flour"}]}
+    assert nothing == []
 
 
 async def test_marks_of_an_interface_hold_for_what_implements_it() -> None:
@@ -226,7 +252,7 @@ async def test_a_refusal_says_which_field_and_what_it_asks() -> None:
 
 
 def test_fields_without_a_mark_keep_their_resolvers() -> None:
-    plain = Schema(query=Query, subscription=Subscription, types=[Recipe])._schema
+    plain = Schema(query=Query, subscription=Subscription, types=[Recipe, Pan])._schema
     bread = plain.type_map["Bread"].fields  # type: ignore[attr-defined]
 
     assert "checked" not in bread["name"].resolve.__qualname__
