@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from services.chassis.definitions import InvalidDefinition, read_yaml
 from services.chassis.errors import RaakError
 from services.contracts.words import Role
 
@@ -20,7 +19,7 @@ class InvalidRoles(RaakError):
     status = 500
 
 
-BROKEN = (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
+BROKEN = (InvalidDefinition, AttributeError, KeyError, TypeError, ValueError)
 """What a text raises that is no file of roles."""
 
 
@@ -49,7 +48,7 @@ class Roles:
     def parse(cls, text: str) -> "Roles":
         """The roles in the text of a file; raises InvalidRoles."""
         try:
-            file = _Loader(text).get_single_data()
+            file = read_yaml(text)
             named = {name: _roles(listed) for name, listed in file.get("readers", {}).items()}
             return cls(
                 {Role(name): _grant(given) for name, given in file["roles"].items()},
@@ -61,7 +60,7 @@ class Roles:
             )
         except BROKEN as error:
             raise InvalidRoles(
-                f"The file of roles cannot be read: {type(error).__name__}: {error}",
+                f"The file of roles cannot be read: {_wording(error)}",
                 hint="Give each role its `scopes` and `policies`, and below `fields` each type its "
                 "lines `field: readers` or `field: [role, …]`.",
             ) from None
@@ -92,18 +91,10 @@ def text_of(path: Path = OURS) -> str:
         ) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Takes nothing that is said twice: whoever reviews one line must not miss another."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        read: dict[Any, Any] = super().construct_mapping(node, deep)
-        if len(read) < len(node.value):
-            seen = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = sorted({str(key) for key in seen if seen.count(key) > 1})
-            raise ValueError(
-                f"{', '.join(twice)} is there twice, below line {node.start_mark.line}"
-            )
-        return read
+def _wording(error: Exception) -> str:
+    if isinstance(error, InvalidDefinition):
+        return "; ".join(map(str, error.problems))
+    return f"{type(error).__name__}: {error}"
 
 
 def _roles(names: Any) -> frozenset[Role]:

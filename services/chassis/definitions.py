@@ -1,7 +1,7 @@
 """Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -9,10 +9,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from services.chassis.errors import RaakError, nearest
+from services.chassis.yaml_core import (
+    DEEPEST,
+    MOST_VALUES,
+    Unreadable,
+    compose,
+    scalar_value,
+)
 
-LARGEST_DOCUMENT = 2_000_000
-MOST_VALUES = 200_000  # about 200 MB while it is read; 1,000 actions need some 50,000
-DEEPEST = 50  # libyaml recurses: 100,000 open brackets would end the process
 MOST_PROBLEMS = 50
 MOST_READ = 1_000  # of the problems pydantic finds: near names cost 50 µs each
 LONGEST_SHOWN = 80
@@ -65,68 +69,56 @@ class InvalidDefinition(RaakError):
 
 
 class Source:
-    """A YAML document that remembers where each of its values stood."""
+    """A YAML 1.2 document that remembers where each of its values stood.
 
-    def __init__(self, text: str) -> None:
+    Raises InvalidDefinition. Takes up to 10 µs a value: run it in a thread.
+    """
+
+    def __init__(self, text: str, most_values: int = MOST_VALUES) -> None:
         self._lines = text.splitlines()
         self._values: dict[Path, yaml.Node] = {}
         self._keys: dict[Path, yaml.Mark] = {}
         self._repeated: list[Problem] = []
-        self.value: Any = self._read(text)
+        self.value: Any = self._read(text, most_values)
 
-    def _read(self, text: str) -> Any:
+    def _read(self, text: str, most_values: int) -> Any:
         try:
-            _refuse_oversized(text)
-            loader = yaml.CSafeLoader(text)
-            node = loader.get_single_node()
-            if node is None:
-                raise _Refused("The document is empty.", "Write the definition into it.")
-            self._note(node, ())
-            value = cast(Any, loader).construct_document(node)
-        except _Refused as refusal:
-            raise InvalidDefinition([Problem(1, 1, "", *refusal.args)]) from None
-        except yaml.MarkedYAMLError as error:
-            raise InvalidDefinition([self._syntax_problem(error)]) from None
-        except (yaml.YAMLError, ValueError) as error:
-            told = f"This cannot be read ({' '.join(str(error).split())})."
+            value = self._note(compose(text, most_values), ())
+        except Unreadable as error:
+            line, column = error.line + 1, error.column + 1
             raise InvalidDefinition(
-                [Problem(1, 1, "", told, "Save it as UTF-8 text, and put odd values in quotes.")]
+                [Problem(line, column, "", error.problem, error.hint)]
             ) from None
         if self._repeated:
             raise InvalidDefinition(self._repeated)
         return value
 
-    def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
-        told = " ".join(filter(None, (error.context, error.problem)))
-        mark = error.problem_mark or error.context_mark
-        if mark is None:
-            return Problem(1, 1, "", f"This is not YAML: {told}.", "Check its beginning.")
-        line = self._lines[mark.line] if mark.line < len(self._lines) else ""
-        is_tab = line[mark.column : mark.column + 1] == "\t"
-        hint = "Indent with spaces." if is_tab else "Check indentation, colons and quotes."
-        return _problem_at(mark, (), f"This is not YAML: {told}.", hint)
-
-    def _note(self, node: yaml.Node, path: Path) -> None:
-        """Remember where every value stands; what an alias repeats counts every time."""
-        if len(path) > DEEPEST or len(self._values) > MOST_VALUES:
-            raise _Refused(
-                "The document repeats itself without end (`*` and `&`).",
-                f"Written out it may hold {MOST_VALUES} values, {DEEPEST} deep.",
+    def _note(self, node: yaml.Node, path: Path) -> Any:
+        """The value of a node. Where it and all within it stand is remembered on the way."""
+        if len(path) > DEEPEST:
+            mark = node.start_mark
+            raise Unreadable(
+                mark.line,
+                mark.column,
+                f"What aliases repeat is more than {DEEPEST} levels deep.",
+                "Write it out, flatter.",
             )
         self._values[path] = node
         if isinstance(node, yaml.SequenceNode):
-            for position, item in enumerate(node.value):
-                self._note(item, (*path, position))
-        elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                here = (*path, str(key.value))
-                if here in self._keys:
-                    told = f"{key.value!r} stands here a second time."
-                    self._repeated.append(
-                        _problem_at(key.start_mark, here, told, "Keep one of the two.")
-                    )
-                self._keys[here] = key.start_mark
-                self._note(value, here)
+            return [self._note(item, (*path, n)) for n, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return {key.value: self._note_field(key, value, path) for key, value in node.value}
+        assert isinstance(node, yaml.ScalarNode)
+        return scalar_value(node)
+
+    def _note_field(self, key: yaml.ScalarNode, value: yaml.Node, path: Path) -> Any:
+        """The value of a field; names are text, however they are written."""
+        here = (*path, key.value)
+        if here in self._keys:
+            told = f"{key.value!r} stands here a second time."
+            self._repeated.append(_problem_at(key.start_mark, here, told, "Keep one of the two."))
+        self._keys[here] = key.start_mark
+        return self._note(value, here)
 
     def problem(self, path: Path, problem: str, hint: str, *, offset: int | None = None) -> Problem:
         """A problem with the value at `path`, or with the nearest one around it that exists.
@@ -164,14 +156,24 @@ class Source:
         return _problem_at(mark, path, problem, hint) if mark else self.problem(path, problem, hint)
 
 
-def parse_yaml(text: str, model: type[M]) -> tuple[M, Source]:
+def read_yaml(text: str) -> Any:
+    """A YAML document as plain values; raises InvalidDefinition with line, column and remedy."""
+    return Source(text).value
+
+
+def parse_yaml(text: str, model: type[M], *, most_values: int = MOST_VALUES) -> tuple[M, Source]:
     """Read a YAML document into a model; raises InvalidDefinition with every problem found.
 
     The source is returned too: what only its owner can check is reported with its places.
     """
-    source = Source(text)
+    source = Source(text, most_values)
+    return read_model(source, model), source
+
+
+def read_model(source: Source, model: type[M]) -> M:
+    """What a document says, as a model; raises InvalidDefinition with every problem found."""
     try:
-        return model.model_validate(source.value), source
+        return model.model_validate(source.value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)[:MOST_READ]
         raise InvalidDefinition(
@@ -187,28 +189,6 @@ def dotted(path: Path) -> str:
     return text
 
 
-class _Refused(Exception):
-    """A document as a whole cannot be used: problem and hint."""
-
-
-def _refuse_oversized(text: str) -> None:
-    """Raise before a hostile document is composed, which takes memory and the C stack."""
-    if len(text) > LARGEST_DOCUMENT:
-        raise _Refused(f"The document has {len(text)} characters.", f"At most {LARGEST_DOCUMENT}.")
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            raise _Refused(f"The document is more than {DEEPEST} levels deep.", "Flatten it.")
-        if count > 2 * MOST_VALUES:  # a mapping has two events a value: its key and itself
-            raise _Refused(
-                f"The document holds more than {MOST_VALUES} values.", "Send it in parts."
-            )
-
-
 def _problem_at(mark: yaml.Mark, path: Path, problem: str, hint: str) -> Problem:
     return Problem(mark.line + 1, mark.column + 1, dotted(path), problem, hint)
 
@@ -221,9 +201,6 @@ def _model_problem(source: Source, details: ErrorDetails, model: type[BaseModel]
     if kind == "extra_forbidden":
         hint = nearest(str(path[-1]), _fields_at(model, path[:-1]))
         return source.problem_with_key(path, f"{path[-1]!r} is not known here.", hint)
-    if kind == "invalid_key" or details["loc"][-1:] == ("[key]",):
-        hint = "Put it in quotes: YAML reads on, off, yes and no as true and false."
-        return source.problem(path[:-1], f"The name {given!r} is not text.", hint)
     told = shown(given) if isinstance(given, str | int | float | bool | None) else "What is here"
     return source.problem(path, f"{told} does not fit.", f"{details['msg']}.")
 

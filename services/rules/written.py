@@ -41,9 +41,7 @@ def period_in_words(period: timedelta) -> str:
 
 
 def time_of_day(value: object) -> time:
-    """YAML 1.1 reads an unquoted 18:30 as the number 18 x 60 + 30: that minute of the day."""
-    if type(value) is int and 0 <= value < 24 * 60:
-        return time(value // 60, value % 60)
+    """Read `9:00` or `18:30`."""
     try:
         read = time.fromisoformat(value.zfill(len("00:00")) if isinstance(value, str) else "")
     except ValueError:

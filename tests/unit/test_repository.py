@@ -57,6 +57,13 @@ def test_a_service_says_what_it_owns_publishes_and_listens_to(service: str) -> N
     assert all(re.search(word, said, flags=re.I) for word in ("owns", "publish", "listen")), said
 
 
+def test_yaml_is_read_in_one_place_only() -> None:
+    """Where it is counted and bounded, by the schema of YAML 1.2."""
+    readers = {named(path) for path in CODE if re.search("^import yaml", path.read_text(), re.M)}
+
+    assert readers == {"services/chassis/definitions.py", "services/chassis/yaml_core.py"}
+
+
 def test_no_file_is_called_utils() -> None:
     names = {path.stem for path in CODE}
 

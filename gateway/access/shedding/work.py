@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-import yaml
-
+from services.chassis.definitions import InvalidDefinition, read_yaml
 from services.chassis.errors import RaakError
 
 FILE = Path(__file__).parents[1] / "priorities.yaml"
@@ -48,9 +47,9 @@ class Priorities:
     def read(cls, path: Path = FILE) -> "Priorities":
         """The priorities of a file: lists of `Type.field` by class. Raises InvalidPriorities."""
         try:
-            listed = yaml.safe_load(path.read_text()).items()
+            listed = read_yaml(path.read_text()).items()
             return cls({field: Class(name) for name, fields in listed for field in fields})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        except (InvalidDefinition, AttributeError, TypeError, ValueError) as error:
             raise InvalidPriorities(
                 f"The file of priorities cannot be read: {error}",
                 hint=f"Write lists of `Type.field` under {', '.join(k.value for k in Class)}.",

@@ -24,6 +24,8 @@ from services.decision.store import catalogues
 from services.rules import Declaration
 
 OLD_VERSIONS = 8
+MOST_VALUES = 200_000
+"""In a catalogue: 2,500 actions with 10,000 treatments need 175,000."""
 NOTHING = Tally(0, 0)
 
 
@@ -32,7 +34,7 @@ def read_catalogue(source: str, version: int) -> Compiled:
 
     Takes about a millisecond an action: run it in a thread.
     """
-    catalogue, document = parse_yaml(source, Catalogue)
+    catalogue, document = parse_yaml(source, Catalogue, most_values=MOST_VALUES)
     try:
         return compiled(version, catalogue)
     except FlawedCatalogue as flawed:

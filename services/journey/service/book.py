@@ -1,5 +1,6 @@
 """All published journeys, ready to run. Every replica reads them again when one was published."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from services.chassis.database import Connection
@@ -55,9 +56,19 @@ class Library:
     def __init__(self) -> None:
         self._book = Book((), {})
         self._ready: dict[Version, Journey] = {}
+        self._reading = asyncio.Lock()
 
     async def book(self, connection: Connection) -> Book:
         """The book as of now: one look at a small table, unless something was published."""
         if await definitions.revision(connection) != self._book.revision:
-            self._book = Book(await definitions.every(connection), self._ready)
+            async with self._reading:  # once, not by everybody who waits for it
+                if await definitions.revision(connection) != self._book.revision:
+                    self._book = await self.read(connection, self._ready)
         return self._book
+
+    async def read(
+        self, connection: Connection, ready: dict[Version, Journey] | None = None
+    ) -> Book:
+        """The book as the caller's transaction sees it; nothing of it is kept here."""
+        rows = await definitions.every(connection)
+        return await asyncio.to_thread(Book, rows, dict(self._ready) if ready is None else ready)

@@ -1,5 +1,6 @@
 """Publishing journeys, and ending runs by hand."""
 
+import asyncio
 from uuid import UUID
 
 from services.chassis import outbox
@@ -33,7 +34,10 @@ class UnknownInstance(RaakError):
 
 
 def read(yaml: str) -> Definition:
-    """A sound definition; raises InvalidDefinition with all that is wrong with it."""
+    """A sound definition; raises InvalidDefinition with all that is wrong with it.
+
+    Takes up to a second: run it in a thread.
+    """
     definition, source = parse_yaml(yaml, Definition)
     problems = [
         source.problem(place, problem, hint, offset=offset)
@@ -56,13 +60,13 @@ async def publish(
         IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
             publishes it may not see that.
     """
-    definition = read(yaml)
+    made = await asyncio.to_thread(_prepared, yaml)
+    definition = made.definition
     await definitions.one_at_a_time(connection)
     book = await engine.library.book(connection)
     held = book.current.get(definition.key)
     if held is not None and held.source == yaml:
         return held, book
-    made = Journey(definition, version=0)
     if masking:
         before = book.journey(held.key, held.version).conditions if held else frozenset()
         masking.check(made.conditions - before)
@@ -78,14 +82,19 @@ async def publish(
     return row, await _declare(engine, connection, row.revision, book.declaration)
 
 
+def _prepared(yaml: str) -> Journey:
+    return Journey(read(yaml), version=0)
+
+
 async def _declare(
     engine: Engine, connection: Connection, revision: int, before: Declaration
 ) -> Book:
     """Tell profile which histories the journeys need that somebody enters or is under way on."""
-    book = Book(await definitions.every(connection), {})
+    book = await engine.library.read(connection)
     used = {(row.key, row.version) for row in book.current.values()}
     used |= await definitions.running(connection)
-    series = merge_series(one for journey in book.journeys(used) for one in journey.series)
+    journeys = await asyncio.to_thread(book.journeys, used)
+    series = merge_series(one for journey in journeys for one in journey.series)
     book.declaration = before.followed_by(revision, series)
     await definitions.declare(connection, revision, book.declaration.to_json())
     needed = JourneySeriesNeeded(

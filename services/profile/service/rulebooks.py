@@ -1,12 +1,12 @@
 """The rulebook in force, held compiled, and the ways it changes."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from services.chassis.database import Connection
-from services.chassis.definitions import InvalidDefinition, Problem, Source, parse_yaml
+from services.chassis.definitions import InvalidDefinition, Problem, Source, read_model
 from services.chassis.masking import Masking
 from services.contracts.base import Json
 from services.contracts.series import SeriesNeeded
@@ -27,15 +27,19 @@ class Rulebooks:
     def __init__(self) -> None:
         self._held = EMPTY
         self._kept: dict[int, Kept] = {0: Kept((), {})}
+        self._reading = asyncio.Lock()
 
     async def current(self, connection: Connection) -> Rulebook:
         """The rulebook in force."""
         # The version is read first: definitions newer than it are recomputed, older ones never.
         version = await store.version(connection)
         if version != self._held.version:
-            rulebook = await _read(connection, version)
-            # A declaration committed since the version was read is kept here, but not answered.
-            self._held = replace(rulebook, answers=await store.answers(connection, version))
+            async with self._reading:  # compiled once, not by everybody who waits for it
+                if version != self._held.version:
+                    # A declaration committed since the version was read is kept, not answered.
+                    answers = await store.answers(connection, version)
+                    self._held = await _read(connection, version, answers)
+                return self._held
         return self._held
 
     async def kept(self, connection: Connection, versions: Iterable[int]) -> Mapping[int, Kept]:
@@ -61,7 +65,7 @@ async def publish_segments(
         IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
             publishes it may not see that.
     """
-    definitions = read_segments(text)
+    definitions = await asyncio.to_thread(read_segments, text)
     await store.change_alone(connection)
     held = {row.key: row for row in await store.segments(connection)}
     rows = [_row(definition, held.get(definition.key), now) for definition in definitions]
@@ -87,16 +91,18 @@ async def declare_series(connection: Connection, needed: SeriesNeeded, now: date
 
 
 def read_segments(text: str) -> list[SegmentDefinition]:
-    """One segment, or the list under `segments:`, checked down to the conditions."""
-    value = Source(text).value
-    if isinstance(value, dict) and "segments" in value:
-        file, source = parse_yaml(text, SegmentFile)
+    """One segment, or the list under `segments:`, checked down to the conditions.
+
+    Takes up to a second: run it in a thread.
+    """
+    source = Source(text)
+    if isinstance(source.value, dict) and "segments" in source.value:
+        file = read_model(source, SegmentFile)
         placed: list[tuple[tuple[Any, ...], SegmentDefinition]] = [
             (("segments", position), one) for position, one in enumerate(file.segments)
         ]
     else:
-        single, source = parse_yaml(text, SegmentDefinition)
-        placed = [((), single)]
+        placed = [((), read_model(source, SegmentDefinition))]
     problems = [*_repeated(source, placed), *_unreadable(source, placed)]
     if problems:
         raise InvalidDefinition(problems)
@@ -140,15 +146,32 @@ def _row(
     return store.SegmentRow(definition.key, version, *said, now)
 
 
-async def _read(connection: Connection, version: int) -> Rulebook:
-    segments = tuple(
-        Segment(**{**row._asdict(), "condition": _condition(row.condition)})
-        for row in await store.segments(connection)
-    )
+async def _read(
+    connection: Connection, version: int, answers: Mapping[str, int] | None = None
+) -> Rulebook:
+    """The definitions of now as a rulebook, which answers what is declared unless it is told."""
+    rows = await store.segments(connection)
     wishes = await store.declared(connection)
-    declared = tuple(one for series, _ in wishes.values() for one in _series(series))
-    answers = {service: grew_in for service, (_, grew_in) in wishes.items()}
-    return Rulebook(version, segments, declared, answers)
+    if answers is None:
+        answers = {service: grew_in for service, (_, grew_in) in wishes.items()}
+    declared = [series for series, _ in wishes.values()]
+    return await asyncio.to_thread(_compiled, version, rows, declared, answers)
+
+
+def _compiled(
+    version: int,
+    rows: Sequence[store.SegmentRow],
+    declared: Sequence[list[Json]],
+    answers: Mapping[str, int],
+) -> Rulebook:
+    """A rulebook with all its conditions compiled, which takes milliseconds each."""
+    segments = tuple(
+        Segment(**{**row._asdict(), "condition": _condition(row.condition)}) for row in rows
+    )
+    series = tuple(one for wished in declared for one in _series(wished))
+    rulebook = Rulebook(version, segments, series, answers)
+    _ = rulebook.series  # compiles the rules too
+    return rulebook
 
 
 def _condition(text: str) -> Condition:

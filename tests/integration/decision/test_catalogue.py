@@ -1,6 +1,7 @@
 """Catalogues as versions: refused with places, compared, announced, and explained when old."""
 
 import asyncio
+import threading
 from uuid import uuid4
 
 from services.contracts.decision import DecisionSeriesNeeded
@@ -16,6 +17,7 @@ from tests.integration.decision.conftest import (
     running,
     snapshot,
 )
+from tests.reading import reading_threads
 
 WITHOUT_NEWSLETTER = (
     CATALOGUE[: CATALOGUE.index("  - key: newsletter")]
@@ -27,6 +29,23 @@ query ($id: ID!) { decision(id: $id) { catalogueVersion trace {
   propensity contextWeight value { cents } lever price score rank probability
 } } }
 """
+
+
+async def test_content_is_what_was_written_and_read_beside_the_thread_that_answers(
+    replica: Replica,
+) -> None:
+    content = "{country: NO, opens: 12:30, code: 0755, version: 1.10, day: 2026-01-01, on: 1}"
+
+    with reading_threads() as threads:
+        await replica.publish(CATALOGUE.replace("{title: Read us}", content))
+    decision = await replica.offers(by("anonymous_id", "b1"))
+
+    assert threads
+    assert threading.get_ident() not in threads
+    assert decision["propositions"][0]["content"] == {
+        **{"country": "NO", "opens": "12:30", "code": "0755", "version": "1.10"},
+        **{"day": "2026-01-01", "on": 1},
+    }
 
 
 async def test_every_problem_is_told_with_its_line_and_a_remedy(replica: Replica) -> None:

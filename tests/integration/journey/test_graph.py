@@ -1,5 +1,6 @@
 """What the graph shows of journeys, and whom it shows it."""
 
+import threading
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from services.journey.store import tallies
 from tests.callers import caller
 from tests.integration.journey.conftest import Graph
 from tests.integration.journey.world import World
+from tests.reading import reading_threads
 from tests.unit.journey.journeys import CART, ROUND
 
 ANN, BOB = uuid4(), uuid4()
@@ -127,6 +129,21 @@ async def test_counts_stay_right_when_they_are_summed_up(world: World, graph: Gr
     )
     assert (think_before["present"], think_before["passed"]) == (1, 2)
     assert (think_after["present"], think_after["passed"]) == (0, 2)
+
+
+async def test_a_journey_is_read_beside_the_thread_that_answers(graph: Graph) -> None:
+    publish = "mutation ($yaml: String!) { publishJourney(yaml: $yaml) { key } }"
+
+    with reading_threads() as threads:
+        good = await graph(publish, yaml=ROUND)
+        many = await graph(publish, yaml=f"key: [{'1,' * 190_000}]")
+        shown = await graph('{ journeyDefinition(key: "round") { version } }')
+
+    assert threads
+    assert threading.get_ident() not in threads
+    assert good["data"] == {"publishJourney": {"key": "round"}}
+    assert many["errors"][0]["extensions"]["code"] == "INVALID_DEFINITION"
+    assert shown["data"] == {"journeyDefinition": {"version": 1}}
 
 
 async def test_publishing_answers_with_the_definition_and_keeps_older_versions(

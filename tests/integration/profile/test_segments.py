@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,8 @@ from services.contracts.profile import CustomerChanged, EventRecorded
 from services.profile.handlers import subscriptions
 from services.profile.service.rulebooks import publish_segments
 from services.rules import DECISION, Facts, evaluate, merge_series, parse
-from tests.integration.profile.conftest import START, Profile, identify, track
+from tests.integration.profile.conftest import MARKETER, START, Profile, identify, track
+from tests.reading import reading_threads
 
 ACTIVE = (
     "{key: active, name: Active, condition: \"events.count('product_viewed', last='7d') >= 2\"}"
@@ -38,6 +40,23 @@ async def test_time_alone_takes_a_customer_out_of_a_segment_at_the_exact_moment(
     changed = await profile.published(CustomerChanged)
     assert [(s.version, s.segments) for s in changed] == [(1, ("active",)), (2, ())]
     assert await profile.refresh_all() == 0
+
+
+async def test_a_segment_is_read_beside_the_thread_that_answers(profile: Profile) -> None:
+    publish = "mutation ($yaml: String!) { publishSegment(yaml: $yaml) { key } }"
+
+    with reading_threads() as threads:
+        good = await profile.ask(publish, MARKETER, yaml=ACTIVE)
+        sixty = await profile.ask(publish, MARKETER, yaml=f"key: {':'.join(['1'] * 80_000)}")
+        many = await profile.ask(publish, MARKETER, yaml=f"key: [{'1,' * 190_000}]")
+        merged = await profile.ask(publish, MARKETER, yaml="a: &a {b: 1}\nkey: {<<: *a}")
+
+    assert threads
+    assert threading.get_ident() not in threads
+    assert good["data"] == {"publishSegment": {"key": "active"}}
+    codes = [one["errors"][0]["extensions"]["code"] for one in (sixty, many, merged)]
+    assert codes == ["INVALID_DEFINITION"] * 3
+    assert merged["errors"][0]["extensions"]["problems"][0]["line"] == 2
 
 
 async def test_an_event_of_the_future_counts_when_its_moment_comes(profile: Profile) -> None:

@@ -8,12 +8,13 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.definitions import (
-    LARGEST_DOCUMENT,
     MOST_PROBLEMS,
     InvalidDefinition,
     Problem,
     parse_yaml,
+    read_yaml,
 )
+from services.chassis.yaml_core import LARGEST_DOCUMENT, MOST_VALUES
 
 
 class Strict(BaseModel):
@@ -135,11 +136,100 @@ def test_a_repeated_key_is_told_where_it_stands_again() -> None:
     assert problem.hint == "Keep one of the two."
 
 
-def test_a_name_yaml_takes_for_a_truth_value_is_explained() -> None:
-    problem = the_problem("name: Bread\ntags:\n  on: 1\n")
+def test_a_name_is_text_whatever_it_looks_like() -> None:
+    recipe, _ = parse_yaml("name: Bread\ntags:\n  on: 1\n  7: 2\n  null: 3\n  1.10: 4\n", Recipe)
 
-    assert (problem.line, problem.path) == (3, "tags")
-    assert "in quotes: YAML reads on, off" in problem.hint
+    assert recipe.tags == {"on": 1, "7": 2, "null": 3, "1.10": 4}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("NO", "yes", "on", "12:30", "1:1:1", "0755", "1.10", "1_000", "1e3", "+31", "-0", "0b1"),
+        *("2026-01-01", "2026-01-01 10:00:00", ".inf", ".nan", "1.", ".5", "0" * 5_000, "<", "="),
+        *("0.10000000000000000001", "12:30:45.5", "0o8", "0xg", "1.7976931348623157e+309"),
+    ],
+)
+def test_what_would_be_written_otherwise_stays_what_was_written(written: str) -> None:
+    assert read_yaml(f"content: {{value: {written}}}") == {"content": {"value": written}}
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        *[("~", None), ("", None), ("null", None), ("true", True), ("False", False)],
+        *[("12", 12), ("-7", -7), ("0o17", 15), ("0xff", 255), ("1.5", 1.5), ("-0.25", -0.25)],
+        *[
+            ("'12'", "12"),
+            ("!!str 12", "12"),
+            ("! true", "true"),
+            ("18446744073709551615", 2**64 - 1),
+        ],
+    ],
+)
+def test_what_the_core_schema_knows_is_read_as_that(written: str, value: object) -> None:
+    read = read_yaml(f"value: {written}\n")["value"]
+
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_field_that_wants_a_number_reads_one_that_was_kept_as_text() -> None:
+    recipe, _ = parse_yaml("name: Bread\nserves: 0012\n", Recipe)
+
+    assert recipe.serves == 12
+
+
+HOSTILE = {
+    "sexagesimals": (f"key: {':'.join(['1'] * 80_000)}\nkey: 1", (2, 1), "a second time"),
+    "doublings": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 20)),
+        (3, 3),
+        "Merge keys",
+    ),
+    "a merge key in a list": ("a: &a {x: 1}\nb:\n- {y: 1, <<: *a}\n", (3, 10), "Merge keys"),
+    "scalars": (f"key: [{','.join(['1'] * 190_000)}]", (1, 40_003), f"than {MOST_VALUES} values"),
+    "fields": (
+        "".join(f"k{n}: 1\n" for n in range(100_000)),
+        (MOST_VALUES, 1),
+        f"than {MOST_VALUES} values",
+    ),
+    "a long integer": (f"a: 1\nkey: {'1' * 5_000}", (2, 6), "of 5000 characters"),
+    "65 bits": (f"key: {2**64}", (1, 6), "at most 64 bits"),
+    "a long hexadecimal": (f"key: 0x{'f' * 100_000}", (1, 6), "at most 64 bits"),
+    "a tag": ("a: 1\nb: !!binary aGk=", (2, 4), "is not read here"),
+    "a tag of a list": ("a: !!set {b, c}", (1, 4), "is not read here"),
+    "a name that is a list": ("a: 1\n? [b]\n: 1", (2, 3), "This name is not text"),
+    "a NUL": ('a: 1\nb: "x\\0y"', (2, 4), "NUL"),
+    "a control character": ("name: Bread\nb: a\x07", (2, 5), "control character (0x07)"),
+    "half an emoji": ("name: Bread\nb: a\ud83d", (2, 5), "half a character"),
+    "half an emoji, escaped": ('a: 1\nb: "\\ud83d"', (2, 7), "This is not YAML"),
+    "aliases too deep": (
+        "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 60)),
+        (1, 10),
+        "levels deep",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_document_is_refused_where_it_becomes_one(name: str) -> None:
+    text, place, told = HOSTILE[name]
+
+    with pytest.raises(InvalidDefinition) as found:
+        read_yaml(text)
+
+    [problem] = found.value.problems
+    assert told in str(problem)
+    assert (problem.line, problem.column) == place
+
+
+def test_a_document_is_left_as_soon_as_it_holds_too_much() -> None:
+    beginning = "[" + "a," * MOST_VALUES
+
+    problem = the_problem(beginning + "}} not yaml {{")
+
+    assert f"more than {MOST_VALUES} values" in problem.problem
 
 
 @pytest.mark.parametrize(
@@ -147,15 +237,14 @@ def test_a_name_yaml_takes_for_a_truth_value_is_explained() -> None:
     [
         ("name: Bread\nsteps: [1, 2\n", 3, 1, "Check indentation, colons and quotes."),
         ("name: Bread\ntags:\n\ta: 1\n", 3, 1, "Indent with spaces."),
-        ("name: Bread\n--- \nname: Cake\n", 2, 1, "expected a single document"),
-        ("name: !!python/name:os.system x\n", 1, 7, "could not determine a constructor"),
-        ("name: *bread\n", 1, 7, "undefined alias"),
-        ("name: Br\0ead\n", 1, 1, "Save it as UTF-8 text"),
-        ("name: 2026-13-45\n", 1, 1, "put odd values in quotes"),
+        ("name: Bread\n--- \nname: Cake\n", 2, 1, "A second document begins"),
+        ("name: !!python/name:os.system x\n", 1, 7, "is not read here"),
+        ("name: *bread\n", 1, 7, "no anchor &bread"),
+        ("name: Br\0ead\n", 1, 9, "Save it as UTF-8 text"),
         ("", 1, 1, "The document is empty."),
         ("# only a remark\n", 1, 1, "The document is empty."),
         ("- name: Bread\n", 1, 1, "does not fit"),
-        ("x" * (LARGEST_DOCUMENT + 1), 1, 1, f"At most {LARGEST_DOCUMENT}."),
+        ("x" * (LARGEST_DOCUMENT + 1), 1, 1, f"At most {LARGEST_DOCUMENT}:"),
     ],
 )
 def test_what_is_no_definition_at_all_is_told_with_a_remedy(
@@ -177,11 +266,11 @@ def laughs(levels: int) -> str:
 @pytest.mark.parametrize(
     ("bomb", "told"),
     [
-        (laughs(12), "repeats itself without end"),
+        (laughs(12), "that aliases repeat"),
         ("a: &a [*a]", "repeats itself without end"),
         ("[" * 100_000, "levels deep"),  # ended the process when libyaml composed it
         ("- " * 100_000, "levels deep"),
-        ("[" + "a," * 999_000 + "]", "more than 200000 values"),
+        ("[" + "a," * 999_000 + "]", f"more than {MOST_VALUES} values"),
     ],
     ids=["a billion laughs", "a snake", "brackets", "dashes", "crumbs"],
 )

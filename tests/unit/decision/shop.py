@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import yaml
-
+from services.chassis.definitions import read_yaml
 from services.contracts.words import Channel
 from services.decision.domain.catalogue import Catalogue
 from services.decision.domain.compiled import Compiled, compiled
@@ -47,7 +46,7 @@ def catalogue(*actions: dict[str, Any], **fields: Any) -> Compiled:
 
 def from_yaml(text: str) -> Catalogue:
     """A catalogue as YAML reads it."""
-    return Catalogue.model_validate(yaml.safe_load(text))
+    return Catalogue.model_validate(read_yaml(text))
 
 
 def situation(
