@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -15,6 +15,16 @@ from pydantic_settings import (
 
 from services.chassis.masking import words_of
 from services.chassis.production import NotForProduction, open_bus, open_database, unset_file
+
+
+def _separated(names: Any) -> Any:
+    if not isinstance(names, str):
+        return names
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
+"""Names, separated by commas in the environment."""
 
 
 class ProcessSettings(BaseSettings):

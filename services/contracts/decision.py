@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.contracts.base import Event, Payload
 from services.contracts.series import SeriesNeeded
+from services.contracts.words import SenderClass
 
 
 class Money(Payload):
@@ -41,6 +42,10 @@ class DecisionMade(Event):
     """Actions a control group kept back."""
     control_group: str | None = None
     degraded: str | None = None
+    sender: SenderClass = SenderClass.SERVER
+    """Who asked; of before that was said, as it was believed then."""
+    unproved: tuple[str, ...] = ()
+    """What it looked at that only an untrusted sender's word stands for: `event.product_viewed`."""
 
 
 class OutcomeRecorded(Event):
@@ -61,6 +66,8 @@ class OutcomeRecorded(Event):
     value: Money | None = None
     reason: str | None = None
     recorded_at: datetime
+    sender: SenderClass = SenderClass.SERVER
+    """Who reported it; of before that was said, as it was believed then."""
 
     @property
     def event_name(self) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
+from services.contracts.words import SenderClass
 
 
 class Identity(Payload):
@@ -32,6 +33,8 @@ class EventRecorded(Event):
     received_at: datetime
     customer_version: int
     """The first snapshot version that contains this event."""
+    sender: SenderClass = SenderClass.SERVER
+    """Who said so; of before that was said, as it was believed then."""
 
 
 class CustomerChanged(Event):

@@ -8,6 +8,7 @@ from services.chassis.masking import Masking
 from services.chassis.principal import Principal
 from services.chassis.server import Foundation, Service, Work, service_app
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.trust import ServerEvents
 from services.decision.handlers import SUBSCRIPTIONS
 from services.decision.schema import Context, schema
 from services.decision.service.batches import Batches
@@ -53,7 +54,8 @@ def open_desk(settings: DecisionSettings, database: Database, clock: Clock) -> D
         prepare=FOR_MANY_SMALL_READS,
     )
     writer = Batches(database, Writing(database), waiting=waiting, largest=largest)
-    return Desk(settings, clock, database, knowledge, reader, writer)
+    server_events = ServerEvents(settings.server_events)
+    return Desk(settings, clock, database, knowledge, reader, writer, server_events)
 
 
 def background(desk: Desk) -> dict[str, Work]:

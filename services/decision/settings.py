@@ -2,9 +2,12 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import Names, ServiceSettings
+from services.contracts.trust import SERVER_EVENTS
+from services.contracts.words import OutcomeKind
+from services.decision.domain.catalogue import MOST_CENTS
 
 
 class DecisionSettings(ServiceSettings):
@@ -43,3 +46,31 @@ class DecisionSettings(ServiceSettings):
     clock_tolerance_s: float = Field(
         default=60, ge=0, le=3_600, description="how far a caller's clock may be off"
     )
+    server_events: Names = Field(
+        default=SERVER_EVENTS,
+        description="events that only servers (API keys) and staff may give, separated by commas, "
+        "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
+    )
+    server_outcomes: Names = Field(
+        default=(OutcomeKind.CONVERTED.value,),
+        description="kinds of outcomes that only servers (API keys) and staff may report, "
+        "separated by commas",
+    )
+    untrusted_value_factor: float = Field(
+        default=1.0,
+        ge=0,
+        le=1_000,
+        description="an outcome that a browser or an app reports is worth at most so many times "
+        "what its action was worth",
+    )
+    largest_outcome_cents: int = Field(
+        default=100_000_000,
+        ge=0,
+        le=MOST_CENTS,
+        description="most an outcome is worth, whoever reports it, in minor units",
+    )
+
+    @field_validator("server_outcomes")
+    @classmethod
+    def _kinds(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(OutcomeKind(name.upper()).value for name in names)

@@ -143,6 +143,21 @@ class Outcome(Table, table=True):
     value_cents: int | None = Field(sa_type=BIGINT)
     currency: str | None = Field(sa_type=TEXT)
     reason: str | None = Field(sa_type=TEXT)
+    sender: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": "server"})
+    """Who reported it."""
+    lessons: int | None = Field(sa_type=SMALL)
+    """What it taught, as `service.outcomes.Lesson`; null, all it meant."""
+
+
+class UntrustedLesson(Table, table=True):
+    """The last day on which browsers and apps taught something of a customer and an action."""
+
+    __tablename__ = "untrusted_lesson"
+
+    customer_id: UUID = Field(primary_key=True)
+    action: str = Field(primary_key=True, sa_type=TEXT)
+    lesson: int = Field(primary_key=True, sa_type=SMALL, sa_column_kwargs={"autoincrement": False})
+    last_day: date
 
 
 class OutcomeKey(Table, table=True):

@@ -15,7 +15,9 @@ def create(settings: MeasurementSettings | None = None) -> FastAPI:
     """The service as an application."""
     settings = settings or MeasurementSettings()
     masking = Masking.over(settings.identifying_names)
-    conversions = Conversions(frozenset(settings.conversion_events), settings.currency)
+    conversions = Conversions(
+        frozenset(settings.conversion_events), settings.currency, settings.untrusted_values
+    )
 
     async def compose(foundation: Foundation) -> Service:
         def context(principal: Principal) -> Context:

@@ -1,6 +1,7 @@
 """From events to facts. Every handler may be given any event again, and in any order."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from services.chassis.database import Connection
 from services.chassis.handling import Subscriptions
@@ -18,8 +19,14 @@ async def record_decisions(connection: Connection, events: Sequence[DecisionMade
     await service.record(connection, [touchpoints.of_decision(e) for e in events], decided)
 
 
-async def record_outcomes(connection: Connection, events: Sequence[OutcomeRecorded]) -> None:
-    """Keep what became of it."""
+async def record_outcomes(
+    conversions: Conversions, connection: Connection, events: Sequence[OutcomeRecorded]
+) -> None:
+    """Keep what became of it; what a browser says it was worth is no money."""
+    events = [
+        event if conversions.is_money(event.sender) else event.model_copy(update={"value": None})
+        for event in events
+    ]
     told = [propositions.of_outcome(event) for event in events]
     await service.record(connection, [touchpoints.of_outcome(e) for e in events], told, events)
 
@@ -46,7 +53,7 @@ def subscriptions(conversions: Conversions) -> Subscriptions:
     """What measurement listens to."""
     return {
         DecisionMade: record_decisions,
-        OutcomeRecorded: record_outcomes,
+        OutcomeRecorded: partial(record_outcomes, conversions),
         MessageDue: record_messages,
         EventRecorded: RecordEvents(conversions),
         CustomersMerged: service.merge,

@@ -1,11 +1,10 @@
 """What an operator may set for measurement."""
 
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import Names, ServiceSettings
 
 
 class MeasurementSettings(ServiceSettings):
@@ -14,7 +13,7 @@ class MeasurementSettings(ServiceSettings):
     process: ClassVar[str] = "measurement"
 
     port: int = Field(default=8004, ge=1, le=65535, description="port to listen on")
-    conversion_events: Annotated[tuple[str, ...], NoDecode] = Field(
+    conversion_events: Names = Field(
         default=("order_completed",),
         description="names of the events that are conversions, separated by commas",
     )
@@ -23,10 +22,8 @@ class MeasurementSettings(ServiceSettings):
         pattern="^[A-Z]{3}$",
         description="currency (ISO 4217) of a conversion that names none",
     )
-
-    @field_validator("conversion_events", mode="before")
-    @classmethod
-    def _separated_by_commas(cls, names: Any) -> Any:
-        if not isinstance(names, str):
-            return names
-        return tuple(name.strip() for name in names.split(",") if name.strip())
+    untrusted_values: bool = Field(
+        default=False,
+        description="count amounts that browsers and apps state as money; then anybody who has a "
+        "write key or a token can report any revenue",
+    )

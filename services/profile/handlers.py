@@ -53,7 +53,11 @@ def _call(outcome: OutcomeRecorded) -> Call:
         occurred_at=outcome.occurred_at,
         received_at=outcome.recorded_at,
         properties=outcome.event_properties,
-        context={"decision": str(outcome.decision_id), "proposition": str(outcome.proposition_id)},
+        context={
+            "decision": str(outcome.decision_id),
+            "proposition": str(outcome.proposition_id),
+            "sender": outcome.sender.value,
+        },
         identities=(),
         customer=outcome.customer_id,
     )

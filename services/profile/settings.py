@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import Names, ServiceSettings
+from services.contracts.trust import SERVER_EVENTS
 
 
 class ProfileSettings(ServiceSettings):
@@ -33,4 +34,9 @@ class ProfileSettings(ServiceSettings):
         ge=1,
         le=100_000,
         description="most customers one page of `customers(where:)` looks at",
+    )
+    server_events: Names = Field(
+        default=SERVER_EVENTS,
+        description="events that only servers (API keys) and staff may send, separated by commas, "
+        "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )

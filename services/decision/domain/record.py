@@ -22,9 +22,16 @@ from services.rules import Facts
 
 
 def packed(
-    catalogue: Compiled, propensity: Floats, situation: Situation, verdict: Verdict
+    catalogue: Compiled,
+    propensity: Floats,
+    situation: Situation,
+    verdict: Verdict,
+    unproved: Sequence[str] = (),
 ) -> bytes:
-    """The inputs of a decision and the stages it came to, compressed."""
+    """The inputs of a decision and the stages it came to, compressed.
+
+    `unproved` names those that only an untrusted caller's word stands for.
+    """
     facts, needs = situation.facts, catalogue.rules.needs
     slate = catalogue.slates[situation.channel, situation.placement]
     kept: dict[str, Any] = {
@@ -42,6 +49,7 @@ def packed(
         "history": {
             key: facts.history[key] for key in catalogue.series.series if key in facts.history
         },
+        "unproved": unproved,
     }
     return zlib.compress(orjson.dumps(kept, option=orjson.OPT_SERIALIZE_NUMPY), level=1)
 
@@ -69,6 +77,14 @@ def unpacked(
         customer_id, channel, placement, kept["limit"], facts, _contacts(kept["contacts"])
     )
     return propensity, situation, bytes(kept["stages"])
+
+
+def unproved(stored: bytes) -> list[str]:
+    """What only an untrusted caller's word stands for, of what a decision looked at."""
+    if not stored:
+        return []  # there was no catalogue, and nothing was looked at
+    names: list[str] = orjson.loads(zlib.decompress(stored)).get("unproved", [])
+    return names
 
 
 def _with_moment(event: dict[str, Any]) -> dict[str, Any]:

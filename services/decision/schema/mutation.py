@@ -22,10 +22,9 @@ class Mutation:
     async def record_outcome(self, info: Info, input: OutcomeInput) -> Outcome:
         """Once for each idempotency key."""
         context, desk = info.context, info.context.desk
-        tolerance = timedelta(seconds=desk.settings.clock_tolerance_s)
         async with desk.database.transaction() as connection:
             recorded = await record(
-                connection, context.principal, input.read(), desk.clock(), tolerance
+                connection, context.principal, input.read(), desk.clock(), desk.settings
             )
         desk.knowledge.learn(recorded.counted)
         return Outcome.of(recorded.outcome)

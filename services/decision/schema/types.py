@@ -1,6 +1,7 @@
 """The types of the graph that decision owns, and what it adds to customers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -21,6 +22,7 @@ from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
 from services.decision.domain.compiled import Compiled
 from services.decision.domain.identifiers import proposition_id, tracking_code
+from services.decision.domain.record import unproved
 from services.decision.schema.context import Context
 from services.decision.schema.inputs import EventInput, json_object
 from services.decision.schema.words import ActionKind, ActionStatus, Channel, OutcomeKind, Stage
@@ -203,6 +205,7 @@ class Outcome:
     recorded_at: datetime
     value: Money | None
     reason: str | None = for_staff()
+    sender: str | None = for_staff("Who reported it: visitor, write_key, app, server or staff.")
 
     @classmethod
     def of(cls, outcome: outcomes.Outcome) -> Self:
@@ -218,6 +221,7 @@ class Outcome:
             recorded_at=outcome.recorded_at,
             value=value,
             reason=outcome.reason,
+            sender=outcome.sender,
         )
 
 
@@ -239,6 +243,15 @@ class Decision:
     control_group: str | None = to_explain("The holdout that withheld something, if any.")
     catalogue_version: int | None = for_staff()
     kept: strawberry.Private[decisions.Decision]
+
+    @strawberry.federation.field(
+        description="What its conditions may have looked at that only the word of a browser or an "
+        "app stands for: `event.product_viewed`, `context.page`.",
+        policy=STAFF,
+    )
+    def unproved(self) -> list[str] | None:
+        """Empty for what servers and staff ask."""
+        return unproved(self.kept.record)
 
     @strawberry.field(description="Every action considered, and where it fell out.")
     async def trace(self, info: Info) -> list[ActionTrace] | None:
@@ -455,6 +468,7 @@ def _place(after: str | None) -> UUID | None:
 async def decided(context: Context, request: Request) -> Decision:
     """Decide for a caller who may ask; raises Forbidden."""
     await context.require_own(request.asked)
+    request = replace(request, sender=context.principal.sender_class)
     kept = await next_best_actions(context.desk, request)
     return await Decision.of(kept, context.desk.knowledge)
 

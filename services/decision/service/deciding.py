@@ -16,7 +16,8 @@ from services.chassis.database import Connection, Database
 from services.chassis.errors import Unavailable, nearest
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionMade, Money, RankedAction
-from services.contracts.words import Channel
+from services.contracts.trust import RESERVED, ServerEvents
+from services.contracts.words import Channel, SenderClass
 from services.decision.domain.compiled import Compiled
 from services.decision.domain.decision import Proposed, Verdict, decide
 from services.decision.domain.identifiers import (
@@ -32,6 +33,7 @@ from services.decision.service.customers import NOTHING, Customer, shown
 from services.decision.service.errors import (
     InvalidRequest,
     NotDurable,
+    ServerEvent,
     UnknownCustomer,
     UnknownPlacement,
 )
@@ -78,6 +80,8 @@ class Request:
     event: EventNow | None = None
     vouched_for: bool = False
     """Whether the customer exists by another service's word."""
+    sender: SenderClass = SenderClass.VISITOR
+    """Whose word its context and event are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Desk:
     knowledge: Knowledge
     reader: Batches[Asked, Customer]
     writer: "Batches[Made, None]"
+    server_events: ServerEvents
 
 
 class Met(NamedTuple):
@@ -105,6 +110,8 @@ class Made(NamedTuple):
 
     decision: Decision
     withheld: Sequence[str]
+    sender: SenderClass
+    unproved: Sequence[str] = ()
 
 
 async def next_best_actions(desk: Desk, request: Request) -> Decision:
@@ -127,6 +134,7 @@ def checked(desk: Desk, request: Request, now: datetime) -> Compiled | None:
     """The catalogue to decide by, if the request can be answered from it."""
     _check_size(request)
     _check_moment(request.event, now, desk.settings.clock_tolerance_s)
+    _check_belief(desk.server_events, request)
     catalogue = desk.knowledge.current
     if catalogue is not None:
         _check_placement(catalogue, request)
@@ -171,6 +179,22 @@ def _check_moment(event: EventNow | None, now: datetime, tolerance_s: float) -> 
             f"The event is dated {event.at.isoformat()}, in the future.",
             hint="Leave `at` out for what happens now, and mend the caller's clock.",
         )
+
+
+def _check_belief(server_events: ServerEvents, request: Request) -> None:
+    """Raise ServerEvent for an event that the sender's word is not enough for."""
+    event = request.event
+    if event is None or server_events.may_send(request.sender, event.name):
+        return
+    if event.name.startswith(RESERVED):
+        raise ServerEvent(
+            f"The event {event.name!r} is recorded by recordOutcome only.",
+            hint="Report the outcome: the next decision knows it.",
+        )
+    raise ServerEvent(
+        f"The event {event.name!r} is believed from servers only.",
+        hint="Send it from your server with an API key; the next decision knows it.",
+    )
 
 
 def _check_placement(catalogue: Compiled, request: Request) -> None:
@@ -225,19 +249,33 @@ def _decided(
         record=b"",
     )
     if catalogue is None:
-        return Made(replace(decision, degraded=NO_CATALOGUE), ())
+        return Made(replace(decision, degraded=NO_CATALOGUE), (), request.sender)
     model = desk.knowledge.model()
     at = situation(catalogue, request, met.customer, met.customer_id, now)
     verdict = decide(catalogue, model.propensities, at)
+    unproved = _unproved(catalogue, request)
     decision = replace(
         decision,
         catalogue_version=catalogue.version,
         observations=model.observations,
         control_group=verdict.control_group,
         propositions=_propositions(verdict, catalogue.catalogue.currency),
-        record=packed(catalogue, model.propensities, at, verdict),
+        record=packed(catalogue, model.propensities, at, verdict, unproved),
     )
-    return Made(decision, verdict.withheld)
+    return Made(decision, verdict.withheld, request.sender, unproved)
+
+
+def _unproved(catalogue: Compiled, request: Request) -> list[str]:
+    """What conditions may look at that only an untrusted caller's word stands for."""
+    if request.sender.is_trusted:
+        return []
+    needs, event = catalogue.rules.needs, request.event
+    unproved = [f"context.{name}" for name in sorted(needs.context & request.context.keys())]
+    if event and (
+        "event" in needs.roots or catalogue.series.matching(event.name, event.properties)
+    ):
+        unproved.append(f"event.{event.name}")
+    return unproved
 
 
 def situation(
@@ -339,6 +377,8 @@ def _event(made: Made) -> DecisionMade:
         withheld=tuple(made.withheld),
         control_group=decision.control_group,
         degraded=decision.degraded,
+        sender=made.sender,
+        unproved=tuple(made.unproved),
     )
 
 

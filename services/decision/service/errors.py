@@ -68,6 +68,20 @@ class InvalidOutcome(RaakError):
     code = "DECISION_INVALID_OUTCOME"
 
 
+class ServerOutcome(RaakError):
+    """An outcome of a kind, or of a worth, that is believed from the company's servers only."""
+
+    code = "DECISION_SERVER_OUTCOME"
+    status = 403
+
+
+class ServerEvent(RaakError):
+    """A request's event that is believed from the company's servers only."""
+
+    code = "DECISION_SERVER_EVENT"
+    status = 403
+
+
 class InvalidRequest(RaakError):
     """A request that asks for what cannot be given."""
 

@@ -1,7 +1,10 @@
 """Outcomes: recorded once each, counted at once, and felt by the very next decision."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import IntFlag
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -12,15 +15,17 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.principal import Principal
 from services.contracts.decision import Money, OutcomeRecorded
-from services.contracts.words import OutcomeKind
+from services.contracts.words import OutcomeKind, SenderClass
 from services.decision.domain.identifiers import proposition_id, split, tracking_code
 from services.decision.domain.propensity import Arm, Tally
 from services.decision.service.customers import require_own
 from services.decision.service.errors import (
     IdempotencyConflict,
     InvalidOutcome,
+    ServerOutcome,
     UnknownProposition,
 )
+from services.decision.settings import DecisionSettings
 from services.decision.store import catalogues, decisions, outcomes
 from services.decision.store.customers import Asked
 from services.decision.store.decisions import Decision
@@ -28,8 +33,16 @@ from services.decision.store.outcomes import Claim, Outcome
 
 POSITIVE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.CONVERTED})
 """What the propensity of an action is the chance of."""
+UNTRUSTED_HINT = "Have your server report it with an API key."
 LONGEST_KEY = 200
 LONGEST_REASON = 1_000
+
+
+class Lesson(IntFlag):
+    """What an outcome teaches of its arm. The numbers are stored: keep them."""
+
+    PRESENTED = 1
+    POSITIVE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +71,12 @@ async def record(
     principal: Principal,
     report: Report,
     now: datetime,
-    clock_tolerance: timedelta,
+    settings: DecisionSettings,
 ) -> Recorded:
     """Record an outcome in the caller's transaction. The same report again changes nothing.
 
     Raises:
-        UnknownProposition, InvalidOutcome, IdempotencyConflict, Forbidden.
+        UnknownProposition, InvalidOutcome, ServerOutcome, IdempotencyConflict, Forbidden.
     """
     _check_texts(report)
     decision, rank = await _proposition(connection, report.proposition)
@@ -75,11 +88,15 @@ async def record(
     earlier = await _of_proposition(connection, decision.decision_id, rank)
     if claimed.outcome_id != mine.outcome_id:
         return Recorded(next(o for o in earlier if o.outcome_id == claimed.outcome_id), {})
-    _check(report, decision, now, clock_tolerance)
-    outcome = _outcome(report, decision, rank, mine.outcome_id, now, first=not earlier)
+    sender = principal.sender_class
+    _check(report, decision, now, timedelta(seconds=settings.clock_tolerance_s))
+    _check_belief(report, sender, decision.propositions[rank - 1], settings)
+    outcome = _outcome(report, decision, rank, mine.outcome_id, now, sender, first=not earlier)
+    lessons = await _lessons(connection, outcome, earlier)
+    outcome = replace(outcome, lessons=lessons.value)
     await outcomes.insert(connection, outcome)
     await outbox.publish(connection, [_event(outcome)])
-    return Recorded(outcome, await _count(connection, outcome, earlier))
+    return Recorded(outcome, await _count(connection, outcome, lessons))
 
 
 def _key(principal: Principal, report: Report, decision: Decision) -> str:
@@ -148,8 +165,38 @@ def _check(report: Report, decision: Decision, now: datetime, tolerance: timedel
         )
 
 
+def _check_belief(
+    report: Report, sender: SenderClass, proposition: Mapping[str, Any], settings: DecisionSettings
+) -> None:
+    """Raise ServerOutcome for what the sender's word is not enough for."""
+    if not sender.is_trusted and report.kind.value in settings.server_outcomes:
+        raise ServerOutcome(
+            f"An outcome {report.kind.value} is believed from servers only.", hint=UNTRUSTED_HINT
+        )
+    cents, currency = report.value or (0, "")
+    most = settings.largest_outcome_cents
+    if cents > most:
+        raise InvalidOutcome(
+            f"The value is {cents} {currency!r}, and no outcome is worth more than {most}.",
+            hint="State it in minor units; RAAK_DECISION_LARGEST_OUTCOME_CENTS sets the limit.",
+        )
+    worth = int(proposition["value_cents"] * settings.untrusted_value_factor)
+    if not sender.is_trusted and cents > worth:
+        raise ServerOutcome(
+            f"The value is {cents} {currency!r}, and the action was worth {worth}.",
+            hint=f"Leave the value out. {UNTRUSTED_HINT}",
+        )
+
+
 def _outcome(
-    report: Report, decision: Decision, rank: int, id: UUID, now: datetime, *, first: bool
+    report: Report,
+    decision: Decision,
+    rank: int,
+    id: UUID,
+    now: datetime,
+    sender: SenderClass,
+    *,
+    first: bool,
 ) -> Outcome:
     proposition = decision.propositions[rank - 1]
     cents, currency = report.value or (None, None)
@@ -169,19 +216,47 @@ def _outcome(
         value_cents=cents,
         currency=currency,
         reason=report.reason,
+        sender=sender.value,
     )
 
 
-async def _count(
-    connection: Connection, outcome: Outcome, earlier: list[Outcome]
-) -> dict[Arm, Tally]:
-    """Count a proposition once as presented, and once as a success."""
-    succeeded = any(OutcomeKind(one.kind) in POSITIVE for one in earlier)
-    success = OutcomeKind(outcome.kind) in POSITIVE and not succeeded
-    if not (outcome.first or success):
+async def _lessons(connection: Connection, outcome: Outcome, earlier: list[Outcome]) -> Lesson:
+    """What an outcome teaches: of its proposition once that it was presented, once that it worked.
+
+    What browsers and apps report teaches once per customer, action and day of ours, however many
+    propositions it is about: they can make as many as they like.
+    """
+    known = Lesson(0)
+    for one in earlier:
+        known |= _taught_by(one)
+    lessons = _meant(outcome) & ~known
+    if SenderClass(outcome.sender).is_trusted or not lessons:
+        return lessons
+    day = outcome.recorded_at.date()
+    fresh = await outcomes.claim_lessons(
+        connection, outcome.customer_id, outcome.action, [one.value for one in lessons], day
+    )
+    return Lesson(sum(fresh))
+
+
+def _meant(outcome: Outcome) -> Lesson:
+    """What an outcome says: nobody reacts to what was not presented."""
+    positive = OutcomeKind(outcome.kind) in POSITIVE
+    return Lesson.PRESENTED | Lesson.POSITIVE if positive else Lesson.PRESENTED
+
+
+def _taught_by(outcome: Outcome) -> Lesson:
+    """What an outcome taught; all it meant when that was not noted yet."""
+    return _meant(outcome) if outcome.lessons is None else Lesson(outcome.lessons)
+
+
+async def _count(connection: Connection, outcome: Outcome, lessons: Lesson) -> dict[Arm, Tally]:
+    """Count what an outcome taught."""
+    if not lessons:
         return {}
     arm = Arm(outcome.action, outcome.channel, outcome.treatment)
-    return {arm: await catalogues.count(connection, arm, Tally(int(outcome.first), int(success)))}
+    more = Tally(int(Lesson.PRESENTED in lessons), int(Lesson.POSITIVE in lessons))
+    return {arm: await catalogues.count(connection, arm, more)}
 
 
 def _event(outcome: Outcome) -> OutcomeRecorded:
@@ -205,4 +280,5 @@ def _event(outcome: Outcome) -> OutcomeRecorded:
         value=value,
         reason=outcome.reason,
         recorded_at=outcome.recorded_at,
+        sender=SenderClass(outcome.sender),
     )

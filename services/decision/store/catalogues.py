@@ -86,9 +86,11 @@ _SOME_TALLIES = f"""
 """
 _COUNT = """
 INSERT INTO arm_tally AS held (action, channel, treatment, presented, positives)
-VALUES ($1, $2, $3, $4, $5)
+VALUES ($1, $2, $3, greatest($4::bigint, $5), $5::bigint)
 ON CONFLICT (action, channel, treatment) DO UPDATE SET
-    presented = held.presented + excluded.presented,
+    presented = greatest(
+        held.presented + $4, held.positives + excluded.positives
+    ),
     positives = held.positives + excluded.positives
 RETURNING presented, positives
 """
@@ -112,7 +114,8 @@ async def tallies(connection: Connection, arms: Sequence[Arm] | None = None) -> 
 async def count(connection: Connection, arm: Arm, more: Tally) -> Tally:
     """Count more outcomes of an arm, and tell all replicas when the transaction commits.
 
-    Returns what is counted by then.
+    Returns what is counted by then. What was not counted as presented, since the customer had been
+    shown the action elsewhere that day, is when it worked: never more successes than presentations.
     """
     row = await connection.fetchrow(_COUNT, *arm, *more)
     assert row is not None

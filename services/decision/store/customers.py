@@ -138,15 +138,24 @@ ON CONFLICT (customer_id, instance_id) DO UPDATE SET
     sequence = excluded.sequence, ended = excluded.ended
 WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
 """
+_LESSONS_MOVED = f"""
+INSERT INTO untrusted_lesson AS held
+SELECT target, action, lesson, max(last_day)
+FROM untrusted_lesson JOIN {_MERGES} ON customer_id = source
+GROUP BY target, action, lesson
+ON CONFLICT (customer_id, action, lesson) DO UPDATE SET
+    last_day = greatest(held.last_day, excluded.last_day)
+"""
 _MOVED = (
     *(
         f"UPDATE {table} SET customer_id = target FROM {_MERGES} WHERE customer_id = source"
         for table in ("merged_customer", "identity", "decision", "outcome")
     ),
     _STATES_MOVED,
+    _LESSONS_MOVED,
     *(
         f"DELETE FROM {table} USING {_MERGES} WHERE customer_id = source"
-        for table in ("journey_state", "customer_snapshot")
+        for table in ("journey_state", "customer_snapshot", "untrusted_lesson")
     ),
 )
 

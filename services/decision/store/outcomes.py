@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from services.chassis.database import Connection
+from services.contracts.words import SenderClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Outcome:
     value_cents: int | None
     currency: str | None
     reason: str | None
+    sender: str = SenderClass.SERVER.value
+    """Who reported it, a `SenderClass`."""
+    lessons: int | None = None
+    """What it taught, the sum of `Lesson`s; None: all it meant, of before that was noted."""
 
 
 class Claim(NamedTuple):
@@ -59,10 +64,10 @@ async def claim(connection: Connection, key: str, mine: Claim) -> Claim:
 
 
 _COLUMNS = """outcome_id, customer_id, decision_id, rank, action, treatment, channel, placement,
-    kind, first, happened_at, recorded_at, value_cents, currency, reason"""
+    kind, first, happened_at, recorded_at, value_cents, currency, reason, sender, lessons"""
 _INSERT = f"""
 INSERT INTO outcome ({_COLUMNS})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 """
 _BY_DECISION = f"""
 SELECT {_COLUMNS} FROM outcome WHERE decision_id = ANY($1::uuid[]) ORDER BY outcome_id
@@ -84,6 +89,25 @@ async def by_decision(
     for row in await connection.fetch(_BY_DECISION, decisions):
         found.setdefault(row["decision_id"], []).append(_outcome(row))
     return found
+
+
+_CLAIM_LESSONS = """
+INSERT INTO untrusted_lesson AS held (customer_id, action, lesson, last_day)
+SELECT $1, $2, lesson, $4 FROM unnest($3::smallint[]) AS claimed (lesson) ORDER BY lesson
+ON CONFLICT (customer_id, action, lesson) DO UPDATE SET last_day = excluded.last_day
+WHERE held.last_day < excluded.last_day
+RETURNING lesson
+"""
+
+
+async def claim_lessons(
+    connection: Connection, customer: UUID, action: str, lessons: Sequence[int], day: date
+) -> list[int]:
+    """Take what untrusted senders may teach of a customer and an action on a day; gives what was
+    left of it. Waits for another transaction that is about to take it.
+    """
+    rows = await connection.fetch(_CLAIM_LESSONS, customer, action, lessons, day)
+    return [row["lesson"] for row in rows]
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

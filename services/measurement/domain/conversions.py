@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from services.contracts.base import Json
 from services.contracts.decision import Money
+from services.contracts.words import SenderClass
 
 VALUE_PROPERTIES = ("revenue", "total", "value")
 """Looked at in this order, as in the Segment e-commerce spec, where `revenue` is without tax."""
@@ -29,6 +30,12 @@ class Conversions:
     events: frozenset[str]
     currency: str
     """Of amounts that name none."""
+    untrusted_values: bool = False
+    """Whether an amount that a browser or an app states is money."""
+
+    def is_money(self, sender: SenderClass) -> bool:
+        """Whether an amount counts, by who states it."""
+        return self.untrusted_values or sender.is_trusted
 
     def value_of(self, properties: Mapping[str, Json]) -> Money | None:
         """What a conversion was worth; None when it does not say, or says something impossible."""

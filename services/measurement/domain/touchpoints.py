@@ -113,7 +113,8 @@ def of_event(event: EventRecorded, conversions: Conversions) -> list[Touchpoint]
         detail = {"event": event.name, "campaign": campaign}
         found.append(_of_event(event, TouchpointKind.CAMPAIGN_VISIT, None, detail))
     if event.name in conversions.events:
-        value = conversions.value_of(event.properties)
+        is_money = conversions.is_money(event.sender)
+        value = conversions.value_of(event.properties) if is_money else None
         found.append(_of_event(event, TouchpointKind.CONVERSION, value, {"event": event.name}))
     return found
 

@@ -27,6 +27,13 @@ class NoIdentity(InvalidEvent):
     code = "PROFILE_NO_IDENTITY"
 
 
+class ServerEvent(InvalidEvent):
+    """An event that is believed from the company's servers only, or that is our own word."""
+
+    code = "PROFILE_SERVER_EVENT"
+    status = 403
+
+
 class EventInFuture(InvalidEvent):
     """An event lies ahead of our clock, further than clocks differ."""
 

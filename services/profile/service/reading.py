@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,8 +11,9 @@ import orjson
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
 from services.contracts.base import Json
+from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import SenderClass
-from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent
+from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.spec import Reading, Subject, read_call
 from services.profile.settings import ProfileSettings
 
@@ -37,11 +38,16 @@ class Reader:
 
     largest_event_bytes: int
     future_tolerance: timedelta
+    server_events: ServerEvents = field(default_factory=ServerEvents)
 
     @classmethod
     def within(cls, settings: ProfileSettings) -> "Reader":
         """The reader the settings ask for."""
-        return cls(settings.largest_event_bytes, timedelta(seconds=settings.future_tolerance_s))
+        return cls(
+            settings.largest_event_bytes,
+            timedelta(seconds=settings.future_tolerance_s),
+            ServerEvents(settings.server_events),
+        )
 
     def reading(self, sender: SenderClass, received_at: datetime, **shared: Json) -> Reading:
         """How events that somebody sent are read; `shared` is what their list says of all."""
@@ -56,7 +62,10 @@ class Reader:
     ) -> Call:
         """Read one event; raises InvalidEvent or one of its kinds."""
         self._check(event)
-        return read_call(event, reading, kind, subject)
+        call = read_call(event, reading, kind, subject)
+        if not self.server_events.may_send(call.sender, call.name):
+            raise _not_believed(call)
+        return call
 
     def _check(self, event: object) -> None:
         """Refuse what is too large, and what PostgreSQL could not hold."""
@@ -88,6 +97,18 @@ class Reader:
             except InvalidEvent as error:
                 rejected.append(Rejected(index, _message_id(event), error))
         return calls, rejected
+
+
+def _not_believed(call: Call) -> ServerEvent:
+    if call.name.startswith(RESERVED):
+        return ServerEvent(
+            f"The event {call.name[:60]!r} is recorded by recordOutcome only.",
+            hint=f"Report the outcome, or give your own event a name without {RESERVED!r}.",
+        )
+    return ServerEvent(
+        f"The event {call.name[:60]!r} is believed from servers only.",
+        hint="Send it from your server with an API key; RAAK_SERVER_EVENTS says which these are.",
+    )
 
 
 def _message_id(event: object) -> str | None:

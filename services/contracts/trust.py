@@ -1,0 +1,35 @@
+"""Which events only the company's servers may send: they stand for money, or for our own word."""
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+
+from services.contracts.words import SenderClass
+
+SERVER_EVENTS = ("order_completed", "order_updated", "order_cancelled", "order_refunded")
+"""Unless an operator names others."""
+RESERVED = "outcome_"
+"""What the events begin with that outcomes become in a customer's history: nobody sends those."""
+
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-_.:]+")
+
+
+def plain_name(name: str) -> str:
+    """A name as events have it: `Order Completed` and `orderCompleted` are `order_completed`."""
+    return "_".join(filter(None, _WORDS.split(name))).lower()
+
+
+class ServerEvents:
+    """Names of events that are believed from servers and staff only; `*` stands for any letters."""
+
+    def __init__(self, patterns: Iterable[str] = SERVER_EVENTS) -> None:
+        together = "|".join(translate(plain_name(pattern)) for pattern in patterns)
+        self._names = re.compile(together) if together else None
+
+    def may_send(self, sender: SenderClass, name: str) -> bool:
+        """Whether somebody's word is enough for an event of this name."""
+        if name.startswith(RESERVED):
+            return False
+        if sender.is_trusted or self._names is None:
+            return True
+        return not self._names.match(plain_name(name))
