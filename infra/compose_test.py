@@ -90,6 +90,11 @@ class Stack:
         options = ["--subject", subject, "--customer", customer, "--key", "/signing/signing.pem"]
         return self.inside("gateway", "raak", "token", role, *options).strip()
 
+    def api_key(self, name: str, *options: str) -> str:
+        """A new API key for a server."""
+        create = ("raak", "keys", "create", name, "--role", "agent", *options)
+        return self.inside("gateway", *create).strip()
+
 
 @contextmanager
 def stack(console: Console) -> Iterator[Stack]:
@@ -135,7 +140,14 @@ def tell_the_story(stack: Stack, console: Console) -> str:
     """The demo's story through the published gateway; gives somebody who was in it."""
     today = datetime.now(UTC).date()
     buyers = cdnow.read(cdnow.fetch(PROJECT / ".raak" / "cdnow"), today, CUSTOMERS)
-    stage = Stage(stack.url, stack.env["RAAK_WRITE_KEYS"], stack.token, console)
+    stage = Stage(
+        stack.url,
+        stack.env["RAAK_WRITE_KEYS"],
+        stack.api_key("the story's shop", "--scope", "customers:write"),
+        stack.token,
+        console,
+    )
+    demo.await_api_key(stage)
     demo.tell_on(stage, buyers)
     return str(demo.Cast.of(buyers, datetime.now(UTC)).loyal.email)
 
@@ -163,8 +175,8 @@ def ask(graph: Graph, question: str, email: str) -> dict[str, Any]:
 def try_the_door(stack: Stack, console: Console, graph: Graph, email: str) -> None:
     """Nothing unregistered is answered, and an API key opens until it is revoked."""
     _want(_codes(graph.answer(UNREGISTERED)), {"OPERATION_NOT_REGISTERED"})
-    key = stack.inside("gateway", "raak", "keys", "create", "compose test", "--role", "agent")
-    server = Graph(stack.url, key.strip())
+    key = stack.api_key("compose test")
+    server = Graph(stack.url, key)
     _until(lambda: not _codes(ask(server, "offers", email)))
     stack.inside("gateway", "raak", "keys", "revoke", key.split("_")[1])
     revoked = time.monotonic()

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from infra import cdnow, demo, embedded, standalone, tokens
 from infra.client import Graph
-from infra.demo import Stage
 from infra.instance import LISTENERS, Instance
 from infra.process import Process, wait_until_ready
 
@@ -43,7 +42,7 @@ class Stack:
     def __init__(self, instance: Instance, processes: list[Process]) -> None:
         self.instance = instance
         self.processes = {process.name: process for process in processes}
-        self.stage = Stage(instance.url, instance.secret("write-key"), self.token, Console())
+        self.stage = demo.set_stage(instance, Console())
 
     def token(self, role: str, subject: str = "tester", customer: str = "") -> str:
         """A signed token."""
@@ -64,11 +63,11 @@ class Stack:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def send(self, call: str, body: object) -> httpx.Response:
-        """A Segment call with the right write key."""
+    def send(self, call: str, body: object, key: str = "") -> httpx.Response:
+        """A Segment call as a page sends it, with the write key, unless another key is given."""
         return httpx.post(
             f"{self.instance.url}/v1/{call}",
-            auth=(self.stage.write_key, ""),
+            auth=(key or self.stage.write_key, ""),
             json=body,
             trust_env=False,
         )

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from infra import cdnow, door, operations, tokens
+from infra import cdnow, door, keys, operations, tokens
 from infra.cdnow import Buyer
-from infra.demo.asking import document
+from infra.demo.asking import await_api_key, document
 from infra.demo.loading import apply_examples, import_customers
 from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
 from infra.demo.stage import OPERATIONS, Stage
@@ -23,10 +23,12 @@ __all__ = [
     "Cast",
     "Stage",
     "apply_examples",
+    "await_api_key",
     "call_the_shop",
     "document",
     "import_customers",
     "open_the_app",
+    "set_stage",
     "show_results",
     "tell",
     "tell_on",
@@ -34,16 +36,26 @@ __all__ = [
 ]
 
 
-def tell(instance: Instance, console: Console, customers: int) -> None:
-    """The whole story on an embedded instance."""
+def set_stage(instance: Instance, console: Console) -> Stage:
+    """A stage on an embedded instance that is up, with an API key for the shop's server."""
     signing, _ = instance.keys
 
     def token(role: str, subject: str, customer: str) -> str:
         return tokens.issue(signing, role, subject, customer)
 
+    settings, now = door.settings_in(instance), datetime.now(UTC)
+    making = keys.create(settings, "the demo's shop", "agent", ["customers:write"], None, now)
+    api_key, _ = asyncio.run(making)
+    stage = Stage(instance.url, instance.secret("write-key"), api_key, token, console)
+    await_api_key(stage)
+    return stage
+
+
+def tell(instance: Instance, console: Console, customers: int) -> None:
+    """The whole story on an embedded instance."""
     now = datetime.now(UTC)
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
-    stage = Stage(instance.url, instance.secret("write-key"), token, console)
+    stage = set_stage(instance, console)
     stage.say("Registering the operations of examples/records")
     documents, _ = asyncio.run(operations.publish(door.settings_in(instance), [OPERATIONS], now))
     console.print(f"  {len(documents)} documents; in production nothing else is answered")

@@ -58,21 +58,36 @@ def customer(graph: Graph, ref: dict[str, Any]) -> dict[str, Any]:
 def track(
     stage: Stage, who: str, event: str, properties: dict[str, Any], *, known: bool = False
 ) -> None:
-    """A Segment track call, as a page or an app sends it."""
+    """A Segment track call: of a browser as its page sends it, of somebody known as the server."""
     call = {"userId" if known else "anonymousId": who, "event": event, "properties": properties}
-    send_call(stage, "track", call)
+    send_call(stage, "track", call, key=stage.api_key if known else stage.write_key)
 
 
-def send_call(stage: Stage, name: str, call: dict[str, Any]) -> None:
-    """A Segment call that happens now; raises httpx.HTTPStatusError when it is refused."""
+def send_call(stage: Stage, name: str, call: dict[str, Any], key: str = "") -> None:
+    """A Segment call that happens now, as a page sends it unless another key is given.
+
+    Raises httpx.HTTPStatusError when it is refused.
+    """
     moment = datetime.now(UTC).isoformat()
     response = httpx.post(
         f"{stage.url}/v1/{name}",
-        auth=(stage.write_key, ""),
+        auth=(key or stage.write_key, ""),
         json={"messageId": str(uuid4()), "timestamp": moment, **call},
         trust_env=False,
     )
     response.raise_for_status()
+
+
+def await_api_key(stage: Stage) -> None:
+    """Return when the gateway has heard of the shop's API key: within a second."""
+
+    def is_known() -> bool:
+        response = httpx.post(
+            f"{stage.url}/v1/batch", auth=(stage.api_key, ""), json={"batch": []}, trust_env=False
+        )
+        return response.status_code == 200
+
+    until(is_known, pause_s=0.2)
 
 
 def record(graph: Graph, proposition: dict[str, Any], kind: str, reason: str | None = None) -> None:
@@ -112,7 +127,7 @@ def until_considered(
     until(considered)
 
 
-def until(holds: Callable[[], object]) -> None:
+def until(holds: Callable[[], object], pause_s: float = 0.02) -> None:
     """Return as soon as something holds: an event takes some milliseconds to reach decision."""
     give_up = time.monotonic() + SETTLED_S
     while not holds():
@@ -121,4 +136,4 @@ def until(holds: Callable[[], object]) -> None:
                 f"What was sent did not arrive everywhere within {SETTLED_S} s.",
                 hint="Look at the logs, and at `raak dead-letters list`.",
             )
-        time.sleep(0.02)
+        time.sleep(pause_s)

@@ -37,7 +37,7 @@ def import_customers(stage: Stage, buyers: Sequence[Buyer]) -> float:
 
 async def _send_all(stage: Stage, buyers: Iterable[Buyer], sent: Callable[[int], object]) -> None:
     batches = _batches(buyers)
-    async with httpx.AsyncClient(auth=(stage.write_key, ""), timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(auth=(stage.api_key, ""), timeout=60, trust_env=False) as client:
 
         async def send() -> None:
             for batch in batches:  # the generator is shared: each sender takes the next batch

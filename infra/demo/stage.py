@@ -19,6 +19,9 @@ class Stage:
 
     url: str
     write_key: str
+    """What the pages send with; everybody can read it in them."""
+    api_key: str
+    """What the shop's server sends with."""
     token: Callable[[str, str, str], str]
     """(role, subject, customer as type=value) to a signed token."""
     console: Console

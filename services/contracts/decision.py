@@ -42,8 +42,8 @@ class DecisionMade(Event):
     """Actions a control group kept back."""
     control_group: str | None = None
     degraded: str | None = None
-    sender: SenderClass = SenderClass.SERVER
-    """Who asked; of before that was said, as it was believed then."""
+    sender: str = SenderClass.SERVER.value
+    """Who asked, a `SenderClass`; of before that was said, as it was believed then."""
     unproved: tuple[str, ...] = ()
     """What it looked at that only an untrusted sender's word stands for: `event.product_viewed`."""
 
@@ -66,8 +66,8 @@ class OutcomeRecorded(Event):
     value: Money | None = None
     reason: str | None = None
     recorded_at: datetime
-    sender: SenderClass = SenderClass.SERVER
-    """Who reported it; of before that was said, as it was believed then."""
+    sender: str = SenderClass.SERVER.value
+    """Who reported it, a `SenderClass`; of before that was said, as it was believed then."""
 
     @property
     def event_name(self) -> str:

@@ -33,8 +33,8 @@ class EventRecorded(Event):
     received_at: datetime
     customer_version: int
     """The first snapshot version that contains this event."""
-    sender: SenderClass = SenderClass.SERVER
-    """Who said so; of before that was said, as it was believed then."""
+    sender: str = SenderClass.SERVER.value
+    """Who said so, a `SenderClass`; of before that was said, as it was believed then."""
 
 
 class CustomerChanged(Event):

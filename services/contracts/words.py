@@ -61,7 +61,11 @@ class SenderClass(StrEnum):
     @property
     def is_trusted(self) -> bool:
         """Whether it may say who somebody is."""
-        return self in (SenderClass.SERVER, SenderClass.STAFF)
+        return self in TRUSTED_SENDERS
+
+
+TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
+"""Whose word is enough for who somebody is, and for what something was worth."""
 
 
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})

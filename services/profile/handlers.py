@@ -56,7 +56,7 @@ def _call(outcome: OutcomeRecorded) -> Call:
         context={
             "decision": str(outcome.decision_id),
             "proposition": str(outcome.proposition_id),
-            "sender": outcome.sender.value,
+            "sender": outcome.sender,
         },
         identities=(),
         customer=outcome.customer_id,

@@ -65,14 +65,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     console = Console()
     figures = Figures([])
 
-    def token(role: str, subject: str, customer: str) -> str:
-        return issue(instance.keys[0], role, subject, customer)
-
     with standalone.running(instance) as processes:
         time.sleep(3)
         pids = [process.running.pid for process in processes if process.running]
         figures.add("idle memory of the whole stack (PSS)", memory_mb(folder, pids), 700, "MB")
-        stage = Stage(instance.url, instance.secret("write-key"), token, console)
+        stage = demo.set_stage(instance, console)
         buyers = cdnow.read(cdnow.fetch(Path(".raak/cdnow")), datetime.now(UTC).date())
         figures.add("import of CDNOW", demo.import_customers(stage, buyers), 25, "s")
         demo.apply_examples(stage)

@@ -377,7 +377,7 @@ def _event(made: Made) -> DecisionMade:
         withheld=tuple(made.withheld),
         control_group=decision.control_group,
         degraded=decision.degraded,
-        sender=made.sender,
+        sender=made.sender.value,
         unproved=tuple(made.unproved),
     )
 

@@ -280,5 +280,5 @@ def _event(outcome: Outcome) -> OutcomeRecorded:
         value=value,
         reason=outcome.reason,
         recorded_at=outcome.recorded_at,
-        sender=SenderClass(outcome.sender),
+        sender=outcome.sender,
     )

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from services.contracts.base import Json
 from services.contracts.decision import Money
-from services.contracts.words import SenderClass
+from services.contracts.words import TRUSTED_SENDERS
 
 VALUE_PROPERTIES = ("revenue", "total", "value")
 """Looked at in this order, as in the Segment e-commerce spec, where `revenue` is without tax."""
@@ -33,9 +33,9 @@ class Conversions:
     untrusted_values: bool = False
     """Whether an amount that a browser or an app states is money."""
 
-    def is_money(self, sender: SenderClass) -> bool:
-        """Whether an amount counts, by who states it."""
-        return self.untrusted_values or sender.is_trusted
+    def is_money(self, sender: str) -> bool:
+        """Whether an amount counts, by who states it: a `SenderClass`, or one not known here."""
+        return self.untrusted_values or sender in TRUSTED_SENDERS
 
     def value_of(self, properties: Mapping[str, Json]) -> Money | None:
         """What a conversion was worth; None when it does not say, or says something impossible."""

@@ -312,5 +312,5 @@ def _recorded(call: Call, customer: Customer) -> EventRecorded:
         identity=sent(call.came_by),
         received_at=call.received_at,
         customer_version=customer.version,
-        sender=call.sender,
+        sender=call.sender.value,
     )

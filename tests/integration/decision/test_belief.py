@@ -60,6 +60,12 @@ async def propensity(replica: Replica) -> float:
     return float(best["propensity"])
 
 
+async def tally(replica: Replica) -> tuple[int, int]:
+    """How often the one arm reported on was presented, and worked."""
+    [row] = await replica.database.pool.fetch("SELECT presented, positives FROM arm_tally")
+    return row["presented"], row["positives"]
+
+
 @pytest.mark.parametrize("forger", [VISITOR, APP], ids=["visitor", "app"])
 async def test_acceptances_from_a_browser_teach_once_a_day(
     replicas: tuple[Replica, Replica], forger: Principal
@@ -95,10 +101,7 @@ async def test_what_servers_report_teaches_every_time_whatever_a_browser_said(
     for one in made:
         await report(replica, SERVER, one, "CONVERTED")
 
-    assert await replica.database.pool.fetchrow("SELECT presented, positives FROM arm_tally") == (
-        4,
-        4,
-    )
+    assert await tally(replica) == (4, 4)
 
 
 async def test_success_is_never_counted_more_often_than_presentation(replica: Replica) -> None:
@@ -111,10 +114,7 @@ async def test_success_is_never_counted_more_often_than_presentation(replica: Re
     later(replica, days=1)
     await report(replica, VISITOR, one, "ACCEPTED")
 
-    assert await replica.database.pool.fetchrow("SELECT presented, positives FROM arm_tally") == (
-        2,
-        2,
-    )
+    assert await tally(replica) == (2, 2)
 
 
 async def test_who_merges_with_another_teaches_no_more_for_it(replica: Replica) -> None:
@@ -128,10 +128,7 @@ async def test_who_merges_with_another_teaches_no_more_for_it(replica: Replica) 
     refused = await report(replica, VISITOR, other)
 
     assert refused is None
-    assert await replica.database.pool.fetchrow("SELECT presented, positives FROM arm_tally") == (
-        1,
-        1,
-    )
+    assert await tally(replica) == (1, 1)
 
 
 @pytest.mark.parametrize("forger", [VISITOR, APP], ids=["visitor", "app"])

@@ -1,7 +1,7 @@
 """What the graph answers, and to whom."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from services.chassis.database import Database
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import Identity
-from services.contracts.words import Role
+from services.contracts.words import Role, SenderClass
 from services.measurement import service
 from tests.callers import caller
 from tests.integration.measurement.conftest import Graph
@@ -44,6 +44,24 @@ async def page(graph: Graph, customer: UUID, **arguments: Any) -> Any:
     answer = await graph(TOUCHPOINTS, ids=keys(customer), **arguments)
     assert not answer["errors"]
     return answer["data"]["_entities"][0]["touchpoints"]
+
+
+async def test_what_a_browser_says_an_outcome_was_worth_is_no_money(
+    database: Database, graph: Graph
+) -> None:
+    made = facts.decision(uuid4(), "vinyl")
+    told = [
+        facts.outcome(made, "ACCEPTED", cents=100, sender=sender)
+        for sender in (SenderClass.VISITOR, SenderClass.APP, SenderClass.SERVER)
+    ]
+    await take_in(database, [made], told)
+
+    answer = await graph("{ actionResults { accepted acceptedValue { cents } } }")
+    shown = await page(graph, cast(UUID, made.customer_id), first=10)
+
+    assert answer["data"]["actionResults"] == [{"accepted": 1, "acceptedValue": [{"cents": 100}]}]
+    values = [edge["node"]["value"] for edge in shown["edges"]]
+    assert sum(value is not None for value in values) == 1
 
 
 async def test_results_tell_rates_with_intervals_and_sums_of_money(

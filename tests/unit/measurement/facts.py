@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from services.contracts.decision import DecisionMade, Money, OutcomeRecorded, RankedAction
 from services.contracts.journey import InstanceState, MessageDue
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded, Identity
+from services.contracts.words import SenderClass
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BROWSER = Identity(type="anonymous_id", value="browser-1")
@@ -54,6 +55,7 @@ def outcome(
     cents: int | None = None,
     currency: str = "EUR",
     customer: UUID | None = None,
+    sender: str = SenderClass.SERVER.value,
 ) -> OutcomeRecorded:
     """A reaction to a decision's proposition, by its customer or whom he has become."""
     ranked = made.propositions[rank - 1]
@@ -72,6 +74,7 @@ def outcome(
         kind=kind,
         value=None if cents is None else Money(cents=cents, currency=currency),
         recorded_at=at,
+        sender=sender,
     )
 
 
@@ -105,6 +108,7 @@ def event(
     at: datetime = NOON,
     properties: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
+    sender: str = SenderClass.SERVER.value,
 ) -> EventRecorded:
     """Something the customer did."""
     return EventRecorded(
@@ -118,6 +122,7 @@ def event(
         identity=BROWSER,
         received_at=at,
         customer_version=1,
+        sender=sender,
     )
 
 

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from services.contracts.words import SenderClass
 from services.measurement.domain import propositions, touchpoints
 from services.measurement.domain.conversions import Conversions
 from services.measurement.domain.identities import identity_key
@@ -28,6 +29,19 @@ def test_an_order_on_a_campaigns_visit_is_both() -> None:
     assert conversion.kind == TouchpointKind.CONVERSION
     assert conversion.value is not None
     assert conversion.value.cents == 999
+
+
+@pytest.mark.parametrize("sender", SenderClass)
+def test_an_amount_is_money_if_a_server_or_staff_states_it(sender: SenderClass) -> None:
+    loose = Conversions(ORDERS.events, ORDERS.currency, untrusted_values=True)
+    order = facts.event(uuid4(), "order_completed", properties={"revenue": 1e5}, sender=sender)
+
+    [found] = touchpoints.of_event(order, ORDERS)
+    [believed] = touchpoints.of_event(order, loose)
+
+    assert found.kind == TouchpointKind.CONVERSION
+    assert (found.value is not None) == (sender in (SenderClass.SERVER, SenderClass.STAFF))
+    assert believed.value is not None
 
 
 def test_a_touchpoint_keeps_whom_it_came_by_but_not_his_address() -> None:
