@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from fnmatch import translate
+from functools import lru_cache
 
 from services.contracts.words import SenderClass
 
@@ -25,11 +26,13 @@ class ServerEvents:
     def __init__(self, patterns: Iterable[str] = SERVER_EVENTS) -> None:
         together = "|".join(translate(plain_name(pattern)) for pattern in patterns)
         self._names = re.compile(together) if together else None
+        self._is_named = lru_cache(maxsize=1_000)(self._matches)
 
     def may_send(self, sender: SenderClass, name: str) -> bool:
         """Whether somebody's word is enough for an event of this name."""
         if name.startswith(RESERVED):
             return False
-        if sender.is_trusted or self._names is None:
-            return True
-        return not self._names.match(plain_name(name))
+        return sender.is_trusted or not self._is_named(name)
+
+    def _matches(self, name: str) -> bool:
+        return bool(self._names and self._names.match(plain_name(name)))

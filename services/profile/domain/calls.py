@@ -31,7 +31,6 @@ class ServerEvent(InvalidEvent):
     """An event that is believed from the company's servers only, or that is our own word."""
 
     code = "PROFILE_SERVER_EVENT"
-    status = 403
 
 
 class EventInFuture(InvalidEvent):
