@@ -1,5 +1,6 @@
 """The gateway, put together: this file reads as its table of contents."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -42,6 +43,8 @@ from gateway.supergraph.wire import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
 from services.chassis.server import Process, process_app, supervised
 
+log = logging.getLogger(__name__)
+
 __all__ = ["SubgraphUnknown", "create", "read_subgraphs"]
 
 
@@ -54,6 +57,7 @@ def create(
     composed = Composed.of(source)
     _addresses(composed.supergraph, settings)
     door = FrontDoor.of(settings, composed.roles)
+    _tell_of_proxies(settings)
     admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
 
     @asynccontextmanager
@@ -81,7 +85,7 @@ def create(
             app.reach("/graphql", endpoint)
             app.router.routes[:0] = [
                 sockets,
-                *_segment(settings, session, door).routes(),
+                *_segment(settings, session, door, admission).routes(),
                 Route("/health/ready", _ready(watch, transport, served, door)),
             ]
             work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
@@ -97,6 +101,16 @@ def create(
         Addresses(settings.trusted_proxies),
     )
     return for_browsers(guard, settings.cors_origins, settings.https_only_s)
+
+
+def _tell_of_proxies(settings: GatewaySettings) -> None:
+    if settings.mode == "production" and not settings.trusted_proxies:
+        log.warning(
+            "RAAK_GATEWAY_TRUSTED_PROXIES is not set: behind a proxy everybody comes from its "
+            "address, and shares the limits of one: its bad credentials, its requests without a "
+            "token, its events under way. Name the proxy's networks, or ignore this where clients "
+            "connect to the gateway themselves."
+        )
 
 
 def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> Source:
@@ -182,11 +196,17 @@ def _documents(settings: GatewaySettings, registry: Registry) -> Documents:
     return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
-def _segment(settings: GatewaySettings, session: aiohttp.ClientSession, door: FrontDoor) -> Segment:
+def _segment(
+    settings: GatewaySettings,
+    session: aiohttp.ClientSession,
+    door: FrontDoor,
+    admission: Admission,
+) -> Segment:
     within_s = settings.collect_deadline_ms / 1000
     profile = Profile(session, settings.profile_url, door.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    return Segment(Senders(settings.write_keys, door.api_keys), profile, door.audit, limits)
+    senders = Senders(settings.write_keys, door.api_keys)
+    return Segment(senders, profile, door.audit, limits, admission)
 
 
 def _ready(

@@ -9,6 +9,7 @@ from gateway.access.audit import Audit, Sink, to_file, to_stdout
 from gateway.access.callers import Callers
 from gateway.access.jwks import CallerKeys, VerificationKey, reading
 from gateway.access.keys import ApiKeys
+from gateway.access.rates import SignatureChecks
 from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens, ServiceTokens, TokenRules, private_key
 from gateway.access.trusted import Registry
@@ -41,9 +42,10 @@ class FrontDoor:
             )
         signing = private_key(_text(settings.signing_key_file))
         caller_keys = _caller_keys(settings, VerificationKey.of(signing.public_key()))
-        tokens = CallerTokens(caller_keys, roles.granted, _rules(settings))
+        checks = SignatureChecks(settings.rates)
+        tokens = CallerTokens(caller_keys, roles.granted, _rules(settings), checks=checks)
         api_keys = ApiKeys(settings.key_secret, roles.granted)
-        registry = Registry()
+        registry = Registry(is_read=False)
         return cls(
             callers=Callers(tokens, api_keys),
             service_tokens=ServiceTokens(signing),
@@ -89,6 +91,7 @@ def _rules(settings: GatewaySettings) -> TokenRules:
         role_claim=settings.token_role_claim,
         customer_claim=settings.token_customer_claim,
         scope_claim=settings.token_scope_claim,
+        longest_life_s=settings.token_longest_life_s,
     )
 
 

@@ -155,6 +155,7 @@ class Graph:
 
     def _check_trusted(self, text: str) -> None:
         if self.trusted_only and not self.registry.is_registered(text):
+            self.registry.check_read()
             raise OperationNotRegistered(
                 "Only registered documents are answered, and this is none of them.",
                 hint="Register it: `raak operations publish DIR`.",

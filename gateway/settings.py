@@ -106,6 +106,12 @@ class GatewaySettings(ServiceSettings):
     token_scope_claim: str = Field(
         default="scope", min_length=1, description="claim with the scopes a token is narrowed to"
     )
+    token_longest_life_s: int = Field(
+        default=86_400,
+        ge=60,
+        le=366 * 86_400,
+        description="longest life of a caller's token, from `iat` (or now) to `exp`",
+    )
     key_secret: str = Field(
         default="",
         repr=False,
@@ -231,7 +237,14 @@ class GatewaySettings(ServiceSettings):
         default=100, ge=1, description="requests and subscriptions of a caller under way at once"
     )
     max_failed_authentications: int = Field(
-        default=20, ge=1, description="bad tokens or keys an address may send in a minute"
+        default=20,
+        ge=1,
+        description="bad tokens or keys an address may send in a minute before it is suspect",
+    )
+    signature_checks_per_s: int = Field(
+        default=1_000,
+        ge=10,
+        description="tokens that may have their signature checked for the first time in a second",
     )
     callers_remembered: int = Field(
         default=100_000, ge=100, description="callers whose use is remembered, the latest ones"
@@ -293,6 +306,8 @@ class GatewaySettings(ServiceSettings):
         what = "the private key of the gateway (`raak keys init`)"
         yield from unset_file("RAAK_GATEWAY_SIGNING_KEY_FILE", self.signing_key_file, what)
         yield from weak_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret, SHORTEST_SECRET)
+        for n, key in enumerate(self.write_keys, 1):
+            yield from weak_secret(f"RAAK_GATEWAY_WRITE_KEYS (no. {n})", key, SHORTEST_SECRET)
         if self.token_key_set.startswith("http://"):
             yield "RAAK_GATEWAY_TOKEN_KEY_SET is read over http: give its https address, or a file."
 

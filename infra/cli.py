@@ -160,11 +160,13 @@ def token(
     key: Annotated[Path | None, typer.Option(help="another signing key (PEM)")] = None,
 ) -> None:
     """Print a signed token for the Authorization header."""
+    from gateway.settings import GatewaySettings
     from infra.instance import Instance
     from infra.tokens import issue
 
     signing = key or Instance.found(data).keys[0]
-    typer.echo(issue(signing, role, subject, customer, hours, scope or ()))
+    longest_s = GatewaySettings().token_longest_life_s
+    typer.echo(issue(signing, role, subject, customer, hours, scope or (), longest_s))
 
 
 @keys.command("init")

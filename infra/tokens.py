@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
 from services.chassis.errors import RaakError
 from services.contracts.words import Role
 
@@ -27,10 +27,18 @@ def issue(
     customer: str = "",
     hours: float = 12,
     scopes: Collection[str] = (),
+    longest_s: int = LONGEST_LIFE_S,
 ) -> str:
     """A token. `customer` is `email=ann@example.com` or `id=…`, for the roles visitor and app;
-    `scopes` narrow what the role may do, if there are any.
+    `scopes` narrow what the role may do, if there are any. Raises RaakError, also for a token that
+    would live longer than `longest_s`, which the gateway would not take.
     """
+    if hours * 3600 > longest_s:
+        raise TokenCannotBe(
+            f"A token cannot be good for {hours:g} hours: {longest_s / 3600:g} are the most "
+            "(RAAK_GATEWAY_TOKEN_LONGEST_LIFE_S).",
+            hint="Make one for less, or an API key for a server: `raak keys create`.",
+        )
     if role not in set(Role):
         raise NoSuchRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
     return issue_token(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.access.keys import PREFIX, ApiKeys
+from gateway.access.rates import mark_genuine
 from gateway.access.tokens import CallerTokens, Granted
 from services.chassis.principal import NotAuthenticated, Principal
 
@@ -20,7 +21,8 @@ class Callers:
         self._keys.grant_by(granted)
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
-        """The caller; None if he says nothing of himself. Raises NotAuthenticated or Unavailable.
+        """The caller; None if he says nothing of himself. Raises NotAuthenticated, RateLimited or
+        Unavailable.
 
         `headers` are looked up by their names in small letters: Starlette's `request.headers`, or a
         dictionary made of the first message of a websocket.
@@ -36,7 +38,9 @@ class Callers:
         credential = bearer(authorization)
         if credential.startswith(PREFIX):
             return self._keys.principal(credential)
-        return await self._tokens.principal(credential)
+        caller = await self._tokens.principal(credential)
+        mark_genuine()
+        return caller
 
 
 def bearer(authorization: str) -> str:

@@ -1,8 +1,8 @@
 """The guard at the door of every protocol: it knows addresses and credentials, not their meaning.
 
 It counts failed authentications by client address, whatever the protocol (an answer 401, or a
-websocket closed as unauthorized), limits what comes without a credential by address too, and lets
-ingest in as such. Who is behind a credential, and what he asks, the graph finds out; it asks the
+websocket closed as unauthorized), and limits what comes without a credential by address too. Who is
+behind a credential, and what he asks, the graph and the surface for events find out; they ask the
 same `Admission`. Health and metrics pass unguarded.
 """
 
@@ -20,8 +20,8 @@ from ipaddress import (
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.rates import FailedAuthentications, TryLater
-from gateway.access.shedding import Admission, Class, Ticket, Work
+from gateway.access.rates import Attempt, FailedAuthentications, TryLater, attempt
+from gateway.access.shedding import Admission, Class, Work
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_type_for, told
@@ -36,9 +36,6 @@ INGEST = Work(Class.INGEST, INGEST_PATH)
 CREDENTIALS = (b"authorization", b"x-api-key")
 UNAUTHORIZED = (4401, 4403)
 """What graphql-transport-ws closes with when it is not told who asks, or does not believe it."""
-LET_IN = "raak.let_in"
-"""True in the scope of a websocket whose client was believed: what he brought may expire, which is
-no guess at a token."""
 
 
 class Addresses:
@@ -107,70 +104,66 @@ class Guard:
         if scope["type"] == "lifespan" or scope["path"].startswith(UNGUARDED):
             await self._app(scope, receive, send)
             return
-        address, credential = self._addresses.of(scope), _header(scope, *CREDENTIALS)
+        address, has_credential = self._addresses.of(scope), bool(_header(scope, *CREDENTIALS))
         is_ingest = scope["path"].startswith(INGEST_PATH)
         try:
-            ticket = self._let_in(address, credential, is_ingest=is_ingest)
+            self._check(address, has_credential=has_credential, is_ingest=is_ingest)
         except TryLater as refusal:
             await refuse(scope, send, refusal)
             return
-        watch = _Watch(scope, send, address, credential, self._failures, is_ingest=is_ingest)
-        if ticket is None:
-            await self._app(scope, receive, watch)
-            return
-        with ticket:
-            await self._app(scope, receive, watch)
-            ticket.is_whole = watch.status < 400
+        tried = Attempt(address, self._failures.is_suspect(address))
+        attempt.set(tried)
+        may_guess = has_credential or is_ingest
+        watch = _Watch(scope, send, tried, self._failures, may_guess=may_guess)
+        await self._app(scope, receive, watch)
 
-    def _let_in(self, address: str, credential: bytes, *, is_ingest: bool) -> Ticket | None:
-        """A ticket for what is known to be ingest; raises RateLimited or Overloaded."""
-        self._failures.check(address, credential)
-        if is_ingest or not credential:
-            self._admission.arrive(address)
-        return self._admission.enter(address, INGEST) if is_ingest else None
+    def _check(self, address: str, *, has_credential: bool, is_ingest: bool) -> None:
+        """Raise RateLimited for too much without a credential, or Overloaded for ingest. No place
+        is held before a request has been read: who sends slowly would hold it from others.
+        """
+        if not has_credential:
+            self._admission.arrive(("ingest" if is_ingest else "nobody", address))
+        if is_ingest:
+            self._admission.check(INGEST)
 
 
 class _Watch:
-    """Passes an answer on, and notes whether the credential was good."""
+    """Passes an answer on, unless it refuses one bad credential too many: that one has to wait."""
 
-    __slots__ = ("_address", "_credential", "_failures", "_is_ingest", "_scope", "_send", "status")
+    __slots__ = ("_failures", "_is_over", "_may_guess", "_scope", "_send", "_tried")
 
     def __init__(
         self,
         scope: Scope,
         send: Send,
-        address: str,
-        credential: bytes,
+        tried: Attempt,
         failures: FailedAuthentications,
         *,
-        is_ingest: bool,
+        may_guess: bool,
     ) -> None:
         self._scope = scope
         self._send = send
-        self._address = address
-        self._credential = credential
+        self._tried = tried
         self._failures = failures
-        self._is_ingest = is_ingest
-        self.status = 500
+        self._may_guess = may_guess
+        """Ingest may carry its key in the body, everybody else's is in a header."""
+        self._is_over = False
 
     async def __call__(self, message: Message) -> None:
+        if self._is_over:
+            return
         kind = message["type"]
-        if kind == "http.response.start":
-            self.status = message["status"]
-            self._note()
-        elif kind == "websocket.close" and self._is_refused(message):
-            self._failures.failed(self._address, self._credential)
+        if kind == "http.response.start" and message["status"] == 401 and self._may_guess:
+            if (refusal := self._failed()) is not None:
+                self._is_over = True
+                await refuse(self._scope, self._send, refusal)
+                return
+        elif kind == "websocket.close" and message.get("code") in UNAUTHORIZED:
+            self._failed()
         await self._send(message)
 
-    def _is_refused(self, closing: Message) -> bool:
-        return closing.get("code") in UNAUTHORIZED and not self._scope.get(LET_IN)
-
-    def _note(self) -> None:
-        """Ingest may carry its key in the body, everybody else's is in a header."""
-        if self.status == 401 and (self._credential or self._is_ingest):
-            self._failures.failed(self._address, self._credential)
-        elif self.status < 300 and self._credential:
-            self._failures.passed(self._address, self._credential)
+    def _failed(self) -> TryLater | None:
+        return None if self._tried.is_genuine else self._failures.failed(self._tried.address)
 
 
 async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gateway.access.rates import mark_genuine
 from gateway.access.tokens import Granted
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
@@ -151,6 +152,7 @@ class ApiKeys:
         if known is None or not hmac.compare_digest(known[0].digest, digest):
             raise NotAuthenticated("The API key is not known here.", hint=ANOTHER)
         key, principal = known
+        mark_genuine()
         now = self._clock()
         if key.revoked_at is not None:
             raise NotAuthenticated("The API key has been revoked.", hint=ANOTHER)

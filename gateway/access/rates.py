@@ -6,8 +6,10 @@ at; what it costs beyond that is charged once its price is known, so an expensiv
 next ones wait. A bucket that is full again is forgotten, and there are never more than were set.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -18,6 +20,11 @@ from services.chassis.principal import Principal
 
 Clock = Callable[[], float]
 """Seconds that never go back."""
+
+WORTH_NOTHING_S = 1e-9
+"""What rounding makes of no wait at all."""
+TURN_WITHIN_S = 1.0
+"""How long a token may wait to be checked for the first time."""
 
 
 class TryLater(RaakError):
@@ -64,7 +71,7 @@ class Buckets:
     def take(self, key: Hashable, tokens: float = 1) -> float:
         """Take tokens if they are there and return 0, else the seconds until they are."""
         wait_s = self.wait(key, tokens)
-        if wait_s < 1e-9:
+        if wait_s < WORTH_NOTHING_S:
             self.charge(key, tokens)
             return 0.0
         if key in self._full_at:
@@ -98,6 +105,7 @@ class Rates:
     cost_per_token: int = 100
     max_concurrent: int = 100
     max_failed_authentications: int = 20
+    signature_checks_per_s: int = 1_000
     callers_remembered: int = 100_000
 
 
@@ -166,41 +174,90 @@ class CallerLimits:
 
 
 class FailedAuthentications:
-    """Keeps tokens from being guessed, and signatures from being checked without end.
-
-    An address that has sent too many bad credentials is refused for a while, except with those
-    that have been good from there: who shares an address with a guesser goes on working.
+    """Counts the bad credentials of each address. Past the limit it is suspect: what fails is told
+    to wait, and fresh tokens have their signatures checked after those of others. A good credential
+    passes all the same: who shares an address with a guesser goes on working.
     """
 
     def __init__(self, rates: Rates, clock: Clock = monotonic) -> None:
         self._most = rates.max_failed_authentications
-        self._size = rates.callers_remembered
-        self._buckets = Buckets(self._most / 60, self._most, self._size, clock)
-        self._good: OrderedDict[Hashable, None] = OrderedDict()
+        self._buckets = Buckets(self._most / 60, self._most, rates.callers_remembered, clock)
 
     def __len__(self) -> int:
-        return max(len(self._buckets), len(self._good))
+        return len(self._buckets)
 
-    def check(self, address: str, credential: bytes) -> None:
-        """Raise RateLimited if credentials from this address are not looked at now."""
-        wait_s = self._buckets.wait(address)
-        if wait_s and (address, hash(credential)) not in self._good:
+    def is_suspect(self, address: str) -> bool:
+        """Whether this address has sent as many bad credentials as it may."""
+        return self._buckets.wait(address) >= WORTH_NOTHING_S
+
+    def failed(self, address: str) -> RateLimited | None:
+        """Count a bad credential; what to answer instead, if there were too many of them."""
+        wait_s = self._buckets.take(address)
+        if not wait_s:
+            return None
+        return RateLimited(
+            "Too many requests from this address were not authenticated. The limit is "
+            f"{self._most} a minute (max_failed_authentications).",
+            hint="Check the token or key, and wait as long as Retry-After says.",
+            retry_after_s=wait_s,
+        )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request, or a socket, that wants to be believed."""
+
+    address: str
+    is_suspect: bool = False
+    is_genuine: bool = False
+    """Whether what it brought was made by whom we believe, also when that has expired since: then
+    it was no guess."""
+
+
+attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+"""That of the request under way; the guard sets it."""
+
+
+def mark_genuine() -> None:
+    """The credential of the request under way is no guess."""
+    if (tried := attempt.get()) is not None:
+        tried.is_genuine = True
+
+
+class SignatureChecks:
+    """Bounds how many signatures are checked in a second, in the order in which they came.
+
+    A check costs 100 to 300 µs, so they may not be had without end; tokens that are remembered need
+    none. Suspect addresses have a quarter more between them, and each a twentieth: they take
+    nothing from the others, and little from one another.
+    """
+
+    def __init__(self, rates: Rates, clock: Clock = monotonic) -> None:
+        per_s, size = rates.signature_checks_per_s, rates.callers_remembered
+        self._per_s = per_s
+
+        def buckets(share: float, size: int) -> Buckets:
+            return Buckets(max(1.0, per_s * share), max(1.0, per_s * share), size, clock)
+
+        self._everybody = buckets(1, 1)
+        self._suspects = buckets(1 / 4, 1)
+        self._suspect = buckets(1 / 20, size)
+
+    async def turn(self) -> None:
+        """Return when a signature may be checked; raises RateLimited if that would take long."""
+        tried = attempt.get()
+        counted: list[tuple[Buckets, Hashable]] = [(self._everybody, None)]
+        if tried is not None and tried.is_suspect:
+            counted = [(self._suspects, None), (self._suspect, tried.address)]
+        wait_s = max(buckets.wait(key) for buckets, key in counted)
+        if wait_s > TURN_WITHIN_S + WORTH_NOTHING_S:
             raise RateLimited(
-                "Too many requests from this address were not authenticated. The limit is "
-                f"{self._most} a minute (max_failed_authentications).",
-                hint="Check the token or key, and wait as long as Retry-After says.",
-                retry_after_s=wait_s,
+                "Too many tokens wait to be checked for the first time. The limit is "
+                f"{self._per_s} a second (signature_checks_per_s).",
+                hint="Wait as long as Retry-After says; a token that is known never waits.",
+                retry_after_s=wait_s - TURN_WITHIN_S,
             )
-
-    def failed(self, address: str, credential: bytes) -> None:
-        """A credential from this address was not good."""
-        self._good.pop((address, hash(credential)), None)
-        self._buckets.charge(address, 1)
-
-    def passed(self, address: str, credential: bytes) -> None:
-        """A credential from this address was good."""
-        key = (address, hash(credential))
-        self._good[key] = None
-        self._good.move_to_end(key)
-        if len(self._good) > self._size:
-            self._good.popitem(last=False)
+        for buckets, key in counted:
+            buckets.charge(key, 1)
+        if wait_s > WORTH_NOTHING_S:
+            await asyncio.sleep(wait_s)

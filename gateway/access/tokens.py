@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.access.jwks import ALGORITHMS, CallerKeys, VerificationKey
+from gateway.access.rates import Rates, SignatureChecks, mark_genuine
 from services.chassis.errors import RaakError
 from services.chassis.principal import (
     ALGORITHM,
@@ -35,6 +36,7 @@ T = TypeVar("T")
 CALLER_AUDIENCE = "raak"
 SERVICE_TOKEN_S = 60
 MAX_TOKEN_CHARS = 8_192
+LONGEST_LIFE_S = 86_400
 REMEMBERED = 10_000
 REMEMBERED_REFUSALS = 1_000
 REFUSED_S = 5.0
@@ -54,6 +56,10 @@ class TokenCannotBe(RaakError):
     code = "TOKEN_CANNOT_BE"
 
 
+class NotNow(NotAuthenticated):
+    """A token of whom we believe has expired, or is not valid yet: it is no guess."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRules:
     """What callers' tokens must say, and under which names."""
@@ -63,6 +69,8 @@ class TokenRules:
     role_claim: str = "role"
     customer_claim: str = "customer"
     scope_claim: str = "scope"
+    longest_life_s: int = LONGEST_LIFE_S
+    """From `iat` to `exp`; from now where there is no `iat`."""
 
 
 Refusals = Mapping[type[jwt.InvalidTokenError], tuple[str, str]]
@@ -71,11 +79,6 @@ Refusals = Mapping[type[jwt.InvalidTokenError], tuple[str, str]]
 
 def _refusals(rules: TokenRules) -> Refusals:
     return {
-        jwt.ExpiredSignatureError: ("The token has expired.", RENEW),
-        jwt.ImmatureSignatureError: (
-            "The token is not valid yet.",
-            "Wait for its `nbf`, or set the clock of who issued it.",
-        ),
         jwt.InvalidAudienceError: (
             "The token is meant for someone else.",
             f"Its `aud` must be {rules.audience!r}.",
@@ -95,6 +98,13 @@ def _refusals(rules: TokenRules) -> Refusals:
         jwt.InvalidSignatureError: ("The token is not signed with our key.", RENEW),
     }
 
+
+WITH_THE_TIME = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
+"""What is wrong with a token at this moment only: it was signed by whom we believe."""
+BUT_THE_TIME = dict.fromkeys(("verify_aud", "verify_iss"), True) | dict.fromkeys(
+    ("verify_signature", "verify_iat", "verify_nbf", "verify_exp"), False
+)
+SET_CLOCK = "Wait that long, or set the clock of who issued it, or the gateway's."
 
 UNREADABLE = ("The token is not a JSON Web Token that can be read.", RENEW)
 
@@ -179,17 +189,19 @@ class CallerTokens:
         granted: Granted,
         rules: TokenRules | None = None,
         *,
+        checks: SignatureChecks | None = None,
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time,
     ) -> None:
         self._keys = keys
         self._granted = granted
         self._rules = rules or TokenRules()
+        self._checks = checks or SignatureChecks(Rates())
         self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
         self._known: _Memory[Principal] = _Memory(remembered)
-        self._refused: _Memory[tuple[str, str]] = _Memory(REMEMBERED_REFUSALS)
+        self._refused: _Memory[NotAuthenticated] = _Memory(REMEMBERED_REFUSALS)
 
     def grant_by(self, granted: Granted) -> None:
         """Give callers what is granted by this from now on."""
@@ -197,7 +209,7 @@ class CallerTokens:
         self._known.forget()
 
     async def principal(self, token: str) -> Principal:
-        """The caller a token names; raises NotAuthenticated or KeySetAway."""
+        """The caller a token names; raises NotAuthenticated, KeySetAway or RateLimited."""
         if len(token) > MAX_TOKEN_CHARS:  # such a one is not even remembered
             raise NotAuthenticated(
                 f"The token has more than {MAX_TOKEN_CHARS} characters.",
@@ -212,39 +224,78 @@ class CallerTokens:
 
     async def _looked_at(self, token: str, now: float) -> Principal:
         refused = self._refused.get(token, now)
-        if refused is not None:
-            raise NotAuthenticated(refused[0], hint=refused[1])
-        try:
-            expires, principal = await self._checked(token)
-        except NotAuthenticated as refusal:
-            self._refused.put(token, now + REFUSED_S, (refusal.problem, refusal.hint))
-            raise
-        self._known.put(token, expires, principal)
-        return principal
+        if refused is None:
+            try:
+                expires, principal = await self._checked(token)
+            except NotAuthenticated as refusal:
+                self._refused.put(token, now + REFUSED_S, refusal)
+                refused = refusal
+            else:
+                self._known.put(token, expires, principal)
+                return principal
+        if isinstance(refused, NotNow):
+            mark_genuine()
+        raise type(refused)(refused.problem, hint=refused.hint) from None
 
     async def _checked(self, token: str) -> tuple[float, Principal]:
         try:
-            kid = _key_id(token)
-            claims = self._claims(token, await self._keys.key_for(kid))
+            key = await self._keys.key_for(_key_id(token))
+            await self._checks.turn()
+            claims = self._claims(token, key)
+            self._check_life(claims)
             return float(claims["exp"]), self._caller(claims)
+        except WITH_THE_TIME:
+            raise self._not_now(token) from None
         except BROKEN as error:
-            problem, hint = next(
-                (said for kind, said in self._refusals.items() if isinstance(error, kind)),
-                UNREADABLE,
-            )
-            raise NotAuthenticated(problem, hint=hint) from None
+            raise self._refusal(error) from None
 
-    def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
+    def _refusal(self, error: Exception) -> NotAuthenticated:
+        fitting = (said for kind, said in self._refusals.items() if isinstance(error, kind))
+        problem, hint = next(fitting, UNREADABLE)
+        return NotAuthenticated(problem, hint=hint)
+
+    def _claims(self, token: str, key: VerificationKey | None, **options: bool) -> dict[str, Any]:
+        """What a token says, checked; without a key its signature has been before."""
         rules = self._rules
+        wanted: Any = {"require": ["exp", "iss", "aud", "sub", rules.role_claim], **options}
         return jwt.decode(
             token,
-            key.key,
-            algorithms=[key.algorithm],
+            key.key if key else "",
+            algorithms=[key.algorithm] if key else None,
             audience=rules.audience,
             issuer=rules.issuer,
             leeway=CLOCKS_DIFFER_S,
-            options={"require": ["exp", "iss", "aud", "sub", rules.role_claim]},
+            options=wanted,
         )
+
+    def _not_now(self, token: str) -> NotAuthenticated:
+        """How far the time of a token is from ours, if it is meant for us."""
+        try:
+            claims = self._claims(token, None, **BUT_THE_TIME)
+            begins = max(int(claims.get("nbf") or 0), int(claims.get("iat") or 0))
+            early_s, late_s = begins - self._clock(), self._clock() - int(claims["exp"])
+        except BROKEN as error:
+            return self._refusal(error)
+        if early_s > 0:
+            return NotNow(
+                f"The token is not valid yet: it begins {early_s:.0f} s from now by the gateway's "
+                "clock.",
+                hint=SET_CLOCK,
+            )
+        return NotNow(
+            f"The token has expired, {late_s:.0f} s ago by the gateway's clock.", hint=RENEW
+        )
+
+    def _check_life(self, claims: Mapping[str, Any]) -> None:
+        longest_s = self._rules.longest_life_s
+        begins = self._clock() + CLOCKS_DIFFER_S if claims.get("iat") is None else claims["iat"]
+        life_s = int(claims["exp"]) - int(begins)
+        if life_s > longest_s:
+            raise NotAuthenticated(
+                f"The token is good for {life_s} s, and {longest_s} are the most "
+                "(token_longest_life_s).",
+                hint="Have its issuer make one that ends sooner; locally: `raak token ROLE`.",
+            )
 
     def _caller(self, claims: Mapping[str, Any]) -> Principal:
         """Who it is; of what he may do a token says only what he shall not have."""

@@ -13,9 +13,15 @@ from hashlib import sha256
 
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from services.chassis.errors import RaakError
+from services.chassis.errors import RaakError, Unavailable
 
 log = logging.getLogger(__name__)
+
+
+class OperationsUnknown(Unavailable):
+    """The gateway has just started and has not read the registered operations yet."""
+
+    code = "OPERATIONS_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class Registry:
     `gateway.keeping` keeps it like the database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_read: bool = True) -> None:
+        self._is_read = is_read
         self._texts: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
         self._compile: Compile = lambda text, name: None
@@ -68,6 +75,13 @@ class Registry:
     def text_of(self, hash: str) -> str | None:
         """The document with this hash (hex, small letters); None if none is registered."""
         return self._texts.get(hash)
+
+    def check_read(self) -> None:
+        """Raise OperationsUnknown while nobody can tell what is registered."""
+        if not self._is_read:
+            raise OperationsUnknown(
+                "The registered operations have not been read yet.", hint="Try again shortly."
+            )
 
     def is_registered(self, text: str) -> bool:
         """Whether exactly this document is registered."""
@@ -95,6 +109,7 @@ class Registry:
         self._keep({known: text for known, text in self._texts.items() if known in wanted})
         await self._plan([text for new, text in wanted.items() if new not in self._texts])
         self._keep(wanted)
+        self._is_read = True
 
     def _keep(self, texts: dict[str, str]) -> None:
         self._texts, self._known = texts, frozenset(texts.values())

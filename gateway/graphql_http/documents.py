@@ -58,6 +58,10 @@ class Registered(Protocol):
         """The document with this hash; None if none is registered."""
         ...
 
+    def check_read(self) -> None:
+        """Raise OperationsUnknown while nobody can tell what is registered."""
+        ...
+
 
 class Documents:
     """Finds the text a request means. `learns` is how many texts clients may teach; 0: none."""
@@ -83,6 +87,8 @@ class Documents:
             text = self._learnt.get(hash)
         if text is not None:
             return text
+        if not is_apollos or self._learnt is None:  # else its client sends the text now
+            self._registered.check_read()
         raise DocumentsNotTaught if is_apollos and self._learnt is None else DocumentNotFound
 
     def learn(self, asked: Parameters) -> None:

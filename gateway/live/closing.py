@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from starlette.types import Message
 
+from gateway.access.rates import TryLater
 from gateway.live.connections import GoingAway, TooManyConnections
 from gateway.live.outgoing import TooSlow
 from services.chassis.errors import RaakError, Unavailable
@@ -22,6 +23,7 @@ CODES: Mapping[type[Exception], int] = {
     TooManyConnections: 4429,
     TooSlow: 1013,
     GoingAway: 1001,
+    TryLater: 1013,
     Unavailable: 1013,
 }
 """Codes of what may end a socket from afar; the first class that fits. graphql-ws comes again by

@@ -10,6 +10,7 @@ import jwt
 from prometheus_client import Counter, Gauge
 
 from gateway.access.callers import Callers, bearer
+from gateway.access.rates import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
 
@@ -111,7 +112,7 @@ async def while_welcome(callers: Callers, headers: Mapping[str, str], caller: Pr
         await asyncio.sleep(max(0.0, left))
         if until is not None and time() >= until:
             raise NotAuthenticated("The token has expired.", hint="Connect with a new one.")
-        with suppress(Unavailable):  # then nothing can be said against him
+        with suppress(Unavailable, TryLater):  # then nothing can be said against him
             if await callers.of(headers) != caller:
                 raise NotAuthenticated(
                     "The caller may do other things than when he connected.", hint="Connect anew."

@@ -14,7 +14,6 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.access.guard import LET_IN
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.closing import FAILED, Close
 from gateway.live.connections import (
@@ -88,7 +87,6 @@ class _Socket:
     ) -> None:
         self._server = server
         self._rules = server.rules
-        self._scope = scope
         self._headers = headers_of(scope)
         self._receive = receive
         self._asgi_send = send
@@ -201,7 +199,6 @@ class _Socket:
         if self._caller is not None:
             watch = while_welcome(self._server.callers, self._headers, self._caller)
             self._tasks.create_task(watch)
-        self._scope[LET_IN] = True
         self._is_acknowledged.set()
         self._put("connection_ack")
 

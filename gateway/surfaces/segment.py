@@ -6,7 +6,7 @@ and hands the bytes to profile as they came: what an event may hold is profile's
 
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.access.audit import Audit, Visit
+from gateway.access.guard import INGEST
 from gateway.access.keys import PREFIX, ApiKeys
+from gateway.access.rates import attempt, caller_key
+from gateway.access.shedding import Admission
 from gateway.access.tokens import ServiceTokens
 from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
@@ -104,6 +107,16 @@ class Senders:
         return page
 
 
+def _counted_as(sender: Principal) -> Hashable:
+    """Whose limits a request counts for: a server's own; of a write key, which is public, those of
+    the address it came from.
+    """
+    if sender.policies == SERVER:
+        return caller_key(sender)
+    tried = attempt.get()
+    return ("ingest", tried.address if tried else None)
+
+
 def _check_scope(sender: Principal) -> None:
     """Raise Forbidden for an API key that may not send events."""
     if sender.policies == SERVER and NEEDED_SCOPE not in sender.scopes:
@@ -174,8 +187,14 @@ class Segment:
     """The surface: one route for all calls."""
 
     def __init__(
-        self, senders: Senders, profile: Profile, audit: Audit, limits: BodyLimits
+        self,
+        senders: Senders,
+        profile: Profile,
+        audit: Audit,
+        limits: BodyLimits,
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._senders = senders
         self._profile = profile
         self._audit = audit
@@ -198,17 +217,21 @@ class Segment:
         sender = None
         if not CREDENTIALS.isdisjoint(headers):
             sender = self._admitted(_key_before(headers), call)
+            self._admission.arrive(_counted_as(sender))
         body = await read_body(request.receive, headers, self._limits)
         document = _document(json_in(body, content_type), is_needed=sender is None)
         sender = sender or self._admitted(_key_inside(document), call)
         visit = Visit(self._audit, sender, *read_request(call, document))
         await visit.begin()
-        try:
-            answer = await self._profile.collect(sender, call, body, content_type)
-        except BaseException as error:  # even what was cancelled may have been stored
-            visit.cut_off(error)
-            raise
-        visit.note({"errors": _errors_in(answer)})
+        # Not before its body is there: who sends slowly would hold a place that others need.
+        with self._admission.enter(_counted_as(sender), INGEST) as ticket:
+            try:
+                answer = await self._profile.collect(sender, call, body, content_type)
+            except BaseException as error:  # even what was cancelled may have been stored
+                visit.cut_off(error)
+                raise
+            visit.note({"errors": _errors_in(answer)})
+            ticket.is_whole = answer.status_code < 400
         return answer
 
     def _admitted(self, key: str | None, call: str) -> Principal:

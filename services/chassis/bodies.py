@@ -17,6 +17,8 @@ HEARD_OUT_BYTES = 16 * 1024 * 1024
 """How much is read, and forgotten, of a body that is too large. A connection that is closed while
 its client still sends is reset, and few clients then look for an answer: Node's do not.
 """
+MOST_UNFINISHED_BYTES = 64 * 1024 * 1024
+"""Of bodies that have not come to their end, together: more would be a way to fill the memory."""
 MOST_FIELDS = 20
 """Of a form that is read: whoever puts JSON in one needs a few."""
 
@@ -59,6 +61,44 @@ class BodyLimits:
     within_s: float
 
 
+class Unfinished:
+    """The bodies that are being read. When they hold too much together, those give way that began
+    longest ago: quick ones are there within milliseconds, so these are the slow.
+    """
+
+    def __init__(self, most_bytes: int = MOST_UNFINISHED_BYTES) -> None:
+        self._most = most_bytes
+        self._sizes: dict[asyncio.Timeout, int] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def begin(self, until: asyncio.Timeout) -> None:
+        """A body is being read, from now until `end`."""
+        self._sizes[until] = 0
+
+    def end(self, until: asyncio.Timeout) -> bool:
+        """It is no longer; False if it had to give way."""
+        size = self._sizes.pop(until, None)
+        self._bytes -= size or 0
+        return size is not None
+
+    def add(self, until: asyncio.Timeout, size: int, largest: int) -> None:
+        """A body has grown by so many bytes; it may grow to `largest`, whatever others hold."""
+        if until in self._sizes:
+            self._sizes[until] += size
+            self._bytes += size
+        while self._bytes > max(self._most, largest):
+            oldest = next(iter(self._sizes))
+            self.end(oldest)
+            oldest.reschedule(asyncio.get_running_loop().time())
+
+
+unfinished = Unfinished()
+"""Those of this process."""
+
+
 def headers_of(scope: Scope) -> dict[str, str]:
     """A request's headers by their names in small letters; one that is repeated is a list, as
     HTTP says, so that nobody sees another value of it than we do.
@@ -75,7 +115,12 @@ def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: ", ".join(given) for name, given in values.items()}
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limits: BodyLimits) -> bytes:
+async def read_body(
+    receive: Receive,
+    headers: Mapping[str, str],
+    limits: BodyLimits,
+    beside: Unfinished = unfinished,
+) -> bytes:
     """The whole body, unpacked if it came by gzip.
 
     Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyBroken. No more is kept than may be; who
@@ -85,7 +130,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: BodyLi
     announced = _announced(headers)
     if "expect" in headers:
         _check(announced, limits)
-    body = await _collected(receive, limits, announced)
+    body = await _collected(receive, limits, announced, beside)
     return _unpacked(body, limits) if is_packed else body
 
 
@@ -104,21 +149,27 @@ def _announced(headers: Mapping[str, str]) -> int:
     return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
 
 
-async def _collected(receive: Receive, limits: BodyLimits, announced: int) -> bytes:
+async def _collected(
+    receive: Receive, limits: BodyLimits, announced: int, beside: Unfinished
+) -> bytes:
     """A body that is too large is heard out, as far as HEARD_OUT_BYTES and its time go."""
-    body, size, has_more = bytearray(), 0, True
+    body, size, has_more, gave_way = bytearray(), 0, True, False
     with suppress(TimeoutError):
-        async with asyncio.timeout(limits.within_s):
-            while has_more and size <= limits.size + HEARD_OUT_BYTES:
-                piece, has_more = await _next(receive)
-                size += len(piece)
-                if size <= limits.size:
-                    body += piece
+        async with asyncio.timeout(limits.within_s) as until:
+            beside.begin(until)
+            try:
+                while has_more and size <= limits.size + HEARD_OUT_BYTES:
+                    piece, has_more = await _next(receive)
+                    size += len(piece)
+                    if size <= limits.size:
+                        body += piece
+                        beside.add(until, len(piece), limits.size)
+            finally:
+                gave_way = not beside.end(until)
     _check(max(size, announced), limits)
     if has_more:
-        raise BodyTooSlow(
-            f"The body did not arrive within {limits.within_s:g} s.", hint="Send it faster."
-        )
+        why = "; it gave way to quicker ones" if gave_way else f" within {limits.within_s:g} s"
+        raise BodyTooSlow(f"The body did not arrive{why}.", hint="Send it faster.")
     return bytes(body)
 
 

@@ -5,6 +5,7 @@ once it also sends at once.
 
 import asyncio
 import logging
+import resource
 import socket
 from contextlib import suppress
 from time import monotonic
@@ -24,6 +25,8 @@ alone waits for as long as the reader answers that he has no room."""
 HEAD_WITHIN_S = 10.0
 """How long the head of a request may take to arrive. uvicorn waits for ever, and a thousand
 connections that send a byte now and then cost their sender nothing."""
+
+MOST_FILES = 65_536
 
 LOOK_EVERY_TICKS = 10  # a tick is 0.1 s
 
@@ -132,6 +135,7 @@ class Server(uvicorn.Server):
 
 def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
     """Serve until a signal says to stop. `options` are uvicorn's own."""
+    _allow_many_connections()
     logging.getLogger("uvicorn.error").addFilter(_is_for_operators)
     config = configured(
         app,
@@ -145,6 +149,15 @@ def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
         server.run()
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def _allow_many_connections() -> None:
+    """As many open files as we may have: the usual 1,024 are taken by a thousand slow senders."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def configured(app: ASGIApp, **options: Any) -> uvicorn.Config:

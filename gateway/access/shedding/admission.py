@@ -64,6 +64,10 @@ class Admission:
         """Count a request before anything is done for it; raises RateLimited."""
         self._callers.arrive(who)
 
+    def check(self, work: Work) -> None:
+        """Raise Overloaded if work of this kind would not be let in now."""
+        self.load.check(work)
+
     @contextmanager
     def considering(self, who: Hashable) -> Iterator[None]:
         """Count the block as reading and planning an operation, also when it is refused; raises

@@ -153,15 +153,19 @@ class Load:
         self.valves = {kind: Valve(self._tuning) for kind in Class}
         self._delays = {kind: Delays() for kind in Class}
 
-    def enter(self, work: Work) -> float:
-        """Count a request as under way until `leave`, and tell the time. Raises Overloaded."""
+    def check(self, work: Work) -> None:
+        """Raise Overloaded if there is no room for a request now."""
         valve = self.valves[work.kind]
         if not self.house.has_room(SHARES[work.kind]):
             raise self._overloaded(work, self.house.in_flight, self.house.limit)
         if not valve.has_room():
             raise self._overloaded(work, valve.in_flight, valve.limit)
+
+    def enter(self, work: Work) -> float:
+        """Count a request as under way until `leave`, and tell the time. Raises Overloaded."""
+        self.check(work)
         self.house.enter()
-        valve.enter()
+        self.valves[work.kind].enter()
         return self._clock()
 
     def check_new(self) -> None:

@@ -1,6 +1,7 @@
 """The gateway as it stands in production: registered operations only, keys, and a database."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -17,6 +19,7 @@ from gateway.access.roles import Roles
 from gateway.access.tokens import issue_token, private_key
 from gateway.access.trusted import Document, hash_of
 from gateway.app import create
+from gateway.live.sockets import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal
@@ -132,13 +135,50 @@ async def test_two_credentials_at_once_are_refused(house: House) -> None:
     assert codes(await house.ask({"query": SEGMENTS}, **both)) == ["UNAUTHENTICATED"]
 
 
+AWAY = "postgresql://127.0.0.1:1/raak_gateway"
+
+
 async def test_without_its_database_the_gateway_knows_tokens_and_is_not_ready(
     key_files: tuple[Path, Path],
 ) -> None:
-    async with standing(key_files, "postgresql://127.0.0.1:1/raak_gateway") as house:
-        by_token = await house.ask({"query": SEGMENTS})
+    async with standing(key_files, AWAY) as house:
         by_key = await house.ask({"query": SEGMENTS}, **{"X-API-Key": TEXT})
 
-        assert codes(by_token) == ["OPERATION_NOT_REGISTERED"]
         assert codes(by_key) == ["KEYS_UNKNOWN"]
         assert "have not been read" in await house.reason()
+
+
+APOLLOS = {"extensions": {"persistedQuery": {"sha256Hash": hash_of(SEGMENTS), "version": 1}}}
+
+
+@pytest.mark.parametrize(
+    "request_", [{"query": SEGMENTS}, {"documentId": hash_of(SEGMENTS)}, APOLLOS]
+)
+async def test_before_they_are_read_a_registered_operation_is_to_be_asked_again(
+    key_files: tuple[Path, Path], request_: dict[str, Any]
+) -> None:
+    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in request_.items()}
+    async with standing(key_files, AWAY) as house:
+        token = {"Authorization": f"Bearer {house.token}"}
+        events = token | {"Accept": "text/event-stream"}
+
+        answers = [
+            await house.client.post("/graphql", json=request_, headers=token),
+            await house.client.get("/graphql", params=params, headers=token),
+            await house.client.post("/graphql", json=request_, headers=events),
+        ]
+        url = f"{house.client.base_url}/graphql"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, protocols=(PROTOCOL,), headers=token) as socket,
+        ):
+            await socket.send_json({"type": "connection_init"})
+            await socket.receive_json()
+            await socket.send_json({"type": "subscribe", "id": "1", "payload": request_})
+            refused = await socket.receive_json()
+
+    for answer in answers:
+        assert codes(answer.json()) == ["OPERATIONS_UNKNOWN"]
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert refused["type"] == "error"
+    assert codes({"errors": refused["payload"]}) == ["OPERATIONS_UNKNOWN"]

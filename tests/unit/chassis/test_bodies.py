@@ -1,8 +1,18 @@
 """What is in a body, whatever its sender calls it."""
 
-import pytest
+import asyncio
 
-from services.chassis.bodies import FORM, json_in
+import pytest
+from starlette.types import Message
+
+from services.chassis.bodies import (
+    FORM,
+    BodyLimits,
+    BodyTooSlow,
+    Unfinished,
+    json_in,
+    read_body,
+)
 
 JSON = b'{"event": "looked"}'
 ENCODED = b"%7B%22event%22%3A%20%22looked%22%7D"
@@ -33,3 +43,64 @@ def test_a_form_of_many_fields_is_left_as_it_is() -> None:
 
     assert json_in(many, FORM) is many
     assert json_in(b"", FORM) == b""
+
+
+# --- while they are read ----------------------------------------------------------------------
+
+LIMITS = BodyLimits(1_000, "max_body_bytes", within_s=60)
+
+
+class Sender:
+    """Sends a body piece by piece, when it is told to."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        for piece in pieces:
+            self.send(piece)
+
+    def send(self, piece: bytes, *, is_last: bool = False) -> None:
+        message = {"type": "http.request", "body": piece, "more_body": not is_last}
+        self._messages.put_nowait(message)
+
+    async def receive(self) -> Message:
+        return await self._messages.get()
+
+
+async def test_when_bodies_fill_the_memory_the_slowest_give_way_and_quick_ones_pass() -> None:
+    beside = Unfinished(most_bytes=5_000)
+    slow = [Sender(b"s" * 900) for _ in range(5)]
+    reading = [asyncio.create_task(read_body(s.receive, {}, LIMITS, beside)) for s in slow]
+    await asyncio.sleep(0)
+    quick = Sender(b"q" * 900)
+    quick.send(b"q", is_last=True)
+
+    assert await read_body(quick.receive, {}, LIMITS, beside) == b"q" * 901
+
+    with pytest.raises(BodyTooSlow, match="it gave way to quicker ones"):
+        await reading[0]
+    for sender in slow[1:]:
+        sender.send(b"", is_last=True)
+    assert await asyncio.gather(*reading[1:]) == [b"s" * 900] * 4
+    assert (len(beside), beside._bytes) == (0, 0)
+
+
+async def test_a_body_that_may_be_as_large_as_all_together_may_still_be_read() -> None:
+    beside = Unfinished(most_bytes=10)
+    sender = Sender(b"a" * 500)
+    sender.send(b"a" * 500, is_last=True)
+
+    assert len(await read_body(sender.receive, {}, LIMITS, beside)) == 1_000
+
+
+async def test_a_body_that_breaks_off_or_is_late_is_forgotten() -> None:
+    beside, late = Unfinished(), BodyLimits(1_000, "max_body_bytes", within_s=0.01)
+    reading = asyncio.create_task(read_body(Sender(b"a").receive, {}, LIMITS, beside))
+    await asyncio.sleep(0)
+
+    reading.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    with pytest.raises(BodyTooSlow, match=r"within 0.01 s"):
+        await read_body(Sender(b"a").receive, {}, late, beside)
+    assert (len(beside), beside._bytes) == (0, 0)

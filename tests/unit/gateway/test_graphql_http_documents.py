@@ -155,3 +155,34 @@ async def test_where_nothing_is_learnt_a_text_may_come_with_its_hash_all_the_sam
 
     assert first.json() == DATA
     assert the_error(second)["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
+
+
+@pytest.mark.parametrize("body", BY_HASH)
+async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_are_read(
+    body: dict[str, Any],
+) -> None:
+    registry = Registry(is_read=False)
+    app = endpoint(InProcess(), documents=Documents(registry))
+
+    async with asking(app) as client:
+        early = await client.post("/graphql", json=body)
+        await registry.adopt([TEXT])
+        later = await client.post("/graphql", json=body)
+
+    assert (early.status_code, the_error(early)["code"]) == (
+        503,
+        "OPERATIONS_UNKNOWN",
+    )
+    assert later.json() == DATA
+
+
+async def test_what_clients_teach_is_taught_before_registered_ones_are_read() -> None:
+    app = endpoint(InProcess(), documents=Documents(Registry(is_read=False), learns=10))
+
+    async with asking(app) as client:
+        unknown = await client.post("/graphql", json=APOLLOS)
+        taught = await client.post("/graphql", json={"query": TEXT, **APOLLOS})
+        known = await client.post("/graphql", json=APOLLOS)
+
+    assert the_error(unknown)["code"] == "PERSISTED_QUERY_NOT_FOUND"
+    assert taught.json() == known.json() == DATA

@@ -1,11 +1,14 @@
 """The gateway's settings."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.chassis.principal import AUDIENCE
+from services.chassis.production import NotForProduction
 
 
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +84,35 @@ def test_a_deadline_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, wri
 
     with pytest.raises(ValueError, match="subgraph_deadlines_ms"):
         GatewaySettings()
+
+
+@pytest.mark.parametrize(("key", "is_told"), [("wk_short", True), ("w" * 32, False)])
+def test_write_keys_that_could_be_guessed_are_refused_in_production(
+    key: str, is_told: bool
+) -> None:
+    settings = GatewaySettings(mode="production", write_keys=("a" * 43, key))
+
+    with pytest.raises(NotForProduction) as refusal:
+        settings.check_mode()
+
+    said = "RAAK_GATEWAY_WRITE_KEYS (no. 2) has 8 characters: give 32 random ones or more."
+    assert (said in refusal.value.lacking) == is_told
+    assert key not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "proxies", "is_told"),
+    [("production", (), True), ("production", ("10.0.0.0/8",), False), ("development", (), False)],
+)
+def test_production_without_trusted_proxies_says_what_that_opens(
+    mode: Literal["production", "development"],
+    proxies: tuple[str, ...],
+    is_told: bool,
+    caplog: pytest.LogCaptureFixture,
+    key_files: tuple[Path, Path],
+) -> None:
+    settings = GatewaySettings(mode=mode, trusted_proxies=proxies, signing_key_file=key_files[0])
+
+    create(settings)
+
+    assert ("RAAK_GATEWAY_TRUSTED_PROXIES is not set" in caplog.text) == is_told

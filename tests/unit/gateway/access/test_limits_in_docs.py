@@ -90,7 +90,7 @@ class House:
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
         anybody = SimpleNamespace(check=lambda key: None, behind=lambda key: ADMIN)
-        segment = Segment(anybody, None, None, collect)  # type: ignore[arg-type]
+        segment = Segment(anybody, None, None, collect, admission)  # type: ignore[arg-type]
         app = Starlette(routes=segment.routes())
 
         async def routed(scope: Any, receive: Any, send: Any) -> None:

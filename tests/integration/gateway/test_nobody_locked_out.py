@@ -1,0 +1,211 @@
+"""Who shares an address with a guesser, or with slow senders, is answered as ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.access.tokens import issue_token, private_key
+from gateway.app import create
+from gateway.live.sockets import PROTOCOL
+from gateway.settings import GatewaySettings
+from services.contracts.words import Role
+from tests.integration.gateway.serving import serving
+
+SDL = """
+extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
+type Query { segments: String }
+type Mutation { track: String }
+"""
+QUERY = {"query": "{ segments }"}
+WRITE_KEY = "a write key of thirty-two characters"
+TRACK = {"anonymousId": "v-1", "event": "looked"}
+SLOW_HEAD = (
+    "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{credential}"
+    "Content-Length: 1000\r\n\r\n{{"
+)
+SLOW = 150
+FAILURES = 20
+
+
+@dataclass
+class Gateway:
+    """A gateway of which everybody comes from one address."""
+
+    client: httpx.AsyncClient
+    port: int
+    signing_key: Path
+
+    def __post_init__(self) -> None:
+        self._names = count()
+
+    def token(self) -> str:
+        """A good one that was never seen before."""
+        key = private_key(self.signing_key.read_text())
+        return f"Bearer {issue_token(key, Role.ADMIN, f'caller {next(self._names)}')}"
+
+    async def guess(self) -> int:
+        """The status of one more bad token."""
+        guess = {"Authorization": f"Bearer guess.{next(self._names)}.x"}
+        return (await self.client.post("/graphql", json=QUERY, headers=guess)).status_code
+
+    @asynccontextmanager
+    async def slow_bodies(self, path: str, credential: str = "") -> AsyncIterator[None]:
+        """As many requests as lock somebody out, none of whose bodies comes to its end."""
+        head = SLOW_HEAD.format(path=path, credential=credential).encode()
+        opened = [await asyncio.open_connection("127.0.0.1", self.port) for _ in range(SLOW)]
+        for _, writer in opened:
+            writer.write(head)
+        await asyncio.sleep(0.5)
+        try:
+            yield
+        finally:
+            for _, writer in opened:
+                writer.transport.abort()
+
+
+@pytest.fixture(scope="module")
+async def open_gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
+    async def graphql(request: Request) -> Response:
+        return JSONResponse({"data": {"segments": "loyal"}})
+
+    async def collect(request: Request) -> Response:
+        return JSONResponse({"success": True})
+
+    routes = [
+        Route("/graphql", graphql, methods=["POST"]),
+        Route("/collect/v1/{call}", collect, methods=["POST"]),
+    ]
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(Starlette(routes=routes)))
+        settings = GatewaySettings(
+            profile_url=service.url,
+            signing_key_file=key_files[0],
+            write_keys=(WRITE_KEY,),
+            max_failed_authentications=FAILURES,
+        )
+        server = await stack.enter_async_context(serving(create(settings, {"profile": SDL})))
+        client = httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30)
+        await stack.enter_async_context(client)
+        yield Gateway(client, server.port, key_files[0])
+
+
+@pytest.fixture
+async def guessed(open_gateway: Gateway) -> Gateway:
+    """A gateway whose one address has just sent as many bad tokens as it may, and one more."""
+    statuses = {await open_gateway.guess() for _ in range(FAILURES + 1)}
+    assert statuses <= {401, 429}
+    assert 429 in statuses
+    return open_gateway
+
+
+async def posts(gateway: Gateway) -> int:
+    headers = {"Authorization": gateway.token()}
+    return (await gateway.client.post("/graphql", json=QUERY, headers=headers)).status_code
+
+
+async def gets(gateway: Gateway) -> int:
+    headers = {"Authorization": gateway.token()}
+    return (await gateway.client.get("/graphql", params=QUERY, headers=headers)).status_code
+
+
+async def streams(gateway: Gateway) -> int:
+    headers = {"Authorization": gateway.token(), "Accept": "text/event-stream"}
+    return (await gateway.client.post("/graphql", json=QUERY, headers=headers)).status_code
+
+
+async def tracks_by_header(gateway: Gateway) -> int:
+    auth = (WRITE_KEY, f"{next(gateway._names)}")  # a credential that was not seen before
+    return (await gateway.client.post("/v1/track", json=TRACK, auth=auth)).status_code
+
+
+async def tracks_by_body(gateway: Gateway) -> int:
+    body = TRACK | {"writeKey": WRITE_KEY}
+    return (await gateway.client.post("/v1/track", json=body)).status_code
+
+
+async def _connects(gateway: Gateway, headers: dict[str, str], payload: dict[str, str]) -> int:
+    url = f"http://127.0.0.1:{gateway.port}/graphql"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, protocols=(PROTOCOL,), headers=headers) as socket,
+    ):
+        await socket.send_json({"type": "connection_init", "payload": payload})
+        said = await socket.receive(timeout=30)
+        assert said.json()["type"] == "connection_ack"
+    return 200
+
+
+async def connects_by_header(gateway: Gateway) -> int:
+    return await _connects(gateway, {"Authorization": gateway.token()}, {})
+
+
+async def connects_by_payload(gateway: Gateway) -> int:
+    return await _connects(gateway, {}, {"Authorization": gateway.token()})
+
+
+EVERY_DOOR = [
+    posts,
+    gets,
+    streams,
+    connects_by_header,
+    connects_by_payload,
+    tracks_by_header,
+    tracks_by_body,
+]
+
+
+@pytest.mark.parametrize("enter", EVERY_DOOR)
+async def test_a_good_credential_passes_beside_a_guesser_at_its_address(
+    guessed: Gateway, enter: Callable[[Gateway], Awaitable[int]]
+) -> None:
+    statuses = [await enter(guessed) for _ in range(3)]
+
+    assert statuses == [200] * 3
+    assert await guessed.guess() == 429
+
+
+async def test_bad_tokens_do_not_make_their_own_wait_longer_and_longer(guessed: Gateway) -> None:
+    bad = {"Authorization": "Bearer guess.again.x"}
+    for _ in range(3 * FAILURES):
+        refused = await guessed.client.post("/graphql", json=QUERY, headers=bad)
+
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) <= 3
+    assert refused.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+
+
+async def test_who_has_an_expired_token_is_told_so_beside_a_guesser(guessed: Gateway) -> None:
+    key = private_key(guessed.signing_key.read_text())
+    headers = {"Authorization": f"Bearer {issue_token(key, Role.ADMIN, 'late', now=1_000_000)}"}
+
+    answer = await guessed.client.post("/graphql", json=QUERY, headers=headers)
+
+    assert answer.status_code == 401
+    assert "expired" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "has_credential"),
+    [("/v1/track", True), ("/v1/track", False), ("/graphql", True), ("/graphql", False)],
+)
+async def test_slow_bodies_hold_no_place_that_others_need(
+    open_gateway: Gateway, path: str, has_credential: bool
+) -> None:
+    credential = "Authorization: Basic YSB3cml0ZSBrZXkgb2YgdGhpcnR5LXR3byBjaGFyYWN0ZXJzOg==\r\n"
+    if path == "/graphql":
+        credential = f"Authorization: {open_gateway.token()}\r\n"
+    async with open_gateway.slow_bodies(path, credential if has_credential else ""):
+        statuses = {enter.__name__: await enter(open_gateway) for enter in EVERY_DOOR}
+
+    assert set(statuses.values()) == {200}, statuses
