@@ -66,7 +66,7 @@ def create(
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, watch = Resilient(http), Watch(session)
+            transport, watch = Resilient(http, within_s=http.within_s), Watch(session)
             live = Live(settings.live_rules, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
@@ -177,6 +177,7 @@ def _graph(
         trusted_only=settings.answers_registered_only,
         kept=settings.plans,
         within_s=settings.request_deadline_ms / 1000,
+        changes_within_s=settings.mutation_deadline_ms / 1000,
         weights=settings.weights,
         admission=admission,
         audit=door.audit,
@@ -213,12 +214,11 @@ def _ready(
     watch: Watch, transport: Resilient, served: Served, door: FrontDoor
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        reasons = door.not_ready()
-        if awaited := watch.awaited():
-            reasons.append(f"Not ready yet since the start: {', '.join(awaited)}.")
+        reasons = [*door.not_ready(), *watch.not_ready()]
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
+            "clocks": watch.clocks(),
             "breakers": transport.states(),
             "graph": {
                 "digest": served.digest,

@@ -121,6 +121,8 @@ class Graph:
     """How many operations are remembered."""
     within_s: float | None = None
     """When a request, or an event of a subscription, is answered with what there is."""
+    changes_within_s: float | None = None
+    """When a mutation is."""
     weights: Weights = field(default_factory=Weights)
     admission: Admission = field(default_factory=Admission.usual)
     audit: Audit | None = None
@@ -213,7 +215,7 @@ class Graph:
         witnessed: Witnessed | None,
     ) -> JSON:
         cost = self._check_request(prepared, asked, caller, meant)
-        terms = self._terms(caller, witnessed)
+        terms = self._terms(caller, witnessed, prepared.plan)
         if refused := self._refused_changes(prepared, asked, caller, terms.denied):
             return {"data": None, "errors": refused}
         with self.admission.enter(caller_key(caller), prepared.work, cost) as ticket:
@@ -234,7 +236,7 @@ class Graph:
             if visit:
                 visit.cut_off(refusal)
             raise
-        terms = self._terms(caller, visit.see if visit else None)
+        terms = self._terms(caller, visit.see if visit else None, prepared.plan)
         answers = subscribe(prepared.plan, asked.variables, self.transport, terms)
         if visit:
             answers = _noted(answers, visit)
@@ -292,10 +294,10 @@ class Graph:
     def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
         return lambda coordinate: told(self._authorization.refusal(caller, coordinate))
 
-    def _terms(self, caller: Principal, witnessed: Witnessed | None) -> Terms:
+    def _terms(self, caller: Principal, witnessed: Witnessed | None, plan: Plan) -> Terms:
         return Terms(
             headers=self._headers(caller),
-            within_s=self.within_s,
+            within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=self._active_labels(),
             denied=self._authorization.denied(caller),
             refusal=self._refusal(caller),

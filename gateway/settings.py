@@ -51,6 +51,12 @@ class GatewaySettings(ServiceSettings):
         le=300_000,
         description="when a request is answered with what there is; for a subscription, each event",
     )
+    mutation_deadline_ms: int = Field(
+        default=10_000,
+        ge=10,
+        le=300_000,
+        description="when a mutation is answered, though it may still happen: later than a query",
+    )
     roles_file: Path | None = Field(
         default=None, description="who may read which field of the graph; none: ours"
     )

@@ -24,6 +24,7 @@ from services.chassis.principal import (
     CLOCKS_DIFFER_S,
     ISSUER,
     SUBJECT_OF_KEYS,
+    WITH_THE_TIME,
     NotAuthenticated,
     Principal,
     UnusableKey,
@@ -99,8 +100,6 @@ def _refusals(rules: TokenRules) -> Refusals:
     }
 
 
-WITH_THE_TIME = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
-"""What is wrong with a token at this moment only: it was signed by whom we believe."""
 BUT_THE_TIME = dict.fromkeys(("verify_aud", "verify_iss"), True) | dict.fromkeys(
     ("verify_signature", "verify_iat", "verify_nbf", "verify_exp"), False
 )

@@ -23,6 +23,7 @@ from gateway.supergraph.transport import (
     SubgraphInvalidResponse,
     SubgraphTimeout,
     Transport,
+    is_mutation,
     request_ends,
 )
 
@@ -230,7 +231,9 @@ class Run:
 
     async def _fetch(self, request: Request, variables: JSON) -> JSON | SubgraphError:
         if self._ends is not None and self._now() >= self._ends:
-            return SubgraphTimeout(request.subgraph)  # it must not even begin: it may be a mutation
+            # It must not even begin: it may be a mutation.
+            return SubgraphTimeout(request.subgraph, was_sent=False)
+        token = is_mutation.set(True) if request.is_mutation else None
         try:
             reply = await self._transport.fetch(
                 request.subgraph,
@@ -240,7 +243,10 @@ class Run:
             )
             return reply.answer(request.subgraph)
         except SubgraphError as error:
-            return error
+            return error if request.is_idempotent else error.doubted()
+        finally:
+            if token is not None:
+                is_mutation.reset(token)
 
     def _tell_not_asked(self) -> None:
         for request, left_out in self._not_asked:

@@ -161,6 +161,7 @@ class Request:
     loads: tuple[Load, ...]
     is_idempotent: bool = True
     """Whether asking again can do no harm: no mutation, and no field tagged `not-idempotent`."""
+    is_mutation: bool = False
     waits_for: int = 0
     followers: list["Request"] = field(default_factory=list)
     opening: bytes = b""

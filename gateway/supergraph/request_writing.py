@@ -65,6 +65,7 @@ class RequestWriter:
             place_of(visit.branch),
             (),
             is_idempotent=kind != "mutation" and self._is_idempotent([visit]),
+            is_mutation=kind == "mutation",
         )
 
     def _entity_request(self, number: int, visits: list[Visit]) -> Request:

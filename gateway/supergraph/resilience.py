@@ -245,6 +245,7 @@ class Resilient:
     """Any transport, with one retry of what may be sent twice and a breaker for each subgraph.
 
     Args:
+        within_s: How long a fetch may take, by subgraph: the retry has what the first has left.
         draw: A random number in [0, 1) for the length of rests.
     """
 
@@ -252,11 +253,13 @@ class Resilient:
         self,
         inner: Transport,
         *,
+        within_s: Callable[[str], float] = lambda subgraph: inf,
         rules: Rules | None = None,
         clock: Clock = time.monotonic,
         draw: Callable[[], float] = random,
     ) -> None:
         self._inner = inner
+        self._within_s = within_s
         self._rules = rules or Rules()
         self._clock = clock
         self._draw = draw
@@ -277,23 +280,25 @@ class Resilient:
         guard = self._guard(subgraph)
         started = self._clock()
         outcome, verdict = await self._attempt(guard, send, started)
-        if verdict in RETRIED and self._may_retry(guard, verdict, started, is_idempotent):
-            again, verdict = await self._attempt(guard, send, self._clock())
-            if verdict is not Verdict.REFUSED:
-                outcome = again
+        if verdict in RETRIED and (is_idempotent or verdict is Verdict.UNREACHED):
+            ends = min(request_ends.get() or inf, started + self._within_s(subgraph))
+            if (now := self._clock()) < ends and guard.may_retry(now):
+                again, verdict = await self._again(guard, send, now, ends)
+                if verdict is not Verdict.REFUSED:
+                    outcome = again
         if isinstance(outcome, SubgraphError):
             raise outcome
         return outcome
 
-    def _may_retry(
-        self, guard: _Guard, verdict: Verdict, started: float, is_idempotent: bool
-    ) -> bool:
-        now = self._clock()
-        if verdict is not Verdict.UNREACHED and not is_idempotent:
-            return False
-        if verdict is Verdict.LATE and _time_left(now) < now - started:
-            return False
-        return guard.may_retry(now)
+    async def _again(
+        self, guard: _Guard, send: Callable[[], Coroutine[Any, Any, T]], now: float, ends: float
+    ) -> tuple[T | SubgraphError, Verdict]:
+        """Send something once more, within the time of both."""
+        token = request_ends.set(None if ends == inf else ends)
+        try:
+            return await self._attempt(guard, send, now)
+        finally:
+            request_ends.reset(token)
 
     @asynccontextmanager
     async def stream(
@@ -338,7 +343,8 @@ class Resilient:
         return guard
 
 
-RETRIED = frozenset({Verdict.UNREACHED, Verdict.LATE, Verdict.BROKEN})
+RETRIED = frozenset({Verdict.UNREACHED, Verdict.BROKEN})
+"""Not what was late: it has had all of its time, and whoever waits would wait twice as long."""
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 
 
@@ -361,8 +367,3 @@ def _judged(sent: object) -> Verdict:
     if sent.status >= 500:
         return Verdict.FAILED
     return Verdict.BROKEN if isinstance(sent.said, str) else Verdict.FINE
-
-
-def _time_left(now: float) -> float:
-    ends = request_ends.get()
-    return inf if ends is None else ends - now

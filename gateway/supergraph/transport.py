@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import aiohttp
@@ -37,10 +38,33 @@ request_ends: ContextVar[float | None] = ContextVar("request_ends", default=None
 """The loop's time at which the request under way is answered, whatever is missing by then."""
 
 
+is_mutation: ContextVar[bool] = ContextVar("is_mutation", default=False)
+"""Whether the fetch under way is to change something: it has as long as its request, for whoever
+gives up on it does not know whether it has happened."""
+
+LOOK_FIRST = (
+    "Look whether it has happened before you ask again; with the same `messageId` or "
+    "`idempotencyKey` asking again is harmless."
+)
+
+
 class SubgraphError(RaakError):
     """A subgraph gave no usable answer. Says nothing of addresses or inner causes."""
 
     status = 503
+    was_sent = True
+    """Whether it may have seen the request, and acted on it."""
+    _is_doubted = False
+
+    def doubted(self) -> Self:
+        """The same, of a request that may not be sent twice: it says whether it may have happened,
+        unless the subgraph cannot have seen it.
+        """
+        if self.was_sent and not self._is_doubted:
+            self._is_doubted = True
+            self.problem = f"{self.problem.removesuffix('.')}; what was asked may have happened."
+            self.hint = LOOK_FIRST
+        return self
 
 
 class SubgraphUnavailable(SubgraphError):
@@ -54,7 +78,6 @@ class SubgraphUnavailable(SubgraphError):
             hint=hint or f"Try again shortly; only what {subgraph!r} answers is missing.",
         )
         self.was_sent = was_sent
-        """Whether it may have seen the request, and acted on it."""
 
 
 class SubgraphTimeout(SubgraphError):
@@ -63,11 +86,14 @@ class SubgraphTimeout(SubgraphError):
     code: ClassVar[str] = "SUBGRAPH_TIMEOUT"
     status = 504
 
-    def __init__(self, subgraph: str) -> None:
+    def __init__(self, subgraph: str, *, was_sent: bool = True) -> None:
         super().__init__(
-            f"The service {subgraph!r} did not answer in time.",
+            f"The service {subgraph!r} did not answer in time."
+            if was_sent
+            else f"There was no time left to ask the service {subgraph!r}.",
             hint="Try again, or ask for less at once.",
         )
+        self.was_sent = was_sent
 
 
 class SubgraphInvalidResponse(SubgraphError):
@@ -282,9 +308,15 @@ class HttpTransport:
 
     def _ends(self, subgraph: str) -> float:
         """When a fetch that begins now is given up: by its own deadline, or by the request's."""
-        own = asyncio.get_running_loop().time() + self._deadline_s(subgraph)
         ends = request_ends.get()
+        if ends is not None and is_mutation.get():
+            return ends
+        own = asyncio.get_running_loop().time() + self._deadline_s(subgraph)
         return own if ends is None else min(own, ends)
+
+    def within_s(self, subgraph: str) -> float:
+        """How long the fetch under way may take at most, whatever its request has left."""
+        return inf if is_mutation.get() else self._deadline_s(subgraph)
 
     def _pool(self, subgraph: str) -> Pool:
         url = self._urls[subgraph]

@@ -155,7 +155,8 @@ class Profile:
                 return _passed_on(answer.status, await answer.read(), answer.content_type)
         except TimeoutError:
             raise ProfileUnavailable(
-                "Profile did not store the events in time.", hint="Send them again shortly."
+                "Profile did not answer in time; the events may have been stored.",
+                hint="Send them again shortly: with the same `messageId` an event counts once.",
             ) from None
         except (aiohttp.ClientError, OSError):
             raise ProfileUnavailable(

@@ -1,5 +1,6 @@
 """Who is asking: the gateway says it in a short-lived signed token, and nobody else is believed."""
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,18 @@ from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role, SenderClass
 
+log = logging.getLogger(__name__)
+
 ISSUER = "raak"
 AUDIENCE = "raak-service"
 ALGORITHM = "EdDSA"
 CLOCKS_DIFFER_S = 10
 """How far the clock of who issued a token may differ from ours."""
 
+
+WITH_THE_TIME = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
+"""What is wrong with a token at this moment only."""
+SHARED = "Gateway and service must share one key pair, and their clocks must agree."
 
 SUBJECT_OF_KEYS = "key:"
 """What the subject of an API key begins with, and that of a token does not."""
@@ -156,15 +163,34 @@ class Verifier:
             if claims["exp"] <= self._clock().timestamp():
                 raise jwt.ExpiredSignatureError
             principal = Principal.from_claims(claims)
+        except WITH_THE_TIME as error:
+            raise self._of_another_time(token, error) from None
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(
                 f"The internal token is not valid ({type(error).__name__}).",
-                hint="Gateway and service must share one key pair, and their clocks must agree.",
+                hint=SHARED,
             ) from None
         self._known[token] = (float(claims["exp"]), principal)
         if len(self._known) > self._remembered:
             self._known.popitem(last=False)
         return principal
+
+    def _of_another_time(self, token: str, error: Exception) -> NotAuthenticated:
+        """By how much two clocks differ. The signature was the gateway's, so it can be believed."""
+        claims = jwt.decode(token, options={"verify_signature": False})
+        now = round(self._clock().timestamp())
+        if isinstance(error, jwt.ExpiredSignatureError):
+            differ = f"it expired {now - int(claims['exp'])} s ago"
+        else:
+            begins = max(int(claims.get(name) or 0) for name in ("iat", "nbf"))
+            differ = f"it begins {begins - now} s from now"
+        fields = {"because": differ}
+        log.warning("a token of the gateway is of another time", extra={"fields": fields})
+        return NotAuthenticated(
+            f"The internal token is not valid ({type(error).__name__}): {differ} by this service's "
+            "clock.",
+            hint=SHARED,
+        )
 
 
 def _public_key(file: Path) -> Ed25519PublicKey:

@@ -180,6 +180,19 @@ async def test_the_gateway_is_ready_once_all_services_have_been_and_stays_so(hou
     assert body["subgraphs"] == {"profile": "ready", "decision": "unreachable"}
 
 
+async def test_the_gateway_is_not_ready_while_no_service_is(house: House) -> None:
+    await house.until_ready()
+    for name, service in house.services.items():
+        await service.stop()
+        await house.until_seen(name, "unreachable")
+
+    status, body = await house.health()
+
+    assert (status, body["reason"]) == (503, "No service is ready.")
+    await house.services["profile"].start()
+    await house.until_ready()
+
+
 async def test_the_gateway_is_not_ready_before_every_service_was(
     key_files: tuple[Path, Path],
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from statistics import median
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.supergraph import shop
 
 PLAN = PlanCache(compose(shop.SDLS)).plan("{ customers { id offers { title } } }")
+MUTATION = 'mutation { reprice(id: "o1", price: 1) { id } }'
 RULES = Rules(rest_s=0.2, longest_rest_s=0.4)
 
 
@@ -104,3 +105,67 @@ async def test_a_service_that_dies_under_load_costs_no_client_more_than_its_fiel
     assert {code for code, _ in answers} == {"OK", "SUBGRAPH_UNAVAILABLE"}
     assert len(answers) == 160
     assert max(ms for _, ms in answers) < 1_500
+
+
+class Frozen:
+    """A service that has taken a request and says nothing for a while."""
+
+    def __init__(self, for_s: float) -> None:
+        self.asked = 0
+        self._for_s = for_s
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        self.asked += 1
+        await receive()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._for_s):
+                await receive()  # until nobody waits any more
+                return
+        body = b'{"data": {"offers": [], "reprice": null}}'
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def frozen_answer(
+    query: str, for_s: float, within_s: float
+) -> tuple[dict[str, Any], float, int]:
+    """The answer of a frozen service, the seconds it took, and how often it was asked."""
+    planned = PlanCache(compose(shop.SDLS)).plan(query)
+    service = Frozen(for_s)
+    async with (
+        serving(service) as offers,
+        HttpTransport({"offers": offers.url}, within_s=0.5) as http,
+    ):
+        resilient = Resilient(http, within_s=http.within_s)
+        started = time.perf_counter()
+        answer: dict[str, Any] = await execute(planned, None, resilient, Terms(within_s=within_s))
+        return answer, time.perf_counter() - started, service.asked
+
+
+async def test_a_frozen_service_is_waited_for_once() -> None:
+    answer, took_s, asked = await frozen_answer("{ offers { id } }", for_s=20, within_s=20)
+
+    assert answer["errors"][0]["extensions"]["code"] == "SUBGRAPH_TIMEOUT"
+    assert asked == 1
+    assert took_s < 10, "it was not waited for until the end of the request"
+
+
+async def test_a_mutation_is_waited_for_longer_than_a_query() -> None:
+    answer, _, asked = await frozen_answer(MUTATION, for_s=1.0, within_s=20)
+
+    assert "SUBGRAPH_TIMEOUT" not in str(answer)
+    assert asked == 1
+
+
+async def test_who_waits_in_vain_for_a_mutation_is_told_that_it_may_have_happened() -> None:
+    answer, _, asked = await frozen_answer(MUTATION, for_s=20, within_s=0.5)
+
+    [error] = answer["errors"]
+    assert error["message"] == (
+        "The service 'offers' did not answer in time; what was asked may have happened."
+    )
+    assert error["extensions"]["code"] == "SUBGRAPH_TIMEOUT"
+    assert "Look whether it has happened" in error["extensions"]["hint"]
+    assert asked == 1

@@ -182,7 +182,9 @@ def test_the_gateways_clock_may_be_ahead_a_little(key_files: Keys, claim: str) -
         return f"Bearer {token(key_files, **changed)}"
 
     assert verifier.principal(ahead(5)) == AGENT
-    with pytest.raises(NotAuthenticated, match="their clocks must agree"):
+    with pytest.raises(
+        NotAuthenticated, match=r"begins (29|30) s from now by this service's clock"
+    ):
         verifier.principal(ahead(30))
 
 
@@ -216,6 +218,9 @@ def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> Non
     now += timedelta(seconds=1)
 
     with pytest.raises(NotAuthenticated, match="ExpiredSignatureError"):
+        verifier.principal(header)
+    now += timedelta(seconds=70)
+    with pytest.raises(NotAuthenticated, match=r"expired 7[01] s ago by this service's clock"):
         verifier.principal(header)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ class Told:
         self.outcomes: list[Reply | SubgraphError] = []
         self.always: Reply | SubgraphError | None = None
         self.asked = 0
+        self.ends: list[float | None] = []
         self.gate: asyncio.Event | None = None
         self._clock = clock
         self._takes_s = takes_s
@@ -42,6 +44,7 @@ class Told:
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
     ) -> Reply:
         self.asked += 1
+        self.ends.append(request_ends.get())
         self._clock.now += self._takes_s
         if self.gate:
             await self.gate.wait()
@@ -69,10 +72,18 @@ class Told:
 class Patient:
     """A resilient transport over a told one, with its clock."""
 
-    def __init__(self, rules: Rules | None = None, takes_s: float = 0.0) -> None:
+    def __init__(
+        self, rules: Rules | None = None, takes_s: float = 0.0, within_s: float = inf
+    ) -> None:
         self.clock = Clock()
         self.inner = Told(self.clock, takes_s)
-        self.transport = Resilient(self.inner, rules=rules, clock=self.clock, draw=lambda: 1.0)
+        self.transport = Resilient(
+            self.inner,
+            within_s=lambda _: within_s,
+            rules=rules,
+            clock=self.clock,
+            draw=lambda: 1.0,
+        )
 
     async def ask(self, *, is_idempotent: bool = True) -> Reply | SubgraphError:
         try:
@@ -100,7 +111,7 @@ class Patient:
         (UNREACHED, False, 2),
         (BROKEN_OFF, True, 2),
         (BROKEN_OFF, False, 1),
-        (LATE, True, 2),
+        (LATE, True, 1),
         (LATE, False, 1),
         (GARBAGE, True, 2),
         (GARBAGE, False, 1),
@@ -134,17 +145,23 @@ async def test_it_is_asked_again_once_only() -> None:
     assert patient.inner.asked == 2
 
 
-@pytest.mark.parametrize(("left_s", "asked"), [(5.0, 2), (3.0, 1), (None, 2)])
-async def test_a_late_answer_is_waited_for_again_only_if_there_is_as_much_time_left(
-    left_s: float | None, asked: int
+@pytest.mark.parametrize(
+    ("takes_s", "left_s", "asked", "ends"),
+    [(2.0, None, 2, 3.0), (2.0, 9.0, 2, 3.0), (2.0, 2.5, 2, 2.5), (3.0, None, 1, None)],
+)
+async def test_who_is_asked_again_has_only_the_time_that_the_first_left(
+    takes_s: float, left_s: float | None, asked: int, ends: float | None
 ) -> None:
-    patient = Patient(takes_s=2.0)
-    patient.inner.outcomes = [LATE]
-    request_ends.set(left_s and patient.clock() + left_s)
+    patient = Patient(takes_s=takes_s, within_s=3.0)
+    patient.inner.outcomes = [BROKEN_OFF]
+    began = patient.clock()
+    request_ends.set(left_s and began + left_s)
 
     await patient.ask()
 
     assert patient.inner.asked == asked
+    assert patient.inner.ends[-1] == (left_s and began + left_s if ends is None else began + ends)
+    assert request_ends.get() == (left_s and began + left_s)
 
 
 async def test_retries_are_a_fifth_of_the_requests_and_a_few_more() -> None:
