@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gateway.access.audit import Audit, Sink, to_file, to_stdout
+from gateway.access.audit import Audit, Sink, audit_secret, to_file, to_stdout
+from gateway.access.audit_chain import Chain, look_back
 from gateway.access.callers import Callers
 from gateway.access.jwks import CallerKeys, VerificationKey, reading
 from gateway.access.keys import ApiKeys
@@ -53,7 +54,7 @@ class FrontDoor:
             api_keys=api_keys,
             registry=registry,
             keeping=Keeping(settings.database, api_keys, registry),
-            audit=Audit(_sink(settings), f"audit {settings.key_secret}"),
+            audit=_audit(settings),
             key_set_every_s=settings.token_key_set_every_s,
         )
 
@@ -92,6 +93,16 @@ def _rules(settings: GatewaySettings) -> TokenRules:
         customer_claim=settings.token_customer_claim,
         scope_claim=settings.token_scope_claim,
         longest_life_s=settings.token_longest_life_s,
+    )
+
+
+def _audit(settings: GatewaySettings) -> Audit:
+    file, secret = settings.audit_file, audit_secret(settings.key_secret)
+    return Audit(
+        _sink(settings),
+        secret,
+        chain=Chain(secret, partial(look_back, file)) if file else Chain(secret),
+        digests_staff=settings.audit_digests_staff,
     )
 
 

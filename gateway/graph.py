@@ -4,7 +4,7 @@ Knows nothing of HTTP, so that any protocol can stand before it. `prepare` looks
 which it does once for each; `answer` and `subscribe` look at one caller with his variables.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -196,7 +196,7 @@ class Graph:
         meant = self._meant(prepared.operation, asked)
         if self.audit is None:
             return await self._answer(prepared, asked, caller, meant, None)
-        visit = _visit(self.audit, prepared, caller, meant)
+        visit = self._visit(self.audit, prepared, asked, caller, meant)
         await visit.begin()
         try:
             answer = await self._answer(prepared, asked, caller, meant, visit.see)
@@ -229,7 +229,11 @@ class Graph:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
         meant = self._meant(prepared.operation, asked)
-        visit = _visit(self.audit, prepared, caller, meant) if self.audit else None
+        visit = (
+            self._visit(self.audit, prepared, asked, caller, meant)
+            if self.audit is not None
+            else None
+        )
         try:
             cost = self._check_request(prepared, asked, caller, meant)
         except RaakError as refusal:
@@ -242,6 +246,27 @@ class Graph:
             answers = _noted(answers, visit)
         lasting = self.lasting(prepared.operation.root_coordinates, answers)
         return self.admission.hold(caller_key(caller), lasting, cost)
+
+    def _visit(
+        self,
+        audit: Audit,
+        prepared: Prepared,
+        asked: Asked,
+        caller: Principal,
+        meant: Sequence[Meant],
+    ) -> Visit:
+        named = [named for _, named in meant]
+        if not prepared.operation.texts:
+            return Visit(audit, caller, prepared.touched, named)
+        details = audit.describe(self._texts(prepared.operation, asked))
+        return Visit(audit, caller, prepared.touched, named, details)
+
+    def _texts(self, operation: Operation, asked: Asked) -> Iterator[tuple[str, str, str]]:
+        """The definitions and conditions of a request: field, argument, text."""
+        variables = coerced(operation.text_variables, asked.variables, self.supergraph.schema)
+        for argument in operation.texts if variables is not None else ():
+            if isinstance(text := argument.given(variables), str):
+                yield argument.place.partition(".")[2], argument.name, text
 
     def _meant(self, operation: Operation, asked: Asked) -> Sequence[Meant]:
         """The customers a request names, as the services get them; none if they will get nothing:
@@ -336,10 +361,6 @@ class Graph:
     @cached_property
     def _authorization(self) -> Authorization:
         return Authorization.over(self.supergraph, self.roles)
-
-
-def _visit(audit: Audit, prepared: Prepared, caller: Principal, meant: Sequence[Meant]) -> Visit:
-    return Visit(audit, caller, prepared.touched, [named for _, named in meant])
 
 
 def _is_whole(answer: JSON) -> bool:

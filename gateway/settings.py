@@ -126,6 +126,10 @@ class GatewaySettings(ServiceSettings):
     audit_file: Path | None = Field(
         default=None, description="where the audit log is appended; none: standard output"
     )
+    audit_digests_staff: bool = Field(
+        default=False,
+        description="whether the audit log names staff by digests, as it does customers",
+    )
     trusted_only: bool | None = Field(
         default=None,
         description="whether only registered operations are answered; none: in production",

@@ -25,9 +25,11 @@ keys = typer.Typer(
 operations = typer.Typer(
     no_args_is_help=True, help="Registered operations: in production nothing else is answered."
 )
+audit = typer.Typer(no_args_is_help=True, help="The audit log: who read or changed whom.")
 dead_letters = typer.Typer(no_args_is_help=True, help="Events that could not be handled.")
 app.add_typer(keys, name="keys")
 app.add_typer(operations, name="operations")
+app.add_typer(audit, name="audit")
 app.add_typer(dead_letters, name="dead-letters")
 
 console = Console()
@@ -274,6 +276,33 @@ def operations_retire(
 
     document = asyncio.run(registered.retire(settings_of(data), hash))
     console.print(f"{document.source} is retired.")
+
+
+@audit.command("verify")
+def audit_verify(
+    files: Annotated[list[Path], typer.Argument(help="of the log, the oldest first")],
+    head: Annotated[
+        str, typer.Option(help="a head the gateway's own log has told: it must be in them")
+    ] = "",
+    data: Folder = HERE,
+) -> None:
+    """Say whether a log is as it was written, or which line was changed, removed or inserted."""
+    from infra import audit as log
+
+    for line in log.told(log.verify(files, log.secret_of(data), head)):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+@audit.command("digest")
+def audit_digest(
+    kind: Annotated[str, typer.Argument(help="email, phone, …; subject for a caller")],
+    value: Annotated[str, typer.Argument(help="whom to look for")],
+    data: Folder = HERE,
+) -> None:
+    """Print what the log calls an identity or a caller."""
+    from infra import audit as log
+
+    typer.echo(log.digest(kind, value, log.secret_of(data)))
 
 
 @dead_letters.command("list")

@@ -11,13 +11,17 @@ from collections import Counter as Tally
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
 from opentelemetry import trace
 from prometheus_client import Counter
 
+from gateway.access.audit_chain import Chain
 from gateway.access.audit_record import DENIALS, Described, Record, Touched, Wording
+from gateway.access.audit_texts import describe
 from services.chassis import telemetry
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
@@ -38,6 +42,7 @@ more than the request it tells of.
 ROOM_WITHIN_S = 5.0
 RETRY_S = 1.0
 DRAIN_S = 5.0
+HEAD_TOLD_EVERY = timedelta(minutes=10)
 
 RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of operation", ["kind"])
 DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
@@ -56,11 +61,24 @@ Sink = Callable[[bytes], None]
 """Writes lines out, in a thread of its own; raises OSError when they do not get there."""
 
 
+class CutOff(OSError):
+    """Of what was to be written so many bytes got there."""
+
+    def __init__(self, written: int, because: OSError) -> None:
+        super().__init__(because.errno, because.strerror)
+        self.written = written
+
+
 class UnusableAuditFile(RaakError):
     """The audit log cannot be written where the settings want it."""
 
     code = "UNUSABLE_AUDIT_FILE"
     status = 500
+
+
+def audit_secret(key_secret: str) -> str:
+    """What digests and seals are made with; `key_secret` is the gateway's setting."""
+    return f"audit {key_secret}"
 
 
 def to_file(path: Path) -> Sink:
@@ -70,8 +88,11 @@ def to_file(path: Path) -> Sink:
     """
 
     def write(lines: bytes) -> None:
-        with os.fdopen(os.open(path, APPEND, FOR_THE_GROUP), "ab") as file:
-            file.write(lines)
+        descriptor = os.open(path, APPEND, FOR_THE_GROUP)
+        try:
+            _write_all(descriptor, lines)
+        finally:
+            os.close(descriptor)
 
     try:
         write(b"")
@@ -83,14 +104,30 @@ def to_file(path: Path) -> Sink:
     return write
 
 
+def _write_all(descriptor: int, lines: bytes) -> None:
+    rest = memoryview(lines)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except OSError as error:
+            raise CutOff(len(lines) - len(rest), error) from None
+
+
+def _left_of(lines: bytes, written: int) -> bytes:
+    """What is to be written again: a line that broke off is, as a whole."""
+    begun = lines.rfind(b"\n", 0, written) + 1
+    return lines[begun:] if begun == written else b"\n" + lines[begun:]
+
+
 def to_stdout(lines: bytes) -> None:
     """Write to standard output, where nothing else of ours goes."""
     sys.stdout.buffer.write(lines)
     sys.stdout.buffer.flush()
 
 
-Waiting: TypeAlias = tuple[str, Record | bytes]
-"""A record's kind, and the record; as its line already where that takes less room."""
+Waiting: TypeAlias = tuple[str, Record | bytes | None]
+"""A record's kind, and the record; as its line already where that takes less room. None ends the
+chain."""
 
 
 class Audit:
@@ -98,20 +135,36 @@ class Audit:
 
     A request never waits for the disk. While what is written does not get there, records wait; when
     there is no room left, those of reads are dropped and counted, and nothing new is changed.
+    With a `chain` each line is sealed, so that nobody changes it unseen.
     """
 
     def __init__(
-        self, sink: Sink, secret: str, *, waiting: int = WAITING, clock: Clock = utc_now
+        self,
+        sink: Sink,
+        secret: str,
+        *,
+        chain: Chain | None = None,
+        digests_staff: bool = False,
+        waiting: int = WAITING,
+        clock: Clock = utc_now,
     ) -> None:
         self._sink = sink
-        self._wording = Wording(secret)
+        self._wording = Wording(secret, digests_staff=digests_staff)
+        self._chain = chain
+        self._left = b""
+        """What of the batch under way is still to be written."""
+        self._told_at = clock()
         self._most = waiting
         self._clock = clock
         self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_closing = False
-        self._is_dropping = False
+        self._dropped = 0
+
+    def describe(self, texts: Iterable[tuple[str, str, str]]) -> bytes:
+        """What a record says of definitions and conditions (`audit_texts.describe`)."""
+        return describe(texts, self._wording.digest)
 
     # --- what the graph calls ---
 
@@ -141,9 +194,11 @@ class Audit:
         customers: Set[str] = frozenset(),
         named: Sequence[Mapping[str, Any]] = (),
         codes: Set[str] = frozenset(),
+        details: bytes = b"",
     ) -> None:
         """Write down one request, or one event of a subscription: every change, though it names
-        nobody (an outcome is reported of a proposition), and every read that touches a customer.
+        nobody (an outcome is reported of a proposition), and every read that touches a customer,
+        or looks for some by a condition.
 
         What is given must not change afterwards: it is looked at when it is written.
 
@@ -151,23 +206,32 @@ class Audit:
             customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).
             named: The `CustomerRef`s among the arguments, as the services get them.
             codes: Of the errors in the answer.
+            details: What `describe` says.
         """
-        if not (described.changes or customers or named or not DENIALS.isdisjoint(codes)):
+        is_worth_it = described.changes or customers or named or details
+        if not is_worth_it and DENIALS.isdisjoint(codes):
             return
         if len(self._waiting) >= self._most and not described.changes:
             self._drop()
             return
-        record = Record(self._clock(), caller, described, customers, named, codes, _trace_id())
+        if self._dropped:
+            self._tell_gap()
+        at, trace_id = self._clock(), _trace_id()
+        record = Record(at, caller, described, customers, named, codes, trace_id, details)
         waiting = record if record.is_light else self._wording.line(record)
         self._waiting.append((described.kind, waiting))
         self._news.set()
-        self._is_dropping = False
 
     def _drop(self) -> None:
         DROPPED.inc()
-        if not self._is_dropping:
-            self._is_dropping = True
+        self._dropped += 1
+        if self._dropped == 1:
             log.error("the audit log has no room: reads are answered without a record")
+
+    def _tell_gap(self) -> None:
+        """Have the log say how many records it lacks."""
+        self._waiting.append(("gap", _gap(self._clock(), self._dropped)))
+        self._dropped = 0
 
     # --- writing ---
 
@@ -194,36 +258,68 @@ class Audit:
             await self._news.wait()
             if not self._is_closing:
                 await asyncio.sleep(GATHERED_S)
+            elif self._dropped:
+                self._tell_gap()
             self._news.clear()
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(self._at_once())]
                 self._has_room.set()
                 await self._write(batch)
+            self._tell_head()
+        if self._chain is not None and self._chain.head is not None:
+            await self._write([("chain", None)])
+            self._tell_head(is_last=True)
 
     def _at_once(self) -> int:
         return min(WRITTEN_AT_ONCE, len(self._waiting))
 
+    def _tell_head(self, *, is_last: bool = False) -> None:
+        """Tell another log, which others keep, how far this one has come."""
+        if self._chain is None or (head := self._chain.head) is None:
+            return
+        now = self._clock()
+        if is_last or now - self._told_at >= HEAD_TOLD_EVERY:
+            self._told_at = now
+            log.info("head of the audit log", extra={"fields": {"head": str(head)}})
+
     async def _write(self, batch: Sequence[Waiting]) -> None:
-        """Write records, trying until it is done: the end of a line that broke off starts anew."""
-        before = b""
-        while True:
+        """Write records, trying until it is done."""
+        is_written = False
+        while not is_written:
             try:
-                await asyncio.to_thread(self._put_out, before, batch)
+                await asyncio.to_thread(self._put_out, batch)
+                is_written = True
             except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
                 fields = {"because": type(error).__name__}
                 log.error("the audit log cannot be written", extra={"fields": fields})
-                before = b"\n"
                 await asyncio.sleep(RETRY_S)
-            else:
-                for kind, records in Tally(kind for kind, _ in batch).items():
-                    RECORDS.labels(kind).inc(records)
-                return
+        for kind, records in Tally(kind for kind, _ in batch).items():
+            RECORDS.labels(kind).inc(records)
 
-    def _put_out(self, before: bytes, batch: Sequence[Waiting]) -> None:
-        self._sink(before + b"".join(self._line(waiting) for _, waiting in batch))
+    def _put_out(self, batch: Sequence[Waiting]) -> None:
+        """Write a batch, or what is left of it."""
+        if not self._left:
+            self._left = self._worded(batch)
+        try:
+            self._sink(self._left)
+        except CutOff as cut:
+            self._left = _left_of(self._left, cut.written)
+            raise
+        except OSError:  # nobody can tell how much of it got there
+            self._left = b"\n" + self._left.removeprefix(b"\n")
+            raise
+        self._left = b""
+
+    def _worded(self, batch: Sequence[Waiting]) -> bytes:
+        if self._chain is None:
+            return b"".join(self._line(waiting) for _, waiting in batch if waiting is not None)
+        if batch[0][1] is None:
+            return self._chain.end(self._clock())
+        lines = (self._line(waiting) for _, waiting in batch if waiting is not None)
+        return b"".join(self._chain.sealed(lines, self._clock()))
 
     def _line(self, waiting: Record | bytes) -> bytes:
-        """A line; none for a record that no words can be found for, which keeps no other back."""
+        """A line; of a record that no words can be found for it says that it is lost."""
         if isinstance(waiting, bytes):
             return waiting
         try:
@@ -231,7 +327,12 @@ class Audit:
         except Exception as error:
             fields = {"because": telemetry.describe(error)}
             log.critical("a record of the audit log is lost", extra={"fields": fields})
-            return b""
+            return _gap(waiting.at, 1)
+
+
+def _gap(at: datetime, records: int) -> bytes:
+    """A line that stands for records that are not there."""
+    return orjson.dumps({"time": at, "kind": "gap", "dropped": records}) + b"\n"
 
 
 def _trace_id() -> int:
@@ -247,7 +348,9 @@ class Visit:
         caller: Principal,
         described: Described,
         named: Sequence[Mapping[str, Any]],
+        details: bytes = b"",
     ) -> None:
+        self._details = details
         self._audit = audit
         self._caller = caller
         self._described = described
@@ -273,12 +376,19 @@ class Visit:
             customers=customers,
             named=self._named,
             codes=_codes(errors) if errors else frozenset(),
+            details=self._details,
         )
 
     def cut_off(self, error: BaseException) -> None:
         """Write down that the request came to no answer."""
         code = error.code if isinstance(error, RaakError) else type(error).__name__
-        self._audit.record(self._caller, self._described, named=self._named, codes={code})
+        self._audit.record(
+            self._caller,
+            self._described,
+            named=self._named,
+            codes={code},
+            details=self._details,
+        )
 
 
 def _codes(errors: Iterable[Mapping[str, Any]]) -> set[str]:

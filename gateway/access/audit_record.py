@@ -147,6 +147,8 @@ class Record(NamedTuple):
     """Of the errors in the answer."""
     trace_id: int
     """0: it is not traced."""
+    details: bytes = b""
+    """Further members, as JSON after other ones."""
 
     @property
     def is_light(self) -> bool:
@@ -164,7 +166,7 @@ def _is_long(reference: Mapping[str, Any]) -> bool:
 
 LINE = (
     b'{"time":%b,%b,"caller":%b,"customers":%b,"customers_count":%d,'
-    b'"identities":%b,"identities_count":%d,"denied":%b,"errors":%b%b}\n'
+    b'"identities":%b,"identities_count":%d,"denied":%b,"errors":%b%b%b}\n'
 )
 """Put together from parts: one `orjson.dumps` of it all costs twice as much."""
 
@@ -172,8 +174,9 @@ LINE = (
 class Wording:
     """Puts records into words. `secret` is what identities are digested with."""
 
-    def __init__(self, secret: str) -> None:
-        self._digests = Digests(secret.encode())
+    def __init__(self, secret: str, *, digests_staff: bool = False) -> None:
+        self.digest = Digests(secret.encode()).of
+        self._digests_staff = digests_staff
         self._caller = lru_cache(CALLERS)(self._caller_said)
 
     def line(self, record: Record) -> bytes:
@@ -192,6 +195,7 @@ class Wording:
             len(identities),
             b"true" if is_denied else b"false",
             orjson.dumps(sorted(record.codes)),
+            record.details,
             b',"trace_id":"%032x"' % record.trace_id if record.trace_id else b"",
         )
 
@@ -205,7 +209,7 @@ class Wording:
         try:
             return str(UUID(given))
         except ValueError:
-            return self._digests.of("id", given)
+            return self.digest("id", given)
 
     def _identities(self, named: Iterable[Mapping[str, Any]]) -> set[str]:
         given = (ref.get("identity") for ref in named)
@@ -213,11 +217,12 @@ class Wording:
 
     def _identity(self, identity: Mapping[str, Any]) -> str:
         kind, value = str(identity["type"]), str(identity["value"])
-        return self._digests.of(kind if kind in TYPES else "unknown", normalised(kind, value))
+        return self.digest(kind if kind in TYPES else "unknown", normalised(kind, value))
 
     def _caller_said(self, caller: Principal) -> bytes:
-        if caller.own_customer_only and not caller.subject.startswith(SUBJECT_OF_KEYS):
-            subject = self._digests.of("subject", caller.subject)
+        is_hidden = caller.own_customer_only or self._digests_staff
+        if is_hidden and not caller.subject.startswith(SUBJECT_OF_KEYS):
+            subject = self.digest("subject", caller.subject)
         else:
             subject = caller.subject.encode(errors="backslashreplace").decode()
         return orjson.dumps({"role": caller.role.value, "subject": subject})

@@ -31,6 +31,7 @@ from graphql.execution.values import VariableValues, get_variable_values
 from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_literal
 
+from gateway.access.audit_texts import TEXT_ARGUMENTS
 from gateway.access.limits import (
     INTROSPECTION,
     Limits,
@@ -102,6 +103,9 @@ class Operation:
     """Arguments that say which customer is meant."""
     reference_variables: tuple[VariableDefinitionNode, ...]
     """The variables they are made of."""
+    texts: tuple[Argument, ...]
+    """Arguments the audit log describes."""
+    text_variables: tuple[VariableDefinitionNode, ...]
 
     @property
     def kind(self) -> str:
@@ -155,6 +159,7 @@ def read_operation(
     document = DocumentNode(definitions=(definition, *used.values()))
     arguments = _arguments(document, schema)
     references = tuple(argument for argument in arguments if names_customers(argument.type))
+    texts = tuple(argument for argument in arguments if argument.name in TEXT_ARGUMENTS)
     return Operation(
         document,
         definition,
@@ -162,6 +167,8 @@ def read_operation(
         tuple(_pages(arguments, definition, limits)),
         references,
         tuple(_variables_of(references, definition)),
+        texts,
+        tuple(_variables_of(texts, definition)),
     )
 
 

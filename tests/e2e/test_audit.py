@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from infra import demo
+from infra.audit import secret_of, verify
 from infra.demo.asking import allow_personal_offers, customer, document, offers, ref, until
 from tests.stack import BUYERS, Stack
 
@@ -43,6 +44,16 @@ def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: St
     assert refused["denied"]
     assert refused["customers"] == []
     assert refused["identities"] != offered["identities"]
+
+
+def test_the_log_of_a_running_raak_is_as_it_was_written(stack: Stack) -> None:
+    log = stack.instance.folder / "logs" / "audit.jsonl"
+    customer(stack.as_("agent"), ref("email", BUYERS[47].email))
+
+    verified = verify([log], secret_of(stack.instance.folder))
+
+    assert verified.records >= 1
+    assert verified.gaps == 0
 
 
 def test_nobody_of_the_shop_can_be_found_in_the_log(stack: Stack) -> None:

@@ -103,7 +103,7 @@ class DecisionsQuery:
         return ["jazz weeks"]
 
     @strawberry.field
-    def action(self, key: strawberry.ID) -> str | None:
+    def action(self, key: strawberry.ID, where: str | None = None) -> str | None:
         return str(key)
 
 

@@ -136,3 +136,47 @@ async def test_nothing_is_changed_while_it_cannot_be_written_down(
     await stage.ask(CARD)  # reads go on
 
     assert transport.asked == [*asked, *asked]
+
+
+YAML = "key: loyal\nname: Loyal\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("mutation P($y: String!) { publishSegment(yaml: $y) }", {"y": YAML}),
+        ('mutation P { publishSegment(yaml: "key: loyal\\nname: Loyal\\n") }', {}),
+    ],
+)
+async def test_what_was_published_is_written_down_with_who_did_it(
+    text: str, variables: dict[str, Any]
+) -> None:
+    async with house() as stage:
+        await stage.ask(text, Principal(Role.MARKETER, "ann"), **variables)
+
+    [record] = stage.written
+    assert record["caller"] == {"role": "marketer", "subject": "ann"}
+    assert record["published"] == [
+        {"field": "publishSegment", "sha256": hash_of(YAML), "keys": ["loyal"]}
+    ]
+
+
+async def test_the_condition_of_a_list_is_written_down_though_it_finds_nobody() -> None:
+    asks = "query A($where: String) { action(key: 7, where: $where) }"
+    async with house() as stage:
+        await stage.ask(asks, where='traits.email == "ann@example.com"')
+        await stage.ask(asks)
+
+    [record] = stage.written
+    [condition] = record["where"]
+    assert condition.startswith("traits.email == text:")
+    assert "ann@" not in str(record)
+
+
+async def test_variables_that_are_wrong_describe_nothing_and_are_written_down_as_refused() -> None:
+    async with house() as stage:
+        await stage.ask("mutation P($y: String!) { publishSegment(yaml: $y) }", y=7)
+
+    [record] = stage.written
+    assert "published" not in record
+    assert record["errors"] == ["BAD_USER_INPUT"]

@@ -143,6 +143,19 @@ async def test_no_identity_can_be_read_in_the_log(
     assert b"ann" not in disk.written.lower()
 
 
+@pytest.mark.parametrize("role", [Role.AGENT, Role.MARKETER, Role.ADMIN, Role.VISITOR])
+async def test_staff_is_named_by_a_digest_where_that_is_set_and_keys_never_are(role: Role) -> None:
+    disk = Disk()
+    log = log_on(disk, digests_staff=True)
+    async with log.writing():
+        log.record(Principal(role, "ann"), CHANGE)
+        log.record(Principal(role, "key:0123456789abcdef"), CHANGE)
+
+    staff, key = (record["caller"]["subject"] for record in disk.records)
+    assert staff == Digests(b"secret").of("subject", "ann")
+    assert key == "key:0123456789abcdef"
+
+
 async def test_of_many_customers_some_are_listed_and_all_are_counted() -> None:
     [record] = await recorded(AGENT, READ, customers={f"{n:03}" for n in range(200)})
 
@@ -247,7 +260,8 @@ async def test_a_record_without_words_keeps_no_other_back(
         log.record(AGENT, READ, named=[{"identity": {"kind": "of another graph"}}])
         log.record(AGENT, READ, named=[EMAIL])
 
-    assert len(disk.records) == 1
+    assert [record["kind"] for record in disk.records] == ["gap", "query"]
+    assert disk.records[0]["dropped"] == 1
     assert caplog.messages == ["a record of the audit log is lost"]
 
 

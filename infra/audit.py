@@ -1,0 +1,79 @@
+"""`raak audit`: whether the audit log is as the gateway has written it, and whom it means."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gateway.access.audit import audit_secret
+from gateway.access.audit_chain import Head, Verified, Verifier
+from gateway.access.audit_record import Digests
+from gateway.settings import GatewaySettings
+from infra.instance import Instance
+from services.chassis.errors import RaakError
+from services.contracts.identity import normalised
+
+
+class UnreadableLog(RaakError):
+    """A file of the audit log, or what is said of it, cannot be read."""
+
+    code = "UNREADABLE_LOG"
+
+
+def secret_of(data: Path) -> str:
+    """The secret of the audit log: by the environment, else of an instance. Raises NoInstance."""
+    settings = GatewaySettings()
+    if "key_secret" in settings.model_fields_set:
+        return audit_secret(settings.key_secret)
+    return audit_secret(Instance.found(data).secret("key-secret"))
+
+
+def verify(files: Iterable[Path], secret: str, head: str = "") -> Verified:
+    """Read files, the oldest first. `head` is one that the gateway's log has told.
+
+    Raises AuditChanged at the first line that is not as it was written, or UnreadableLog.
+    """
+    verifier = Verifier(secret, _head(head) if head else None)
+    for file in files:
+        for number, line in _lines(file):
+            verifier.read(f"{file.name}, line {number}", line)
+    return verifier.end()
+
+
+def _head(written: str) -> Head:
+    chain, _, rest = written.partition(":")
+    seq, _, seal = rest.partition(":")
+    if not (chain and seal and seq.isdecimal()):
+        raise UnreadableLog(
+            f"{written!r} is no head of an audit log.",
+            hint="Give it as the gateway's log tells it: chain, number and seal, with colons.",
+        )
+    return Head(chain, int(seq), seal)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with file.open("rb") as opened:
+            yield from enumerate(opened, 1)
+    except OSError as error:
+        raise UnreadableLog(
+            f"The file {str(file)!r} cannot be read ({type(error).__name__}).",
+            hint="Check its name, and who may read it.",
+        ) from None
+
+
+def told(verified: Verified) -> Iterator[str]:
+    """What can be said of a log that nobody has changed, a line each."""
+    yield f"OK: {verified.records} records in {len(verified.heads)} chains, none changed."
+    for chain, head in verified.heads.items():
+        begins = verified.begins.get(chain, 0)
+        older = " (older files hold what came before)" if begins else ""
+        end = "ended" if chain in verified.ended else "goes on, or was not ended in good order"
+        yield f"{chain}: {begins} to {head.seq}{older}; {end}. Its head is {head}"
+    if verified.gaps:
+        yield f"{verified.gaps} records are missing, as the log itself says: there was no room."
+    if verified.broken:
+        yield f"{verified.broken} lines broke off, or have no seal since they are older than seals."
+
+
+def digest(kind: str, value: str, secret: str) -> str:
+    """What the log calls an identity (`email`), or a caller (`subject`)."""
+    return Digests(secret.encode()).of(kind, normalised(kind, value))
