@@ -61,7 +61,7 @@ class Clients:
 async def clients() -> AsyncIterator[Clients]:
     async with (
         serving(GraphQL(shop.SCHEMAS["offers"])) as offers,
-        HttpTransport({"offers": offers.url}, within_s=0.5) as http,
+        HttpTransport({"offers": offers.url}, within_s=1.9) as http,
     ):
         yield Clients(offers, http)
 
