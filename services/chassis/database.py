@@ -4,14 +4,16 @@ Nobody outside this module commits: `transaction()` and `session()` do, when the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from time import time_ns
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
+from prometheus_client import Counter
 from sqlalchemy import event
+from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -27,7 +29,7 @@ else:
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer."""
+    """PostgreSQL does not answer, or cannot do now what it is asked."""
 
     code = "DATABASE_UNAVAILABLE"
 
@@ -41,19 +43,107 @@ class TextNotStorable(RaakError):
 CONNECT_S = 1.5
 """So that a server that is gone is told of before the gateway's deadline of two seconds."""
 
-CUT_OFF = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
-"""What asyncpg raises when PostgreSQL ends a connection that is in use."""
+COMMAND_S = 30
 
-AWAY = (OSError, TimeoutError, DatabaseUnavailable, *CUT_OFF, asyncpg.TooManyConnectionsError)
-"""What is raised when PostgreSQL is away for a while, and nobody's data is to blame."""
+REMEMBERED_S = 10.0
+"""How long a refusal to work is told of: work that waits tries again every second."""
+
+SILENCE_S = 10
+"""How long PostgreSQL keeps what a process holds that says nothing, unless it is set."""
+
+AWAY = (DatabaseUnavailable, OSError, TimeoutError)
+"""What work on a `Database` raises when PostgreSQL is away for a while, and nobody's data is to
+blame. Within a block that has a connection, asyncpg's own errors are raised: ask `is_away`."""
+
+AWAY_STATES = ("08", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03")
+"""How SQLSTATEs of outages begin: connection; transaction rolled back (deadlock, serialisation);
+resources (disk, memory, connections); an operator's intervention (shutdown, cancelled); system
+(files); read-only, as a replica is after a failover; idle or open for too long; lock not to be had.
+"""
+
+READ_ONLY = "25006"
+
+REFUSALS = (READ_ONLY, "53", "58")
+"""What a server says that answers, but for a while does not do what it is asked."""
+
+CONTENTION = ("40", "55P03")
+"""What others did at the same time: done again at once, it may go well."""
 
 BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What asyncpg raises on a connection that has ended already; some of it for wrong calls, too."""
+
+OUTAGES = Counter(
+    "raak_database_unavailable", "Times PostgreSQL was away or refused for a while", ["because"]
+)
+
+
+def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
+    """Whether PostgreSQL is away or refuses for a while, so that no data are to blame.
+
+    Whoever catches everything within a block that has a connection asks this first, and lets such
+    an error pass: else an event or a customer would pay for a disk that is full.
+
+    Args:
+        connection: That on which it was raised; asyncpg says the same of one that has ended and of
+            a wrong call.
+    """
+    if isinstance(error, sqlalchemy_errors.DBAPIError):
+        return error.connection_invalidated or is_away(error.orig)
+    if isinstance(error, (*AWAY, sqlalchemy_errors.TimeoutError)):
+        return True
+    if state := sqlstate(error):
+        return state.startswith(AWAY_STATES)
+    return connection is not None and isinstance(error, BROKEN) and _is_gone(connection)
+
+
+def is_contention(error: BaseException | None) -> bool:
+    """Whether it is others who were in the way, and the connection is as good as before."""
+    return sqlstate(error).startswith(CONTENTION)
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """The five characters PostgreSQL tells an error's kind by; none if it is not PostgreSQL's."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def reason(error: BaseException) -> str:
+    """What kind of error is behind an outage, for the log."""
+    if isinstance(error, DatabaseUnavailable):
+        error = error.__cause__ or error
+    if isinstance(error, sqlalchemy_errors.DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return type(error).__name__
+
+
+@contextmanager
+def outages_told(connection: Connection | None = None) -> Iterator[None]:
+    """Raise DatabaseUnavailable for whatever `is_away` in the block."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        if is_away(error, connection):
+            raise _lost(error) from error
+        raise
+
+
+def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
+    """What every connection asks of PostgreSQL.
+
+    A process that is frozen, or whose machine vanished, keeps no rows and locks from the others:
+    its transactions end after so long without a word, and so does a connection whose other end
+    does not acknowledge, or takes nothing of what is sent to it.
+    """
+    return {
+        "application_name": "raak",
+        "jit": "off",
+        "idle_in_transaction_session_timeout": f"{silence_s}s",
+        "tcp_keepalives_idle": str(max(1, silence_s // 2)),
+        "tcp_keepalives_interval": str(max(1, silence_s // 6)),
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{silence_s}s",
+    }
 
 
 def encode_json(value: Any) -> str:
@@ -74,11 +164,29 @@ async def prepare(connection: Connection) -> None:
 class Database:
     """One service's database: a pool, a session maker, and who to wake after a commit."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", engine: AsyncEngine) -> None:
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        engine: AsyncEngine,
+        silence_s: int = SILENCE_S,
+    ) -> None:
         self.pool = pool
         self.engine = engine
+        self.silence_s = silence_s
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         self._on_commit: list[Callable[[], None]] = []
+        self._refusal = (-REMEMBERED_S, "")
+
+    @property
+    def refusal(self) -> str | None:
+        """What kind of error PostgreSQL refused to work with a moment ago; None if it did not."""
+        at, because = self._refusal
+        return because if monotonic() - at < REMEMBERED_S else None
+
+    def note_refusal(self, error: BaseException | None) -> None:
+        """Remember for a moment that PostgreSQL refused to work, if that is what an error says."""
+        if error is not None and sqlstate(error).startswith(REFUSALS):
+            self._refusal = monotonic(), reason(error)
 
     def on_commit(self, wake: Callable[[], None]) -> None:
         """Have `wake` called after every commit (the outbox relay, say)."""
@@ -97,20 +205,21 @@ class Database:
         except (TimeoutError, asyncpg.PostgresError, *BROKEN) as error:
             raise _lost(error) from error
         try:
-            yield connection
-        except CUT_OFF as error:
-            raise _lost(error) from error
+            with outages_told(connection):
+                yield connection
+        except DatabaseUnavailable as error:
+            self.note_refusal(error.__cause__)
+            if sqlstate(error.__cause__) == READ_ONLY:
+                connection.terminate()  # the next one may lead to where can be written now
+            raise
         except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError):
             raise TextNotStorable(
                 "A text holds a NUL character, which no text in the database can.",
                 hint="Leave it out.",
             ) from None
-        except BROKEN as error:
-            if _is_gone(connection):  # otherwise it is a wrong call or argument: a bug
-                raise _lost(error) from error
-            raise
         finally:
-            with suppress(*CUT_OFF, *BROKEN):  # the pool has dropped it; what the block did stands
+            # a failure here is the pool's business, which drops it; what the block did stands
+            with suppress(asyncpg.PostgresError, *BROKEN):
                 await self.pool.release(connection)
 
     @asynccontextmanager
@@ -123,8 +232,9 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A SQLModel session in a transaction, for the back office."""
-        async with self.sessions.begin() as session:
-            yield session
+        with outages_told():
+            async with self.sessions.begin() as session:
+                yield session
         self.committed()
 
 
@@ -138,28 +248,38 @@ def _is_gone(connection: Connection) -> bool:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, connections: int = 8, patience_s: float = 30
+    url: str, *, connections: int = 8, patience_s: float = 30, silence_s: int = SILENCE_S
 ) -> AsyncIterator[Database]:
-    """Open a service's database for as long as the block runs, waiting for it to come up."""
-    pool = await _open_pool(url, connections, patience_s)
+    """Open a service's database for as long as the block runs, waiting for it to come up.
+
+    Args:
+        silence_s: After so long without a word PostgreSQL takes back what a process holds.
+    """
+    asked = server_settings(silence_s)
+    pool = await _open_pool(url, connections, patience_s, asked)
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=2,
         max_overflow=connections,
+        connect_args={
+            "timeout": CONNECT_S,
+            "command_timeout": COMMAND_S,
+            "server_settings": asked,
+        },
         json_serializer=encode_json,
         json_deserializer=orjson.loads,
     )
     if telemetry.tracing():
         _trace_statements(engine)
     try:
-        yield Database(pool, engine)
+        yield Database(pool, engine, silence_s)
     finally:
         await engine.dispose()
         await _close(pool)
 
 
 async def _open_pool(
-    url: str, connections: int, patience_s: float
+    url: str, connections: int, patience_s: float, asked: dict[str, str]
 ) -> "asyncpg.Pool[asyncpg.Record]":
     loop = asyncio.get_running_loop()
     give_up = loop.time() + patience_s
@@ -171,12 +291,11 @@ async def _open_pool(
                 max_size=connections,
                 init=prepare,
                 timeout=CONNECT_S,
-                command_timeout=30,
-                server_settings={"jit": "off", "application_name": "raak"},
+                command_timeout=COMMAND_S,
+                server_settings=asked,
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            coming = isinstance(error, OSError | asyncpg.CannotConnectNowError)
-            if not coming or loop.time() > give_up:
+            if not is_away(error) or loop.time() > give_up:
                 raise DatabaseUnavailable(
                     f"PostgreSQL does not let us in ({type(error).__name__}).",
                     hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
@@ -185,8 +304,10 @@ async def _open_pool(
 
 
 def _lost(error: Exception) -> DatabaseUnavailable:
+    because = reason(error)
+    OUTAGES.labels(because).inc()
     return DatabaseUnavailable(
-        f"PostgreSQL does not give a connection, or has closed it ({type(error).__name__}).",
+        f"PostgreSQL is away, or cannot do this now ({because}).",
         hint="Try again shortly; if it lasts, look at the database server.",
     )
 

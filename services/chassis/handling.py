@@ -2,7 +2,8 @@
 
 A handler takes a list of events of one fact. The chassis gives it those the inbox does not know
 yet, in stream order, and commits inbox and effects together. When a list fails, its events are
-handled one by one; one that fails `DELIVERIES` times becomes a dead letter.
+handled one by one; one that fails `FAILURES` times becomes a dead letter. What was delivered while
+the database was away has not failed.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 from nats.aio.msg import Msg
@@ -17,9 +19,9 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
-from services.chassis.bus import KEPT_S, UNACKED, Bus, deliveries
+from services.chassis.bus import KEPT_S, UNACKED, Bus
 from services.chassis.clock import Clock, utc_now
-from services.chassis.database import AWAY, Connection, Database
+from services.chassis.database import AWAY, Connection, Database, reason
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,8 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Connection, Sequence[Any]], Awaitable[None]]
 Subscriptions = Mapping[type[Event], Handler]
 
-DELIVERIES = 5
+FAILURES = 5
+PAUSE_S = 1.0  # before asking again a database that is away
 LARGEST_LIST = 500
 READ_AT_ONCE = 50  # a snapshot takes some 40 µs to read, and requests shall not wait for 2 ms
 REMEMBERED = timedelta(seconds=2 * KEPT_S)
@@ -62,6 +65,7 @@ class Consumer:
         self._clock = clock
         # Bounded, for while the database is away NATS delivers again and again what waits here.
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(UNACKED)
+        self._failures: dict[UUID, int] = {}
 
     @property
     def name(self) -> str:
@@ -90,12 +94,12 @@ class Consumer:
             except AWAY as error:
                 log.warning(
                     "handling waits",
-                    extra={"fields": {"fact": self._event.fact, "because": type(error).__name__}},
+                    extra={"fields": {"fact": self._event.fact, "because": reason(error)}},
                 )
                 messages = [message for message in messages if not message.is_acked]
                 for message in messages:
                     await message.in_progress()
-                await asyncio.sleep(1)
+                await asyncio.sleep(PAUSE_S)
             else:
                 return
 
@@ -110,9 +114,10 @@ class Consumer:
                 for message, _ in read:
                     await self._take_in([message])
             else:
-                await self._refuse(read[0][0], telemetry.describe(error))
+                await self._refuse(*read[0], telemetry.describe(error))
         else:
-            for message, _ in read:
+            for message, event in read:
+                self._failures.pop(event.event_id, None)
                 await message.ack()
 
     async def _read_all(self, messages: list[Msg]) -> list[tuple[Msg, Event]]:
@@ -153,17 +158,20 @@ class Consumer:
         for event in events:
             age.observe((now - event.occurred_at).total_seconds())
 
-    async def _refuse(self, message: Msg, reason: str) -> None:
+    async def _refuse(self, message: Msg, event: Event, reason: str) -> None:
         """Have the message delivered again a little later, or put it aside."""
-        times = deliveries(message)
+        times = self._failures.pop(event.event_id, 0) + 1
         log.error(
             "event not handled",
-            extra={"fields": {"fact": self._event.fact, "deliveries": times, "because": reason}},
+            extra={"fields": {"fact": self._event.fact, "failures": times, "because": reason}},
         )
-        if times >= DELIVERIES:
+        if times >= FAILURES:
             await self._bury(message, reason)
-        else:
-            await message.nak(delay=0.1 * 2**times)
+            return
+        self._failures[event.event_id] = times
+        if len(self._failures) > UNACKED:  # the oldest were delivered to other replicas since
+            del self._failures[next(iter(self._failures))]
+        await message.nak(delay=0.1 * 2**times)
 
     async def _bury(self, message: Msg, reason: str) -> None:
         await self._bus.bury(self._service, self._event.fact, message, reason)

@@ -12,6 +12,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from services.chassis.database import is_away, outages_told, server_settings
+
 ROOMS = (Path(__file__).parents[1], Path(__file__).parents[2])
 """Where a process may live: among the services, or beside them, as the gateway does."""
 ONE_AT_A_TIME = 0x6D696772  # "migr": an advisory lock, so that two deployments do not meet
@@ -34,9 +36,13 @@ def migrations_of(process: str) -> Path:
 
 
 async def migrate(process: str, url: str, revision: str = "head") -> None:
-    """Make the process's database if it is not there, and bring it to a revision."""
-    await _create(url)
-    await _through_alembic(process, url, lambda config: _move(config, revision))
+    """Make the process's database if it is not there, and bring it to a revision.
+
+    Raises DatabaseUnavailable, with nothing changed, if PostgreSQL is away or a lock not to be had.
+    """
+    with outages_told():
+        await _create(url)
+        await _through_alembic(process, url, lambda config: _move(config, revision))
 
 
 async def check(process: str, url: str) -> None:
@@ -60,7 +66,9 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
         act(config)
 
     engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool
+        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        poolclass=NullPool,
+        connect_args={"server_settings": server_settings()},
     )
     try:
         async with engine.begin() as connection:
@@ -69,18 +77,24 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
         await engine.dispose()
 
 
+async def _connect(server: str) -> "asyncpg.Connection[asyncpg.Record]":
+    return await asyncpg.connect(f"{server}/postgres", server_settings=server_settings())
+
+
 async def _create(url: str) -> None:
     """Create the database an address names, unless it exists or another process is doing so."""
     server, _, name = url.rpartition("/")
     for _ in range(60):
         try:
-            connection = await asyncpg.connect(f"{server}/postgres")
-        except (OSError, asyncpg.CannotConnectNowError):
+            connection = await _connect(server)
+        except (OSError, asyncpg.PostgresError) as error:
+            if not is_away(error):
+                raise
             await asyncio.sleep(0.5)
         else:
             break
     else:
-        connection = await asyncpg.connect(f"{server}/postgres")
+        connection = await _connect(server)
     try:
         await connection.execute(f'CREATE DATABASE "{name}"')
     except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):

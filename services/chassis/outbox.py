@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import BYTEA
 
 from services.chassis import telemetry
 from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage
-from services.chassis.database import AWAY, Connection, Database
+from services.chassis.database import AWAY, Connection, Database, reason
 from services.chassis.errors import RaakError
 from services.chassis.ids import first_id_at
 from services.contracts.base import Event
@@ -46,6 +46,9 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
 """
 _OLDEST = "SELECT id, event_id, address, body FROM outbox ORDER BY id LIMIT $1"
 _UNRELAYED = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 10000) AS unrelayed"
+_TRY_LOCK = """
+SELECT pg_try_advisory_lock($1) FROM set_config('idle_session_timeout', $2, false)
+"""
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
 
@@ -112,12 +115,16 @@ class Relay:
                 async with self._database.connection() as connection:
                     await self._relay_as_the_only_one(connection)
             except (BusUnavailable, *AWAY) as e:
-                log.warning("relay waits", extra={"fields": {"because": type(e).__name__}})
+                log.warning("relay waits", extra={"fields": {"because": reason(e)}})
                 await asyncio.sleep(1)
 
     async def _relay_as_the_only_one(self, connection: Connection) -> None:
-        """Relay while holding the service's relay lock, or look again later for its holder."""
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", RELAY_LOCK):
+        """Relay while holding the service's relay lock, or look again later for its holder.
+
+        The lock is lost with the connection, which PostgreSQL ends when a relay says nothing: one
+        at work looks into the outbox every `IDLE_S`.
+        """
+        if not await connection.fetchval(_TRY_LOCK, RELAY_LOCK, f"{self._database.silence_s}s"):
             await asyncio.sleep(IDLE_S)
             return
         try:

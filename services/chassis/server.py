@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.chassis import telemetry
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
-from services.chassis.database import AWAY, Database, open_database
+from services.chassis.database import AWAY, Database, open_database, reason
 from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema, Subgraph
 from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
@@ -141,7 +141,11 @@ async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -
         )
     verifier = Verifier(settings.verify_key_file)
     database = await stack.enter_async_context(
-        open_database(settings.database, connections=settings.database_connections)
+        open_database(
+            settings.database,
+            connections=settings.database_connections,
+            silence_s=settings.database_silence_s,
+        )
     )
     bus = await stack.enter_async_context(open_bus(settings.nats_url))
     return Foundation(database, bus, verifier, clock)
@@ -168,6 +172,8 @@ def _not_ready(base: Foundation, service: Service) -> Callable[[], Awaitable[str
                 await connection.fetchval("SELECT 1")
         except (RaakError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return "PostgreSQL does not answer."
+        if refusal := base.database.refusal:
+            return f"PostgreSQL answers, but does not work ({refusal})."
         return service.not_ready()
 
     return not_ready
@@ -196,7 +202,7 @@ async def _keep_going(name: str, run: Work) -> None:
         try:
             await run()
         except (*AWAY, BusUnavailable) as error:
-            fields = {"work": name, "because": type(error).__name__}
+            fields = {"work": name, "because": reason(error)}
             log.warning("background work waits", extra={"fields": fields})
             await asyncio.sleep(1)
         except Exception as error:  # whatever it was, the work must go on

@@ -121,6 +121,13 @@ class ServiceSettings(ProcessSettings):
     database_connections: int = Field(
         default=8, ge=2, le=100, description="most connections this process holds"
     )
+    database_silence_s: int = Field(
+        default=10,
+        ge=2,
+        le=600,
+        description="seconds without a word after which PostgreSQL takes back what a process holds:"
+        " an open transaction, the relay's lock, a connection to a machine that is gone",
+    )
     nats_url: str = Field(
         default="nats://127.0.0.1:8006", repr=False, description="NATS server or servers"
     )

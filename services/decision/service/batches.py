@@ -15,7 +15,15 @@ import asyncpg
 from opentelemetry.trace import SpanKind
 
 from services.chassis import telemetry
-from services.chassis.database import AWAY, Connection, Database, DatabaseUnavailable
+from services.chassis.database import (
+    AWAY,
+    Connection,
+    Database,
+    DatabaseUnavailable,
+    is_away,
+    is_contention,
+    reason,
+)
 from services.decision.service.errors import Overloaded
 
 Item = TypeVar("Item")
@@ -23,8 +31,8 @@ Result = TypeVar("Result")
 Work = Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
-BROKEN = (*AWAY, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""asyncpg raises the last two when a connection breaks between two of its own steps."""
+BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when a connection breaks between two of its own steps."""
 
 
 class ConnectionLost(Exception):
@@ -49,8 +57,9 @@ class Batches(Generic[Item, Result]):
     """Does work for many requests at once, on one connection it holds.
 
     `work` gets the items of a batch and gives a result for each, in their order. If it fails for
-    a batch, it is tried for each item alone, so that one bad item fails alone; if the database is
-    away, everyone who waits is told, and nobody gets an answer that is not true.
+    a batch, it is tried for each item alone, so that one bad item fails alone, and what met others
+    in the database is done again; if the database is away, everyone who waits is told, and nobody
+    gets an answer that is not true.
     """
 
     def __init__(
@@ -136,7 +145,9 @@ class Batches(Generic[Item, Result]):
             self._refuse(batch, error)
             raise
         except Exception as error:  # whatever it was, each item's own request has to hear of it
-            if held.lost or _is_broken(error):
+            cannot = is_away(error) and not is_contention(error)
+            if held.lost or cannot or _is_broken(error):
+                self._database.note_refusal(error)
                 self._refuse(batch, error)
                 if not held.lost:
                     held.connection.terminate()
@@ -152,7 +163,7 @@ class Batches(Generic[Item, Result]):
     ) -> None:
         """Find the item a batch failed by."""
         if len(batch) == 1:
-            self._fail(batch[0], error)
+            self._fail(batch[0], _unavailable(error) if is_away(error) else error)
             return
         for position, waiting in enumerate(batch):
             try:
@@ -183,6 +194,6 @@ def _is_broken(error: Exception) -> bool:
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
     """A failure of our own for each who waits: one exception cannot be raised in many tasks."""
     return DatabaseUnavailable(
-        f"PostgreSQL went away in the middle of this ({type(error).__name__}).",
+        f"PostgreSQL went away in the middle of this ({reason(error)}).",
         hint="Try again shortly; if it lasts, look at the database server.",
     )

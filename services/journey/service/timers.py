@@ -8,7 +8,7 @@ import logging
 from datetime import timedelta
 
 from services.chassis import telemetry
-from services.chassis.database import AWAY, Connection, Database
+from services.chassis.database import AWAY, Connection, Database, is_away
 from services.journey.domain.run import Due, Run
 from services.journey.service.engine import Engine
 from services.journey.store import runs
@@ -73,9 +73,9 @@ class TimerRunner:
         try:
             async with connection.transaction():
                 await fire(self._engine, connection, [run])
-        except AWAY:
-            raise
         except Exception as error:  # whatever it was, it is told, and tried again later
+            if is_away(error, connection):
+                raise
             self._complain("a timer is postponed", error)
             await runs.postpone(connection, run, self._engine.clock() + POSTPONED)
 

@@ -66,6 +66,12 @@ def routes(base: Foundation) -> APIRouter:
             await outbox.publish(connection, [spoken(name)])
         log.info("said")
 
+    @router.post("/refused")
+    async def refused() -> None:
+        async with base.database.transaction() as connection:
+            await connection.execute("SET LOCAL transaction_read_only = on")
+            await write_down(connection, [spoken("refused")])
+
     return router
 
 

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.database import Connection, open_database
+from services.chassis.database import Connection, DatabaseUnavailable, open_database
 from services.contracts.journey import MessageDue
 from services.journey.service import timers
 from services.journey.service.timers import TimerRunner, fire
 from services.journey.store import runs
 from tests.integration.journey.world import World
+from tests.postgres_errors import AWAY as EVERY_ERROR
+from tests.postgres_errors import raising
 from tests.unit.journey.journeys import ROUND
 
 ANN = uuid4()
@@ -141,6 +143,32 @@ async def test_a_timer_that_cannot_be_fired_harms_no_other(
     assert await world.runner.fire_due() == 0
     assert await world.pass_time(minutes=5) == 1
     assert len(await world.told(MessageDue)) == 3
+
+
+async def test_no_timer_is_put_off_by_a_database_that_cannot_do_it_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crowd(world, 2)
+    world.now += timedelta(hours=1)
+    healthy = timers.fire
+    for error in EVERY_ERROR:
+
+        async def in_trouble(
+            engine: Any, connection: Connection, due: Any, statement: str = raising(error)
+        ) -> None:
+            if len(due) > 1:
+                raise ZeroDivisionError  # so that each is fired alone
+            await healthy(engine, connection, due)
+            await connection.execute(statement)
+
+        monkeypatch.setattr(timers, "fire", in_trouble)
+        with pytest.raises(DatabaseUnavailable):
+            await world.runner.fire_due()
+    monkeypatch.undo()
+
+    assert await world.told(MessageDue) == []
+    assert await world.runner.fire_due() == 2
+    assert len(await world.told(MessageDue)) == 2
 
 
 async def test_a_timer_and_an_event_at_once_move_a_run_once(world: World) -> None:
