@@ -130,6 +130,7 @@ def nats_process(folder: Path, port: int, password: str) -> Process:
     configuration.write_text(
         f'host: "127.0.0.1"\nport: {port}\n'
         f'jetstream {{ store_dir: "{folder}" }}\n'
+        'ping_interval: "5s"\nping_max: 2\n'  # who is frozen gets no more events after 15 s
         f'authorization {{ user: raak, password: "{password}" }}\n'
     )
     return Process(

@@ -51,6 +51,9 @@ REMEMBERED_S = 10.0
 SILENCE_S = 10
 """How long PostgreSQL keeps what a process holds that says nothing, unless it is set."""
 
+LONGEST_TRANSACTION = 12
+"""In silences. A process that is frozen while it prepares a statement is not idle to PostgreSQL."""
+
 AWAY = (DatabaseUnavailable, OSError, TimeoutError)
 """What work on a `Database` raises when PostgreSQL is away for a while, and nobody's data is to
 blame. Within a block that has a connection, asyncpg's own errors are raised: ask `is_away`."""
@@ -132,13 +135,15 @@ def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
     """What every connection asks of PostgreSQL.
 
     A process that is frozen, or whose machine vanished, keeps no rows and locks from the others:
-    its transactions end after so long without a word, and so does a connection whose other end
-    does not acknowledge, or takes nothing of what is sent to it.
+    its transactions end after so long without a word, or when they take much longer than any
+    should; and so does a connection whose other end does not acknowledge, or takes nothing of what
+    is sent to it.
     """
     return {
         "application_name": "raak",
         "jit": "off",
         "idle_in_transaction_session_timeout": f"{silence_s}s",
+        "transaction_timeout": f"{LONGEST_TRANSACTION * silence_s}s",
         "tcp_keepalives_idle": str(max(1, silence_s // 2)),
         "tcp_keepalives_interval": str(max(1, silence_s // 6)),
         "tcp_keepalives_count": "3",

@@ -18,6 +18,9 @@ ROOMS = (Path(__file__).parents[1], Path(__file__).parents[2])
 """Where a process may live: among the services, or beside them, as the gateway does."""
 ONE_AT_A_TIME = 0x6D696772  # "migr": an advisory lock, so that two deployments do not meet
 
+# to build an index takes what it takes
+_SETTINGS = server_settings() | {"transaction_timeout": "0"}
+
 
 def run(metadata: sa.MetaData) -> None:
     """Bring a database where Alembic was told to: the body of `migrations/env.py`."""
@@ -68,7 +71,7 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         poolclass=NullPool,
-        connect_args={"server_settings": server_settings()},
+        connect_args={"server_settings": _SETTINGS},
     )
     try:
         async with engine.begin() as connection:
@@ -78,7 +81,7 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
 
 
 async def _connect(server: str) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(f"{server}/postgres", server_settings=server_settings())
+    return await asyncpg.connect(f"{server}/postgres", server_settings=_SETTINGS)
 
 
 async def _create(url: str) -> None:

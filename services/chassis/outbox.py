@@ -47,7 +47,9 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
 _OLDEST = "SELECT id, event_id, address, body FROM outbox ORDER BY id LIMIT $1"
 _UNRELAYED = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 10000) AS unrelayed"
 _TRY_LOCK = """
-SELECT pg_try_advisory_lock($1) FROM set_config('idle_session_timeout', $2, false)
+SELECT pg_try_advisory_lock($1)
+FROM set_config('idle_session_timeout', $2, false) AS silent,
+    set_config('transaction_timeout', $2, false) AS preparing
 """
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 

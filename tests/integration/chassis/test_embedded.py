@@ -1,5 +1,8 @@
 """The embedded servers are real ones."""
 
+import asyncio
+from urllib.parse import urlsplit
+
 import asyncpg
 
 from tests.integration.chassis.talking import connect
@@ -17,3 +20,17 @@ async def test_postgresql_answers_and_wants_a_password(postgres_url: str) -> Non
     except asyncpg.InvalidPasswordError:
         return
     raise AssertionError("a wrong password was let in")
+
+
+async def test_nats_sends_nothing_more_to_who_is_frozen(nats_url: str) -> None:
+    """One that never answers a PING stands for it: events are delivered to the others then."""
+    server = urlsplit(nats_url)
+    reader, writer = await asyncio.open_connection(server.hostname, server.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"user":"raak","pass":"secret","verbose":false}\r\n')
+
+    async with asyncio.timeout(60):
+        heard = await reader.read()
+
+    writer.close()
+    assert b"Stale Connection" in heard
