@@ -45,6 +45,9 @@ CONNECT_S = 1.5
 
 COMMAND_S = 30
 
+COMPUTING_S = 60
+"""How long a transaction may stand idle that computes."""
+
 REMEMBERED_S = 10.0
 """How long a refusal to work is told of: work that waits tries again every second."""
 
@@ -54,15 +57,26 @@ SILENCE_S = 10
 LONGEST_TRANSACTION = 12
 """In silences. A process that is frozen while it prepares a statement is not idle to PostgreSQL."""
 
-AWAY = (DatabaseUnavailable, OSError, TimeoutError)
-"""What work on a `Database` raises when PostgreSQL is away for a while, and nobody's data is to
-blame. Within a block that has a connection, asyncpg's own errors are raised: ask `is_away`."""
-
 AWAY_STATES = ("08", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03")
 """How SQLSTATEs of outages begin: connection; transaction rolled back (deadlock, serialisation);
 resources (disk, memory, connections); an operator's intervention (shutdown, cancelled); system
 (files); read-only, as a replica is after a failover; idle or open for too long; lock not to be had.
 """
+
+AWAY: tuple[type[Exception], ...] = (
+    DatabaseUnavailable,
+    OSError,
+    TimeoutError,
+    *(
+        kind
+        for kind in vars(asyncpg).values()
+        if isinstance(kind, type)
+        and issubclass(kind, asyncpg.PostgresError)
+        and (kind.sqlstate or "").startswith(AWAY_STATES)
+    ),
+)
+"""What is raised when PostgreSQL is away for a while, and nobody's data are to blame. `is_away`
+knows more: what SQLAlchemy wraps, states of newer servers, connections found closed."""
 
 READ_ONLY = "25006"
 
@@ -78,6 +92,9 @@ BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 OUTAGES = Counter(
     "raak_database_unavailable", "Times PostgreSQL was away or refused for a while", ["because"]
 )
+
+
+_MAY_COMPUTE = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 
 
 def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
@@ -228,9 +245,15 @@ class Database:
                 await self.pool.release(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction that commits when the block ends, or leaves no trace."""
+    async def transaction(self, *, computes: bool = False) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits when the block ends, or leaves no trace.
+
+        Args:
+            computes: It may take longer between two statements, as to read a definition.
+        """
         async with self.connection() as connection, connection.transaction():
+            if computes:
+                await connection.execute(_MAY_COMPUTE, f"{max(COMPUTING_S, self.silence_s)}s")
             yield connection
         self.committed()
 

@@ -87,10 +87,15 @@ class Consumer:
         return messages
 
     async def _take_in_or_wait(self, messages: list[Msg]) -> None:
-        """Take a list in; a database that is away is waited for, and is no event's fault."""
-        while True:
+        """Take a list in; a database that is away is waited for, and is no event's fault.
+
+        Then less is asked of it at once: a list may be more than can be done in time.
+        """
+        size = len(messages)
+        while messages:
             try:
-                await self._take_in(messages)
+                await self._take_in(messages[:size])
+                messages = messages[size:]
             except AWAY as error:
                 log.warning(
                     "handling waits",
@@ -99,9 +104,8 @@ class Consumer:
                 messages = [message for message in messages if not message.is_acked]
                 for message in messages:
                     await message.in_progress()
+                size = max(1, size // 2)
                 await asyncio.sleep(PAUSE_S)
-            else:
-                return
 
     async def _take_in(self, messages: list[Msg]) -> None:
         read = await self._read_all(messages)

@@ -39,7 +39,7 @@ class Mutation:
     ) -> CatalogueChange:
         """The same text is no new version."""
         context, desk = info.context, info.context.desk
-        async with desk.database.transaction() as connection:
+        async with desk.database.transaction(computes=True) as connection:
             publication = await publish(
                 connection,
                 desk.knowledge,

@@ -28,7 +28,7 @@ class Mutation:
     async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
         """The same text is no new version."""
         context = info.context
-        async with context.database.transaction() as connection:
+        async with context.database.transaction(computes=True) as connection:
             row, book = await publishing.publish(
                 context.engine,
                 connection,

@@ -65,7 +65,7 @@ class Mutation:
     async def publish_segment(self, info: Info, yaml: str) -> Segment:
         """A definition that is the same keeps its version."""
         context = info.context
-        async with context.database.transaction() as connection:
+        async with context.database.transaction(computes=True) as connection:
             segments = await publish_segments(
                 connection, context.rulebooks, yaml, context.clock(), masking_for(context)
             )

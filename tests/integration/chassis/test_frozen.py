@@ -161,6 +161,15 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
     assert await told(database) == []
 
 
+async def test_who_says_that_it_computes_may_take_its_time(database_url: str) -> None:
+    async with open_database(database_url, silence_s=SILENCE_S) as database:
+        async with database.transaction(computes=True) as connection:
+            await asyncio.sleep(1.5 * SILENCE_S)
+            await write_down(connection, [spoken("thought over")])
+
+        assert await told(database) == ["thought over"]
+
+
 MUCH = "SELECT repeat('x', 1000) FROM generate_series(1, $1::int)"
 DEAF = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deaf'"
 NAMES = sorted(server_settings(SILENCE_S))

@@ -142,6 +142,29 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
     assert await bus.dead_letters() == []
 
 
+async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
+    database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    sizes: list[int] = []
+
+    async def slow(connection: Connection, events: Sequence[Spoken]) -> None:
+        sizes.append(len(events))
+        if len(events) > 3:
+            await connection.execute(raising(asyncpg.QueryCanceledError))
+        await write_down(connection, events)
+
+    words = [f"word {n}" for n in range(20)]
+    messages = [Delivered(spoken(word), times=1) for word in words]
+
+    consumer = Consumer("listener", Spoken, slow, database, bus)
+    await consumer._take_in_or_wait(messages)  # type: ignore[arg-type]
+
+    assert sizes[:4] == [20, 10, 5, 2]
+    assert await told(database) == words
+    assert all(message.answers == ["ack"] for message in messages)
+
+
 async def test_what_waited_through_an_outage_has_all_its_attempts_left(
     database: Database, bus: Bus
 ) -> None:
@@ -345,7 +368,14 @@ class Delivered:
         self.data = event.to_cloudevent()
         self.times = times
         self.answers: list[str] = []
-        self.is_acked = False
+
+    @property
+    def is_acked(self) -> bool:
+        """Whether it was answered for good."""
+        return bool(self.answers)
+
+    async def in_progress(self) -> None:
+        """Still in hand."""
 
     async def ack(self) -> None:
         """Taken in."""
