@@ -63,17 +63,19 @@ resources (disk, memory, connections); an operator's intervention (shutdown, can
 (files); read-only, as a replica is after a failover; idle or open for too long; lock not to be had.
 """
 
-AWAY: tuple[type[Exception], ...] = (
+AWAY = (
     DatabaseUnavailable,
     OSError,
     TimeoutError,
-    *(
-        kind
-        for kind in vars(asyncpg).values()
-        if isinstance(kind, type)
-        and issubclass(kind, asyncpg.PostgresError)
-        and (kind.sqlstate or "").startswith(AWAY_STATES)
-    ),
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.LockNotAvailableError,
 )
 """What is raised when PostgreSQL is away for a while, and nobody's data are to blame. `is_away`
 knows more: what SQLAlchemy wraps, states of newer servers, connections found closed."""

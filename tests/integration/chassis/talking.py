@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from sqlalchemy.schema import CreateTable
 
 from services.chassis import outbox
 from services.chassis.bus import OutgoingMessage
-from services.chassis.database import Connection, Database, open_database
+from services.chassis.database import AWAY, Connection, Database, open_database
 from services.chassis.ids import new_id
 from services.contracts.base import Event
 
@@ -56,6 +57,19 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> No
     async with asyncio.timeout(seconds):
         while not await holds():
             await asyncio.sleep(0.01)
+
+
+async def when_told(database: Database, number: int, seconds: float = 60) -> list[str]:
+    """What was written down, as soon as it is so much; a database that is away is waited for."""
+    found: list[str] = []
+
+    async def enough() -> bool:
+        with suppress(*AWAY):
+            found[:] = await told(database)
+        return len(found) >= number
+
+    await until(enough, seconds)
+    return found
 
 
 def outgoing(events: Sequence[Event]) -> list[OutgoingMessage]:

@@ -29,6 +29,7 @@ from tests.integration.chassis.talking import (
     spoken,
     told,
     until,
+    when_told,
     write_down,
 )
 
@@ -81,15 +82,6 @@ async def say(database: Database, words: Sequence[str]) -> None:
         await outbox.publish(connection, [spoken(word) for word in words])
 
 
-async def all_of(database: Database, words: Sequence[str], seconds: float = 60) -> None:
-    """Wait until as many words are told as were said."""
-
-    async def enough() -> bool:
-        return len(await told(database)) >= len(words)
-
-    await until(enough, seconds)
-
-
 async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_nothing(
     database_url: str, nats_url: str, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,16 +98,15 @@ async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_n
 
         async with listening(database, nats_url):
             await say(database, second)
-            await all_of(database, first + second)
-            while_frozen = sorted(await told(database))
+            while_frozen = sorted(await when_told(database, 20))
             other.send_signal(signal.SIGCONT)
             await say(database, third)
-            await all_of(database, first + second + third)
+            await when_told(database, 30)
         await say(database, last)
-        await all_of(database, first + second + third + last)
+        in_the_end = sorted(await when_told(database, 40))
 
         assert while_frozen == sorted(first + second)
-        assert sorted(await told(database)) == sorted(first + second + third + last)
+        assert in_the_end == sorted(first + second + third + last)
         assert await bus.dead_letters() == []
         assert other.returncode is None
 

@@ -42,6 +42,7 @@ from tests.integration.chassis.talking import (
     spoken,
     told,
     until,
+    when_told,
     write_down,
 )
 from tests.postgres_errors import AWAY as EVERY_ERROR
@@ -131,14 +132,10 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
     await bus.keep([Spoken])
     await bus.publish(outgoing([spoken(word) for word in words]))
     async with supervised({"c": Consumer("listener", Spoken, in_trouble, database, bus).run}):
-
-        async def all_told() -> bool:
-            return len(await told(database)) >= len(words)
-
-        await until(all_told, seconds=60)
+        found = await when_told(database, len(words))
 
     assert trouble == []
-    assert await told(database) == words
+    assert found == words
     assert await bus.dead_letters() == []
 
 
@@ -230,13 +227,9 @@ async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, 
 
         await until(refused, seconds=30)
         await _may_write(database, "on")
+        found = await when_told(database, len(words))
 
-        async def all_told() -> bool:
-            return len(await told(database)) >= len(words)
-
-        await until(all_told, seconds=30)
-
-    assert await told(database) == words
+    assert found == words
     assert await bus.dead_letters() == []
 
 
@@ -259,11 +252,9 @@ async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bu
             await request()
         await asyncio.sleep(0.2)  # the consumer meets the lock, or comes later: both are well
 
-    async def patient_told() -> bool:
-        return await told(database) == ["patient"]
-
-    await until(patient_told, seconds=30)
+    found = await when_told(database, 1)
     running.cancel()
+    assert found == ["patient"]
     assert await bus.dead_letters() == []
 
 
@@ -316,15 +307,9 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
                 await asyncio.sleep(5)  # in which each would have failed for good
                 assert await bus.dead_letters() == []
                 ballast.unlink()
+                found = await when_told(database, len(words))
 
-                async def all_told() -> bool:
-                    with suppress(*AWAY):  # it may be starting again after a crash
-                        return len(await told(database)) >= len(words)
-                    return False
-
-                await until(all_told, seconds=60)
-
-            assert sorted(await told(database)) == sorted(words)
+            assert sorted(found) == sorted(words)
             assert await bus.dead_letters() == []
 
 

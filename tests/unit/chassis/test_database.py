@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import exc as sqlalchemy_errors
 
+from services.chassis import database
 from services.chassis.database import (
     DatabaseUnavailable,
     is_away,
@@ -26,6 +27,7 @@ def test_every_error_of_the_classes_of_outages_is_one() -> None:
 
     assert len(told) >= 30
     assert [error for error in told if not is_away(error)] == []
+    assert [error for error in told if not isinstance(error, database.AWAY)] == []
     assert {asyncpg.DiskFullError, asyncpg.DeadlockDetectedError} <= {type(one) for one in told}
     assert all(is_away(error) for error in (OSError(), TimeoutError(), ConnectionResetError()))
 
@@ -36,6 +38,7 @@ def test_no_other_error_is_one() -> None:
 
     assert len(told) >= 150
     assert [error for error in [*told, *ours] if is_away(error)] == []
+    assert [error for error in [*told, *ours] if isinstance(error, database.AWAY)] == []
 
 
 def test_an_error_that_asyncpg_has_no_class_for_is_told_by_its_state() -> None:
