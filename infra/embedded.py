@@ -36,6 +36,11 @@ MODEST = {
 """PostgreSQL settings for a machine that it shares with everything else."""
 
 
+NATS_GARBAGE = "25"
+"""Percent of what NATS needs that it may leave lying about. It keeps 4 to 8 MB of each stream it
+writes to, and replaces them often; Go allows as much again as is needed by itself."""
+
+
 class EmbeddedServerFailed(RaakError):
     """PostgreSQL or NATS did not come up."""
 
@@ -138,6 +143,7 @@ def nats_process(folder: Path, port: int, password: str) -> Process:
         command=[_nats_server(), "-c", str(configuration)],
         log=folder.parent / "logs" / "nats.log",
         ready=partial(_listens, port),
+        environment={"GOGC": os.environ.get("GOGC", NATS_GARBAGE)},
     )
 
 

@@ -14,8 +14,11 @@ AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"
 
 
 def records(stack: Stack) -> list[dict[str, Any]]:
-    log = stack.instance.folder / "logs" / "audit.jsonl"
-    return [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    return [orjson.loads(line) for line in log_of(stack).splitlines()]
+
+
+def log_of(stack: Stack) -> str:
+    return (stack.instance.folder / "logs" / "audit.jsonl").read_text()
 
 
 def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: Stack) -> None:
@@ -61,9 +64,10 @@ def test_nobody_of_the_shop_can_be_found_in_the_log(stack: Stack) -> None:
     visited = demo.Cast(newly_known=BUYERS[50], loyal=BUYERS[53], lapsing=(BUYERS[52],))
     demo.visit_the_site(stage, visited.newly_known)
     demo.open_the_app(stage, visited.loyal)
-    time.sleep(0.5)
+    until(lambda: log_of(stack).count("\n") > 10)
+    time.sleep(0.5)  # for what is written last
 
-    text = (stack.instance.folder / "logs" / "audit.jsonl").read_text()
+    text = log_of(stack)
 
     assert text.count("\n") > 10
     for buyer in BUYERS:

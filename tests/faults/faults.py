@@ -1,9 +1,12 @@
 """The faults, as data: how each begins and ends, and which calls it must not touch."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
 from typing import NamedTuple
+
+import asyncpg
 
 from tests.stack import Stack
 
@@ -56,6 +59,19 @@ def start_everything(raak: Stack) -> None:
         raak.start(name)
 
 
+def _let_write(raak: Stack, allowed: str) -> None:
+    """Let PostgreSQL change its data or not, from the next transaction on."""
+
+    async def tell() -> None:
+        postgres = await asyncpg.connect(f"{raak.instance.postgres_url}/postgres")
+        read_only = "off" if allowed == "yes" else "on"
+        await postgres.execute(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        await postgres.execute("SELECT pg_reload_conf()")
+        await postgres.close()
+
+    asyncio.run(tell())
+
+
 FAULTS = [
     killed("decision", spares=frozenset({"ingest"})),
     frozen("decision", spares=frozenset({"ingest"})),
@@ -65,5 +81,11 @@ FAULTS = [
     killed("gateway", spares=NONE),
     killed("nats", spares=CALLS),
     killed("postgres", spares=NONE),
+    Fault(  # as after a failover; a disk that is full is told alike
+        "postgres read-only",
+        lambda raak: _let_write(raak, "no"),
+        lambda raak: _let_write(raak, "yes"),
+        NONE,
+    ),
     Fault("everything killed", kill_everything, start_everything, NONE),
 ]

@@ -52,7 +52,7 @@ async def told(database: Database) -> list[str]:
         ]
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Return as soon as something holds; fail when it does not in time."""
     async with asyncio.timeout(seconds):
         while not await holds():

@@ -134,7 +134,7 @@ async def test_work_that_fails_is_started_again(caplog: pytest.LogCaptureFixture
         done.set()
         await asyncio.Event().wait()
 
-    async with supervised({"moody": moody}), asyncio.timeout(5):
+    async with supervised({"moody": moody}), asyncio.timeout(30):
         await done.wait()
 
     assert len(tries) == 2
@@ -186,7 +186,7 @@ async def test_a_request_under_way_at_the_end_is_still_answered(
             with pytest.raises(httpx.TransportError):
                 await late.get(f"http://127.0.0.1:{port}/health/live")
         assert (await under_way).json() == {"bread": "done"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await child.wait()
         assert child.returncode in (0, -signal.SIGTERM)
 

@@ -36,11 +36,11 @@ class Misbehaving:
 
     async def asked(self) -> None:
         """Return when the first request is there."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while not self.requests:
                 await asyncio.sleep(0.01)
 
-    async def all_closed(self, within_s: float = 2.0) -> bool:
+    async def all_closed(self, within_s: float = 30.0) -> bool:
         """Whether every connection is closed soon."""
         async with asyncio.timeout(within_s):
             while self.open:

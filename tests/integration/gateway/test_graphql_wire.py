@@ -25,8 +25,8 @@ BASE = b"Host: gateway\r\nAuthorization: %b\r\nContent-Type: application/json\r\
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server of the endpoint; a body may be 1,000 bytes and take half a second."""
-    body = BodyLimits(1_000, "max_body_bytes", within_s=0.5)
+    """A server of the endpoint; a body may be 1,000 bytes and take two seconds."""
+    body = BodyLimits(1_000, "max_body_bytes", within_s=2)
     async with serving(for_browsers(endpoint(InProcess(), body=body), (), 0)) as server:
         yield server
 
@@ -114,7 +114,7 @@ async def test_who_sends_all_of_a_body_before_he_listens_is_told_that_it_is_too_
     server: Server, connection: bytes, length: bytes, body: bytes
 ) -> None:
     def talk() -> bytes:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
             plain.sendall(post(length + connection, body))
             return b"".join(iter(lambda: plain.recv(65_536), b""))
 

@@ -101,7 +101,7 @@ class Door:
 
     async def recorded(self) -> dict[str, Any]:
         """The next record of the audit log that was not there when the test began."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(lines := self.log.read_bytes().splitlines()) <= self.known:
                 await asyncio.sleep(0.01)
         self.known += 1

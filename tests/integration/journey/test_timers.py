@@ -18,6 +18,7 @@ from tests.integration.journey.world import World
 from tests.postgres_errors import AWAY as EVERY_ERROR
 from tests.postgres_errors import raising
 from tests.unit.journey.journeys import ROUND
+from tests.waiting import until
 
 ANN = uuid4()
 WILLING = {"consents": {"p": True}}
@@ -85,7 +86,7 @@ async def test_a_runner_fires_what_is_due_without_being_told(world: World) -> No
     await asyncio.sleep(0.2)
     before = len(await world.told(MessageDue))
     world.now += timedelta(hours=1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(await world.told(MessageDue)) < 3:
             await asyncio.sleep(0.02)
 
@@ -107,14 +108,15 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
     monkeypatch.setattr(runs, "claim_due", counted)
     await crowd(world, 1)
     running = asyncio.create_task(world.runner.run())
-    await asyncio.sleep(0.3)
+    await until(lambda: looks["claims"] > 0)
+    await asyncio.sleep(0.3)  # in which one that does not sleep would look again
     assert looks["claims"] == 1
 
     world.now += timedelta(hours=1) - timedelta(seconds=0.2)
     world.engine.alarm.expect(world.now + timedelta(seconds=0.2))
     await asyncio.sleep(0.05)
     world.now += timedelta(seconds=0.2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await world.told(MessageDue):
             await asyncio.sleep(0.02)
 

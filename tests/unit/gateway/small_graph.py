@@ -191,7 +191,7 @@ def endpoint(
     keys = CallerKeys(VerificationKey.of(KEY.public_key()))
     callers = Callers(CallerTokens(keys, granted), ApiKeys("", granted))
     answering = graph(transport, is_open=is_open)
-    body = BodyLimits(64 * 1024, "max_body_bytes", within_s=1)
+    body = BodyLimits(64 * 1024, "max_body_bytes", within_s=30)
     return GraphQLOverHttp(
         served or (lambda: answering),
         callers,

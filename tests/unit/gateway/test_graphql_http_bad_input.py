@@ -115,7 +115,7 @@ async def test_an_address_that_is_no_request_is_refused(
 
 
 async def test_an_address_is_no_longer_than_a_body_may_be() -> None:
-    small = BodyLimits(1_000, "max_body_bytes", within_s=1)
+    small = BodyLimits(1_000, "max_body_bytes", within_s=30)
 
     async with asking(endpoint(InProcess(), body=small)) as client:
         response = await client.get("/graphql", params={"query": " " * 2_000 + "{ segments }"})
@@ -188,7 +188,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_ta
         raise AssertionError
 
     impatient = BodyLimits(1_000, "max_body_bytes", within_s=0.02)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         sent = await receiving(never, body=impatient)
 
     assert code_of(sent) == (408, "BODY_TOO_SLOW")
@@ -237,7 +237,7 @@ async def test_a_header_that_is_there_twice_is_a_list_and_no_choice(is_first: bo
 
 async def test_a_few_bytes_that_stand_for_gigabytes_are_not_unpacked() -> None:
     bomb = gzip.compress(b" " * 64 * 1024 * 1024)
-    small = BodyLimits(100_000, "max_body_bytes", within_s=1)
+    small = BodyLimits(100_000, "max_body_bytes", within_s=30)
 
     async def body() -> dict[str, Any]:
         return {"type": "http.request", "body": bomb}

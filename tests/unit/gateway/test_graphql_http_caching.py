@@ -10,7 +10,7 @@ from services.chassis.bodies import BodyLimits
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint
 
-ROOMY = BodyLimits(1024 * 1024, "max_body_bytes", within_s=1)
+ROOMY = BodyLimits(1024 * 1024, "max_body_bytes", within_s=30)
 SEGMENTS = {"query": "{ segments }"}
 CATALOGUE = {"query": "{ catalogue }"}
 """Of a field that its service has tagged as cacheable."""

@@ -307,7 +307,8 @@ async def test_a_folder_is_watched(watched: Path) -> None:
 async def test_sighup_has_it_look_at_once() -> None:
     house = House(every_s=0)
     watching = asyncio.create_task(house.served.run())
-    await asyncio.sleep(0.01)
+    unheard = signal.getsignal(signal.SIGHUP)
+    await until(lambda: signal.getsignal(signal.SIGHUP) is not unheard)
     house.texts["profile"] = WITHOUT_SEGMENTS
 
     os.kill(os.getpid(), signal.SIGHUP)

@@ -230,7 +230,7 @@ async def test_who_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     await asyncio.sleep(0)
 
     async with log.writing():
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_what_is_large_waits_as_its_line() -> None:
