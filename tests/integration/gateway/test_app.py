@@ -113,7 +113,7 @@ async def house(
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30)
         )
         yield House(services, callers, client, signing)
 
@@ -203,7 +203,7 @@ async def test_the_gateway_is_not_ready_before_every_service_was(
 
     async with (
         serving(create(settings, SDLS)) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30) as client,
     ):
         live, ready = await client.get("/health/live"), await client.get("/health/ready")
 

@@ -77,7 +77,7 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
             max_in_flight=8,
         )
         server = await stack.enter_async_context(serving(create(settings, {"profile": SDL})))
-        client = httpx.AsyncClient(base_url=server.url, trust_env=False)
+        client = httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30)
         gateway = Gateway(await stack.enter_async_context(client), may_answer, asked, signing)
         for query in (REPORT, INGEST):
             await gateway.ask(f"the first to ask {query}", query=query)  # pays for planning it

@@ -60,7 +60,9 @@ def statuses(said: bytes) -> list[int]:
 
 
 async def still_answers(server: Server) -> bool:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, headers=AGENT) as client:
+    async with httpx.AsyncClient(
+        base_url=server.url, trust_env=False, timeout=30, headers=AGENT
+    ) as client:
         response = await client.post("/graphql", json={"query": "{ segments }"})
     return response.status_code == 200 and response.json() == DATA
 

@@ -164,7 +164,8 @@ async def test_each_misbehaviour_has_its_own_error_in_time(name: str) -> None:
     behaviour, expected = BEHAVIOURS[name]
     tasks = len(asyncio.all_tasks())
 
-    async with shop_with(behaviour) as (transport, server):
+    within_s = 0.4 if expected == LATE else 30.0
+    async with shop_with(behaviour, within_s=within_s) as (transport, server):
         started = time.perf_counter()
         answer = await execute(PLAN, None, transport)
         took_s = time.perf_counter() - started
@@ -175,7 +176,7 @@ async def test_each_misbehaviour_has_its_own_error_in_time(name: str) -> None:
         assert [customer["offers"] for customer in found["data"]["customers"]] == [None] * 3
         assert codes(found) == {expected}
         assert "127.0.0.1" not in str(found)
-    assert took_s < 1
+    assert took_s < 20
     assert await server.all_closed()
     assert len(asyncio.all_tasks()) <= tasks
 

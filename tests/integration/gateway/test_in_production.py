@@ -73,7 +73,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30)
         )
         token = issue_token(private_key(signing.read_text()), Role.AGENT, "tester")
         yield House(client, token, callers)

@@ -67,7 +67,9 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
     served = Served(source, Composed.of(source), guarded, nothing, every_s=0.02)
     async with (
         serving(endpoint(InProcess(), served=served)) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, headers=AGENT, trust_env=False) as client,
+        httpx.AsyncClient(
+            base_url=gateway.url, headers=AGENT, trust_env=False, timeout=30
+        ) as client,
     ):
         load = Load(client)
         async with asyncio.TaskGroup() as together:
@@ -105,7 +107,7 @@ async def gateway_on(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClie
     """A whole gateway that has neither services nor a database; it can tell its schema."""
     async with (
         serving(create(settings)) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30) as client,
     ):
         yield client
 

@@ -68,7 +68,7 @@ async def test_what_a_strawberry_subgraph_raises_is_the_last_answer() -> None:
 
 async def listen(behaviour: Behaviour, **options: Any) -> tuple[list[dict[str, Any]], float]:
     """All answers of a misbehaving till, and the seconds they took."""
-    options = {"within_s": 0.5, "silence_s": 0.5, **options}
+    options = {"within_s": 30.0, "silence_s": 30.0, **options}
     async with misbehaving(behaviour) as server:
         started = time.perf_counter()
         async with HttpTransport({"till": server.url}, **options) as transport:
@@ -76,6 +76,12 @@ async def listen(behaviour: Behaviour, **options: Any) -> tuple[list[dict[str, A
             took_s = time.perf_counter() - started
         assert await server.all_closed()
     return found, took_s
+
+
+def patience(expected: str) -> dict[str, float]:
+    """Little for what will not come, and much for what will."""
+    within_s = 1.0 if expected == "SUBGRAPH_TIMEOUT" else 30.0
+    return {"within_s": within_s, "silence_s": within_s}
 
 
 def code(answer: dict[str, Any]) -> str:
@@ -118,11 +124,11 @@ async def test_events_torn_into_pieces_are_put_together() -> None:
 async def test_a_stream_that_goes_wrong_ends_with_its_own_error(
     behaviour: Behaviour, expected: str
 ) -> None:
-    found, took_s = await listen(behaviour, max_event_bytes=10_000)
+    found, took_s = await listen(behaviour, max_event_bytes=10_000, **patience(expected))
 
     assert found[0] == GOOD
     assert code(found[1]) == expected
-    assert took_s < 10
+    assert took_s < 20
 
 
 @pytest.mark.parametrize(
@@ -141,10 +147,10 @@ async def test_a_stream_that_goes_wrong_ends_with_its_own_error(
     ids=str.split("leaves silent half-a-head silent-stream no-http 500 404 204 302"),
 )
 async def test_a_stream_that_never_begins_is_one_error(behaviour: Behaviour, expected: str) -> None:
-    (answer,), took_s = await listen(behaviour)
+    (answer,), took_s = await listen(behaviour, **patience(expected))
 
     assert code(answer) == expected
-    assert took_s < 10
+    assert took_s < 20
 
 
 async def test_a_subgraph_that_refuses_by_an_ordinary_answer_is_heard() -> None:
@@ -168,10 +174,12 @@ async def test_signs_of_life_keep_a_silent_stream_open() -> None:
 async def test_an_event_that_drips_is_cut_off() -> None:
     drops = [b"x"] * 100
 
-    (answer,), took_s = await listen(says(OPENING, b"data: ", *drops, pause_s=0.05))
+    (answer,), took_s = await listen(
+        says(OPENING, b"data: ", *drops, pause_s=0.05), **patience("SUBGRAPH_TIMEOUT")
+    )
 
     assert code(answer) == "SUBGRAPH_TIMEOUT"
-    assert took_s < 10
+    assert took_s < 20
 
 
 async def test_cancelling_closes_the_connection_within_a_second() -> None:
