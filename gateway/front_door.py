@@ -53,7 +53,7 @@ class FrontDoor:
             caller_keys=caller_keys,
             api_keys=api_keys,
             registry=registry,
-            keeping=Keeping(settings.database, api_keys, registry),
+            keeping=Keeping(settings.database, api_keys, registry, settings.database_silence_s),
             audit=_audit(settings),
             key_set_every_s=settings.token_key_set_every_s,
         )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from gateway import store
 from gateway.access.keys import ApiKeys
 from gateway.access.trusted import Registry
-from services.chassis.database import Connection, Database, open_database
+from services.chassis.database import SILENCE_S, Connection, Database, open_database
 
 PAUSE_S = 0.5
 CONNECTIONS = 2
@@ -19,8 +19,11 @@ CONNECTIONS = 2
 class Keeping:
     """Reads what has changed, again and again."""
 
-    def __init__(self, url: str, keys: ApiKeys, registry: Registry) -> None:
+    def __init__(
+        self, url: str, keys: ApiKeys, registry: Registry, silence_s: int = SILENCE_S
+    ) -> None:
         self._url = url
+        self._silence_s = silence_s
         self._keys = keys
         self._registry = registry
         self._readers: Mapping[str, Callable[[Connection], Awaitable[None]]] = {
@@ -37,7 +40,9 @@ class Keeping:
 
     async def run(self) -> None:
         """Keep both until cancelled; raises what `chassis.database.AWAY` names."""
-        async with open_database(self._url, connections=CONNECTIONS) as database:
+        async with open_database(
+            self._url, connections=CONNECTIONS, silence_s=self._silence_s
+        ) as database:
             while True:
                 await self.look(database)
                 await asyncio.sleep(PAUSE_S)

@@ -31,5 +31,10 @@ def settings_in(instance: Instance) -> GatewaySettings:
 @asynccontextmanager
 async def opened(settings: GatewaySettings) -> AsyncIterator[Database]:
     """The gateway's database, for as long as a command runs; raises DatabaseUnavailable."""
-    async with open_database(settings.database, connections=2, patience_s=PATIENCE_S) as database:
+    async with open_database(
+        settings.database,
+        connections=2,
+        patience_s=PATIENCE_S,
+        silence_s=settings.database_silence_s,
+    ) as database:
         yield database
