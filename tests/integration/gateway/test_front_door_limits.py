@@ -70,7 +70,7 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
         settings = GatewaySettings(
             profile_url=service.url,
             signing_key_file=signing,
-            rate_per_s=4,
+            rate_per_s=1,
             burst=3,
             max_concurrent=2,
             max_failed_authentications=3,
@@ -97,14 +97,16 @@ def refusal(response: httpx.Response) -> tuple[int, str, int]:
 async def test_who_asks_too_often_waits_as_long_as_he_is_told_and_is_let_in(
     gateway: Gateway,
 ) -> None:
-    answers = [await gateway.ask() for _ in range(5)]
+    answers = [await gateway.ask() for _ in range(4)]
+    while answers[-1].status_code == 200 and len(answers) < 100:  # a slow machine asks slowly
+        answers.append(await gateway.ask())
     refused = next(answer for answer in answers if answer.status_code != 200)
     status, code, wait_ms = refusal(refused)
 
     await asyncio.sleep(wait_ms / 1000)
 
     assert (status, code) == (429, "RATE_LIMITED")
-    assert 0 < wait_ms <= 250
+    assert 0 < wait_ms <= 1_000
     assert (await gateway.ask()).json() == ANSWER
     assert (await gateway.ask("bob")).json() == ANSWER
 
@@ -121,7 +123,7 @@ async def test_who_waits_for_too_many_answers_gets_no_more_until_they_are_there(
 
     gateway.may_answer.set()
     assert [answer.json() for answer in await asyncio.gather(*waiting)] == [ANSWER] * 2
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.1)
     assert (await gateway.ask()).json() == ANSWER
 
 

@@ -300,7 +300,8 @@ async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_ba
                 await asyncio.sleep(0.02)
         after = [await ask() for _ in range(10)]
 
-    assert all(found == {LATE} for found, _ in hanging)
+    assert {LATE} in [found for found, _ in hanging]
+    assert all(found in ({LATE}, {UNAVAILABLE}) for found, _ in hanging), "the last come late"
     assert state_then in ("open", "half-open"), "by its rest, that may be over already"
     assert {UNAVAILABLE} in [found for found, _ in while_open]
     assert median(took_s for _, took_s in while_open) < 0.5, "a probe now and then may wait"
