@@ -72,7 +72,7 @@ def client(key_files: tuple[Path, Path]) -> httpx.AsyncClient:
         **Principal(Role.AGENT, "desk 7").claims(),
         "iss": "raak",
         "aud": "raak-service",
-        "exp": datetime.now(UTC) + timedelta(minutes=1),
+        "exp": datetime.now(UTC) + timedelta(minutes=10),
     }
     token = jwt.encode(claims, key_files[0].read_text(), algorithm=ALGORITHM)
     return httpx.AsyncClient(
