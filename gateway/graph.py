@@ -321,7 +321,7 @@ class Graph:
 
     def _terms(self, caller: Principal, witnessed: Witnessed | None, plan: Plan) -> Terms:
         return Terms(
-            headers=self._headers(caller),
+            headers=self.headers(caller),
             within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=self._active_labels(),
             denied=self._authorization.denied(caller),
@@ -334,9 +334,10 @@ class Graph:
     def _active_labels(self) -> frozenset[str]:
         return active_labels(self.supergraph.labels, lambda label: self.draw(), self.labels)
 
-    def _headers(self, caller: Principal) -> HeadersFor:
+    def headers(self, caller: Principal) -> HeadersFor:
         """Asked for anew for every request: a subscription outlives the tokens of a caller."""
-        return lambda subgraph: {"Authorization": self.service_tokens.authorization(caller)}
+        tokens = self.service_tokens
+        return lambda subgraph: {"Authorization": tokens.authorization(caller, subgraph)}
 
     # --- what is remembered ---
 

@@ -17,11 +17,14 @@ from gateway.graphql_http.rules import Rules
 from gateway.live.rules import Rules as LiveRules
 from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
-from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
+from services.chassis.principal import audience_of
 from services.chassis.production import unset_file, weak_secret
 from services.chassis.settings import ServiceSettings
 
 SHORTEST_SECRET = 32
+SERVICE_AUDIENCES = frozenset(
+    map(audience_of, ("profile", "decision", "journey", "measurement", "live"))
+)
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable, separated by commas."""
@@ -274,7 +277,7 @@ class GatewaySettings(ServiceSettings):
     @field_validator("token_audience")
     @classmethod
     def _is_not_the_services(cls, audience: str) -> str:
-        if audience == SERVICE_AUDIENCE:
+        if audience in SERVICE_AUDIENCES:
             raise ValueError("this is what tokens for the services say: a caller's must differ")
         return audience
 

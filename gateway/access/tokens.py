@@ -1,10 +1,11 @@
 """Tokens: callers' ones are checked here, those for the services are made here.
 
 Both are JSON Web Tokens. They differ in audience, so neither passes for the other: a caller cannot
-take his token past the gateway, and a service's token opens no door.
+take his token past the gateway, and a service's token opens neither the gateway nor another
+service.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,8 +29,8 @@ from services.chassis.principal import (
     NotAuthenticated,
     Principal,
     UnusableKey,
+    audience_of,
 )
-from services.chassis.principal import AUDIENCE as SERVICE_AUDIENCE
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 T = TypeVar("T")
@@ -386,8 +387,8 @@ class _Memory(Generic[T]):
 class ServiceTokens:
     """Makes the short-lived tokens by which services believe the gateway.
 
-    One is used for half its life, so that it never expires on its way: signing costs 50 µs, the
-    look-up one.
+    Each is for one service, and used for half its life, so that it never expires on its way:
+    signing costs 50 µs, the look-up one.
     """
 
     def __init__(
@@ -397,18 +398,23 @@ class ServiceTokens:
         clock: Callable[[], float] = time,
     ) -> None:
         self._clock = clock
-        self._made = lru_cache(maxsize=remembered)(lambda principal: _Made())
+        self._made = lru_cache(maxsize=remembered)(_by_service)
         self._key = key
 
-    def authorization(self, principal: Principal) -> str:
-        """The `Authorization` header for a request made on behalf of this caller."""
-        made = self._made(principal)
+    def authorization(self, principal: Principal, service: str) -> str:
+        """The `Authorization` header for a request to a service on behalf of this caller."""
+        made = self._made(principal)[service]
         now = self._clock()
         if now >= made.use_until:
-            token = _signed(self._key, principal.claims(), SERVICE_AUDIENCE, now, SERVICE_TOKEN_S)
+            audience = audience_of(service)
+            token = _signed(self._key, principal.claims(), audience, now, SERVICE_TOKEN_S)
             made.header = f"Bearer {token}"
             made.use_until = now + SERVICE_TOKEN_S / 2
         return made.header
+
+
+def _by_service(_: Principal) -> "defaultdict[str, _Made]":
+    return defaultdict(_Made)
 
 
 @dataclass(slots=True)

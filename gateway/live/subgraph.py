@@ -26,8 +26,8 @@ Headers: TypeAlias = Mapping[str, str]
 NAME = "live"
 WHO = "query Who($ref: CustomerRef!) { customer(ref: $ref) { id } }"
 
-Find: TypeAlias = Callable[[Headers, Ref], Awaitable[UUID]]
-"""Who is meant, asked with the headers of who asks; raises when there is nobody he may see."""
+Find: TypeAlias = Callable[[Principal, Ref], Awaitable[UUID]]
+"""Who is meant, asked on behalf of who asks; raises when there is nobody he may see."""
 
 
 class UnknownCustomer(RaakError):
@@ -40,13 +40,13 @@ class UnknownCustomer(RaakError):
 def finding(graph: Callable[[], Graph]) -> Find:
     """Find customers by asking the graph, so that the services judge who may see whom."""
 
-    async def find(headers: Headers, ref: Ref) -> UUID:
+    async def find(caller: Principal, ref: Ref) -> UUID:
         asked = graph()
         answer = await execute(
             asked.read(WHO, None).plan,
             {"ref": ref},
             asked.transport,
-            Terms(headers=lambda _: headers, within_s=asked.within_s),
+            Terms(headers=asked.headers(caller), within_s=asked.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))
@@ -91,8 +91,9 @@ class LiveSubgraph:
                 yield _answer(result)
 
     def _context(self, headers: Headers) -> Context:
-        find = partial(self._find, headers)
-        return Context(_principal(headers), find, self._feed.watching, self._masking)
+        caller = _principal(headers)
+        find = partial(self._find, caller)
+        return Context(caller, find, self._feed.watching, self._masking)
 
 
 def _principal(headers: Headers) -> Principal:

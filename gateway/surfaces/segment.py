@@ -166,7 +166,7 @@ class Profile:
 
     def _headers(self, sender: Principal, content_type: str) -> dict[str, str]:
         headers = {
-            "Authorization": self._tokens.authorization(sender),
+            "Authorization": self._tokens.authorization(sender, "profile"),
             "Content-Type": content_type,
         }
         traceparent = telemetry.traceparent()

@@ -18,7 +18,6 @@ from services.contracts.words import OWN_CUSTOMER_ONLY, Role, SenderClass
 log = logging.getLogger(__name__)
 
 ISSUER = "raak"
-AUDIENCE = "raak-service"
 ALGORITHM = "EdDSA"
 CLOCKS_DIFFER_S = 10
 """How far the clock of who issued a token may differ from ours."""
@@ -34,6 +33,11 @@ IDENTITIES = "identities:read"
 """The scope without which nobody is shown who a customer is."""
 SERVER_POLICY = "server"
 """Holds for who sends events with an API key: a page's write key is public, its is not."""
+
+
+def audience_of(service: str) -> str:
+    """`aud` of the internal tokens for one service; no other takes them."""
+    return f"raak-{service}"
 
 
 class NotAuthenticated(RaakError):
@@ -124,14 +128,17 @@ class Principal:
 
 
 class Verifier:
-    """Checks internal tokens, and remembers those it has checked until they expire.
+    """Checks internal tokens for one service, and remembers those it has checked until they expire.
 
     A signature costs about 100 µs to check; the gateway sends the same token many times. Raises
     UnusableKey when the file holds no public key of the kind the gateway signs with.
     """
 
-    def __init__(self, key_file: Path, remembered: int = 10_000, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, key_file: Path, service: str, remembered: int = 10_000, clock: Clock = utc_now
+    ) -> None:
         self._key = _public_key(key_file)
+        self._audience = audience_of(service)
         self._remembered = remembered
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
@@ -155,7 +162,7 @@ class Verifier:
                 token,
                 self._key,
                 algorithms=[ALGORITHM],
-                audience=AUDIENCE,
+                audience=self._audience,
                 issuer=ISSUER,
                 leeway=CLOCKS_DIFFER_S,
                 options={"require": ["exp", "sub"]},

@@ -139,7 +139,7 @@ async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -
             f"RAAK_VERIFY_KEY_FILE is {str(settings.verify_key_file or '')!r}, which is no file.",
             hint="Name the file with the public key of the gateway's tokens (`raak keys init`).",
         )
-    verifier = Verifier(settings.verify_key_file)
+    verifier = Verifier(settings.verify_key_file, settings.process)
     database = await stack.enter_async_context(
         open_database(
             settings.database,

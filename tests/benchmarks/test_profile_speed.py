@@ -52,7 +52,7 @@ def stage(
     async def opened() -> Collector:
         url = await stack.enter_async_context(database_url_for("profile"))
         database = await stack.enter_async_context(open_database(url))
-        profile = Profile(database, Verifier(key_files[1]), now=utc_now())
+        profile = Profile(database, Verifier(key_files[1], "profile"), now=utc_now())
         await profile.publish(SEGMENTS)
         return profile.collector()
 

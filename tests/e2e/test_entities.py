@@ -75,7 +75,7 @@ def entities(
 ) -> JSON:
     """What a service answers a router that speaks for a caller, by an internal token."""
     signing = private_key(stack.instance.keys[0].read_text())
-    header = ServiceTokens(signing).authorization(caller(role, "attacker", own.identity))
+    header = ServiceTokens(signing).authorization(caller(role, "attacker", own.identity), service)
     type_name = keys[0]["__typename"]
     document = (
         "query($keys: [_Any!]!) { _entities(representations: $keys) "

@@ -11,8 +11,9 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
+from infra.instance import SERVICES
 from services.chassis.bus import Bus, OutgoingMessage
-from services.chassis.principal import ALGORITHM, AUDIENCE, ISSUER
+from services.chassis.principal import ALGORITHM, ISSUER, audience_of
 from services.chassis.settings import ServiceSettings
 from services.contracts.base import Event
 from services.contracts.words import Role
@@ -33,11 +34,12 @@ class Running(Protocol):
 
 @pytest.fixture(scope="session")
 def headers(key_files: tuple[Path, Path]) -> Headers:
-    """The header of a caller with this role, as the gateway writes it."""
+    """The header of a caller with this role, as the gateway writes it, but for every service."""
 
     def signed(role: Role) -> dict[str, str]:
         claims = caller(role).claims()
-        claims |= {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000}
+        audiences = [audience_of(service) for service in SERVICES]
+        claims |= {"iss": ISSUER, "aud": audiences, "exp": 4_000_000_000}
         token = jwt.encode(claims, key_files[0].read_text(), ALGORITHM)
         return {"Authorization": f"Bearer {token}"}
 

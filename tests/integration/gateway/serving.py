@@ -100,10 +100,10 @@ async def serving_all(apps: Mapping[str, Any]) -> AsyncIterator[dict[str, Server
 
 def small_services(verify_key: Path, callers: list[Principal]) -> dict[str, Starlette]:
     """The services of the small graph, as the chassis serves them; they note who asked."""
-    return {name: _service(schema, verify_key, callers) for name, schema in SCHEMAS.items()}
+    return {name: _service(name, schema, verify_key, callers) for name, schema in SCHEMAS.items()}
 
 
-def _service(schema: Schema, verify_key: Path, callers: list[Principal]) -> Starlette:
+def _service(name: str, schema: Schema, verify_key: Path, callers: list[Principal]) -> Starlette:
     def context(principal: Principal) -> dict[str, Any]:
         callers.append(principal)
         return {}
@@ -111,5 +111,5 @@ def _service(schema: Schema, verify_key: Path, callers: list[Principal]) -> Star
     async def ready(request: Request) -> Response:
         return Response()
 
-    subgraph = Subgraph(schema, context, Verifier(verify_key).principal)
+    subgraph = Subgraph(schema, context, Verifier(verify_key, name).principal)
     return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])

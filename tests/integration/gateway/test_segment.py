@@ -128,7 +128,7 @@ async def open_door(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
-    profile = Profile(Verifier(key_files[1]))
+    profile = Profile(Verifier(key_files[1], "profile"))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
         database_url = await stack.enter_async_context(database_url_for("gateway"))

@@ -122,7 +122,7 @@ class Profile:
 async def profile(database_for: DatabaseFor, key_files: Any) -> AsyncIterator[Profile]:
     """A fresh installation."""
     async with database_for("profile") as database:
-        yield Profile(database, Verifier(key_files[1]))
+        yield Profile(database, Verifier(key_files[1], "profile"))
 
 
 def track(name: str = "product_viewed", at: datetime = START, **fields: Any) -> dict[str, Any]:

@@ -66,12 +66,12 @@ class Query:
 @pytest.fixture
 def client(key_files: tuple[Path, Path]) -> httpx.AsyncClient:
     """A client of a small subgraph, with the gateway's token."""
-    caller = Verifier(key_files[1]).principal
+    caller = Verifier(key_files[1], "oven").principal
     subgraph = Subgraph(Schema(query=Query), lambda principal: principal, caller)
     claims = {
         **Principal(Role.AGENT, "desk 7").claims(),
         "iss": "raak",
-        "aud": "raak-service",
+        "aud": "raak-oven",
         "exp": datetime.now(UTC) + timedelta(minutes=10),
     }
     token = jwt.encode(claims, key_files[0].read_text(), algorithm=ALGORITHM)

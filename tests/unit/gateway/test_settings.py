@@ -7,7 +7,7 @@ import pytest
 
 from gateway.app import create
 from gateway.settings import GatewaySettings
-from services.chassis.principal import AUDIENCE
+from services.chassis.principal import audience_of
 from services.chassis.production import NotForProduction
 
 
@@ -58,9 +58,10 @@ def test_only_registered_operations_are_answered_in_production_unless_that_is_se
     assert settings.answers_registered_only is registered_only
 
 
-def test_callers_tokens_may_not_be_for_the_same_audience_as_those_for_the_services() -> None:
+@pytest.mark.parametrize("service", ["live", *GatewaySettings().urls])
+def test_callers_tokens_may_not_be_for_the_audience_of_a_service(service: str) -> None:
     with pytest.raises(ValueError, match=r"token_audience[\s\S]*must differ"):
-        GatewaySettings(token_audience=AUDIENCE)
+        GatewaySettings(token_audience=audience_of(service))
 
 
 def test_a_trusted_proxy_is_a_network_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

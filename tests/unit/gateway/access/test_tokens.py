@@ -115,7 +115,7 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
         (signed(exp=time() - 60, aud="others"), "meant for someone else"),
         (signed(exp=time() + 90_000), "86400 are the most"),
         (signed(iat=time() - 86_400, exp=time() + 7_200), "86400 are the most"),
-        (signed(aud="raak-service"), "meant for someone else"),
+        (signed(aud="raak-profile"), "meant for someone else"),
         (signed(iss="mallory"), "another issuer"),
         (signed(exp=None), "lacks a claim"),
         (signed(role=None), "lacks a claim"),
@@ -373,9 +373,9 @@ async def test_a_services_token_says_who_asks_and_is_not_a_callers() -> None:
     pairs = tuple(sorted(VISITOR.items()))
     asking = Principal(Role.VISITOR, "shop", pairs, frozenset({"read"}), frozenset({"kind"}))
 
-    header = ServiceTokens(KEY).authorization(asking)
+    header = ServiceTokens(KEY).authorization(asking, "profile")
 
-    read = jwt.decode(header[7:], KEY.public_key(), algorithms=["EdDSA"], audience="raak-service")
+    read = jwt.decode(header[7:], KEY.public_key(), algorithms=["EdDSA"], audience="raak-profile")
     assert Principal.from_claims(read) == asking
     assert read["exp"] - read["iat"] == 60
     with pytest.raises(NotAuthenticated, match="meant for someone else"):
@@ -386,13 +386,16 @@ def test_a_services_token_is_used_for_half_its_life() -> None:
     now = time()
     tokens = ServiceTokens(KEY, clock=lambda: now)
     agent = Principal(Role.AGENT, "ann")
-    first = tokens.authorization(agent)
+    first = tokens.authorization(agent, "profile")
 
     now += 29
-    assert tokens.authorization(agent) == first
+    assert tokens.authorization(agent, "decision") != first
+    assert tokens.authorization(agent, "profile") == first
     now += 2
-    assert tokens.authorization(agent) != first
-    assert tokens.authorization(Principal(Role.AGENT, "bob")) != tokens.authorization(agent)
+    assert tokens.authorization(agent, "profile") != first
+    assert tokens.authorization(Principal(Role.AGENT, "bob"), "profile") != tokens.authorization(
+        agent, "profile"
+    )
 
 
 def test_a_file_that_holds_no_such_key_is_refused() -> None:

@@ -116,7 +116,7 @@ class Ear:
             self.listening.discard(customer_id)
 
 
-async def ann(headers: Mapping[str, str], ref: dict[str, Any]) -> UUID:
+async def ann(asking: Principal, ref: dict[str, Any]) -> UUID:
     """Who is meant is always Ann."""
     return ANN
 
@@ -131,7 +131,7 @@ def headers(role: Role = Role.AGENT) -> dict[str, str]:
 
 def headers_of(principal: Principal) -> dict[str, str]:
     """What the gateway sends with requests of a caller."""
-    return {"Authorization": ServiceTokens(KEY).authorization(principal)}
+    return {"Authorization": ServiceTokens(KEY).authorization(principal, "live")}
 
 
 def body(query: str = QUERY) -> bytes:
@@ -187,7 +187,7 @@ async def test_leaving_the_stream_ends_the_listening() -> None:
 
 
 async def test_who_is_unknown_cannot_be_watched() -> None:
-    async def nobody(headers: Mapping[str, str], ref: dict[str, Any]) -> UUID:
+    async def nobody(asking: Principal, ref: dict[str, Any]) -> UUID:
         raise UnknownCustomer("There is no such customer.", hint="Look again.")
 
     answer = await first(live_with(find=nobody))
@@ -197,7 +197,7 @@ async def test_who_is_unknown_cannot_be_watched() -> None:
 
 
 async def test_a_failure_of_ours_is_masked() -> None:
-    async def broken(headers: Mapping[str, str], ref: dict[str, Any]) -> UUID:
+    async def broken(asking: Principal, ref: dict[str, Any]) -> UUID:
         raise RuntimeError("secret")
 
     answer = await first(live_with(find=broken))
