@@ -61,11 +61,12 @@ def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
     from infra.instance import Instance
+    from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
     with standalone.interruptible(), standalone.running(instance) as processes:
         console.print(standalone.banner(instance))
-        standalone.keep_serving(processes, console.print)
+        Supervisor(processes, console.print).run()
 
 
 @app.command()
@@ -81,13 +82,14 @@ def demo(
     from infra import demo as story
     from infra import standalone
     from infra.instance import Instance
+    from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
     with standalone.interruptible(), standalone.running(instance) as processes:
         console.print(standalone.banner(instance))
         story.tell(instance, console, customers)
         if not exit:
-            standalone.keep_serving(processes, console.print)
+            Supervisor(processes, console.print).run()
 
 
 @app.command()

@@ -35,7 +35,6 @@ class Process:
     """Whom it runs as, if not as ourselves: with none of our groups."""
     stop_with: int = signal.SIGTERM
     running: "subprocess.Popen[bytes] | None" = None
-    deaths: list[float] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it; what it says goes to its log."""

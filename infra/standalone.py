@@ -3,8 +3,7 @@
 import asyncio
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -144,23 +143,3 @@ def _says_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def keep_serving(processes: list[Process], tell: Callable[[str], None]) -> None:
-    """Serve until interrupted; a process that dies is started again, and told of."""
-    while True:
-        time.sleep(1)
-        for process in processes:
-            status = process.status()
-            if status is not None and _may_start_again(process, time.monotonic()):
-                process.start()
-                tell(f"{process.name} ended with status {status}; started again.")
-
-
-def _may_start_again(process: Process, now: float) -> bool:
-    """Whether it died less than three times within the last minute; counts this death."""
-    process.deaths = [death for death in process.deaths if now - death < 60]
-    if len(process.deaths) >= 3:
-        return False
-    process.deaths.append(now)
-    return True

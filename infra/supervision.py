@@ -1,0 +1,79 @@
+"""Starting again what has died, after pauses that grow while it goes on dying."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from infra.process import Process
+
+LONGEST_PAUSE_S = 60.0
+LIVED_S = 60.0
+"""A process that has lived for so long begins anew with the shortest pause."""
+
+LOOK_EVERY_S = 0.2
+
+
+@dataclass(slots=True)
+class _Watched:
+    process: Process
+    started: float
+    pause_s: float = 0.0
+    due: float | None = None
+    """When it is started again; None while it runs."""
+
+
+class Supervisor:
+    """Watches processes that run. `tell` is given one line for each death and each start.
+
+    `clock` is in seconds, and never goes back.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[Process],
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watched = [_Watched(process, clock()) for process in processes]
+        self._tell = tell
+        self._clock = clock
+
+    def run(self) -> None:
+        """Look around until interrupted."""
+        while True:
+            self.look()
+            time.sleep(LOOK_EVERY_S)
+
+    def look(self) -> None:
+        """Note who has died since the last look, and start those whose pause is over."""
+        for watched in self._watched:
+            if watched.due is None:
+                self._note_death(watched)
+            elif self._clock() >= watched.due:
+                self._start(watched)
+
+    def _note_death(self, watched: _Watched) -> None:
+        status = watched.process.status()
+        if status is not None:
+            self._pause(watched, f"ended with status {status}")
+
+    def _start(self, watched: _Watched) -> None:
+        try:
+            watched.process.start()
+        except OSError as error:  # no memory or no process left, say: not for ever
+            self._pause(watched, f"cannot be started ({error.strerror})")
+            return
+        watched.started, watched.due = self._clock(), None
+        self._tell(f"{watched.process.name} is started again.")
+
+    def _pause(self, watched: _Watched, what: str) -> None:
+        now = self._clock()
+        if watched.due is None and now - watched.started >= LIVED_S:
+            watched.pause_s = 0.0
+        watched.pause_s = min(max(1.0, watched.pause_s * 2), LONGEST_PAUSE_S)
+        watched.due = now + watched.pause_s
+        log = watched.process.log
+        self._tell(
+            f"{watched.process.name} {what}; it is started again in {watched.pause_s:.0f} s"
+            f" (its log is {log})."
+        )
