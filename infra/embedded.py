@@ -9,13 +9,14 @@ import secrets
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +25,12 @@ from services.chassis.errors import RaakError
 
 POSTGRES_USER = "raak-postgres"  # PostgreSQL refuses to run as root, so root runs it as this user
 START_S = 30
+
+CURRENT_FOLDER = "/proc/self/cwd"
+"""What Linux names the folder a process is in, however closed those above it are."""
+
+COPIES = Path("/var/lib/raak")
+"""Where root keeps programs that PostgreSQL's user cannot run where they were installed."""
 
 MODEST = {
     "shared_buffers": "64MB",
@@ -111,18 +118,19 @@ def postgres_process(
     folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
 ) -> Process:
     """PostgreSQL 18, yet to be started, on a data folder that is made if it is not there."""
-    user = _owner_of(folder)
+    home = _home_in(folder)
     if not (folder / "PG_VERSION").exists():
-        _initialise(folder, password, user)
-    _stop_leftover(folder, user)
+        _initialise(home, password)
+    _stop_leftover(home)
     options = [f"-c{name}={value}" for name, value in settings.items()]
-    where = ["-D", str(folder), "-p", str(port), "-k", ""]
+    where = ["-D", home.name, "-p", str(port), "-k", ""]
     return Process(
         name="postgres",
-        command=[str(postgres_programs() / "postgres"), *where, *options],
+        command=[str(home.programs / "postgres"), *where, *options],
         log=folder.parent / "logs" / "postgres.log",
         ready=partial(_listens, port),
-        user=user,
+        folder=folder,
+        user=home.user,
         stop_with=signal.SIGINT,
     )
 
@@ -157,20 +165,103 @@ def _nats_server() -> str:
     return found
 
 
-def _owner_of(folder: Path) -> str | None:
-    """Make the data folder; as root, give it to a user PostgreSQL agrees to run as."""
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a PostgreSQL lives, and as whom: `name` is how its user names the data folder."""
+
+    folder: Path
+    programs: Path
+    user: str | None
+    name: str
+
+
+def _home_in(folder: Path) -> _Home:
+    """Make the data folder; as root, give it to a user PostgreSQL agrees to run as.
+
+    No folder but ours is touched. Where those above it are closed to that user, it is put into its
+    data folder before it stops being root, and names it by where it is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
         folder.chmod(0o700)
-        return None
+        return _Home(folder, postgres_programs(), None, str(folder))
     _make_sure_of(POSTGRES_USER)
-    for parent in (*folder.resolve().parents, *postgres_programs().parents):
-        mode = parent.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            parent.chmod(mode | stat.S_IXOTH)
     shutil.chown(folder, POSTGRES_USER, POSTGRES_USER)
     folder.chmod(0o700)
-    return POSTGRES_USER
+    for name in (str(folder.resolve()), CURRENT_FOLDER):
+        if _can_as(POSTGRES_USER, folder, "test", "-w", name):
+            return _Home(folder, _programs_for(POSTGRES_USER), POSTGRES_USER, name)
+    raise EmbeddedServerFailed(
+        f"PostgreSQL does not run as root, and its user {POSTGRES_USER} cannot reach {folder}.",
+        hint="Name a folder that others may pass through, with --data /var/lib/raak/data say, or"
+        " do not run as root.",
+    )
+
+
+def _can_as(user: str, folder: Path, *command: str) -> bool:
+    """Whether a command succeeds when a user runs it in a folder."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, check=False, **as_user(user)
+        )
+    except PermissionError:  # the program itself cannot be reached
+        return False
+    return done.returncode == 0
+
+
+def _programs_for(user: str) -> Path:
+    """PostgreSQL's programs where a user can run them: a copy of ours if theirs are closed to it.
+
+    They take 40 MB, and are copied once for each release of their wheel.
+    """
+    programs = postgres_programs()
+    if _can_as(user, Path("/"), str(programs / "postgres"), "--version"):
+        return programs
+    wheel = programs.parents[1]
+    copy = COPIES / f"postgresql-{_release(wheel)}"
+    copied = copy / programs.relative_to(wheel.parent)
+    try:
+        if not copy.exists():
+            _copy_programs(wheel, programs.parent.name, copy)
+    except OSError as error:
+        raise _unreachable(user, programs, f"nor can they be copied to {copy}") from error
+    if not _can_as(user, Path("/"), str(copied / "postgres"), "--version"):
+        raise _unreachable(user, programs, f"nor their copy in {copy}")
+    return copied
+
+
+def _unreachable(user: str, programs: Path, besides: str) -> EmbeddedServerFailed:
+    return EmbeddedServerFailed(
+        f"PostgreSQL does not run as root, and its user {user} cannot run the programs in"
+        f" {programs}, {besides}.",
+        hint="Have the project in a folder that others may pass through, or do not run as root.",
+    )
+
+
+def _release(wheel: Path) -> str:
+    """What differs between two releases of a wheel that is installed."""
+    records = sorted(wheel.parent.glob(f"{wheel.name}-*.dist-info/RECORD"))
+    return sha256(b"".join(record.read_bytes() for record in records)).hexdigest()[:16]
+
+
+def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
+    """Copy one PostgreSQL of a wheel and its libraries; whole, or not at all."""
+    COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=COPIES))
+    try:
+        for part in (wheel / version, wheel.with_name(f"{wheel.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, draft / part.relative_to(wheel.parent), symlinks=True)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                is_open = path.is_dir() or path.stat().st_mode & 0o100
+                path.chmod(0o755 if is_open else 0o644)
+        draft.rename(copy)
+    except OSError:
+        if not copy.exists():  # otherwise somebody else was faster
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _make_sure_of(user: str) -> None:
@@ -183,17 +274,17 @@ def _make_sure_of(user: str) -> None:
         )
 
 
-def _initialise(folder: Path, password: str, user: str | None) -> None:
+def _initialise(home: _Home, password: str) -> None:
     """Make a new cluster with one superuser, `raak`; its password is never an argument."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(password)
         file.flush()
-        if user:
-            shutil.chown(file.name, user)
+        if home.user:
+            shutil.chown(file.name, home.user)
         done = subprocess.run(
             [
-                str(postgres_programs() / "initdb"),
-                f"--pgdata={folder}",
+                str(home.programs / "initdb"),
+                f"--pgdata={home.name}",
                 f"--pwfile={file.name}",
                 "--username=raak",
                 "--auth=scram-sha-256",
@@ -201,8 +292,8 @@ def _initialise(folder: Path, password: str, user: str | None) -> None:
                 "--locale=C",
                 "--no-sync",
             ],
-            **as_user(user),
-            cwd="/",
+            **as_user(home.user),
+            cwd=home.folder,
             capture_output=True,
             text=True,
             check=False,
@@ -210,18 +301,18 @@ def _initialise(folder: Path, password: str, user: str | None) -> None:
     if done.returncode:
         raise EmbeddedServerFailed(
             f"PostgreSQL could not make its data folder: {done.stderr.strip()[-500:]}",
-            hint=f"Remove {folder} and look whether the disk is full.",
+            hint=f"Remove {home.folder} and look whether the disk is full.",
         )
 
 
-def _stop_leftover(folder: Path, user: str | None) -> None:
+def _stop_leftover(home: _Home) -> None:
     """End a server that a killed run has left behind on this folder."""
-    if (folder / "postmaster.pid").exists():
+    if (home.folder / "postmaster.pid").exists():
         subprocess.run(
             [
-                str(postgres_programs() / "pg_ctl"),
+                str(home.programs / "pg_ctl"),
                 "-D",
-                str(folder),
+                home.name,
                 "-m",
                 "fast",
                 "-t",
@@ -229,8 +320,8 @@ def _stop_leftover(folder: Path, user: str | None) -> None:
                 "-w",
                 "stop",
             ],
-            **as_user(user),
-            cwd="/",
+            **as_user(home.user),
+            cwd=home.folder,
             capture_output=True,
             check=False,
         )
