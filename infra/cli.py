@@ -94,13 +94,22 @@ def demo(
 
 @app.command()
 def migrate() -> None:
-    """Bring all databases to their newest revision (RAAK_DATABASE_SERVER_URL says where)."""
-    from infra import standalone
+    """Bring all databases to their newest revision, where RAAK_<PROCESS>_DATABASE_URL says.
 
-    server = os.environ.get("RAAK_DATABASE_SERVER_URL")
-    if not server:
-        raise typer.BadParameter("Set RAAK_DATABASE_SERVER_URL to the PostgreSQL server.")
-    asyncio.run(standalone.migrate_all(server))
+    With a superuser's address in RAAK_DATABASE_SERVER_URL they and their roles are made first.
+    """
+    from infra import standalone
+    from infra.instance import PROCESSES
+
+    server = os.environ.get("RAAK_DATABASE_SERVER_URL", "")
+    own = {name: os.environ.get(f"RAAK_{name.upper()}_DATABASE_URL", "") for name in PROCESSES}
+    if not server and not all(own.values()):
+        raise typer.BadParameter(
+            "Set RAAK_DATABASE_SERVER_URL to the PostgreSQL server, or RAAK_<PROCESS>_DATABASE_URL"
+            f" for each of {', '.join(PROCESSES)}."
+        )
+    urls = {name: url or f"{server}/raak_{name}" for name, url in own.items()}
+    asyncio.run(standalone.migrate_all(urls, server))
 
 
 @app.command()

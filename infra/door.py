@@ -24,7 +24,7 @@ def settings_of(data: Path) -> GatewaySettings:
 def settings_in(instance: Instance) -> GatewaySettings:
     """The gateway's settings in an embedded instance, as far as its database is concerned."""
     return GatewaySettings(
-        database_server_url=instance.postgres_url, key_secret=instance.secret("key-secret")
+        database_url=instance.database_urls["gateway"], key_secret=instance.secret("key-secret")
     )
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -97,9 +97,12 @@ def postgres(
 
 
 @contextmanager
-def nats(folder: Path, port: int, password: str) -> Iterator[str]:
-    """Run NATS with JetStream for as long as the block lasts; gives its address."""
-    with running(nats_process(folder, port, password)):
+def nats(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Iterator[str]:
+    """Run NATS with JetStream for as long as the block lasts; gives its operator's address.
+
+    `others` are the users who may do less, as its configuration has them.
+    """
+    with running(nats_process(folder, port, password, others)):
         yield f"nats://raak:{password}@127.0.0.1:{port}"
 
 
@@ -135,16 +138,14 @@ def postgres_process(
     )
 
 
-def nats_process(folder: Path, port: int, password: str) -> Process:
-    """NATS with JetStream, yet to be started."""
+def nats_process(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Process:
+    """NATS with JetStream, yet to be started; see `nats`."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "nats.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
         f'host: "127.0.0.1"\nport: {port}\n'
-        f'jetstream {{ store_dir: "{folder}" }}\n'
-        'ping_interval: "5s"\nping_max: 2\n'  # who is frozen gets no more events after 15 s
-        f'authorization {{ user: raak, password: "{password}" }}\n'
+        f'jetstream {{ store_dir: "{folder}" }}\n' + PINGS + authorization(f'"{password}"', others)
     )
     return Process(
         name="nats",
@@ -153,6 +154,16 @@ def nats_process(folder: Path, port: int, password: str) -> Process:
         ready=partial(_listens, port),
         environment={"GOGC": os.environ.get("GOGC", NATS_GARBAGE)},
     )
+
+
+PINGS = 'ping_interval: "5s"\nping_max: 2\n'
+"""Whoever is frozen gets no more events after 15 s."""
+
+
+def authorization(password: str, others: Sequence[str]) -> str:
+    """The users of NATS, as its configuration has them: an operator, who may do all, and others."""
+    users = (f"{{ user: raak, password: {password} }}", *others)
+    return "authorization {\n  users: [\n    " + "\n    ".join(users) + "\n  ]\n}\n"
 
 
 def _nats_server() -> str:

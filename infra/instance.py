@@ -1,7 +1,10 @@
 """One Raak on one machine: its ports, its folder, its secrets, and the environment they make."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.access.tokens import private_key
 from infra.embedded import secret
 from services.chassis.errors import RaakError
+from services.chassis.settings import ProcessSettings
 
 SERVICES = ("profile", "decision", "journey", "measurement")
+PROCESSES = (*SERVICES, "gateway")
 LISTENERS = ("gateway", *SERVICES, "postgres", "nats")
 """Who listens, each on the port after the one before."""
 
@@ -110,28 +115,74 @@ class Instance:
 
     @property
     def postgres_url(self) -> str:
-        """The embedded PostgreSQL, without a database."""
-        return f"postgresql://raak:{self.secret('postgres')}@127.0.0.1:{self.ports['postgres']}"
+        """The embedded PostgreSQL as its superuser comes to it, without a database."""
+        return self._url("postgresql", "raak", "postgres", self.secret("postgres"))
+
+    @property
+    def database_urls(self) -> dict[str, str]:
+        """The database of each process, as the process itself comes to it."""
+        return {
+            name: self._url("postgresql", f"raak_{name}", "postgres", password) + f"/raak_{name}"
+            for name, password in self._passwords("postgres").items()
+        }
 
     @property
     def nats_url(self) -> str:
-        """The embedded NATS."""
-        return f"nats://raak:{self.secret('nats')}@127.0.0.1:{self.ports['nats']}"
+        """The embedded NATS as an operator comes to it, who may do everything."""
+        return self._url("nats", "raak", "nats", self.secret("nats"))
 
-    def environment(self) -> dict[str, str]:
-        """The settings of every process of this instance."""
-        signing, verify = (str(file.resolve()) for file in self.keys)
-        settings = {
-            "RAAK_DATABASE_SERVER_URL": self.postgres_url,
-            "RAAK_NATS_URL": self.nats_url,
-            "RAAK_VERIFY_KEY_FILE": verify,
-            "RAAK_GATEWAY_SIGNING_KEY_FILE": signing,
+    @property
+    def nats_passwords(self) -> dict[str, str]:
+        """The password of each process's user of NATS, which is called as the process is."""
+        return self._passwords("nats")
+
+    def _passwords(self, server: str) -> dict[str, str]:
+        return {name: self.secret(f"{server}-{name}") for name in PROCESSES}
+
+    def _url(self, scheme: str, user: str, server: str, password: str) -> str:
+        return f"{scheme}://{user}:{password}@127.0.0.1:{self.ports[server]}"
+
+    def environment(self, process: str, outer: Mapping[str, str]) -> dict[str, str]:
+        """The settings of one process: what it needs, and nobody else's secrets.
+
+        From `outer`, the environment we were started in, it gets the settings that are its own.
+        """
+        fields = _settings_of(process)
+        name = process.upper()
+        own = {f"RAAK_{prefix}{field}" for field in fields for prefix in ("", f"{name}_")}
+        user = self._url("nats", process, "nats", self.nats_passwords[process])
+        return {
+            **{variable: value for variable, value in outer.items() if variable in own},
+            f"RAAK_{name}_DATABASE_URL": self.database_urls[process],
+            f"RAAK_{name}_NATS_URL": user,
+            f"RAAK_{name}_PORT": str(self.ports[process]),
+            **(self._gateways() if process == "gateway" else self._services()),
+        }
+
+    def _services(self) -> dict[str, str]:
+        return {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
+
+    def _gateways(self) -> dict[str, str]:
+        return {
+            "RAAK_GATEWAY_SIGNING_KEY_FILE": str(self.keys[0].resolve()),
             "RAAK_GATEWAY_WRITE_KEYS": self.secret("write-key"),
             "RAAK_GATEWAY_KEY_SECRET": self.secret("key-secret"),
             "RAAK_GATEWAY_AUDIT_FILE": str((self.folder / "logs" / "audit.jsonl").resolve()),
+            **{
+                f"RAAK_GATEWAY_{name.upper()}_URL": f"http://127.0.0.1:{self.ports[name]}"
+                for name in SERVICES
+            },
         }
-        for name in ("gateway", *SERVICES):
-            settings[f"RAAK_{name.upper()}_PORT"] = str(self.ports[name])
-        for name in SERVICES:
-            settings[f"RAAK_GATEWAY_{name.upper()}_URL"] = f"http://127.0.0.1:{self.ports[name]}"
-        return settings
+
+
+NOT_HANDED_DOWN = {"database_server_url"}
+"""It would be a superuser's, and each process has an address of its own."""
+
+
+def _settings_of(process: str) -> set[str]:
+    """The names of a process's settings, in capitals."""
+    module = "gateway.settings" if process == "gateway" else f"services.{process}.settings"
+    for found in vars(import_module(module)).values():
+        if isclass(found) and issubclass(found, ProcessSettings) and "process" in vars(found):
+            return {name.upper() for name in found.model_fields.keys() - NOT_HANDED_DOWN}
+    raise LookupError(process)

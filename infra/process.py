@@ -30,6 +30,7 @@ class Process:
     ready: Callable[[], bool]
     """Whether it can do its work."""
     environment: dict[str, str] = field(default_factory=dict)
+    """Its settings: of our own, which can hold others' secrets, none is handed down."""
     folder: Path = Path("/")
     user: str | None = None
     """Whom it runs as, if not as ourselves: with none of our groups."""
@@ -43,7 +44,7 @@ class Process:
             self.running = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
-                env={**os.environ, **self.environment},
+                env={**_handed_down(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -69,6 +70,10 @@ class Process:
     def last_lines(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace").strip()[-800:] if self.log.exists() else ""
+
+
+def _handed_down() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAAK_")}
 
 
 def as_user(user: str | None) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The embedded way to run: PostgreSQL, NATS, four services and the gateway under one parent."""
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from infra import embedded
+from infra import bus_users, embedded
 from infra.instance import SERVICES, Instance
 from infra.process import STOP_S, Process, wait_until_ready
+from infra.provisioning import named_apart, provision
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
@@ -38,7 +40,7 @@ def running(instance: Instance) -> Iterator[list[Process]]:
     instance.remember(psutil.Process())
     with ExitStack() as stack:
         servers = [stack.enter_context(embedded.running(server)) for server in _servers(instance)]
-        asyncio.run(migrate_all(instance.postgres_url))
+        asyncio.run(migrate_all(instance.database_urls, instance.postgres_url))
         processes = [_process(instance, name) for name in (*SERVICES, "gateway")]
         for process in processes:
             stack.callback(process.stop)
@@ -69,8 +71,15 @@ def _belongs(process: psutil.Process, instance: Instance) -> bool:
 
 def _servers(instance: Instance) -> Iterator[Process]:
     folder, ports = instance.folder, instance.ports
-    for name, make in (("postgres", embedded.postgres_process), ("nats", embedded.nats_process)):
-        server = make(folder / name, ports[name], instance.secret(name))
+    passwords = {name: f'"{password}"' for name, password in instance.nats_passwords.items()}
+    for server in (
+        embedded.postgres_process(
+            folder / "postgres", ports["postgres"], instance.secret("postgres")
+        ),
+        embedded.nats_process(
+            folder / "nats", ports["nats"], instance.secret("nats"), bus_users.users(passwords)
+        ),
+    ):
         server.environment = {FOLDER_VARIABLE: str(folder)}
         yield server
 
@@ -106,10 +115,15 @@ def _shown(instance: Instance, name: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-async def migrate_all(server_url: str) -> None:
-    """Bring the databases of the services and of the gateway to their newest revision."""
-    for process in (*SERVICES, "gateway"):
-        await migrate(process, f"{server_url}/raak_{process}")
+async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
+    """Bring databases, by their processes, to their newest revision.
+
+    With a superuser's address of their server they and their roles are made first.
+    """
+    if apart := named_apart(server_url, urls.values()):
+        await provision(server_url, apart)
+    for process, url in urls.items():
+        await migrate(process, url)
 
 
 def _want_free_ports(instance: Instance) -> None:
@@ -129,7 +143,10 @@ def _process(instance: Instance, name: str) -> Process:
         command=[sys.executable, "-m", module],
         log=instance.folder / "logs" / f"{name}.log",
         ready=partial(_says_ready, instance.ports[name]),
-        environment={**instance.environment(), FOLDER_VARIABLE: str(instance.folder)},
+        environment={
+            **instance.environment(name, os.environ),
+            FOLDER_VARIABLE: str(instance.folder),
+        },
         folder=PROJECT,
     )
 

@@ -30,7 +30,7 @@ from gateway.live.activity import (
     read_event,
 )
 from gateway.live.watch import Topic, Watch, note
-from services.chassis.bus import stream_name
+from services.chassis.bus import inbox_of, stream_name
 from services.chassis.errors import Unavailable
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged
@@ -84,7 +84,8 @@ class Feed:
         try:
             await client.connect(
                 self._url,
-                name="raak-gateway",
+                name="gateway",
+                inbox_prefix=inbox_of("gateway"),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # it sleeps for it
                 connect_timeout=2,

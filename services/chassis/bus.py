@@ -26,6 +26,7 @@ KEPT_S = 7 * 24 * 3600
 """How long a stream keeps an event, unless it is compacted; the inbox remembers ids for longer."""
 
 DEAD_LETTERS = "RAAK_DEAD_LETTERS"
+RETRIES = "RAAK_RETRIES"
 IN_FLIGHT = 512  # 64 gave 33 thousand acknowledged messages a second; more waits less often
 ACK_TIMEOUT_S = 3  # what is sent again after it is recognised by its id
 REDELIVERED_S = 15
@@ -66,6 +67,16 @@ def stream_name(fact: str) -> str:
     return f"RAAK_{fact.replace('.', '_').upper()}"
 
 
+def consumer_name(service: str, fact: str) -> str:
+    """How JetStream knows a service's consumer of a fact."""
+    return f"{service}-{fact}".replace(".", "_")
+
+
+def inbox_of(process: str) -> str:
+    """Where NATS answers a process and delivers to it: no other process may listen there."""
+    return f"_INBOX.{process}"
+
+
 def stream_of(event: type[Event]) -> StreamConfig:
     """The stream a fact is kept in."""
     return StreamConfig(
@@ -102,7 +113,7 @@ class Bus:
             duplicate_window=0,
         )
         retry = StreamConfig(
-            name="RAAK_RETRIES",
+            name=RETRIES,
             subjects=["raak.retry.>"],
             storage=StorageType.FILE,
             max_age=KEPT_S,
@@ -152,15 +163,14 @@ class Bus:
         self, service: str, fact: str, receive: Callable[[Msg], Awaitable[None]]
     ) -> None:
         """Have every event of a fact delivered to one replica of a service, until acknowledged."""
-        await self._consume(stream_name(fact), f"raak.{fact}.*", f"{service}-{fact}", receive)
-        await self._consume(
-            "RAAK_RETRIES", f"raak.retry.{service}.{fact}", f"{service}-{fact}-retry", receive
-        )
+        name = consumer_name(service, fact)
+        await self._consume(stream_name(fact), f"raak.{fact}.*", name, receive)
+        await self._consume(RETRIES, f"raak.retry.{service}.{fact}", f"{name}-retry", receive)
 
     async def _consume(
-        self, stream: str, subject: str, name: str, receive: Callable[[Msg], Awaitable[None]]
+        self, stream: str, subject: str, durable: str, receive: Callable[[Msg], Awaitable[None]]
     ) -> None:
-        durable = name.replace(".", "_")
+        await self._claim(stream, durable)
         await self._stream.subscribe(
             subject,
             stream=stream,
@@ -177,6 +187,17 @@ class Bus:
             pending_msgs_limit=2 * UNACKED,
             pending_bytes_limit=512 * 1024 * 1024,
         )
+
+    async def _claim(self, stream: str, durable: str) -> None:
+        """Have a consumer that an older release made deliver to where only we may listen."""
+        try:
+            config = (await self._stream.consumer_info(stream, durable)).config
+        except nats.js.errors.NotFoundError:
+            return
+        inbox = self._client.new_inbox()
+        own = inbox.rpartition(".")[0] + "."
+        if not (config.deliver_subject or "").startswith(own):
+            await self._stream.add_consumer(stream, config.evolve(deliver_subject=inbox))
 
     async def bury(self, service: str, fact: str, message: Msg, reason: str) -> None:
         """Put a message aside as a dead letter of this consumer."""
@@ -222,9 +243,11 @@ def deliveries(message: Msg) -> int:
 
 
 @asynccontextmanager
-async def open_bus(url: str, *, patience_s: float = 30) -> AsyncIterator[Bus]:
-    """Connect to NATS, waiting for it to come up; reconnects by itself ever after."""
-    client = await _connect(url, patience_s)
+async def open_bus(
+    url: str, *, process: str = "raak", patience_s: float = 30
+) -> AsyncIterator[Bus]:
+    """Connect to NATS as a process, waiting for it to come up; reconnects by itself ever after."""
+    client = await _connect(url, process, patience_s)
     try:
         yield Bus(client)
     finally:
@@ -234,14 +257,15 @@ async def open_bus(url: str, *, patience_s: float = 30) -> AsyncIterator[Bus]:
             await client.close()
 
 
-async def _connect(url: str, patience_s: float) -> Client:
+async def _connect(url: str, process: str, patience_s: float) -> Client:
     """A client whose own patience is endless, as it must be once it is connected."""
     client = Client()
     try:
         async with asyncio.timeout(patience_s):
             await client.connect(
                 url,
-                name="raak",
+                name=process,
+                inbox_prefix=inbox_of(process),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # it sleeps for it
                 error_cb=_log_error,

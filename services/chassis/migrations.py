@@ -80,27 +80,35 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
         await engine.dispose()
 
 
-async def _connect(server: str) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(f"{server}/postgres", server_settings=_SETTINGS)
-
-
 async def _create(url: str) -> None:
-    """Create the database an address names, unless it exists or another process is doing so."""
-    server, _, name = url.rpartition("/")
-    for _ in range(60):
-        try:
-            connection = await _connect(server)
-        except (OSError, asyncpg.PostgresError) as error:
-            if not is_away(error):
-                raise
-            await asyncio.sleep(0.5)
-        else:
-            break
+    """Create the database an address names, unless it exists or another process is doing so.
+
+    Only a role that may create databases needs it to be made; others find it provisioned.
+    """
+    try:
+        connection = await connect(url)
+    except asyncpg.InvalidCatalogNameError:
+        pass
     else:
-        connection = await _connect(server)
+        await connection.close()
+        return
+    name = url.rpartition("/")[2]
+    connection = await connect(url, "postgres")
     try:
         await connection.execute(f'CREATE DATABASE "{name}"')
     except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
         pass
     finally:
         await connection.close()
+
+
+async def connect(url: str, database: str | None = None) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection to a database, else to that of the address, once its server is up."""
+    for _ in range(60):
+        try:
+            return await asyncpg.connect(url, database=database, server_settings=_SETTINGS)
+        except (OSError, asyncpg.PostgresError) as error:
+            if not is_away(error):
+                raise
+            await asyncio.sleep(0.5)
+    return await asyncpg.connect(url, database=database, server_settings=_SETTINGS)

@@ -147,7 +147,7 @@ async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -
             silence_s=settings.database_silence_s,
         )
     )
-    bus = await stack.enter_async_context(open_bus(settings.nats_url))
+    bus = await stack.enter_async_context(open_bus(settings.nats_url, process=settings.process))
     return Foundation(database, bus, verifier, clock)
 
 

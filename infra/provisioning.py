@@ -1,0 +1,144 @@
+"""Roles and databases: what a superuser does on a PostgreSQL server before processes migrate.
+
+Each process has a role of its own, which owns its database and may not enter another's.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from typing import NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from services.chassis.database import Connection
+from services.chassis.errors import RaakError
+from services.chassis.migrations import connect
+
+ONE_AT_A_TIME = 0x726F6C65  # "role": an advisory lock, so that two deployments do not meet
+LOCK_TIMEOUT = "5s"
+SCRAM_ROUNDS = 4_096
+
+
+class NotProvisioned(RaakError):
+    """A server does not let us make roles and databases."""
+
+    code = "DATABASE_NOT_PROVISIONED"
+
+
+class Place(NamedTuple):
+    """Where a process keeps its data: the role it comes as, and its database."""
+
+    role: str
+    password: str
+    database: str
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """What an address of PostgreSQL names."""
+        address = urlsplit(url)
+        role, password = unquote(address.username or ""), unquote(address.password or "")
+        return cls(role, password, unquote(address.path.removeprefix("/")))
+
+
+async def provision(server_url: str, urls: Iterable[str]) -> None:
+    """Make the roles and databases that addresses name, or give older ones to their roles.
+
+    `server_url` is a superuser's. Doing it again changes nothing, but a role's password becomes
+    that of its address. Raises NotProvisioned.
+    """
+    places = [Place.of(url) for url in urls]
+    server = await connect(server_url, "postgres")
+    try:
+        await server.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
+        for place in places:
+            await _make_role(server, place)
+            await _make_database(server, place)
+            await _hand_over(server_url, place)
+        await _close_the_rest(server, {place.database for place in places})
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise NotProvisioned(
+            f"{Place.of(server_url).role!r} may not make roles and databases ({error}).",
+            hint="Have RAAK_DATABASE_SERVER_URL name a superuser; or make them yourself, and leave"
+            " it out.",
+        ) from error
+    finally:
+        await server.close()
+
+
+def named_apart(server_url: str, urls: Iterable[str]) -> list[str]:
+    """The addresses that are on a server and come as somebody else."""
+    server = urlsplit(server_url)
+    return [
+        url
+        for url in urls
+        if (address := urlsplit(url)).username != server.username
+        and (address.hostname, address.port) == (server.hostname, server.port)
+    ]
+
+
+async def _make_role(server: Connection, place: Place) -> None:
+    exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", place.role)
+    verb = "ALTER" if exists else "CREATE"
+    secret = f"PASSWORD '{scram(place.password)}'" if place.password else ""
+    await server.execute(f"{verb} ROLE {_quoted(place.role)} LOGIN {secret}")
+
+
+async def _make_database(server: Connection, place: Place) -> None:
+    role, database = _quoted(place.role), _quoted(place.database)
+    query = "SELECT true FROM pg_database WHERE datname = $1"
+    if await server.fetchval(query, place.database):
+        await server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
+    else:
+        await server.execute(f"CREATE DATABASE {database} OWNER {role}")
+    await server.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+
+
+_OTHERS_TABLES = """
+SELECT format('ALTER TABLE %s OWNER TO %I', relation.oid::regclass, $1::text)
+FROM pg_class relation
+JOIN pg_namespace schema ON schema.oid = relation.relnamespace
+JOIN pg_roles owner ON owner.oid = relation.relowner
+WHERE owner.rolname <> $1 AND relation.relkind IN ('r', 'p', 'v', 'm', 'S')
+    AND schema.nspname !~ '^pg_' AND schema.nspname <> 'information_schema'
+    AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = relation.oid
+        AND (deptype = 'e' OR relation.relkind = 'S' AND deptype IN ('a', 'i'))
+    )
+"""
+"""But for what follows its table (sequences of columns) or belongs to an extension."""
+
+
+async def _hand_over(server_url: str, place: Place) -> None:
+    """Give a role what others have made in its database, as the superuser did in older releases."""
+    inside = await connect(server_url, place.database)
+    try:
+        async with inside.transaction():
+            await inside.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            for statement in await inside.fetch(_OTHERS_TABLES, place.role):
+                await inside.execute(statement[0])
+    finally:
+        await inside.close()
+
+
+async def _close_the_rest(server: Connection, ours: set[str]) -> None:
+    """Close the databases that every server has, if there is nobody but us to enter them."""
+    rows = await server.fetch("SELECT datname FROM pg_database WHERE NOT datistemplate")
+    if {row["datname"] for row in rows} <= ours | {"postgres"}:
+        await server.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+
+
+def scram(password: str) -> str:
+    """What PostgreSQL keeps of a password, so that no statement need contain it (RFC 5803)."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ROUNDS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    parts = (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
+    kept_salt, kept_stored, kept_server = (base64.b64encode(part).decode() for part in parts)
+    return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{kept_salt}${kept_stored}:{kept_server}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

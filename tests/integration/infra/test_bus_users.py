@@ -1,0 +1,269 @@
+"""Each process has a user of NATS that may do what its tables say, and nothing beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import nats.errors
+import nats.js.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, StreamConfig
+
+from infra import bus_users, embedded
+from infra.instance import PROCESSES
+from services.chassis.bus import (
+    DEAD_LETTERS,
+    Bus,
+    OutgoingMessage,
+    consumer_name,
+    inbox_of,
+    open_bus,
+    stream_name,
+    stream_of,
+)
+from services.contracts.base import Event
+from services.contracts.decision import DecisionMade
+from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from tests.conftest import free_port
+
+PASSWORDS = {name: f'"{name}-secret"' for name in PROCESSES}
+ANN = UUID(int=7)
+
+
+def merged() -> CustomersMerged:
+    """A fact of profile's that decision, journey and measurement listen to."""
+    return CustomersMerged(
+        event_id=uuid4(),
+        customer_id=ANN,
+        occurred_at=datetime.now(UTC),
+        from_customer_id=UUID(int=8),
+        change_id=uuid4(),
+        identities=(),
+        reason="a test",
+    )
+
+
+def message(event: Event) -> OutgoingMessage:
+    """An event as the relay sends it."""
+    return OutgoingMessage(event.address(), str(event.event_id), event.to_cloudevent())
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """A NATS with the users of all processes, as its operator comes to it."""
+    users = bus_users.users(PASSWORDS)
+    with embedded.nats(tmp_path / "nats", free_port(), "secret", users) as url:
+        yield url
+
+
+def as_(process: str, url: str) -> str:
+    """The address as a process comes to it."""
+    return url.replace("raak:secret", f"{process}:{process}-secret")
+
+
+@asynccontextmanager
+async def client_of(process: str, url: str) -> AsyncIterator[Client]:
+    """A client that has the credentials of a process, and does as it likes."""
+    client = Client()
+    await client.connect(as_(process, url), inbox_prefix=inbox_of(process), error_cb=_nothing)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _nothing(error: Exception) -> None: ...
+
+
+async def is_refused(client: Client, attempt: Awaitable[object]) -> bool:
+    """Whether NATS says that a client may not do something; a refused request has no answer."""
+    client._err = None
+    with suppress(TimeoutError, nats.errors.Error):
+        await attempt
+    with suppress(TimeoutError):
+        await client.flush(timeout=10)
+    return "permissions violation" in str(client.last_error).lower()
+
+
+@pytest.fixture
+async def bus(url: str) -> AsyncIterator[Bus]:
+    """The streams of profile and decision, as profile and decision make them."""
+    async with (
+        open_bus(as_("profile", url), process="profile") as profile,
+        open_bus(as_("decision", url), process="decision") as decision,
+    ):
+        await profile.keep([EventRecorded, CustomerChanged, CustomersMerged])
+        await decision.keep([DecisionMade, CustomerChanged, CustomersMerged])
+        yield profile
+
+
+async def test_a_service_hears_what_it_has_handlers_for_and_buries_what_it_cannot_take(
+    url: str, bus: Bus
+) -> None:
+    async with open_bus(as_("decision", url), process="decision") as decision:
+        heard: asyncio.Queue[Msg] = asyncio.Queue()
+        await decision.subscribe("decision", CustomersMerged.fact, heard.put)
+        event = merged()
+
+        await bus.publish([message(event)])
+        async with asyncio.timeout(30):
+            got = await heard.get()
+        await decision.bury("decision", CustomersMerged.fact, got, "a test")
+        await got.ack_sync(30)
+
+    assert CustomersMerged.from_cloudevent(got.data) == event
+    assert await bus.waiting(CustomersMerged) == 0
+    async with open_bus(url) as operator:
+        assert [letter.service for letter in await operator.dead_letters()] == ["decision"]
+
+
+async def test_whoever_needs_a_stream_may_make_it(url: str) -> None:
+    async with open_bus(as_("journey", url), process="journey") as journey:
+        await journey.keep([EventRecorded, CustomerChanged, CustomersMerged])
+        await journey.subscribe("journey", CustomersMerged.fact, _ignore)
+
+    async with open_bus(as_("profile", url), process="profile") as profile:
+        await profile.keep([EventRecorded, CustomerChanged, CustomersMerged])
+        await profile.publish([message(merged())])
+        assert await profile.waiting(CustomersMerged) == 1
+
+
+async def _ignore(message: Msg) -> None: ...
+
+
+async def test_a_service_cannot_say_what_another_says(url: str, bus: Bus) -> None:
+    async with client_of("decision", url) as decision:
+        forged = message(merged())
+
+        for subject in (
+            forged.address,
+            "raak.journey.step_entered.v1.x",
+            f"raak.dead.profile.{DecisionMade.fact}",
+            f"raak.retry.decision.{CustomersMerged.fact}",
+        ):
+            assert await is_refused(decision, decision.publish(subject, forged.body)), subject
+        own = f"{DecisionMade.type()}.{ANN}"
+        assert not await is_refused(decision, decision.publish(own, b"{}"))
+
+    async with open_bus(url) as operator:
+        info = await operator._stream.stream_info(stream_name(CustomersMerged.fact))
+    assert info.state.messages == 0
+
+
+async def test_a_service_reads_no_consumer_but_its_own(url: str, bus: Bus) -> None:
+    fact = CustomersMerged.fact
+    async with open_bus(as_("journey", url), process="journey") as journey:
+        await journey.subscribe("journey", fact, _ignore)
+    stream, of_journey = stream_name(fact), consumer_name("journey", fact)
+    stolen = ConsumerConfig(durable_name=of_journey, deliver_subject="_INBOX.decision.x")
+
+    async with client_of("decision", url) as decision:
+        js = decision.jetstream(timeout=1)
+        for attempt in (
+            js.consumer_info(stream, of_journey),
+            js.consumers_info(stream),
+            js.add_consumer(stream, stolen),
+            js.add_consumer(stream, ConsumerConfig(deliver_subject="_INBOX.decision.y")),
+            js.add_consumer(stream_name(EventRecorded.fact), ConsumerConfig(durable_name="mine")),
+            js.delete_consumer(stream, of_journey),
+            js.get_msg(stream, 1),
+            decision.publish(f"$JS.ACK.{stream}.{of_journey}.1.1.1.1.0", b"+TERM"),
+            decision.subscribe("_INBOX.journey.>"),
+            decision.subscribe("_INBOX.>"),
+            decision.subscribe("raak.>"),
+            decision.subscribe(f"{CustomersMerged.type()}.*"),
+        ):
+            assert await is_refused(decision, attempt)
+
+
+async def test_a_service_deletes_empties_and_changes_no_stream_of_another(
+    url: str, bus: Bus
+) -> None:
+    changed = stream_of(CustomersMerged)
+    changed.max_msgs = 1
+    async with client_of("decision", url) as decision:
+        js = decision.jetstream(timeout=1)
+        stream = stream_name(CustomersMerged.fact)
+
+        for attempt in (
+            js.delete_stream(stream),
+            js.purge_stream(stream),
+            js.update_stream(changed),
+            js.delete_msg(stream, 1),
+            js.delete_stream(DEAD_LETTERS),
+            js.delete_stream(stream_name(DecisionMade.fact)),
+            js.add_stream(StreamConfig(name="MINE", subjects=["mine.>"])),
+            js.add_stream(stream_of(EventRecorded)),
+            js.streams_info(),
+        ):
+            assert await is_refused(decision, attempt)
+        assert not await is_refused(decision, js.update_stream(stream_of(DecisionMade)))
+        with pytest.raises(nats.js.errors.BadRequestError):  # it is there, and is another
+            await js.add_stream(changed)
+
+
+async def test_the_gateway_listens_and_says_nothing(url: str, bus: Bus) -> None:
+    async with client_of("gateway", url) as gateway:
+        snapshots = stream_name(CustomerChanged.fact)
+        subject = f"{CustomerChanged.type()}.{ANN}"
+        last = gateway.jetstream(timeout=10).get_last_msg(snapshots, subject, direct=True)
+        forged = message(merged())
+
+        with pytest.raises(nats.js.errors.NotFoundError):
+            await last
+        live = await gateway.subscribe(f"raak.*.*.*.{ANN}")
+        await gateway.flush(10)
+        await bus.publish([forged])
+        assert (await live.next_msg(30)).data == forged.body
+        js = gateway.jetstream(timeout=1)
+        for attempt in (
+            gateway.publish(forged.address, forged.body),
+            gateway.publish(f"raak.dead.decision.{CustomersMerged.fact}", b""),
+            gateway.subscribe("raak.dead.>"),
+            gateway.subscribe("raak.retry.>"),
+            gateway.subscribe("_INBOX.profile.>"),
+            js.stream_info(snapshots),
+            js.delete_stream(snapshots),
+        ):
+            assert await is_refused(gateway, attempt)
+
+
+async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
+    tmp_path: Path,
+) -> None:
+    folder, port, fact = tmp_path / "nats", free_port(), CustomersMerged.fact
+    durable = consumer_name("decision", fact)
+    with embedded.nats(folder, port, "secret") as url:  # one user, one inbox for all
+        async with open_bus(url, process="profile") as before:
+            await before.keep([CustomersMerged])
+            await before.publish([message(merged())])
+            await before._stream.subscribe(
+                f"raak.{fact}.*",
+                stream=stream_name(fact),
+                queue=durable,
+                config=ConsumerConfig(deliver_subject="_INBOX.0123456789012345678901"),
+            )
+
+    with embedded.nats(folder, port, "secret", bus_users.users(PASSWORDS)) as url:
+        async with open_bus(as_("decision", url), process="decision") as decision:
+            heard: asyncio.Queue[Msg] = asyncio.Queue()
+            await decision.subscribe("decision", fact, heard.put)
+            async with asyncio.timeout(60):
+                got = await heard.get()
+            info = await decision._stream.consumer_info(stream_name(fact), durable)
+
+    assert got.subject.startswith(f"raak.{fact}")
+    assert (info.config.deliver_subject or "").startswith("_INBOX.decision.")
+
+
+async def test_a_user_with_anothers_password_is_not_let_in(url: str) -> None:
+    wrong = url.replace("raak:secret", "profile:decision-secret")
+
+    with pytest.raises(Exception, match="does not let us in"):
+        async with open_bus(wrong, process="profile", patience_s=1):
+            pass
