@@ -60,6 +60,10 @@ compose-up: $(VENV)/.installed ## the Compose stack, with secrets made at first 
 	$(BIN)/python -m infra.compose_env
 	docker compose up -d --build --wait
 
+.PHONY: compose-pin
+compose-pin: $(VENV)/.installed ## pin the images of the Compose stack in .env to their digests of today
+	$(BIN)/python -m infra.compose_env --pin
+
 .PHONY: compose-test
 compose-test: $(VENV)/.installed ## bring the Compose stack up, run the story against it, take it down
 	$(BIN)/python -m infra.compose_test

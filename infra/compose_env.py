@@ -1,12 +1,38 @@
-"""The secrets of a Compose stack: `python -m infra.compose_env` writes .env if there is none."""
+"""What a Compose stack needs in .env: `python -m infra.compose_env` makes the secrets it lacks, and
+`python -m infra.compose_env --pin` pins the images it is built from.
+"""
 
 import os
 import re
 import secrets
+import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from services.chassis.errors import RaakError
+
 EXAMPLE = Path(__file__).with_name("docker") / "env.example"
+
+IMAGES = {
+    "PYTHON_IMAGE": "python:3.11-slim-bookworm",
+    "POSTGRES_IMAGE": "postgres:17",
+    "NATS_IMAGE": "nats:2.12",
+}
+"""The images we build from and run, by the variables that name them."""
+
+RENAMED = {
+    "RAAK_CORS_ORIGINS": "RAAK_GATEWAY_CORS_ORIGINS",
+    "RAAK_OTLP_ENDPOINT": "RAAK_OTLP_ENDPOINT",
+    "RAAK_LOG_LEVEL": "RAAK_LOG_LEVEL",
+}
+"""What older releases read from .env, and what it is called in raak.env."""
+
+
+class ImageWithoutDigest(RaakError):
+    """An image cannot be pinned."""
+
+    code = "IMAGE_WITHOUT_DIGEST"
 
 
 def filled(example: str) -> str:
@@ -16,18 +42,88 @@ def filled(example: str) -> str:
     )
 
 
-def write(path: Path) -> bool:
-    """Write the file, readable to its owner only; False if it is there already."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
+def write(path: Path) -> list[str]:
+    """Make the file, readable to its owner only, or add what it lacks; the secrets that are new."""
+    before = path.read_text() if path.exists() else None
+    wanted = filled(EXAMPLE.read_text())
+    known = _variables(before or "")
+    new = {name: value for name, value in _variables(wanted).items() if name not in known}
+    if before is None:
+        _write(path, wanted)
+    elif new:
+        _write(path, before.rstrip("\n") + "\n" + _lines(new))
+    return list(new)
+
+
+def pin(path: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
+    """Have the file name each image with the digest it has now; gives what it names."""
+    pinned = {name: f"{image}@{digest_of(image)}" for name, image in IMAGES.items()}
+    before = path.read_text() if path.exists() else ""
+    others = re.sub(rf"^({'|'.join(IMAGES)})=.*\n?", "", before, flags=re.M)
+    _write(path, others.rstrip("\n") + "\n" + _lines(pinned))
+    return pinned
+
+
+def pulled_digest(image: str) -> str:
+    """The digest a registry gives an image now; raises ImageWithoutDigest."""
+    pulled = _docker("pull", "--quiet", image)
+    names = _docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', image).stdout
+    digests = re.findall(r"@(sha256:[0-9a-f]{64})", names)
+    if pulled.returncode or not digests:
+        raise ImageWithoutDigest(
+            f"{image!r} has no digest: {pulled.stderr.strip()[-300:] or 'it was made here'}",
+            hint="Only images that come from a registry have one; see that it can be reached.",
+        )
+    return str(digests[0])
+
+
+def _docker(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+
+
+def renamed_in(path: Path) -> list[str]:
+    """What a file still sets that is read from elsewhere now, as sentences."""
+    known = _variables(path.read_text())
+    return [
+        f"{old} is not read from {path} any more: put {new} into raak.env."
+        for old, new in RENAMED.items()
+        if known.get(old)
+    ]
+
+
+def _variables(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)=(.*)$", text, flags=re.M))
+
+
+def _lines(variables: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in variables.items())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file only its owner can read, which has its name when it is whole."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(filled(EXAMPLE.read_text()))
-    return True
+        file.write(text)
+    draft.rename(path)
+
+
+def main(arguments: list[str]) -> None:
+    """Make or pin; ends with status 1 when that cannot be."""
+    path = Path(next((one for one in arguments if one != "--pin"), ".env"))
+    if "--pin" in arguments:
+        try:
+            pinned = pin(path, pulled_digest)
+        except RaakError as error:
+            raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
+        print(_lines(pinned), end="")
+        return
+    if new := write(path):
+        print(f"Wrote {len(new)} new secrets to {path}.")
+    for sentence in renamed_in(path):
+        print(sentence)
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ".env")
-    if write(target):
-        print(f"Wrote {target} with new secrets.")
+    main(sys.argv[1:])

@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
 from infra import cdnow, compose_env, demo
 from infra.client import Graph
 from infra.demo import Stage
+from infra.instance import PROCESSES
 from services.chassis.errors import RaakError
 
 PROJECT = Path(__file__).parents[1]
@@ -36,6 +38,35 @@ KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
 
 QUESTIONS = ("offers", "customer", "action_results")
 """Documents that together ask something of every service."""
+
+SETTINGS = {
+    "RAAK_ENV_FILE": {
+        "RAAK_GATEWAY_HTTPS_ONLY_S": "86400",
+        "RAAK_GATEWAY_TRUSTED_PROXIES": "192.0.2.0/24",
+        "RAAK_PROFILE_SCAN_LIMIT": "1234",
+    },
+    "RAAK_GATEWAY_ENV_FILE": {"RAAK_GATEWAY_TOKEN_AUDIENCE": "raak"},
+}
+"""What the settings files of the stack say."""
+
+TRESPASS = """
+import asyncio, os, asyncpg, nats
+
+async def main():
+    try:
+        await asyncpg.connect(os.environ["RAAK_DECISION_DATABASE_URL"], database="raak_profile")
+    except asyncpg.InsufficientPrivilegeError:
+        print("PostgreSQL refuses")
+    bus = await nats.connect(os.environ["RAAK_DECISION_NATS_URL"], inbox_prefix="_INBOX.decision")
+    await bus.publish("raak.profile.customer_changed.v1.x", b"{}")
+    await bus.flush(10)
+    if "permissions violation" in str(bus.last_error).lower():
+        print("NATS refuses")
+    await bus.close()
+
+asyncio.run(main())
+"""
+"""What decision must not get to do with all it has."""
 
 UNREGISTERED = "query Offers { nextBestActions { id } }"
 
@@ -103,6 +134,10 @@ def stack(console: Console) -> Iterator[Stack]:
         env_file = Path(folder) / "env"
         compose_env.write(env_file)
         found = dict(re.findall(r"^(\w+)=(.*)$", env_file.read_text(), flags=re.M))
+        for variable, settings in SETTINGS.items():
+            path = Path(folder) / variable
+            path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+            found[variable] = str(path)
         stack = Stack(env_file, {**found, "RAAK_GATEWAY_PORT": str(_free_port())})
         try:
             started = time.monotonic()
@@ -183,6 +218,32 @@ def try_the_door(stack: Stack, console: Console, graph: Graph, email: str) -> No
     _until(lambda: _codes(ask(server, "offers", email)) == {"UNAUTHENTICATED"})
     took = time.monotonic() - revoked
     console.print(f"An API key was made and used, and refused {took:.1f} s after it was revoked.")
+
+
+def look_at_what_each_can_do(stack: Stack, console: Console) -> None:
+    """Each process has its own secrets and settings only, and none is in an argument list."""
+    secrets = {name: value for name, value in stack.env.items() if len(value) >= 40}
+    for process in PROCESSES:
+        own = {f"POSTGRES_PASSWORD_{process.upper()}", f"NATS_PASSWORD_{process.upper()}"}
+        gateways = {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"} if process == "gateway" else set()
+        environment = stack.inside(process, "env")
+        known = {name for name, value in secrets.items() if value in environment}
+        _want(known, own | gateways)
+        _want("RAAK_PROFILE_SCAN_LIMIT=1234" in environment, True)
+        _want("RAAK_GATEWAY_TOKEN_AUDIENCE" in environment, process == "gateway")
+    arguments = stack.compose("top")
+    _want([name for name, value in secrets.items() if value in arguments], [])
+    _want(
+        stack.inside("decision", "python", "-c", TRESPASS).splitlines(),
+        ["PostgreSQL refuses", "NATS refuses"],
+    )
+    answer = httpx.get(f"{stack.url}/health/live", timeout=10, trust_env=False)
+    _want(answer.headers["Strict-Transport-Security"], "max-age=86400; includeSubDomains")
+    letters = stack.compose(
+        "run", "--rm", "--no-deps", "--no-TTY", "operator", "raak", "dead-letters", "list"
+    )
+    _want("deliveries" in letters, True)
+    console.print("Each process knows its own secrets only, and may do its own work only.")
 
 
 def read_the_audit_log(stack: Stack, console: Console) -> None:
@@ -312,6 +373,7 @@ def main() -> None:
             email = tell_the_story(running, console)
             graph = Graph(running.url, running.token("admin", "compose test", ""))
             try_the_door(running, console, graph, email)
+            look_at_what_each_can_do(running, console)
             read_the_audit_log(running, console)
             scale_decision(running, console, graph, email)
             show_processes(running, console)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import compose_env, settings_doc
+from infra import bus_users, compose_env, settings_doc
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("profile", "decision", "journey", "measurement")
@@ -202,7 +202,7 @@ def test_only_the_gateway_can_read_the_key_that_signs() -> None:
         mounted = COMPOSE["services"][name].get("volumes", [])
         return {volume.partition(":")[0] for volume in mounted if volume.endswith(":ro")}
 
-    assert reads("gateway") == {"signing-key"}
+    assert reads("gateway") == {"signing-key", "${RAAK_CONFIG_FOLDER"}
     assert all(reads(service) == {"verify-key"} for service in SERVICES)
     written = {
         name
@@ -220,6 +220,72 @@ def test_every_variable_of_a_container_is_a_setting_of_its_process() -> None:
         fields = {name.upper() for name in settings.model_fields}
         for variable in given:
             assert variable.removeprefix(own).removeprefix(shared) in fields, variable
+
+
+def secrets_of(part: object) -> set[str]:
+    """The secrets that a part of the Compose file is given."""
+    return set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(part, width=10_000)))
+
+
+def test_every_container_is_given_its_own_secrets_only() -> None:
+    known = {name: secrets_of(container) for name, container in COMPOSE["services"].items()}
+    processes = (*SERVICES, "gateway")
+    of_postgres = {f"POSTGRES_PASSWORD_{name.upper()}" for name in processes}
+    of_nats = {f"NATS_PASSWORD_{name.upper()}" for name in processes}
+
+    for name in processes:
+        gateways = {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"} if name == "gateway" else set()
+        own = {f"POSTGRES_PASSWORD_{name.upper()}", f"NATS_PASSWORD_{name.upper()}"}
+        assert known.pop(name) == own | gateways
+    assert known == {
+        "postgres": {"POSTGRES_PASSWORD"},
+        "nats": {"NATS_PASSWORD", *of_nats},
+        "keys": set(),
+        "migrate": {"POSTGRES_PASSWORD", *of_postgres},
+        "operator": {"POSTGRES_PASSWORD", "NATS_PASSWORD", *of_postgres},
+    }
+
+
+def test_no_secret_is_in_an_argument_of_a_container() -> None:
+    for name, container in COMPOSE["services"].items():
+        said = [container.get(key) for key in ("command", "entrypoint", "healthcheck", "build")]
+        assert secrets_of(said) == set(), name
+
+
+def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() -> None:
+    everybody, gateways = "${RAAK_ENV_FILE:-raak.env}", "${RAAK_GATEWAY_ENV_FILE:-raak-gateway.env}"
+
+    for name in ("keys", "migrate", *SERVICES, "gateway", "operator"):
+        files = COMPOSE["services"][name]["env_file"]
+        assert [file["path"] for file in files] == [everybody, gateways][: 1 + (name == "gateway")]
+        assert not any(file["required"] for file in files)
+
+
+def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
+    fixed = {"RAAK_MODE", "RAAK_HOST", "RAAK_PORT", "RAAK_VERIFY_KEY_FILE"}
+    gateways = {"SIGNING_KEY_FILE", "KEY_SECRET", "WRITE_KEYS"}
+    fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways}
+    fixed |= {f"RAAK_GATEWAY_{service.upper()}_URL" for service in SERVICES}
+
+    for name in (*SERVICES, "gateway"):
+        own = {f"RAAK_{name.upper()}_DATABASE_URL", f"RAAK_{name.upper()}_NATS_URL"}
+        assert set(COMPOSE["services"][name]["environment"]) - fixed == own
+
+
+def test_the_users_of_nats_are_those_the_code_has() -> None:
+    written = bus_users.CONFIGURATION.read_text()
+
+    assert written == bus_users.configuration(), "run `python -m infra.bus_users`"
+
+
+def test_images_are_variables_that_can_be_pinned() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    assert dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", text)) == compose_env.IMAGES
+    assert (
+        f"ARG PYTHON_IMAGE={compose_env.IMAGES['PYTHON_IMAGE']}\n"
+        in (ROOT / "infra" / "docker" / "Dockerfile").read_text()
+    )
 
 
 def test_compose_has_no_secret_of_its_own_and_the_example_asks_for_all() -> None:
@@ -243,8 +309,43 @@ def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Pat
     assert path.read_text() == first
     assert path.stat().st_mode & 0o777 == 0o600
     secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
-    assert len(set(secrets)) == 4
+    assert len(secrets) == len(set(secrets)) == 14
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
+
+
+def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_the_rest(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / ".env"
+    older = "POSTGRES_PASSWORD=p\nNATS_PASSWORD=n\nRAAK_KEY_SECRET=k\nRAAK_WRITE_KEYS=w\n"
+    path.write_text(older + "RAAK_CORS_ORIGINS=https://shop.example")
+
+    new = compose_env.write(path)
+
+    text = path.read_text()
+    assert text.startswith(older + "RAAK_CORS_ORIGINS=https://shop.example\n")
+    assert len(new) == 10
+    assert "NATS_PASSWORD_GATEWAY" in new
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert compose_env.write(path) == []
+    assert compose_env.renamed_in(path) == [
+        f"RAAK_CORS_ORIGINS is not read from {path} any more:"
+        " put RAAK_GATEWAY_CORS_ORIGINS into raak.env."
+    ]
+
+
+def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("POSTGRES_PASSWORD=p\nNATS_IMAGE=nats:2.12@sha256:old\n")
+
+    compose_env.pin(path, lambda image: f"sha256:{image[0] * 64}")
+
+    assert path.read_text() == (
+        "POSTGRES_PASSWORD=p\n"
+        f"PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:{'p' * 64}\n"
+        f"POSTGRES_IMAGE=postgres:17@sha256:{'p' * 64}\n"
+        f"NATS_IMAGE=nats:2.12@sha256:{'n' * 64}\n"
+    )
 
 
 def test_the_dockerfile_needs_nothing_the_classic_builder_lacks() -> None:
