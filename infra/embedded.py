@@ -257,7 +257,8 @@ def _release(wheel: Path) -> str:
 
 def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
     """Copy one PostgreSQL of a wheel and its libraries; whole, or not at all."""
-    COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+    COPIES.mkdir(parents=True, exist_ok=True)
+    COPIES.chmod(0o755)  # whatever root's umask is
     draft = Path(tempfile.mkdtemp(dir=COPIES))
     try:
         for part in (wheel / version, wheel.with_name(f"{wheel.name}.libs")):
