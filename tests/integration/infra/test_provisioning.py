@@ -9,7 +9,7 @@ import pytest
 from infra import embedded, standalone
 from infra.instance import PROCESSES, Instance
 from infra.provisioning import NotProvisioned, provision
-from services.chassis.migrations import check, migrate
+from services.chassis.migrations import check, connect, migrate
 from tests.conftest import HASTY, free_port
 
 
@@ -36,6 +36,7 @@ class Server:
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """An empty server."""
     with embedded.postgres(tmp_path / "postgres", free_port(), "secret", HASTY) as url:
+        await (await connect(f"{url}/postgres")).close()  # it listens before it lets anybody in
         yield Server(Instance(tmp_path, 8_000), url)
 
 
