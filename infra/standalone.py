@@ -80,7 +80,7 @@ def _servers(instance: Instance) -> Iterator[Process]:
             folder / "nats", ports["nats"], instance.secret("nats"), bus_users.users(passwords)
         ),
     ):
-        server.environment = {FOLDER_VARIABLE: str(folder)}
+        server.environment |= {FOLDER_VARIABLE: str(folder)}
         yield server
 
 

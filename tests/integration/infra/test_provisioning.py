@@ -1,12 +1,15 @@
 """Each process has a role that owns its database, and may enter no other."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
 from infra import embedded, standalone
+from infra.cli import app
 from infra.instance import PROCESSES, Instance
 from infra.provisioning import NotProvisioned, provision
 from services.chassis.migrations import check, connect, migrate
@@ -148,3 +151,21 @@ async def test_who_may_not_make_roles_is_told_what_to_do(server: Server) -> None
         await provision(weak, [f"{weak.replace('raak_profile', 'raak_new')}/raak_new"])
 
     assert "superuser" in told.value.hint
+
+
+async def test_raak_migrate_does_it_from_the_environment_and_says_what_it_wants(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in server.urls.items():
+        monkeypatch.setenv(f"RAAK_{name.upper()}_DATABASE_URL", url)
+    monkeypatch.setenv("RAAK_DATABASE_SERVER_URL", server.url)
+
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])
+    monkeypatch.delenv("RAAK_DATABASE_SERVER_URL")
+    again = await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])  # without a superuser
+    monkeypatch.delenv("RAAK_JOURNEY_DATABASE_URL")
+    refused = await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])
+
+    assert (done.exit_code, again.exit_code, refused.exit_code) == (0, 0, 2), done.output
+    assert "RAAK_<PROCESS>_DATABASE_URL" in " ".join(refused.output.split())
+    assert await column(server.urls["journey"], OWNERS) == ["raak_journey"]
