@@ -10,7 +10,7 @@ from inspect import isclass
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.embedded import authorization
+from infra.embedded import PINGS, authorization
 from infra.instance import SERVICES
 from services import contracts
 from services.chassis.bus import (
@@ -128,6 +128,7 @@ def configuration() -> str:
     return (
         "# Written by `python -m infra.bus_users`, from what the services publish and listen to.\n"
         'port: 4222\njetstream { store_dir: "/data" }\n'
+        + PINGS
         + authorization("$NATS_PASSWORD", users(passwords))
     )
 
