@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
@@ -61,12 +61,13 @@ def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
     from infra.instance import Instance
+    from infra.storing import probes
     from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
     with standalone.interruptible(), standalone.running(instance) as processes:
         console.print(standalone.banner(instance))
-        Supervisor(processes, console.print).run()
+        Supervisor(processes, console.print, probes(processes, instance.nats_url)).run()
 
 
 @app.command()
@@ -82,6 +83,7 @@ def demo(
     from infra import demo as story
     from infra import standalone
     from infra.instance import Instance
+    from infra.storing import probes
     from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
@@ -89,7 +91,7 @@ def demo(
         console.print(standalone.banner(instance))
         story.tell(instance, console, customers)
         if not exit:
-            Supervisor(processes, console.print).run()
+            Supervisor(processes, console.print, probes(processes, instance.nats_url)).run()
 
 
 @app.command()
@@ -110,6 +112,51 @@ def migrate() -> None:
         )
     urls = {name: url or f"{server}/raak_{name}" for name, url in own.items()}
     asyncio.run(standalone.migrate_all(urls, server))
+
+
+@app.command()
+def resync(
+    service: Annotated[list[str] | None, typer.Argument(help="which; none: all")] = None,
+    since: Annotated[
+        float, typer.Option(min=0, max=168, help="hours of events to tell, beside all state")
+    ] = 24,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="its database is a backup: begin a new epoch")
+    ] = False,
+    data: Folder = HERE,
+) -> None:
+    """Have services tell each other again what their databases hold; repeated, it is harmless."""
+    from infra import resync as telling
+
+    addresses = telling.addresses(data)
+    window = timedelta(hours=since)
+    asyncio.run(telling.run(addresses, service or (), window, console.print, is_restored=restored))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
+) -> None:
+    """Write all databases as of one moment, keys and secrets to a file; Raak goes on meanwhile."""
+    from infra import backup as backups
+    from infra.instance import Instance
+
+    backups.backup(Instance.found(data), file)
+    console.print(f"{file} holds everything, secrets too: keep it well.")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="that `raak backup` has written")],
+    data: Folder = HERE,
+    port: Port = 8000,
+) -> None:
+    """Make an instance what it was when a backup was made; what is there now is put aside."""
+    from infra import backup as backups
+    from infra.instance import Instance
+
+    aside = backups.restore(Instance(data.resolve(), port), file, datetime.now(UTC))
+    console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
 
 
 @app.command()

@@ -276,6 +276,13 @@ def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def own(folder: Path) -> None:
+    """As root, give a data folder made elsewhere to the user PostgreSQL runs as."""
+    _make_sure_of(POSTGRES_USER)
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, POSTGRES_USER, POSTGRES_USER)
+
+
 def _make_sure_of(user: str) -> None:
     """Have a system user of this name."""
     try:

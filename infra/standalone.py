@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from infra import bus_users, embedded
+from infra import backup, bus_users, embedded
 from infra.instance import SERVICES, Instance
 from infra.process import STOP_S, Process, wait_until_ready
 from infra.provisioning import named_apart, provision
@@ -36,6 +36,7 @@ class PortTaken(RaakError):
 def running(instance: Instance) -> Iterator[list[Process]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     stop_orphans(instance)
+    backup.check_whole(instance.folder)
     _want_free_ports(instance)
     instance.remember(psutil.Process())
     with ExitStack() as stack:

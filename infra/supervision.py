@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infra.process import Process
+from infra.storing import StoreProbe
 
 LONGEST_PAUSE_S = 60.0
 LIVED_S = 60.0
@@ -25,17 +26,20 @@ class _Watched:
 class Supervisor:
     """Watches processes that run. `tell` is given one line for each death and each start.
 
-    `clock` is in seconds, and never goes back.
+    A probe looks whether one that runs does its work, and starts it again if it does not. `clock`
+    is in seconds, and never goes back.
     """
 
     def __init__(
         self,
         processes: Sequence[Process],
         tell: Callable[[str], None],
+        probes: Sequence[StoreProbe] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watched = [_Watched(process, clock()) for process in processes]
         self._tell = tell
+        self._probes = probes
         self._clock = clock
 
     def run(self) -> None:
@@ -46,6 +50,9 @@ class Supervisor:
 
     def look(self) -> None:
         """Note who has died since the last look, and start those whose pause is over."""
+        for probe in self._probes:
+            if reason := probe.look(self._clock()):
+                self._tell(f"nats listens and stores nothing ({reason}); started again.")
         for watched in self._watched:
             if watched.due is None:
                 self._note_death(watched)

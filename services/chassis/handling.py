@@ -19,7 +19,7 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
-from services.chassis.bus import KEPT_S, UNACKED, Bus
+from services.chassis.bus import KEPT_S, UNACKED, Bus, place_of
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
 from services.contracts.base import Event
@@ -37,6 +37,11 @@ REMEMBERED = timedelta(seconds=2 * KEPT_S)
 
 HANDLED = Counter("raak_events_handled", "Events taken in", ["service", "fact"])
 BURIED = Counter("raak_events_dead", "Events put aside as dead letters", ["service", "fact"])
+EARLIER = Counter(
+    "raak_events_of_earlier_epochs",
+    "Events from a database older than one that was heard before",
+    ["service", "fact"],
+)
 AGE = Histogram(
     "raak_event_age_seconds",
     "From an event's own time to its being handled",
@@ -66,6 +71,8 @@ class Consumer:
         # Bounded, for while the database is away NATS delivers again and again what waits here.
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(UNACKED)
         self._failures: dict[UUID, int] = {}
+        self._epoch = 0
+        """The latest heard."""
 
     @property
     def name(self) -> str:
@@ -122,7 +129,7 @@ class Consumer:
         else:
             for message, event in read:
                 self._failures.pop(event.event_id, None)
-                await message.ack()
+                await self._bus.acknowledge(message)
 
     async def _read_all(self, messages: list[Msg]) -> list[tuple[Msg, Event]]:
         read = []
@@ -134,11 +141,27 @@ class Consumer:
         return read
 
     async def _read(self, message: Msg) -> Event | None:
+        self._look_at_epoch(message)
         try:
             return self._event.from_cloudevent(message.data)
         except (ValueError, KeyError, TypeError) as error:
             await self._bury(message, f"not a {self._event.fact}: {type(error).__name__}")
             return None
+
+    def _look_at_epoch(self, message: Msg) -> None:
+        """Name an event of an earlier epoch: late, or from a database that has become an older one.
+
+        It is handled like any other; what it says of versions is less than is known.
+        """
+        place = place_of(message)
+        if place is None or place.epoch == self._epoch:
+            return
+        if place.epoch > self._epoch:
+            self._epoch = place.epoch
+            return
+        EARLIER.labels(self._service, self._event.fact).inc()
+        fields = {"fact": self._event.fact, "epoch": place.epoch, "known": self._epoch}
+        log.error("EARLIER_EPOCH: an event of an older database", extra={"fields": fields})
 
     async def _handle(self, read: list[tuple[Msg, Event]]) -> None:
         if not read:
@@ -180,7 +203,7 @@ class Consumer:
     async def _bury(self, message: Msg, reason: str) -> None:
         await self._bus.bury(self._service, self._event.fact, message, reason)
         BURIED.labels(self._service, self._event.fact).inc()
-        await message.ack()
+        await self._bus.acknowledge(message)
 
 
 def _traceparent(message: Msg) -> str | None:

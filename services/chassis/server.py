@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -19,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.chassis import telemetry
+from services.chassis import outbox, telemetry
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Database, open_database, reason
@@ -29,6 +30,7 @@ from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
 from services.chassis.listening import listen
 from services.chassis.outbox import Relay
 from services.chassis.principal import Principal, Verifier
+from services.chassis.resync import Resync, Source
 from services.chassis.settings import ProcessSettings, ServiceSettings
 from services.contracts.base import Event
 
@@ -81,6 +83,8 @@ class Service:
     background: Mapping[str, Work] = field(default_factory=dict)
     """Work that goes on while the process runs, by name; started again if it fails."""
     router: APIRouter | None = None
+    told_again: Mapping[str, Source] = field(default_factory=dict)
+    """What a resync tells, in this order: state first."""
     not_ready: Callable[[], str | None] = lambda: None
     """Why the service cannot answer yet, beyond its database; None when it can."""
 
@@ -126,7 +130,7 @@ def service_app(
             app.reach("/graphql", Subgraph(schema, service.context, foundation.verifier.principal))
             if service.router is not None:
                 app.include_router(service.router)
-            app.state.not_ready = _not_ready(foundation, service)
+            app.state.not_ready = _not_ready(settings, foundation, service)
             await stack.enter_async_context(supervised(_work(settings, foundation, service)))
             yield
 
@@ -157,23 +161,31 @@ def _work(settings: ServiceSettings, base: Foundation, service: Service) -> dict
         for event, handler in service.subscriptions.items()
     ]
     names = [consumer.name for consumer in consumers]
+    resync = Resync(base.database, service.told_again, outbox.publish, base.clock)
+    kept = timedelta(hours=settings.outbox_kept_hours)
     return {
-        "outbox relay": Relay(base.database, base.bus).run,
+        "bus upkeep": base.bus.run,
+        "outbox relay": Relay(base.database, base.bus, service.publishes, resync.renew, kept).run,
+        "resync": resync.run,
         **{consumer.name: consumer.run for consumer in consumers},
         "inbox upkeep": lambda: keep_inbox_small(base.database, names, base.clock),
         **service.background,
     }
 
 
-def _not_ready(base: Foundation, service: Service) -> Callable[[], Awaitable[str | None]]:
+def _not_ready(
+    settings: ServiceSettings, base: Foundation, service: Service
+) -> Callable[[], Awaitable[str | None]]:
     async def not_ready() -> str | None:
         try:
             async with asyncio.timeout(2), base.database.connection() as connection:
-                await connection.fetchval("SELECT 1")
+                waiting_s = await outbox.age(connection)
         except (RaakError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return "PostgreSQL does not answer."
         if refusal := base.database.refusal:
             return f"PostgreSQL answers, but does not work ({refusal})."
+        if waiting_s > settings.outbox_patience_s:
+            return f"The oldest event has waited {waiting_s:.0f} s to reach NATS."
         return service.not_ready()
 
     return not_ready

@@ -132,6 +132,19 @@ class ServiceSettings(ProcessSettings):
         default="nats://127.0.0.1:8006", repr=False, description="NATS server or servers"
     )
 
+    outbox_kept_hours: float = Field(
+        default=24,
+        gt=0,
+        le=168,
+        description="how long an event that a listener has not heard is kept to be sent again",
+    )
+    outbox_patience_s: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="age of the oldest event yet to reach NATS past which the service is not ready",
+    )
+
     def lacking(self) -> Iterator[str]:
         """What the servers want, and the key that the gateway's tokens are checked with."""
         yield from self.lacking_servers()

@@ -15,6 +15,7 @@ from services.decision.service.batches import Batches
 from services.decision.service.customers import reading
 from services.decision.service.deciding import Desk, Writing
 from services.decision.service.knowledge import Knowledge
+from services.decision.service.resync import sources
 from services.decision.settings import DecisionSettings
 from services.decision.store.customers import FOR_MANY_SMALL_READS
 
@@ -37,6 +38,7 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
             publishes=(DecisionMade, OutcomeRecorded, DecisionSeriesNeeded),
             subscriptions=SUBSCRIPTIONS,
             background=background(desk),
+            told_again=sources(desk.knowledge, foundation.clock),
         )
 
     return service_app(settings, schema, compose)

@@ -11,6 +11,7 @@ from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, Messa
 from services.journey.handlers import subscriptions
 from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
+from services.journey.service.resync import sources
 from services.journey.service.timers import TimerRunner
 from services.journey.service.upkeep import keep_tallies_small
 from services.journey.settings import JourneySettings
@@ -36,6 +37,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
                 "timers": TimerRunner(engine, base.database, settings.timer_batch).run,
                 "tallies": partial(keep_tallies_small, base.database),
             },
+            told_again=sources(engine),
         )
 
     return service_app(settings, schema, compose)

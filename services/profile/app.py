@@ -13,6 +13,7 @@ from services.profile.handlers import subscriptions
 from services.profile.schema import Context, schema
 from services.profile.service.reading import Reader
 from services.profile.service.refreshing import Refresher
+from services.profile.service.resync import Customers
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.settings import ProfileSettings
 
@@ -52,6 +53,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             publishes=[EventRecorded, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(rulebooks, base.clock),
             background={"refresher": refresher.run},
+            told_again={"customers": Customers(rulebooks, base.clock)},
             router=collector.router(),
         )
 

@@ -4,7 +4,7 @@ Whoever keeps the histories hears of a new need a moment after it was declared, 
 one customer after another. A history of before says nothing of the series asked for since.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,6 +38,14 @@ class Declaration:
     def _since(self, series: Series, version: int) -> int:
         held = self.series.get(series.key)
         return held.since if held and held.series.covers(series) else version
+
+    def renumber(self, number: Callable[[int], int]) -> "Declaration":
+        """The same with other numbers for its versions, in the same order; 0 stays 0."""
+        series = {
+            key: Declared(one.series, one.since and number(one.since))
+            for key, one in self.series.items()
+        }
+        return Declaration(self.grew_in and number(self.grew_in), series)
 
     def known(self, history: Mapping[str, Any], answered: int) -> Mapping[str, Any]:
         """A history for conditions to look at, None for the series it does not answer yet.

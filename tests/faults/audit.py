@@ -14,9 +14,11 @@ from typing import Any
 import asyncpg
 import nats
 from nats.js import JetStreamManager
+from nats.js.errors import NotFoundError
 
 from infra.instance import SERVICES
 from services.chassis.bus import DEAD_LETTERS
+from services.chassis.epochs import stamp
 from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 
@@ -108,6 +110,11 @@ async def nothing_is_under_way(books: Books, ledger: Ledger) -> AsyncIterator[st
     for service in SERVICES:
         if waiting := (await books.column(service, "SELECT count(*) FROM outbox"))[0]:
             yield f"{waiting} events wait in the outbox of {service}"
+        if unheard := (await books.column(service, "SELECT count(*) FROM relayed"))[0]:
+            yield f"{unheard} events of {service} are kept until somebody has heard them"
+        telling = "SELECT count(*) FROM resync WHERE finished_at IS NULL"
+        if (await books.column(service, telling))[0]:
+            yield f"{service} is telling again what it holds"
     for stream in await books.jetstream.streams_info():
         assert stream.config.name
         for consumer in await books.jetstream.consumers_info(stream.config.name):
@@ -117,7 +124,11 @@ async def nothing_is_under_way(books: Books, ledger: Ledger) -> AsyncIterator[st
 
 async def nothing_was_given_up(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """No fault makes a dead letter of an event."""
-    state = (await books.jetstream.stream_info(DEAD_LETTERS)).state
+    try:
+        state = (await books.jetstream.stream_info(DEAD_LETTERS)).state
+    except NotFoundError:
+        yield "there is no stream for dead letters"
+        return
     if state.messages:
         yield f"{state.messages} dead letters"
 
@@ -153,7 +164,8 @@ async def every_event_counts_in_its_customer(books: Books, ledger: Ledger) -> As
 
 async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """Decision and journey hold the version profile has, and decision what is in it."""
-    is_ = """SELECT customer_id, version, coalesce((series -> '"order_completed"' ->> 'count'), '')
+    is_ = f"""SELECT customer_id, {stamp("version")},
+        coalesce((series -> '"order_completed"' ->> 'count'), '')
         FROM customer WHERE merged_into IS NULL"""
     held = """SELECT customer_id, version,
         coalesce((facts -> 'series' -> '"order_completed"' ->> 'count'), '')
@@ -165,6 +177,30 @@ async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> A
     held = "SELECT customer_id, version FROM customer WHERE merged_into IS NULL"
     for found in differences("snapshots in journey", versions, await books.rows("journey", held)):
         yield found
+
+
+async def everybody_heeds_the_last_word(books: Books, ledger: Ledger) -> AsyncIterator[str]:
+    """Whether a person may be spoken to: the same for all who ask, as he was told last."""
+    who = dict(
+        await books.rows(
+            "profile",
+            """SELECT customer_id, identity_value FROM identity
+            WHERE identity_type = 'user_id' AND identity_value = ANY($1)""",
+            list(ledger.consents),
+        )
+    )
+    held = {
+        "decision": "SELECT customer_id, facts -> 'consents' ->> $2 FROM customer_snapshot",
+        "journey": "SELECT customer_id, snapshot -> 'consents' ->> $2 FROM customer",
+    }
+    wanted = [(person, str(given).lower()) for person, given in ledger.consents.items()]
+    for service, query in held.items():
+        rows = await books.rows(
+            service, f"{query} WHERE customer_id = ANY($1)", list(who), "personalisation"
+        )
+        heeded = [(who[customer], given) for customer, given in rows]
+        for found in differences(f"consents in {service}", wanted, heeded):
+            yield found
 
 
 async def every_order_began_one_run(books: Books, ledger: Ledger) -> AsyncIterator[str]:
@@ -290,6 +326,7 @@ RULES: tuple[Rule, ...] = (
     every_event_is_recorded_once,
     every_event_counts_in_its_customer,
     everybody_knows_the_latest_snapshot,
+    everybody_heeds_the_last_word,
     every_order_began_one_run,
     every_alarm_went_off_once,
     every_decision_can_be_explained,

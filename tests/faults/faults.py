@@ -35,16 +35,17 @@ def frozen(name: str, *, spares: frozenset[str]) -> Fault:
     """A process stands still, keeping its connections, and then goes on as if nothing were."""
     return Fault(
         f"{name} frozen",
-        lambda raak: _signal(raak, name, signal.SIGSTOP),
-        lambda raak: _signal(raak, name, signal.SIGCONT),
+        lambda raak: signal_to(raak, name, "SIGSTOP"),
+        lambda raak: signal_to(raak, name, "SIGCONT"),
         spares,
     )
 
 
-def _signal(raak: Stack, name: str, number: int) -> None:
+def signal_to(raak: Stack, name: str, given: str) -> None:
+    """Send a signal to a process of the stack."""
     running = raak.processes[name].running
     assert running is not None
-    os.kill(running.pid, number)
+    os.kill(running.pid, signal.Signals[given])
 
 
 def kill_everything(raak: Stack) -> None:

@@ -7,6 +7,7 @@ message id or idempotency key, until it is. Some send what was acknowledged once
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -73,6 +74,8 @@ class Ledger:
     """Order ids, each the key of a run of the journey after_purchase."""
     alarms: set[str] = field(default_factory=set)
     """Keys of runs of the journey that waits."""
+    consents: dict[str, bool] = field(default_factory=dict)
+    """User ids, each with the last word on personalisation."""
     decisions: set[str] = field(default_factory=set)
     outcomes: dict[str, set[str]] = field(default_factory=dict)
     """Idempotency keys, each with the ids of the outcome it was answered with: one, always."""
@@ -133,7 +136,21 @@ class Load:
 
     async def introduce(self) -> None:
         """Make the people known, each with the consent that messages need."""
-        await self._deliver([self._identify(person) for person in self._people])
+        await self.consent(True)
+
+    async def consent(self, given: bool) -> None:
+        """Have everybody say once more whether he may be spoken to."""
+        await self._deliver([self._identify(person, given) for person in self._people])
+        self.ledger.consents = dict.fromkeys(self._people, given)
+
+    def mark(self) -> Callable[[], None]:
+        """Note what is acknowledged by now; calling the answer forgets what was since."""
+        kept = deepcopy(self.ledger)
+
+        def back() -> None:
+            self.ledger = kept
+
+        return back
 
     def open(self, seconds: float) -> None:
         """Let customers come for so long, whether or not the ones before have been served."""
@@ -214,13 +231,13 @@ class Load:
         call = {"type": "track", "event": event, "properties": properties, "messageId": id}
         return call | who
 
-    def _identify(self, person: str) -> Json:
+    def _identify(self, person: str, given: bool = True) -> Json:
         return {
             "type": "identify",
             "userId": person,
             "messageId": self._next("identify"),
             "traits": {"email": f"{person}@example.com"},
-            "context": {"consent": {"categoryPreferences": {"personalisation": True}}},
+            "context": {"consent": {"categoryPreferences": {"personalisation": given}}},
         }
 
     def _next(self, what: str) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from services.contracts.words import Channel
+from services.contracts.words import Channel, SenderClass
 from services.decision.domain.compiled import Compiled
 from services.decision.domain.contacts import Contact
 from services.decision.domain.decision import Floats, Verdict
@@ -27,10 +27,11 @@ def packed(
     situation: Situation,
     verdict: Verdict,
     unproved: Sequence[str] = (),
+    sender: SenderClass = SenderClass.SERVER,
 ) -> bytes:
     """The inputs of a decision and the stages it came to, compressed.
 
-    `unproved` names those that only an untrusted caller's word stands for.
+    `unproved` names those that only the word of `sender` stands for, who asked for it.
     """
     facts, needs = situation.facts, catalogue.rules.needs
     slate = catalogue.slates[situation.channel, situation.placement]
@@ -50,6 +51,7 @@ def packed(
             key: facts.history[key] for key in catalogue.series.series if key in facts.history
         },
         "unproved": unproved,
+        "sender": sender.value,
     }
     return zlib.compress(orjson.dumps(kept, option=orjson.OPT_SERIALIZE_NUMPY), level=1)
 
@@ -81,10 +83,18 @@ def unpacked(
 
 def unproved(stored: bytes) -> list[str]:
     """What only an untrusted caller's word stands for, of what a decision looked at."""
-    if not stored:
-        return []  # there was no catalogue, and nothing was looked at
-    names: list[str] = orjson.loads(zlib.decompress(stored)).get("unproved", [])
+    names: list[str] = _whole(stored).get("unproved", [])
     return names
+
+
+def sender(stored: bytes) -> SenderClass:
+    """Who asked for a decision; of those of before this was kept, a server."""
+    return SenderClass(_whole(stored).get("sender", SenderClass.SERVER))
+
+
+def _whole(stored: bytes) -> dict[str, Any]:
+    """A record; empty where there was no catalogue, and nothing was looked at."""
+    return orjson.loads(zlib.decompress(stored)) if stored else {}
 
 
 def _with_moment(event: dict[str, Any]) -> dict[str, Any]:

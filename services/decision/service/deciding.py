@@ -260,7 +260,7 @@ def _decided(
         observations=model.observations,
         control_group=verdict.control_group,
         propositions=_propositions(verdict, catalogue.catalogue.currency),
-        record=packed(catalogue, model.propensities, at, verdict, unproved),
+        record=packed(catalogue, model.propensities, at, verdict, unproved, request.sender),
     )
     return Made(decision, verdict.withheld, request.sender, unproved)
 
@@ -341,7 +341,7 @@ class Writing:
         async with connection.transaction():
             await customers.hold_off_merges(connection, [one.decision.decided_for for one in batch])
             await decisions.insert(connection, [made.decision for made in batch])
-            await outbox.publish(connection, [_event(made) for made in batch])
+            await outbox.publish(connection, [event_of(made) for made in batch])
             offered = self._newly_offered(batch)
             for day, actions in offered.items():
                 await catalogues.note_offered(connection, actions, day)
@@ -361,10 +361,11 @@ class Writing:
         return found
 
 
-def _event(made: Made) -> DecisionMade:
+def event_of(made: Made) -> DecisionMade:
+    """A decision as it is told, always under the same id."""
     decision = made.decision
     return DecisionMade(
-        event_id=new_id(),
+        event_id=decision.decision_id,
         customer_id=decision.customer_id,
         occurred_at=decision.decided_at,
         decision_id=decision.decision_id,

@@ -9,12 +9,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
+from services.chassis import epochs
 from services.chassis.database import Connection, Database
 from services.chassis.definitions import InvalidDefinition, parse_yaml
 from services.decision.domain.catalogue import Catalogue
@@ -46,10 +48,16 @@ def read_catalogue(source: str, version: int) -> Compiled:
         ) from None
 
 
-def _read_back(row: asyncpg.Record) -> Compiled:
+def _read_back(row: asyncpg.Record, epoch: int) -> Compiled:
     """A published catalogue made ready. Takes as long as `read_catalogue`."""
     catalogue = read_catalogue(row["source"], row["version"])
-    return replace(catalogue, declaration=Declaration.from_json(row["declaration"]))
+    declaration = renumbered(Declaration.from_json(row["declaration"]), epoch)
+    return replace(catalogue, declaration=declaration)
+
+
+def renumbered(declaration: Declaration, epoch: int) -> Declaration:
+    """A declaration as profile hears of it in an epoch."""
+    return declaration.renumber(partial(epochs.stamped, epoch=epoch))
 
 
 class Model(NamedTuple):
@@ -66,6 +74,7 @@ class Knowledge:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.current: Compiled | None = None
+        self._epoch = 0
         self._old: OrderedDict[int, Compiled] = OrderedDict()
         self._counts: dict[Arm, Tally] = {}
         self._evidence: Evidence | None = None
@@ -115,7 +124,7 @@ class Knowledge:
             row = await catalogues.at(connection, version)
         if row is None:
             return None
-        catalogue = await asyncio.to_thread(_read_back, row)
+        catalogue = await asyncio.to_thread(_read_back, row, self._epoch)
         self._keep_old(catalogue)
         return catalogue
 
@@ -130,10 +139,21 @@ class Knowledge:
         self.learn(await catalogues.tallies(connection))
 
     async def _refresh_catalogue(self, connection: Connection) -> None:
+        epoch = await epochs.current(connection)
+        if epoch != self._epoch:
+            self._begin(epoch)
         if await catalogues.latest_version(connection) > self.version:
             row = await catalogues.latest(connection)
             assert row is not None
-            self.use(await asyncio.to_thread(_read_back, row))
+            self.use(await asyncio.to_thread(_read_back, row, epoch))
+
+    def _begin(self, epoch: int) -> None:
+        """Ask for histories by the numbers of another epoch."""
+        self._epoch = epoch
+        self._old.clear()
+        if self.current is not None:
+            declaration = renumbered(self.current.declaration, epoch)
+            self.current = replace(self.current, declaration=declaration)
 
     async def watch(self, every_s: float) -> None:
         """Follow what other replicas publish and count, until cancelled or cut off."""

@@ -95,7 +95,7 @@ async def record(
     lessons = await _lessons(connection, outcome, earlier)
     outcome = replace(outcome, lessons=lessons.value)
     await outcomes.insert(connection, outcome)
-    await outbox.publish(connection, [_event(outcome)])
+    await outbox.publish(connection, [event_of(outcome)])
     return Recorded(outcome, await _count(connection, outcome, lessons))
 
 
@@ -259,13 +259,14 @@ async def _count(connection: Connection, outcome: Outcome, lessons: Lesson) -> d
     return {arm: await catalogues.count(connection, arm, more)}
 
 
-def _event(outcome: Outcome) -> OutcomeRecorded:
+def event_of(outcome: Outcome) -> OutcomeRecorded:
+    """An outcome as it is told, always under the same id."""
     proposition = proposition_id(outcome.decision_id, outcome.rank)
     value = None
     if outcome.value_cents is not None and outcome.currency is not None:
         value = Money(cents=outcome.value_cents, currency=outcome.currency)
     return OutcomeRecorded(
-        event_id=new_id(),
+        event_id=outcome.outcome_id,
         customer_id=outcome.customer_id,
         occurred_at=outcome.happened_at,
         outcome_id=outcome.outcome_id,

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from services.chassis import outbox
+from services.chassis import epochs, outbox
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.masking import Masking
@@ -13,7 +13,7 @@ from services.decision.domain.changes import Changes, changes
 from services.decision.domain.checks import warnings
 from services.decision.domain.compiled import Compiled
 from services.decision.service.errors import StillOffered
-from services.decision.service.knowledge import Knowledge, read_catalogue
+from services.decision.service.knowledge import Knowledge, read_catalogue, renumbered
 from services.decision.store import catalogues
 from services.rules import Declaration
 
@@ -53,8 +53,10 @@ async def publish(
     is_new = row is None or row["source"] != source
     latest = row["version"] if row else 0
     version = latest + 1 if is_new else latest
-    declaration = old.declaration if old else Declaration()
-    declaration = declaration.followed_by(version, new.series.series.values())
+    epoch = await epochs.current(connection)
+    declaration = renumbered(old.declaration, epoch) if old else Declaration()
+    number = epochs.stamped(version, epoch)
+    declaration = declaration.followed_by(number, new.series.series.values())
     new = replace(new, version=version, declaration=declaration)
     found = changes(old.catalogue if old else None, new.catalogue)
     if is_new:
@@ -63,7 +65,7 @@ async def publish(
         if not force:
             await _check_removals(connection, found, now - recently)
         await catalogues.insert(connection, version, source, declaration.to_json(), now, by)
-        await outbox.publish(connection, [_series_needed(new, now)])
+        await outbox.publish(connection, [series_needed(new, epoch, now)])
     return Publication(new, found, warnings(new.catalogue))
 
 
@@ -81,12 +83,13 @@ def _sources(catalogue: Compiled) -> set[str]:
     return {condition.source for condition in catalogue.rules.conditions}
 
 
-def _series_needed(catalogue: Compiled, now: datetime) -> DecisionSeriesNeeded:
+def series_needed(catalogue: Compiled, epoch: int, now: datetime) -> DecisionSeriesNeeded:
+    """What a catalogue asks of history, as it is told in an epoch."""
     return DecisionSeriesNeeded(
         event_id=new_id(),
         customer_id=None,
         occurred_at=now,
-        version=catalogue.version,
+        version=epochs.stamped(catalogue.version, epoch),
         series=tuple(series.to_json() for series in catalogue.series.series.values()),
         grew_in=catalogue.declaration.grew_in,
     )

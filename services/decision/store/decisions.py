@@ -81,6 +81,12 @@ _PAGE = f"""
 {_COLUMNS} WHERE customer_id = $1 AND ($2::uuid IS NULL OR decision_id < $2)
 ORDER BY decision_id DESC LIMIT $3
 """
+_LATER = f"{_COLUMNS} WHERE decision_id > $1 ORDER BY decision_id LIMIT $2"
+
+
+async def later(connection: Connection, than: UUID, most: int) -> list[Decision]:
+    """The next decisions after an id, which grow with time."""
+    return [_decision(row) for row in await connection.fetch(_LATER, than, most)]
 
 
 async def by_id(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Decision]:

@@ -72,6 +72,19 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 _BY_DECISION = f"""
 SELECT {_COLUMNS} FROM outcome WHERE decision_id = ANY($1::uuid[]) ORDER BY outcome_id
 """
+_ALL = f"SELECT {_COLUMNS} FROM outcome ORDER BY customer_id, outcome_id LIMIT $1"
+_ALL_AFTER = f"""
+SELECT {_COLUMNS} FROM outcome WHERE (customer_id, outcome_id) > ($2, $3)
+ORDER BY customer_id, outcome_id LIMIT $1
+"""
+
+
+async def all_after(
+    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+) -> list[Outcome]:
+    """The next outcomes after a customer and an id, in the order of both; None: the first."""
+    query, given = (_ALL_AFTER, place) if place else (_ALL, ())
+    return [_outcome(row) for row in await connection.fetch(query, most, *given)]
 
 
 async def insert(connection: Connection, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from services.chassis import epochs
 from services.chassis.database import Connection
 from services.chassis.definitions import parse_yaml
 from services.journey.domain.definition import Definition
@@ -15,12 +16,19 @@ Version = tuple[str, int]
 
 
 class Book:
-    """The journeys as of one revision. Versions are made ready when they are asked for first."""
+    """The journeys as of one revision. Versions are made ready when they are asked for first.
 
-    def __init__(self, published: Sequence[Published], ready: dict[Version, Journey]) -> None:
+    `epoch` is the database's: what is told of them has numbers of it.
+    """
+
+    def __init__(
+        self, published: Sequence[Published], ready: dict[Version, Journey], epoch: int = 0
+    ) -> None:
+        self.epoch = epoch
         last = max(published, key=lambda row: row.revision, default=None)
         self.revision = last.revision if last else 0
-        self.declaration = Declaration.from_json(last.declaration) if last else Declaration()
+        declaration = Declaration.from_json(last.declaration) if last else Declaration()
+        self.declaration = declaration.renumber(self.number)
         """Which histories all of them need, and since which revision."""
         self.rows = {(row.key, row.version): row for row in published}
         self.current: dict[str, Published] = {row.key: row for row in published}
@@ -33,6 +41,10 @@ class Book:
             if not journey.definition.paused:
                 event = journey.definition.entry.event
                 self._entered_by.setdefault(event, []).append(journey)
+
+    def number(self, given: int) -> int:
+        """A number as other services are told it."""
+        return epochs.stamped(given, self.epoch)
 
     def journey(self, key: str, version: int) -> Journey:
         """One version of a journey."""
@@ -60,15 +72,18 @@ class Library:
 
     async def book(self, connection: Connection) -> Book:
         """The book as of now: one look at a small table, unless something was published."""
-        if await definitions.revision(connection) != self._book.revision:
+        now = await definitions.revision(connection)
+        if now != (self._book.revision, self._book.epoch):
             async with self._reading:  # once, not by everybody who waits for it
-                if await definitions.revision(connection) != self._book.revision:
-                    self._book = await self.read(connection, self._ready)
+                now = await definitions.revision(connection)
+                if now != (self._book.revision, self._book.epoch):
+                    self._book = await self.read(connection, now[1], self._ready)
         return self._book
 
     async def read(
-        self, connection: Connection, ready: dict[Version, Journey] | None = None
+        self, connection: Connection, epoch: int, ready: dict[Version, Journey] | None = None
     ) -> Book:
         """The book as the caller's transaction sees it; nothing of it is kept here."""
         rows = await definitions.every(connection)
-        return await asyncio.to_thread(Book, rows, dict(self._ready) if ready is None else ready)
+        known = dict(self._ready) if ready is None else ready
+        return await asyncio.to_thread(Book, rows, known, epoch)

@@ -1,6 +1,7 @@
 """Publishing journeys, and ending runs by hand."""
 
 import asyncio
+from datetime import datetime
 from uuid import UUID
 
 from services.chassis import outbox
@@ -17,7 +18,7 @@ from services.journey.service.book import Book
 from services.journey.service.engine import Engine
 from services.journey.store import definitions, runs
 from services.journey.store.definitions import Published
-from services.rules import Declaration, merge_series
+from services.rules import merge_series
 
 
 class UnknownInstance(RaakError):
@@ -79,34 +80,39 @@ async def publish(
         engine.clock(),
         by,
     )
-    return row, await _declare(engine, connection, row.revision, book.declaration)
+    return row, await _declare(engine, connection, row.revision, book)
 
 
 def _prepared(yaml: str) -> Journey:
     return Journey(read(yaml), version=0)
 
 
-async def _declare(
-    engine: Engine, connection: Connection, revision: int, before: Declaration
-) -> Book:
+async def _declare(engine: Engine, connection: Connection, revision: int, before: Book) -> Book:
     """Tell profile which histories the journeys need that somebody enters or is under way on."""
-    book = await engine.library.read(connection)
+    book = await engine.library.read(connection, before.epoch)
     used = {(row.key, row.version) for row in book.current.values()}
     used |= await definitions.running(connection)
     journeys = await asyncio.to_thread(book.journeys, used)
     series = merge_series(one for journey in journeys for one in journey.series)
-    book.declaration = before.followed_by(revision, series)
+    book.declaration = before.declaration.followed_by(book.number(revision), series)
     await definitions.declare(connection, revision, book.declaration.to_json())
-    needed = JourneySeriesNeeded(
-        event_id=engine.new_id(),
+    await outbox.publish(
+        connection, [series_needed(book, revision, engine.new_id(), engine.clock())]
+    )
+    return book
+
+
+def series_needed(book: Book, revision: int, id: UUID, now: datetime) -> JourneySeriesNeeded:
+    """What the journeys ask of history since a publication, as it is told."""
+    declared = sorted(book.declaration.series.items())
+    return JourneySeriesNeeded(
+        event_id=id,
         customer_id=None,
-        occurred_at=engine.clock(),
-        version=revision,
-        series=tuple(one.to_json() for one in sorted(series, key=lambda one: one.key)),
+        occurred_at=now,
+        version=book.number(revision),
+        series=tuple(one.series.to_json() for _, one in declared),
         grew_in=book.declaration.grew_in,
     )
-    await outbox.publish(connection, [needed])
-    return book
 
 
 async def exit_run(engine: Engine, connection: Connection, id: str, reason: str) -> Run:

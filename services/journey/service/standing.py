@@ -58,6 +58,7 @@ class Standing:
         self._book = book
         self._now = now
         self._new_id = new_id
+        self.number = book.number
         self._facts = {
             who: facts_of(held.document, now, book.declaration) for who, held in snapshots.items()
         }

@@ -36,7 +36,9 @@ async def write(
     counts = _counts(standing, entered)
     if counts:
         await tallies.add(connection, counts)
-    await outbox.publish(connection, [event_of(one, effect, now) for one, effect in told])
+    await outbox.publish(
+        connection, [event_of(one, effect, now, standing.number) for one, effect in told]
+    )
 
 
 def _message(id: UUID, said: Said, now: datetime) -> Message:
@@ -73,8 +75,8 @@ def _place(run: Run) -> Place:
     return (run.journey, run.version, run.step)
 
 
-def state_of(run: Run) -> InstanceState:
-    """A run as other services see it."""
+def state_of(run: Run, number: Callable[[int], int]) -> InstanceState:
+    """A run as other services see it, who compare its number."""
     return InstanceState(
         instance_id=run.id,
         journey=run.journey,
@@ -82,14 +84,14 @@ def state_of(run: Run) -> InstanceState:
         key=run.key,
         step=run.step,
         phase=run.phase,
-        sequence=run.sequence,
+        sequence=number(run.sequence),
     )
 
 
-def event_of(id: UUID, effect: Effect, now: datetime) -> Event:
+def event_of(id: UUID, effect: Effect, now: datetime, number: Callable[[int], int]) -> Event:
     """An effect as it is told to other services; a message goes by the id of its event."""
     run = effect.run
-    state = state_of(run)
+    state = state_of(run, number)
     match effect:
         case Entered():
             return StepEntered(

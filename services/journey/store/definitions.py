@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from services.chassis import epochs
 from services.chassis.database import Connection
 from services.contracts.base import Json
 
 PUBLISHING_LOCK = 0x4A6F7572  # "Jour": one publication at a time, so that revisions appear in order
 
-_REVISION = "SELECT coalesce(max(revision), 0) FROM definition"
+_REVISION = f"""
+SELECT coalesce(max(revision), 0), {epochs.BASE} >> {epochs.BITS} FROM definition
+"""
 _COLUMNS = """key, version, revision, source, event_names, watches_customer, published_at,
     published_by, declaration"""
 _ALL = f"SELECT {_COLUMNS} FROM definition ORDER BY key, version"
@@ -38,10 +41,11 @@ class Published(NamedTuple):
     """What all journeys need of history since this publication."""
 
 
-async def revision(connection: Connection) -> int:
-    """The last publication's number, 0 before the first."""
-    found: int = await connection.fetchval(_REVISION)
-    return found
+async def revision(connection: Connection) -> tuple[int, int]:
+    """The last publication's number, 0 before the first, and the epoch of the database."""
+    row = await connection.fetchrow(_REVISION)
+    assert row is not None
+    return row[0], row[1]
 
 
 async def every(connection: Connection) -> list[Published]:

@@ -21,6 +21,11 @@ SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM message WHERE customer_id = asked.id ORDER BY message_id DESC LIMIT $2
 ) AS latest
 """
+_ALL = f"SELECT {_COLUMNS} FROM message ORDER BY customer_id, message_id LIMIT $1"
+_ALL_AFTER = f"""
+SELECT {_COLUMNS} FROM message WHERE (customer_id, message_id) > ($2, $3)
+ORDER BY customer_id, message_id LIMIT $1
+"""
 
 
 class Message(NamedTuple):
@@ -42,6 +47,14 @@ class Message(NamedTuple):
 async def add(connection: Connection, messages: Sequence[Message]) -> None:
     """Put messages into inboxes."""
     await connection.execute(_ADD, *columns(messages))
+
+
+async def all_after(
+    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+) -> list[Message]:
+    """The next messages after a customer and an id, in the order of both; None: the first."""
+    query, given = (_ALL_AFTER, place) if place else (_ALL, ())
+    return [Message(*row) for row in await connection.fetch(query, most, *given)]
 
 
 async def latest(

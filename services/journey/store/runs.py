@@ -75,6 +75,12 @@ _MOVE = (
     "UPDATE message SET customer_id = $2 WHERE customer_id = $1",
 )
 _BY_ID = f"SELECT {_COLUMNS} FROM run WHERE run_id = $1"
+_BY_IDS = f"SELECT {_COLUMNS} FROM run WHERE run_id = ANY($1)"
+_LOCK_ALL = f"SELECT {_COLUMNS} FROM run ORDER BY customer_id, run_id LIMIT $1 FOR UPDATE"
+_LOCK_AFTER = f"""
+SELECT {_COLUMNS} FROM run WHERE (customer_id, run_id) > ($2, $3)
+ORDER BY customer_id, run_id LIMIT $1 FOR UPDATE
+"""
 _LOCK_BY_ID = f"{_BY_ID} FOR UPDATE"
 _SHOWN = f"""
 SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
@@ -200,6 +206,22 @@ async def lock_by_id(connection: Connection, id: UUID) -> Run | None:
     """One run, for changing."""
     row = await connection.fetchrow(_LOCK_BY_ID, id)
     return Run(*row) if row else None
+
+
+async def by_id(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Run]:
+    """Runs by id; those that do not exist are absent."""
+    rows = await connection.fetch(_BY_IDS, list(ids))
+    return {row["run_id"]: Run(*row) for row in rows}
+
+
+async def lock_after(
+    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+) -> list[Run]:
+    """The next runs after a customer and an id, in the order of both, so that nobody moves them
+    until the commit; None: the first.
+    """
+    query, given = (_LOCK_AFTER, place) if place else (_LOCK_ALL, ())
+    return [Run(*row) for row in await connection.fetch(query, most, *given)]
 
 
 async def shown(

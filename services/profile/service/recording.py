@@ -79,7 +79,7 @@ async def _record(
     connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
 ) -> list[Taken]:
     rulebook = await rulebooks.current(connection)
-    desk = await _open_desk(connection, calls)
+    desk = await _open_desk(connection, calls, rulebooks.base)
     before = await _recorded_before(connection, desk, calls)
     assigned = desk.assign(calls, before)
     await _settle(connection, desk, now)
@@ -104,6 +104,8 @@ class _Desk:
     directory: Directory
     meant: dict[UUID, UUID]
     """Ids that calls name, and the customers these have become."""
+    base: int
+    """What the versions of new customers count from."""
 
     def candidates(self, call: Call) -> set[UUID]:
         """The customers a call may have been recorded with before."""
@@ -146,7 +148,7 @@ class _Desk:
         return gone
 
     def _customer(self, id: UUID) -> Customer:
-        customer = self.locked.get(id) or Customer(id)
+        customer = self.locked.get(id) or Customer(id, self.base)
         customer.identities = self.directory.holdings[id]
         return customer
 
@@ -156,7 +158,7 @@ def _derived(identity: Identity) -> UUID | None:
     return derived_customer_id(*identity) if identity.type in ANONYMOUS_TYPES else None
 
 
-async def _open_desk(connection: Connection, calls: Sequence[Call]) -> _Desk:
+async def _open_desk(connection: Connection, calls: Sequence[Call], base: int) -> _Desk:
     """Lock every customer the calls may concern, and read who they are."""
     wanted = {identity for call in calls for identity in _named(call)}
     named = {call.customer for call in calls if call.customer}
@@ -168,7 +170,7 @@ async def _open_desk(connection: Connection, calls: Sequence[Call]) -> _Desk:
     directory = Directory(held, new_id)
     if not (owners.keys() <= directory.owners.keys() and locked.keys() >= set(meant.values())):
         raise Overtaken  # somebody merged one of them before we had the lock
-    return _Desk(locked, directory, meant)
+    return _Desk(locked, directory, meant, base)
 
 
 def _named(call: Call) -> Iterator[Identity]:
@@ -281,18 +283,19 @@ def _news(
     now: datetime,
 ) -> Iterator[Event]:
     for merge in desk.directory.merges:
-        yield _merged(merge, now)
+        yield merged(merge, now)
     for one, call in fresh:
         if call.kind in PUBLISHED:
             yield _recorded(call, customers[one])
     yield from snapshots(rulebook, [*gone, *customers.values()], now)
 
 
-def _merged(merge: Change, now: datetime) -> CustomersMerged:
+def merged(merge: Change, at: datetime) -> CustomersMerged:
+    """A merge as it is told, always under the same id."""
     return CustomersMerged.model_construct(
-        event_id=new_id(),
+        event_id=merge.id,
         customer_id=merge.into_customer,
-        occurred_at=now,
+        occurred_at=at,
         change_id=merge.id,
         from_customer_id=merge.from_customer,
         identities=tuple(sent(identity) for identity in merge.identities),

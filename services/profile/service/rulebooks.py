@@ -26,13 +26,15 @@ class Rulebooks:
 
     def __init__(self) -> None:
         self._held = EMPTY
+        self.base = 0
+        """What a customer's version counts from in this epoch."""
         self._kept: dict[int, Kept] = {0: Kept((), {})}
         self._reading = asyncio.Lock()
 
     async def current(self, connection: Connection) -> Rulebook:
         """The rulebook in force."""
         # The version is read first: definitions newer than it are recomputed, older ones never.
-        version = await store.version(connection)
+        version, self.base = await store.version_and_base(connection)
         if version != self._held.version:
             async with self._reading:  # compiled once, not by everybody who waits for it
                 if version != self._held.version:

@@ -5,10 +5,11 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
+from services.chassis.epochs import stamp
 from services.profile.domain.customer import Consent, Customer, Filed, Trait
 from services.profile.domain.identities import Identity
 
-_COLUMNS = "customer_id, version, rules_version, series, reevaluate_at"
+_COLUMNS = f"customer_id, {stamp('version')}, rules_version, series, reevaluate_at"
 _READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
 _LOCK = f"{_READ} ORDER BY customer_id FOR UPDATE"
 _TRAITS = """

@@ -39,6 +39,12 @@ WHERE customer_id = $1 AND ($2::text IS NULL OR name = $2)
     AND ($3::timestamptz IS NULL OR (occurred_at, event_id) < ($3, $4))
 ORDER BY occurred_at DESC, event_id DESC LIMIT $5
 """
+_RECEIVED_SINCE = """
+SELECT customer_id, identity_type, identity_value, event_id, kind, name, occurred_at, received_at,
+    properties, context, message_id
+FROM event WHERE customer_id = ANY($1) AND received_at >= $2 AND kind = ANY($3)
+ORDER BY event_id
+"""
 
 
 class Recorded(NamedTuple):
@@ -110,6 +116,14 @@ async def histories(
             name, at, properties = event
             found[customer].append(RecordedEvent(name, at, properties))
     return found
+
+
+async def received_since(
+    connection: Connection, customers: Collection[UUID], since: datetime, kinds: Collection[str]
+) -> list[tuple[UUID, tuple[str, str], Recorded]]:
+    """The events of some kinds of these customers: each with its customer and its identity."""
+    rows = await connection.fetch(_RECEIVED_SINCE, list(customers), since, list(kinds))
+    return [(row[0], (row[1], row[2]), Recorded(*tuple(row)[3:])) for row in rows]
 
 
 async def page(

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from services.chassis import epochs
 from services.chassis.database import Connection
 from services.contracts.base import Json
 
 ONE_AT_A_TIME = 0x72756C65  # "rule": an advisory lock, so that two rulebooks do not share a number
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM rulebook"
+_VERSION_AND_BASE = f"SELECT coalesce(max(version), 0), {epochs.BASE} FROM rulebook"
 _KEPT = "SELECT version, series, answers FROM rulebook WHERE version = ANY($1)"
 _ANSWERS = "SELECT answers FROM rulebook WHERE version = $1"
 _MAKE = "INSERT INTO rulebook (version, series, answers, made_at) VALUES ($1, $2, $3, $4)"
@@ -46,6 +48,13 @@ class SegmentRow(NamedTuple):
 async def version(connection: Connection) -> int:
     """The rulebook in force; 0 before there is any."""
     return int(await connection.fetchval(_VERSION))
+
+
+async def version_and_base(connection: Connection) -> tuple[int, int]:
+    """The rulebook in force, and what is below every version of a customer in this epoch."""
+    row = await connection.fetchrow(_VERSION_AND_BASE)
+    assert row is not None
+    return row[0], row[1]
 
 
 async def kept(

@@ -15,7 +15,7 @@ MIGRATED = sorted(
     path.parents[1].name for room in ROOMS for path in room.glob("*/migrations/env.py")
 )
 VERSIONS = sorted(path for name in MIGRATED for path in migrations_of(name).glob("versions/*.py"))
-OF_THE_BUS = {"outbox", "inbox"}
+OF_THE_BUS = {"outbox", "relayed", "stream", "inbox", "epoch", "resync"}
 OWN = {"gateway": {"api_key", "registered_operation", "change"}}
 """What is made where it is not the tables of the bus: the gateway publishes nothing."""
 

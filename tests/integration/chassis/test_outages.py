@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import asyncpg
 import pytest
+from nats.js.api import PubAck
 
 from services.chassis import outbox
 from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage, open_bus
@@ -151,10 +152,11 @@ class Counting(Bus):
 
     published = 0
 
-    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
-        """Count, then publish."""
-        await super().publish(messages)
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
+        """Publish, then count."""
+        acks = await super().publish(messages)
         self.published += len(messages)
+        return acks
 
 
 async def test_of_two_relays_one_works_and_the_other_takes_over_in_order(

@@ -140,7 +140,7 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
 
 
 async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
-    database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handling, "PAUSE_S", 0.01)
     sizes: list[int] = []
@@ -154,7 +154,7 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     words = [f"word {n}" for n in range(20)]
     messages = [Delivered(spoken(word), times=1) for word in words]
 
-    consumer = Consumer("listener", Spoken, slow, database, bus)
+    consumer = Consumer("listener", Spoken, slow, database, delivering)
     await consumer._take_in_or_wait(messages)  # type: ignore[arg-type]
 
     assert sizes[:4] == [20, 10, 5, 2]
@@ -163,7 +163,7 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
 
 
 async def test_what_waited_through_an_outage_has_all_its_attempts_left(
-    database: Database, bus: Bus
+    database: Database, delivering: Bus
 ) -> None:
     """NATS counts as a delivery whatever it sent again meanwhile."""
     moods = iter([True] * (FAILURES - 1))
@@ -173,8 +173,8 @@ async def test_what_waited_through_an_outage_has_all_its_attempts_left(
             raise ValueError
         await write_down(connection, events)
 
-    consumer = Consumer("listener", Spoken, moody, database, bus)
-    await bus.keep([Spoken])
+    consumer = Consumer("listener", Spoken, moody, database, delivering)
+    await delivering.keep([Spoken])
     message = Delivered(spoken("patient"), times=FAILURES)
 
     for _ in range(FAILURES):
@@ -351,6 +351,7 @@ class Delivered:
 
     def __init__(self, event: Spoken, times: int) -> None:
         self.data = event.to_cloudevent()
+        self.headers = None
         self.times = times
         self.answers: list[str] = []
 
@@ -369,6 +370,17 @@ class Delivered:
     async def nak(self, delay: float) -> None:
         """To be delivered again."""
         self.answers.append("nak")
+
+
+@pytest.fixture
+def delivering(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Bus:
+    """A bus that takes messages for its own though it did not deliver them."""
+
+    async def acknowledge(message: Delivered) -> None:
+        await message.ack()
+
+    monkeypatch.setattr(bus, "acknowledge", acknowledge)
+    return bus
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ class House:
         self.now = 1_000.0
         self.told: list[str] = []
         self.process = Dying("profile", [], Path("logs/profile.log"), lambda: True)
-        self.supervisor = Supervisor([self.process], self.told.append, lambda: self.now)
+        self.supervisor = Supervisor([self.process], self.told.append, clock=lambda: self.now)
 
     def die(self, status: int = 1) -> None:
         """End the process, and have it looked at."""

@@ -1,0 +1,193 @@
+"""Backups of an embedded instance: all its databases at one moment, with its keys and secrets.
+
+What is on its way between services is in their databases, so NATS needs no backup: a restored
+instance begins with an empty one, and what nobody had heard is sent again.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from infra import embedded
+from infra.instance import SERVICES, Instance
+from services.chassis import epochs, resync
+from services.chassis.database import open_database
+from services.chassis.errors import RaakError
+from services.chassis.migrations import migrate
+
+OURS = ("keys", "secrets")
+NEW, BEFORE = "postgres.new", "before-{:%Y%m%dT%H%M%S}"
+DATA = ("base.tar", "pg_wal.tar", "backup_manifest")
+
+
+class BackupFailed(RaakError):
+    """A backup could not be made, or not be read."""
+
+    code = "BACKUP_FAILED"
+
+
+class RestoreRefused(RaakError):
+    """A backup is not restored over this."""
+
+    code = "RESTORE_REFUSED"
+    status = 409
+
+
+def backup(instance: Instance, file: Path) -> None:
+    """Write a backup of a running instance to a file that only its owner can read.
+
+    Raises:
+        BackupFailed: The file is there already, or PostgreSQL does not give its data; there is no
+            file then.
+    """
+    if file.exists():
+        raise BackupFailed(f"{str(file)!r} is there already.", hint="Name another file.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as name:
+        folder = Path(name)
+        _run(
+            "pg_basebackup",
+            f"--pgdata={folder / 'data'}",
+            "--format=tar",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--manifest-checksums=SHA256",
+            "--host=127.0.0.1",
+            f"--port={instance.ports['postgres']}",
+            "--username=raak",
+            "--no-password",
+            environment={"PGPASSWORD": instance.secret("postgres")},
+        )
+        draft = folder / "whole.tar"
+        draft.touch(mode=0o600)
+        with tarfile.open(draft, "w") as whole:
+            for part in DATA:
+                whole.add(folder / "data" / part, part)
+            for part in OURS:
+                if (instance.folder / part).exists():
+                    whole.add(instance.folder / part, part)
+        draft.rename(file)
+
+
+def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
+    """Make a folder's instance what it was at the moment of a backup, in a new epoch.
+
+    What was there is put aside, in the folder that is returned; None if there was nothing.
+
+    Raises:
+        RestoreRefused: It is running.
+        BackupFailed: The file is no backup, or damaged; nothing has changed then.
+    """
+    if instance.is_running() or not embedded.port_is_free(instance.ports["postgres"]):
+        raise RestoreRefused(
+            f"Raak is running in {str(instance.folder)!r}.",
+            hint="Stop it first; then nobody writes to what is put aside.",
+        )
+    instance.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
+        unpacked, new = Path(name), instance.folder / NEW
+        _unpack(file, unpacked)
+        shutil.rmtree(new, ignore_errors=True)
+        _make_data(unpacked, new)
+        password = (unpacked / "secrets" / "postgres").read_text()
+        asyncio.run(_begin_epochs(new, instance.ports["postgres"], password, now))
+        aside = _put_aside(instance.folder, now)
+        for part in OURS:
+            (unpacked / part).rename(instance.folder / part)
+        new.rename(instance.folder / "postgres")
+    return aside
+
+
+def check_whole(folder: Path) -> None:
+    """Raise RestoreRefused if a restore was cut off after it had put the old data aside."""
+    if (folder / NEW).exists() and not (folder / "postgres").exists():
+        raise RestoreRefused(
+            f"A restore into {str(folder)!r} did not end.", hint="Run `raak restore` again."
+        )
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(file) as whole:
+            _extract(whole, folder)
+    except (OSError, tarfile.TarError) as error:
+        raise BackupFailed(
+            f"{str(file)!r} cannot be read ({type(error).__name__}).",
+            hint="Name a file that `raak backup` has written.",
+        ) from error
+    missing = [part for part in (*DATA, "secrets/postgres") if not (folder / part).is_file()]
+    if missing:
+        raise BackupFailed(
+            f"{str(file)!r} has no {missing[0]}.",
+            hint="Name a file that `raak backup` has written.",
+        )
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Unpack what does not lead out of the folder, where Python (3.11.4 and later) can tell."""
+    how: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    tar.extractall(folder, **how)  # noqa: S202  # it is the operator's own
+
+
+def _make_data(unpacked: Path, folder: Path) -> None:
+    for part, where in (("base.tar", folder), ("pg_wal.tar", folder / "pg_wal")):
+        with tarfile.open(unpacked / part) as tar:
+            _extract(tar, where)
+    _check(folder, json.loads((unpacked / "backup_manifest").read_bytes()))
+    folder.chmod(0o700)
+    if os.geteuid() == 0:
+        embedded.own(folder)
+
+
+def _check(folder: Path, manifest: dict[str, Any]) -> None:
+    """Compare files with what PostgreSQL says it has sent."""
+    for file in manifest["Files"]:
+        path = folder / file["Path"]
+        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != file["Checksum"]:
+            raise BackupFailed(
+                f"The backup is damaged at {file['Path']!r}.", hint="Take another backup."
+            )
+
+
+async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -> None:
+    with embedded.postgres(folder, port, password) as url:
+        for service in SERVICES:
+            await migrate(service, f"{url}/raak_{service}")
+            async with (
+                open_database(f"{url}/raak_{service}", connections=2) as database,
+                database.transaction() as connection,
+            ):
+                await epochs.begin(connection)
+                await resync.ask(connection, now, afresh=True)
+
+
+def _put_aside(folder: Path, now: datetime) -> Path | None:
+    aside = folder / BEFORE.format(now)
+    for part in ("nats", *OURS, "postgres"):
+        if (folder / part).exists():
+            aside.mkdir(exist_ok=True)
+            (folder / part).rename(aside / part)
+    return aside if aside.exists() else None
+
+
+def _run(program: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        [str(embedded.postgres_programs() / program), *arguments],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BackupFailed(
+            f"{program} failed: {done.stderr.strip()[-500:]}",
+            hint="Look whether Raak runs, and whether the disk is full.",
+        )

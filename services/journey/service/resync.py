@@ -1,0 +1,83 @@
+"""What journey tells again: what journeys ask of history, where runs stand, and messages."""
+
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from services.chassis.database import Connection
+from services.chassis.resync import Page, Source
+from services.contracts.base import Event, Json
+from services.contracts.journey import MessageDue
+from services.journey.domain.run import Ended, Entered, Run
+from services.journey.service.engine import Engine
+from services.journey.service.publishing import series_needed
+from services.journey.service.writing import event_of, state_of
+from services.journey.store import definitions, messages, runs
+
+WIDE = 5
+"""Times as many rows are read where most of them are not told."""
+
+
+def sources(engine: Engine) -> dict[str, Source]:
+    """By name, in this order."""
+    return {
+        "journeys": partial(_journeys, engine),
+        "runs": partial(_runs, engine),
+        "messages": partial(_messages, engine),
+    }
+
+
+async def _journeys(
+    engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
+) -> Page:
+    await definitions.one_at_a_time(connection)
+    book = await engine.library.book(connection)
+    if not book.rows:
+        return Page((), None)
+    return Page([series_needed(book, book.revision, engine.new_id(), engine.clock())], None)
+
+
+async def _runs(
+    engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
+) -> Page:
+    """Where each run stands that is under way, and the ends of others."""
+    book = await engine.library.book(connection)
+    now = engine.clock()
+
+    def told(run: Run) -> Event:
+        effect = Entered(run) if run.active else Ended(run)
+        return event_of(engine.new_id(), effect, now, book.number)
+
+    rows = await runs.lock_after(connection, _place(after), WIDE * most)
+    events = [told(run) for run in rows if run.ended_at is None or run.ended_at >= since]
+    last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
+    return Page(events, last if len(rows) == WIDE * most else None)
+
+
+async def _messages(
+    engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
+) -> Page:
+    book = await engine.library.book(connection)
+    rows = await messages.all_after(connection, _place(after), WIDE * most)
+    recent = [row for row in rows if row.created_at >= since]
+    of = await runs.by_id(connection, {row.run_id for row in recent})
+    events = [
+        MessageDue(
+            event_id=row.message_id,
+            customer_id=row.customer_id,
+            occurred_at=row.created_at,
+            message_id=row.message_id,
+            state=state_of(of[row.run_id], book.number),
+            channel=row.channel,
+            template=row.template,
+            content=row.content,
+        )
+        for row in recent
+        if row.run_id in of
+    ]
+    last = [str(rows[-1].customer_id), str(rows[-1].message_id)] if rows else None
+    return Page(events, last if len(rows) == WIDE * most else None)
+
+
+def _place(after: Json | None) -> tuple[UUID, UUID] | None:
+    return (UUID(after[0]), UUID(after[1])) if after else None

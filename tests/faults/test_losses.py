@@ -1,0 +1,104 @@
+"""NATS loses its data, a database is an older one: all who live on hear the same in the end."""
+
+import asyncio
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from infra import resync
+from infra.instance import SERVICES
+from services.chassis.resync import ResyncUnderWay
+from tests.faults.audit import WELL_AGAIN_S, at_rest
+from tests.faults.faults import Fault
+from tests.faults.load import Client, Load
+from tests.faults.losses import LOSSES, dump, restore
+from tests.stack import Stack
+
+BEFORE_S, DEAF_S, AFTER_S = 1, 2, 1
+CHANGES = 3
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=[loss.name for loss in LOSSES])
+async def test_what_nobody_had_heard_when_nats_lost_it_is_heard(
+    raak: Stack, client: Client, loss: Fault
+) -> None:
+    load = Load(client, loss.name.replace(" ", "-"), seed=LOSSES.index(loss))
+    with closing(load):
+        await load.introduce()
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+
+        load.open(BEFORE_S + DEAF_S + AFTER_S)
+        await asyncio.sleep(BEFORE_S)
+        await asyncio.to_thread(loss.begin, raak)
+        await asyncio.sleep(DEAF_S)
+        await asyncio.to_thread(loss.end, raak)
+        well_again_at = monotonic() + WELL_AGAIN_S
+        await load.served(well_again_at - monotonic())
+        await at_rest(raak, client, load.ledger, well_again_at - monotonic())
+
+    assert load.ledger.orders
+
+
+async def test_a_withdrawn_consent_is_heeded_though_profile_became_an_older_one(
+    raak: Stack, client: Client, tmp_path: Path
+) -> None:
+    load = Load(client, "restored", seed=7)
+    with closing(load):
+        await load.introduce()
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await asyncio.to_thread(dump, raak, "profile", tmp_path / "profile.dump")
+        forget = load.mark()
+        for change in range(CHANGES):
+            await load.consent(change % 2 == 1)
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+
+        await asyncio.to_thread(restore, raak, "profile", tmp_path / "profile.dump")
+        forget()
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await load.consent(False)
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+
+    assert set(load.ledger.consents.values()) == {False}
+
+
+async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_that_is_known(
+    raak: Stack, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    addresses = resync.addresses(raak.instance.folder)
+
+    async def ask(*services: str) -> None:
+        await resync.run(addresses, services, timedelta(days=1), told.append)
+
+    load = Load(client, "resync", seed=8)
+    with closing(load):
+        await load.introduce()
+        load.open(1)
+        await load.served(WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+
+        await asyncio.to_thread(raak.kill, "decision")
+        monkeypatch.setattr(resync, "STILL_S", 1)
+        with pytest.raises(resync.ResyncWaits, match="decision has told 0"):
+            await ask("decision")
+        with pytest.raises(ResyncUnderWay, match="of decision is under way"):
+            await ask()
+        assert not told  # the others were not asked either
+        await asyncio.to_thread(raak.start, "decision")
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        monkeypatch.undo()
+        for _ in range(2):
+            await ask()
+        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+
+    assert [line.split()[0] for line in told] == [*SERVICES, *SERVICES]
+
+
+async def test_a_service_nobody_knows_is_told_with_those_there_are(raak: Stack) -> None:
+    addresses = resync.addresses(raak.instance.folder)
+
+    with pytest.raises(resync.UnknownService, match="'profil'"):
+        await resync.run(addresses, ["profil"], timedelta(0), print)

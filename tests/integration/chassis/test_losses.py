@@ -1,0 +1,327 @@
+"""NATS loses what it had, or a database is an older one: what nobody has heard is told again."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from nats.js.errors import NotFoundError
+
+from services.chassis import epochs, outbox, resync
+from services.chassis.bus import (
+    Bus,
+    BusUnavailable,
+    OutgoingMessage,
+    Place,
+    open_bus,
+    stream_name,
+)
+from services.chassis.database import Connection, Database
+from services.chassis.handling import EARLIER, Consumer
+from services.chassis.ids import new_id
+from services.chassis.outbox import Relay
+from services.chassis.resync import Page, Resync, ResyncUnderWay
+from services.chassis.server import Work, supervised
+from services.contracts.base import Event
+from tests.integration.chassis.outages import Restartable
+from tests.integration.chassis.talking import NOON, Spoken, spoken, told, until, write_down
+
+STREAM = stream_name(Spoken.fact)
+
+
+class Portrait(Event):
+    """All that is known of somebody now."""
+
+    fact: ClassVar[str] = "tests.portrait.v1"
+    compacted: ClassVar[bool] = True
+
+
+async def count(database: Database, table: str) -> int:
+    """How many rows a table has."""
+    async with database.connection() as connection:
+        return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def say(database: Database, *words: str) -> None:
+    """Say words, in one transaction."""
+    async with database.transaction() as connection:
+        await outbox.publish(connection, [spoken(word) for word in words])
+
+
+def sending(database: Database, bus: Bus, **more: Any) -> dict[str, Work]:
+    """What keeps events on their way."""
+    relay = Relay(database, bus, [Spoken, Portrait], **more)
+    return {"relay": relay.run, "bus": bus.run}
+
+
+def listening(database: Database, bus: Bus) -> dict[str, Work]:
+    """What takes them in."""
+    return {"consumer": Consumer("listener", Spoken, write_down, database, bus).run}
+
+
+async def all_sent(database: Database) -> None:
+    """Wait until the outbox is empty."""
+
+    async def empty() -> bool:
+        return await count(database, "outbox") == 0
+
+    await until(empty, 30)
+
+
+async def words_heard(database: Database, *words: str) -> None:
+    """Wait until all of them are written down, each once and nothing else."""
+
+    async def heard() -> bool:
+        return sorted(await told(database)) == sorted(words)
+
+    await until(heard, 30)
+
+
+async def delete_stream(bus: Bus) -> None:
+    """As an operator does by mistake."""
+    await bus._stream.delete_stream(STREAM)
+
+
+async def test_an_event_is_kept_until_everybody_has_heard_it(database: Database, bus: Bus) -> None:
+    await bus.keep([Spoken, Portrait])
+    async with supervised({**sending(database, bus), **listening(database, bus)}):
+        deaf = asyncio.Queue[Any]()
+        await bus.subscribe("deaf", Spoken.fact, deaf.put)
+        await say(database, "hello")
+        await words_heard(database, "hello")
+        await asyncio.sleep(2 * outbox.LOOK_S)
+        kept = await count(database, "relayed")
+        await (await deaf.get()).ack()
+
+        async def forgotten() -> bool:
+            return await count(database, "relayed") == 0
+
+        await until(forgotten, 30)
+
+    assert kept == 1
+
+
+async def test_what_a_deleted_stream_had_and_nobody_heard_is_sent_to_its_successor_in_order(
+    database: Database, bus: Bus
+) -> None:
+    words = [f"word {n}" for n in range(20)]
+    await bus.keep([Spoken, Portrait])
+
+    async with supervised(sending(database, bus)):
+        await say(database, *words)
+        await all_sent(database)
+        await delete_stream(bus)
+        bus.wake()
+        async with supervised(listening(database, bus)):
+            await words_heard(database, *words)
+
+    assert await told(database) == words
+
+
+async def test_a_listener_hears_on_after_its_stream_and_consumer_were_lost(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken, Portrait])
+
+    async with supervised({**sending(database, bus), **listening(database, bus)}):
+        await say(database, "before")
+        await words_heard(database, "before")
+        await delete_stream(bus)
+        await say(database, "after")
+        await words_heard(database, "before", "after")
+        await bus._stream.delete_consumer(STREAM, "listener-tests_spoken_v1")
+        bus.wake()
+        await say(database, "at last")
+        await words_heard(database, "before", "after", "at last")
+
+
+async def test_nats_that_comes_back_empty_is_furnished_anew_and_told_what_nobody_had_heard(
+    database: Database, nats: Restartable, tmp_path: Path
+) -> None:
+    async with open_bus(nats.url) as bus:
+        await bus.keep([Spoken, Portrait])
+        async with supervised(sending(database, bus)):
+            await say(database, "unheard")
+            await all_sent(database)
+            await nats.stop()
+            shutil.rmtree(tmp_path / "nats" / "jetstream")
+            await nats.start()
+            await say(database, "new")
+            async with supervised(listening(database, bus)):
+                await words_heard(database, "unheard", "new")
+
+    assert await told(database) == ["unheard", "new"]
+
+
+async def test_what_nobody_hears_is_given_up_after_its_time(database: Database, bus: Bus) -> None:
+    await bus.keep([Spoken, Portrait])
+    await say(database, "unheard")
+
+    async with supervised(sending(database, bus, kept=timedelta(0))):
+        await all_sent(database)
+
+    async with supervised(sending(database, bus, kept=timedelta(0))):
+
+        async def given_up() -> bool:
+            return await count(database, "relayed") == 0
+
+        await until(given_up, 30)
+
+
+async def test_a_lost_stream_of_states_is_told_all_of_them_again(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken, Portrait])
+    resyncing = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
+
+    async with supervised(
+        {**sending(database, bus, renew=resyncing.renew), "resync": resyncing.run}
+    ):
+
+        async def met() -> bool:
+            return await count(database, "stream") == 2
+
+        await until(met, 30)
+        assert await number_in(bus, Portrait) == 0
+        await bus._stream.delete_stream(stream_name(Portrait.fact))
+        bus.wake()
+
+        async def told_again() -> bool:
+            return await number_in(bus, Portrait) == 450
+
+        await until(told_again, 30)
+
+
+def now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+PEOPLE = [UUID(int=number) for number in range(1, 1_001)]
+
+
+def portraits(number: int) -> resync.Source:
+    """So many people to be told again."""
+
+    async def read(connection: Connection, after: Any, since: datetime, most: int) -> Page:
+        start = after or 0
+        end = min(number, start + most)
+        events = [
+            Portrait(event_id=new_id(), customer_id=one, occurred_at=NOON)
+            for one in PEOPLE[start:end]
+        ]
+        return Page(events, end if end < number else None)
+
+    return read
+
+
+async def number_in(bus: Bus, event: type[Event]) -> int:
+    """How many events a stream holds; 0 for one that is lost."""
+    try:
+        return (await bus._stream.stream_info(stream_name(event.fact))).state.messages
+    except NotFoundError:
+        return 0
+
+
+async def test_a_resync_goes_on_where_it_was_cut_off_and_there_is_one_at_a_time(
+    database: Database,
+) -> None:
+    resyncing = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
+    async with database.transaction() as connection:
+        await resync.ask(connection, NOON)
+
+    await resyncing.tell_some()
+    async with database.connection() as connection:
+        with pytest.raises(ResyncUnderWay, match="200 events told"):
+            await resync.check_free(connection, "tests")
+        with pytest.raises(ResyncUnderWay):
+            await resync.ask(connection, NOON)
+    another = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
+    steps = [await another.tell_some() for _ in range(3)]
+
+    assert steps == [True, True, False]
+    assert await count(database, "outbox") == 450
+    async with database.transaction() as connection:
+        await resync.ask(connection, NOON)  # one that has ended is no hindrance
+
+
+async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all(
+    database: Database, bus: Bus
+) -> None:
+    await bus.keep([Spoken, Portrait])
+    resyncing = Resync(database, {"portraits": portraits(3)}, outbox.publish, now)
+    work = {**sending(database, bus, renew=resyncing.renew), **listening(database, bus)}
+    async with supervised(work):
+        await say(database, *(f"word {n}" for n in range(40)))
+        await words_heard(database, *(f"word {n}" for n in range(40)))
+
+        async def nothing_kept() -> bool:
+            return await count(database, "relayed") == 0
+
+        await until(nothing_kept, 30)
+    async with database.connection() as connection:  # as a backup of before has it
+        await connection.execute("SELECT setval('outbox_id_seq', 5)")
+        await connection.execute("DELETE FROM told; DELETE FROM inbox")
+
+    async with supervised({**work, "resync": resyncing.run}):
+        await words_heard(database, *(f"word {n}" for n in range(40)))
+
+        async def told_again() -> bool:
+            return await number_in(bus, Portrait) == 3
+
+        await until(told_again, 30)
+        async with database.connection() as connection:
+            epoch = await epochs.current(connection)
+
+    async with supervised(work):
+        await say(database, "later")
+        await all_sent(database)
+    async with database.connection() as connection:
+        assert (epoch, await epochs.current(connection)) == (1, 1)
+
+
+async def test_an_event_of_an_earlier_epoch_is_counted(database: Database, bus: Bus) -> None:
+    await bus.keep([Spoken])
+    earlier = EARLIER.labels("listener", Spoken.fact)._value.get
+    before = earlier()
+
+    async with supervised(listening(database, bus)):
+        for text, epoch in (("new", 2), ("old", 1)):
+            event = spoken(text)
+            await bus.publish(
+                [
+                    OutgoingMessage(
+                        event.address(), str(uuid4()), event.to_cloudevent(), Place(epoch, 1)
+                    )
+                ]
+            )
+        await words_heard(database, "new", "old")
+
+    assert earlier() == before + 1
+
+
+async def test_the_age_of_what_waits_is_told(database: Database) -> None:
+    async with database.connection() as connection:
+        assert await outbox.age(connection) == 0
+
+        await outbox.publish(connection, [spoken("old"), spoken("young")])
+        await connection.execute(
+            "UPDATE outbox SET written_at = now() - interval '90 s' WHERE id = 1"
+        )
+
+        assert 90 <= await outbox.age(connection) < 120
+
+
+async def test_a_bus_whose_nats_is_gone_says_so_instead_of_standing_still(
+    nats: Restartable,
+) -> None:
+    async with open_bus(nats.url) as bus:
+        await bus.keep([Spoken])
+        await nats.stop()
+
+        async with asyncio.timeout(60):
+            with pytest.raises(BusUnavailable):
+                await bus.run()

@@ -1,0 +1,150 @@
+"""A backup of all databases as of one moment, and an instance made from it."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra import backup, embedded
+from infra.instance import LISTENERS, SERVICES, Instance
+from services.chassis.migrations import migrate
+from tests.conftest import HASTY
+from tests.integration.chassis.talking import connect
+from tests.stack import free_ports
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+STEP = "INSERT INTO inbox (consumer, event_id) VALUES ($1, gen_random_uuid())"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    """An instance that was never started."""
+    return new_instance(tmp_path)
+
+
+def new_instance(folder: Path) -> Instance:
+    """One with keys, which are made at their first use."""
+    instance = Instance(folder / "raak", free_ports(len(LISTENERS)))
+    assert all(key.is_file() for key in instance.keys)
+    return instance
+
+
+def serving(instance: Instance) -> Any:
+    """Its PostgreSQL, for a block."""
+    folder, port = instance.folder / "postgres", instance.ports["postgres"]
+    return embedded.postgres(folder, port, instance.secret("postgres"), HASTY)
+
+
+async def write(url: str, step: str) -> None:
+    """Leave the same mark in all databases, one after the other."""
+    for service in SERVICES:
+        connection = await connect(f"{url}/raak_{service}")
+        await connection.execute(STEP, step)
+        await connection.close()
+
+
+async def read(url: str, query: str) -> list[list[Any]]:
+    """A column of each database."""
+    found = []
+    for service in SERVICES:
+        connection = await connect(f"{url}/raak_{service}")
+        found.append([row[0] for row in await connection.fetch(query)])
+        await connection.close()
+    return found
+
+
+async def make(url: str) -> None:
+    """All databases."""
+    for service in SERVICES:
+        await migrate(service, f"{url}/raak_{service}")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Path]:
+    """An instance that was used before and after a backup, and the backup."""
+    folder = tmp_path_factory.mktemp("kept")
+    instance, file = new_instance(folder), folder / "raak.backup"
+    (instance.folder / "nats").mkdir(parents=True)
+    with serving(instance) as url:
+        asyncio.run(make(url))
+        asyncio.run(write(url, "before"))
+        backup.backup(instance, file)
+        asyncio.run(write(url, "after"))
+    return instance, file
+
+
+def test_a_damaged_backup_changes_nothing(kept: tuple[Instance, Path], tmp_path: Path) -> None:
+    (instance, file), damaged = kept, tmp_path / "raak.backup"
+    whole = file.read_bytes()
+    place = whole.index(b"global/pg_control") + 512
+    damaged.write_bytes(whole[:place] + b"damage" + whole[place + 6 :])
+
+    with pytest.raises(backup.BackupFailed, match="damaged at 'global/pg_control'"):
+        backup.restore(instance, damaged, NOW)
+
+    assert (instance.folder / "postgres" / "PG_VERSION").is_file()
+
+
+def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_put_aside(
+    kept: tuple[Instance, Path],
+) -> None:
+    instance, file = kept
+
+    aside = backup.restore(instance, file, NOW)
+
+    with serving(instance) as url:
+        marks = asyncio.run(read(url, "SELECT consumer FROM inbox"))
+        epochs = asyncio.run(read(url, "SELECT number FROM epoch"))
+    assert file.stat().st_mode & 0o077 == 0
+    assert marks == [["before"]] * 4
+    assert epochs == [[1]] * 4
+    assert aside is not None
+    assert sorted(path.name for path in aside.iterdir()) == ["keys", "nats", "postgres", "secrets"]
+
+
+@pytest.fixture
+def running(instance: Instance) -> Instance:
+    """The instance, with a note that this process runs it."""
+    instance.remember(psutil.Process())
+    return instance
+
+
+def test_nothing_is_restored_over_a_running_instance(running: Instance, tmp_path: Path) -> None:
+    with pytest.raises(backup.RestoreRefused, match="is running"):
+        backup.restore(running, tmp_path / "raak.backup", NOW)
+
+
+def test_a_file_that_is_no_backup_changes_nothing(instance: Instance, tmp_path: Path) -> None:
+    file = tmp_path / "raak.backup"
+    file.write_text("no backup")
+    (instance.folder / "postgres").mkdir(parents=True)
+
+    with pytest.raises(backup.BackupFailed, match="cannot be read"):
+        backup.restore(instance, file, NOW)
+
+    assert (instance.folder / "postgres").is_dir()
+
+
+def test_a_backup_is_not_written_over_another_file(instance: Instance, tmp_path: Path) -> None:
+    file = tmp_path / "raak.backup"
+    file.write_text("precious")
+
+    with pytest.raises(backup.BackupFailed, match="there already"):
+        backup.backup(instance, file)
+
+
+def test_a_backup_that_fails_leaves_no_file(instance: Instance, tmp_path: Path) -> None:
+    with pytest.raises(backup.BackupFailed, match="pg_basebackup failed"):
+        backup.backup(instance, tmp_path / "raak.backup")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["raak"]
+
+
+def test_a_restore_cut_off_is_not_taken_for_an_empty_instance(instance: Instance) -> None:
+    (instance.folder / backup.NEW).mkdir(parents=True)
+
+    with pytest.raises(backup.RestoreRefused, match="did not end"):
+        backup.check_whole(instance.folder)

@@ -1,0 +1,96 @@
+"""Profile restored to an earlier state, and profile telling again what it holds."""
+
+from datetime import timedelta
+
+from services.chassis import epochs
+from services.chassis.resync import CHUNK
+from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.profile.service.resync import Customers
+from tests.integration.profile.conftest import START, Profile, identify, track
+
+
+async def begin_epoch(profile: Profile) -> None:
+    """As after a restore."""
+    async with profile.database.transaction() as connection:
+        await epochs.begin(connection)
+
+
+async def tell_all(profile: Profile, since: timedelta = timedelta(0)) -> list[object]:
+    """Everything a resync would tell."""
+    source, after = Customers(profile.rulebooks, profile.clock), None
+    told: list[object] = []
+    while True:
+        async with profile.database.transaction() as connection:
+            page = await source(connection, after, profile.now - since, CHUNK)
+        told += page.events
+        if (after := page.after) is None:
+            return told
+
+
+async def test_in_a_new_epoch_a_customers_next_version_is_above_all_of_before(
+    profile: Profile,
+) -> None:
+    for age in range(5):
+        await profile.collect(identify(anonymousId="a", traits={"age": age}))
+    highest = (await profile.snapshot("anonymous_id", "a")).version
+    async with profile.database.transaction() as connection:  # the backup knew less of him
+        await connection.execute("UPDATE customer SET version = 1")
+    await begin_epoch(profile)
+
+    await profile.collect(identify(anonymousId="a", traits={"age": 5}), track())
+    await profile.collect(track(anonymousId="new"))
+
+    version = (await profile.snapshot("anonymous_id", "a")).version
+    assert version > highest
+    assert (await profile.published(EventRecorded))[-2].customer_version == version
+    assert (await profile.snapshot("anonymous_id", "new")).version > highest
+
+
+async def test_a_resync_tells_every_customer_as_he_is_under_the_version_he_has(
+    profile: Profile,
+) -> None:
+    await profile.collect(track(), track(anonymousId="b"))
+    known = await profile.snapshot("anonymous_id", "a")
+    await profile.collect(*(track(anonymousId=f"c{n}") for n in range(CHUNK)))
+
+    told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+    again = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+
+    [same] = [one for one in told if one.customer_id == known.customer_id]
+    assert same.model_copy(update={"event_id": known.event_id}) == known
+    assert len(told) == CHUNK + 2
+    assert [one.version for one in told] == [one.version for one in again]
+
+
+async def test_a_resync_in_a_new_epoch_tells_everybody_above_what_was_heard(
+    profile: Profile,
+) -> None:
+    for age in range(3):
+        await profile.collect(identify(anonymousId="a", traits={"age": age}))
+    before = await profile.snapshot("anonymous_id", "a")
+    await begin_epoch(profile)
+
+    told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+    again = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+
+    assert [one.version > before.version for one in told] == [True]
+    assert [one.version for one in again] == [one.version for one in told]
+
+
+async def test_recent_events_and_merges_are_told_again_under_their_ids(profile: Profile) -> None:
+    await profile.collect(track(at=START, context={"campaign": {"name": "x"}}))
+    await profile.collect(identify(userId="ann", anonymousId="a"))
+    profile.now += timedelta(hours=2)
+    await profile.collect(track("order_completed", at=profile.now, userId="ann"))
+
+    all_of_it = await tell_all(profile, timedelta(days=1))
+    latest = await tell_all(profile, timedelta(hours=1))
+
+    first, second = await profile.published(EventRecorded)
+    events = [one for one in all_of_it if isinstance(one, EventRecorded)]
+    assert [(e.event_id, e.name, e.properties, e.context, e.identity) for e in events] == [
+        (e.event_id, e.name, e.properties, e.context, e.identity) for e in (first, second)
+    ]
+    merges = await profile.published(CustomersMerged)
+    assert [one for one in all_of_it if isinstance(one, CustomersMerged)] == merges
+    assert [one.event_id for one in latest if isinstance(one, EventRecorded)] == [second.event_id]

@@ -1,0 +1,60 @@
+"""When a NATS that stores nothing is started again."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from infra.process import Process
+from infra.storing import EVERY_S, StoreProbe
+
+
+class Server(Process):
+    """One that counts how often it was started."""
+
+    starts = 0
+    ended: int | None = None
+
+    def start(self) -> None:
+        """Count."""
+        self.starts += 1
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def status(self) -> int | None:
+        """Whether it ended."""
+        return self.ended
+
+
+def nats(folder: Path) -> Server:
+    """A server that runs."""
+    return Server("nats", [], folder / "nats.log", lambda: True)
+
+
+def test_nats_is_started_again_when_it_refuses_twice_in_a_row(tmp_path: Path) -> None:
+    server, answers = nats(tmp_path), iter(["full", None, "full", "full", None])
+    probe = StoreProbe(server, "", lambda url: next(answers))
+
+    said = [probe.look(n * EVERY_S) for n in range(1, 5)]
+
+    assert said == [None, None, None, "full"]
+    assert server.starts == 1
+
+
+def test_restarts_that_do_not_help_come_ever_more_rarely(tmp_path: Path) -> None:
+    server = nats(tmp_path)
+    probe = StoreProbe(server, "", lambda url: "full")
+
+    restarts = [second for second in range(3_600) if probe.look(float(second))]
+
+    pauses = [later - earlier for earlier, later in pairwise(restarts)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 600
+
+
+def test_a_nats_that_has_ended_is_left_to_who_starts_it_again(tmp_path: Path) -> None:
+    server = nats(tmp_path)
+    server.ended = 1
+
+    assert [StoreProbe(server, "", lambda url: "full").look(n * EVERY_S) for n in range(3)] == [
+        None
+    ] * 3
