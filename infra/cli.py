@@ -229,6 +229,24 @@ def token(
     typer.echo(issue(signing, role, subject, customer, hours, scope or (), longest_s))
 
 
+@app.command()
+def claim(
+    anonymous_id: Annotated[str, typer.Option(help="the browser it is for")],
+    user_id: Annotated[str, typer.Option(help="who uses it")] = "",
+    email: Annotated[str, typer.Option(help="who uses it, by e-mail address")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="how long it is valid")] = 15,
+    data: Folder = HERE,
+) -> None:
+    """Print a signed claim, as your server makes one for a visitor who has logged in."""
+    from infra.instance import Instance
+    from infra.tokens import issue_claim
+    from services.profile.settings import ProfileSettings
+
+    secrets = ProfileSettings().claim_secrets or (Instance.found(data).secret("claim-secret"),)
+    said = {"user_id": user_id, "email": email}
+    typer.echo(issue_claim(secrets[0], anonymous_id, said, datetime.now(UTC), minutes))
+
+
 @keys.command("init")
 def keys_init(
     directory: Annotated[Path, typer.Option(help="where signing.pem and verify.pem go")],

@@ -39,6 +39,12 @@ KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
 QUESTIONS = ("offers", "customer", "action_results")
 """Documents that together ask something of every service."""
 
+FURTHER_SECRETS = {
+    "gateway": {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"},
+    "profile": {"RAAK_CLAIM_SECRETS"},
+}
+"""What processes know besides their own passwords."""
+
 SETTINGS = {
     "RAAK_ENV_FILE": {
         "RAAK_GATEWAY_HTTPS_ONLY_S": "86400",
@@ -126,6 +132,12 @@ class Stack:
         create = ("raak", "keys", "create", name, "--role", "agent", *options)
         return self.inside("gateway", *create).strip()
 
+    def claim(self, browser: str, user: str) -> str:
+        """A signed claim that a user uses a browser."""
+        return self.inside(
+            "profile", "raak", "claim", "--anonymous-id", browser, "--user-id", user
+        ).strip()
+
 
 @contextmanager
 def stack(console: Console) -> Iterator[Stack]:
@@ -180,6 +192,7 @@ def tell_the_story(stack: Stack, console: Console) -> str:
         stack.env["RAAK_WRITE_KEYS"],
         stack.api_key("the story's shop", "--scope", "customers:write"),
         stack.token,
+        stack.claim,
         console,
     )
     demo.await_api_key(stage)
@@ -225,10 +238,9 @@ def look_at_what_each_can_do(stack: Stack, console: Console) -> None:
     secrets = {name: value for name, value in stack.env.items() if len(value) >= 40}
     for process in PROCESSES:
         own = {f"POSTGRES_PASSWORD_{process.upper()}", f"NATS_PASSWORD_{process.upper()}"}
-        gateways = {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"} if process == "gateway" else set()
         environment = stack.inside(process, "env")
         known = {name for name, value in secrets.items() if value in environment}
-        _want(known, own | gateways)
+        _want(known, own | FURTHER_SECRETS.get(process, set()))
         _want("RAAK_PROFILE_SCAN_LIMIT=1234" in environment, True)
         _want("RAAK_GATEWAY_TOKEN_AUDIENCE" in environment, process == "gateway")
     arguments = stack.compose("top")

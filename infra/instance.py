@@ -156,11 +156,14 @@ class Instance:
             f"RAAK_{name}_DATABASE_URL": self.database_urls[process],
             f"RAAK_{name}_NATS_URL": user,
             f"RAAK_{name}_PORT": str(self.ports[process]),
-            **(self._gateways() if process == "gateway" else self._services()),
+            **(self._gateways() if process == "gateway" else self._services(process)),
         }
 
-    def _services(self) -> dict[str, str]:
-        return {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
+    def _services(self, service: str) -> dict[str, str]:
+        given = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
+        if service == "profile":
+            given["RAAK_PROFILE_CLAIM_SECRETS"] = self.secret("claim-secret")
+        return given
 
     def _gateways(self) -> dict[str, str]:
         return {

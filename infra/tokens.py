@@ -1,11 +1,17 @@
-"""`raak token`: a signed token for the Authorization header of the gateway."""
+"""`raak token`: a signed token for the Authorization header of the gateway; `raak claim`: one that
+says who uses a browser.
+"""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
 from services.chassis.errors import RaakError
+from services.contracts.identity import KNOWN_TYPES
 from services.contracts.words import Role
+from services.profile.domain.identities import given_identity
+from services.profile.service.claims import make_claim
 
 
 class NoSuchRole(RaakError):
@@ -18,6 +24,12 @@ class CustomerNotNamed(RaakError):
     """A customer is not written as type=value."""
 
     code = "CUSTOMER_NOT_NAMED"
+
+
+class ClaimSaysNothing(RaakError):
+    """A signed claim is asked for that names nobody, or no secret is there to sign it with."""
+
+    code = "CLAIM_SAYS_NOTHING"
 
 
 def issue(
@@ -58,3 +70,23 @@ def _reference(customer: str) -> dict[str, str]:
             f"{customer!r} names no customer.", hint="Write type=value: email=ann@example.com."
         )
     return {"id": value} if kind == "id" else {"type": kind, "value": value}
+
+
+def issue_claim(
+    secret: str, browser: str, identities: Mapping[str, str], now: datetime, minutes: float
+) -> str:
+    """A signed claim that the holder of these identities uses the browser with this anonymous id.
+
+    Raises ClaimSaysNothing, or what is wrong with an identity.
+    """
+    said = {kind: value for kind, value in identities.items() if value}
+    if not (secret and said):
+        raise ClaimSaysNothing(
+            "The claim names nobody." if secret else "There is no secret to sign a claim with.",
+            hint=f"Name somebody by {', '.join(sorted(KNOWN_TYPES))}."
+            if secret
+            else "Set RAAK_PROFILE_CLAIM_SECRETS.",
+        )
+    for kind, value in {"anonymous_id": browser, **said}.items():
+        given_identity(kind, value)
+    return make_claim(secret, browser, said, now, timedelta(minutes=minutes))

@@ -31,7 +31,7 @@ from gateway.live.activity import (
 )
 from gateway.live.watch import Topic, Watch, note
 from services.chassis.bus import inbox_of, stream_name
-from services.chassis.errors import Unavailable
+from services.chassis.errors import RaakError, Unavailable
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged
 
@@ -54,6 +54,19 @@ class LiveUnavailable(Unavailable):
     """The bus cannot be heard now."""
 
     code = "LIVE_UNAVAILABLE"
+
+
+class UnprovedLink(RaakError):
+    """A watched customer was joined to another by who proves nothing."""
+
+    code = "LINK_NOT_PROVED"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The customer watched was joined to another one, and nobody proved that they are one.",
+            hint="Subscribe again: you may if your token speaks for them.",
+        )
 
 
 class Feed:
@@ -105,12 +118,15 @@ class Feed:
                 await client.close()  # it may be away just now: see services.chassis.bus
 
     @asynccontextmanager
-    async def watching(self, customer_id: UUID) -> AsyncIterator[Watch]:
+    async def watching(
+        self, customer_id: UUID, *, follows_unproved: bool = True
+    ) -> AsyncIterator[Watch]:
         """Hear what happens with a customer from now on; raises LiveUnavailable.
 
         The first thing told is that we listen: who reads the customer then misses nothing.
         """
-        watch = Watch(self._topic(customer_id), self._waiting)
+        topic = self._topic(customer_id)
+        watch = Watch(topic, self._waiting, follows_unproved=follows_unproved)
         try:
             await self._listen(watch.topic)
             self._tell(watch, note(ActivityKind.WATCHING, customer_id))
@@ -204,7 +220,8 @@ class Feed:
     async def _hear_merge(self, message: Msg) -> None:
         """Tell both sides of a merge; who watched the one that is gone goes on with the other.
 
-        He may: it is the same person, and profile answers for either id with the survivor.
+        It may: it is the same person, and profile answers for either id with the survivor. If
+        nobody has said so who may, whoever speaks for one customer is sent to ask profile again.
         """
         event = self._read(message)
         if not isinstance(event, CustomersMerged) or event.customer_id is None:
@@ -214,6 +231,9 @@ class Feed:
             self._tell_all(survivor, activity)
         gone = self._topics.get(event.from_customer_id)
         for watch in list(gone.watches) if gone else ():
+            if not (event.is_proved or watch.follows_unproved):
+                watch.fail(UnprovedLink())
+                continue
             self._tell(watch, activity)
             self._do_aside(self._move(watch, event.customer_id))
 

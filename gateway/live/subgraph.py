@@ -92,8 +92,8 @@ class LiveSubgraph:
 
     def _context(self, headers: Headers) -> Context:
         caller = _principal(headers)
-        find = partial(self._find, caller)
-        return Context(caller, find, self._feed.watching, self._masking)
+        watching = partial(self._feed.watching, follows_unproved=not caller.own_customer_only)
+        return Context(caller, partial(self._find, caller), watching, self._masking)
 
 
 def _principal(headers: Headers) -> Principal:

@@ -28,8 +28,10 @@ class Topic:
 class Watch:
     """What one watcher has still to be told. `most` activities wait for him at a time."""
 
-    def __init__(self, topic: Topic, most: int) -> None:
+    def __init__(self, topic: Topic, most: int, *, follows_unproved: bool = True) -> None:
         self.topic = topic
+        self.follows_unproved = follows_unproved
+        """Whether it goes on with who its customer has become by the word of a write key."""
         topic.watches.add(self)
         self._most = most
         self._waiting: deque[Activity] = deque()

@@ -43,10 +43,14 @@ def set_stage(instance: Instance, console: Console) -> Stage:
     def token(role: str, subject: str, customer: str) -> str:
         return tokens.issue(signing, role, subject, customer)
 
+    def claim(browser: str, user: str) -> str:
+        secret, now = instance.secret("claim-secret"), datetime.now(UTC)
+        return tokens.issue_claim(secret, browser, {"user_id": user}, now, minutes=15)
+
     settings, now = door.settings_in(instance), datetime.now(UTC)
     making = keys.create(settings, "the demo's shop", "agent", ["customers:write"], None, now)
     api_key, _ = asyncio.run(making)
-    stage = Stage(instance.url, instance.secret("write-key"), api_key, token, console)
+    stage = Stage(instance.url, instance.secret("write-key"), api_key, token, claim, console)
     await_api_key(stage)
     return stage
 

@@ -70,7 +70,10 @@ def visit_the_site(stage: Stage, buyer: Buyer) -> None:
     print_offers(stage, offers(graph, me, "WEB", "home"))
 
     stage.say(f"He logs in: it is {buyer.email}, who gives consent for personal offers")
-    send_call(stage, "identify", {"anonymousId": visitor, "userId": buyer.name})
+    # The shop's server has checked his password, and signs for the page who he is.
+    login = {"anonymousId": visitor, "userId": buyer.name}
+    claim = {"raak": {"claim": stage.claim(visitor, buyer.name)}}
+    send_call(stage, "identify", {**login, "context": claim})
     known = stage.as_("visitor", f"user_id={buyer.name}")
     me = ref("user_id", buyer.name)
     allow_personal_offers(known, me)

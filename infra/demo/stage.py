@@ -24,6 +24,8 @@ class Stage:
     """What the shop's server sends with."""
     token: Callable[[str, str, str], str]
     """(role, subject, customer as type=value) to a signed token."""
+    claim: Callable[[str, str], str]
+    """(anonymous id, user id) to a signed claim, as the shop's server makes it at a login."""
     console: Console
 
     def as_(self, role: str, customer: str = "") -> Graph:

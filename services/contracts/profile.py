@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
-from services.contracts.words import SenderClass
+from services.contracts.words import LinkSource, SenderClass
 
 
 class Identity(Payload):
@@ -67,3 +67,10 @@ class CustomersMerged(Event):
     identities: tuple[Identity, ...]
     """The identities that moved."""
     reason: str
+    linked_by: LinkSource | None = None
+    """By whose word they are one; None if that was not noted."""
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether somebody said so who may say who a customer is."""
+        return self.linked_by is not None and self.linked_by.is_proved

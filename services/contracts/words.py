@@ -68,5 +68,22 @@ TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
 """Whose word is enough for who somebody is, and for what something was worth."""
 
 
+class LinkSource(StrEnum):
+    """By whose word an identity is a customer's: a class of sender, or a signed claim."""
+
+    VISITOR = "visitor"
+    WRITE_KEY = "write_key"
+    APP = "app"
+    CLAIM = "claim"
+    """A browser, with a token the company's server signed for its visitor."""
+    SERVER = "server"
+    STAFF = "staff"
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether somebody said so who may say who a customer is."""
+        return self in (LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF)
+
+
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
 """Roles that speak for one customer and reach no other."""

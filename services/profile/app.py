@@ -1,5 +1,6 @@
 """Profile put together: what it needs, opened; what it does, wired."""
 
+import logging
 from functools import partial
 
 from fastapi import FastAPI
@@ -17,12 +18,22 @@ from services.profile.service.resync import Customers
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.settings import ProfileSettings
 
+log = logging.getLogger(__name__)
+
+LOOSE = (
+    "RAAK_PROFILE_TRUST_WRITE_KEYS is on: whoever reads a write key in a page can attach their"
+    " browser to any customer by an e-mail address or another identity, read and change what is"
+    " known of that customer with a visitor's token, and join two customers."
+)
+
 
 def create(settings: ProfileSettings | None = None) -> FastAPI:
     """The application of the profile service."""
     settings = settings or ProfileSettings()
 
     async def compose(base: Foundation) -> Service:
+        if settings.trust_write_keys:
+            log.warning(LOOSE)
         rulebooks, reader = Rulebooks(), Reader.within(settings)
         refresher = Refresher(
             base.database,
@@ -49,6 +60,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
                 base.clock,
                 settings.scan_limit,
                 Masking.over(settings.identifying_names),
+                settings.trust_write_keys,
             ),
             publishes=[EventRecorded, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(rulebooks, base.clock),

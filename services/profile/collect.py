@@ -85,13 +85,19 @@ class Collector:
         )
         async with self.database.transaction() as connection:
             taken = await record(connection, self.rulebooks, calls, now)
+        places = _places(calls, rejected)
+        refused = _listed(places, calls, [one.refusal for one in taken])
+        ignored = _listed(places, calls, [one.ignored for one in taken])
+        rejected = sorted([*rejected, *refused], key=lambda one: one.position)
         duplicates = sum(one.duplicate for one in taken)
         answer = {
-            "success": bool(taken) or not rejected,
-            "accepted": len(taken) - duplicates,
+            "success": len(taken) > len(refused) or not rejected,
+            "accepted": len(taken) - duplicates - len(refused),
             "duplicates": duplicates,
             "rejected": [one.as_json() for one in rejected],
         }
+        if ignored:
+            answer["ignored"] = [one.as_json() for one in ignored]
         status = rejected[0].error.status if rejected and call != "batch" else 200
         return status, answer
 
@@ -138,6 +144,20 @@ class Collector:
             f"The body has {size}, over the limit of {self.largest_body_bytes}.",
             hint="Send the events in smaller batches.",
         )
+
+
+def _places(calls: Sequence[Call], rejected: Sequence[Rejected]) -> list[int]:
+    """Where in a request the calls stand that could be read."""
+    others = {one.position for one in rejected}
+    return [place for place in range(len(calls) + len(others)) if place not in others]
+
+
+def _listed(
+    places: Sequence[int], calls: Sequence[Call], errors: Sequence[RaakError | None]
+) -> list[Rejected]:
+    """The calls with something wrong with them."""
+    found = zip(places, calls, errors, strict=True)
+    return [Rejected(at, call.message_id[:100], error) for at, call, error in found if error]
 
 
 def _check_sender(principal: Principal) -> None:

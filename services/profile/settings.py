@@ -1,11 +1,17 @@
 """What an operator may tune of profile without a release."""
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
+from services.chassis.production import weak_secret
 from services.chassis.settings import Names, ServiceSettings
 from services.contracts.trust import SERVER_EVENTS
+
+SHORTEST_SECRET = 32
+"""Characters of a secret that nobody can guess."""
 
 
 class ProfileSettings(ServiceSettings):
@@ -13,6 +19,18 @@ class ProfileSettings(ServiceSettings):
 
     process: ClassVar[str] = "profile"
 
+    claim_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        repr=False,
+        description="secrets that signed claims are checked with, separated by commas; none: off",
+    )
+    longest_claim_s: int = Field(
+        default=3_600, ge=60, le=86_400, description="longest life of a signed claim"
+    )
+    trust_write_keys: bool = Field(
+        default=False,
+        description="whether who sends with a write key, which is public, says who somebody is",
+    )
     port: int = Field(default=8001, ge=1, le=65535, description="port to listen on")
     largest_body_bytes: int = Field(
         default=500 * 1024, ge=1024, description="largest body of one collect call"
@@ -40,3 +58,16 @@ class ProfileSettings(ServiceSettings):
         description="events that only servers (API keys) and staff may send, separated by commas, "
         "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )
+
+    @field_validator("claim_secrets", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, values: Any) -> Any:
+        if not isinstance(values, str):
+            return values
+        return tuple(value.strip() for value in values.split(",") if value.strip())
+
+    def lacking(self) -> Iterator[str]:
+        """What every service lacks, and secrets of claims that could be guessed."""
+        yield from super().lacking()
+        for secret in self.claim_secrets:
+            yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret, SHORTEST_SECRET)

@@ -70,7 +70,23 @@ class Identity(Table, table=True):
     identity_type: str = _text(primary_key=True)
     identity_value: str = _text(primary_key=True)
     customer_id: UUID = Field(index=True)
+    linked_by: str | None = Field(default=None, sa_type=sa.Text)
+    """By whose word it is this customer's; null: it was by itself, or that is not known."""
     since: datetime = _at()
+
+
+class IdentityClaim(Table, table=True):
+    """An identity that somebody named as a customer's and could not prove to be."""
+
+    __tablename__ = "identity_claim"
+
+    customer_id: UUID = Field(primary_key=True)
+    identity_type: str = _text(primary_key=True)
+    identity_value: str = _text(primary_key=True)
+    sender: str = _text()
+    first_claimed_at: datetime = _at()
+    last_claimed_at: datetime = _at()
+    confirmed_at: datetime | None = _at(nullable=True)
 
 
 class IdentityChange(Table, table=True):
@@ -86,11 +102,12 @@ class IdentityChange(Table, table=True):
     into_customer_id: UUID
     identities: list[Any] = _json()
     reason: str = _text()
+    linked_by: str | None = Field(default=None, sa_type=sa.Text)
     changed_at: datetime = _at()
 
 
 class Trait(Table, table=True):
-    """The latest value of a trait by the identity it came by; the latest of these counts."""
+    """The latest value of a trait by the identity it came by and the class of who sent it."""
 
     __tablename__ = "trait"
 
@@ -98,6 +115,7 @@ class Trait(Table, table=True):
     name: str = _text(primary_key=True)
     identity_type: str = _text(primary_key=True)
     identity_value: str = _text(primary_key=True)
+    sender: str = _text(primary_key=True)
     value: Any = _json()
     kind: str = _text()
     context: str = _text()
@@ -107,7 +125,7 @@ class Trait(Table, table=True):
 
 
 class Consent(Table, table=True):
-    """The latest word on a purpose by the identity it came by; the latest of these counts."""
+    """The latest word on a purpose by the identity it came by and the class of who sent it."""
 
     __tablename__ = "consent"
 
@@ -115,6 +133,7 @@ class Consent(Table, table=True):
     purpose: str = _text(primary_key=True)
     identity_type: str = _text(primary_key=True)
     identity_value: str = _text(primary_key=True)
+    sender: str = _text(primary_key=True)
     status: str = _text()
     lawful_basis: str = _text()
     source: str = _text()
@@ -122,12 +141,13 @@ class Consent(Table, table=True):
 
 
 class Event(Table, table=True):
-    """Everything a customer did or said, as it came; a sender's message id counts once."""
+    """Everything a customer did or said, as it came; a message id counts once, by its sender."""
 
     __tablename__ = "event"
     __table_args__ = (sa.Index("event_in_time", "customer_id", "occurred_at", "event_id"),)
 
     customer_id: UUID = Field(primary_key=True)
+    sender: str = _text(primary_key=True)
     message_id: str = _text(primary_key=True)
     event_id: UUID
     kind: str = _text()

@@ -233,10 +233,13 @@ def test_every_container_is_given_its_own_secrets_only() -> None:
     of_postgres = {f"POSTGRES_PASSWORD_{name.upper()}" for name in processes}
     of_nats = {f"NATS_PASSWORD_{name.upper()}" for name in processes}
 
+    further = {
+        "gateway": {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"},
+        "profile": {"RAAK_CLAIM_SECRETS"},
+    }
     for name in processes:
-        gateways = {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"} if name == "gateway" else set()
         own = {f"POSTGRES_PASSWORD_{name.upper()}", f"NATS_PASSWORD_{name.upper()}"}
-        assert known.pop(name) == own | gateways
+        assert known.pop(name) == own | further.get(name, set())
     assert known == {
         "postgres": {"POSTGRES_PASSWORD"},
         "nats": {"NATS_PASSWORD", *of_nats},
@@ -264,7 +267,7 @@ def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() 
 def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
     fixed = {"RAAK_MODE", "RAAK_HOST", "RAAK_PORT", "RAAK_VERIFY_KEY_FILE"}
     gateways = {"SIGNING_KEY_FILE", "KEY_SECRET", "WRITE_KEYS"}
-    fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways}
+    fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways} | {"RAAK_PROFILE_CLAIM_SECRETS"}
     fixed |= {f"RAAK_GATEWAY_{service.upper()}_URL" for service in SERVICES}
 
     for name in (*SERVICES, "gateway"):
@@ -309,7 +312,7 @@ def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Pat
     assert path.read_text() == first
     assert path.stat().st_mode & 0o777 == 0o600
     secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
-    assert len(secrets) == len(set(secrets)) == 14
+    assert len(secrets) == len(set(secrets)) == 15
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
 
 
@@ -324,7 +327,7 @@ def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_th
 
     text = path.read_text()
     assert text.startswith(older + "RAAK_CORS_ORIGINS=https://shop.example\n")
-    assert len(new) == 10
+    assert len(new) == 11
     assert "NATS_PASSWORD_GATEWAY" in new
     assert path.stat().st_mode & 0o777 == 0o600
     assert compose_env.write(path) == []

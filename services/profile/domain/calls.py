@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
 
 from services.chassis.errors import RaakError
 from services.contracts.base import Json
-from services.contracts.words import SenderClass
+from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
@@ -31,6 +31,50 @@ class ServerEvent(InvalidEvent):
     """An event that is believed from the company's servers only, or that is our own word."""
 
     code = "PROFILE_SERVER_EVENT"
+
+
+class UnprovedIdentity(InvalidEvent):
+    """Whoever sends with a key that everybody can read does not say who somebody is."""
+
+    code = "PROFILE_UNPROVED_IDENTITY"
+
+
+class UnprovedChange(InvalidEvent):
+    """A sender would change what is known of a customer who is not proved to be its own."""
+
+    code = "PROFILE_UNPROVED_CHANGE"
+
+    @classmethod
+    def of(cls, what: str) -> Self:
+        """For the traits, consents or alias of a known customer that came with a write key."""
+        return cls(
+            f"A write key does not change the {what} of a customer who is known.",
+            hint="Send it from your server with an API key, or with a signed claim.",
+        )
+
+
+class UnprovedProvenance(InvalidEvent):
+    """A sender says of its own word that it is a better one."""
+
+    code = "PROFILE_UNPROVED_PROVENANCE"
+
+
+class InvalidClaim(InvalidEvent):
+    """A signed claim that proves nothing of this event; the message never shows it."""
+
+    code = "PROFILE_INVALID_CLAIM"
+
+
+class ClaimExpired(InvalidClaim):
+    """A signed claim was good once."""
+
+    code = "PROFILE_CLAIM_EXPIRED"
+
+
+class ClaimsOff(InvalidClaim):
+    """A signed claim came, and there is no secret to check it with."""
+
+    code = "PROFILE_CLAIMS_OFF"
 
 
 class EventInFuture(InvalidEvent):
@@ -63,11 +107,28 @@ class ConsentGiven(NamedTuple):
     lawful_basis: LawfulBasis
 
 
+class SignedClaim(NamedTuple):
+    """What a server says of its visitor: this browser is now used by the holder of these."""
+
+    browser: Identity
+    identities: frozenset[Identity]
+
+
+def refuse_claim(text: object, now: datetime) -> SignedClaim:
+    """Read claims where there is no secret; raises ClaimsOff."""
+    raise ClaimsOff(
+        "A signed claim came with the event, and signed claims are off.",
+        hint="Set RAAK_PROFILE_CLAIM_SECRETS to the secret your server signs with.",
+    )
+
+
 class Call(NamedTuple):
-    """One call, checked: what happened, to whom, and what it says of him.
+    """One call, checked: what happened, to whom, and what it says of them.
 
     `identities` are the strongest first. `customer` is set when it is known already who is meant.
-    `previous` is the id an alias call joins to the identities.
+    `previous` is the id an alias call joins to the identities. `claims` are identities the sender
+    names and does not prove. Who sent a call that is not `is_proved` changes nothing of a customer
+    who is known.
     """
 
     kind: str
@@ -86,6 +147,10 @@ class Call(NamedTuple):
     provenance: Provenance = Provenance()
     consents: Mapping[str, ConsentGiven] = NOTHING
     previous: str | None = None
+    claims: tuple[Identity, ...] = ()
+    is_proved: bool = True
+    linked_by: LinkSource = LinkSource.SERVER
+    """By whose word its identities are one customer's."""
 
     @property
     def came_by(self) -> Identity:

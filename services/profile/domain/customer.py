@@ -9,13 +9,14 @@ from uuid import UUID
 from services.contracts.base import Json
 from services.contracts.profile import CustomerChanged
 from services.contracts.profile import Identity as IdentitySent
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import DECIDED, ConsentStatus
 
 
 class Trait(NamedTuple):
-    """The latest value of a trait by one identity. `value` None: it was taken back."""
+    """The latest value of a trait by one identity and class. `value` None: it was taken back."""
 
     value: Json
     kind: str
@@ -26,7 +27,7 @@ class Trait(NamedTuple):
 
 
 class Consent(NamedTuple):
-    """The latest word on a purpose by one identity."""
+    """The latest word on a purpose by one identity and class of sender."""
 
     status: str
     lawful_basis: str
@@ -34,8 +35,16 @@ class Consent(NamedTuple):
     changed_at: datetime
 
 
-Filed = tuple[str, Identity]
-"""A trait's name or a consent's purpose, and the identity it came by."""
+class Filed(NamedTuple):
+    """A trait's name or a consent's purpose, the identity it came by, and who sent it."""
+
+    name: str
+    came_by: Identity
+    sender: SenderClass
+
+
+WITHDRAWN = ConsentStatus.DENIED
+"""What counts whoever says it."""
 
 
 @dataclass(slots=True)
@@ -66,10 +75,11 @@ class Customer:
     def learn(self, call: Call) -> None:
         """Take over the traits and consents of a call, unless something later is known."""
         for name, value in call.traits.items():
-            self._set_trait((name, call.came_by), Trait(value, *call.provenance, call.occurred_at))
+            filed = Filed(name, call.came_by, call.sender)
+            self._set_trait(filed, Trait(value, *call.provenance, call.occurred_at))
         for purpose, word in call.consents.items():
             consent = Consent(word.status, word.lawful_basis, word.source, call.occurred_at)
-            self._set_consent((purpose, call.came_by), consent)
+            self._set_consent(Filed(purpose, call.came_by, call.sender), consent)
 
     def _set_trait(self, filed: Filed, trait: Trait) -> None:
         held = self.traits.get(filed)
@@ -86,25 +96,42 @@ class Customer:
             self.new_consents.add(filed)
             self.changed = True
 
-    def current_traits(self) -> dict[str, tuple[Trait, Identity]]:
-        """The latest value of every trait, whatever identity it came by."""
-        latest: dict[str, tuple[Trait, Identity]] = {}
-        for (name, came_by), trait in self.traits.items():
-            if name not in latest or latest[name][0].observed_at <= trait.observed_at:
-                latest[name] = (trait, came_by)
-        return {name: found for name, found in latest.items() if found[0].value is not None}
+    def current_traits(self) -> dict[str, tuple[Trait, SenderClass]]:
+        """The value of every trait that counts, whatever identity it came by, and who sent it.
+
+        Of each class of sender that is the latest, of the classes it is the highest's: a lower one
+        counts where the higher have said nothing, or have taken back what they said before that.
+        """
+        latest: dict[str, dict[SenderClass, Trait]] = {}
+        for (name, _, sender), trait in self.traits.items():
+            words = latest.setdefault(name, {})
+            if sender not in words or words[sender].observed_at <= trait.observed_at:
+                words[sender] = trait
+        counting = ((name, _counting(words)) for name, words in latest.items())
+        return {name: found for name, found in counting if found}
 
     def trait_values(self) -> dict[str, Json]:
         """What conditions see of the traits."""
         return {name: trait.value for name, (trait, _) in self.current_traits().items()}
 
-    def current_consents(self) -> dict[str, tuple[Consent, Identity]]:
-        """The latest word on every purpose, whatever identity it came by."""
-        latest: dict[str, tuple[Consent, Identity]] = {}
-        for (purpose, came_by), consent in self.consents.items():
+    def current_consents(self) -> dict[str, tuple[Consent, SenderClass]]:
+        """The word on every purpose that counts, whatever identity it came by, and who sent it.
+
+        That is the latest, except that a write key, which everybody can read, only withdraws what
+        others have said: it gives where nobody else has said anything.
+        """
+        proved: dict[str, tuple[Consent, SenderClass]] = {}
+        unproved: dict[str, tuple[Consent, SenderClass]] = {}
+        for (purpose, _, sender), consent in self.consents.items():
+            latest = unproved if sender is SenderClass.WRITE_KEY else proved
             if purpose not in latest or latest[purpose][0].changed_at <= consent.changed_at:
-                latest[purpose] = (consent, came_by)
-        return latest
+                latest[purpose] = (consent, sender)
+        for purpose, (consent, sender) in unproved.items():
+            other = proved.get(purpose)
+            withdrawn = consent.status == WITHDRAWN
+            if other is None or (withdrawn and other[0].changed_at <= consent.changed_at):
+                proved[purpose] = (consent, sender)
+        return proved
 
     def decided_consents(self) -> dict[str, bool]:
         """What conditions see of the consents: purposes undecided are absent."""
@@ -141,6 +168,21 @@ class Customer:
             series=self.series,
             series_versions=dict(answers),
         )
+
+
+def _counting(words: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass] | None:
+    """Of the latest values by each class of sender the one that counts, if any does."""
+    if len(words) == 1:
+        [(sender, trait)] = words.items()
+        return (trait, sender) if trait.value is not None else None
+    since: datetime | None = None
+    for sender in sorted(words, key=lambda sender: -sender.trust):
+        trait = words[sender]
+        if since is None or trait.observed_at > since:
+            if trait.value is not None:
+                return trait, sender
+            since = trait.observed_at
+    return None
 
 
 def sent(identity: Identity) -> IdentitySent:

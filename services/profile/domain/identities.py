@@ -2,10 +2,11 @@
 
 Every anonymous identity starts as a customer of its own, whose id all services derive alike. It
 turns known by being merged into a known customer. Two known customers become one only when
-somebody says so (`alias`): an identity that two of them claim stays where it is.
+somebody says so (`alias`): an identity that two of them claim stays where it is. Every identity
+remembers by whose word it is its customer's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 from uuid import UUID, uuid5
@@ -18,6 +19,7 @@ from services.contracts.identity import (
     derived_customer_id,
     normalised,
 )
+from services.contracts.words import LinkSource
 from services.profile.domain.words import ChangeKind
 
 STRONGEST_FIRST = (
@@ -100,6 +102,15 @@ class Change:
     into_customer: UUID
     identities: tuple[Identity, ...]
     reason: str
+    linked_by: LinkSource | None = None
+    """By whose word; None for what was noted before that was."""
+
+
+class _Word(NamedTuple):
+    """Why identities belong together: the kind of call that named them, and by whose word."""
+
+    reason: str
+    source: LinkSource
 
 
 @dataclass(slots=True)
@@ -107,15 +118,17 @@ class Directory:
     """Who holds which identity, as far as one transaction sees; it notes what it changes.
 
     `holdings` names the identities of every customer that may be concerned, also of those
-    without any. `owners` is its inverse.
+    without any. `owners` is its inverse. `links` says by whose word an identity is its owner's,
+    unless it is there by itself.
     """
 
     holdings: dict[UUID, set[Identity]]
     new_id: Callable[[], UUID]
+    links: dict[Identity, LinkSource] = field(default_factory=dict)
     owners: dict[Identity, UUID] = field(default_factory=dict)
     created: set[UUID] = field(default_factory=set)
     moved: dict[Identity, UUID] = field(default_factory=dict)
-    """Identities that have no owner on record yet, or another one, with their new owner."""
+    """Identities whose owner or link is not on record yet, with their owner."""
     merges: list[Change] = field(default_factory=list)
     refusals: dict[UUID, Change] = field(default_factory=dict)
     _merged_into: dict[UUID, UUID] = field(default_factory=dict)
@@ -132,7 +145,11 @@ class Directory:
         return customer
 
     def resolve(
-        self, identities: Sequence[Identity], reason: str, customer: UUID | None = None
+        self,
+        identities: Sequence[Identity],
+        reason: str,
+        customer: UUID | None = None,
+        source: LinkSource = LinkSource.SERVER,
     ) -> UUID:
         """The customer these identities (strongest first) speak of, made and joined as needed.
 
@@ -142,11 +159,17 @@ class Directory:
             if given.type in ANONYMOUS_TYPES and given not in self.owners:
                 self._introduce(given)
         subject = self._customer(customer) if customer else self._subject(identities)
+        before = {given: self.owners.get(given) for given in identities}
         for given in identities:
-            self._join(subject, given, reason)
+            self._join(subject, given, _Word(reason, source))
+        joined = {given: was for given, was in before.items() if self.owners[given] == subject}
+        if customer and joined:
+            joined |= self._standing_for(customer, subject)
+        if len(joined) > (0 if customer else 1):
+            self._link(subject, joined, source)
         return self.survivor(subject)
 
-    def alias(self, previous: str, customer: UUID) -> UUID:
+    def alias(self, previous: str, customer: UUID, source: LinkSource = LinkSource.SERVER) -> UUID:
         """Merge whoever was known by the id `previous` into `customer`, because a call said so."""
         for kind in ("user_id", "anonymous_id"):
             named = Identity(kind, previous)
@@ -154,9 +177,38 @@ class Directory:
                 break
         else:
             self._introduce(named)
+        before = {named: self.owners[named]}
         if self.owners[named] != customer:
-            self._merge(self.owners[named], customer, "alias")
+            self._merge(self.owners[named], customer, _Word("alias", source))
+        self._link(customer, before, source)
         return customer
+
+    def is_known(self, customer: UUID) -> bool:
+        """Whether a customer holds an identity of a person."""
+        return any(held.type in KNOWN_TYPES for held in self.holdings[customer])
+
+    def _link(
+        self, subject: UUID, before: Mapping[Identity, UUID | None], source: LinkSource
+    ) -> None:
+        """Note by whose word identities are the subject's, given whose they were before.
+
+        A word moves what it says of the one who spoke it to the subject; for what was there
+        already, proof takes the place of what was not proved, and nothing else does.
+        """
+        for given, owner in before.items():
+            link = self.links.get(given)
+            is_better = link is None or (source.is_proved and not link.is_proved)
+            if owner != subject or is_better:
+                self.links[given] = source
+                self.moved[given] = subject
+
+    def _standing_for(self, customer: UUID, subject: UUID) -> dict[Identity, UUID | None]:
+        """The anonymous identities an id is derived of: who names the id names them."""
+        return {
+            held: subject
+            for held in self.holdings[subject]
+            if held.type in ANONYMOUS_TYPES and derived_customer_id(*held) == customer
+        }
 
     def _introduce(self, unseen: Identity) -> None:
         """Give an anonymous identity the customer it stands for."""
@@ -191,39 +243,36 @@ class Directory:
             for given in identities
         )
 
-    def _join(self, subject: UUID, given: Identity, reason: str) -> None:
+    def _join(self, subject: UUID, given: Identity, word: _Word) -> None:
         owner = self.owners.get(given)
         if owner is None:
             self._give(given, subject)
         elif owner != subject and given.type == "device":
             # A device goes from hand to hand: it joins only while it is all we know of somebody.
             if self.holdings[owner] == {given}:
-                self._merge(owner, subject, reason)
-        elif owner != subject and self._is_known(owner):
-            self._refuse(subject, given, owner, reason)
+                self._merge(owner, subject, word)
+        elif owner != subject and self.is_known(owner):
+            self._refuse(subject, given, owner, word)
         elif owner != subject:
-            self._merge(owner, subject, reason)
-
-    def _is_known(self, customer: UUID) -> bool:
-        return any(held.type in KNOWN_TYPES for held in self.holdings[customer])
+            self._merge(owner, subject, word)
 
     def _give(self, given: Identity, customer: UUID) -> None:
         self.owners[given] = self.moved[given] = customer
         self.holdings[customer].add(given)
 
-    def _merge(self, absorbed: UUID, into: UUID, reason: str) -> None:
+    def _merge(self, absorbed: UUID, into: UUID, word: _Word) -> None:
         identities = tuple(sorted(self.holdings[absorbed]))
         self.merges.append(
-            Change(self.new_id(), ChangeKind.MERGED, absorbed, into, identities, reason)
+            Change(self.new_id(), ChangeKind.MERGED, absorbed, into, identities, *word)
         )
         for held in identities:
             self._give(held, into)
         self.holdings[absorbed] = set()
         self._merged_into[absorbed] = into
 
-    def _refuse(self, subject: UUID, given: Identity, owner: UUID, reason: str) -> None:
+    def _refuse(self, subject: UUID, given: Identity, owner: UUID, word: _Word) -> None:
         """Note that an identity stays with its owner; the same refusal is noted once, ever."""
         known_by = uuid5(_REFUSALS, f"{subject}:{given.type}:{given.value}")
         self.refusals[known_by] = Change(
-            known_by, ChangeKind.REFUSED, owner, subject, (given,), reason
+            known_by, ChangeKind.REFUSED, owner, subject, (given,), *word
         )

@@ -12,16 +12,22 @@ from uuid import UUID
 
 from services.chassis.errors import nearest
 from services.contracts.base import Json
-from services.contracts.identity import TYPES
-from services.contracts.words import SenderClass
+from services.contracts.identity import KNOWN_TYPES, TYPES
+from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import (
     NOTHING,
     Call,
     ConsentGiven,
     EventInFuture,
+    InvalidClaim,
     InvalidEvent,
     NoIdentity,
     Provenance,
+    SignedClaim,
+    UnprovedChange,
+    UnprovedIdentity,
+    UnprovedProvenance,
+    refuse_claim,
 )
 from services.profile.domain.identities import (
     LONGEST_VALUE,
@@ -40,14 +46,20 @@ from services.profile.domain.words import (
 LONGEST_NAME = 255
 IDENTIFYING_TRAITS = ("email", "phone", "crm_id", "loyalty_id")
 
+DECLARED = (TraitKind.DECLARED,)
+DOORS = ("segment", "graph")
+"""The sources of what comes through our doors, when nothing else is said."""
+OWN_BASES = (LawfulBasis.LI, LawfulBasis.CONSENT)
+"""What browsers and apps may name as the ground of what they say."""
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
 class Reading(NamedTuple):
     """How the events of one request are read.
 
-    `sent_at` is the sender's clock when he sent them, if he said; `context` stands behind each
-    event's own.
+    `sent_at` is the sender's clock when it sent them, if it said; `context` stands behind each
+    event's own. `verify` reads a signed claim as it stands at a moment, or raises InvalidClaim.
     """
 
     received_at: datetime
@@ -56,6 +68,13 @@ class Reading(NamedTuple):
     sender: SenderClass
     sent_at: datetime | None = None
     context: Mapping[str, Json] = NOTHING
+    verify: Callable[[object, datetime], SignedClaim] = refuse_claim
+    trust_write_keys: bool = False
+
+    @property
+    def believes(self) -> bool:
+        """Whether who sends may say who somebody is, if only within what others have checked."""
+        return self.sender is not SenderClass.WRITE_KEY or self.trust_write_keys
 
 
 class Subject(NamedTuple):
@@ -80,24 +99,32 @@ def read_call(
     kind = kind or _kind(event)
     context = {**reading.context, **_object(event, "context")}
     traits = _object(event, "traits") if kind in ("identify", "group") else {}
-    name, properties = CALLS[kind](event, traits)
     telling = traits if kind == "identify" else NOTHING
+    named = _told(subject, telling) if subject else _identities(event, context, telling)
+    context, claim = _claim(event, context, reading)
+    who = _who(event, context, named, claim, reading)
+    if kind == "identify" and not reading.believes:
+        traits = {name: value for name, value in traits.items() if _may_be_trait(name, value, who)}
+    name, properties = CALLS[kind](event, traits)
     return Call(
         kind=kind,
         name=name,
-        sender=reading.sender,
+        sender=who.sender,
         event_id=reading.new_id(),
         message_id=_message_id(event, reading),
         occurred_at=_occurred_at(event, reading),
         received_at=reading.received_at,
         properties=properties,
         context=context,
-        identities=_told(subject, telling) if subject else _identities(event, context, telling),
+        identities=who.identities,
         customer=subject.customer if subject else None,
         traits=_names_checked(traits) if kind == "identify" else {},
-        provenance=_provenance(context),
-        consents=_consents(context),
-        previous=_id(event, "previousId") if kind == "alias" else None,
+        provenance=_provenance(context, who.sender),
+        consents=_consents(context, who.sender),
+        previous=_previous(event, reading) if kind == "alias" else None,
+        claims=who.claims,
+        is_proved=who.is_proved,
+        linked_by=who.linked_by,
     )
 
 
@@ -234,6 +261,96 @@ def _identities(
     return strongest_first(named) if len(named) > 1 else tuple(named)
 
 
+class _Who(NamedTuple):
+    """Whom an event is about, as far as its sender is believed."""
+
+    identities: tuple[Identity, ...]
+    sender: SenderClass
+    linked_by: LinkSource
+    claims: tuple[Identity, ...] = ()
+    is_proved: bool = True
+
+
+def _who(
+    event: dict[str, Any],
+    context: dict[str, Any],
+    named: tuple[Identity, ...],
+    claim: SignedClaim | None,
+    reading: Reading,
+) -> _Who:
+    """Part what identities an event names into those its sender proves, and mere claims.
+
+    A key that everybody can read speaks for the browser it is used in, and for no person.
+    """
+    if reading.believes:
+        if claim:
+            named = strongest_first({*named, *claim.identities})
+        return _Who(named, reading.sender, LinkSource(reading.sender))
+    browser = claim.browser if claim else _browser(event, context, named)
+    proved = {browser, *claim.identities} if claim else {browser}
+    claimed = {*named, *_identifying(_object(context, "traits"))} - proved
+    claims = strongest_first(one for one in claimed if one.type in KNOWN_TYPES)
+    if claim:
+        return _Who(strongest_first(proved), SenderClass.APP, LinkSource.CLAIM, claims)
+    return _Who((browser,), reading.sender, LinkSource.WRITE_KEY, claims, is_proved=False)
+
+
+def _browser(
+    event: dict[str, Any], context: dict[str, Any], named: tuple[Identity, ...]
+) -> Identity:
+    """The browser or device an event comes from."""
+    device = context.get("device")
+    own = (
+        *_given("anonymous_id", _id(event, "anonymousId")),
+        *_given("device", device.get("id") if isinstance(device, dict) else None),
+    )
+    for one in own:
+        if one in named:
+            return one
+    raise UnprovedIdentity(
+        "The event names a person only, and a write key does not say who somebody is.",
+        hint="Send anonymousId with it, or send it from your server with an API key.",
+    )
+
+
+def _claim(
+    event: dict[str, Any], context: dict[str, Any], reading: Reading
+) -> tuple[dict[str, Any], SignedClaim | None]:
+    """The signed claim in `context.raak.claim`, if there is one, and the context without it."""
+    raak = context.get("raak")
+    if not isinstance(raak, dict) or raak.get("claim") is None:
+        return context, None
+    claim = reading.verify(raak["claim"], reading.received_at)
+    if claim.browser not in _given("anonymous_id", _id(event, "anonymousId")):
+        raise InvalidClaim(
+            "The signed claim is for another browser than the event's anonymousId.",
+            hint="Have your server make one for the anonymousId that is sent.",
+        )
+    rest = {name: value for name, value in raak.items() if name != "claim"}
+    return {**context, "raak": rest}, claim
+
+
+def _may_be_trait(name: str, value: object, who: _Who) -> bool:
+    """Whether a trait names nobody, or whom its sender proves; else it is a claim only."""
+    if name not in IDENTIFYING_TRAITS:
+        return True
+    given = _given(name, value)
+    return bool(given) and given.issubset(who.identities)
+
+
+def _previous(event: dict[str, Any], reading: Reading) -> str | None:
+    """The id an alias joins. From a write key that is its own browser's, joined to its claims."""
+    previous = _id(event, "previousId")
+    if reading.believes:
+        return previous
+    if previous != _id(event, "anonymousId"):
+        raise UnprovedChange(
+            f"A write key does not join {_shown(previous)}, which is not the event's anonymousId.",
+            hint="Send the alias from your server with an API key.",
+        )
+    return None
+
+
 def _told(subject: Subject, traits: Mapping[str, Any]) -> tuple[Identity, ...]:
     return strongest_first({*subject.identities, *_identifying(traits)})
 
@@ -325,8 +442,11 @@ def read_time(value: object, field: str) -> datetime | None:
 # --- by what right -----------------------------------------------------------------------
 
 
-def _provenance(context: dict[str, Any]) -> Provenance:
-    """What `context.raak` says: kind, context, source and lawfulBasis of all traits of the call."""
+def _provenance(context: dict[str, Any], sender: SenderClass) -> Provenance:
+    """What `context.raak` says: kind, context, source and lawfulBasis of all traits of the call.
+
+    What a browser or app says is declared by the customer, whatever it says of itself.
+    """
     given = context.get("raak")
     if given is None:
         return Provenance()
@@ -336,7 +456,7 @@ def _provenance(context: dict[str, Any]) -> Provenance:
     source = given.get("source", plain.source)
     if not isinstance(source, str) or not source:
         raise InvalidEvent(f"context.raak.source is {_shown(source)}.", hint="Send it as text.")
-    return Provenance(
+    provenance = Provenance(
         kind=_word(TraitKind, given.get("kind", plain.kind), "context.raak.kind"),
         context=_word(ContextCategory, given.get("context", plain.context), "context.raak.context"),
         source=_not_too_long("context.raak.source", source, LONGEST_NAME),
@@ -344,6 +464,22 @@ def _provenance(context: dict[str, Any]) -> Provenance:
             LawfulBasis, given.get("lawfulBasis", plain.lawful_basis), "context.raak.lawfulBasis"
         ),
     )
+    if not sender.is_trusted:
+        for field, value, allowed in (
+            ("kind", provenance.kind, DECLARED),
+            ("source", provenance.source, DOORS),
+            ("lawfulBasis", provenance.lawful_basis, OWN_BASES),
+        ):
+            _check_own_word(f"context.raak.{field}", value, allowed, sender)
+    return provenance
+
+
+def _check_own_word(field: str, value: str, allowed: tuple[str, ...], sender: SenderClass) -> None:
+    if value not in allowed:
+        raise UnprovedProvenance(
+            f"{field} is {_shown(str(value))}, which a {sender} does not say of its own word.",
+            hint=f"Leave it out, send {' or '.join(allowed)}, or send it from your server.",
+        )
 
 
 def _word(words: type[Word], value: object, field: str) -> Word:
@@ -355,15 +491,17 @@ def _word(words: type[Word], value: object, field: str) -> Word:
         ) from None
 
 
-def _consents(context: dict[str, Any]) -> dict[str, ConsentGiven]:
+def _consents(context: dict[str, Any], sender: SenderClass) -> dict[str, ConsentGiven]:
     """Segment's `context.consent.categoryPreferences`: purpose to true, false or an XDM letter."""
     consent = context.get("consent")
     preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
     if not isinstance(preferences, dict):
         return {}
-    provenance = _provenance(context)
+    provenance = _provenance(context, sender)
     stated = "lawfulBasis" in (context.get("raak") or ())
     basis = provenance.lawful_basis if stated else LawfulBasis.CONSENT
+    if not sender.is_trusted:
+        _check_own_word("lawfulBasis of a consent", basis, (LawfulBasis.CONSENT,), sender)
     return {
         purpose: ConsentGiven(_status(purpose, value), provenance.source, basis)
         for purpose, value in _names_checked(preferences).items()

@@ -20,8 +20,10 @@ from services.profile.service import finding
 from services.profile.service.finding import Ref
 from services.profile.service.reading import Reader
 from services.profile.service.rulebooks import Rulebooks
+from services.profile.store import claims as claim_store
 from services.profile.store import identities as identity_store
 from services.profile.store import rulebook as rulebook_store
+from services.profile.store.claims import Claim
 
 
 @dataclass
@@ -36,9 +38,12 @@ class Context:
     clock: Clock
     scan_limit: int
     masking: Masking = USUAL
+    trust_write_keys: bool = False
     people: DataLoader[UUID, Customer | None] = field(init=False)
     changes: DataLoader[UUID, list[tuple[Change, datetime]]] = field(init=False)
     refs: DataLoader[Ref, UUID | None] = field(init=False)
+    reached: DataLoader[Ref, bool] = field(init=False)
+    claims: DataLoader[UUID, list[Claim]] = field(init=False)
     segments: DataLoader[str, Segment | None] = field(init=False)
     counts: DataLoader[str, int] = field(init=False)
 
@@ -46,6 +51,8 @@ class Context:
         self.people = DataLoader(load_fn=self._load_people)
         self.changes = DataLoader(load_fn=self._load_changes)
         self.refs = DataLoader(load_fn=self._load_refs)
+        self.reached = DataLoader(load_fn=self._load_reached)
+        self.claims = DataLoader(load_fn=self._load_claims)
         self.segments = DataLoader(load_fn=self._load_segments)
         self.counts = DataLoader(load_fn=self._load_counts)
 
@@ -85,16 +92,22 @@ class Context:
         return given_identity(given["type"], given["value"]) if "type" in given else None
 
     async def own_id(self) -> UUID | None:
-        """His customer's id; a visitor has one before we have heard of him."""
+        """Its customer's id; a visitor has one before we have heard of them.
+
+        None if the customer is known by now and nobody who may say so has linked the two.
+        """
         ref = self.own_ref()
         found = await self.refs.load(ref) if ref else None
+        if ref and found and not self.trust_write_keys and not await self.reached.load(ref):
+            return None
         if found is None and isinstance(ref, Identity) and ref.type in ANONYMOUS_TYPES:
             return derived_customer_id(*ref)
         return found or (ref if isinstance(ref, UUID) else None)
 
     def forget_loaded(self) -> None:
         """Read anew what a mutation may have changed."""
-        for loader in (self.people, self.changes, self.refs, self.counts):
+        loaders = (self.people, self.changes, self.refs, self.reached, self.claims, self.counts)
+        for loader in loaders:
             loader.clear_all()
 
     async def _load_people(self, ids: list[UUID]) -> list[Customer | None]:
@@ -111,6 +124,15 @@ class Context:
         async with self.database.connection() as connection:
             found = await finding.resolve(connection, refs)
         return [found.get(ref) for ref in refs]
+
+    async def _load_reached(self, refs: list[Ref]) -> list[bool]:
+        async with self.database.connection() as connection:
+            return [await finding.is_reached(connection, ref) for ref in refs]
+
+    async def _load_claims(self, ids: list[UUID]) -> list[list[Claim]]:
+        async with self.database.connection() as connection:
+            found = await claim_store.claims(connection, ids)
+        return [found[asked] for asked in ids]
 
     async def _load_segments(self, keys: list[str]) -> list[Segment | None]:
         found = {segment.key: segment for segment in (await self.rulebook()).segments}

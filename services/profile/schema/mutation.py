@@ -89,6 +89,8 @@ async def _take(
     await _check_own(context, call)
     async with context.database.transaction() as connection:
         [taken] = await record(connection, context.rulebooks, [call._replace(kind=kind)], now)
+    if taken.refusal:
+        raise taken.refusal
     context.forget_loaded()
     return taken
 

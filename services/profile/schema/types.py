@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF, of_customer
+from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.errors import RaakError
 from services.chassis.masking import Hide, as_written
 from services.chassis.pagination import (
@@ -18,6 +18,7 @@ from services.chassis.pagination import (
     encode_cursor,
     page_size,
 )
+from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
 from services.profile.domain import rulebook as rulebook_domain
@@ -29,9 +30,11 @@ from services.profile.domain.words import (
     TraitKind,
 )
 from services.profile.schema.context import Context
+from services.profile.store import claims as claim_store
 from services.profile.store import events as event_store
 
 Info = strawberry.Info[Context, None]
+IDENTITIES = [["identities:read"]]
 
 strawberry.enum(TraitKind, description="How a trait came to be.")
 strawberry.enum(ContextCategory, description="What a trait is about.")
@@ -45,6 +48,15 @@ strawberry.enum(
     ChangeKind,
     name="IdentityChangeKind",
     description="MERGED: two customers became one. REFUSED: an identity stayed with its owner.",
+)
+
+strawberry.enum(
+    SenderClass,
+    description="By whose word something is known: a visitor's or app's token, a write key,"
+    " a server's API key, or staff.",
+)
+strawberry.enum(
+    LinkSource, description="By whose word identities are one customer's; CLAIM: a signed claim."
 )
 
 
@@ -87,9 +99,10 @@ class Trait:
     source: str
     lawful_basis: LawfulBasis
     observed_at: datetime
+    sender: SenderClass
 
     @classmethod
-    def of(cls, name: str, trait: domain.Trait) -> Self:
+    def of(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
         """As the graph shows it."""
         return cls(
             name=name,
@@ -99,6 +112,7 @@ class Trait:
             source=trait.source,
             lawful_basis=LawfulBasis(trait.lawful_basis),
             observed_at=trait.observed_at,
+            sender=sender,
         )
 
 
@@ -109,9 +123,10 @@ class Consent:
     lawful_basis: LawfulBasis
     source: str
     changed_at: datetime
+    sender: SenderClass
 
     @classmethod
-    def of(cls, purpose: str, consent: domain.Consent) -> Self:
+    def of(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
         """As the graph shows it."""
         return cls(
             purpose=purpose,
@@ -119,6 +134,7 @@ class Consent:
             lawful_basis=LawfulBasis(consent.lawful_basis),
             source=consent.source,
             changed_at=consent.changed_at,
+            sender=sender,
         )
 
 
@@ -186,11 +202,14 @@ class CustomerEvent:
         description="Addresses and devices, for example.", requires_scopes=[["identities:read"]]
     )
     message_id: str
+    sender: SenderClass
 
     @classmethod
     def of(cls, event: event_store.Recorded) -> Self:
         """As the graph shows it."""
-        return cls(id=strawberry.ID(str(event.event_id)), **dict(list(event._asdict().items())[1:]))
+        fields = event._asdict()
+        event_id, sender = fields.pop("event_id"), fields.pop("sender")
+        return cls(id=strawberry.ID(str(event_id)), sender=SenderClass(sender), **fields)
 
 
 @strawberry.type
@@ -216,6 +235,9 @@ class IdentityChange:
     identities: list[Identity] | None
     reason: str
     at: datetime
+    linked_by: LinkSource | None = strawberry.field(
+        description="By whose word; null if that was not noted yet."
+    )
 
     @classmethod
     def of(cls, change: identity_domain.Change, at: datetime) -> Self:
@@ -228,6 +250,33 @@ class IdentityChange:
             identities=[Identity.of(identity) for identity in change.identities],
             reason=change.reason,
             at=at,
+            linked_by=change.linked_by,
+        )
+
+
+@strawberry.federation.type(
+    description="An identity that somebody named as a customer's and could not prove to be: it is"
+    " another's, nobody's or theirs, until a server or a signed claim says so.",
+    requires_scopes=[["identities:read"]],
+)
+class IdentityClaim:
+    type: str
+    value: str
+    sender: SenderClass
+    first_claimed_at: datetime
+    last_claimed_at: datetime
+    confirmed_at: datetime | None
+
+    @classmethod
+    def of(cls, claim: claim_store.Claim) -> Self:
+        """As the graph shows it."""
+        return cls(
+            type=claim.identity.type,
+            value=claim.identity.value,
+            sender=SenderClass(claim.sender),
+            first_claimed_at=claim.first_claimed_at,
+            last_claimed_at=claim.last_claimed_at,
+            confirmed_at=claim.confirmed_at,
         )
 
 
@@ -257,6 +306,11 @@ class Customer:
         held = (await self.known(info)).identities
         return [Identity.of(identity) for identity in identity_domain.strongest_first(held)]
 
+    @for_staff("Identities claimed for them and not proved, the latest first.", IDENTITIES)
+    async def claims(self, info: Info) -> list[IdentityClaim] | None:
+        customer = await self.known(info)
+        return [IdentityClaim.of(claim) for claim in await info.context.claims.load(customer.id)]
+
     @of_customer("The latest value of each trait.")
     async def traits(
         self,
@@ -267,8 +321,8 @@ class Customer:
     ) -> list[Trait] | None:
         current = (await self.known(info)).current_traits()
         return [
-            Trait.of(name, trait)
-            for name, (trait, _) in sorted(current.items())
+            Trait.of(name, trait, sender)
+            for name, (trait, sender) in sorted(current.items())
             if (names is None or name in names)
             and (kind is None or trait.kind == kind)
             and (context is None or trait.context == context)
@@ -277,7 +331,10 @@ class Customer:
     @of_customer("The latest word on each purpose.")
     async def consents(self, info: Info) -> list[Consent] | None:
         current = (await self.known(info)).current_consents()
-        return [Consent.of(purpose, consent) for purpose, (consent, _) in sorted(current.items())]
+        return [
+            Consent.of(purpose, consent, sender)
+            for purpose, (consent, sender) in sorted(current.items())
+        ]
 
     @of_customer("The segments he is in now.")
     async def segments(self, info: Info) -> list[SegmentMembership] | None:

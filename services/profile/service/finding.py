@@ -7,7 +7,8 @@ from uuid import UUID
 
 from services.chassis.database import Connection
 from services.chassis.errors import RaakError
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
+from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
+from services.contracts.words import LinkSource
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
 from services.profile.domain.rulebook import facts_of
@@ -54,6 +55,28 @@ async def resolve(connection: Connection, refs: Collection[Ref]) -> dict[Ref, UU
     known = await identity_store.survivors(connection, set(asked.values())) if asked else {}
     found: dict[Ref, UUID] = dict(owners.items())
     return found | {ref: known[one] for ref, one in asked.items() if one in known}
+
+
+async def is_reached(connection: Connection, ref: Ref) -> bool:
+    """Whether a token of a browser, device or id reaches the customer it means.
+
+    It reaches one who is not known, and one who is known by the word of somebody who may say so.
+    """
+    if isinstance(ref, Identity) and ref.type not in ANONYMOUS_TYPES:
+        return True
+    found = (await resolve(connection, [ref])).get(ref)
+    if found is None:
+        return True
+    links = (await identity_store.links(connection, [found]))[found]
+    persons = [source for one, source in links.items() if one.type in KNOWN_TYPES]
+    if not persons:
+        return True
+    if LinkSource.WRITE_KEY in persons:
+        return False
+    if isinstance(ref, Identity):
+        own = links.get(ref)
+        return own is not None and own.is_proved
+    return not await identity_store.is_merged_unproved(connection, ref, found)
 
 
 def _id_of(ref: Ref) -> UUID | None:

@@ -15,6 +15,7 @@ from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.spec import Reading, Subject, read_call
+from services.profile.service.claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -39,6 +40,8 @@ class Reader:
     largest_event_bytes: int
     future_tolerance: timedelta
     server_events: ServerEvents = field(default_factory=ServerEvents)
+    claims: ClaimVerifier = field(default_factory=ClaimVerifier)
+    trust_write_keys: bool = False
 
     @classmethod
     def within(cls, settings: ProfileSettings) -> "Reader":
@@ -47,11 +50,21 @@ class Reader:
             settings.largest_event_bytes,
             timedelta(seconds=settings.future_tolerance_s),
             ServerEvents(settings.server_events),
+            ClaimVerifier(settings.claim_secrets, timedelta(seconds=settings.longest_claim_s)),
+            settings.trust_write_keys,
         )
 
     def reading(self, sender: SenderClass, received_at: datetime, **shared: Json) -> Reading:
         """How events that somebody sent are read; `shared` is what their list says of all."""
-        return Reading(received_at, self.future_tolerance, new_id, sender, **shared)
+        return Reading(
+            received_at,
+            self.future_tolerance,
+            new_id,
+            sender,
+            verify=self.claims.verify,
+            trust_write_keys=self.trust_write_keys,
+            **shared,
+        )
 
     def read(
         self,

@@ -6,7 +6,7 @@ memory; claim and merge; bring customers up to date; apply; write; publish.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -15,17 +15,18 @@ import asyncpg
 
 from services.chassis import outbox
 from services.chassis.database import Connection
-from services.chassis.errors import Unavailable
+from services.chassis.errors import RaakError, Unavailable
 from services.chassis.ids import new_id
 from services.contracts.base import Event
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
+from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.profile.domain.calls import Call
-from services.profile.domain.customer import Customer, sent
+from services.profile.domain.calls import Call, UnprovedChange
+from services.profile.domain.customer import WITHDRAWN, Customer, sent
 from services.profile.domain.identities import Change, Directory, Identity
 from services.profile.domain.rulebook import Rulebook
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
+from services.profile.store import claims as claim_store
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
@@ -47,10 +48,15 @@ class Overtaken(Unavailable):
 
 
 class Taken(NamedTuple):
-    """What became of a call: whose it is, and whether it was recorded before."""
+    """What became of a call: whose it is, and whether it was recorded before.
+
+    One that is refused is not recorded. `ignored` says what of a recorded one was not taken over.
+    """
 
     customer: UUID
     duplicate: bool
+    refusal: RaakError | None = None
+    ignored: RaakError | None = None
 
 
 async def record(
@@ -84,7 +90,11 @@ async def _record(
     assigned = desk.assign(calls, before)
     await _settle(connection, desk, now)
     taken = await _without_repetition(connection, desk, calls, assigned, before)
-    fresh = [(t.customer, c) for t, c in zip(taken, calls, strict=True) if not t.duplicate]
+    fresh = [
+        (one.customer, desk.admitted(call))
+        for one, call in zip(taken, calls, strict=True)
+        if not (one.duplicate or one.refusal)
+    ]
     customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
     await customer_store.fill_in(connection, customers)
     await _bring_up_to_date(connection, rulebooks, rulebook, desk, customers.values(), now)
@@ -92,6 +102,7 @@ async def _record(
     await _write(connection, desk, [*customers.values(), *gone], now)
     if fresh:
         await event_store.append(connection, fresh)
+    await claim_store.note(connection, desk.unproved(fresh), now)
     await outbox.publish(connection, list(_news(rulebook, desk, customers, gone, fresh, now)))
     return taken
 
@@ -106,6 +117,10 @@ class _Desk:
     """Ids that calls name, and the customers these have become."""
     base: int
     """What the versions of new customers count from."""
+    refusals: dict[UUID, UnprovedChange] = field(default_factory=dict)
+    """Calls that may not do what they ask, by the ids of their events."""
+    ignored: dict[UUID, UnprovedChange] = field(default_factory=dict)
+    """Calls whose consents are not taken over, but for withdrawals."""
 
     def candidates(self, call: Call) -> set[UUID]:
         """The customers a call may have been recorded with before."""
@@ -121,10 +136,46 @@ class _Desk:
 
     def _resolve(self, call: Call) -> UUID:
         named = self.meant.get(call.customer, call.customer) if call.customer else None
-        customer = self.directory.resolve(call.identities, call.kind, named)
+        customer = self.directory.resolve(call.identities, call.kind, named, call.linked_by)
         if call.previous:
-            self.directory.alias(call.previous, customer)
+            self.directory.alias(call.previous, customer, call.linked_by)
+        if not call.is_proved and self.directory.is_known(customer):
+            self._restrict(call)
         return customer
+
+    def _restrict(self, call: Call) -> None:
+        """Let a sender that proves nothing say nothing of a known customer, but that they say no.
+
+        Consent libraries send their words with every event, which is to be recorded all the same.
+        """
+        if call.traits or call.kind == "alias":
+            what = "alias" if call.kind == "alias" else "traits"
+            self.refusals[call.event_id] = UnprovedChange.of(what)
+        elif any(word.status != WITHDRAWN for word in call.consents.values()):
+            self.ignored[call.event_id] = UnprovedChange.of("consents")
+
+    def admitted(self, call: Call) -> Call:
+        """The call without what its sender may not say."""
+        if call.event_id not in self.ignored:
+            return call
+        consents = {p: word for p, word in call.consents.items() if word.status == WITHDRAWN}
+        return call._replace(consents=consents)
+
+    def unproved(self, fresh: Iterable[tuple[UUID, Call]]) -> Iterator[tuple[UUID, Identity, str]]:
+        """The identities that calls claim for their customers, and which are not theirs."""
+        for customer, call in fresh:
+            for claim in call.claims:
+                if self.directory.owners.get(claim) != customer:
+                    yield customer, claim, call.sender
+
+    def proved(self) -> list[tuple[UUID, Identity]]:
+        """The identities of persons that somebody has just proved to be a customer's."""
+        links = self.directory.links
+        return [
+            (customer, identity)
+            for identity, customer in self.directory.moved.items()
+            if identity.type in KNOWN_TYPES and identity in links and links[identity].is_proved
+        ]
 
     def touched(self, assigned: Collection[UUID]) -> dict[UUID, Customer]:
         """The customers that calls were assigned to, or others merged into."""
@@ -166,8 +217,12 @@ async def _open_desk(connection: Connection, calls: Sequence[Call], base: int) -
     meant = await identity_store.survivors(connection, named) if named else {}
     derived = {derived_customer_id(*i) for i in wanted - owners.keys() if i.type in ANONYMOUS_TYPES}
     locked = await customer_store.lock(connection, {*owners.values(), *meant.values(), *derived})
-    held = await identity_store.held(connection, locked)
-    directory = Directory(held, new_id)
+    held = await identity_store.links(connection, locked)
+    directory = Directory(
+        {customer: set(identities) for customer, identities in held.items()},
+        new_id,
+        {one: link for links in held.values() for one, link in links.items() if link},
+    )
     if not (owners.keys() <= directory.owners.keys() and locked.keys() >= set(meant.values())):
         raise Overtaken  # somebody merged one of them before we had the lock
     return _Desk(locked, directory, meant, base)
@@ -186,10 +241,12 @@ async def _recorded_before(
     """With which customer each call is recorded already, None for one that is new."""
     candidates = [desk.candidates(call) for call in calls]
     pairs = list(zip(calls, candidates, strict=True))
-    known = await _known(
-        connection, {(one, call.message_id) for call, them in pairs for one in them}
-    )
-    return [next((o for o in them if (o, call.message_id) in known), None) for call, them in pairs]
+    known = await _known(connection, {_key(one, call) for call, them in pairs for one in them})
+    return [next((o for o in them if _key(o, call) in known), None) for call, them in pairs]
+
+
+def _key(customer: UUID, call: Call) -> event_store.Key:
+    return customer, call.sender, call.message_id
 
 
 async def _without_repetition(
@@ -200,13 +257,16 @@ async def _without_repetition(
     before: Sequence[UUID | None],
 ) -> list[Taken]:
     """Tell new calls from those their customer has already, or has earlier in the list."""
-    keys = [(one, call.message_id) for one, call in zip(assigned, calls, strict=True)]
+    keys = [_key(one, call) for one, call in zip(assigned, calls, strict=True)]
     merged = bool(desk.directory.merges)  # then he has more than was looked up before
     seen = await _known(connection, set(keys)) if merged else set()
     taken = []
-    for key, recorded in zip(keys, before, strict=True):
-        taken.append(Taken(key[0], duplicate=recorded is not None or key in seen))
-        seen.add(key)
+    for key, recorded, call in zip(keys, before, calls, strict=True):
+        duplicate = recorded is not None or key in seen
+        refusal, ignored = desk.refusals.get(call.event_id), desk.ignored.get(call.event_id)
+        taken.append(Taken(key[0], duplicate, None if duplicate else refusal, ignored))
+        if not refusal:
+            seen.add(key)
     return taken
 
 
@@ -218,7 +278,9 @@ async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:
     """Make the resolved identities true: claims, merges, and the record of both."""
     directory = desk.directory
     if directory.moved:
-        given = await identity_store.claim(connection, directory.moved, desk.locked, now)
+        given = await identity_store.claim(
+            connection, directory.moved, directory.links, desk.locked, now
+        )
         if given != len(directory.moved):
             raise Overtaken  # somebody else claimed one in the meantime
     for merge in directory.merges:
@@ -229,6 +291,7 @@ async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:
     changes: list[Change] = [*directory.merges, *directory.refusals.values()]
     rows = [(directory.survivor(change.into_customer), change) for change in changes]
     await identity_store.note_changes(connection, rows, now)
+    await claim_store.confirm(connection, desk.proved(), now)
 
 
 async def _bring_up_to_date(
@@ -300,6 +363,7 @@ def merged(merge: Change, at: datetime) -> CustomersMerged:
         from_customer_id=merge.from_customer,
         identities=tuple(sent(identity) for identity in merge.identities),
         reason=merge.reason,
+        linked_by=merge.linked_by,
     )
 
 

@@ -83,6 +83,7 @@ async def _events(
             identity=sent(Identity(*came_by)),
             received_at=row.received_at,
             customer_version=customers[customer].version,
+            sender=row.sender,
         )
         for customer, came_by, row in rows
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.chassis.epochs import stamp
+from services.contracts.words import SenderClass
 from services.profile.domain.customer import Consent, Customer, Filed, Trait
 from services.profile.domain.identities import Identity
 
@@ -13,12 +15,12 @@ _COLUMNS = f"customer_id, {stamp('version')}, rules_version, series, reevaluate_
 _READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
 _LOCK = f"{_READ} ORDER BY customer_id FOR UPDATE"
 _TRAITS = """
-SELECT customer_id, name, identity_type, identity_value, value, kind, context, source,
+SELECT customer_id, name, identity_type, identity_value, sender, value, kind, context, source,
     lawful_basis, observed_at
 FROM trait WHERE customer_id = ANY($1)
 """
 _CONSENTS = """
-SELECT customer_id, purpose, identity_type, identity_value, status, lawful_basis, source,
+SELECT customer_id, purpose, identity_type, identity_value, sender, status, lawful_basis, source,
     changed_at
 FROM consent WHERE customer_id = ANY($1)
 """
@@ -43,24 +45,24 @@ FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[
 WHERE customer.customer_id = changed.customer_id
 """
 _SET_TRAITS = """
-INSERT INTO trait (customer_id, name, identity_type, identity_value, value, kind, context, source,
-    lawful_basis, observed_at)
-SELECT customer_id, name, identity_type, identity_value, value::jsonb, kind, context, source,
-    lawful_basis, observed_at
+INSERT INTO trait (customer_id, name, identity_type, identity_value, sender, value, kind, context,
+    source, lawful_basis, observed_at)
+SELECT customer_id, name, identity_type, identity_value, sender, value::jsonb, kind, context,
+    source, lawful_basis, observed_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::timestamptz[]) AS observed (customer_id, name, identity_type,
-    identity_value, value, kind, context, source, lawful_basis, observed_at)
-ON CONFLICT (customer_id, name, identity_type, identity_value) DO UPDATE SET
+    $8::text[], $9::text[], $10::text[], $11::timestamptz[]) AS observed (customer_id, name,
+    identity_type, identity_value, sender, value, kind, context, source, lawful_basis, observed_at)
+ON CONFLICT (customer_id, name, identity_type, identity_value, sender) DO UPDATE SET
     value = excluded.value, kind = excluded.kind, context = excluded.context,
     source = excluded.source, lawful_basis = excluded.lawful_basis,
     observed_at = excluded.observed_at
 """
 _SET_CONSENTS = """
-INSERT INTO consent (customer_id, purpose, identity_type, identity_value, status, lawful_basis,
-    source, changed_at)
+INSERT INTO consent (customer_id, purpose, identity_type, identity_value, sender, status,
+    lawful_basis, source, changed_at)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::text[], $8::timestamptz[])
-ON CONFLICT (customer_id, purpose, identity_type, identity_value) DO UPDATE SET
+    $7::text[], $8::text[], $9::timestamptz[])
+ON CONFLICT (customer_id, purpose, identity_type, identity_value, sender) DO UPDATE SET
     status = excluded.status, lawful_basis = excluded.lawful_basis, source = excluded.source,
     changed_at = excluded.changed_at
 """
@@ -76,13 +78,23 @@ WHERE segment_member.customer_id = gone.customer_id
 _HAND_OVER = (
     """
 UPDATE event SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS (
-    SELECT FROM event AS same WHERE same.customer_id = $2 AND same.message_id = event.message_id)
+    SELECT FROM event AS same WHERE same.customer_id = $2 AND same.sender = event.sender
+        AND same.message_id = event.message_id)
 """,
     "UPDATE trait SET customer_id = $2 WHERE customer_id = $1",
     "UPDATE consent SET customer_id = $2 WHERE customer_id = $1",
     "UPDATE identity_change SET customer_id = $2 WHERE customer_id = $1",
+    """
+UPDATE identity_claim SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS (
+    SELECT FROM identity_claim AS same WHERE same.customer_id = $2
+        AND same.identity_type = identity_claim.identity_type
+        AND same.identity_value = identity_claim.identity_value)
+""",
 )
-_LEAVE_ALL = "DELETE FROM segment_member WHERE customer_id = $1"
+_LEAVE_ALL = (
+    "DELETE FROM segment_member WHERE customer_id = $1",
+    "DELETE FROM identity_claim WHERE customer_id = $1",
+)
 _OUTDATED = """
 SELECT customer_id FROM customer WHERE merged_into IS NULL AND rules_version < $1
 LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -123,13 +135,16 @@ async def fill_in(connection: Connection, customers: dict[UUID, Customer]) -> No
     """Read the traits, consents and memberships of customers into them."""
     ids = list(customers)
     for row in await connection.fetch(_TRAITS, ids):
-        filed = row["name"], Identity(row["identity_type"], row["identity_value"])
-        customers[row["customer_id"]].traits[filed] = Trait(*tuple(row)[4:])
+        customers[row["customer_id"]].traits[_filed(tuple(row))] = Trait(*tuple(row)[5:])
     for row in await connection.fetch(_CONSENTS, ids):
-        filed = row["purpose"], Identity(row["identity_type"], row["identity_value"])
-        customers[row["customer_id"]].consents[filed] = Consent(*tuple(row)[4:])
+        customers[row["customer_id"]].consents[_filed(tuple(row))] = Consent(*tuple(row)[5:])
     for customer, segment, since in await connection.fetch(_MEMBERSHIPS, ids):
         customers[customer].segments[segment] = since
+
+
+def _filed(row: Sequence[Any]) -> Filed:
+    _, name, type_, value, sender, *_ = row
+    return Filed(name, Identity(type_, value), SenderClass(sender))
 
 
 async def insert(connection: Connection, customers: Sequence[Customer], now: datetime) -> int:
@@ -157,8 +172,8 @@ def _columns(customers: Sequence[Customer]) -> tuple[list[object], ...]:
 async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None:
     """Write the latest values of traits."""
     rows = [
-        (customer, name, *identity, encode_json(trait.value), *trait[1:])
-        for customer, (name, identity), trait in traits
+        (customer, name, *identity, sender, encode_json(trait.value), *trait[1:])
+        for customer, (name, identity, sender), trait in traits
     ]
     if rows:
         await connection.execute(_SET_TRAITS, *map(list, zip(*rows, strict=True)))
@@ -167,8 +182,8 @@ async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None
 async def set_consents(connection: Connection, consents: Iterable[NewConsent]) -> None:
     """Write the latest words on purposes."""
     rows = [
-        (customer, purpose, *identity, *consent)
-        for customer, (purpose, identity), consent in consents
+        (customer, purpose, *identity, sender, *consent)
+        for customer, (purpose, identity, sender), consent in consents
     ]
     if rows:
         await connection.execute(_SET_CONSENTS, *map(list, zip(*rows, strict=True)))
@@ -195,7 +210,8 @@ async def hand_over(connection: Connection, absorbed: UUID, into: UUID) -> None:
     """
     for statement in _HAND_OVER:
         await connection.execute(statement, absorbed, into)
-    await connection.execute(_LEAVE_ALL, absorbed)
+    for statement in _LEAVE_ALL:
+        await connection.execute(statement, absorbed)
 
 
 async def claim_outdated(connection: Connection, rules_version: int, limit: int) -> list[UUID]:

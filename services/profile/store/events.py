@@ -7,16 +7,18 @@ from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.contracts.base import Json
+from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
 from services.rules.history import RecordedEvent
 
 _KNOWN = """
-SELECT event.customer_id, event.message_id
-FROM unnest($1::uuid[], $2::text[]) AS asked (customer_id, message_id)
-JOIN event ON event.customer_id = asked.customer_id AND event.message_id = asked.message_id
+SELECT event.customer_id, event.sender, event.message_id
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS asked (customer_id, sender, message_id)
+JOIN event USING (customer_id, sender, message_id)
 """
 _COLUMNS = (
     "customer_id",
+    "sender",
     "message_id",
     "event_id",
     "kind",
@@ -33,7 +35,7 @@ SELECT customer_id, name, occurred_at, properties
 FROM event WHERE customer_id = ANY($1) AND name = ANY($2)
 """
 _PAGE = """
-SELECT event_id, kind, name, occurred_at, received_at, properties, context, message_id
+SELECT event_id, kind, name, occurred_at, received_at, properties, context, message_id, sender
 FROM event
 WHERE customer_id = $1 AND ($2::text IS NULL OR name = $2)
     AND ($3::timestamptz IS NULL OR (occurred_at, event_id) < ($3, $4))
@@ -41,7 +43,7 @@ ORDER BY occurred_at DESC, event_id DESC LIMIT $5
 """
 _RECEIVED_SINCE = """
 SELECT customer_id, identity_type, identity_value, event_id, kind, name, occurred_at, received_at,
-    properties, context, message_id
+    properties, context, message_id, sender
 FROM event WHERE customer_id = ANY($1) AND received_at >= $2 AND kind = ANY($3)
 ORDER BY event_id
 """
@@ -58,16 +60,17 @@ class Recorded(NamedTuple):
     properties: dict[str, Json]
     context: dict[str, Json]
     message_id: str
+    sender: str
 
 
-Key = tuple[UUID, str]
-"""A customer and a message id: what an event is recorded under."""
+Key = tuple[UUID, SenderClass, str]
+"""A customer, who sent it, and a message id: what an event is recorded under."""
 
 
 async def known(connection: Connection, keys: Collection[Key]) -> set[Key]:
     """Which of these are recorded."""
-    rows = await connection.fetch(_KNOWN, [c for c, _ in keys], [m for _, m in keys])
-    return {(row[0], row[1]) for row in rows}
+    rows = await connection.fetch(_KNOWN, *map(list, zip(*keys, strict=True)))
+    return {(row[0], SenderClass(row[1]), row[2]) for row in rows}
 
 
 async def append(connection: Connection, recorded: Iterable[tuple[UUID, Call]]) -> None:
@@ -83,6 +86,7 @@ def _line(customer: UUID, call: Call) -> str:
     kind, value = call.came_by
     fields = (
         str(customer),
+        call.sender,
         _escaped(call.message_id),
         str(call.event_id),
         call.kind,

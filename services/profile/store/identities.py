@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
+from services.contracts.words import LinkSource
 from services.profile.domain.identities import Change, Identity
 from services.profile.domain.words import ChangeKind
 
@@ -13,17 +14,20 @@ SELECT i.identity_type, i.identity_value, i.customer_id
 FROM unnest($1::text[], $2::text[]) AS wanted (type, value)
 JOIN identity i ON i.identity_type = wanted.type AND i.identity_value = wanted.value
 """
-_HELD = (
-    "SELECT customer_id, identity_type, identity_value FROM identity WHERE customer_id = ANY($1)"
-)
+_HELD = """
+SELECT customer_id, identity_type, identity_value, linked_by FROM identity
+WHERE customer_id = ANY($1)
+"""
 # An owner other than the expected one means somebody was faster: the row is left alone, and
 # missing from the count.
 _CLAIM = """
-INSERT INTO identity AS held (identity_type, identity_value, customer_id, since)
-SELECT type, value, customer_id, $5 FROM unnest($1::text[], $2::text[], $3::uuid[])
-    AS claimed (type, value, customer_id)
-ON CONFLICT (identity_type, identity_value) DO UPDATE SET customer_id = excluded.customer_id
-WHERE held.customer_id = ANY($4)
+INSERT INTO identity AS held (identity_type, identity_value, customer_id, linked_by, since)
+SELECT type, value, customer_id, linked_by, $6
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
+    AS claimed (type, value, customer_id, linked_by)
+ON CONFLICT (identity_type, identity_value) DO UPDATE SET customer_id = excluded.customer_id,
+    linked_by = excluded.linked_by
+WHERE held.customer_id = ANY($5)
 """
 _SURVIVORS = """
 WITH RECURSIVE chain (asked, customer_id) AS (
@@ -38,16 +42,32 @@ FROM chain JOIN customer USING (customer_id) WHERE customer.merged_into IS NULL
 _NOTE_CHANGES = """
 INSERT INTO identity_change
     (customer_id, change_id, kind, from_customer_id, into_customer_id, identities, reason,
-    changed_at)
-SELECT customer_id, change_id, kind, from_id, into_id, identities::jsonb, reason, $8
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[])
-    AS changed (customer_id, change_id, kind, from_id, into_id, identities, reason)
+    linked_by, changed_at)
+SELECT customer_id, change_id, kind, from_id, into_id, identities::jsonb, reason, linked_by, $9
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
+    $8::text[]) AS changed (customer_id, change_id, kind, from_id, into_id, identities, reason,
+    linked_by)
 ON CONFLICT DO NOTHING
 """
 _CHANGES = """
 SELECT customer_id, change_id, kind, from_customer_id, into_customer_id, identities, reason,
-    changed_at
+    linked_by, changed_at
 FROM identity_change WHERE customer_id = ANY($1) ORDER BY customer_id, changed_at, change_id
+"""
+
+
+_UNPROVED_MERGES = """
+WITH RECURSIVE chain (customer_id) AS (
+    SELECT $1::uuid
+    UNION
+    SELECT customer.merged_into
+    FROM chain JOIN customer USING (customer_id) WHERE customer.merged_into IS NOT NULL
+)
+SELECT EXISTS (
+    SELECT FROM identity_change
+    WHERE customer_id = $2 AND kind = 'MERGED' AND linked_by = 'write_key'
+        AND from_customer_id IN (SELECT customer_id FROM chain)
+)
 """
 
 
@@ -62,14 +82,25 @@ async def owners(connection: Connection, identities: Collection[Identity]) -> di
 async def held(connection: Connection, customers: Collection[UUID]) -> dict[UUID, set[Identity]]:
     """What each customer is known by; every customer asked for is in the answer."""
     found: dict[UUID, set[Identity]] = {customer: set() for customer in customers}
-    for customer, *identity in await connection.fetch(_HELD, list(customers)):
-        found[customer].add(Identity(*identity))
+    for customer, kind, value, _ in await connection.fetch(_HELD, list(customers)):
+        found[customer].add(Identity(kind, value))
+    return found
+
+
+async def links(
+    connection: Connection, customers: Collection[UUID]
+) -> dict[UUID, dict[Identity, LinkSource | None]]:
+    """What each customer is known by, with by whose word; every one asked for is there."""
+    found: dict[UUID, dict[Identity, LinkSource | None]] = {one: {} for one in customers}
+    for customer, kind, value, source in await connection.fetch(_HELD, list(customers)):
+        found[customer][Identity(kind, value)] = LinkSource(source) if source else None
     return found
 
 
 async def claim(
     connection: Connection,
     moved: Mapping[Identity, UUID],
+    links: Mapping[Identity, LinkSource],
     previous_owners: Collection[UUID],
     now: datetime,
 ) -> int:
@@ -80,6 +111,7 @@ async def claim(
         [identity.type for identity, _ in claims],
         [identity.value for identity, _ in claims],
         [customer for _, customer in claims],
+        [links.get(identity) for identity, _ in claims],
         list(previous_owners),
         now,
     )
@@ -105,6 +137,7 @@ async def note_changes(
             change.into_customer,
             encode_json([{"type": i.type, "value": i.value} for i in change.identities]),
             change.reason,
+            change.linked_by,
         )
         for customer, change in changes
     ]
@@ -125,6 +158,12 @@ async def changes(
             into_customer=row["into_customer_id"],
             identities=tuple(Identity(i["type"], i["value"]) for i in row["identities"]),
             reason=row["reason"],
+            linked_by=LinkSource(row["linked_by"]) if row["linked_by"] else None,
         )
         found[row["customer_id"]].append((change, row["changed_at"]))
     return found
+
+
+async def is_merged_unproved(connection: Connection, customer: UUID, survivor: UUID) -> bool:
+    """Whether a customer became the survivor by the word of a write key somewhere on the way."""
+    return bool(await connection.fetchval(_UNPROVED_MERGES, customer, survivor))

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, ConsentGiven
-from services.profile.domain.customer import Customer
+from services.profile.domain.customer import Customer, Filed
 from services.profile.domain.identities import Identity
 from services.profile.domain.rulebook import Kept, Rulebook, Segment
 from services.profile.domain.words import ConsentStatus, LawfulBasis
@@ -21,8 +23,7 @@ def call(minutes: int = 0, came_by: Identity = WEB, **fields: Any) -> Call:
     at = NOW + timedelta(minutes=minutes)
     plain = {"name": "x", "kind": "track", "properties": {}, "context": {}, "message_id": "m"}
     return Call(
-        sender=SenderClass.SERVER,
-        **{**plain, **fields},
+        **{"sender": SenderClass.SERVER, **plain, **fields},
         event_id=UUID(int=1),
         occurred_at=at,
         received_at=at,
@@ -51,7 +52,10 @@ def test_the_latest_counts_across_identities_and_both_are_kept() -> None:
     customer.learn(call(2, WEB, traits={"city": "Utrecht"}))
 
     assert customer.trait_values() == {"city": "Utrecht"}
-    assert customer.traits.keys() == {("city", SHOP), ("city", WEB)}
+    assert customer.traits.keys() == {
+        Filed("city", SHOP, SenderClass.SERVER),
+        Filed("city", WEB, SenderClass.SERVER),
+    }
 
 
 def test_a_trait_set_to_null_is_taken_back() -> None:
@@ -69,7 +73,75 @@ def test_repeating_a_consent_keeps_the_moment_it_was_given() -> None:
     for minutes in range(3):
         customer.learn(call(minutes, consents={"email": consent(ConsentStatus.GIVEN)}))
 
-    assert customer.consents[("email", WEB)].changed_at == NOW
+    assert customer.consents[Filed("email", WEB, SenderClass.SERVER)].changed_at == NOW
+
+
+@pytest.mark.parametrize("lower", [SenderClass.VISITOR, SenderClass.WRITE_KEY, SenderClass.APP])
+@pytest.mark.parametrize("value", ["platinum", None])
+def test_a_lower_class_neither_replaces_a_higher_ones_value_nor_takes_it_back(
+    lower: SenderClass, value: str | None
+) -> None:
+    server_first, lower_first = Customer(UUID(int=7)), Customer(UUID(int=8))
+    by_server = call(1, SHOP, traits={"tier": "silver"})
+    by_lower = call(2, traits={"tier": value}, sender=lower)
+
+    for one in (by_server, by_lower):
+        server_first.learn(one)
+    for one in (by_lower, by_server):
+        lower_first.learn(one)
+
+    assert server_first.trait_values() == lower_first.trait_values() == {"tier": "silver"}
+    assert server_first.current_traits()["tier"][1] is SenderClass.SERVER
+
+
+def test_what_a_server_took_back_a_visitor_may_say_anew_but_not_as_it_was() -> None:
+    customer = Customer(UUID(int=7))
+
+    customer.learn(call(1, traits={"city": "Breda"}, sender=SenderClass.VISITOR))
+    customer.learn(call(2, SHOP, traits={"city": None}))
+    taken_back = customer.trait_values()
+    customer.learn(call(3, traits={"city": "Delft"}, sender=SenderClass.VISITOR))
+
+    assert (taken_back, customer.trait_values()) == ({}, {"city": "Delft"})
+
+
+GIVEN, DENIED = ConsentStatus.GIVEN, ConsentStatus.DENIED
+OTHERS = [one for one in SenderClass if one is not SenderClass.WRITE_KEY]
+
+
+def words(*said: tuple[SenderClass, ConsentStatus]) -> Customer:
+    """A customer after words on one purpose, a minute after one another."""
+    customer = Customer(UUID(int=7))
+    for minutes, (sender, status) in enumerate(said):
+        customer.learn(call(minutes, consents={"email": consent(status)}, sender=sender))
+    return customer
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("loose", [s for s in ConsentStatus if s is not ConsentStatus.DENIED])
+def test_a_write_key_only_withdraws_what_others_have_said(
+    other: SenderClass, loose: ConsentStatus
+) -> None:
+    key = SenderClass.WRITE_KEY
+
+    assert words((other, DENIED), (key, loose)).decided_consents() == {"email": False}
+    assert words((key, loose), (other, DENIED)).decided_consents() == {"email": False}
+    assert words((other, GIVEN), (key, DENIED)).decided_consents() == {"email": False}
+    assert words((key, DENIED), (other, GIVEN)).decided_consents() == {"email": True}
+
+
+def test_a_write_key_does_not_wash_a_withdrawal_away_by_repeating_it_first() -> None:
+    key, server = SenderClass.WRITE_KEY, SenderClass.SERVER
+
+    customer = words((server, DENIED), (key, DENIED), (key, GIVEN))
+
+    assert customer.decided_consents() == {"email": False}
+
+
+def test_a_write_key_gives_where_nobody_else_has_said_anything() -> None:
+    key = SenderClass.WRITE_KEY
+
+    assert words((key, DENIED), (key, GIVEN)).decided_consents() == {"email": True}
 
 
 def test_the_snapshot_holds_only_consents_that_decide_something() -> None:
