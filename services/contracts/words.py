@@ -42,10 +42,10 @@ class Role(StrEnum):
 class SenderClass(StrEnum):
     """By whose word something is known, the least believed first."""
 
-    VISITOR = "visitor"
-    """A browser, by the token of one customer."""
     WRITE_KEY = "write_key"
     """A page or app, by a key that everybody can read in it."""
+    VISITOR = "visitor"
+    """A browser, by the token of one customer."""
     APP = "app"
     """An app, by the token of one customer."""
     SERVER = "server"
@@ -71,8 +71,8 @@ TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
 class LinkSource(StrEnum):
     """By whose word an identity is a customer's: a class of sender, or a signed claim."""
 
-    VISITOR = "visitor"
     WRITE_KEY = "write_key"
+    VISITOR = "visitor"
     APP = "app"
     CLAIM = "claim"
     """A browser, with a token the company's server signed for its visitor."""

@@ -89,6 +89,7 @@ async def _record(
     before = await _recorded_before(connection, desk, calls)
     assigned = desk.assign(calls, before)
     await _settle(connection, desk, now)
+    await claim_store.confirm(connection, desk.proved(calls, assigned), now)
     taken = await _without_repetition(connection, desk, calls, assigned, before)
     fresh = [
         (one.customer, desk.admitted(call))
@@ -168,14 +169,17 @@ class _Desk:
                 if self.directory.owners.get(claim) != customer:
                     yield customer, claim, call.sender
 
-    def proved(self) -> list[tuple[UUID, Identity]]:
-        """The identities of persons that somebody has just proved to be a customer's."""
-        links = self.directory.links
-        return [
-            (customer, identity)
-            for identity, customer in self.directory.moved.items()
-            if identity.type in KNOWN_TYPES and identity in links and links[identity].is_proved
-        ]
+    def proved(self, calls: Iterable[Call], assigned: Iterable[UUID]) -> set[tuple[UUID, Identity]]:
+        """The identities of persons that somebody may just have proved to be a customer's."""
+        if not self.directory.moved:
+            return set()
+        return {
+            (customer, named)
+            for customer, call in zip(assigned, calls, strict=True)
+            if call.linked_by.is_proved
+            for named in call.identities
+            if named.type in KNOWN_TYPES and self.directory.owners[named] == customer
+        }
 
     def touched(self, assigned: Collection[UUID]) -> dict[UUID, Customer]:
         """The customers that calls were assigned to, or others merged into."""
@@ -291,7 +295,6 @@ async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:
     changes: list[Change] = [*directory.merges, *directory.refusals.values()]
     rows = [(directory.survivor(change.into_customer), change) for change in changes]
     await identity_store.note_changes(connection, rows, now)
-    await claim_store.confirm(connection, desk.proved(), now)
 
 
 async def _bring_up_to_date(
