@@ -288,11 +288,19 @@ def _who(
         return _Who(named, reading.sender, LinkSource(reading.sender))
     browser = claim.browser if claim else _browser(event, context, named)
     proved = {browser, *claim.identities} if claim else {browser}
-    claimed = {*named, *_identifying(_object(context, "traits"))} - proved
+    claimed = {*named, *_passing(context.get("traits"))} - proved
     claims = strongest_first(one for one in claimed if one.type in KNOWN_TYPES)
     if claim:
         return _Who(strongest_first(proved), SenderClass.APP, LinkSource.CLAIM, claims)
     return _Who((browser,), reading.sender, LinkSource.WRITE_KEY, claims, is_proved=False)
+
+
+def _passing(traits: object) -> set[Identity]:
+    """The identities in `context.traits`, which libraries send along with every call."""
+    if not isinstance(traits, dict):
+        return set()
+    named = {name: traits[name] for name in IDENTIFYING_TRAITS if name in traits}
+    return _identifying({n: v for n, v in named.items() if len(str(v)) <= LONGEST_VALUE})
 
 
 def _browser(

@@ -42,7 +42,7 @@ class Context:
     people: DataLoader[UUID, Customer | None] = field(init=False)
     changes: DataLoader[UUID, list[tuple[Change, datetime]]] = field(init=False)
     refs: DataLoader[Ref, UUID | None] = field(init=False)
-    reached: DataLoader[Ref, bool] = field(init=False)
+    reached: DataLoader[tuple[Ref, UUID], bool] = field(init=False)
     claims: DataLoader[UUID, list[Claim]] = field(init=False)
     segments: DataLoader[str, Segment | None] = field(init=False)
     counts: DataLoader[str, int] = field(init=False)
@@ -98,7 +98,12 @@ class Context:
         """
         ref = self.own_ref()
         found = await self.refs.load(ref) if ref else None
-        if ref and found and not self.trust_write_keys and not await self.reached.load(ref):
+        if (
+            ref
+            and found
+            and not self.trust_write_keys
+            and not await self.reached.load((ref, found))
+        ):
             return None
         if found is None and isinstance(ref, Identity) and ref.type in ANONYMOUS_TYPES:
             return derived_customer_id(*ref)
@@ -125,9 +130,9 @@ class Context:
             found = await finding.resolve(connection, refs)
         return [found.get(ref) for ref in refs]
 
-    async def _load_reached(self, refs: list[Ref]) -> list[bool]:
+    async def _load_reached(self, asked: list[tuple[Ref, UUID]]) -> list[bool]:
         async with self.database.connection() as connection:
-            return [await finding.is_reached(connection, ref) for ref in refs]
+            return [await finding.is_reached(connection, ref, found) for ref, found in asked]
 
     async def _load_claims(self, ids: list[UUID]) -> list[list[Claim]]:
         async with self.database.connection() as connection:

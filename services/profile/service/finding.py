@@ -57,15 +57,12 @@ async def resolve(connection: Connection, refs: Collection[Ref]) -> dict[Ref, UU
     return found | {ref: known[one] for ref, one in asked.items() if one in known}
 
 
-async def is_reached(connection: Connection, ref: Ref) -> bool:
-    """Whether a token of a browser, device or id reaches the customer it means.
+async def is_reached(connection: Connection, ref: Ref, found: UUID) -> bool:
+    """Whether a token of a browser, device or id reaches the customer found by it.
 
     It reaches one who is not known, and one who is known by the word of somebody who may say so.
     """
     if isinstance(ref, Identity) and ref.type not in ANONYMOUS_TYPES:
-        return True
-    found = (await resolve(connection, [ref])).get(ref)
-    if found is None:
         return True
     links = (await identity_store.links(connection, [found]))[found]
     persons = [source for one, source in links.items() if one.type in KNOWN_TYPES]
@@ -73,10 +70,10 @@ async def is_reached(connection: Connection, ref: Ref) -> bool:
         return True
     if LinkSource.WRITE_KEY in persons:
         return False
-    if isinstance(ref, Identity):
-        own = links.get(ref)
-        return own is not None and own.is_proved
-    return not await identity_store.is_merged_unproved(connection, ref, found)
+    browsers = {one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, _id_of(one))}
+    if not browsers and isinstance(ref, UUID):
+        return not await identity_store.is_merged_unproved(connection, ref, found)
+    return any((source := links[one]) and source.is_proved for one in browsers)
 
 
 def _id_of(ref: Ref) -> UUID | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -10,13 +11,14 @@ import pytest
 
 from gateway.live import feed as feeds
 from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.feed import Feed, LiveUnavailable
+from gateway.live.feed import Feed, LiveUnavailable, UnprovedLink
 from gateway.live.watch import Watch
 from infra import embedded
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
 from services.chassis.server import supervised
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.contracts.words import LinkSource
 from tests.conftest import free_port
 from tests.unit.gateway.live.happenings import changed, decided, merged, recorded
 from tests.waiting import until
@@ -188,6 +190,30 @@ async def test_a_merge_into_somebody_nobody_watched_yet_is_followed(town: Town) 
 
         assert await kinds(watch, 1) == [EVENT]
         assert town.feed.watched == {town.ann}
+
+
+@pytest.mark.parametrize("source", [LinkSource.WRITE_KEY, LinkSource.VISITOR, None])
+async def test_who_speaks_for_one_customer_follows_no_merge_that_nobody_proved(
+    town: Town, source: LinkSource | None
+) -> None:
+    watching = partial(town.feed.watching, town.ben)
+    async with watching(follows_unproved=False) as own, watching() as staffs:
+        await heard(own), await heard(staffs)
+        merge = merged(gone=town.ben, into=town.ann).model_copy(update={"linked_by": source})
+        await town.happens(merge, recorded("secret", town.ann))
+
+        with pytest.raises(UnprovedLink):
+            await heard(own)
+
+        assert await kinds(staffs, 1) == [ActivityKind.MERGED]
+
+
+async def test_who_speaks_for_one_customer_follows_a_merge_that_a_server_made(town: Town) -> None:
+    async with town.feed.watching(town.ben, follows_unproved=False) as watch:
+        by_server = {"linked_by": LinkSource.SERVER}
+        await town.happens(merged(gone=town.ben, into=town.ann).model_copy(update=by_server))
+
+        assert await kinds(watch, 3) == [WATCHING, ActivityKind.MERGED, WATCHING]
 
 
 async def test_what_cannot_be_read_is_left_out(

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from services.contracts.identity import derived_customer_id
+from services.contracts.words import LinkSource
 from services.profile.domain.identities import (
     Directory,
     Identity,
@@ -185,3 +186,86 @@ def test_identities_are_normalised_or_name_nobody(
 def test_an_unknown_identity_type_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownIdentityType, match=r"'e-mail'.*Did you mean `email`"):
         given_identity("e-mail", "ann@example.com")
+
+
+def linked(book: Directory) -> dict[str, str]:
+    """By whose word each identity is its customer's."""
+    return {f"{one.type}:{one.value}": source.value for one, source in book.links.items()}
+
+
+def say(book: Directory, text: str, source: LinkSource = LinkSource.SERVER) -> UUID:
+    """The customer of a call by somebody's word."""
+    return book.resolve(identities(text), "track", source=source)
+
+
+def test_what_is_named_together_remembers_by_whose_word() -> None:
+    book = directory()
+
+    say(book, "anonymous_id:a")
+    say(book, "anonymous_id:a user_id:u", LinkSource.CLAIM)
+    say(book, "anonymous_id:b user_id:u", LinkSource.WRITE_KEY)
+
+    assert linked(book) == {
+        "anonymous_id:a": "claim",
+        "user_id:u": "claim",
+        "anonymous_id:b": "write_key",
+    }
+
+
+def test_proof_takes_the_place_of_what_was_not_proved_and_not_the_other_way_round() -> None:
+    book = directory()
+
+    say(book, "anonymous_id:a user_id:u", LinkSource.WRITE_KEY)
+    say(book, "anonymous_id:a user_id:u")
+    say(book, "anonymous_id:a user_id:u", LinkSource.WRITE_KEY)
+    book.moved.clear()
+    say(book, "anonymous_id:a user_id:u", LinkSource.STAFF)
+
+    assert linked(book) == dict.fromkeys(("anonymous_id:a", "user_id:u"), "server")
+    assert book.moved == {}
+
+
+def test_a_name_by_itself_proves_no_link() -> None:
+    book = directory()
+    say(book, "anonymous_id:a user_id:u", LinkSource.WRITE_KEY)
+
+    say(book, "anonymous_id:a")
+    say(book, "user_id:u")
+
+    assert linked(book) == dict.fromkeys(("anonymous_id:a", "user_id:u"), "write_key")
+
+
+def test_what_moves_by_the_word_of_a_write_key_is_no_longer_proved() -> None:
+    book = directory(bob="user_id:v")
+    say(book, "anonymous_id:a anonymous_id:b")
+
+    say(book, "anonymous_id:a user_id:v", LinkSource.WRITE_KEY)
+
+    assert linked(book)["anonymous_id:a"] == "write_key"
+    [_, merge] = book.merges
+    assert merge.linked_by is LinkSource.WRITE_KEY
+
+
+def test_what_is_refused_is_linked_to_nobody() -> None:
+    book = directory(ann="email:ann@x", bob="user_id:u")
+
+    say(book, "user_id:u email:ann@x")
+
+    assert linked(book) == {}
+
+
+def test_alias_links_whom_it_names() -> None:
+    book = directory(ann="user_id:u")
+
+    book.alias("a", ANN, LinkSource.STAFF)
+
+    assert linked(book) == {"anonymous_id:a": "staff"}
+
+
+def test_who_names_the_id_of_a_browser_names_the_browser() -> None:
+    book = directory()
+    browser = say(book, "anonymous_id:a")
+
+    book.resolve(identities("email:ann@x"), "identify", browser)
+
+    assert linked(book) == {"anonymous_id:a": "server", "email:ann@x": "server"}

@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contracts.words import SenderClass
-from services.profile.domain.calls import Call, EventInFuture, InvalidEvent, NoIdentity, Provenance
+from services.contracts.identity import ANONYMOUS_TYPES
+from services.contracts.words import LinkSource, SenderClass
+from services.profile.domain.calls import (
+    Call,
+    ClaimsOff,
+    EventInFuture,
+    InvalidClaim,
+    InvalidEvent,
+    NoIdentity,
+    Provenance,
+    SignedClaim,
+    UnprovedProvenance,
+)
 from services.profile.domain.identities import Identity
 from services.profile.domain.spec import CALLS, Reading, read_call
 from services.profile.domain.words import (
@@ -228,17 +239,108 @@ EVENTS = st.builds(
 )
 
 
-@given(EVENTS | JSON)
-def test_any_json_is_read_or_refused_and_never_crashes(event: Any) -> None:
+@given(EVENTS | JSON, st.sampled_from([SenderClass.SERVER, SenderClass.WRITE_KEY]))
+def test_any_json_is_read_or_refused_and_never_crashes(event: Any, sender: SenderClass) -> None:
     reader = Reader(32 * 1024, timedelta(minutes=5))
 
-    [*calls], [*rejected] = reader.read_all([event], reader.reading(SenderClass.SERVER, NOW))
+    [*calls], [*rejected] = reader.read_all([event], reader.reading(sender, NOW))
 
     assert len(calls) + len(rejected) == 1
     for call in calls:
         assert call.identities
         assert all(len(i.value) <= 255 for i in call.identities)
         assert call.occurred_at.utcoffset() == timedelta()
+        if sender is SenderClass.WRITE_KEY:
+            [browser] = call.identities
+            assert browser.type in ANONYMOUS_TYPES
+            assert call.previous is None
+            assert not call.is_proved
     for one in rejected:
         assert one.error.problem
         assert one.error.hint
+
+
+# --- who says so -------------------------------------------------------------------------
+
+BROWSER, USER = Identity("anonymous_id", "a"), Identity("user_id", "u")
+PAGE = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.WRITE_KEY)
+
+
+def proving(*identities: Identity) -> Reading:
+    """A page whose claims, whatever they are, say that browser a is used by the holder of these."""
+    claim = SignedClaim(BROWSER, frozenset(identities))
+    return PAGE._replace(verify=lambda text, now: claim)
+
+
+def test_a_page_speaks_for_its_browser_and_claims_the_rest() -> None:
+    context = {
+        "device": {"id": "d"},
+        "traits": {"email": "Ann@X.y", "phone": "x" * 300, "plan": "gold"},
+        "externalIds": [{"type": "crm_id", "id": "k"}, {"type": "anonymous_id", "id": "b"}],
+    }
+    traits = {"email": "ann@x.y", "loyalty_id": "l", "phone": None, "town": "Delft"}
+
+    call = read("identify", PAGE, anonymousId="a", context=context, traits=traits)
+
+    assert call.identities == (BROWSER,)
+    assert [f"{one.type}:{one.value}" for one in call.claims] == [
+        "user_id:u",
+        "crm_id:k",
+        "loyalty_id:l",
+        "email:ann@x.y",
+    ]
+    assert call.traits == call.properties == {"town": "Delft"}
+    assert (call.is_proved, call.linked_by) == (False, LinkSource.WRITE_KEY)
+
+
+def test_a_device_is_whose_an_app_without_an_anonymous_id_is() -> None:
+    call = read(reading=PAGE, context={"device": {"id": "d"}})
+
+    assert call.identities == (Identity("device", "d"),)
+
+
+def test_a_claim_makes_the_call_its_customers_own_word() -> None:
+    context = {"raak": {"claim": "…", "context": "PERSONAL"}}
+    traits = {"email": "ann@x.y", "crm_id": "k"}
+    email = Identity("email", "ann@x.y")
+
+    call = read("identify", proving(USER, email), anonymousId="a", context=context, traits=traits)
+
+    assert call.identities == (USER, email, BROWSER)
+    assert (call.sender, call.linked_by, call.is_proved) == (
+        SenderClass.APP,
+        LinkSource.CLAIM,
+        True,
+    )
+    assert (call.traits, call.claims) == ({"email": "ann@x.y"}, (Identity("crm_id", "k"),))
+    assert call.context == {"raak": {"context": "PERSONAL"}}
+
+
+@pytest.mark.parametrize("anonymous", [{"anonymousId": "b"}, {}])
+def test_a_claim_of_another_browser_is_refused(anonymous: dict[str, str]) -> None:
+    with pytest.raises(InvalidClaim, match="another browser"):
+        read(reading=proving(USER), context={"raak": {"claim": "…"}}, **anonymous)
+
+
+@pytest.mark.parametrize("sender", SenderClass)
+def test_a_claim_that_nobody_can_check_is_told(sender: SenderClass) -> None:
+    reading = Reading(NOW, timedelta(minutes=5), uuid4, sender)
+
+    with pytest.raises(ClaimsOff, match="RAAK_PROFILE_CLAIM_SECRETS"):
+        read(reading=reading, anonymousId="a", context={"raak": {"claim": "…"}})
+
+
+@pytest.mark.parametrize("sender", [s for s in SenderClass if not s.is_trusted])
+@pytest.mark.parametrize(
+    "lie", [{"kind": "FACTUAL"}, {"kind": "derived"}, {"source": "crm"}, {"lawfulBasis": "CT"}]
+)
+def test_only_those_who_are_trusted_say_more_of_their_word_than_that_it_was_declared(
+    sender: SenderClass, lie: dict[str, str]
+) -> None:
+    event: dict[str, Any] = {"anonymousId": "a", "context": {"raak": lie}}
+    mere = Reading(NOW, timedelta(minutes=5), uuid4, sender)
+
+    read("identify", **event)
+
+    with pytest.raises(UnprovedProvenance, match=next(iter(lie))):
+        read("identify", mere, **event)

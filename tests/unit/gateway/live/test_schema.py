@@ -103,9 +103,11 @@ class Ear:
     def __init__(self, *heard: Activity) -> None:
         self._heard = heard
         self.listening: set[UUID] = set()
+        self.proof_needed = False
 
     @asynccontextmanager
-    async def watching(self, customer_id: UUID) -> AsyncIterator[Watch]:
+    async def watching(self, customer_id: UUID, *, follows_unproved: bool) -> AsyncIterator[Watch]:
+        self.proof_needed = not follows_unproved
         self.listening.add(customer_id)
         watch = Watch(Topic(customer_id), 100)
         for activity in self._heard:
@@ -172,6 +174,19 @@ async def test_everything_heard_is_told_in_order() -> None:
 
     names = [answer["data"]["customerActivity"]["event"]["name"] for answer in told]
     assert names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("role", "needed"), [(Role.VISITOR, True), (Role.AGENT, False)])
+async def test_only_staff_follows_whom_nobody_proved_to_be_the_same(
+    role: Role, needed: bool
+) -> None:
+    ear = Ear(activity(recorded()))
+    live = LiveSubgraph(ear, ann)  # type: ignore[arg-type]
+
+    async with live.stream("live", body(), headers(role)) as answers:
+        await anext(aiter(answers))
+
+    assert ear.proof_needed is needed
 
 
 async def test_leaving_the_stream_ends_the_listening() -> None:
