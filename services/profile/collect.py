@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import orjson
@@ -18,8 +20,10 @@ from services.contracts.words import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, read_time
 from services.profile.service.reading import Reader, Rejected
-from services.profile.service.recording import record
+from services.profile.service.recording import Taken, record
 from services.profile.service.rulebooks import Rulebooks
+
+_position = attrgetter("position")
 
 SENDERS = frozenset({Role.ADMIN, Role.APP})
 
@@ -84,15 +88,14 @@ class Collector:
             else self._one(sender, call, value, now)
         )
         async with self.database.transaction() as connection:
-            taken = await record(connection, self.rulebooks, calls, now)
-        places = _places(calls, rejected)
-        refused = _listed(places, calls, [one.refusal for one in taken])
-        ignored = _listed(places, calls, [one.ignored for one in taken])
-        rejected = sorted([*rejected, *refused], key=lambda one: one.position)
+            recorded = await record(connection, self.rulebooks, calls, now)
+        taken = [one for one in recorded if isinstance(one, Taken)]
+        ignored = _refused(calls, [getattr(one, "ignored", None) for one in recorded], rejected)
+        rejected = sorted([*rejected, *_refused(calls, recorded, rejected)], key=_position)
         duplicates = sum(one.duplicate for one in taken)
         answer = {
-            "success": len(taken) > len(refused) or not rejected,
-            "accepted": len(taken) - duplicates - len(refused),
+            "success": bool(taken) or not rejected,
+            "accepted": len(taken) - duplicates,
             "duplicates": duplicates,
             "rejected": [one.as_json() for one in rejected],
         }
@@ -146,18 +149,17 @@ class Collector:
         )
 
 
-def _places(calls: Sequence[Call], rejected: Sequence[Rejected]) -> list[int]:
-    """Where in a request the calls stand that could be read."""
-    others = {one.position for one in rejected}
-    return [place for place in range(len(calls) + len(others)) if place not in others]
-
-
-def _listed(
-    places: Sequence[int], calls: Sequence[Call], errors: Sequence[RaakError | None]
+def _refused(
+    calls: Sequence[Call], recorded: Sequence[object], unread: Sequence[Rejected]
 ) -> list[Rejected]:
-    """The calls with something wrong with them."""
-    found = zip(places, calls, errors, strict=True)
-    return [Rejected(at, call.message_id[:100], error) for at, call, error in found if error]
+    """The calls with an error in their place, by their places among all events."""
+    gaps = {one.position for one in unread}
+    places = (place for place in count() if place not in gaps)
+    return [
+        Rejected(place, call.message_id[:100], one)
+        for place, call, one in zip(places, calls, recorded, strict=False)
+        if isinstance(one, RaakError)
+    ]
 
 
 def _check_sender(principal: Principal) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import strawberry
 
+from services.chassis.errors import RaakError
 from services.chassis.graphql import masking_for
 from services.chassis.principal import Forbidden
 from services.profile.domain.calls import Call
@@ -89,8 +90,8 @@ async def _take(
     await _check_own(context, call)
     async with context.database.transaction() as connection:
         [taken] = await record(connection, context.rulebooks, [call._replace(kind=kind)], now)
-    if taken.refusal:
-        raise taken.refusal
+    if isinstance(taken, RaakError):
+        raise taken
     context.forget_loaded()
     return taken
 

@@ -15,12 +15,12 @@ import asyncpg
 
 from services.chassis import outbox
 from services.chassis.database import Connection
-from services.chassis.errors import RaakError, Unavailable
+from services.chassis.errors import Unavailable
 from services.chassis.ids import new_id
 from services.contracts.base import Event
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.profile.domain.calls import Call, UnprovedChange
+from services.profile.domain.calls import Call, InvalidEvent, UnprovedChange
 from services.profile.domain.customer import WITHDRAWN, Customer, sent
 from services.profile.domain.identities import Change, Directory, Identity
 from services.profile.domain.rulebook import Rulebook
@@ -50,22 +50,22 @@ class Overtaken(Unavailable):
 class Taken(NamedTuple):
     """What became of a call: whose it is, and whether it was recorded before.
 
-    One that is refused is not recorded. `ignored` says what of a recorded one was not taken over.
+    `ignored` says what was not taken over of one that is recorded.
     """
 
     customer: UUID
     duplicate: bool
-    refusal: RaakError | None = None
-    ignored: RaakError | None = None
+    ignored: InvalidEvent | None = None
 
 
 async def record(
     connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
-) -> list[Taken]:
+) -> list[Taken | InvalidEvent]:
     """Record calls in the caller's transaction; the answer has one entry for each.
 
     A message id a customer has already changes nothing. Two transactions that meet the same new
-    identity, or lock each other out, are told apart by a second attempt.
+    identity, or lock each other out, are told apart by a second attempt. A call that may not change
+    what it would is refused alone: its entry says why.
 
     Raises:
         Overtaken: It went wrong several times over.
@@ -83,7 +83,7 @@ async def record(
 
 async def _record(
     connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
-) -> list[Taken]:
+) -> list[Taken | InvalidEvent]:
     rulebook = await rulebooks.current(connection)
     desk = await _open_desk(connection, calls, rulebooks.base)
     before = await _recorded_before(connection, desk, calls)
@@ -94,7 +94,7 @@ async def _record(
     fresh = [
         (one.customer, desk.admitted(call))
         for one, call in zip(taken, calls, strict=True)
-        if not (one.duplicate or one.refusal)
+        if isinstance(one, Taken) and not one.duplicate
     ]
     customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
     await customer_store.fill_in(connection, customers)
@@ -118,9 +118,9 @@ class _Desk:
     """Ids that calls name, and the customers these have become."""
     base: int
     """What the versions of new customers count from."""
-    refusals: dict[UUID, UnprovedChange] = field(default_factory=dict)
+    refusals: dict[UUID, InvalidEvent] = field(default_factory=dict)
     """Calls that may not do what they ask, by the ids of their events."""
-    ignored: dict[UUID, UnprovedChange] = field(default_factory=dict)
+    ignored: dict[UUID, InvalidEvent] = field(default_factory=dict)
     """Calls whose consents are not taken over, but for withdrawals."""
 
     def candidates(self, call: Call) -> set[UUID]:
@@ -259,18 +259,19 @@ async def _without_repetition(
     calls: Sequence[Call],
     assigned: Sequence[UUID],
     before: Sequence[UUID | None],
-) -> list[Taken]:
+) -> list[Taken | InvalidEvent]:
     """Tell new calls from those their customer has already, or has earlier in the list."""
     keys = [_key(one, call) for one, call in zip(assigned, calls, strict=True)]
     merged = bool(desk.directory.merges)  # then he has more than was looked up before
     seen = await _known(connection, set(keys)) if merged else set()
-    taken = []
+    taken: list[Taken | InvalidEvent] = []
     for key, recorded, call in zip(keys, before, calls, strict=True):
         duplicate = recorded is not None or key in seen
-        refusal, ignored = desk.refusals.get(call.event_id), desk.ignored.get(call.event_id)
-        taken.append(Taken(key[0], duplicate, None if duplicate else refusal, ignored))
-        if not refusal:
-            seen.add(key)
+        if not duplicate and (refusal := desk.refusals.get(call.event_id)):
+            taken.append(refusal)
+            continue
+        taken.append(Taken(key[0], duplicate, desk.ignored.get(call.event_id)))
+        seen.add(key)
     return taken
 
 
