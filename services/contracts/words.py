@@ -82,8 +82,10 @@ class LinkSource(StrEnum):
     @property
     def is_proved(self) -> bool:
         """Whether somebody said so who may say who a customer is."""
-        return self in (LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF)
+        return self in _PROVED
 
+
+_PROVED = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
 
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
 """Roles that speak for one customer and reach no other."""

@@ -102,13 +102,20 @@ class Customer:
         Of each class of sender that is the latest, of the classes it is the highest's: a lower one
         counts where the higher have said nothing, or have taken back what they said before that.
         """
-        latest: dict[str, dict[SenderClass, Trait]] = {}
+        latest: dict[str, tuple[Trait, SenderClass]] = {}
+        disputed: dict[str, dict[SenderClass, Trait]] = {}
         for (name, _, sender), trait in self.traits.items():
-            words = latest.setdefault(name, {})
-            if sender not in words or words[sender].observed_at <= trait.observed_at:
-                words[sender] = trait
-        counting = ((name, _counting(words)) for name, words in latest.items())
-        return {name: found for name, found in counting if found}
+            found = latest.get(name)
+            if found is None or (found[1] is sender and found[0].observed_at <= trait.observed_at):
+                latest[name] = (trait, sender)
+            elif found[1] is not sender:
+                words = disputed.setdefault(name, {})
+                if sender not in words or words[sender].observed_at <= trait.observed_at:
+                    words[sender] = trait
+        for name, words in disputed.items():
+            trait, sender = latest[name]
+            latest[name] = _counting(words | {sender: trait})
+        return {name: found for name, found in latest.items() if found[0].value is not None}
 
     def trait_values(self) -> dict[str, Json]:
         """What conditions see of the traits."""
@@ -170,19 +177,16 @@ class Customer:
         )
 
 
-def _counting(words: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass] | None:
-    """Of the latest values by each class of sender the one that counts, if any does."""
-    if len(words) == 1:
-        [(sender, trait)] = words.items()
-        return (trait, sender) if trait.value is not None else None
-    since: datetime | None = None
-    for sender in sorted(words, key=lambda sender: -sender.trust):
-        trait = words[sender]
-        if since is None or trait.observed_at > since:
-            if trait.value is not None:
-                return trait, sender
-            since = trait.observed_at
-    return None
+def _counting(words: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
+    """Of the latest values by each class of sender the one that counts."""
+    highest_first = sorted(words, key=lambda sender: -sender.trust)
+    found = words[highest_first[0]], highest_first[0]
+    for sender in highest_first[1:]:
+        if found[0].value is not None:
+            break
+        if words[sender].observed_at > found[0].observed_at:
+            found = words[sender], sender
+    return found
 
 
 def sent(identity: Identity) -> IdentitySent:

@@ -6,7 +6,7 @@ somebody says so (`alias`): an identity that two of them claim stays where it is
 remembers by whose word it is its customer's.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 from uuid import UUID, uuid5
@@ -159,14 +159,12 @@ class Directory:
             if given.type in ANONYMOUS_TYPES and given not in self.owners:
                 self._introduce(given)
         subject = self._customer(customer) if customer else self._subject(identities)
-        before = {given: self.owners.get(given) for given in identities}
+        before = [self.owners.get(given) for given in identities]
+        word = _Word(reason, source)
         for given in identities:
-            self._join(subject, given, _Word(reason, source))
-        joined = {given: was for given, was in before.items() if self.owners[given] == subject}
-        if customer and joined:
-            joined |= self._standing_for(customer, subject)
-        if len(joined) > (0 if customer else 1):
-            self._link(subject, joined, source)
+            self._join(subject, given, word)
+        if len(identities) > (0 if customer else 1):
+            self._link(subject, zip(identities, before, strict=True), source, customer)
         return self.survivor(subject)
 
     def alias(self, previous: str, customer: UUID, source: LinkSource = LinkSource.SERVER) -> UUID:
@@ -177,10 +175,10 @@ class Directory:
                 break
         else:
             self._introduce(named)
-        before = {named: self.owners[named]}
-        if self.owners[named] != customer:
-            self._merge(self.owners[named], customer, _Word("alias", source))
-        self._link(customer, before, source)
+        before = self.owners[named]
+        if before != customer:
+            self._merge(before, customer, _Word("alias", source))
+        self._note(customer, named, before, source)
         return customer
 
     def is_known(self, customer: UUID) -> bool:
@@ -188,27 +186,44 @@ class Directory:
         return any(held.type in KNOWN_TYPES for held in self.holdings[customer])
 
     def _link(
-        self, subject: UUID, before: Mapping[Identity, UUID | None], source: LinkSource
+        self,
+        subject: UUID,
+        before: Iterable[tuple[Identity, UUID | None]],
+        source: LinkSource,
+        customer: UUID | None,
     ) -> None:
         """Note by whose word identities are the subject's, given whose they were before.
 
         A word moves what it says of the one who spoke it to the subject; for what was there
-        already, proof takes the place of what was not proved, and nothing else does.
+        already, proof takes the place of what was not proved, and nothing else does. Who names the
+        id of a customer names the browser it is derived of, too.
         """
-        for given, owner in before.items():
-            link = self.links.get(given)
-            is_better = link is None or (source.is_proved and not link.is_proved)
-            if owner != subject or is_better:
-                self.links[given] = source
-                self.moved[given] = subject
+        joined = [(given, owner) for given, owner in before if self.owners[given] == subject]
+        if len(joined) < (1 if customer else 2):
+            return
+        if customer:
+            joined += [(held, subject) for held in self._browsers_of(customer, subject)]
+        for given, owner in joined:
+            self._note(subject, given, owner, source)
 
-    def _standing_for(self, customer: UUID, subject: UUID) -> dict[Identity, UUID | None]:
-        """The anonymous identities an id is derived of: who names the id names them."""
-        return {
-            held: subject
-            for held in self.holdings[subject]
+    def _note(
+        self, subject: UUID, given: Identity, before: UUID | None, source: LinkSource
+    ) -> None:
+        link = self.links.get(given)
+        is_better = link is not source and (
+            link is None or (source.is_proved and not link.is_proved)
+        )
+        if is_better or before != subject:
+            self.links[given] = source
+            self.moved[given] = subject
+
+    def _browsers_of(self, customer: UUID, holder: UUID) -> list[Identity]:
+        """The anonymous identities among those held that an id is derived of."""
+        return [
+            held
+            for held in self.holdings[holder]
             if held.type in ANONYMOUS_TYPES and derived_customer_id(*held) == customer
-        }
+        ]
 
     def _introduce(self, unseen: Identity) -> None:
         """Give an anonymous identity the customer it stands for."""

@@ -288,8 +288,9 @@ def _who(
         return _Who(named, reading.sender, LinkSource(reading.sender))
     browser = claim.browser if claim else _browser(event, context, named)
     proved = {browser, *claim.identities} if claim else {browser}
-    claimed = {*named, *_passing(context.get("traits"))} - proved
-    claims = strongest_first(one for one in claimed if one.type in KNOWN_TYPES)
+    claims = tuple(one for one in named if one.type in KNOWN_TYPES and one not in proved)
+    if passing := _passing(context.get("traits")) - proved:
+        claims = strongest_first({*claims, *passing})
     if claim:
         return _Who(strongest_first(proved), SenderClass.APP, LinkSource.CLAIM, claims)
     return _Who((browser,), reading.sender, LinkSource.WRITE_KEY, claims, is_proved=False)
@@ -307,14 +308,12 @@ def _browser(
     event: dict[str, Any], context: dict[str, Any], named: tuple[Identity, ...]
 ) -> Identity:
     """The browser or device an event comes from."""
+    own = Identity("anonymous_id", _id(event, "anonymousId") or "")
+    if own in named:
+        return own
     device = context.get("device")
-    own = (
-        *_given("anonymous_id", _id(event, "anonymousId")),
-        *_given("device", device.get("id") if isinstance(device, dict) else None),
-    )
-    for one in own:
-        if one in named:
-            return one
+    for one in _given("device", device.get("id") if isinstance(device, dict) else None):
+        return one
     raise UnprovedIdentity(
         "The event names a person only, and a write key does not say who somebody is.",
         hint="Send anonymousId with it, or send it from your server with an API key.",
