@@ -145,6 +145,19 @@ async def test_what_is_refused_of_a_known_customer_costs_nobody_else(profile: Pr
     assert (await profile.customer("user_id", "u")).trait_values() == {"town": "Delft"}
 
 
+async def test_a_write_key_gives_nothing_for_a_known_customer_and_withdraws_all_the_same(
+    profile: Profile,
+) -> None:
+    await profile.collect(identify(userId="u", anonymousId="a"))
+
+    answer = await profile.collect(
+        track(anonymousId="a", context=word(news=True, ads=False)), sender=PAGE
+    )
+
+    assert (answer["accepted"], answer["ignored"][0]["code"]) == (1, "PROFILE_UNPROVED_CHANGE")
+    assert (await profile.customer("user_id", "u")).decided_consents() == {"ads": False}
+
+
 async def test_one_message_id_is_as_many_events_as_classes_of_sender_and_stays_so_in_a_merge(
     profile: Profile,
 ) -> None:
@@ -154,8 +167,14 @@ async def test_one_message_id_is_as_many_events_as_classes_of_sender_and_stays_s
     await profile.collect(identify(userId="u", anonymousId="a"))
     repeated = await profile.collect(track("x", anonymousId="a", messageId="m"), sender=PAGE)
 
+    guessed = [
+        (await profile.collect(track(name, anonymousId="a", messageId="n"), sender=sender))
+        for name, sender in (("guess", PAGE), ("order", SERVER), ("late guess", PAGE))
+    ]
     assert repeated["duplicates"] == 1
+    assert [one["accepted"] for one in guessed] == [1, 1, 0]
     assert await profile.count("SELECT count(*) FROM event WHERE message_id = 'm'") == 2
+    assert await profile.count("SELECT count(*) FROM event WHERE name = 'order'") == 1
 
 
 # --- the loose way, and back ---------------------------------------------------------------------
