@@ -88,7 +88,7 @@ class Profile:
             lambda: None,
             self.clock,
             self.scan_limit,
-            self.reader.trust_write_keys,
+            trust_write_keys=self.reader.trust_write_keys,
         )
         return {"data": None, "errors": []} | await schema.answer(query, variables, context)
 

@@ -73,7 +73,13 @@ def test_no_scope_but_that_for_reading_customers_leads_to_what_is_known_of_one(s
 def test_no_scope_alone_tells_identities_or_why_something_was_decided(scope: str) -> None:
     types = {coordinate.partition(".")[0] for coordinate in opened(scope)}
 
-    assert not types & {"Identity", "IdentityChange", "ActivityMerge", "ActionTrace"}
+    assert not types & {
+        "Identity",
+        "IdentityChange",
+        "IdentityClaim",
+        "ActivityMerge",
+        "ActionTrace",
+    }
 
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope.endswith(":write")])
