@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -41,6 +42,7 @@ from gateway.subgraph_health import Watch
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.wire import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
+from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def create(
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
+            progress = Progress(standstill_s=inf)  # it answers most things while others are away
             planning = _planning(door.registry)
             served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
@@ -86,11 +89,11 @@ def create(
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, door, admission).routes(),
-                Route("/health/ready", _ready(watch, transport, served, door)),
+                Route("/health/ready", _ready(watch, transport, served, door, progress)),
             ]
             work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
             work |= {"load": admission.load.run, "live feed": live.feed.run}
-            await stack.enter_async_context(supervised(work))
+            await stack.enter_async_context(supervised(work, progress))
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
@@ -211,10 +214,12 @@ def _segment(
 
 
 def _ready(
-    watch: Watch, transport: Resilient, served: Served, door: FrontDoor
+    watch: Watch, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*door.not_ready(), *watch.not_ready()]
+        if stands_still := progress.standstill():
+            reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},

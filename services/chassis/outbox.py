@@ -48,6 +48,15 @@ LARGEST_EVENT = 1_000_000
 """Bytes; NATS takes no message over a mebibyte, and one it refuses would stop the relay."""
 
 
+ROOM_FOR_A_TRACE = 100
+"""Bytes that a `traceparent` may add to an event."""
+
+REDUCED = Counter(
+    "raak_events_reduced",
+    "Events that went out with less in them, to fit through the bus",
+    ["fact"],
+)
+
 _MOMENT = sa.DateTime(timezone=True)
 
 
@@ -143,23 +152,37 @@ def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
 
 
 async def publish(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events to the outbox, in the caller's transaction and in this order."""
+    """Write events to the outbox, in the caller's transaction and in this order.
+
+    One that is too large goes out with less in it; raises EventTooLarge for one that cannot.
+    """
     if not events:
         return
     traceparent = telemetry.traceparent()
-    bodies = [event.to_cloudevent(traceparent) for event in events]
-    for event, body in zip(events, bodies, strict=True):
-        if len(body) > LARGEST_EVENT:
-            raise EventTooLarge(
-                f"A {event.fact} of customer {event.customer_id} has {len(body)} bytes.",
-                hint=f"Events hold at most {LARGEST_EVENT} bytes: send less at once.",
-            )
+    bodies = [_document(event, traceparent) for event in events]
     await connection.execute(
         _INSERT,
         [event.event_id for event in events],
         [event.address() for event in events],
         bodies,
     )
+
+
+def _document(event: Event, traceparent: str | None) -> bytes:
+    document = event.to_cloudevent(traceparent)
+    if len(document) <= LARGEST_EVENT:
+        return document
+    fitting = event.fit(LARGEST_EVENT - ROOM_FOR_A_TRACE)
+    smaller = fitting.to_cloudevent(traceparent) if fitting else document
+    if len(smaller) > LARGEST_EVENT:
+        raise EventTooLarge(
+            f"A {event.fact} of customer {event.customer_id} has {len(document)} bytes.",
+            hint=f"Events hold at most {LARGEST_EVENT} bytes: send less at once.",
+        )
+    REDUCED.labels(event.fact).inc()
+    fields = {"fact": event.fact, "bytes": len(document), "left": len(smaller)}
+    log.warning("an event went out with less in it", extra={"fields": fields})
+    return smaller
 
 
 async def backlog(connection: Connection, bus: Bus, event: type[Event]) -> int:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import asyncpg
@@ -30,6 +30,7 @@ from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
 from services.chassis.listening import listen
 from services.chassis.outbox import Relay
 from services.chassis.principal import Principal, Verifier
+from services.chassis.progress import Progress
 from services.chassis.resync import Resync, Source
 from services.chassis.settings import ProcessSettings, ServiceSettings
 from services.contracts.base import Event
@@ -37,6 +38,9 @@ from services.contracts.base import Event
 log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
+
+RESTART_S = 1.0
+"""How long work that has failed pauses."""
 
 REQUESTS = Histogram(
     "raak_http_request_seconds",
@@ -130,8 +134,10 @@ def service_app(
             app.reach("/graphql", Subgraph(schema, service.context, foundation.verifier.principal))
             if service.router is not None:
                 app.include_router(service.router)
-            app.state.not_ready = _not_ready(settings, foundation, service)
-            await stack.enter_async_context(supervised(_work(settings, foundation, service)))
+            progress = Progress()
+            app.state.not_ready = _not_ready(settings, foundation, service, progress)
+            work = _work(settings, foundation, service)
+            await stack.enter_async_context(supervised(work, progress))
             yield
 
     return process_app(settings, lifespan)
@@ -174,7 +180,7 @@ def _work(settings: ServiceSettings, base: Foundation, service: Service) -> dict
 
 
 def _not_ready(
-    settings: ServiceSettings, base: Foundation, service: Service
+    settings: ServiceSettings, base: Foundation, service: Service, progress: Progress
 ) -> Callable[[], Awaitable[str | None]]:
     async def not_ready() -> str | None:
         try:
@@ -186,15 +192,21 @@ def _not_ready(
             return f"PostgreSQL answers, but does not work ({refusal})."
         if waiting_s > settings.outbox_patience_s:
             return f"The oldest event has waited {waiting_s:.0f} s to reach NATS."
-        return service.not_ready()
+        return service.not_ready() or progress.standstill()
 
     return not_ready
 
 
 @asynccontextmanager
-async def supervised(work: Mapping[str, Work]) -> AsyncIterator[None]:
+async def supervised(
+    work: Mapping[str, Work], progress: Progress | None = None
+) -> AsyncIterator[None]:
     """Run pieces of work beside the block; one that fails is logged and started again."""
-    tasks = [asyncio.create_task(_keep_going(name, run), name=name) for name, run in work.items()]
+    progress = progress or Progress()
+    tasks = [
+        asyncio.create_task(_keep_going(name, run, progress), name=name)
+        for name, run in work.items()
+    ]
     try:
         yield
     finally:
@@ -209,20 +221,28 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
         _, tasks = await asyncio.wait(tasks, timeout=0.5)
 
 
-async def _keep_going(name: str, run: Work) -> None:
+async def _keep_going(name: str, run: Work, progress: Progress) -> None:
+    loop = asyncio.get_running_loop()
     while True:
+        started = monotonic()
+        recovery = loop.call_later(progress.quiet_s(name), progress.recover, name)
         try:
             await run()
         except (*AWAY, BusUnavailable) as error:
-            fields = {"work": name, "because": reason(error)}
+            kind, is_away = reason(error), True
+            fields = {"work": name, "because": kind}
             log.warning("background work waits", extra={"fields": fields})
-            await asyncio.sleep(1)
         except Exception as error:  # whatever it was, the work must go on
+            kind, is_away = type(error).__name__, False
             fields = {"work": name, "because": telemetry.describe(error)}
             log.error("background work failed", extra={"fields": fields})
-            await asyncio.sleep(1)
         else:
+            progress.recover(name)
             return
+        finally:
+            recovery.cancel()
+        progress.fail(name, kind, monotonic() - started, is_away=is_away)
+        await asyncio.sleep(RESTART_S)
 
 
 def process_app(

@@ -47,6 +47,13 @@ class Event(Payload):
         """The NATS subject: one per customer, so that one customer can be erased from a stream."""
         return f"{self.type()}.{self.customer_id or '-'}"
 
+    def fit(self, largest_bytes: int) -> Self | None:
+        """The event with so much left out of it that its document has at most so many bytes.
+
+        None if nothing of this fact may be left out.
+        """
+        return None
+
     def to_cloudevent(self, traceparent: str | None = None) -> bytes:
         """The event as a CloudEvents 1.0 structured JSON document."""
         data = self.model_dump(mode="json", exclude=set(ENVELOPE))

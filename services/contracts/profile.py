@@ -1,12 +1,15 @@
 """What profile publishes."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 from uuid import UUID
 
+import orjson
 from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
+from services.contracts.identity import ANONYMOUS_TYPES
 from services.contracts.words import LinkSource, SenderClass
 
 
@@ -38,7 +41,12 @@ class EventRecorded(Event):
 
 
 class CustomerChanged(Event):
-    """The whole snapshot of a customer. A version not above the one held is ignored."""
+    """The whole snapshot of a customer. A version not above the one held is ignored.
+
+    One that would not fit through the bus leaves out, in this order and no more than it must: the
+    largest traits; the largest series, each of which is null then: not known; identities of
+    browsers and devices. Consents and segments are always all there.
+    """
 
     fact: ClassVar[str] = "profile.customer_changed.v1"
     compacted: ClassVar[bool] = True
@@ -51,10 +59,51 @@ class CustomerChanged(Event):
     """Purpose to whether it is given; a purpose never asked is absent."""
     segments: tuple[str, ...]
     series: dict[str, Json]
-    """`Series.key` to the state of that series, as `services.rules` reads it."""
+    """`Series.key` to the state of that series, as `services.rules` reads it; null: not known."""
     series_versions: dict[str, int] = Field(default={})
     """Service to `grew_in` of the `SeriesNeeded` that `series` answers; 0 if absent. What was asked
     for later is not known, whether `series` has it or not."""
+
+    def fit(self, largest_bytes: int) -> Self:
+        """The snapshot with as little left out as makes it fit, if that can be."""
+        excess = len(self.to_cloudevent()) - largest_bytes
+        traits = {name: _size(name) + _size(value) for name, value in self.traits.items()}
+        series = {key: _size(state) - len("null") for key, state in self.series.items()}
+        without_traits, excess = _largest(traits, excess)
+        without_series, excess = _largest(series, excess)
+        return self.model_copy(
+            update={
+                "traits": {n: v for n, v in self.traits.items() if n not in without_traits},
+                "series": self.series | dict.fromkeys(without_series),
+                "identities": _without(self.identities, excess),
+            }
+        )
+
+
+def _size(value: Json) -> int:
+    return len(orjson.dumps(value))
+
+
+def _largest(sizes: Mapping[str, int], excess: int) -> tuple[set[str], int]:
+    """The largest of these, as many as have so many bytes, and how many are still too many."""
+    chosen: set[str] = set()
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        if excess <= 0 or sizes[name] <= 0:
+            break
+        chosen.add(name)
+        excess -= sizes[name]
+    return chosen, excess
+
+
+def _without(identities: tuple[Identity, ...], excess: int) -> tuple[Identity, ...]:
+    """These, without as many of browsers and devices as have so many bytes."""
+    left = []
+    for identity in identities:
+        if excess > 0 and identity.type in ANONYMOUS_TYPES:
+            excess -= _size(identity.model_dump())
+        else:
+            left.append(identity)
+    return tuple(left)
 
 
 class CustomersMerged(Event):
@@ -65,7 +114,7 @@ class CustomersMerged(Event):
     change_id: UUID
     from_customer_id: UUID
     identities: tuple[Identity, ...]
-    """The identities that moved."""
+    """The identities that moved; of thousands those of a person, and so many as fit."""
     reason: str
     linked_by: LinkSource | None = None
     """By whose word they are one; None if that was not noted."""
@@ -74,3 +123,8 @@ class CustomersMerged(Event):
     def is_proved(self) -> bool:
         """Whether somebody said so who may say who a customer is."""
         return self.linked_by is not None and self.linked_by.is_proved
+
+    def fit(self, largest_bytes: int) -> Self:
+        """The merge without some of the identities of browsers and devices."""
+        excess = len(self.to_cloudevent()) - largest_bytes
+        return self.model_copy(update={"identities": _without(self.identities, excess)})

@@ -18,9 +18,9 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, Verifier
 from services.contracts.words import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
-from services.profile.domain.spec import CALLS, read_time
+from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_time
 from services.profile.service.reading import Reader, Rejected
-from services.profile.service.recording import Taken, record
+from services.profile.service.recording import Taken, record_apart
 from services.profile.service.rulebooks import Rulebooks
 
 _position = attrgetter("position")
@@ -88,7 +88,7 @@ class Collector:
             else self._one(sender, call, value, now)
         )
         async with self.database.transaction() as connection:
-            recorded = await record(connection, self.rulebooks, calls, now)
+            recorded = await record_apart(connection, self.rulebooks, calls, now, self.reader.room)
         taken = [one for one in recorded if isinstance(one, Taken)]
         ignored = _refused(calls, [getattr(one, "ignored", None) for one in recorded], rejected)
         rejected = sorted([*rejected, *_refused(calls, recorded, rejected)], key=_position)
@@ -106,15 +106,15 @@ class Collector:
 
     def _one(
         self, sender: SenderClass, call: str, value: object, now: datetime
-    ) -> tuple[list[Call], Sequence[Rejected]]:
+    ) -> tuple[list[Call], list[Rejected]]:
         try:
-            return [self.reader.read(value, self.reader.reading(sender, now), call)], ()
+            return [self.reader.read(value, self.reader.reading(sender, now), call)], []
         except InvalidEvent as error:
             return [], [Rejected(0, None, error)]
 
     def _batch(
         self, sender: SenderClass, value: object, now: datetime
-    ) -> tuple[list[Call], Sequence[Rejected]]:
+    ) -> tuple[list[Call], list[Rejected]]:
         events = value.get("batch") if isinstance(value, dict) else None
         if not isinstance(value, dict) or not isinstance(events, list):
             raise InvalidBody(
@@ -156,10 +156,15 @@ def _refused(
     gaps = {one.position for one in unread}
     places = (place for place in count() if place not in gaps)
     return [
-        Rejected(place, call.message_id[:100], one)
+        Rejected(place, _given_message_id(call), one)
         for place, call, one in zip(places, calls, recorded, strict=False)
         if isinstance(one, RaakError)
     ]
+
+
+def _given_message_id(call: Call) -> str | None:
+    """The id the sender will look for, if it gave one."""
+    return None if call.message_id.startswith(OWN_MESSAGE_ID) else call.message_id[:100]
 
 
 def _check_sender(principal: Principal) -> None:

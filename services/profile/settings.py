@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode
 from services.chassis.production import weak_secret
 from services.chassis.settings import Names, ServiceSettings
 from services.contracts.trust import SERVER_EVENTS
+from services.profile.domain.customer import Room
 
 SHORTEST_SECRET = 32
 """Characters of a secret that nobody can guess."""
@@ -41,6 +42,21 @@ class ProfileSettings(ServiceSettings):
     future_tolerance_s: int = Field(
         default=300, ge=0, description="how far ahead of our clock an event may lie"
     )
+    most_traits: int = Field(
+        default=500, ge=1, le=5_000, description="most traits that one customer has"
+    )
+    largest_trait_bytes: int = Field(
+        default=16 * 1024, ge=64, le=256 * 1024, description="largest single trait, as JSON"
+    )
+    largest_traits_bytes: int = Field(
+        default=64 * 1024,
+        ge=1024,
+        le=512 * 1024,
+        description="largest sum of one customer's traits, as JSON",
+    )
+    most_purposes: int = Field(
+        default=200, ge=1, le=1_000, description="most purposes that one customer has a word on"
+    )
     refresh_every_s: float = Field(
         default=1.0, gt=0, le=60, description="pause between looks for customers to recompute"
     )
@@ -71,3 +87,13 @@ class ProfileSettings(ServiceSettings):
         yield from super().lacking()
         for secret in self.claim_secrets:
             yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret, SHORTEST_SECRET)
+
+    @property
+    def room(self) -> Room:
+        """How much may be known of one customer."""
+        return Room(
+            self.most_traits,
+            self.largest_trait_bytes,
+            self.largest_traits_bytes,
+            self.most_purposes,
+        )

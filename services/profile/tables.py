@@ -160,6 +160,19 @@ class Event(Table, table=True):
     identity_value: str = _text()
 
 
+class SetAside(Table, table=True):
+    """A customer who could not be recomputed behind the scenes, and when that is tried again."""
+
+    __tablename__ = "set_aside"
+
+    customer_id: UUID = Field(primary_key=True)
+    failures: int
+    """In a row."""
+    reason: str = _text()
+    """The class of the last one."""
+    retry_at: datetime = _at()
+
+
 class SegmentMember(Table, table=True):
     """A customer is in a segment."""
 

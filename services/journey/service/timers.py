@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, is_away
+from services.chassis.isolation import SET_ASIDE
 from services.journey.domain.run import Due, Run
 from services.journey.service.engine import Engine
 from services.journey.store import runs
@@ -77,6 +78,7 @@ class TimerRunner:
             if is_away(error, connection):
                 raise
             self._complain("a timer is postponed", error)
+            SET_ASIDE.labels("journey", "timers", type(error).__name__).inc()
             await runs.postpone(connection, run, self._engine.clock() + POSTPONED)
 
     def _complain(self, what: str, error: Exception) -> None:

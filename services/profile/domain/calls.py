@@ -90,6 +90,24 @@ class EventTooLarge(InvalidEvent):
     status = 413
 
 
+class TooManyTraits(InvalidEvent):
+    """An event brings a customer more traits than one may have."""
+
+    code = "PROFILE_TOO_MANY_TRAITS"
+
+
+class TraitsTooLarge(InvalidEvent):
+    """An event brings a trait, or a customer's traits together, more bytes than they may have."""
+
+    code = "PROFILE_TRAITS_TOO_LARGE"
+
+
+class TooManyPurposes(InvalidEvent):
+    """An event brings a customer words on more purposes than one may have."""
+
+    code = "PROFILE_TOO_MANY_PURPOSES"
+
+
 class Provenance(NamedTuple):
     """Where what a call says of a customer comes from, and by what right it is kept."""
 

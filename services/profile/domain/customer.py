@@ -1,16 +1,18 @@
 """A customer in memory: what is known of him, and how one more call changes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from services.contracts.base import Json
 from services.contracts.profile import CustomerChanged
 from services.contracts.profile import Identity as IdentitySent
 from services.contracts.words import SenderClass
-from services.profile.domain.calls import Call
+from services.profile.domain.calls import Call, TooManyPurposes, TooManyTraits, TraitsTooLarge
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import DECIDED, ConsentStatus
 
@@ -43,8 +45,27 @@ class Filed(NamedTuple):
     sender: SenderClass
 
 
+class Room(NamedTuple):
+    """How much may be known of one customer. Bytes are those of the values and names as JSON."""
+
+    traits: int = 500
+    value_bytes: int = 16 * 1024
+    """Of one trait."""
+    traits_bytes: int = 64 * 1024
+    """Of all traits together."""
+    purposes: int = 200
+
+
+DEFAULT_ROOM = Room()
+
 WITHDRAWN = ConsentStatus.DENIED
 """What counts whoever says it."""
+
+_NO_LESS = {
+    one: frozenset(other for other in SenderClass if other.trust >= one.trust)
+    for one in SenderClass
+}
+"""Of each class of sender all that are believed no less."""
 
 
 @dataclass(slots=True)
@@ -52,7 +73,8 @@ class Customer:
     """One customer while a transaction works on him.
 
     `rules_version` is the rulebook his `series` and `segments` were computed with; 0 for none.
-    `new_traits`, `new_consents`, `joined` and `left` (segments) name what is still to be written;
+    `new_traits`, `old_traits` (which are to go), `new_consents`, `joined` and `left` (segments)
+    name what is still to be written;
     `changed` says whether his snapshot is another one now.
     """
 
@@ -67,25 +89,110 @@ class Customer:
     consents: dict[Filed, Consent] = field(default_factory=dict)
     segments: dict[str, datetime] = field(default_factory=dict)
     new_traits: set[Filed] = field(default_factory=set)
+    old_traits: set[Filed] = field(default_factory=set)
     new_consents: set[Filed] = field(default_factory=set)
     joined: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
     changed: bool = False
 
-    def learn(self, call: Call) -> None:
-        """Take over the traits and consents of a call, unless something later is known."""
+    def learn(self, call: Call, room: Room = DEFAULT_ROOM) -> None:
+        """Take over the traits and consents of a call, unless something later is known.
+
+        Raises TooManyTraits, TraitsTooLarge or TooManyPurposes, and takes over nothing, when there
+        is no room for what it adds; there always is for what takes a trait back or words anew.
+        """
+        if call.traits:
+            self._check_traits(call, room)
+        if call.consents:
+            self._check_purposes(call, room)
         for name, value in call.traits.items():
             filed = Filed(name, call.came_by, call.sender)
             self._set_trait(filed, Trait(value, *call.provenance, call.occurred_at))
         for purpose, word in call.consents.items():
             consent = Consent(word.status, word.lawful_basis, word.source, call.occurred_at)
             self._set_consent(Filed(purpose, call.came_by, call.sender), consent)
+        if len(self.traits) > 2 * room.traits:
+            self._forget_taken_back(room)
+
+    def _check_traits(self, call: Call, room: Room) -> None:
+        """What less believed senders have said leaves as much room for others as if they had not.
+
+        What a higher class's word hides counts as long as it may come to light again.
+        """
+        for name, value in call.traits.items():
+            if (size := _bytes(name, value)) > room.value_bytes:
+                raise TraitsTooLarge(
+                    f"The trait {name[:60]!r} has {size} bytes as JSON, over the limit of"
+                    f" {room.value_bytes}.",
+                    hint="Keep large things in a store of your own, and their address here.",
+                )
+        words = self._words(_NO_LESS[call.sender])
+        before = {name: _taken(name, told) for name, told in words.items()}
+        after = dict(before)
+        for name, value in call.traits.items():
+            told, trait = words.get(name, {}), Trait(value, *call.provenance, call.occurred_at)
+            if call.sender not in told or told[call.sender].observed_at <= trait.observed_at:
+                after[name] = _taken(name, {**told, call.sender: trait})
+        number, was = (sum(map(bool, taken.values())) for taken in (after, before))
+        if number > max(room.traits, was):
+            raise TooManyTraits(
+                f"The customer would have {number} traits, over the limit of {room.traits}.",
+                hint="Take back those you do not need (null), or send them as an event's"
+                " properties.",
+            )
+        size = sum(after.values())
+        if size > max(room.traits_bytes, sum(before.values())):
+            raise TraitsTooLarge(
+                f"The customer's traits would have {size} bytes as JSON, over the limit of"
+                f" {room.traits_bytes}.",
+                hint="Take back those you do not need (null), or send them as an event's"
+                " properties.",
+            )
+
+    def _words(self, classes: Set[SenderClass]) -> dict[str, dict[SenderClass, Trait]]:
+        """Of each trait the latest by every one of these classes of sender."""
+        words: dict[str, dict[SenderClass, Trait]] = {}
+        for (name, _, sender), trait in self.traits.items():
+            if sender in classes:
+                told = words.setdefault(name, {})
+                if sender not in told or told[sender].observed_at <= trait.observed_at:
+                    told[sender] = trait
+        return words
+
+    def _check_purposes(self, call: Call, room: Room) -> None:
+        held = {one.name for one in self.consents if one.sender in _NO_LESS[call.sender]}
+        number = len(held | call.consents.keys())
+        if number > max(room.purposes, len(held)):
+            raise TooManyPurposes(
+                f"The customer would have words on {number} purposes, over the limit of"
+                f" {room.purposes}.",
+                hint="Send consents only for purposes that conditions ask for.",
+            )
+
+    def _forget_taken_back(self, room: Room) -> None:
+        """Forget traits that were taken back, the longest ago first, until there is room again.
+
+        All that was said of such a trait goes: of a part, something older would count again.
+        """
+        current, empty = self.current_traits(), dict[str, list[Filed]]()
+        for filed in self.traits:
+            if filed.name not in current:
+                empty.setdefault(filed.name, []).append(filed)
+        latest = {n: max(self.traits[one].observed_at for one in them) for n, them in empty.items()}
+        for name in sorted(empty, key=lambda name: (latest[name], name)):
+            if len(self.traits) <= 2 * room.traits:
+                break
+            for filed in empty[name]:
+                del self.traits[filed]
+            self.new_traits.difference_update(empty[name])
+            self.old_traits.update(empty[name])
 
     def _set_trait(self, filed: Filed, trait: Trait) -> None:
         held = self.traits.get(filed)
         if held is None or held.observed_at <= trait.observed_at:
             self.traits[filed] = trait
             self.new_traits.add(filed)
+            self.old_traits.discard(filed)
             self.changed = True
 
     def _set_consent(self, filed: Filed, consent: Consent) -> None:
@@ -192,3 +299,22 @@ def _counting(words: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
 def sent(identity: Identity) -> IdentitySent:
     """An identity as it travels in events."""
     return IdentitySent.model_construct(type=identity.type, value=identity.value)
+
+
+def _taken(name: str, words: Mapping[SenderClass, Trait]) -> int:
+    """The bytes a trait takes, given the latest by each class of sender: the most it may have.
+
+    A higher class's word that is as late hides one for ever, be it taken back.
+    """
+    most, latest = 0, None
+    for sender in sorted(words, key=lambda sender: -sender.trust):
+        trait = words[sender]
+        if latest is None or trait.observed_at > latest:
+            latest = trait.observed_at
+            if trait.value is not None:
+                most = max(most, _bytes(name, trait.value))
+    return most
+
+
+def _bytes(name: str, value: Json) -> int:
+    return len(name.encode()) + len(orjson.dumps(value))

@@ -44,6 +44,8 @@ from services.profile.domain.words import (
 )
 
 LONGEST_NAME = 255
+OWN_MESSAGE_ID = "raak-"
+"""What a message id begins with that the sender left to us."""
 IDENTIFYING_TRAITS = ("email", "phone", "crm_id", "loyalty_id")
 
 DECLARED = (TraitKind.DECLARED,)
@@ -219,7 +221,7 @@ def _required_id(event: dict[str, Any], field: str) -> str:
 
 def _message_id(event: dict[str, Any], reading: Reading) -> str:
     """The sender's, so that what he sends twice counts once; without one we cannot tell."""
-    return _id(event, "messageId") or f"raak-{reading.new_id()}"
+    return _id(event, "messageId") or f"{OWN_MESSAGE_ID}{reading.new_id()}"
 
 
 def _names_checked(values: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,13 @@ async def _take(
     call = context.reader.read(event, reading, "track" if kind == "consent" else kind, subject)
     await _check_own(context, call)
     async with context.database.transaction() as connection:
-        [taken] = await record(connection, context.rulebooks, [call._replace(kind=kind)], now)
+        [taken] = await record(
+            connection,
+            context.rulebooks,
+            [call._replace(kind=kind)],
+            now,
+            context.reader.room,
+        )
     if isinstance(taken, RaakError):
         raise taken
     context.forget_loaded()

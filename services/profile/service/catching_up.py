@@ -56,6 +56,9 @@ async def write(
         await store.update(connection, old, now)
     written = await store.insert(connection, new, now) if new else 0
     await store.set_traits(connection, _new_traits(customers))
+    await store.forget_traits(
+        connection, [(c.id, filed) for c in customers for filed in c.old_traits]
+    )
     await store.set_consents(connection, _new_consents(customers))
     await store.join_segments(
         connection, [(c.id, key, c.segments[key]) for c in customers for key in c.joined]

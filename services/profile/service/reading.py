@@ -14,6 +14,7 @@ from services.contracts.base import Json
 from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
+from services.profile.domain.customer import DEFAULT_ROOM, Room
 from services.profile.domain.spec import Reading, Subject, read_call
 from services.profile.service.claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
@@ -42,6 +43,8 @@ class Reader:
     server_events: ServerEvents = field(default_factory=ServerEvents)
     claims: ClaimVerifier = field(default_factory=ClaimVerifier)
     trust_write_keys: bool = False
+    room: Room = DEFAULT_ROOM
+    """How much may be known of one customer."""
 
     @classmethod
     def within(cls, settings: ProfileSettings) -> "Reader":
@@ -52,6 +55,7 @@ class Reader:
             ServerEvents(settings.server_events),
             ClaimVerifier(settings.claim_secrets, timedelta(seconds=settings.longest_claim_s)),
             settings.trust_write_keys,
+            settings.room,
         )
 
     def reading(self, sender: SenderClass, received_at: datetime, **shared: Json) -> Reading:

@@ -5,7 +5,8 @@ lock the customers concerned, by id; set aside what is recorded already; resolve
 memory; claim and merge; bring customers up to date; apply; write; publish.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -13,15 +14,16 @@ from uuid import UUID
 
 import asyncpg
 
-from services.chassis import outbox
+from services.chassis import outbox, telemetry
 from services.chassis.database import Connection
-from services.chassis.errors import Unavailable
+from services.chassis.errors import RaakError, Unavailable
 from services.chassis.ids import new_id
+from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.contracts.base import Event
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
 from services.contracts.profile import CustomersMerged, EventRecorded
 from services.profile.domain.calls import Call, InvalidEvent, UnprovedChange
-from services.profile.domain.customer import WITHDRAWN, Customer, sent
+from services.profile.domain.customer import DEFAULT_ROOM, WITHDRAWN, Customer, Room, sent
 from services.profile.domain.identities import Change, Directory, Identity
 from services.profile.domain.rulebook import Rulebook
 from services.profile.service.catching_up import catch_up, snapshots, write
@@ -30,6 +32,8 @@ from services.profile.store import claims as claim_store
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PUBLISHED = frozenset({"track", "page", "screen", "group"})
@@ -47,6 +51,27 @@ class Overtaken(Unavailable):
         )
 
 
+class NotRecorded(RaakError):
+    """Recording one call failed by our fault; the others of its list are recorded."""
+
+    code = "PROFILE_NOT_RECORDED"
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The event could not be recorded; it has been logged.",
+            hint="Send it again later, with the same messageId; if it lasts, tell the operator.",
+        )
+
+
+class _Refused(Exception):
+    """Some calls ask for more than their customers have room for: by the id of the event."""
+
+    def __init__(self, errors: Mapping[UUID, InvalidEvent]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
 class Taken(NamedTuple):
     """What became of a call: whose it is, and whether it was recorded before.
 
@@ -59,30 +84,66 @@ class Taken(NamedTuple):
 
 
 async def record(
-    connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
+    connection: Connection,
+    rulebooks: Rulebooks,
+    calls: Sequence[Call],
+    now: datetime,
+    room: Room = DEFAULT_ROOM,
 ) -> list[Taken | InvalidEvent]:
     """Record calls in the caller's transaction; the answer has one entry for each.
 
     A message id a customer has already changes nothing. Two transactions that meet the same new
-    identity, or lock each other out, are told apart by a second attempt. A call that may not change
-    what it would is refused alone: its entry says why.
+    identity, or lock each other out, are told apart by a further attempt. A call that may not
+    change what it would, or that its customer has no room for, is refused alone: its entry says
+    why.
 
     Raises:
         Overtaken: It went wrong several times over.
     """
-    if not calls:
-        return []
+    refused: dict[UUID, InvalidEvent] = {}
     for _ in range(ATTEMPTS):
+        left = [call for call in calls if call.event_id not in refused]
         try:
             async with connection.transaction():
-                return await _record(connection, rulebooks, calls, now)
+                taken = iter(await _record(connection, rulebooks, left, now, room) if left else [])
+                return [refused.get(call.event_id) or next(taken) for call in calls]
+        except _Refused as more:
+            refused |= more.errors
         except (Overtaken, asyncpg.DeadlockDetectedError):
             continue
     raise Overtaken
 
 
+async def record_apart(
+    connection: Connection,
+    rulebooks: Rulebooks,
+    calls: Sequence[Call],
+    now: datetime,
+    room: Room = DEFAULT_ROOM,
+) -> list[Taken | RaakError]:
+    """As `record`; a call that cannot be recorded, whatever the reason, costs itself only."""
+
+    async def act(some: Sequence[Call]) -> Sequence[Taken | RaakError]:
+        return await record(connection, rulebooks, some, now, room)
+
+    return [_result(one) for one in await act_apart(connection, calls, act)]
+
+
+def _result(recorded: Taken | RaakError | Failure) -> Taken | RaakError:
+    if not isinstance(recorded, Failure):
+        return recorded
+    SET_ASIDE.labels("profile", "record", recorded.reason).inc()
+    fields = {"because": telemetry.describe(recorded.error)}
+    log.error("an event is not recorded", extra={"fields": fields})
+    return recorded.error if isinstance(recorded.error, RaakError) else NotRecorded()
+
+
 async def _record(
-    connection: Connection, rulebooks: Rulebooks, calls: Sequence[Call], now: datetime
+    connection: Connection,
+    rulebooks: Rulebooks,
+    calls: Sequence[Call],
+    now: datetime,
+    room: Room,
 ) -> list[Taken | InvalidEvent]:
     rulebook = await rulebooks.current(connection)
     desk = await _open_desk(connection, calls, rulebooks.base)
@@ -99,7 +160,7 @@ async def _record(
     customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
     await customer_store.fill_in(connection, customers)
     await _bring_up_to_date(connection, rulebooks, rulebook, desk, customers.values(), now)
-    _apply(rulebook, customers, fresh, now)
+    _apply(rulebook, customers, fresh, now, room)
     await _write(connection, desk, [*customers.values(), *gone], now)
     if fresh:
         await event_store.append(connection, fresh)
@@ -324,10 +385,18 @@ def _apply(
     customers: dict[UUID, Customer],
     fresh: Iterable[tuple[UUID, Call]],
     now: datetime,
+    room: Room,
 ) -> None:
+    refused: dict[UUID, InvalidEvent] = {}
     for one, call in fresh:
-        customers[one].learn(call)
-        rulebook.observe(customers[one], call, now)
+        try:
+            customers[one].learn(call, room)
+        except InvalidEvent as error:
+            refused[call.event_id] = error
+        else:
+            rulebook.observe(customers[one], call, now)
+    if refused:
+        raise _Refused(refused)
     for customer in customers.values():
         rulebook.decide(customer, now)
         customer.version += customer.changed

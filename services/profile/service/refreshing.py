@@ -1,22 +1,30 @@
 """Customers recomputed behind the scenes: when the rulebook changed, and when a window passed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from services.chassis import outbox
+from services.chassis import outbox, telemetry
 from services.chassis.bus import BusUnavailable
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
+from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as customer_store
 from services.profile.store import identities as identity_store
 
+log = logging.getLogger(__name__)
+
 LOOK_AGAIN_S = 0.02
+
+
+class TookTooLong(Exception):
+    """Recomputing one customer alone takes longer than a statement may."""
 
 
 @dataclass
@@ -31,6 +39,8 @@ class Refresher:
     backlog: Callable[[], Awaitable[int]]
     """How many snapshots are still on their way to those who listen."""
     _called: asyncio.Event = field(default_factory=asyncio.Event)
+    _limit: int = 0
+    """Customers of the next chunk; 0: as many as `chunk`."""
 
     def wake(self) -> None:
         """Look for work now instead of at the end of the pause."""
@@ -57,23 +67,66 @@ class Refresher:
             return True
 
     async def refresh_some(self) -> int:
-        """Refresh one chunk in a transaction of its own, and say how many customers it had."""
-        async with self.database.transaction() as connection:
-            return await refresh(connection, self.rulebooks, self.clock(), self.chunk)
+        """Refresh one chunk in a transaction of its own, and say how many customers it had.
+
+        One that takes too long is followed by a smaller one: down to whoever takes so long alone.
+        """
+        limit = self._limit or self.chunk
+        try:
+            async with self.database.transaction() as connection:
+                done = await refresh(connection, self.rulebooks, self.clock(), limit)
+        except TimeoutError:
+            self._limit = max(1, limit // 2)
+            raise
+        self._limit = min(self.chunk, limit * 2)
+        return done
 
 
 async def refresh(connection: Connection, rulebooks: Rulebooks, now: datetime, limit: int) -> int:
-    """Recompute up to `limit` customers that are out of date or due at `now`."""
+    """Recompute up to `limit` customers that are out of date or due at `now`.
+
+    One that cannot be is set aside for a while, so that the others go on; and then tried alone.
+    Raises TimeoutError when several together take too long.
+    """
     rulebook = await rulebooks.current(connection)
-    ids = await customer_store.claim_outdated(connection, rulebook.version, limit)
-    ids = ids or await customer_store.claim_due(connection, now, limit)
-    if ids:
-        await _recompute(connection, rulebooks, ids, now)
+    ids = (
+        await customer_store.claim_retry(connection, now)
+        or await customer_store.claim_outdated(connection, rulebook.version, limit)
+        or await customer_store.claim_due(connection, now, limit)
+    )
+    if not ids:
+        return 0
+
+    async def act(some: Sequence[UUID]) -> Sequence[None]:
+        try:
+            async with connection.transaction():
+                await _recompute(connection, rulebooks, some, now)
+        except TimeoutError as error:
+            if len(ids) == 1:  # it is this customer who takes so long
+                raise TookTooLong from error
+            raise
+        return [None] * len(some)
+
+    done = dict(zip(ids, await act_apart(connection, ids, act), strict=True))
+    await customer_store.take_back(
+        connection, [one for one, failure in done.items() if not failure]
+    )
+    if failed := {one: failure for one, failure in done.items() if failure}:
+        await _set_aside(connection, failed, now)
     return len(ids)
 
 
+async def _set_aside(connection: Connection, failed: Mapping[UUID, Failure], now: datetime) -> None:
+    for customer, failure in failed.items():
+        SET_ASIDE.labels("profile", "refresh", failure.reason).inc()
+        fields = {"customer": str(customer), "because": telemetry.describe(failure.error)}
+        log.error("a customer is set aside", extra={"fields": fields})
+    reasons = {customer: failure.reason for customer, failure in failed.items()}
+    await customer_store.set_aside(connection, reasons, now)
+
+
 async def _recompute(
-    connection: Connection, rulebooks: Rulebooks, ids: list[UUID], now: datetime
+    connection: Connection, rulebooks: Rulebooks, ids: Sequence[UUID], now: datetime
 ) -> None:
     rulebook = await rulebooks.current(connection)
     customers = await customer_store.read(connection, ids)

@@ -1,7 +1,7 @@
 """Customers, with what is known of them: read and written many at a time."""
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,10 @@ from services.chassis.epochs import stamp
 from services.contracts.words import SenderClass
 from services.profile.domain.customer import Consent, Customer, Filed, Trait
 from services.profile.domain.identities import Identity
+
+FIRST_RETRY = timedelta(minutes=1)
+LONGEST_RETRY = timedelta(hours=6)
+"""When a customer who could not be recomputed is tried again."""
 
 _COLUMNS = f"customer_id, {stamp('version')}, rules_version, series, reevaluate_at"
 _READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
@@ -57,6 +61,13 @@ ON CONFLICT (customer_id, name, identity_type, identity_value, sender) DO UPDATE
     source = excluded.source, lawful_basis = excluded.lawful_basis,
     observed_at = excluded.observed_at
 """
+_FORGET_TRAITS = """
+DELETE FROM trait USING unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS old (customer_id, name, identity_type, identity_value, sender)
+WHERE trait.customer_id = old.customer_id AND trait.name = old.name
+    AND trait.identity_type = old.identity_type AND trait.identity_value = old.identity_value
+    AND trait.sender = old.sender
+"""
 _SET_CONSENTS = """
 INSERT INTO consent (customer_id, purpose, identity_type, identity_value, sender, status,
     lawful_basis, source, changed_at)
@@ -95,14 +106,30 @@ _LEAVE_ALL = (
     "DELETE FROM segment_member WHERE customer_id = $1",
     "DELETE FROM identity_claim WHERE customer_id = $1",
 )
-_OUTDATED = """
-SELECT customer_id FROM customer WHERE merged_into IS NULL AND rules_version < $1
+_NOT_SET_ASIDE = (
+    "NOT EXISTS (SELECT FROM set_aside WHERE set_aside.customer_id = customer.customer_id)"
+)
+_OUTDATED = f"""
+SELECT customer_id FROM customer
+WHERE merged_into IS NULL AND rules_version < $1 AND {_NOT_SET_ASIDE}
 LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-_DUE = """
-SELECT customer_id FROM customer WHERE reevaluate_at <= $1 ORDER BY reevaluate_at
-LIMIT $2 FOR UPDATE SKIP LOCKED
+_DUE = f"""
+SELECT customer_id FROM customer WHERE reevaluate_at <= $1 AND {_NOT_SET_ASIDE}
+ORDER BY reevaluate_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
+_RETRY = """
+SELECT customer_id FROM set_aside JOIN customer USING (customer_id)
+WHERE retry_at <= $1 ORDER BY retry_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+_SET_ASIDE = """
+INSERT INTO set_aside AS held (customer_id, failures, reason, retry_at)
+SELECT customer_id, 1, reason, $3::timestamptz + $4::interval
+FROM unnest($1::uuid[], $2::text[]) AS failed (customer_id, reason)
+ON CONFLICT (customer_id) DO UPDATE SET failures = held.failures + 1, reason = excluded.reason,
+    retry_at = $3::timestamptz + least($4::interval * 2 ^ least(held.failures, 20), $5::interval)
+"""
+_TAKE_BACK = "DELETE FROM set_aside WHERE customer_id = ANY($1)"
 _PAGE = """
 SELECT customer_id FROM customer
 WHERE merged_into IS NULL AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
@@ -179,6 +206,13 @@ async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None
         await connection.execute(_SET_TRAITS, *map(list, zip(*rows, strict=True)))
 
 
+async def forget_traits(connection: Connection, traits: Iterable[tuple[UUID, Filed]]) -> None:
+    """Forget what was known of traits."""
+    rows = [(customer, name, *identity, sender) for customer, (name, identity, sender) in traits]
+    if rows:
+        await connection.execute(_FORGET_TRAITS, *map(list, zip(*rows, strict=True)))
+
+
 async def set_consents(connection: Connection, consents: Iterable[NewConsent]) -> None:
     """Write the latest words on purposes."""
     rows = [
@@ -222,6 +256,22 @@ async def claim_outdated(connection: Connection, rules_version: int, limit: int)
 async def claim_due(connection: Connection, now: datetime, limit: int) -> list[UUID]:
     """Some customers whose segments time may have changed, locked, the longest due first."""
     return [row[0] for row in await connection.fetch(_DUE, now, limit)]
+
+
+async def claim_retry(connection: Connection, now: datetime) -> list[UUID]:
+    """One customer who was set aside until now, locked, if there is any."""
+    return [row[0] for row in await connection.fetch(_RETRY, now)]
+
+
+async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: datetime) -> None:
+    """Claim customers again only some time after `now`, longer each time in a row."""
+    columns = list(reasons), list(reasons.values())
+    await connection.execute(_SET_ASIDE, *columns, now, FIRST_RETRY, LONGEST_RETRY)
+
+
+async def take_back(connection: Connection, customers: Collection[UUID]) -> None:
+    """Forget that customers were set aside: they could be recomputed."""
+    await connection.execute(_TAKE_BACK, list(customers))
 
 
 async def page(

@@ -7,12 +7,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from services.chassis import progress, server
+from services.chassis.graphql import Schema
 from services.chassis.server import supervised
 from tests.conftest import free_port
 from tests.integration.chassis import oven
@@ -79,6 +82,48 @@ async def test_without_postgresql_a_process_lives_and_is_not_ready_until_it_is_b
             return (await client.get("/health/ready")).status_code == 200
 
         await until(is_ready)
+
+
+async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
+    database_url: str,
+    nats_url: str,
+    key_files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "RESTART_S", 0.01)
+    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    mended = asyncio.Event()
+
+    async def bake() -> None:
+        if not mended.is_set():
+            raise ValueError("secret")
+        await asyncio.sleep(3600)
+
+    async def compose(base: server.Foundation) -> server.Service:
+        return replace(await oven.compose(base), background={"baking": bake})
+
+    settings = oven.OvenSettings(
+        database_url=database_url, nats_url=nats_url, verify_key_file=key_files[1]
+    )
+    app = server.service_app(settings, Schema(query=oven.Query), compose)
+    async with client_of(app) as client:
+
+        async def stands_still() -> bool:
+            return (await client.get("/health/ready")).status_code == 503
+
+        await until(stands_still)
+        reason = (await client.get("/health/ready")).json()["reason"]
+        failures = (await client.get("/metrics")).text
+        mended.set()
+
+        async def gets_on() -> bool:
+            return not await stands_still()
+
+        await until(gets_on)
+
+    assert reason.startswith("The background work 'baking' has not got on for ")
+    assert reason.endswith("(ValueError).")
+    assert 'raak_background_failures{work="baking"} ' in failures
 
 
 async def test_our_errors_are_told_with_their_status_and_when_to_try_again(

@@ -16,6 +16,7 @@ from services.contracts.words import Role, SenderClass
 from services.profile.collect import Collector
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
+from services.profile.domain.spec import Reading
 from services.profile.schema import Context, schema
 from services.profile.service import finding
 from services.profile.service.reading import Reader
@@ -59,11 +60,19 @@ class Profile:
         _, answer = await self.collector().take(sender, "batch", body, self.now)
         return answer
 
+    def reading(self) -> Reading:
+        """How an event of a server is read now."""
+        return self.reader.reading(SenderClass.SERVER, self.now)
+
     async def publish(self, yaml: str) -> None:
         """Put segments in force, and recompute everybody."""
+        await self.publish_only(yaml)
+        await self.refresh_all()
+
+    async def publish_only(self, yaml: str) -> None:
+        """Put segments in force."""
         async with self.database.transaction() as connection:
             await publish_segments(connection, self.rulebooks, yaml, self.now)
-        await self.refresh_all()
 
     async def refresh_all(self, chunk: int = 50) -> int:
         """Recompute all that is due, and say how many customers that were."""

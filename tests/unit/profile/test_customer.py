@@ -7,8 +7,14 @@ from uuid import UUID
 import pytest
 
 from services.contracts.words import SenderClass
-from services.profile.domain.calls import Call, ConsentGiven
-from services.profile.domain.customer import Customer, Filed
+from services.profile.domain.calls import (
+    Call,
+    ConsentGiven,
+    TooManyPurposes,
+    TooManyTraits,
+    TraitsTooLarge,
+)
+from services.profile.domain.customer import Customer, Filed, Room
 from services.profile.domain.identities import Identity
 from services.profile.domain.rulebook import Kept, Rulebook, Segment
 from services.profile.domain.words import ConsentStatus, LawfulBasis
@@ -218,3 +224,92 @@ def test_a_customer_of_an_older_rulebook_lacks_only_what_was_not_kept() -> None:
     lacking = new.missing(old.series.series.values())
 
     assert list(lacking.series) == ['"x"']
+
+
+SMALL = Room(traits=3, value_bytes=100, traits_bytes=200, purposes=2)
+
+
+def test_a_trait_too_many_is_refused_and_nothing_of_its_call_is_learnt() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(call(1, traits={"a": 1, "b": 2}), SMALL)
+
+    with pytest.raises(TooManyTraits, match="4 traits, over the limit of 3"):
+        customer.learn(
+            call(2, traits={"c": 3, "d": 4}, consents={"email": consent(ConsentStatus.GIVEN)}),
+            SMALL,
+        )
+
+    assert customer.trait_values() == {"a": 1, "b": 2}
+    assert customer.consents == {}
+
+
+def test_a_trait_taken_back_makes_room_and_always_may_be() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(call(1, traits={"a": 1, "b": 2, "c": 3}), SMALL)
+
+    customer.learn(call(2, traits={"a": None, "z": None}), SMALL)
+    customer.learn(call(3, traits={"d": 4}), SMALL)
+
+    assert customer.trait_values() == {"b": 2, "c": 3, "d": 4}
+
+
+def test_a_trait_too_large_is_named_with_its_size() -> None:
+    customer = Customer(UUID(int=7))
+
+    with pytest.raises(TraitsTooLarge, match="'bio' has 105 bytes as JSON, over the limit of 100"):
+        customer.learn(call(traits={"bio": "x" * 100}), SMALL)
+
+
+def test_traits_too_large_together_are_refused() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(call(1, traits={"a": "x" * 90, "b": "x" * 90}), SMALL)
+
+    with pytest.raises(TraitsTooLarge, match="over the limit of 200"):
+        customer.learn(call(2, traits={"c": "x" * 90}), SMALL)
+
+    customer.learn(call(3, traits={"a": "y" * 90}), SMALL)
+    assert customer.trait_values() == {"a": "y" * 90, "b": "x" * 90}
+
+
+def test_who_has_too_much_already_may_get_less_and_other_values() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(call(1, traits={f"t{number}": "x" * 50 for number in range(10)}))
+
+    customer.learn(call(2, traits={"t0": None}), SMALL)
+    customer.learn(call(3, traits={"t1": "y"}), SMALL)
+
+    assert len(customer.trait_values()) == 9
+    with pytest.raises(TooManyTraits):
+        customer.learn(call(4, traits={"t0": "again", "t10": "more"}), SMALL)
+
+
+def test_an_older_value_that_changes_nothing_is_not_refused() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(call(5, traits={"a": "x", "b": "x", "c": "x"}), SMALL)
+
+    customer.learn(call(1, SHOP, traits={"a": "y" * 90}), SMALL)
+
+    assert customer.trait_values() == {"a": "x", "b": "x", "c": "x"}
+
+
+def test_taking_back_what_was_never_told_takes_no_room_for_ever() -> None:
+    customer = Customer(UUID(int=7))
+    for number in range(20):
+        customer.learn(call(number, traits={f"t{number}": None}), SMALL)
+        customer.learn(call(number, traits={"kept": number}), SMALL)
+
+    assert len(customer.traits) <= 2 * SMALL.traits
+    assert customer.trait_values() == {"kept": 19}
+    assert {filed.name for filed in customer.old_traits} == {f"t{number}" for number in range(15)}
+
+
+def test_a_purpose_too_many_is_refused_and_a_word_on_a_known_one_never() -> None:
+    customer = Customer(UUID(int=7))
+    given, denied = consent(ConsentStatus.GIVEN), consent(ConsentStatus.DENIED)
+    customer.learn(call(1, consents={"email": given, "sms": given}), SMALL)
+
+    with pytest.raises(TooManyPurposes, match="3 purposes, over the limit of 2"):
+        customer.learn(call(2, consents={"post": given}), SMALL)
+    customer.learn(call(3, consents={"email": denied}), SMALL)
+
+    assert customer.decided_consents() == {"email": False, "sms": True}

@@ -1,0 +1,62 @@
+"""Work on many at once, of which one may fail without the others.
+
+A chunk, a batch or a list is worked on together, for that is cheap. When it fails, its halves are
+tried, and so on: who is to blame is found alone, and set aside by whoever asked for the work.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prometheus_client import Counter
+
+from services.chassis.database import Connection, is_away
+from services.chassis.errors import Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SET_ASIDE = Counter(
+    "raak_set_aside",
+    "What failed alone and was set aside, so that others went on",
+    ["service", "work", "reason"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What became of one that failed alone."""
+
+    error: Exception
+
+    @property
+    def reason(self) -> str:
+        """The class of what was raised: it holds no personal data, as its text may."""
+        return type(self.error).__name__
+
+
+async def act_apart(
+    connection: Connection | None,
+    items: Sequence[T],
+    act: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+) -> list[R | Failure]:
+    """What `act` gives for each item, in their order, or why it failed for that one.
+
+    `act` is given all items, and where it raises halves of them. It leaves no trace when it raises:
+    in a transaction of the connection, it makes a savepoint. What is nobody's fault, as the same
+    may work a moment later, is raised.
+    """
+    if not items:
+        return []
+    try:
+        return list(await act(items))
+    except Exception as error:  # whoever asked tells, of the one that is to blame
+        if isinstance(error, Unavailable) or is_away(error, connection):
+            raise
+        if len(items) == 1:
+            return [Failure(error)]
+    middle = len(items) // 2
+    return [
+        *await act_apart(connection, items[:middle], act),
+        *await act_apart(connection, items[middle:], act),
+    ]

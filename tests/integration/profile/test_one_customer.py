@@ -1,0 +1,300 @@
+"""One customer stops nobody, however large they are and whatever fails for them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.chassis.database import Connection
+from services.chassis.outbox import LARGEST_EVENT
+from services.contracts.profile import CustomerChanged
+from services.contracts.words import Role
+from services.profile.domain.customer import Customer
+from services.profile.domain.rulebook import Rulebook
+from services.profile.service import recording, refreshing
+from tests.callers import caller
+from tests.integration.profile.conftest import START, Profile, identify, track
+
+PRIVACY = caller(Role.ADMIN, "ada")
+SEEN = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
+WITHDRAW = """
+mutation ($id: String!) { setConsent(input: {
+  customer: {identity: {type: "user_id", value: $id}}, purpose: "email", status: DENIED
+}) { id } }
+"""
+IDENTIFY = """
+mutation ($traits: JSON) { identify(input: {
+  customer: {identity: {type: "user_id", value: "big"}}, traits: $traits
+}) { id } }
+"""
+
+
+def large(number: int, pieces: int = 31) -> dict[str, Any]:
+    """An identify of the customer `big` with about as many KB of traits."""
+    return identify(
+        userId="big",
+        at=START + timedelta(seconds=number),
+        traits={f"t{number}-{piece}": "x" * 990 for piece in range(pieces)},
+    )
+
+
+async def swell(profile: Profile) -> None:
+    """Make `big` as large as customers could be before there were limits: over a megabyte."""
+    async with profile.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO trait SELECT customer_id, 'old-' || n, 'user_id', 'big',"
+            " to_jsonb(repeat('x', 30000)), 'DECLARED', 'RELATIONAL', 'segment', 'LI', $1"
+            " FROM identity, generate_series(1, 40) AS n WHERE identity_value = 'big'",
+            START,
+        )
+
+
+async def members(profile: Profile, segment: str) -> int:
+    """How many are in a segment."""
+    return await profile.count(
+        f"SELECT count(*) FROM segment_member WHERE segment_key = '{segment}'"
+    )
+
+
+async def test_what_one_customer_has_no_room_for_costs_those_events_only(profile: Profile) -> None:
+    sent = [large(number) for number in range(35)]
+
+    answers = [await profile.collect(one, track(userId=f"other-{n}")) for n, one in enumerate(sent)]
+
+    accepted = [answer["accepted"] for answer in answers]
+    assert accepted == [2, 2] + [1] * 33
+    [refusal] = answers[2]["rejected"]
+    assert (refusal["index"], refusal["code"]) == (0, "PROFILE_TRAITS_TOO_LARGE")
+    assert refusal["messageId"] == sent[2]["messageId"]
+    assert "over the limit of 65536" in refusal["problem"]
+    assert await profile.count("SELECT count(*) FROM event WHERE kind = 'identify'") == 2
+    assert len((await profile.snapshot("user_id", "big")).traits) == 62
+
+
+async def test_a_refused_event_leaves_nothing_of_itself(profile: Profile) -> None:
+    await profile.collect(large(1), large(2))
+    before = await profile.customer("user_id", "big")
+    third = large(3)
+    third["anonymousId"] = "browser"
+    third["context"] = {"consent": {"categoryPreferences": {"email": True}}}
+
+    answer = await profile.collect(third)
+
+    assert (answer["success"], answer["accepted"]) == (False, 0)
+    assert await profile.customer("user_id", "big") == before
+    assert await profile.count("SELECT count(*) FROM customer") == 1
+
+
+async def test_the_graph_tells_the_same_limit(profile: Profile) -> None:
+    answer = await profile.ask(IDENTIFY, traits={"bio": "x" * 20_000})
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "PROFILE_TRAITS_TOO_LARGE"
+    assert await profile.count("SELECT count(*) FROM customer") == 0
+
+
+async def test_a_large_customer_keeps_nobody_out_of_a_segment(profile: Profile) -> None:
+    await profile.collect(*(track(userId=f"u{number}") for number in range(20)))
+    await profile.collect(track(userId="big"))
+    await swell(profile)
+
+    await profile.publish(SEEN)
+
+    assert await members(profile, "seen") == 21
+    snapshot = await profile.snapshot("user_id", "big")
+    assert snapshot.segments == ("seen",)
+    assert 0 < len(snapshot.traits) < 40
+    assert await profile.count("SELECT max(length(body)) FROM outbox") <= LARGEST_EVENT
+
+
+async def test_a_large_customer_can_withdraw_their_consent(profile: Profile) -> None:
+    yes = {"consent": {"categoryPreferences": {"email": True}}}
+    await profile.collect(track(userId="big", context=yes))
+    await swell(profile)
+
+    answer = await profile.ask(WITHDRAW, PRIVACY, id="big")
+
+    assert answer["errors"] == []
+    assert (await profile.snapshot("user_id", "big")).consents == {"email": False}
+
+
+async def test_a_batch_with_a_large_customer_loses_nobody(profile: Profile) -> None:
+    await profile.collect(track(userId="big"))
+    await swell(profile)
+
+    answer = await profile.collect(
+        track(userId="ann"), large(1), track(userId="big"), track(userId="bob")
+    )
+
+    assert answer["accepted"] == 3
+    assert [one["index"] for one in answer["rejected"]] == [1]
+
+
+async def test_two_large_customers_can_become_one(profile: Profile) -> None:
+    for name in ("big", "huge"):
+        for number in (1, 2):
+            event = large(number)
+            event["userId"] = name
+            event["traits"] = {f"{name}-{k}": v for k, v in event["traits"].items()}
+            await profile.collect(event)
+
+    answer = await profile.collect(
+        {"type": "alias", "userId": "big", "previousId": "huge", "messageId": "one"}
+    )
+
+    assert answer["accepted"] == 1
+    assert len((await profile.snapshot("user_id", "huge")).traits) == 124
+
+
+async def test_a_history_too_long_for_the_bus_is_unknown_to_others_and_counts_here(
+    profile: Profile,
+) -> None:
+    counted = "{key: often, name: Often, condition: \"events.count('seen', last='365d') >= 9000\"}"
+    await profile.publish(counted)
+    await profile.collect(track(userId="big"))
+    async with profile.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO event SELECT customer_id, 'm-' || n, gen_random_uuid(), 'track', 'seen',"
+            " $1::timestamptz - n * interval '1 second', $1, '{}', '{}', 'user_id', 'big'"
+            " FROM identity, generate_series(1, 70000) AS n WHERE identity_value = 'big'",
+            START,
+        )
+        await connection.execute("UPDATE customer SET rules_version = 0")
+
+    await profile.refresh_all()
+
+    snapshot = await profile.snapshot("user_id", "big")
+    assert snapshot.segments == ("often",)
+    assert list(snapshot.series.values()) == [None]
+
+
+def failing_for(profile: Profile, customer: UUID) -> Callable[..., Awaitable[None]]:
+    """Work of the refresher that no code was written for, whenever this customer is in it."""
+    recompute = refreshing._recompute
+
+    async def fail(connection: Connection, rulebooks: Any, ids: Sequence[UUID], now: Any) -> None:
+        await recompute(connection, rulebooks, ids, now)
+        if customer in ids:
+            raise ArithmeticError("secret")
+
+    return fail
+
+
+async def test_who_cannot_be_recomputed_is_set_aside_and_tried_again_later_and_later(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await profile.collect(*(track(userId=f"u{number}") for number in range(20)))
+    poisonous = (await profile.customer("user_id", "u7")).id
+    monkeypatch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
+
+    await profile.publish(SEEN)
+
+    assert await members(profile, "seen") == 19
+    async with profile.database.connection() as connection:
+        [row] = await connection.fetch("SELECT * FROM set_aside")
+    assert (row["customer_id"], row["failures"]) == (poisonous, 1)
+    assert (row["reason"], row["retry_at"]) == ("ArithmeticError", START + timedelta(minutes=1))
+    assert await profile.refresh_all() == 0
+
+    profile.now += timedelta(minutes=1)
+    assert await profile.refresh_all() == 1
+    [failures, minutes] = [
+        await profile.count("SELECT failures FROM set_aside"),
+        await profile.count("SELECT extract(epoch FROM max(retry_at)) FROM set_aside")
+        - profile.now.timestamp(),
+    ]
+    assert (failures, minutes) == (2, 120)
+
+
+async def test_who_can_be_recomputed_again_is_set_aside_no_more(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await profile.collect(track(userId="u"))
+    poisonous = (await profile.customer("user_id", "u")).id
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
+        await profile.publish(SEEN)
+    before = await members(profile, "seen")
+
+    profile.now += timedelta(minutes=1)
+    await profile.refresh_all()
+
+    assert (before, await members(profile, "seen")) == (0, 1)
+    assert await profile.count("SELECT count(*) FROM set_aside") == 0
+
+
+async def test_one_who_takes_too_long_is_found_in_ever_smaller_chunks(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await profile.collect(*(track(userId=f"u{number}") for number in range(8)))
+    slow = (await profile.customer("user_id", "u3")).id
+    recompute = refreshing._recompute
+
+    async def time_out(
+        connection: Connection, rulebooks: Any, ids: Sequence[UUID], now: Any
+    ) -> None:
+        if slow in ids:
+            raise TimeoutError
+        await recompute(connection, rulebooks, ids, now)
+
+    await profile.publish_only(SEEN)
+    monkeypatch.setattr(refreshing, "_recompute", time_out)
+    refresher = refreshing.Refresher(
+        profile.database, profile.rulebooks, profile.clock, 1, 8, backlog=nobody_behind
+    )
+
+    for _ in range(20):
+        try:
+            if not await refresher.refresh_some():
+                break
+        except TimeoutError:
+            continue
+
+    assert await members(profile, "seen") == 7
+    assert await profile.count("SELECT count(*) FROM set_aside WHERE reason = 'TookTooLong'") == 1
+
+
+async def nobody_behind() -> int:
+    """No snapshot is on its way."""
+    return 0
+
+
+async def test_one_event_that_cannot_be_recorded_costs_itself(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Rulebook.decide
+
+    def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
+        if any(identity.value == "poison" for identity in customer.identities):
+            raise ArithmeticError("secret")
+        decide(rulebook, customer, now)
+
+    monkeypatch.setattr(Rulebook, "decide", fail)
+
+    answer = await profile.collect(
+        track(userId="ann"), track(userId="poison", messageId="m-1"), track(userId="bob")
+    )
+
+    assert answer["accepted"] == 2
+    [refusal] = answer["rejected"]
+    assert (refusal["index"], refusal["messageId"]) == (1, "m-1")
+    assert refusal["code"] == "PROFILE_NOT_RECORDED"
+    assert "secret" not in str(refusal)
+    assert await profile.count("SELECT count(*) FROM event") == 2
+    assert await profile.count("SELECT count(*) FROM customer") == 2
+
+
+async def test_a_trait_forgotten_is_gone_from_the_database(profile: Profile) -> None:
+    room = profile.reader.room._replace(traits=2)
+    async with profile.database.transaction() as connection:
+        for number in range(8):
+            event = identify(
+                userId="u", at=START + timedelta(seconds=number), traits={f"t{number}": None}
+            )
+            call = profile.reader.read(event, profile.reading())
+            await recording.record(connection, profile.rulebooks, [call], profile.now, room)
+
+    assert await profile.count("SELECT count(*) FROM trait") == 4
+    assert len(await profile.published(CustomerChanged)) == 8
