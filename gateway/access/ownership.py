@@ -18,7 +18,12 @@ from graphql import (
 )
 
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id, normalised
+from services.contracts.identity import (
+    ANONYMOUS_TYPES,
+    derived_customer_id,
+    is_placeholder,
+    normalised,
+)
 
 REFERENCE = "CustomerRef"
 
@@ -88,6 +93,8 @@ def _is_own_id(own: Mapping[str, str], given: str) -> bool:
 
 
 def _is_own_identity(own: Mapping[str, str], type: str, value: str) -> bool:
+    if is_placeholder(type, value):
+        return False
     if own.get("type") == type:
         return normalised(type, own["value"]) == normalised(type, value)
     mine = _id(own)

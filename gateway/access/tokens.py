@@ -31,6 +31,7 @@ from services.chassis.principal import (
     UnusableKey,
     audience_of,
 )
+from services.contracts.identity import is_placeholder
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 T = TypeVar("T")
@@ -153,6 +154,11 @@ def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
         raise TokenCannotBe(
             f"A token of the role {role.value!r} must say which customer it speaks for.",
             hint="Give the customer's id, or the type and value of an identity.",
+        )
+    if "type" in customer and is_placeholder(customer["type"], customer["value"]):
+        raise TokenCannotBe(
+            f"{customer['value'][:60]!r} stands for nobody, so no token can speak for it.",
+            hint="Give the identity of one customer.",
         )
     if role not in OWN_CUSTOMER_ONLY and customer:
         raise TokenCannotBe(

@@ -24,7 +24,7 @@ from gateway.access.shedding import Admission
 from gateway.access.tokens import ServiceTokens
 from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
-from services.chassis.bodies import BodyLimits, headers_of, json_in, read_body
+from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import extra_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
@@ -276,7 +276,7 @@ def _document(text: bytes, *, is_needed: bool) -> Any:
     UnreadableBody.
     """
     try:
-        return orjson.loads(text)
+        return parse_json(text)
     except orjson.JSONDecodeError as flaw:
         if not is_needed:
             return None

@@ -1,12 +1,17 @@
 """Reading a request's body without letting it grow, or take longer, than is allowed."""
 
 import asyncio
+import json
+import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isinf
+from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.types import Receive, Scope
 
 from services.chassis.errors import RaakError
@@ -226,3 +231,66 @@ def _form_field(body: bytes) -> bytes:
     if len(fields) == 1 and not fields[0][1]:
         return fields[0][0]
     return dict(fields).get(b"data", fields[0][1] if fields else b"")
+
+
+DEEPEST_READ = 200
+"""Levels of JSON that are read where a body is read at any cost; far more than may be kept."""
+MOST_DIGITS = 20
+"""Of a whole number of 64 bits, with its sign."""
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+
+
+class NotANumber:
+    """Stands in a value for what is written like a number and is none: NaN, 1e999."""
+
+
+def parse_json(text: bytes) -> Any:
+    """A JSON value, of which one place may be flawed: the events beside it can be read.
+
+    A text may hold half a surrogate pair; NotANumber stands for what is no number, and null for
+    what is deeper than DEEPEST_READ. orjson writes neither of the first two.
+
+    Raises orjson.JSONDecodeError.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(
+                _flat(text.decode()), parse_int=_whole, parse_float=_finite, parse_constant=_none
+            )
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+def _whole(number: str) -> Any:
+    """As orjson reads it: what has more than 64 bits is a float."""
+    value = int(number) if len(number) <= MOST_DIGITS else 0
+    is_exact = len(number) <= MOST_DIGITS and -(2**63) <= value < 2**64
+    return value if is_exact else _finite(number)
+
+
+def _finite(number: str) -> Any:
+    value = float(number)
+    return NotANumber() if isinf(value) else value
+
+
+def _none(constant: str) -> NotANumber:
+    return NotANumber()
+
+
+def _flat(text: str) -> str:
+    """The text with null in the place of what is deeper than DEEPEST_READ."""
+    if text.count("[") + text.count("{") <= DEEPEST_READ:
+        return text
+    kept, start, level = [], 0, 0
+    for mark in _MARKS.finditer(text):
+        if mark[0] in ("[", "{"):
+            level += 1
+            if level == DEEPEST_READ + 1:
+                kept += [text[start : mark.start()], "null"]
+        elif mark[0] in ("]", "}"):
+            if level == DEEPEST_READ + 1:
+                start = mark.end()
+            level -= 1
+    return "".join(kept) + text[start:] if level <= DEEPEST_READ else text

@@ -27,7 +27,7 @@ from strawberry.federation import Schema as FederationSchema
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
-from services.chassis import graphql_http, telemetry
+from services.chassis import graphql_http, json_scalar, telemetry
 from services.chassis.authorization import guard
 from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
@@ -107,6 +107,7 @@ class Schema(FederationSchema):
         super().__init__(**types)
         self.hides = hides
         guard(self._schema)
+        json_scalar.settle(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
 
     async def answer(

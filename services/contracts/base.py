@@ -10,6 +10,44 @@ from pydantic import BaseModel, ConfigDict
 Json = Any
 """A JSON value: None, bool, int, float, str, or lists and dicts of them."""
 
+DEEPEST_JSON = 32
+"""Levels of lists and objects in a JSON value that comes in. What leaves is within an answer, or an
+event, and the doors out take a hundred levels."""
+
+DEEPEST_SHOWN = 2 * DEEPEST_JSON
+"""Levels of a value that goes out: of before there was a limit, some are deeper."""
+
+
+def is_deeper(value: Json, levels: int) -> bool:
+    """Whether a value has more levels of lists and objects; `{}` has one, `1` none."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        if not level:
+            return False
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def shallow(value: Json, levels: int) -> Json:
+    """The value, with null in the place of what is deeper than so many levels."""
+    return _cut(value, levels) if is_deeper(value, levels) else value
+
+
+def _cut(value: Json, levels: int) -> Json:
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return None
+    if isinstance(value, list):
+        return [_cut(item, levels - 1) for item in value]
+    return {name: _cut(inner, levels - 1) for name, inner in value.items()}
+
+
+def _inside(value: Json) -> list[Json]:
+    values = value.values() if isinstance(value, dict) else value
+    return [inner for inner in values if isinstance(inner, dict | list)]
+
+
 ENVELOPE = frozenset({"event_id", "customer_id", "occurred_at"})
 
 

@@ -51,6 +51,22 @@ one, `shippingAddress` ends with one. Their values are shown only to who may rea
 IDENTIFYING_TRAITS = IDENTIFYING_NAMES | {"name"}
 """The same for what is said of a customer; elsewhere `name` may be a product's."""
 
+PLACEHOLDERS = frozenset({
+    "undefined", "null", "none", "nil", "nan", "inf", "infinity", "true", "false",
+    "anonymous", "guest", "unknown", "unset", "empty", "not set", "(not set)", "not_set", "not-set",
+    "not_authenticated", "not_available", "not available", "n/a", "-1",
+    "id", "user_id", "userid", "uid", "distinct_id", "distinctid", "anonymous_id", "anonymousid",
+    "device_id", "deviceid", "email",
+    "{}", "[]", "[object]", "[object object]", "[object undefined]", "[object null]",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff", "9774d56d682e549c", "02:00:00:00:00:00",
+})  # fmt: skip
+"""What programs write where they know nobody, in small letters: taken for an identity, it makes one
+customer of everybody it was written for. The last line is what devices say that
+will not tell, or cannot."""
+
+_ZEROS = "0-:. "
+_BRACKETS = "()<>{}[]\"'`"
+
 _VISITORS = UUID("7d0c7c4e-52a1-5a1f-9c3d-2f9b1a6f4a10")
 
 
@@ -64,6 +80,24 @@ def normalised(type: str, value: str) -> str:
     return value
 
 
+def is_placeholder(type: str, value: str) -> bool:
+    """Whether a value stands for nobody: `undefined`, `null`, zeros (of a UUID, of a phone number)
+    and their like; a variable of a template nobody has filled in; an e-mail address of nothing else
+    (`null@null.com`). Letters count as small ones.
+    """
+    text = value.strip().casefold()
+    if text in PLACEHOLDERS or (bare := text.strip(_BRACKETS)) in PLACEHOLDERS:
+        return True
+    if not bare.strip(_ZEROS) or (type == "phone" and not bare.strip(f"{_ZEROS}+/")):
+        return bool(text)
+    if text.startswith(("{{", "${", "<%", "{%")) and text.endswith(("}}", "}", "%>")):
+        return True
+    if type == "email":
+        name, _, domain = text.partition("@")
+        return name in PLACEHOLDERS and domain.partition(".")[0] in (name, "")
+    return False
+
+
 def derived_customer_id(type: str, value: str) -> UUID:
     """The id of the customer first seen by this anonymous identity.
 
@@ -73,4 +107,6 @@ def derived_customer_id(type: str, value: str) -> UUID:
     """
     if type not in ANONYMOUS_TYPES:
         raise ValueError(f"{type!r} is not an anonymous identity: its customer id is not derived")
+    if is_placeholder(type, value):
+        raise ValueError(f"{value[:60]!r} stands for nobody: no customer id is derived from it")
     return uuid5(_VISITORS, f"{type}:{normalised(type, value)}")

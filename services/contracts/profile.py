@@ -10,7 +10,7 @@ from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
 from services.contracts.identity import ANONYMOUS_TYPES
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.words import PROVED_LINKS, SenderClass
 
 
 class Identity(Payload):
@@ -116,13 +116,13 @@ class CustomersMerged(Event):
     identities: tuple[Identity, ...]
     """The identities that moved; of thousands those of a person, and so many as fit."""
     reason: str
-    linked_by: LinkSource | None = None
-    """By whose word they are one; None if that was not noted."""
+    linked_by: str | None = None
+    """By whose word they are one, a `LinkSource`; None if that was not noted."""
 
     @property
     def is_proved(self) -> bool:
         """Whether somebody said so who may say who a customer is."""
-        return self.linked_by is not None and self.linked_by.is_proved
+        return self.linked_by in PROVED_LINKS
 
     def fit(self, largest_bytes: int) -> Self:
         """The merge without some of the identities of browsers and devices."""

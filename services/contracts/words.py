@@ -82,10 +82,11 @@ class LinkSource(StrEnum):
     @property
     def is_proved(self) -> bool:
         """Whether somebody said so who may say who a customer is."""
-        return self in _PROVED
+        return self in PROVED_LINKS
 
 
-_PROVED = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
+PROVED_LINKS = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
+"""Whose word is enough for whose an identity is."""
 
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
 """Roles that speak for one customer and reach no other."""

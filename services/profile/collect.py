@@ -11,14 +11,14 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from services.chassis.bodies import json_in
+from services.chassis.bodies import json_in, parse_json
 from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, Verifier
 from services.contracts.words import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
-from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_time
+from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
 from services.profile.service.reading import Reader, Rejected
 from services.profile.service.recording import Taken, record_apart
 from services.profile.service.rulebooks import Rulebooks
@@ -121,12 +121,11 @@ class Collector:
                 "A batch is an object with a list of events under `batch`.",
                 hint='Send {"batch": [{"type": "track", …}, …], "sentAt": "…"}.',
             )
-        context = value.get("context")
         reading = self.reader.reading(
             sender,
             now,
-            sent_at=read_time(value.get("sentAt"), "sentAt"),
-            context=context if isinstance(context, dict) else {},
+            sent_at=read_sent_at(value.get("sentAt")),
+            context=value.get("context"),
         )
         return self.reader.read_all(events, reading)
 
@@ -185,7 +184,7 @@ def read_json(text: bytes) -> Any:
             hint="Encode it as UTF-8.",
         ) from None
     try:
-        return orjson.loads(text)
+        return parse_json(text)
     except orjson.JSONDecodeError as error:
         raise InvalidBody(
             f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno},"

@@ -7,6 +7,7 @@ from typing import Any, cast
 import strawberry
 from strawberry.scalars import JSON
 
+from services.chassis.json_scalar import check_depth
 from services.decision.schema.words import OutcomeKind
 from services.decision.service.customers import reference
 from services.decision.service.deciding import EventNow
@@ -75,7 +76,11 @@ class OutcomeInput:
 
 
 def json_object(value: JSON | None) -> Mapping[str, Any]:
-    """What should be a JSON object, empty if left out; the service looks whether it is one."""
+    """What should be a JSON object, empty if left out; the service looks whether it is one.
+
+    Raises JsonTooDeep.
+    """
+    check_depth(value, "The context or an event's properties")
     return cast(Mapping[str, Any], value or {})
 
 

@@ -11,7 +11,13 @@ import asyncpg
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.identity import ANONYMOUS_TYPES, TYPES, derived_customer_id, normalised
+from services.contracts.identity import (
+    ANONYMOUS_TYPES,
+    TYPES,
+    derived_customer_id,
+    is_placeholder,
+    normalised,
+)
 from services.decision.domain.contacts import Contact
 from services.decision.service.errors import InvalidCustomerRef
 from services.decision.service.knowledge import Knowledge
@@ -86,6 +92,11 @@ def _by_identity(type: str, value: str) -> Asked:
     if type not in TYPES:
         raise InvalidCustomerRef(
             f"{type!r} is not a type of identity.", hint=f"There are: {', '.join(sorted(TYPES))}."
+        )
+    if is_placeholder(type, value):
+        raise InvalidCustomerRef(
+            f"{value[:60]!r} stands for nobody.",
+            hint="Ask for offers once you know whom they are for: a browser has an anonymous_id.",
         )
     value = normalised(type, value)
     if not 0 < len(value) <= LONGEST_VALUE or "\0" in value:

@@ -16,7 +16,8 @@ CLICK_IDS = (
 """What advertisers' networks add to the address of a click on them."""
 
 LONGEST = 500
-"""Characters kept of a name: it comes from an address anyone may have typed."""
+"""Characters kept of a name: it comes from an address anyone may have typed. A NUL in it, which the
+database holds in no text, becomes U+FFFD, as what is not UTF-8 does."""
 
 
 def campaign_of(context: Mapping[str, Json]) -> dict[str, str]:
@@ -39,12 +40,17 @@ def _mapping(value: Json) -> Mapping[str, Json]:
 def _texts(fields: Mapping[str, Json], names: tuple[str, ...]) -> dict[str, str]:
     values = {name: fields.get(name) for name in names}
     return {
-        name: v.strip()[:LONGEST] for name, v in values.items() if isinstance(v, str) and v.strip()
+        name: v.strip().replace("\0", "\ufffd")[:LONGEST]
+        for name, v in values.items()
+        if isinstance(v, str) and v.strip()
     }
 
 
 def _query(page: Mapping[str, Json]) -> dict[str, str]:
-    """The parameters of a page's address, the ones of a campaign only."""
+    """The parameters of a page's address, the ones of a campaign only.
+
+    Mails are written in HTML, and some of their links are opened as they are written there.
+    """
     search, url = page.get("search"), page.get("url")
     text = search if isinstance(search, str) else ""
     if not text and isinstance(url, str):
@@ -52,5 +58,5 @@ def _query(page: Mapping[str, Json]) -> dict[str, str]:
             text = urlsplit(url).query
         except ValueError:  # an address in brackets that is none
             return {}
-    pairs = parse_qsl(text.removeprefix("?"))
+    pairs = parse_qsl(text.removeprefix("?").replace("&amp;", "&"))
     return _texts(dict(pairs), (*UTM_FIELDS, *CLICK_IDS))

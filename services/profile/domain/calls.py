@@ -27,6 +27,12 @@ class NoIdentity(InvalidEvent):
     code = "PROFILE_NO_IDENTITY"
 
 
+class PlaceholderIdentity(NoIdentity):
+    """An event names only what programs write where they know nobody."""
+
+    code = "PROFILE_PLACEHOLDER_IDENTITY"
+
+
 class ServerEvent(InvalidEvent):
     """An event that is believed from the company's servers only, or that is our own word."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from services.contracts.base import Json
+from services.contracts.base import DEEPEST_SHOWN, Json, shallow
 from services.contracts.profile import CustomerChanged
 from services.contracts.profile import Identity as IdentitySent
 from services.contracts.words import SenderClass
@@ -276,7 +276,7 @@ class Customer:
             occurred_at=now,
             version=self.version,
             identities=tuple(sent(identity) for identity in sorted(self.identities)),
-            traits=self.trait_values(),
+            traits={n: shallow(v, DEEPEST_SHOWN) for n, v in self.trait_values().items()},
             consents=self.decided_consents(),
             segments=tuple(sorted(self.segments)),
             series=self.series,

@@ -17,6 +17,7 @@ from services.contracts.identity import (
     KNOWN_TYPES,
     TYPES,
     derived_customer_id,
+    is_placeholder,
     normalised,
 )
 from services.contracts.words import LinkSource
@@ -48,7 +49,11 @@ class Identity(NamedTuple):
 
 
 def identity(type: str, value: str) -> Identity | None:
-    """The identity, normalised; None if the value names nobody (blank, an e-mail without an @)."""
+    """The identity, normalised; None if the value names nobody (blank, a placeholder, an e-mail
+    without an @).
+    """
+    if is_placeholder(type, value):
+        return None
     value = normalised(type, value)
     if type == "email" and "@" not in value:
         return None

@@ -4,6 +4,7 @@ Source: Segment, "Spec: Common fields" and "HTTP Tracking API source". Written b
 model: a batch holds hundreds of events, and pydantic would cost more than all the rest.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from services.chassis.errors import nearest
 from services.contracts.base import Json
-from services.contracts.identity import KNOWN_TYPES, TYPES
+from services.contracts.identity import KNOWN_TYPES, TYPES, is_placeholder
 from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import (
     NOTHING,
@@ -22,6 +23,7 @@ from services.profile.domain.calls import (
     InvalidClaim,
     InvalidEvent,
     NoIdentity,
+    PlaceholderIdentity,
     Provenance,
     SignedClaim,
     UnprovedChange,
@@ -54,6 +56,8 @@ DOORS = ("segment", "graph")
 OWN_BASES = (LawfulBasis.LI, LawfulBasis.CONSENT)
 """What browsers and apps may name as the ground of what they say."""
 
+_LEAP = re.compile(r"(T\d\d:\d\d:)60")
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -61,7 +65,8 @@ class Reading(NamedTuple):
     """How the events of one request are read.
 
     `sent_at` is the sender's clock when it sent them, if it said; `context` stands behind each
-    event's own. `verify` reads a signed claim as it stands at a moment, or raises InvalidClaim.
+    event's own, and has so many bytes as JSON. `flaw` is what is wrong with all of them. `verify`
+    reads a signed claim as it stands at a moment, or raises InvalidClaim.
     """
 
     received_at: datetime
@@ -70,6 +75,8 @@ class Reading(NamedTuple):
     sender: SenderClass
     sent_at: datetime | None = None
     context: Mapping[str, Json] = NOTHING
+    context_bytes: int = 0
+    flaw: InvalidEvent | None = None
     verify: Callable[[object, datetime], SignedClaim] = refuse_claim
     trust_write_keys: bool = False
 
@@ -96,10 +103,10 @@ def read_call(
     """
     if not isinstance(event, dict):
         raise InvalidEvent(
-            f"The event is {_shown(event)}, not an object.", hint="Send a JSON object."
+            f"The event is {shown(event)}, not an object.", hint="Send a JSON object."
         )
     kind = kind or _kind(event)
-    context = {**reading.context, **_object(event, "context")}
+    context = _context(event, reading)
     traits = _object(event, "traits") if kind in ("identify", "group") else {}
     telling = traits if kind == "identify" else NOTHING
     named = _told(subject, telling) if subject else _identities(event, context, telling)
@@ -155,8 +162,8 @@ def _identify(event: dict[str, Any], traits: dict[str, Any]) -> tuple[str, dict[
 
 
 def _alias(event: dict[str, Any], traits: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    _required_id(event, "userId")
-    return "alias", {"previousId": _required_id(event, "previousId")}
+    _required_person(event, "userId")
+    return "alias", {"previousId": _required_person(event, "previousId")}
 
 
 CALLS: Mapping[str, Callable[[dict[str, Any], dict[str, Any]], tuple[str, dict[str, Any]]]] = {
@@ -173,20 +180,29 @@ def _kind(event: dict[str, Any]) -> str:
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in CALLS:
         hint = nearest(str(kind), CALLS)
-        raise InvalidEvent(f"type is {_shown(kind)}, which is no call.", hint=hint)
+        raise InvalidEvent(f"type is {shown(kind)}, which is no call.", hint=hint)
     return kind
 
 
 # --- fields ------------------------------------------------------------------------------
 
 
+def _context(event: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    """The event's own, and what its list says of all where that says nothing."""
+    own = _object(event, "context")
+    if not reading.context:
+        return own
+    return {**own, **{n: v for n, v in reading.context.items() if own.get(n) is None}}
+
+
 def _object(event: dict[str, Any], field: str) -> dict[str, Any]:
+    """A JSON object; an empty list is one too: PHP writes it so."""
     value = event.get(field)
-    if value is None:
+    if value is None or value == []:
         return {}
     if not isinstance(value, dict):
         raise InvalidEvent(
-            f"{field} is {_shown(value)}, not an object.", hint=f"Send {field} as a JSON object."
+            f"{field} is {shown(value)}, not an object.", hint=f"Send {field} as a JSON object."
         )
     return value
 
@@ -195,7 +211,7 @@ def _name(event: dict[str, Any], field: str) -> str:
     value = event.get(field)
     if not isinstance(value, str) or not value.strip():
         raise InvalidEvent(
-            f"{field} is {_shown(value)}.", hint=f"Name what happened in {field}, as text."
+            f"{field} is {shown(value)}.", hint=f"Name what happened in {field}, as text."
         )
     return _not_too_long(field, value, LONGEST_NAME)
 
@@ -208,7 +224,7 @@ def _id(event: dict[str, Any], field: str) -> str | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
-        raise InvalidEvent(f"{field} is {_shown(value)}.", hint=f"Send {field} as text.")
+        raise InvalidEvent(f"{field} is {shown(value)}.", hint=f"Send {field} as text.")
     return _not_too_long(field, value.strip(), LONGEST_VALUE)
 
 
@@ -219,9 +235,22 @@ def _required_id(event: dict[str, Any], field: str) -> str:
     return value
 
 
+def _required_person(event: dict[str, Any], field: str) -> str:
+    value = _required_id(event, field)
+    if is_placeholder("user_id", value):
+        raise _placeholder(field, value)
+    return value
+
+
 def _message_id(event: dict[str, Any], reading: Reading) -> str:
-    """The sender's, so that what he sends twice counts once; without one we cannot tell."""
-    return _id(event, "messageId") or f"{OWN_MESSAGE_ID}{reading.new_id()}"
+    """The sender's, so that what he sends twice counts once; without one we cannot tell.
+
+    One that is `undefined` in every event would have the first count, and no other.
+    """
+    given = _id(event, "messageId")
+    if given and not is_placeholder("message_id", given):
+        return given
+    return f"{OWN_MESSAGE_ID}{reading.new_id()}"
 
 
 def _names_checked(values: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +264,7 @@ def _names_checked(values: dict[str, Any]) -> dict[str, Any]:
 def _not_too_long(field: str, value: str, limit: int) -> str:
     if len(value) > limit:
         raise InvalidEvent(
-            f"{field} has {len(value)} characters ({_shown(value)}).",
+            f"{field} has {len(value)} characters ({shown(value)}).",
             hint=f"Use at most {limit} characters.",
         )
     return value
@@ -247,20 +276,32 @@ def _not_too_long(field: str, value: str, limit: int) -> str:
 def _identities(
     event: dict[str, Any], context: dict[str, Any], traits: Mapping[str, Any]
 ) -> tuple[Identity, ...]:
-    named = {
-        Identity("user_id", value) for value in (_id(event, "userId"),) if value is not None
-    } | {Identity("anonymous_id", value) for value in (_id(event, "anonymousId"),) if value}
+    named = _given("user_id", _id(event, "userId"))
+    named |= _given("anonymous_id", _id(event, "anonymousId"))
     named |= _identifying(traits)
-    if "externalIds" in context:
+    if context.get("externalIds") is not None:
         named |= _external(context["externalIds"])
-    if "device" in context:
-        device = context["device"]
-        named |= _given("device", device.get("id") if isinstance(device, dict) else None)
+    named |= _device(context)
     if not named:
+        for field in ("userId", "anonymousId"):
+            if value := _id(event, field):
+                raise _placeholder(field, value)
         raise NoIdentity(
             "The event names nobody.", hint="Send userId or anonymousId with every event."
         )
     return strongest_first(named) if len(named) > 1 else tuple(named)
+
+
+def _device(context: dict[str, Any]) -> set[Identity]:
+    device = context.get("device")
+    return _given("device", device.get("id") if isinstance(device, dict) else None)
+
+
+def _placeholder(field: str, value: str) -> PlaceholderIdentity:
+    return PlaceholderIdentity(
+        f"{field} is {shown(value)}, which stands for nobody.",
+        hint="Leave it out while you know nobody; every event needs a userId or anonymousId.",
+    )
 
 
 class _Who(NamedTuple):
@@ -288,7 +329,7 @@ def _who(
         if claim:
             named = strongest_first({*named, *claim.identities})
         return _Who(named, reading.sender, LinkSource(reading.sender))
-    browser = claim.browser if claim else _browser(event, context, named)
+    browser = claim.browser if claim else _browser(event, context)
     proved = {browser, *claim.identities} if claim else {browser}
     claims = tuple(one for one in named if one.type in KNOWN_TYPES and one not in proved)
     if passing := _passing(context.get("traits")) - proved:
@@ -306,16 +347,13 @@ def _passing(traits: object) -> set[Identity]:
     return _identifying({n: v for n, v in named.items() if len(str(v)) <= LONGEST_VALUE})
 
 
-def _browser(
-    event: dict[str, Any], context: dict[str, Any], named: tuple[Identity, ...]
-) -> Identity:
+def _browser(event: dict[str, Any], context: dict[str, Any]) -> Identity:
     """The browser or device an event comes from."""
-    own = Identity("anonymous_id", _id(event, "anonymousId") or "")
-    if own in named:
-        return own
-    device = context.get("device")
-    for one in _given("device", device.get("id") if isinstance(device, dict) else None):
+    given = _id(event, "anonymousId")
+    for one in _given("anonymous_id", given) or _device(context):
         return one
+    if given:
+        raise _placeholder("anonymousId", given)
     raise UnprovedIdentity(
         "The event names a person only, and a write key does not say who somebody is.",
         hint="Send anonymousId with it, or send it from your server with an API key.",
@@ -354,7 +392,7 @@ def _previous(event: dict[str, Any], reading: Reading) -> str | None:
         return previous
     if previous != _id(event, "anonymousId"):
         raise UnprovedChange(
-            f"A write key does not join {_shown(previous)}, which is not the event's anonymousId.",
+            f"A write key does not join {shown(previous)}, which is not the event's anonymousId.",
             hint="Send the alias from your server with an API key.",
         )
     return None
@@ -376,7 +414,7 @@ def _external(given: object) -> set[Identity]:
     """`[{"type": "crm_id", "id": "K-1"}, …]`; types that are not ours stay in the context."""
     if not isinstance(given, list):
         raise InvalidEvent(
-            f"context.externalIds is {_shown(given)}, not a list.",
+            f"context.externalIds is {shown(given)}, not a list.",
             hint='Send it as [{"type": "crm_id", "id": "…"}].',
         )
     found: set[Identity] = set()
@@ -405,7 +443,7 @@ def _occurred_at(event: dict[str, Any], reading: Reading) -> datetime:
     stated = read_time(event.get(field), field)
     if stated is None:
         return reading.received_at
-    sent_at = reading.sent_at or read_time(event.get("sentAt"), "sentAt")
+    sent_at = reading.sent_at or read_sent_at(event.get("sentAt"))
     occurred_at = corrected(stated, sent_at, reading.received_at)
     if occurred_at - reading.received_at > reading.future_tolerance:
         raise EventInFuture(
@@ -432,18 +470,34 @@ def corrected(stated: datetime, sent_at: datetime | None, received_at: datetime)
         ) from None
 
 
+def read_sent_at(value: object) -> datetime | None:
+    """When the sender's clock says that he sent; what is no time is as if it were left out."""
+    try:
+        return read_time(value, "sentAt")
+    except InvalidEvent:
+        return None
+
+
 def read_time(value: object, field: str) -> datetime | None:
-    """An ISO 8601 text as an aware UTC datetime; one without a zone is taken as UTC."""
+    """An ISO 8601 text as an aware UTC datetime; one without a zone is taken as UTC.
+
+    As RFC 3339 has it, its letters may be small ones, and a minute may end with a second 60, which
+    is the first one of the next.
+    """
     if value is None:
         return None
     try:
         if not isinstance(value, str):
             raise ValueError
-        moment = datetime.fromisoformat(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            usual, leaps = _LEAP.subn(r"\g<1>59", value.upper())
+            moment = datetime.fromisoformat(usual) + timedelta(seconds=leaps)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidEvent(
-            f"{field} is {_shown(value)}, not a time.",
+            f"{field} is {shown(value)}, not a time.",
             hint='Send ISO 8601 text such as "2026-11-22T05:30:00.000Z".',
         ) from None
 
@@ -460,11 +514,12 @@ def _provenance(context: dict[str, Any], sender: SenderClass) -> Provenance:
     if given is None:
         return Provenance()
     if not isinstance(given, dict):
-        raise InvalidEvent(f"context.raak is {_shown(given)}.", hint="Send it as a JSON object.")
+        raise InvalidEvent(f"context.raak is {shown(given)}.", hint="Send it as a JSON object.")
     plain = Provenance()
+    given = {name: value for name, value in given.items() if value is not None}
     source = given.get("source", plain.source)
     if not isinstance(source, str) or not source:
-        raise InvalidEvent(f"context.raak.source is {_shown(source)}.", hint="Send it as text.")
+        raise InvalidEvent(f"context.raak.source is {shown(source)}.", hint="Send it as text.")
     provenance = Provenance(
         kind=_word(TraitKind, given.get("kind", plain.kind), "context.raak.kind"),
         context=_word(ContextCategory, given.get("context", plain.context), "context.raak.context"),
@@ -486,7 +541,7 @@ def _provenance(context: dict[str, Any], sender: SenderClass) -> Provenance:
 def _check_own_word(field: str, value: str, allowed: tuple[str, ...], sender: SenderClass) -> None:
     if value not in allowed:
         raise UnprovedProvenance(
-            f"{field} is {_shown(str(value))}, which a {sender} does not say of its own word.",
+            f"{field} is {shown(str(value))}, which a {sender} does not say of its own word.",
             hint=f"Leave it out, send {' or '.join(allowed)}, or send it from your server.",
         )
 
@@ -496,7 +551,7 @@ def _word(words: type[Word], value: object, field: str) -> Word:
         return words(str(value).upper())
     except ValueError:
         raise InvalidEvent(
-            f"{field} is {_shown(value)}.", hint=f"Use one of {', '.join(words)}."
+            f"{field} is {shown(value)}.", hint=f"Use one of {', '.join(words)}."
         ) from None
 
 
@@ -507,13 +562,14 @@ def _consents(context: dict[str, Any], sender: SenderClass) -> dict[str, Consent
     if not isinstance(preferences, dict):
         return {}
     provenance = _provenance(context, sender)
-    stated = "lawfulBasis" in (context.get("raak") or ())
+    stated = (context.get("raak") or {}).get("lawfulBasis") is not None
     basis = provenance.lawful_basis if stated else LawfulBasis.CONSENT
     if not sender.is_trusted:
         _check_own_word("lawfulBasis of a consent", basis, (LawfulBasis.CONSENT,), sender)
     return {
         purpose: ConsentGiven(_status(purpose, value), provenance.source, basis)
         for purpose, value in _names_checked(preferences).items()
+        if value is not None
     }
 
 
@@ -523,12 +579,12 @@ def _status(purpose: str, value: object) -> ConsentStatus:
     if isinstance(value, str) and value in XDM_STATUS:
         return XDM_STATUS[value]
     raise InvalidEvent(
-        f"The consent for {purpose!r} is {_shown(value)}.",
+        f"The consent for {purpose!r} is {shown(value)}.",
         hint=f"Send true, false or one of {', '.join(XDM_STATUS)}.",
     )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value in a message, cut so that a message stays a message."""
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

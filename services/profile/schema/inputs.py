@@ -56,22 +56,22 @@ class CustomerRef:
 )
 class IdentifyInput:
     customer: CustomerRef
-    identities: list[IdentityInput] = strawberry.field(default_factory=list)
+    identities: list[IdentityInput] | None = strawberry.field(default_factory=list)
     traits: JSON | None = strawberry.UNSET
-    kind: TraitKind = TraitKind.DECLARED
-    context: ContextCategory = ContextCategory.RELATIONAL
-    source: str = "graph"
-    lawful_basis: LawfulBasis = LawfulBasis.LI
+    kind: TraitKind | None = TraitKind.DECLARED
+    context: ContextCategory | None = ContextCategory.RELATIONAL
+    source: str | None = "graph"
+    lawful_basis: LawfulBasis | None = LawfulBasis.LI
     at: datetime | None = strawberry.UNSET
     message_id: str | None = strawberry.UNSET
 
     def event(self) -> dict[str, Any]:
         """The input as a call of the spec."""
         said = {
-            "kind": self.kind.value,
-            "context": self.context.value,
-            "source": self.source,
-            "lawfulBasis": self.lawful_basis.value,
+            "kind": self.kind,
+            "context": self.context,
+            "source": "graph" if self.source is None else self.source,
+            "lawfulBasis": self.lawful_basis,
         }
         return _event(self.at, self.message_id, traits=self.traits or {}, context={"raak": said})
 
@@ -101,13 +101,16 @@ class ConsentInput:
     customer: CustomerRef
     purpose: str
     status: ConsentStatus
-    lawful_basis: LawfulBasis = LawfulBasis.CONSENT
-    source: str = "graph"
+    lawful_basis: LawfulBasis | None = LawfulBasis.CONSENT
+    source: str | None = "graph"
     at: datetime | None = strawberry.UNSET
 
     def event(self) -> dict[str, Any]:
         """The input as a call of the spec: an event that carries the consent in its context."""
-        said = {"source": self.source, "lawfulBasis": self.lawful_basis.value}
+        said = {
+            "source": "graph" if self.source is None else self.source,
+            "lawfulBasis": (self.lawful_basis or LawfulBasis.CONSENT).value,
+        }
         preferences = {self.purpose: XDM_LETTERS[self.status]}
         return _event(
             self.at,

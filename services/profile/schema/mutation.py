@@ -35,7 +35,7 @@ class Mutation:
     )
     async def identify(self, info: Info, input: IdentifyInput) -> Customer:
         """Traits and identities in one call."""
-        further = [given_identity(one.type, one.value) for one in input.identities]
+        further = [given_identity(one.type, one.value) for one in input.identities or ()]
         taken = await _take(info.context, "identify", input.customer, input.event(), further)
         return Customer(id=strawberry.ID(str(taken.customer)))
 

@@ -10,12 +10,12 @@ import orjson
 
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
-from services.contracts.base import Json
+from services.contracts.base import DEEPEST_JSON, Json, is_deeper
 from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.customer import DEFAULT_ROOM, Room
-from services.profile.domain.spec import Reading, Subject, read_call
+from services.profile.domain.spec import Reading, Subject, read_call, shown
 from services.profile.service.claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
@@ -58,17 +58,38 @@ class Reader:
             settings.room,
         )
 
-    def reading(self, sender: SenderClass, received_at: datetime, **shared: Json) -> Reading:
-        """How events that somebody sent are read; `shared` is what their list says of all."""
-        return Reading(
+    def reading(
+        self,
+        sender: SenderClass,
+        received_at: datetime,
+        sent_at: datetime | None = None,
+        context: Json = None,
+    ) -> Reading:
+        """How events that somebody sent are read; the last two are what their list says of all.
+
+        A flaw of that context is one of each of its events.
+        """
+        reading = Reading(
             received_at,
             self.future_tolerance,
             new_id,
             sender,
+            sent_at,
             verify=self.claims.verify,
             trust_write_keys=self.trust_write_keys,
-            **shared,
         )
+        if context is None or context == []:
+            return reading
+        try:
+            if not isinstance(context, dict):
+                raise InvalidEvent(
+                    f"The batch's context is {shown(context)}, not an object.",
+                    hint="Send it as a JSON object.",
+                )
+            size = self._check(context, "batch's context", DEEPEST_JSON)
+        except InvalidEvent as flaw:
+            return reading._replace(flaw=flaw)
+        return reading._replace(context=context, context_bytes=size)
 
     def read(
         self,
@@ -78,29 +99,39 @@ class Reader:
         subject: Subject | None = None,
     ) -> Call:
         """Read one event; raises InvalidEvent or one of its kinds."""
-        self._check(event)
+        if flaw := reading.flaw:
+            raise type(flaw)(flaw.problem, hint=flaw.hint)
+        self._check(event, "event", DEEPEST_JSON + 1, reading.context_bytes)
         call = read_call(event, reading, kind, subject)
         if not self.server_events.may_send(call.sender, call.name):
             raise _not_believed(call)
         return call
 
-    def _check(self, event: object) -> None:
-        """Refuse what is too large, and what PostgreSQL could not hold."""
+    def _check(self, value: object, what: str, levels: int, besides: int = 0) -> int:
+        """Refuse what is too large or deep, and what PostgreSQL could not hold; gives the bytes.
+
+        `besides` are bytes that count, too.
+        """
         try:
-            text = orjson.dumps(event)
+            text = orjson.dumps(value)
         except orjson.JSONEncodeError as error:
+            if is_deeper(value, levels):
+                raise _too_deep(what) from None
             raise InvalidEvent(
-                f"The event cannot be written as JSON: {error}.",
-                hint="Send text in valid Unicode, and whole numbers of at most 64 bits.",
+                f"The {what} cannot be written as JSON: {error}.",
+                hint="Send text in valid Unicode, and numbers of at most 64 bits.",
             ) from None
-        if len(text) > self.largest_event_bytes:
+        if len(text) + besides > self.largest_event_bytes:
             raise EventTooLarge(
-                f"The event has {len(text)} bytes as JSON, over the limit of"
+                f"The {what} has {len(text) + besides} bytes as JSON, over the limit of"
                 f" {self.largest_event_bytes}.",
                 hint="Send less with it; large things belong in a store, and their address here.",
             )
+        if text.count(b"{") + text.count(b"[") > levels and is_deeper(value, levels):
+            raise _too_deep(what)
         if b"\\u0000" in text and _NUL.search(text):
-            raise InvalidEvent("The event holds a NUL character.", hint="Leave it out.")
+            raise InvalidEvent(f"The {what} holds a NUL character.", hint="Leave it out.")
+        return len(text)
 
     def read_all(
         self, events: Iterable[object], reading: Reading
@@ -128,7 +159,14 @@ def _not_believed(call: Call) -> ServerEvent:
     )
 
 
+def _too_deep(what: str) -> InvalidEvent:
+    return InvalidEvent(
+        f"The {what} nests deeper than {DEEPEST_JSON} levels of lists and objects.",
+        hint="Send it flatter.",
+    )
+
+
 def _message_id(event: object) -> str | None:
     """The id the sender will look for, if he gave one."""
     given = event.get("messageId") if isinstance(event, dict) else None
-    return given[:100] if isinstance(given, str) else None
+    return given[:100].encode(errors="replace").decode() if isinstance(given, str) else None

@@ -436,7 +436,7 @@ def merged(merge: Change, at: datetime) -> CustomersMerged:
         from_customer_id=merge.from_customer,
         identities=tuple(sent(identity) for identity in merge.identities),
         reason=merge.reason,
-        linked_by=merge.linked_by,
+        linked_by=merge.linked_by and merge.linked_by.value,
     )
 
 

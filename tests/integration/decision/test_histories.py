@@ -172,3 +172,15 @@ async def test_the_explanation_of_a_decision_says_that_the_history_was_missing(
     assert trace["stage"] == "ELIGIBILITY"
     [failed] = trace["failed"]
     assert failed == {"condition": 'events.count("order_paid") == 0', "seen": "missing"}
+
+
+async def test_a_history_that_profile_could_not_send_is_no_history_without_events(
+    replica: Replica,
+) -> None:
+    ada = uuid4()
+    await replica.publish(WELCOME)
+
+    await replica.know(snapshot(ada, series={ORDERED: None}))
+
+    assert await actions(replica, ada) == ["jazz", "newsletter"]
+    assert "welcome" not in await actions(replica, ada, event={"name": "order_paid"})

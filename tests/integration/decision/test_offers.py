@@ -2,7 +2,10 @@
 
 import asyncio
 import itertools
+from typing import Any
 from uuid import UUID, uuid4
+
+import pytest
 
 from services.contracts.decision import DecisionMade
 from services.contracts.identity import derived_customer_id
@@ -51,6 +54,31 @@ async def test_a_known_identity_nobody_has_is_an_error_with_a_remedy(replica: Re
     assert error["extensions"]["code"] == "UNKNOWN_CUSTOMER"
     assert "Identify the customer first" in error["extensions"]["hint"]
     assert "nobody@example.com" in error["message"]
+
+
+@pytest.mark.parametrize("value", ["undefined", "NULL", "0", "[object Object]"])
+@pytest.mark.parametrize("type", ["anonymous_id", "device", "user_id"])
+async def test_nothing_is_decided_for_a_placeholder(
+    replica: Replica, type: str, value: str
+) -> None:
+    answer = await replica.ask(OFFERS, customer=by(type, value))
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "INVALID_CUSTOMER_REF"
+    assert "stands for nobody" in error["message"]
+
+
+async def test_an_event_too_deep_to_be_told_of_again_is_refused(replica: Replica) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(32):
+        deep = {"a": deep}
+
+    answer = await replica.ask(
+        OFFERS, customer=by("anonymous_id", "browser-1"), event={"name": "x", "properties": deep}
+    )
+
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "JSON_TOO_DEEP"
 
 
 async def test_the_event_of_the_request_counts_at_once(replica: Replica) -> None:

@@ -464,6 +464,27 @@ async def test_a_body_that_cannot_be_read_is_written_down_with_its_sender(door: 
     assert (record["caller"]["subject"], record["calls"]) == (WRITE_KEY, {})
 
 
+async def test_half_an_emoji_hides_nobody_from_the_audit_log(door: Door) -> None:
+    await door.settle()
+    flawed = rb'{"type": "track", "event": "half \\ud83d", "anonymousId": "v-\\ud83d"}'
+    body = b'{"batch": [%b, %b]}' % (orjson.dumps({"type": "track", **TRACK}), flawed)
+
+    response = await door.send("batch", content=body)
+
+    assert response.status_code == 200
+    assert door.profile.taken[0][2] == body
+    recorded = await door.recorded()
+    assert (recorded["calls"], recorded["identities_count"]) == ({"track": 2}, 2)
+
+
+async def test_a_write_key_is_found_beside_half_an_emoji(door: Door) -> None:
+    body = b'{"writeKey": "%b", "event": "\\ud83d", "anonymousId": "v-1"}' % KEY.encode()
+
+    response = await door.send(content=body, auth=None)
+
+    assert response.status_code == 200
+
+
 async def test_a_form_is_read_as_profile_reads_it(door: Door) -> None:
     await door.settle()
 

@@ -114,3 +114,26 @@ async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World
 
     reasons = {run["customer_id"]: run["end_reason"] for run in await world.runs()}
     assert reasons == {ANN: "done", BOB: "gift"}
+
+
+async def test_a_history_that_profile_could_not_send_is_no_history_without_events(
+    world: World,
+) -> None:
+    row = await world.publish(WELCOME)
+    unknown = {'"order_paid"': None}
+    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, unknown)))
+
+    await world.hear(world.event(ANN, "shop_visited"))
+
+    assert await world.runs() == []
+
+
+async def test_losing_a_history_to_its_size_and_getting_it_back_lets_nobody_in(
+    world: World,
+) -> None:
+    row = await world.publish(LOYAL)
+    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, {'"order_paid"': None})))
+
+    await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
+
+    assert await world.runs() == []

@@ -1,7 +1,9 @@
 """What is in a body, whatever its sender calls it."""
 
 import asyncio
+from typing import Any
 
+import orjson
 import pytest
 from starlette.types import Message
 
@@ -9,10 +11,13 @@ from services.chassis.bodies import (
     FORM,
     BodyLimits,
     BodyTooSlow,
+    NotANumber,
     Unfinished,
     json_in,
+    parse_json,
     read_body,
 )
+from services.contracts.base import is_deeper
 
 JSON = b'{"event": "looked"}'
 ENCODED = b"%7B%22event%22%3A%20%22looked%22%7D"
@@ -104,3 +109,52 @@ async def test_a_body_that_breaks_off_or_is_late_is_forgotten() -> None:
     with pytest.raises(BodyTooSlow, match=r"within 0.01 s"):
         await read_body(Sender(b"a").receive, {}, late, beside)
     assert (len(beside), beside._bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'[1, 1.5, 18446744073709551615, 1180591620717411303424, "\\ud83d"]', None),
+        (b'{"a": "\\ud83d", "b": "\\ude00x"}', {"a": "\ud83d", "b": "\ude00x"}),
+        (b'{"a": "\\ud83d\\ude00", "b": "\\ud83d"}', {"a": "😀", "b": "\ud83d"}),
+    ],
+)
+def test_half_a_surrogate_pair_costs_nothing_beside_it(text: bytes, value: Any) -> None:
+    read = parse_json(text)
+
+    assert read == (value or [1, 1.5, 2**64 - 1, float(2**70), "\ud83d"])
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999", b"9" * 5_000])
+def test_what_is_no_number_costs_nothing_beside_it(number: bytes) -> None:
+    [before, flawed, after] = parse_json(b"[1, " + number + b", 2]")
+
+    assert (before, after) == (1, 2)
+    assert isinstance(flawed, NotANumber)
+
+
+def test_what_is_too_deep_to_be_read_costs_nothing_beside_it() -> None:
+    deep = b'{"a": [' * 600 + b'"]}\\"[["' + b"]}" * 600
+
+    first, second, third = parse_json(b'[{"x": 1}, ' + deep + b', {"y": "}"}]')
+
+    assert (first, third) == ({"x": 1}, {"y": "}"})
+    assert is_deeper(second, 190)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b'{"a": 1,}',
+        b'["\\ud83d", ]',
+        b'["\\ud83d"] x',
+        b"[" * 100_000,
+        b"[" * 1_500 + b"]" * 1_499,
+        b'["' + b'\\"' * 100_000 + b"[" * 300,
+        b'["\xff"]',
+    ],
+)
+def test_what_is_not_json_is_refused_soon(text: bytes) -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        parse_json(text)

@@ -45,3 +45,23 @@ def test_an_ordinary_visit_belongs_to_no_campaign(context: dict[str, Json]) -> N
 
 def test_a_name_is_kept_no_longer_than_a_name_needs() -> None:
     assert len(campaign_of({"campaign": {"name": "x" * 9_999}})["name"]) == LONGEST
+
+
+def test_a_nul_in_an_address_costs_neither_the_visit_nor_what_surrounds_it() -> None:
+    page = {"url": "https://shop.example/?utm_source=a%00b&gclid=%00&utm_medium=cpc"}
+    campaign = {"name": "sp\0ring"}
+
+    found = campaign_of({"page": page, "campaign": campaign})
+
+    assert found == {
+        "source": "a\ufffdb",
+        "gclid": "\ufffd",
+        "medium": "cpc",
+        "name": "sp\ufffdring",
+    }
+
+
+def test_a_link_that_is_written_as_in_html_is_read() -> None:
+    page = {"url": "https://shop.example/?utm_source=news&amp;utm_medium=email"}
+
+    assert campaign_of({"page": page}) == {"source": "news", "medium": "email"}

@@ -344,3 +344,137 @@ def test_only_those_who_are_trusted_say_more_of_their_word_than_that_it_was_decl
 
     with pytest.raises(UnprovedProvenance, match=next(iter(lie))):
         read("identify", mere, **event)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"externalIds": None},
+        {"externalIds": [None, {"type": None, "id": None}]},
+        {"device": None},
+        {"device": {"id": None}},
+        {"consent": None},
+        {"consent": {"categoryPreferences": None}},
+        {"consent": {"categoryPreferences": {"email": None}}},
+        {"raak": None},
+        {"raak": {"kind": None, "context": None, "source": None, "lawfulBasis": None}},
+    ],
+)
+def test_null_in_a_context_is_as_if_left_out(context: dict[str, Any]) -> None:
+    call = read(context=context)
+
+    assert (call.identities, call.provenance, call.consents) == (
+        (Identity("user_id", "u"),),
+        Provenance(),
+        {},
+    )
+
+
+OPTIONAL = (
+    "anonymousId messageId timestamp originalTimestamp sentAt properties traits context"
+    " integrations previousId name category channel"
+)
+
+
+@pytest.mark.parametrize("field", OPTIONAL.split())
+@pytest.mark.parametrize("kind", ["track", "identify", "page", "screen"])
+def test_null_in_an_optional_field_is_as_if_left_out(kind: str, field: str) -> None:
+    fields: dict[str, Any] = {field: None}
+    given, left_out = read(kind, **fields), read(kind)
+
+    assert given._replace(event_id=left_out.event_id, message_id="") == left_out._replace(
+        message_id=""
+    )
+
+
+def test_an_empty_list_is_an_empty_object() -> None:
+    call = read("identify", traits=[], context=[])
+
+    assert (call.traits, call.context) == ({}, {})
+
+
+def test_a_null_leaves_what_the_batch_says_of_all() -> None:
+    shared = READING._replace(context={"device": {"id": "d"}, "locale": "nl"})
+
+    call = read(reading=shared, context={"device": None, "locale": "fr"})
+
+    assert Identity("device", "d") in call.identities
+    assert call.context["locale"] == "fr"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-22t08:00:00z", NOW - timedelta(hours=1)),
+        ("2026-11-22T07:59:60Z", NOW - timedelta(hours=1)),
+        ("2026-11-22T07:59:60.250Z", NOW - timedelta(minutes=59, seconds=59.75)),
+    ],
+)
+def test_times_are_read_as_rfc_3339_writes_them(text: str, moment: datetime) -> None:
+    assert read(timestamp=text).occurred_at == moment
+
+
+@pytest.mark.parametrize("sent_at", ["yesterday", 7, {}, ""])
+def test_a_time_of_sending_that_is_none_is_as_if_left_out(sent_at: object) -> None:
+    at = NOW - timedelta(hours=1)
+
+    assert read(timestamp=at.isoformat(), sentAt=sent_at).occurred_at == at
+
+
+READER = Reader(2_000, timedelta(minutes=5))
+
+
+def refusals(event: dict[str, Any], context: object = None) -> list[str]:
+    """Why an event of a batch with this context is refused."""
+    reading = READER.reading(SenderClass.SERVER, NOW, context=context)
+    _, rejected = READER.read_all(
+        [{"type": "track", "event": "x", "userId": "u", **event}], reading
+    )
+    return [one.error.problem for one in rejected]
+
+
+def nested(levels: int) -> Any:
+    """An object of so many levels."""
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("field", ["properties", "traits", "context", "anything"])
+def test_an_event_is_no_deeper_than_what_can_leave_again(field: str) -> None:
+    assert refusals({field: nested(32)}) == []
+    for levels in (33, 100, 250, 260):
+        assert refusals({field: nested(levels)}) == [
+            "The event nests deeper than 32 levels of lists and objects."
+        ]
+
+
+def test_many_brackets_are_not_deep() -> None:
+    assert refusals({"properties": {"list": [[]] * 200}}) == []
+
+
+@pytest.mark.parametrize(
+    ("context", "told"),
+    [
+        ({"a": "x\0"}, "The batch's context holds a NUL character."),
+        ({"a\0": "x"}, "The batch's context holds a NUL character."),
+        ({"a": "\ud83d"}, "The batch's context cannot be written as JSON"),
+        ({"a": nested(32)}, "The batch's context nests deeper than 32 levels"),
+        ({"a": "x" * 2_000}, "The batch's context has 2008 bytes"),
+        ({"a": "x" * 1_960}, "The event has 2009 bytes as JSON, over the limit of 2000"),
+        ("x", "The batch's context is 'x', not an object."),
+        ({"externalIds": {}}, "context.externalIds is {}, not a list."),
+    ],
+)
+def test_what_is_wrong_with_a_batchs_context_is_told_of_each_event(
+    context: object, told: str
+) -> None:
+    [problem] = refusals({}, context)
+
+    assert problem.startswith(told)
+
+
+@pytest.mark.parametrize("context", [None, [], {}])
+def test_a_batch_may_say_nothing_of_all(context: object) -> None:
+    assert refusals({}, context) == []

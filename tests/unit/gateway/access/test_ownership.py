@@ -53,6 +53,11 @@ def test_he_is_himself_by_any_name_that_proves_it(
         ({"id": "no uuid"}, {"id": "no uuid"}),
         ({}, {"identity": EMAIL}),
         ({}, {}),
+        (
+            {"type": "anonymous_id", "value": "undefined"},
+            {"identity": {"type": "anonymous_id", "value": "undefined"}},
+        ),
+        (VISITOR, {"identity": {"type": "device", "value": "null"}}),
     ],
 )
 def test_anybody_else_is_not_he(own: dict[str, str], reference: dict[str, object]) -> None:

@@ -106,6 +106,13 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
         issue_token(KEY, Role.AGENT, "ann", customer=VISITOR)
 
 
+@pytest.mark.parametrize("value", ["undefined", " NULL ", "0", "[object Object]"])
+@pytest.mark.parametrize("type", ["anonymous_id", "device", "user_id"])
+def test_no_token_speaks_for_a_placeholder(type: str, value: str) -> None:
+    with pytest.raises(TokenCannotBe, match="stands for nobody"):
+        issue_token(KEY, Role.VISITOR, "shop", customer={"type": type, "value": value})
+
+
 @pytest.mark.parametrize(
     ("token", "problem"),
     [
@@ -126,6 +133,7 @@ def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
         (signed(role="visitor"), "do not fit"),
         (signed(role="visitor", customer="v-1"), "do not fit"),
         (signed(role="visitor", customer={"id": 7}), "do not fit"),
+        (signed(role="app", customer={"type": "device", "value": "null"}), "do not fit"),
         (signed(role="visitor", customer={"id": ""}), "do not fit"),
         (signed(role="agent", customer=VISITOR), "do not fit"),
         (signed(role="visitor", customer={"id": "\ud800"}), "do not fit"),
