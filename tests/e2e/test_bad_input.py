@@ -161,3 +161,46 @@ def test_a_visitor_reaches_nobody_but_himself(stack: Stack) -> None:
 
     assert the_error(answer)["code"] == "FORBIDDEN"
     assert not (answer.get("data") or {}).get("customer")
+
+
+TRACK = """
+mutation($customer: CustomerRef!, $t: JSON) {
+  track(input: {customer: $customer, event: "looked", properties: %s}) {
+    customer { events(first: 1) { edges { node { properties } } } }
+  }
+}"""
+
+
+def test_a_variable_that_is_not_sent_is_left_out_of_a_json_literal(stack: Stack) -> None:
+    agent = stack.as_("agent")
+
+    object_ = agent.answer(TRACK % "{a: 1, t: $t}", customer=ANN)
+    list_ = agent.answer(TRACK % "{a: [1, $t]}", customer=ANN)
+
+    found = [
+        answer["data"]["track"]["customer"]["events"]["edges"][0]["node"]["properties"]
+        for answer in (object_, list_)
+    ]
+    assert found == [{"a": 1}, {"a": [1, None]}]
+
+
+def test_properties_too_deep_to_be_shown_are_refused(stack: Stack) -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = {"a": deep}
+    answer = stack.as_("agent").answer(TRACK % "$t", customer=ANN, t=deep)
+
+    error = the_error(answer)
+    assert error["code"] == "PROFILE_INVALID_EVENT"
+    assert "nests deeper than 32 levels" in error["message"]
+
+
+@pytest.mark.parametrize("field", ["userId", "anonymousId"])
+def test_an_event_of_nobody_is_refused_with_a_remedy(stack: Stack, field: str) -> None:
+    event = {"type": "track", "event": "looked", field: "undefined"}
+
+    answer = stack.send("batch", {"batch": [track(), event]}).json()
+
+    assert answer["accepted"] == 1
+    [refusal] = answer["rejected"]
+    assert (refusal["index"], refusal["code"]) == (1, "PROFILE_PLACEHOLDER_IDENTITY")

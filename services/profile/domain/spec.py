@@ -103,7 +103,7 @@ def read_call(
     """
     if not isinstance(event, dict):
         raise InvalidEvent(
-            f"The event is {shown(event)}, not an object.", hint="Send a JSON object."
+            f"The event is {_shown(event)}, not an object.", hint="Send a JSON object."
         )
     kind = kind or _kind(event)
     context = _context(event, reading)
@@ -180,7 +180,7 @@ def _kind(event: dict[str, Any]) -> str:
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in CALLS:
         hint = nearest(str(kind), CALLS)
-        raise InvalidEvent(f"type is {shown(kind)}, which is no call.", hint=hint)
+        raise InvalidEvent(f"type is {_shown(kind)}, which is no call.", hint=hint)
     return kind
 
 
@@ -202,7 +202,7 @@ def _object(event: dict[str, Any], field: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise InvalidEvent(
-            f"{field} is {shown(value)}, not an object.", hint=f"Send {field} as a JSON object."
+            f"{field} is {_shown(value)}, not an object.", hint=f"Send {field} as a JSON object."
         )
     return value
 
@@ -211,7 +211,7 @@ def _name(event: dict[str, Any], field: str) -> str:
     value = event.get(field)
     if not isinstance(value, str) or not value.strip():
         raise InvalidEvent(
-            f"{field} is {shown(value)}.", hint=f"Name what happened in {field}, as text."
+            f"{field} is {_shown(value)}.", hint=f"Name what happened in {field}, as text."
         )
     return _not_too_long(field, value, LONGEST_NAME)
 
@@ -224,7 +224,7 @@ def _id(event: dict[str, Any], field: str) -> str | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
-        raise InvalidEvent(f"{field} is {shown(value)}.", hint=f"Send {field} as text.")
+        raise InvalidEvent(f"{field} is {_shown(value)}.", hint=f"Send {field} as text.")
     return _not_too_long(field, value.strip(), LONGEST_VALUE)
 
 
@@ -264,7 +264,7 @@ def _names_checked(values: dict[str, Any]) -> dict[str, Any]:
 def _not_too_long(field: str, value: str, limit: int) -> str:
     if len(value) > limit:
         raise InvalidEvent(
-            f"{field} has {len(value)} characters ({shown(value)}).",
+            f"{field} has {len(value)} characters ({_shown(value)}).",
             hint=f"Use at most {limit} characters.",
         )
     return value
@@ -299,7 +299,7 @@ def _device(context: dict[str, Any]) -> set[Identity]:
 
 def _placeholder(field: str, value: str) -> PlaceholderIdentity:
     return PlaceholderIdentity(
-        f"{field} is {shown(value)}, which stands for nobody.",
+        f"{field} is {_shown(value)}, which stands for nobody.",
         hint="Leave it out while you know nobody; every event needs a userId or anonymousId.",
     )
 
@@ -392,7 +392,7 @@ def _previous(event: dict[str, Any], reading: Reading) -> str | None:
         return previous
     if previous != _id(event, "anonymousId"):
         raise UnprovedChange(
-            f"A write key does not join {shown(previous)}, which is not the event's anonymousId.",
+            f"A write key does not join {_shown(previous)}, which is not the event's anonymousId.",
             hint="Send the alias from your server with an API key.",
         )
     return None
@@ -414,7 +414,7 @@ def _external(given: object) -> set[Identity]:
     """`[{"type": "crm_id", "id": "K-1"}, …]`; types that are not ours stay in the context."""
     if not isinstance(given, list):
         raise InvalidEvent(
-            f"context.externalIds is {shown(given)}, not a list.",
+            f"context.externalIds is {_shown(given)}, not a list.",
             hint='Send it as [{"type": "crm_id", "id": "…"}].',
         )
     found: set[Identity] = set()
@@ -497,7 +497,7 @@ def read_time(value: object, field: str) -> datetime | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidEvent(
-            f"{field} is {shown(value)}, not a time.",
+            f"{field} is {_shown(value)}, not a time.",
             hint='Send ISO 8601 text such as "2026-11-22T05:30:00.000Z".',
         ) from None
 
@@ -514,12 +514,12 @@ def _provenance(context: dict[str, Any], sender: SenderClass) -> Provenance:
     if given is None:
         return Provenance()
     if not isinstance(given, dict):
-        raise InvalidEvent(f"context.raak is {shown(given)}.", hint="Send it as a JSON object.")
+        raise InvalidEvent(f"context.raak is {_shown(given)}.", hint="Send it as a JSON object.")
     plain = Provenance()
     given = {name: value for name, value in given.items() if value is not None}
     source = given.get("source", plain.source)
     if not isinstance(source, str) or not source:
-        raise InvalidEvent(f"context.raak.source is {shown(source)}.", hint="Send it as text.")
+        raise InvalidEvent(f"context.raak.source is {_shown(source)}.", hint="Send it as text.")
     provenance = Provenance(
         kind=_word(TraitKind, given.get("kind", plain.kind), "context.raak.kind"),
         context=_word(ContextCategory, given.get("context", plain.context), "context.raak.context"),
@@ -541,7 +541,7 @@ def _provenance(context: dict[str, Any], sender: SenderClass) -> Provenance:
 def _check_own_word(field: str, value: str, allowed: tuple[str, ...], sender: SenderClass) -> None:
     if value not in allowed:
         raise UnprovedProvenance(
-            f"{field} is {shown(str(value))}, which a {sender} does not say of its own word.",
+            f"{field} is {_shown(str(value))}, which a {sender} does not say of its own word.",
             hint=f"Leave it out, send {' or '.join(allowed)}, or send it from your server.",
         )
 
@@ -551,7 +551,7 @@ def _word(words: type[Word], value: object, field: str) -> Word:
         return words(str(value).upper())
     except ValueError:
         raise InvalidEvent(
-            f"{field} is {shown(value)}.", hint=f"Use one of {', '.join(words)}."
+            f"{field} is {_shown(value)}.", hint=f"Use one of {', '.join(words)}."
         ) from None
 
 
@@ -579,12 +579,12 @@ def _status(purpose: str, value: object) -> ConsentStatus:
     if isinstance(value, str) and value in XDM_STATUS:
         return XDM_STATUS[value]
     raise InvalidEvent(
-        f"The consent for {purpose!r} is {shown(value)}.",
+        f"The consent for {purpose!r} is {_shown(value)}.",
         hint=f"Send true, false or one of {', '.join(XDM_STATUS)}.",
     )
 
 
-def shown(value: object) -> str:
+def _shown(value: object) -> str:
     """A value in a message, cut so that a message stays a message."""
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

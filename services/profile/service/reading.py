@@ -15,7 +15,7 @@ from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.customer import DEFAULT_ROOM, Room
-from services.profile.domain.spec import Reading, Subject, read_call, shown
+from services.profile.domain.spec import Reading, Subject, read_call
 from services.profile.service.claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
@@ -83,7 +83,7 @@ class Reader:
         try:
             if not isinstance(context, dict):
                 raise InvalidEvent(
-                    f"The batch's context is {shown(context)}, not an object.",
+                    f"The batch's context is {context!r:.60}, not an object.",
                     hint="Send it as a JSON object.",
                 )
             size = self._check(context, "batch's context", DEEPEST_JSON)

@@ -19,7 +19,7 @@ from services.profile.app import create
 from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send
-from tests.integration.profile.conftest import track
+from tests.integration.profile.conftest import identify, track
 
 
 @pytest.fixture
@@ -132,3 +132,57 @@ async def test_what_others_need_reaches_them_with_the_snapshot(
             await asyncio.sleep(0.02)
     assert heard[-1].series['"product_viewed"']["count"] == 1
     assert heard[-1].version == 2
+
+
+PUBLISH = "mutation ($yaml: String!) { publishSegment(yaml: $yaml) { key } }"
+COUNT = """{ segment(key: "seen") { customerCount } }"""
+WITHDRAW = """
+mutation { setConsent(input: {
+  customer: {identity: {type: "user_id", value: "big"}}, purpose: "email", status: DENIED
+}) { id } }
+"""
+
+
+async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> Any:
+    """The data of an answer without errors."""
+    body = {"query": query, "variables": variables}
+    answer = (await client.post("/graphql", json=body)).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+async def test_thirty_five_identifies_of_31_kb_hold_up_nobody(running: Running, bus: Bus) -> None:
+    heard: list[CustomerChanged] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(CustomerChanged.from_cloudevent(message.data))
+        await message.ack()
+
+    yes = {"consent": {"categoryPreferences": {"email": True}}}
+    yaml = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
+    async with running(create, ProfileSettings, Role.ADMIN) as client:
+        await bus.subscribe("decision", CustomerChanged.fact, hear)
+        await post(client, "track", one(userId="big", context=yes))
+        accepted = []
+        for number in range(35):
+            traits = {f"t{number}-{piece}": "x" * 990 for piece in range(31)}
+            events = [
+                identify(at=datetime.now(UTC), userId="big", traits=traits),
+                track(at=datetime.now(UTC), userId=f"u{number}"),
+            ]
+            _, answer = await post(client, "batch", orjson.dumps({"batch": events}))
+            accepted.append(answer["accepted"])
+
+        await ask(client, PUBLISH, yaml=yaml)
+        async with asyncio.timeout(60):
+            while (await ask(client, COUNT))["segment"]["customerCount"] < 36:
+                await asyncio.sleep(0.05)
+        ready = await client.get("/health/ready")
+        await ask(client, WITHDRAW)
+
+        async with asyncio.timeout(60):
+            while not any(one.consents == {"email": False} for one in heard):
+                await asyncio.sleep(0.05)
+
+    assert accepted == [2, 2] + [1] * 33
+    assert ready.json() == {"status": "ready"}
