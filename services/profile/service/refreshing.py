@@ -9,7 +9,6 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis import outbox, telemetry
-from services.chassis.bus import BusUnavailable
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
@@ -49,22 +48,17 @@ class Refresher:
     async def run(self) -> None:
         """Refresh until cancelled; wait while listeners are behind by more than a chunk.
 
-        So a visitor's own event never queues behind a whole customer base being recomputed.
+        So a visitor's own event never queues behind a whole customer base being recomputed. Raises
+        BusUnavailable when nobody can say how far behind they are.
         """
         while True:
             self._called.clear()
-            if await self._road_is_full():
+            if await self.backlog() > self.chunk:
                 await asyncio.sleep(LOOK_AGAIN_S)
             elif not await self.refresh_some():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.every_s):
                         await self._called.wait()
-
-    async def _road_is_full(self) -> bool:
-        try:
-            return await self.backlog() > self.chunk
-        except BusUnavailable:
-            return True
 
     async def refresh_some(self) -> int:
         """Refresh one chunk in a transaction of its own, and say how many customers it had.

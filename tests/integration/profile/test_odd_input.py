@@ -73,6 +73,18 @@ async def test_two_of_three_are_kept_and_the_third_is_told(profile: Profile, fla
     assert await profile.count("SELECT count(*) FROM event") == 2
 
 
+@pytest.mark.parametrize("half", [rb"\ud83d", rb"\ude00", rb"\u0000"])
+async def test_alone_it_is_an_error_of_the_request_that_names_it(
+    profile: Profile, half: bytes
+) -> None:
+    value = read_json(b'{"event": "x", "userId": "u", "properties": {"title": "%b"}}' % half)
+
+    status, answer = await profile.collector().take(SenderClass.SERVER, "track", value, profile.now)
+
+    assert (status, answer["success"]) == (400, False)
+    assert answer["rejected"][0]["code"] == "PROFILE_INVALID_EVENT"
+
+
 @pytest.mark.parametrize("context", [rb'{"a": "\u0000"}', rb'{"a": "\ud83d"}', b"7"])
 async def test_a_flaw_of_what_a_batch_says_of_all_is_told_of_each(
     profile: Profile, context: bytes

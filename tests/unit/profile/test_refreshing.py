@@ -6,6 +6,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+
+from services.chassis.bus import BusUnavailable
 from services.profile.service.refreshing import Refresher
 
 
@@ -42,3 +45,22 @@ async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
 
     assert asked == [5_000, 900, 201, 200]
     assert refresher.chunks == 1
+
+
+async def test_a_bus_that_does_not_answer_is_told_of_and_not_taken_for_a_full_road() -> None:
+    async def backlog() -> int:
+        raise BusUnavailable("NATS does not answer.", hint="Start it.")
+
+    refresher = Counting(
+        database=cast(Any, None),
+        rulebooks=cast(Any, None),
+        clock=lambda: datetime.now(UTC),
+        every_s=60,
+        chunk=200,
+        backlog=backlog,
+    )
+
+    with pytest.raises(BusUnavailable):
+        await refresher.run()
+
+    assert refresher.chunks == 0
