@@ -88,6 +88,17 @@ def given_identity(type: str, value: str) -> Identity:
     return found
 
 
+def visitor_of(identity: Identity) -> UUID | None:
+    """The customer an identity stands for by itself.
+
+    None for one of a person, and for a placeholder, of which there are some of before they counted
+    as nobody.
+    """
+    if identity.type not in ANONYMOUS_TYPES or is_placeholder(*identity):
+        return None
+    return derived_customer_id(*identity)
+
+
 def strongest_first(identities: Iterable[Identity]) -> tuple[Identity, ...]:
     """Without repetition, those that name a person most surely first."""
     return tuple(sorted(set(identities), key=lambda i: (STRONGEST_FIRST.index(i.type), i.value)))
@@ -224,11 +235,7 @@ class Directory:
 
     def _browsers_of(self, customer: UUID, holder: UUID) -> list[Identity]:
         """The anonymous identities among those held that an id is derived of."""
-        return [
-            held
-            for held in self.holdings[holder]
-            if held.type in ANONYMOUS_TYPES and derived_customer_id(*held) == customer
-        ]
+        return [held for held in self.holdings[holder] if visitor_of(held) == customer]
 
     def _introduce(self, unseen: Identity) -> None:
         """Give an anonymous identity the customer it stands for."""

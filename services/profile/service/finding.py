@@ -7,10 +7,10 @@ from uuid import UUID
 
 from services.chassis.database import Connection
 from services.chassis.errors import RaakError
-from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
+from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
 from services.contracts.words import LinkSource
 from services.profile.domain.customer import Customer
-from services.profile.domain.identities import Identity
+from services.profile.domain.identities import Identity, visitor_of
 from services.profile.domain.rulebook import facts_of
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
@@ -78,9 +78,7 @@ async def is_reached(connection: Connection, ref: Ref, found: UUID) -> bool:
 
 def _id_of(ref: Ref) -> UUID | None:
     """The id a reference stands for by itself."""
-    if isinstance(ref, UUID):
-        return ref
-    return derived_customer_id(*ref) if ref.type in ANONYMOUS_TYPES else None
+    return ref if isinstance(ref, UUID) else visitor_of(ref)
 
 
 async def load(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:

@@ -20,11 +20,11 @@ from services.chassis.errors import RaakError, Unavailable
 from services.chassis.ids import new_id
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.contracts.base import Event
-from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES, derived_customer_id
+from services.contracts.identity import KNOWN_TYPES
 from services.contracts.profile import CustomersMerged, EventRecorded
 from services.profile.domain.calls import Call, InvalidEvent, UnprovedChange
 from services.profile.domain.customer import DEFAULT_ROOM, WITHDRAWN, Customer, Room, sent
-from services.profile.domain.identities import Change, Directory, Identity
+from services.profile.domain.identities import Change, Directory, Identity, visitor_of
 from services.profile.domain.rulebook import Rulebook
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
@@ -186,7 +186,7 @@ class _Desk:
 
     def candidates(self, call: Call) -> set[UUID]:
         """The customers a call may have been recorded with before."""
-        found = {self.directory.owners.get(i) or _derived(i) for i in call.identities}
+        found = {self.directory.owners.get(i) or visitor_of(i) for i in call.identities}
         if call.customer:
             found.add(self.meant.get(call.customer, call.customer))
         return {one for one in found if one in self.locked}
@@ -269,19 +269,14 @@ class _Desk:
         return customer
 
 
-def _derived(identity: Identity) -> UUID | None:
-    """The customer an anonymous identity stands for by itself."""
-    return derived_customer_id(*identity) if identity.type in ANONYMOUS_TYPES else None
-
-
 async def _open_desk(connection: Connection, calls: Sequence[Call], base: int) -> _Desk:
     """Lock every customer the calls may concern, and read who they are."""
     wanted = {identity for call in calls for identity in _named(call)}
     named = {call.customer for call in calls if call.customer}
     owners = await identity_store.owners(connection, wanted) if wanted else {}
     meant = await identity_store.survivors(connection, named) if named else {}
-    derived = {derived_customer_id(*i) for i in wanted - owners.keys() if i.type in ANONYMOUS_TYPES}
-    locked = await customer_store.lock(connection, {*owners.values(), *meant.values(), *derived})
+    visitors = {visitor for i in wanted - owners.keys() if (visitor := visitor_of(i))}
+    locked = await customer_store.lock(connection, {*owners.values(), *meant.values(), *visitors})
     held = await identity_store.links(connection, locked)
     directory = Directory(
         {customer: set(identities) for customer, identities in held.items()},

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.chassis import outbox, telemetry
 from services.chassis.clock import Clock
-from services.chassis.database import Connection, Database
+from services.chassis.database import Connection, Database, DatabaseUnavailable
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
@@ -69,8 +69,9 @@ class Refresher:
         try:
             async with self.database.transaction() as connection:
                 done = await refresh(connection, self.rulebooks, self.clock(), limit)
-        except TimeoutError:
-            self._limit = max(1, limit // 2)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self._limit = max(1, limit // 2)
             raise
         self._limit = min(self.chunk, limit * 2)
         return done

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, DatabaseUnavailable
 from services.chassis.outbox import LARGEST_EVENT
 from services.contracts.profile import CustomerChanged
 from services.contracts.words import Role
@@ -45,7 +45,7 @@ async def swell(profile: Profile) -> None:
     async with profile.database.transaction() as connection:
         await connection.execute(
             "INSERT INTO trait SELECT customer_id, 'old-' || n, 'user_id', 'big',"
-            " to_jsonb(repeat('x', 30000)), 'DECLARED', 'RELATIONAL', 'segment', 'LI', $1"
+            " to_jsonb(repeat('x', 30000)), 'DECLARED', 'RELATIONAL', 'segment', 'LI', $1, 'server'"
             " FROM identity, generate_series(1, 40) AS n WHERE identity_value = 'big'",
             START,
         )
@@ -157,7 +157,8 @@ async def test_a_history_too_long_for_the_bus_is_unknown_to_others_and_counts_he
     async with profile.database.transaction() as connection:
         await connection.execute(
             "INSERT INTO event SELECT customer_id, 'm-' || n, gen_random_uuid(), 'track', 'seen',"
-            " $1::timestamptz - n * interval '1 second', $1, '{}', '{}', 'user_id', 'big'"
+            " $1::timestamptz - n * interval '1 second', $1, '{}', '{}', 'user_id', 'big',"
+            " 'server'"
             " FROM identity, generate_series(1, 70000) AS n WHERE identity_value = 'big'",
             START,
         )
@@ -249,7 +250,7 @@ async def test_one_who_takes_too_long_is_found_in_ever_smaller_chunks(
         try:
             if not await refresher.refresh_some():
                 break
-        except TimeoutError:
+        except DatabaseUnavailable:
             continue
 
     assert await members(profile, "seen") == 7

@@ -313,3 +313,73 @@ def test_a_purpose_too_many_is_refused_and_a_word_on_a_known_one_never() -> None
     customer.learn(call(3, consents={"email": denied}), SMALL)
 
     assert customer.decided_consents() == {"email": False, "sms": True}
+
+
+# --- room, and who says so ------------------------------------------------------------------
+
+STAFF, SERVER, PAGE = SenderClass.STAFF, SenderClass.SERVER, SenderClass.WRITE_KEY
+
+
+def by(sender: SenderClass, minute: int, traits: dict[str, Any]) -> Call:
+    """A call by a class of sender."""
+    return call(minute, traits=traits)._replace(sender=sender)
+
+
+def test_a_write_key_fills_a_customer_up_for_itself_only() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(by(PAGE, 1, {"a": "x" * 60, "b": "x" * 60, "c": "x" * 60}), SMALL)
+
+    customer.learn(by(SERVER, 2, {"d": "y" * 90, "e": "y" * 90}), SMALL)
+
+    assert customer.trait_values().keys() == {"a", "b", "c", "d", "e"}
+    with pytest.raises(TooManyTraits, match="6 traits"):
+        customer.learn(by(PAGE, 3, {"f": 1}), SMALL)
+
+
+def test_a_write_key_leaves_room_for_purposes_of_who_is_believed_more() -> None:
+    customer = Customer(UUID(int=7))
+    given = consent(ConsentStatus.GIVEN)
+    junk = call(1, consents={"x1": given, "x2": given})._replace(sender=PAGE)
+    customer.learn(junk, SMALL)
+
+    customer.learn(call(2, consents={"email": given, "sms": given}), SMALL)
+
+    assert customer.decided_consents().keys() == {"x1", "x2", "email", "sms"}
+    with pytest.raises(TooManyPurposes):
+        customer.learn(call(3, consents={"x3": given})._replace(sender=PAGE), SMALL)
+
+
+def test_what_a_higher_word_hides_counts_while_it_may_come_to_light() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(by(SERVER, 1, {"a": 1, "b": 1, "c": 1}), SMALL)
+    customer.learn(by(PAGE, 3, {"a": "x" * 90, "b": "x" * 90}), SMALL)
+
+    with pytest.raises(TraitsTooLarge, match="over the limit of 200"):
+        customer.learn(by(PAGE, 3, {"c": "x" * 90}), SMALL)
+
+    customer.learn(by(SERVER, 2, dict.fromkeys("abc")), SMALL)  # taken back before that, told late
+    assert customer.trait_values() == {"a": "x" * 90, "b": "x" * 90}
+
+
+def test_what_can_never_come_to_light_again_takes_no_room() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(by(PAGE, 1, {"a": "x" * 90, "b": "x" * 90, "c": 1}), SMALL)
+    customer.learn(by(SERVER, 2, {"a": 1, "b": None}), SMALL)
+
+    customer.learn(by(PAGE, 3, {"d": "x" * 90}), SMALL)
+
+    assert customer.trait_values() == {"a": 1, "c": 1, "d": "x" * 90}
+
+
+def test_forgetting_what_was_taken_back_brings_nothing_older_to_light() -> None:
+    customer = Customer(UUID(int=7))
+    customer.learn(by(PAGE, 1, {"a": "lower"}), SMALL)
+    customer.learn(call(1, SHOP, traits={"a": "elsewhere"}), SMALL)
+    customer.learn(by(SERVER, 2, {"a": None}), SMALL)
+
+    for number in range(20):
+        customer.learn(by(SERVER, 3 + number, {f"t{number}": None, "kept": number}), SMALL)
+
+    assert customer.trait_values() == {"kept": 19}
+    assert len(customer.traits) <= 2 * SMALL.traits
+    assert {filed.name for filed in customer.old_traits} >= {"a", "t0"}

@@ -14,6 +14,7 @@ from services.profile.domain.identities import (
     given_identity,
     identity,
     strongest_first,
+    visitor_of,
 )
 from services.profile.domain.words import ChangeKind
 
@@ -269,3 +270,13 @@ def test_who_names_the_id_of_a_browser_names_the_browser() -> None:
     book.resolve(identities("email:ann@x"), "identify", browser)
 
     assert linked(book) == {"anonymous_id:a": "server", "email:ann@x": "server"}
+
+
+def test_a_placeholder_of_before_they_counted_as_nobody_hinders_nobody() -> None:
+    book = directory(ann="user_id:u anonymous_id:undefined device:0")
+
+    found = book.resolve(identities("email:ann@example.com"), "identify", ANN)
+
+    assert found == ANN
+    assert visitor_of(Identity("anonymous_id", "undefined")) is None
+    assert visitor_of(Identity("anonymous_id", "a")) == derived_customer_id("anonymous_id", "a")
