@@ -80,7 +80,6 @@ class Refresher:
 async def refresh(connection: Connection, rulebooks: Rulebooks, now: datetime, limit: int) -> int:
     """Recompute up to `limit` customers that are out of date or due at `now`.
 
-    One that cannot be is set aside for a while, so that the others go on; and then tried alone.
     Raises TimeoutError when several together take too long.
     """
     rulebook = await rulebooks.current(connection)
@@ -89,8 +88,19 @@ async def refresh(connection: Connection, rulebooks: Rulebooks, now: datetime, l
         or await customer_store.claim_outdated(connection, rulebook.version, limit)
         or await customer_store.claim_due(connection, now, limit)
     )
-    if not ids:
-        return 0
+    if ids:
+        await recompute(connection, rulebooks, ids, now)
+    return len(ids)
+
+
+async def recompute(
+    connection: Connection, rulebooks: Rulebooks, ids: Sequence[UUID], now: datetime
+) -> None:
+    """Recompute customers, who are locked, by the rulebook in force, and tell what changes.
+
+    One that cannot be is set aside for a while, so that the others go on; and then tried alone.
+    Raises TimeoutError when several together take too long.
+    """
 
     async def act(some: Sequence[UUID]) -> Sequence[None]:
         try:
@@ -108,7 +118,6 @@ async def refresh(connection: Connection, rulebooks: Rulebooks, now: datetime, l
     )
     if failed := {one: failure for one, failure in done.items() if failure}:
         await _set_aside(connection, failed, now)
-    return len(ids)
 
 
 async def _set_aside(connection: Connection, failed: Mapping[UUID, Failure], now: datetime) -> None:

@@ -13,8 +13,8 @@ from services.contracts.profile import EventRecorded
 from services.profile.domain.customer import Customer, sent
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import ChangeKind
-from services.profile.service.catching_up import catch_up, write
 from services.profile.service.recording import PUBLISHED, merged
+from services.profile.service.refreshing import recompute
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
@@ -22,7 +22,10 @@ from services.profile.store import identities as identity_store
 
 
 class Customers:
-    """Tells customers in the order of their ids, brought up to date as for any other news."""
+    """Tells customers in the order of their ids, brought up to date as for any other news.
+
+    Who cannot be keeps nobody waiting: their snapshot is told when they can.
+    """
 
     def __init__(self, rulebooks: Rulebooks, clock: Clock) -> None:
         self._rulebooks = rulebooks
@@ -35,21 +38,24 @@ class Customers:
         now = self._clock()
         start = UUID(after) if after else None
         ids = await customer_store.page(connection, start, most, None)
-        rulebook = await self._rulebooks.current(connection)
         customers = await customer_store.lock(connection, ids)
+        rulebook = await self._rulebooks.current(connection)
+        late = {c.id for c in customers.values() if c.rules_version != rulebook.version}
+        if late:
+            late -= await customer_store.aside(connection, late)
+            await recompute(connection, self._rulebooks, sorted(late), now)
+            customers = await customer_store.read(connection, ids)
         for one, identities in (await identity_store.held(connection, customers)).items():
             customers[one].identities = identities
         await customer_store.fill_in(connection, customers)
-        late = [one for one in customers.values() if one.rules_version != rulebook.version]
-        await catch_up(connection, self._rulebooks, rulebook, late, now)
-        for customer in late:
-            rulebook.decide(customer, now)
-            customer.version += customer.changed
-        await write(connection, late, (), now)
         events = [
             *await _merges(connection, customers, since),
             *await _events(connection, customers, since),
-            *(one.snapshot(new_id(), now, rulebook.answers) for one in customers.values()),
+            *(
+                one.snapshot(new_id(), now, rulebook.answers)
+                for one in customers.values()
+                if one.rules_version == rulebook.version
+            ),
         ]
         return Page(events, str(ids[-1]) if len(ids) == most else None)
 

@@ -129,6 +129,7 @@ FROM unnest($1::uuid[], $2::text[]) AS failed (customer_id, reason)
 ON CONFLICT (customer_id) DO UPDATE SET failures = held.failures + 1, reason = excluded.reason,
     retry_at = $3::timestamptz + least($4::interval * 2 ^ least(held.failures, 20), $5::interval)
 """
+_ASIDE = "SELECT customer_id FROM set_aside WHERE customer_id = ANY($1)"
 _TAKE_BACK = "DELETE FROM set_aside WHERE customer_id = ANY($1)"
 _PAGE = """
 SELECT customer_id FROM customer
@@ -267,6 +268,11 @@ async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: da
     """Claim customers again only some time after `now`, longer each time in a row."""
     columns = list(reasons), list(reasons.values())
     await connection.execute(_SET_ASIDE, *columns, now, FIRST_RETRY, LONGEST_RETRY)
+
+
+async def aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
+    """Which of these customers are set aside."""
+    return {row[0] for row in await connection.fetch(_ASIDE, list(customers))}
 
 
 async def take_back(connection: Connection, customers: Collection[UUID]) -> None:

@@ -1,11 +1,19 @@
 """Profile restored to an earlier state, and profile telling again what it holds."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
 
 from services.chassis import epochs
+from services.chassis.database import Connection
 from services.chassis.resync import CHUNK
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.contracts.words import SenderClass
+from services.profile.service import refreshing
 from services.profile.service.resync import Customers
+from services.profile.service.rulebooks import Rulebooks
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 
@@ -94,3 +102,41 @@ async def test_recent_events_and_merges_are_told_again_under_their_ids(profile: 
     merges = await profile.published(CustomersMerged)
     assert [one for one in all_of_it if isinstance(one, CustomersMerged)] == merges
     assert [one.event_id for one in latest if isinstance(one, EventRecorded)] == [second.event_id]
+
+
+async def test_an_event_and_a_merge_are_told_again_by_whose_word_they_are(profile: Profile) -> None:
+    await profile.collect(track(), sender=SenderClass.WRITE_KEY)
+    await profile.collect(identify(userId="ann"))
+    await profile.collect(identify(userId="ann", anonymousId="a"))
+
+    told = await tell_all(profile, timedelta(days=1))
+
+    assert [one.sender for one in told if isinstance(one, EventRecorded)] == ["write_key"]
+    assert [one.is_proved for one in told if isinstance(one, CustomersMerged)] == [True]
+
+
+async def test_who_cannot_be_brought_up_to_date_keeps_no_other_from_being_told(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await profile.collect(*(track(anonymousId=f"v{n}") for n in range(9)))
+    poisonous = (await profile.customer("anonymous_id", "v4")).id
+    compute = refreshing._recompute
+
+    async def fail(
+        connection: Connection, rulebooks: Rulebooks, ids: Sequence[UUID], now: datetime
+    ) -> None:
+        await compute(connection, rulebooks, ids, now)
+        if poisonous in ids:
+            raise ArithmeticError
+
+    await profile.publish_only("{key: seen, name: Seen, condition: \"events.count('x') >= 0\"}")
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "_recompute", fail)
+        told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+    profile.now += timedelta(minutes=1)
+    await profile.refresh_all()
+
+    assert len(told) == 8
+    assert poisonous not in {one.customer_id for one in told}
+    assert {one.segments for one in told} == {("seen",)}
+    assert (await profile.snapshot("anonymous_id", "v4")).segments == ("seen",)
