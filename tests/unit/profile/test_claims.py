@@ -115,3 +115,9 @@ def test_secrets_are_neither_shown_nor_short_in_production(
     assert settings.claim_secrets == (SECRET, "short")
     assert SECRET not in f"{settings!r} {settings.public()}"
     assert [one for one in settings.lacking() if "CLAIM_SECRETS has 5 characters" in one]
+
+
+@pytest.mark.parametrize("said", [{"user_id": "null"}, {"anonymous_id": "undefined"}])
+def test_a_claim_of_a_placeholder_proves_nothing(said: dict[str, str]) -> None:
+    with pytest.raises(InvalidClaim):
+        VERIFIER.verify(signed(**said), NOW)
