@@ -307,7 +307,8 @@ def _taken(name: str, words: Mapping[SenderClass, Trait]) -> int:
     A higher class's word that is as late hides one for ever, be it taken back.
     """
     most, latest = 0, None
-    for sender in sorted(words, key=lambda sender: -sender.trust):
+    highest_first = sorted(words, key=lambda sender: -sender.trust) if len(words) > 1 else words
+    for sender in highest_first:
         trait = words[sender]
         if latest is None or trait.observed_at > latest:
             latest = trait.observed_at
