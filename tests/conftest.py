@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from hypothesis import settings
 
 from infra import embedded
 from services.chassis.bus import Bus, open_bus
@@ -31,8 +32,10 @@ DatabaseFor = Callable[[str], AbstractAsyncContextManager[Database]]
 def pytest_configure(config: pytest.Config) -> None:
     """Write to a folder of our own, not to the one that all pytest sessions of a user share: each
     new session closes that one to other users, and PostgreSQL, which does not run as root, would
-    lose its data in the middle of a test.
+    lose its data in the middle of a test. And let no example have a deadline: machines are busy.
     """
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
     if config.option.basetemp is None:
         folder = Path(tempfile.mkdtemp(prefix="raak-tests-"))
         config.option.basetemp = folder / "tmp"

@@ -51,8 +51,8 @@ def test_a_process_is_given_its_own_secrets_only(stack: Stack, name: str) -> Non
 
     given = {secret for secret, value in secrets(stack).items() if value in said}
 
-    gateways = {"write-key", "key-secret"} if name == "gateway" else set()
-    assert given == {f"postgres-{name}", f"nats-{name}"} | gateways
+    further = {"gateway": {"write-key", "key-secret"}, "profile": {"claim-secret"}}
+    assert given == {f"postgres-{name}", f"nats-{name}"} | further.get(name, set())
     assert ("signing.pem" in said) == (name == "gateway")
 
 
