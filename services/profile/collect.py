@@ -155,13 +155,13 @@ def _refused(
     gaps = {one.position for one in unread}
     places = (place for place in count() if place not in gaps)
     return [
-        Rejected(place, _given_message_id(call), one)
+        Rejected(place, _message_id_of(call), one)
         for place, call, one in zip(places, calls, recorded, strict=False)
         if isinstance(one, RaakError)
     ]
 
 
-def _given_message_id(call: Call) -> str | None:
+def _message_id_of(call: Call) -> str | None:
     """The id the sender will look for, if it gave one."""
     return None if call.message_id.startswith(OWN_MESSAGE_ID) else call.message_id[:100]
 

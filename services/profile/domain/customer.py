@@ -127,12 +127,12 @@ class Customer:
                     hint="Keep large things in a store of your own, and their address here.",
                 )
         words = self._words(_NO_LESS[call.sender])
-        before = {name: _taken(name, told) for name, told in words.items()}
+        before = {name: _weight(name, told) for name, told in words.items()}
         after = dict(before)
         for name, value in call.traits.items():
             told, trait = words.get(name, {}), Trait(value, *call.provenance, call.occurred_at)
             if call.sender not in told or told[call.sender].observed_at <= trait.observed_at:
-                after[name] = _taken(name, {**told, call.sender: trait})
+                after[name] = _weight(name, {**told, call.sender: trait})
         number, was = (sum(map(bool, taken.values())) for taken in (after, before))
         if number > max(room.traits, was):
             raise TooManyTraits(
@@ -301,7 +301,7 @@ def sent(identity: Identity) -> IdentitySent:
     return IdentitySent.model_construct(type=identity.type, value=identity.value)
 
 
-def _taken(name: str, words: Mapping[SenderClass, Trait]) -> int:
+def _weight(name: str, words: Mapping[SenderClass, Trait]) -> int:
     """The bytes a trait takes, given the latest by each class of sender: the most it may have.
 
     A higher class's word that is as late hides one for ever, be it taken back.

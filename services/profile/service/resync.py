@@ -42,7 +42,7 @@ class Customers:
         rulebook = await self._rulebooks.current(connection)
         late = {c.id for c in customers.values() if c.rules_version != rulebook.version}
         if late:
-            late -= await customer_store.aside(connection, late)
+            late -= await customer_store.find_set_aside(connection, late)
             await recompute(connection, self._rulebooks, sorted(late), now)
             customers = await customer_store.read(connection, ids)
         for one, identities in (await identity_store.held(connection, customers)).items():

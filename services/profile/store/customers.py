@@ -270,7 +270,7 @@ async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: da
     await connection.execute(_SET_ASIDE, *columns, now, FIRST_RETRY, LONGEST_RETRY)
 
 
-async def aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
+async def find_set_aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
     """Which of these customers are set aside."""
     return {row[0] for row in await connection.fetch(_ASIDE, list(customers))}
 
