@@ -115,7 +115,11 @@ def is_away(error: BaseException | None, connection: Connection | None = None) -
         return True
     if state := sqlstate(error):
         return state.startswith(AWAY_STATES)
-    return connection is not None and isinstance(error, BROKEN) and _is_gone(connection)
+    if not isinstance(error, BROKEN):
+        return False
+    # asyncpg cannot undo a transaction whose statement it still waits for: the outage is behind
+    is_gone = connection is not None and _is_gone(connection)
+    return is_gone or is_away(error.__context__)
 
 
 def is_contention(error: BaseException | None) -> bool:

@@ -50,6 +50,25 @@ def test_an_error_that_asyncpg_has_no_class_for_is_told_by_its_state() -> None:
     assert (is_away(disk), is_away(syntax)) == (True, False)
 
 
+def test_a_transaction_that_an_outage_left_no_way_to_undo_is_one() -> None:
+    assert [is_away(_undone_after(error)) for error in (TimeoutError(), ValueError())] == [
+        True,
+        False,
+    ]
+    assert is_away(_undone_after(raised(asyncpg.AdminShutdownError)))
+
+
+def _undone_after(error: Exception) -> Exception:
+    """What asyncpg raises of the ROLLBACK while it still waits for the statement that failed."""
+    try:
+        try:
+            raise error
+        finally:
+            raise asyncpg.InterfaceError("another operation is in progress")
+    except asyncpg.InterfaceError as undoing:
+        return undoing
+
+
 def test_what_the_back_office_wraps_is_seen_through() -> None:
     full = _wrapped(raised(asyncpg.DiskFullError))
     double = _wrapped(raised(asyncpg.UniqueViolationError))
