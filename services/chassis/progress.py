@@ -12,6 +12,9 @@ QUIET_S = 10.0
 """Work that runs so long without failing, beyond what it ran before it last failed, has
 recovered."""
 
+LONGEST_TRY_S = 40.0
+"""Beyond what any single statement or call waits: work that ran longer before it failed got on."""
+
 FAILURES = Gauge(
     "raak_background_failures", "Failures of background work since it last got on", ["work"]
 )
@@ -50,6 +53,7 @@ class Progress:
 
     def fail(self, work: str, because: str, ran_s: float, *, is_away: bool = False) -> None:
         """Note that work failed after having run for so long; `is_away`: it waits for another."""
+        ran_s = ran_s if ran_s <= LONGEST_TRY_S else 0.0
         trouble = self._troubles.setdefault(work, Trouble(self._clock() - ran_s, because))
         trouble.because, trouble.ran_s = because, ran_s
         trouble.failures += not is_away

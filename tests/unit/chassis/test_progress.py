@@ -78,3 +78,12 @@ def test_work_that_takes_long_to_fail_has_to_run_longer_to_have_recovered() -> N
 
     assert progress.quiet_s("refresher") > 30
     assert progress.quiet_s("relay") < 30
+
+
+def test_work_that_ran_for_long_and_fails_once_got_on_until_then() -> None:
+    progress = Progress(Clock())
+
+    progress.fail("relay", "BusUnavailable", 3_600.0, is_away=True)
+
+    assert progress.standstill() is None
+    assert progress.quiet_s("relay") < 30
