@@ -32,7 +32,7 @@ up: $(VENV)/.installed ## everything, without the demo's customers (ARGS="--port
 
 .PHONY: test
 test: lint ## every check and every test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --benchmark-disable $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.tools ## format, lint, types, layers, schema

@@ -23,6 +23,7 @@ from pathlib import Path
 from infra.process import Process, as_user, wait_until_ready
 from services.chassis.errors import RaakError
 
+USER_EXISTS = 9  # what useradd says then
 POSTGRES_USER = "raak-postgres"  # PostgreSQL refuses to run as root, so root runs it as this user
 START_S = 30
 
@@ -288,9 +289,11 @@ def _make_sure_of(user: str) -> None:
     try:
         pwd.getpwnam(user)
     except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--user-group", user], check=True, capture_output=True
+        done = subprocess.run(
+            ["useradd", "--system", "--user-group", user], check=False, capture_output=True
         )
+        if done.returncode != USER_EXISTS:  # another process of ours has made it meanwhile
+            done.check_returncode()
 
 
 def _initialise(home: _Home, password: str) -> None:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from infra import embedded
 from services.chassis.bus import Bus, open_bus
@@ -40,6 +42,33 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="raak-tests-"))
         config.option.basetemp = folder / "tmp"
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+WHOLE = ("faults", "e2e")
+"""Folders whose tests run a whole Raak, one at a time: two would want more than two cores."""
+
+
+def room_of(nodeid: str) -> str:
+    """What of the tests one worker runs: a file, or all that run a whole Raak."""
+    file = nodeid.partition("::")[0]
+    return "whole" if file.split("/")[-2] in WHOLE else file
+
+
+class ByRoom(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives workers rooms, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return room_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRoom:
+    """Let workers share tests by room, so that none starts what another has."""
+    return ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that workers end together."""
+    items.sort(key=lambda item: room_of(item.nodeid) != "whole")
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """A whole Raak for tests: PostgreSQL, NATS, four services and the gateway as processes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -89,7 +90,7 @@ class Stack:
 
 def free_ports(number: int) -> int:
     """The first of so many free ports in a row."""
-    base = 18_000
+    base = 18_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while not all(embedded.port_is_free(base + n) for n in range(number)):
         base += number
     return base

@@ -138,9 +138,9 @@ def test_a_refused_definition_is_told_with_its_file_and_line(
 
     told_by_main(monkeypatch, "apply", str(tmp_path), "--data", str(stack.instance.folder))
 
-    told = " ".join(capsys.readouterr().err.split())
+    told = "".join(capsys.readouterr().err.split())  # a long path is broken anywhere
     assert "catalogue.yaml" in told
-    assert "line 3" in told
+    assert "line3" in told
     assert "actions" in told
 
 

@@ -380,7 +380,7 @@ GUESSES = [
 ]
 
 
-@pytest.mark.parametrize("guess", GUESSES)
+@pytest.mark.parametrize("guess", GUESSES, ids=["whole", "begin", "order", "event", "in a note"])
 def test_nobody_guesses_by_a_condition_what_is_not_shown(stack: Stack, guess: str) -> None:
     asked = "query($w: String!) { customers(where: $w) { edges { node { id } } } }"
     segment = yaml.safe_dump({"key": "guess", "name": "Guess", "condition": guess})

@@ -39,6 +39,7 @@ CLEAR = frozenset(
         "DATABASE_UNAVAILABLE",
         "DECISION_NOT_DURABLE",
         "OVERLOADED",
+        "KEYS_UNKNOWN",
     }
 )
 """What a refused caller may be told: each means that he had better try again shortly."""

@@ -111,7 +111,10 @@ async def test_the_same_key_for_something_else_is_a_conflict(replica: Replica) -
     assert await replica.count("outcome") == 1
 
 
-@pytest.mark.parametrize("proposition", ["nonsense", str(uuid4()), "rank 9"])
+NOBODYS = "0b9f8a3e-5d1c-4c8e-9f61-7a2d4be0c311"
+
+
+@pytest.mark.parametrize("proposition", ["nonsense", NOBODYS, "rank 9"])
 async def test_an_unknown_proposition_is_an_error(replica: Replica, proposition: str) -> None:
     if proposition == "rank 9":
         decision = await replica.offers(by("anonymous_id", "b1"))

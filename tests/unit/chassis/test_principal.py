@@ -90,7 +90,7 @@ def test_a_visitor_speaks_for_one_customer_and_an_agent_for_none() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"exp": datetime.now(UTC) - timedelta(seconds=1)},
+        {"exp": datetime(2026, 11, 22, tzinfo=UTC)},
         {"exp": None},
         {"sub": None},
         {"role": None},

@@ -94,7 +94,7 @@ async def test_a_token_is_checked_with_the_key_it_names() -> None:
         "k",
         None,
     ],
-    ids=lambda entry: str(entry)[:60],
+    ids=range(18),
 )
 async def test_what_cannot_check_a_token_of_ours_is_passed_over(entry: Any) -> None:
     keys = CallerKeys(None, Issuer(entry, jwk(TWO, "good")))
