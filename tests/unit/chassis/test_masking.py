@@ -1,7 +1,7 @@
 """Who somebody is stays hidden from who may not know: by names and by looks, in any JSON value."""
 
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -84,10 +84,10 @@ def test_what_does_not_is_as_it_was(text: str) -> None:
     ],
 )
 def test_no_text_is_slow(hostile: str) -> None:
-    began = perf_counter()
+    began = process_time()
     USUAL.value(hostile)
 
-    assert perf_counter() - began < 5
+    assert process_time() - began < 5
 
 
 # --- by names ---------------------------------------------------------------------------------

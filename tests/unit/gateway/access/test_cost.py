@@ -1,7 +1,7 @@
 """Cost: what an operation may cost at most, from its lists, marks and variables."""
 
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import orjson
@@ -354,13 +354,13 @@ def test_fragments_that_would_cost_exponentially_are_priced_at_once() -> None:
         for n in range(60)
     )
     text = f"query($n: Int) {{ shop {{ staff {{ ...F0 }} }} }} {doubling}"
-    started = perf_counter()
+    started = process_time()
 
     asked = price(text + " fragment F60 on Person { name }")
     with pytest.raises(LimitExceeded, match=r"costs more than 1000000000000, most of it for shop"):
         check_cost(asked, {"n": 3}, Limits())
 
-    assert perf_counter() - started < 0.5
+    assert process_time() - started < 0.5
 
 
 def test_fragments_that_hold_themselves_end() -> None:

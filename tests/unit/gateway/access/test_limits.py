@@ -1,7 +1,7 @@
 """Limits: what is too large is refused before it costs anything, and told which limit it met."""
 
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -50,9 +50,9 @@ def least_time(act: Callable[[], object], times: int = 3) -> float:
     """Seconds, at best."""
     taken = []
     for _ in range(times):
-        started = perf_counter()
+        started = process_time()
         act()
-        taken.append(perf_counter() - started)
+        taken.append(process_time() - started)
     return min(taken)
 
 
@@ -124,12 +124,12 @@ def test_fragments_that_would_grow_exponentially_are_measured_at_once() -> None:
         for n in range(60)
     )
     text = f"{{ node {{ ...F0 }} }} {doubling} fragment F60 on Node {{ id }}"
-    started = perf_counter()
+    started = process_time()
 
     with pytest.raises(LimitExceeded, match=r"more than 1000000000000 aliases"):
         read(text, Limits(query_chars=100_000, tokens=10_000, depth=1_000, fragments=100))
 
-    assert perf_counter() - started < 1
+    assert process_time() - started < 1
 
 
 def test_inline_fragments_in_each_other_are_measured_in_time_by_the_length_of_the_text() -> None:
@@ -262,9 +262,9 @@ def test_tokens_are_counted_as_the_parser_counts_them(text: str) -> None:
 @pytest.mark.parametrize("piece", ['"', '\\"', '"""', '""', '"\\', "#", "-", "a", "\\"])
 def test_no_text_takes_long_to_be_counted(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    started = perf_counter()
+    started = process_time()
 
     with pytest.raises(LimitExceeded):
         check_text("[[ " + text, Limits(query_chars=200_000, tokens=1, nesting=1))
 
-    assert perf_counter() - started < 0.5
+    assert process_time() - started < 0.5
