@@ -21,7 +21,7 @@ class Callers:
         self._keys.grant_by(granted)
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
-        """The caller; None if he says nothing of himself. Raises NotAuthenticated, RateLimited or
+        """The caller; None if it says nothing of itself. Raises NotAuthenticated, RateLimited or
         Unavailable.
 
         `headers` are looked up by their names in small letters: Starlette's `request.headers`, or a

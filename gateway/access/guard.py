@@ -2,7 +2,7 @@
 
 It counts failed authentications by client address, whatever the protocol (an answer 401, or a
 websocket closed as unauthorized), and limits what comes without a credential by address too. Who is
-behind a credential, and what he asks, the graph and the surface for events find out; they ask the
+behind a credential, and what it asks, the graph and the surface for events find out; they ask the
 same `Admission`. Health and metrics pass unguarded.
 """
 

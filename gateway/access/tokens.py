@@ -1,7 +1,7 @@
 """Tokens: callers' ones are checked here, those for the services are made here.
 
 Both are JSON Web Tokens. They differ in audience, so neither passes for the other: a caller cannot
-take his token past the gateway, and a service's token opens neither the gateway nor another
+take its token past the gateway, and a service's token opens neither the gateway nor another
 service.
 """
 

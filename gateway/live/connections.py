@@ -112,7 +112,7 @@ async def while_welcome(callers: Callers, headers: Mapping[str, str], caller: Pr
         await asyncio.sleep(max(0.0, left))
         if until is not None and time() >= until:
             raise NotAuthenticated("The token has expired.", hint="Connect with a new one.")
-        with suppress(Unavailable, TryLater):  # then nothing can be said against him
+        with suppress(Unavailable, TryLater):  # then nothing can be said against it
             if await callers.of(headers) != caller:
                 raise NotAuthenticated(
                     "The caller may do other things than when he connected.", hint="Connect anew."

@@ -27,7 +27,7 @@ NAME = "live"
 WHO = "query Who($ref: CustomerRef!) { customer(ref: $ref) { id } }"
 
 Find: TypeAlias = Callable[[Principal, Ref], Awaitable[UUID]]
-"""Who is meant, asked on behalf of who asks; raises when there is nobody he may see."""
+"""Who is meant, asked on behalf of who asks; raises when there is nobody it may see."""
 
 
 class UnknownCustomer(RaakError):
