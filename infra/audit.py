@@ -60,7 +60,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
         ) from None
 
 
-def told(verified: Verified) -> Iterator[str]:
+def describe(verified: Verified) -> Iterator[str]:
     """What can be said of a log that nobody has changed, a line each."""
     yield f"OK: {verified.records} records in {len(verified.heads)} chains, none changed."
     for chain, head in verified.heads.items():

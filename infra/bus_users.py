@@ -108,7 +108,7 @@ def users(passwords: Mapping[str, str]) -> list[str]:
 
 
 def _written(name: str, password: str, may: Permissions) -> str:
-    publish, subscribe = map(_listed, may)
+    publish, subscribe = map(_list_subjects, may)
     return (
         f"{{ user: {name}, password: {password}, permissions: {{\n"
         f"        publish: {{ allow: [{publish}] }}\n"
@@ -117,7 +117,7 @@ def _written(name: str, password: str, may: Permissions) -> str:
     )
 
 
-def _listed(subjects: list[str]) -> str:
+def _list_subjects(subjects: list[str]) -> str:
     lines = (f'\n          "{subject}"' for subject in subjects)
     return "".join(lines) + "\n        "
 

@@ -365,7 +365,7 @@ def audit_verify(
     """Say whether a log is as it was written, or which line was changed, removed or inserted."""
     from infra import audit as log
 
-    for line in log.told(log.verify(files, log.secret_of(data), head)):
+    for line in log.describe(log.verify(files, log.secret_of(data), head)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -42,7 +42,7 @@ def settle(schema: GraphQLSchema) -> None:
     scalar = schema.type_map.get(NAME)
     if isinstance(scalar, GraphQLScalarType):
         scalar.parse_literal = read_literal  # type: ignore[method-assign]
-        scalar.coerce_output_value = scalar.serialize = shown  # type: ignore[method-assign]
+        scalar.coerce_output_value = scalar.serialize = cut_depths  # type: ignore[method-assign]
 
 
 def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Json:
@@ -51,7 +51,7 @@ def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Js
     return None if value is Undefined else value
 
 
-def shown(value: Json) -> Json:
+def cut_depths(value: Json) -> Json:
     """A value as it may leave."""
     return shallow(value, DEEPEST_SHOWN)
 

@@ -101,10 +101,10 @@ class Masking:
             return hidden(value)
         return self.value(value, of_customer=of_customer)
 
-    def asked(self, condition: str, value: Any) -> Any:
+    def mask_compared(self, condition: str, value: Any) -> Any:
         """What a condition saw; of several parts, what each saw, by its own condition."""
         if isinstance(value, Mapping) and value and all(map(_PART.search, map(str, value))):
-            return {self._text(part): self.asked(part, saw) for part, saw in value.items()}
+            return {self._text(part): self.mask_compared(part, saw) for part, saw in value.items()}
         if value == NOTHING_SEEN or not self.is_personal(condition):
             return self.value(value)
         return hidden(value)
@@ -179,14 +179,14 @@ class Masking:
 
     @cached_property
     def _anywhere(self) -> Known:
-        return _known(IDENTIFYING_NAMES | self.further)
+        return _words_and_endings(IDENTIFYING_NAMES | self.further)
 
     @cached_property
     def _of_customer(self) -> Known:
-        return _known(IDENTIFYING_TRAITS | self.further)
+        return _words_and_endings(IDENTIFYING_TRAITS | self.further)
 
 
-def _known(names: Iterable[str]) -> Known:
+def _words_and_endings(names: Iterable[str]) -> Known:
     known = frozenset("".join(words_of(name)) for name in names)
     return known, (*known, *GENERIC)
 

@@ -343,7 +343,9 @@ def _filled(masking: Masking, written: object, filled: Any) -> Any:
 HIDES: Mapping[str, Hide] = {
     "Action": as_written,
     "CatalogueChange": as_written,
-    "FailedCondition.seen": lambda masking, failed, seen: masking.asked(failed.condition, seen),
+    "FailedCondition.seen": lambda masking, failed, seen: masking.mask_compared(
+        failed.condition, seen
+    ),
     "Money": as_written,
     "PageInfo": as_written,
     "Proposition.content": lambda masking, made, content: _filled(

@@ -228,8 +228,8 @@ async def _lessons(connection: Connection, outcome: Outcome, earlier: list[Outco
     """
     known = Lesson(0)
     for one in earlier:
-        known |= _taught_by(one)
-    lessons = _meant(outcome) & ~known
+        known |= _lessons_given(one)
+    lessons = _lessons_of(outcome) & ~known
     if SenderClass(outcome.sender).is_trusted or not lessons:
         return lessons
     day = outcome.recorded_at.date()
@@ -239,15 +239,15 @@ async def _lessons(connection: Connection, outcome: Outcome, earlier: list[Outco
     return Lesson(sum(fresh))
 
 
-def _meant(outcome: Outcome) -> Lesson:
+def _lessons_of(outcome: Outcome) -> Lesson:
     """What an outcome says: nobody reacts to what was not presented."""
     positive = OutcomeKind(outcome.kind) in POSITIVE
     return Lesson.PRESENTED | Lesson.POSITIVE if positive else Lesson.PRESENTED
 
 
-def _taught_by(outcome: Outcome) -> Lesson:
+def _lessons_given(outcome: Outcome) -> Lesson:
     """What an outcome taught; all it meant when that was not noted yet."""
-    return _meant(outcome) if outcome.lessons is None else Lesson(outcome.lessons)
+    return _lessons_of(outcome) if outcome.lessons is None else Lesson(outcome.lessons)
 
 
 async def _count(connection: Connection, outcome: Outcome, lessons: Lesson) -> dict[Arm, Tally]:

@@ -44,12 +44,12 @@ async def _runs(
     book = await engine.library.book(connection)
     now = engine.clock()
 
-    def told(run: Run) -> Event:
+    def describe(run: Run) -> Event:
         effect = Entered(run) if run.active else Ended(run)
         return event_of(engine.new_id(), effect, now, book.number)
 
     rows = await runs.lock_after(connection, _place(after), WIDE * most)
-    events = [told(run) for run in rows if run.ended_at is None or run.ended_at >= since]
+    events = [describe(run) for run in rows if run.ended_at is None or run.ended_at >= since]
     last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
     return Page(events, last if len(rows) == WIDE * most else None)
 

@@ -384,7 +384,7 @@ HIDES: Mapping[str, Hide] = {
     "CustomerEvent.properties": lambda masking, event, properties: masking.value(
         properties, of_customer=event.kind == "identify"
     ),
-    "Feature.value": lambda masking, feature, value: masking.asked(feature.name, value),
+    "Feature.value": lambda masking, feature, value: masking.mask_compared(feature.name, value),
     "PageInfo": as_written,
     "Segment": as_written,
     "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),

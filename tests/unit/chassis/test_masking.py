@@ -217,7 +217,7 @@ def test_of_what_nobody_knows_no_text_shows_and_its_form_does() -> None:
 def test_what_a_condition_saw_is_hidden_if_it_looked_at_who_somebody_is(
     condition: str, seen: Any, shown: Any
 ) -> None:
-    assert USUAL.asked(condition, seen) == shown
+    assert USUAL.mask_compared(condition, seen) == shown
 
 
 @pytest.mark.parametrize(

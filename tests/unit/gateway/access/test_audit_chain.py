@@ -22,7 +22,7 @@ from gateway.access.audit_chain import (
     Verified,
     look_back,
 )
-from infra.audit import UnreadableLog, told, verify
+from infra.audit import UnreadableLog, describe, verify
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 
@@ -74,7 +74,7 @@ def test_a_log_that_nobody_changed_is_whole_over_restarts(file: Path) -> None:
     assert len(said.ended) == 2
     begun = orjson.loads(file.read_bytes().splitlines()[5])
     assert (begun["is"], begun["after"]) == ("begun", str(first.head))
-    assert next(iter(told(said))) == "OK: 5 records in 2 chains, none changed."
+    assert next(iter(describe(said))) == "OK: 5 records in 2 chains, none changed."
 
 
 def change(lines: Lines) -> Lines:
@@ -198,7 +198,7 @@ def test_a_chain_goes_on_in_the_file_after_rotation(file: Path, tmp_path: Path) 
 
     assert (both.records, both.begins) == (5, {})
     assert list(newer.begins.values()) == [4]
-    assert "older files hold what came before" in "".join(told(newer))
+    assert "older files hold what came before" in "".join(describe(newer))
     with pytest.raises(AuditChanged):
         verified(file, older)
 
@@ -321,7 +321,7 @@ async def test_records_without_room_leave_a_gap_that_says_how_many(file: Path) -
     kinds = [orjson.loads(line)["kind"] for line in lines_of(file)]
     assert kinds == ["chain", "query", "query", "gap", "mutation", "gap", "chain"]
     assert said.gaps == 5
-    assert any(line.startswith("5 records are missing") for line in told(said))
+    assert any(line.startswith("5 records are missing") for line in describe(said))
 
 
 async def test_the_head_is_told_to_the_gateways_own_log(
