@@ -288,7 +288,7 @@ def narrowed(role: Role) -> Principal:
     return replace(principal, scopes=principal.scopes - {IDENTITIES})
 
 
-def told(stack: Stack, known: Known, principal: Principal) -> dict[str, str]:
+def ask_everything(stack: Stack, known: Known, principal: Principal) -> dict[str, str]:
     """What a caller is answered to each question."""
     token = tokens.issue(stack.instance.keys[0], principal.role, "curious", scopes=principal.scopes)
     graph, answers = Graph(stack.instance.url, token), {}
@@ -306,7 +306,7 @@ def told(stack: Stack, known: Known, principal: Principal) -> dict[str, str]:
 def test_who_may_not_read_identities_is_told_of_nobody_whatever_is_asked(
     stack: Stack, known: Known, role: Role
 ) -> None:
-    answers = told(stack, known, narrowed(role))
+    answers = ask_everything(stack, known, narrowed(role))
 
     for query, answer in answers.items():
         for what, secret in SECRETS.items():
@@ -319,14 +319,14 @@ def test_who_may_not_read_identities_is_told_of_nobody_whatever_is_asked(
 def test_who_may_read_identities_sees_them_where_they_are(
     stack: Stack, known: Known, role: Role
 ) -> None:
-    found = " ".join(told(stack, known, caller(role)).values())
+    found = " ".join(ask_everything(stack, known, caller(role)).values())
 
     assert not {what for what, secret in SECRETS.items() if secret not in found}
     assert "•••" not in found
 
 
 def test_what_hides_nobody_is_shown_as_it_is(stack: Stack, known: Known) -> None:
-    answers = told(stack, known, caller(Role.MARKETER))
+    answers = ask_everything(stack, known, caller(Role.MARKETER))
 
     found = str(answers)
     for shown in ("Delft", "Kind of Blue", "page=3", "Dear •••, of course", "In Delft"):

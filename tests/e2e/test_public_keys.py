@@ -68,7 +68,7 @@ class Shop:
         """What the graph answers somebody with a token."""
         return self.stack.as_(role, own).answer(query, **variables)
 
-    def seen(self, role: str, own: str, who: JSON) -> JSON:
+    def look_at(self, role: str, own: str, who: JSON) -> JSON:
         """All that somebody with a token sees of a customer."""
         data: JSON = self.ask(ALL, role, own, ref=who)["data"]
         return data["customer"] or {}
@@ -114,7 +114,7 @@ def victim(shop: Shop) -> Victim:
 
 def emails_consent(shop: Shop, victim: Victim) -> str:
     """The victim's word on e-mail, as an agent sees it."""
-    [consent] = shop.seen("agent", "", ref("user_id", victim.user))["consents"]
+    [consent] = shop.look_at("agent", "", ref("user_id", victim.user))["consents"]
     return str(consent["status"])
 
 
@@ -158,7 +158,7 @@ def test_a_browser_that_names_a_person_with_the_write_key_stays_who_it_is(
     given = {"customer": me, "purpose": "email", "status": "GIVEN"}
     shop.ask(CONSENT, "visitor", own, i=given)
 
-    seen = shop.seen("app", own, me)
+    seen = shop.look_at("app", own, me)
     assert seen["id"] == str(derived_customer_id("anonymous_id", mine))
     assert seen["identities"] == [{"type": "anonymous_id", "value": mine}]
     assert seen["traits"] == []
@@ -178,14 +178,14 @@ def test_a_browser_that_names_anothers_browser_stays_who_it_is(
 
     shop.page("track", event="x", anonymousId=mine, context=OTHERS_BROWSER[way](victim))
 
-    seen = shop.seen("app", f"anonymous_id={mine}", ref("anonymous_id", mine))
+    seen = shop.look_at("app", f"anonymous_id={mine}", ref("anonymous_id", mine))
     assert seen["id"] == str(derived_customer_id("anonymous_id", mine))
     assert IBAN not in str(seen)
 
 
 def test_a_write_key_joins_nobody_by_alias(shop: Shop, victim: Victim) -> None:
     mine = f"mine-{uuid4().hex[:8]}"
-    before = shop.seen("agent", "", ref("user_id", victim.user))
+    before = shop.look_at("agent", "", ref("user_id", victim.user))
 
     refused = [
         shop.code("alias", userId="me", previousId=victim.user),
@@ -195,7 +195,7 @@ def test_a_write_key_joins_nobody_by_alias(shop: Shop, victim: Victim) -> None:
     ]
 
     assert refused == ["PROFILE_UNPROVED_IDENTITY", *["PROFILE_UNPROVED_CHANGE"] * 3]
-    assert shop.seen("agent", "", ref("user_id", victim.user)) == before
+    assert shop.look_at("agent", "", ref("user_id", victim.user)) == before
 
 
 def test_an_address_claimed_before_its_owner_registers_gives_nothing_of_what_comes_later(
@@ -207,7 +207,7 @@ def test_an_address_claimed_before_its_owner_registers_gives_nothing_of_what_com
 
     shop.serve("identify", userId=f"later-{tag}", traits={"email": email, "iban": IBAN})
 
-    assert IBAN not in str(shop.seen("app", f"anonymous_id={mine}", ref("anonymous_id", mine)))
+    assert IBAN not in str(shop.look_at("app", f"anonymous_id={mine}", ref("anonymous_id", mine)))
     assert shop.ask(ALL, "app", f"anonymous_id={mine}", ref=ref("email", email))["errors"]
 
 
@@ -287,7 +287,7 @@ def test_a_customers_own_word_is_declared_whatever_it_says_of_itself(shop: Shop,
 
     assert lies == [{"PROFILE_UNPROVED_PROVENANCE"}] * 6
     assert "errors" not in plain
-    [tier] = shop.seen("agent", "", me)["traits"]
+    [tier] = shop.look_at("agent", "", me)["traits"]
     assert (tier["value"], tier["source"], tier["sender"]) == ("silver", "segment", "SERVER")
 
 
@@ -316,7 +316,7 @@ def test_a_guessed_message_id_swallows_nothing(shop: Shop) -> None:
 
     assert (forged["accepted"], late["duplicates"]) == (1, 1)
     assert [one["accepted"] for one in served] == [1, 0]
-    events = [edge["node"] for edge in shop.seen("agent", "", me)["events"]["edges"]]
+    events = [edge["node"] for edge in shop.look_at("agent", "", me)["events"]["edges"]]
     found = {(e["name"], e["sender"]) for e in events if e["messageId"] == "order-1"}
     assert found == {("nothing", "WRITE_KEY"), ("none", "APP"), ("order_completed", "SERVER")}
 
@@ -340,7 +340,7 @@ def test_of_a_linked_browser_the_write_key_tells_what_it_does_and_nothing_else(
         ["PROFILE_UNPROVED_CHANGE"],
     )
     assert (plain["accepted"], "ignored" in plain) == (1, False)
-    seen = shop.seen("app", f"anonymous_id={browser}", ref("anonymous_id", browser))
+    seen = shop.look_at("app", f"anonymous_id={browser}", ref("anonymous_id", browser))
     assert {c["purpose"]: c["status"] for c in seen["consents"]} == {
         "email": "DENIED",
         "ads": "DENIED",
@@ -369,7 +369,7 @@ def test_a_login_by_signed_claim_counts_at_once(shop: Shop) -> None:
     )
 
     assert login["accepted"] == 1
-    seen = shop.seen("app", f"anonymous_id={browser}", ref("anonymous_id", browser))
+    seen = shop.look_at("app", f"anonymous_id={browser}", ref("anonymous_id", browser))
     assert {t["name"]: (t["value"], t["sender"]) for t in seen["traits"]} == {
         "a": (1, "WRITE_KEY"),
         "email": (email, "APP"),
@@ -476,7 +476,7 @@ def test_a_claim_that_proves_nothing_is_refused_by_name_and_costs_its_event_only
     assert (answer["accepted"], refused["index"], refused["code"]) == (1, 0, code)
     assert problem in refused["problem"]
     assert str(claim) not in str(answer)
-    seen = shop.seen("app", f"anonymous_id={mine}", ref("anonymous_id", mine))
+    seen = shop.look_at("app", f"anonymous_id={mine}", ref("anonymous_id", mine))
     assert (seen["traits"], len(seen["identities"])) == ([], 1)
 
 

@@ -181,10 +181,10 @@ async def test_a_lost_stream_of_states_is_told_all_of_them_again(
         {**sending(database, bus, renew=resyncing.renew), "resync": resyncing.run}
     ):
 
-        async def met() -> bool:
+        async def holds() -> bool:
             return await count(database, "stream") == 2
 
-        await until(met, 30)
+        await until(holds, 30)
         assert await number_in(bus, Portrait) == 0
         await bus._stream.delete_stream(stream_name(Portrait.fact))
         bus.wake()

@@ -63,7 +63,7 @@ async def make(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Path]:
+def instance_and_backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Path]:
     """An instance that was used before and after a backup, and the backup."""
     folder = tmp_path_factory.mktemp("kept")
     instance, file = new_instance(folder), folder / "raak.backup"
@@ -76,8 +76,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Path]:
     return instance, file
 
 
-def test_a_damaged_backup_changes_nothing(kept: tuple[Instance, Path], tmp_path: Path) -> None:
-    (instance, file), damaged = kept, tmp_path / "raak.backup"
+def test_a_damaged_backup_changes_nothing(
+    instance_and_backup: tuple[Instance, Path], tmp_path: Path
+) -> None:
+    (instance, file), damaged = instance_and_backup, tmp_path / "raak.backup"
     whole = file.read_bytes()
     place = whole.index(b"global/pg_control") + 512
     damaged.write_bytes(whole[:place] + b"damage" + whole[place + 6 :])
@@ -89,9 +91,9 @@ def test_a_damaged_backup_changes_nothing(kept: tuple[Instance, Path], tmp_path:
 
 
 def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_put_aside(
-    kept: tuple[Instance, Path],
+    instance_and_backup: tuple[Instance, Path],
 ) -> None:
-    instance, file = kept
+    instance, file = instance_and_backup
 
     aside = backup.restore(instance, file, NOW)
 
