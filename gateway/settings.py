@@ -19,15 +19,11 @@ from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
 from services.chassis.principal import audience_of
 from services.chassis.production import unset_file, weak_secret
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import ServiceSettings, Texts
 
-SHORTEST_SECRET = 32
 SERVICE_AUDIENCES = frozenset(
     map(audience_of, ("profile", "decision", "journey", "measurement", "live"))
 )
-
-Listed = Annotated[tuple[str, ...], NoDecode]
-"""Several values in one variable, separated by commas."""
 
 
 class GatewaySettings(ServiceSettings):
@@ -70,7 +66,7 @@ class GatewaySettings(ServiceSettings):
     supergraph_file: Path | None = Field(
         default=None, description="schema composed elsewhere, to be served instead of composing"
     )
-    override_labels: Listed = Field(
+    override_labels: Texts = Field(
         default=(),
         description="labels of `@override(label:)` that are switched on, separated by commas",
     )
@@ -137,10 +133,10 @@ class GatewaySettings(ServiceSettings):
         default=None,
         description="whether only registered operations are answered; none: in production",
     )
-    write_keys: Listed = Field(
+    write_keys: Texts = Field(
         default=(), repr=False, description="keys that may send events to /v1, separated by commas"
     )
-    cors_origins: Listed = Field(
+    cors_origins: Texts = Field(
         default=(), description="web origins whose pages may call, separated by commas; `*`: all"
     )
 
@@ -262,7 +258,7 @@ class GatewaySettings(ServiceSettings):
     callers_remembered: int = Field(
         default=100_000, ge=100, description="callers whose use is remembered, the latest ones"
     )
-    trusted_proxies: Listed = Field(
+    trusted_proxies: Texts = Field(
         default=(), description="networks whose X-Forwarded-For is believed, separated by commas"
     )
     max_in_flight: int = Field(
@@ -280,15 +276,6 @@ class GatewaySettings(ServiceSettings):
         if audience in SERVICE_AUDIENCES:
             raise ValueError("this is what tokens for the services say: a caller's must differ")
         return audience
-
-    @field_validator(
-        "write_keys", "cors_origins", "trusted_proxies", "override_labels", mode="before"
-    )
-    @classmethod
-    def _separated_by_commas(cls, values: Any) -> Any:
-        if not isinstance(values, str):
-            return values
-        return tuple(value.strip() for value in values.split(",") if value.strip())
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -318,9 +305,9 @@ class GatewaySettings(ServiceSettings):
         yield from self.lacking_servers()
         what = "the private key of the gateway (`raak keys init`)"
         yield from unset_file("RAAK_GATEWAY_SIGNING_KEY_FILE", self.signing_key_file, what)
-        yield from weak_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret, SHORTEST_SECRET)
+        yield from weak_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret)
         for n, key in enumerate(self.write_keys, 1):
-            yield from weak_secret(f"RAAK_GATEWAY_WRITE_KEYS (no. {n})", key, SHORTEST_SECRET)
+            yield from weak_secret(f"RAAK_GATEWAY_WRITE_KEYS (no. {n})", key)
         if self.token_key_set.startswith("http://"):
             yield "RAAK_GATEWAY_TOKEN_KEY_SET is read over http: give its https address, or a file."
 

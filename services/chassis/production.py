@@ -49,9 +49,13 @@ def open_bus(variable: str, urls: str, default: str) -> Iterator[str]:
         yield f"{variable} has no user and password, or token."
 
 
-def weak_secret(variable: str, value: str, shortest: int) -> Iterator[str]:
+SHORTEST_SECRET = 32
+"""Characters of a secret that nobody can guess."""
+
+
+def weak_secret(variable: str, value: str) -> Iterator[str]:
     """What is wrong with a secret."""
     if not value:
-        yield f"{variable} is not set: give {shortest} random characters or more."
-    elif len(value) < shortest:
-        yield f"{variable} has {len(value)} characters: give {shortest} random ones or more."
+        yield f"{variable} is not set: give {SHORTEST_SECRET} random characters or more."
+    elif len(value) < SHORTEST_SECRET:
+        yield f"{variable} has {len(value)} characters: give {SHORTEST_SECRET} random ones or more."

@@ -17,14 +17,14 @@ from services.chassis.masking import words_of
 from services.chassis.production import NotForProduction, open_bus, open_database, unset_file
 
 
-def _separated(names: Any) -> Any:
-    if not isinstance(names, str):
-        return names
-    return tuple(name.strip() for name in names.split(",") if name.strip())
+def _split_at_commas(values: Any) -> Any:
+    if not isinstance(values, str):
+        return values
+    return tuple(value.strip() for value in values.split(",") if value.strip())
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
-"""Names, separated by commas in the environment."""
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)]
+"""Texts, separated by commas in the environment."""
 
 
 class ProcessSettings(BaseSettings):
@@ -52,7 +52,7 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severe level that is logged"
     )
-    identifying_names: Annotated[tuple[str, ...], NoDecode] = Field(
+    identifying_names: Texts = Field(
         default=(),
         max_length=200,
         description="further names of traits and properties that tell who somebody is, separated "
@@ -61,13 +61,6 @@ class ProcessSettings(BaseSettings):
     drain_s: int = Field(
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
     )
-
-    @field_validator("identifying_names", mode="before")
-    @classmethod
-    def _names_by_commas(cls, names: Any) -> Any:
-        if not isinstance(names, str):
-            return names
-        return tuple(name.strip() for name in names.split(",") if name.strip())
 
     @field_validator("identifying_names")
     @classmethod

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from services.chassis.settings import Names, ServiceSettings
+from services.chassis.settings import ServiceSettings, Texts
 from services.contracts.trust import SERVER_EVENTS
 from services.contracts.words import OutcomeKind
 from services.decision.domain.catalogue import MOST_CENTS
@@ -46,12 +46,12 @@ class DecisionSettings(ServiceSettings):
     clock_tolerance_s: float = Field(
         default=60, ge=0, le=3_600, description="how far a caller's clock may be off"
     )
-    server_events: Names = Field(
+    server_events: Texts = Field(
         default=SERVER_EVENTS,
         description="events that only servers (API keys) and staff may give, separated by commas, "
         "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )
-    server_outcomes: Names = Field(
+    server_outcomes: Texts = Field(
         default=(OutcomeKind.CONVERTED.value,),
         description="kinds of outcomes that only servers (API keys) and staff may report, "
         "separated by commas",

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.chassis.settings import Names, ServiceSettings
+from services.chassis.settings import ServiceSettings, Texts
 
 
 class MeasurementSettings(ServiceSettings):
@@ -13,7 +13,7 @@ class MeasurementSettings(ServiceSettings):
     process: ClassVar[str] = "measurement"
 
     port: int = Field(default=8004, ge=1, le=65535, description="port to listen on")
-    conversion_events: Names = Field(
+    conversion_events: Texts = Field(
         default=("order_completed",),
         description="names of the events that are conversions, separated by commas",
     )

@@ -1,18 +1,14 @@
 """What an operator may tune of profile without a release."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from services.chassis.production import weak_secret
-from services.chassis.settings import Names, ServiceSettings
+from services.chassis.settings import ServiceSettings, Texts
 from services.contracts.trust import SERVER_EVENTS
 from services.profile.domain.customer import Room
-
-SHORTEST_SECRET = 32
-"""Characters of a secret that nobody can guess."""
 
 
 class ProfileSettings(ServiceSettings):
@@ -20,7 +16,7 @@ class ProfileSettings(ServiceSettings):
 
     process: ClassVar[str] = "profile"
 
-    claim_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+    claim_secrets: Texts = Field(
         default=(),
         repr=False,
         description="secrets that signed claims are checked with, separated by commas; none: off",
@@ -69,24 +65,17 @@ class ProfileSettings(ServiceSettings):
         le=100_000,
         description="most customers one page of `customers(where:)` looks at",
     )
-    server_events: Names = Field(
+    server_events: Texts = Field(
         default=SERVER_EVENTS,
         description="events that only servers (API keys) and staff may send, separated by commas, "
         "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )
 
-    @field_validator("claim_secrets", mode="before")
-    @classmethod
-    def _separated_by_commas(cls, values: Any) -> Any:
-        if not isinstance(values, str):
-            return values
-        return tuple(value.strip() for value in values.split(",") if value.strip())
-
     def lacking(self) -> Iterator[str]:
         """What every service lacks, and secrets of claims that could be guessed."""
         yield from super().lacking()
         for secret in self.claim_secrets:
-            yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret, SHORTEST_SECRET)
+            yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret)
 
     @property
     def room(self) -> Room:
