@@ -62,6 +62,7 @@ class Context:
         if masking_for(self) is None:
             return {}
         book, found = await self.book(), await self.runs.load((customer, None))
+        await book.prepare((run.journey, run.version) for run in found)
         return {run.id: book.journey(run.journey, run.version) for run in found}
 
     async def require_own(self, customer: UUID) -> None:

@@ -36,7 +36,7 @@ class Mutation:
                 context.principal.subject,
                 masking_for(context),
             )
-        definition = JourneyDefinition.of(book, row.key, row.version)
+        definition = await JourneyDefinition.of(book, row.key, row.version)
         assert definition is not None
         return definition
 

@@ -16,7 +16,7 @@ class Query:
     async def journey_definitions(self, info: Info) -> list[JourneyDefinition] | None:
         """In the order of their keys."""
         book = await info.context.book()
-        found = (JourneyDefinition.of(book, key, None) for key in book.current)
+        found = [await JourneyDefinition.of(book, key, None) for key in book.current]
         return [definition for definition in found if definition]
 
     @strawberry.federation.field(
@@ -27,7 +27,7 @@ class Query:
         self, info: Info, key: strawberry.ID, version: int | None = None
     ) -> JourneyDefinition | None:
         """Null if there is none."""
-        return JourneyDefinition.of(await info.context.book(), key, version)
+        return await JourneyDefinition.of(await info.context.book(), key, version)
 
     @strawberry.federation.field(
         description="What data the current journeys need.", requires_scopes=[["journeys:read"]]

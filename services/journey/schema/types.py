@@ -108,7 +108,8 @@ class JourneyInstance:
     @strawberry.field(description="The version of the journey it follows.")
     async def definition(self, info: Info) -> "JourneyDefinition | None":
         """How a journey goes on, which is not its customers' business."""
-        return JourneyDefinition.of(await info.context.book(), self.run.journey, self.run.version)
+        book = await info.context.book()
+        return await JourneyDefinition.of(book, self.run.journey, self.run.version)
 
 
 @strawberry.type(description="Something a journey has to say to a customer.")
@@ -262,12 +263,13 @@ class JourneyDefinition:
     published_by: str
 
     @classmethod
-    def of(cls, book: Book, key: str, version: int | None) -> Self | None:
+    async def of(cls, book: Book, key: str, version: int | None) -> Self | None:
         """A version, the current one if none is given; None where there is none."""
         current = book.current.get(key)
         row = current if version is None else book.rows.get((key, version))
         if row is None:
             return None
+        await book.prepare([(row.key, row.version)])
         journey = book.journey(row.key, row.version)
         definition = journey.definition
         return cls(

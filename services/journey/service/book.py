@@ -46,8 +46,13 @@ class Book:
         """A number as other services are told it."""
         return epochs.stamped(given, self.epoch)
 
+    async def prepare(self, versions: Iterable[Version]) -> None:
+        """Make versions ready that are not, in a thread: each can take a second."""
+        if missing := set(versions) - self._ready.keys():
+            await asyncio.to_thread(self.journeys, missing)
+
     def journey(self, key: str, version: int) -> Journey:
-        """One version of a journey."""
+        """One version of a journey; `prepare` it first where others wait."""
         if (key, version) not in self._ready:
             definition, _ = parse_yaml(self.rows[key, version].source, Definition)
             self._ready[key, version] = Journey(definition, version)

@@ -61,6 +61,8 @@ class Engine:
     ) -> Standing:
         """Where customers stand, by the snapshots held and the runs given."""
         known = await customers.snapshots(connection, ids)
+        runs = list(runs)
+        await book.prepare((run.journey, run.version) for run in runs)
         return Standing(book, self.clock(), known, runs, self.new_id)
 
     async def write(self, connection: Connection, standing: Standing) -> None:

@@ -79,6 +79,7 @@ async def _that_matter(
     An imported history lets nobody in, and so costs one query a list.
     """
     under_way = await runs.customers_under_way(connection, {one.customer for one in events})
+    await book.prepare((key, version) for _, key, version in under_way)
     listening = {
         (customer, name)
         for customer, key, version in under_way

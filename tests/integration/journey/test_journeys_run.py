@@ -1,6 +1,7 @@
 """Journeys on a real database: who enters, what moves them, what is told."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, Messa
 from services.journey.service.engine import Engine
 from services.journey.service.hearing import Heard, hear
 from tests.integration.journey.world import World
+from tests.reading import reading_threads
 from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, TWICE, event
 
 ANN, BOB = uuid4(), uuid4()
@@ -38,6 +40,23 @@ async def test_a_journey_runs_from_event_over_timer_to_message_and_end(world: Wo
     assert (due.channel, due.state.sequence, due.customer_id) == ("EMAIL", 3, ANN)
     [ended] = await world.told(InstanceEnded)
     assert (ended.reason, ended.state.sequence) == ("clicked", 6)
+
+
+async def test_an_older_version_somebody_is_under_way_on_is_read_beside_what_others_wait_for(
+    world: World,
+) -> None:
+    await world.publish(CART)
+    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1"))
+    await world.publish(CART.replace("name: ", "name: New "))
+    world.start_again()
+
+    with reading_threads() as threads:
+        await world.hear(world.event(ANN, "order_completed", cart_id="c1"))
+
+    [run] = await world.runs()
+    assert (run["version"], run["end_reason"]) == (1, "bought")
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_consent_withdrawn_while_waiting_keeps_the_message_back(world: World) -> None:

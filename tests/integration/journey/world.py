@@ -39,6 +39,11 @@ class World:
         """The clock of every replica of this world."""
         return self.now
 
+    def start_again(self) -> None:
+        """Have a process that has read nothing yet."""
+        self.engine = self.replica()
+        self.handlers = subscriptions(self.engine)
+
     def replica(self, patience_s: float = 0) -> Engine:
         """Another engine over the same database."""
         return Engine(clock=self.clock, enter_late=timedelta(days=7), patience_s=patience_s)
