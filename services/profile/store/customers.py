@@ -48,7 +48,13 @@ FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[
     AS changed (customer_id, version, rules_version, series, reevaluate_at, merged_into)
 WHERE customer.customer_id = changed.customer_id
 """
-_SET_TRAITS = """
+_ON_OTHER_TRAIT = """
+ON CONFLICT (customer_id, name, identity_type, identity_value, sender) DO UPDATE SET
+    value = excluded.value, kind = excluded.kind, context = excluded.context,
+    source = excluded.source, lawful_basis = excluded.lawful_basis,
+    observed_at = excluded.observed_at
+"""
+_SET_TRAITS = f"""
 INSERT INTO trait (customer_id, name, identity_type, identity_value, sender, value, kind, context,
     source, lawful_basis, observed_at)
 SELECT customer_id, name, identity_type, identity_value, sender, value::jsonb, kind, context,
@@ -56,10 +62,7 @@ SELECT customer_id, name, identity_type, identity_value, sender, value::jsonb, k
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::text[], $11::timestamptz[]) AS observed (customer_id, name,
     identity_type, identity_value, sender, value, kind, context, source, lawful_basis, observed_at)
-ON CONFLICT (customer_id, name, identity_type, identity_value, sender) DO UPDATE SET
-    value = excluded.value, kind = excluded.kind, context = excluded.context,
-    source = excluded.source, lawful_basis = excluded.lawful_basis,
-    observed_at = excluded.observed_at
+{_ON_OTHER_TRAIT}
 """
 _FORGET_TRAITS = """
 DELETE FROM trait USING unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
@@ -92,7 +95,15 @@ UPDATE event SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS (
     SELECT FROM event AS same WHERE same.customer_id = $2 AND same.sender = event.sender
         AND same.message_id = event.message_id)
 """,
-    "UPDATE trait SET customer_id = $2 WHERE customer_id = $1",
+    f"""
+WITH moved AS (DELETE FROM trait WHERE customer_id = $1 RETURNING *)
+INSERT INTO trait (customer_id, name, identity_type, identity_value, sender, value, kind, context,
+    source, lawful_basis, observed_at)
+SELECT $2, name, identity_type, identity_value, sender, value, kind, context, source, lawful_basis,
+    observed_at
+FROM moved
+{_ON_OTHER_TRAIT} WHERE trait.observed_at < excluded.observed_at
+""",
     "UPDATE consent SET customer_id = $2 WHERE customer_id = $1",
     "UPDATE identity_change SET customer_id = $2 WHERE customer_id = $1",
     """
@@ -241,7 +252,9 @@ async def leave_segments(connection: Connection, leaving: Sequence[tuple[UUID, s
 async def hand_over(connection: Connection, absorbed: UUID, into: UUID) -> None:
     """Make everything filed with one customer another's; each row keeps the identity it came by.
 
-    An event both have under one message id is one event, and stays where it is.
+    An event both have under one message id is one event, and stays where it is. Of a trait both
+    have by one identity and class of sender the later counts: a call by our id of a customer may
+    name another's identity, under which its traits are filed all the same.
     """
     for statement in _HAND_OVER:
         await connection.execute(statement, absorbed, into)

@@ -5,6 +5,8 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from tests.integration.profile.conftest import START, Profile, identify, track
@@ -18,6 +20,7 @@ HISTORY = """query ($value: String!) {
     id history { kind fromCustomer intoCustomer identities { type value } reason }
   }
 }"""
+IDENTIFY = "mutation ($input: IdentifyInput!) { identify(input: $input) { id } }"
 
 
 async def test_a_visitor_who_logs_in_brings_his_history_to_the_customer_we_know(
@@ -233,3 +236,32 @@ async def send_all(profile: Profile, batches: list[list[dict[str, Any]]]) -> Non
     """What one sender sends, one batch after the other."""
     for batch in batches:
         assert (await profile.collect(*batch))["rejected"] == []
+
+
+@pytest.mark.parametrize(("absorbed", "into"), [("a", "b"), ("b", "a")])
+async def test_two_who_hold_one_trait_by_the_same_identity_become_one_with_the_later_value(
+    profile: Profile, absorbed: str, into: str
+) -> None:
+    """Whoever names a customer by our id, and an address of another, files under that address."""
+    email = {"type": "email", "value": "b@example.org"}
+    await profile.collect(identify(userId="b", traits={"email": email["value"]}), track(userId="a"))
+    other = await profile.customer("user_id", "a")
+    by_id = {"customer": {"id": str(other.id)}, "identities": [email]}
+    by_email: dict[str, Any] = {"customer": {"identity": email}}
+    for minute, ref in enumerate([by_email, by_id]):
+        profile.now = START + timedelta(minutes=minute)
+        traits = {"plan": f"plan {minute}", f"only {minute}": True}
+        answer = await profile.ask(IDENTIFY, input={**ref, "traits": traits})
+        assert answer["errors"] == []
+
+    answer = await profile.collect({"type": "alias", "userId": into, "previousId": absorbed})
+
+    assert answer["rejected"] == []
+    customer = await profile.customer("user_id", absorbed)
+    assert customer == await profile.customer("user_id", into)
+    assert customer.trait_values() == {
+        "email": "b@example.org",
+        "plan": "plan 1",
+        "only 0": True,
+        "only 1": True,
+    }
