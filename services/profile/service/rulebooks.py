@@ -75,8 +75,10 @@ async def publish_segments(
         if masking:
             masking.check({row.condition for row in fresh} - {r.condition for r in held.values()})
         await store.publish(connection, fresh)
-        await _next_version(connection, now)
-    segments = {s.key: s for s in (await rulebooks.current(connection)).segments}
+        rulebook = await _next_version(connection, now)  # nobody else's before the commit
+    else:
+        rulebook = await rulebooks.current(connection)
+    segments = {segment.key: segment for segment in rulebook.segments}
     return [segments[row.key] for row in rows]
 
 
@@ -184,8 +186,9 @@ def _series(series: Iterable[Json]) -> tuple[Series, ...]:
     return tuple(series_from_json(one) for one in series)
 
 
-async def _next_version(connection: Connection, now: datetime) -> None:
+async def _next_version(connection: Connection, now: datetime) -> Rulebook:
     number = await store.version(connection) + 1
     rulebook = await _read(connection, number)
     kept = [series.to_json() for series in rulebook.series.series.values()]
     await store.make(connection, number, kept, rulebook.answers, now)
+    return rulebook

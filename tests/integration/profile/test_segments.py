@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from uuid_utils.compat import uuid7
 
+from services.chassis.database import DatabaseUnavailable
 from services.chassis.definitions import InvalidDefinition
 from services.contracts.decision import DecisionSeriesNeeded, Money, OutcomeRecorded
 from services.contracts.identity import derived_customer_id
@@ -57,6 +58,28 @@ async def test_a_segment_is_read_beside_the_thread_that_answers(profile: Profile
     codes = [one["errors"][0]["extensions"]["code"] for one in (sixty, many, merged)]
     assert codes == ["INVALID_DEFINITION"] * 3
     assert merged["errors"][0]["extensions"]["problems"][0]["line"] == 2
+
+
+async def test_a_publication_that_is_rolled_back_leaves_nothing_in_memory(
+    profile: Profile,
+) -> None:
+    """The next publication has its number, and other conditions."""
+
+    async def publish_and_fail() -> None:
+        async with profile.database.transaction() as connection:
+            await publish_segments(connection, profile.rulebooks, ACTIVE, profile.now)
+            raise ConnectionResetError
+
+    with pytest.raises(DatabaseUnavailable):
+        await publish_and_fail()
+
+    await profile.publish(ACTIVE.replace(">= 2", ">= 1"))
+
+    async with profile.database.connection() as connection:
+        rulebook = await profile.rulebooks.current(connection)
+    assert [one.condition.source for one in rulebook.segments] == [
+        "events.count('product_viewed', last='7d') >= 1"
+    ]
 
 
 async def test_an_event_of_the_future_counts_when_its_moment_comes(profile: Profile) -> None:
