@@ -18,6 +18,8 @@ from services.profile.service.finding import UnknownCustomer
 from services.profile.service.recording import Taken, record
 from services.profile.service.rulebooks import publish_segments
 
+CONSENTS = "consents:write"
+
 
 @strawberry.type(description="What became of an event.")
 class TrackResult:
@@ -40,7 +42,8 @@ class Mutation:
         return Customer(id=strawberry.ID(str(taken.customer)))
 
     @strawberry.federation.mutation(
-        description="Record what a customer did; a message id counts once.",
+        description="Record what a customer did; a message id counts once."
+        " Consents in its context ask the scope `consents:write`, too.",
         requires_scopes=[["customers:write"]],
     )
     async def track(self, info: Info, input: TrackInput) -> TrackResult:
@@ -51,7 +54,7 @@ class Mutation:
 
     @strawberry.federation.mutation(
         description="Record a customer's word on one purpose; the latest counts.",
-        requires_scopes=[["consents:write"]],
+        requires_scopes=[[CONSENTS]],
     )
     async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
         """Kept as an event too."""
@@ -87,6 +90,11 @@ async def _take(
     now = context.clock()
     reading = context.reader.reading(context.principal.sender_class, now)
     call = context.reader.read(event, reading, "track" if kind == "consent" else kind, subject)
+    if call.consents and CONSENTS not in context.principal.scopes:
+        raise Forbidden(
+            f"The context carries consents, and the caller has no scope {CONSENTS!r}.",
+            hint=f"Leave context.consent out, or use a token or key with {CONSENTS}.",
+        )
     await _check_own(context, call)
     async with context.database.transaction() as connection:
         [taken] = await record(

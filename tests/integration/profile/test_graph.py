@@ -1,5 +1,6 @@
 """The graph: what callers see of customers, what they can tell us, and whom they cannot see."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from services.contracts.identity import derived_customer_id
 from services.contracts.words import Role
 from tests.callers import caller
 from tests.integration.profile.conftest import (
+    AGENT,
     MARKETER,
     START,
     Profile,
@@ -140,6 +142,27 @@ async def test_identify_and_set_consent_change_what_is_read_in_the_same_request(
         {"purpose": "email", "status": "DENIED", "lawfulBasis": "LI", "source": "graph"}
     ]
     assert (await profile.snapshot("crm_id", "K-1")).consents == {"email": False}
+
+
+async def test_consents_in_the_context_of_an_event_need_the_scope_of_set_consent(
+    profile: Profile,
+) -> None:
+    consent = {"categoryPreferences": {"email": True}}
+    customer = by("email", "ann@x.com")
+    event = {"customer": customer, "event": "visited", "context": {"consent": consent}}
+    track = "mutation ($input: TrackInput!) { track(input: $input) { duplicate } }"
+    may_write = replace(AGENT, scopes=frozenset({"customers:write"}))
+    may_both = replace(AGENT, scopes=frozenset({"customers:write", "consents:write"}))
+
+    refused = await profile.ask(track, may_write, input=event)
+    without = await profile.ask(track, may_write, input=event | {"context": {}})
+    number = await profile.count("SELECT count(*) FROM consent")
+    allowed = await profile.ask(track, may_both, input=event)
+
+    assert codes(refused) == ["FORBIDDEN"]
+    assert "consents:write" in refused["errors"][0]["extensions"]["hint"]
+    assert (without["errors"], allowed["errors"], number) == ([], [], 0)
+    assert (await profile.snapshot("email", "ann@x.com")).consents == {"email": True}
 
 
 async def test_track_answers_with_the_customer_and_counts_a_message_id_once(
