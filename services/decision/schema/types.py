@@ -25,7 +25,14 @@ from services.decision.domain.identifiers import proposition_id, tracking_code
 from services.decision.domain.record import unproved
 from services.decision.schema.context import Context
 from services.decision.schema.inputs import EventInput, json_object
-from services.decision.schema.words import ActionKind, ActionStatus, Channel, OutcomeKind, Stage
+from services.decision.schema.words import (
+    ActionKind,
+    ActionStatus,
+    Channel,
+    OutcomeKind,
+    SenderClass,
+    Stage,
+)
 from services.decision.service import explaining, publishing
 from services.decision.service.deciding import Request, next_best_actions
 from services.decision.service.knowledge import Knowledge
@@ -205,7 +212,7 @@ class Outcome:
     recorded_at: datetime
     value: Money | None
     reason: str | None = for_staff()
-    sender: str | None = for_staff("Who reported it: visitor, write_key, app, server or staff.")
+    sender: SenderClass | None = for_staff("Who reported it.")
 
     @classmethod
     def of(cls, outcome: outcomes.Outcome) -> Self:
@@ -221,7 +228,7 @@ class Outcome:
             recorded_at=outcome.recorded_at,
             value=value,
             reason=outcome.reason,
-            sender=outcome.sender,
+            sender=SenderClass(outcome.sender),
         )
 
 

@@ -259,4 +259,4 @@ async def test_an_outcome_shows_staff_who_reported_it(replica: Replica) -> None:
 
     shown = await replica.ask(UNPROVED, AGENT, id=decision["id"])
 
-    assert [one["sender"] for one in shown["data"]["decision"]["outcomes"]] == ["visitor", "server"]
+    assert [one["sender"] for one in shown["data"]["decision"]["outcomes"]] == ["VISITOR", "SERVER"]
