@@ -8,7 +8,7 @@ from pydantic import Field
 from services.chassis.production import weak_secret
 from services.chassis.settings import ServiceSettings, Texts
 from services.contracts.trust import SERVER_EVENTS
-from services.profile.domain.customer import Room
+from services.profile.domain.customer import DEFAULT_ROOM, Room
 
 
 class ProfileSettings(ServiceSettings):
@@ -39,19 +39,25 @@ class ProfileSettings(ServiceSettings):
         default=300, ge=0, description="how far ahead of our clock an event may lie"
     )
     most_traits: int = Field(
-        default=500, ge=1, le=5_000, description="most traits that one customer has"
+        default=DEFAULT_ROOM.traits, ge=1, le=5_000, description="most traits that one customer has"
     )
     largest_trait_bytes: int = Field(
-        default=16 * 1024, ge=64, le=256 * 1024, description="largest single trait, as JSON"
+        default=DEFAULT_ROOM.value_bytes,
+        ge=64,
+        le=256 * 1024,
+        description="largest single trait, as JSON",
     )
     largest_traits_bytes: int = Field(
-        default=64 * 1024,
+        default=DEFAULT_ROOM.traits_bytes,
         ge=1024,
         le=512 * 1024,
         description="largest sum of one customer's traits, as JSON",
     )
     most_purposes: int = Field(
-        default=200, ge=1, le=1_000, description="most purposes that one customer has a word on"
+        default=DEFAULT_ROOM.purposes,
+        ge=1,
+        le=1_000,
+        description="most purposes that one customer has a word on",
     )
     refresh_every_s: float = Field(
         default=1.0, gt=0, le=60, description="pause between looks for customers to recompute"

@@ -32,6 +32,7 @@ from services.profile.store import claims as claim_store
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
+from services.profile.store.events import Recorded
 
 log = logging.getLogger(__name__)
 
@@ -417,7 +418,7 @@ def _news(
         yield merged(merge, now)
     for one, call in fresh:
         if call.kind in PUBLISHED:
-            yield _recorded(call, customers[one])
+            yield event_recorded(call, call.came_by, customers[one])
     yield from snapshots(rulebook, [*gone, *customers.values()], now)
 
 
@@ -435,17 +436,18 @@ def merged(merge: Change, at: datetime) -> CustomersMerged:
     )
 
 
-def _recorded(call: Call, customer: Customer) -> EventRecorded:
+def event_recorded(event: Call | Recorded, came_by: Identity, customer: Customer) -> EventRecorded:
+    """An event as it is told, always under the same id."""
     return EventRecorded.model_construct(
-        event_id=call.event_id,
+        event_id=event.event_id,
         customer_id=customer.id,
-        occurred_at=call.occurred_at,
-        name=call.name,
-        properties=call.properties,
-        context=call.context,
-        message_id=call.message_id,
-        identity=sent(call.came_by),
-        received_at=call.received_at,
+        occurred_at=event.occurred_at,
+        name=event.name,
+        properties=event.properties,
+        context=event.context,
+        message_id=event.message_id,
+        identity=sent(came_by),
+        received_at=event.received_at,
         customer_version=customer.version,
-        sender=call.sender.value,
+        sender=str(event.sender),
     )

@@ -9,11 +9,10 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.resync import Page
 from services.contracts.base import Event, Json
-from services.contracts.profile import EventRecorded
-from services.profile.domain.customer import Customer, sent
+from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import ChangeKind
-from services.profile.service.recording import PUBLISHED, merged
+from services.profile.service.recording import PUBLISHED, event_recorded, merged
 from services.profile.service.refreshing import recompute
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as customer_store
@@ -78,18 +77,6 @@ async def _events(
 ) -> Iterator[Event]:
     rows = await event_store.received_since(connection, customers, since, sorted(PUBLISHED))
     return (
-        EventRecorded.model_construct(
-            event_id=row.event_id,
-            customer_id=customer,
-            occurred_at=row.occurred_at,
-            name=row.name,
-            properties=row.properties,
-            context=row.context,
-            message_id=row.message_id,
-            identity=sent(Identity(*came_by)),
-            received_at=row.received_at,
-            customer_version=customers[customer].version,
-            sender=row.sender,
-        )
+        event_recorded(row, Identity(*came_by), customers[customer])
         for customer, came_by, row in rows
     )

@@ -17,7 +17,7 @@ from services.profile.service import recording, refreshing
 from tests.callers import caller
 from tests.integration.profile.conftest import START, Profile, identify, track
 
-PRIVACY = caller(Role.ADMIN, "ada")
+ADMIN = caller(Role.ADMIN, "ada")
 SEEN = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
 WITHDRAW = """
 mutation ($id: String!) { setConsent(input: {
@@ -114,7 +114,7 @@ async def test_a_large_customer_can_withdraw_their_consent(profile: Profile) -> 
     await profile.collect(track(userId="big", context=yes))
     await swell(profile)
 
-    answer = await profile.ask(WITHDRAW, PRIVACY, id="big")
+    answer = await profile.ask(WITHDRAW, ADMIN, id="big")
 
     assert answer["errors"] == []
     assert (await profile.snapshot("user_id", "big")).consents == {"email": False}

@@ -251,6 +251,23 @@ async def test_a_servers_word_proves_a_link_of_the_loose_way(profile: Profile, t
     assert answer["data"]["customer"]["id"] == str((await profile.customer("user_id", "u")).id)
 
 
+async def test_an_address_claimed_in_the_loose_way_closes_a_proved_browser_until_it_is_proved(
+    profile: Profile,
+) -> None:
+    """What a server says of the address may be another's: its owner has not registered yet."""
+    await profile.collect(identify(userId="u", anonymousId="a"))
+    profile.reader = LOOSE
+    await profile.collect(identify(anonymousId="a", traits={"email": "ann@x.y"}), sender=PAGE)
+    profile.reader = STRICT
+    await profile.collect(identify(traits={"email": "ann@x.y", "iban": "secret"}))
+
+    closed = await profile.ask(WHO, TOKENS["visitor"], r=BROWSER)
+    await profile.collect(identify(userId="u", traits={"email": "ann@x.y"}))
+    reached = await profile.ask(WHO, TOKENS["visitor"], r=BROWSER)
+
+    assert (codes(closed), reached["errors"]) == ({"FORBIDDEN"}, [])
+
+
 async def test_in_the_loose_way_a_better_word_still_counts(profile: Profile) -> None:
     profile.reader = LOOSE
     await profile.collect(
