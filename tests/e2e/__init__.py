@@ -1,0 +1,1 @@
+"""What a whole Raak does. A package, so that its Raak ends with its own tests."""
