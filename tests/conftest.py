@@ -61,6 +61,7 @@ class ByRoom(LoadScopeScheduling):  # type: ignore[misc]
         return room_of(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRoom:
     """Let workers share tests by room, so that none starts what another has."""
     return ByRoom(config, log)
