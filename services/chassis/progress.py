@@ -9,11 +9,10 @@ from prometheus_client import Gauge
 FAILURES_IN_A_ROW = 5
 STANDSTILL_S = 60.0
 QUIET_S = 10.0
-"""Work that runs so long without failing, beyond what it ran before it last failed, has
-recovered."""
-
-LONGEST_TRY_S = 40.0
-"""Beyond what any single statement or call waits: work that ran longer before it failed got on."""
+"""Work that runs so long, beyond what it ran before it last failed, has recovered."""
+LONGEST_TRY_S = 45.0
+"""Work that runs so long has recovered, whatever it did before: no statement or call waits longer.
+It is less than `STANDSTILL_S`, so that no work stands still that has failed once."""
 
 FAILURES = Gauge(
     "raak_background_failures", "Failures of background work since it last got on", ["work"]
@@ -22,21 +21,23 @@ FAILURES = Gauge(
 
 @dataclass(slots=True)
 class Trouble:
-    """Work that has not got on since."""
+    """Work that has failed and not recovered."""
 
     since: float
-    """By the clock of the process, in seconds."""
+    """The first failure, by the clock of the process, in seconds."""
     because: str
     """The class of the last failure: its text may hold personal data."""
     failures: int = 0
     """Without those of a bus or database that was away."""
     ran_s: float = 0.0
+    """How long it ran before it last failed."""
 
 
 class Progress:
     """What each piece of a process's background work is held up by. `clock` is in seconds.
 
-    Work that has not got on for `standstill_s` stands still, whatever keeps it.
+    Work stands still that has failed five times, or for `standstill_s` whatever keeps it, and never
+    recovered in between.
     """
 
     def __init__(
@@ -49,12 +50,11 @@ class Progress:
     def quiet_s(self, work: str) -> float:
         """How long work has to run without failing to have recovered."""
         trouble = self._troubles.get(work)
-        return QUIET_S + (trouble.ran_s if trouble else 0.0)
+        return min(QUIET_S + (trouble.ran_s if trouble else 0.0), LONGEST_TRY_S)
 
     def fail(self, work: str, because: str, ran_s: float, *, is_away: bool = False) -> None:
         """Note that work failed after having run for so long; `is_away`: it waits for another."""
-        ran_s = ran_s if ran_s <= LONGEST_TRY_S else 0.0
-        trouble = self._troubles.setdefault(work, Trouble(self._clock() - ran_s, because))
+        trouble = self._troubles.setdefault(work, Trouble(self._clock(), because))
         trouble.because, trouble.ran_s = because, ran_s
         trouble.failures += not is_away
         FAILURES.labels(work).set(trouble.failures)

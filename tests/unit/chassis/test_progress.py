@@ -1,6 +1,9 @@
 """Work that fails again and again is told of, and is well again by itself."""
 
+import pytest
+
 from services.chassis.progress import Progress
+from services.chassis.server import RESTART_S
 
 
 class Clock:
@@ -71,19 +74,33 @@ def test_a_process_that_can_do_without_the_other_does_not_mind() -> None:
     assert progress.standstill() is None
 
 
-def test_work_that_takes_long_to_fail_has_to_run_longer_to_have_recovered() -> None:
-    progress = Progress(Clock())
+@pytest.mark.parametrize("ran_s", [0.0, 3.0, 29.0, 35.0, 44.0, 3_600.0])
+def test_work_that_fails_once_recovers_before_it_is_told_of(ran_s: float) -> None:
+    progress = Progress(clock := Clock())
 
-    progress.fail("refresher", "TimeoutError", 30.0, is_away=True)
-
-    assert progress.quiet_s("refresher") > 30
-    assert progress.quiet_s("relay") < 30
-
-
-def test_work_that_ran_for_long_and_fails_once_got_on_until_then() -> None:
-    progress = Progress(Clock())
-
-    progress.fail("relay", "BusUnavailable", 3_600.0, is_away=True)
+    progress.fail("relay", "BusUnavailable", ran_s, is_away=True)
+    clock.now += RESTART_S + progress.quiet_s("relay")
 
     assert progress.standstill() is None
-    assert progress.quiet_s("relay") < 30
+
+
+def fail_again_and_again(ran_s: float) -> Progress:
+    """Work that fails a hundred times, each time after so long, as its supervisor notes it."""
+    progress = Progress(clock := Clock())
+    for _ in range(100):
+        clock.now += RESTART_S + ran_s
+        if ran_s >= progress.quiet_s("refresher"):
+            progress.recover("refresher")
+        progress.fail("refresher", "TimeoutError", ran_s, is_away=True)
+    return progress
+
+
+@pytest.mark.parametrize("ran_s", [0.0, 3.0, 11.0, 30.0, 35.0])
+def test_work_that_fails_whenever_it_is_tried_never_recovers_however_long_that_takes(
+    ran_s: float,
+) -> None:
+    assert "'refresher'" in str(fail_again_and_again(ran_s).standstill())
+
+
+def test_work_that_runs_longer_than_anything_waits_gets_on_between_its_failures() -> None:
+    assert fail_again_and_again(46.0).standstill() is None
