@@ -161,11 +161,6 @@ class Bus:
         self.changes = 0
         """Grows when NATS may have lost something: it was away, or a stream was made again."""
 
-    @property
-    def connected(self) -> bool:
-        """Whether NATS answers now."""
-        return self._client.is_connected
-
     async def keep(self, events: Sequence[type[Event]]) -> None:
         """Make sure the streams of these facts exist, and the one for dead letters."""
         self._kept |= {stream_name(event.fact): stream_of(event) for event in events}

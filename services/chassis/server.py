@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 
-BUS = "connection to NATS"
-"""What work is called that needs nothing but NATS: it is looked at when health is asked for."""
 RESTART_S = 1.0
 """How long work that has failed pauses."""
 
@@ -192,10 +190,6 @@ def _not_ready(
             return "PostgreSQL does not answer."
         if refusal := base.database.refusal:
             return f"PostgreSQL answers, but does not work ({refusal})."
-        if base.bus.connected:
-            progress.recover(BUS)
-        else:
-            progress.fail(BUS, "BusUnavailable", 0.0, is_away=True)
         if waiting_s > settings.outbox_patience_s:
             return f"The oldest event has waited {waiting_s:.0f} s to reach NATS."
         return service.not_ready() or progress.standstill()

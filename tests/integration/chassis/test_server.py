@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 
 from services.chassis import progress, server
 from services.chassis.graphql import Schema
+from services.chassis.progress import Progress
 from services.chassis.server import supervised
 from tests.conftest import free_port
 from tests.integration.chassis import oven
@@ -124,6 +126,29 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
     assert reason.startswith("The background work 'baking' has not got on for ")
     assert reason.endswith("(ValueError).")
     assert 'raak_background_failures{work="baking"} ' in failures
+
+
+async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
+    database_url: str,
+    nats: Restartable,
+    key_files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "Progress", partial(Progress, standstill_s=0.5))
+    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    app = oven.create(database_url=database_url, nats_url=nats.url, verify_key_file=key_files[1])
+    async with client_of(app) as client:
+
+        async def has_status(status: int) -> bool:
+            return (await client.get("/health/ready")).status_code == status
+
+        await nats.stop()
+        await until(lambda: has_status(503), seconds=60)
+        reason = (await client.get("/health/ready")).json()["reason"]
+        await nats.start()
+        await until(lambda: has_status(200), seconds=60)
+
+    assert reason.startswith("The background work 'bus upkeep' has not got on for ")
 
 
 async def test_our_errors_are_told_with_their_status_and_when_to_try_again(
