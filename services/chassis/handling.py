@@ -22,6 +22,7 @@ from services.chassis import outbox, telemetry
 from services.chassis.bus import KEPT_S, UNACKED, Bus, place_of
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
+from services.chassis.progress import Progress
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Consumer:
         database: Database,
         bus: Bus,
         clock: Clock = utc_now,
+        progress: Progress | None = None,
     ) -> None:
         self._service = service
         self._event = event
@@ -68,6 +70,7 @@ class Consumer:
         self._database = database
         self._bus = bus
         self._clock = clock
+        self._progress = progress or Progress()
         # Bounded, for while the database is away NATS delivers again and again what waits here.
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(UNACKED)
         self._failures: dict[UUID, int] = {}
@@ -103,7 +106,9 @@ class Consumer:
             try:
                 await self._take_in(messages[:size])
                 messages = messages[size:]
+                self._progress.recover(self.name)
             except AWAY as error:
+                self._progress.fail(self.name, reason(error), 0.0, is_away=True)
                 log.warning(
                     "handling waits",
                     extra={"fields": {"fact": self._event.fact, "because": reason(error)}},

@@ -136,7 +136,7 @@ def service_app(
                 app.include_router(service.router)
             progress = Progress()
             app.state.not_ready = _not_ready(settings, foundation, service, progress)
-            work = _work(settings, foundation, service)
+            work = _work(settings, foundation, service, progress)
             await stack.enter_async_context(supervised(work, progress))
             yield
 
@@ -161,9 +161,11 @@ async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -
     return Foundation(database, bus, verifier, clock)
 
 
-def _work(settings: ServiceSettings, base: Foundation, service: Service) -> dict[str, Work]:
+def _work(
+    settings: ServiceSettings, base: Foundation, service: Service, progress: Progress
+) -> dict[str, Work]:
     consumers = [
-        Consumer(settings.process, event, handler, base.database, base.bus, base.clock)
+        Consumer(settings.process, event, handler, base.database, base.bus, base.clock, progress)
         for event, handler in service.subscriptions.items()
     ]
     names = [consumer.name for consumer in consumers]

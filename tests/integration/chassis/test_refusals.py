@@ -30,6 +30,7 @@ from services.chassis.database import (
 )
 from services.chassis.graphql import Schema
 from services.chassis.handling import FAILURES, Consumer
+from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised
 from services.chassis.settings import ProcessSettings
 from tests.conftest import HASTY, free_port
@@ -160,6 +161,34 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     assert sizes[:4] == [20, 10, 5, 2]
     assert await told(database) == words
     assert all(message.answers == ["ack"] for message in messages)
+
+
+async def test_a_list_that_is_never_taken_in_is_told_of_until_it_is(
+    database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    is_stuck = True
+
+    async def stuck(connection: Connection, events: Sequence[Spoken]) -> None:
+        if is_stuck:
+            await connection.execute(raising(asyncpg.LockNotAvailableError))
+
+    progress = Progress(standstill_s=0.1)
+    consumer = Consumer("listener", Spoken, stuck, database, delivering, progress=progress)
+
+    async def is_told_of() -> bool:
+        return progress.standstill() is not None
+
+    message = Delivered(spoken("patient"), times=1)
+    taking_in = asyncio.create_task(consumer._take_in_or_wait([message]))  # type: ignore[list-item]
+    await until(is_told_of, seconds=30)
+    told_of = progress.standstill()
+    is_stuck = False
+    await taking_in
+
+    assert "'listener-tests.spoken.v1' has not got on" in str(told_of)
+    assert "(LockNotAvailableError)" in str(told_of)
+    assert progress.standstill() is None
 
 
 async def test_what_waited_through_an_outage_has_all_its_attempts_left(
