@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -94,15 +96,27 @@ def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
     with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
         unpacked, new = Path(name), instance.folder / NEW
         _unpack(file, unpacked)
-        shutil.rmtree(new, ignore_errors=True)
-        _make_data(unpacked, new)
-        password = (unpacked / "secrets" / "postgres").read_text()
-        asyncio.run(_begin_epochs(new, instance.ports["postgres"], password, now))
+        with _forgotten_on_failure(new):
+            _make_data(unpacked, new)
+            password = (unpacked / "secrets" / "postgres").read_text()
+            asyncio.run(_begin_epochs(new, instance.ports["postgres"], password, now))
         aside = _put_aside(instance.folder, now)
         for part in OURS:
-            (unpacked / part).rename(instance.folder / part)
+            if (unpacked / part).exists():
+                (unpacked / part).rename(instance.folder / part)
         new.rename(instance.folder / "postgres")
     return aside
+
+
+@contextmanager
+def _forgotten_on_failure(folder: Path) -> Iterator[None]:
+    """Let a block make a folder anew: the whole of it, or none."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def check_whole(folder: Path) -> None:
@@ -178,8 +192,9 @@ async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -
 
 
 def _put_aside(folder: Path, now: datetime) -> Path | None:
+    """PostgreSQL's data go first: from then on `check_whole` knows that a restore has begun."""
     aside = folder / BEFORE.format(now)
-    for part in ("nats", *OURS, "postgres"):
+    for part in ("postgres", "nats", *OURS):
         if (folder / part).exists():
             aside.mkdir(exist_ok=True)
             (folder / part).rename(aside / part)

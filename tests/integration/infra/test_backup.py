@@ -76,18 +76,65 @@ def instance_and_backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[Insta
     return instance, file
 
 
+@pytest.mark.parametrize(
+    ("mark", "after", "said"),
+    [
+        (b"global/pg_control", 512, "damaged at 'global/pg_control'"),
+        (b"global/pg_control", 0, "damaged at"),
+        (b"backup_label", 0, "'.*base.tar' cannot be read"),
+        (b'"Files"', 0, "damaged at 'backup_manifest'"),
+        (b"base.tar", 0, "'.*raak.backup' cannot be read"),
+    ],
+)
 def test_a_damaged_backup_changes_nothing(
-    instance_and_backup: tuple[Instance, Path], tmp_path: Path
+    instance_and_backup: tuple[Instance, Path], tmp_path: Path, mark: bytes, after: int, said: str
 ) -> None:
     (instance, file), damaged = instance_and_backup, tmp_path / "raak.backup"
     whole = file.read_bytes()
-    place = whole.index(b"global/pg_control") + 512
+    place = whole.index(mark) + after
     damaged.write_bytes(whole[:place] + b"damage" + whole[place + 6 :])
+    before = sorted(instance.folder.iterdir())
 
-    with pytest.raises(backup.BackupFailed, match="damaged at 'global/pg_control'"):
+    with pytest.raises(backup.BackupFailed, match=said):
         backup.restore(instance, damaged, NOW)
 
+    assert sorted(instance.folder.iterdir()) == before
     assert (instance.folder / "postgres" / "PG_VERSION").is_file()
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_restore_cut_off_at_any_step_leaves_what_was_there_or_is_told_of(
+    instance_and_backup: tuple[Instance, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """At the renaming of any of what is put aside and put in its place."""
+    instance, file = new_instance(tmp_path), instance_and_backup[1]
+    for part in ("postgres", "nats", "secrets"):
+        (instance.folder / part).mkdir(exist_ok=True)
+    (instance.folder / "secrets" / "postgres").write_text("old")
+    steps, rename = iter(range(step)), Path.rename
+
+    def rename_until_cut_off(path: Path, target: Path) -> Path:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_until_cut_off)
+    monkeypatch.setattr(backup, "_begin_epochs", begin_none)
+    with pytest.raises(KeyboardInterrupt):
+        backup.restore(instance, file, NOW)
+
+    if (instance.folder / "postgres").exists():
+        assert (instance.folder / "secrets" / "postgres").read_text() == "old"
+    else:
+        with pytest.raises(backup.RestoreRefused, match="did not end"):
+            backup.check_whole(instance.folder)
+
+
+async def begin_none(*_: Any) -> None:
+    """No epochs: a restore that is cut off gets no further."""
 
 
 def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_put_aside(
