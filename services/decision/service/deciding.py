@@ -213,13 +213,18 @@ def _check_placement(catalogue: Compiled, request: Request) -> None:
 
 
 async def meet(desk: Desk, request: Request) -> Met:
-    """Read the customer; if that takes too long, meet him as a stranger."""
+    """Read the customer; if that takes too long, meet them as a stranger."""
     try:
         async with asyncio.timeout(desk.settings.answer_within_ms / 1000):
-            customer = await desk.reader.submit(request.asked)
+            return await look_up(desk, request)
     except (TimeoutError, Unavailable):
         stranger = Customer(request.asked.customer_id, known=False, answered=NOTHING)
         return Met(stranger, request.asked.customer_id or new_id(), TOO_LATE)
+
+
+async def look_up(desk: Desk, request: Request) -> Met:
+    """Read the customer, however long it takes; raises Unavailable if they cannot be read."""
+    customer = await desk.reader.submit(request.asked)
     new_visitor = request.asked.type is not None and request.asked.customer_id is not None
     if customer.customer_id is None or not (customer.known or new_visitor or request.vouched_for):
         raise UnknownCustomer(shown(request.asked))

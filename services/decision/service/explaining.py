@@ -10,7 +10,7 @@ from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, not_considered
 from services.decision.domain.record import unpacked
 from services.decision.domain.trace import ActionTrace
-from services.decision.service.deciding import Desk, Request, checked, meet, situation
+from services.decision.service.deciding import Desk, Request, checked, look_up, situation
 from services.decision.service.errors import UnknownAction
 from services.decision.service.knowledge import Knowledge
 from services.decision.store.decisions import Decision
@@ -39,10 +39,13 @@ class WhyNot(NamedTuple):
 
 
 async def why_not(desk: Desk, request: Request, action: str) -> WhyNot:
-    """What would become of an action if the request were made now. Nothing is kept or counted."""
+    """What would become of an action if the request were made now. Nothing is kept or counted.
+
+    It waits for the customer: of a stranger it would say what is not so. Raises Unavailable.
+    """
     now = desk.clock()
     catalogue = _with_action(checked(desk, request, now), action)
-    met = await meet(desk, request)
+    met = await look_up(desk, request)
     propensity = desk.knowledge.model().propensities
     at = situation(catalogue, request, met.customer, met.customer_id, now)
     verdict = decide(catalogue, propensity, at)

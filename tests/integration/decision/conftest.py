@@ -215,10 +215,11 @@ def merged(source: UUID, target: UUID) -> CustomersMerged:
 
 @asynccontextmanager
 async def running(url: str, **settings: Any) -> AsyncIterator[Replica]:
-    """A replica at work on a database."""
+    """A replica at work on a database, which waits for it as long as a busy machine takes."""
+    patient = {"answer_within_ms": 60_000, "commit_within_ms": 60_000}
     async with open_database(url) as database:
         replica = Replica(database)
-        replica.desk = open_desk(DecisionSettings(**settings), database, replica.clock)
+        replica.desk = open_desk(DecisionSettings(**patient | settings), database, replica.clock)
         async with database.connection() as connection:
             await replica.desk.knowledge.refresh(connection)
         async with supervised(background(replica.desk)):

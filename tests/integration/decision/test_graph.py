@@ -1,5 +1,6 @@
 """Decision's part of the graph: who may see what, pages, why not, and requests gone wrong."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from tests.integration.decision.conftest import (
     keys,
     later,
     merged,
+    running,
     snapshot,
 )
 
@@ -143,6 +145,26 @@ async def test_decisions_are_paged_newest_first(replica: Replica) -> None:
         after = page["pageInfo"]["endCursor"]
 
     assert pages == [made[4:2:-1], made[2:0:-1], made[:1]]
+
+
+async def test_why_not_waits_for_the_customer_rather_than_tell_of_a_stranger(
+    database_url: str,
+) -> None:
+    ada = uuid4()
+    async with running(database_url, answer_within_ms=1) as replica:
+        await replica.publish()
+        await replica.know(snapshot(ada, traits={"age": 17}))
+        asking = replica.ask(WHY_NOT, reference=entity(ada), action="jazz")
+        async with replica.database.transaction() as connection:
+            await connection.execute("LOCK TABLE customer_snapshot IN ACCESS EXCLUSIVE MODE")
+            explained = asyncio.create_task(asking)
+            decided = await replica.offers({"id": str(ada)})
+        answer = await explained
+
+    assert "could not be read in time" in decided["degraded"]
+    assert answer["data"]["_entities"][0]["whyNot"]["failed"] == [
+        {"condition": "traits.age >= 18", "seen": 17}
+    ]
 
 
 async def test_why_not_names_the_stage_the_condition_and_the_value(replica: Replica) -> None:
