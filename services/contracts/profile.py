@@ -63,6 +63,8 @@ class CustomerChanged(Event):
     series_versions: dict[str, int] = Field(default={})
     """Service to `grew_in` of the `SeriesNeeded` that `series` answers; 0 if absent. What was asked
     for later is not known, whether `series` has it or not."""
+    unproved_traits: tuple[str, ...] = ()
+    """The traits whose current value only an untrusted sender's word stands for."""
 
     def fit(self, largest_bytes: int) -> Self:
         """The snapshot with as little left out as makes it fit, if that can be."""
@@ -71,9 +73,11 @@ class CustomerChanged(Event):
         series = {key: _size(state) - len("null") for key, state in self.series.items()}
         without_traits, excess = _largest(traits, excess)
         without_series, excess = _largest(series, excess)
+        unproved = (name for name in self.unproved_traits if name not in without_traits)
         return self.model_copy(
             update={
                 "traits": {n: v for n, v in self.traits.items() if n not in without_traits},
+                "unproved_traits": tuple(unproved),
                 "series": self.series | dict.fromkeys(without_series),
                 "identities": _without(self.identities, excess),
             }

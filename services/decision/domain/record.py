@@ -31,7 +31,7 @@ def packed(
 ) -> bytes:
     """The inputs of a decision and the stages it came to, compressed.
 
-    `unproved` names those that only the word of `sender` stands for, who asked for it.
+    `unproved` names those that only the word of a browser or an app stands for; `sender` asked.
     """
     facts, needs = situation.facts, catalogue.rules.needs
     slate = catalogue.slates[situation.channel, situation.placement]
@@ -82,7 +82,7 @@ def unpacked(
 
 
 def unproved(stored: bytes) -> list[str]:
-    """What only an untrusted caller's word stands for, of what a decision looked at."""
+    """What only an untrusted sender's word stands for, of what a decision looked at."""
     names: list[str] = _whole(stored).get("unproved", [])
     return names
 

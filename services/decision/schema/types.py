@@ -253,11 +253,11 @@ class Decision:
 
     @strawberry.federation.field(
         description="What its conditions may have looked at that only the word of a browser or an "
-        "app stands for: `event.product_viewed`, `context.page`.",
+        "app stands for: `traits.city`, `event.product_viewed`, `context.page`.",
         policy=STAFF,
     )
     def unproved(self) -> list[str] | None:
-        """Empty for what servers and staff ask."""
+        """Empty where all was said by servers and staff."""
         return unproved(self.kept.record)
 
     @strawberry.field(description="Every action considered, and where it fell out.")

@@ -51,6 +51,8 @@ class Customer:
     """The declaration his series answer."""
     journeys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contacts: Sequence[Contact] = ()
+    unproved_traits: Sequence[str] = ()
+    """Those that only an untrusted sender's word stands for."""
 
     def facts(self, now: datetime) -> Facts:
         """What conditions may look at, before the situation is added."""
@@ -145,6 +147,7 @@ def _customer(row: asyncpg.Record) -> Customer:
             for journey, key, step, phase in row["journeys"] or ()
         },
         contacts=[Contact(*contact) for contact in row["contacts"] or ()],
+        unproved_traits=facts.get("unproved", ()),
     )
 
 

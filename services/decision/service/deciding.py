@@ -258,7 +258,7 @@ def _decided(
     model = desk.knowledge.model()
     at = situation(catalogue, request, met.customer, met.customer_id, now)
     verdict = decide(catalogue, model.propensities, at)
-    unproved = _unproved(catalogue, request)
+    unproved = _unproved(catalogue, request, met.customer)
     decision = replace(
         decision,
         catalogue_version=catalogue.version,
@@ -270,12 +270,14 @@ def _decided(
     return Made(decision, verdict.withheld, request.sender, unproved)
 
 
-def _unproved(catalogue: Compiled, request: Request) -> list[str]:
-    """What conditions may look at that only an untrusted caller's word stands for."""
-    if request.sender.is_trusted:
-        return []
+def _unproved(catalogue: Compiled, request: Request, customer: Customer) -> list[str]:
+    """What conditions may look at that only the word of a browser or an app stands for."""
     needs, event = catalogue.rules.needs, request.event
-    unproved = [f"context.{name}" for name in sorted(needs.context & request.context.keys())]
+    traits = needs.traits & customer.traits.keys() & {*customer.unproved_traits}
+    unproved = [f"traits.{name}" for name in sorted(traits)]
+    if request.sender.is_trusted:
+        return unproved
+    unproved += [f"context.{name}" for name in sorted(needs.context & request.context.keys())]
     if event and (
         "event" in needs.roots or catalogue.series.matching(event.name, event.properties)
     ):

@@ -58,6 +58,8 @@ def _facts(event: CustomerChanged) -> str:
         "series": event.series,
         "answered": event.series_versions.get("decision", 0),
     }
+    if event.unproved_traits:
+        facts["unproved"] = event.unproved_traits
     return orjson.dumps(facts).decode()
 
 

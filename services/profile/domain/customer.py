@@ -11,7 +11,7 @@ import orjson
 from services.contracts.base import DEEPEST_SHOWN, Json, shallow
 from services.contracts.profile import CustomerChanged
 from services.contracts.profile import Identity as IdentitySent
-from services.contracts.words import SenderClass
+from services.contracts.words import TRUSTED_SENDERS, SenderClass
 from services.profile.domain.calls import Call, TooManyPurposes, TooManyTraits, TraitsTooLarge
 from services.profile.domain.identities import Identity
 from services.profile.domain.words import DECIDED, ConsentStatus
@@ -270,17 +270,21 @@ class Customer:
         self, event_id: UUID, now: datetime, answers: Mapping[str, int]
     ) -> CustomerChanged:
         """All of him, as the other services keep it; `answers` is of the rulebook he is of."""
+        current = self.current_traits()
         return CustomerChanged.model_construct(
             event_id=event_id,
             customer_id=self.id,
             occurred_at=now,
             version=self.version,
             identities=tuple(sent(identity) for identity in sorted(self.identities)),
-            traits={n: shallow(v, DEEPEST_SHOWN) for n, v in self.trait_values().items()},
+            traits={n: shallow(trait.value, DEEPEST_SHOWN) for n, (trait, _) in current.items()},
             consents=self.decided_consents(),
             segments=tuple(sorted(self.segments)),
             series=self.series,
             series_versions=dict(answers),
+            unproved_traits=tuple(
+                [n for n, (_, by) in current.items() if by not in TRUSTED_SENDERS]
+            ),
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionMade, OutcomeRecorded
 from services.contracts.identity import derived_customer_id
+from services.contracts.profile import CustomerChanged
 from services.contracts.words import Role, SenderClass
 from services.decision import handlers
 from tests.callers import caller
@@ -23,6 +24,7 @@ from tests.integration.decision.conftest import (
     later,
     merged,
     running,
+    snapshot,
 )
 
 SERVER = caller(Role.ADMIN, "key:0123")
@@ -221,6 +223,41 @@ async def test_a_decision_says_what_only_a_browser_said(replica: Replica) -> Non
         ([], SenderClass.SERVER),
         *[([], SenderClass.VISITOR)] * 2,
     ]
+
+
+async def test_a_decision_says_which_traits_only_a_browser_said(replica: Replica) -> None:
+    await replica.publish()
+    ann = uuid4()
+    said = {"traits": {"age": 30, "city": "Breda"}, "unproved_traits": ("city", "age", "gone")}
+    of_before = snapshot(ann, 1).to_cloudevent().replace(b',"unproved_traits":[]', b"")
+
+    unproved = []
+    for told in (
+        CustomerChanged.from_cloudevent(of_before),
+        snapshot(ann, 2, **said),
+        snapshot(ann, 3, traits=said["traits"]),
+    ):
+        await replica.know(told)
+        made = await replica.ask(OFFERS, SERVER, customer={"id": str(ann)})
+        decision = made["data"]["nextBestActions"]
+        shown = await replica.ask(UNPROVED, AGENT, id=decision["id"])
+        unproved.append(shown["data"]["decision"]["unproved"])
+
+    assert b"unproved" not in of_before
+    assert unproved == [[], ["traits.age"], []]
+    assert [list(one.unproved) for one in await replica.published(DecisionMade)] == unproved
+
+
+async def test_a_trait_that_a_snapshot_had_no_room_for_is_not_called_unproved(
+    replica: Replica,
+) -> None:
+    await replica.publish()
+    ann = uuid4()
+    await replica.know(snapshot(ann, traits={}, unproved_traits=("age",)))
+
+    await replica.offers({"id": str(ann)})
+
+    assert [one.unproved for one in await replica.published(DecisionMade)] == [()]
 
 
 async def test_the_event_a_browser_brings_along_is_of_that_decision_only(replica: Replica) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from services.chassis.principal import Principal
-from services.contracts.profile import EventRecorded
+from services.contracts.profile import CustomerChanged, EventRecorded
 from services.contracts.words import Role, SenderClass
 from services.profile.domain.spec import CALLS
 from services.profile.service.reading import Reader
 from services.profile.settings import ProfileSettings
 from tests.callers import caller
-from tests.integration.profile.conftest import AGENT, Profile, app, track, visitor
+from tests.integration.profile.conftest import AGENT, Profile, app, identify, track, visitor
 
 RICH = "{key: rich, name: Rich, condition: \"events.sum('order_completed', total) >= 1000\"}"
 FORGED = {"total": 100_000_000, "order_id": "o-1"}
@@ -104,6 +104,18 @@ async def test_every_event_says_who_sent_it(profile: Profile) -> None:
         ("order_completed", SenderClass.SERVER),
         ("page_scrolled", SenderClass.VISITOR),
     ]
+
+
+async def test_a_snapshot_names_the_traits_of_a_browser_until_a_server_says_them(
+    profile: Profile,
+) -> None:
+    said = identify(anonymousId="a", traits={"city": "Breda", "band": "x"})
+    await profile.collect(said, sender=SenderClass.WRITE_KEY)
+    await profile.collect(identify(anonymousId="a", traits={"city": "Breda"}))
+
+    named = [set(one.unproved_traits) for one in await profile.published(CustomerChanged)]
+
+    assert named == [{"city", "band"}, {"band"}]
 
 
 async def test_an_operator_says_which_events_these_are(profile: Profile) -> None:

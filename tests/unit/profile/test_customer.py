@@ -163,6 +163,21 @@ def test_the_snapshot_holds_only_consents_that_decide_something() -> None:
     }
 
 
+def test_the_snapshot_names_the_traits_that_only_a_browser_or_an_app_stands_for() -> None:
+    key, app = SenderClass.WRITE_KEY, SenderClass.APP
+    customer = Customer(UUID(int=7))
+
+    customer.learn(call(1, traits={"city": "Breda", "age": 40, "tier": "gold"}))
+    customer.learn(call(2, sender=key, traits={"city": "Rome", "band": "x", "gone": 1}))
+    customer.learn(call(3, sender=app, traits={"tier": "platinum", "shoe": 42}))
+    customer.learn(call(4, sender=key, traits={"gone": None}))
+    before = customer.snapshot(UUID(int=9), NOW, {})
+    customer.learn(call(5, SHOP, traits={"band": "x"}))
+
+    assert set(before.unproved_traits) == {"band", "shoe"}
+    assert customer.snapshot(UUID(int=9), NOW, {}).unproved_traits == ("shoe",)
+
+
 def rulebook(*conditions: str) -> Rulebook:
     """Segments s0, s1, … of these conditions."""
     return Rulebook(

@@ -38,6 +38,12 @@ def test_the_largest_traits_go_first_and_no_more_than_must() -> None:
     assert len(fitting.to_cloudevent()) <= LARGEST
 
 
+def test_a_trait_that_is_left_out_is_not_named_as_unproved() -> None:
+    whole = snapshot(traits={"a": "x" * 25_000, "b": "x"}, unproved_traits=("a", "b"))
+
+    assert whole.fit(LARGEST).unproved_traits == ("b",)
+
+
 def test_traits_of_which_no_one_is_large_go_too() -> None:
     whole = snapshot(traits={f"{number:0200}": number for number in range(1_000)})
 
