@@ -40,6 +40,18 @@ class EventRecorded(Event):
     """Who said so, a `SenderClass`; of before that was said, as it was believed then."""
 
 
+class EventSetAside(Event):
+    """Recording an event failed by profile's own fault: its word to itself to try again.
+
+    Nobody else listens. `occurred_at` is when it failed; whose the event is was not settled then.
+    """
+
+    fact: ClassVar[str] = "profile.event_set_aside.v1"
+
+    call: dict[str, Json]
+    """All that was to be recorded, as profile reads it."""
+
+
 class CustomerChanged(Event):
     """The whole snapshot of a customer. A version not above the one held is ignored.
 

@@ -8,7 +8,12 @@ from fastapi import FastAPI
 from services.chassis import outbox
 from services.chassis.masking import Masking
 from services.chassis.server import Foundation, Service, service_app
-from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.contracts.profile import (
+    CustomerChanged,
+    CustomersMerged,
+    EventRecorded,
+    EventSetAside,
+)
 from services.profile.collect import Collector
 from services.profile.handlers import subscriptions
 from services.profile.schema import Context, schema
@@ -62,8 +67,8 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
                 Masking.over(settings.identifying_names),
                 settings.trust_write_keys,
             ),
-            publishes=[EventRecorded, CustomerChanged, CustomersMerged],
-            subscriptions=subscriptions(rulebooks, base.clock),
+            publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],
+            subscriptions=subscriptions(rulebooks, base.clock, reader.room),
             background={"refresher": refresher.run},
             told_again={"customers": Customers(rulebooks, base.clock)},
             router=collector.router(),

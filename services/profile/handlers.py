@@ -1,4 +1,6 @@
-"""What profile listens to: outcomes are events of a customer too, and others need series kept."""
+"""What profile listens to: outcomes are events of a customer too, others need series kept, and
+what it could not record itself comes back.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,10 +12,12 @@ from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
 from services.contracts.journey import JourneySeriesNeeded
+from services.contracts.profile import EventSetAside
 from services.contracts.series import SeriesNeeded
 from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
-from services.profile.service.recording import record
+from services.profile.domain.customer import DEFAULT_ROOM, Room
+from services.profile.service.recording import record, record_again
 from services.profile.service.rulebooks import Rulebooks, declare_series
 
 
@@ -24,20 +28,36 @@ async def take_outcomes(
     await record(connection, rulebooks, [_call(o) for o in outcomes if o.customer_id], clock())
 
 
+async def take_set_aside(
+    rulebooks: Rulebooks,
+    clock: Clock,
+    room: Room,
+    connection: Connection,
+    events: Sequence[EventSetAside],
+) -> None:
+    """Record events that could not be recorded when they came."""
+    await record_again(connection, rulebooks, events, clock(), room)
+
+
 async def keep_series(clock: Clock, connection: Connection, wishes: Sequence[SeriesNeeded]) -> None:
     """Keep what a service's conditions ask of history; an older wish changes nothing."""
     for needed in wishes:
         await declare_series(connection, needed, clock())
 
 
-def subscriptions(rulebooks: Rulebooks, clock: Clock) -> Subscriptions:
+def subscriptions(rulebooks: Rulebooks, clock: Clock, room: Room = DEFAULT_ROOM) -> Subscriptions:
     """The handlers, given what they need."""
-    needs = {take_outcomes: (rulebooks, clock), keep_series: (clock,)}
+    needs = {
+        take_outcomes: (rulebooks, clock),
+        take_set_aside: (rulebooks, clock, room),
+        keep_series: (clock,),
+    }
     return {event: partial(handler, *needs[handler]) for event, handler in SUBSCRIPTIONS.items()}
 
 
 SUBSCRIPTIONS: dict[type[Any], Any] = {
     OutcomeRecorded: take_outcomes,
+    EventSetAside: take_set_aside,
     DecisionSeriesNeeded: keep_series,
     JourneySeriesNeeded: keep_series,
 }

@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from services.chassis.errors import RaakError
 from services.contracts.base import Json
 from services.contracts.words import LinkSource, SenderClass
@@ -180,6 +182,19 @@ class Call(NamedTuple):
     def came_by(self) -> Identity:
         """The identity this call is filed under."""
         return self.identities[0] if self.identities else by_id(self.customer)
+
+
+_CALL = TypeAdapter(Call)
+
+
+def dump_call(call: Call) -> dict[str, Json]:
+    """A call as an event holds it; `load_call` reads it back."""
+    return call._replace(traits=dict(call.traits), consents=dict(call.consents))._asdict()
+
+
+def load_call(fields: Mapping[str, Json]) -> Call:
+    """The call an event holds; raises ValueError (pydantic's) if it holds none."""
+    return _CALL.validate_python(fields)
 
 
 def by_id(customer: UUID | None) -> Identity:

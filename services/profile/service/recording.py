@@ -21,8 +21,14 @@ from services.chassis.ids import new_id
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.contracts.base import Event
 from services.contracts.identity import KNOWN_TYPES
-from services.contracts.profile import CustomersMerged, EventRecorded
-from services.profile.domain.calls import Call, InvalidEvent, UnprovedChange
+from services.contracts.profile import CustomersMerged, EventRecorded, EventSetAside
+from services.profile.domain.calls import (
+    Call,
+    InvalidEvent,
+    UnprovedChange,
+    dump_call,
+    load_call,
+)
 from services.profile.domain.customer import DEFAULT_ROOM, WITHDRAWN, Customer, Room, sent
 from services.profile.domain.identities import Change, Directory, Identity, visitor_of
 from services.profile.domain.rulebook import Rulebook
@@ -53,15 +59,15 @@ class Overtaken(Unavailable):
 
 
 class NotRecorded(RaakError):
-    """Recording one call failed by our fault; the others of its list are recorded."""
+    """Recording one call failed by our fault: it is set aside, and the others are recorded."""
 
     code = "PROFILE_NOT_RECORDED"
     status = 500
 
     def __init__(self) -> None:
         super().__init__(
-            "The event could not be recorded; it has been logged.",
-            hint="Send it again later, with the same messageId; if it lasts, tell the operator.",
+            "The event could not be recorded yet: it is kept, and tried again.",
+            hint="You need not send it again; with the same messageId that does no harm.",
         )
 
 
@@ -122,12 +128,19 @@ async def record_apart(
     now: datetime,
     room: Room = DEFAULT_ROOM,
 ) -> list[Taken | RaakError]:
-    """As `record`; a call that cannot be recorded, whatever the reason, costs itself only."""
+    """As `record`; a call that cannot be recorded, whatever the reason, costs itself only.
+
+    One that failed by our fault is set aside in the caller's transaction, to be tried again.
+    """
 
     async def act(some: Sequence[Call]) -> Sequence[Taken | RaakError]:
         return await record(connection, rulebooks, some, now, room)
 
-    return [_result(one) for one in await act_apart(connection, calls, act)]
+    results = [_result(one) for one in await act_apart(connection, calls, act)]
+    pairs = zip(calls, results, strict=True)
+    failed = [call for call, result in pairs if isinstance(result, NotRecorded)]
+    await outbox.publish(connection, [_set_aside(call, now) for call in failed])
+    return results
 
 
 def _result(recorded: Taken | RaakError | Failure) -> Taken | RaakError:
@@ -137,6 +150,30 @@ def _result(recorded: Taken | RaakError | Failure) -> Taken | RaakError:
     fields = {"because": telemetry.describe(recorded.error)}
     log.error("an event is not recorded", extra={"fields": fields})
     return recorded.error if isinstance(recorded.error, RaakError) else NotRecorded()
+
+
+def _set_aside(call: Call, now: datetime) -> EventSetAside:
+    return EventSetAside.model_construct(
+        event_id=call.event_id, customer_id=None, occurred_at=now, call=dump_call(call)
+    )
+
+
+async def record_again(
+    connection: Connection,
+    rulebooks: Rulebooks,
+    events: Sequence[EventSetAside],
+    now: datetime,
+    room: Room,
+) -> None:
+    """Record what was set aside; what its sender has sent again meanwhile changes nothing.
+
+    What may not be recorded by now is refused as it would be at the door, but that nobody is there.
+    """
+    calls = [load_call(event.call) for event in events]
+    for result in await record(connection, rulebooks, calls, now, room):
+        if isinstance(result, InvalidEvent):
+            fields = {"because": result.code}
+            log.error("an event that was set aside is refused", extra={"fields": fields})
 
 
 async def _record(

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 
 from infra import bus_users, embedded
-from infra.instance import PROCESSES
+from infra.instance import PROCESSES, SERVICES
 from services.chassis.bus import (
     DEAD_LETTERS,
     Bus,
@@ -29,7 +29,12 @@ from services.chassis.bus import (
 )
 from services.contracts.base import Event
 from services.contracts.decision import DecisionMade
-from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
+from services.contracts.profile import (
+    CustomerChanged,
+    CustomersMerged,
+    EventRecorded,
+    EventSetAside,
+)
 from tests.conftest import free_port
 
 PASSWORDS = {name: f'"{name}-secret"' for name in PROCESSES}
@@ -126,6 +131,35 @@ async def test_a_service_hears_what_it_has_handlers_for_and_buries_what_it_canno
     assert await bus.waiting(CustomersMerged) == 0
     async with open_bus(url) as operator:
         assert [letter.service for letter in await operator.dead_letters()] == ["decision"]
+
+
+async def test_what_profile_sets_aside_profile_alone_takes_in(url: str) -> None:
+    aside = EventSetAside(
+        event_id=uuid4(), customer_id=None, occurred_at=datetime.now(UTC), call={"name": "x"}
+    )
+    stream, name = stream_name(EventSetAside.fact), consumer_name("profile", EventSetAside.fact)
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    async with open_bus(as_("profile", url), process="profile") as profile:
+        await profile.keep([EventSetAside])
+        await profile.subscribe("profile", EventSetAside.fact, heard.put)
+
+        await profile.publish([message(aside)])
+        async with asyncio.timeout(30):
+            got = await heard.get()
+        await profile.bury("profile", EventSetAside.fact, got, "a test")
+        await got.ack_sync(30)
+
+    assert EventSetAside.from_cloudevent(got.data) == aside
+    for service in SERVICES[1:]:
+        async with intruder(service, url) as guest:
+            js = guest.client.jetstream(timeout=1)
+            for attempt in (
+                guest.client.publish(aside.address(), b"{}"),
+                guest.client.subscribe(f"{EventSetAside.type()}.*"),
+                js.consumer_info(stream, name),
+                js.add_consumer(stream, ConsumerConfig(durable_name="mine")),
+            ):
+                assert await guest.is_refused(attempt)
 
 
 async def test_whoever_needs_a_stream_may_make_it(url: str) -> None:

@@ -1,6 +1,7 @@
 """One customer stops nobody, however large they are and whatever fails for them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,11 @@ import pytest
 
 from services.chassis.database import Connection, DatabaseUnavailable
 from services.chassis.outbox import LARGEST_EVENT
-from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role
+from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
+from services.contracts.words import Role, SenderClass
 from services.profile.domain.customer import Customer
 from services.profile.domain.rulebook import Rulebook
+from services.profile.handlers import subscriptions
 from services.profile.service import recording, refreshing
 from tests.callers import caller
 from tests.integration.profile.conftest import START, Profile, identify, track
@@ -262,17 +264,29 @@ async def nobody_behind() -> int:
     return 0
 
 
-async def test_one_event_that_cannot_be_recorded_costs_itself(
-    profile: Profile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def break_for(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Have recording fail by our fault for the customer who is called this."""
     decide = Rulebook.decide
 
     def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
-        if any(identity.value == "poison" for identity in customer.identities):
+        if any(identity.value == value for identity in customer.identities):
             raise ArithmeticError("secret")
         decide(rulebook, customer, now)
 
     monkeypatch.setattr(Rulebook, "decide", fail)
+
+
+async def take_again(profile: Profile, *events: EventSetAside) -> None:
+    """Take in what was set aside, as the chassis would."""
+    handle = subscriptions(profile.rulebooks, profile.clock, profile.reader.room)[EventSetAside]
+    async with profile.database.transaction() as connection:
+        await handle(connection, events)
+
+
+async def test_one_event_that_cannot_be_recorded_costs_itself(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_for(monkeypatch, "poison")
 
     answer = await profile.collect(
         track(userId="ann"), track(userId="poison", messageId="m-1"), track(userId="bob")
@@ -285,6 +299,77 @@ async def test_one_event_that_cannot_be_recorded_costs_itself(
     assert "secret" not in str(refusal)
     assert await profile.count("SELECT count(*) FROM event") == 2
     assert await profile.count("SELECT count(*) FROM customer") == 2
+
+
+async def test_an_event_that_could_not_be_recorded_is_kept_and_recorded_once(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = track(anonymousId="poison", properties={"price": 12.5}, messageId="m-1")
+    with monkeypatch.context() as broken:
+        break_for(broken, "poison")
+        answer = await profile.collect(
+            track(anonymousId="ann"), failing, sender=SenderClass.WRITE_KEY
+        )
+    received, profile.now = profile.now, profile.now + timedelta(hours=1)
+    [kept] = await profile.published(EventSetAside)
+
+    await take_again(profile, kept)
+    again = await profile.collect(failing, sender=SenderClass.WRITE_KEY)
+    await take_again(profile, kept)
+
+    assert "is kept" in answer["rejected"][0]["problem"]
+    assert (again["accepted"], again["duplicates"]) == (0, 1)
+    [_, recorded] = await profile.published(EventRecorded)
+    assert (recorded.event_id, recorded.message_id) == (kept.event_id, "m-1")
+    assert (recorded.received_at, recorded.occurred_at) == (received, START)
+    assert (recorded.sender, recorded.properties) == (SenderClass.WRITE_KEY, {"price": 12.5})
+
+
+async def test_an_event_sent_again_before_it_was_tried_again_counts_once(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = track(userId="poison", messageId="m-1")
+    with monkeypatch.context() as broken:
+        break_for(broken, "poison")
+        await profile.collect(failing)
+
+    again = await profile.collect(failing)
+    await take_again(profile, *await profile.published(EventSetAside))
+
+    assert again["accepted"] == 1
+    assert await profile.count("SELECT count(*) FROM event") == 1
+
+
+async def test_an_event_that_is_refused_for_what_is_in_it_is_not_kept(profile: Profile) -> None:
+    profile.reader = replace(profile.reader, room=profile.reader.room._replace(traits=1))
+
+    answer = await profile.collect(
+        identify(userId="u", traits={"a": 1, "b": 2}), track("outcome_accepted"), track(userId="u")
+    )
+
+    assert [one["code"] for one in answer["rejected"]] == [
+        "PROFILE_TOO_MANY_TRAITS",
+        "PROFILE_SERVER_EVENT",
+    ]
+    assert await profile.published(EventSetAside) == []
+
+
+async def test_an_event_set_aside_that_has_no_room_by_now_costs_itself(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        break_for(broken, "poison")
+        await profile.collect(
+            identify(userId="poison", traits={"a": 1, "b": 2}), track(userId="poison")
+        )
+    profile.reader = replace(profile.reader, room=profile.reader.room._replace(traits=1))
+
+    await take_again(profile, *await profile.published(EventSetAside))
+
+    assert await profile.count("SELECT count(*) FROM event") == 1
+    assert [record.message for record in caplog.records if "refused" in record.message] == [
+        "an event that was set aside is refused"
+    ]
 
 
 async def test_a_trait_forgotten_is_gone_from_the_database(profile: Profile) -> None:

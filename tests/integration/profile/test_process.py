@@ -13,9 +13,11 @@ from uuid_utils.compat import uuid7
 
 from services.chassis.bus import Bus
 from services.contracts.decision import DecisionSeriesNeeded
-from services.contracts.profile import CustomerChanged
+from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
 from services.contracts.words import Role
 from services.profile.app import create
+from services.profile.domain.customer import Customer
+from services.profile.domain.rulebook import Rulebook
 from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send
@@ -132,6 +134,42 @@ async def test_what_others_need_reaches_them_with_the_snapshot(
             await asyncio.sleep(0.02)
     assert heard[-1].series['"product_viewed"']["count"] == 1
     assert heard[-1].version == 2
+
+
+async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replayed(
+    client: httpx.AsyncClient, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: asyncio.Queue[EventRecorded] = asyncio.Queue()
+    event, attempts = one(anonymousId="poison"), 0
+
+    def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise ArithmeticError("secret")
+
+    async def hear(message: Msg) -> None:
+        await heard.put(EventRecorded.from_cloudevent(message.data))
+        await message.ack()
+
+    await bus.subscribe("journey", EventRecorded.fact, hear)
+    with monkeypatch.context() as broken:
+        broken.setattr(Rulebook, "decide", fail)
+        status, answer = await post(client, "track", event)
+        async with asyncio.timeout(60):
+            while not (letters := await bus.dead_letters()):
+                await asyncio.sleep(0.05)
+    [letter] = letters
+    await bus.replay(letter)
+    async with asyncio.timeout(20):
+        recorded = await heard.get()
+    again = await post(client, "track", event)
+
+    assert (status, answer["rejected"][0]["code"]) == (500, "PROFILE_NOT_RECORDED")
+    assert (attempts, letter.fact) == (1 + 5, EventSetAside.fact)
+    assert "ArithmeticError" in letter.reason
+    assert "secret" not in letter.reason
+    assert recorded.message_id == orjson.loads(event)["messageId"]
+    assert (again[1]["accepted"], again[1]["duplicates"]) == (0, 1)
 
 
 PUBLISH = "mutation ($yaml: String!) { publishSegment(yaml: $yaml) { key } }"
