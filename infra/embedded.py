@@ -146,7 +146,10 @@ def nats_process(folder: Path, port: int, password: str, others: Sequence[str] =
     configuration.touch(mode=0o600)
     configuration.write_text(
         f'host: "127.0.0.1"\nport: {port}\n'
-        f'jetstream {{ store_dir: "{folder}" }}\n' + PINGS + authorization(f'"{password}"', others)
+        f'jetstream {{ store_dir: "{folder}" }}\n'
+        + PINGS
+        + authorization(f'"{password}"', others)
+        + _health_account(password)
     )
     return Process(
         name="nats",
@@ -161,9 +164,21 @@ PINGS = 'ping_interval: "5s"\nping_max: 2\n'
 """Whoever is frozen gets no more events after 15 s."""
 
 
+OPERATOR = "raak"
+HEALTH_USER = "health"
+HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
+
+
+def _health_account(password: str) -> str:
+    """A user of NATS who may ask it how it and its streams are, and nothing else."""
+    permissions = f'permissions: {{ publish: "{HEALTH}", subscribe: "_INBOX.>" }}'
+    user = f'{{ user: {HEALTH_USER}, password: "{password}", {permissions} }}'
+    return f"accounts {{ SYS {{ users: [ {user} ] }} }}\nsystem_account: SYS\n"
+
+
 def authorization(password: str, others: Sequence[str]) -> str:
     """The users of NATS, as its configuration has them: an operator, who may do all, and others."""
-    users = (f"{{ user: raak, password: {password} }}", *others)
+    users = (f"{{ user: {OPERATOR}, password: {password} }}", *others)
     return "authorization {\n  users: [\n    " + "\n    ".join(users) + "\n  ]\n}\n"
 
 

@@ -1,7 +1,10 @@
 """A NATS that listens and stores nothing, as after its disk was full: found out, and restarted."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -9,6 +12,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
+from infra.embedded import HEALTH, HEALTH_USER, OPERATOR
 from infra.process import Process
 
 EVERY_S = 10.0
@@ -23,23 +27,47 @@ TROUBLE = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 
 async def refusal(url: str) -> str | None:
-    """Why NATS does not store a message now; None if it does, or cannot be reached at all."""
-    client = Client()
+    """Why NATS does not store messages now; None if it does, or cannot be reached at all.
+
+    A stream that met a full disk takes in nothing more until NATS is started again, while others
+    do: so NATS is asked how all of them are, too.
+    """
+    return await _refusal_of(_store, url, OPERATOR) or await _refusal_of(_ask, url, HEALTH_USER)
+
+
+async def _refusal_of(
+    work: Callable[[Client], Awaitable[str | None]], url: str, user: str
+) -> str | None:
+    """What keeps a user of NATS from doing some work."""
+    client, password = Client(), urlsplit(url).password
     try:
         async with asyncio.timeout(WITHIN_S):
-            await client.connect(url, allow_reconnect=False, error_cb=_ignore)
+            await client.connect(
+                url, user=user, password=password, allow_reconnect=False, error_cb=_ignore
+            )
     except TROUBLE:
         return None  # it is down, or starting: that is seen elsewhere
     try:
         async with asyncio.timeout(WITHIN_S):
-            stream = client.jetstream()
-            await stream.add_stream(PROBE)
-            await stream.publish("raak.probe", b".")
+            return await work(client)
     except TROUBLE as error:
         return getattr(error, "description", None) or type(error).__name__
     finally:
         await client.close()
+
+
+async def _store(client: Client) -> str | None:
+    stream = client.jetstream()
+    await stream.add_stream(PROBE)
+    await stream.publish("raak.probe", b".")
     return None
+
+
+async def _ask(client: Client) -> str | None:
+    """The fault that NATS knows of, of its own or of a stream."""
+    answer = await client.request(HEALTH, timeout=WITHIN_S)
+    fault: str | None = json.loads(answer.data)["data"].get("error")
+    return fault
 
 
 async def _ignore(error: Exception) -> None:
@@ -78,7 +106,8 @@ class StoreProbe:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._next = now + self._pause_s
         self._process.stop()
-        self._process.start()
+        with suppress(OSError):  # no memory or no process left: it is dead, and started as all are
+            self._process.start()
         return reason
 
 

@@ -1,8 +1,9 @@
-"""Servers that tests stop and start again."""
+"""Servers that tests stop and start again, and disks that tests fill."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from pathlib import Path
 
 
 class Restartable:
@@ -33,3 +34,13 @@ async def started(server: Restartable) -> AsyncIterator[Restartable]:
         yield server
     finally:
         await server.stop()
+
+
+def fill(ballast: Path) -> None:
+    """Leave no room on a file's disk."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))

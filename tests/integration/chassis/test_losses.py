@@ -1,4 +1,4 @@
-"""NATS loses what it had, or a database is an older one: what nobody has heard is told again."""
+"""NATS loses what it had or stores nothing, or a database is an older one: all is heard again."""
 
 import asyncio
 import shutil
@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from nats.js.errors import NotFoundError
 
+from infra import embedded, storing
+from infra.supervision import Supervisor
 from services.chassis import epochs, outbox, resync
 from services.chassis.bus import (
     Bus,
@@ -26,7 +28,8 @@ from services.chassis.outbox import Relay
 from services.chassis.resync import Page, Resync, ResyncUnderWay
 from services.chassis.server import Work, supervised
 from services.contracts.base import Event
-from tests.integration.chassis.outages import Restartable
+from tests.conftest import free_port
+from tests.integration.chassis.outages import Restartable, fill
 from tests.integration.chassis.talking import NOON, Spoken, spoken, told, until, write_down
 
 STREAM = stream_name(Spoken.fact)
@@ -154,6 +157,50 @@ async def test_nats_that_comes_back_empty_is_furnished_anew_and_told_what_nobody
                 await words_heard(database, "unheard", "new")
 
     assert await told(database) == ["unheard", "new"]
+
+
+async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_heard_once(
+    database: Database, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "EVERY_S", 0.2)
+    port = free_port()
+    server = embedded.nats_process(small_disk / "nats", port, "secret")
+    url = f"nats://raak:secret@127.0.0.1:{port}"
+    lines: list[str] = []
+    stored = [f"stored {n}" for n in range(100)]
+    refused = [f"refused {n} {'long ' * 1_000}" for n in range(100)]
+
+    async def refusal() -> str:
+        return await asyncio.to_thread(lambda: str(asyncio.run(storing.refusal(url))))
+
+    async def is_refused() -> bool:
+        await asyncio.sleep(0.2)  # each look takes some of the room its stream has left
+        return STREAM in await refusal()
+
+    async def is_started_again() -> bool:
+        await asyncio.to_thread(supervisor.look)
+        return bool(lines)
+
+    with embedded.running(server):
+        supervisor = Supervisor([server], lines.append, storing.probes([server], url))
+        async with open_bus(url) as bus:
+            await bus.keep([Spoken, Portrait])
+            async with supervised(sending(database, bus)):
+                await say(database, *stored)
+                await all_sent(database)
+                assert await refusal() == "None"
+                fill(small_disk / "ballast")
+                await say(database, *refused)
+                await until(is_refused, 30)
+                (small_disk / "ballast").unlink()
+                assert await is_refused()  # though there is room
+                await until(is_started_again, 30)
+                async with supervised(listening(database, bus)):
+                    await words_heard(database, *stored, *refused)
+        assert await refusal() == "None"
+
+    [line] = lines
+    assert line.startswith("nats listens and stores nothing (")
 
 
 async def test_what_nobody_hears_is_given_up_after_its_time(database: Database, bus: Bus) -> None:

@@ -4,9 +4,7 @@ Nobody's data are to blame for a disk that is full, a server that is stopped, or
 """
 
 import asyncio
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -35,7 +33,7 @@ from services.chassis.server import Process, process_app, supervised
 from services.chassis.settings import ProcessSettings
 from tests.conftest import HASTY, free_port
 from tests.integration.chassis import oven
-from tests.integration.chassis.outages import Restartable, started
+from tests.integration.chassis.outages import Restartable, fill, started
 from tests.integration.chassis.talking import (
     Spoken,
     furnish,
@@ -300,17 +298,6 @@ async def test_a_process_says_that_its_database_refuses(
     assert "ReadOnlySQLTransactionError" in after.json()["reason"]
 
 
-@pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of 250 MB, mounted for one test."""
-    folder = tmp_path_factory.mktemp("disk")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=250m,mode=755", "raak-tests", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root only, and where mounting is allowed")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
     small_disk: Path, bus: Bus
 ) -> None:
@@ -322,7 +309,7 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
         await furnish(f"{server.url}/postgres")
         async with open_database(f"{server.url}/postgres") as database:
             ballast = small_disk / "ballast"
-            _fill(ballast)
+            fill(ballast)
 
             async with supervised({"c": Consumer("l", Spoken, write_down, database, bus).run}):
                 await bus.publish(outgoing([spoken(word) for word in words]))
@@ -340,16 +327,6 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
 
             assert sorted(found) == sorted(words)
             assert await bus.dead_letters() == []
-
-
-def _fill(ballast: Path) -> None:
-    """Leave no room on a file's disk."""
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1 << 16))
-    with ballast.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(512))
 
 
 async def _write_much(database: Database) -> None:

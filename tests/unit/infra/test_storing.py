@@ -25,6 +25,14 @@ class Server(Process):
         return self.ended
 
 
+class Unstartable(Server):
+    """One that there is no memory for."""
+
+    def start(self) -> None:
+        """Fail."""
+        raise OSError
+
+
 def nats(folder: Path) -> Server:
     """A server that runs."""
     return Server("nats", [], folder / "nats.log", lambda: True)
@@ -58,3 +66,12 @@ def test_a_nats_that_has_ended_is_left_to_who_starts_it_again(tmp_path: Path) ->
     assert [StoreProbe(server, "", lambda url: "full").look(n * EVERY_S) for n in range(3)] == [
         None
     ] * 3
+
+
+def test_a_nats_that_cannot_be_started_again_is_left_to_who_tries_until_it_can(
+    tmp_path: Path,
+) -> None:
+    server = Unstartable("nats", [], tmp_path / "nats.log", lambda: True)
+    probe = StoreProbe(server, "", lambda url: "full")
+
+    assert [probe.look(n * EVERY_S) for n in range(1, 3)] == [None, "full"]
