@@ -19,7 +19,14 @@ UNLESS_SAID: tuple[tuple[bytes, bytes], ...] = (
 )
 """An endpoint that knows better says so itself."""
 
-ALLOWED_HEADERS = [*PREFLIGHTED, "content-type", "content-encoding", "if-none-match", "traceparent"]
+ALLOWED_HEADERS = [
+    *PREFLIGHTED,
+    "content-type",
+    "content-encoding",
+    "if-none-match",
+    "traceparent",
+    "x-retry-count",  # of analytics.js: without it what had to be sent again would never arrive
+]
 EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate"]
 REMEMBER_S = 600
 """How long a browser may remember that a page may call."""

@@ -87,8 +87,10 @@ async def test_a_page_of_an_allowed_origin_may_read_and_no_other_may() -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("header", [*PREFLIGHTED, "content-type", "if-none-match", "traceparent"])
-async def test_a_page_may_send_every_header_of_ours(header: str) -> None:
+@pytest.mark.parametrize(
+    "header", [*PREFLIGHTED, "content-type", "if-none-match", "traceparent", "x-retry-count"]
+)
+async def test_a_page_may_send_every_header_of_ours_and_of_its_libraries(header: str) -> None:
     async with browsing(plain, SHOP) as client:
         allowed = await client.options("/graphql", headers=preflight(header))
         denied = await client.options("/graphql", headers=preflight(header, "https://evil.example"))
