@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.embedded import PINGS, authorization
-from infra.instance import SERVICES
+from infra.instance import PROCESSES, SERVICES
 from services import contracts
 from services.chassis.bus import (
     DEAD_LETTERS,
@@ -124,7 +124,7 @@ def _list_subjects(subjects: list[str]) -> str:
 
 def configuration() -> str:
     """The whole configuration of Compose's NATS. Passwords come from its environment."""
-    passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in (*SERVICES, "gateway")}
+    passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
         "# Written by `python -m infra.bus_users`, from what the services publish and listen to.\n"
         'port: 4222\njetstream { store_dir: "/data" }\n'

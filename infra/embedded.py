@@ -13,7 +13,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -68,12 +68,17 @@ def postgres_programs() -> Path:
 
 
 def secret(path: Path) -> str:
-    """The secret kept in a file only we can read; made at its first use."""
+    """The secret kept in a file only we can read; made at its first use.
+
+    The file has its name when it is whole, for an empty one would be taken for a secret.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
+            draft.write(secrets.token_urlsafe(32))
+            draft.flush()
+            with suppress(FileExistsError):  # another process of ours has made it meanwhile
+                os.link(draft.name, path)
     return path.read_text()
 
 

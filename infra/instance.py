@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from inspect import isclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,6 +26,7 @@ SERVICES = ("profile", "decision", "journey", "measurement")
 PROCESSES = (*SERVICES, "gateway")
 LISTENERS = ("gateway", *SERVICES, "postgres", "nats")
 """Who listens, each on the port after the one before."""
+NOTE = "instance.json"
 
 
 class NoInstance(RaakError):
@@ -59,6 +60,18 @@ def _write(path: Path, text: bytes, mode: int) -> None:
     draft.rename(path)
 
 
+def _note_in(folder: Path) -> dict[str, Any]:
+    """What whoever last started an instance in a folder left there; raises NoInstance."""
+    try:
+        note: dict[str, Any] = json.loads((folder / NOTE).read_text())
+    except (FileNotFoundError, ValueError):  # a file cut off by a full disk is none
+        raise NoInstance(
+            f"There is no Raak in {str(folder)!r}.",
+            hint="Start one with `raak up`, or name its folder with --data.",
+        ) from None
+    return note
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Where one embedded Raak lives. `port` is the gateway's; the others follow it."""
@@ -69,29 +82,21 @@ class Instance:
     @classmethod
     def found(cls, folder: Path) -> Self:
         """The instance that was last started in a folder."""
-        try:
-            known = json.loads((folder / "instance.json").read_text())
-        except FileNotFoundError:
-            raise NoInstance(
-                f"There is no Raak in {str(folder)!r}.",
-                hint="Start one with `raak up`, or name its folder with --data.",
-            ) from None
-        return cls(folder, int(known["port"]))
+        return cls(folder, int(_note_in(folder)["port"]))
 
     def remember(self, parent: psutil.Process) -> None:
         """Leave a note of the port and of who runs it, so that other commands find it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
-        (self.folder / "instance.json").write_text(json.dumps(note) + "\n")
+        _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
 
     def is_running(self) -> bool:
         """Whether the process that last started an instance in this folder still lives."""
         try:
-            note = json.loads((self.folder / "instance.json").read_text())
+            note = _note_in(self.folder)
             parent = psutil.Process(note["pid"])
             same = bool(parent.create_time() == note["started"])
             return same and parent.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, KeyError, psutil.NoSuchProcess):
+        except (NoInstance, KeyError, psutil.NoSuchProcess):
             return False
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from infra import backup, bus_users, embedded
-from infra.instance import SERVICES, Instance
+from infra.instance import PROCESSES, Instance
 from infra.process import STOP_S, Process, wait_until_ready
 from infra.provisioning import named_apart, provision
 from services.chassis.errors import RaakError
@@ -42,7 +42,7 @@ def running(instance: Instance) -> Iterator[list[Process]]:
     with ExitStack() as stack:
         servers = [stack.enter_context(embedded.running(server)) for server in _servers(instance)]
         asyncio.run(migrate_all(instance.database_urls, instance.postgres_url))
-        processes = [_process(instance, name) for name in (*SERVICES, "gateway")]
+        processes = [_process(instance, name) for name in PROCESSES]
         for process in processes:
             stack.callback(process.stop)
             process.start()

@@ -1,6 +1,8 @@
 """Services as whole processes: on real servers, and spoken to as the gateway does."""
 
-from collections.abc import AsyncIterator, Callable
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -74,6 +76,17 @@ def running(
                 yield client
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system of 250 MB, mounted for one test."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=250m,mode=755", "raak-tests", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root only, and where mounting is allowed")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def send(bus: Bus, *events: Event) -> None:

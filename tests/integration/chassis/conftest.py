@@ -1,8 +1,6 @@
 """A service with no business: just outbox, inbox and a table of what it was told."""
 
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -53,14 +51,3 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
     ) as server:
         await furnish(f"{server.url}/postgres")
         yield server
-
-
-@pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of 250 MB, mounted for one test."""
-    folder = tmp_path_factory.mktemp("disk")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=250m,mode=755", "raak-tests", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root only, and where mounting is allowed")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
