@@ -101,6 +101,8 @@ class Consumer:
 
         Then less is asked of it at once: a list may be more than can be done in time.
         """
+        for message in messages:
+            self._look_at_epoch(message)
         size = len(messages)
         while messages:
             try:
@@ -146,7 +148,6 @@ class Consumer:
         return read
 
     async def _read(self, message: Msg) -> Event | None:
-        self._look_at_epoch(message)
         try:
             return self._event.from_cloudevent(message.data)
         except (ValueError, KeyError, TypeError) as error:

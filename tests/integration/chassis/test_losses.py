@@ -2,17 +2,20 @@
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from nats.js.errors import NotFoundError
 
 from infra import embedded, storing
 from infra.supervision import Supervisor
-from services.chassis import epochs, outbox, resync
+from services.chassis import epochs, handling, outbox, resync
 from services.chassis.bus import (
     Bus,
     BusUnavailable,
@@ -330,12 +333,22 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
         assert (epoch, await epochs.current(connection)) == (1, 1)
 
 
-async def test_an_event_of_an_earlier_epoch_is_counted(database: Database, bus: Bus) -> None:
+async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_waits(
+    database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
     await bus.keep([Spoken])
     earlier = EARLIER.labels("listener", Spoken.fact)._value.get
     before = earlier()
+    outage = iter([True] * 3)
 
-    async with supervised(listening(database, bus)):
+    async def wait_then_write(connection: Connection, events: Sequence[Spoken]) -> None:
+        if events[0].text == "old" and next(outage, False):
+            raise asyncpg.LockNotAvailableError
+        await write_down(connection, events)
+
+    consumer = Consumer("listener", Spoken, wait_then_write, database, bus)
+    async with supervised({"consumer": consumer.run}):
         for text, epoch in (("new", 2), ("old", 1)):
             event = spoken(text)
             await bus.publish(
@@ -345,9 +358,15 @@ async def test_an_event_of_an_earlier_epoch_is_counted(database: Database, bus: 
                     )
                 ]
             )
-        await words_heard(database, "new", "old")
+            await until(partial(is_last, database, text), 30)
 
+    assert next(outage, False) is False
     assert earlier() == before + 1
+
+
+async def is_last(database: Database, word: str) -> bool:
+    """Whether a word is the last that was written down."""
+    return (await told(database))[-1:] == [word]
 
 
 async def test_the_age_of_what_waits_is_told(database: Database) -> None:
