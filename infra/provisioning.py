@@ -28,7 +28,7 @@ class NotProvisioned(RaakError):
     code = "DATABASE_NOT_PROVISIONED"
 
 
-class Place(NamedTuple):
+class Login(NamedTuple):
     """Where a process keeps its data: the role it comes as, and its database."""
 
     role: str
@@ -49,18 +49,18 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
     `server_url` is a superuser's. Doing it again changes nothing, but a role's password becomes
     that of its address. Raises NotProvisioned.
     """
-    places = [Place.of(url) for url in urls]
+    logins = [Login.of(url) for url in urls]
     server = await connect(server_url, "postgres")
     try:
         await server.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
-        for place in places:
-            await _make_role(server, place)
-            await _make_database(server, place)
-            await _hand_over(server_url, place)
-        await _close_the_rest(server, {place.database for place in places})
+        for login in logins:
+            await _make_role(server, login)
+            await _make_database(server, login)
+            await _hand_over(server_url, login)
+        await _close_the_rest(server, {login.database for login in logins})
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotProvisioned(
-            f"{Place.of(server_url).role!r} may not make roles and databases ({error}).",
+            f"{Login.of(server_url).role!r} may not make roles and databases ({error}).",
             hint="Have RAAK_DATABASE_SERVER_URL name a superuser; or make them yourself, and leave"
             " it out.",
         ) from error
@@ -79,17 +79,17 @@ def named_apart(server_url: str, urls: Iterable[str]) -> list[str]:
     ]
 
 
-async def _make_role(server: Connection, place: Place) -> None:
-    exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", place.role)
+async def _make_role(server: Connection, login: Login) -> None:
+    exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", login.role)
     verb = "ALTER" if exists else "CREATE"
-    secret = f"PASSWORD '{scram(place.password)}'" if place.password else ""
-    await server.execute(f"{verb} ROLE {_quoted(place.role)} LOGIN {secret}")
+    secret = f"PASSWORD '{scram(login.password)}'" if login.password else ""
+    await server.execute(f"{verb} ROLE {_quoted(login.role)} LOGIN {secret}")
 
 
-async def _make_database(server: Connection, place: Place) -> None:
-    role, database = _quoted(place.role), _quoted(place.database)
+async def _make_database(server: Connection, login: Login) -> None:
+    role, database = _quoted(login.role), _quoted(login.database)
     query = "SELECT true FROM pg_database WHERE datname = $1"
-    if await server.fetchval(query, place.database):
+    if await server.fetchval(query, login.database):
         await server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
     else:
         await server.execute(f"CREATE DATABASE {database} OWNER {role}")
@@ -111,13 +111,13 @@ WHERE owner.rolname <> $1 AND relation.relkind IN ('r', 'p', 'v', 'm', 'S')
 """But for what follows its table (sequences of columns) or belongs to an extension."""
 
 
-async def _hand_over(server_url: str, place: Place) -> None:
+async def _hand_over(server_url: str, login: Login) -> None:
     """Give a role what others have made in its database, as the superuser did in older releases."""
-    inside = await connect(server_url, place.database)
+    inside = await connect(server_url, login.database)
     try:
         async with inside.transaction():
             await inside.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            for statement in await inside.fetch(_OTHERS_TABLES, place.role):
+            for statement in await inside.fetch(_OTHERS_TABLES, login.role):
                 await inside.execute(statement[0])
     finally:
         await inside.close()

@@ -52,7 +52,7 @@ class ResyncUnderWay(RaakError):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ResyncProgress:
     """How far a resync has come."""
 
     asked_at: datetime
@@ -123,10 +123,10 @@ async def ask(connection: Connection, since: datetime, *, afresh: bool = False) 
         )
 
 
-async def progress(connection: Connection) -> Progress | None:
+async def progress(connection: Connection) -> ResyncProgress | None:
     """How far the resync under way has come, or the last one; None if there never was one."""
     row = await connection.fetchrow(_PROGRESS)
-    return Progress(*row) if row else None
+    return ResyncProgress(*row) if row else None
 
 
 class Resync:
