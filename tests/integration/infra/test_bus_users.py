@@ -312,3 +312,22 @@ async def test_a_user_with_anothers_password_is_not_let_in(url: str) -> None:
     with pytest.raises(Exception, match="does not let us in"):
         async with open_bus(wrong, process="profile", patience_s=1):
             pass
+
+
+async def test_who_asks_nats_how_it_is_may_do_nothing_else(url: str, bus: Bus) -> None:
+    client, refusals = Client(), asyncio.Queue[Exception]()
+    await client.connect(url.replace("raak:", f"{embedded.HEALTH_USER}:"), error_cb=refusals.put)
+    guest, forged = Intruder(client, refusals), message(merged())
+
+    answer = await client.request(embedded.HEALTH, timeout=30)
+    for attempt in (
+        client.publish("$SYS.REQ.SERVER.PING.CONNZ"),
+        client.publish("$SYS.REQ.SERVER.PING.JSZ"),
+        client.publish(forged.address, forged.body),
+        client.subscribe("$SYS.>"),
+        client.subscribe("raak.>"),
+    ):
+        assert await guest.is_refused(attempt)
+    await client.close()
+
+    assert b'"status":"ok"' in answer.data
