@@ -6,7 +6,7 @@ own services answer, anew for each activity.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -19,8 +19,8 @@ from strawberry.scalars import JSON
 from gateway.live.activity import Activity, ActivityKind, Changes
 from gateway.live.watch import Watch
 from services.chassis.authorization import DECISIONS, STAFF, for_staff
-from services.chassis.graphql import Schema, masking_for
-from services.chassis.masking import MASK, USUAL, Masking, hidden_texts
+from services.chassis.graphql import Schema
+from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionMade, OutcomeRecorded
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
@@ -243,46 +243,6 @@ class ActivityMessage:
         )
 
 
-def hide_identities(activity: Activity, masking: Masking) -> Activity:
-    """An activity as it is told to who may not see whom it is about."""
-    fact = activity.fact
-    hide = HIDES.get(type(fact))
-    return replace(activity, fact=hide(masking, fact)) if hide else activity
-
-
-def _hide_state(masking: Masking, fact: StepEntered | InstanceEnded | MessageDue) -> Any:
-    """Here nobody knows which property a run's key is, nor which of a message's values were filled
-    in: both are hidden whole. Journey tells what may be seen of them.
-    """
-    changes: dict[str, Any] = {
-        "state": fact.state.model_copy(update={"key": MASK if fact.state.key else ""})
-    }
-    if isinstance(fact, InstanceEnded):
-        changes["reason"] = masking.value(fact.reason)
-    if isinstance(fact, MessageDue):
-        changes["content"] = hidden_texts(fact.content)
-    return fact.model_copy(update=changes)
-
-
-HIDES: Mapping[type, Callable[[Masking, Any], Any]] = {
-    EventRecorded: lambda masking, fact: fact.model_copy(
-        update={
-            "name": masking.value(fact.name),
-            "properties": masking.value(fact.properties),
-        }
-    ),
-    OutcomeRecorded: lambda masking, fact: fact.model_copy(
-        update={"reason": masking.value(fact.reason)}
-    ),
-    CustomersMerged: lambda masking, fact: fact.model_copy(
-        update={"reason": masking.value(fact.reason)}
-    ),
-    StepEntered: _hide_state,
-    InstanceEnded: _hide_state,
-    MessageDue: _hide_state,
-}
-"""What is hidden of an activity, by what was heard; the others hold names and ids only."""
-
 FACTS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     EventRecorded: lambda fact: {"event": ActivityEvent.of(fact)},
     Changes: lambda fact: {"changes": ActivityChanges.of(fact)},
@@ -353,13 +313,18 @@ class Subscription:
     ) -> AsyncGenerator[CustomerActivity, None]:
         """Tell until nobody asks any more."""
         customer_id = await info.context.find(ref.as_json())
-        masking = masking_for(info.context)
         async with info.context.watching(customer_id) as watch:
             while True:
-                activity = await watch.next()
-                yield CustomerActivity.of(
-                    hide_identities(activity, masking) if masking else activity
-                )
+                yield CustomerActivity.of(await watch.next())
 
 
-schema = Schema(subscription=Subscription)
+HIDES: Mapping[str, Hide] = {
+    "ActivityJourney.key": lambda masking, journey, key: MASK if key else "",
+    "ActivityMessage.content": lambda masking, message, content: hidden_texts(content),
+    "Money": as_written,
+}
+"""Here nobody knows which property the key of a run is, nor which of a message's values were filled
+in: both are hidden whole. Journey tells what may be seen of them; all else is hidden plainly.
+"""
+
+schema = Schema(subscription=Subscription, hides=HIDES)

@@ -1,6 +1,6 @@
 """The subgraph `live`, answered in this process: a transport like that of any other subgraph."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -9,14 +9,12 @@ from uuid import UUID
 import jwt
 import orjson
 from graphql import GraphQLError
-from strawberry.types import ExecutionResult
 
 from gateway.graph import Graph
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
-from services.chassis.graphql import told
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
 
@@ -81,14 +79,8 @@ class LiveSubgraph:
         self, subgraph: str, body: bytes, headers: Headers
     ) -> AsyncIterator[AsyncIterator[JSON]]:
         """Answer a subscription, until the context is left."""
-        async with aclosing(self._answers(body, headers)) as answers:
+        async with aclosing(schema.answers(*_asked(body), self._context(headers))) as answers:
             yield answers
-
-    async def _answers(self, body: bytes, headers: Headers) -> AsyncGenerator[JSON, None]:
-        results = await schema.subscribe(*_asked(body), context_value=self._context(headers))
-        async with aclosing(results):
-            async for result in results:
-                yield _answer(result)
 
     def _context(self, headers: Headers) -> Context:
         caller = _principal(headers)
@@ -107,10 +99,3 @@ def _principal(headers: Headers) -> Principal:
 def _asked(body: bytes) -> tuple[str, JSON | None]:
     request = orjson.loads(body)
     return request["query"], request.get("variables")
-
-
-def _answer(result: ExecutionResult) -> JSON:
-    answer: JSON = {"data": result.data}
-    if result.errors:
-        answer["errors"] = [told(error) for error in result.errors]
-    return answer

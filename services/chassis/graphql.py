@@ -5,10 +5,12 @@ caller typed is logged.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from inspect import isawaitable
+from typing import Any, cast
 
 import orjson
 from graphql import (
@@ -20,6 +22,7 @@ from graphql import (
     get_operation_ast,
     parse,
     specified_rules,
+    subscribe,
 )
 from starlette.types import Receive, Scope, Send
 from strawberry.execution import optimized_is_awaitable
@@ -127,22 +130,54 @@ class Schema(FederationSchema):
             _check_operation(document.parsed, operation_name, allowed)
         if document.parsed is None or document.errors:
             return {"errors": [told(error) for error in document.errors]}
-        masking = masking_for(context)
-        hiding: dict[str, Any] = {"masking": masking, "hides": self.hides} if masking else {}
-        compiled = document.compiled
-        result = execute(
-            self._schema,
-            document.parsed,
-            context_value=context,
-            variable_values=variables,
-            operation_name=operation_name,
-            executor_class=MaskedReader if masking else PlainReader,
-            is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]  # its type says less
-            compiled=None if compiled is None else compiled.setdefault(masking, Compiled()),
-            **hiding,
-        )
+        options = self._options(document, variables, context)
+        result = execute(self._schema, document.parsed, operation_name=operation_name, **options)
         if not isinstance(result, ExecutionResult):
             result = await result
+        return self._answer(result)
+
+    async def answers(
+        self, text: str, variables: JSON | None = None, context: Any = None
+    ) -> AsyncGenerator[JSON, None]:
+        """An answer to a subscription for each of its events; what ends it is the last one."""
+        document = self._read(text)
+        if document.parsed is None or document.errors:
+            yield {"errors": [told(error) for error in document.errors]}
+            return
+        events = subscribe(
+            self._schema, document.parsed, **self._options(document, variables, context)
+        )
+        if isawaitable(events):
+            events = await events
+        if isinstance(events, ExecutionResult):
+            yield self._answer(events)
+            return
+        async with aclosing(cast(AsyncGenerator[ExecutionResult, None], events)) as results:
+            try:
+                async for result in results:
+                    yield self._answer(result)
+            except Exception as error:  # of the stream itself; graphql-core lets it pass
+                failed = GraphQLError(str(error), original_error=error)
+                yield {"data": None} | self._answer(ExecutionResult(None, [failed]))
+
+    def _options(self, document: Document, variables: JSON | None, context: Any) -> dict[str, Any]:
+        """How a document is executed, for a caller who sees who somebody is or one who does not."""
+        masking, compiled = masking_for(context), document.compiled
+        options = {
+            "context_value": context,
+            "variable_values": variables,
+            "is_awaitable": optimized_is_awaitable,
+            "compiled": None if compiled is None else compiled.setdefault(masking, Compiled()),
+        }
+        if masking is None:
+            return options | {"executor_class": PlainReader}
+        return options | {
+            "executor_class": MaskedReader,
+            "masking": masking,
+            "hides": self.hides,
+        }
+
+    def _answer(self, result: ExecutionResult) -> JSON:
         answer: JSON = {"data": result.data} if _was_executed(result) else {}
         if result.errors:
             self.process_errors(result.errors)
