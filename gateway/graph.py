@@ -23,7 +23,7 @@ from gateway.access.operations import (
     read_document,
     read_operation,
 )
-from gateway.access.ownership import check_own, references_in
+from gateway.access.ownership import check_reference, references_in
 from gateway.access.rates import caller_key
 from gateway.access.roles import Roles
 from gateway.access.shedding import Admission, Work
@@ -292,9 +292,8 @@ class Graph:
         for page in prepared.operation.pages:
             check_page(page.place, page.name, page.given(asked.variables), self.limits)
         cost = check_cost(prepared.price, asked.variables, self.limits)
-        if caller.own_customer_only:
-            for reference, named in meant:
-                check_own(caller, f"{reference.place}({reference.name}:)", named)
+        for reference, named in meant:
+            check_reference(caller, f"{reference.place}({reference.name}:)", named)
         return cost
 
     def _refused_changes(

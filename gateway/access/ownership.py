@@ -1,4 +1,4 @@
-"""A visitor or app reaches its own customer only.
+"""Which customers a caller may name: a visitor or app its own only.
 
 Whoever is meant is said in arguments of the type `CustomerRef`, wherever in them it stands. Their
 values are looked at as the services will get them: after variables and defaults are filled in.
@@ -52,6 +52,16 @@ def check_own(principal: Principal, place: str, reference: Mapping[str, Any]) ->
             "names another.",
             hint=f"Name him as the token does: by its {_form(own)}.",
         )
+
+
+def check_reference(principal: Principal, place: str, reference: Mapping[str, Any]) -> None:
+    """Raise Forbidden for another customer than the caller's own, if it speaks for one, and for an
+    identity it may not name customers by.
+    """
+    if principal.own_customer_only:
+        check_own(principal, place, reference)
+    elif identity := reference.get("identity"):
+        principal.check_lookup(identity["type"])
 
 
 def _form(own: Mapping[str, str]) -> str:

@@ -39,6 +39,8 @@ def _grants(roles: Roles) -> Iterator[str]:
     yield "## Scopes and policies"
     yield ""
     yield "Tokens and keys may narrow the scopes of their role; policies hold for whoever has it."
+    yield "With `lookup` a caller names customers by what identifies them, an e-mail address say;"
+    yield "without it, by the customer's id or the id of a browser or device."
     yield ""
     yield _row("", *(role.value for role in Role))
     yield _row("---", *(":-:" for _ in Role))

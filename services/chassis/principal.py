@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError
+from services.contracts.identity import KNOWN_TYPES
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role, SenderClass
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ SUBJECT_OF_KEYS = "key:"
 """What the subject of an API key begins with, and that of a token does not."""
 IDENTITIES = "identities:read"
 """The scope without which nobody is shown who a customer is."""
+LOOKUP_POLICY = "lookup"
+"""Holds for roles that may name customers by what identifies them: whoever is known by an address
+is told by the answer, and which id they have. A narrowed token or key keeps it."""
 SERVER_POLICY = "server"
 """Holds for who sends events with an API key: a page's write key is public, its is not."""
 
@@ -85,6 +89,15 @@ class Principal:
     def can_identify(self) -> bool:
         """Whether it is shown who somebody is: by its scope, or because it speaks for that one."""
         return self.own_customer_only or IDENTITIES in self.scopes
+
+    def check_lookup(self, type: str) -> None:
+        """Raise Forbidden if it may not name customers by identities of this type."""
+        if type in KNOWN_TYPES and not (self.own_customer_only or LOOKUP_POLICY in self.policies):
+            raise Forbidden(
+                f"The role {self.role.value!r} may not name a customer by {type}: the answer would "
+                "tell who somebody is.",
+                hint="Name the customer by id, or use a role with the policy `lookup`.",
+            )
 
     @property
     def customer_ref(self) -> dict[str, str] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import yaml
 from graphql import GraphQLArgument, GraphQLObjectType, GraphQLOutputType, get_named_type
@@ -154,7 +155,7 @@ def known(stack: Stack) -> Iterator[Known]:
     admin.data(PUBLISH, yaml=with_canaries(CATALOGUE))
     admin.data("mutation($y: String!) { publishSegment(yaml: $y) { key } }", y=SEGMENT)
     admin.data("mutation($y: String!) { publishJourney(yaml: $y) { key } }", y=JOURNEY)
-    ref = {"identity": {"type": "user_id", "value": SECRETS["user"]}}
+    ref = by("user_id", SECRETS["user"])
     customer = admin.data(
         "mutation($i: IdentifyInput!) { identify(input: $i) { id } }",
         i={"customer": ref, "traits": TRAITS, "source": ADDRESS},
@@ -367,6 +368,51 @@ def test_a_customer_sees_of_themselves_what_they_always_did(
 
     assert f"Dear {SECRETS['name']}, of course" in str(made)
     assert f"Dear {SECRETS['name']}" in str(inbox)
+
+
+# --- asking by an address -----------------------------------------------------------------------
+
+BY_ADDRESS = [
+    "query($r: CustomerRef!) { customer(ref: $r) { id } }",
+    """query($r: CustomerRef!) { nextBestActions(customer: $r, channel: CALL_CENTRE,
+    placement: "canary") { customer { id } } }""",
+    "subscription($r: CustomerRef!) { customerActivity(ref: $r) { customer { id } } }",
+]
+
+
+@pytest.mark.parametrize("role", [Role.ANALYST, Role.MARKETER])
+@pytest.mark.parametrize("query", BY_ADDRESS, ids=["customer", "offers", "live"])
+def test_who_is_not_shown_an_address_is_not_told_whose_it_is(
+    stack: Stack, known: Known, role: Role, query: str
+) -> None:
+    theirs = [("email", ADDRESS), ("email", "nobody@secret.example"), ("user_id", SECRETS["user"])]
+
+    refused = [told(stack, role, query, by(*one)) for one in theirs]
+
+    assert all('"FORBIDDEN"' in answer for answer in refused), refused
+    assert len({answer.replace("user_id", "email") for answer in refused}) == 1, (
+        "nobody is told from somebody"
+    )
+    assert known.id not in str(refused)
+    assert '"FORBIDDEN"' not in told(stack, role, query, {"id": known.id})
+
+
+def by(type: str, value: str) -> JSON:
+    return {"identity": {"type": type, "value": value}}
+
+
+def told(stack: Stack, role: Role, query: str, ref: JSON) -> str:
+    """The first answer to a request, or the first event, as it is written."""
+    kind = "text/event-stream" if query.startswith("subscription") else "application/json"
+    token = tokens.issue(stack.instance.keys[0], role, "curious")
+    with httpx.stream(
+        "POST",
+        f"{stack.instance.url}/graphql",
+        json={"query": query, "variables": {"r": ref}},
+        headers={"Authorization": f"Bearer {token}", "Accept": kind},
+        trust_env=False,
+    ) as response:
+        return next(line for line in response.iter_lines() if "{" in line)
 
 
 # --- asking by a condition ----------------------------------------------------------------------

@@ -47,7 +47,11 @@ class Context:
         return DataLoader(load_fn=load)
 
     async def require_own(self, asked: Asked) -> None:
-        """Let a caller who speaks for one customer see no other; raises Forbidden."""
+        """Raise Forbidden for another customer than the caller's own, if it speaks for one, and for
+        an identity it may not name customers by.
+        """
+        if asked.type is not None:
+            self.principal.check_lookup(asked.type)
         if not may_ask(self.principal, asked):
             async with self.desk.database.connection() as connection:
                 await require_own(connection, self.principal, asked)

@@ -76,7 +76,9 @@ class Context:
         return person
 
     async def find(self, ref: Ref) -> Customer | None:
-        """Who is meant, if the caller may see him; None for nobody. Raises Forbidden."""
+        """Who is meant, if the caller may see them; None for nobody. Raises Forbidden."""
+        if isinstance(ref, Identity):
+            self.principal.check_lookup(ref.type)
         found = await self.refs.load(ref)
         if found is not None:
             return await self.person(found)

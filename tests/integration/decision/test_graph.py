@@ -12,6 +12,7 @@ from services.decision import handlers
 from services.decision.schema import schema
 from tests.callers import caller
 from tests.integration.decision.conftest import (
+    MARKETER,
     OFFERS,
     Replica,
     by,
@@ -69,6 +70,27 @@ async def test_a_visitor_is_served_himself_and_nobody_else(replica: Replica) -> 
     assert keys(own["data"]["nextBestActions"])
     assert [a["errors"][0]["extensions"]["code"] for a in others] == ["FORBIDDEN"] * 5
     assert await replica.count("decision") == 1
+
+
+async def test_who_may_not_look_customers_up_asks_offers_by_id_or_browser_only(
+    replica: Replica,
+) -> None:
+    ada = uuid4()
+    await replica.know(snapshot(ada))
+
+    served = [
+        await replica.ask(OFFERS, MARKETER, customer=someone)
+        for someone in ({"id": str(ada)}, by("anonymous_id", "b1"))
+    ]
+    refused = [
+        await replica.ask(OFFERS, MARKETER, customer=by("email", f"{name}@example.com"))
+        for name in (ada, "nobody")
+    ]
+
+    assert served[0]["data"]["nextBestActions"]["customer"]["id"] == str(ada)
+    assert keys(served[1]["data"]["nextBestActions"])
+    assert [a["errors"][0]["extensions"]["code"] for a in refused] == ["FORBIDDEN"] * 2
+    assert await replica.count("decision") == 2
 
 
 async def test_a_visitor_who_became_known_may_ask_for_who_he_is(replica: Replica) -> None:

@@ -310,6 +310,43 @@ async def test_a_visitor_is_refused_others_whether_they_exist_or_not(
     assert codes(answer) == ["FORBIDDEN"]
 
 
+@pytest.mark.parametrize("value", ["ann@example.com", "nobody@example.com"])
+async def test_who_may_not_look_customers_up_is_not_told_whether_an_address_is_known(
+    two: Profile, value: str
+) -> None:
+    answer = await two.ask(OTHERS, MARKETER, ref=by("email", value))
+
+    assert answer["data"] == {"customer": None}
+    assert codes(answer) == ["FORBIDDEN"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'track(input: {event: "x", customer: %s}) { customer { id } }',
+        'setConsent(input: {purpose: "x", status: GIVEN, customer: %s}) { id }',
+        "identify(input: {customer: %s}) { id }",
+    ],
+)
+async def test_nor_by_a_change(two: Profile, call: str) -> None:
+    before = await two.customer("user_id", "ann")
+    writing = frozenset({"customers:write", "consents:write"})
+    document = f"mutation {{ {call} }}" % '{identity: {type: "user_id", value: "ann"}}'
+
+    answer = await two.ask(document, replace(MARKETER, scopes=MARKETER.scopes | writing))
+
+    assert codes(answer) == ["FORBIDDEN"]
+    assert await two.customer("user_id", "ann") == before
+
+
+async def test_who_may_not_look_customers_up_asks_by_id_or_browser(two: Profile) -> None:
+    bob = await two.customer("user_id", "bob")
+
+    for ref in ({"id": str(bob.id)}, by("anonymous_id", "a")):
+        answer = await two.ask(OTHERS, MARKETER, ref=ref)
+        assert answer["data"]["customer"]["id"] == str(bob.id)
+
+
 async def test_a_visitor_is_refused_others_by_entity_key(two: Profile) -> None:
     ann, bob = [await two.customer("user_id", name) for name in ("ann", "bob")]
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.access.tokens import issue_token
 from infra.instance import make_keys
+from services.chassis.masking import USUAL
 from services.chassis.principal import (
     ALGORITHM,
+    LOOKUP_POLICY,
+    Forbidden,
     NotAuthenticated,
     Principal,
     UnusableKey,
     Verifier,
 )
+from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
 from services.contracts.words import Role
 
 Keys = tuple[Path, Path]
@@ -54,6 +59,25 @@ def token(keys: Keys, principal: Principal = AGENT, **changed: Any) -> str:
 def part(content: dict[str, Any]) -> str:
     """One part of a token made by hand."""
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("type", sorted(KNOWN_TYPES))
+def test_what_is_hidden_when_it_is_shown_names_nobody_either(type: str) -> None:
+    allowed = replace(AGENT, policies=frozenset({LOOKUP_POLICY}), scopes=frozenset())
+
+    with pytest.raises(Forbidden, match=f"'agent' may not name a customer by {type}"):
+        AGENT.check_lookup(type)
+
+    assert USUAL.identifies(type)
+    allowed.check_lookup(type)
+    VISITOR.check_lookup(type)
+
+
+@pytest.mark.parametrize("type", sorted(ANONYMOUS_TYPES))
+def test_a_browser_or_device_may_be_named_by_anybody(type: str) -> None:
+    AGENT.check_lookup(type)
+
+    assert not USUAL.identifies(type)
 
 
 def test_a_caller_is_who_the_gateway_says(key_files: Keys) -> None:

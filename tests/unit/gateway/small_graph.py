@@ -116,11 +116,11 @@ ROLES_YAML = """
 roles:
   visitor: {scopes: [], policies: []}
   app: {scopes: [], policies: []}
-  agent: {scopes: [], policies: [staff]}
+  agent: {scopes: [], policies: [staff, lookup]}
   marketer: {scopes: [], policies: [staff]}
   analyst: {scopes: [], policies: [staff]}
-  privacy: {scopes: [], policies: [staff]}
-  admin: {scopes: [], policies: [staff]}
+  privacy: {scopes: [], policies: [staff, lookup]}
+  admin: {scopes: [], policies: [staff, lookup]}
 readers:
   all: [visitor, app, agent, marketer, analyst, privacy, admin]
   business: [agent, marketer, analyst, admin]

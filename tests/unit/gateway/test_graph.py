@@ -15,13 +15,14 @@ from gateway.access.trusted import Registry
 from gateway.graph import Asked, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.graphql_http import MutationNotAllowed
-from services.chassis.principal import Forbidden, NotAuthenticated, Principal
+from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.identity import derived_customer_id
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, SDLS, InProcess, graph
 
-AGENT = Principal(Role.AGENT, "agnes")
+AGENT = Principal(Role.AGENT, "agnes", policies=frozenset({LOOKUP_POLICY}))
 ANALYST = Principal(Role.ANALYST, "alan")
+MARKETER = Principal(Role.MARKETER, "mo")
 APP = Principal(Role.APP, "app", tuple(sorted(ANN.items())))
 BOB = {"type": "email", "value": "bob@example.com"}
 SCHEMA = "{ __schema { queryType { name } } }"
@@ -351,35 +352,34 @@ ANNS = 'identity: {type: "email", value: "ann@example.com"}'
 BOBS = 'identity: {type: "email", value: "bob@example.com"}'
 
 
+BY_EMAIL: list[tuple[str, dict[str, Any]]] = [
+    (f"{{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
+    (f'{{ customer(ref: {{id: "1", {ANNS}}}) {{ name }} }}', {}),
+    (f"{{ a: customer(ref: {{{ANNS}}}) {{ name }} b: customer(ref: {{{BOBS}}}) {{ id }} }}", {}),
+    (f"{{ ...F }} fragment F on Query {{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
+    (f"{{ ... on Query {{ ... {{ nextBestActions(customer: {{{BOBS}}}) }} }} }}", {}),
+    ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {"identity": BOB}}),
+    ("query($i: IdentityInput!) { customer(ref: {identity: $i}) { name } }", {"i": BOB}),
+    (
+        'query($v: String!) { customer(ref: {identity: {type: "email", value: $v}}) { id } }',
+        {"v": "bob@example.com"},
+    ),
+    (f"query($r: CustomerRef! = {{{BOBS}}}) {{ customer(ref: $r) {{ name }} }}", {}),
+    (
+        "mutation($t: TrackInput!) { track(input: $t) }",
+        {"t": {"customer": {"identity": BOB}, "event": "e"}},
+    ),
+    (f'mutation {{ track(input: {{customer: {{{BOBS}}}, event: "e"}}) }}', {}),
+]
+
+
 @pytest.mark.parametrize(
     ("query", "variables"),
     [
+        *BY_EMAIL,
         ('{ customer(ref: {id: "1"}) { name } }', {}),
-        (f"{{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
-        (f'{{ customer(ref: {{id: "1", {ANNS}}}) {{ name }} }}', {}),
-        (
-            f"{{ a: customer(ref: {{{ANNS}}}) {{ name }} b: customer(ref: {{{BOBS}}}) {{ id }} }}",
-            {},
-        ),
-        (f"{{ ...F }} fragment F on Query {{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
-        (f"{{ ... on Query {{ ... {{ nextBestActions(customer: {{{BOBS}}}) }} }} }}", {}),
-        ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {"identity": BOB}}),
         ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {"id": 1}}),
         ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {}}),
-        (
-            "query($i: IdentityInput!) { customer(ref: {identity: $i}) { name } }",
-            {"i": BOB},
-        ),
-        (
-            'query($v: String!) { customer(ref: {identity: {type: "email", value: $v}}) { id } }',
-            {"v": "bob@example.com"},
-        ),
-        (f"query($r: CustomerRef! = {{{BOBS}}}) {{ customer(ref: $r) {{ name }} }}", {}),
-        (
-            "mutation($t: TrackInput!) { track(input: $t) }",
-            {"t": {"customer": {"identity": BOB}, "event": "e"}},
-        ),
-        (f'mutation {{ track(input: {{customer: {{{BOBS}}}, event: "e"}}) }}', {}),
     ],
 )
 async def test_an_app_reaches_no_other_customer_however_it_asks(
@@ -397,3 +397,26 @@ async def test_a_default_that_is_overridden_by_the_own_customer_is_fine() -> Non
     query = f"query($r: CustomerRef! = {{{BOBS}}}) {{ customer(ref: $r) {{ name }} }}"
 
     assert (await answer(query, APP, r={"identity": ANN}))["data"]["customer"] == {"name": "Ann"}
+
+
+# --- who is known by an address ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("query", "variables"), BY_EMAIL)
+async def test_who_may_not_look_customers_up_names_none_by_an_address_however_it_asks(
+    query: str, variables: dict[str, Any]
+) -> None:
+    transport = InProcess()
+
+    with pytest.raises(Forbidden, match="'marketer' may not name a customer by email"):
+        await answer(query, MARKETER, transport=transport, **variables)
+
+    assert transport.asked == []
+
+
+async def test_who_may_not_look_customers_up_names_them_by_id_or_browser() -> None:
+    query = "query($r: CustomerRef!) { customer(ref: $r) { name } }"
+
+    for named in ({"id": "1"}, {"identity": {"type": "device", "value": "d-1"}}):
+        assert (await answer(query, MARKETER, r=named))["data"]["customer"] == {"name": "Ann"}
+    assert (await answer(query, r={"identity": BOB}))["data"]["customer"]

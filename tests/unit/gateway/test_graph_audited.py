@@ -13,11 +13,11 @@ from gateway.access import audit
 from gateway.access.audit import Audit, AuditBehind
 from gateway.access.trusted import hash_of
 from gateway.graph import Asked, Graph
-from services.chassis.principal import Forbidden, Principal
+from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, graph
 
-AGENT = Principal(Role.AGENT, "desk 7")
+AGENT = Principal(Role.AGENT, "desk 7", policies=frozenset({LOOKUP_POLICY}))
 VISITOR = Principal(Role.VISITOR, "ann@example.com", tuple(sorted(ANN.items())))
 CARD = """query Card {
   customer(ref: {identity: {type: "email", value: "ann@example.com"}}) { nextBestActions }

@@ -11,6 +11,7 @@ from gateway.access.role_table import page
 from gateway.access.roles import InvalidRoles, Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
+from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
 
@@ -94,6 +95,16 @@ def test_an_analyst_reads_results_and_cannot_tell_who_anybody_is() -> None:
     assert "customers" not in readable(Role.ANALYST, "Query"), "a condition would tell traits"
 
 
+def test_of_the_staff_exactly_those_look_customers_up_who_may_read_who_they_are() -> None:
+    staff = {role: ROLES.grants[role] for role in set(Role) - OWN_CUSTOMER_ONLY}
+    lookup = {role for role, grant in staff.items() if LOOKUP_POLICY in grant.policies}
+
+    assert lookup == {role for role, grant in staff.items() if IDENTITIES in grant.scopes}
+    assert lookup >= {role for role, grant in staff.items() if "customers:write" in grant.scopes}, (
+        "who writes identities is answered with the id of whoever has them"
+    )
+
+
 def test_nobody_but_marketers_and_admins_publishes() -> None:
     for field in readable(Role.ADMIN, "Mutation"):
         if field.startswith("publish"):
@@ -139,7 +150,8 @@ def test_every_scope_and_policy_that_is_asked_or_granted_is_both() -> None:
     admin = ROLES.grants[Role.ADMIN]
 
     assert {s for r in requirements for sets in r.scopes for s in sets} == admin.scopes
-    assert {p for r in requirements for sets in r.policies for p in sets} == admin.policies
+    policies = {p for r in requirements for sets in r.policies for p in sets}
+    assert policies | {LOOKUP_POLICY} == admin.policies, "lookup is asked of arguments, not fields"
 
 
 def test_what_some_readers_of_a_type_may_not_have_can_be_null() -> None:
