@@ -1,149 +1,191 @@
-"""What a token narrowed to one scope is refused, through the public door, below what it opens."""
+"""What one scope alone opens through the public door: what docs/scopes.md lists, and no more.
 
+Questions are made from the graph: every root field, and every field of whatever a scope leads to,
+by each root field that it opens. So a field that is new is asked here too.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
+from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
+from graphql.type import is_required_argument
 
+from gateway.reload import read_subgraphs
+from gateway.supergraph import compose
+from gateway.supergraph.syntax import ROOTS
 from infra import tokens
-from infra.client import Graph
-from tests.stack import BUYERS, Stack
+from infra.demo.asking import until
+from tests.stack import Stack
 
 JSON = dict[str, Any]
+Way = tuple[tuple[GraphQLObjectType, str], ...]
+"""Fields from a root down, each with the type it stands on."""
 DENIED = "UNAUTHORIZED_FIELD_OR_TYPE"
-ANN = {"identity": {"type": "email", "value": BUYERS[6].email}}
-KNOWN = (
-    "id traits { value } events { edges { node { properties } } } identities { value } "
-    "consents { status } decisions { edges { node { id } } } journeys { id } inbox { content } "
-    "touchpoints { edges { node { id } } } segments { key } history { reason }"
-)
-OF_KNOWN = {
-    "traits",
-    "events",
-    "identities",
-    "consents",
-    "decisions",
-    "journeys",
-    "inbox",
-    "touchpoints",
-    "segments",
-    "history",
-}
-BEHIND = {"identities", "decisions", "journeys", "history"}
-REF = "query($ref: CustomerRef!)"
-BOUGHT = '{ customer: $ref, event: "looked" }'
-
-OPENED: dict[str, tuple[str, set[str]]] = {
-    "catalogue:read": (
-        f"{REF} {{ actions {{ key eligibility }} customer(ref: $ref) {{ id }} }}",
-        {"customer"},
-    ),
-    "consents:write": (
-        "mutation($ref: CustomerRef!) { setConsent(input: "
-        '{ customer: $ref, purpose: "surveys", status: DENIED }) '
-        f"{{ {KNOWN} }} }}",
-        OF_KNOWN,
-    ),
-    "customers:list": (
-        f"query {{ customers(first: 2) {{ edges {{ node {{ {KNOWN} }} }} }} }}",
-        OF_KNOWN,
-    ),
-    "customers:read": (
-        f"{REF} {{ customer(ref: $ref) {{ {KNOWN} "
-        'whyNot(action: "jazz_weeks", channel: WEB, placement: "home") { stage } '
-        "segmentsOfHis: segments { segment { condition } } } }",
-        BEHIND | {"whyNot", "segment"},
-    ),
-    "customers:write": (
-        f"mutation($ref: CustomerRef!) {{ track(input: {BOUGHT}) {{ customer {{ {KNOWN} }} }} }}",
-        OF_KNOWN,
-    ),
-    "decisions:make": (
-        f'{REF} {{ nextBestActions(customer: $ref, channel: WEB, placement: "home") {{ id '
-        "trace { stage } propositions { score action { name eligibility treatments { key } } } "
-        f"customer {{ {KNOWN} }} }} }}",
-        OF_KNOWN | {"trace", "score", "eligibility", "treatments"},
-    ),
-    "journeys:read": (
-        f"{REF} {{ journeyDefinitions {{ yaml }} customer(ref: $ref) {{ id }} }}",
-        {"customer"},
-    ),
-    "results:read": ("query { actionResults { action } segments { condition } }", {"segments"}),
-    "segments:read": (
-        "query { segments { condition } actionResults { action } }",
-        {"actionResults"},
-    ),
-}
+SCHEMA = compose(read_subgraphs()).schema
+ROOT = {kind.value: root for kind in ROOTS if (root := SCHEMA.get_root_type(kind))}
+OF_A_CUSTOMER = {"Customer", "Decision", "JourneyInstance"}
+"""Of these there is one to ask, wherever a scope leads to one."""
+NOT_LIVE = {"nextBestActions"}
+"""Refused to everybody below a subscription."""
+JOURNEY = """
+key: scopes
+name: Scopes
+entry: {event: scopes_began, again: always}
+steps:
+  - key: rest
+    wait: {event: never_happens, timeout: 30d}
+  - key: done
+    exit: done
+"""
 
 
-def narrowed(stack: Stack, *scopes: str) -> Graph:
-    token = tokens.issue(stack.instance.keys[0], "admin", "kiosk", scopes=scopes)
-    return Graph(stack.instance.url, token)
+def read_page() -> dict[str, set[str]]:
+    """What was reviewed: the fields that each scope opens."""
+    _, *sections = Path("docs/scopes.md").read_text().split("\n## ")
+    return {
+        section.partition("\n")[0]: set(re.findall(r"^\| `(\w+\.\w+)`", section, re.MULTILINE))
+        for section in sections
+    }
 
 
-def fields_of(answer: JSON) -> set[str]:
-    """The fields that were refused, all errors being refusals."""
+OPENED = read_page()
+
+
+@pytest.fixture(scope="module")
+def given(stack: Stack) -> dict[str, str]:
+    """What required arguments are given: a customer, a decision for them, a journey they are on."""
+    admin, browser = stack.as_("admin"), f"scopes-{uuid4().hex[:8]}"
+    ref = {"identity": {"type": "anonymous_id", "value": browser}}
+    admin.data("mutation($y: String!) { publishJourney(yaml: $y) { key } }", y=JOURNEY)
+    track = "mutation($i: TrackInput!) { track(input: $i) { customer { id } } }"
+    began = admin.data(track, i={"customer": ref, "event": "scopes_began"})
+    customer = f'{{ id: "{began["track"]["customer"]["id"]}" }}'
+    journeys = f"query {{ customer(ref: {customer}) {{ journeys {{ id journey }} }} }}"
+    until(lambda: admin.data(journeys)["customer"]["journeys"])
+    [run] = [
+        one["id"]
+        for one in admin.data(journeys)["customer"]["journeys"]
+        if one["journey"] == "scopes"
+    ]
+    offers = f'nextBestActions(customer: {customer}, channel: WEB, placement: "home")'
+    decision = admin.data(f"query {{ {offers} {{ id }} }}")["nextBestActions"]["id"]
+    about, shown = f"customer: {customer}", uuid4()
+    return {
+        "channel": "WEB",
+        "placement": '"home"',
+        "action": '"jazz_weeks"',
+        "customer": customer,
+        "ref": customer,
+        "decision id": f'"{decision}"',
+        "instance": f'"{run}"',
+        "reason": '"asked"',
+        "key": '"scopes"',
+        "yaml": '"key: no definition"',
+        "identify input": f"{{ {about} }}",
+        "track input": f'{{ {about}, event: "looked" }}',
+        "setConsent input": f'{{ {about}, purpose: "surveys", status: DENIED }}',
+        "recordOutcome input": f'{{ proposition: "{shown}", kind: CLICKED, idempotencyKey: "k" }}',
+    }
+
+
+def ask(name: str, field: GraphQLField, given: dict[str, str], selection: str = "") -> str:
+    """A field with its required arguments and its selection."""
+    required = [
+        f"{argument}: {given.get(f'{name} {argument}') or given[argument]}"
+        for argument, declared in field.args.items()
+        if is_required_argument(declared)
+    ]
+    arguments = f"({', '.join(required)})" if required else ""
+    if not selection and not is_leaf_type(get_named_type(field.type)):
+        selection = "{ __typename }"
+    return f"{name}{arguments} {selection}"
+
+
+def ways(scope: str) -> Iterator[Way]:
+    """The fields on the shortest way to each type, by each root field that a scope opens."""
+    for root in ROOT.values():
+        for entry in root.fields:
+            if f"{root.name}.{entry}" not in OPENED[scope]:
+                continue
+            waiting: deque[Way] = deque([((root, entry),)])
+            reached = set[GraphQLObjectType]()
+            while waiting:
+                way = waiting.popleft()
+                type_ = below(way)
+                if type_ is None or type_ in reached:
+                    continue
+                reached.add(type_)
+                yield way
+                waiting += (
+                    (*way, (type_, name))
+                    for name in type_.fields
+                    if f"{type_.name}.{name}" in OPENED[scope]
+                )
+
+
+def below(way: Way) -> GraphQLObjectType | None:
+    """The type of object that a way leads to."""
+    type_, name = way[-1]
+    named = get_named_type(type_.fields[name].type)
+    return named if isinstance(named, GraphQLObjectType) else None
+
+
+def refused(stack: Stack, scope: str, query: str) -> set[str]:
+    """The fields that an admin with one scope was refused, in the first answer."""
+    token = tokens.issue(stack.instance.keys[0], "admin", "kiosk", scopes=[scope])
+    is_event = query.startswith("subscription")
+    with httpx.stream(
+        "POST",
+        f"{stack.instance.url}/graphql",
+        json={"query": query},
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Accept": "text/event-stream" if is_event else "application/json",
+        },
+        trust_env=False,
+    ) as response:
+        line = next(line for line in response.iter_lines() if "{" in line)
+    answer: JSON = json.loads(line.removeprefix("data:"))
     errors = answer.get("errors", ())
-    assert {error["extensions"]["code"] for error in errors} <= {DENIED}, errors
-    return {error["path"][-1] for error in errors}
+    assert "data" in answer, f"{query} was not asked: {errors}"
+    return {error["path"][-1] for error in errors if error["extensions"]["code"] == DENIED}
 
 
 @pytest.mark.parametrize("scope", sorted(OPENED))
-def test_a_scope_opens_its_own_and_nothing_that_hangs_below_it(stack: Stack, scope: str) -> None:
-    query, closed = OPENED[scope]
-    variables = {"ref": ANN} if "$ref" in query else {}
-
-    answer = narrowed(stack, scope).answer(query, **variables)
-
-    assert fields_of(answer) == closed
-    assert any(answer["data"].values()), "what the scope is for is answered"
-
-
-def test_a_decision_is_read_back_by_who_may_read_decisions_and_its_customer_is_not(
-    stack: Stack,
+def test_of_the_root_fields_a_scope_opens_those_on_its_list(
+    stack: Stack, given: dict[str, str], scope: str
 ) -> None:
-    made = narrowed(stack, "decisions:make").answer(
-        f'{REF} {{ nextBestActions(customer: $ref, channel: WEB, placement: "home") {{ id }} }}',
-        ref=ANN,
-    )["data"]["nextBestActions"]["id"]
+    for kind, root in ROOT.items():
+        for name, field in root.fields.items():
+            is_open = f"{root.name}.{name}" in OPENED[scope]
+            query = f"{kind} {{ {ask(name, field, given)} }}"
 
-    answer = narrowed(stack, "decisions:read").answer(
-        "query($id: ID!) { decision(id: $id) { id trace { stage } "
-        f"customer {{ {KNOWN} }} }} }}",
-        id=made,
-    )
-
-    assert answer["data"]["decision"]["id"] == made
-    assert fields_of(answer) == (OF_KNOWN - {"decisions"}) | {"trace"}
+            assert refused(stack, scope, query) == (set() if is_open else {name}), query
 
 
-@pytest.mark.parametrize("scope", ["decisions:explain", "identities:read"])
-def test_a_scope_that_only_adds_to_others_opens_nothing_by_itself(stack: Stack, scope: str) -> None:
-    answer = narrowed(stack, scope).answer(
-        f"{REF} {{ customer(ref: $ref) {{ {KNOWN} }} }}", ref=ANN
-    )
-
-    assert fields_of(answer) == {"customer"}
-
-
-@pytest.mark.parametrize("scope", ["catalogue:write", "journeys:exit", "journeys:write"])
-@pytest.mark.parametrize("asked", ["actions { key }", "journeyDefinitions { key }"])
-def test_who_may_only_write_reads_no_definitions(stack: Stack, scope: str, asked: str) -> None:
-    answer = narrowed(stack, scope).answer(f"query {{ {asked} }}")
-
-    assert fields_of(answer) == {asked.split()[0]}
-
-
-def test_who_may_only_report_an_outcome_or_publish_a_segment_sees_no_customer(
-    stack: Stack,
+@pytest.mark.parametrize("scope", sorted(scope for scope in OPENED if OPENED[scope]))
+def test_of_what_hangs_below_a_scope_opens_the_fields_on_its_list(
+    stack: Stack, given: dict[str, str], scope: str
 ) -> None:
-    said = 'proposition: "%s", kind: CLICKED, idempotencyKey: "k"'
-    outcome = "mutation { recordOutcome(input: { " + said + " }) { id } }"
+    for way in ways(scope):
+        type_ = below(way)
+        assert type_ is not None
+        [kind] = [kind for kind, root in ROOT.items() if root is way[0][0]]
+        names = type_.fields.keys() - (NOT_LIVE if kind == "subscription" else set())
+        closed = {name for name in names if f"{type_.name}.{name}" not in OPENED[scope]}
+        query = f"{{ {' '.join(ask(name, type_.fields[name], given) for name in sorted(names))} }}"
+        for above, name in reversed(way):
+            query = f"{{ {ask(name, above.fields[name], given, query)} }}"
 
-    reporting = narrowed(stack, "outcomes:write").answer(outcome % uuid4())
-    listing = narrowed(stack, "outcomes:write").answer("query { customers { edges { cursor } } }")
-    publishing = narrowed(stack, "segments:write").answer("query { segments { condition } }")
+        found = refused(stack, scope, f"{kind} {query}")
 
-    assert {error["extensions"]["code"] for error in reporting["errors"]} != {DENIED}
-    assert fields_of(listing) == {"customers"}
-    assert fields_of(publishing) == {"segments"}
+        assert found <= closed, query
+        if type_.name in OF_A_CUSTOMER:
+            assert found == closed, query
