@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -81,8 +82,8 @@ class Gateway:
                 writer.transport.abort()
 
 
-@pytest.fixture(scope="module")
-async def open_gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
+@asynccontextmanager
+async def gateway(key_files: tuple[Path, Path], **settings: Any) -> AsyncIterator[Gateway]:
     async def graphql(request: Request) -> Response:
         return JSONResponse({"data": {"segments": "loyal"}})
 
@@ -95,16 +96,23 @@ async def open_gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
     ]
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(serving(Starlette(routes=routes)))
-        settings = GatewaySettings(
+        all_settings = GatewaySettings(
             profile_url=service.url,
             signing_key_file=key_files[0],
             write_keys=(WRITE_KEY,),
             max_failed_authentications=FAILURES,
+            **settings,
         )
-        server = await stack.enter_async_context(serving(create(settings, {"profile": SDL})))
+        server = await stack.enter_async_context(serving(create(all_settings, {"profile": SDL})))
         client = httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30)
         await stack.enter_async_context(client)
         yield Gateway(client, server.port, key_files[0])
+
+
+@pytest.fixture(scope="module")
+async def open_gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
+    async with gateway(key_files) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -215,3 +223,18 @@ async def test_slow_bodies_hold_no_place_that_others_need(
         statuses = {enter.__name__: await enter(open_gateway) for enter in EVERY_DOOR}
 
     assert set(statuses.values()) == {200}, statuses
+
+
+@pytest.mark.parametrize("tracks", [tracks_by_header, tracks_by_body])
+async def test_an_address_that_sends_too_many_events_uses_up_no_other_address(
+    key_files: tuple[Path, Path], tracks: Callable[[Gateway], Awaitable[int]]
+) -> None:
+    limits = {"rate_per_s": 0.01, "burst": 3, "trusted_proxies": ("127.0.0.1",)}
+    async with gateway(key_files, **limits) as opened:
+        opened.client.headers["X-Forwarded-For"] = "198.51.100.1"
+        flooding = [await tracks(opened) for _ in range(4)]
+        opened.client.headers["X-Forwarded-For"] = "198.51.100.2"
+        other = await tracks(opened)
+
+    assert flooding == [200, 200, 200, 429]
+    assert other == 200

@@ -217,6 +217,20 @@ def test_replicas_may_share_a_file_each_with_its_own_chain(file: Path) -> None:
     assert said.heads[str(third.head).partition(":")[0]] == third.head
 
 
+def test_a_process_that_was_copied_while_it_ran_puts_no_line_in_place_of_another(
+    file: Path,
+) -> None:
+    copies = [Chain(SECRET, random=lambda length: "0" * 2 * length) for _ in range(2)]
+    lines, others = (
+        b"".join(chain.sealed([b'{"kind":"%b"}\n' % kind] * 3, NOW)).splitlines(keepends=True)
+        for chain, kind in zip(copies, (b"query", b"mutation"), strict=True)
+    )
+    file.write_bytes(b"".join([*lines[:2], *others[2:]]))
+
+    with pytest.raises(AuditChanged, match="line 3: this line follows another line"):
+        verified(file)
+
+
 @pytest.mark.parametrize("tail", [b'{"kind":"qu', b'{"kind":"query"}\n'])
 def test_what_a_process_broke_off_or_an_older_one_wrote_without_seals_is_told(
     file: Path, tail: bytes
