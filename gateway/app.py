@@ -40,7 +40,7 @@ from gateway.reload import (
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
-from gateway.supergraph.wire import KEEP_ALIVE_S
+from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
 from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised

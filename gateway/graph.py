@@ -40,8 +40,8 @@ from gateway.supergraph import (
     execute,
     subscribe,
 )
-from gateway.supergraph.labels import active_labels
 from gateway.supergraph.lru import Lru
+from gateway.supergraph.override_labels import active_labels
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MutationNotAllowed, told
 from services.chassis.principal import NotAuthenticated, Principal

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from graphql import GraphQLField, GraphQLObjectType, get_named_type
 
 from gateway.access.roles import Roles
-from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.markings import Requirement
+from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.supergraph import Supergraph
 from services.chassis.authorization import Unauthorized, is_met, wording
 from services.chassis.principal import Principal
 from services.contracts.words import Role

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from xxhash import xxh3_128_hexdigest
 
-from gateway.supergraph.markings import NOT_IDEMPOTENT
+from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
 from services.chassis.graphql_http import Answer
 
 CACHEABLE = "cacheable"

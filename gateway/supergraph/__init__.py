@@ -3,7 +3,8 @@
 `compose` once at start, keep a `PlanCache`, and for each request `execute(cache.plan(…), …)`.
 """
 
-from gateway.supergraph.compose import compose, compose_sdl
+from gateway.supergraph.composition.compose import compose, compose_sdl
+from gateway.supergraph.composition.read_supergraph_sdl import read_supergraph
 from gateway.supergraph.errors import (
     CannotPlan,
     CompositionError,
@@ -12,14 +13,13 @@ from gateway.supergraph.errors import (
     Problem,
     SupergraphUnreadable,
 )
-from gateway.supergraph.execute import HeadersFor, Terms, Witnessed, execute, refusal
-from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.plan import Plan, plan
-from gateway.supergraph.plan_cache import PlanCache
-from gateway.supergraph.resilience import Resilient
-from gateway.supergraph.standard_reading import read_supergraph
-from gateway.supergraph.subscribe import subscribe
-from gateway.supergraph.transport import (
+from gateway.supergraph.executor.execute import HeadersFor, Terms, Witnessed, execute, refusal
+from gateway.supergraph.executor.subscribe import subscribe
+from gateway.supergraph.planner.plan_cache import PlanCache
+from gateway.supergraph.planner.query_plan import Plan, plan
+from gateway.supergraph.supergraph import Supergraph
+from gateway.supergraph.transport.circuit_breaker import Resilient
+from gateway.supergraph.transport.http import (
     HttpTransport,
     Reply,
     SubgraphError,

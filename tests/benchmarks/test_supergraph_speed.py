@@ -18,14 +18,7 @@ import pytest
 from graphql import parse, validate
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from gateway.supergraph import (
-    PlanCache,
-    Reply,
-    Supergraph,
-    compose,
-    execute,
-    plan,
-)
+from gateway.supergraph import PlanCache, Reply, Supergraph, compose, execute, plan
 
 LINK = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])

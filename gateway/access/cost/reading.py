@@ -29,7 +29,7 @@ from gateway.access.cost.inputs import InputCosts
 from gateway.access.cost.price import Amount, Part, Price, Sum
 from gateway.access.cost.sizes import NO_SIZING, Sizes, Sizing
 from gateway.access.cost.weights import Marked, Weights
-from gateway.supergraph.markings import Markings
+from gateway.supergraph.schema_metadata import Markings
 
 
 @dataclass(frozen=True)

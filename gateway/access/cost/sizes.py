@@ -23,7 +23,7 @@ from graphql import (
 from gateway.access.cost.price import Amount, Given
 from gateway.access.cost.weights import kinds_of
 from gateway.access.limits import MOST
-from gateway.supergraph.markings import ListSize
+from gateway.supergraph.schema_metadata import ListSize
 from services.chassis.errors import RaakError
 
 SLICING = ("first", "last", "limit")

@@ -18,7 +18,7 @@ from gateway.supergraph import (
     compose,
     execute,
 )
-from gateway.supergraph.resilience import Rules
+from gateway.supergraph.transport.circuit_breaker import Rules
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.supergraph import shop
 

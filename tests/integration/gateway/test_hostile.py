@@ -23,7 +23,7 @@ from gateway.supergraph import (
     compose,
     execute,
 )
-from gateway.supergraph.resilience import Rules
+from gateway.supergraph.transport.circuit_breaker import Rules
 from tests.integration.gateway.misbehaving import (
     Behaviour,
     Misbehaving,

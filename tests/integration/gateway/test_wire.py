@@ -6,7 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.supergraph.wire import KEEP_ALIVE_S, MAX_AGE_S, Broken, NotReached, Pool, TooLarge
+from gateway.supergraph.transport.connection_pool import (
+    KEEP_ALIVE_S,
+    MAX_AGE_S,
+    Broken,
+    NotReached,
+    Pool,
+    TooLarge,
+)
 from tests.integration.gateway.misbehaving import (
     Behaviour,
     Misbehaving,

@@ -26,7 +26,7 @@ from gateway.reload import (
     supergraph_file,
 )
 from gateway.supergraph import Supergraph, compose
-from gateway.supergraph.compose import compose_sdl
+from gateway.supergraph.composition.compose import compose_sdl
 from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 from services.contracts.words import Role

@@ -7,8 +7,8 @@ from graphql import build_schema
 
 from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
-from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.markings import Markings, Requirement
+from gateway.supergraph.schema_metadata import Markings, Requirement
+from gateway.supergraph.supergraph import Supergraph
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 

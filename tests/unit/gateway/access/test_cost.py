@@ -16,7 +16,7 @@ from gateway.access.cost import (
     check_cost,
 )
 from gateway.access.limits import MOST, LimitExceeded, Limits
-from gateway.supergraph.markings import ListSize, Markings
+from gateway.supergraph.schema_metadata import ListSize, Markings
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
 SCHEMA = build_schema("""

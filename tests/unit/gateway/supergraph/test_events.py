@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.supergraph.events import EventReader, EventTooLarge
+from gateway.supergraph.transport.sse import EventReader, EventTooLarge
 
 STREAM = b': hi\r\n\r\nevent: next\r\ndata: {"a": 1}\r\n\r\nevent:complete\r\ndata:\r\n\r\n'
 EVENTS = [("next", b'{"a": 1}'), ("complete", b"")]

@@ -18,7 +18,7 @@ from strawberry.federation.versions import FEDERATION_VERSIONS
 from strawberry.schema_directive import Location
 
 from gateway.supergraph import Supergraph, compose, compose_sdl, read_supergraph
-from gateway.supergraph.directives import NEWEST, NOT_YET, SINCE
+from gateway.supergraph.composition.federation_directives import NEWEST, NOT_YET, SINCE
 
 MINOR = {name: minor for name, (_, minor) in FEDERATION_VERSIONS.items()}
 GUARDS_AND_PRICES: dict[int, list[Any]] = {

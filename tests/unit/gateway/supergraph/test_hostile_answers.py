@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.supergraph import PlanCache, Reply, compose, execute
-from gateway.supergraph.leaves import BUILT_IN
+from gateway.supergraph.executor.scalars import BUILT_IN
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.composing import composed
 

@@ -9,7 +9,7 @@ from graphql.execution.values import get_variable_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.supergraph.inputs import Inputs
+from gateway.supergraph.executor.variables import Inputs
 
 SCHEMA = build_schema("""
 type Query { a(filter: Filter, one: One, ids: [ID!], any: Any): Int }

@@ -4,7 +4,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import CompositionError, Supergraph, plan
-from gateway.supergraph.labels import active_labels
+from gateway.supergraph.override_labels import active_labels
 from tests.unit.gateway.supergraph.composing import composed
 
 OLD = 'type Query { t: T } type T @key(fields: "id") { id: ID! price: Int }'

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.supergraph.marking import both, implies
-from gateway.supergraph.markings import AnyOf, ListSize, Markings, Requirement
+from gateway.supergraph.composition.merge_metadata import both, implies
+from gateway.supergraph.schema_metadata import AnyOf, ListSize, Markings, Requirement
 from tests.unit.gateway.supergraph.composing import composed
 
 SIGNED_IN = Requirement(authenticated=True)

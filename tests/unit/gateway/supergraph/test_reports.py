@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from gateway.supergraph import PlanCache, Reply, compose, execute
-from gateway.supergraph.fetches import JSON, Place
+from gateway.supergraph.planner.fetch_nodes import JSON, Place
 from tests.unit.gateway.supergraph import shop
 
 

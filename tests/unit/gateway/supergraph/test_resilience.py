@@ -17,8 +17,8 @@ from gateway.supergraph import (
     SubgraphTimeout,
     SubgraphUnavailable,
 )
-from gateway.supergraph.resilience import Rules
-from gateway.supergraph.transport import SubgraphResponseTooLarge, request_ends
+from gateway.supergraph.transport.circuit_breaker import Rules
+from gateway.supergraph.transport.http import SubgraphResponseTooLarge, request_ends
 from tests.unit.gateway.clock import Clock
 
 GOOD = Reply(200, b'{"data": {}}')

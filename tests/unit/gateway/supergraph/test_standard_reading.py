@@ -4,9 +4,9 @@ import pytest
 from graphql import print_ast
 
 from gateway.supergraph import SupergraphUnreadable, read_supergraph
-from gateway.supergraph.joins import JoinField, Supergraph
-from gateway.supergraph.labels import Label
-from gateway.supergraph.markings import Requirement
+from gateway.supergraph.override_labels import Label
+from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.supergraph import JoinField, Supergraph
 
 HEAD = """
 schema

@@ -6,8 +6,8 @@ import pytest
 from graphql import DirectiveLocation, build_schema, print_ast, print_schema
 
 from gateway.supergraph import PlanCache, compose, compose_sdl, read_supergraph
-from gateway.supergraph.joins import Supergraph
-from gateway.supergraph.standard_writing import graph_names
+from gateway.supergraph.composition.write_supergraph_sdl import graph_names
+from gateway.supergraph.supergraph import Supergraph
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.composing import EVERYTHING, LINK
 

@@ -18,7 +18,7 @@ from gateway.supergraph import (
     execute,
     subscribe,
 )
-from gateway.supergraph.execute import PLAIN
+from gateway.supergraph.executor.execute import PLAIN
 from tests.unit.gateway.supergraph import shop, till
 from tests.waiting import until
 

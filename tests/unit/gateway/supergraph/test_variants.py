@@ -3,8 +3,8 @@
 from graphql import parse
 
 from gateway.supergraph import Supergraph, plan
-from gateway.supergraph.fetches import Request
-from gateway.supergraph.plan import Variant
+from gateway.supergraph.planner.fetch_nodes import Request
+from gateway.supergraph.planner.query_plan import Variant
 from tests.unit.gateway.supergraph.composing import composed
 
 USERS = """

@@ -21,9 +21,9 @@ from graphql import (
 )
 
 from gateway.supergraph import Supergraph, plan
-from gateway.supergraph.fetches import Part, Request
 from gateway.supergraph.field_sets import selected_fields
-from gateway.supergraph.plan import Variant
+from gateway.supergraph.planner.fetch_nodes import Part, Request
+from gateway.supergraph.planner.query_plan import Variant
 from gateway.supergraph.syntax import variables_in
 from tests.unit.gateway.supergraph.random.asking import Operation
 from tests.unit.gateway.supergraph.random.serving import TYPE_KEY, Path, Sent, Whole, typed

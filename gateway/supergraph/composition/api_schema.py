@@ -1,0 +1,150 @@
+"""Build the schemas of merged definitions: the whole one, and the part that clients see."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from graphql import (
+    DefinitionNode,
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    NameNode,
+    ScalarTypeDefinitionNode,
+    build_ast_schema,
+    lexicographic_sort_schema,
+    print_schema,
+)
+from graphql.pyutils import did_you_mean, suggestion_list
+
+from gateway.supergraph.composition.schema_errors import OTHERWISE, Owners, faults
+from gateway.supergraph.errors import CompositionError, Problem, sentence
+from gateway.supergraph.syntax_tree import copied, name_of, named_type
+
+BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
+
+
+def build_schemas(
+    definitions: Sequence[DefinitionNode],
+    hidden: set[str],
+    owners: Owners,
+    problems: Sequence[Problem] = (),
+) -> tuple[GraphQLSchema, GraphQLSchema]:
+    """The whole schema, and what is left of it when all coordinates in `hidden` are taken out.
+
+    Args:
+        problems: What was found before; it is listed with what is found here.
+
+    Raises:
+        CompositionError: There are problems, or one of the two is no valid schema.
+    """
+    public = _without(definitions, hidden)
+    found = [*problems, *unknown_types(definitions, owners, problems)]
+    found += _hidden_types(public, definitions, owners)
+    refused = {problem.coordinate for problem in found}
+    try:
+        whole, schema = build_schema(definitions), build_schema(public)
+        wrong = list(faults(whole, definitions, owners))
+        shown = [_for_clients(p) for p in faults(schema, public, owners) if p not in wrong]
+        found += (problem for problem in (*wrong, *shown) if problem.coordinate not in refused)
+    except (GraphQLError, TypeError) as error:
+        # Some faults stand in the way of finding others: wrong arguments of @deprecated, say.
+        found = found or [Problem(tuple(owners("")), "", sentence(error.args[0]), OTHERWISE)]
+    if found:
+        raise CompositionError(found)
+    return whole, lexicographic_sort_schema(schema)
+
+
+def public_sdl(schema: GraphQLSchema) -> str:
+    """The text of a schema, as files hold it."""
+    return f"{print_schema(schema)}\n"
+
+
+def _for_clients(problem: Problem) -> Problem:
+    return replace(problem, reason=f"With what is @inaccessible left out: {problem.reason}")
+
+
+def build_schema(definitions: Sequence[DefinitionNode]) -> GraphQLSchema:
+    """The schema. Scalars stand in for types that aren't there, so that what else is wrong is
+    found at once.
+    """
+    known = BUILT_IN | {name_of(definition) for definition in definitions}
+    used = {used for definition in definitions for _, used in _used_types(definition)}
+    stand_ins = [ScalarTypeDefinitionNode(name=NameNode(value=n)) for n in sorted(used - known)]
+    return build_ast_schema(
+        DocumentNode(definitions=(*definitions, *stand_ins)), assume_valid_sdl=True
+    )
+
+
+def unknown_types(
+    definitions: Sequence[DefinitionNode], owners: Owners, problems: Sequence[Problem] = ()
+) -> Iterator[Problem]:
+    """Types that are used but not defined. Where `problems` say something of the place or of the
+    type, enough is said already.
+    """
+    known = BUILT_IN | {name_of(definition) for definition in definitions}
+    refused = {problem.coordinate for problem in problems}
+    for definition in definitions:
+        for coordinate, used in _used_types(definition):
+            if used not in known and not {used, coordinate} & refused:
+                meant = did_you_mean(suggestion_list(used, sorted(known)))
+                reason = f"It uses the type {used!r}, which isn't defined here.{meant}"
+                hint = "Define that type, or name another."
+                yield Problem(tuple(owners(coordinate)), coordinate, reason, hint)
+
+
+def _hidden_types(
+    public: Sequence[DefinitionNode], definitions: Sequence[DefinitionNode], owners: Owners
+) -> Iterator[Problem]:
+    """Types that clients would need, but don't see."""
+    hidden = {name_of(d) for d in definitions if not _is_empty(d)} - {name_of(d) for d in public}
+    for definition in public:
+        for coordinate, used in _used_types(definition):
+            if used in hidden:
+                reason = f"It uses the type {used!r}, of which all is @inaccessible."
+                hint = "Mark it @inaccessible as well."
+                yield Problem(tuple(owners(coordinate)), coordinate, reason, hint)
+
+
+def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
+    name = name_of(definition)
+    for field in getattr(definition, "fields", None) or ():
+        coordinate = f"{name}.{field.name.value}"
+        yield coordinate, named_type(field.type)
+        for argument in getattr(field, "arguments", None) or ():
+            yield f"{coordinate}({argument.name.value}:)", named_type(argument.type)
+    for key in ("interfaces", "types"):
+        for used in getattr(definition, key, None) or ():
+            yield name, used.name.value
+
+
+def _without(definitions: Sequence[DefinitionNode], hidden: set[str]) -> list[DefinitionNode]:
+    shown = [_shown(d, hidden) for d in definitions if name_of(d) not in hidden]
+    return [d for d in shown if not _is_empty(d)]
+
+
+def _shown(definition: Any, hidden: set[str]) -> Any:
+    name = name_of(definition)
+    changed: dict[str, Any] = {}
+    for key in ("fields", "values"):
+        if (members := getattr(definition, key, None)) is not None:
+            changed[key] = tuple(
+                _with_shown_arguments(member, f"{name}.{member.name.value}", hidden)
+                for member in members
+                if f"{name}.{member.name.value}" not in hidden
+            )
+    for key in ("interfaces", "types"):
+        if (names := getattr(definition, key, None)) is not None:
+            changed[key] = tuple(named for named in names if named.name.value not in hidden)
+    return copied(definition, **changed)
+
+
+def _with_shown_arguments(member: Any, coordinate: str, hidden: set[str]) -> Any:
+    if not getattr(member, "arguments", None):
+        return member
+    shown = tuple(a for a in member.arguments if f"{coordinate}({a.name.value}:)" not in hidden)
+    return copied(member, arguments=shown)
+
+
+def _is_empty(definition: DefinitionNode) -> bool:
+    return any(getattr(definition, key, None) == () for key in ("fields", "values", "types"))

@@ -1,0 +1,400 @@
+"""Merge what the subgraphs say about each type into one definition."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from graphql import (
+    ConstDirectiveNode,
+    ConstValueNode,
+    DefinitionNode,
+    EnumTypeDefinitionNode,
+    EnumValueDefinitionNode,
+    FieldDefinitionNode,
+    InputObjectTypeDefinitionNode,
+    InputValueDefinitionNode,
+    InterfaceTypeDefinitionNode,
+    ListTypeNode,
+    NamedTypeNode,
+    NameNode,
+    NonNullTypeNode,
+    ObjectTypeDefinitionNode,
+    ScalarTypeDefinitionNode,
+    StringValueNode,
+    TypeNode,
+    UnionTypeDefinitionNode,
+    print_ast,
+)
+
+from gateway.supergraph.composition.federation_directives import Applied
+from gateway.supergraph.composition.merge_metadata import Marker
+from gateway.supergraph.composition.subgraph_schema import (
+    MemberDefinition,
+    SubgraphDefinition,
+    TypeDefinition,
+    is_interface_object,
+    spoken,
+)
+from gateway.supergraph.errors import Problem
+from gateway.supergraph.supergraph import Subgraph
+from gateway.supergraph.syntax_tree import copied, named_type
+
+Owned: TypeAlias = Mapping[str, TypeDefinition]
+"""One type's definitions by the subgraph that wrote them."""
+OwnedMembers: TypeAlias = Mapping[str, MemberDefinition]
+KEPT_DIRECTIVES = ("deprecated", "specifiedBy", "oneOf")
+
+
+@dataclass(slots=True)
+class Merger:
+    """Merges types one by one. On the way it gathers what is wrong, what is hidden, and what
+    guards, prices and tags what.
+    """
+
+    subgraphs: Sequence[SubgraphDefinition]
+    joined: Mapping[str, Subgraph]
+    problems: list[Problem] = field(default_factory=list)
+    inaccessible: set[str] = field(default_factory=set)
+    """Coordinates: `Type`, `Type.member`, `Type.field(argument:)`."""
+    marker: Marker = field(default_factory=Marker)
+    _added: dict[str, dict[str, FieldDefinitionNode]] = field(default_factory=dict)
+    """What interface objects add to each interface."""
+    _supertypes: dict[str, set[str]] = field(default_factory=dict)
+    _inputs: set[str] = field(default_factory=set)
+    _outputs: set[str] = field(default_factory=set)
+
+    def merge(self) -> list[DefinitionNode]:
+        """Every type once, in alphabetical order; look at `problems` before using it."""
+        self._survey()
+        names = sorted({name for subgraph in self.subgraphs for name in subgraph.types})
+        merged = [definition for name in names if (definition := self._merge_type(name))]
+        return [self._with_added_fields(definition) for definition in merged]
+
+    def _survey(self) -> None:
+        """Note who is a subtype of whom, and which types go in and which come out."""
+        for subgraph in self.subgraphs:
+            for type_ in subgraph.types.values():
+                for interface in type_.interfaces:
+                    self._supertypes.setdefault(type_.name, set()).add(interface)
+                for member in type_.union:
+                    self._supertypes.setdefault(member, set()).add(type_.name)
+                for member_definition in type_.members.values():
+                    self._survey_member(type_.kind, member_definition)
+
+    def _survey_member(self, kind: str, member: MemberDefinition) -> None:
+        if isinstance(member.node, EnumValueDefinitionNode):
+            return
+        used = self._inputs if kind == "input_object" else self._outputs
+        used.add(named_type(member.node.type))
+        for argument in getattr(member.node, "arguments", None) or ():
+            self._inputs.add(named_type(argument.type))
+
+    def _merge_type(self, name: str) -> DefinitionNode | None:
+        owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
+        kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
+        if len(kinds) > 1:
+            says = ", ".join(f"{spoken(type_.kind)} in {o}" for o, type_ in owned.items())
+            self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
+            return None
+        for type_ in owned.values():
+            self._note(name, type_.directives)
+        merge: Callable[[str, Owned], DefinitionNode] = {
+            "object": self._merge_object,
+            "interface": self._merge_interface,
+            "input_object": self._merge_input,
+            "enum": self._merge_enum,
+            "union": self._merge_union,
+            "scalar": self._merge_scalar,
+        }[kinds[0]]
+        return merge(name, owned)
+
+    def _merge_object(self, name: str, owned: Owned) -> DefinitionNode:
+        return ObjectTypeDefinitionNode(**self._common(name, owned), **self._composite(name, owned))
+
+    def _merge_interface(self, name: str, owned: Owned) -> DefinitionNode:
+        merged = InterfaceTypeDefinitionNode(
+            **self._common(name, owned), **self._composite(name, owned)
+        )
+        added = {
+            member.node.name.value
+            for type_ in owned.values()
+            if is_interface_object(type_)
+            for member in type_.members.values()
+            if "external" not in member.directives
+        }
+        self._added[name] = {n.name.value: n for n in merged.fields or () if n.name.value in added}
+        return merged
+
+    def _with_added_fields(self, definition: DefinitionNode) -> DefinitionNode:
+        """Give an implementation the fields that interface objects add to its interfaces."""
+        if not isinstance(definition, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
+            return definition
+        fields = {node.name.value: node for node in definition.fields or ()}
+        for interface in definition.interfaces or ():
+            for name, node in self._added.get(interface.name.value, {}).items():
+                if name not in fields:
+                    fields[name] = node
+                    self._note_alike(f"{interface.name.value}.{name}", definition, node)
+        if len(fields) == len(definition.fields or ()):
+            return definition
+        return copied(definition, fields=tuple(fields.values()))
+
+    def _note_alike(
+        self,
+        origin: str,
+        definition: ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode,
+        node: FieldDefinitionNode,
+    ) -> None:
+        """What is said of an interface's field holds for the one added to an implementation."""
+        places = ["", *(f"({argument.name.value}:)" for argument in node.arguments or ())]
+        for place in places:
+            added = f"{definition.name.value}.{node.name.value}{place}"
+            self.marker.copy(f"{origin}{place}", added)
+            if f"{origin}{place}" in self.inaccessible:
+                self.inaccessible.add(added)
+
+    def _merge_scalar(self, name: str, owned: Owned) -> DefinitionNode:
+        return ScalarTypeDefinitionNode(**self._common(name, owned))
+
+    def _merge_union(self, name: str, owned: Owned) -> DefinitionNode:
+        members = _distinct(member for type_ in owned.values() for member in type_.union)
+        return UnionTypeDefinitionNode(**self._common(name, owned), types=_named(members))
+
+    def _composite(self, name: str, owned: Owned) -> dict[str, Any]:
+        fields = (
+            self._merge_field(f"{name}.{member}", owners)
+            for member, owners in _members(owned).items()
+        )
+        interfaces = _distinct(i for type_ in owned.values() for i in type_.interfaces)
+        return {"fields": tuple(fields), "interfaces": _named(interfaces)}
+
+    def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode:
+        resolving = {o: m for o, m in owners.items() if self._resolves(o, coordinate)} or owners
+        types = [_type_of(member) for member in resolving.values()]
+        return FieldDefinitionNode(
+            **self._member(coordinate, owners),
+            type=self._widest(types) or self._refuse_types(coordinate, resolving),
+            arguments=self._merge_arguments(coordinate, resolving),
+        )
+
+    def _resolves(self, owner: str, coordinate: str) -> bool:
+        """Whether the field's type counts here, or is only repeated from another subgraph."""
+        type_name, _, name = coordinate.partition(".")
+        return not self.joined[owner].types[type_name].fields[name].external
+
+    def _merge_arguments(
+        self, coordinate: str, owners: OwnedMembers
+    ) -> tuple[InputValueDefinitionNode, ...]:
+        by_name: dict[str, dict[str, MemberDefinition]] = {}
+        for owner, member in owners.items():
+            for name, argument in member.arguments.items():
+                by_name.setdefault(name, {})[owner] = argument
+        merged = (
+            self._merge_input_value(f"{coordinate}({name}:)", arguments, set(owners))
+            for name, arguments in by_name.items()
+        )
+        return tuple(argument for argument in merged if argument)
+
+    def _merge_input(self, name: str, owned: Owned) -> DefinitionNode:
+        fields = (
+            self._merge_input_value(f"{name}.{member}", owners, set(owned))
+            for member, owners in _members(owned).items()
+        )
+        kept = tuple(merged for merged in fields if merged)
+        if not kept:
+            reason = "Its definitions have no field in common."
+            self._refuse(owned, name, reason, "Share at least one field, or rename one of them.")
+        return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=kept)
+
+    def _merge_input_value(
+        self, coordinate: str, values: OwnedMembers, owners: set[str]
+    ) -> InputValueDefinitionNode | None:
+        """An input all owners know. One that some don't know is left out, if it may be."""
+        nodes = [_input_node(member) for member in values.values()]
+        if missing := owners - values.keys():
+            if any(isinstance(n.type, NonNullTypeNode) and not n.default_value for n in nodes):
+                reason = f"It is required, but {_names(missing)} doesn't have it."
+                self._refuse(values, coordinate, reason, "Add it there, or make it optional.")
+            return None
+        types = [node.type for node in nodes]
+        return InputValueDefinitionNode(
+            **self._member(coordinate, values),
+            type=_strictest(types) or self._refuse_types(coordinate, values),
+            default_value=self._merge_default(coordinate, values),
+        )
+
+    def _merge_default(self, coordinate: str, values: OwnedMembers) -> ConstValueNode | None:
+        """The default of all; none if some have none, for they'd get no value at all."""
+        defaults = {owner: _input_node(member).default_value for owner, member in values.items()}
+        written = {owner: print_ast(value) for owner, value in defaults.items() if value}
+        if len(set(written.values())) > 1:
+            says = ", ".join(f"{value} in {owner}" for owner, value in written.items())
+            reason = f"Its default values differ: {says}."
+            self._refuse(written, coordinate, reason, "Use one default.")
+        return next(iter(defaults.values())) if len(written) == len(defaults) else None
+
+    def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
+        """Values that go in must be known to all owners; values that come out, to one of them."""
+        members = _members(owned)
+        missing = {
+            value: owned.keys() - owners.keys()
+            for value, owners in members.items()
+            if not _is_hidden(owners) and owned.keys() - owners.keys()
+        }
+        goes_in, comes_out = name in self._inputs, name in self._outputs
+        if goes_in and comes_out and missing:
+            says = ", ".join(f"{value} isn't in {_names(who)}" for value, who in missing.items())
+            reason = f"It is used both as input and as output, but {says}."
+            self._refuse(owned, name, reason, "Give it the same values everywhere.")
+        kept = members.keys() - missing.keys() if goes_in else members.keys()
+        values = tuple(
+            EnumValueDefinitionNode(**self._member(f"{name}.{value}", owners))
+            for value, owners in members.items()
+            if value in kept
+        )
+        if not values:
+            reason = "It is used as input, and its definitions have no value in common."
+            self._refuse(owned, name, reason, "Share at least one value.")
+        return EnumTypeDefinitionNode(**self._common(name, owned), values=values)
+
+    def _common(self, name: str, owned: Owned) -> dict[str, Any]:
+        nodes = [node for type_ in owned.values() for node in type_.nodes]
+        return {
+            "name": NameNode(value=name),
+            "description": _description(nodes),
+            "directives": self._kept_directives(nodes),
+        }
+
+    def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
+        for member in owners.values():
+            self._note(coordinate, member.directives)
+        nodes = [member.node for member in owners.values()]
+        return {
+            "name": nodes[0].name,
+            "description": _description(nodes),
+            "directives": self._kept_directives(nodes),
+        }
+
+    def _kept_directives(self, nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
+        """GraphQL's own, of which the first is kept; and what @composeDirective names, of which
+        each that is written differently is kept if there may be several.
+        """
+        kept: dict[str, ConstDirectiveNode] = {}
+        for node in nodes:
+            for directive in node.directives or ():
+                name = directive.name.value
+                composed = next(
+                    (s.composed[name] for s in self.subgraphs if name in s.composed), None
+                )
+                if composed and composed.definition.repeatable:
+                    kept.setdefault(print_ast(directive), directive)
+                elif composed or name in KEPT_DIRECTIVES:
+                    kept.setdefault(name, directive)
+        return tuple(kept.values())
+
+    def _note(self, coordinate: str, directives: Applied) -> None:
+        self.marker.note(coordinate, directives)
+        if "inaccessible" in directives:
+            self.inaccessible.add(coordinate)
+
+    def _widest(self, types: Sequence[TypeNode]) -> TypeNode | None:
+        """The narrowest type that can hold a value of each of `types`."""
+        if all(isinstance(type_, NonNullTypeNode) for type_ in types):
+            inner = self._widest([_nullable(type_) for type_ in types])
+            return _non_null(inner) if inner else None
+        types = [_nullable(type_) for type_ in types]
+        lists = [type_.type for type_ in types if isinstance(type_, ListTypeNode)]
+        if len(lists) == len(types):
+            inner = self._widest(lists)
+            return ListTypeNode(type=inner) if inner else None
+        if lists:
+            return None
+        names = _distinct(named_type(type_) for type_ in types)
+        for name in names:
+            if all(name in self._supertypes_of(other) for other in names):
+                return _named([name])[0]
+        return None
+
+    def _supertypes_of(self, name: str) -> set[str]:
+        found, new = {name}, [name]
+        while new:
+            for supertype in self._supertypes.get(new.pop(), set()) - found:
+                found.add(supertype)
+                new.append(supertype)
+        return found
+
+    def _refuse_types(self, coordinate: str, owners: OwnedMembers) -> TypeNode:
+        """One of the types, all the same, lest the place be missed where it is needed."""
+        types = {owner: _type_of(member) for owner, member in owners.items()}
+        says = ", ".join(f"{print_ast(type_)} in {owner}" for owner, type_ in types.items())
+        self._refuse(owners, coordinate, f"Its types differ: {says}.", "Use one type.")
+        return next(iter(types.values()))
+
+    def _refuse(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
+        self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
+
+
+def _strictest(types: Sequence[TypeNode]) -> TypeNode | None:
+    """The type whose values each of `types` accepts."""
+    bare = [_nullable(type_) for type_ in types]
+    lists = [type_.type for type_ in bare if isinstance(type_, ListTypeNode)]
+    merged: TypeNode | None
+    if lists:
+        inner = _strictest(lists) if len(lists) == len(bare) else None
+        merged = ListTypeNode(type=inner) if inner else None
+    else:
+        merged = bare[0] if len({named_type(type_) for type_ in bare}) == 1 else None
+    if merged is not None and any(isinstance(type_, NonNullTypeNode) for type_ in types):
+        return _non_null(merged)
+    return merged
+
+
+def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
+    members: dict[str, dict[str, MemberDefinition]] = {}
+    for owner, type_ in owned.items():
+        for name, member in type_.members.items():
+            members.setdefault(name, {})[owner] = member
+    return members
+
+
+def _is_hidden(owners: OwnedMembers) -> bool:
+    return any("inaccessible" in member.directives for member in owners.values())
+
+
+def _input_node(member: MemberDefinition) -> InputValueDefinitionNode:
+    assert isinstance(member.node, InputValueDefinitionNode)
+    return member.node
+
+
+def _merged_kind(type_: TypeDefinition) -> str:
+    return "interface" if is_interface_object(type_) else type_.kind
+
+
+def _type_of(member: MemberDefinition) -> TypeNode:
+    assert isinstance(member.node, FieldDefinitionNode | InputValueDefinitionNode)
+    return member.node.type
+
+
+def _non_null(type_: TypeNode) -> NonNullTypeNode:
+    assert isinstance(type_, NamedTypeNode | ListTypeNode)
+    return NonNullTypeNode(type=type_)
+
+
+def _nullable(type_: TypeNode) -> TypeNode:
+    return type_.type if isinstance(type_, NonNullTypeNode) else type_
+
+
+def _named(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
+    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in names)
+
+
+def _description(nodes: Iterable[Any]) -> StringValueNode | None:
+    return next((n.description for n in nodes if getattr(n, "description", None)), None)
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

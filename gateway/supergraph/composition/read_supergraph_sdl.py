@@ -1,0 +1,369 @@
+"""Read a standard supergraph SDL, whoever composed it (join v0.1 to v0.5)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from graphql import (
+    ConstDirectiveNode,
+    DefinitionNode,
+    DocumentNode,
+    EnumTypeDefinitionNode,
+    FieldDefinitionNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    InterfaceTypeDefinitionNode,
+    ObjectTypeDefinitionNode,
+    SelectionSetNode,
+    TypeDefinitionNode,
+    TypeNode,
+    UnionTypeDefinitionNode,
+    get_argument_values,
+    parse,
+    parse_type,
+)
+
+from gateway.supergraph.composition.api_schema import build_schemas, public_sdl
+from gateway.supergraph.composition.federation_directives import SIGNATURES, STANDARD, Applied
+from gateway.supergraph.composition.field_set_usage import selected_on
+from gateway.supergraph.composition.join_spec import JOIN_VERSIONS, UNDERSTOOD
+from gateway.supergraph.composition.merge_metadata import Marker, guard_implementations
+from gateway.supergraph.composition.spec_links import (
+    APOLLO,
+    Arguments,
+    Link,
+    arguments_of,
+    read_links,
+)
+from gateway.supergraph.composition.subgraph_schema import syntax_fault, with_standard_root_names
+from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable, sentence
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.override_labels import Label
+from gateway.supergraph.supergraph import JoinField, JoinType, Key, Subgraph, Supergraph
+
+SUPERGRAPH = "supergraph"
+"""Named where a problem names its subgraphs: it can't be told whose it is."""
+
+Composite: TypeAlias = (
+    ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode | UnionTypeDefinitionNode
+)
+
+
+def read_supergraph(sdl: str) -> Supergraph:
+    """The facts of a composed graph, as `compose` would give them.
+
+    Raises:
+        SupergraphUnreadable: It is no supergraph, or uses what this gateway can't do; every
+            reason is listed.
+    """
+    try:
+        document = with_standard_root_names(parse(sdl, no_location=False))
+    except GraphQLError as error:
+        raise SupergraphUnreadable(
+            [_problem("", syntax_fault(error), "Mend the SDL there.")]
+        ) from None
+    reader = _Reader(document)
+    joined = reader.join()
+    try:
+        whole, schema = build_schemas(
+            reader.definitions, reader.hidden, lambda _: (SUPERGRAPH,), reader.problems
+        )
+    except CompositionError as error:
+        raise SupergraphUnreadable(error.problems) from None
+    guard_implementations(reader.marker, whole, derived=True)
+    return Supergraph(
+        schema=schema,
+        whole=whole,
+        sdl=public_sdl(schema),
+        subgraphs=joined,
+        markings=reader.marker.markings(),
+        urls=reader.urls,
+    )
+
+
+class _Names:
+    """What the directives of the specifications in use are called in this document."""
+
+    def __init__(self, links: Iterable[Link], problems: list[Problem]) -> None:
+        self._problems = problems
+        self._canonical = {name: name for name in STANDARD}
+        self.namespaces = {"link", "core"}
+        self.types: set[str] = set()
+        by_name = {link.short_name: link for link in links if link.spec.startswith(APOLLO)}
+        for link in links:
+            self._survey(link)
+        for spec, directives in UNDERSTOOD.items():
+            link = by_name.get(spec, Link(f"{APOLLO}{spec}/v0.1", spec, {}, None))
+            for directive in directives:
+                canonical = f"{spec}__{directive}" if spec == "join" else directive
+                self._canonical[link.local_name(directive)] = canonical
+        if "join" not in by_name:
+            reason = "It links no join specification, so it is no supergraph."
+            problems.append(_problem("", reason, "Pass subgraph SDL to `compose` instead."))
+
+    def _survey(self, link: Link) -> None:
+        self.namespaces.add(link.namespace)
+        self.types |= {name for name in link.imports if not name.startswith("@")}
+        is_known = link.spec.startswith(APOLLO) and link.short_name in UNDERSTOOD
+        if link.purpose and not is_known:
+            reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
+            self._problems.append(_problem("", reason, "Compose without it."))
+        if link.spec == f"{APOLLO}join" and link.version not in JOIN_VERSIONS:
+            reason = f"It is written in join {link.version!r}."
+            self._problems.append(_problem("", reason, f"Use one of {', '.join(JOIN_VERSIONS)}."))
+
+    def applied(self, node: Any, coordinate: str) -> Applied:
+        """The directives on a node by their own names; others are left out."""
+        applied: dict[str, tuple[Arguments, ...]] = {}
+        for directive in node.directives or ():
+            if name := self._canonical.get(directive.name.value):
+                arguments = self._arguments(name, directive, coordinate)
+                applied[name] = (*applied.get(name, ()), arguments)
+        return applied
+
+    def _arguments(self, name: str, directive: ConstDirectiveNode, coordinate: str) -> Arguments:
+        """The arguments; those of the join specification differ from version to version."""
+        if name not in SIGNATURES:
+            return arguments_of(directive)
+        try:
+            return get_argument_values(SIGNATURES[name], directive)
+        except GraphQLError as error:
+            reason = f"@{name}: {sentence(error.message)}"
+            self._problems.append(_problem(coordinate, reason, "Compose it anew."))
+            return {}
+
+    def is_machinery(self, name: str) -> bool:
+        """Whether a type belongs to a specification, not to the graph."""
+        namespace, _, rest = name.partition("__")
+        return name in self.types or bool(rest and namespace in self.namespaces)
+
+
+@dataclass(slots=True)
+class _Graphs:
+    """Subgraph names and URLs, by their names in the enum join__Graph."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def read(self, node: EnumTypeDefinitionNode, names: _Names) -> None:
+        for value in node.values or ():
+            for graph in names.applied(value, value.name.value).get("join__graph", ()):
+                name = str(graph.get("name"))
+                self.names[value.name.value] = name
+                if graph.get("url"):
+                    self.urls[name] = str(graph["url"])
+
+
+class _Reader:
+    """Reads one document. What is in the way is gathered in `problems`."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        self.problems: list[Problem] = []
+        self.marker = Marker()
+        self.hidden: set[str] = set()
+        self.definitions: list[DefinitionNode] = []
+        self._names = _Names(list(read_links(document)), self.problems)
+        self._graphs = _Graphs()
+        self._types: dict[str, Composite] = {}
+        self._applied: dict[str, Applied] = {}
+        self._field_types: dict[tuple[str, str], TypeNode] = {}
+        for node in document.definitions:
+            if isinstance(node, EnumTypeDefinitionNode):
+                self._graphs.read(node, self._names)
+        for node in document.definitions:
+            if isinstance(node, TypeDefinitionNode) and not self._is_machinery(node):
+                self._survey(node)
+        self._tells_implementations = any("join__implements" in a for a in self._applied.values())
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the subgraphs are, by name."""
+        return dict(sorted(self._graphs.urls.items()))
+
+    def join(self) -> dict[str, Subgraph]:
+        """The join facts of every subgraph, in alphabetical order."""
+        if not self._graphs.names:
+            reason = "It has no enum of subgraphs marked @join__graph."
+            self.problems.append(_problem("", reason, "Pass a whole supergraph SDL."))
+        graphs = sorted(self._graphs.names.items(), key=lambda graph: graph[1])
+        return {name: Subgraph(name, self._join_graph(graph)) for graph, name in graphs}
+
+    def _is_machinery(self, node: TypeDefinitionNode) -> bool:
+        return self._names.is_machinery(node.name.value)
+
+    def _survey(self, node: TypeDefinitionNode) -> None:
+        name = node.name.value
+        self.definitions.append(node)
+        self._applied[name] = self._note(name, node)
+        if isinstance(node, Composite):
+            self._types[name] = node
+        for member in (*(getattr(node, "fields", ()) or ()), *(getattr(node, "values", ()) or ())):
+            coordinate = f"{name}.{member.name.value}"
+            self._applied[coordinate] = self._note(coordinate, member)
+            if isinstance(member, FieldDefinitionNode):
+                self._field_types[name, member.name.value] = member.type
+            for argument in getattr(member, "arguments", ()) or ():
+                self._note(f"{coordinate}({argument.name.value}:)", argument)
+
+    def _note(self, coordinate: str, node: Any) -> Applied:
+        applied = self._names.applied(node, coordinate)
+        self.marker.note(coordinate, applied)
+        if "inaccessible" in applied:
+            self.hidden.add(coordinate)
+        for connected in applied.get("join__directive", ()):
+            if connected.get("name") == "connect":
+                reason = "A connector resolves it, which this gateway can't do."
+                self.problems.append(_problem(coordinate, reason, "Resolve it in a subgraph."))
+        return applied
+
+    # One subgraph
+
+    def _join_graph(self, graph: str) -> dict[str, JoinType]:
+        types = {
+            name: found
+            for name, node in self._types.items()
+            if self._has_type(graph, name)
+            and not _is_bare_root(found := self._join_type(graph, name, node))
+        }
+        for type_ in tuple(types.values()):
+            self._complete(types, type_)
+        return types
+
+    def _complete(self, types: dict[str, JoinType], on: JoinType) -> None:
+        """Add what keys and @provides name; join v0.1 doesn't list it among the fields."""
+        for key in on.keys:
+            self._add(types, on.name, key.fields.selections, external=False)
+        for found in on.fields.values():
+            if found.provides:
+                self._add(types, found.named, found.provides.selections, external=True)
+
+    def _add(
+        self, types: dict[str, JoinType], on: str, selections: SelectionSetNode, *, external: bool
+    ) -> None:
+        for condition, node in selected_on(selections, on):
+            type_ = types.get(condition)
+            type_node = self._field_types.get((condition, node.name.value))
+            if type_ is None or type_node is None:
+                continue
+            name = node.name.value
+            if name not in type_.fields:
+                added = JoinField(name, type_node, external=external)
+                types[condition] = type_ = replace(type_, fields={**type_.fields, name: added})
+            if node.selection_set:
+                self._add(types, type_.fields[name].named, node.selection_set, external=external)
+
+    def _has_type(self, graph: str, name: str) -> bool:
+        """A type without @join__type is a value type of join v0.1: it is everywhere."""
+        uses = self._applied[name].get("join__type", ())
+        return not uses or any(use.get("graph") == graph for use in uses)
+
+    def _join_type(self, graph: str, name: str, node: Composite) -> JoinType:
+        uses = [u for u in self._applied[name].get("join__type", ()) if u.get("graph") == graph]
+        is_interface_object = any(use.get("isInterfaceObject") is True for use in uses)
+        keys = tuple(self._keys(name, uses))
+        fields = dict(self._fields(graph, name, node, keys))
+        is_object = is_interface_object or isinstance(node, ObjectTypeDefinitionNode)
+        return JoinType(
+            name=name,
+            fields=fields,
+            keys=keys,
+            possible=frozenset((name,) if is_object else self._possible(graph, name, node)),
+            is_object=is_object,
+            is_interface_object=is_interface_object,
+        )
+
+    def _keys(self, name: str, uses: Iterable[Arguments]) -> Iterator[Key]:
+        for use in uses:
+            if use.get("key") and (fields := self._field_set(name, use["key"])):
+                yield Key(fields, use.get("resolvable") is not False)
+
+    def _possible(self, graph: str, name: str, node: Composite) -> Iterator[str]:
+        """The object types a value may have here; before join v0.3, not all was written down."""
+        if isinstance(node, UnionTypeDefinitionNode):
+            members = self._applied[name].get("join__unionMember", ())
+            for use in members:
+                if use.get("graph") == graph:
+                    yield str(use.get("member"))
+            if not members:
+                written = (member.name.value for member in node.types or ())
+                yield from (member for member in written if self._has_type(graph, member))
+            return
+        for other, definition in self._types.items():
+            if isinstance(definition, ObjectTypeDefinitionNode) and self._implements(
+                graph, definition, name
+            ):
+                yield other
+
+    def _implements(self, graph: str, node: ObjectTypeDefinitionNode, interface: str) -> bool:
+        if self._tells_implementations:
+            uses = self._applied[node.name.value].get("join__implements", ())
+            return {"graph": graph, "interface": interface} in uses
+        named = {implemented.name.value for implemented in node.interfaces or ()}
+        return interface in named and self._has_type(graph, node.name.value)
+
+    # Fields
+
+    def _fields(
+        self, graph: str, name: str, node: Composite, keys: tuple[Key, ...]
+    ) -> Iterator[tuple[str, JoinField]]:
+        in_keys = {found for key in keys for found in key.fields.names()}
+        for member in getattr(node, "fields", None) or ():
+            for use in self._uses(graph, name, member.name.value, in_keys):
+                found = self._join_field(f"{name}.{member.name.value}", member, use, in_keys)
+                yield found.name, found
+
+    def _uses(
+        self, graph: str, type_name: str, name: str, in_keys: set[str]
+    ) -> Iterator[Arguments]:
+        """What is said about a field in this subgraph; nothing if it isn't there."""
+        uses = self._applied[f"{type_name}.{name}"].get("join__field")
+        owners = [use.get("graph") for use in self._applied[type_name].get("join__owner", ())]
+        here = [use for use in uses or () if use.get("graph") == graph]
+        if owners:
+            is_owned = uses is None and graph in owners
+            yield from here or ([{}] if is_owned or name in in_keys else [])
+        else:
+            yield from [{}] if uses is None else here
+
+    def _join_field(
+        self, coordinate: str, node: FieldDefinitionNode, use: Arguments, in_keys: set[str]
+    ) -> JoinField:
+        if use.get("contextArguments"):
+            reason = "It takes arguments @fromContext, which this gateway can't fill."
+            self.problems.append(_problem(coordinate, reason, "Pass them with @requires."))
+        name = node.name.value
+        label = use.get("overrideLabel")
+        return JoinField(
+            name=name,
+            type=self._type(coordinate, node.type, use.get("type")),
+            external=use.get("external") is True,
+            overridden=use.get("usedOverridden") is True and not label,
+            requires=self._field_set(coordinate, use.get("requires")),
+            provides=self._field_set(coordinate, use.get("provides")),
+            label=Label(str(label), active=bool(use.get("override"))) if label else None,
+        )
+
+    def _type(self, coordinate: str, merged: TypeNode, own: object) -> TypeNode:
+        try:
+            return parse_type(str(own), no_location=True) if own else merged
+        except GraphQLSyntaxError as error:
+            reason = f"Its type {own!r} can't be read: {sentence(error.message)}"
+            self.problems.append(_problem(coordinate, reason, "Compose it anew."))
+            return merged
+
+    def _field_set(self, coordinate: str, text: str | None) -> FieldSet | None:
+        try:
+            return FieldSet.parse(text) if text else None
+        except GraphQLSyntaxError as error:
+            reason = f"The fields {text!r} can't be read: {sentence(error.message)}"
+            self.problems.append(_problem(coordinate, reason, "Compose it anew."))
+            return None
+
+
+def _is_bare_root(found: JoinType) -> bool:
+    """Composers list Query for every subgraph, whether it has something to ask there or not."""
+    return found.name == "Query" and not found.fields
+
+
+def _problem(coordinate: str, reason: str, hint: str) -> Problem:
+    return Problem((SUPERGRAPH,), coordinate, reason, hint)

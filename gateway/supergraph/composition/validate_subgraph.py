@@ -1,0 +1,282 @@
+"""What each subgraph has to keep to by itself, beyond what its directives' definitions say."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graphql import (
+    FieldDefinitionNode,
+    FieldNode,
+    FragmentSpreadNode,
+    ListTypeNode,
+    NonNullTypeNode,
+    SelectionSetNode,
+    TypeNode,
+)
+
+from gateway.supergraph.composition.field_set_usage import (
+    Written,
+    selected_on,
+    used_coordinates,
+    written_in,
+)
+from gateway.supergraph.composition.spec_links import Arguments
+from gateway.supergraph.composition.subgraph_alone import faults_alone
+from gateway.supergraph.composition.subgraph_schema import (
+    MemberDefinition,
+    SubgraphDefinition,
+    TypeDefinition,
+    is_interface_object,
+)
+from gateway.supergraph.errors import Problem
+from gateway.supergraph.supergraph import JoinField, Subgraph
+from gateway.supergraph.syntax_tree import named_type
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One subgraph: its definitions, and the facts that were derived from them."""
+
+    definition: SubgraphDefinition
+    joined: Subgraph
+
+    def problem(self, coordinate: str, reason: str, hint: str) -> Problem:
+        """Something wrong with this subgraph."""
+        return Problem((self.definition.name,), coordinate, reason, hint)
+
+    def fields(self, *kinds: str) -> Iterator[tuple[str, TypeDefinition, MemberDefinition]]:
+        """The fields of all types of these kinds, with their coordinates."""
+        for type_ in self.definition.types.values():
+            if type_.kind in kinds:
+                for name, member in type_.members.items():
+                    yield f"{type_.name}.{name}", type_, member
+
+    def is_external(self, type_name: str, field_name: str) -> bool:
+        """Whether the field, or its type, is marked so."""
+        member = self.definition.member(f"{type_name}.{field_name}")
+        type_ = self.definition.types.get(type_name)
+        return bool(type_ and member and "external" in {*type_.directives, *member.directives})
+
+    def is_external_somewhere(self, type_name: str, field_name: str) -> bool:
+        """Whether an implementation of an interface, or a member of a union, has it @external."""
+        known = self.joined.types.get(type_name)
+        return known is not None and any(self.is_external(n, field_name) for n in known.possible)
+
+
+Rule: TypeAlias = Callable[[Seen], Iterator[Problem]]
+
+
+def broken_rules(seen: Seen) -> Iterator[Problem]:
+    """Everything one subgraph doesn't keep to."""
+    yield from faults_alone(seen.definition)
+    for rule in RULES:
+        yield from rule(seen)
+
+
+# Field sets
+
+
+def _field_sets_are_plain(seen: Seen) -> Iterator[Problem]:
+    """Names only: no alias, no named fragment, no directive, something at every level."""
+    for written in written_in(seen.joined):
+        for reason in _fancies(written.fields.selections):
+            yield _in_field_set(seen, written, reason, "Write plain names of fields.")
+
+
+def _fancies(selections: SelectionSetNode) -> Iterator[str]:
+    if not selections.selections:
+        yield "it selects nothing."
+    for selection in selections.selections:
+        if getattr(selection, "directives", None):
+            yield "a directive stands in it."
+        if isinstance(selection, FragmentSpreadNode):
+            yield f"the fragment {selection.name.value!r} stands in it."
+        if isinstance(selection, FieldNode) and selection.alias:
+            yield f"the alias {selection.alias.value!r} stands in it."
+        if below := getattr(selection, "selection_set", None):
+            yield from _fancies(below)
+
+
+def _keys_and_provided_fields_take_no_arguments(seen: Seen) -> Iterator[Problem]:
+    for written in written_in(seen.joined):
+        if written.directive != "@requires":
+            for type_name, node in _all_selected(seen, written.on, written.fields.selections):
+                member = seen.definition.member(f"{type_name}.{node.name.value}")
+                if node.arguments or (member and member.arguments):
+                    reason = f"{node.name.value!r} has arguments."
+                    yield _in_field_set(seen, written, reason, "Use fields without arguments.")
+
+
+def _keys_hold_no_abstract_types(seen: Seen) -> Iterator[Problem]:
+    for written in written_in(seen.joined):
+        if written.directive == "@key":
+            for type_name, node in _all_selected(seen, written.on, written.fields.selections):
+                returned = _returned(seen, type_name, node.name.value)
+                if returned and returned.kind in ("interface", "union"):
+                    reason = f"{node.name.value!r} is of the {returned.kind} {returned.name!r}."
+                    yield _in_field_set(seen, written, reason, "Use fields of object types.")
+
+
+def _required_and_provided_fields_are_external(seen: Seen) -> Iterator[Problem]:
+    if seen.definition.is_federation_1:
+        return
+    for written in written_in(seen.joined):
+        if written.directive != "@key":
+            for coordinate in _own(seen, written.on, written.fields.selections, outer=False):
+                reason = f"{coordinate} is resolved by this subgraph itself."
+                hint = f"Mark it @external if another subgraph has it, or drop {written.directive}."
+                yield _in_field_set(seen, written, reason, hint)
+
+
+def _own(seen: Seen, on: str, selections: SelectionSetNode, *, outer: bool) -> Iterator[str]:
+    """The leaves that are not external, nor in something external."""
+    for type_name, node in selected_on(selections, on):
+        name = node.name.value
+        is_external = outer or seen.is_external(type_name, name)
+        returned = _returned(seen, type_name, name)
+        if node.selection_set and returned:
+            outside = is_external or seen.is_external_somewhere(type_name, name)
+            yield from _own(seen, returned.name, node.selection_set, outer=outside)
+        elif not is_external and name != "__typename":
+            yield f"{type_name}.{name}"
+
+
+def _external_fields_are_used(seen: Seen) -> Iterator[Problem]:
+    if seen.definition.is_federation_1:
+        return
+    used = used_coordinates(seen.joined)
+    for coordinate, type_, member in seen.fields("object"):
+        if "external" not in member.directives or coordinate in used:
+            continue
+        interfaces = (seen.definition.types.get(name) for name in type_.interfaces)
+        if not any(i and member.node.name.value in i.members for i in interfaces):
+            reason = "It is @external, but no @key, @requires, @provides or interface needs it."
+            hint = "Remove the field here, or name it where it is needed."
+            yield seen.problem(coordinate, reason, hint)
+
+
+def _in_field_set(seen: Seen, written: Written, reason: str, hint: str) -> Problem:
+    said = f"{written.directive}(fields: {written.fields.written!r}): {reason}"
+    return seen.problem(written.coordinate, said, hint)
+
+
+def _all_selected(
+    seen: Seen, on: str, selections: SelectionSetNode
+) -> Iterator[tuple[str, FieldNode]]:
+    for type_name, node in selected_on(selections, on):
+        yield type_name, node
+        returned = _returned(seen, type_name, node.name.value)
+        if node.selection_set and returned:
+            yield from _all_selected(seen, returned.name, node.selection_set)
+
+
+def _returned(seen: Seen, type_name: str, field_name: str) -> TypeDefinition | None:
+    type_ = seen.joined.types.get(type_name)
+    found: JoinField | None = type_.fields.get(field_name) if type_ else None
+    return seen.definition.types.get(found.named) if found else None
+
+
+# Types and their fields
+
+NOT_ON_INTERFACES = ("external", "requires", "provides", "override", "shareable")
+
+
+def _interface_fields_are_not_resolved(seen: Seen) -> Iterator[Problem]:
+    """What says how to resolve a field says nothing on an interface."""
+    for coordinate, _, member in seen.fields("interface"):
+        for name in NOT_ON_INTERFACES:
+            if name in member.directives and not seen.definition.is_federation_1:
+                reason = f"@{name} stands on the field of an interface."
+                yield seen.problem(coordinate, reason, "Write it in the implementing types.")
+
+
+def _interface_keys_are_keys_of_implementations(seen: Seen) -> Iterator[Problem]:
+    for type_ in seen.joined.types.values():
+        if type_.is_object:
+            continue
+        for key in type_.keys:
+            for name in sorted(type_.possible):
+                found = seen.joined.types.get(name)
+                if found and key.fields not in [own.fields for own in found.keys]:
+                    written = f"@key(fields: {key.fields.written!r})"
+                    reason = f"The interface {type_.name} has a {written}, it hasn't."
+                    yield seen.problem(name, reason, "Give it the same @key.")
+
+
+def _interface_objects_have_keys(seen: Seen) -> Iterator[Problem]:
+    for type_ in seen.definition.types.values():
+        if is_interface_object(type_) and "key" not in type_.directives:
+            reason = "It is an @interfaceObject without a @key."
+            yield seen.problem(type_.name, reason, "Give it the @key of the interface.")
+
+
+def _overrides_are_resolved_here(seen: Seen) -> Iterator[Problem]:
+    for coordinate, type_, member in seen.fields("object"):
+        if "override" in member.directives and "external" in {
+            *member.directives,
+            *type_.directives,
+        }:
+            reason = "It has @override and is @external."
+            yield seen.problem(coordinate, reason, "Remove one of the two.")
+
+
+def _events_have_one_source(seen: Seen) -> Iterator[Problem]:
+    for coordinate, type_, member in seen.fields("object"):
+        if type_.name == "Subscription" and "shareable" in {*member.directives, *type_.directives}:
+            reason = "A field of Subscription is @shareable."
+            yield seen.problem(coordinate, reason, "Let one subgraph send these events.")
+
+
+# @listSize
+
+
+def _list_sizes_make_sense(seen: Seen) -> Iterator[Problem]:
+    for coordinate, _, member in seen.fields("object", "interface"):
+        for size in member.directives.get("listSize", ()):
+            for reason in _nonsense(seen, member, size):
+                yield seen.problem(coordinate, f"@listSize: {reason}", "Mend or remove it.")
+
+
+def _nonsense(seen: Seen, member: MemberDefinition, size: Arguments) -> Iterator[str]:
+    assert isinstance(member.node, FieldDefinitionNode)
+    assumed, sized = size.get("assumedSize"), size.get("sizedFields")
+    if isinstance(assumed, int) and assumed < 0:
+        yield f"assumedSize is {assumed!r}."
+    for name in _names(size.get("slicingArguments")):
+        argument = member.arguments.get(name)
+        if argument is None:
+            yield f"it has no argument {name!r}."
+        elif _is_list(argument.node.type) or named_type(argument.node.type) != "Int":  # type: ignore[union-attr]
+            yield f"the argument {name!r} is no Int."
+    if sized is None:
+        if not _is_list(member.node.type):
+            yield "it returns no list, and no sizedFields say where one is."
+        return
+    returned = seen.definition.types.get(named_type(member.node.type))
+    for name in _names(sized):
+        found = returned.members.get(name) if returned else None
+        if found is None or not _is_list(found.node.type):  # type: ignore[union-attr]
+            yield f"{name!r} is no list in what it returns."
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _is_list(type_: TypeNode) -> bool:
+    return isinstance(type_.type if isinstance(type_, NonNullTypeNode) else type_, ListTypeNode)
+
+
+RULES: tuple[Rule, ...] = (
+    _field_sets_are_plain,
+    _keys_and_provided_fields_take_no_arguments,
+    _keys_hold_no_abstract_types,
+    _required_and_provided_fields_are_external,
+    _external_fields_are_used,
+    _interface_fields_are_not_resolved,
+    _interface_keys_are_keys_of_implementations,
+    _interface_objects_have_keys,
+    _overrides_are_resolved_here,
+    _events_have_one_source,
+    _list_sizes_make_sense,
+)

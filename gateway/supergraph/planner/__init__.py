@@ -1,0 +1,1 @@
+"""Plan an operation: which requests go to which subgraph, in which order."""

@@ -1,0 +1,1 @@
+"""Talk to the subgraphs over HTTP: connections, deadlines, retries, event streams."""
