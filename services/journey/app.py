@@ -11,9 +11,9 @@ from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, Messa
 from services.journey.handlers import subscriptions
 from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
+from services.journey.service.maintenance import keep_tallies_small
 from services.journey.service.resync import sources
 from services.journey.service.timers import TimerRunner
-from services.journey.service.upkeep import keep_tallies_small
 from services.journey.settings import JourneySettings
 
 

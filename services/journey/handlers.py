@@ -9,10 +9,10 @@ from services.chassis.handling import Subscriptions
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
-from services.journey.domain.run import Happened
-from services.journey.service import hearing
+from services.journey.domain.instance import Happened
+from services.journey.service import event_handling
 from services.journey.service.engine import Engine
-from services.journey.service.hearing import Heard
+from services.journey.service.event_handling import Heard
 
 Handle = Callable[[Engine, Connection, Sequence[Any]], Awaitable[None]]
 
@@ -21,7 +21,7 @@ async def hear_events(
     engine: Engine, connection: Connection, events: Sequence[EventRecorded]
 ) -> None:
     """Let what customers did move their journeys."""
-    await hearing.hear(
+    await event_handling.hear(
         engine, connection, [_of_event(event) for event in events if event.customer_id]
     )
 
@@ -31,7 +31,7 @@ async def hear_outcomes(
 ) -> None:
     """Let how customers reacted to offers move their journeys."""
     heard = [_of_outcome(event) for event in events if event.customer_id]
-    await hearing.hear(engine, connection, heard)
+    await event_handling.hear(engine, connection, heard)
 
 
 def _of_event(event: EventRecorded) -> Heard:
@@ -54,8 +54,8 @@ def _of_outcome(outcome: OutcomeRecorded) -> Heard:
 SUBSCRIPTIONS: dict[type[Event], Handle] = {
     EventRecorded: hear_events,
     OutcomeRecorded: hear_outcomes,
-    CustomerChanged: hearing.take_in,
-    CustomersMerged: hearing.merge,
+    CustomerChanged: event_handling.take_in,
+    CustomersMerged: event_handling.merge,
 }
 
 

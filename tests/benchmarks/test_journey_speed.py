@@ -22,8 +22,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from services.chassis.database import open_database
 from services.contracts.base import Event
-from services.journey.domain.machine import advance
-from services.journey.domain.run import Due
+from services.journey.domain.instance import Due
+from services.journey.domain.state_machine import advance
 from services.journey.service.timers import TimerRunner
 from tests.integration.journey.world import World
 from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, Walk, known, made

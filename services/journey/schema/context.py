@@ -10,14 +10,14 @@ from services.chassis.database import Database
 from services.chassis.graphql import masking_for
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
+from services.journey.domain.instance import Run
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
-from services.journey.service import telling
-from services.journey.service.book import Book, Version
+from services.journey.service import queries
 from services.journey.service.engine import Engine
-from services.journey.store import messages, runs, tallies
+from services.journey.service.journey_cache import Book, Version
+from services.journey.store import instances, messages, tallies
+from services.journey.store.instances import StepTaken
 from services.journey.store.messages import Message
-from services.journey.store.runs import StepTaken
 from services.journey.store.tallies import Count, Place
 
 
@@ -70,7 +70,7 @@ class Context:
         if not self.principal.own_customer_only:
             return
         async with self.database.connection() as connection:
-            own = await telling.is_own(connection, self.principal, customer)
+            own = await queries.is_own(connection, self.principal, customer)
         if not own:
             raise Forbidden(
                 "This is not the customer your token speaks for.",
@@ -82,12 +82,12 @@ class Context:
         async with self.database.connection() as connection:
             for active in {active for _, active in asked}:
                 ids = [customer for customer, which in asked if which is active]
-                found[active] = await runs.shown(connection, ids, active)
+                found[active] = await instances.shown(connection, ids, active)
         return [found[active][customer] for customer, active in asked]
 
     async def _load_steps(self, asked: list[tuple[UUID, UUID]]) -> list[list[StepTaken]]:
         async with self.database.connection() as connection:
-            found = await runs.steps(connection, asked)
+            found = await instances.steps(connection, asked)
         return [found[run] for _, run in asked]
 
     async def _load_inboxes(self, asked: list[tuple[UUID, int]]) -> list[list[Message]]:

@@ -3,7 +3,7 @@
 import strawberry
 
 from services.journey.schema.types import DataMapping, DataUse, Info, JourneyDefinition
-from services.journey.service import telling
+from services.journey.service import queries
 
 
 @strawberry.type
@@ -36,5 +36,5 @@ class Query:
         """Read from their compiled form."""
         book = await info.context.book()
         journeys = book.journeys((row.key, row.version) for row in book.current.values())
-        needed = telling.needed(journeys)
+        needed = queries.needed(journeys)
         return DataMapping(**{kind: DataUse.each(uses) for kind, uses in needed.items()})

@@ -15,14 +15,14 @@ from services.contracts.base import Json
 from services.contracts.words import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
+from services.journey.domain.instance import Run
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
 from services.journey.schema.context import Context
-from services.journey.service.book import Book
-from services.journey.service.telling import Uses
+from services.journey.service.journey_cache import Book
+from services.journey.service.queries import Uses
 from services.journey.store import messages
 from services.journey.store.definitions import Published
-from services.journey.store.runs import StepTaken
+from services.journey.store.instances import StepTaken
 from services.rules.template import Keys, hide_values, keys_of
 
 Info = strawberry.Info[Context, None]

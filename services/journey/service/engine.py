@@ -10,10 +10,10 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
-from services.journey.domain.run import Run
-from services.journey.service.book import Book, Library
-from services.journey.service.standing import Standing
-from services.journey.service.writing import write
+from services.journey.domain.instance import Run
+from services.journey.service.journey_cache import Book, Library
+from services.journey.service.journey_state import Standing
+from services.journey.service.persistence import write
 from services.journey.store import customers
 
 

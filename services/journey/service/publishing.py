@@ -10,13 +10,13 @@ from services.chassis.definitions import InvalidDefinition, parse_yaml
 from services.chassis.errors import RaakError
 from services.chassis.masking import Masking
 from services.contracts.journey import JourneySeriesNeeded
-from services.journey.domain.checks import flaws
 from services.journey.domain.definition import Definition
+from services.journey.domain.instance import Run
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
-from services.journey.service.book import Book
+from services.journey.domain.validation import flaws
 from services.journey.service.engine import Engine
-from services.journey.store import definitions, runs
+from services.journey.service.journey_cache import Book
+from services.journey.store import definitions, instances
 from services.journey.store.definitions import Published
 from services.rules import merge_series
 
@@ -117,7 +117,7 @@ def series_needed(book: Book, revision: int, id: UUID, now: datetime) -> Journey
 
 async def exit_run(engine: Engine, connection: Connection, id: str, reason: str) -> Run:
     """End a run by hand; one that has ended already stays as it ended."""
-    run = await runs.lock_by_id(connection, _id(id))
+    run = await instances.lock_by_id(connection, _id(id))
     if run is None:
         raise UnknownInstance(id)
     if not run.active:

@@ -8,11 +8,11 @@ from services.chassis.database import Connection
 from services.chassis.resync import Page, Source
 from services.contracts.base import Event, Json
 from services.contracts.journey import MessageDue
-from services.journey.domain.run import Ended, Entered, Run
+from services.journey.domain.instance import Ended, Entered, Run
 from services.journey.service.engine import Engine
+from services.journey.service.persistence import event_of, state_of
 from services.journey.service.publishing import series_needed
-from services.journey.service.writing import event_of, state_of
-from services.journey.store import definitions, messages, runs
+from services.journey.store import definitions, instances, messages
 
 WIDE = 5
 """Times as many rows are read where most of them are not told."""
@@ -48,7 +48,7 @@ async def _runs(
         effect = Entered(run) if run.active else Ended(run)
         return event_of(engine.new_id(), effect, now, book.number)
 
-    rows = await runs.lock_after(connection, _place(after), WIDE * most)
+    rows = await instances.lock_after(connection, _place(after), WIDE * most)
     events = [describe(run) for run in rows if run.ended_at is None or run.ended_at >= since]
     last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
     return Page(events, last if len(rows) == WIDE * most else None)
@@ -60,7 +60,7 @@ async def _messages(
     book = await engine.library.book(connection)
     rows = await messages.all_after(connection, _place(after), WIDE * most)
     recent = [row for row in rows if row.created_at >= since]
-    of = await runs.by_id(connection, {row.run_id for row in recent})
+    of = await instances.by_id(connection, {row.run_id for row in recent})
     events = [
         MessageDue(
             event_id=row.message_id,

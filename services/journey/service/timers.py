@@ -10,9 +10,9 @@ from datetime import timedelta
 from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, is_away
 from services.chassis.isolation import SET_ASIDE
-from services.journey.domain.run import Due, Run
+from services.journey.domain.instance import Due, Run
 from services.journey.service.engine import Engine
-from services.journey.store import runs
+from services.journey.store import instances
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +56,14 @@ class TimerRunner:
 
     async def _fire(self, most: int) -> int:
         async with self._database.transaction() as connection:
-            due = await runs.claim_due(connection, self._engine.clock(), most)
+            due = await instances.claim_due(connection, self._engine.clock(), most)
             await fire(self._engine, connection, due)
         return len(due)
 
     async def _fire_singly(self) -> int:
         for number in range(self._batch):
             async with self._database.transaction() as connection:
-                due = await runs.claim_due(connection, self._engine.clock(), 1)
+                due = await instances.claim_due(connection, self._engine.clock(), 1)
                 if not due:
                     return number
                 await self._fire_or_postpone(connection, due[0])
@@ -79,7 +79,7 @@ class TimerRunner:
                 raise
             self._complain("a timer is postponed", error)
             SET_ASIDE.labels("journey", "timers", type(error).__name__).inc()
-            await runs.postpone(connection, run, self._engine.clock() + POSTPONED)
+            await instances.postpone(connection, run, self._engine.clock() + POSTPONED)
 
     def _complain(self, what: str, error: Exception) -> None:
         log.error(what, extra={"fields": {"because": telemetry.describe(error)}})
@@ -88,7 +88,7 @@ class TimerRunner:
         """Seconds to sleep: to the next timer written, or being written, within bounds."""
         expected = self._engine.alarm.forget()
         async with self._database.connection() as connection:
-            written = await runs.next_due(connection)
+            written = await instances.next_due(connection)
         ahead = [moment for moment in (expected, written) if moment is not None]
         if not ahead:
             return LOOK_AGAIN_S
@@ -103,7 +103,7 @@ async def fire(engine: Engine, connection: Connection, due: list[Run]) -> None:
     book = await engine.library.book(connection)
     ids = {run.customer_id for run in due}
     claimed = {run.id for run in due}
-    others = [run for run in await runs.active(connection, ids) if run.id not in claimed]
+    others = [run for run in await instances.active(connection, ids) if run.id not in claimed]
     standing = await engine.standing(connection, book, ids, [*due, *others])
     for run in due:
         standing.move(run, Due())

@@ -13,7 +13,7 @@ from services.chassis.database import Connection, DatabaseUnavailable, open_data
 from services.contracts.journey import MessageDue
 from services.journey.service import timers
 from services.journey.service.timers import TimerRunner, fire
-from services.journey.store import runs
+from services.journey.store import instances
 from tests.integration.journey.world import World
 from tests.postgres_errors import AWAY as EVERY_ERROR
 from tests.postgres_errors import raising
@@ -38,7 +38,9 @@ async def test_a_transaction_that_is_cut_off_leaves_its_timer_to_go_off_once(wor
 
     with suppress(asyncio.CancelledError):
         async with world.database.transaction() as connection:
-            await fire(world.engine, connection, await runs.claim_due(connection, world.now, 10))
+            await fire(
+                world.engine, connection, await instances.claim_due(connection, world.now, 10)
+            )
             raise asyncio.CancelledError
     fired = await world.runner.fire_due()
 
@@ -52,7 +54,7 @@ async def test_a_claim_is_nobody_elses_until_it_ends(world: World) -> None:
     world.now += timedelta(hours=1)
 
     async with world.database.transaction() as connection:
-        claimed = await runs.claim_due(connection, world.now, 10)
+        claimed = await instances.claim_due(connection, world.now, 10)
         assert await world.runner.fire_due() == 0
 
     assert len(claimed) == 1
@@ -99,13 +101,13 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
 ) -> None:
     monkeypatch.setattr(timers, "LOOK_AGAIN_S", 60.0)
     looks = Counter[str]()
-    claim = runs.claim_due
+    claim = instances.claim_due
 
     async def counted(connection: Connection, *of: Any) -> Any:
         looks["claims"] += 1
         return await claim(connection, *of)
 
-    monkeypatch.setattr(runs, "claim_due", counted)
+    monkeypatch.setattr(instances, "claim_due", counted)
     await crowd(world, 1)
     running = asyncio.create_task(world.runner.run())
     await until(lambda: looks["claims"] > 0)

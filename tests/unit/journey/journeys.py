@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.journey.domain.instance import Changed, Due, Happened, Run, Stimulus
 from services.journey.domain.journey import Journey
-from services.journey.domain.machine import Advance, advance, begin, entry_key
-from services.journey.domain.run import Changed, Due, Happened, Run, Stimulus
+from services.journey.domain.state_machine import Advance, advance, begin, entry_key
 from services.journey.service.publishing import read
 from services.rules import Facts
 

@@ -5,7 +5,7 @@ import pytest
 from services.chassis.definitions import InvalidDefinition, Problem
 from services.journey.domain import summary
 from services.journey.service.publishing import read
-from services.journey.service.telling import needed
+from services.journey.service.queries import needed
 from tests.unit.journey.journeys import CART, LAPSING, made
 
 HEAD = "key: k\nname: K\nentry: {event: e}\nsteps:\n"

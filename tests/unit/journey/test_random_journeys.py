@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.definitions import InvalidDefinition
-from services.journey.domain import machine
+from services.journey.domain import state_machine
 from services.journey.domain.definition import Again
+from services.journey.domain.instance import Changed, Due, Effect, Ended, Entered, Happened, Run
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Changed, Due, Effect, Ended, Entered, Happened, Run
 from services.rules import Facts
 from tests.unit.journey.journeys import ANN, NOON, made
 
@@ -99,7 +99,7 @@ class Life:
     runs: list[Run] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 
-    def take(self, advance: machine.Advance, place: int) -> None:
+    def take(self, advance: state_machine.Advance, place: int) -> None:
         """Keep what became of a run."""
         self.runs[place : place + 1] = [advance.run]
         self.effects += advance.effects
@@ -115,17 +115,19 @@ class Life:
         """Let something happen to all runs, and perhaps begin one."""
         facts = Facts(now=self.now, segments=segments, consent={"p": "x" in segments})
         for place, run in enumerate(self.runs):
-            self.take(machine.advance(self.journey, run, stimulus, facts, self.now), place)
+            self.take(state_machine.advance(self.journey, run, stimulus, facts, self.now), place)
         if isinstance(stimulus, Due):
             return
         last = self.runs[-1] if self.runs else None
-        key = machine.entry_key(self.journey, stimulus, facts)
-        if key is None or not machine.may_enter(self.journey, last, stimulus.id, self.now):
+        key = state_machine.entry_key(self.journey, stimulus, facts)
+        if key is None or not state_machine.may_enter(self.journey, last, stimulus.id, self.now):
             return
         if last is not None and last.active:
-            self.take(machine.end(last, machine.RESTARTED, self.now), len(self.runs) - 1)
+            self.take(
+                state_machine.end(last, state_machine.RESTARTED, self.now), len(self.runs) - 1
+            )
         run_id = UUID(int=len(self.runs) + 1)
-        began = machine.begin(self.journey, run_id, ANN, key, stimulus, facts, self.now)
+        began = state_machine.begin(self.journey, run_id, ANN, key, stimulus, facts, self.now)
         self.take(began, len(self.runs))
 
 

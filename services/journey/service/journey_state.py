@@ -7,11 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from services.contracts.base import Json
-from services.journey.domain import machine
+from services.journey.domain import state_machine
+from services.journey.domain.instance import Changed, Effect, Happened, Run, Stimulus
 from services.journey.domain.journey import Journey
-from services.journey.domain.machine import Advance
-from services.journey.domain.run import Changed, Effect, Happened, Run, Stimulus
-from services.journey.service.book import Book
+from services.journey.domain.state_machine import Advance
+from services.journey.service.journey_cache import Book
 from services.journey.store.customers import Snapshot
 from services.rules import Declaration, Facts
 
@@ -81,11 +81,11 @@ class Standing:
         """Let something happen to one run."""
         journey = self._book.journey(run.journey, run.version)
         facts = self._known(run.customer_id)
-        self._apply(machine.advance(journey, run, stimulus, facts, self._now))
+        self._apply(state_machine.advance(journey, run, stimulus, facts, self._now))
 
     def end(self, run: Run, reason: str) -> None:
         """End a run where it stands."""
-        self._apply(machine.end(run, reason, self._now))
+        self._apply(state_machine.end(run, reason, self._now))
 
     def admit(
         self,
@@ -99,7 +99,7 @@ class Standing:
             facts = self._known(customer)
             if before is not None:
                 before = replace(as_then(before, facts), journeys=facts.journeys)
-            key = machine.entry_key(journey, stimulus, facts, before)
+            key = state_machine.entry_key(journey, stimulus, facts, before)
             if key is not None:
                 self._admit(customer, stimulus, journey, key)
 
@@ -107,19 +107,19 @@ class Standing:
         self, customer: UUID, stimulus: Happened | Changed, journey: Journey, key: str
     ) -> None:
         last = self._last.get((customer, journey.key, key))
-        if not machine.may_enter(journey, last, stimulus.id, self._now):
+        if not state_machine.may_enter(journey, last, stimulus.id, self._now):
             return
         if last is not None and last.active:
-            self.end(last, machine.RESTARTED)
+            self.end(last, state_machine.RESTARTED)
         facts = self._known(customer)
         self._apply(
-            machine.begin(journey, self._new_id(), customer, key, stimulus, facts, self._now)
+            state_machine.begin(journey, self._new_id(), customer, key, stimulus, facts, self._now)
         )
 
     def _known(self, customer: UUID) -> Facts:
         """What is known of a customer, his journeys as they are now among it."""
         facts = self._facts.get(customer) or Facts(now=self._now)
-        return replace(facts, journeys=machine.states(list(self._active[customer].values())))
+        return replace(facts, journeys=state_machine.states(list(self._active[customer].values())))
 
     def _apply(self, advance: Advance) -> None:
         if advance.run == self.before.get(advance.run.id):

@@ -14,13 +14,13 @@ from uuid import UUID
 from services.chassis.database import Connection
 from services.contracts.base import Json
 from services.contracts.profile import CustomerChanged, CustomersMerged
-from services.journey.domain import machine
+from services.journey.domain import state_machine
+from services.journey.domain.instance import Changed, Happened, Run
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Changed, Happened, Run
-from services.journey.service.book import Book
 from services.journey.service.engine import Engine
-from services.journey.service.standing import Standing, facts_of
-from services.journey.store import customers, runs
+from services.journey.service.journey_cache import Book
+from services.journey.service.journey_state import Standing, facts_of
+from services.journey.store import customers, instances
 
 FIRST_LOOK_S = 0.01
 """The first pause between looks for snapshots; each one after it is twice as long."""
@@ -78,7 +78,7 @@ async def _that_matter(
 
     An imported history lets nobody in, and so costs one query a list.
     """
-    under_way = await runs.customers_under_way(connection, {one.customer for one in events})
+    under_way = await instances.customers_under_way(connection, {one.customer for one in events})
     await book.prepare((key, version) for _, key, version in under_way)
     listening = {
         (customer, name)
@@ -135,8 +135,8 @@ async def _standing(
 
     Runs are locked before last runs are read: a timer may be moving one of them until then.
     """
-    under_way = await runs.lock_active(connection, ids)
-    last = await runs.latest(connection, ids, entered) if entered else []
+    under_way = await instances.lock_active(connection, ids)
+    last = await instances.latest(connection, ids, entered) if entered else []
     latest = {run.id: run for run in (*last, *under_way)}
     return await engine.standing(connection, book, ids, latest.values())
 
@@ -188,7 +188,7 @@ async def merge(engine: Engine, connection: Connection, merges: Sequence[Custome
     """Make the runs and messages of merged customers those of the customers they became."""
     pairs = [(one.from_customer_id, one.customer_id) for one in merges if one.customer_id]
     held = await customers.lock_with_survivors(connection, {one for pair in pairs for one in pair})
-    await runs.lock_active(connection, held)
+    await instances.lock_active(connection, held)
     for from_id, into_id in pairs:
         await _merge(engine, connection, from_id, into_id)
 
@@ -198,16 +198,16 @@ async def _merge(engine: Engine, connection: Connection, from_id: UUID, into_id:
     into_id = became.get(into_id, into_id)
     if from_id == into_id:
         return
-    doubles = _doubles(await runs.lock_active(connection, [from_id, into_id]))
-    await runs.make_room(connection, doubles, engine.clock())
-    await runs.move(connection, from_id, into_id)
+    doubles = _doubles(await instances.lock_active(connection, [from_id, into_id]))
+    await instances.make_room(connection, doubles, engine.clock())
+    await instances.move(connection, from_id, into_id)
     await customers.merge(connection, from_id, into_id)
     moved = [replace(run, customer_id=into_id) for run in doubles]
     standing = await engine.standing(
         connection, await engine.library.book(connection), [into_id], moved
     )
     for run in moved:
-        standing.end(run, machine.MERGED)
+        standing.end(run, state_machine.MERGED)
     await engine.write(connection, standing)
 
 
@@ -218,7 +218,7 @@ def _doubles(under_way: Sequence[Run]) -> list[Run]:
     for run in under_way:
         place = (run.journey, run.key)
         if place in staying:
-            run, double = machine.clash(run, staying[place])
+            run, double = state_machine.clash(run, staying[place])
             doubles.append(double)
         staying[place] = run
     return doubles

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection
-from services.journey.domain.run import Entered, Run
+from services.journey.domain.instance import Entered, Run
 from services.journey.store.columns import columns
 
 FIELDS = (

@@ -9,9 +9,9 @@ from services.chassis import outbox
 from services.chassis.database import Connection
 from services.contracts.base import Event
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
-from services.journey.domain.run import Effect, Ended, Entered, Run, Said
-from services.journey.service.standing import Standing
-from services.journey.store import messages, runs, tallies
+from services.journey.domain.instance import Effect, Ended, Entered, Run, Said
+from services.journey.service.journey_state import Standing
+from services.journey.store import instances, messages, tallies
 from services.journey.store.messages import Message
 from services.journey.store.tallies import Count, Place
 
@@ -25,12 +25,12 @@ async def write(
     """Write down everything that changed, and publish it, in the caller's transaction."""
     if not standing.changed:
         return
-    await runs.save(connection, list(standing.changed.values()))
+    await instances.save(connection, list(standing.changed.values()))
     told = [(new_id(), effect) for effect in standing.effects]
     entered = [effect for _, effect in told if isinstance(effect, Entered)]
     said = [_message(one, effect, now) for one, effect in told if isinstance(effect, Said)]
     if entered:
-        await runs.add_steps(connection, entered)
+        await instances.add_steps(connection, entered)
     if said:
         await messages.add(connection, said)
     counts = _counts(standing, entered)

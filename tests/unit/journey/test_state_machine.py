@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from services.journey.domain.machine import clash, entry_key, may_enter, states
-from services.journey.domain.run import Due, Ended, Entered, Run, Said
+from services.journey.domain.instance import Due, Ended, Entered, Run, Said
+from services.journey.domain.state_machine import clash, entry_key, may_enter, states
 from tests.unit.journey.journeys import (
     ADDED,
     CART,

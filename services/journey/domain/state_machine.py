@@ -12,8 +12,7 @@ from uuid import UUID
 
 from services.contracts.base import Json
 from services.journey.domain.definition import Again, Send, Step, StepKind, Trigger, Wait
-from services.journey.domain.journey import Journey
-from services.journey.domain.run import (
+from services.journey.domain.instance import (
     Changed,
     Due,
     Effect,
@@ -24,6 +23,7 @@ from services.journey.domain.run import (
     Said,
     Stimulus,
 )
+from services.journey.domain.journey import Journey
 from services.rules import Facts
 from services.rules.template import keys_of, shown, value_at
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
 from services.journey.service.engine import Engine
-from services.journey.service.hearing import Heard, hear
+from services.journey.service.event_handling import Heard, hear
 from tests.integration.journey.world import World
 from tests.reading import reading_threads
 from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, TWICE, event
