@@ -1,7 +1,7 @@
 """The tables of journey. Keys of customer tables begin with the customer.
 
-A run keeps the customer it began with beside the one it now belongs to, so that a merge can be
-undone.
+An instance (`run` in the database) keeps the customer it began with beside the one it now belongs
+to, so that a merge can be undone.
 """
 
 from datetime import datetime
@@ -80,8 +80,8 @@ class Customer(Table, table=True):
     merged_into: UUID | None = None
 
 
-class Run(Table, table=True):
-    """One customer's run of a journey."""
+class Instance(Table, table=True):
+    """One customer's instance of a journey."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -130,7 +130,7 @@ class Run(Table, table=True):
 
 
 class StepTaken(Table, table=True):
-    """A step a run came to. Rows are only added."""
+    """A step an instance came to. Rows are only added."""
 
     __tablename__ = "step_taken"
 

@@ -3,9 +3,9 @@
 Measured on real PostgreSQL (without fsync), one replica, lists of 1,000 events in one transaction,
 as the chassis hands them over: events no journey listens to; events that are listened to but let
 nobody in, because they are old (an import) or do not fit; events that let 1,000 customers in, each
-with a run, a step and an event to publish; snapshots while a journey watches segments; timers that
-each take a run through a branch and a message to its next wait. The machine alone, without a
-database, is the last one.
+with an instance, a step and an event to publish; snapshots while a journey watches segments;
+timers that each take an instance through a branch and a message to its next wait. The state machine
+without a database is the last one.
 Target: 100,000 events/s that nobody listens to, 15,000 of an import, 2,000 entries/s, 2,000
 timers/s; a step of the machine under 50 us.
 Run: pytest -m benchmark --benchmark-compare-fail=median:20%
@@ -100,7 +100,10 @@ def test_hearing_a_list_of_events(
         return (scene(world, [uuid4() for _ in range(LIST)]),), {}
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda events: runner.run(world.hear(*events)), setup=prepare, rounds=15, warmup_rounds=1
+        lambda events: runner.run(world.hear(*events)),
+        setup=prepare,
+        rounds=15,
+        warmup_rounds=1,
     )
 
     tell(benchmark, "events a second")
@@ -137,13 +140,13 @@ def test_firing_timers(benchmark: BenchmarkFixture, stage: Stage) -> None:
 @pytest.mark.benchmark
 def test_the_machine_alone(benchmark: BenchmarkFixture) -> None:
     journey = made(CART)
-    run = Walk(journey).run
+    instance = Walk(journey).instance
     due = NOON + timedelta(hours=2)
     facts = known(due, consent={"email_marketing": True}, traits={"email": "ann@example.com"})
 
-    moved = benchmark(advance, journey, run, Due(), facts, due)
+    moved = benchmark(advance, journey, instance, Due(), facts, due)
 
-    assert moved.run.step == "answer"
+    assert moved.instance.step == "answer"
 
 
 def tell(benchmark: BenchmarkFixture, what: str) -> None:

@@ -20,7 +20,7 @@ class Again(StrEnum):
     ONCE = "once"
     WHEN_ENDED = "when_ended"
     ALWAYS = "always"
-    """A run under way is ended, and a new one begins."""
+    """An instance under way is ended, and a new one begins."""
 
 
 class StepKind(StrEnum):

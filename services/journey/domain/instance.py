@@ -1,4 +1,4 @@
-"""One customer's run of a journey, and what can happen to it."""
+"""An instance of a journey: one customer's way through it, what moves it, what a move does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from services.contracts.base import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Where a run stands. `sequence` grows by one with every step, and once more at its end."""
+class Instance:
+    """Where an instance stands. `sequence` grows by one with every step, and with its end."""
 
     id: UUID
     customer_id: UUID
@@ -74,17 +74,17 @@ Stimulus = Happened | Changed | Due
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A run came to a step; `run` is as it was then. `note` says what was left out, and why."""
+    """An instance came to a step. `note` says what was left out there, and why."""
 
-    run: Run
+    instance: Instance
     note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A run had something to say."""
+    """An instance had something to say."""
 
-    run: Run
+    instance: Instance
     channel: str
     template: str
     purpose: str
@@ -93,9 +93,9 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run came to its end."""
+    """An instance came to its end."""
 
-    run: Run
+    instance: Instance
 
 
 Effect = Entered | Said | Ended

@@ -53,12 +53,12 @@ class Journey:
 
     @property
     def first(self) -> str:
-        """The step a run begins with."""
+        """The step an instance begins with."""
         return self.definition.steps[0].key
 
     @cached_property
     def triggers(self) -> tuple[Trigger, ...]:
-        """Everything that can set a run going, on its way, or aside."""
+        """Everything that can set an instance going, on its way, or aside."""
         waits = [step.wait for step in self.definition.steps if step.wait and step.wait.given]
         return (self.definition.entry, *self.definition.exit_when, *waits)
 

@@ -1,7 +1,7 @@
-"""How a run goes on: (run, stimulus, facts, now) to (run, effects), and nothing else.
+"""How an instance goes on: (instance, stimulus, facts, now) to (instance, effects), nothing else.
 
 Whatever ends the journey is looked at first, so `exit_when` wins over every step. Then the step it
-waits at may be over, and the run goes from step to step until it has to wait again, or ends.
+waits at may be over, and the instance goes from step to step until it has to wait again, or ends.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from services.journey.domain.instance import (
     Ended,
     Entered,
     Happened,
-    Run,
+    Instance,
     Said,
     Stimulus,
 )
@@ -28,7 +28,7 @@ from services.rules import Facts
 from services.rules.template import keys_of, shown, value_at
 
 CLOCKS_DIFFER = timedelta(minutes=5)
-"""How much older than its entry an event may claim to be and still count for a run."""
+"""How much older than its entry an event may claim to be and still count for an instance."""
 
 LONGEST_KEY = 200
 """Characters; what is longer is no order number, and keys nothing."""
@@ -39,9 +39,9 @@ MERGED = "merged"
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A run after a stimulus, and what became true on the way, in order."""
+    """An instance after a stimulus, and what became true on the way, in order."""
 
-    run: Run
+    instance: Instance
     effects: tuple[Effect, ...] = ()
 
 
@@ -66,8 +66,8 @@ def entry_key(
     return _key_of(entry, stimulus)
 
 
-def may_enter(journey: Journey, last: Run | None, by: UUID, now: datetime) -> bool:
-    """Whether the re-entry rule lets a customer in, given his last run for the same key.
+def may_enter(journey: Journey, last: Instance | None, by: UUID, now: datetime) -> bool:
+    """Whether the re-entry rule lets a customer in, given their last instance for that key.
 
     An event counts once: one that is not newer than the last his run used lets nobody in.
     """
@@ -92,7 +92,7 @@ def begin(
 ) -> Advance:
     """Let a customer in, and take him as far as he comes."""
     event = _kept(journey, stimulus) if isinstance(stimulus, Happened) else {}
-    outside = Run(
+    outside = Instance(
         id=id,
         customer_id=customer_id,
         journey=journey.key,
@@ -110,81 +110,91 @@ def begin(
     return _walk(journey, outside, journey.first, facts, now)
 
 
-def advance(journey: Journey, run: Run, stimulus: Stimulus, facts: Facts, now: datetime) -> Advance:
-    """What a stimulus does to a run; a run it means nothing to comes back as it is.
+def advance(
+    journey: Journey, instance: Instance, stimulus: Stimulus, facts: Facts, now: datetime
+) -> Advance:
+    """What a stimulus does to an instance; one it means nothing to comes back unchanged.
 
-    `journey` is of the run's own version. Telling a run the same thing twice changes nothing.
+    `journey` is of the instance's own version. The same stimulus applied twice changes nothing.
     """
-    if not run.active or not _is_for(run, stimulus, now):
-        return Advance(run)
+    if not instance.active or not _is_for(instance, stimulus, now):
+        return Advance(instance)
     seen = _seen(journey, facts, stimulus)
     for trigger in journey.definition.exit_when:
-        if _is_met(journey, trigger, run, stimulus, seen):
-            return end(_moved(run, stimulus), trigger.told, now)
-    following = _after_waiting(journey, run, stimulus, seen, now)
+        if _is_met(journey, trigger, instance, stimulus, seen):
+            return end(_moved(instance, stimulus), trigger.told, now)
+    following = _after_waiting(journey, instance, stimulus, seen, now)
     if following is None:
-        return Advance(run)
-    return _walk(journey, _moved(run, stimulus), following, facts, now)
+        return Advance(instance)
+    return _walk(journey, _moved(instance, stimulus), following, facts, now)
 
 
-def end(run: Run, reason: str, now: datetime) -> Advance:
-    """End a run where it stands."""
-    ended = replace(run, sequence=run.sequence + 1, due_at=None, ended_at=now, end_reason=reason)
+def end(instance: Instance, reason: str, now: datetime) -> Advance:
+    """End an instance where it stands."""
+    ended = replace(
+        instance, sequence=instance.sequence + 1, due_at=None, ended_at=now, end_reason=reason
+    )
     return Advance(ended, (Ended(ended),))
 
 
-def clash(one: Run, other: Run) -> tuple[Run, Run]:
-    """Of two active runs for one key after a merge: the one that stays, and the one that ends.
+def clash(one: Instance, other: Instance) -> tuple[Instance, Instance]:
+    """Of two active instances for one key after a merge: the one that stays, and the one that ends.
 
     The one longer under way stays; of two as old, the one further along.
     """
-    stays, ends = sorted((one, other), key=lambda run: (run.entered_at, -run.sequence, run.id))
+    stays, ends = sorted(
+        (one, other), key=lambda instance: (instance.entered_at, -instance.sequence, instance.id)
+    )
     return stays, ends
 
 
-def states(runs: list[Run]) -> dict[str, dict[str, Any]]:
-    """`journey.<key>.phase` and its like, of active runs; of several keys the latest run counts."""
+def states(instances: list[Instance]) -> dict[str, dict[str, Any]]:
+    """`journey.<key>.phase` and its like, of active instances; of several keys the latest."""
     return {
-        run.journey: {"phase": run.phase, "step": run.step, "key": run.key}
-        for run in sorted(runs, key=lambda run: run.id)
-        if run.active
+        instance.journey: {"phase": instance.phase, "step": instance.step, "key": instance.key}
+        for instance in sorted(instances, key=lambda instance: instance.id)
+        if instance.active
     }
 
 
-def _walk(journey: Journey, run: Run, step_key: str, facts: Facts, now: datetime) -> Advance:
+def _walk(
+    journey: Journey, instance: Instance, step_key: str, facts: Facts, now: datetime
+) -> Advance:
     """Enter steps one after another until one of them takes time, or is the end."""
-    seen = _zoned(journey, replace(facts, event=run.event))
+    seen = _zoned(journey, replace(facts, event=instance.event))
     effects: list[Effect] = []
     following: str | None = step_key
     while following is not None:
         step = journey.steps[following]
-        run = _entered(journey, run, step, seen, now)
-        message = _message(journey, run, step.send, seen) if step.send else None
+        instance = _entered(journey, instance, step, seen, now)
+        message = _message(journey, instance, step.send, seen) if step.send else None
         withheld = step.send is not None and message is None
-        effects.append(Entered(run, _withheld(step.send) if withheld and step.send else None))
+        effects.append(Entered(instance, _withheld(step.send) if withheld and step.send else None))
         if message:
             effects.append(message)
         if step.kind is StepKind.EXIT:
-            last = end(run, step.exit or "", now)
-            return Advance(last.run, (*effects, *last.effects))
+            last = end(instance, step.exit or "", now)
+            return Advance(last.instance, (*effects, *last.effects))
         following = _onwards(journey, step, seen)
-    return Advance(run, tuple(effects))
+    return Advance(instance, tuple(effects))
 
 
-def _entered(journey: Journey, run: Run, step: Step, seen: Facts, now: datetime) -> Run:
-    """The run at its next step. A step without a phase leaves the phase as it was."""
+def _entered(
+    journey: Journey, instance: Instance, step: Step, seen: Facts, now: datetime
+) -> Instance:
+    """The instance at its next step. A step without a phase leaves the phase as it was."""
     return replace(
-        run,
+        instance,
         step=step.key,
-        phase=step.phase or run.phase,
-        sequence=run.sequence + 1,
+        phase=step.phase or instance.phase,
+        sequence=instance.sequence + 1,
         since=now,
         due_at=_due_at(journey, step.wait, now) if step.wait else None,
     )
 
 
 def _onwards(journey: Journey, step: Step, seen: Facts) -> str | None:
-    """The step that follows at once; None when the run has to wait."""
+    """The step that follows at once; None when the instance has to wait."""
     if step.branch:
         met = (case.next for case in step.branch if journey.holds(case.when, seen))
         return next(met, step.otherwise)
@@ -222,37 +232,39 @@ def _next_time_of_day(wait: Wait, zone: tzinfo, now: datetime) -> datetime:
 
 
 def _after_waiting(
-    journey: Journey, run: Run, stimulus: Stimulus, seen: Facts, now: datetime
+    journey: Journey, instance: Instance, stimulus: Stimulus, seen: Facts, now: datetime
 ) -> str | None:
-    """The step a run goes on to from the one it waits at; None while it goes on waiting."""
-    wait = journey.steps[run.step].wait
+    """The step an instance goes on to from the one it waits at; None while it goes on waiting."""
+    wait = journey.steps[instance.step].wait
     if wait is None:
         return None
-    following = journey.following[run.step]
-    if wait.given and _is_met(journey, wait, run, stimulus, seen):
+    following = journey.following[instance.step]
+    if wait.given and _is_met(journey, wait, instance, stimulus, seen):
         return following
-    if isinstance(stimulus, Due) and run.due_at is not None and now >= run.due_at:
+    if isinstance(stimulus, Due) and instance.due_at is not None and now >= instance.due_at:
         return wait.on_timeout or following
     return None
 
 
-def _is_for(run: Run, stimulus: Stimulus, now: datetime) -> bool:
-    """Whether a stimulus can concern a run: neither used before, nor from before it began."""
+def _is_for(instance: Instance, stimulus: Stimulus, now: datetime) -> bool:
+    """Whether a stimulus can concern an instance: neither used before, nor from before it began."""
     if isinstance(stimulus, Happened):
-        return stimulus.id > run.moved_by and stimulus.at >= run.began_at - CLOCKS_DIFFER
+        return stimulus.id > instance.moved_by and stimulus.at >= instance.began_at - CLOCKS_DIFFER
     return True
 
 
-def _moved(run: Run, stimulus: Stimulus) -> Run:
-    return replace(run, moved_by=stimulus.id) if isinstance(stimulus, Happened) else run
+def _moved(instance: Instance, stimulus: Stimulus) -> Instance:
+    return replace(instance, moved_by=stimulus.id) if isinstance(stimulus, Happened) else instance
 
 
-def _is_met(journey: Journey, trigger: Trigger, run: Run, stimulus: Stimulus, seen: Facts) -> bool:
-    """Whether a trigger is met for a run; one with a key only by an event with the run's key."""
+def _is_met(
+    journey: Journey, trigger: Trigger, instance: Instance, stimulus: Stimulus, seen: Facts
+) -> bool:
+    """Whether a trigger holds for an instance; one with a key only by an event with that key."""
     if not _fires(journey, trigger, stimulus, seen):
         return False
     return trigger.key is None or (
-        isinstance(stimulus, Happened) and _key_of(trigger, stimulus) == run.key
+        isinstance(stimulus, Happened) and _key_of(trigger, stimulus) == instance.key
     )
 
 
@@ -274,13 +286,13 @@ def _key_of(trigger: Trigger, stimulus: Stimulus) -> str | None:
     return value if 0 < len(value) <= LONGEST_KEY else None
 
 
-def _message(journey: Journey, run: Run, send: Send, seen: Facts) -> Said | None:
+def _message(journey: Journey, instance: Instance, send: Send, seen: Facts) -> Said | None:
     """What a step says; None without consent to its purpose."""
     if seen.consent.get(send.purpose) is not True:
         return None
-    sources = {"traits": seen.traits, "event": run.event, "key": run.key}
-    content = journey.contents[run.step].fill(sources)
-    return Said(run, send.channel, send.template, send.purpose, content)
+    sources = {"traits": seen.traits, "event": instance.event, "key": instance.key}
+    content = journey.contents[instance.step].fill(sources)
+    return Said(instance, send.channel, send.template, send.purpose, content)
 
 
 def _withheld(send: Send) -> str:
@@ -288,7 +300,7 @@ def _withheld(send: Send) -> str:
 
 
 def _kept(journey: Journey, event: Happened) -> dict[str, Json]:
-    """The event a run enters by, with no more of it than the journey uses."""
+    """The event an instance enters by, with no more of it than the journey uses."""
     needed: Mapping[str, Json] = {
         name: value for name, value in event.properties.items() if name in journey.properties
     }

@@ -231,7 +231,7 @@ def _without_exit(definition: Definition) -> Iterator[Flaw]:
 
 
 def _restless(definition: Definition) -> Iterator[Flaw]:
-    """Circles in which nothing takes time: they would be run round without end."""
+    """Circles in which nothing takes time: an instance would go round without end."""
     ways = _graph(definition)
     rests = {step.key for step in definition.steps if step.wait and not _may_pass(step.wait)}
     done: set[str] = set(rests)

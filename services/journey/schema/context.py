@@ -10,7 +10,7 @@ from services.chassis.database import Database
 from services.chassis.graphql import masking_for
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
-from services.journey.domain.instance import Run
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
 from services.journey.service import queries
 from services.journey.service.engine import Engine
@@ -29,16 +29,16 @@ class Context:
     database: Database
     engine: Engine
     masking: Masking = USUAL
-    runs: DataLoader[tuple[UUID, bool | None], list[Run]] = field(init=False)
+    instances: DataLoader[tuple[UUID, bool | None], list[Instance]] = field(init=False)
     """By customer, and whether those under way are meant, the ended ones, or both."""
     steps: DataLoader[tuple[UUID, UUID], list[StepTaken]] = field(init=False)
-    """By customer and run."""
+    """By customer and instance."""
     inboxes: DataLoader[tuple[UUID, int], list[Message]] = field(init=False)
     """By customer and number of messages."""
     counts: DataLoader[Version, dict[Place, Count]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.runs = DataLoader(load_fn=self._load_runs)
+        self.instances = DataLoader(load_fn=self._load_instances)
         self.steps = DataLoader(load_fn=self._load_steps)
         self.inboxes = DataLoader(load_fn=self._load_inboxes)
         self.counts = DataLoader(load_fn=self._load_counts)
@@ -56,14 +56,12 @@ class Context:
             return await self.engine.library.book(connection)
 
     async def followed(self, customer: UUID) -> dict[UUID, Journey]:
-        """The versions a customer's runs follow, by run, where something is to be hidden by them;
-        else none.
-        """
+        """The journey each of a customer's instances follows, needed to mask; else none."""
         if masking_for(self) is None:
             return {}
-        book, found = await self.book(), await self.runs.load((customer, None))
-        await book.prepare((run.journey, run.version) for run in found)
-        return {run.id: book.journey(run.journey, run.version) for run in found}
+        book, found = await self.book(), await self.instances.load((customer, None))
+        await book.prepare((instance.journey, instance.version) for instance in found)
+        return {instance.id: book.journey(instance.journey, instance.version) for instance in found}
 
     async def require_own(self, customer: UUID) -> None:
         """Let a caller who speaks for one customer see no other; raises Forbidden."""
@@ -77,7 +75,7 @@ class Context:
                 hint="Ask for your own customer, or use a token of an agent.",
             )
 
-    async def _load_runs(self, asked: list[tuple[UUID, bool | None]]) -> list[list[Run]]:
+    async def _load_instances(self, asked: list[tuple[UUID, bool | None]]) -> list[list[Instance]]:
         found = {}
         async with self.database.connection() as connection:
             for active in {active for _, active in asked}:
@@ -88,7 +86,7 @@ class Context:
     async def _load_steps(self, asked: list[tuple[UUID, UUID]]) -> list[list[StepTaken]]:
         async with self.database.connection() as connection:
             found = await instances.steps(connection, asked)
-        return [found[run] for _, run in asked]
+        return [found[instance] for _, instance in asked]
 
     async def _load_inboxes(self, asked: list[tuple[UUID, int]]) -> list[list[Message]]:
         async with self.database.connection() as connection:

@@ -55,6 +55,8 @@ class Mutation:
                 hint=f"Say in 1 to {LONGEST_REASON} characters why the journey ends.",
             )
         async with context.database.transaction() as connection:
-            run = await publishing.exit_run(context.engine, connection, instance, reason.strip())
-        followed = await context.followed(run.customer_id)
-        return JourneyInstance.of(run, followed.get(run.id))
+            ended = await publishing.exit_instance(
+                context.engine, connection, instance, reason.strip()
+            )
+        followed = await context.followed(ended.customer_id)
+        return JourneyInstance.of(ended, followed.get(ended.id))

@@ -15,7 +15,7 @@ from services.contracts.base import Json
 from services.contracts.words import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
-from services.journey.domain.instance import Run
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
 from services.journey.schema.context import Context
 from services.journey.service.journey_cache import Book
@@ -56,14 +56,14 @@ class JourneyStepTaken:
 
 
 @strawberry.federation.type(
-    description="A customer's run of a journey, on the version he entered.",
+    description="A customer's instance of a journey, on the version he entered.",
     policy=STAFF,
     requires_scopes=[["journeys:read"], ["journeys:exit"]],
 )
 class JourneyInstance:
-    """Where one run stands."""
+    """Where one instance stands."""
 
-    run: strawberry.Private[Run]
+    instance: strawberry.Private[Instance]
     follows: strawberry.Private[Journey | None]
     """The version it follows, where something is to be hidden by it."""
     id: strawberry.ID
@@ -80,36 +80,36 @@ class JourneyInstance:
     end_reason: str | None
 
     @classmethod
-    def of(cls, run: Run, follows: Journey | None) -> Self:
+    def of(cls, instance: Instance, follows: Journey | None) -> Self:
         """From the store."""
         return cls(
-            run=run,
+            instance=instance,
             follows=follows,
-            id=strawberry.ID(str(run.id)),
-            journey=strawberry.ID(run.journey),
-            version=run.version,
-            key=run.key,
-            step=strawberry.ID(run.step),
-            phase=run.phase,
-            active=run.active,
-            entered_at=run.entered_at,
-            since=run.since,
-            due_at=run.due_at,
-            ended_at=run.ended_at,
-            end_reason=run.end_reason,
+            id=strawberry.ID(str(instance.id)),
+            journey=strawberry.ID(instance.journey),
+            version=instance.version,
+            key=instance.key,
+            step=strawberry.ID(instance.step),
+            phase=instance.phase,
+            active=instance.active,
+            entered_at=instance.entered_at,
+            since=instance.since,
+            due_at=instance.due_at,
+            ended_at=instance.ended_at,
+            end_reason=instance.end_reason,
         )
 
     @of_customer("The steps it came to, in order.", JOURNEYS)
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
         """Of all the instances of a request in one query."""
-        taken = await info.context.steps.load((self.run.customer_id, self.run.id))
+        taken = await info.context.steps.load((self.instance.customer_id, self.instance.id))
         return [JourneyStepTaken.of(one) for one in taken]
 
     @strawberry.field(description="The version of the journey it follows.")
     async def definition(self, info: Info) -> "JourneyDefinition | None":
         """How a journey goes on, which is not its customers' business."""
         book = await info.context.book()
-        return await JourneyDefinition.of(book, self.run.journey, self.run.version)
+        return await JourneyDefinition.of(book, self.instance.journey, self.instance.version)
 
 
 @strawberry.type(description="Something a journey has to say to a customer.")
@@ -137,7 +137,7 @@ class Message:
             follows=follows,
             at=message.step,
             id=strawberry.ID(str(message.message_id)),
-            instance=strawberry.ID(str(message.run_id)),
+            instance=strawberry.ID(str(message.instance_id)),
             journey=strawberry.ID(message.journey),
             step=strawberry.ID(message.step),
             channel=Channel(message.channel),
@@ -167,9 +167,9 @@ class Customer:
         """Of all the customers of a request in one query, newest first."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
-        found = await info.context.runs.load((customer, active))
+        found = await info.context.instances.load((customer, active))
         followed = await info.context.followed(customer)
-        return [JourneyInstance.of(run, followed.get(run.id)) for run in found]
+        return [JourneyInstance.of(instance, followed.get(instance.id)) for instance in found]
 
     @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
@@ -178,11 +178,11 @@ class Customer:
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
         followed = await info.context.followed(customer)
-        return [Message.of(message, followed.get(message.run_id)) for message in found]
+        return [Message.of(message, followed.get(message.instance_id)) for message in found]
 
 
 def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
-    """Whether what a run is about tells who somebody is, or may."""
+    """Whether what an instance is about tells who somebody is, or may."""
     if journey is None:
         return True
     key = journey.definition.entry.key

@@ -10,7 +10,7 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
-from services.journey.domain.instance import Run
+from services.journey.domain.instance import Instance
 from services.journey.service.journey_cache import Book, Library
 from services.journey.service.journey_state import Standing
 from services.journey.service.persistence import write
@@ -57,17 +57,23 @@ class Engine:
     new_id: Callable[[], UUID] = new_id
 
     async def standing(
-        self, connection: Connection, book: Book, ids: Collection[UUID], runs: Iterable[Run]
+        self,
+        connection: Connection,
+        book: Book,
+        ids: Collection[UUID],
+        instances: Iterable[Instance],
     ) -> Standing:
-        """Where customers stand, by the snapshots held and the runs given."""
+        """Where customers stand, by the snapshots held and the instances given."""
         known = await customers.snapshots(connection, ids)
-        runs = list(runs)
-        await book.prepare((run.journey, run.version) for run in runs)
-        return Standing(book, self.clock(), known, runs, self.new_id)
+        instances = list(instances)
+        await book.prepare((instance.journey, instance.version) for instance in instances)
+        return Standing(book, self.clock(), known, instances, self.new_id)
 
     async def write(self, connection: Connection, standing: Standing) -> None:
         """Write and publish all that changed, and have the alarm set for new timers."""
         await write(connection, standing, self.clock(), self.new_id)
-        due = [run.due_at for run in standing.changed.values() if run.due_at is not None]
+        due = [
+            instance.due_at for instance in standing.changed.values() if instance.due_at is not None
+        ]
         if due:
             self.alarm.expect(min(due))

@@ -1,7 +1,7 @@
 """What customers do and what becomes known of them, as it moves their journeys.
 
 An event nobody listens to costs one look into a set. Customers are locked first, all at once in
-the order of their ids, then their runs, then the counts of steps; timers being fired hold no
+the order of their ids, then their instances, then the counts of steps; timers being fired hold no
 customers, so nobody waits in a circle.
 """
 
@@ -15,7 +15,7 @@ from services.chassis.database import Connection
 from services.contracts.base import Json
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.journey.domain import state_machine
-from services.journey.domain.instance import Changed, Happened, Run
+from services.journey.domain.instance import Changed, Happened, Instance
 from services.journey.domain.journey import Journey
 from services.journey.service.engine import Engine
 from services.journey.service.journey_cache import Book
@@ -131,13 +131,13 @@ async def _standing(
     ids: Collection[UUID],
     entered: Collection[str],
 ) -> Standing:
-    """Where locked customers stand, with their last runs of the journeys they may enter.
+    """Where locked customers stand, with their last instances of the journeys they may enter.
 
-    Runs are locked before last runs are read: a timer may be moving one of them until then.
+    Active ones are locked before the last ones are read: a timer may be moving one until then.
     """
     under_way = await instances.lock_active(connection, ids)
     last = await instances.latest(connection, ids, entered) if entered else []
-    latest = {run.id: run for run in (*last, *under_way)}
+    latest = {instance.id: instance for instance in (*last, *under_way)}
     return await engine.standing(connection, book, ids, latest.values())
 
 
@@ -185,7 +185,7 @@ def _document(change: CustomerChanged) -> dict[str, Json]:
 
 
 async def merge(engine: Engine, connection: Connection, merges: Sequence[CustomersMerged]) -> None:
-    """Make the runs and messages of merged customers those of the customers they became."""
+    """Make the instances and messages of merged customers those of the customers they became."""
     pairs = [(one.from_customer_id, one.customer_id) for one in merges if one.customer_id]
     held = await customers.lock_with_survivors(connection, {one for pair in pairs for one in pair})
     await instances.lock_active(connection, held)
@@ -202,23 +202,23 @@ async def _merge(engine: Engine, connection: Connection, from_id: UUID, into_id:
     await instances.make_room(connection, doubles, engine.clock())
     await instances.move(connection, from_id, into_id)
     await customers.merge(connection, from_id, into_id)
-    moved = [replace(run, customer_id=into_id) for run in doubles]
+    moved = [replace(instance, customer_id=into_id) for instance in doubles]
     standing = await engine.standing(
         connection, await engine.library.book(connection), [into_id], moved
     )
-    for run in moved:
-        standing.end(run, state_machine.MERGED)
+    for instance in moved:
+        standing.end(instance, state_machine.MERGED)
     await engine.write(connection, standing)
 
 
-def _doubles(under_way: Sequence[Run]) -> list[Run]:
-    """Of two runs for one journey and key, the one that does not stay."""
-    staying: dict[tuple[str, str], Run] = {}
-    doubles: list[Run] = []
-    for run in under_way:
-        place = (run.journey, run.key)
+def _doubles(under_way: Sequence[Instance]) -> list[Instance]:
+    """Of two instances for one journey and key, the one that does not stay."""
+    staying: dict[tuple[str, str], Instance] = {}
+    doubles: list[Instance] = []
+    for instance in under_way:
+        place = (instance.journey, instance.key)
         if place in staying:
-            run, double = state_machine.clash(run, staying[place])
+            instance, double = state_machine.clash(instance, staying[place])
             doubles.append(double)
-        staying[place] = run
+        staying[place] = instance
     return doubles

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from services.contracts.base import Json
 from services.journey.domain import state_machine
-from services.journey.domain.instance import Changed, Effect, Happened, Run, Stimulus
+from services.journey.domain.instance import Changed, Effect, Happened, Instance, Stimulus
 from services.journey.domain.journey import Journey
 from services.journey.domain.state_machine import Advance
 from services.journey.service.journey_cache import Book
 from services.journey.store.customers import Snapshot
 from services.rules import Declaration, Facts
 
-RunKey = tuple[UUID, str, str]
+InstanceKey = tuple[UUID, str, str]
 """Customer, journey, key."""
 
 
@@ -45,14 +45,14 @@ def as_then(then: Facts, now: Facts) -> Facts:
 
 
 class Standing:
-    """Customers, what is known of them, and their runs; remembers all that changes."""
+    """Customers, what is known of them, and their instances; remembers all that changes."""
 
     def __init__(
         self,
         book: Book,
         now: datetime,
         snapshots: Mapping[UUID, Snapshot],
-        runs: Iterable[Run],
+        instances: Iterable[Instance],
         new_id: Callable[[], UUID],
     ) -> None:
         self._book = book
@@ -62,30 +62,30 @@ class Standing:
         self._facts = {
             who: facts_of(held.document, now, book.declaration) for who, held in snapshots.items()
         }
-        self._active: defaultdict[UUID, dict[UUID, Run]] = defaultdict(dict)
-        self._last: dict[RunKey, Run] = {}
-        self.before: dict[UUID, Run] = {}
-        """Changed runs as they were; a run that is new is not among them."""
-        self.changed: dict[UUID, Run] = {}
+        self._active: defaultdict[UUID, dict[UUID, Instance]] = defaultdict(dict)
+        self._last: dict[InstanceKey, Instance] = {}
+        self.before: dict[UUID, Instance] = {}
+        """Changed instances as they were; one that is new is not among them."""
+        self.changed: dict[UUID, Instance] = {}
         self.effects: list[Effect] = []
-        for run in sorted(runs, key=lambda run: run.id):
-            self.before[run.id] = run
-            self._remember(run)
+        for instance in sorted(instances, key=lambda instance: instance.id):
+            self.before[instance.id] = instance
+            self._remember(instance)
 
     def stir(self, customer: UUID, stimulus: Stimulus) -> None:
         """Let something happen to all that a customer is under way on."""
-        for run in list(self._active[customer].values()):
-            self.move(run, stimulus)
+        for instance in list(self._active[customer].values()):
+            self.move(instance, stimulus)
 
-    def move(self, run: Run, stimulus: Stimulus) -> None:
-        """Let something happen to one run."""
-        journey = self._book.journey(run.journey, run.version)
-        facts = self._known(run.customer_id)
-        self._apply(state_machine.advance(journey, run, stimulus, facts, self._now))
+    def move(self, instance: Instance, stimulus: Stimulus) -> None:
+        """Let something happen to one instance."""
+        journey = self._book.journey(instance.journey, instance.version)
+        facts = self._known(instance.customer_id)
+        self._apply(state_machine.advance(journey, instance, stimulus, facts, self._now))
 
-    def end(self, run: Run, reason: str) -> None:
-        """End a run where it stands."""
-        self._apply(state_machine.end(run, reason, self._now))
+    def end(self, instance: Instance, reason: str) -> None:
+        """End an instance where it stands."""
+        self._apply(state_machine.end(instance, reason, self._now))
 
     def admit(
         self,
@@ -122,17 +122,17 @@ class Standing:
         return replace(facts, journeys=state_machine.states(list(self._active[customer].values())))
 
     def _apply(self, advance: Advance) -> None:
-        if advance.run == self.before.get(advance.run.id):
+        if advance.instance == self.before.get(advance.instance.id):
             return
-        self._remember(advance.run)
-        self.changed[advance.run.id] = advance.run
+        self._remember(advance.instance)
+        self.changed[advance.instance.id] = advance.instance
         self.effects += advance.effects
 
-    def _remember(self, run: Run) -> None:
-        if run.active:
-            self._active[run.customer_id][run.id] = run
+    def _remember(self, instance: Instance) -> None:
+        if instance.active:
+            self._active[instance.customer_id][instance.id] = instance
         else:
-            self._active[run.customer_id].pop(run.id, None)
-        key = (run.customer_id, run.journey, run.key)
-        if key not in self._last or self._last[key].id <= run.id:
-            self._last[key] = run
+            self._active[instance.customer_id].pop(instance.id, None)
+        key = (instance.customer_id, instance.journey, instance.key)
+        if key not in self._last or self._last[key].id <= instance.id:
+            self._last[key] = instance

@@ -9,7 +9,7 @@ from services.chassis import outbox
 from services.chassis.database import Connection
 from services.contracts.base import Event
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
-from services.journey.domain.instance import Effect, Ended, Entered, Run, Said
+from services.journey.domain.instance import Effect, Ended, Entered, Instance, Said
 from services.journey.service.journey_state import Standing
 from services.journey.store import instances, messages, tallies
 from services.journey.store.messages import Message
@@ -42,13 +42,13 @@ async def write(
 
 
 def _message(id: UUID, said: Said, now: datetime) -> Message:
-    run = said.run
+    instance = said.instance
     return Message(
-        customer_id=run.customer_id,
+        customer_id=instance.customer_id,
         message_id=id,
-        run_id=run.id,
-        journey=run.journey,
-        step=run.step,
+        instance_id=instance.id,
+        journey=instance.journey,
+        step=instance.step,
         channel=said.channel,
         template=said.template,
         purpose=said.purpose,
@@ -60,55 +60,55 @@ def _message(id: UUID, said: Said, now: datetime) -> Message:
 
 def _counts(standing: Standing, entered: Sequence[Entered]) -> dict[Place, Count]:
     """How the counts of steps change."""
-    passed = Counter(_place(one.run) for one in entered)
+    passed = Counter(_place(one.instance) for one in entered)
     present: Counter[Place] = Counter()
-    for run in standing.changed.values():
-        before = standing.before.get(run.id)
-        present[_place(run)] += run.active
+    for instance in standing.changed.values():
+        before = standing.before.get(instance.id)
+        present[_place(instance)] += instance.active
         if before is not None:
             present[_place(before)] -= before.active
     counts = {place: Count(passed[place], present[place]) for place in {*passed, *present}}
     return {place: count for place, count in counts.items() if any(count)}
 
 
-def _place(run: Run) -> Place:
-    return (run.journey, run.version, run.step)
+def _place(instance: Instance) -> Place:
+    return (instance.journey, instance.version, instance.step)
 
 
-def state_of(run: Run, number: Callable[[int], int]) -> InstanceState:
-    """A run as other services see it, who compare its number."""
+def state_of(instance: Instance, number: Callable[[int], int]) -> InstanceState:
+    """An instance as other services see it, who compare its number."""
     return InstanceState(
-        instance_id=run.id,
-        journey=run.journey,
-        version=run.version,
-        key=run.key,
-        step=run.step,
-        phase=run.phase,
-        sequence=number(run.sequence),
+        instance_id=instance.id,
+        journey=instance.journey,
+        version=instance.version,
+        key=instance.key,
+        step=instance.step,
+        phase=instance.phase,
+        sequence=number(instance.sequence),
     )
 
 
 def event_of(id: UUID, effect: Effect, now: datetime, number: Callable[[int], int]) -> Event:
     """An effect as it is told to other services; a message goes by the id of its event."""
-    run = effect.run
-    state = state_of(run, number)
+    instance = effect.instance
+    state = state_of(instance, number)
     match effect:
         case Entered():
             return StepEntered(
-                event_id=id, customer_id=run.customer_id, occurred_at=now, state=state
+                event_id=id, customer_id=instance.customer_id, occurred_at=now, state=state
             )
         case Ended():
             return InstanceEnded(
                 event_id=id,
-                customer_id=run.customer_id,
+                customer_id=instance.customer_id,
                 occurred_at=now,
                 state=state,
-                reason=run.end_reason or "",
+                reason=instance.end_reason or "",
             )
         case Said():
             return MessageDue(
                 event_id=id,
-                customer_id=run.customer_id,
+                customer_id=instance.customer_id,
                 occurred_at=now,
                 message_id=id,
                 state=state,

@@ -1,4 +1,4 @@
-"""Publishing journeys, and ending runs by hand."""
+"""Publishing journeys, and ending instances by hand."""
 
 import asyncio
 from datetime import datetime
@@ -11,7 +11,7 @@ from services.chassis.errors import RaakError
 from services.chassis.masking import Masking
 from services.contracts.journey import JourneySeriesNeeded
 from services.journey.domain.definition import Definition
-from services.journey.domain.instance import Run
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
 from services.journey.domain.validation import flaws
 from services.journey.service.engine import Engine
@@ -22,7 +22,7 @@ from services.rules import merge_series
 
 
 class UnknownInstance(RaakError):
-    """There is no run with this id."""
+    """There is no instance with this id."""
 
     code = "JOURNEY_UNKNOWN_INSTANCE"
     status = 404
@@ -54,7 +54,7 @@ async def publish(
 ) -> tuple[Published, Book]:
     """Make a definition the version of its journey that customers enter from now on.
 
-    Runs under way finish on theirs. Publishing what is published already changes nothing.
+    Instances under way finish on theirs. Publishing what is published already changes nothing.
 
     Raises:
         InvalidDefinition: All that is wrong with it.
@@ -115,18 +115,18 @@ def series_needed(book: Book, revision: int, id: UUID, now: datetime) -> Journey
     )
 
 
-async def exit_run(engine: Engine, connection: Connection, id: str, reason: str) -> Run:
-    """End a run by hand; one that has ended already stays as it ended."""
-    run = await instances.lock_by_id(connection, _id(id))
-    if run is None:
+async def exit_instance(engine: Engine, connection: Connection, id: str, reason: str) -> Instance:
+    """End an instance by hand; one that has ended already stays as it ended."""
+    instance = await instances.lock_by_id(connection, _id(id))
+    if instance is None:
         raise UnknownInstance(id)
-    if not run.active:
-        return run
+    if not instance.active:
+        return instance
     book = await engine.library.book(connection)
-    standing = await engine.standing(connection, book, [run.customer_id], [run])
-    standing.end(run, reason)
+    standing = await engine.standing(connection, book, [instance.customer_id], [instance])
+    standing.end(instance, reason)
     await engine.write(connection, standing)
-    return standing.changed[run.id]
+    return standing.changed[instance.id]
 
 
 def _id(id: str) -> UUID:

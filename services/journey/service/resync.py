@@ -1,4 +1,4 @@
-"""What journey tells again: what journeys ask of history, where runs stand, and messages."""
+"""What journey tells again: what journeys ask of history, where instances stand, and messages."""
 
 from datetime import datetime
 from functools import partial
@@ -8,7 +8,7 @@ from services.chassis.database import Connection
 from services.chassis.resync import Page, Source
 from services.contracts.base import Event, Json
 from services.contracts.journey import MessageDue
-from services.journey.domain.instance import Ended, Entered, Run
+from services.journey.domain.instance import Ended, Entered, Instance
 from services.journey.service.engine import Engine
 from services.journey.service.persistence import event_of, state_of
 from services.journey.service.publishing import series_needed
@@ -22,7 +22,7 @@ def sources(engine: Engine) -> dict[str, Source]:
     """By name, in this order."""
     return {
         "journeys": partial(_journeys, engine),
-        "runs": partial(_runs, engine),
+        "runs": partial(_instances, engine),
         "messages": partial(_messages, engine),
     }
 
@@ -37,19 +37,23 @@ async def _journeys(
     return Page([series_needed(book, book.revision, engine.new_id(), engine.clock())], None)
 
 
-async def _runs(
+async def _instances(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
 ) -> Page:
-    """Where each run stands that is under way, and the ends of others."""
+    """Where each instance stands that is under way, and the ends of others."""
     book = await engine.library.book(connection)
     now = engine.clock()
 
-    def describe(run: Run) -> Event:
-        effect = Entered(run) if run.active else Ended(run)
+    def describe(instance: Instance) -> Event:
+        effect = Entered(instance) if instance.active else Ended(instance)
         return event_of(engine.new_id(), effect, now, book.number)
 
     rows = await instances.lock_after(connection, _place(after), WIDE * most)
-    events = [describe(run) for run in rows if run.ended_at is None or run.ended_at >= since]
+    events = [
+        describe(instance)
+        for instance in rows
+        if instance.ended_at is None or instance.ended_at >= since
+    ]
     last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
     return Page(events, last if len(rows) == WIDE * most else None)
 
@@ -60,20 +64,20 @@ async def _messages(
     book = await engine.library.book(connection)
     rows = await messages.all_after(connection, _place(after), WIDE * most)
     recent = [row for row in rows if row.created_at >= since]
-    of = await instances.by_id(connection, {row.run_id for row in recent})
+    of = await instances.by_id(connection, {row.instance_id for row in recent})
     events = [
         MessageDue(
             event_id=row.message_id,
             customer_id=row.customer_id,
             occurred_at=row.created_at,
             message_id=row.message_id,
-            state=state_of(of[row.run_id], book.number),
+            state=state_of(of[row.instance_id], book.number),
             channel=row.channel,
             template=row.template,
             content=row.content,
         )
         for row in recent
-        if row.run_id in of
+        if row.instance_id in of
     ]
     last = [str(rows[-1].customer_id), str(rows[-1].message_id)] if rows else None
     return Page(events, last if len(rows) == WIDE * most else None)

@@ -1,4 +1,4 @@
-"""Durable timers: a run's `due_at`, claimed by whoever comes first, fired in the same transaction.
+"""Durable timers: an instance's `due_at`, claimed by the first runner, fired in one transaction.
 
 A runner sleeps until the next timer, and is woken when this process sets an earlier one; what
 another replica sets it sees when it looks again. A transaction that fails leaves its timers due.
@@ -10,7 +10,7 @@ from datetime import timedelta
 from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, is_away
 from services.chassis.isolation import SET_ASIDE
-from services.journey.domain.instance import Due, Run
+from services.journey.domain.instance import Due, Instance
 from services.journey.service.engine import Engine
 from services.journey.store import instances
 
@@ -50,7 +50,7 @@ class TimerRunner:
             return await self._fire(self._batch)
         except AWAY:
             raise
-        except Exception as error:  # whatever a run makes go wrong, the others must go on
+        except Exception as error:  # whatever an instance makes go wrong, the others must go on
             self._complain("timers not fired together", error)
         return await self._fire_singly()
 
@@ -69,17 +69,17 @@ class TimerRunner:
                 await self._fire_or_postpone(connection, due[0])
         return self._batch
 
-    async def _fire_or_postpone(self, connection: Connection, run: Run) -> None:
+    async def _fire_or_postpone(self, connection: Connection, instance: Instance) -> None:
         """Fire one timer; if that fails, undo what it did and set it to later."""
         try:
             async with connection.transaction():
-                await fire(self._engine, connection, [run])
+                await fire(self._engine, connection, [instance])
         except Exception as error:  # whatever it was, it is told, and tried again later
             if is_away(error, connection):
                 raise
             self._complain("a timer is postponed", error)
             SET_ASIDE.labels("journey", "timers", type(error).__name__).inc()
-            await instances.postpone(connection, run, self._engine.clock() + POSTPONED)
+            await instances.postpone(connection, instance, self._engine.clock() + POSTPONED)
 
     def _complain(self, what: str, error: Exception) -> None:
         log.error(what, extra={"fields": {"because": telemetry.describe(error)}})
@@ -96,15 +96,19 @@ class TimerRunner:
         return min(max(wait_s, PAUSE_S), LOOK_AGAIN_S)
 
 
-async def fire(engine: Engine, connection: Connection, due: list[Run]) -> None:
-    """Let time move runs whose timers this transaction holds."""
+async def fire(engine: Engine, connection: Connection, due: list[Instance]) -> None:
+    """Let time move instances whose timers this transaction holds."""
     if not due:
         return
     book = await engine.library.book(connection)
-    ids = {run.customer_id for run in due}
-    claimed = {run.id for run in due}
-    others = [run for run in await instances.active(connection, ids) if run.id not in claimed]
+    ids = {instance.customer_id for instance in due}
+    claimed = {instance.id for instance in due}
+    others = [
+        instance
+        for instance in await instances.active(connection, ids)
+        if instance.id not in claimed
+    ]
     standing = await engine.standing(connection, book, ids, [*due, *others])
-    for run in due:
-        standing.move(run, Due())
+    for instance in due:
+        standing.move(instance, Due())
     await engine.write(connection, standing)

@@ -1,4 +1,4 @@
-"""Runs, the steps they took, and their timers."""
+"""Instances (rows of `run`), the steps they took, and their timers."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection
-from services.journey.domain.instance import Entered, Run
+from services.journey.domain.instance import Entered, Instance
 from services.journey.store.columns import columns
 
 FIELDS = (
@@ -27,10 +27,10 @@ FIELDS = (
     "ended_at",
     "end_reason",
 )
-"""The columns of a run, in the order of the fields of `Run`."""
+"""The columns of an instance, in the order of the fields of `Instance`."""
 
-MOST_RUNS = 200
-"""Runs shown of one customer, the latest first."""
+MOST_INSTANCES = 200
+"""Instances shown of one customer, the latest first."""
 
 _COLUMNS = ", ".join(FIELDS)
 _CHANGING = ("step", "phase", "sequence", "since", "moved_by", "due_at", "ended_at", "end_reason")
@@ -86,7 +86,7 @@ _SHOWN = f"""
 SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM run
     WHERE customer_id = asked.id AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
-    ORDER BY run_id DESC LIMIT {MOST_RUNS}
+    ORDER BY run_id DESC LIMIT {MOST_INSTANCES}
 ) AS latest ORDER BY run_id DESC
 """
 _STEPS = """
@@ -98,7 +98,7 @@ ORDER BY sequence
 
 
 class StepTaken(NamedTuple):
-    """A step a run came to."""
+    """A step an instance came to."""
 
     sequence: int
     step: str
@@ -115,29 +115,29 @@ async def customers_under_way(
     return {(row["customer_id"], row["journey"], row["version"]) for row in rows}
 
 
-async def active(connection: Connection, ids: Collection[UUID]) -> list[Run]:
+async def active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
     """All that these customers are under way on."""
-    return [Run(*row) for row in await connection.fetch(_ACTIVE, list(ids))]
+    return [Instance(*row) for row in await connection.fetch(_ACTIVE, list(ids))]
 
 
-async def lock_active(connection: Connection, ids: Collection[UUID]) -> list[Run]:
+async def lock_active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
     """All that these customers are under way on, for changing. Waits for timers being fired."""
-    return [Run(*row) for row in await connection.fetch(_LOCK_ACTIVE, list(ids))]
+    return [Instance(*row) for row in await connection.fetch(_LOCK_ACTIVE, list(ids))]
 
 
 async def latest(
     connection: Connection, ids: Collection[UUID], journeys: Collection[str]
-) -> list[Run]:
-    """Each customer's last run of each journey and key, whether ended or not."""
-    return [Run(*row) for row in await connection.fetch(_LATEST, list(ids), list(journeys))]
+) -> list[Instance]:
+    """Each customer's last instance of each journey and key, whether ended or not."""
+    return [Instance(*row) for row in await connection.fetch(_LATEST, list(ids), list(journeys))]
 
 
-async def claim_due(connection: Connection, now: datetime, limit: int) -> list[Run]:
-    """Runs whose time has come, for this transaction alone: those another one holds are passed by.
+async def claim_due(connection: Connection, now: datetime, limit: int) -> list[Instance]:
+    """Instances whose time has come, for this transaction only; what another holds is passed by.
 
     A transaction that fails gives them back, due as they were.
     """
-    return [Run(*row) for row in await connection.fetch(_CLAIM, now, limit)]
+    return [Instance(*row) for row in await connection.fetch(_CLAIM, now, limit)]
 
 
 async def next_due(connection: Connection) -> datetime | None:
@@ -146,53 +146,64 @@ async def next_due(connection: Connection) -> datetime | None:
     return found
 
 
-async def postpone(connection: Connection, run: Run, due_at: datetime) -> None:
+async def postpone(connection: Connection, instance: Instance, due_at: datetime) -> None:
     """Set a timer to a later time."""
-    await connection.execute(_POSTPONE, run.customer_id, run.id, due_at)
+    await connection.execute(_POSTPONE, instance.customer_id, instance.id, due_at)
 
 
-async def save(connection: Connection, runs: Sequence[Run]) -> None:
-    """Write runs, new ones and changed ones, the older first.
+async def save(connection: Connection, instances: Sequence[Instance]) -> None:
+    """Write instances, new ones and changed ones, the older first.
 
-    So a run that was ended frees its place before the one begun in its stead takes it.
+    So an instance that was ended frees its place before the one begun in its stead takes it.
     """
-    ordered = sorted(runs, key=lambda run: run.id)
-    await connection.execute(_SAVE, *columns([_row(run) for run in ordered]))
+    ordered = sorted(instances, key=lambda instance: instance.id)
+    await connection.execute(_SAVE, *columns([_row(instance) for instance in ordered]))
 
 
-def _row(run: Run) -> tuple[object, ...]:
+def _row(instance: Instance) -> tuple[object, ...]:
     return (
-        run.id,
-        run.customer_id,
-        run.journey,
-        run.version,
-        run.key,
-        run.step,
-        run.phase,
-        run.sequence,
-        run.entered_at,
-        run.since,
-        run.began_at,
-        run.moved_by,
-        run.event,
-        run.due_at,
-        run.ended_at,
-        run.end_reason,
+        instance.id,
+        instance.customer_id,
+        instance.journey,
+        instance.version,
+        instance.key,
+        instance.step,
+        instance.phase,
+        instance.sequence,
+        instance.entered_at,
+        instance.since,
+        instance.began_at,
+        instance.moved_by,
+        instance.event,
+        instance.due_at,
+        instance.ended_at,
+        instance.end_reason,
     )
 
 
 async def add_steps(connection: Connection, entered: Sequence[Entered]) -> None:
-    """Write down the steps runs came to."""
+    """Write down the steps instances came to."""
     rows = [
-        (run.customer_id, run.id, run.sequence, run.step, run.phase, run.since, note)
-        for run, note in ((one.run, one.note) for one in entered)
+        (
+            instance.customer_id,
+            instance.id,
+            instance.sequence,
+            instance.step,
+            instance.phase,
+            instance.since,
+            note,
+        )
+        for instance, note in ((one.instance, one.note) for one in entered)
     ]
     await connection.execute(_ADD_STEPS, *columns(rows))
 
 
-async def make_room(connection: Connection, runs: Sequence[Run], at: datetime) -> None:
-    """Take runs out of the way of others for the same journey and key; they are ended next."""
-    customers, ids = [run.customer_id for run in runs], [run.id for run in runs]
+async def make_room(connection: Connection, instances: Sequence[Instance], at: datetime) -> None:
+    """End instances to make room for others for the same journey and key; they are ended next."""
+    customers, ids = (
+        [instance.customer_id for instance in instances],
+        [instance.id for instance in instances],
+    )
     await connection.execute(_MAKE_ROOM, customers, ids, at)
 
 
@@ -202,45 +213,45 @@ async def move(connection: Connection, from_id: UUID, into_id: UUID) -> None:
         await connection.execute(statement, from_id, into_id)
 
 
-async def lock_by_id(connection: Connection, id: UUID) -> Run | None:
-    """One run, for changing."""
+async def lock_by_id(connection: Connection, id: UUID) -> Instance | None:
+    """One instance, for changing."""
     row = await connection.fetchrow(_LOCK_BY_ID, id)
-    return Run(*row) if row else None
+    return Instance(*row) if row else None
 
 
-async def by_id(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Run]:
-    """Runs by id; those that do not exist are absent."""
+async def by_id(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Instance]:
+    """Instances by id; those that do not exist are absent."""
     rows = await connection.fetch(_BY_IDS, list(ids))
-    return {row["run_id"]: Run(*row) for row in rows}
+    return {row["run_id"]: Instance(*row) for row in rows}
 
 
 async def lock_after(
     connection: Connection, place: tuple[UUID, UUID] | None, most: int
-) -> list[Run]:
-    """The next runs after a customer and an id, in the order of both, so that nobody moves them
+) -> list[Instance]:
+    """The next instances after a customer and an id, in this order, so that nobody moves them
     until the commit; None: the first.
     """
     query, given = (_LOCK_AFTER, place) if place else (_LOCK_ALL, ())
-    return [Run(*row) for row in await connection.fetch(query, most, *given)]
+    return [Instance(*row) for row in await connection.fetch(query, most, *given)]
 
 
 async def shown(
     connection: Connection, ids: Collection[UUID], active: bool | None
-) -> dict[UUID, list[Run]]:
-    """The latest runs of each customer, newest first; `active` picks those under way, or ended."""
-    runs: dict[UUID, list[Run]] = {one: [] for one in ids}
+) -> dict[UUID, list[Instance]]:
+    """The latest instances of each customer, newest first: the active, the ended, or both."""
+    instances: dict[UUID, list[Instance]] = {one: [] for one in ids}
     for row in await connection.fetch(_SHOWN, list(ids), active):
-        run = Run(*row)
-        runs[run.customer_id].append(run)
-    return runs
+        instance = Instance(*row)
+        instances[instance.customer_id].append(instance)
+    return instances
 
 
 async def steps(
-    connection: Connection, runs: Sequence[tuple[UUID, UUID]]
+    connection: Connection, instances: Sequence[tuple[UUID, UUID]]
 ) -> dict[UUID, list[StepTaken]]:
-    """The steps of runs given as (customer, run), in order, by run."""
-    taken: dict[UUID, list[StepTaken]] = {run: [] for _, run in runs}
-    rows = await connection.fetch(_STEPS, *columns(runs)) if runs else []
-    for run, *step in rows:
-        taken[run].append(StepTaken(*step))
+    """The steps of instances given as (customer, instance), in order, by instance."""
+    taken: dict[UUID, list[StepTaken]] = {instance: [] for _, instance in instances}
+    rows = await connection.fetch(_STEPS, *columns(instances)) if instances else []
+    for instance, *step in rows:
+        taken[instance].append(StepTaken(*step))
     return taken

@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
     customer_id: UUID
     message_id: UUID
-    run_id: UUID
+    instance_id: UUID
     journey: str
     step: str
     channel: str

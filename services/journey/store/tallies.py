@@ -32,9 +32,9 @@ class Count(NamedTuple):
     """At one step."""
 
     passed: int
-    """Runs that came to it, as often as they did."""
+    """Instances that came to it, as often as they did."""
     present: int
-    """Runs that are there now."""
+    """Instances that are there now."""
 
 
 async def add(connection: Connection, counts: Mapping[Place, Count]) -> None:

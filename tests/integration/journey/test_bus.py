@@ -129,4 +129,4 @@ async def test_an_event_delivered_again_moves_nothing_twice(world: World, bus: B
         await until(both)
 
     assert listener.steps(ANN) == [(1, "think")]
-    assert len(await world.runs()) == 2
+    assert len(await world.instances()) == 2

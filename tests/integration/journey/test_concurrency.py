@@ -67,41 +67,44 @@ async def test_nothing_gets_stuck_lost_or_doubled(world: World, seed: int) -> No
                 *(handle(events) for events in now), *(runner.fire_due() for runner in runners)
             )
 
-    runs = await world.runs()
-    active = [run for run in runs if run["ended_at"] is None]
+    instances = await world.instances()
+    active = [instance for instance in instances if instance["ended_at"] is None]
     assert active
-    assert all(run["due_at"] is not None for run in active)
+    assert all(instance["due_at"] is not None for instance in active)
     assert max(Counter((r["customer_id"], r["journey"], r["key"]) for r in active).values()) == 1
-    assert not {run["customer_id"] for run in runs} & set(customers[::4])
+    assert not {instance["customer_id"] for instance in instances} & set(customers[::4])
     await _histories_are_whole(world)
 
 
 async def _histories_are_whole(world: World) -> None:
     """Every step was written down and told once, every end told once, and the counts are right."""
-    runs = {run["run_id"]: run for run in await world.runs()}
+    instances = {instance["run_id"]: instance for instance in await world.instances()}
     entered = Counter(
         (one.state.instance_id, one.state.sequence) for one in await world.told(StepEntered)
     )
     rows = await world.database.pool.fetch("SELECT * FROM step_taken")
     assert Counter((row["run_id"], row["sequence"]) for row in rows) == entered
     assert set(entered.values()) == {1}
-    assert all(row["customer_id"] == runs[row["run_id"]]["customer_id"] for row in rows)
+    assert all(row["customer_id"] == instances[row["run_id"]]["customer_id"] for row in rows)
     steps = Counter(row["run_id"] for row in rows)
-    for run_id, run in runs.items():
-        assert run["sequence"] == steps[run_id] + (run["ended_at"] is not None)
+    for instance_id, instance in instances.items():
+        assert instance["sequence"] == steps[instance_id] + (instance["ended_at"] is not None)
     ended = Counter(one.state.instance_id for one in await world.told(InstanceEnded))
-    assert ended == Counter(run_id for run_id, run in runs.items() if run["ended_at"])
+    assert ended == Counter(
+        instance_id for instance_id, instance in instances.items() if instance["ended_at"]
+    )
     messages = await world.database.pool.fetch("SELECT message_id FROM message")
     told = [one.message_id for one in await world.told(MessageDue)]
     assert sorted(row["message_id"] for row in messages) == sorted(told)
     async with world.database.connection() as connection:
         counts = await tallies.sums(
-            connection, {(run["journey"], run["version"]) for run in runs.values()}
+            connection,
+            {(instance["journey"], instance["version"]) for instance in instances.values()},
         )
     present = Counter(
-        (run["journey"], run["version"], run["step"])
-        for run in runs.values()
-        if run["ended_at"] is None
+        (instance["journey"], instance["version"], instance["step"])
+        for instance in instances.values()
+        if instance["ended_at"] is None
     )
     assert {place: count.present for place, count in counts.items() if count.present} == present
     assert sum(count.passed for count in counts.values()) == len(rows)

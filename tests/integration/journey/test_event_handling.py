@@ -25,8 +25,12 @@ async def test_a_journey_runs_from_event_over_timer_to_message_and_end(world: Wo
     assert await world.pass_time(hours=1) == 1
     await world.hear(world.event(ANN, "mail_clicked", template="cart_reminder"))
 
-    [run] = await world.runs(ANN)
-    assert (run["step"], run["end_reason"], run["key"]) == ("helped", "clicked", "c1")
+    [instance] = await world.instances(ANN)
+    assert (instance["step"], instance["end_reason"], instance["key"]) == (
+        "helped",
+        "clicked",
+        "c1",
+    )
     entered = await world.told(StepEntered)
     assert [(one.state.sequence, one.state.step, one.state.phase) for one in entered] == [
         (1, "think", "orientation"),
@@ -53,8 +57,8 @@ async def test_an_older_version_somebody_is_under_way_on_is_read_beside_what_oth
     with reading_threads() as threads:
         await world.hear(world.event(ANN, "order_completed", cart_id="c1"))
 
-    [run] = await world.runs()
-    assert (run["version"], run["end_reason"]) == (1, "bought")
+    [instance] = await world.instances()
+    assert (instance["version"], instance["end_reason"]) == (1, "bought")
     assert threads
     assert threading.get_ident() not in threads
 
@@ -67,8 +71,8 @@ async def test_consent_withdrawn_while_waiting_keeps_the_message_back(world: Wor
     await world.hear(world.snapshot(ANN, 2, consents={"email_marketing": False}))
     await world.pass_time(hours=2)
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "not interested"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "not interested"
     assert await world.told(MessageDue) == []
 
 
@@ -81,9 +85,11 @@ async def test_an_order_ends_the_journey_of_its_cart_only(world: World) -> None:
         world.event(ANN, "order_completed", cart_id="c1"),
     )
 
-    runs = await world.runs()
+    instances = await world.instances()
 
-    assert [(run["customer_id"], run["key"], run["end_reason"]) for run in runs] == [
+    assert [
+        (instance["customer_id"], instance["key"], instance["end_reason"]) for instance in instances
+    ] == [
         (ANN, "c1", "bought"),
         (ANN, "c2", None),
         (BOB, "c1", None),
@@ -99,7 +105,7 @@ async def test_what_happened_long_ago_lets_nobody_in(world: World) -> None:
         world.event(ANN, "product_added", week, value=25, cart_id="new"),
     )
 
-    assert [run["key"] for run in await world.runs()] == ["new"]
+    assert [instance["key"] for instance in await world.instances()] == ["new"]
 
 
 async def test_a_journey_can_be_stricter_about_what_is_late(world: World) -> None:
@@ -111,7 +117,7 @@ async def test_a_journey_can_be_stricter_about_what_is_late(world: World) -> Non
         world.event(ANN, "product_added", timedelta(minutes=59), value=25, cart_id="new"),
     )
 
-    assert [run["key"] for run in await world.runs()] == ["new"]
+    assert [instance["key"] for instance in await world.instances()] == ["new"]
 
 
 async def test_an_old_event_still_ends_a_run_that_began_before_it(world: World) -> None:
@@ -122,8 +128,8 @@ async def test_an_old_event_still_ends_a_run_that_began_before_it(world: World) 
     world.now += timedelta(days=8)
     await world.hear(order)
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "bought"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "bought"
 
 
 async def test_entering_a_segment_lets_a_customer_in_once(world: World) -> None:
@@ -131,14 +137,14 @@ async def test_entering_a_segment_lets_a_customer_in_once(world: World) -> None:
     dutch = {"traits": {"country": "NL"}}
 
     await world.hear(world.snapshot(ANN, 1, **dutch))
-    assert await world.runs() == []
+    assert await world.instances() == []
     await world.hear(world.snapshot(ANN, 2, segments=("lapsing",), **dutch))
     await world.hear(world.snapshot(ANN, 3, segments=("lapsing", "vip"), **dutch))
     await world.pass_time(hours=1)
     await world.hear(world.snapshot(ANN, 4, segments=("lapsing",), **dutch))
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "done"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "done"
 
 
 async def test_an_older_snapshot_changes_nothing(world: World) -> None:
@@ -148,7 +154,7 @@ async def test_an_older_snapshot_changes_nothing(world: World) -> None:
 
     await world.hear(world.snapshot(ANN, 4, segments=("lapsing",), **dutch))
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_being_in_a_segment_when_a_journey_is_published_lets_nobody_in(world: World) -> None:
@@ -158,7 +164,7 @@ async def test_being_in_a_segment_when_a_journey_is_published_lets_nobody_in(wor
 
     await world.hear(world.snapshot(ANN, 2, **dutch))
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_reactions_to_offers_are_events_too(world: World) -> None:
@@ -172,7 +178,7 @@ async def test_reactions_to_offers_are_events_too(world: World) -> None:
         world.outcome(BOB, "ACCEPTED", "lp"),
     )
 
-    assert [run["customer_id"] for run in await world.runs()] == [BOB]
+    assert [instance["customer_id"] for instance in await world.instances()] == [BOB]
 
 
 async def test_runs_finish_on_the_version_they_began_with(world: World) -> None:
@@ -186,7 +192,9 @@ async def test_runs_finish_on_the_version_they_began_with(world: World) -> None:
     await world.pass_time(hours=2)
 
     assert second.version == 2
-    assert [(run["version"], run["end_reason"]) for run in await world.runs()] == [
+    assert [
+        (instance["version"], instance["end_reason"]) for instance in await world.instances()
+    ] == [
         (1, "not interested"),
         (2, "second"),
     ]
@@ -199,8 +207,8 @@ async def test_an_event_only_an_old_version_listens_to_still_moves_its_runs(worl
 
     await world.hear(world.event(ANN, "order_completed", cart_id="c1"))
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "bought"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "bought"
 
 
 async def test_publishing_the_same_again_changes_nothing(world: World) -> None:
@@ -218,8 +226,8 @@ async def test_a_paused_journey_lets_nobody_in_and_lets_those_inside_finish(worl
     await world.hear(world.event(BOB, "product_added", value=25, cart_id="c1"))
     await world.pass_time(hours=2)
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "not interested"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "not interested"
 
 
 async def test_histories_are_asked_for_as_long_as_a_run_needs_them(world: World) -> None:
@@ -243,8 +251,8 @@ async def test_a_run_begun_anew_ends_the_one_under_way(world: World) -> None:
 
     await world.hear(world.event(ANN, "e"))
 
-    runs = await world.runs()
-    assert [run["end_reason"] for run in runs] == ["restarted", "restarted", None]
+    instances = await world.instances()
+    assert [instance["end_reason"] for instance in instances] == ["restarted", "restarted", None]
 
 
 async def test_a_list_moves_a_customer_through_several_steps_in_order(world: World) -> None:
@@ -252,8 +260,8 @@ async def test_a_list_moves_a_customer_through_several_steps_in_order(world: Wor
 
     await world.hear(*(world.event(ANN, "e") for _ in range(3)))
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "done"
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "done"
     assert [one.state.step for one in await world.told(StepEntered)] == ["one", "two", "done"]
 
 
@@ -271,7 +279,7 @@ async def test_an_event_waits_for_the_snapshot_that_contains_it(
         await world.hear(world.snapshot(ANN, 2, traits={"known": True}))
         await hearing
 
-    assert len(await world.runs()) == 1
+    assert len(await world.instances()) == 1
 
 
 async def test_an_event_does_not_wait_for_a_snapshot_for_ever(world: World) -> None:
@@ -281,7 +289,7 @@ async def test_an_event_does_not_wait_for_a_snapshot_for_ever(world: World) -> N
     async with world.database.transaction() as connection:
         await hear(hasty, connection, [Heard(ANN, event(1, "e", NOON), version=99)])
 
-    assert len(await world.runs()) == 1
+    assert len(await world.instances()) == 1
 
 
 async def test_another_replica_knows_a_journey_as_soon_as_it_is_published(world: World) -> None:
@@ -293,4 +301,4 @@ async def test_another_replica_knows_a_journey_as_soon_as_it_is_published(world:
     async with world.database.transaction() as connection:
         await hear(other, connection, [Heard(ANN, event(2, "e", NOON))])
 
-    assert len(await world.runs()) == 1
+    assert len(await world.instances()) == 1

@@ -181,12 +181,12 @@ async def test_a_definition_that_is_wrong_is_refused_with_its_problems(graph: Gr
 
 async def test_an_agent_ends_an_instance_once(world: World, graph: Graph) -> None:
     await entered_and_waited(world)
-    [run] = await world.runs(ANN)
+    [instance] = await world.instances(ANN)
     end = """mutation ($id: ID!, $reason: String!) {
         exitJourney(instance: $id, reason: $reason) { active endReason } }"""
 
-    first = await graph(end, AGENT, id=str(run["run_id"]), reason=" asked us to stop ")
-    again = await graph(end, AGENT, id=str(run["run_id"]), reason="again")
+    first = await graph(end, AGENT, id=str(instance["run_id"]), reason=" asked us to stop ")
+    again = await graph(end, AGENT, id=str(instance["run_id"]), reason="again")
 
     ended = {"active": False, "endReason": "asked us to stop"}
     assert first["data"]["exitJourney"] == ended

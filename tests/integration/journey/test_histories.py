@@ -40,7 +40,7 @@ async def test_a_loyal_customer_is_not_welcomed_while_his_history_is_being_looke
     row = await world.publish(WELCOME)
 
     await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
-    too_early = await world.runs()
+    too_early = await world.instances()
     await world.hear(
         world.snapshot(ANN, 2, **answers(row.revision, paid(3))),
         world.snapshot(BOB, 2, **answers(row.revision)),
@@ -48,7 +48,7 @@ async def test_a_loyal_customer_is_not_welcomed_while_his_history_is_being_looke
     await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
 
     assert too_early == []
-    assert [run["customer_id"] for run in await world.runs()] == [BOB]
+    assert [instance["customer_id"] for instance in await world.instances()] == [BOB]
 
 
 async def test_a_visitor_nobody_has_heard_of_has_no_history(world: World) -> None:
@@ -56,7 +56,7 @@ async def test_a_visitor_nobody_has_heard_of_has_no_history(world: World) -> Non
 
     await world.hear(world.event(ANN, "shop_visited"))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
 
 
 async def test_looking_a_history_up_lets_nobody_in(world: World) -> None:
@@ -69,7 +69,7 @@ async def test_looking_a_history_up_lets_nobody_in(world: World) -> None:
         world.snapshot(BOB, 2, **answers(row.revision)),
     )
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_coming_to_fit_after_the_history_was_looked_up_lets_a_customer_in(
@@ -81,7 +81,7 @@ async def test_coming_to_fit_after_the_history_was_looked_up_lets_a_customer_in(
 
     await world.hear(world.snapshot(ANN, 3, **answers(row.revision, paid(2))))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
 
 
 async def test_another_version_that_asks_for_as_much_makes_nothing_unknown(world: World) -> None:
@@ -91,7 +91,7 @@ async def test_another_version_that_asks_for_as_much_makes_nothing_unknown(world
 
     await world.hear(world.event(ANN, "shop_visited"))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
     told = await world.told(JourneySeriesNeeded)
     assert [one.version for one in told] == [row.revision, later.revision]
     assert [one.grew_in for one in told] == [row.revision, row.revision]
@@ -112,7 +112,9 @@ async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World
 
     await world.pass_time(hours=1)
 
-    reasons = {run["customer_id"]: run["end_reason"] for run in await world.runs()}
+    reasons = {
+        instance["customer_id"]: instance["end_reason"] for instance in await world.instances()
+    }
     assert reasons == {ANN: "done", BOB: "gift"}
 
 
@@ -125,7 +127,7 @@ async def test_a_history_that_profile_could_not_send_is_no_history_without_event
 
     await world.hear(world.event(ANN, "shop_visited"))
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_losing_a_history_to_its_size_and_getting_it_back_lets_nobody_in(
@@ -136,4 +138,4 @@ async def test_losing_a_history_to_its_size_and_getting_it_back_lets_nobody_in(
 
     await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
 
-    assert await world.runs() == []
+    assert await world.instances() == []

@@ -20,8 +20,8 @@ async def test_runs_messages_and_history_move_and_remember_whose_they_were(
 
     await world.hear(world.merged(VISITOR, ANN))
 
-    [run] = await world.runs(ANN)
-    assert run["first_customer_id"] == VISITOR
+    [instance] = await world.instances(ANN)
+    assert instance["first_customer_id"] == VISITOR
     shown = await graph(
         "query ($r: [_Any!]!) { _entities(representations: $r) { ... on Customer {"
         " inbox { template } journeys { history { step } } } } }",
@@ -46,8 +46,11 @@ async def test_of_two_runs_for_one_key_the_older_stays(world: World) -> None:
 
     await world.hear(world.merged(VISITOR, ANN))
 
-    runs = await world.runs(ANN)
-    assert [(run["key"], run["first_customer_id"], run["end_reason"]) for run in runs] == [
+    instances = await world.instances(ANN)
+    assert [
+        (instance["key"], instance["first_customer_id"], instance["end_reason"])
+        for instance in instances
+    ] == [
         ("c1", VISITOR, None),
         ("c1", ANN, "merged"),
         ("c2", ANN, None),
@@ -65,8 +68,8 @@ async def test_events_that_come_late_under_the_old_customer_are_the_new_ones(wor
     await world.hear(world.merged(VISITOR, ANN))
     await world.hear(order)
 
-    [run] = await world.runs(ANN)
-    assert run["end_reason"] == "bought"
+    [instance] = await world.instances(ANN)
+    assert instance["end_reason"] == "bought"
 
 
 async def test_merges_told_in_the_wrong_order_end_up_the_same(world: World) -> None:
@@ -76,7 +79,7 @@ async def test_merges_told_in_the_wrong_order_end_up_the_same(world: World) -> N
     await world.hear(world.merged(VISITOR, ANN))
     await world.hear(world.merged(PHONE, VISITOR))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
 
 
 async def test_a_merge_told_twice_changes_nothing(world: World) -> None:
@@ -85,10 +88,10 @@ async def test_a_merge_told_twice_changes_nothing(world: World) -> None:
     merge = world.merged(VISITOR, ANN)
 
     await world.hear(merge)
-    runs = await world.runs()
+    instances = await world.instances()
     await world.hear(merge)
 
-    assert await world.runs() == runs
+    assert await world.instances() == instances
 
 
 async def test_a_snapshot_of_the_old_customer_is_not_taken_in(world: World) -> None:

@@ -130,12 +130,12 @@ async def test_a_timer_that_cannot_be_fired_harms_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await crowd(world, 3)
-    bad = (await world.runs())[1]["run_id"]
+    bad = (await world.instances())[1]["run_id"]
     world.now += timedelta(hours=1)
     healthy = timers.fire
 
     async def sometimes(engine: Any, connection: Connection, due: Any) -> None:
-        if any(run.id == bad for run in due):
+        if any(instance.id == bad for instance in due):
             raise ZeroDivisionError
         await healthy(engine, connection, due)
 
@@ -183,9 +183,9 @@ async def test_a_timer_and_an_event_at_once_move_a_run_once(world: World) -> Non
 
     await asyncio.gather(world.runner.fire_due(), world.hear(world.event(ANN, "stop")))
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "stop"
-    assert run["due_at"] is None
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "stop"
+    assert instance["due_at"] is None
     assert await world.runner.fire_due() == 0
 
 

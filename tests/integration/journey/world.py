@@ -140,13 +140,13 @@ class World:
             if orjson.loads(body)["type"] == kind.type()
         ]
 
-    async def runs(self, customer: UUID | None = None) -> Sequence[dict[str, Any]]:
-        """The runs of one customer, or of all, in the order they began."""
+    async def instances(self, customer: UUID | None = None) -> Sequence[dict[str, Any]]:
+        """The instances of one customer, or of all, in the order they began."""
         async with self.database.connection() as connection:
-            return await all_runs(connection, customer)
+            return await fetch_instances(connection, customer)
 
 
-async def all_runs(connection: Connection, customer: UUID | None) -> list[dict[str, Any]]:
+async def fetch_instances(connection: Connection, customer: UUID | None) -> list[dict[str, Any]]:
     """Rows of `run` as they are."""
     query = "SELECT * FROM run WHERE $1::uuid IS NULL OR customer_id = $1 ORDER BY run_id"
     return [dict(row) for row in await connection.fetch(query, customer)]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.journey.domain.instance import Changed, Due, Happened, Run, Stimulus
+from services.journey.domain.instance import Changed, Due, Happened, Instance, Stimulus
 from services.journey.domain.journey import Journey
 from services.journey.domain.state_machine import Advance, advance, begin, entry_key
 from services.journey.service.publishing import read
@@ -111,7 +111,7 @@ ADDED = event(1, "product_added", value=25, cart_id="c1", product="LP")
 
 
 class Walk:
-    """One run, told things one after another; keeps what became of each."""
+    """One instance, told things one after another; keeps what became of each."""
 
     def __init__(
         self,
@@ -124,27 +124,31 @@ class Walk:
         self.now = now
         key = entry_key(journey, first, known(now, **facts))
         assert key is not None
-        run_id = UUID(int=0x100)
-        self.last = begin(journey, run_id, ANN, key, first, known(now, **facts), now)
+        instance_id = UUID(int=0x100)
+        self.last = begin(journey, instance_id, ANN, key, first, known(now, **facts), now)
 
     @property
-    def run(self) -> Run:
+    def instance(self) -> Instance:
         """Where it stands."""
-        return self.last.run
+        return self.last.instance
 
     def tell(self, stimulus: Stimulus, after: timedelta = timedelta(0), **facts: Any) -> Advance:
         """Tell it something a while later."""
         self.now += after
-        self.last = advance(self.journey, self.run, stimulus, known(self.now, **facts), self.now)
+        self.last = advance(
+            self.journey, self.instance, stimulus, known(self.now, **facts), self.now
+        )
         return self.last
 
     def pass_time(self, **facts: Any) -> Advance:
         """Let its timer go off."""
-        assert self.run.due_at is not None
-        return self.tell(Due(), self.run.due_at - self.now, **facts)
+        assert self.instance.due_at is not None
+        return self.tell(Due(), self.instance.due_at - self.now, **facts)
 
     def steps(self) -> list[str]:
         """The steps of the last advance."""
         return [
-            effect.run.step for effect in self.last.effects if type(effect).__name__ == "Entered"
+            effect.instance.step
+            for effect in self.last.effects
+            if type(effect).__name__ == "Entered"
         ]

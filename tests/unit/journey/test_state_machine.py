@@ -1,11 +1,11 @@
-"""How a run goes on, step by step."""
+"""How an instance goes on, step by step."""
 
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
-from services.journey.domain.instance import Due, Ended, Entered, Run, Said
+from services.journey.domain.instance import Due, Ended, Entered, Instance, Said
 from services.journey.domain.state_machine import clash, entry_key, may_enter, states
 from tests.unit.journey.journeys import (
     ADDED,
@@ -30,9 +30,13 @@ def test_an_event_that_fits_lets_its_customer_in_by_its_key() -> None:
 
     walk = Walk(journey)
 
-    assert (walk.run.key, walk.run.step, walk.run.phase) == ("c1", "think", "orientation")
-    assert walk.run.sequence == 1
-    assert walk.run.due_at == NOON + 2 * HOUR
+    assert (walk.instance.key, walk.instance.step, walk.instance.phase) == (
+        "c1",
+        "think",
+        "orientation",
+    )
+    assert walk.instance.sequence == 1
+    assert walk.instance.due_at == NOON + 2 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -58,9 +62,9 @@ def test_nobody_enters_what_would_end_at_once() -> None:
 def test_a_run_keeps_no_more_of_its_event_than_the_journey_uses() -> None:
     nosy = event(1, "product_added", value=25, cart_id="c1", product="LP", card="1234")
 
-    run = Walk(made(), nosy).run
+    instance = Walk(made(), nosy).instance
 
-    assert run.event["properties"] == {"value": 25, "cart_id": "c1", "product": "LP"}
+    assert instance.event["properties"] == {"value": 25, "cart_id": "c1", "product": "LP"}
 
 
 def test_time_takes_a_run_through_branch_and_message_to_the_next_wait() -> None:
@@ -69,13 +73,15 @@ def test_time_takes_a_run_through_branch_and_message_to_the_next_wait() -> None:
     walk.pass_time(**REACHABLE)
 
     assert walk.steps() == ["has_mail", "remind", "answer"]
-    assert [effect.run.sequence for effect in walk.last.effects if isinstance(effect, Entered)] == [
+    assert [
+        effect.instance.sequence for effect in walk.last.effects if isinstance(effect, Entered)
+    ] == [
         2,
         3,
         4,
     ]
-    assert walk.run.phase == "purchase"
-    assert walk.run.due_at == walk.now + 72 * HOUR
+    assert walk.instance.phase == "purchase"
+    assert walk.instance.due_at == walk.now + 72 * HOUR
 
 
 def test_a_message_is_personal_and_says_something_where_a_trait_is_missing() -> None:
@@ -85,7 +91,7 @@ def test_a_message_is_personal_and_says_something_where_a_trait_is_missing() -> 
 
     [said] = [effect for effect in walk.last.effects if isinstance(effect, Said)]
     assert said.content == {"subject": "Hello, your LP is waiting", "lines": ["Cart c1", 3]}
-    assert (said.channel, said.template, said.run.step) == ("EMAIL", "cart_reminder", "remind")
+    assert (said.channel, said.template, said.instance.step) == ("EMAIL", "cart_reminder", "remind")
 
 
 def test_a_branch_without_a_true_condition_goes_otherwise() -> None:
@@ -94,7 +100,7 @@ def test_a_branch_without_a_true_condition_goes_otherwise() -> None:
     walk.pass_time(consent={"email_marketing": True})
 
     assert walk.steps() == ["has_mail", "gone"]
-    assert walk.run.end_reason == "not interested"
+    assert walk.instance.end_reason == "not interested"
 
 
 def test_the_first_true_way_of_a_branch_is_taken() -> None:
@@ -112,8 +118,8 @@ steps:
   - {key: b, exit: b}
 """
 
-    assert Walk(made(both), event(1, "e"), traits={"a": True, "b": True}).run.step == "a"
-    assert Walk(made(both), event(1, "e"), traits={"a": False, "b": True}).run.step == "b"
+    assert Walk(made(both), event(1, "e"), traits={"a": True, "b": True}).instance.step == "a"
+    assert Walk(made(both), event(1, "e"), traits={"a": False, "b": True}).instance.step == "b"
 
 
 @pytest.mark.parametrize("consent", [{}, {"email_marketing": False}, {"other": True}])
@@ -126,9 +132,9 @@ def test_without_consent_a_message_is_left_out_and_the_history_says_so(
     walk.pass_time(consent=consent, traits={"email": "ann@example.com"})
 
     assert not any(isinstance(effect, Said) for effect in walk.last.effects)
-    notes = {e.run.step: e.note for e in walk.last.effects if isinstance(e, Entered)}
+    notes = {e.instance.step: e.note for e in walk.last.effects if isinstance(e, Entered)}
     assert notes["remind"] == "Not sent: no consent to email_marketing."
-    assert walk.run.step == "answer"
+    assert walk.instance.step == "answer"
 
 
 def test_a_wait_for_an_event_ends_with_it() -> None:
@@ -137,8 +143,8 @@ def test_a_wait_for_an_event_ends_with_it() -> None:
 
     walk.tell(event(2, "mail_clicked", walk.now, template="cart_reminder"), HOUR)
 
-    assert walk.run.end_reason == "clicked"
-    assert walk.run.ended_at == walk.now
+    assert walk.instance.end_reason == "clicked"
+    assert walk.instance.ended_at == walk.now
     assert isinstance(walk.last.effects[-1], Ended)
 
 
@@ -148,7 +154,7 @@ def test_a_wait_for_an_event_ends_at_its_timeout_on_another_way() -> None:
 
     walk.pass_time(**REACHABLE)
 
-    assert walk.run.step == "gone"
+    assert walk.instance.step == "gone"
 
 
 def test_a_timer_that_goes_off_early_moves_nothing() -> None:
@@ -157,17 +163,17 @@ def test_a_timer_that_goes_off_early_moves_nothing() -> None:
     walk.tell(Due(), 2 * HOUR - timedelta(microseconds=1))
 
     assert not walk.last.effects
-    assert walk.run.step == "think"
+    assert walk.instance.step == "think"
 
 
 def test_an_event_that_does_not_fit_moves_nothing() -> None:
     walk = Walk(made())
     walk.pass_time(**REACHABLE)
-    before = walk.run
+    before = walk.instance
 
     walk.tell(event(2, "mail_clicked", walk.now, template="another"))
 
-    assert walk.run == before
+    assert walk.instance == before
 
 
 def test_an_exit_event_wins_over_the_wait_it_would_end() -> None:
@@ -179,7 +185,7 @@ def test_an_exit_event_wins_over_the_wait_it_would_end() -> None:
 
     walk.tell(event(2, "order_completed", walk.now, cart_id="c1"))
 
-    assert walk.run.end_reason == "bought"
+    assert walk.instance.end_reason == "bought"
 
 
 def test_an_exit_event_of_another_key_ends_nothing() -> None:
@@ -187,7 +193,7 @@ def test_an_exit_event_of_another_key_ends_nothing() -> None:
 
     walk.tell(event(2, "order_completed", cart_id="c2"))
 
-    assert walk.run.active
+    assert walk.instance.active
 
 
 def test_a_condition_that_ends_the_journey_is_looked_at_before_time_moves_it() -> None:
@@ -195,7 +201,7 @@ def test_a_condition_that_ends_the_journey_is_looked_at_before_time_moves_it() -
 
     walk.pass_time(segments={"no_messages"}, **REACHABLE)
 
-    assert walk.run.end_reason == '"no_messages" in segments'
+    assert walk.instance.end_reason == '"no_messages" in segments'
     assert walk.steps() == []
 
 
@@ -204,17 +210,17 @@ def test_a_change_of_the_customer_alone_can_end_a_journey() -> None:
 
     walk.tell(change(2), segments={"no_messages"})
 
-    assert not walk.run.active
+    assert not walk.instance.active
 
 
 def test_an_ended_run_hears_nothing_more() -> None:
     walk = Walk(made())
     walk.tell(event(2, "order_completed", cart_id="c1"))
-    ended = walk.run
+    ended = walk.instance
 
     walk.tell(event(3, "order_completed", cart_id="c1"))
 
-    assert walk.run == ended
+    assert walk.instance == ended
     assert not walk.last.effects
 
 
@@ -223,7 +229,7 @@ def test_an_event_from_before_the_run_began_does_not_end_it() -> None:
 
     walk.tell(event(2, "order_completed", NOON - HOUR, cart_id="c1"))
 
-    assert walk.run.active
+    assert walk.instance.active
 
 
 def test_an_event_whose_sender_has_a_slow_clock_still_counts() -> None:
@@ -231,20 +237,20 @@ def test_an_event_whose_sender_has_a_slow_clock_still_counts() -> None:
 
     walk.tell(event(2, "order_completed", NOON - timedelta(minutes=4), cart_id="c1"))
 
-    assert walk.run.end_reason == "bought"
+    assert walk.instance.end_reason == "bought"
 
 
 def test_one_event_ends_one_wait_and_told_again_none() -> None:
     walk = Walk(made(TWICE), event(1, "e"))
 
     walk.tell(event(1, "e"))
-    assert walk.run.step == "one"
+    assert walk.instance.step == "one"
     walk.tell(event(2, "e"))
-    assert walk.run.step == "two"
+    assert walk.instance.step == "two"
     walk.tell(event(2, "e"))
-    assert walk.run.step == "two"
+    assert walk.instance.step == "two"
     walk.tell(event(3, "e"))
-    assert walk.run.step == "done"
+    assert walk.instance.step == "done"
 
 
 FITTING = """
@@ -262,16 +268,16 @@ def test_a_wait_for_a_condition_ends_when_the_customer_comes_to_fit() -> None:
     walk = Walk(made(FITTING), event(1, "e"))
 
     walk.tell(change(2), segments={"vip"}, traits={"points": 9})
-    assert walk.run.step == "until"
+    assert walk.instance.step == "until"
     walk.tell(change(3), segments={"vip"}, traits={"points": 10})
 
-    assert walk.run.step == "fits"
+    assert walk.instance.step == "fits"
 
 
 def test_a_wait_for_a_condition_that_holds_already_takes_no_time() -> None:
     walk = Walk(made(FITTING), event(1, "e"), segments={"vip"}, traits={"points": 10})
 
-    assert walk.run.end_reason == "fits"
+    assert walk.instance.end_reason == "fits"
 
 
 MORNING = """
@@ -299,7 +305,7 @@ def test_a_wait_until_a_time_of_day_follows_the_clocks_of_its_zone(now: str, due
 
     walk = Walk(made(MORNING), event(1, "e", moment), moment)
 
-    assert walk.run.due_at == NOON.fromisoformat(due)
+    assert walk.instance.due_at == NOON.fromisoformat(due)
 
 
 def test_a_time_of_day_that_summer_time_skips_is_an_hour_later() -> None:
@@ -308,7 +314,7 @@ def test_a_time_of_day_that_summer_time_skips_is_an_hour_later() -> None:
 
     walk = Walk(made(skipped), event(1, "e", evening), evening)
 
-    assert walk.run.due_at == NOON.fromisoformat("2026-03-29T01:30:00+00:00")
+    assert walk.instance.due_at == NOON.fromisoformat("2026-03-29T01:30:00+00:00")
 
 
 def test_hours_in_conditions_are_read_in_the_zone_of_the_journey() -> None:
@@ -323,7 +329,7 @@ def test_a_loop_goes_round_at_the_pace_of_its_wait() -> None:
     for turn in range(1, 4):
         walk.pass_time(consent={"p": True})
         assert walk.steps() == ["ping", "rest"]
-        assert walk.run.sequence == 1 + 2 * turn
+        assert walk.instance.sequence == 1 + 2 * turn
 
     assert walk.now == NOON + 3 * HOUR
 
@@ -333,7 +339,7 @@ def test_a_step_without_a_phase_leaves_the_phase_as_it_was() -> None:
 
     walk.pass_time()
 
-    assert walk.run.phase == "orientation"
+    assert walk.instance.phase == "orientation"
 
 
 def test_one_enters_a_segment_by_coming_into_it_not_by_being_in_it() -> None:
@@ -354,8 +360,8 @@ def entered(journey_again: str, active: bool = True) -> tuple[bool, bool]:
     if not active:
         walk.tell(event(6, "e"))
         walk.tell(event(7, "e"))
-    again = may_enter(journey, walk.run, UUID(int=5), NOON + HOUR)
-    newer = may_enter(journey, walk.run, UUID(int=8), NOON + HOUR)
+    again = may_enter(journey, walk.instance, UUID(int=5), NOON + HOUR)
+    newer = may_enter(journey, walk.instance, UUID(int=8), NOON + HOUR)
     return again, newer
 
 
@@ -371,16 +377,16 @@ def test_re_entry_follows_its_rule() -> None:
 
 
 def test_of_two_runs_that_meet_in_a_merge_the_older_stays() -> None:
-    old = Walk(made()).run
-    young = Walk(made(), now=NOON + HOUR).run
+    old = Walk(made()).instance
+    young = Walk(made(), now=NOON + HOUR).instance
 
     assert clash(young, old) == (old, young)
     assert clash(old, young) == (old, young)
 
 
 def test_the_state_of_a_journey_is_that_of_its_latest_active_run() -> None:
-    first = Walk(made()).run
-    second: Run = Walk(made(), event(2, "product_added", value=30, cart_id="c2")).run
+    first = Walk(made()).instance
+    second: Instance = Walk(made(), event(2, "product_added", value=30, cart_id="c2")).instance
 
     assert states([first, second])["abandoned_cart"]["phase"] == "orientation"
     assert states([]) == {}
