@@ -47,7 +47,7 @@ class Placeholder(NamedTuple):
 
     def fill(self, sources: Sources) -> str:
         """The value as text, or the default where there is none that can be read aloud."""
-        return shown(value_at(self.keys, sources))[:LONGEST_VALUE] or self.default
+        return format_value(value_at(self.keys, sources))[:LONGEST_VALUE] or self.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def value_at(keys: Keys, sources: Sources) -> Any:
     return here
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it is read in a sentence; lists and objects are not, and stay out."""
     if isinstance(value, str):
         return value

@@ -22,11 +22,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from services.chassis.database import open_database
 from services.contracts.base import Event
-from services.journey.domain.instance import Due
+from services.journey.domain.instance import TimerStimulus
 from services.journey.domain.state_machine import advance
 from services.journey.service.timers import TimerRunner
 from tests.integration.journey.world import World
-from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, Walk, known, made
+from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, Walk, compile_journey, facts_of
 
 LIST = 1_000
 
@@ -100,13 +100,13 @@ def test_hearing_a_list_of_events(
         return (scene(world, [uuid4() for _ in range(LIST)]),), {}
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda events: runner.run(world.hear(*events)),
+        lambda events: runner.run(world.handle_events(*events)),
         setup=prepare,
         rounds=15,
         warmup_rounds=1,
     )
 
-    tell(benchmark, "events a second")
+    print_rate(benchmark, "events a second")
 
 
 @pytest.mark.benchmark
@@ -116,9 +116,11 @@ def test_firing_timers(benchmark: BenchmarkFixture, stage: Stage) -> None:
 
     async def wait_an_hour() -> None:
         customers = [uuid4() for _ in range(LIST)]
-        await world.hear(*(world.snapshot(one, 1, consents={"p": True}) for one in customers))
+        await world.handle_events(
+            *(world.snapshot(one, 1, consents={"p": True}) for one in customers)
+        )
         world.now += timedelta(days=30)
-        await world.hear(*(world.event(one, "e") for one in customers))
+        await world.handle_events(*(world.event(one, "e") for one in customers))
         async with world.database.transaction() as connection:
             await connection.execute(
                 "UPDATE run SET due_at = NULL WHERE NOT customer_id = ANY($1)", customers
@@ -134,22 +136,22 @@ def test_firing_timers(benchmark: BenchmarkFixture, stage: Stage) -> None:
     )
 
     assert set(fired) == {LIST}
-    tell(benchmark, "timers a second")
+    print_rate(benchmark, "timers a second")
 
 
 @pytest.mark.benchmark
 def test_the_machine_alone(benchmark: BenchmarkFixture) -> None:
-    journey = made(CART)
+    journey = compile_journey(CART)
     instance = Walk(journey).instance
     due = NOON + timedelta(hours=2)
-    facts = known(due, consent={"email_marketing": True}, traits={"email": "ann@example.com"})
+    facts = facts_of(due, consent={"email_marketing": True}, traits={"email": "ann@example.com"})
 
-    moved = benchmark(advance, journey, instance, Due(), facts, due)
+    moved = benchmark(advance, journey, instance, TimerStimulus(), facts, due)
 
     assert moved.instance.step == "answer"
 
 
-def tell(benchmark: BenchmarkFixture, what: str) -> None:
+def print_rate(benchmark: BenchmarkFixture, what: str) -> None:
     """Say how many a second that is."""
     if benchmark.stats is not None:
         benchmark.extra_info[what] = round(LIST / benchmark.stats.stats.median)

@@ -22,27 +22,27 @@ class Instance:
     sequence: int
     entered_at: datetime
     since: datetime
-    """When it came to this step."""
+    """When it came to its step."""
     began_at: datetime
-    """When that happened by which it entered, by the sender's clock."""
+    """When the stimulus happened that it entered by, by the sender's clock."""
     moved_by: UUID
-    """The last event it used, first the one it entered by. Ids grow with time: one that is not
-    above it is older, or the same told again."""
+    """The last event it used, first the one it entered by. Ids grow with time: an event whose id is
+    not above it is older, or the same delivered again."""
     event: Mapping[str, Json] = field(default_factory=dict)
-    """`name`, `at` and needed `properties` of the event it entered by; empty if by none."""
+    """`name`, `at` and used `properties` of the event it entered by; empty without one."""
     due_at: datetime | None = None
-    """When time alone moves it on."""
+    """When its timer moves it on."""
     ended_at: datetime | None = None
     end_reason: str | None = None
 
     @property
-    def active(self) -> bool:
-        """Whether it is still under way."""
+    def is_active(self) -> bool:
+        """Whether it is under way."""
         return self.ended_at is None
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class EventStimulus:
     """A customer did something."""
 
     id: UUID
@@ -51,29 +51,29 @@ class Happened:
     properties: Mapping[str, Json]
     context: Mapping[str, Json] = field(default_factory=dict)
 
-    def as_fact(self) -> dict[str, Json]:
-        """The event as conditions see it."""
+    def to_fact(self) -> dict[str, Json]:
+        """The event as conditions read it (`event` of `Facts`)."""
         return {"name": self.name, "at": self.at.isoformat(), "properties": self.properties}
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """More, or something else, is known of a customer."""
+class ChangeStimulus:
+    """A newer snapshot of a customer came."""
 
     id: UUID
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """Time has passed."""
+class TimerStimulus:
+    """An instance's timer is due."""
 
 
-Stimulus = Happened | Changed | Due
+Stimulus = EventStimulus | ChangeStimulus | TimerStimulus
 
 
 @dataclass(frozen=True, slots=True)
-class Entered:
+class EntryEffect:
     """An instance came to a step. `note` says what was left out there, and why."""
 
     instance: Instance
@@ -81,8 +81,8 @@ class Entered:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An instance had something to say."""
+class MessageEffect:
+    """An instance sent a message."""
 
     instance: Instance
     channel: str
@@ -92,10 +92,10 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndEffect:
     """An instance came to its end."""
 
     instance: Instance
 
 
-Effect = Entered | Said | Ended
+Effect = EntryEffect | MessageEffect | EndEffect

@@ -1,7 +1,7 @@
 """How an instance goes on: (instance, stimulus, facts, now) to (instance, effects), nothing else.
 
-Whatever ends the journey is looked at first, so `exit_when` wins over every step. Then the step it
-waits at may be over, and the instance goes from step to step until it has to wait again, or ends.
+Exit triggers are looked at first, so `exit_when` wins over every step. Then the wait of its step
+may be over, and the instance goes from step to step until it has to wait again, or ends.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,28 @@ from typing import Any
 from uuid import UUID
 
 from services.contracts.base import Json
-from services.journey.domain.definition import Again, Send, Step, StepKind, Trigger, Wait
+from services.journey.domain.definition import (
+    OutboundMessage,
+    ReentryRule,
+    Step,
+    StepKind,
+    Trigger,
+    Wait,
+)
 from services.journey.domain.instance import (
-    Changed,
-    Due,
+    ChangeStimulus,
     Effect,
-    Ended,
-    Entered,
-    Happened,
+    EndEffect,
+    EntryEffect,
+    EventStimulus,
     Instance,
-    Said,
+    MessageEffect,
     Stimulus,
+    TimerStimulus,
 )
 from services.journey.domain.journey import Journey
 from services.rules import Facts
-from services.rules.template import keys_of, shown, value_at
+from services.rules.template import format_value, keys_of, value_at
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How much older than its entry an event may claim to be and still count for an instance."""
@@ -39,44 +46,47 @@ MERGED = "merged"
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """An instance after a stimulus, and what became true on the way, in order."""
+    """An instance after a stimulus, and the effects of its moves, in order."""
 
     instance: Instance
     effects: tuple[Effect, ...] = ()
 
 
-def entry_key(
-    journey: Journey, stimulus: Happened | Changed, facts: Facts, before: Facts | None = None
+def find_entry_key(
+    journey: Journey,
+    stimulus: EventStimulus | ChangeStimulus,
+    facts: Facts,
+    before: Facts | None = None,
 ) -> str | None:
-    """The key a stimulus lets a customer in by, "" without keys; None if it does not let him in.
+    """The key a stimulus lets a customer in by, "" without keys; None if it does not let them in.
 
-    An event lets him in by itself; without one, he must have come to fit: with the facts of
-    `before` the condition did not hold. Nobody enters what would end at once.
+    An event lets them in by itself. Without one, the condition must have become true: it was not
+    with the facts of `before`. Nobody enters what would end at once.
     """
     entry = journey.definition.entry
-    if (entry.event is None) is not isinstance(stimulus, Changed):
+    if (entry.event is None) is not isinstance(stimulus, ChangeStimulus):
         return None
-    seen = _seen(journey, facts, stimulus)
-    if not _fires(journey, entry, stimulus, seen):
+    current = _add_event(journey, facts, stimulus)
+    if not _is_fired(journey, entry, stimulus, current):
         return None
-    if before is not None and journey.holds(entry.condition, _zoned(journey, before)):
+    if before is not None and journey.is_true(entry.condition, _set_zone(journey, before)):
         return None
-    if any(_holds_already(journey, trigger, seen) for trigger in journey.definition.exit_when):
+    if any(_is_satisfied(journey, trigger, current) for trigger in journey.definition.exit_when):
         return None
-    return _key_of(entry, stimulus)
+    return _read_key(entry, stimulus)
 
 
-def may_enter(journey: Journey, last: Instance | None, by: UUID, now: datetime) -> bool:
+def can_enter(journey: Journey, last: Instance | None, by: UUID, now: datetime) -> bool:
     """Whether the re-entry rule lets a customer in, given their last instance for that key.
 
-    An event counts once: one that is not newer than the last his run used lets nobody in.
+    An event counts once: one that is not newer than the last one that instance used lets nobody in.
     """
     entry = journey.definition.entry
     if last is None:
         return True
-    if entry.again is Again.ONCE or by <= last.moved_by:
+    if entry.again is ReentryRule.ONCE or by <= last.moved_by:
         return False
-    if entry.again is Again.WHEN_ENDED and last.active:
+    if entry.again is ReentryRule.WHEN_ENDED and last.is_active:
         return False
     return entry.cooldown is None or now - last.entered_at >= entry.cooldown
 
@@ -86,12 +96,12 @@ def begin(
     id: UUID,
     customer_id: UUID,
     key: str,
-    stimulus: Happened | Changed,
+    stimulus: EventStimulus | ChangeStimulus,
     facts: Facts,
     now: datetime,
 ) -> Advance:
-    """Let a customer in, and take him as far as he comes."""
-    event = _kept(journey, stimulus) if isinstance(stimulus, Happened) else {}
+    """Let a customer in, and take the new instance as far as it comes."""
+    event = _trim_event(journey, stimulus) if isinstance(stimulus, EventStimulus) else {}
     outside = Instance(
         id=id,
         customer_id=customer_id,
@@ -107,7 +117,7 @@ def begin(
         moved_by=stimulus.id,
         event=event,
     )
-    return _walk(journey, outside, journey.first, facts, now)
+    return _walk(journey, outside, journey.first_step, facts, now)
 
 
 def advance(
@@ -117,16 +127,16 @@ def advance(
 
     `journey` is of the instance's own version. The same stimulus applied twice changes nothing.
     """
-    if not instance.active or not _is_for(instance, stimulus, now):
+    if not instance.is_active or not _can_concern(instance, stimulus, now):
         return Advance(instance)
-    seen = _seen(journey, facts, stimulus)
+    current = _add_event(journey, facts, stimulus)
     for trigger in journey.definition.exit_when:
-        if _is_met(journey, trigger, instance, stimulus, seen):
-            return end(_moved(instance, stimulus), trigger.told, now)
-    following = _after_waiting(journey, instance, stimulus, seen, now)
-    if following is None:
+        if _is_fired_for(journey, trigger, instance, stimulus, current):
+            return end(_mark_moved(instance, stimulus), trigger.end_reason, now)
+    next_step = _leave_wait(journey, instance, stimulus, current, now)
+    if next_step is None:
         return Advance(instance)
-    return _walk(journey, _moved(instance, stimulus), following, facts, now)
+    return _walk(journey, _mark_moved(instance, stimulus), next_step, facts, now)
 
 
 def end(instance: Instance, reason: str, now: datetime) -> Advance:
@@ -134,10 +144,10 @@ def end(instance: Instance, reason: str, now: datetime) -> Advance:
     ended = replace(
         instance, sequence=instance.sequence + 1, due_at=None, ended_at=now, end_reason=reason
     )
-    return Advance(ended, (Ended(ended),))
+    return Advance(ended, (EndEffect(ended),))
 
 
-def clash(one: Instance, other: Instance) -> tuple[Instance, Instance]:
+def pick_survivor(one: Instance, other: Instance) -> tuple[Instance, Instance]:
     """Of two active instances for one key after a merge: the one that stays, and the one that ends.
 
     The one longer under way stays; of two as old, the one further along.
@@ -148,12 +158,12 @@ def clash(one: Instance, other: Instance) -> tuple[Instance, Instance]:
     return stays, ends
 
 
-def states(instances: list[Instance]) -> dict[str, dict[str, Any]]:
+def journey_facts(instances: list[Instance]) -> dict[str, dict[str, Any]]:
     """`journey.<key>.phase` and its like, of active instances; of several keys the latest."""
     return {
         instance.journey: {"phase": instance.phase, "step": instance.step, "key": instance.key}
         for instance in sorted(instances, key=lambda instance: instance.id)
-        if instance.active
+        if instance.is_active
     }
 
 
@@ -161,26 +171,26 @@ def _walk(
     journey: Journey, instance: Instance, step_key: str, facts: Facts, now: datetime
 ) -> Advance:
     """Enter steps one after another until one of them takes time, or is the end."""
-    seen = _zoned(journey, replace(facts, event=instance.event))
+    current = _set_zone(journey, replace(facts, event=instance.event))
     effects: list[Effect] = []
-    following: str | None = step_key
-    while following is not None:
-        step = journey.steps[following]
-        instance = _entered(journey, instance, step, seen, now)
-        message = _message(journey, instance, step.send, seen) if step.send else None
-        withheld = step.send is not None and message is None
-        effects.append(Entered(instance, _withheld(step.send) if withheld and step.send else None))
+    next_step: str | None = step_key
+    while next_step is not None:
+        step = journey.steps[next_step]
+        instance = _enter_step(journey, instance, step, current, now)
+        message = _build_message(journey, instance, step.send, current) if step.send else None
+        note = _describe_withheld(step.send) if step.send and message is None else None
+        effects.append(EntryEffect(instance, note))
         if message:
             effects.append(message)
         if step.kind is StepKind.EXIT:
             last = end(instance, step.exit or "", now)
             return Advance(last.instance, (*effects, *last.effects))
-        following = _onwards(journey, step, seen)
+        next_step = _choose_next_step(journey, step, current)
     return Advance(instance, tuple(effects))
 
 
-def _entered(
-    journey: Journey, instance: Instance, step: Step, seen: Facts, now: datetime
+def _enter_step(
+    journey: Journey, instance: Instance, step: Step, current: Facts, now: datetime
 ) -> Instance:
     """The instance at its next step. A step without a phase leaves the phase as it was."""
     return replace(
@@ -189,31 +199,31 @@ def _entered(
         phase=step.phase or instance.phase,
         sequence=instance.sequence + 1,
         since=now,
-        due_at=_due_at(journey, step.wait, now) if step.wait else None,
+        due_at=_compute_due_at(journey, step.wait, now) if step.wait else None,
     )
 
 
-def _onwards(journey: Journey, step: Step, seen: Facts) -> str | None:
+def _choose_next_step(journey: Journey, step: Step, current: Facts) -> str | None:
     """The step that follows at once; None when the instance has to wait."""
     if step.branch:
-        met = (case.next for case in step.branch if journey.holds(case.when, seen))
-        return next(met, step.otherwise)
-    if step.wait and not _holds_already(journey, step.wait, seen):
+        matches = (case.next for case in step.branch if journey.is_true(case.when, current))
+        return next(matches, step.otherwise)
+    if step.wait and not _is_satisfied(journey, step.wait, current):
         return None
-    return journey.following[step.key]
+    return journey.next_steps[step.key]
 
 
-def _holds_already(journey: Journey, trigger: Trigger, seen: Facts) -> bool:
-    """Whether a trigger about the customer alone is met as things are."""
-    return trigger.given and trigger.event is None and journey.holds(trigger.condition, seen)
+def _is_satisfied(journey: Journey, trigger: Trigger, current: Facts) -> bool:
+    """Whether a trigger without an event is true as things are."""
+    return trigger.is_set and trigger.event is None and journey.is_true(trigger.condition, current)
 
 
-def _due_at(journey: Journey, wait: Wait, now: datetime) -> datetime:
+def _compute_due_at(journey: Journey, wait: Wait, now: datetime) -> datetime:
     if wait.until is not None:
         zone = wait.time_zone or journey.definition.time_zone
         return _next_time_of_day(wait, zone, now)
     period = wait.period or wait.timeout
-    assert period is not None, "checks.flaws lets no wait pass that may last for ever"
+    assert period is not None, "find_flaws lets no wait pass that may last for ever"
     return now + period
 
 
@@ -231,89 +241,97 @@ def _next_time_of_day(wait: Wait, zone: tzinfo, now: datetime) -> datetime:
     raise AssertionError("every clock shows every time within two days")
 
 
-def _after_waiting(
-    journey: Journey, instance: Instance, stimulus: Stimulus, seen: Facts, now: datetime
+def _leave_wait(
+    journey: Journey, instance: Instance, stimulus: Stimulus, current: Facts, now: datetime
 ) -> str | None:
     """The step an instance goes on to from the one it waits at; None while it goes on waiting."""
     wait = journey.steps[instance.step].wait
     if wait is None:
         return None
-    following = journey.following[instance.step]
-    if wait.given and _is_met(journey, wait, instance, stimulus, seen):
-        return following
-    if isinstance(stimulus, Due) and instance.due_at is not None and now >= instance.due_at:
-        return wait.on_timeout or following
+    next_step = journey.next_steps[instance.step]
+    if wait.is_set and _is_fired_for(journey, wait, instance, stimulus, current):
+        return next_step
+    if (
+        isinstance(stimulus, TimerStimulus)
+        and instance.due_at is not None
+        and now >= instance.due_at
+    ):
+        return wait.on_timeout or next_step
     return None
 
 
-def _is_for(instance: Instance, stimulus: Stimulus, now: datetime) -> bool:
-    """Whether a stimulus can concern an instance: neither used before, nor from before it began."""
-    if isinstance(stimulus, Happened):
+def _can_concern(instance: Instance, stimulus: Stimulus, now: datetime) -> bool:
+    """Whether a stimulus can move an instance: neither used before, nor from before it began."""
+    if isinstance(stimulus, EventStimulus):
         return stimulus.id > instance.moved_by and stimulus.at >= instance.began_at - CLOCKS_DIFFER
     return True
 
 
-def _moved(instance: Instance, stimulus: Stimulus) -> Instance:
-    return replace(instance, moved_by=stimulus.id) if isinstance(stimulus, Happened) else instance
-
-
-def _is_met(
-    journey: Journey, trigger: Trigger, instance: Instance, stimulus: Stimulus, seen: Facts
-) -> bool:
-    """Whether a trigger holds for an instance; one with a key only by an event with that key."""
-    if not _fires(journey, trigger, stimulus, seen):
-        return False
-    return trigger.key is None or (
-        isinstance(stimulus, Happened) and _key_of(trigger, stimulus) == instance.key
+def _mark_moved(instance: Instance, stimulus: Stimulus) -> Instance:
+    return (
+        replace(instance, moved_by=stimulus.id) if isinstance(stimulus, EventStimulus) else instance
     )
 
 
-def _fires(journey: Journey, trigger: Trigger, stimulus: Stimulus, seen: Facts) -> bool:
-    """Whether a trigger is met: by its event, or by how the customer is now."""
+def _is_fired_for(
+    journey: Journey, trigger: Trigger, instance: Instance, stimulus: Stimulus, current: Facts
+) -> bool:
+    """Whether a trigger fires for an instance; one with a key only by an event with that key."""
+    if not _is_fired(journey, trigger, stimulus, current):
+        return False
+    return trigger.key is None or (
+        isinstance(stimulus, EventStimulus) and _read_key(trigger, stimulus) == instance.key
+    )
+
+
+def _is_fired(journey: Journey, trigger: Trigger, stimulus: Stimulus, current: Facts) -> bool:
+    """Whether a trigger fires: by its event, or by the facts of the customer."""
     if trigger.event is None:
-        return trigger.given and journey.holds(trigger.condition, seen)
-    named = isinstance(stimulus, Happened) and stimulus.name == trigger.event
-    return named and journey.holds(trigger.condition, seen)
+        return trigger.is_set and journey.is_true(trigger.condition, current)
+    named = isinstance(stimulus, EventStimulus) and stimulus.name == trigger.event
+    return named and journey.is_true(trigger.condition, current)
 
 
-def _key_of(trigger: Trigger, stimulus: Stimulus) -> str | None:
-    """The key an event carries; None when it should and does not."""
+def _read_key(trigger: Trigger, stimulus: Stimulus) -> str | None:
+    """The key an event carries; None when it lacks one."""
     if trigger.key is None:
         return ""
-    if not isinstance(stimulus, Happened):
+    if not isinstance(stimulus, EventStimulus):
         return None
-    value = shown(value_at(keys_of(trigger.key), {"event": stimulus.as_fact()}))
+    value = format_value(value_at(keys_of(trigger.key), {"event": stimulus.to_fact()}))
     return value if 0 < len(value) <= LONGEST_KEY else None
 
 
-def _message(journey: Journey, instance: Instance, send: Send, seen: Facts) -> Said | None:
-    """What a step says; None without consent to its purpose."""
-    if seen.consent.get(send.purpose) is not True:
+def _build_message(
+    journey: Journey, instance: Instance, message: OutboundMessage, current: Facts
+) -> MessageEffect | None:
+    """The message a step sends; None without consent to its purpose."""
+    if current.consent.get(message.purpose) is not True:
         return None
-    sources = {"traits": seen.traits, "event": instance.event, "key": instance.key}
+    sources = {"traits": current.traits, "event": instance.event, "key": instance.key}
     content = journey.contents[instance.step].fill(sources)
-    return Said(instance, send.channel, send.template, send.purpose, content)
+    return MessageEffect(instance, message.channel, message.template, message.purpose, content)
 
 
-def _withheld(send: Send) -> str:
-    return f"Not sent: no consent to {send.purpose}."
+def _describe_withheld(message: OutboundMessage) -> str:
+    return f"Not sent: no consent to {message.purpose}."
 
 
-def _kept(journey: Journey, event: Happened) -> dict[str, Json]:
-    """The event an instance enters by, with no more of it than the journey uses."""
+def _trim_event(journey: Journey, event: EventStimulus) -> dict[str, Json]:
+    """The event an instance enters by, with those of its properties that the journey uses."""
     needed: Mapping[str, Json] = {
         name: value for name, value in event.properties.items() if name in journey.properties
     }
-    return {**event.as_fact(), "properties": needed}
+    return {**event.to_fact(), "properties": needed}
 
 
-def _seen(journey: Journey, facts: Facts, stimulus: Stimulus) -> Facts:
-    """The facts with the event in hand."""
-    if isinstance(stimulus, Happened):
-        facts = replace(facts, event=stimulus.as_fact(), context=stimulus.context)
-    return _zoned(journey, facts)
+def _add_event(journey: Journey, facts: Facts, stimulus: Stimulus) -> Facts:
+    """The facts with the event of a stimulus, in the journey's time zone."""
+    if isinstance(stimulus, EventStimulus):
+        facts = replace(facts, event=stimulus.to_fact(), context=stimulus.context)
+    return _set_zone(journey, facts)
 
 
-def _zoned(journey: Journey, facts: Facts) -> Facts:
-    """The facts, with hours and weekdays read where the journey is."""
+def _set_zone(journey: Journey, facts: Facts) -> Facts:
+    """The facts, with hours and weekdays in the journey's time zone."""
     return replace(facts, zone=journey.definition.time_zone)

@@ -1,10 +1,17 @@
-"""What can be wrong with a journey beyond its form: told all at once, each with its remedy."""
+"""Validating a journey definition beyond its form: all flaws at once, each with its remedy."""
 
 from collections.abc import Iterator
 
 from services.chassis.errors import nearest
-from services.journey.domain.definition import Definition, Send, Step, StepKind, Trigger, Wait
-from services.journey.domain.journey import personal
+from services.journey.domain.definition import (
+    JourneyDefinition,
+    OutboundMessage,
+    Step,
+    StepKind,
+    Trigger,
+    Wait,
+)
+from services.journey.domain.journey import parse_content
 from services.rules import (
     JOURNEY,
     ROOTS,
@@ -20,25 +27,29 @@ ABOUT_CUSTOMER = Vocabulary(title="a condition on the customer", roots=ROOTS - {
 AFTER_EVENT = Vocabulary(title="a condition in a journey", roots=ROOTS - {"context"})
 
 
-def flaws(definition: Definition) -> list[Flaw]:
-    """Everything that keeps a journey from being published."""
+def find_flaws(definition: JourneyDefinition) -> list[Flaw]:
+    """All reasons why a definition cannot be published; empty for a valid one."""
     found = [
-        *_of_entry(definition),
-        *_of_exits(definition),
-        *_of_keys(definition),
+        *_check_entry(definition),
+        *_check_exits(definition),
+        *_check_keys(definition),
         *(
             flaw
             for position in range(len(definition.steps))
-            for flaw in _of_step(definition, position)
+            for flaw in _check_step(definition, position)
         ),
     ]
-    return found or [*_unreachable(definition), *_without_exit(definition), *_restless(definition)]
+    return found or [
+        *_find_unreachable_steps(definition),
+        *_check_end(definition),
+        *_find_endless_circles(definition),
+    ]
 
 
-def _of_entry(definition: Definition) -> Iterator[Flaw]:
+def _check_entry(definition: JourneyDefinition) -> Iterator[Flaw]:
     entry = definition.entry
-    yield from _of_trigger(entry, ("entry",), keyed=True)
-    if not entry.given:
+    yield from _check_trigger(entry, ("entry",), keyed=True)
+    if not entry.is_set:
         yield Flaw(
             ("entry",),
             "It does not say who enters.",
@@ -52,21 +63,21 @@ def _of_entry(definition: Definition) -> Iterator[Flaw]:
         )
 
 
-def _of_exits(definition: Definition) -> Iterator[Flaw]:
+def _check_exits(definition: JourneyDefinition) -> Iterator[Flaw]:
     keyed = definition.entry.key is not None
     for position, trigger in enumerate(definition.exit_when):
         place = ("exit_when", position)
-        yield from _of_trigger(trigger, place, keyed)
-        if not trigger.given:
+        yield from _check_trigger(trigger, place, keyed)
+        if not trigger.is_set:
             yield Flaw(place, "It never ends anything.", "Write `event`, `segment` or `when`.")
 
 
-def _of_trigger(trigger: Trigger, place: Place, keyed: bool) -> Iterator[Flaw]:
+def _check_trigger(trigger: Trigger, place: Place, keyed: bool) -> Iterator[Flaw]:
     if trigger.event and trigger.segment:
         yield Flaw(
             (*place, "segment"),
             "This waits for an event and for a segment at once.",
-            f"Keep one, or write `when: '\"{trigger.segment}\" in segments'` beside the event.",
+            f"Keep one, or write `when: '\"{trigger.segment}\" in segments'` next to the event.",
         )
     if trigger.key and not trigger.event:
         yield Flaw((*place, "key"), "A key is read from an event.", "Name the `event`.")
@@ -78,26 +89,26 @@ def _of_trigger(trigger: Trigger, place: Place, keyed: bool) -> Iterator[Flaw]:
         )
     if trigger.when is not None:
         vocabulary = JOURNEY if trigger.event else ABOUT_CUSTOMER
-        yield from _of_condition(trigger.when, (*place, "when"), vocabulary)
+        yield from _check_condition(trigger.when, (*place, "when"), vocabulary)
 
 
-def _of_condition(source: str, place: Place, vocabulary: Vocabulary) -> Iterator[Flaw]:
+def _check_condition(source: str, place: Place, vocabulary: Vocabulary) -> Iterator[Flaw]:
     try:
         parse(source, vocabulary)
     except ConditionError as error:
         yield Flaw.of_condition(error, place)
 
 
-def _of_keys(definition: Definition) -> Iterator[Flaw]:
-    seen: set[str] = set()
+def _check_keys(definition: JourneyDefinition) -> Iterator[Flaw]:
+    keys: set[str] = set()
     for position, step in enumerate(definition.steps):
-        if step.key in seen:
+        if step.key in keys:
             place = ("steps", position, "key")
             yield Flaw(place, f"{step.key!r} is another step already.", "Give it its own key.")
-        seen.add(step.key)
+        keys.add(step.key)
 
 
-def _of_step(definition: Definition, position: int) -> Iterator[Flaw]:
+def _check_step(definition: JourneyDefinition, position: int) -> Iterator[Flaw]:
     step, place = definition.steps[position], ("steps", position)
     if len(step.kinds) != 1:
         claims = " and ".join(kind.lower() for kind in step.kinds) or "nothing"
@@ -107,16 +118,16 @@ def _of_step(definition: Definition, position: int) -> Iterator[Flaw]:
             "Write one of `wait`, `branch`, `send` and `exit`.",
         )
         return
-    yield from _of_ways(definition, step, place)
+    yield from _check_transitions(definition, step, place)
     if step.wait:
-        yield from _of_wait(step.wait, (*place, "wait"), definition.entry.key is not None)
+        yield from _check_wait(step.wait, (*place, "wait"), definition.entry.key is not None)
     for number, case in enumerate(step.branch or ()):
         vocabulary = AFTER_EVENT if definition.entry.event else ABOUT_CUSTOMER
-        yield from _of_condition(case.when, (*place, "branch", number, "when"), vocabulary)
+        yield from _check_condition(case.when, (*place, "branch", number, "when"), vocabulary)
     if step.send:
         by_event = definition.entry.event is not None
-        yield from _of_content(step.send, (*place, "send", "content"), by_event)
-    if definition.following(position) is None and step.kind in (StepKind.WAIT, StepKind.SEND):
+        yield from _check_content(step.send, (*place, "send", "content"), by_event)
+    if definition.next_step(position) is None and step.kind in (StepKind.WAIT, StepKind.SEND):
         yield Flaw(
             place,
             f"The journey goes nowhere after {step.key!r}.",
@@ -124,7 +135,7 @@ def _of_step(definition: Definition, position: int) -> Iterator[Flaw]:
         )
 
 
-def _of_ways(definition: Definition, step: Step, place: Place) -> Iterator[Flaw]:
+def _check_transitions(definition: JourneyDefinition, step: Step, place: Place) -> Iterator[Flaw]:
     if step.branch is not None and step.otherwise is None:
         yield Flaw(
             place,
@@ -144,12 +155,11 @@ def _of_ways(definition: Definition, step: Step, place: Place) -> Iterator[Flaw]
     keys = [other.key for other in definition.steps]
     for target, where in _targets(step):
         if target not in keys:
-            told = f"There is no step {target!r}."
-            yield Flaw((*place, *where), told, nearest(target, keys))
+            yield Flaw((*place, *where), f"There is no step {target!r}.", nearest(target, keys))
 
 
 def _targets(step: Step) -> Iterator[tuple[str, Place]]:
-    """The steps named by a step, each with where it is named."""
+    """The steps a step names, each with where it names it."""
     if step.next:
         yield step.next, ("next",)
     if step.otherwise:
@@ -160,30 +170,30 @@ def _targets(step: Step) -> Iterator[tuple[str, Place]]:
         yield case.next, ("branch", number, "next")
 
 
-def _of_wait(wait: Wait, place: Place, keyed: bool) -> Iterator[Flaw]:
-    yield from _of_trigger(wait, place, keyed)
-    ways = [wait.period is not None, wait.until is not None, wait.given]
-    if sum(ways) != 1:
+def _check_wait(wait: Wait, place: Place, keyed: bool) -> Iterator[Flaw]:
+    yield from _check_trigger(wait, place, keyed)
+    transitions = [wait.period is not None, wait.until is not None, wait.is_set]
+    if sum(transitions) != 1:
         yield Flaw(
             place,
             "A wait is for one thing.",
             "Write one of `for`, `until`, and an `event`, `segment` or `when` with its `timeout`.",
         )
-    elif wait.given and wait.timeout is None:
+    elif wait.is_set and wait.timeout is None:
         yield Flaw(
             place,
             "What is waited for may never happen.",
             "Write `timeout`, as in `timeout: 3d`.",
         )
-    elif not wait.given and (wait.timeout or wait.on_timeout):
+    elif not wait.is_set and (wait.timeout or wait.on_timeout):
         yield Flaw(place, "This wait ends by itself.", "Leave `timeout` and `on_timeout` out.")
     if wait.time_zone is not None and wait.until is None:
         yield Flaw((*place, "time_zone"), "Only `until` has a time zone.", "Leave it out.")
 
 
-def _of_content(send: Send, place: Place, by_event: bool) -> Iterator[Flaw]:
+def _check_content(send: OutboundMessage, place: Place, by_event: bool) -> Iterator[Flaw]:
     try:
-        content = personal(send.content)
+        content = parse_content(send.content)
     except InvalidTemplate as error:
         yield from (flaw.below(place) for flaw in error.flaws)
         return
@@ -193,29 +203,29 @@ def _of_content(send: Send, place: Place, by_event: bool) -> Iterator[Flaw]:
             yield Flaw(here, "No event lets customers in here.", "Use traits only.")
 
 
-def _reachable(definition: Definition) -> set[str]:
-    ways = _graph(definition)
-    reached: set[str] = set()
+def _find_reachable_steps(definition: JourneyDefinition) -> set[str]:
+    transitions = _transitions_by_step(definition)
+    reachable: set[str] = set()
     ahead = [definition.steps[0].key]
     while ahead:
         here = ahead.pop()
-        if here not in reached:
-            reached.add(here)
-            ahead.extend(ways[here])
-    return reached
+        if here not in reachable:
+            reachable.add(here)
+            ahead.extend(transitions[here])
+    return reachable
 
 
-def _graph(definition: Definition) -> dict[str, list[str]]:
+def _transitions_by_step(definition: JourneyDefinition) -> dict[str, list[str]]:
     return {
-        step.key: [target for target, _ in definition.ways(position)]
+        step.key: [target for target, _ in definition.transitions(position)]
         for position, step in enumerate(definition.steps)
     }
 
 
-def _unreachable(definition: Definition) -> Iterator[Flaw]:
-    reached = _reachable(definition)
+def _find_unreachable_steps(definition: JourneyDefinition) -> Iterator[Flaw]:
+    reachable = _find_reachable_steps(definition)
     for position, step in enumerate(definition.steps):
-        if step.key not in reached:
+        if step.key not in reachable:
             yield Flaw(
                 ("steps", position, "key"),
                 f"No way leads to {step.key!r}.",
@@ -223,20 +233,22 @@ def _unreachable(definition: Definition) -> Iterator[Flaw]:
             )
 
 
-def _without_exit(definition: Definition) -> Iterator[Flaw]:
-    reached = _reachable(definition)
-    exits = any(step.kind is StepKind.EXIT and step.key in reached for step in definition.steps)
+def _check_end(definition: JourneyDefinition) -> Iterator[Flaw]:
+    reachable = _find_reachable_steps(definition)
+    exits = any(step.kind is StepKind.EXIT and step.key in reachable for step in definition.steps)
     if not exits and not definition.exit_when:
         yield Flaw(("steps",), "The journey never ends.", "Add an `exit` step or `exit_when`.")
 
 
-def _restless(definition: Definition) -> Iterator[Flaw]:
-    """Circles in which nothing takes time: an instance would go round without end."""
-    ways = _graph(definition)
-    rests = {step.key for step in definition.steps if step.wait and not _may_pass(step.wait)}
-    done: set[str] = set(rests)
+def _find_endless_circles(definition: JourneyDefinition) -> Iterator[Flaw]:
+    """Circles without a wait: an instance would go round without end."""
+    transitions = _transitions_by_step(definition)
+    waiting_steps = {
+        step.key for step in definition.steps if step.wait and not _can_pass_at_once(step.wait)
+    }
+    done: set[str] = set(waiting_steps)
     for position, step in enumerate(definition.steps):
-        circle = _circle(step.key, ways, done)
+        circle = _find_circle(step.key, transitions, done)
         if circle:
             yield Flaw(
                 ("steps", position),
@@ -245,13 +257,13 @@ def _restless(definition: Definition) -> Iterator[Flaw]:
             )
 
 
-def _may_pass(wait: Wait) -> bool:
-    """A wait for a condition is passed at once when that holds already."""
-    return wait.given and wait.event is None
+def _can_pass_at_once(wait: Wait) -> bool:
+    """Whether a wait may end at once: one for a condition does when that is true already."""
+    return wait.is_set and wait.event is None
 
 
-def _circle(start: str, ways: dict[str, list[str]], done: set[str]) -> list[str] | None:
-    """The first circle found from `start` outside `done`; what was seen is added to it."""
+def _find_circle(start: str, transitions: dict[str, list[str]], done: set[str]) -> list[str] | None:
+    """The first circle found from `start` outside `done`, to which all visited steps are added."""
     trail: list[str] = []
     on_trail: set[str] = set()
     stack = [(start, False)]
@@ -267,5 +279,5 @@ def _circle(start: str, ways: dict[str, list[str]], done: set[str]) -> list[str]
             trail.append(here)
             on_trail.add(here)
             stack.append((here, True))
-            stack.extend((target, False) for target in ways[here])
+            stack.extend((target, False) for target in transitions[here])
     return None

@@ -6,89 +6,93 @@ from collections.abc import Iterable, Sequence
 from services.chassis import epochs
 from services.chassis.database import Connection
 from services.chassis.definitions import parse_yaml
-from services.journey.domain.definition import Definition
+from services.journey.domain.definition import JourneyDefinition
 from services.journey.domain.journey import Journey
 from services.journey.store import definitions
-from services.journey.store.definitions import Published
+from services.journey.store.definitions import PublishedJourney
 from services.rules import Declaration
 
-Version = tuple[str, int]
+JourneyVersion = tuple[str, int]
+"""Key and version."""
 
 
-class Book:
-    """The journeys as of one revision. Versions are made ready when they are asked for first.
+class JourneySet:
+    """All versions of all journeys as of one revision, each compiled when it is first needed.
 
-    `epoch` is the database's: what is told of them has numbers of it.
+    `epoch` is that of the database, which is part of every number that is published.
     """
 
     def __init__(
-        self, published: Sequence[Published], ready: dict[Version, Journey], epoch: int = 0
+        self,
+        published: Sequence[PublishedJourney],
+        compiled: dict[JourneyVersion, Journey],
+        epoch: int = 0,
     ) -> None:
         self.epoch = epoch
         last = max(published, key=lambda row: row.revision, default=None)
         self.revision = last.revision if last else 0
         declaration = Declaration.from_json(last.declaration) if last else Declaration()
-        self.declaration = declaration.renumber(self.number)
-        """Which histories all of them need, and since which revision."""
+        self.declaration = declaration.renumber(self.stamp)
+        """The series all of them need, and since which revision."""
         self.rows = {(row.key, row.version): row for row in published}
-        self.current: dict[str, Published] = {row.key: row for row in published}
-        self.listened = frozenset(name for row in published for name in row.event_names)
+        self.current: dict[str, PublishedJourney] = {row.key: row for row in published}
+        self.event_names = frozenset(name for row in published for name in row.event_names)
         self.watches_customer = any(row.watches_customer for row in published)
-        self._ready = ready
-        self._entered_by: dict[str | None, list[Journey]] = {}
+        self._compiled = compiled
+        self._by_entry_event: dict[str | None, list[Journey]] = {}
         for row in self.current.values():
-            journey = self.journey(row.key, row.version)
+            journey = self.get(row.key, row.version)
             if not journey.definition.paused:
                 event = journey.definition.entry.event
-                self._entered_by.setdefault(event, []).append(journey)
+                self._by_entry_event.setdefault(event, []).append(journey)
 
-    def number(self, given: int) -> int:
-        """A number as other services are told it."""
-        return epochs.stamped(given, self.epoch)
+    def stamp(self, number: int) -> int:
+        """A revision or sequence as it is published: with the epoch."""
+        return epochs.stamped(number, self.epoch)
 
-    async def prepare(self, versions: Iterable[Version]) -> None:
-        """Make versions ready that are not, in a thread: each can take a second."""
-        if missing := set(versions) - self._ready.keys():
-            await asyncio.to_thread(self.journeys, missing)
+    async def compile(self, versions: Iterable[JourneyVersion]) -> None:
+        """Compile versions that are not yet, in a thread: each can take a second."""
+        if missing := set(versions) - self._compiled.keys():
+            await asyncio.to_thread(self.get_all, missing)
 
-    def journey(self, key: str, version: int) -> Journey:
-        """One version of a journey; `prepare` it first where others wait."""
-        if (key, version) not in self._ready:
-            definition, _ = parse_yaml(self.rows[key, version].source, Definition)
-            self._ready[key, version] = Journey(definition, version)
-        return self._ready[key, version]
+    def get(self, key: str, version: int) -> Journey:
+        """One version of a journey; `compile` it first where others wait."""
+        if (key, version) not in self._compiled:
+            definition, _ = parse_yaml(self.rows[key, version].source, JourneyDefinition)
+            self._compiled[key, version] = Journey(definition, version)
+        return self._compiled[key, version]
 
-    def entered_by(self, event_name: str | None) -> list[Journey]:
+    def get_all(self, versions: Iterable[JourneyVersion]) -> list[Journey]:
+        """Several versions, in the order of their keys."""
+        return [self.get(key, version) for key, version in sorted(versions)]
+
+    def find_by_entry_event(self, event_name: str | None) -> list[Journey]:
         """Journeys an event lets customers into; with None, those entered without an event."""
-        return self._entered_by.get(event_name, [])
-
-    def journeys(self, versions: Iterable[Version]) -> list[Journey]:
-        """Several versions."""
-        return [self.journey(key, version) for key, version in sorted(versions)]
+        return self._by_entry_event.get(event_name, [])
 
 
-class Library:
-    """Keeps a process's book up to date."""
+class JourneyCache:
+    """The journeys of a process, read again when one was published."""
 
     def __init__(self) -> None:
-        self._book = Book((), {})
-        self._ready: dict[Version, Journey] = {}
-        self._reading = asyncio.Lock()
+        self._journeys = JourneySet((), {})
+        self._compiled: dict[JourneyVersion, Journey] = {}
+        self._reload = asyncio.Lock()
 
-    async def book(self, connection: Connection) -> Book:
-        """The book as of now: one look at a small table, unless something was published."""
-        now = await definitions.revision(connection)
-        if now != (self._book.revision, self._book.epoch):
-            async with self._reading:  # once, not by everybody who waits for it
-                now = await definitions.revision(connection)
-                if now != (self._book.revision, self._book.epoch):
-                    self._book = await self.read(connection, now[1], self._ready)
-        return self._book
+    async def load(self, connection: Connection) -> JourneySet:
+        """The journeys as of now: one look at a small table, unless something was published."""
+        revision = await definitions.load_revision(connection)
+        if revision != (self._journeys.revision, self._journeys.epoch):
+            async with self._reload:  # once, not by everybody who waits for it
+                revision = await definitions.load_revision(connection)
+                if revision != (self._journeys.revision, self._journeys.epoch):
+                    rows = await definitions.load_all(connection)
+                    self._journeys = await asyncio.to_thread(
+                        JourneySet, rows, self._compiled, revision[1]
+                    )
+        return self._journeys
 
-    async def read(
-        self, connection: Connection, epoch: int, ready: dict[Version, Journey] | None = None
-    ) -> Book:
-        """The book as the caller's transaction sees it; nothing of it is kept here."""
-        rows = await definitions.every(connection)
-        known = dict(self._ready) if ready is None else ready
-        return await asyncio.to_thread(Book, rows, known, epoch)
+    async def load_uncommitted(self, connection: Connection, epoch: int) -> JourneySet:
+        """The journeys as the caller's transaction sees them; the cache does not change."""
+        rows = await definitions.load_all(connection)
+        return await asyncio.to_thread(JourneySet, rows, dict(self._compiled), epoch)

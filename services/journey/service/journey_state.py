@@ -1,4 +1,4 @@
-"""Where some customers stand while things happen to them, one after another, in one transaction."""
+"""The instances of some customers while stimuli move them, one by one, in one transaction."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,19 +8,25 @@ from uuid import UUID
 
 from services.contracts.base import Json
 from services.journey.domain import state_machine
-from services.journey.domain.instance import Changed, Effect, Happened, Instance, Stimulus
+from services.journey.domain.instance import (
+    ChangeStimulus,
+    Effect,
+    EventStimulus,
+    Instance,
+    Stimulus,
+)
 from services.journey.domain.journey import Journey
 from services.journey.domain.state_machine import Advance
-from services.journey.service.journey_cache import Book
-from services.journey.store.customers import Snapshot
+from services.journey.service.journey_cache import JourneySet
+from services.journey.store.customers import CustomerSnapshot
 from services.rules import Declaration, Facts
 
 InstanceKey = tuple[UUID, str, str]
 """Customer, journey, key."""
 
 
-def facts_of(document: Mapping[str, Json], now: datetime, declaration: Declaration) -> Facts:
-    """A snapshot as conditions see it at a moment."""
+def build_facts(document: Mapping[str, Json], now: datetime, declaration: Declaration) -> Facts:
+    """The facts of a snapshot's document at a moment."""
     answered = document.get("series_versions", {}).get("journey", 0)
     return Facts(
         now=now,
@@ -31,10 +37,10 @@ def facts_of(document: Mapping[str, Json], now: datetime, declaration: Declarati
     )
 
 
-def as_then(then: Facts, now: Facts) -> Facts:
-    """Facts of before, with the histories that were not known then as they are found now.
+def fill_unknown_history(then: Facts, now: Facts) -> Facts:
+    """Earlier facts, with the series that were unknown then as they are now.
 
-    So that looking up what a customer did long ago does not count as something he did.
+    So looking up what a customer did long ago does not count as something they do now.
     """
     unknown = {key for key, state in then.history.items() if state is None}
     if not unknown:
@@ -44,23 +50,24 @@ def as_then(then: Facts, now: Facts) -> Facts:
     return replace(then, history={**known, **found})
 
 
-class Standing:
-    """Customers, what is known of them, and their instances; remembers all that changes."""
+class JourneyState:
+    """Customers' facts and instances; collects all that changes."""
 
     def __init__(
         self,
-        book: Book,
+        journeys: JourneySet,
         now: datetime,
-        snapshots: Mapping[UUID, Snapshot],
+        snapshots: Mapping[UUID, CustomerSnapshot],
         instances: Iterable[Instance],
         new_id: Callable[[], UUID],
     ) -> None:
-        self._book = book
+        self._journeys = journeys
         self._now = now
         self._new_id = new_id
-        self.number = book.number
+        self.stamp = journeys.stamp
         self._facts = {
-            who: facts_of(held.document, now, book.declaration) for who, held in snapshots.items()
+            customer: build_facts(snapshot.document, now, journeys.declaration)
+            for customer, snapshot in snapshots.items()
         }
         self._active: defaultdict[UUID, dict[UUID, Instance]] = defaultdict(dict)
         self._last: dict[InstanceKey, Instance] = {}
@@ -72,54 +79,56 @@ class Standing:
             self.before[instance.id] = instance
             self._remember(instance)
 
-    def stir(self, customer: UUID, stimulus: Stimulus) -> None:
-        """Let something happen to all that a customer is under way on."""
+    def apply_stimulus(self, customer: UUID, stimulus: Stimulus) -> None:
+        """Apply a stimulus to all active instances of a customer."""
         for instance in list(self._active[customer].values()):
-            self.move(instance, stimulus)
+            self.apply_to(instance, stimulus)
 
-    def move(self, instance: Instance, stimulus: Stimulus) -> None:
-        """Let something happen to one instance."""
-        journey = self._book.journey(instance.journey, instance.version)
-        facts = self._known(instance.customer_id)
+    def apply_to(self, instance: Instance, stimulus: Stimulus) -> None:
+        """Apply a stimulus to one instance."""
+        journey = self._journeys.get(instance.journey, instance.version)
+        facts = self._facts_of(instance.customer_id)
         self._apply(state_machine.advance(journey, instance, stimulus, facts, self._now))
 
     def end(self, instance: Instance, reason: str) -> None:
         """End an instance where it stands."""
         self._apply(state_machine.end(instance, reason, self._now))
 
-    def admit(
+    def enter(
         self,
         customer: UUID,
-        stimulus: Happened | Changed,
+        stimulus: EventStimulus | ChangeStimulus,
         journeys: Sequence[Journey],
         before: Facts | None = None,
     ) -> None:
-        """Let a customer into those of these journeys that a stimulus opens to him."""
+        """Let a customer into those of these journeys that a stimulus opens to them."""
         for journey in journeys:
-            facts = self._known(customer)
+            facts = self._facts_of(customer)
             if before is not None:
-                before = replace(as_then(before, facts), journeys=facts.journeys)
-            key = state_machine.entry_key(journey, stimulus, facts, before)
+                before = replace(fill_unknown_history(before, facts), journeys=facts.journeys)
+            key = state_machine.find_entry_key(journey, stimulus, facts, before)
             if key is not None:
-                self._admit(customer, stimulus, journey, key)
+                self._enter(customer, stimulus, journey, key)
 
-    def _admit(
-        self, customer: UUID, stimulus: Happened | Changed, journey: Journey, key: str
+    def _enter(
+        self, customer: UUID, stimulus: EventStimulus | ChangeStimulus, journey: Journey, key: str
     ) -> None:
         last = self._last.get((customer, journey.key, key))
-        if not state_machine.may_enter(journey, last, stimulus.id, self._now):
+        if not state_machine.can_enter(journey, last, stimulus.id, self._now):
             return
-        if last is not None and last.active:
+        if last is not None and last.is_active:
             self.end(last, state_machine.RESTARTED)
-        facts = self._known(customer)
+        facts = self._facts_of(customer)
         self._apply(
             state_machine.begin(journey, self._new_id(), customer, key, stimulus, facts, self._now)
         )
 
-    def _known(self, customer: UUID) -> Facts:
-        """What is known of a customer, his journeys as they are now among it."""
+    def _facts_of(self, customer: UUID) -> Facts:
+        """The facts of a customer, with their instances as they are now."""
         facts = self._facts.get(customer) or Facts(now=self._now)
-        return replace(facts, journeys=state_machine.states(list(self._active[customer].values())))
+        return replace(
+            facts, journeys=state_machine.journey_facts(list(self._active[customer].values()))
+        )
 
     def _apply(self, advance: Advance) -> None:
         if advance.instance == self.before.get(advance.instance.id):
@@ -129,7 +138,7 @@ class Standing:
         self.effects += advance.effects
 
     def _remember(self, instance: Instance) -> None:
-        if instance.active:
+        if instance.is_active:
             self._active[instance.customer_id][instance.id] = instance
         else:
             self._active[instance.customer_id].pop(instance.id, None)

@@ -1,4 +1,4 @@
-"""Work behind: what keeps tables small."""
+"""Background work that keeps tables small."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from services.journey.store import tallies
 EVERY_S = 60
 
 
-async def keep_tallies_small(database: Database) -> None:
-    """Once a minute, replace what was added to the counts by its sums."""
+async def compact_tallies(database: Database) -> None:
+    """Once a minute, replace the rows of tallies by their sums."""
     while True:
         async with database.transaction() as connection:
             await tallies.compact(connection)

@@ -1,4 +1,4 @@
-"""What has changed in a transaction, written and told."""
+"""Writing down and publishing what has changed in a transaction."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,74 +9,79 @@ from services.chassis import outbox
 from services.chassis.database import Connection
 from services.contracts.base import Event
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
-from services.journey.domain.instance import Effect, Ended, Entered, Instance, Said
-from services.journey.service.journey_state import Standing
+from services.journey.domain.instance import Effect, EndEffect, EntryEffect, Instance, MessageEffect
+from services.journey.service.journey_state import JourneyState
 from services.journey.store import instances, messages, tallies
-from services.journey.store.messages import Message
-from services.journey.store.tallies import Count, Place
+from services.journey.store.messages import InboxMessage
+from services.journey.store.tallies import StepCount, StepKey
 
 DUE = "DUE"
-"""The status of a message nobody has taken on yet."""
+"""The status of a message no channel has fetched yet."""
 
 
-async def write(
-    connection: Connection, standing: Standing, now: datetime, new_id: Callable[[], UUID]
+async def save_changes(
+    connection: Connection, state: JourneyState, now: datetime, new_id: Callable[[], UUID]
 ) -> None:
-    """Write down everything that changed, and publish it, in the caller's transaction."""
-    if not standing.changed:
+    """Write everything that changed, and publish its effects, in the caller's transaction."""
+    if not state.changed:
         return
-    await instances.save(connection, list(standing.changed.values()))
-    told = [(new_id(), effect) for effect in standing.effects]
-    entered = [effect for _, effect in told if isinstance(effect, Entered)]
-    said = [_message(one, effect, now) for one, effect in told if isinstance(effect, Said)]
-    if entered:
-        await instances.add_steps(connection, entered)
-    if said:
-        await messages.add(connection, said)
-    counts = _counts(standing, entered)
+    await instances.save(connection, list(state.changed.values()))
+    effects = [(new_id(), effect) for effect in state.effects]
+    entries = [effect for _, effect in effects if isinstance(effect, EntryEffect)]
+    inbox = [
+        _build_message(event_id, effect, now)
+        for event_id, effect in effects
+        if isinstance(effect, MessageEffect)
+    ]
+    if entries:
+        await instances.add_steps(connection, entries)
+    if inbox:
+        await messages.add(connection, inbox)
+    counts = _count_steps(state, entries)
     if counts:
         await tallies.add(connection, counts)
     await outbox.publish(
-        connection, [event_of(one, effect, now, standing.number) for one, effect in told]
+        connection,
+        [build_event(event_id, effect, now, state.stamp) for event_id, effect in effects],
     )
 
 
-def _message(id: UUID, said: Said, now: datetime) -> Message:
-    instance = said.instance
-    return Message(
+def _build_message(id: UUID, effect: MessageEffect, now: datetime) -> InboxMessage:
+    instance = effect.instance
+    return InboxMessage(
         customer_id=instance.customer_id,
         message_id=id,
         instance_id=instance.id,
         journey=instance.journey,
         step=instance.step,
-        channel=said.channel,
-        template=said.template,
-        purpose=said.purpose,
-        content=said.content,
+        channel=effect.channel,
+        template=effect.template,
+        purpose=effect.purpose,
+        content=effect.content,
         status=DUE,
         created_at=now,
     )
 
 
-def _counts(standing: Standing, entered: Sequence[Entered]) -> dict[Place, Count]:
-    """How the counts of steps change."""
-    passed = Counter(_place(one.instance) for one in entered)
-    present: Counter[Place] = Counter()
-    for instance in standing.changed.values():
-        before = standing.before.get(instance.id)
-        present[_place(instance)] += instance.active
+def _count_steps(state: JourneyState, entries: Sequence[EntryEffect]) -> dict[StepKey, StepCount]:
+    """What to add to the counts of steps."""
+    passed = Counter(_step_key(one.instance) for one in entries)
+    present: Counter[StepKey] = Counter()
+    for instance in state.changed.values():
+        before = state.before.get(instance.id)
+        present[_step_key(instance)] += instance.is_active
         if before is not None:
-            present[_place(before)] -= before.active
-    counts = {place: Count(passed[place], present[place]) for place in {*passed, *present}}
-    return {place: count for place, count in counts.items() if any(count)}
+            present[_step_key(before)] -= before.is_active
+    counts = {step: StepCount(passed[step], present[step]) for step in {*passed, *present}}
+    return {step: count for step, count in counts.items() if any(count)}
 
 
-def _place(instance: Instance) -> Place:
+def _step_key(instance: Instance) -> StepKey:
     return (instance.journey, instance.version, instance.step)
 
 
-def state_of(instance: Instance, number: Callable[[int], int]) -> InstanceState:
-    """An instance as other services see it, who compare its number."""
+def build_state(instance: Instance, stamp: Callable[[int], int]) -> InstanceState:
+    """An instance as other services hear of it; they compare sequences to know the latest."""
     return InstanceState(
         instance_id=instance.id,
         journey=instance.journey,
@@ -84,20 +89,20 @@ def state_of(instance: Instance, number: Callable[[int], int]) -> InstanceState:
         key=instance.key,
         step=instance.step,
         phase=instance.phase,
-        sequence=number(instance.sequence),
+        sequence=stamp(instance.sequence),
     )
 
 
-def event_of(id: UUID, effect: Effect, now: datetime, number: Callable[[int], int]) -> Event:
-    """An effect as it is told to other services; a message goes by the id of its event."""
+def build_event(id: UUID, effect: Effect, now: datetime, stamp: Callable[[int], int]) -> Event:
+    """An effect as the event other services hear; a message's id is that of its event."""
     instance = effect.instance
-    state = state_of(instance, number)
+    state = build_state(instance, stamp)
     match effect:
-        case Entered():
+        case EntryEffect():
             return StepEntered(
                 event_id=id, customer_id=instance.customer_id, occurred_at=now, state=state
             )
-        case Ended():
+        case EndEffect():
             return InstanceEnded(
                 event_id=id,
                 customer_id=instance.customer_id,
@@ -105,7 +110,7 @@ def event_of(id: UUID, effect: Effect, now: datetime, number: Callable[[int], in
                 state=state,
                 reason=instance.end_reason or "",
             )
-        case Said():
+        case MessageEffect():
             return MessageDue(
                 event_id=id,
                 customer_id=instance.customer_id,

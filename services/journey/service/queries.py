@@ -1,4 +1,4 @@
-"""What can be read of journeys: where customers stand, what definitions need."""
+"""Reading for the graph: whose a customer's data is, and what data the journeys need."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -9,29 +9,29 @@ from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id, no
 from services.journey.domain.journey import Journey
 from services.journey.store import customers
 
-Uses = dict[str, list[str]]
-"""What is needed, and the journeys that need it."""
+DataUses = dict[str, list[str]]
+"""Names of data, each with the keys of the journeys that need it."""
 
 
 async def is_own(connection: Connection, principal: Principal, customer: UUID) -> bool:
     """Whether a caller who speaks for one customer speaks for this one."""
     ref = principal.customer_ref or {}
     if "id" in ref:
-        became = await customers.became(connection, [UUID(ref["id"])])
-        return customer in (UUID(ref["id"]), *became.values())
+        survivors = await customers.find_survivors(connection, [UUID(ref["id"])])
+        return customer in (UUID(ref["id"]), *survivors.values())
     if "type" not in ref:
         return False
     kind, value = ref["type"], ref["value"]
     if kind in ANONYMOUS_TYPES and derived_customer_id(kind, value) == customer:
         return True
-    held = await customers.snapshots(connection, [customer])
+    snapshots = await customers.load_snapshots(connection, [customer])
     own = {"type": kind, "value": normalised(kind, value)}
-    return any(own in snapshot.document["identities"] for snapshot in held.values())
+    return any(own in snapshot.document["identities"] for snapshot in snapshots.values())
 
 
-def needed(journeys: Iterable[Journey]) -> dict[str, Uses]:
-    """By kind of data, what the journeys' conditions, keys and contents look at."""
-    found: dict[str, Uses] = {
+def collect_data_uses(journeys: Iterable[Journey]) -> dict[str, DataUses]:
+    """By kind of data, what the journeys' conditions, keys and contents read."""
+    found: dict[str, DataUses] = {
         kind: {} for kind in ("traits", "segments", "purposes", "properties", "events", "journeys")
     }
     for journey in journeys:

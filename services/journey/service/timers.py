@@ -10,7 +10,7 @@ from datetime import timedelta
 from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, is_away
 from services.chassis.isolation import SET_ASIDE
-from services.journey.domain.instance import Due, Instance
+from services.journey.domain.instance import Instance, TimerStimulus
 from services.journey.service.engine import Engine
 from services.journey.store import instances
 
@@ -39,7 +39,7 @@ class TimerRunner:
         while True:
             fired = await self.fire_due()
             if fired < self._batch:
-                await self._engine.alarm.wait(await self._until_next_s())
+                await self._engine.alarm.wait(await self._seconds_until_next())
 
     async def fire_due(self) -> int:
         """Fire one batch of timers, and say how many there were.
@@ -51,7 +51,7 @@ class TimerRunner:
         except AWAY:
             raise
         except Exception as error:  # whatever an instance makes go wrong, the others must go on
-            self._complain("timers not fired together", error)
+            self._log_failure("timers not fired together", error)
         return await self._fire_singly()
 
     async def _fire(self, most: int) -> int:
@@ -74,22 +74,22 @@ class TimerRunner:
         try:
             async with connection.transaction():
                 await fire(self._engine, connection, [instance])
-        except Exception as error:  # whatever it was, it is told, and tried again later
+        except Exception as error:  # whatever it was, it is logged, and tried again later
             if is_away(error, connection):
                 raise
-            self._complain("a timer is postponed", error)
+            self._log_failure("a timer is postponed", error)
             SET_ASIDE.labels("journey", "timers", type(error).__name__).inc()
             await instances.postpone(connection, instance, self._engine.clock() + POSTPONED)
 
-    def _complain(self, what: str, error: Exception) -> None:
+    def _log_failure(self, what: str, error: Exception) -> None:
         log.error(what, extra={"fields": {"because": telemetry.describe(error)}})
 
-    async def _until_next_s(self) -> float:
+    async def _seconds_until_next(self) -> float:
         """Seconds to sleep: to the next timer written, or being written, within bounds."""
         expected = self._engine.alarm.forget()
         async with self._database.connection() as connection:
-            written = await instances.next_due(connection)
-        ahead = [moment for moment in (expected, written) if moment is not None]
+            stored = await instances.load_next_due(connection)
+        ahead = [moment for moment in (expected, stored) if moment is not None]
         if not ahead:
             return LOOK_AGAIN_S
         wait_s = (min(ahead) - self._engine.clock()).total_seconds()
@@ -97,18 +97,18 @@ class TimerRunner:
 
 
 async def fire(engine: Engine, connection: Connection, due: list[Instance]) -> None:
-    """Let time move instances whose timers this transaction holds."""
+    """Move the instances whose timers this transaction has claimed."""
     if not due:
         return
-    book = await engine.library.book(connection)
+    journeys = await engine.cache.load(connection)
     ids = {instance.customer_id for instance in due}
     claimed = {instance.id for instance in due}
     others = [
         instance
-        for instance in await instances.active(connection, ids)
+        for instance in await instances.load_active(connection, ids)
         if instance.id not in claimed
     ]
-    standing = await engine.standing(connection, book, ids, [*due, *others])
+    state = await engine.load_state(connection, journeys, ids, [*due, *others])
     for instance in due:
-        standing.move(instance, Due())
-    await engine.write(connection, standing)
+        state.apply_to(instance, TimerStimulus())
+    await engine.save(connection, state)

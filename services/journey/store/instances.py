@@ -1,38 +1,24 @@
 """Instances (rows of `run`), the steps they took, and their timers."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection
-from services.journey.domain.instance import Entered, Instance
+from services.journey.domain.instance import EntryEffect, Instance
 from services.journey.store.columns import columns
 
-FIELDS = (
-    "run_id",
-    "customer_id",
-    "journey",
-    "version",
-    "key",
-    "step",
-    "phase",
-    "sequence",
-    "entered_at",
-    "since",
-    "began_at",
-    "moved_by",
-    "event",
-    "due_at",
-    "ended_at",
-    "end_reason",
-)
-"""The columns of an instance, in the order of the fields of `Instance`."""
+_ATTRIBUTES = [field.name for field in fields(Instance)]
+_COLUMNS = ", ".join(["run_id", *_ATTRIBUTES[1:]])
+_values_of = attrgetter(*_ATTRIBUTES)
 
 MOST_INSTANCES = 200
 """Instances shown of one customer, the latest first."""
 
-_COLUMNS = ", ".join(FIELDS)
+
 _CHANGING = ("step", "phase", "sequence", "since", "moved_by", "due_at", "ended_at", "end_reason")
 
 _CUSTOMERS_UNDER_WAY = """
@@ -68,7 +54,7 @@ INSERT INTO step_taken (customer_id, run_id, sequence, step, phase, entered_at, 
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[],
     $6::timestamptz[], $7::text[])
 """
-_MAKE_ROOM = "UPDATE run SET ended_at = $3 WHERE customer_id = ANY($1) AND run_id = ANY($2)"
+_END_DUPLICATES = "UPDATE run SET ended_at = $3 WHERE customer_id = ANY($1) AND run_id = ANY($2)"
 _MOVE = (
     "UPDATE run SET customer_id = $2 WHERE customer_id = $1",
     "UPDATE step_taken SET customer_id = $2 WHERE customer_id = $1",
@@ -76,13 +62,13 @@ _MOVE = (
 )
 _BY_ID = f"SELECT {_COLUMNS} FROM run WHERE run_id = $1"
 _BY_IDS = f"SELECT {_COLUMNS} FROM run WHERE run_id = ANY($1)"
-_LOCK_ALL = f"SELECT {_COLUMNS} FROM run ORDER BY customer_id, run_id LIMIT $1 FOR UPDATE"
-_LOCK_AFTER = f"""
+_LOCK_FIRST_PAGE = f"SELECT {_COLUMNS} FROM run ORDER BY customer_id, run_id LIMIT $1 FOR UPDATE"
+_LOCK_NEXT_PAGE = f"""
 SELECT {_COLUMNS} FROM run WHERE (customer_id, run_id) > ($2, $3)
 ORDER BY customer_id, run_id LIMIT $1 FOR UPDATE
 """
 _LOCK_BY_ID = f"{_BY_ID} FOR UPDATE"
-_SHOWN = f"""
+_BY_CUSTOMER = f"""
 SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM run
     WHERE customer_id = asked.id AND ($2::boolean IS NULL OR $2 = (ended_at IS NULL))
@@ -97,7 +83,7 @@ ORDER BY sequence
 """
 
 
-class StepTaken(NamedTuple):
+class StepRecord(NamedTuple):
     """A step an instance came to."""
 
     sequence: int
@@ -107,28 +93,28 @@ class StepTaken(NamedTuple):
     note: str | None
 
 
-async def customers_under_way(
+async def load_active_versions(
     connection: Connection, ids: Collection[UUID]
 ) -> set[tuple[UUID, str, int]]:
-    """What these customers are under way on, as (customer, journey, version)."""
+    """The versions these customers are active on, as (customer, journey, version)."""
     rows = await connection.fetch(_CUSTOMERS_UNDER_WAY, list(ids))
     return {(row["customer_id"], row["journey"], row["version"]) for row in rows}
 
 
-async def active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
-    """All that these customers are under way on."""
+async def load_active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
+    """The active instances of these customers."""
     return [Instance(*row) for row in await connection.fetch(_ACTIVE, list(ids))]
 
 
 async def lock_active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
-    """All that these customers are under way on, for changing. Waits for timers being fired."""
+    """The active instances of these customers, locked. Waits for timers being fired."""
     return [Instance(*row) for row in await connection.fetch(_LOCK_ACTIVE, list(ids))]
 
 
-async def latest(
+async def load_latest(
     connection: Connection, ids: Collection[UUID], journeys: Collection[str]
 ) -> list[Instance]:
-    """Each customer's last instance of each journey and key, whether ended or not."""
+    """Each customer's last instance of each journey and key, active or not."""
     return [Instance(*row) for row in await connection.fetch(_LATEST, list(ids), list(journeys))]
 
 
@@ -140,8 +126,8 @@ async def claim_due(connection: Connection, now: datetime, limit: int) -> list[I
     return [Instance(*row) for row in await connection.fetch(_CLAIM, now, limit)]
 
 
-async def next_due(connection: Connection) -> datetime | None:
-    """When the next timer is to be fired; None when there is none."""
+async def load_next_due(connection: Connection) -> datetime | None:
+    """When the next timer is due; None when there is none."""
     found: datetime | None = await connection.fetchval(_NEXT_DUE)
     return found
 
@@ -154,34 +140,13 @@ async def postpone(connection: Connection, instance: Instance, due_at: datetime)
 async def save(connection: Connection, instances: Sequence[Instance]) -> None:
     """Write instances, new ones and changed ones, the older first.
 
-    So an instance that was ended frees its place before the one begun in its stead takes it.
+    So an instance that was ended frees its key before the one begun in its stead takes it.
     """
     ordered = sorted(instances, key=lambda instance: instance.id)
-    await connection.execute(_SAVE, *columns([_row(instance) for instance in ordered]))
+    await connection.execute(_SAVE, *columns([_values_of(instance) for instance in ordered]))
 
 
-def _row(instance: Instance) -> tuple[object, ...]:
-    return (
-        instance.id,
-        instance.customer_id,
-        instance.journey,
-        instance.version,
-        instance.key,
-        instance.step,
-        instance.phase,
-        instance.sequence,
-        instance.entered_at,
-        instance.since,
-        instance.began_at,
-        instance.moved_by,
-        instance.event,
-        instance.due_at,
-        instance.ended_at,
-        instance.end_reason,
-    )
-
-
-async def add_steps(connection: Connection, entered: Sequence[Entered]) -> None:
+async def add_steps(connection: Connection, entered: Sequence[EntryEffect]) -> None:
     """Write down the steps instances came to."""
     rows = [
         (
@@ -198,60 +163,60 @@ async def add_steps(connection: Connection, entered: Sequence[Entered]) -> None:
     await connection.execute(_ADD_STEPS, *columns(rows))
 
 
-async def make_room(connection: Connection, instances: Sequence[Instance], at: datetime) -> None:
-    """End instances to make room for others for the same journey and key; they are ended next."""
+async def end_duplicates(
+    connection: Connection, instances: Sequence[Instance], at: datetime
+) -> None:
+    """Mark instances as ended, so that others for the same journey and key can take their place."""
     customers, ids = (
         [instance.customer_id for instance in instances],
         [instance.id for instance in instances],
     )
-    await connection.execute(_MAKE_ROOM, customers, ids, at)
+    await connection.execute(_END_DUPLICATES, customers, ids, at)
 
 
 async def move(connection: Connection, from_id: UUID, into_id: UUID) -> None:
-    """Make everything of one customer another's."""
+    """Give everything of one customer to another."""
     for statement in _MOVE:
         await connection.execute(statement, from_id, into_id)
 
 
 async def lock_by_id(connection: Connection, id: UUID) -> Instance | None:
-    """One instance, for changing."""
+    """One instance, locked."""
     row = await connection.fetchrow(_LOCK_BY_ID, id)
     return Instance(*row) if row else None
 
 
-async def by_id(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Instance]:
+async def load_by_id(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Instance]:
     """Instances by id; those that do not exist are absent."""
     rows = await connection.fetch(_BY_IDS, list(ids))
     return {row["run_id"]: Instance(*row) for row in rows}
 
 
-async def lock_after(
-    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+async def lock_page(
+    connection: Connection, after: tuple[UUID, UUID] | None, most: int
 ) -> list[Instance]:
-    """The next instances after a customer and an id, in this order, so that nobody moves them
-    until the commit; None: the first.
-    """
-    query, given = (_LOCK_AFTER, place) if place else (_LOCK_ALL, ())
-    return [Instance(*row) for row in await connection.fetch(query, most, *given)]
+    """The instances that follow a (customer, id), in this order, locked; None: the first."""
+    query, position = (_LOCK_NEXT_PAGE, after) if after else (_LOCK_FIRST_PAGE, ())
+    return [Instance(*row) for row in await connection.fetch(query, most, *position)]
 
 
-async def shown(
+async def load_by_customer(
     connection: Connection, ids: Collection[UUID], active: bool | None
 ) -> dict[UUID, list[Instance]]:
     """The latest instances of each customer, newest first: the active, the ended, or both."""
     instances: dict[UUID, list[Instance]] = {one: [] for one in ids}
-    for row in await connection.fetch(_SHOWN, list(ids), active):
+    for row in await connection.fetch(_BY_CUSTOMER, list(ids), active):
         instance = Instance(*row)
         instances[instance.customer_id].append(instance)
     return instances
 
 
-async def steps(
+async def load_steps(
     connection: Connection, instances: Sequence[tuple[UUID, UUID]]
-) -> dict[UUID, list[StepTaken]]:
+) -> dict[UUID, list[StepRecord]]:
     """The steps of instances given as (customer, instance), in order, by instance."""
-    taken: dict[UUID, list[StepTaken]] = {instance: [] for _, instance in instances}
+    history: dict[UUID, list[StepRecord]] = {instance: [] for _, instance in instances}
     rows = await connection.fetch(_STEPS, *columns(instances)) if instances else []
     for instance, *step in rows:
-        taken[instance].append(StepTaken(*step))
-    return taken
+        history[instance].append(StepRecord(*step))
+    return history

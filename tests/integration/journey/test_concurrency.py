@@ -40,7 +40,7 @@ def everything(world: World, rng: random.Random, customers: list[UUID]) -> list[
             ]
         )
     for source, target in zip(customers[::4], customers[1::4], strict=True):
-        lists.append([world.merged(source, target)])
+        lists.append([world.merge(source, target)])
     rng.shuffle(lists)
     return lists
 
@@ -77,10 +77,10 @@ async def test_nothing_gets_stuck_lost_or_doubled(world: World, seed: int) -> No
 
 
 async def _histories_are_whole(world: World) -> None:
-    """Every step was written down and told once, every end told once, and the counts are right."""
+    """Every step was stored and published once, every end once, and the counts are right."""
     instances = {instance["run_id"]: instance for instance in await world.instances()}
     entered = Counter(
-        (one.state.instance_id, one.state.sequence) for one in await world.told(StepEntered)
+        (one.state.instance_id, one.state.sequence) for one in await world.published(StepEntered)
     )
     rows = await world.database.pool.fetch("SELECT * FROM step_taken")
     assert Counter((row["run_id"], row["sequence"]) for row in rows) == entered
@@ -89,15 +89,15 @@ async def _histories_are_whole(world: World) -> None:
     steps = Counter(row["run_id"] for row in rows)
     for instance_id, instance in instances.items():
         assert instance["sequence"] == steps[instance_id] + (instance["ended_at"] is not None)
-    ended = Counter(one.state.instance_id for one in await world.told(InstanceEnded))
+    ended = Counter(one.state.instance_id for one in await world.published(InstanceEnded))
     assert ended == Counter(
         instance_id for instance_id, instance in instances.items() if instance["ended_at"]
     )
     messages = await world.database.pool.fetch("SELECT message_id FROM message")
-    told = [one.message_id for one in await world.told(MessageDue)]
-    assert sorted(row["message_id"] for row in messages) == sorted(told)
+    published = [one.message_id for one in await world.published(MessageDue)]
+    assert sorted(row["message_id"] for row in messages) == sorted(published)
     async with world.database.connection() as connection:
-        counts = await tallies.sums(
+        counts = await tallies.load_counts(
             connection,
             {(instance["journey"], instance["version"]) for instance in instances.values()},
         )

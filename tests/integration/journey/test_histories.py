@@ -33,38 +33,42 @@ def answers(revision: int, series: dict[str, Any] | None = None) -> dict[str, An
     return {"series": series or {}, "series_versions": {"journey": revision}}
 
 
-async def test_a_loyal_customer_is_not_welcomed_while_his_history_is_being_looked_up(
+async def test_a_loyal_customer_is_not_welcomed_while_their_history_is_being_looked_up(
     world: World,
 ) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0)))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0))
+    )
     row = await world.publish(WELCOME)
 
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
     too_early = await world.instances()
-    await world.hear(
+    await world.handle_events(
         world.snapshot(ANN, 2, **answers(row.revision, paid(3))),
         world.snapshot(BOB, 2, **answers(row.revision)),
     )
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
 
     assert too_early == []
     assert [instance["customer_id"] for instance in await world.instances()] == [BOB]
 
 
-async def test_a_visitor_nobody_has_heard_of_has_no_history(world: World) -> None:
+async def test_an_unknown_visitor_has_no_history(world: World) -> None:
     await world.publish(WELCOME)
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
     assert len(await world.instances(ANN)) == 1
 
 
 async def test_looking_a_history_up_lets_nobody_in(world: World) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0)))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0))
+    )
     await world.publish(LOYAL)
     row = await world.publish(NEWCOMERS.replace("key: welcome", "key: newcomers"))
 
-    await world.hear(
+    await world.handle_events(
         world.snapshot(ANN, 2, **answers(row.revision, paid(3))),
         world.snapshot(BOB, 2, **answers(row.revision)),
     )
@@ -75,26 +79,26 @@ async def test_looking_a_history_up_lets_nobody_in(world: World) -> None:
 async def test_coming_to_fit_after_the_history_was_looked_up_lets_a_customer_in(
     world: World,
 ) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(0)))
     row = await world.publish(LOYAL)
-    await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(1))))
+    await world.handle_events(world.snapshot(ANN, 2, **answers(row.revision, paid(1))))
 
-    await world.hear(world.snapshot(ANN, 3, **answers(row.revision, paid(2))))
+    await world.handle_events(world.snapshot(ANN, 3, **answers(row.revision, paid(2))))
 
     assert len(await world.instances(ANN)) == 1
 
 
 async def test_another_version_that_asks_for_as_much_makes_nothing_unknown(world: World) -> None:
     row = await world.publish(WELCOME)
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(row.revision)))
     later = await world.publish(WELCOME.replace("for: 1h", "for: 2h"))
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
     assert len(await world.instances(ANN)) == 1
-    told = await world.told(JourneySeriesNeeded)
-    assert [one.version for one in told] == [row.revision, later.revision]
-    assert [one.grew_in for one in told] == [row.revision, row.revision]
+    published = await world.published(JourneySeriesNeeded)
+    assert [one.version for one in published] == [row.revision, later.revision]
+    assert [one.grew_in for one in published] == [row.revision, row.revision]
 
 
 async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World) -> None:
@@ -106,9 +110,9 @@ async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World
         "  - {key: gift, exit: gift}\n"
         "  - {key: done",
     )
-    await world.hear(world.snapshot(ANN, 1, **answers(0)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(0)))
     await world.publish(branching)
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
 
     await world.pass_time(hours=1)
 
@@ -123,9 +127,9 @@ async def test_a_history_that_profile_could_not_send_is_no_history_without_event
 ) -> None:
     row = await world.publish(WELCOME)
     unknown = {'"order_paid"': None}
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, unknown)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(row.revision, unknown)))
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
     assert await world.instances() == []
 
@@ -134,8 +138,10 @@ async def test_losing_a_history_to_its_size_and_getting_it_back_lets_nobody_in(
     world: World,
 ) -> None:
     row = await world.publish(LOYAL)
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, {'"order_paid"': None})))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(row.revision, {'"order_paid"': None}))
+    )
 
-    await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
+    await world.handle_events(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
 
     assert await world.instances() == []

@@ -28,8 +28,8 @@ async def crowd(world: World, size: int) -> None:
     """So many customers, each with a timer an hour ahead."""
     await world.publish(ROUND)
     ids = [uuid4() for _ in range(size)]
-    await world.hear(*(world.snapshot(one, 1, **WILLING) for one in ids))
-    await world.hear(*(world.event(one, "e") for one in ids))
+    await world.handle_events(*(world.snapshot(one, 1, **WILLING) for one in ids))
+    await world.handle_events(*(world.event(one, "e") for one in ids))
 
 
 async def test_a_transaction_that_is_cut_off_leaves_its_timer_to_go_off_once(world: World) -> None:
@@ -46,7 +46,7 @@ async def test_a_transaction_that_is_cut_off_leaves_its_timer_to_go_off_once(wor
 
     assert fired == 1
     assert await world.runner.fire_due() == 0
-    assert len(await world.told(MessageDue)) == 1
+    assert len(await world.published(MessageDue)) == 1
 
 
 async def test_a_claim_is_nobody_elses_until_it_ends(world: World) -> None:
@@ -76,20 +76,20 @@ async def test_two_runners_share_the_work_and_every_timer_goes_off_once(world: W
 
     assert sum(shares) == 300
     assert min(shares) > 0
-    sent = Counter(one.state.instance_id for one in await world.told(MessageDue))
+    sent = Counter(one.state.instance_id for one in await world.published(MessageDue))
     assert len(sent) == 300
     assert set(sent.values()) == {1}
 
 
-async def test_a_runner_fires_what_is_due_without_being_told(world: World) -> None:
+async def test_a_runner_fires_what_is_due_by_itself(world: World) -> None:
     await crowd(world, 3)
     running = asyncio.create_task(world.runner.run())
 
     await asyncio.sleep(0.2)
-    before = len(await world.told(MessageDue))
+    before = len(await world.published(MessageDue))
     world.now += timedelta(hours=1)
     async with asyncio.timeout(30):
-        while len(await world.told(MessageDue)) < 3:
+        while len(await world.published(MessageDue)) < 3:
             await asyncio.sleep(0.02)
 
     running.cancel()
@@ -119,7 +119,7 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
     await asyncio.sleep(0.05)
     world.now += timedelta(seconds=0.2)
     async with asyncio.timeout(30):
-        while not await world.told(MessageDue):
+        while not await world.published(MessageDue):
             await asyncio.sleep(0.02)
 
     running.cancel()
@@ -143,10 +143,10 @@ async def test_a_timer_that_cannot_be_fired_harms_no_other(
     assert await world.runner.fire_due() == 3
     monkeypatch.undo()
 
-    assert len(await world.told(MessageDue)) == 2
+    assert len(await world.published(MessageDue)) == 2
     assert await world.runner.fire_due() == 0
     assert await world.pass_time(minutes=5) == 1
-    assert len(await world.told(MessageDue)) == 3
+    assert len(await world.published(MessageDue)) == 3
 
 
 async def test_no_timer_is_put_off_by_a_database_that_cannot_do_it_now(
@@ -170,18 +170,18 @@ async def test_no_timer_is_put_off_by_a_database_that_cannot_do_it_now(
             await world.runner.fire_due()
     monkeypatch.undo()
 
-    assert await world.told(MessageDue) == []
+    assert await world.published(MessageDue) == []
     assert await world.runner.fire_due() == 2
-    assert len(await world.told(MessageDue)) == 2
+    assert len(await world.published(MessageDue)) == 2
 
 
-async def test_a_timer_and_an_event_at_once_move_a_run_once(world: World) -> None:
+async def test_a_timer_and_an_event_at_once_move_an_instance_once(world: World) -> None:
     await world.publish(ROUND)
-    await world.hear(world.snapshot(ANN, 1, **WILLING))
-    await world.hear(world.event(ANN, "e"))
+    await world.handle_events(world.snapshot(ANN, 1, **WILLING))
+    await world.handle_events(world.event(ANN, "e"))
     world.now += timedelta(hours=1)
 
-    await asyncio.gather(world.runner.fire_due(), world.hear(world.event(ANN, "stop")))
+    await asyncio.gather(world.runner.fire_due(), world.handle_events(world.event(ANN, "stop")))
 
     [instance] = await world.instances()
     assert instance["end_reason"] == "stop"
@@ -198,4 +198,4 @@ async def test_timers_survive_the_process_that_set_them(world: World, postgres_u
         later.now = world.now
         assert await later.pass_time(hours=1) == 1
 
-    assert len(await world.told(MessageDue)) == 1
+    assert len(await world.published(MessageDue)) == 1

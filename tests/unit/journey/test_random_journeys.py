@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from services.chassis.definitions import InvalidDefinition
 from services.journey.domain import state_machine
-from services.journey.domain.definition import Again
+from services.journey.domain.definition import ReentryRule
 from services.journey.domain.instance import (
-    Changed,
-    Due,
+    ChangeStimulus,
     Effect,
-    Ended,
-    Entered,
-    Happened,
+    EndEffect,
+    EntryEffect,
+    EventStimulus,
     Instance,
+    TimerStimulus,
 )
 from services.journey.domain.journey import Journey
 from services.rules import Facts
-from tests.unit.journey.journeys import ANN, NOON, made
+from tests.unit.journey.journeys import ANN, NOON, compile_journey
 
 EVENTS = ("a", "b", "c")
 SEGMENTS = ("x", "y")
@@ -35,11 +35,11 @@ def journeys(draw: st.DrawFn) -> Journey:
     keys = [f"s{number}" for number in range(draw(st.integers(1, 6)))]
     ahead = [*keys[1:], "end"]
     steps = [draw(step(*place, keys)) for place in zip(keys, ahead, strict=True)]
-    return mended(
+    return break_circles(
         {
             "key": "random",
             "name": "Random",
-            "entry": {"event": "a", "again": draw(st.sampled_from(list(Again)))},
+            "entry": {"event": "a", "again": draw(st.sampled_from(list(ReentryRule)))},
             "exit_when": draw(st.sampled_from([[], [{"event": "c"}], [{"segment": "y"}]])),
             "steps": [*steps, {"key": "end", "exit": "end"}],
         }
@@ -72,11 +72,11 @@ def step(key: str, ahead: str, keys: list[str]) -> st.SearchStrategy[dict[str, A
     )
 
 
-def mended(definition: dict[str, Any]) -> Journey:
+def break_circles(definition: dict[str, Any]) -> Journey:
     """The journey, with a wait in every circle that has none."""
     while True:
         try:
-            return made(orjson.dumps(definition).decode())
+            return compile_journey(orjson.dumps(definition).decode())
         except InvalidDefinition as error:
             place = int(error.problems[0].path.removeprefix("steps[").removesuffix("]"))
             ahead = definition["steps"][place + 1]["key"]
@@ -120,23 +120,25 @@ class Life:
             if instance.due_at and instance.due_at <= moment
         ]:
             self.now = min(due)
-            self.tell(Due(), segments)
+            self.apply(TimerStimulus(), segments)
         self.now = moment
 
-    def tell(self, stimulus: Happened | Changed | Due, segments: frozenset[str]) -> None:
+    def apply(
+        self, stimulus: EventStimulus | ChangeStimulus | TimerStimulus, segments: frozenset[str]
+    ) -> None:
         """Let something happen to all instances, and perhaps begin one."""
         facts = Facts(now=self.now, segments=segments, consent={"p": "x" in segments})
         for place, instance in enumerate(self.instances):
             self.take(
                 state_machine.advance(self.journey, instance, stimulus, facts, self.now), place
             )
-        if isinstance(stimulus, Due):
+        if isinstance(stimulus, TimerStimulus):
             return
         last = self.instances[-1] if self.instances else None
-        key = state_machine.entry_key(self.journey, stimulus, facts)
-        if key is None or not state_machine.may_enter(self.journey, last, stimulus.id, self.now):
+        key = state_machine.find_entry_key(self.journey, stimulus, facts)
+        if key is None or not state_machine.can_enter(self.journey, last, stimulus.id, self.now):
             return
-        if last is not None and last.active:
+        if last is not None and last.is_active:
             self.take(
                 state_machine.end(last, state_machine.RESTARTED, self.now), len(self.instances) - 1
             )
@@ -146,38 +148,38 @@ class Life:
 
 
 def live(journey: Journey, things: list[Happening], times: int = 1) -> Life:
-    """A life in which everything is told so many times."""
+    """A life in which every stimulus comes so many times."""
     life = Life(journey)
     for number, (minutes, name, segments) in enumerate(things, start=1):
         life.until(life.now + timedelta(minutes=minutes), segments)
-        told: Happened | Changed = Changed(UUID(int=number), life.now)
+        stimulus: EventStimulus | ChangeStimulus = ChangeStimulus(UUID(int=number), life.now)
         if name is not None:
-            told = Happened(UUID(int=number), name, life.now, {})
+            stimulus = EventStimulus(UUID(int=number), name, life.now, {})
         for _ in range(times):
-            life.tell(told, segments)
+            life.apply(stimulus, segments)
     life.until(life.now + timedelta(days=9), frozenset())
     return life
 
 
 @settings(deadline=None)
 @given(journeys(), happenings)
-def test_a_journey_has_one_active_run_at_one_step_and_never_goes_back(
+def test_a_journey_has_one_active_instance_at_one_step_and_never_goes_back(
     journey: Journey, things: list[Happening]
 ) -> None:
     life = live(journey, things)
 
-    assert sum(instance.active for instance in life.instances) <= 1
+    assert sum(instance.is_active for instance in life.instances) <= 1
     for instance in life.instances:
-        taken = [one.instance for one in life.effects if one.instance.id == instance.id]
+        states = [one.instance for one in life.effects if one.instance.id == instance.id]
         steps = [
             one.instance.sequence
             for one in life.effects
-            if isinstance(one, Entered) and one.instance.id == instance.id
+            if isinstance(one, EntryEffect) and one.instance.id == instance.id
         ]
         assert steps == list(range(1, len(steps) + 1))
-        assert [one.since for one in taken] == sorted(one.since for one in taken)
-        assert instance.sequence == len(steps) + (not instance.active)
-        assert instance.active == (instance.due_at is not None)
+        assert [one.since for one in states] == sorted(one.since for one in states)
+        assert instance.sequence == len(steps) + (not instance.is_active)
+        assert instance.is_active == (instance.due_at is not None)
 
 
 @settings(deadline=None)
@@ -198,16 +200,16 @@ def test_an_event_from_before_the_last_one_used_changes_nothing(
     used = instances[-1].moved_by.int if instances else 0
 
     for number, (_, name, segments) in enumerate(things[:used], start=1):
-        life.tell(Happened(UUID(int=number), name or "a", life.now, {}), segments)
+        life.apply(EventStimulus(UUID(int=number), name or "a", life.now, {}), segments)
 
     assert (life.instances, life.effects) == (instances, effects)
 
 
 @settings(deadline=None)
 @given(journeys(), happenings)
-def test_a_run_tells_of_its_end_once(journey: Journey, things: list[Happening]) -> None:
+def test_an_instance_publishes_its_end_once(journey: Journey, things: list[Happening]) -> None:
     life = live(journey, things)
 
-    ends = [one.instance.id for one in life.effects if isinstance(one, Ended)]
+    ends = [one.instance.id for one in life.effects if isinstance(one, EndEffect)]
 
-    assert ends == [instance.id for instance in life.instances if not instance.active]
+    assert ends == [instance.id for instance in life.instances if not instance.is_active]

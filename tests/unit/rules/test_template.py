@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.rules import InvalidTemplate, read_template
-from services.rules.template import keys_of, shown
+from services.rules.template import format_value, keys_of
 
 ROOTS = ("traits", "context", "event")
 SOURCES: dict[str, dict[str, Any] | str] = {
@@ -126,4 +126,4 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     [(True, "yes"), (False, "no"), (0, "0"), (2.0, "2"), (2.5, "2.5"), (1e16, "1e+16"), ({}, "")],
 )
 def test_values_are_shown_as_they_are_read_aloud(value: Any, said: str) -> None:
-    assert shown(value) == said
+    assert format_value(value) == said
