@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from services.rules import ROOTS, ConditionError, Limits
+from services.rules.condition_source import Source
 from services.rules.functions import PUBLIC
-from services.rules.source import Source
 
 CONDITION, DEFINITION = "where", "yaml"
 """The arguments."""

@@ -1,14 +1,14 @@
 """The catalogue as marketers write it: what can be said, to whom, and how often."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.contracts.words import Channel, OutcomeKind
-from services.rules import written
+from services.rules.definition_fields import Key, Line, Period, TimeOfDay, TimeZone
 
 MOST_ACTIONS = 2_500
 MOST_TREATMENTS = 20
@@ -56,17 +56,10 @@ def _moment(value: Any) -> Any:
     return value
 
 
-Key = Annotated[str, StringConstraints(pattern=written.KEY)]
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
-]
 Keys = Annotated[tuple[Key, ...], BeforeValidator(_listed)]
 Channels = Annotated[tuple[Channel, ...], BeforeValidator(_listed)]
 Conditions = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(max_length=10)]
-Period = Annotated[timedelta, BeforeValidator(written.period)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
 
 
 class Part(BaseModel):

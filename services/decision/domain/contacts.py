@@ -19,7 +19,7 @@ from services.decision.domain.catalogue import (
     Unit,
 )
 from services.decision.domain.trace import Failed
-from services.rules.written import period_in_words
+from services.rules.definition_values import format_period
 
 Units = NDArray[np.intp]
 OUT_OF_SCOPE = -1
@@ -115,7 +115,7 @@ def _cap(policy: Cap, actions: Sequence[Action]) -> Limit:
     return Limit(
         key=policy.key,
         told=f"{policy.key}: fewer than {policy.at_most} presented per {policy.per}{where}"
-        f" in {period_in_words(policy.within)}",
+        f" in {format_period(policy.within)}",
         kinds=frozenset(),
         channel=policy.channel,
         within_s=policy.within.total_seconds(),
@@ -128,7 +128,7 @@ def _suppression(policy: Suppression, actions: Sequence[Action]) -> Limit:
     where = f" on {policy.channel}" if policy.channel else ""
     return Limit(
         key=policy.key,
-        told=f"{policy.key}: {period_in_words(policy.period)} without {' or '.join(policy.after)}"
+        told=f"{policy.key}: {format_period(policy.period)} without {' or '.join(policy.after)}"
         f" per {policy.per}{where}",
         kinds=frozenset(policy.after),
         channel=policy.channel,

@@ -1,15 +1,21 @@
 """A journey as marketers write it: who enters, what happens step by step, what ends it."""
 
-from datetime import time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from services.contracts.base import Json
 from services.contracts.words import Channel
-from services.rules import written
+from services.rules.definition_fields import (
+    DefinitionPart,
+    Key,
+    Line,
+    Period,
+    TimeOfDay,
+    TimeZone,
+)
 
 MOST_STEPS = 200
 
@@ -32,29 +38,14 @@ class StepKind(StrEnum):
     EXIT = "EXIT"
 
 
-Key = Annotated[str, StringConstraints(pattern=written.KEY)]
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
-]
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Period = Annotated[timedelta, BeforeValidator(written.period)]
-TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
 EventPath = Annotated[
     str, StringConstraints(pattern=r"^event(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,8}$")
 ]
 """`event.order_id`: a property of the event."""
 
 
-class Part(BaseModel):
-    """A part of a journey: unchangeable, and strict about its field names."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True
-    )
-
-
-class Trigger(Part):
+class Trigger(DefinitionPart):
     """An event with a condition, or a condition on the customer that becomes true.
 
     With `event`, `when` is about that event and the customer. Without, it is about the customer
@@ -111,14 +102,14 @@ class Wait(Trigger):
     on_timeout: Key | None = None
 
 
-class BranchCase(Part):
+class BranchCase(DefinitionPart):
     """A condition and the step it leads to."""
 
     when: str
     next: Key
 
 
-class OutboundMessage(Part):
+class OutboundMessage(DefinitionPart):
     """A message for the customer's inbox, if they have consented to its purpose."""
 
     channel: Channel
@@ -127,7 +118,7 @@ class OutboundMessage(Part):
     content: dict[str, Json] = Field(default_factory=dict)
 
 
-class Step(Part):
+class Step(DefinitionPart):
     """A step with exactly one of `wait`, `branch`, `send` and `exit`."""
 
     key: Key
@@ -157,7 +148,7 @@ class Step(Part):
         return self.kinds[0]
 
 
-class JourneyDefinition(Part):
+class JourneyDefinition(DefinitionPart):
     """A journey as a marketer publishes it."""
 
     key: Key

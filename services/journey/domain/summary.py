@@ -1,7 +1,7 @@
 """Steps and triggers in words, as a drawn journey shows them."""
 
 from services.journey.domain.definition import OutboundMessage, Step, Trigger, Wait
-from services.rules.written import period_in_words
+from services.rules.definition_values import format_period
 
 
 def describe_step(step: Step) -> str:
@@ -26,12 +26,12 @@ def describe_trigger(trigger: Trigger) -> str:
 
 def _describe_wait(wait: Wait) -> str:
     if wait.period:
-        return f"Wait {period_in_words(wait.period)}"
+        return f"Wait {format_period(wait.period)}"
     if wait.until:
         zone = f" ({wait.time_zone.key})" if wait.time_zone else ""
         return f"Wait until {wait.until:%H:%M}{zone}"
     assert wait.timeout is not None
-    return f"Wait for {describe_trigger(wait)}, at most {period_in_words(wait.timeout)}"
+    return f"Wait for {describe_trigger(wait)}, at most {format_period(wait.timeout)}"
 
 
 def _describe_message(send: OutboundMessage) -> str:

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from services.rules.condition import Condition
+from services.rules.condition_source import Source
 from services.rules.errors import InvalidSeries
-from services.rules.parser.aggregates import Reader, canonical
+from services.rules.parser.aggregate_parser import Reader, canonical
 from services.rules.series import Series
-from services.rules.source import Source
 from services.rules.vocabulary import DECISION, FILTER, Limits, Vocabulary
 
 DEFAULT_LIMITS = Limits()

@@ -19,7 +19,7 @@ from services.rules.formula import (
     Term,
 )
 from services.rules.functions import FUNCTIONS, PUBLIC, SPECIAL, UNITS_US
-from services.rules.parser.names import Names, python_name
+from services.rules.parser.name_resolver import Names, python_name
 from services.rules.vocabulary import ROOTS
 
 ARITHMETIC: Mapping[type[ast.operator], str] = {

@@ -5,12 +5,12 @@ import re
 
 from services.chassis.errors import nearest
 from services.rules.condition import Needs
+from services.rules.condition_source import Source
 from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
 from services.rules.formula import As, Kind, Lookup, Moment, Term
 from services.rules.functions import PUBLIC
-from services.rules.parser.kinds import Kinds, encodable
+from services.rules.parser.kind_converter import Kinds, encodable
 from services.rules.series import Series, merge_series
-from services.rules.source import Source
 from services.rules.vocabulary import ROOTS, Limits, Vocabulary
 
 MOMENTS = {"now": Kind.TIME, "hour": Kind.NUMBER, "weekday": Kind.TEXT}

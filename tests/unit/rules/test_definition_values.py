@@ -5,20 +5,25 @@ from typing import Any
 
 import pytest
 
-from services.rules.written import period, period_in_words, time_of_day, time_zone
+from services.rules.definition_values import (
+    format_period,
+    parse_period,
+    parse_time_of_day,
+    parse_time_zone,
+)
 
 
 @pytest.mark.parametrize("text", ["30s", "45m", "12h", "7d", "90m", "400d"])
 def test_a_period_is_shown_as_it_was_written(text: str) -> None:
-    assert period_in_words(period(text)) == text
+    assert format_period(parse_period(text)) == text
 
 
 def test_a_period_is_a_whole_number_and_a_unit() -> None:
-    assert period(" 2 w ") == timedelta(days=14)
-    assert period_in_words(timedelta(days=14)) == "14d"
+    assert parse_period(" 2 w ") == timedelta(days=14)
+    assert format_period(timedelta(days=14)) == "14d"
     for wrong in ("week", "7", "1.5d", "7D", "-1d", "7d 2h", "٧d", 7, None):
         with pytest.raises(ValueError, match="as in 30s, 45m, 12h, 7d or 2w"):
-            period(wrong)
+            parse_period(wrong)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +31,11 @@ def test_a_period_is_a_whole_number_and_a_unit() -> None:
 )
 def test_a_period_has_bounds(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        period(text)
+        parse_period(text)
 
 
 def test_a_longer_period_can_be_allowed() -> None:
-    assert period("401d", longest=timedelta(days=500)) == timedelta(days=401)
+    assert parse_period("401d", longest=timedelta(days=500)) == timedelta(days=401)
 
 
 @pytest.mark.parametrize(
@@ -38,22 +43,22 @@ def test_a_longer_period_can_be_allowed() -> None:
     [("09:00", time(9)), ("9:05", time(9, 5)), ("18:30", time(18, 30)), ("0:00", time(0))],
 )
 def test_a_time_of_day_is_read_as_it_is_written(written: Any, read: time) -> None:
-    assert time_of_day(written) == read
+    assert parse_time_of_day(written) == read
 
 
 @pytest.mark.parametrize("wrong", ["noon", "24:01", 1440, 750, -1, True, None, 9.5])
 def test_what_is_no_time_of_day_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="Write hours and minutes"):
-        time_of_day(wrong)
+        parse_time_of_day(wrong)
 
 
 def test_a_time_of_day_has_no_offset() -> None:
     with pytest.raises(ValueError, match="without an offset"):
-        time_of_day("09:00+01:00")
+        parse_time_of_day("09:00+01:00")
 
 
 @pytest.mark.parametrize("wrong", ["Mars", "", "../etc/passwd", "a\0b", 1, None])
 def test_a_time_zone_is_one_of_the_iana_list(wrong: Any) -> None:
-    assert time_zone("Europe/Amsterdam").key == "Europe/Amsterdam"
+    assert parse_time_zone("Europe/Amsterdam").key == "Europe/Amsterdam"
     with pytest.raises(ValueError, match="as in Europe/Amsterdam"):
-        time_zone(wrong)
+        parse_time_zone(wrong)

@@ -1,30 +1,26 @@
 """Values as people write them in definitions: `7d`, `18:30`, `Europe/Amsterdam`.
 
-What cannot be read raises ValueError with the remedy: pydantic tells it with its place.
+What cannot be read raises ValueError with the remedy, which pydantic reports with its path.
 """
 
 import re
 from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
-KEY = r"^[a-z][a-z0-9_]{0,63}$"
-"""What definitions name their parts by."""
-LONGEST_LINE = 300
-"""Characters in a name, or in anything else that is one line of text."""
 LONGEST_PERIOD = timedelta(days=400)
 """What may be waited for, or looked back upon when counting contacts."""
 
 _PERIOD = re.compile(r"\s*([0-9]{1,6})\s*([smhdw])\s*")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SHOWN_IN = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1)))
+_DISPLAY_UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1)))
 
 
-def period(value: object, longest: timedelta = LONGEST_PERIOD) -> timedelta:
+def parse_period(value: object, longest: timedelta = LONGEST_PERIOD) -> timedelta:
     """Read `30s`, `45m`, `12h`, `7d` or `2w`."""
-    found = _PERIOD.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _PERIOD.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError("Write a number and s, m, h, d or w, as in 30s, 45m, 12h, 7d or 2w")
-    read = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    read = timedelta(**{_UNITS[match[2]]: int(match[1])})
     if not read:
         raise ValueError("A period is longer than nothing, as in 30s or 7d")
     if read > longest:
@@ -32,15 +28,15 @@ def period(value: object, longest: timedelta = LONGEST_PERIOD) -> timedelta:
     return read
 
 
-def period_in_words(period: timedelta) -> str:
+def format_period(period: timedelta) -> str:
     """A period of whole seconds as it is written: `90m`, `2h`, `7d`."""
-    for letter, unit in _SHOWN_IN:
+    for letter, unit in _DISPLAY_UNITS:
         if period % unit == timedelta(0):
             return f"{period // unit}{letter}"
     return f"{period // timedelta(seconds=1)}s"
 
 
-def time_of_day(value: object) -> time:
+def parse_time_of_day(value: object) -> time:
     """Read `9:00` or `18:30`."""
     try:
         read = time.fromisoformat(value.zfill(len("00:00")) if isinstance(value, str) else "")
@@ -51,7 +47,7 @@ def time_of_day(value: object) -> time:
     return read
 
 
-def time_zone(value: object) -> ZoneInfo:
+def parse_time_zone(value: object) -> ZoneInfo:
     """Read a name of the IANA list."""
     try:
         return ZoneInfo(value)  # type: ignore[arg-type]  # what is no text raises TypeError

@@ -26,7 +26,7 @@ from services.rules.formula import (
     Test,
     Truth,
 )
-from services.rules.parser.terms import Terms, describe
+from services.rules.parser.term_parser import Terms, describe
 
 # Which comparison, with its sides swapped, negated: all of them come down to ==, < and <=.
 COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool, bool]] = {

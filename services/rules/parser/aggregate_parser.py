@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from services.chassis.errors import nearest
+from services.rules.definition_values import parse_period
 from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName
 from services.rules.formula import All, Formula, History, Kind, Term
 from services.rules.functions import AGGREGATES, MICROSECOND
-from services.rules.parser.formulas import Formulas
+from services.rules.parser.formula_parser import Formulas
 from services.rules.series import Series, merge_series
 from services.rules.vocabulary import FILTER
-from services.rules.written import period
 
 
 class Reader(Formulas):
@@ -50,7 +50,7 @@ class Reader(Formulas):
             return None
         value = node.keywords[0].value
         try:
-            window = period(getattr(value, "value", None), longest=timedelta.max)
+            window = parse_period(getattr(value, "value", None), longest=timedelta.max)
         except ValueError as error:
             told = f"{ast.unparse(value)} is not a window."
             raise self.error(InvalidArgument, value, told, f"{error}.") from None

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 
 from services.chassis.errors import nearest
+from services.rules.condition_source import Source
 from services.rules.errors import (
     ConditionError,
     InvalidArgument,
@@ -13,7 +14,6 @@ from services.rules.errors import (
 )
 from services.rules.formula import As, Kind, Literal, Moment, Term
 from services.rules.functions import as_time
-from services.rules.source import Source
 from services.rules.vocabulary import WEEKDAYS, Limits, Vocabulary
 
 WEEKDAY = Moment("weekday", Kind.TEXT)
