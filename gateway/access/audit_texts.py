@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from services.rules import ROOTS, ConditionError, Limits
-from services.rules.condition_source import Source
+from services.rules import ROOTS, ConditionError, ConditionLimits
+from services.rules.condition_source import ConditionSource
 from services.rules.functions import PUBLIC
 
 CONDITION, DEFINITION = "where", "yaml"
@@ -43,7 +43,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
 def without_values(condition: str, digest: Digest) -> str:
     """A condition with a digest for each literal; of what is no condition, a digest of it all."""
     try:
-        tree = _Digesting(digest).visit(Source(condition).tree(Limits()))
+        tree = _Digesting(digest).visit(ConditionSource(condition).tree(ConditionLimits()))
         return ast.unparse(tree)
     except (ConditionError, RecursionError, ValueError):
         return digest("text", condition)

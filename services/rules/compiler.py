@@ -15,25 +15,25 @@ from typing import Any, TypeAlias, cast
 from services.rules import functions
 from services.rules.formula import (
     NUMERIC_KINDS,
-    All,
-    Among,
-    As,
+    Aggregation,
     Atom,
-    Call,
-    Compare,
+    Cast,
+    ClockTerm,
+    Comparison,
+    Conjunction,
     Constant,
-    Exists,
+    ExistenceTest,
     Formula,
-    History,
-    InSegment,
-    Kind,
+    FunctionCall,
     Leaf,
+    ListMembership,
     Literal,
     Lookup,
-    Moment,
+    PredicateCall,
+    SegmentMembership,
     Term,
-    Test,
-    Truth,
+    ValueKind,
+    YesNoTest,
     inner_terms,
     leaves,
     operands,
@@ -61,28 +61,28 @@ NAMESPACE: Mapping[str, Any] = {
     "YES_NO": bool,
 }
 CLASSES = {
-    Kind.NUMBER: (ast.In(), "NUMERIC"),
-    Kind.TEXT: (ast.Is(), "TEXT"),
-    Kind.YES_NO: (ast.Is(), "YES_NO"),
+    ValueKind.NUMBER: (ast.In(), "NUMERIC"),
+    ValueKind.TEXT: (ast.Is(), "TEXT"),
+    ValueKind.YES_NO: (ast.Is(), "YES_NO"),
 }
 OPERATORS: Mapping[str, ast.cmpop] = {"==": ast.Eq(), "<": ast.Lt(), "<=": ast.LtE()}
 INVERSE: Mapping[str, ast.cmpop] = {"<": ast.GtE(), "<=": ast.Gt()}
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SeriesLookup:
     """The state of one series, looked up in the history."""
 
     series: str
 
 
-Node: TypeAlias = Term | State
+Node: TypeAlias = Term | SeriesLookup
 
 
 def compile_outcomes(formulas: Sequence[Formula]) -> Callable[[Any], list[int]]:
     """A function of facts that gives the outcome of every formula."""
     repeated = Counter(formulas)
-    writer = _Writer(repeated)
+    writer = _FunctionWriter(repeated)
     results: dict[Formula, ast.expr] = {}
     for number, (formula, times) in enumerate(repeated.items()):
         outcome = writer.outcome(parts_of(formula))
@@ -94,20 +94,20 @@ def compile_outcomes(formulas: Sequence[Formula]) -> Callable[[Any], list[int]]:
 
 def compile_filters(formulas: Sequence[Formula]) -> Callable[[Mapping[str, Any]], list[bool]]:
     """A function of an event's properties that tells which filters it passes."""
-    writer = _Writer(formulas, {"properties": _attribute("facts", "get")})
+    writer = _FunctionWriter(formulas, {"properties": _attribute("facts", "get")})
     return writer.function(_list([writer.formula(formula) for formula in formulas]))
 
 
 def compile_lookups(lookups: Sequence[Lookup]) -> Callable[[Mapping[str, Any]], list[Any]]:
     """A function of an event's properties that gives the values of several of them."""
-    writer = _Writer((), {"properties": _attribute("facts", "get")}, lookups)
+    writer = _FunctionWriter((), {"properties": _attribute("facts", "get")}, lookups)
     return writer.function(_list([writer.term(lookup) for lookup in lookups]))
 
 
 def compile_leaves(atoms: Sequence[Leaf]) -> Callable[[Any], list[list[Any]]]:
     """A function of facts that gives, for every leaf, whether it holds and the values seen."""
     seen = [[term for _, term in leaf.seen] for leaf in atoms]
-    writer = _Writer(atoms, also=[term for terms in seen for term in terms])
+    writer = _FunctionWriter(atoms, also=[term for terms in seen for term in terms])
     rows = [
         _list([writer.formula(leaf), *map(writer.term, terms)])
         for leaf, terms in zip(atoms, seen, strict=True)
@@ -132,7 +132,7 @@ ROOTS: Mapping[str, Callable[[], ast.expr]] = {
 }
 
 
-class _Writer:
+class _FunctionWriter:
     """Writes the body of one function."""
 
     def __init__(
@@ -153,7 +153,7 @@ class _Writer:
         for term in also:
             _count(term, uses, order)
         for node in order:
-            if uses[node] > 1 and not isinstance(node, Literal | Moment):
+            if uses[node] > 1 and not isinstance(node, Literal | ClockTerm):
                 self._hoist(node)
 
     def function(self, result: ast.expr) -> Callable[[Any], Any]:
@@ -191,29 +191,29 @@ class _Writer:
         """The formula as an expression that is True or False."""
         if isinstance(formula, Leaf):
             return self._atom(formula.atom, formula.negated)
-        joint = ast.And() if isinstance(formula, All) else ast.Or()
+        joint = ast.And() if isinstance(formula, Conjunction) else ast.Or()
         return ast.BoolOp(joint, [self.formula(part) for part in formula.parts])
 
     def _atom(self, atom: Atom, negated: bool) -> ast.expr:
         match atom:
             case Constant(value):
                 return ast.Constant(value is not negated)
-            case Truth(term):
+            case YesNoTest(term):
                 return _compare(self.term(term), ast.Is(), ast.Constant(not negated))
-            case Test(function, arguments):
+            case PredicateCall(function, arguments):
                 answer = _call(function, *map(self.term, arguments))
                 return _compare(answer, ast.Is(), ast.Constant(not negated))
-            case Compare(operator, left, right):
+            case Comparison(operator, left, right):
                 return self._comparison(operator, left, right, negated)
-            case Among(term, values):
+            case ListMembership(term, values):
                 return self._within(term, ast.Constant(cast(Any, values)), negated)
-            case InSegment(name):
+            case SegmentMembership(name):
                 return self._within(name, self._root("segments"), negated)
-            case Exists(term):
+            case ExistenceTest(term):
                 return self._exists(term, negated)
 
     def _comparison(self, operator: str, left: Term, right: Term, negated: bool) -> ast.expr:
-        if left.kind is Kind.TEXT:
+        if left.kind is ValueKind.TEXT:
             return self._text_comparison(operator, left, right, negated)
         if negated and operator == "==":  # `!=` would call NaN different
             apart = (ast.Lt(), ast.Gt())
@@ -264,26 +264,26 @@ class _Writer:
                 first = ast.Call(self._root(root), [ast.Constant(path[0])], [])
                 rest = [ast.Constant(key) for key in path[1:]]
                 return _call("walk", first, *rest) if rest else first
-            case As(inner, kind):
+            case Cast(inner, kind):
                 return self._as(inner, kind)
-            case Moment(name):
+            case ClockTerm(name):
                 return self._root(name)
-            case State(series):
+            case SeriesLookup(series):
                 return ast.Call(self._root("history"), [ast.Constant(series), _name("EMPTY")], [])
-            case History(aggregate, series, window_us):
-                return self._aggregate(aggregate, State(series), window_us)
-            case Call(function, arguments):
+            case Aggregation(aggregate, series, window_us):
+                return self._aggregate(aggregate, SeriesLookup(series), window_us)
+            case FunctionCall(function, arguments):
                 return _call(function, *map(self.term, arguments))
 
-    def _as(self, inner: Term, kind: Kind) -> ast.expr:
-        if kind is Kind.TIME:
+    def _as(self, inner: Term, kind: ValueKind) -> ast.expr:
+        if kind is ValueKind.TIME:
             return _call("as_time", self.term(inner))
         operator, expected = CLASSES[kind]
         value = ast.NamedExpr(ast.Name("v", ast.Store()), self.term(inner))
         fits = _compare(ast.Attribute(value, "__class__", ast.Load()), operator, _name(expected))
-        return ast.IfExp(fits, _name("v"), _name("NAN") if kind is Kind.NUMBER else _none())
+        return ast.IfExp(fits, _name("v"), _name("NAN") if kind is ValueKind.NUMBER else _none())
 
-    def _aggregate(self, aggregate: str, state: State, window_us: int | None) -> ast.expr:
+    def _aggregate(self, aggregate: str, state: SeriesLookup, window_us: int | None) -> ast.expr:
         if window_us is None:
             return _call(f"lifetime_{aggregate}", self.term(state))
         now, window = self._root("now"), ast.Constant(window_us)
@@ -299,13 +299,13 @@ def _uses(atom: Atom, negated: bool) -> Sequence[Term]:
     """The terms an atom's expression will mention, as often as it will."""
     twice = negated
     match atom:
-        case Compare(operator, left, right) if left.kind is Kind.TEXT:
+        case Comparison(operator, left, right) if left.kind is ValueKind.TEXT:
             twice = negated or operator != "==" or not isinstance(right, Literal)
-        case Compare(operator):
+        case Comparison(operator):
             twice = negated and operator == "=="
-        case Exists(term):
+        case ExistenceTest(term):
             twice = term.kind in NUMERIC_KINDS
-        case Truth() | Test():
+        case YesNoTest() | PredicateCall():
             twice = False
     return operands(atom) * (2 if twice else 1)
 
@@ -315,8 +315,8 @@ def _count(node: Node, uses: Counter[Node], order: dict[Node, None]) -> None:
     uses[node] += 1
     if uses[node] > 1:
         return
-    inner = (State(node.series),) if isinstance(node, History) else ()
-    for term in inner if isinstance(node, State | History) else inner_terms(node):
+    inner = (SeriesLookup(node.series),) if isinstance(node, Aggregation) else ()
+    for term in inner if isinstance(node, SeriesLookup | Aggregation) else inner_terms(node):
         _count(term, uses, order)
     order[node] = None
 

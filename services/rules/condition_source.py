@@ -5,14 +5,14 @@ import warnings
 from collections.abc import Iterator
 from typing import NoReturn, TypedDict
 
-from services.rules.errors import ConditionSyntaxError, LimitExceeded
-from services.rules.formula import Place
-from services.rules.vocabulary import Limits
+from services.rules.errors import ConditionSyntaxError, ConditionTooLarge
+from services.rules.formula import SourceExcerpt
+from services.rules.vocabulary import ConditionLimits
 
 EXAMPLE = 'Write an expression such as `traits.age >= 18 and "vip" in segments`.'
 
 
-class Position(TypedDict):
+class ErrorLocation(TypedDict):
     """The place an error points at."""
 
     source: str
@@ -20,26 +20,26 @@ class Position(TypedDict):
     column: int
 
 
-class Source:
+class ConditionSource:
     """A condition's text, able to say where a node of its tree stands."""
 
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.lines = self.text.split("\n")
 
-    def position(self, node: ast.expr) -> Position:
+    def position(self, node: ast.expr) -> ErrorLocation:
         """Where the node stands, as an error wants to know it."""
         line, column = self._start(node)
         return {"source": self.text, "line": line, "column": column}
 
-    def place(self, node: ast.expr, negated: bool) -> Place:
+    def place(self, node: ast.expr, negated: bool) -> SourceExcerpt:
         """Where the node stands and how it reads, negated from outside or not."""
         text = self._slice(node)
         if negated:
             text = f"not ({text})" if isinstance(node, ast.BoolOp) else f"not {text}"
-        return Place(text, *self._start(node))
+        return SourceExcerpt(text, *self._start(node))
 
-    def tree(self, limits: Limits) -> ast.expr:
+    def tree(self, limits: ConditionLimits) -> ast.expr:
         """The expression, known to be within the limits.
 
         Parentheses around the text let it span lines, as YAML blocks do.
@@ -77,7 +77,7 @@ class Source:
             column=max(column, 1),
         )
 
-    def _measure(self, root: ast.expr, limits: Limits) -> None:
+    def _measure(self, root: ast.expr, limits: ConditionLimits) -> None:
         level: list[ast.AST] = [root]
         depth = nodes = 0
         while level:
@@ -88,7 +88,7 @@ class Source:
 
     def _check(self, name: str, value: int, limit: int) -> None:
         if value > limit:
-            raise LimitExceeded(
+            raise ConditionTooLarge(
                 f"The condition has {name} {value}, over the limit of {limit}.",
                 hint="Split it into several conditions or segments.",
                 source=self.text[:200],

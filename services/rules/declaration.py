@@ -12,7 +12,7 @@ from services.rules.parser import series_from_json
 from services.rules.series import Series
 
 
-class Declared(NamedTuple):
+class DeclaredSeries(NamedTuple):
     """A series, and the version since which as much of it has been asked for without a gap."""
 
     series: Series
@@ -27,11 +27,11 @@ class Declaration:
     """
 
     grew_in: int = 0
-    series: Mapping[str, Declared] = field(default_factory=dict)
+    series: Mapping[str, DeclaredSeries] = field(default_factory=dict)
 
     def followed_by(self, version: int, series: Iterable[Series]) -> "Declaration":
         """The next one; `series` has one per key (`merge_series`), versions only grow."""
-        declared = {one.key: Declared(one, self._since(one, version)) for one in series}
+        declared = {one.key: DeclaredSeries(one, self._since(one, version)) for one in series}
         grew = any(one.since == version for one in declared.values())
         return Declaration(version if grew else self.grew_in, declared)
 
@@ -42,7 +42,7 @@ class Declaration:
     def renumber(self, number: Callable[[int], int]) -> "Declaration":
         """The same with other numbers for its versions, in the same order; 0 stays 0."""
         series = {
-            key: Declared(one.series, one.since and number(one.since))
+            key: DeclaredSeries(one.series, one.since and number(one.since))
             for key, one in self.series.items()
         }
         return Declaration(self.grew_in and number(self.grew_in), series)
@@ -66,5 +66,5 @@ class Declaration:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Declaration":
         """The declaration read back."""
-        declared = (Declared(series_from_json(one), one["since"]) for one in kept["series"])
+        declared = (DeclaredSeries(series_from_json(one), one["since"]) for one in kept["series"])
         return cls(kept["grew_in"], {one.series.key: one for one in declared})

@@ -66,7 +66,7 @@ class InvalidArgument(ConditionError):
     code = "RULES_INVALID_ARGUMENT"
 
 
-class LimitExceeded(ConditionError):
+class ConditionTooLarge(ConditionError):
     """The condition is larger than the limits allow."""
 
     code = "RULES_LIMIT_EXCEEDED"

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TypeAlias
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """The static type of a term; ANY is JSON whose kind only shows at run time."""
 
     ANY = "a value"
@@ -26,16 +26,16 @@ class Kind(Enum):
     DURATION = "a duration"
 
 
-NUMERIC_KINDS = frozenset({Kind.NUMBER, Kind.TIME, Kind.DURATION})
-Fixed: TypeAlias = bool | int | float | str
+NUMERIC_KINDS = frozenset({ValueKind.NUMBER, ValueKind.TIME, ValueKind.DURATION})
+LiteralValue: TypeAlias = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A fixed value. Its kind keeps `1` apart from `True`, which Python calls equal."""
 
-    value: Fixed
-    kind: Kind
+    value: LiteralValue
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +44,45 @@ class Lookup:
 
     root: str
     path: tuple[str, ...]
-    kind: Kind = Kind.ANY
+    kind: ValueKind = ValueKind.ANY
 
 
 @dataclass(frozen=True, slots=True)
-class As:
+class Cast:
     """A JSON value taken as one kind; unknown if it is of another."""
 
     term: "Term"
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClockTerm:
     """`now`, `hour` or `weekday`."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class Aggregation:
     """An aggregate over one series; the window in microseconds, None for a lifetime."""
 
     aggregate: str
     series: str
     window_us: int | None
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A function of `functions.FUNCTIONS` over terms of the kinds it wants."""
 
     function: str
     arguments: tuple["Term", ...]
-    kind: Kind
+    kind: ValueKind
 
 
-Term: TypeAlias = Literal | Lookup | As | Moment | History | Call
+Term: TypeAlias = Literal | Lookup | Cast | ClockTerm | Aggregation | FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class YesNoTest:
     """A yes/no value standing alone, as in `consent.email`."""
 
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Comparison:
     """`==`, `<` or `<=` between two terms of one kind, at most one of them fixed."""
 
     operator: str
@@ -109,40 +109,48 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Among:
+class ListMembership:
     """Membership of a fixed list, all of one kind."""
 
     term: Term
-    values: frozenset[Fixed]
+    values: frozenset[LiteralValue]
 
 
 @dataclass(frozen=True, slots=True)
-class InSegment:
+class SegmentMembership:
     """Membership of the customer's segments."""
 
     name: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Exists:
+class ExistenceTest:
     """Whether a value is there at all: the one atom that is never unknown."""
 
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PredicateCall:
     """A predicate of `functions.FUNCTIONS`, answering True, False or None for unknown."""
 
     function: str
     arguments: tuple[Term, ...]
 
 
-Atom: TypeAlias = Constant | Truth | Compare | Among | InSegment | Exists | Test
+Atom: TypeAlias = (
+    Constant
+    | YesNoTest
+    | Comparison
+    | ListMembership
+    | SegmentMembership
+    | ExistenceTest
+    | PredicateCall
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceExcerpt:
     """Where a part stands in its source, and how it reads there."""
 
     text: str
@@ -156,32 +164,32 @@ class Leaf:
 
     atom: Atom
     negated: bool
-    place: Place = field(compare=False)
+    place: SourceExcerpt = field(compare=False)
     seen: tuple[tuple[str, Term], ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class Conjunction:
     """Parts of which every one must hold."""
 
     parts: tuple["Formula", ...]
-    place: Place = field(compare=False)
+    place: SourceExcerpt = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class Disjunction:
     """Parts of which one must hold."""
 
     parts: tuple["Formula", ...]
-    place: Place = field(compare=False)
+    place: SourceExcerpt = field(compare=False)
 
 
-Formula: TypeAlias = Leaf | All | AnyOf
+Formula: TypeAlias = Leaf | Conjunction | Disjunction
 
 
 def parts_of(formula: Formula) -> tuple[Formula, ...]:
     """The parts a condition is reported by: its top-level `and`, taken apart."""
-    if not isinstance(formula, All):
+    if not isinstance(formula, Conjunction):
         return (formula,)
     return tuple(part for inner in formula.parts for part in parts_of(inner))
 
@@ -198,11 +206,11 @@ def leaves(formula: Formula) -> Iterator[Leaf]:
 def operands(atom: Atom) -> tuple[Term, ...]:
     """The terms an atom looks at."""
     match atom:
-        case Truth(term) | Among(term) | Exists(term) | InSegment(term):
+        case YesNoTest(term) | ListMembership(term) | ExistenceTest(term) | SegmentMembership(term):
             return (term,)
-        case Compare(_, left, right):
+        case Comparison(_, left, right):
             return (left, right)
-        case Test(_, arguments):
+        case PredicateCall(_, arguments):
             return arguments
         case Constant():
             return ()
@@ -211,9 +219,9 @@ def operands(atom: Atom) -> tuple[Term, ...]:
 def inner_terms(term: Term) -> tuple[Term, ...]:
     """The terms a term is made of."""
     match term:
-        case As(inner):
+        case Cast(inner):
             return (inner,)
-        case Call(_, arguments):
+        case FunctionCall(_, arguments):
             return arguments
         case _:
             return ()

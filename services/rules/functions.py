@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from math import fsum, nan
 from typing import Any
 
-from services.rules.formula import Kind
+from services.rules.formula import ValueKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -280,27 +280,31 @@ class Function:
     """
 
     run: Callable[..., Any]
-    parameters: Sequence[Kind]
-    result: Kind
+    parameters: Sequence[ValueKind]
+    result: ValueKind
     public: bool = True
     variadic: bool = False
 
 
-def _operator(run: Callable[..., Any], kind: Kind = Kind.NUMBER) -> Function:
-    return Function(run, (kind, kind), Kind.YES_NO if kind is Kind.ANY else kind, public=False)
+def _operator(run: Callable[..., Any], kind: ValueKind = ValueKind.NUMBER) -> Function:
+    return Function(
+        run, (kind, kind), ValueKind.YES_NO if kind is ValueKind.ANY else kind, public=False
+    )
 
 
 def _predicate(test: Callable[[str, str], bool]) -> Function:
-    return Function(text_test(test), (Kind.TEXT, Kind.TEXT), Kind.YES_NO)
+    return Function(text_test(test), (ValueKind.TEXT, ValueKind.TEXT), ValueKind.YES_NO)
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "abs": Function(abs, (Kind.NUMBER,), Kind.NUMBER),
-    "round": Function(rounded, (Kind.NUMBER,), Kind.NUMBER),
-    "min": Function(smallest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
-    "max": Function(largest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
-    "len": Function(length, (Kind.ANY,), Kind.NUMBER),
-    "lower": Function(lower, (Kind.TEXT,), Kind.TEXT),
+    "abs": Function(abs, (ValueKind.NUMBER,), ValueKind.NUMBER),
+    "round": Function(rounded, (ValueKind.NUMBER,), ValueKind.NUMBER),
+    "min": Function(
+        smallest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True
+    ),
+    "max": Function(largest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True),
+    "len": Function(length, (ValueKind.ANY,), ValueKind.NUMBER),
+    "lower": Function(lower, (ValueKind.TEXT,), ValueKind.TEXT),
     "startswith": _predicate(str.startswith),
     "endswith": _predicate(str.endswith),
     "contains": _predicate(str.__contains__),
@@ -311,11 +315,11 @@ FUNCTIONS: Mapping[str, Function] = {
     "modulo": _operator(guarded(operator.mod)),
     "duration": _operator(duration),
     "default_number": _operator(default_number),
-    "default_value": _operator(default_value, Kind.ANY),
-    "equal": _operator(equal, Kind.ANY),
-    "less": _operator(less, Kind.ANY),
-    "at_most": _operator(at_most, Kind.ANY),
-    "member": _operator(member, Kind.ANY),
+    "default_value": _operator(default_value, ValueKind.ANY),
+    "equal": _operator(equal, ValueKind.ANY),
+    "less": _operator(less, ValueKind.ANY),
+    "at_most": _operator(at_most, ValueKind.ANY),
+    "member": _operator(member, ValueKind.ANY),
 }
 UNITS_US: Mapping[str, int] = {
     "seconds": 1_000_000,

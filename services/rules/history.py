@@ -54,7 +54,7 @@ class SeriesSet:
     def __init__(self, series: Iterable[Series]) -> None:
         self.series = {one.key: one for one in sorted(merge_series(series), key=lambda s: s.key)}
         self._feeds = {
-            name: _Feed([one for one in self.series.values() if one.event == name])
+            name: _EventFeed([one for one in self.series.values() if one.event == name])
             for name in {one.event for one in self.series.values()}
         }
 
@@ -64,7 +64,7 @@ class SeriesSet:
         return feed.matching(properties) if feed else []
 
 
-class _Feed:
+class _EventFeed:
     """The series of one event name, their filters and look-ups each one fused function."""
 
     def __init__(self, series: Sequence[Series]) -> None:

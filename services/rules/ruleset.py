@@ -10,12 +10,12 @@ from services.rules.compiler import PASSED, compile_leaves, compile_outcomes
 from services.rules.condition import Condition, Needs
 from services.rules.facts import Facts
 from services.rules.formula import (
-    All,
+    Conjunction,
     Formula,
-    Kind,
     Leaf,
-    Place,
+    SourceExcerpt,
     Term,
+    ValueKind,
     leaves,
     parts_of,
 )
@@ -28,13 +28,13 @@ MISSING = "missing"
 class FailedPart:
     """A part of a condition that was not true, and what it saw.
 
-    `saw` is the value compared, "missing" if there was none, or values by name if the part
+    `actual` is the value compared, "missing" if there was none, or values by name if the part
     looks at several. An `or` that failed holds every alternative in `within`, and an `and`
     inside it those of its parts that failed.
     """
 
     text: str
-    saw: Any
+    actual: Any
     line: int
     column: int
     within: "tuple[FailedPart, ...]" = ()
@@ -43,7 +43,7 @@ class FailedPart:
         """The part as a trace keeps it."""
         return {
             "text": self.text,
-            "saw": self.saw,
+            "saw": self.actual,
             "line": self.line,
             "column": self.column,
             "within": [part.to_json() for part in self.within],
@@ -100,7 +100,7 @@ def _failed(formula: Formula, seen: Iterator[list[Any]]) -> tuple[FailedPart, ..
         holds, *values = next(seen)
         return () if holds else (_part(formula.place, _saw(formula, values)),)
     results = [_failed(part, seen) for part in formula.parts]
-    if isinstance(formula, All):
+    if isinstance(formula, Conjunction):
         return tuple(failed for result in results for failed in result)
     if not all(results):
         return ()
@@ -115,8 +115,8 @@ def _joint(formula: Formula, within: tuple[FailedPart, ...]) -> FailedPart:
     return _part(formula.place, None, within)
 
 
-def _part(place: Place, saw: Any, within: tuple[FailedPart, ...] = ()) -> FailedPart:
-    return FailedPart(place.text, saw, place.line, place.column, within)
+def _part(place: SourceExcerpt, actual: Any, within: tuple[FailedPart, ...] = ()) -> FailedPart:
+    return FailedPart(place.text, actual, place.line, place.column, within)
 
 
 def _saw(leaf: Leaf, values: list[Any]) -> Any:
@@ -136,8 +136,8 @@ def _shown(term: Term, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     try:
-        if term.kind is Kind.TIME:
+        if term.kind is ValueKind.TIME:
             return (EPOCH + timedelta(microseconds=value)).isoformat()
-        return str(timedelta(microseconds=value)) if term.kind is Kind.DURATION else value
+        return str(timedelta(microseconds=value)) if term.kind is ValueKind.DURATION else value
     except OverflowError:  # a time no calendar reaches
         return value

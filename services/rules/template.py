@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import Any, ClassVar, NamedTuple
 
 from services.chassis.errors import RaakError
-from services.rules.flaw import Flaw, Place
+from services.rules.flaw import DocumentPath, Flaw
 
 LONGEST_VALUE = 200
 LONGEST_QUOTED = 80
@@ -43,7 +43,7 @@ class Placeholder(NamedTuple):
 
     keys: Keys
     default: str
-    place: Place
+    place: DocumentPath
 
     def fill(self, sources: Sources) -> str:
         """The value as text, or the default where there is none that can be read aloud."""
@@ -70,7 +70,7 @@ def read_template(content: Any, roots: Collection[str], alone: Collection[str] =
         roots: The names a placeholder may begin with, as `traits` in `traits.city`.
         alone: The names that are a whole placeholder, as `key`.
     """
-    reader = _Reader(roots, alone)
+    reader = _TemplateParser(roots, alone)
     fill = reader.content(content, ())
     if reader.flaws:
         raise InvalidTemplate(reader.flaws)
@@ -144,7 +144,7 @@ def format_value(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-class _Fixed:
+class _ConstantFill:
     """A value without placeholders."""
 
     def __init__(self, value: Any) -> None:
@@ -154,7 +154,7 @@ class _Fixed:
         return self._value
 
 
-class _Reader:
+class _TemplateParser:
     """Collects the placeholders of a content, and what is wrong with them."""
 
     def __init__(self, roots: Collection[str], alone: Collection[str]) -> None:
@@ -162,16 +162,16 @@ class _Reader:
         self.placeholders: list[Placeholder] = []
         self.flaws: list[Flaw] = []
 
-    def content(self, content: Any, place: Place) -> Fill:
+    def content(self, content: Any, place: DocumentPath) -> Fill:
         if isinstance(content, str):
             return self._text(content, place)
         if isinstance(content, Mapping):
             return _mapping({k: self.content(v, (*place, k)) for k, v in content.items()}, content)
         if isinstance(content, list | tuple):
             return _sequence([self.content(v, (*place, n)) for n, v in enumerate(content)], content)
-        return _Fixed(content)
+        return _ConstantFill(content)
 
-    def _text(self, text: str, place: Place) -> Fill:
+    def _text(self, text: str, place: DocumentPath) -> Fill:
         pairs, end = [], 0
         for found in _PLACEHOLDER.finditer(text):
             self._braces(text, end, found.start(), place)
@@ -182,11 +182,11 @@ class _Reader:
             end = found.end()
         self._braces(text, end, len(text), place)
         if not pairs:
-            return _Fixed(text)
+            return _ConstantFill(text)
         last = text[end:]
         return lambda sources: "".join([before + fill(sources) for before, fill in pairs]) + last
 
-    def _braces(self, text: str, start: int, end: int, place: Place) -> None:
+    def _braces(self, text: str, start: int, end: int, place: DocumentPath) -> None:
         """Tell of braces outside placeholders: they are one that was written wrong."""
         for braces, told in (
             ("{{", "opens {{ and does not close it"),
@@ -197,7 +197,7 @@ class _Reader:
                 hint = "Write {{ traits.name | otherwise }}; keep other braces apart: { {."
                 self.flaws.append(Flaw(place, f"{_quoted(text)} {told}.", hint, offset))
 
-    def _placeholder(self, found: re.Match[str], place: Place) -> Placeholder | None:
+    def _placeholder(self, found: re.Match[str], place: DocumentPath) -> Placeholder | None:
         inside = _INSIDE.fullmatch(found[1])
         if inside and "{{" not in found[1] and self._known(inside[1]):
             return Placeholder(keys_of(inside[1]), (inside[2] or "").strip(), place)
@@ -217,12 +217,12 @@ def _quoted(text: str) -> str:
 
 
 def _mapping(parts: dict[Any, Fill], content: Mapping[Any, Any]) -> Fill:
-    if all(isinstance(part, _Fixed) for part in parts.values()):
-        return _Fixed(content)
+    if all(isinstance(part, _ConstantFill) for part in parts.values()):
+        return _ConstantFill(content)
     return lambda sources: {key: part(sources) for key, part in parts.items()}
 
 
 def _sequence(parts: list[Fill], content: Sequence[Any]) -> Fill:
-    if all(isinstance(part, _Fixed) for part in parts):
-        return _Fixed(content)
+    if all(isinstance(part, _ConstantFill) for part in parts):
+        return _ConstantFill(content)
     return lambda sources: [part(sources) for part in parts]

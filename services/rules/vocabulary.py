@@ -47,7 +47,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConditionLimits:
     """Bounds that keep every condition readable, and cheap to compile and to run."""
 
     characters: int = 2_000

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from services.chassis.errors import nearest
 from services.decision.domain.catalogue import Action, Catalogue, Scope
-from services.rules import Flaw, InvalidTemplate, Place, Template, read_template
+from services.rules import DocumentPath, Flaw, InvalidTemplate, Template, read_template
 
 PERSONAL_ROOTS = ("traits", "context", "event")
 """What the texts of a catalogue may speak of."""
@@ -44,7 +44,7 @@ def _silent(catalogue: Catalogue) -> list[Action]:
 
 def _repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
     policies = catalogue.contact_policies
-    named: list[tuple[Place, Iterable[str]]] = [
+    named: list[tuple[DocumentPath, Iterable[str]]] = [
         (("placements",), [p.key for p in catalogue.placements]),
         (("actions",), [a.key for a in catalogue.actions]),
         (("contact_policies", "caps"), [p.key for p in policies.caps]),
@@ -58,7 +58,7 @@ def _repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
         yield from _repeats(place, keys)
 
 
-def _repeats(place: Place, keys: Iterable[str]) -> Iterator[Flaw]:
+def _repeats(place: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
     seen: set[str] = set()
     for position, key in enumerate(keys):
         if key in seen:
@@ -72,7 +72,14 @@ def _unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
     for number, action in enumerate(catalogue.actions):
         for position, treatment in enumerate(action.treatments):
             for index, key in enumerate(treatment.placements):
-                place: Place = ("actions", number, "treatments", position, "placements", index)
+                place: DocumentPath = (
+                    "actions",
+                    number,
+                    "treatments",
+                    position,
+                    "placements",
+                    index,
+                )
                 placement = placements.get(key)
                 if placement is None:
                     told = f"There is no placement {key!r}."
@@ -99,7 +106,7 @@ def _unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
                     yield Flaw((*place, name, position), told, nearest(key, names))
 
 
-def _scopes(catalogue: Catalogue) -> Iterator[tuple[Place, Scope]]:
+def _scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
     policies = catalogue.contact_policies
     for name in ("caps", "suppressions", "quiet_hours"):
         for position, policy in enumerate(getattr(policies, name)):
@@ -110,7 +117,7 @@ def _scopes(catalogue: Catalogue) -> Iterator[tuple[Place, Scope]]:
 
 def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
     for number, action in enumerate(catalogue.actions):
-        texts: list[tuple[Place, object]] = [(("actions", number, "reason"), action.reason)]
+        texts: list[tuple[DocumentPath, object]] = [(("actions", number, "reason"), action.reason)]
         for position, treatment in enumerate(action.treatments):
             texts.append(
                 (("actions", number, "treatments", position, "content"), treatment.content)

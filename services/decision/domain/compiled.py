@@ -28,8 +28,8 @@ from services.rules import (
     Condition,
     ConditionError,
     Declaration,
+    DocumentPath,
     Flaw,
-    Place,
     RuleSet,
     SeriesSet,
     compile_rules,
@@ -182,7 +182,7 @@ class _Conditions:
         self.parsed: list[Condition] = []
         self.flaws: list[Flaw] = []
 
-    def add(self, text: str, place: Place) -> int:
+    def add(self, text: str, place: DocumentPath) -> int:
         """The number of a condition in the rules."""
         try:
             self.parsed.append(parse(text))

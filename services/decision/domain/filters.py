@@ -163,8 +163,8 @@ def _false_parts(view: View, gate: int, position: int) -> list[Failed]:
 def _told(part: FailedPart) -> list[Failed]:
     """A failed part; of an `or`, with what each of its alternatives saw."""
     if not part.within:
-        return [Failed(part.text, part.saw)]
-    return [Failed(part.text, {inner.text: inner.saw for inner in _leaves(part)})]
+        return [Failed(part.text, part.actual)]
+    return [Failed(part.text, {inner.text: inner.actual for inner in _leaves(part)})]
 
 
 def _leaves(part: FailedPart) -> list[FailedPart]:

@@ -16,9 +16,9 @@ from services.rules import (
     JOURNEY,
     ROOTS,
     ConditionError,
+    DocumentPath,
     Flaw,
     InvalidTemplate,
-    Place,
     Vocabulary,
     parse,
 )
@@ -72,7 +72,7 @@ def _check_exits(definition: JourneyDefinition) -> Iterator[Flaw]:
             yield Flaw(place, "It never ends anything.", "Write `event`, `segment` or `when`.")
 
 
-def _check_trigger(trigger: Trigger, place: Place, keyed: bool) -> Iterator[Flaw]:
+def _check_trigger(trigger: Trigger, place: DocumentPath, keyed: bool) -> Iterator[Flaw]:
     if trigger.event and trigger.segment:
         yield Flaw(
             (*place, "segment"),
@@ -92,7 +92,7 @@ def _check_trigger(trigger: Trigger, place: Place, keyed: bool) -> Iterator[Flaw
         yield from _check_condition(trigger.when, (*place, "when"), vocabulary)
 
 
-def _check_condition(source: str, place: Place, vocabulary: Vocabulary) -> Iterator[Flaw]:
+def _check_condition(source: str, place: DocumentPath, vocabulary: Vocabulary) -> Iterator[Flaw]:
     try:
         parse(source, vocabulary)
     except ConditionError as error:
@@ -135,7 +135,9 @@ def _check_step(definition: JourneyDefinition, position: int) -> Iterator[Flaw]:
         )
 
 
-def _check_transitions(definition: JourneyDefinition, step: Step, place: Place) -> Iterator[Flaw]:
+def _check_transitions(
+    definition: JourneyDefinition, step: Step, place: DocumentPath
+) -> Iterator[Flaw]:
     if step.branch is not None and step.otherwise is None:
         yield Flaw(
             place,
@@ -158,7 +160,7 @@ def _check_transitions(definition: JourneyDefinition, step: Step, place: Place) 
             yield Flaw((*place, *where), f"There is no step {target!r}.", nearest(target, keys))
 
 
-def _targets(step: Step) -> Iterator[tuple[str, Place]]:
+def _targets(step: Step) -> Iterator[tuple[str, DocumentPath]]:
     """The steps a step names, each with where it names it."""
     if step.next:
         yield step.next, ("next",)
@@ -170,7 +172,7 @@ def _targets(step: Step) -> Iterator[tuple[str, Place]]:
         yield case.next, ("branch", number, "next")
 
 
-def _check_wait(wait: Wait, place: Place, keyed: bool) -> Iterator[Flaw]:
+def _check_wait(wait: Wait, place: DocumentPath, keyed: bool) -> Iterator[Flaw]:
     yield from _check_trigger(wait, place, keyed)
     transitions = [wait.period is not None, wait.until is not None, wait.is_set]
     if sum(transitions) != 1:
@@ -191,7 +193,7 @@ def _check_wait(wait: Wait, place: Place, keyed: bool) -> Iterator[Flaw]:
         yield Flaw((*place, "time_zone"), "Only `until` has a time zone.", "Leave it out.")
 
 
-def _check_content(send: OutboundMessage, place: Place, by_event: bool) -> Iterator[Flaw]:
+def _check_content(send: OutboundMessage, place: DocumentPath, by_event: bool) -> Iterator[Flaw]:
     try:
         content = parse_content(send.content)
     except InvalidTemplate as error:

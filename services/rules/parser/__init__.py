@@ -6,17 +6,17 @@ from functools import lru_cache
 from typing import Any
 
 from services.rules.condition import Condition
-from services.rules.condition_source import Source
+from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidSeries
-from services.rules.parser.aggregate_parser import Reader, canonical
+from services.rules.parser.aggregate_parser import ConditionParser, canonical
 from services.rules.series import Series
-from services.rules.vocabulary import DECISION, FILTER, Limits, Vocabulary
+from services.rules.vocabulary import DECISION, FILTER, ConditionLimits, Vocabulary
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ConditionLimits()
 
 
 def parse(
-    source: str, vocabulary: Vocabulary = DECISION, limits: Limits = DEFAULT_LIMITS
+    source: str, vocabulary: Vocabulary = DECISION, limits: ConditionLimits = DEFAULT_LIMITS
 ) -> Condition:
     """Read a condition.
 
@@ -24,8 +24,8 @@ def parse(
         ConditionError: It is not an expression, uses a name or construct that conditions do
             not have, compares what cannot be compared, or is over a limit.
     """
-    text = Source(source)
-    reader = Reader(text, vocabulary, limits)
+    text = ConditionSource(source)
+    reader = ConditionParser(text, vocabulary, limits)
     formula = reader.formula(text.tree(limits))
     return Condition(source, formula, reader.needs())
 
@@ -57,14 +57,16 @@ def series_from_json(data: Mapping[str, Any]) -> Series:
 def _series(
     event: str, where: str | None, name: str | None, keep_s: float, distinct: bool
 ) -> Series:
-    limits = Limits(characters=3 * DEFAULT_LIMITS.characters)  # canonical text is more spacious
+    limits = ConditionLimits(
+        characters=3 * DEFAULT_LIMITS.characters
+    )  # canonical text is more spacious
     predicate = lookup = None
     if where is not None:
-        text = Source(where)
+        text = ConditionSource(where)
         tree = text.tree(limits)
-        predicate, where = Reader(text, FILTER, limits).formula(tree), canonical([tree])
+        predicate, where = ConditionParser(text, FILTER, limits).formula(tree), canonical([tree])
     if name is not None:
-        text = Source(name)
+        text = ConditionSource(name)
         tree = text.tree(limits)
-        lookup, name = Reader(text, FILTER, limits).property(tree), ast.unparse(tree)
+        lookup, name = ConditionParser(text, FILTER, limits).property(tree), ast.unparse(tree)
     return Series(event, where, name, keep_s, distinct, predicate, lookup)

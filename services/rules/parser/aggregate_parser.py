@@ -6,15 +6,15 @@ from datetime import timedelta
 
 from services.chassis.errors import nearest
 from services.rules.definition_values import parse_period
-from services.rules.errors import InvalidArgument, LimitExceeded, UnknownName
-from services.rules.formula import All, Formula, History, Kind, Term
+from services.rules.errors import ConditionTooLarge, InvalidArgument, UnknownName
+from services.rules.formula import Aggregation, Conjunction, Formula, Term, ValueKind
 from services.rules.functions import AGGREGATES, MICROSECOND
-from services.rules.parser.formula_parser import Formulas
+from services.rules.parser.formula_parser import FormulaParser
 from services.rules.series import Series, merge_series
 from services.rules.vocabulary import FILTER
 
 
-class Reader(Formulas):
+class ConditionParser(FormulaParser):
     """Reads a whole condition."""
 
     def history(self, node: ast.Call, aggregate: str) -> Term:
@@ -27,7 +27,7 @@ class Reader(Formulas):
         self.series.append(series)
         if len(merge_series(self.series)) > self.limits.series:
             raise self.error(
-                LimitExceeded,
+                ConditionTooLarge,
                 node,
                 f"The condition looks at more than {self.limits.series} series of events.",
                 "Make segments of some of its parts.",
@@ -56,7 +56,7 @@ class Reader(Formulas):
             raise self.error(InvalidArgument, value, told, f"{error}.") from None
         if window > timedelta(days=self.limits.window_days):
             raise self.error(
-                LimitExceeded,
+                ConditionTooLarge,
                 value,
                 f"The window is longer than the limit of {self.limits.window_days} days.",
                 "Leave `last` out to look at a lifetime.",
@@ -76,7 +76,7 @@ class Reader(Formulas):
         bare = [n for n in rest if isinstance(n, ast.Name | ast.Attribute | ast.Subscript)]
         filters = [n for n in rest if n not in bare]
         self._check_property(node, aggregate, bare)
-        inner = Reader(self.source, FILTER, self.limits)
+        inner = ConditionParser(self.source, FILTER, self.limits)
         return Series(
             event,
             canonical(filters) if filters else None,
@@ -90,7 +90,9 @@ class Reader(Formulas):
     def filters(self, nodes: list[ast.expr]) -> Formula:
         """All the filters, and-ed."""
         parts = tuple(self.formula(node) for node in nodes)
-        return parts[0] if len(parts) == 1 else All(parts, self.source.place(nodes[0], False))
+        return (
+            parts[0] if len(parts) == 1 else Conjunction(parts, self.source.place(nodes[0], False))
+        )
 
     def _check_property(self, node: ast.Call, aggregate: str, bare: Sequence[ast.expr]) -> None:
         fits = {"count": not bare, "sum": len(bare) == 1, "distinct": len(bare) == 1}
@@ -120,9 +122,9 @@ def _conjuncts(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _aggregate(aggregate: str, series: Series, window_us: int | None) -> History:
-    kind = Kind.NUMBER
+def _aggregate(aggregate: str, series: Series, window_us: int | None) -> Aggregation:
+    kind = ValueKind.NUMBER
     if aggregate in ("last", "first"):
-        kind = Kind.ANY if series.property else Kind.TIME
+        kind = ValueKind.ANY if series.property else ValueKind.TIME
         aggregate = aggregate if series.property else f"{aggregate}_time"
-    return History(aggregate, series.key, window_us, kind)
+    return Aggregation(aggregate, series.key, window_us, kind)

@@ -3,30 +3,30 @@
 import ast
 from collections.abc import Mapping
 
-from services.rules.errors import InvalidArgument, KindMismatch, LimitExceeded, NotAllowed
+from services.rules.errors import ConditionTooLarge, InvalidArgument, KindMismatch, NotAllowed
 from services.rules.formula import (
-    All,
-    Among,
-    AnyOf,
-    As,
+    Aggregation,
     Atom,
-    Compare,
+    Cast,
+    Comparison,
+    Conjunction,
     Constant,
-    Exists,
-    Fixed,
+    Disjunction,
+    ExistenceTest,
     Formula,
-    History,
-    InSegment,
-    Kind,
     Leaf,
+    ListMembership,
     Literal,
+    LiteralValue,
     Lookup,
-    Place,
+    PredicateCall,
+    SegmentMembership,
+    SourceExcerpt,
     Term,
-    Test,
-    Truth,
+    ValueKind,
+    YesNoTest,
 )
-from services.rules.parser.term_parser import Terms, describe
+from services.rules.parser.term_parser import TermParser, describe
 
 # Which comparison, with its sides swapped, negated: all of them come down to ==, < and <=.
 COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool, bool]] = {
@@ -41,7 +41,7 @@ COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool, bool]] = {
 GENERIC = {"==": "equal", "<": "less", "<=": "at_most"}
 
 
-class Formulas(Terms):
+class FormulaParser(TermParser):
     """Reads the nodes that stand for true, false or unknown."""
 
     def formula(self, node: ast.expr, negated: bool = False) -> Formula:
@@ -53,32 +53,32 @@ class Formulas(Terms):
             case ast.BoolOp():
                 parts = tuple(self.formula(value, negated) for value in node.values)
                 conjunction = isinstance(node.op, ast.And) is not negated
-                return All(parts, place) if conjunction else AnyOf(parts, place)
+                return Conjunction(parts, place) if conjunction else Disjunction(parts, place)
             case ast.Compare():
                 return self._comparison(node, negated, place)
             case ast.Constant(value=bool() as value):
                 return Leaf(Constant(value), negated, place)
             case ast.Call(func=ast.Name(id="exists" | "missing" as name)):
                 term = self._present(node)
-                return self._leaf(Exists(term), negated ^ (name == "missing"), place, term)
+                return self._leaf(ExistenceTest(term), negated ^ (name == "missing"), place, term)
             case ast.Call(func=ast.Name(id=name)) if self._is_predicate(name):
                 arguments = self._arguments(node, name)
-                return self._leaf(Test(name, arguments), negated, place, *arguments)
+                return self._leaf(PredicateCall(name, arguments), negated, place, *arguments)
             case _:
                 return self._truth(node, negated, place)
 
-    def _truth(self, node: ast.expr, negated: bool, place: Place) -> Formula:
+    def _truth(self, node: ast.expr, negated: bool, place: SourceExcerpt) -> Formula:
         term = self.term(node)
-        if term.kind not in (Kind.YES_NO, Kind.ANY) or isinstance(term, Literal):
+        if term.kind not in (ValueKind.YES_NO, ValueKind.ANY) or isinstance(term, Literal):
             raise self.error(
                 KindMismatch,
                 node,
                 f"`{ast.unparse(node)}` is {term.kind.value}, not true or false.",
                 "Compare it with something, such as `… >= 1`.",
             )
-        return self._leaf(Truth(term), negated, place, term)
+        return self._leaf(YesNoTest(term), negated, place, term)
 
-    def _comparison(self, node: ast.Compare, negated: bool, place: Place) -> Formula:
+    def _comparison(self, node: ast.Compare, negated: bool, place: SourceExcerpt) -> Formula:
         """A chain `a < b < c` is its pairs, and-ed."""
         sides = [node.left, *node.comparators]
         if len(node.ops) == 1:
@@ -87,12 +87,12 @@ class Formulas(Terms):
         for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
             text = ast.unparse(ast.Compare(left, [op], [right]))
             start = self.source.place(left, negated)
-            shown = Place(f"not {text}" if negated else text, start.line, start.column)
+            shown = SourceExcerpt(f"not {text}" if negated else text, start.line, start.column)
             pairs.append(self._pair(left, op, right, negated, shown))
-        return AnyOf(tuple(pairs), place) if negated else All(tuple(pairs), place)
+        return Disjunction(tuple(pairs), place) if negated else Conjunction(tuple(pairs), place)
 
     def _pair(
-        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, place: Place
+        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, place: SourceExcerpt
     ) -> Leaf:
         self._refuse_none(left)
         self._refuse_none(right)
@@ -113,41 +113,46 @@ class Formulas(Terms):
 
     def _compare(self, operator: str, left: Term, right: Term, node: ast.expr) -> tuple[Atom, bool]:
         """The atom, and whether it stands for its opposite."""
-        if Kind.YES_NO in (left.kind, right.kind):
+        if ValueKind.YES_NO in (left.kind, right.kind):
             if operator != "==":
                 raise self.error(
                     KindMismatch, node, "Yes/no values have no order.", "Use `==` or `!=`."
                 )
             for fixed, other in ((left, right), (right, left)):
                 if isinstance(fixed, Literal):
-                    return Truth(other), not fixed.value
-        if left.kind is Kind.ANY or left.kind is Kind.YES_NO:
-            return Test(GENERIC[operator], (left, right)), False
+                    return YesNoTest(other), not fixed.value
+        if left.kind is ValueKind.ANY or left.kind is ValueKind.YES_NO:
+            return PredicateCall(GENERIC[operator], (left, right)), False
         if operator == "==" and isinstance(left, Literal):
             left, right = right, left
-        return Compare(operator, left, right), False
+        return Comparison(operator, left, right), False
 
-    def _membership(self, item: ast.expr, holder: ast.expr, negated: bool, place: Place) -> Leaf:
+    def _membership(
+        self, item: ast.expr, holder: ast.expr, negated: bool, place: SourceExcerpt
+    ) -> Leaf:
         match holder:
             case ast.Name(id="segments") if not self.vocabulary.bare_properties:
                 segment = self._segment(item, holder)
-                return self._leaf(InSegment(segment), negated, place, segment)
+                return self._leaf(SegmentMembership(segment), negated, place, segment)
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
                 term, values = self._among(item, items, holder)
-                return self._leaf(Among(term, values), negated, place, term)
+                return self._leaf(ListMembership(term, values), negated, place, term)
         items_term, term = self.term(holder), self.term(item)
-        if items_term.kind is not Kind.ANY or term.kind in (Kind.TIME, Kind.DURATION):
+        if items_term.kind is not ValueKind.ANY or term.kind in (
+            ValueKind.TIME,
+            ValueKind.DURATION,
+        ):
             raise self.error(
                 KindMismatch,
                 holder,
                 f"`in` looks in a list, and this is {items_term.kind.value}.",
                 'Write a list such as `["a", "b"]`, or `contains(text, "part")` for a text.',
             )
-        return self._leaf(Test("member", (term, items_term)), negated, place, items_term)
+        return self._leaf(PredicateCall("member", (term, items_term)), negated, place, items_term)
 
     def _segment(self, item: ast.expr, holder: ast.expr) -> Term:
         self._root("segments", holder)
-        term = self._as(self.term(item), Kind.TEXT, item)
+        term = self._as(self.term(item), ValueKind.TEXT, item)
         if isinstance(term, Literal):
             self._known("segments", str(term.value), item)
             self.names["segments"].add(str(term.value))
@@ -155,12 +160,12 @@ class Formulas(Terms):
 
     def _among(
         self, item: ast.expr, items: list[ast.expr], holder: ast.expr
-    ) -> tuple[Term, frozenset[Fixed]]:
+    ) -> tuple[Term, frozenset[LiteralValue]]:
         if not items:
             raise self.error(NotAllowed, holder, "The list is empty.", "List at least one value.")
         if len(items) > self.limits.list_items:
             raise self.error(
-                LimitExceeded,
+                ConditionTooLarge,
                 holder,
                 f"The list has {len(items)} values, over the limit of {self.limits.list_items}.",
                 "Make a segment or a trait of it.",
@@ -168,9 +173,11 @@ class Formulas(Terms):
         for entry in items:
             self._refuse_none(entry)
         term, values = self.term(item), [self.term(entry) for entry in items]
-        kind = values[0].kind if term.kind is Kind.ANY else term.kind
+        kind = values[0].kind if term.kind is ValueKind.ANY else term.kind
         entries = [self._as(value, kind, node) for value, node in zip(values, items, strict=True)]
-        if kind in (Kind.YES_NO, Kind.ANY) or not all(isinstance(e, Literal) for e in entries):
+        if kind in (ValueKind.YES_NO, ValueKind.ANY) or not all(
+            isinstance(e, Literal) for e in entries
+        ):
             raise self.error(
                 NotAllowed,
                 holder,
@@ -187,7 +194,7 @@ class Formulas(Terms):
         """What `exists` and `missing` are asked about."""
         if len(node.args) == 1 and not node.keywords:
             term = self.term(node.args[0], whole=True)
-            if isinstance(term, Lookup | As | History):
+            if isinstance(term, Lookup | Cast | Aggregation):
                 return term
         raise self.error(
             InvalidArgument,
@@ -196,8 +203,8 @@ class Formulas(Terms):
             "Write `exists(traits.birthday)`.",
         )
 
-    def _leaf(self, atom: Atom, negated: bool, place: Place, *seen: Term) -> Leaf:
+    def _leaf(self, atom: Atom, negated: bool, place: SourceExcerpt, *seen: Term) -> Leaf:
         """The atom in its place, showing each value it looks at as the data has it."""
-        raw = (term.term if isinstance(term, As) else term for term in seen)
+        raw = (term.term if isinstance(term, Cast) else term for term in seen)
         shown = ((describe(term), term) for term in raw if not isinstance(term, Literal))
         return Leaf(atom, negated, place, tuple(shown))

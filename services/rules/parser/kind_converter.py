@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable
 
 from services.chassis.errors import nearest
-from services.rules.condition_source import Source
+from services.rules.condition_source import ConditionSource
 from services.rules.errors import (
     ConditionError,
     InvalidArgument,
@@ -12,17 +12,19 @@ from services.rules.errors import (
     NotAllowed,
     UnknownName,
 )
-from services.rules.formula import As, Kind, Literal, Moment, Term
+from services.rules.formula import Cast, ClockTerm, Literal, Term, ValueKind
 from services.rules.functions import as_time
-from services.rules.vocabulary import WEEKDAYS, Limits, Vocabulary
+from services.rules.vocabulary import WEEKDAYS, ConditionLimits, Vocabulary
 
-WEEKDAY = Moment("weekday", Kind.TEXT)
+WEEKDAY = ClockTerm("weekday", ValueKind.TEXT)
 
 
-class Kinds:
+class KindConverter:
     """Knows the text, the vocabulary and the limits; checks and converts terms."""
 
-    def __init__(self, source: Source, vocabulary: Vocabulary, limits: Limits) -> None:
+    def __init__(
+        self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
+    ) -> None:
         self.source = source
         self.vocabulary = vocabulary
         self.limits = limits
@@ -33,16 +35,16 @@ class Kinds:
         """The error, pointing at the node."""
         return error(problem, hint=hint, **self.source.position(node))
 
-    def _as(self, term: Term, kind: Kind, node: ast.expr) -> Term:
+    def _as(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
         """The term as one of this kind."""
-        if kind in (term.kind, Kind.ANY):
+        if kind in (term.kind, ValueKind.ANY):
             return term
-        if term.kind is Kind.ANY and kind is not Kind.DURATION:
-            return As(term, kind)
-        if kind is Kind.TIME and isinstance(term, Literal) and term.kind is Kind.TEXT:
+        if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
+            return Cast(term, kind)
+        if kind is ValueKind.TIME and isinstance(term, Literal) and term.kind is ValueKind.TEXT:
             return self._fixed_time(str(term.value), node)
         hint = "Both sides of a comparison are of one kind"
-        if kind is Kind.DURATION:
+        if kind is ValueKind.DURATION:
             hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
         raise self.error(
             KindMismatch,
@@ -54,15 +56,15 @@ class Kinds:
     def _literal(self, node: ast.Constant) -> Literal:
         match node.value:
             case bool():
-                return Literal(node.value, Kind.YES_NO)
+                return Literal(node.value, ValueKind.YES_NO)
             case int() | float() if -(2**63) <= node.value < 2**63:
-                return Literal(node.value, Kind.NUMBER)
+                return Literal(node.value, ValueKind.NUMBER)
             case int() | float():
                 raise self.error(
                     InvalidArgument, node, "The number is too large.", "Stay within 64 bits."
                 )
             case str() if encodable(node.value):
-                return Literal(node.value, Kind.TEXT)
+                return Literal(node.value, ValueKind.TEXT)
         self._refuse_none(node)
         raise self.error(
             NotAllowed,
@@ -80,7 +82,7 @@ class Kinds:
                 f"{text!r} is not a date or time.",
                 'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".',
             )
-        return Literal(moment, Kind.TIME)
+        return Literal(moment, ValueKind.TIME)
 
     def _check_weekday(self, term: Term, other: Term, node: ast.expr) -> None:
         """A fixed text beside `weekday` is the name of one."""

@@ -5,15 +5,15 @@ import re
 
 from services.chassis.errors import nearest
 from services.rules.condition import Needs
-from services.rules.condition_source import Source
+from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
-from services.rules.formula import As, Kind, Lookup, Moment, Term
+from services.rules.formula import Cast, ClockTerm, Lookup, Term, ValueKind
 from services.rules.functions import PUBLIC
-from services.rules.parser.kind_converter import Kinds, encodable
+from services.rules.parser.kind_converter import KindConverter, encodable
 from services.rules.series import Series, merge_series
-from services.rules.vocabulary import ROOTS, Limits, Vocabulary
+from services.rules.vocabulary import ROOTS, ConditionLimits, Vocabulary
 
-MOMENTS = {"now": Kind.TIME, "hour": Kind.NUMBER, "weekday": Kind.TEXT}
+MOMENTS = {"now": ValueKind.TIME, "hour": ValueKind.NUMBER, "weekday": ValueKind.TEXT}
 
 NEEDS_OF_ROOT = {
     "traits": "traits",
@@ -37,10 +37,12 @@ USES = {
 }
 
 
-class Names(Kinds):
+class NameResolver(KindConverter):
     """Resolves names and collects what the condition needs."""
 
-    def __init__(self, source: Source, vocabulary: Vocabulary, limits: Limits) -> None:
+    def __init__(
+        self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
+    ) -> None:
         super().__init__(source, vocabulary, limits)
         self.names: dict[str, set[str]] = {
             name: set() for name in (*NEEDS_OF_ROOT.values(), "segments", "roots")
@@ -62,7 +64,7 @@ class Names(Kinds):
             raise self.error(UnknownName, node, f"There is no `{root}`.", nearest(root, known))
         self._root(root, node)
         if root in MOMENTS and not path:
-            return Moment(root, MOMENTS[root])
+            return ClockTerm(root, MOMENTS[root])
         if root in NEEDS_OF_ROOT and path:
             return self._lookup(root, path, node, whole)
         raise self.error(
@@ -94,13 +96,13 @@ class Names(Kinds):
                 f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`.",
             )
         self.names[NEEDS_OF_ROOT[root]].add(path[0])
-        return Lookup(root, path, Kind.YES_NO if root == "consent" else Kind.ANY)
+        return Lookup(root, path, ValueKind.YES_NO if root == "consent" else ValueKind.ANY)
 
     def _event(self, path: tuple[str, ...]) -> Term:
         if path == ("at",):
-            return As(Lookup("event", path), Kind.TIME)
+            return Cast(Lookup("event", path), ValueKind.TIME)
         if path == ("name",):
-            return As(Lookup("event", path), Kind.TEXT)
+            return Cast(Lookup("event", path), ValueKind.TEXT)
         below = path[1:] if path[0] == "properties" and len(path) > 1 else path
         self.names["event"].add(below[0])
         return Lookup("properties", below)

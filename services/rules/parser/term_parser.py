@@ -9,17 +9,17 @@ from services.chassis.errors import nearest
 from services.rules.errors import InvalidArgument, KindMismatch, NotAllowed, UnknownName
 from services.rules.formula import (
     NUMERIC_KINDS,
-    As,
-    Call,
-    History,
-    Kind,
+    Aggregation,
+    Cast,
+    ClockTerm,
+    FunctionCall,
     Literal,
     Lookup,
-    Moment,
     Term,
+    ValueKind,
 )
 from services.rules.functions import FUNCTIONS, PUBLIC, SPECIAL, UNITS_US
-from services.rules.parser.name_resolver import Names, python_name
+from services.rules.parser.name_resolver import NameResolver, python_name
 from services.rules.vocabulary import ROOTS
 
 ARITHMETIC: Mapping[type[ast.operator], str] = {
@@ -31,22 +31,24 @@ ARITHMETIC: Mapping[type[ast.operator], str] = {
 }
 
 # What `left operator right` gives; anything else is refused.
-ARITHMETIC_KINDS: Mapping[tuple[str, Kind, Kind], Kind] = {
-    **{(name, Kind.NUMBER, Kind.NUMBER): Kind.NUMBER for name in ARITHMETIC.values()},
-    ("add", Kind.TIME, Kind.DURATION): Kind.TIME,
-    ("add", Kind.DURATION, Kind.TIME): Kind.TIME,
-    ("add", Kind.DURATION, Kind.DURATION): Kind.DURATION,
-    ("subtract", Kind.TIME, Kind.DURATION): Kind.TIME,
-    ("subtract", Kind.TIME, Kind.TIME): Kind.DURATION,
-    ("subtract", Kind.DURATION, Kind.DURATION): Kind.DURATION,
-    ("multiply", Kind.DURATION, Kind.NUMBER): Kind.DURATION,
-    ("multiply", Kind.NUMBER, Kind.DURATION): Kind.DURATION,
-    ("divide", Kind.DURATION, Kind.NUMBER): Kind.DURATION,
-    ("divide", Kind.DURATION, Kind.DURATION): Kind.NUMBER,
+ARITHMETIC_KINDS: Mapping[tuple[str, ValueKind, ValueKind], ValueKind] = {
+    **{
+        (name, ValueKind.NUMBER, ValueKind.NUMBER): ValueKind.NUMBER for name in ARITHMETIC.values()
+    },
+    ("add", ValueKind.TIME, ValueKind.DURATION): ValueKind.TIME,
+    ("add", ValueKind.DURATION, ValueKind.TIME): ValueKind.TIME,
+    ("add", ValueKind.DURATION, ValueKind.DURATION): ValueKind.DURATION,
+    ("subtract", ValueKind.TIME, ValueKind.DURATION): ValueKind.TIME,
+    ("subtract", ValueKind.TIME, ValueKind.TIME): ValueKind.DURATION,
+    ("subtract", ValueKind.DURATION, ValueKind.DURATION): ValueKind.DURATION,
+    ("multiply", ValueKind.DURATION, ValueKind.NUMBER): ValueKind.DURATION,
+    ("multiply", ValueKind.NUMBER, ValueKind.DURATION): ValueKind.DURATION,
+    ("divide", ValueKind.DURATION, ValueKind.NUMBER): ValueKind.DURATION,
+    ("divide", ValueKind.DURATION, ValueKind.DURATION): ValueKind.NUMBER,
 }
 
 
-class Terms(Names, ABC):
+class TermParser(NameResolver, ABC):
     """Reads the nodes that stand for values."""
 
     def term(self, node: ast.expr, whole: bool = False) -> Term:
@@ -60,7 +62,7 @@ class Terms(Names, ABC):
                 return self._arithmetic(node)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign):
                 operand = self._numeric(node.operand)
-                factor = Literal(-1 if isinstance(sign, ast.USub) else 1, Kind.NUMBER)
+                factor = Literal(-1 if isinstance(sign, ast.USub) else 1, ValueKind.NUMBER)
                 return self._call("multiply", (factor, operand), operand.kind, node)
             case ast.Call():
                 return self._called(node)
@@ -113,18 +115,18 @@ class Terms(Names, ABC):
 
     def _partner(self, term: Term, other: Term, name: str, node: ast.expr) -> Term:
         """A JSON value next to a time or, added to a duration, is a time; else a number."""
-        if term.kind is not Kind.ANY:
+        if term.kind is not ValueKind.ANY:
             return term
-        beside = other.kind is Kind.TIME or other.kind is Kind.DURATION
+        beside = other.kind is ValueKind.TIME or other.kind is ValueKind.DURATION
         timely = beside and name in ("add", "subtract")
-        return self._as(term, Kind.TIME if timely else Kind.NUMBER, node)
+        return self._as(term, ValueKind.TIME if timely else ValueKind.NUMBER, node)
 
-    def _numeric(self, node: ast.expr, take_any_as: Kind | None = Kind.NUMBER) -> Term:
+    def _numeric(self, node: ast.expr, take_any_as: ValueKind | None = ValueKind.NUMBER) -> Term:
         self._refuse_none(node)
         term = self.term(node)
-        if term.kind is Kind.ANY and take_any_as:
+        if term.kind is ValueKind.ANY and take_any_as:
             return self._as(term, take_any_as, node)
-        if term.kind in NUMERIC_KINDS or term.kind is Kind.ANY:
+        if term.kind in NUMERIC_KINDS or term.kind is ValueKind.ANY:
             return term
         raise self.error(
             KindMismatch,
@@ -201,27 +203,31 @@ class Terms(Names, ABC):
 
     def _date(self, node: ast.Call, name: str) -> Term:
         self._count(node, name, 1)
-        return self._as(self.term(node.args[0]), Kind.TIME, node.args[0])
+        return self._as(self.term(node.args[0]), ValueKind.TIME, node.args[0])
 
     def _days_since(self, node: ast.Call, name: str) -> Term:
         self._count(node, name, 1)
         self._root("now", node)
-        since = self._as(self.term(node.args[0]), Kind.TIME, node.args[0])
-        passed = Call("subtract", (Moment("now", Kind.TIME), since), Kind.DURATION)
-        day = Literal(UNITS_US["days"], Kind.DURATION)
-        return Call("divide", (passed, day), Kind.NUMBER)
+        since = self._as(self.term(node.args[0]), ValueKind.TIME, node.args[0])
+        passed = FunctionCall(
+            "subtract", (ClockTerm("now", ValueKind.TIME), since), ValueKind.DURATION
+        )
+        day = Literal(UNITS_US["days"], ValueKind.DURATION)
+        return FunctionCall("divide", (passed, day), ValueKind.NUMBER)
 
     def _unit(self, node: ast.Call, name: str) -> Term:
         self._count(node, name, 1)
-        amount = self._as(self.term(node.args[0]), Kind.NUMBER, node.args[0])
-        unit = Literal(UNITS_US[name], Kind.NUMBER)
-        return self._call("duration", (amount, unit), Kind.DURATION, node)
+        amount = self._as(self.term(node.args[0]), ValueKind.NUMBER, node.args[0])
+        unit = Literal(UNITS_US[name], ValueKind.NUMBER)
+        return self._call("duration", (amount, unit), ValueKind.DURATION, node)
 
-    def _call(self, name: str, arguments: tuple[Term, ...], kind: Kind, node: ast.expr) -> Term:
+    def _call(
+        self, name: str, arguments: tuple[Term, ...], kind: ValueKind, node: ast.expr
+    ) -> Term:
         """The call, worked out at once if all its arguments are fixed."""
         values = [argument.value for argument in arguments if isinstance(argument, Literal)]
         if len(values) < len(arguments):
-            return Call(name, arguments, kind)
+            return FunctionCall(name, arguments, kind)
         result = FUNCTIONS[name].run(*values)
         if result is None or result != result:
             raise self.error(
@@ -233,7 +239,7 @@ class Terms(Names, ABC):
         return Literal(result, kind)
 
     def _is_predicate(self, name: str) -> bool:
-        return name in PUBLIC - SPECIAL and FUNCTIONS[name].result is Kind.YES_NO
+        return name in PUBLIC - SPECIAL and FUNCTIONS[name].result is ValueKind.YES_NO
 
     def _alike(self, left: ast.expr, right: ast.expr) -> tuple[Term, Term]:
         """Both sides of a comparison, brought to one kind."""
@@ -241,17 +247,17 @@ class Terms(Names, ABC):
         self._refuse_fixed([first, second], left)
         self._check_weekday(first, second, right)
         self._check_weekday(second, first, left)
-        if first.kind is Kind.ANY:
+        if first.kind is ValueKind.ANY:
             return self._comparable(first, second, left), second
-        if second.kind is Kind.ANY:
+        if second.kind is ValueKind.ANY:
             return first, self._comparable(second, first, right)
-        if first.kind is Kind.TIME:
-            return first, self._as(second, Kind.TIME, right)
+        if first.kind is ValueKind.TIME:
+            return first, self._as(second, ValueKind.TIME, right)
         return self._as(first, second.kind, left), second
 
     def _comparable(self, term: Term, other: Term, node: ast.expr) -> Term:
         """A JSON value beside a yes/no value stays as it is: the comparison looks itself."""
-        if other.kind in (Kind.ANY, Kind.YES_NO):
+        if other.kind in (ValueKind.ANY, ValueKind.YES_NO):
             return term
         return self._as(term, other.kind, node)
 
@@ -259,16 +265,16 @@ class Terms(Names, ABC):
 def describe(term: Term) -> str:
     """How a term is named beside the value it had."""
     match term:
-        case As(inner):
+        case Cast(inner):
             return describe(inner)
         case Lookup(root, path):
             return ".".join(("event" if root == "properties" else root, *path))
-        case Moment(name):
+        case ClockTerm(name):
             return name
-        case History(aggregate, series, window_us):
+        case Aggregation(aggregate, series, window_us):
             window = f", last {timedelta(microseconds=window_us)}" if window_us else ""
             return f"events.{aggregate}({series}{window})"
-        case Call(function, arguments):
+        case FunctionCall(function, arguments):
             return f"{function}({', '.join(map(describe, arguments))})"
         case Literal(value):
             return repr(value)
