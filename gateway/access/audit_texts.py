@@ -43,7 +43,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
 def without_values(condition: str, digest: Digest) -> str:
     """A condition with a digest for each literal; of what is no condition, a digest of it all."""
     try:
-        tree = _Digesting(digest).visit(ConditionSource(condition).tree(ConditionLimits()))
+        tree = _Digesting(digest).visit(ConditionSource(condition).parse(ConditionLimits()))
         return ast.unparse(tree)
     except (ConditionError, RecursionError, ValueError):
         return digest("text", condition)

@@ -31,7 +31,7 @@ from services.rules.history import (
 from services.rules.parser import parse, series_from_json
 from services.rules.ruleset import MISSING, FailedPart, RuleSet, compile_rules, evaluate
 from services.rules.series import Series, merge_series
-from services.rules.template import InvalidTemplate, Template, read_template
+from services.rules.template import InvalidTemplate, Template, parse_template
 from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, ConditionLimits, Vocabulary
 
 __all__ = [
@@ -71,8 +71,8 @@ __all__ = [
     "next_expiry",
     "observe",
     "parse",
+    "parse_template",
     "prune",
-    "read_template",
     "rebuild",
     "series_from_json",
 ]

@@ -1,4 +1,4 @@
-"""The text of a condition: parsed to Python's syntax tree, measured, and pointed into."""
+"""The text of a condition: parsed to Python's syntax tree, measured, and quoted in errors."""
 
 import ast
 import warnings
@@ -13,7 +13,7 @@ EXAMPLE = 'Write an expression such as `traits.age >= 18 and "vip" in segments`.
 
 
 class ErrorLocation(TypedDict):
-    """The place an error points at."""
+    """Where an error points to."""
 
     source: str
     line: int
@@ -21,40 +21,40 @@ class ErrorLocation(TypedDict):
 
 
 class ConditionSource:
-    """A condition's text, able to say where a node of its tree stands."""
+    """A condition's text, and where each node of its syntax tree is in it."""
 
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.lines = self.text.split("\n")
 
-    def position(self, node: ast.expr) -> ErrorLocation:
-        """Where the node stands, as an error wants to know it."""
+    def locate(self, node: ast.expr) -> ErrorLocation:
+        """Where the node is, as arguments of an error."""
         line, column = self._start(node)
         return {"source": self.text, "line": line, "column": column}
 
-    def place(self, node: ast.expr, negated: bool) -> SourceExcerpt:
-        """Where the node stands and how it reads, negated from outside or not."""
+    def excerpt(self, node: ast.expr, negated: bool) -> SourceExcerpt:
+        """The node as written, negated from outside or not."""
         text = self._slice(node)
         if negated:
             text = f"not ({text})" if isinstance(node, ast.BoolOp) else f"not {text}"
         return SourceExcerpt(text, *self._start(node))
 
-    def tree(self, limits: ConditionLimits) -> ast.expr:
-        """The expression, known to be within the limits.
+    def parse(self, limits: ConditionLimits) -> ast.expr:
+        """The syntax tree of the expression; raises an error if it is over the limits.
 
         Parentheses around the text let it span lines, as YAML blocks do.
         """
         self._check("characters", len(self.text), limits.characters)
         if not self.text.strip():
             raise ConditionSyntaxError("The condition is empty.", hint=EXAMPLE)
-        root = self._parsed()
+        root = self._parse_tree()
         if root.lineno == 1:  # it takes in, or has closed, the parenthesis that is ours
             several = isinstance(root, ast.Tuple | ast.GeneratorExp)
             self._refuse("it is empty, or several values" if several else "unmatched ')'", 1, 1)
         self._measure(root, limits)
         return root
 
-    def _parsed(self) -> ast.expr:
+    def _parse_tree(self) -> ast.expr:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # such as an invalid escape in a text

@@ -49,7 +49,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A JSON value taken as one kind; unknown if it is of another."""
+    """A JSON value read as one kind; unknown if it is of another."""
 
     term: "Term"
     kind: ValueKind
@@ -125,7 +125,7 @@ class SegmentMembership:
 
 @dataclass(frozen=True, slots=True)
 class ExistenceTest:
-    """Whether a value is there at all: the one atom that is never unknown."""
+    """Whether a value is there: the one atom that is never unknown."""
 
     term: Term
 
@@ -151,7 +151,7 @@ Atom: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class SourceExcerpt:
-    """Where a part stands in its source, and how it reads there."""
+    """A part of a condition as written, with its line and column."""
 
     text: str
     line: int
@@ -160,51 +160,51 @@ class SourceExcerpt:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An atom that must hold, or must fail to hold; `seen` are the values worth showing."""
+    """An atom that must be true, or must be false; `operands` are named for explanations."""
 
     atom: Atom
     negated: bool
-    place: SourceExcerpt = field(compare=False)
-    seen: tuple[tuple[str, Term], ...] = field(compare=False, default=())
+    excerpt: SourceExcerpt = field(compare=False)
+    operands: tuple[tuple[str, Term], ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """Parts of which every one must hold."""
+    """Parts of which every one must be true."""
 
     parts: tuple["Formula", ...]
-    place: SourceExcerpt = field(compare=False)
+    excerpt: SourceExcerpt = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Disjunction:
-    """Parts of which one must hold."""
+    """Parts of which one must be true."""
 
     parts: tuple["Formula", ...]
-    place: SourceExcerpt = field(compare=False)
+    excerpt: SourceExcerpt = field(compare=False)
 
 
 Formula: TypeAlias = Leaf | Conjunction | Disjunction
 
 
-def parts_of(formula: Formula) -> tuple[Formula, ...]:
-    """The parts a condition is reported by: its top-level `and`, taken apart."""
+def split_parts(formula: Formula) -> tuple[Formula, ...]:
+    """The parts a condition is explained by: its top-level `and`, split."""
     if not isinstance(formula, Conjunction):
         return (formula,)
-    return tuple(part for inner in formula.parts for part in parts_of(inner))
+    return tuple(part for inner in formula.parts for part in split_parts(inner))
 
 
-def leaves(formula: Formula) -> Iterator[Leaf]:
+def iterate_leaves(formula: Formula) -> Iterator[Leaf]:
     """Every leaf, in the order written."""
     if isinstance(formula, Leaf):
         yield formula
     else:
         for part in formula.parts:
-            yield from leaves(part)
+            yield from iterate_leaves(part)
 
 
-def operands(atom: Atom) -> tuple[Term, ...]:
-    """The terms an atom looks at."""
+def operands_of(atom: Atom) -> tuple[Term, ...]:
+    """The terms an atom reads."""
     match atom:
         case YesNoTest(term) | ListMembership(term) | ExistenceTest(term) | SegmentMembership(term):
             return (term,)

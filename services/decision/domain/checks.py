@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from services.chassis.errors import nearest
 from services.decision.domain.catalogue import Action, Catalogue, Scope
-from services.rules import DocumentPath, Flaw, InvalidTemplate, Template, read_template
+from services.rules import DocumentPath, Flaw, InvalidTemplate, Template, parse_template
 
 PERSONAL_ROOTS = ("traits", "context", "event")
 """What the texts of a catalogue may speak of."""
@@ -12,7 +12,7 @@ PERSONAL_ROOTS = ("traits", "context", "event")
 
 def personal(content: object) -> Template:
     """A text or content of the catalogue, its placeholders read; raises InvalidTemplate."""
-    return read_template(content, PERSONAL_ROOTS)
+    return parse_template(content, PERSONAL_ROOTS)
 
 
 def flaws(catalogue: Catalogue) -> list[Flaw]:
@@ -126,7 +126,7 @@ def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
             try:
                 personal(text)
             except InvalidTemplate as error:
-                yield from (flaw.below(place) for flaw in error.flaws)
+                yield from (flaw.prefix(place) for flaw in error.flaws)
 
 
 def _never_valid(catalogue: Catalogue) -> Iterator[Flaw]:

@@ -149,7 +149,7 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
         catalogue=catalogue,
         rules=rules,
         series=series,
-        declaration=Declaration().followed_by(version, series.series.values()),
+        declaration=Declaration().extend(version, series.series.values()),
         position_of={action.key: position for position, action in enumerate(actions)},
         treatments=[treatment for action in actions for treatment in action.treatments],
         action_of=_positions(p for p, action in enumerate(actions) for _ in action.treatments),
@@ -187,7 +187,7 @@ class _Conditions:
         try:
             self.parsed.append(parse(text))
         except ConditionError as error:
-            self.flaws.append(Flaw.of_condition(error, place))
+            self.flaws.append(Flaw.from_error(error, place))
         return len(self.parsed) - 1
 
 

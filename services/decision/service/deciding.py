@@ -278,9 +278,7 @@ def _unproved(catalogue: Compiled, request: Request, customer: Customer) -> list
     if request.sender.is_trusted:
         return unproved
     unproved += [f"context.{name}" for name in sorted(needs.context & request.context.keys())]
-    if event and (
-        "event" in needs.roots or catalogue.series.matching(event.name, event.properties)
-    ):
+    if event and ("event" in needs.roots or catalogue.series.match(event.name, event.properties)):
         unproved.append(f"event.{event.name}")
     return unproved
 
@@ -294,7 +292,7 @@ def situation(
 ) -> Situation:
     """The customer in the situation of the request; its event counts as having happened."""
     facts = customer.facts(now)
-    facts.history = catalogue.declaration.known(facts.history, customer.answered)
+    facts.history = catalogue.declaration.mask_unanswered(facts.history, customer.answered)
     facts.context = request.context
     facts.zone = catalogue.catalogue.time_zone
     if request.event is not None:

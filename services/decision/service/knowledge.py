@@ -42,7 +42,7 @@ def read_catalogue(source: str, version: int) -> Compiled:
     except FlawedCatalogue as flawed:
         raise InvalidDefinition(
             [
-                document.problem(flaw.place, flaw.problem, flaw.hint, offset=flaw.offset)
+                document.problem(flaw.path, flaw.problem, flaw.hint, offset=flaw.offset)
                 for flaw in flawed.flaws
             ]
         ) from None

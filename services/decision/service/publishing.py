@@ -56,7 +56,7 @@ async def publish(
     epoch = await epochs.current(connection)
     declaration = renumbered(old.declaration, epoch) if old else Declaration()
     number = epochs.stamped(version, epoch)
-    declaration = declaration.followed_by(number, new.series.series.values())
+    declaration = declaration.extend(number, new.series.series.values())
     new = replace(new, version=version, declaration=declaration)
     found = changes(old.catalogue if old else None, new.catalogue)
     if is_new:

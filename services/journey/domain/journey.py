@@ -15,14 +15,14 @@ from services.rules import (
     Template,
     compile_rules,
     parse,
-    read_template,
+    parse_template,
 )
-from services.rules.template import Keys, keys_of
+from services.rules.template import Keys, parse_path
 
 
 def parse_content(content: Json) -> Template:
     """The content of a message as a template; raises InvalidTemplate."""
-    return read_template(content, roots=("traits", "event"), alone=("key",))
+    return parse_template(content, roots=("traits", "event"), exact=("key",))
 
 
 class Journey:
@@ -98,7 +98,7 @@ class Journey:
     @cached_property
     def properties(self) -> frozenset[str]:
         """The event properties its conditions, keys and contents read: no others are stored."""
-        keys = {keys_of(trigger.key) for trigger in self.triggers if trigger.key}
+        keys = {parse_path(trigger.key) for trigger in self.triggers if trigger.key}
         return self.needs.event | _names_below(("event", "properties"), keys | self._placeholders)
 
     @cached_property

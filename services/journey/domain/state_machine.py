@@ -32,7 +32,7 @@ from services.journey.domain.instance import (
 )
 from services.journey.domain.journey import Journey
 from services.rules import Facts
-from services.rules.template import format_value, keys_of, value_at
+from services.rules.template import format_value, get_value, parse_path
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How much older than its entry an event may claim to be and still count for an instance."""
@@ -298,7 +298,7 @@ def _read_key(trigger: Trigger, stimulus: Stimulus) -> str | None:
         return ""
     if not isinstance(stimulus, EventStimulus):
         return None
-    value = format_value(value_at(keys_of(trigger.key), {"event": stimulus.to_fact()}))
+    value = format_value(get_value(parse_path(trigger.key), {"event": stimulus.to_fact()}))
     return value if 0 < len(value) <= LONGEST_KEY else None
 
 

@@ -96,7 +96,7 @@ def _check_condition(source: str, place: DocumentPath, vocabulary: Vocabulary) -
     try:
         parse(source, vocabulary)
     except ConditionError as error:
-        yield Flaw.of_condition(error, place)
+        yield Flaw.from_error(error, place)
 
 
 def _check_keys(definition: JourneyDefinition) -> Iterator[Flaw]:
@@ -197,11 +197,11 @@ def _check_content(send: OutboundMessage, place: DocumentPath, by_event: bool) -
     try:
         content = parse_content(send.content)
     except InvalidTemplate as error:
-        yield from (flaw.below(place) for flaw in error.flaws)
+        yield from (flaw.prefix(place) for flaw in error.flaws)
         return
     for placeholder in content.placeholders:
         if placeholder.keys[0] == "event" and not by_event:
-            here = (*place, *placeholder.place)
+            here = (*place, *placeholder.path)
             yield Flaw(here, "No event lets customers in here.", "Use traits only.")
 
 

@@ -23,7 +23,7 @@ from services.journey.service.queries import DataUses
 from services.journey.store import messages
 from services.journey.store.definitions import PublishedJourney
 from services.journey.store.instances import StepRecord
-from services.rules.template import Keys, hide_values, keys_of
+from services.rules.template import Keys, hide_values, parse_path
 
 Info = strawberry.Info[Context, None]
 
@@ -177,7 +177,7 @@ def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
     if journey is None:
         return True
     key = journey.definition.entry.key
-    return key is not None and masking.is_path_personal(keys_of(key))
+    return key is not None and masking.is_path_personal(parse_path(key))
 
 
 def _mask_key(masking: Masking, instance: JourneyInstance, key: str) -> str:

@@ -33,7 +33,7 @@ def build_facts(document: Mapping[str, Json], now: datetime, declaration: Declar
         traits=document["traits"],
         segments=frozenset(document["segments"]),
         consent=document["consents"],
-        history=declaration.known(document["series"], answered),
+        history=declaration.mask_unanswered(document["series"], answered),
     )
 
 

@@ -1,4 +1,4 @@
-"""Aggregates over the history: the series they need and the windows they ask."""
+"""Parsing aggregates over the history: the series they need and their windows."""
 
 import ast
 from collections.abc import Iterable, Sequence
@@ -15,28 +15,28 @@ from services.rules.vocabulary import FILTER
 
 
 class ConditionParser(FormulaParser):
-    """Reads a whole condition."""
+    """Parses a whole condition."""
 
-    def history(self, node: ast.Call, aggregate: str) -> Term:
-        self._root("events", node)
+    def parse_aggregate(self, node: ast.Call, aggregate: str) -> Term:
+        self._check_root("events", node)
         if aggregate not in AGGREGATES:
             hint = nearest(aggregate, AGGREGATES)
             raise self.error(UnknownName, node, f"There is no `events.{aggregate}`.", hint)
-        window_us = self._window(node)
-        series = self._read_series(node, aggregate, window_us)
+        window_us = self._parse_window(node)
+        series = self._parse_series(node, aggregate, window_us)
         self.series.append(series)
         if len(merge_series(self.series)) > self.limits.series:
             raise self.error(
                 ConditionTooLarge,
                 node,
-                f"The condition looks at more than {self.limits.series} series of events.",
+                f"The condition reads more than {self.limits.series} series of events.",
                 "Make segments of some of its parts.",
             )
         if window_us is not None:
             self.windows.add((series.key, window_us))
-        return _aggregate(aggregate, series, window_us)
+        return _build_aggregation(aggregate, series, window_us)
 
-    def _window(self, node: ast.Call) -> int | None:
+    def _parse_window(self, node: ast.Call) -> int | None:
         for keyword in node.keywords:
             if keyword.arg != "last":
                 name = keyword.arg or "**"
@@ -52,8 +52,8 @@ class ConditionParser(FormulaParser):
         try:
             window = parse_period(getattr(value, "value", None), longest=timedelta.max)
         except ValueError as error:
-            told = f"{ast.unparse(value)} is not a window."
-            raise self.error(InvalidArgument, value, told, f"{error}.") from None
+            problem = f"{ast.unparse(value)} is not a window."
+            raise self.error(InvalidArgument, value, problem, f"{error}.") from None
         if window > timedelta(days=self.limits.window_days):
             raise self.error(
                 ConditionTooLarge,
@@ -63,7 +63,7 @@ class ConditionParser(FormulaParser):
             )
         return window // MICROSECOND
 
-    def _read_series(self, node: ast.Call, aggregate: str, window_us: int | None) -> Series:
+    def _parse_series(self, node: ast.Call, aggregate: str, window_us: int | None) -> Series:
         name, *rest = node.args or [node]
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             raise self.error(
@@ -72,26 +72,28 @@ class ConditionParser(FormulaParser):
                 f"`events.{aggregate}` begins with the name of an event.",
                 f'Write `events.{aggregate}("product_viewed", …)`.',
             )
-        event = str(self._literal(name).value)
+        event = str(self._parse_literal(name).value)
         bare = [n for n in rest if isinstance(n, ast.Name | ast.Attribute | ast.Subscript)]
         filters = [n for n in rest if n not in bare]
         self._check_property(node, aggregate, bare)
         inner = ConditionParser(self.source, FILTER, self.limits)
         return Series(
             event,
-            canonical(filters) if filters else None,
+            canonicalize(filters) if filters else None,
             ast.unparse(bare[0]) if bare else None,
             keep_s=(window_us or 0) / 1_000_000,
             lifetime_distinct=aggregate == "distinct" and window_us is None,
-            predicate=inner.filters(filters) if filters else None,
-            lookup=inner.property(bare[0]) if bare else None,
+            predicate=inner.parse_filters(filters) if filters else None,
+            lookup=inner.parse_property(bare[0]) if bare else None,
         )
 
-    def filters(self, nodes: list[ast.expr]) -> Formula:
-        """All the filters, and-ed."""
-        parts = tuple(self.formula(node) for node in nodes)
+    def parse_filters(self, nodes: list[ast.expr]) -> Formula:
+        """The conjunction of the filters."""
+        parts = tuple(self.parse_formula(node) for node in nodes)
         return (
-            parts[0] if len(parts) == 1 else Conjunction(parts, self.source.place(nodes[0], False))
+            parts[0]
+            if len(parts) == 1
+            else Conjunction(parts, self.source.excerpt(nodes[0], False))
         )
 
     def _check_property(self, node: ast.Call, aggregate: str, bare: Sequence[ast.expr]) -> None:
@@ -107,22 +109,22 @@ class ConditionParser(FormulaParser):
         )
 
 
-def canonical(filters: Iterable[ast.expr]) -> str:
+def canonicalize(filters: Iterable[ast.expr]) -> str:
     """The conjunction of the filters in one spelling, whatever their order and spacing."""
-    parts = sorted({ast.unparse(part) for part in filters for part in _conjuncts(part)})
+    parts = sorted({ast.unparse(part) for part in filters for part in _split_conjunction(part)})
     return " and ".join(
         f"({part})" if isinstance(ast.parse(part, mode="eval").body, ast.BoolOp) else part
         for part in parts
     )
 
 
-def _conjuncts(node: ast.expr) -> list[ast.expr]:
+def _split_conjunction(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-        return [part for value in node.values for part in _conjuncts(value)]
+        return [part for value in node.values for part in _split_conjunction(value)]
     return [node]
 
 
-def _aggregate(aggregate: str, series: Series, window_us: int | None) -> Aggregation:
+def _build_aggregation(aggregate: str, series: Series, window_us: int | None) -> Aggregation:
     kind = ValueKind.NUMBER
     if aggregate in ("last", "first"):
         kind = ValueKind.ANY if series.property else ValueKind.TIME

@@ -1,4 +1,4 @@
-"""Fixed values, and terms brought to the kind that is needed."""
+"""Parsing literals, and converting terms to the kind that is needed."""
 
 import ast
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ WEEKDAY = ClockTerm("weekday", ValueKind.TEXT)
 
 
 class KindConverter:
-    """Knows the text, the vocabulary and the limits; checks and converts terms."""
+    """Checks and converts terms; holds the source, the vocabulary and the limits."""
 
     def __init__(
         self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
@@ -33,16 +33,16 @@ class KindConverter:
         self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
     ) -> ConditionError:
         """The error, pointing at the node."""
-        return error(problem, hint=hint, **self.source.position(node))
+        return error(problem, hint=hint, **self.source.locate(node))
 
-    def _as(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
+    def _convert(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
         """The term as one of this kind."""
         if kind in (term.kind, ValueKind.ANY):
             return term
         if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
             return Cast(term, kind)
         if kind is ValueKind.TIME and isinstance(term, Literal) and term.kind is ValueKind.TEXT:
-            return self._fixed_time(str(term.value), node)
+            return self._parse_time(str(term.value), node)
         hint = "Both sides of a comparison are of one kind"
         if kind is ValueKind.DURATION:
             hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
@@ -53,7 +53,7 @@ class KindConverter:
             f"{hint}.",
         )
 
-    def _literal(self, node: ast.Constant) -> Literal:
+    def _parse_literal(self, node: ast.Constant) -> Literal:
         match node.value:
             case bool():
                 return Literal(node.value, ValueKind.YES_NO)
@@ -73,7 +73,7 @@ class KindConverter:
             "Use texts of whole characters, numbers, True and False.",
         )
 
-    def _fixed_time(self, text: str, node: ast.expr) -> Literal:
+    def _parse_time(self, text: str, node: ast.expr) -> Literal:
         moment = as_time(text)
         if moment != moment:
             raise self.error(

@@ -1,4 +1,4 @@
-"""Names: what a condition looks at, and whether it may."""
+"""Resolving names: what a condition reads, and whether it may."""
 
 import ast
 import re
@@ -51,27 +51,29 @@ class NameResolver(KindConverter):
         self.windows: set[tuple[str, int]] = set()
 
     def needs(self) -> Needs:
-        """Everything looked at so far."""
+        """The data all parsed nodes read."""
         names = {name: frozenset(found) for name, found in self.names.items()}
         return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
 
-    def _name(self, node: ast.expr, whole: bool) -> Term:
-        root, path = self._path(node)
+    def _parse_name(self, node: ast.expr, whole: bool) -> Term:
+        root, path = self._parse_path(node)
         if self.vocabulary.bare_properties:
-            return self._property(root, path, node)
+            return self._parse_bare_property(root, path, node)
         if root in PUBLIC or root not in ROOTS:
-            known = self.vocabulary.roots
-            raise self.error(UnknownName, node, f"There is no `{root}`.", nearest(root, known))
-        self._root(root, node)
+            known_names = self.vocabulary.roots
+            raise self.error(
+                UnknownName, node, f"There is no `{root}`.", nearest(root, known_names)
+            )
+        self._check_root(root, node)
         if root in MOMENTS and not path:
             return ClockTerm(root, MOMENTS[root])
         if root in NEEDS_OF_ROOT and path:
-            return self._lookup(root, path, node, whole)
+            return self._parse_lookup(root, path, node, whole)
         raise self.error(
             InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", USES[root]
         )
 
-    def _property(self, root: str, path: tuple[str, ...], node: ast.expr) -> Lookup:
+    def _parse_bare_property(self, root: str, path: tuple[str, ...], node: ast.expr) -> Lookup:
         if root == "properties" and path:
             return Lookup("properties", path)
         if root in ROOTS or root == "properties":
@@ -84,10 +86,10 @@ class NameResolver(KindConverter):
             )
         return Lookup("properties", (root, *path))
 
-    def _lookup(self, root: str, path: tuple[str, ...], node: ast.expr, whole: bool) -> Term:
-        self._known(root, path[0], node)
+    def _parse_lookup(self, root: str, path: tuple[str, ...], node: ast.expr, whole: bool) -> Term:
+        self._check_name(root, path[0], node)
         if root == "event":
-            return self._event(path)
+            return self._parse_event_path(path)
         if root == "journey" and len(path) == 1 and not whole:
             raise self.error(
                 InvalidArgument,
@@ -98,7 +100,7 @@ class NameResolver(KindConverter):
         self.names[NEEDS_OF_ROOT[root]].add(path[0])
         return Lookup(root, path, ValueKind.YES_NO if root == "consent" else ValueKind.ANY)
 
-    def _event(self, path: tuple[str, ...]) -> Term:
+    def _parse_event_path(self, path: tuple[str, ...]) -> Term:
         if path == ("at",):
             return Cast(Lookup("event", path), ValueKind.TIME)
         if path == ("name",):
@@ -107,7 +109,7 @@ class NameResolver(KindConverter):
         self.names["event"].add(below[0])
         return Lookup("properties", below)
 
-    def _path(self, node: ast.expr) -> tuple[str, tuple[str, ...]]:
+    def _parse_path(self, node: ast.expr) -> tuple[str, tuple[str, ...]]:
         keys: list[str] = []
         inner = node
         while True:
@@ -131,7 +133,7 @@ class NameResolver(KindConverter):
             keys.append(key)
             inner = value
 
-    def _root(self, root: str, node: ast.expr) -> None:
+    def _check_root(self, root: str, node: ast.expr) -> None:
         if root not in self.vocabulary.roots:
             allowed = ", ".join(sorted(self.vocabulary.roots))
             raise self.error(
@@ -142,10 +144,12 @@ class NameResolver(KindConverter):
             )
         self.names["roots"].add(root)
 
-    def _known(self, root: str, name: str, node: ast.expr) -> None:
-        known = self.vocabulary.known(root)
-        if known is not None and name not in known:
-            raise self.error(UnknownName, node, f"`{root}` has no {name!r}.", nearest(name, known))
+    def _check_name(self, root: str, name: str, node: ast.expr) -> None:
+        known_names = self.vocabulary.known_names(root)
+        if known_names is not None and name not in known_names:
+            raise self.error(
+                UnknownName, node, f"`{root}` has no {name!r}.", nearest(name, known_names)
+            )
 
 
 def python_name(node: ast.AST) -> str:

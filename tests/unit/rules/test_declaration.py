@@ -16,13 +16,15 @@ BOUGHT: dict[str, Any] = {"count": 2, "first": [1, None], "last": [2, None], "ti
 def after(before: Declaration, version: int, *conditions: str) -> Declaration:
     """The next declaration: what these conditions ask for."""
     series = merge_series(s for text in conditions for s in parse(text).needs.series)
-    return before.followed_by(version, series)
+    return before.extend(version, series)
 
 
 def holds(condition: str, declaration: Declaration, answered: int, **history: Any) -> bool:
     """Whether a condition is true of somebody with this history, by event name."""
     states = {f'"{name}"': state for name, state in history.items()}
-    return evaluate(parse(condition), Facts(NOW, history=declaration.known(states, answered)))
+    return evaluate(
+        parse(condition), Facts(NOW, history=declaration.mask_unanswered(states, answered))
+    )
 
 
 def test_a_series_asked_for_since_is_unknown_to_a_history_of_before() -> None:
@@ -62,7 +64,7 @@ def test_asking_for_as_much_or_less_makes_nothing_unknown() -> None:
 
     assert (first.grew_in, same.grew_in, less.grew_in) == (1, 1, 1)
     history = {"a": 1}
-    assert less.known(history, answered=1) is history
+    assert less.mask_unanswered(history, answered=1) is history
 
 
 def test_a_series_given_up_and_asked_for_again_is_unknown_again() -> None:
@@ -77,6 +79,6 @@ def test_a_series_given_up_and_asked_for_again_is_unknown_again() -> None:
 def test_a_declaration_reads_back_as_it_was_kept() -> None:
     declaration = after(after(Declaration(), 1, RECENT), 4, RECENT, NEWCOMER)
 
-    kept = orjson.loads(orjson.dumps(declaration.to_json()))
+    document = orjson.loads(orjson.dumps(declaration.to_json()))
 
-    assert Declaration.from_json(kept) == declaration
+    assert Declaration.from_json(document) == declaration

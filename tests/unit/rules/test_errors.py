@@ -80,7 +80,7 @@ def test_an_unknown_name_is_shown_at_its_column_with_the_nearest(
         ("[x for x in traits.a] == 1", NotAllowed, "comparisons"),
         ("traits.age if consent.email else 3", NotAllowed, "comparisons"),
         ("(traits.age > 3) == consent.email", NotAllowed, "Join conditions"),
-        ("exists(traits.age) == True", NotAllowed, "stand alone"),
+        ("exists(traits.age) == True", NotAllowed, "as a condition"),
         ("traits.age in []", NotAllowed, "at least one"),
         ("traits.age in [1, traits.x]", NotAllowed, "or"),
         ("__import__('os').system('x')", NotAllowed, "manual"),
