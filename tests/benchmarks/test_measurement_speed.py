@@ -144,7 +144,7 @@ def test_a_page_of_one_among_many(benchmark: BenchmarkFixture, running: Runner) 
 
     async def read() -> int:
         async with database.connection() as connection:
-            (page,) = await service.touchpoint_pages(connection, [(CUSTOMERS[7], None, 51)])
+            (page,) = await service.load_touchpoint_pages(connection, [(CUSTOMERS[7], None, 51)])
         return len(page)
 
     runner.run(fill())
@@ -165,7 +165,7 @@ def test_a_years_results_of_a_hundred_actions(benchmark: BenchmarkFixture, runni
     async def read() -> int:
         async with database.connection() as connection:
             by = [Dimension.ACTION, Dimension.CHANNEL]
-            return len(await service.action_results(connection, by, (None, None), None, None))
+            return len(await service.load_action_results(connection, by, (None, None), None, None))
 
     runner.run(fill())
     found = benchmark(lambda: runner.run(read()))

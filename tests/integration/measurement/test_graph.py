@@ -243,13 +243,13 @@ async def test_pages_of_many_customers_come_in_one_query(
     ann, bob, nobody = uuid4(), uuid4(), uuid4()
     await take_in(database, [facts.message(ann), facts.message(bob), facts.message(bob)])
     asked = []
-    fetch = service.touchpoint_pages
+    fetch = service.load_touchpoint_pages
 
-    async def counted(connection: Any, pages: Any) -> Any:
+    async def count(connection: Any, pages: Any) -> Any:
         asked.append(len(pages))
         return await fetch(connection, pages)
 
-    monkeypatch.setattr(service, "touchpoint_pages", counted)
+    monkeypatch.setattr(service, "load_touchpoint_pages", count)
     answer = await graph(TOUCHPOINTS, ids=keys(ann, bob, nobody, ann))
 
     found = [len(one["touchpoints"]["edges"]) for one in answer["data"]["_entities"]]
