@@ -79,7 +79,7 @@ def entering(world: World, customers: list[UUID]) -> list[Event]:
 
 
 def changing(world: World, customers: list[UUID]) -> list[Event]:
-    """New snapshots of customers never seen, in no segment a journey is about."""
+    """New snapshots of unknown customers, in no segment a journey is about."""
     traits = {"email": "ann@example.com", "country": "NL"}
     return [
         world.snapshot(customer, 1, traits=traits, segments=("vip", "loyal"))

@@ -36,7 +36,7 @@ class Listener:
         self.heard += events
 
     def steps(self, customer: UUID) -> list[tuple[int, str]]:
-        """The steps of a customer in the order they were heard."""
+        """The steps of a customer in the order they arrived."""
         return [
             (event.state.sequence, event.state.step)
             for event in self.heard

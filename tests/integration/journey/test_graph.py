@@ -79,7 +79,7 @@ async def test_customers_show_their_journeys_and_inbox(world: World, graph: Grap
     assert (nobody["journeys"], nobody["inbox"]) == ([], [])
 
 
-async def test_journeys_can_be_asked_for_by_whether_they_are_active(
+async def test_journeys_can_be_filtered_by_whether_they_are_active(
     world: World, graph: Graph
 ) -> None:
     await entered_and_waited(world)

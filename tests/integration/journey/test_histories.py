@@ -29,7 +29,7 @@ def paid(count: int) -> dict[str, Any]:
 
 
 def answers(revision: int, series: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The parts of a snapshot made for a revision of the journeys."""
+    """The parts of a snapshot computed for a revision of the journeys."""
     return {"series": series or {}, "series_versions": {"journey": revision}}
 
 

@@ -1,4 +1,4 @@
-"""Journeys, stimuli and facts that tests are made of."""
+"""Journeys, stimuli and facts for tests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -27,10 +27,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/journeys/*.yaml"))
 
 
 def test_the_journeys_shown_can_be_published() -> None:
-    shown = re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL)
+    examples = re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL)
 
-    assert shown
-    for yaml in shown:
+    assert examples
+    for yaml in examples:
         assert parse_definition(yaml).name
 
 

@@ -17,7 +17,7 @@ def test_a_chain_ends_with_its_last_whatever_the_order(
     assert find_new_owners(order, {}) == {ANN: DAN, BOB: DAN, CIS: DAN}
 
 
-def test_a_merge_into_one_who_is_another_by_now_goes_on_to_him() -> None:
+def test_a_merge_into_one_who_is_another_by_now_goes_on_to_them() -> None:
     assert find_new_owners([(ANN, BOB)], {BOB: CIS}) == {ANN: CIS}
 
 

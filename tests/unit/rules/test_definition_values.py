@@ -27,10 +27,10 @@ def test_a_period_is_a_whole_number_and_a_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("0d", "than nothing"), ("401d", "at most 400d"), ("999999w", "at most")]
+    ("text", "message"), [("0d", "than nothing"), ("401d", "at most 400d"), ("999999w", "at most")]
 )
-def test_a_period_has_bounds(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_period_has_bounds(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_period(text)
 
 

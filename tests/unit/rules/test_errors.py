@@ -1,4 +1,4 @@
-"""What authors get wrong, and what they are told."""
+"""What authors get wrong, and the errors they get."""
 
 from collections.abc import Callable
 

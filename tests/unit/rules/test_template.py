@@ -111,7 +111,7 @@ def test_what_is_no_placeholder_is_refused_at_its_place(
     assert (flaw.path, flaw.problem, flaw.offset) == (("x", 1), problem, offset)
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_flaws_are_reported_at_once() -> None:
     content = {"a": "{{ nobody }} {{ traits.a", "b": "{{ context.x }}"}
 
     with pytest.raises(InvalidTemplate, match=r"the roots are traits\.…, key\.") as caught:
