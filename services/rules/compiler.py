@@ -17,7 +17,6 @@ from services.rules.formula import (
     NUMERIC_KINDS,
     Aggregation,
     Atom,
-    Cast,
     ClockTerm,
     Comparison,
     Conjunction,
@@ -25,12 +24,13 @@ from services.rules.formula import (
     ExistenceTest,
     Formula,
     FunctionCall,
+    KindCast,
     Leaf,
-    ListMembership,
+    ListTest,
     Literal,
     Lookup,
     PredicateCall,
-    SegmentMembership,
+    SegmentTest,
     Term,
     ValueKind,
     YesNoTest,
@@ -205,9 +205,9 @@ class _FunctionWriter:
                 return _compare(answer, ast.Is(), ast.Constant(not negated))
             case Comparison(operator, left, right):
                 return self._write_comparison(operator, left, right, negated)
-            case ListMembership(term, values):
+            case ListTest(term, values):
                 return self._write_membership(term, ast.Constant(cast(Any, values)), negated)
-            case SegmentMembership(name):
+            case SegmentTest(name):
                 return self._write_membership(name, self._write_root("segments"), negated)
             case ExistenceTest(term):
                 return self._write_existence(term, negated)
@@ -269,7 +269,7 @@ class _FunctionWriter:
                 first = ast.Call(self._write_root(root), [ast.Constant(path[0])], [])
                 rest = [ast.Constant(key) for key in path[1:]]
                 return _call("walk", first, *rest) if rest else first
-            case Cast(inner, kind):
+            case KindCast(inner, kind):
                 return self._write_cast(inner, kind)
             case ClockTerm(name):
                 return self._write_root(name)

@@ -48,7 +48,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class KindCast:
     """A JSON value read as one kind; unknown if it is of another."""
 
     term: "Term"
@@ -82,7 +82,7 @@ class FunctionCall:
     kind: ValueKind
 
 
-Term: TypeAlias = Literal | Lookup | Cast | ClockTerm | Aggregation | FunctionCall
+Term: TypeAlias = Literal | Lookup | KindCast | ClockTerm | Aggregation | FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class ListMembership:
+class ListTest:
     """Membership of a fixed list, all of one kind."""
 
     term: Term
@@ -117,7 +117,7 @@ class ListMembership:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentMembership:
+class SegmentTest:
     """Membership of the customer's segments."""
 
     name: Term
@@ -139,13 +139,7 @@ class PredicateCall:
 
 
 Atom: TypeAlias = (
-    Constant
-    | YesNoTest
-    | Comparison
-    | ListMembership
-    | SegmentMembership
-    | ExistenceTest
-    | PredicateCall
+    Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest | PredicateCall
 )
 
 
@@ -206,7 +200,7 @@ def iterate_leaves(formula: Formula) -> Iterator[Leaf]:
 def operands_of(atom: Atom) -> tuple[Term, ...]:
     """The terms an atom reads."""
     match atom:
-        case YesNoTest(term) | ListMembership(term) | ExistenceTest(term) | SegmentMembership(term):
+        case YesNoTest(term) | ListTest(term) | ExistenceTest(term) | SegmentTest(term):
             return (term,)
         case Comparison(_, left, right):
             return (left, right)
@@ -219,7 +213,7 @@ def operands_of(atom: Atom) -> tuple[Term, ...]:
 def inner_terms(term: Term) -> tuple[Term, ...]:
     """The terms a term is made of."""
     match term:
-        case Cast(inner):
+        case KindCast(inner):
             return (inner,)
         case FunctionCall(_, arguments):
             return arguments

@@ -7,20 +7,20 @@ from services.rules.errors import ConditionTooLarge, InvalidArgument, KindMismat
 from services.rules.formula import (
     Aggregation,
     Atom,
-    Cast,
     Comparison,
     Conjunction,
     Constant,
     Disjunction,
     ExistenceTest,
     Formula,
+    KindCast,
     Leaf,
-    ListMembership,
+    ListTest,
     Literal,
     LiteralValue,
     Lookup,
     PredicateCall,
-    SegmentMembership,
+    SegmentTest,
     SourceExcerpt,
     Term,
     ValueKind,
@@ -143,10 +143,10 @@ class FormulaParser(TermParser):
         match holder:
             case ast.Name(id="segments") if not self.vocabulary.bare_properties:
                 segment = self._parse_segment(item, holder)
-                return self._build_leaf(SegmentMembership(segment), negated, excerpt, segment)
+                return self._build_leaf(SegmentTest(segment), negated, excerpt, segment)
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
                 term, values = self._parse_list(item, items, holder)
-                return self._build_leaf(ListMembership(term, values), negated, excerpt, term)
+                return self._build_leaf(ListTest(term, values), negated, excerpt, term)
         items_term, term = self.parse_term(holder), self.parse_term(item)
         if items_term.kind is not ValueKind.ANY or term.kind in (
             ValueKind.TIME,
@@ -208,7 +208,7 @@ class FormulaParser(TermParser):
         """The argument of `exists` or `missing`."""
         if len(node.args) == 1 and not node.keywords:
             term = self.parse_term(node.args[0], whole=True)
-            if isinstance(term, Lookup | Cast | Aggregation):
+            if isinstance(term, Lookup | KindCast | Aggregation):
                 return term
         raise self.error(
             InvalidArgument,
@@ -221,6 +221,6 @@ class FormulaParser(TermParser):
         self, atom: Atom, negated: bool, excerpt: SourceExcerpt, *operands: Term
     ) -> Leaf:
         """The atom with its excerpt and its operands, each as the data has it."""
-        raw = (term.term if isinstance(term, Cast) else term for term in operands)
+        raw = (term.term if isinstance(term, KindCast) else term for term in operands)
         described = ((describe(term), term) for term in raw if not isinstance(term, Literal))
         return Leaf(atom, negated, excerpt, tuple(described))

@@ -12,7 +12,7 @@ from services.rules.errors import (
     NotAllowed,
     UnknownName,
 )
-from services.rules.formula import Cast, ClockTerm, Literal, Term, ValueKind
+from services.rules.formula import ClockTerm, KindCast, Literal, Term, ValueKind
 from services.rules.functions import as_time
 from services.rules.vocabulary import WEEKDAYS, ConditionLimits, Vocabulary
 
@@ -40,7 +40,7 @@ class KindConverter:
         if kind in (term.kind, ValueKind.ANY):
             return term
         if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
-            return Cast(term, kind)
+            return KindCast(term, kind)
         if kind is ValueKind.TIME and isinstance(term, Literal) and term.kind is ValueKind.TEXT:
             return self._parse_time(str(term.value), node)
         hint = "Both sides of a comparison are of one kind"

@@ -7,7 +7,7 @@ from services.chassis.errors import nearest
 from services.rules.condition import Needs
 from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
-from services.rules.formula import Cast, ClockTerm, Lookup, Term, ValueKind
+from services.rules.formula import ClockTerm, KindCast, Lookup, Term, ValueKind
 from services.rules.functions import PUBLIC
 from services.rules.parser.kind_converter import KindConverter, encodable
 from services.rules.series import Series, merge_series
@@ -102,9 +102,9 @@ class NameResolver(KindConverter):
 
     def _parse_event_path(self, path: tuple[str, ...]) -> Term:
         if path == ("at",):
-            return Cast(Lookup("event", path), ValueKind.TIME)
+            return KindCast(Lookup("event", path), ValueKind.TIME)
         if path == ("name",):
-            return Cast(Lookup("event", path), ValueKind.TEXT)
+            return KindCast(Lookup("event", path), ValueKind.TEXT)
         below = path[1:] if path[0] == "properties" and len(path) > 1 else path
         self.names["event"].add(below[0])
         return Lookup("properties", below)

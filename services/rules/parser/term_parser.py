@@ -10,9 +10,9 @@ from services.rules.errors import InvalidArgument, KindMismatch, NotAllowed, Unk
 from services.rules.formula import (
     NUMERIC_KINDS,
     Aggregation,
-    Cast,
     ClockTerm,
     FunctionCall,
+    KindCast,
     Literal,
     Lookup,
     Term,
@@ -269,7 +269,7 @@ class TermParser(NameResolver, ABC):
 def describe(term: Term) -> str:
     """How explanations name a term."""
     match term:
-        case Cast(inner):
+        case KindCast(inner):
             return describe(inner)
         case Lookup(root, path):
             return ".".join(("event" if root == "properties" else root, *path))
