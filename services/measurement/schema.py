@@ -1,7 +1,7 @@
 """Measurement's subgraph: results per action, and each customer's touchpoints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Annotated, NewType, Self
 from uuid import UUID
@@ -113,14 +113,7 @@ class Rate:
 
     @classmethod
     def of(cls, successes: int, trials: int) -> Self:
-        rate = intervals.wilson_rate(successes, trials)
-        return cls(
-            successes=rate.successes,
-            trials=rate.trials,
-            estimate=rate.estimate,
-            low=rate.low,
-            high=rate.high,
-        )
+        return cls(**asdict(intervals.wilson_rate(successes, trials)))
 
 
 @strawberry.type(
@@ -174,20 +167,14 @@ class ActionResult:
 
     @classmethod
     def of(cls, result: results.Result) -> Self:
-        key, counts = result.key, result.counts
+        key = result.key
         return cls(
             action=key.get(results.Dimension.ACTION),
             treatment=key.get(results.Dimension.TREATMENT),
             channel=parse_channel(key.get(results.Dimension.CHANNEL)),
             placement=key.get(results.Dimension.PLACEMENT),
             day=key.get(results.Dimension.DAY),
-            decided=counts.decided,
-            presented=counts.presented,
-            clicked=counts.clicked,
-            accepted=counts.accepted,
-            rejected=counts.rejected,
-            converted=counts.converted,
-            dismissed=counts.dismissed,
+            **asdict(result.counts),
             accepted_value=sum_values(result, OutcomeKind.ACCEPTED),
             converted_value=sum_values(result, OutcomeKind.CONVERTED),
         )

@@ -91,7 +91,7 @@ async def add_merges(
 _RECORD_IDENTITIES = """
 INSERT INTO known_identity (identity_key, customer_id, seen_at)
 SELECT DISTINCT ON (identity_key) identity_key, customer_id, seen_at
-FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS seen (identity_key, customer_id, seen_at)
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS named (identity_key, customer_id, seen_at)
 ORDER BY identity_key, seen_at DESC
 ON CONFLICT (identity_key) DO UPDATE
 SET customer_id = excluded.customer_id, seen_at = excluded.seen_at
@@ -254,7 +254,7 @@ INSERT INTO outcome (customer_id, {_OUTCOME}, counted)
 SELECT *, value_cents IS NULL FROM unnest(
     $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bigint[],
     $8::text[]
-) AS told (customer_id, {_OUTCOME}) ORDER BY 1, 2, 3
+) AS reported (customer_id, {_OUTCOME}) ORDER BY 1, 2, 3
 ON CONFLICT DO NOTHING
 """
 
@@ -387,7 +387,7 @@ FROM (
         LEFT JOIN outcome USING (customer_id, proposition_id)
         LEFT JOIN unnest($1::text[], $2::int[]) AS meaning (kind, happened) USING (kind)
         GROUP BY proposition.customer_id, proposition.proposition_id
-    ) AS told
+    ) AS flags
 ) AS truth
 WHERE (proposition.customer_id, proposition.proposition_id)
     = (truth.customer_id, truth.proposition_id)

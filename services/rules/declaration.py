@@ -1,6 +1,6 @@
-"""The series a service needs, and since when: they tell "no events" from "not known yet".
+"""The series a service needs, and since when: this separates "no events" from "not known yet".
 
-Profile hears of a new series a moment after it was declared, and then computes it for one customer
+Profile learns of a new series a moment after it was declared, and then computes it for one customer
 after another. A history computed before says nothing of series declared since.
 """
 

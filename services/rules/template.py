@@ -87,8 +87,8 @@ def hide_values(
     """Filled content without the values that are to be hidden.
 
     A text of which every placeholder is hidden is as it was written, with the mask in their places;
-    where some are not, the mask is all there is, since what was put in can't be told apart. What
-    holds no placeholder is as it was filled.
+    where some are not, the mask replaces the whole text, since filled values cannot be found in it.
+    What holds no placeholder is as it was filled.
 
     Args:
         content: As it was written.

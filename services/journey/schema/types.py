@@ -22,7 +22,6 @@ from services.journey.service.journey_cache import JourneySet
 from services.journey.service.queries import DataUses
 from services.journey.store import messages
 from services.journey.store.definitions import PublishedJourney
-from services.journey.store.instances import StepRecord
 from services.rules.template import Keys, hide_values, parse_path
 
 Info = strawberry.Info[Context, None]
@@ -40,16 +39,6 @@ class JourneyStepTaken:
     phase: str | None
     entered_at: datetime
     note: str | None = strawberry.field(description="What was left out at this step, and why.")
-
-    @classmethod
-    def of(cls, record: StepRecord) -> Self:
-        return cls(
-            sequence=record.sequence,
-            step=strawberry.ID(record.step),
-            phase=record.phase,
-            entered_at=record.entered_at,
-            note=record.note,
-        )
 
 
 @strawberry.federation.type(
@@ -97,7 +86,7 @@ class JourneyInstance:
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
         """Of all the instances of a request in one query."""
         records = await info.context.steps.load((self.instance.customer_id, self.instance.id))
-        return [JourneyStepTaken.of(record) for record in records]
+        return [JourneyStepTaken(**record._asdict()) for record in records]
 
     @strawberry.field(description="The version of the journey it follows.")
     async def definition(self, info: Info) -> "JourneyDefinition | None":

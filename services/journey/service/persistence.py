@@ -81,7 +81,7 @@ def _step_key(instance: Instance) -> StepKey:
 
 
 def build_state(instance: Instance, stamp: Callable[[int], int]) -> InstanceState:
-    """An instance as other services hear of it; they compare sequences to know the latest."""
+    """An instance as published; other services compare sequences to know the latest."""
     return InstanceState(
         instance_id=instance.id,
         journey=instance.journey,
@@ -94,7 +94,7 @@ def build_state(instance: Instance, stamp: Callable[[int], int]) -> InstanceStat
 
 
 def build_event(id: UUID, effect: Effect, now: datetime, stamp: Callable[[int], int]) -> Event:
-    """An effect as the event other services hear; a message's id is that of its event."""
+    """The event that publishes an effect; a message's id is that of its event."""
     instance = effect.instance
     state = build_state(instance, stamp)
     match effect:
