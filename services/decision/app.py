@@ -11,10 +11,10 @@ from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, Outc
 from services.contracts.trust import ServerEvents
 from services.decision.handlers import SUBSCRIPTIONS
 from services.decision.schema import Context, schema
-from services.decision.service.batches import Batches
+from services.decision.service.batch_queue import Batches
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.customers import reading
 from services.decision.service.deciding import Desk, Writing
-from services.decision.service.knowledge import Knowledge
 from services.decision.service.resync import sources
 from services.decision.settings import DecisionSettings
 from services.decision.store.customers import FOR_MANY_SMALL_READS

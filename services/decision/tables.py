@@ -115,7 +115,7 @@ class Decision(Table, table=True):
     control_group: str | None = Field(sa_type=TEXT)
     propositions: list[dict[str, Any]] = Field(sa_type=JSON, nullable=False)
     record: bytes = Field(sa_type=BYTES)
-    """What it looked at; `domain.record` reads it."""
+    """What it looked at; `domain.input_codec` reads it."""
 
 
 class Outcome(Table, table=True):

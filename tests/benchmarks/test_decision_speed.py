@@ -26,12 +26,12 @@ from services.contracts.words import Channel
 from services.decision import handlers
 from services.decision.app import background, open_desk
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled, compiled
-from services.decision.domain.contacts import Contact
+from services.decision.domain.compiled_catalogue import Compiled, compiled
+from services.decision.domain.contact_policies import Contact
 from services.decision.domain.decision import decide
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.explanation import explain
-from services.decision.domain.record import packed
-from services.decision.domain.situation import Situation
+from services.decision.domain.input_codec import packed
 from services.decision.service.deciding import Desk, Request, next_best_actions
 from services.decision.settings import DecisionSettings
 from services.decision.store.customers import Asked

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from services.decision.domain.arbitration import ranked, scores
 from services.decision.domain.catalogue import Action, Treatment
-from services.decision.domain.compiled import Compiled, Slate
+from services.decision.domain.compiled_catalogue import Compiled, Slate
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.filters import FILTERS, View, view
 from services.decision.domain.reasons import composed
-from services.decision.domain.situation import Situation
 from services.decision.domain.trace import STAGES, Scored, Stage
 
 Bools = NDArray[np.bool_]

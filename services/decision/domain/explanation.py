@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.compiled_catalogue import Compiled
 from services.decision.domain.decision import ARBITRATION, Floats, Weighed, shown_at_most, weigh
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.filters import failed, view
-from services.decision.domain.situation import Situation
 from services.decision.domain.trace import STAGES, ActionTrace, Failed, Stage
 
 

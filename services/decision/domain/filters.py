@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.decision.domain.catalogue import Action, ActionStatus
-from services.decision.domain.compiled import GATES, Compiled, Group
-from services.decision.domain.contacts import Closed, closed
+from services.decision.domain.compiled_catalogue import GATES, Compiled, Group
+from services.decision.domain.contact_policies import Closed, closed
 from services.decision.domain.control_groups import belongs
-from services.decision.domain.situation import Situation
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.trace import Failed, Stage
 from services.rules import PASSED, FailedPart
 

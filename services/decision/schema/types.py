@@ -20,9 +20,9 @@ from services.chassis.pagination import (
 )
 from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.compiled_catalogue import Compiled
 from services.decision.domain.identifiers import proposition_id, tracking_code
-from services.decision.domain.record import unproved
+from services.decision.domain.input_codec import unproved
 from services.decision.schema.context import Context
 from services.decision.schema.inputs import EventInput, json_object
 from services.decision.schema.words import (
@@ -34,8 +34,8 @@ from services.decision.schema.words import (
     Stage,
 )
 from services.decision.service import explaining, publishing
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.deciding import Request, next_best_actions
-from services.decision.service.knowledge import Knowledge
 from services.decision.store import decisions, outcomes
 from services.decision.store.customers import Asked
 from services.rules.template import hide_values

@@ -18,9 +18,9 @@ from services.contracts.identity import (
     is_placeholder,
     normalised,
 )
-from services.decision.domain.contacts import Contact
+from services.decision.domain.contact_policies import Contact
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.errors import InvalidCustomerRef
-from services.decision.service.knowledge import Knowledge
 from services.decision.store import customers
 from services.decision.store.customers import Asked
 from services.rules import Facts

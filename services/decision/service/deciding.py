@@ -18,17 +18,18 @@ from services.chassis.ids import new_id
 from services.contracts.decision import DecisionMade, Money, RankedAction
 from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import Channel, SenderClass
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.compiled_catalogue import Compiled
 from services.decision.domain.decision import Proposed, Verdict, decide
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.identifiers import (
     MOST_RANKS,
     decision_id,
     proposition_id,
     tracking_code,
 )
-from services.decision.domain.record import packed
-from services.decision.domain.situation import Situation
-from services.decision.service.batches import Batches
+from services.decision.domain.input_codec import packed
+from services.decision.service.batch_queue import Batches
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.customers import NOTHING, Customer, shown
 from services.decision.service.errors import (
     InvalidRequest,
@@ -37,7 +38,6 @@ from services.decision.service.errors import (
     UnknownCustomer,
     UnknownPlacement,
 )
-from services.decision.service.knowledge import Knowledge
 from services.decision.settings import DecisionSettings
 from services.decision.store import catalogues, customers, decisions
 from services.decision.store.customers import Asked

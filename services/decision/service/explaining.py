@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from services.chassis.errors import nearest
 from services.contracts.words import Channel
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.compiled_catalogue import Compiled
 from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, not_considered
-from services.decision.domain.record import unpacked
+from services.decision.domain.input_codec import unpacked
 from services.decision.domain.trace import ActionTrace
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.deciding import Desk, Request, checked, look_up, situation
 from services.decision.service.errors import UnknownAction
-from services.decision.service.knowledge import Knowledge
 from services.decision.store.decisions import Decision
 
 

@@ -9,11 +9,11 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.masking import Masking
 from services.contracts.decision import DecisionSeriesNeeded
-from services.decision.domain.changes import Changes, changes
-from services.decision.domain.checks import warnings
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.catalogue_changes import Changes, changes
+from services.decision.domain.catalogue_validation import warnings
+from services.decision.domain.compiled_catalogue import Compiled
+from services.decision.service.catalogue_cache import Knowledge, read_catalogue, renumbered
 from services.decision.service.errors import StillOffered
-from services.decision.service.knowledge import Knowledge, read_catalogue, renumbered
 from services.decision.store import catalogues
 from services.rules import Declaration
 

@@ -10,10 +10,10 @@ from services.chassis.database import Connection
 from services.chassis.ids import first_id_at
 from services.chassis.resync import Page, Source
 from services.contracts.base import Json
-from services.decision.domain import record
+from services.decision.domain import input_codec
 from services.decision.service import deciding, outcomes, publishing
+from services.decision.service.catalogue_cache import Knowledge
 from services.decision.service.deciding import Made
-from services.decision.service.knowledge import Knowledge
 from services.decision.store import catalogues, decisions
 from services.decision.store import outcomes as outcome_store
 
@@ -53,7 +53,9 @@ async def _decisions(
     start = UUID(after) if after else first_id_at(since)
     rows = await decisions.later(connection, start, most)
     events = [
-        deciding.event_of(Made(row, (), record.sender(row.record), record.unproved(row.record)))
+        deciding.event_of(
+            Made(row, (), input_codec.sender(row.record), input_codec.unproved(row.record))
+        )
         for row in rows
     ]
     return Page(events, str(rows[-1].decision_id) if len(rows) == most else None)

@@ -6,7 +6,7 @@ import pytest
 from services.decision.domain.arbitration import InvalidPropensity, ranked, scores
 from services.decision.domain.decision import decide
 from services.decision.domain.propensity import Arm, Tally
-from tests.unit.decision.shop import action, catalogue, decided, shown, situation, traces
+from tests.unit.decision.factories import action, catalogue, decided, shown, situation, traces
 
 
 def test_a_likely_cheap_action_loses_to_an_unlikely_dear_one() -> None:

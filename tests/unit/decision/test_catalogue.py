@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from services.chassis.definitions import InvalidDefinition
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.changes import changes
-from services.decision.domain.checks import warnings
-from services.decision.service.knowledge import read_catalogue
-from tests.unit.decision.shop import action, catalogue, from_yaml
+from services.decision.domain.catalogue_changes import changes
+from services.decision.domain.catalogue_validation import warnings
+from services.decision.service.catalogue_cache import read_catalogue
+from tests.unit.decision.factories import action, catalogue, from_yaml
 
 MINIMAL = """
 currency: EUR

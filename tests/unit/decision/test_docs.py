@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from services.chassis.errors import RaakError
 from services.decision.domain import catalogue
 from services.decision.domain.catalogue import ActionKind
-from services.decision.domain.checks import warnings
+from services.decision.domain.catalogue_validation import warnings
 from services.decision.domain.trace import Stage
 from services.decision.service import errors
-from services.decision.service.knowledge import read_catalogue
+from services.decision.service.catalogue_cache import read_catalogue
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFERENCE = (DOCS / "catalogue.md").read_text()

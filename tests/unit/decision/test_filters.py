@@ -12,9 +12,9 @@ from services.contracts.words import Channel
 from services.decision.domain.control_groups import belongs
 from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, not_considered
-from services.decision.domain.record import packed, unpacked
+from services.decision.domain.input_codec import packed, unpacked
 from services.decision.domain.trace import STAGES, Failed, Stage
-from tests.unit.decision.shop import (
+from tests.unit.decision.factories import (
     ADA,
     NOW,
     action,

@@ -14,10 +14,10 @@ import numpy as np
 import orjson
 
 from services.contracts.words import Channel, SenderClass
-from services.decision.domain.compiled import Compiled
-from services.decision.domain.contacts import Contact
+from services.decision.domain.compiled_catalogue import Compiled
+from services.decision.domain.contact_policies import Contact
 from services.decision.domain.decision import Floats, Verdict
-from services.decision.domain.situation import Situation
+from services.decision.domain.decision_input import Situation
 from services.rules import Facts
 
 

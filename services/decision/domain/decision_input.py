@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.contracts.words import Channel
-from services.decision.domain.contacts import Contact
+from services.decision.domain.contact_policies import Contact
 from services.rules import Facts
 
 

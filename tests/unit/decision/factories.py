@@ -8,11 +8,11 @@ from uuid import UUID
 from services.chassis.definitions import read_yaml
 from services.contracts.words import Channel
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled, compiled
-from services.decision.domain.contacts import Contact
+from services.decision.domain.compiled_catalogue import Compiled, compiled
+from services.decision.domain.contact_policies import Contact
 from services.decision.domain.decision import Verdict, decide
+from services.decision.domain.decision_input import Situation
 from services.decision.domain.explanation import explain
-from services.decision.domain.situation import Situation
 from services.decision.domain.trace import ActionTrace
 from services.rules import Facts
 

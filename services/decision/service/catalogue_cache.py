@@ -20,7 +20,7 @@ from services.chassis import epochs
 from services.chassis.database import Connection, Database
 from services.chassis.definitions import InvalidDefinition, parse_yaml
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled, FlawedCatalogue, compiled
+from services.decision.domain.compiled_catalogue import Compiled, FlawedCatalogue, compiled
 from services.decision.domain.propensity import Arm, Evidence, Tally
 from services.decision.store import catalogues
 from services.rules import Declaration

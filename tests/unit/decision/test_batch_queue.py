@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.chassis import telemetry
 from services.chassis.database import Connection, Database, DatabaseUnavailable, is_contention
-from services.decision.service.batches import Batches, Work
+from services.decision.service.batch_queue import Batches, Work
 from tests.postgres_errors import AWAY, raised
 
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from services.contracts.words import Channel
-from services.decision.domain.contacts import within
+from services.decision.domain.contact_policies import within
 from services.decision.domain.trace import Failed, Stage
-from tests.unit.decision.shop import action, catalogue, contact, shown, situation, traces
+from tests.unit.decision.factories import action, catalogue, contact, shown, situation, traces
 
 SHOP = (
     action("jazz"),

@@ -1,18 +1,10 @@
-"""What customers read and agents say, and what ids say of one another."""
+"""What customers read and agents say."""
 
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 
-from services.decision.domain.identifiers import (
-    MOST_RANKS,
-    decision_id,
-    proposition_id,
-    split,
-    tracking_code,
-)
-from tests.unit.decision.shop import action, catalogue, decided, situation
+from tests.unit.decision.factories import action, catalogue, decided, situation
 
 TRAITS = {"first_name": "Ada", "age": 36}
 EVENT = {"name": "saw", "at": None, "properties": {"cd": "X", "name": "x"}}
@@ -47,15 +39,3 @@ def test_every_proposition_has_a_sentence_to_say_aloud(fields: dict[str, Any], s
     verdict = decided(shop, situation(limit=9, traits=TRAITS, event=EVENT, context={"page": "p"}))
 
     assert {p.action.key: p.reason for p in verdict.proposed}["jazz"] == said
-
-
-def test_a_proposition_knows_its_decision_and_its_rank() -> None:
-    decision = decision_id(uuid4())
-
-    propositions = [proposition_id(decision, rank) for rank in range(1, MOST_RANKS + 1)]
-
-    assert [split(one) for one in propositions] == [(decision, r) for r in range(1, MOST_RANKS + 1)]
-    assert split(decision) == (decision, 0)
-    codes = {tracking_code(one) for one in propositions}
-    assert len(codes) == MOST_RANKS
-    assert tracking_code(UUID(int=0)) == "a" * 26

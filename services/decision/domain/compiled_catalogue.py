@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.words import Channel
-from services.decision.domain import contacts
+from services.decision.domain import contact_policies
 from services.decision.domain.catalogue import (
     Action,
     ActionStatus,
@@ -21,7 +21,7 @@ from services.decision.domain.catalogue import (
     ControlGroup,
     Treatment,
 )
-from services.decision.domain.checks import flaws, personal
+from services.decision.domain.catalogue_validation import flaws, personal
 from services.decision.domain.propensity import Arm, Levels
 from services.decision.domain.trace import Stage
 from services.rules import (
@@ -116,8 +116,8 @@ class Compiled:
     values_by: Weights
     context_weights: Weights
     lever: Floats
-    limits: Sequence[contacts.Limit]
-    silences: Sequence[contacts.Silence]
+    limits: Sequence[contact_policies.Limit]
+    silences: Sequence[contact_policies.Silence]
     memory: timedelta
     """How far back contacts matter."""
     kinds_of_interest: Sequence[str]
@@ -142,7 +142,7 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
         raise FlawedCatalogue(found)
     rules = compile_rules(conditions.parsed)
     series = SeriesSet(rules.needs.series)
-    limits = contacts.limits(catalogue)
+    limits = contact_policies.limits(catalogue)
     actions = catalogue.actions
     return Compiled(
         version=version,
@@ -165,9 +165,9 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
         context_weights=context_weights,
         lever=np.array([action.lever for action in actions], np.float64),
         limits=limits,
-        silences=contacts.silences(catalogue),
-        memory=contacts.memory(limits),
-        kinds_of_interest=contacts.kinds_of_interest(limits),
+        silences=contact_policies.silences(catalogue),
+        memory=contact_policies.memory(limits),
+        kinds_of_interest=contact_policies.kinds_of_interest(limits),
         control_groups=_control_groups(catalogue),
         levels=_levels(catalogue),
         slates=_slates(catalogue),
