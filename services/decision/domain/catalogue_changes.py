@@ -1,4 +1,4 @@
-"""What a new catalogue changes."""
+"""What differs between two catalogues."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from services.decision.domain.catalogue import ActionStatus, Catalogue
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class CatalogueChanges:
     """Keys of actions, in the order of the catalogue they stand in."""
 
     added: tuple[str, ...]
@@ -16,12 +16,12 @@ class Changes:
     removed_while_active: tuple[str, ...]
 
 
-def changes(old: Catalogue | None, new: Catalogue) -> Changes:
+def compare_catalogues(old: Catalogue | None, new: Catalogue) -> CatalogueChanges:
     """Compare two catalogues action by action."""
     before = {action.key: action for action in old.actions} if old else {}
     after = {action.key: action for action in new.actions}
     removed = [action for key, action in before.items() if key not in after]
-    return Changes(
+    return CatalogueChanges(
         added=tuple(key for key in after if key not in before),
         removed=tuple(action.key for action in removed),
         changed=tuple(key for key in after if key in before and after[key] != before[key]),

@@ -1,36 +1,37 @@
-"""What a catalogue's model cannot say of itself: that names are unique, and exist where used."""
+"""What pydantic cannot check of a catalogue: keys are unique, and exist where they are used."""
 
 from collections.abc import Iterable, Iterator
 
 from services.chassis.errors import nearest
-from services.decision.domain.catalogue import Action, Catalogue, Scope
+from services.decision.domain.catalogue import Catalogue, Scope
 from services.rules import DocumentPath, Flaw, InvalidTemplate, Template, parse_template
 
-PERSONAL_ROOTS = ("traits", "context", "event")
-"""What the texts of a catalogue may speak of."""
+TEMPLATE_ROOTS = ("traits", "context", "event")
+"""What placeholders in a catalogue may name."""
 
 
-def personal(content: object) -> Template:
-    """A text or content of the catalogue, its placeholders read; raises InvalidTemplate."""
-    return parse_template(content, PERSONAL_ROOTS)
+def parse_catalogue_template(content: object) -> Template:
+    """Parse the placeholders of a text or a content; raises InvalidTemplate."""
+    return parse_template(content, TEMPLATE_ROOTS)
 
 
-def flaws(catalogue: Catalogue) -> list[Flaw]:
-    """All that is wrong with a catalogue apart from its conditions."""
+def find_flaws(catalogue: Catalogue) -> list[Flaw]:
+    """Find all that is wrong with a catalogue apart from its conditions."""
     return [
-        *_repeated_keys(catalogue),
-        *_unknown_placements(catalogue),
-        *_unknown_scopes(catalogue),
-        *_unreadable_texts(catalogue),
-        *_never_valid(catalogue),
+        *_find_repeated_keys(catalogue),
+        *_find_unknown_placements(catalogue),
+        *_find_unknown_scopes(catalogue),
+        *_find_invalid_templates(catalogue),
+        *_find_empty_periods(catalogue),
     ]
 
 
-def warnings(catalogue: Catalogue) -> list[str]:
-    """What is allowed, but probably not meant."""
+def find_warnings(catalogue: Catalogue) -> list[str]:
+    """Find what is allowed, but probably a mistake."""
     used = {p for action in catalogue.actions for t in action.treatments for p in t.placements}
     return [
-        *(f"Action {a.key!r} has no treatment, so it is never shown." for a in _silent(catalogue)),
+        *(f"Action {a.key!r} has no treatment, so it is never shown." for a in catalogue.actions
+          if not a.treatments),
         *(f"No action has a treatment for placement {p.key!r}." for p in catalogue.placements
           if p.key not in used),
         *(f"Action {a.key!r} is worth 0 cents and can only come last." for a in catalogue.actions
@@ -38,13 +39,9 @@ def warnings(catalogue: Catalogue) -> list[str]:
     ]  # fmt: skip
 
 
-def _silent(catalogue: Catalogue) -> list[Action]:
-    return [action for action in catalogue.actions if not action.treatments]
-
-
-def _repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
+def _find_repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
     policies = catalogue.contact_policies
-    named: list[tuple[DocumentPath, Iterable[str]]] = [
+    places: list[tuple[DocumentPath, Iterable[str]]] = [
         (("placements",), [p.key for p in catalogue.placements]),
         (("actions",), [a.key for a in catalogue.actions]),
         (("contact_policies", "caps"), [p.key for p in policies.caps]),
@@ -53,21 +50,21 @@ def _repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
         (("control_groups",), [g.key for g in catalogue.control_groups]),
     ]
     for number, action in enumerate(catalogue.actions):
-        named.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
-    for place, keys in named:
-        yield from _repeats(place, keys)
+        places.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
+    for place, keys in places:
+        yield from _find_repeats(place, keys)
 
 
-def _repeats(place: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
-    seen: set[str] = set()
+def _find_repeats(place: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
+    earlier: set[str] = set()
     for position, key in enumerate(keys):
-        if key in seen:
-            told = f"The key {key!r} stands here a second time."
-            yield Flaw((*place, position, "key"), told, "Give one of the two another key.")
-        seen.add(key)
+        if key in earlier:
+            problem = f"The key {key!r} stands here a second time."
+            yield Flaw((*place, position, "key"), problem, "Give one of the two another key.")
+        earlier.add(key)
 
 
-def _unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
+def _find_unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
     placements = {placement.key: placement for placement in catalogue.placements}
     for number, action in enumerate(catalogue.actions):
         for position, treatment in enumerate(action.treatments):
@@ -82,31 +79,31 @@ def _unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
                 )
                 placement = placements.get(key)
                 if placement is None:
-                    told = f"There is no placement {key!r}."
-                    yield Flaw(place, told, nearest(key, placements))
+                    problem = f"There is no placement {key!r}."
+                    yield Flaw(place, problem, nearest(key, placements))
                 elif treatment.channel not in placement.channels:
-                    told = f"Placement {key!r} is not on channel {treatment.channel}."
+                    problem = f"Placement {key!r} is not on channel {treatment.channel}."
                     channels = ", ".join(placement.channels)
-                    yield Flaw(place, told, f"It is on {channels}: choose one, or add this one.")
+                    yield Flaw(place, problem, f"It is on {channels}: choose one, or add this one.")
 
 
-def _unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
+def _find_unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
     known = {
         "issue": {action.issue for action in catalogue.actions},
         "group": {action.group for action in catalogue.actions},
         "action": {action.key for action in catalogue.actions},
     }
-    for place, scope in _scopes(catalogue):
+    for place, scope in _list_scopes(catalogue):
         for name, names in known.items():
             for position, key in enumerate(getattr(scope, name)):
                 if key not in names:
-                    told = f"No action has the {name} {key!r}."
+                    problem = f"No action has the {name} {key!r}."
                     if name == "action":
-                        told = f"There is no action {key!r}."
-                    yield Flaw((*place, name, position), told, nearest(key, names))
+                        problem = f"There is no action {key!r}."
+                    yield Flaw((*place, name, position), problem, nearest(key, names))
 
 
-def _scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
+def _list_scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
     policies = catalogue.contact_policies
     for name in ("caps", "suppressions", "quiet_hours"):
         for position, policy in enumerate(getattr(policies, name)):
@@ -115,7 +112,7 @@ def _scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
         yield ("control_groups", position, "withholds"), group.withholds
 
 
-def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
+def _find_invalid_templates(catalogue: Catalogue) -> Iterator[Flaw]:
     for number, action in enumerate(catalogue.actions):
         texts: list[tuple[DocumentPath, object]] = [(("actions", number, "reason"), action.reason)]
         for position, treatment in enumerate(action.treatments):
@@ -124,13 +121,13 @@ def _unreadable_texts(catalogue: Catalogue) -> Iterator[Flaw]:
             )
         for place, text in texts:
             try:
-                personal(text)
+                parse_catalogue_template(text)
             except InvalidTemplate as error:
                 yield from (flaw.prefix(place) for flaw in error.flaws)
 
 
-def _never_valid(catalogue: Catalogue) -> Iterator[Flaw]:
+def _find_empty_periods(catalogue: Catalogue) -> Iterator[Flaw]:
     for number, action in enumerate(catalogue.actions):
         if action.valid_from and action.valid_until and action.valid_from >= action.valid_until:
-            told = f"{action.key!r} ends before it begins."
-            yield Flaw(("actions", number, "valid_until"), told, "Let valid_until be the later.")
+            problem = f"{action.key!r} ends before it begins."
+            yield Flaw(("actions", number, "valid_until"), problem, "Let valid_until be the later.")

@@ -1,4 +1,4 @@
-"""A catalogue made ready to decide with: conditions fused, policies laid along its actions.
+"""A catalogue compiled to decide with: conditions as one rule set, policies as arrays.
 
 Arrays of shape (n,) run along the actions of the catalogue, in its order; arrays of shape (m,) run
 along their treatments, action by action.
@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.words import Channel
 from services.decision.domain import contact_policies
+from services.decision.domain.arrays import Bools, Cents, Floats, Positions
 from services.decision.domain.catalogue import (
     Action,
     ActionStatus,
@@ -21,7 +21,7 @@ from services.decision.domain.catalogue import (
     ControlGroup,
     Treatment,
 )
-from services.decision.domain.catalogue_validation import flaws, personal
+from services.decision.domain.catalogue_validation import find_flaws, parse_catalogue_template
 from services.decision.domain.propensity import Arm, Levels
 from services.decision.domain.trace import Stage
 from services.rules import (
@@ -37,24 +37,20 @@ from services.rules import (
 )
 from services.rules.template import Fill
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Positions = NDArray[np.intp]
-
-GATES = (Stage.ELIGIBILITY, Stage.APPLICABILITY, Stage.SUITABILITY)
-EVER = float("inf")
+CONDITION_STAGES = (Stage.ELIGIBILITY, Stage.APPLICABILITY, Stage.SUITABILITY)
+INFINITY = float("inf")
 
 
 class FlawedCatalogue(ValueError):
-    """A catalogue that cannot be decided with, and all that is wrong with it."""
+    """A catalogue that cannot be compiled, and all that is wrong with it."""
 
-    def __init__(self, found: Sequence[Flaw]) -> None:
-        super().__init__(f"{len(found)} flaws")
-        self.flaws = found
+    def __init__(self, flaws: Sequence[Flaw]) -> None:
+        super().__init__(f"{len(flaws)} flaws")
+        self.flaws = flaws
 
 
-class Gate(NamedTuple):
-    """The conditions of one stage: `action[i]` must meet condition `condition[i]`."""
+class StageConditions(NamedTuple):
+    """The conditions of one stage: `action[i]` needs condition `condition[i]`."""
 
     stage: Stage
     action: Positions
@@ -63,7 +59,7 @@ class Gate(NamedTuple):
     """The conditions of each action that has any."""
 
 
-class Weights(NamedTuple):
+class ActionWeights(NamedTuple):
     """What conditions change: `amount[i]` goes to `action[i]` where `condition[i]` holds."""
 
     action: Positions
@@ -72,34 +68,34 @@ class Weights(NamedTuple):
     because: Sequence[str | None]
 
 
-class Slate(NamedTuple):
+class PlacementCandidates(NamedTuple):
     """What can appear in one placement on one channel, in the order of the catalogue."""
 
     limit: int
     treatments: Positions
     actions: Positions
     """The action of each of these treatments."""
-    considered: Positions
-    """These actions, each once."""
+    unique_actions: Positions
+    """These actions, each once: those a decision considers."""
 
 
-class Group(NamedTuple):
+class CompiledControlGroup(NamedTuple):
     """A control group, and which actions it withholds, shape (n,)."""
 
-    group: ControlGroup
+    definition: ControlGroup
     withheld: Bools
 
 
 @dataclass(frozen=True, eq=False)
-class Compiled:
-    """One version of the catalogue, ready to decide with."""
+class CompiledCatalogue:
+    """One version of the catalogue, compiled."""
 
     version: int
     catalogue: Catalogue
     rules: RuleSet
     series: SeriesSet
     declaration: Declaration
-    """Since which version of the catalogue these series have been asked for."""
+    """Since which version of the catalogue it needs each of these series."""
     position_of: Mapping[str, int]
     treatments: Sequence[Treatment]
     action_of: Positions
@@ -111,40 +107,44 @@ class Compiled:
     valid_until_s: Floats
     purposes: Mapping[str, Bools]
     """Every purpose, with the actions that need consent to it."""
-    gates: Sequence[Gate]
-    value_cents: NDArray[np.int64]
-    values_by: Weights
-    context_weights: Weights
+    stage_conditions: Sequence[StageConditions]
+    value_cents: Cents
+    values_by: ActionWeights
+    context_weights: ActionWeights
     lever: Floats
-    limits: Sequence[contact_policies.Limit]
-    silences: Sequence[contact_policies.Silence]
-    memory: timedelta
+    contact_limits: Sequence[contact_policies.ContactLimit]
+    quiet_hours: Sequence[contact_policies.CompiledQuietHours]
+    contact_window: timedelta
     """How far back contacts matter."""
-    kinds_of_interest: Sequence[str]
-    control_groups: Sequence[Group]
+    reaction_kinds: Sequence[str]
+    """The outcomes that a suppression follows."""
+    control_groups: Sequence[CompiledControlGroup]
     levels: Levels
-    slates: Mapping[tuple[Channel, str], Slate]
+    candidates: Mapping[tuple[Channel, str], PlacementCandidates]
+    """By channel and placement."""
     placements: Mapping[str, frozenset[Channel]]
+    """The channels of each placement."""
 
     @property
     def actions(self) -> Sequence[Action]:
-        """The actions, in order."""
         return self.catalogue.actions
 
 
-def compiled(version: int, catalogue: Catalogue) -> Compiled:
-    """Make a catalogue ready, the first of its kind; raises FlawedCatalogue when it cannot be."""
+def compile_catalogue(version: int, catalogue: Catalogue) -> CompiledCatalogue:
+    """Compile a catalogue as if it were the first version; raises FlawedCatalogue."""
     conditions = _Conditions()
-    gates = [_gate(stage, catalogue.actions, conditions) for stage in GATES]
-    values_by = _values_by(catalogue.actions, conditions)
-    context_weights = _context_weights(catalogue.actions, conditions)
-    if found := [*flaws(catalogue), *conditions.flaws]:
-        raise FlawedCatalogue(found)
+    stage_conditions = [
+        _compile_stage(stage, catalogue.actions, conditions) for stage in CONDITION_STAGES
+    ]
+    values_by = _compile_values(catalogue.actions, conditions)
+    context_weights = _compile_context_weights(catalogue.actions, conditions)
+    if flaws := [*find_flaws(catalogue), *conditions.flaws]:
+        raise FlawedCatalogue(flaws)
     rules = compile_rules(conditions.parsed)
     series = SeriesSet(rules.needs.series)
-    limits = contact_policies.limits(catalogue)
+    contact_limits = contact_policies.compile_limits(catalogue)
     actions = catalogue.actions
-    return Compiled(
+    return CompiledCatalogue(
         version=version,
         catalogue=catalogue,
         rules=rules,
@@ -152,31 +152,35 @@ def compiled(version: int, catalogue: Catalogue) -> Compiled:
         declaration=Declaration().extend(version, series.series.values()),
         position_of={action.key: position for position, action in enumerate(actions)},
         treatments=[treatment for action in actions for treatment in action.treatments],
-        action_of=_positions(p for p, action in enumerate(actions) for _ in action.treatments),
-        contents=[personal(t.content).fill for action in actions for t in action.treatments],
-        reasons=[personal(a.reason).fill if a.reason else None for a in actions],
+        action_of=_to_positions(p for p, action in enumerate(actions) for _ in action.treatments),
+        contents=[
+            parse_catalogue_template(t.content).fill
+            for action in actions
+            for t in action.treatments
+        ],
+        reasons=[parse_catalogue_template(a.reason).fill if a.reason else None for a in actions],
         paused=np.array([action.status is ActionStatus.PAUSED for action in actions], bool),
-        valid_from_s=np.array([_seconds(action.valid_from, -EVER) for action in actions]),
-        valid_until_s=np.array([_seconds(action.valid_until, EVER) for action in actions]),
-        purposes=_purposes(actions),
-        gates=gates,
+        valid_from_s=np.array([_to_seconds(action.valid_from, -INFINITY) for action in actions]),
+        valid_until_s=np.array([_to_seconds(action.valid_until, INFINITY) for action in actions]),
+        purposes=_find_purposes(actions),
+        stage_conditions=stage_conditions,
         value_cents=np.array([action.value_cents for action in actions], np.int64),
         values_by=values_by,
         context_weights=context_weights,
         lever=np.array([action.lever for action in actions], np.float64),
-        limits=limits,
-        silences=contact_policies.silences(catalogue),
-        memory=contact_policies.memory(limits),
-        kinds_of_interest=contact_policies.kinds_of_interest(limits),
-        control_groups=_control_groups(catalogue),
-        levels=_levels(catalogue),
-        slates=_slates(catalogue),
+        contact_limits=contact_limits,
+        quiet_hours=contact_policies.compile_quiet_hours(catalogue),
+        contact_window=contact_policies.find_longest_window(contact_limits),
+        reaction_kinds=contact_policies.find_reaction_kinds(contact_limits),
+        control_groups=_compile_control_groups(catalogue),
+        levels=_build_levels(catalogue),
+        candidates=_find_candidates(catalogue),
         placements={p.key: frozenset(p.channels) for p in catalogue.placements},
     )
 
 
 class _Conditions:
-    """Numbers conditions as they are met, and collects what is wrong with them."""
+    """Numbers the conditions of a catalogue, and collects what is wrong with them."""
 
     def __init__(self) -> None:
         self.parsed: list[Condition] = []
@@ -191,7 +195,9 @@ class _Conditions:
         return len(self.parsed) - 1
 
 
-def _gate(stage: Stage, actions: Sequence[Action], conditions: _Conditions) -> Gate:
+def _compile_stage(
+    stage: Stage, actions: Sequence[Action], conditions: _Conditions
+) -> StageConditions:
     field = stage.lower()
     of_action = {
         number: [
@@ -202,11 +208,13 @@ def _gate(stage: Stage, actions: Sequence[Action], conditions: _Conditions) -> G
         if getattr(action, field)
     }
     pairs = [(action, number) for action, numbers in of_action.items() for number in numbers]
-    return Gate(stage, _positions(a for a, _ in pairs), _positions(c for _, c in pairs), of_action)
+    return StageConditions(
+        stage, _to_positions(a for a, _ in pairs), _to_positions(c for _, c in pairs), of_action
+    )
 
 
-def _values_by(actions: Sequence[Action], conditions: _Conditions) -> Weights:
-    """Last ones first, so that of those that hold the first one is laid on last, and counts."""
+def _compile_values(actions: Sequence[Action], conditions: _Conditions) -> ActionWeights:
+    """Last ones first, so that of those that hold the first one is applied last, and counts."""
     rows = [
         (
             number,
@@ -217,10 +225,10 @@ def _values_by(actions: Sequence[Action], conditions: _Conditions) -> Weights:
         for number, action in enumerate(actions)
         for position, value in reversed(list(enumerate(action.value_by)))
     ]
-    return _weights(rows)
+    return _to_action_weights(rows)
 
 
-def _context_weights(actions: Sequence[Action], conditions: _Conditions) -> Weights:
+def _compile_context_weights(actions: Sequence[Action], conditions: _Conditions) -> ActionWeights:
     rows = [
         (
             number,
@@ -231,31 +239,33 @@ def _context_weights(actions: Sequence[Action], conditions: _Conditions) -> Weig
         for number, action in enumerate(actions)
         for position, weight in enumerate(action.context_weights)
     ]
-    return _weights(rows)
+    return _to_action_weights(rows)
 
 
-def _weights(rows: Sequence[tuple[int, int, float, str | None]]) -> Weights:
-    return Weights(
-        _positions(action for action, _, _, _ in rows),
-        _positions(condition for _, condition, _, _ in rows),
+def _to_action_weights(rows: Sequence[tuple[int, int, float, str | None]]) -> ActionWeights:
+    return ActionWeights(
+        _to_positions(action for action, _, _, _ in rows),
+        _to_positions(condition for _, condition, _, _ in rows),
         np.array([amount for _, _, amount, _ in rows], np.float64),
         [because for _, _, _, because in rows],
     )
 
 
-def _purposes(actions: Sequence[Action]) -> dict[str, Bools]:
+def _find_purposes(actions: Sequence[Action]) -> dict[str, Bools]:
     names = dict.fromkeys(purpose for action in actions for purpose in action.consent)
     return {name: np.array([name in a.consent for a in actions], bool) for name in names}
 
 
-def _control_groups(catalogue: Catalogue) -> list[Group]:
+def _compile_control_groups(catalogue: Catalogue) -> list[CompiledControlGroup]:
     return [
-        Group(group, np.array([group.withholds.holds(a) for a in catalogue.actions], bool))
+        CompiledControlGroup(
+            group, np.array([group.withholds.has_action(a) for a in catalogue.actions], bool)
+        )
         for group in catalogue.control_groups
     ]
 
 
-def _levels(catalogue: Catalogue) -> Levels:
+def _build_levels(catalogue: Catalogue) -> Levels:
     return Levels(
         (Arm(a.key, t.channel, t.key) for a in catalogue.actions for t in a.treatments),
         {a.key: a.propensity for a in catalogue.actions if a.propensity is not None},
@@ -264,8 +274,8 @@ def _levels(catalogue: Catalogue) -> Levels:
     )
 
 
-def _slates(catalogue: Catalogue) -> dict[tuple[Channel, str], Slate]:
-    found: dict[tuple[Channel, str], list[tuple[int, int]]] = {
+def _find_candidates(catalogue: Catalogue) -> dict[tuple[Channel, str], PlacementCandidates]:
+    pairs_of: dict[tuple[Channel, str], list[tuple[int, int]]] = {
         (channel, placement.key): []
         for placement in catalogue.placements
         for channel in placement.channels
@@ -273,21 +283,21 @@ def _slates(catalogue: Catalogue) -> dict[tuple[Channel, str], Slate]:
     of_treatment = ((p, t) for p, a in enumerate(catalogue.actions) for t in a.treatments)
     for number, (action, treatment) in enumerate(of_treatment):
         for placement in treatment.placements:
-            found.get((treatment.channel, placement), []).append((number, action))
+            pairs_of.get((treatment.channel, placement), []).append((number, action))
     limit = {placement.key: placement.limit for placement in catalogue.placements}
-    return {place: _slate(limit[place[1]], pairs) for place, pairs in found.items()}
+    return {place: _to_candidates(limit[place[1]], pairs) for place, pairs in pairs_of.items()}
 
 
-def _slate(limit: int, pairs: Sequence[tuple[int, int]]) -> Slate:
-    actions = _positions(action for _, action in pairs)
-    return Slate(
-        limit, _positions(treatment for treatment, _ in pairs), actions, np.unique(actions)
+def _to_candidates(limit: int, pairs: Sequence[tuple[int, int]]) -> PlacementCandidates:
+    actions = _to_positions(action for _, action in pairs)
+    return PlacementCandidates(
+        limit, _to_positions(treatment for treatment, _ in pairs), actions, np.unique(actions)
     )
 
 
-def _positions(numbers: Iterable[int]) -> Positions:
+def _to_positions(numbers: Iterable[int]) -> Positions:
     return np.fromiter(numbers, np.intp)
 
 
-def _seconds(moment: datetime | None, otherwise: float) -> float:
+def _to_seconds(moment: datetime | None, otherwise: float) -> float:
     return moment.timestamp() if moment else otherwise

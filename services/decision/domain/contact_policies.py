@@ -6,9 +6,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.words import Channel
+from services.decision.domain.arrays import Bools, Positions
 from services.decision.domain.catalogue import (
     Action,
     Cap,
@@ -18,12 +18,10 @@ from services.decision.domain.catalogue import (
     Suppression,
     Unit,
 )
-from services.decision.domain.trace import Failed
+from services.decision.domain.trace import FailedCondition
 from services.rules.definition_values import format_period
 
-Units = NDArray[np.intp]
 OUT_OF_SCOPE = -1
-ONCE = 1
 
 
 class Contact(NamedTuple):
@@ -39,116 +37,118 @@ class Contact(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Limit:
-    """A cap or a suppression: so many contacts of some sort in a period close a unit."""
+class ContactLimit:
+    """A cap or a suppression: so many contacts of a sort in a period refuse a unit."""
 
     key: str
-    told: str
-    """What the policy asks, for the trace."""
+    description: str
+    """What the policy demands, for the trace."""
     kinds: frozenset[str]
     """The outcomes that count; empty: presentations."""
     channel: str | None
     within_s: float
     allowed: int
-    unit_of: Units
+    unit_of: Positions
     """Which unit each action of the catalogue counts for, OUT_OF_SCOPE where it does not."""
 
-    def counts(self, contact: Contact) -> bool:
-        """Whether a contact is of the sort this looks at, whenever it was."""
+    def has_contact(self, contact: Contact) -> bool:
+        """Whether a contact counts for this limit, whenever it was."""
         if self.channel is not None and contact.channel != self.channel:
             return False
         return contact.kind in self.kinds if self.kinds else contact.first
 
 
-class Silence(NamedTuple):
-    """Quiet hours, laid along the actions of the catalogue."""
+class CompiledQuietHours(NamedTuple):
+    """Quiet hours, and which actions of the catalogue they silence."""
 
     policy: QuietHours
-    silenced: NDArray[np.bool_]
+    actions: Bools
 
-    def seen(self, channel: Channel, now: datetime) -> str | None:
+    def find_quiet_time(self, channel: Channel, now: datetime) -> str | None:
         """The local time if it is quiet on the channel now, else None."""
         local = now.astimezone(self.policy.time_zone)
-        if channel not in self.policy.channels or not within(
+        if channel not in self.policy.channels or not is_within(
             local.time(), self.policy.start, self.policy.end
         ):
             return None
         return local.strftime("%H:%M")
 
 
-def within(moment: time, start: time, end: time) -> bool:
+def is_within(moment: time, start: time, end: time) -> bool:
     """Whether a time of day lies in `[start, end)`, which may pass midnight. Equal: all day."""
     if start < end:
         return start <= moment < end
     return moment >= start or moment < end
 
 
-def limits(catalogue: Catalogue) -> tuple[Limit, ...]:
-    """The caps and suppressions of a catalogue, laid along its actions."""
+def compile_limits(catalogue: Catalogue) -> tuple[ContactLimit, ...]:
+    """The caps and suppressions of a catalogue, with the unit each of its actions counts for."""
     policies = catalogue.contact_policies
     return (
-        *(_cap(policy, catalogue.actions) for policy in policies.caps),
-        *(_suppression(policy, catalogue.actions) for policy in policies.suppressions),
+        *(_compile_cap(policy, catalogue.actions) for policy in policies.caps),
+        *(_compile_suppression(policy, catalogue.actions) for policy in policies.suppressions),
     )
 
 
-def silences(catalogue: Catalogue) -> tuple[Silence, ...]:
-    """The quiet hours of a catalogue, laid along its actions."""
+def compile_quiet_hours(catalogue: Catalogue) -> tuple[CompiledQuietHours, ...]:
+    """The quiet hours of a catalogue, with the actions each silences."""
     return tuple(
-        Silence(policy, np.array([policy.only.holds(a) for a in catalogue.actions], bool))
+        CompiledQuietHours(
+            policy, np.array([policy.only.has_action(a) for a in catalogue.actions], bool)
+        )
         for policy in catalogue.contact_policies.quiet_hours
     )
 
 
-def memory(all_limits: Iterable[Limit]) -> timedelta:
-    """How far back any of the limits looks."""
-    return timedelta(seconds=max((limit.within_s for limit in all_limits), default=0.0))
+def find_longest_window(limits: Iterable[ContactLimit]) -> timedelta:
+    """How far back any of the limits counts contacts."""
+    return timedelta(seconds=max((limit.within_s for limit in limits), default=0.0))
 
 
-def kinds_of_interest(all_limits: Iterable[Limit]) -> list[str]:
-    """The outcomes that count for a suppression, whether or not they were the first."""
-    return sorted(frozenset[str]().union(*(limit.kinds for limit in all_limits)))
+def find_reaction_kinds(limits: Iterable[ContactLimit]) -> list[str]:
+    """The outcomes that suppressions follow: they count whether or not they were the first."""
+    return sorted(frozenset[str]().union(*(limit.kinds for limit in limits)))
 
 
-def _cap(policy: Cap, actions: Sequence[Action]) -> Limit:
+def _compile_cap(policy: Cap, actions: Sequence[Action]) -> ContactLimit:
     where = f" on {policy.channel}" if policy.channel else ""
-    return Limit(
+    return ContactLimit(
         key=policy.key,
-        told=f"{policy.key}: fewer than {policy.at_most} presented per {policy.per}{where}"
+        description=f"{policy.key}: fewer than {policy.at_most} presented per {policy.per}{where}"
         f" in {format_period(policy.within)}",
         kinds=frozenset(),
         channel=policy.channel,
         within_s=policy.within.total_seconds(),
         allowed=policy.at_most,
-        unit_of=_units(policy.per, policy.only, actions),
+        unit_of=_number_units(policy.per, policy.only, actions),
     )
 
 
-def _suppression(policy: Suppression, actions: Sequence[Action]) -> Limit:
+def _compile_suppression(policy: Suppression, actions: Sequence[Action]) -> ContactLimit:
     where = f" on {policy.channel}" if policy.channel else ""
-    return Limit(
+    return ContactLimit(
         key=policy.key,
-        told=f"{policy.key}: {format_period(policy.period)} without {' or '.join(policy.after)}"
-        f" per {policy.per}{where}",
+        description=f"{policy.key}: {format_period(policy.period)} without"
+        f" {' or '.join(policy.after)} per {policy.per}{where}",
         kinds=frozenset(policy.after),
         channel=policy.channel,
         within_s=policy.period.total_seconds(),
-        allowed=ONCE,
-        unit_of=_units(policy.per, policy.only, actions),
+        allowed=1,
+        unit_of=_number_units(policy.per, policy.only, actions),
     )
 
 
-def _units(per: Unit, only: Scope, actions: Sequence[Action]) -> Units:
+def _number_units(per: Unit, only: Scope, actions: Sequence[Action]) -> Positions:
     """Number the actions, groups or issues in scope."""
     numbers: dict[str, int] = {}
     units = np.full(len(actions), OUT_OF_SCOPE, np.intp)
     for position, action in enumerate(actions):
-        if only.holds(action):
-            units[position] = numbers.setdefault(_unit_name(per, action), len(numbers))
+        if only.has_action(action):
+            units[position] = numbers.setdefault(_name_unit(per, action), len(numbers))
     return units
 
 
-def _unit_name(per: Unit, action: Action) -> str:
+def _name_unit(per: Unit, action: Action) -> str:
     match per:
         case Unit.ACTION:
             return action.key
@@ -160,17 +160,17 @@ def _unit_name(per: Unit, action: Action) -> str:
             return ""
 
 
-def used(
-    limit: Limit, contacts: Sequence[Contact], position_of: Mapping[str, int], now: datetime
+def collect_moments(
+    limit: ContactLimit, contacts: Sequence[Contact], position_of: Mapping[str, int], now: datetime
 ) -> dict[int, list[float]]:
     """The moments that count against each unit of a limit, in the period up to `now`.
 
-    An action that is no longer in the catalogue counts for nothing: its unit is not known.
+    An action that is no longer in the catalogue counts for nothing: its unit is unknown.
     """
     since = now.timestamp() - limit.within_s
     moments: dict[int, list[float]] = {}
     for contact in contacts:
-        if contact.at_s > since and limit.counts(contact):
+        if contact.at_s > since and limit.has_contact(contact):
             position = position_of.get(contact.action)
             unit = OUT_OF_SCOPE if position is None else int(limit.unit_of[position])
             if unit != OUT_OF_SCOPE:
@@ -178,44 +178,46 @@ def used(
     return moments
 
 
-class Closed(NamedTuple):
-    """Actions a contact policy closes: which, and why."""
+class ContactRefusals(NamedTuple):
+    """Which actions the contact policies refuse, and why."""
 
-    actions: NDArray[np.bool_]
-    failed: dict[int, list[Failed]]
+    actions: Bools
+    failed: dict[int, list[FailedCondition]]
     """By position of the action."""
 
 
-def closed(
+def apply_contact_policies(
     contacts: Sequence[Contact],
-    all_limits: Sequence[Limit],
-    all_silences: Sequence[Silence],
+    limits: Sequence[ContactLimit],
+    all_quiet_hours: Sequence[CompiledQuietHours],
     position_of: Mapping[str, int],
     channel: Channel,
     now: datetime,
-) -> Closed:
-    """What the contact policies close for this customer, on this channel, at this moment."""
-    result = Closed(np.zeros(len(position_of), bool), {})
-    for limit in all_limits if contacts else ():
+) -> ContactRefusals:
+    """Which actions the contact policies refuse this customer, on this channel, at this moment."""
+    refusals = ContactRefusals(np.zeros(len(position_of), bool), {})
+    for limit in limits if contacts else ():
         if limit.channel in (None, channel):
-            for unit, moments in used(limit, contacts, position_of, now).items():
+            for unit, moments in collect_moments(limit, contacts, position_of, now).items():
                 if len(moments) >= limit.allowed:
-                    _close(result, limit.unit_of == unit, Failed(limit.told, _seen(limit, moments)))
-    for silence in all_silences:
-        if (local := silence.seen(channel, now)) is not None:
-            policy = silence.policy
-            told = f"{policy.key}: not from {policy.start:%H:%M} until {policy.end:%H:%M}"
-            _close(result, silence.silenced, Failed(f"{told} {policy.time_zone.key}", local))
-    return result
+                    failed = FailedCondition(limit.description, _describe_actual(limit, moments))
+                    _refuse(refusals, limit.unit_of == unit, failed)
+    for quiet_hours in all_quiet_hours:
+        if (local := quiet_hours.find_quiet_time(channel, now)) is not None:
+            policy = quiet_hours.policy
+            hours = f"from {policy.start:%H:%M} until {policy.end:%H:%M} {policy.time_zone.key}"
+            failed = FailedCondition(f"{policy.key}: not {hours}", local)
+            _refuse(refusals, quiet_hours.actions, failed)
+    return refusals
 
 
-def _close(result: Closed, actions: NDArray[np.bool_], failed: Failed) -> None:
-    np.logical_or(result.actions, actions, out=result.actions)
+def _refuse(refusals: ContactRefusals, actions: Bools, failed: FailedCondition) -> None:
+    np.logical_or(refusals.actions, actions, out=refusals.actions)
     for position in np.flatnonzero(actions):
-        result.failed.setdefault(int(position), []).append(failed)
+        refusals.failed.setdefault(int(position), []).append(failed)
 
 
-def _seen(limit: Limit, moments: list[float]) -> int | str:
+def _describe_actual(limit: ContactLimit, moments: list[float]) -> int | str:
     """How many presentations there were, or when the last reaction was."""
     if not limit.kinds:
         return len(moments)

@@ -1,4 +1,4 @@
-"""What a decision is made from, besides the catalogue and what was learned."""
+"""What a decision is made from, besides the catalogue and the propensities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from services.rules import Facts
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """Who is spoken to, where, when, and all that is known of it."""
+class DecisionInput:
+    """The customer, the placement, the moment, and all that is known of them."""
 
     customer_id: UUID
     channel: Channel
     placement: str
     limit: int
-    """How many are asked for; a placement that holds fewer shows fewer."""
+    """How many propositions are requested; a placement may hold fewer."""
     facts: Facts
     contacts: Sequence[Contact] = ()
     """The outcomes of this customer, as far back as contact policies look."""

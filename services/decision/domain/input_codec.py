@@ -1,7 +1,7 @@
-"""What a decision looked at, kept with it: enough to decide it again, and to say why.
+"""Packs what a decision was made from, to be stored with it: enough to make and explain it again.
 
-Only what the catalogue's conditions can see is kept: the traits and histories they name, not the
-customer's whole snapshot.
+Only what the catalogue's conditions name is stored, such as traits and series, not the customer's
+whole snapshot.
 """
 
 import zlib
@@ -14,33 +14,34 @@ import numpy as np
 import orjson
 
 from services.contracts.words import Channel, SenderClass
-from services.decision.domain.compiled_catalogue import Compiled
+from services.decision.domain.arrays import Floats
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.contact_policies import Contact
-from services.decision.domain.decision import Floats, Verdict
-from services.decision.domain.decision_input import Situation
+from services.decision.domain.decision import DecisionResult
+from services.decision.domain.decision_input import DecisionInput
 from services.rules import Facts
 
 
-def packed(
-    catalogue: Compiled,
+def pack_input(
+    catalogue: CompiledCatalogue,
     propensity: Floats,
-    situation: Situation,
-    verdict: Verdict,
+    decision_input: DecisionInput,
+    result: DecisionResult,
     unproved: Sequence[str] = (),
     sender: SenderClass = SenderClass.SERVER,
 ) -> bytes:
-    """The inputs of a decision and the stages it came to, compressed.
+    """The input of a decision and the stage each action reached, compressed.
 
-    `unproved` names those that only the word of a browser or an app stands for; `sender` asked.
+    `unproved` names what only a browser or an app reported; `sender` is who sent the request.
     """
-    facts, needs = situation.facts, catalogue.rules.needs
-    slate = catalogue.slates[situation.channel, situation.placement]
-    kept: dict[str, Any] = {
+    facts, needs = decision_input.facts, catalogue.rules.needs
+    candidates = catalogue.candidates[decision_input.channel, decision_input.placement]
+    content: dict[str, Any] = {
         "now": facts.now,
-        "limit": situation.limit,
-        "stages": list(verdict.stages),
-        "propensity": propensity[slate.treatments],
-        "contacts": [tuple(contact) for contact in situation.contacts],
+        "limit": decision_input.limit,
+        "stages": list(result.stages),
+        "propensity": propensity[candidates.treatments],
+        "contacts": [tuple(contact) for contact in decision_input.contacts],
         "traits": {name: facts.traits[name] for name in needs.traits & facts.traits.keys()},
         "segments": list(facts.segments),
         "consent": dict(facts.consent),
@@ -53,53 +54,54 @@ def packed(
         "unproved": unproved,
         "sender": sender.value,
     }
-    return zlib.compress(orjson.dumps(kept, option=orjson.OPT_SERIALIZE_NUMPY), level=1)
+    return zlib.compress(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), level=1)
 
 
-def unpacked(
-    stored: bytes, catalogue: Compiled, customer_id: UUID, channel: Channel, placement: str
-) -> tuple[Floats, Situation, bytes]:
-    """The arguments of `explain`, read back. `catalogue` is the version it was decided by."""
-    kept = orjson.loads(zlib.decompress(stored))
-    slate = catalogue.slates[channel, placement]
+def unpack_input(
+    packed: bytes, catalogue: CompiledCatalogue, customer_id: UUID, channel: Channel, placement: str
+) -> tuple[Floats, DecisionInput, bytes]:
+    """The arguments of `explain`; `catalogue` is the version the decision was made by."""
+    content = _unpack(packed)
+    candidates = catalogue.candidates[channel, placement]
     propensity = np.zeros(len(catalogue.treatments))
-    propensity[slate.treatments] = kept["propensity"]
+    propensity[candidates.treatments] = content["propensity"]
     facts = Facts(
-        now=datetime.fromisoformat(kept["now"]),
-        traits=kept["traits"],
-        segments=frozenset(kept["segments"]),
-        consent=kept["consent"],
-        context=kept["context"],
-        event=_with_moment(kept["event"]),
-        journeys=kept["journeys"],
-        history=kept["history"],
+        now=datetime.fromisoformat(content["now"]),
+        traits=content["traits"],
+        segments=frozenset(content["segments"]),
+        consent=content["consent"],
+        context=content["context"],
+        event=_parse_event(content["event"]),
+        journeys=content["journeys"],
+        history=content["history"],
         zone=catalogue.catalogue.time_zone,
     )
-    situation = Situation(
-        customer_id, channel, placement, kept["limit"], facts, _contacts(kept["contacts"])
+    decision_input = DecisionInput(
+        customer_id,
+        channel,
+        placement,
+        content["limit"],
+        facts,
+        [Contact(*row) for row in content["contacts"]],
     )
-    return propensity, situation, bytes(kept["stages"])
+    return propensity, decision_input, bytes(content["stages"])
 
 
-def unproved(stored: bytes) -> list[str]:
-    """What only an untrusted sender's word stands for, of what a decision looked at."""
-    names: list[str] = _whole(stored).get("unproved", [])
+def read_unproved(packed: bytes) -> list[str]:
+    """What a decision may have used that only an untrusted sender reported."""
+    names: list[str] = _unpack(packed).get("unproved", [])
     return names
 
 
-def sender(stored: bytes) -> SenderClass:
-    """Who asked for a decision; of those of before this was kept, a server."""
-    return SenderClass(_whole(stored).get("sender", SenderClass.SERVER))
+def read_sender(packed: bytes) -> SenderClass:
+    """Who requested a decision; a server where an older release did not store it."""
+    return SenderClass(_unpack(packed).get("sender", SenderClass.SERVER))
 
 
-def _whole(stored: bytes) -> dict[str, Any]:
-    """A record; empty where there was no catalogue, and nothing was looked at."""
-    return orjson.loads(zlib.decompress(stored)) if stored else {}
+def _unpack(packed: bytes) -> dict[str, Any]:
+    """Empty where there was no catalogue to decide by."""
+    return orjson.loads(zlib.decompress(packed)) if packed else {}
 
 
-def _with_moment(event: dict[str, Any]) -> dict[str, Any]:
+def _parse_event(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "at": datetime.fromisoformat(event["at"])} if "at" in event else event
-
-
-def _contacts(rows: Sequence[Any]) -> list[Contact]:
-    return [Contact(*row) for row in rows]

@@ -1,6 +1,6 @@
-"""Requests that share one round trip: what arrives while the database works goes along next.
+"""Requests that share one round trip: what arrives while the database works is the next batch.
 
-One at a time a request waits for nobody; under load a batch grows by itself, so the costs of a
+A single request never waits for others; under load batches grow by themselves, so the costs of a
 statement, a transaction and a flush to disk are shared by all that wait.
 """
 
@@ -24,7 +24,7 @@ from services.chassis.database import (
     is_contention,
     reason,
 )
-from services.decision.service.errors import Overloaded
+from services.decision.service.errors import DecisionsOverloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,30 +36,30 @@ BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class ConnectionLost(Exception):
-    """The connection that was held is of no more use; who waited for it has been told."""
+    """The connection of the queue is of no more use; the items that waited for it have failed."""
 
 
 @dataclass
-class _Held:
-    """A connection; once its pool has dropped it, it cannot even be asked whether it is closed."""
+class _BatchConnection:
+    """A connection; once its pool has dropped it, it cannot even say whether it is closed."""
 
-    connection: Connection
-    lost: bool = False
+    raw: Connection
+    is_lost: bool = False
 
 
-class _Waiting(NamedTuple, Generic[Item, Result]):
+class _QueuedItem(NamedTuple, Generic[Item, Result]):
     item: Item
     answer: "asyncio.Future[Result]"
     traceparent: str | None
 
 
-class Batches(Generic[Item, Result]):
-    """Does work for many requests at once, on one connection it holds.
+class BatchQueue(Generic[Item, Result]):
+    """Does work for many requests at once, on a connection of its own.
 
-    `work` gets the items of a batch and gives a result for each, in their order. If it fails for
-    a batch, it is tried for each item alone, so that one bad item fails alone, and what met others
-    in the database is done again; if the database is away, everyone who waits is told, and nobody
-    gets an answer that is not true.
+    `work` gets the items of a batch and returns a result for each, in their order. If it fails for
+    a batch, it is tried for each item separately, so that a bad item fails by itself, and a batch
+    that conflicted with another transaction is done again. If the database is away, all that wait
+    fail at once, and nobody gets an answer that is not true.
     """
 
     def __init__(
@@ -67,25 +67,25 @@ class Batches(Generic[Item, Result]):
         database: Database,
         work: Work[Item, Result],
         *,
-        waiting: int,
-        largest: int,
+        max_waiting: int,
+        max_batch: int,
         prepare: str = "",
     ) -> None:
         self._database = database
         self._work = work
-        self._most_waiting = waiting
-        self._largest = largest
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
         self._prepare = prepare
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._arrived = asyncio.Event()
+        self._queue: deque[_QueuedItem[Item, Result]] = deque()
+        self._has_items = asyncio.Event()
 
     async def submit(self, item: Item) -> Result:
-        """Have the work done for an item; raises Overloaded, or what the work raised."""
-        if len(self._waiting) >= self._most_waiting:
-            raise Overloaded(len(self._waiting))
+        """Have the work done for an item; raises DecisionsOverloaded, or what the work raised."""
+        if len(self._queue) >= self._max_waiting:
+            raise DecisionsOverloaded(len(self._queue))
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, answer, telemetry.traceparent()))
-        self._arrived.set()
+        self._queue.append(_QueuedItem(item, answer, telemetry.traceparent()))
+        self._has_items.set()
         return await answer
 
     async def run(self) -> None:
@@ -93,9 +93,9 @@ class Batches(Generic[Item, Result]):
         try:
             while True:
                 try:
-                    async with self._held() as held:
-                        with suppress(ConnectionLost):  # those it was raised at have been told
-                            await self._work_on(held)
+                    async with self._connect() as connection:
+                        with suppress(ConnectionLost):  # their items have failed already
+                            await self._work_on(connection)
                 except AWAY as error:
                     self._refuse_all(error)
                     await asyncio.sleep(0.05)
@@ -103,87 +103,92 @@ class Batches(Generic[Item, Result]):
             self._refuse_all(ConnectionError("the service is stopping"))
 
     @asynccontextmanager
-    async def _held(self) -> AsyncIterator[_Held]:
-        """A connection that is not given back after every statement: that costs a round trip."""
+    async def _connect(self) -> AsyncIterator[_BatchConnection]:
+        """A connection that is not released after every statement: that costs a round trip."""
         async with self._database.connection() as connection:
-            held = _Held(connection)
+            batch_connection = _BatchConnection(connection)
 
-            def lost(_: object) -> None:
-                held.lost = True
-                self._arrived.set()
+            def on_termination(_: object) -> None:
+                batch_connection.is_lost = True
+                self._has_items.set()
 
-            connection.add_termination_listener(lost)
+            connection.add_termination_listener(on_termination)
             if self._prepare:
                 await connection.execute(self._prepare)
-            yield held
+            yield batch_connection
 
-    async def _work_on(self, held: _Held) -> None:
+    async def _work_on(self, connection: _BatchConnection) -> None:
         """Do batch after batch until the connection is closed."""
-        while not held.lost:
-            await self._do(held, self._taken())
-            await self._arrived.wait()
+        while not connection.is_lost:
+            await self._do(connection, self._take_batch())
+            await self._has_items.wait()
 
-    def _taken(self) -> list[_Waiting[Item, Result]]:
-        """The next batch, without those who have stopped waiting."""
-        batch: list[_Waiting[Item, Result]] = []
-        while self._waiting and len(batch) < self._largest:
-            waiting = self._waiting.popleft()
-            if not waiting.answer.done():
-                batch.append(waiting)
-        if not self._waiting:
-            self._arrived.clear()
+    def _take_batch(self) -> list[_QueuedItem[Item, Result]]:
+        """The next batch, without items whose request has stopped waiting."""
+        batch: list[_QueuedItem[Item, Result]] = []
+        while self._queue and len(batch) < self._max_batch:
+            queued = self._queue.popleft()
+            if not queued.answer.done():
+                batch.append(queued)
+        if not self._queue:
+            self._has_items.clear()
         return batch
 
-    async def _do(self, held: _Held, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _do(
+        self, connection: _BatchConnection, batch: list[_QueuedItem[Item, Result]]
+    ) -> None:
         if not batch:
             return
         try:
-            # a batch is told as part of its first item's trace
+            # a batch belongs to the trace of its first item
             with telemetry.span("batch", SpanKind.INTERNAL, batch[0].traceparent, items=len(batch)):
-                results = await self._work(held.connection, [waiting.item for waiting in batch])
+                results = await self._work(connection.raw, [queued.item for queued in batch])
         except asyncio.CancelledError as error:
             self._refuse(batch, error)
             raise
-        except Exception as error:  # whatever it was, each item's own request has to hear of it
-            cannot = is_away(error) and not is_contention(error)
-            if held.lost or cannot or _is_broken(error):
+        except Exception as error:  # whatever it was, each item's request has to fail by it
+            is_refused = is_away(error) and not is_contention(error)
+            if connection.is_lost or is_refused or _is_broken(error):
                 self._database.note_refusal(error)
                 self._refuse(batch, error)
-                if not held.lost:
-                    held.connection.terminate()
+                if not connection.is_lost:
+                    connection.raw.terminate()
                 raise ConnectionLost from error
-            await self._do_each(held, batch, error)
+            await self._do_each(connection, batch, error)
         else:
-            for waiting, result in zip(batch, results, strict=True):
-                if not waiting.answer.done():
-                    waiting.answer.set_result(result)
+            for queued, result in zip(batch, results, strict=True):
+                if not queued.answer.done():
+                    queued.answer.set_result(result)
 
     async def _do_each(
-        self, held: _Held, batch: list[_Waiting[Item, Result]], error: Exception
+        self,
+        connection: _BatchConnection,
+        batch: list[_QueuedItem[Item, Result]],
+        error: Exception,
     ) -> None:
-        """Find the item a batch failed by."""
+        """Do the items of a failed batch one by one."""
         if len(batch) == 1:
-            self._fail(batch[0], _unavailable(error) if is_away(error) else error)
+            self._fail(batch[0], _to_unavailable(error) if is_away(error) else error)
             return
-        for position, waiting in enumerate(batch):
+        for position, queued in enumerate(batch):
             try:
-                await self._do(held, [waiting])
-            except ConnectionLost as lost:
-                self._refuse(batch[position + 1 :], lost)
+                await self._do(connection, [queued])
+            except ConnectionLost as loss:
+                self._refuse(batch[position + 1 :], loss)
                 raise
 
     def _refuse_all(self, error: BaseException) -> None:
-        while self._waiting:
-            self._refuse(self._taken(), error)
+        while self._queue:
+            self._refuse(self._take_batch(), error)
 
-    def _refuse(self, batch: list[_Waiting[Item, Result]], error: BaseException) -> None:
-        for waiting in batch:
-            self._fail(waiting, _unavailable(error))
+    def _refuse(self, batch: list[_QueuedItem[Item, Result]], error: BaseException) -> None:
+        for queued in batch:
+            self._fail(queued, _to_unavailable(error))
 
     @staticmethod
-    def _fail(waiting: _Waiting[Item, Result], error: Exception) -> None:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+    def _fail(queued: _QueuedItem[Item, Result], error: Exception) -> None:
+        if not queued.answer.done():
+            queued.answer.set_exception(error)
 
 
 def _is_broken(error: Exception) -> bool:
@@ -191,8 +196,8 @@ def _is_broken(error: Exception) -> bool:
     return isinstance(error, BROKEN) and not isinstance(error, ValueError)
 
 
-def _unavailable(error: BaseException) -> DatabaseUnavailable:
-    """A failure of our own for each who waits: one exception cannot be raised in many tasks."""
+def _to_unavailable(error: BaseException) -> DatabaseUnavailable:
+    """An error for each item: one exception cannot be raised in many tasks."""
     return DatabaseUnavailable(
         f"PostgreSQL went away in the middle of this ({reason(error)}).",
         hint="Try again shortly; if it lasts, look at the database server.",

@@ -30,13 +30,13 @@ contact_policies:""",
 ORDERED = '"order_paid"'
 WHY = """
 query ($id: ID!) { decision(id: $id) {
-  trace { action { key } stage failed { condition seen } }
+  trace { action { key } stage failed { condition actual } }
 } }
 """
 
 
 def paid(replica: Replica, days_ago: int = 100, times: int = 0) -> dict[str, Any]:
-    """The history of somebody who paid an order once, long ago; so many entries are kept."""
+    """The history of somebody who paid an order once, long ago; so many entries are stored."""
     at = int(replica.now.timestamp() - 86_400 * days_ago) * 1_000_000
     return {"count": 1, "first": [at, None], "last": [at, None], "times": [at] * times}
 
@@ -46,7 +46,7 @@ async def actions(replica: Replica, customer: UUID, **variables: Any) -> list[st
     return keys(await replica.offers({"id": str(customer)}, limit=5, **variables))
 
 
-async def test_a_loyal_customer_is_no_newcomer_while_his_history_is_being_looked_up(
+async def test_a_loyal_customer_is_no_newcomer_while_their_history_is_computed(
     replica: Replica,
 ) -> None:
     ada, new = uuid4(), uuid4()
@@ -73,7 +73,7 @@ async def test_a_snapshot_that_says_nothing_of_declarations_answers_none(replica
     assert "welcome" not in await actions(replica, ada)
 
 
-async def test_a_visitor_never_seen_has_no_history_and_is_welcome_at_once(
+async def test_a_new_visitor_has_no_history_and_is_welcome_at_once(
     replica: Replica,
 ) -> None:
     await replica.publish(WELCOME)
@@ -97,14 +97,16 @@ async def test_a_customer_who_could_not_be_read_is_not_taken_for_a_newcomer(
     assert keys(decision) == ["newsletter"]
 
 
-async def test_what_he_does_now_does_not_make_an_unknown_history_known(replica: Replica) -> None:
+async def test_what_a_customer_does_now_does_not_make_an_unknown_history_known(
+    replica: Replica,
+) -> None:
     ada = uuid4()
     await replica.know(snapshot(ada, series_versions={"decision": 1}))
     await replica.publish(WELCOME.replace('("order_paid") == 0', '("order_paid") <= 1'))
 
-    shown = await actions(replica, ada, event={"name": "order_paid"})
+    offered = await actions(replica, ada, event={"name": "order_paid"})
 
-    assert "welcome" not in shown
+    assert "welcome" not in offered
 
 
 async def test_a_new_price_makes_no_history_unknown(replica: Replica) -> None:
@@ -115,8 +117,8 @@ async def test_a_new_price_makes_no_history_unknown(replica: Replica) -> None:
     await replica.publish(WELCOME.replace("value_cents: 5000", "value_cents: 6000"))
 
     assert "welcome" in await actions(replica, ada)
-    told = await replica.published(DecisionSeriesNeeded)
-    assert [(one.version, one.grew_in) for one in told] == [(1, 1), (2, 2), (3, 2)]
+    events = await replica.published(DecisionSeriesNeeded)
+    assert [(one.version, one.grew_in) for one in events] == [(1, 1), (2, 2), (3, 2)]
 
 
 async def test_a_longer_window_is_unknown_until_it_is_filled(replica: Replica) -> None:
@@ -140,7 +142,7 @@ async def test_a_longer_window_is_unknown_until_it_is_filled(replica: Replica) -
     assert "welcome" in await actions(replica, ada)
 
 
-async def test_a_replica_that_starts_later_knows_since_when_a_history_is_asked_for(
+async def test_a_replica_that_starts_later_knows_since_when_a_history_is_needed(
     replica: Replica, database_url: str
 ) -> None:
     ada, bob = uuid4(), uuid4()
@@ -150,9 +152,9 @@ async def test_a_replica_that_starts_later_knows_since_when_a_history_is_asked_f
     await replica.publish(WELCOME.replace("A gift", "A present"))
 
     async with running(database_url) as other:
-        shown = [await actions(other, one) for one in (ada, bob)]
+        offered = [await actions(other, one) for one in (ada, bob)]
 
-    assert ["welcome" in offers for offers in shown] == [False, True]
+    assert ["welcome" in actions for actions in offered] == [False, True]
 
 
 async def test_the_explanation_of_a_decision_says_that_the_history_was_missing(
@@ -171,7 +173,7 @@ async def test_the_explanation_of_a_decision_says_that_the_history_was_missing(
     ]
     assert trace["stage"] == "ELIGIBILITY"
     [failed] = trace["failed"]
-    assert failed == {"condition": 'events.count("order_paid") == 0', "seen": "missing"}
+    assert failed == {"condition": 'events.count("order_paid") == 0', "actual": "missing"}
 
 
 async def test_a_history_that_profile_could_not_send_is_no_history_without_events(

@@ -45,15 +45,15 @@ async def report(
     replica: Replica, who: Principal, proposition: str, kind: str = "ACCEPTED", **more: Any
 ) -> str | None:
     """Report an outcome; the code of the error, None if there is none."""
-    given = {"proposition": proposition, "kind": kind, "idempotencyKey": uuid4().hex} | more
-    answer = await replica.ask(REPORT, who, input=given)
+    body = {"proposition": proposition, "kind": kind, "idempotencyKey": uuid4().hex} | more
+    answer = await replica.ask(REPORT, who, input=body)
     return answer["errors"][0]["extensions"]["code"] if "errors" in answer else None
 
 
 async def propositions(replica: Replica, number: int) -> list[str]:
     """Propositions of the same action to the same visitor, each of a decision of its own."""
-    made = [await replica.offers(MINE) for _ in range(number)]
-    return [decision["propositions"][0]["id"] for decision in made]
+    decisions = [await replica.offers(MINE) for _ in range(number)]
+    return [decision["propositions"][0]["id"] for decision in decisions]
 
 
 async def propensity(replica: Replica) -> float:
@@ -74,10 +74,10 @@ async def test_acceptances_from_a_browser_teach_once_a_day(
 ) -> None:
     first, second = replicas
     await first.publish(WITHOUT_CAPS)
-    made = await propositions(first, 20)
+    ids = await propositions(first, 20)
 
     refused = await asyncio.gather(
-        *(report((first, second)[n % 2], forger, one) for n, one in enumerate(made))
+        *(report((first, second)[n % 2], forger, one) for n, one in enumerate(ids))
     )
     same_day = await propensity(first)
     later(first, days=1)
@@ -96,11 +96,11 @@ async def test_what_servers_report_teaches_every_time_whatever_a_browser_said(
     replica: Replica,
 ) -> None:
     await replica.publish(WITHOUT_CAPS)
-    made = await propositions(replica, 4)
+    ids = await propositions(replica, 4)
 
-    for one in made[:3]:
+    for one in ids[:3]:
         await report(replica, VISITOR, one, "PRESENTED")
-    for one in made:
+    for one in ids:
         await report(replica, SERVER, one, "CONVERTED")
 
     assert await tally(replica) == (4, 4)
@@ -137,17 +137,17 @@ async def test_who_merges_with_another_teaches_no_more_for_it(replica: Replica) 
 async def test_a_browser_reports_what_its_customer_did_and_no_conversion(
     replica: Replica, forger: Principal
 ) -> None:
-    [made] = await propositions(replica, 1)
+    [proposition] = await propositions(replica, 1)
 
     kinds = ("PRESENTED", "CLICKED", "ACCEPTED", "REJECTED", "DISMISSED", "CONVERTED")
-    refused = {kind: await report(replica, forger, made, kind) for kind in kinds}
-    server = await report(replica, SERVER, made, "CONVERTED")
+    refused = {kind: await report(replica, forger, proposition, kind) for kind in kinds}
+    server = await report(replica, SERVER, proposition, "CONVERTED")
 
     assert {kind for kind in kinds if refused[kind]} == {"CONVERTED"}
     assert refused["CONVERTED"] == "DECISION_SERVER_OUTCOME"
     assert server is None
-    told = await replica.published(OutcomeRecorded)
-    assert [one.sender for one in told] == [forger.sender_class] * 5 + [SenderClass.SERVER]
+    events = await replica.published(OutcomeRecorded)
+    assert [one.sender for one in events] == [forger.sender_class] * 5 + [SenderClass.SERVER]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ async def test_a_browser_reports_what_its_customer_did_and_no_conversion(
 async def test_an_outcome_is_worth_no_more_than_its_action_or_than_anything_is(
     replica: Replica, who: Principal, cents: int, code: str | None
 ) -> None:
-    [made] = await propositions(replica, 1)
+    [proposition] = await propositions(replica, 1)
 
     refused = await report(
-        replica, who, made, "ACCEPTED", value={"cents": cents, "currency": "EUR"}
+        replica, who, proposition, "ACCEPTED", value={"cents": cents, "currency": "EUR"}
     )
 
     assert refused == code
@@ -205,20 +205,20 @@ async def test_a_decision_says_what_only_a_browser_said(replica: Replica) -> Non
     situation = {"context": {"page": "jazz", "screen": "wide"}, "event": {"name": "product_viewed"}}
     unseen = {"event": {"name": "page_scrolled"}}
 
-    asked = [
+    answers = [
         await replica.ask(OFFERS, who, customer=MINE, **said)
         for who, said in ((VISITOR, situation), (SERVER, situation), (VISITOR, unseen))
     ]
-    ids = [answer["data"]["nextBestActions"]["id"] for answer in asked]
-    shown = [(await replica.ask(UNPROVED, AGENT, id=one))["data"]["decision"] for one in ids]
+    ids = [answer["data"]["nextBestActions"]["id"] for answer in answers]
+    decisions = [(await replica.ask(UNPROVED, AGENT, id=one))["data"]["decision"] for one in ids]
     offered = OFFERS.replace("decidedAt", "unproved")
     hidden = await replica.ask(offered, VISITOR, customer=MINE, **unseen)
 
     unproved = ["context.page", "event.product_viewed"]
-    assert [one["unproved"] for one in shown] == [unproved, [], []]
+    assert [one["unproved"] for one in decisions] == [unproved, [], []]
     assert hidden["data"]["nextBestActions"]["unproved"] is None
-    told = await replica.published(DecisionMade)
-    assert [(list(one.unproved), one.sender) for one in told] == [
+    events = await replica.published(DecisionMade)
+    assert [(list(one.unproved), one.sender) for one in events] == [
         (unproved, SenderClass.VISITOR),
         ([], SenderClass.SERVER),
         *[([], SenderClass.VISITOR)] * 2,
@@ -232,16 +232,16 @@ async def test_a_decision_says_which_traits_only_a_browser_said(replica: Replica
     of_before = snapshot(ann, 1).to_cloudevent().replace(b',"unproved_traits":[]', b"")
 
     unproved = []
-    for told in (
+    for event in (
         CustomerChanged.from_cloudevent(of_before),
         snapshot(ann, 2, **said),
         snapshot(ann, 3, traits=said["traits"]),
     ):
-        await replica.know(told)
-        made = await replica.ask(OFFERS, SERVER, customer={"id": str(ann)})
-        decision = made["data"]["nextBestActions"]
-        shown = await replica.ask(UNPROVED, AGENT, id=decision["id"])
-        unproved.append(shown["data"]["decision"]["unproved"])
+        await replica.know(event)
+        answer = await replica.ask(OFFERS, SERVER, customer={"id": str(ann)})
+        decision = answer["data"]["nextBestActions"]
+        stored = await replica.ask(UNPROVED, AGENT, id=decision["id"])
+        unproved.append(stored["data"]["decision"]["unproved"])
 
     assert b"unproved" not in of_before
     assert unproved == [[], ["traits.age"], []]
@@ -275,14 +275,14 @@ async def test_an_operator_says_what_is_believed_from_whom(database_url: str) ->
     loose = {"server_events": "lead_*", "server_outcomes": "", "untrusted_value_factor": 3}
     async with running(database_url, **loose) as replica:
         await replica.publish()
-        [made] = await propositions(replica, 1)
+        [proposition] = await propositions(replica, 1)
         worth = {"value": {"cents": 300, "currency": "EUR"}}
 
         ordered = await replica.ask(
             OFFERS, VISITOR, customer=MINE, event={"name": "order_completed"}
         )
         lead = await replica.ask(OFFERS, VISITOR, customer=MINE, event={"name": "Lead Won"})
-        converted = await report(replica, VISITOR, made, "CONVERTED", **worth)
+        converted = await report(replica, VISITOR, proposition, "CONVERTED", **worth)
 
     assert ordered["data"]["nextBestActions"]["id"]
     assert lead["errors"][0]["extensions"]["code"] == "DECISION_SERVER_EVENT"
@@ -294,6 +294,9 @@ async def test_an_outcome_shows_staff_who_reported_it(replica: Replica) -> None:
     await report(replica, VISITOR, decision["propositions"][0]["id"], "CLICKED")
     await report(replica, SERVER, decision["propositions"][0]["id"], "CONVERTED")
 
-    shown = await replica.ask(UNPROVED, AGENT, id=decision["id"])
+    stored = await replica.ask(UNPROVED, AGENT, id=decision["id"])
 
-    assert [one["sender"] for one in shown["data"]["decision"]["outcomes"]] == ["VISITOR", "SERVER"]
+    assert [one["sender"] for one in stored["data"]["decision"]["outcomes"]] == [
+        "VISITOR",
+        "SERVER",
+    ]

@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.chassis import telemetry
 from services.chassis.database import Connection, Database, DatabaseUnavailable, is_contention
-from services.decision.service.batch_queue import Batches, Work
+from services.decision.service.batch_queue import BatchQueue, Work
 from tests.postgres_errors import AWAY, raised
 
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
@@ -47,10 +47,10 @@ class NoDatabase:
 @asynccontextmanager
 async def working(
     work: Work[str, str], database: NoDatabase | None = None
-) -> AsyncIterator[Batches[str, str]]:
+) -> AsyncIterator[BatchQueue[str, str]]:
     """Batches of this work, done while the block runs."""
     opened = cast(Database, database or NoDatabase())
-    batches: Batches[str, str] = Batches(opened, work, waiting=10, largest=10)
+    batches: BatchQueue[str, str] = BatchQueue(opened, work, max_waiting=10, max_batch=10)
     running = asyncio.create_task(batches.run())
     yield batches
     running.cancel()
@@ -62,10 +62,10 @@ async def test_the_work_of_a_batch_belongs_to_the_trace_of_its_first_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(telemetry._state, "tracing", True)
-    seen: list[str | None] = []
+    traceparents: list[str | None] = []
 
     async def work(_: Connection, items: Sequence[str]) -> Sequence[str]:
-        seen.append(telemetry.traceparent())
+        traceparents.append(telemetry.traceparent())
         return items
 
     caller = SpanContext(TRACE, 0xB7AD6B7169203331, is_remote=True, trace_flags=TraceFlags(1))
@@ -74,13 +74,13 @@ async def test_the_work_of_a_batch_belongs_to_the_trace_of_its_first_request(
         with trace.use_span(NonRecordingSpan(caller)):
             await batches.submit("offers")
 
-    [traceparent] = seen
+    [traceparent] = traceparents
     assert traceparent is not None
     assert f"{TRACE:032x}" in traceparent
 
 
 @pytest.mark.parametrize("kind", AWAY, ids=[kind.__name__ for kind in AWAY])
-async def test_a_database_that_cannot_do_it_now_is_told_to_all_who_wait(kind: Any) -> None:
+async def test_all_items_fail_when_the_database_cannot_do_them_now(kind: Any) -> None:
     tried: list[int] = []
 
     async def refused(_: Connection, items: Sequence[str]) -> Sequence[str]:
@@ -99,13 +99,13 @@ async def test_a_database_that_cannot_do_it_now_is_told_to_all_who_wait(kind: An
     assert set(database.refusals) <= {kind.__name__}
 
 
-async def test_a_batch_that_met_others_is_done_again_one_by_one() -> None:
-    async def deadlocked_together(_: Connection, items: Sequence[str]) -> Sequence[str]:
+async def test_a_batch_that_conflicts_with_others_is_done_again_one_by_one() -> None:
+    async def deadlock_in_batches(_: Connection, items: Sequence[str]) -> Sequence[str]:
         if len(items) > 1:
             raise asyncpg.DeadlockDetectedError
         return [item.upper() for item in items]
 
-    async with working(deadlocked_together) as batches:
+    async with working(deadlock_in_batches) as batches:
         answers = await asyncio.gather(*(batches.submit(item) for item in "abc"))
 
     assert answers == ["A", "B", "C"]

@@ -6,21 +6,28 @@ from typing import Any
 import pytest
 
 from services.contracts.words import Channel
-from services.decision.domain.contact_policies import within
-from services.decision.domain.trace import Failed, Stage
-from tests.unit.decision.factories import action, catalogue, contact, shown, situation, traces
+from services.decision.domain.contact_policies import is_within
+from services.decision.domain.trace import FailedCondition, Stage
+from tests.unit.decision.factories import (
+    explain_all,
+    make_action,
+    make_catalogue,
+    make_contact,
+    make_input,
+    propose,
+)
 
 SHOP = (
-    action("jazz"),
-    action("blues"),
-    action("card", group="cards"),
-    action("notice", kind="SERVICE_MESSAGE", group="news", issue="care"),
+    make_action("jazz"),
+    make_action("blues"),
+    make_action("card", group="cards"),
+    make_action("notice", kind="SERVICE_MESSAGE", group="news", issue="care"),
 )
 
 
 def shop(**policies: Any) -> Any:
     """The actions above under these policies."""
-    return catalogue(*SHOP, contact_policies=policies)
+    return make_catalogue(*SHOP, contact_policies=policies)
 
 
 @pytest.mark.parametrize(
@@ -34,20 +41,20 @@ def shop(**policies: Any) -> Any:
 )
 def test_a_cap_closes_the_unit_it_counts_by(per: str, left: list[str]) -> None:
     cap = {"key": "cap", "per": per, "at_most": 2, "within": "7d"}
-    contacts = [contact("jazz", 1), contact("jazz", 100)]
+    contacts = [make_contact("jazz", 1), make_contact("jazz", 100)]
 
     capped = shop(caps=[cap])
 
-    assert shown(capped, situation(limit=9, contacts=contacts)) == left
-    assert len(shown(capped, situation(limit=9, contacts=contacts[:1]))) == 4
+    assert propose(capped, make_input(limit=9, contacts=contacts)) == left
+    assert len(propose(capped, make_input(limit=9, contacts=contacts[:1]))) == 4
 
 
 def test_a_cap_looks_back_exactly_its_period() -> None:
     cap = {"key": "cap", "per": "action", "at_most": 1, "within": "7d"}
 
     def jazz_after(hours: float) -> bool:
-        return "jazz" in shown(
-            shop(caps=[cap]), situation(limit=9, contacts=[contact("jazz", hours)])
+        return "jazz" in propose(
+            shop(caps=[cap]), make_input(limit=9, contacts=[make_contact("jazz", hours)])
         )
 
     assert [jazz_after(hours) for hours in (0, 7 * 24 - 0.001, 7 * 24)] == [False, False, True]
@@ -55,24 +62,24 @@ def test_a_cap_looks_back_exactly_its_period() -> None:
 
 def test_only_the_first_outcome_of_a_proposition_is_a_presentation() -> None:
     cap = {"key": "cap", "per": "action", "at_most": 2, "within": "7d"}
-    contacts = [contact("jazz", 2), contact("jazz", 1, "CLICKED", first=False)]
+    contacts = [make_contact("jazz", 2), make_contact("jazz", 1, "CLICKED", first=False)]
 
-    assert "jazz" in shown(shop(caps=[cap]), situation(limit=9, contacts=contacts))
+    assert "jazz" in propose(shop(caps=[cap]), make_input(limit=9, contacts=contacts))
 
 
 def test_a_cap_on_a_channel_counts_and_closes_that_channel_only() -> None:
     cap = {"key": "cap", "per": "action", "at_most": 1, "within": "7d", "channel": "APP"}
-    on_app = [contact("jazz", 1, channel="APP")]
+    on_app = [make_contact("jazz", 1, channel="APP")]
     both: list[dict[str, Any]] = [
         {"key": channel, "channel": channel.upper(), "placements": "hero", "content": {}}
         for channel in ("web", "app")
     ]
-    capped = catalogue(action("jazz", treatments=both), contact_policies={"caps": [cap]})
+    capped = make_catalogue(make_action("jazz", treatments=both), contact_policies={"caps": [cap]})
 
-    assert shown(capped, situation(contacts=on_app)) == ["jazz"]
-    assert shown(capped, situation(contacts=on_app, channel=Channel.APP)) == []
-    on_web = situation(contacts=[contact("jazz", 1)], channel=Channel.APP)
-    assert shown(capped, on_web) == ["jazz"]
+    assert propose(capped, make_input(contacts=on_app)) == ["jazz"]
+    assert propose(capped, make_input(contacts=on_app, channel=Channel.APP)) == []
+    on_web = make_input(contacts=[make_contact("jazz", 1)], channel=Channel.APP)
+    assert propose(capped, on_web) == ["jazz"]
 
 
 def test_a_cap_counts_and_closes_only_what_it_is_about() -> None:
@@ -81,25 +88,28 @@ def test_a_cap_counts_and_closes_only_what_it_is_about() -> None:
 
     capped = shop(caps=[cap])
 
-    assert shown(capped, situation(limit=9, contacts=[contact("jazz", 1)])) == ["notice"]
-    assert len(shown(capped, situation(limit=9, contacts=[contact("notice", 1)]))) == 4
+    assert propose(capped, make_input(limit=9, contacts=[make_contact("jazz", 1)])) == ["notice"]
+    assert len(propose(capped, make_input(limit=9, contacts=[make_contact("notice", 1)]))) == 4
 
 
 def test_contacts_about_actions_that_are_gone_count_for_nothing() -> None:
     cap = {"key": "cap", "per": "all", "at_most": 1, "within": "7d"}
 
-    assert len(shown(shop(caps=[cap]), situation(limit=9, contacts=[contact("polka", 1)]))) == 4
+    assert (
+        len(propose(shop(caps=[cap]), make_input(limit=9, contacts=[make_contact("polka", 1)])))
+        == 4
+    )
 
 
 def test_a_suppression_follows_the_outcomes_it_names_whichever_came_first() -> None:
     rest = {"key": "rest", "per": "group", "after": ["REJECTED", "DISMISSED"], "for": "30d"}
     resting = shop(suppressions=[rest])
 
-    rejected = [contact("jazz", 700, "REJECTED", first=False)]
-    clicked = [contact("jazz", 1, "CLICKED")]
+    rejected = [make_contact("jazz", 700, "REJECTED", first=False)]
+    clicked = [make_contact("jazz", 1, "CLICKED")]
 
-    assert shown(resting, situation(limit=9, contacts=rejected)) == ["card", "notice"]
-    assert len(shown(resting, situation(limit=9, contacts=clicked))) == 4
+    assert propose(resting, make_input(limit=9, contacts=rejected)) == ["card", "notice"]
+    assert len(propose(resting, make_input(limit=9, contacts=clicked))) == 4
 
 
 def test_the_trace_names_the_policy_and_what_it_counted() -> None:
@@ -107,14 +117,14 @@ def test_the_trace_names_the_policy_and_what_it_counted() -> None:
         "caps": [{"key": "often", "per": "action", "at_most": 2, "within": "36h"}],
         "suppressions": [{"key": "rest", "after": "REJECTED", "for": "2w"}],
     }
-    contacts = [contact("jazz", 1), contact("jazz", 2, "REJECTED")]
+    contacts = [make_contact("jazz", 1), make_contact("jazz", 2, "REJECTED")]
 
-    trace = traces(shop(**policies), situation(contacts=contacts))["jazz"]
+    trace = explain_all(shop(**policies), make_input(contacts=contacts))["jazz"]
 
     assert trace.stage is Stage.CONTACT_POLICY
     assert trace.failed == [
-        Failed("often: fewer than 2 presented per action in 36h", 2),
-        Failed("rest: 14d without REJECTED per action", "2026-11-22T10:00:00+00:00"),
+        FailedCondition("often: fewer than 2 presented per action in 36h", 2),
+        FailedCondition("rest: 14d without REJECTED per action", "2026-11-22T10:00:00+00:00"),
     ]
 
 
@@ -132,10 +142,10 @@ def test_quiet_hours_are_read_on_the_clock_of_their_place() -> None:
     winter_evening = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)  # 21:00 in Amsterdam
     summer_morning = datetime(2026, 7, 1, 6, 0, tzinfo=UTC)  # 08:00 there
 
-    assert shown(silent, situation(now=winter_evening)) == ["notice"]
-    assert len(shown(silent, situation(now=summer_morning))) == 3
-    assert traces(silent, situation(now=winter_evening))["jazz"].failed == [
-        Failed("night: not from 21:00 until 08:00 Europe/Amsterdam", "21:00")
+    assert propose(silent, make_input(now=winter_evening)) == ["notice"]
+    assert len(propose(silent, make_input(now=summer_morning))) == 3
+    assert explain_all(silent, make_input(now=winter_evening))["jazz"].failed == [
+        FailedCondition("night: not from 21:00 until 08:00 Europe/Amsterdam", "21:00")
     ]
 
 
@@ -151,4 +161,4 @@ def test_quiet_hours_are_read_on_the_clock_of_their_place() -> None:
     ],
 )
 def test_hours_may_pass_midnight(moment: time, start: time, end: time, expected: bool) -> None:
-    assert within(moment, start, end) is expected
+    assert is_within(moment, start, end) is expected

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.decision.factories import action, catalogue, decided, situation
+from tests.unit.decision.factories import decide_for, make_action, make_catalogue, make_input
 
 TRAITS = {"first_name": "Ada", "age": 36}
 EVENT = {"name": "saw", "at": None, "properties": {"cd": "X", "name": "x"}}
@@ -34,8 +34,10 @@ EVENT = {"name": "saw", "at": None, "properties": {"cd": "X", "name": "x"}}
     ],
 )
 def test_every_proposition_has_a_sentence_to_say_aloud(fields: dict[str, Any], said: str) -> None:
-    shop = catalogue(action("jazz", **fields), action("other", propensity=0.1))
+    shop = make_catalogue(make_action("jazz", **fields), make_action("other", propensity=0.1))
 
-    verdict = decided(shop, situation(limit=9, traits=TRAITS, event=EVENT, context={"page": "p"}))
+    result = decide_for(
+        shop, make_input(limit=9, traits=TRAITS, event=EVENT, context={"page": "p"})
+    )
 
-    assert {p.action.key: p.reason for p in verdict.proposed}["jazz"] == said
+    assert {p.action.key: p.reason for p in result.propositions}["jazz"] == said
