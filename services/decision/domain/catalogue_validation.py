@@ -41,7 +41,7 @@ def find_warnings(catalogue: Catalogue) -> list[str]:
 
 def _find_repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
     policies = catalogue.contact_policies
-    places: list[tuple[DocumentPath, Iterable[str]]] = [
+    paths: list[tuple[DocumentPath, Iterable[str]]] = [
         (("placements",), [p.key for p in catalogue.placements]),
         (("actions",), [a.key for a in catalogue.actions]),
         (("contact_policies", "caps"), [p.key for p in policies.caps]),
@@ -50,17 +50,17 @@ def _find_repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
         (("control_groups",), [g.key for g in catalogue.control_groups]),
     ]
     for number, action in enumerate(catalogue.actions):
-        places.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
-    for place, keys in places:
-        yield from _find_repeats(place, keys)
+        paths.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
+    for path, keys in paths:
+        yield from _find_repeats(path, keys)
 
 
-def _find_repeats(place: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
+def _find_repeats(path: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
     earlier: set[str] = set()
     for position, key in enumerate(keys):
         if key in earlier:
             problem = f"The key {key!r} stands here a second time."
-            yield Flaw((*place, position, "key"), problem, "Give one of the two another key.")
+            yield Flaw((*path, position, "key"), problem, "Give one of the two another key.")
         earlier.add(key)
 
 
@@ -69,22 +69,15 @@ def _find_unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
     for number, action in enumerate(catalogue.actions):
         for position, treatment in enumerate(action.treatments):
             for index, key in enumerate(treatment.placements):
-                place: DocumentPath = (
-                    "actions",
-                    number,
-                    "treatments",
-                    position,
-                    "placements",
-                    index,
-                )
+                path = ("actions", number, "treatments", position, "placements", index)
                 placement = placements.get(key)
                 if placement is None:
                     problem = f"There is no placement {key!r}."
-                    yield Flaw(place, problem, nearest(key, placements))
+                    yield Flaw(path, problem, nearest(key, placements))
                 elif treatment.channel not in placement.channels:
                     problem = f"Placement {key!r} is not on channel {treatment.channel}."
                     channels = ", ".join(placement.channels)
-                    yield Flaw(place, problem, f"It is on {channels}: choose one, or add this one.")
+                    yield Flaw(path, problem, f"It is on {channels}: choose one, or add this one.")
 
 
 def _find_unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
@@ -93,14 +86,14 @@ def _find_unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
         "group": {action.group for action in catalogue.actions},
         "action": {action.key for action in catalogue.actions},
     }
-    for place, scope in _list_scopes(catalogue):
+    for path, scope in _list_scopes(catalogue):
         for name, names in known.items():
             for position, key in enumerate(getattr(scope, name)):
                 if key not in names:
                     problem = f"No action has the {name} {key!r}."
                     if name == "action":
                         problem = f"There is no action {key!r}."
-                    yield Flaw((*place, name, position), problem, nearest(key, names))
+                    yield Flaw((*path, name, position), problem, nearest(key, names))
 
 
 def _list_scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
@@ -119,11 +112,11 @@ def _find_invalid_templates(catalogue: Catalogue) -> Iterator[Flaw]:
             texts.append(
                 (("actions", number, "treatments", position, "content"), treatment.content)
             )
-        for place, text in texts:
+        for path, text in texts:
             try:
                 parse_catalogue_template(text)
             except InvalidTemplate as error:
-                yield from (flaw.prefix(place) for flaw in error.flaws)
+                yield from (flaw.prefix(path) for flaw in error.flaws)
 
 
 def _find_empty_periods(catalogue: Catalogue) -> Iterator[Flaw]:

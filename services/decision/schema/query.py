@@ -3,10 +3,16 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from services.decision.schema.inputs import CustomerRef, EventInput, to_json_object
-from services.decision.schema.types import Action, Decision, Info, load_decision, make_decision
+from services.decision.schema.inputs import CustomerRef, EventInput
+from services.decision.schema.types import (
+    Action,
+    Decision,
+    Info,
+    build_request,
+    load_decision,
+    make_decision,
+)
 from services.decision.schema.words import ActionStatus, Channel
-from services.decision.service.deciding import DecisionRequest
 
 
 @strawberry.type
@@ -27,14 +33,7 @@ class Query:
         event: EventInput | None = None,
     ) -> Decision | None:
         """Durable when it is answered."""
-        request = DecisionRequest(
-            customer.parse(),
-            channel,
-            placement,
-            limit,
-            to_json_object(context),
-            event.parse() if event else None,
-        )
+        request = build_request(customer.parse(), channel, placement, limit, context, event)
         return await make_decision(info.context, request)
 
     @strawberry.federation.field(

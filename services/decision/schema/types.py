@@ -182,22 +182,20 @@ class ActionTrace:
 
     @classmethod
     def of(cls, trace: traces.ActionTrace, catalogue: CompiledCatalogue) -> Self:
-        arbitration = trace.arbitration
-        currency = catalogue.catalogue.currency
+        arbitration, value = trace.arbitration, None
+        numbers: dict[str, Any] = dict.fromkeys(traces.ArbitrationResult._fields)
+        if arbitration:
+            numbers = arbitration._asdict()
+            value = Money(cents=arbitration.value_cents, currency=catalogue.catalogue.currency)
+        del numbers["value_cents"]
         return cls(
             action=Action.of(catalogue.actions[catalogue.position_of[trace.action]], catalogue),
             stage=trace.stage,
             passed=trace.passed,
-            failed=[FailedCondition(condition=f.condition, actual=f.actual) for f in trace.failed],
-            treatment=strawberry.ID(arbitration.treatment) if arbitration else None,
-            propensity=arbitration.propensity if arbitration else None,
-            context_weight=arbitration.context_weight if arbitration else None,
-            value=Money(cents=arbitration.value_cents, currency=currency) if arbitration else None,
-            lever=arbitration.lever if arbitration else None,
+            failed=[FailedCondition(**failed._asdict()) for failed in trace.failed],
+            value=value,
             price=0.0 if arbitration else None,
-            score=arbitration.score if arbitration else None,
-            rank=arbitration.rank if arbitration else None,
-            probability=arbitration.probability if arbitration else None,
+            **numbers,
         )
 
 
@@ -410,6 +408,11 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
+    @property
+    def ref(self) -> CustomerRef:
+        """The customer as the service names them."""
+        return CustomerRef(UUID(self.id))
+
     @strawberry.federation.field(
         description="What to say to this customer next, here and now.",
         requires_scopes=[["decisions:make"]],
@@ -425,14 +428,16 @@ class Customer:
         event: EventInput | None = None,
     ) -> Decision | None:
         """Durable when it is answered."""
-        request = self._build_request(channel, placement, limit, context, event)
+        request = build_request(
+            self.ref, channel, placement, limit, context, event, is_vouched_for=True
+        )
         return await make_decision(info.context, request)
 
     @of_customer("What was decided for this customer, newest first.", [["decisions:read"]])
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None
     ) -> DecisionConnection | None:
-        await info.context.require_own(CustomerRef(UUID(self.id)))
+        await info.context.require_own(self.ref)
         size, before = page_size(first), _parse_cursor(after)
         deciding = info.context.decision_context
         async with deciding.database.connection() as connection:
@@ -448,30 +453,34 @@ class Customer:
         placement: str,
         context: JSON | None = None,
     ) -> ActionTrace | None:
-        await info.context.require_own(CustomerRef(UUID(self.id)))
-        request = self._build_request(channel, placement, 3, context, None)
+        await info.context.require_own(self.ref)
+        request = build_request(self.ref, channel, placement, 3, context, None, is_vouched_for=True)
         why_not = await explaining.explain_why_not(
             info.context.decision_context, request, str(action)
         )
         return ActionTrace.of(why_not.trace, why_not.catalogue)
 
-    def _build_request(
-        self,
-        channel: Channel,
-        placement: str,
-        limit: int,
-        context: JSON | None,
-        event: EventInput | None,
-    ) -> DecisionRequest:
-        return DecisionRequest(
-            CustomerRef(UUID(self.id)),
-            channel,
-            placement,
-            limit,
-            to_json_object(context),
-            event.parse() if event else None,
-            is_vouched_for=True,
-        )
+
+def build_request(
+    customer: CustomerRef,
+    channel: Channel,
+    placement: str,
+    limit: int,
+    context: JSON | None,
+    event: EventInput | None,
+    *,
+    is_vouched_for: bool = False,
+) -> DecisionRequest:
+    """The service's request of a field's arguments."""
+    return DecisionRequest(
+        customer,
+        channel,
+        placement,
+        limit,
+        to_json_object(context),
+        event.parse() if event else None,
+        is_vouched_for,
+    )
 
 
 def _parse_cursor(after: str | None) -> UUID | None:

@@ -20,8 +20,9 @@ class DecisionRecord:
     customer_id: UUID
     decided_for: UUID
     """Who the customer was then: a merge changes `customer_id`, never this."""
-    identity: tuple[str | None, str | None]
-    """The identity the request named, if it named one."""
+    identity_type: str | None
+    """With the value, the identity the request named, if it named one."""
+    identity_value: str | None
     decided_at: datetime
     channel: str
     placement: str
@@ -61,9 +62,9 @@ async def insert(connection: Connection, decisions: Sequence[DecisionRecord]) ->
     """Store decisions. That of a customer merged meanwhile goes to who they are now."""
     rows = [
         (
-            d.decided_for, d.decision_id, *d.identity, d.decided_at, d.channel, d.placement,
-            d.catalogue_version, d.snapshot_version, d.observations, d.degraded, d.control_group,
-            orjson.dumps(d.propositions).decode(), d.packed_input,
+            d.decided_for, d.decision_id, d.identity_type, d.identity_value, d.decided_at,
+            d.channel, d.placement, d.catalogue_version, d.snapshot_version, d.observations,
+            d.degraded, d.control_group, orjson.dumps(d.propositions).decode(), d.packed_input,
         )
         for d in decisions
     ]  # fmt: skip
@@ -73,7 +74,7 @@ async def insert(connection: Connection, decisions: Sequence[DecisionRecord]) ->
 _COLUMNS = """
 SELECT decision_id, customer_id, decided_for, identity_type, identity_value, decided_at, channel,
     placement, catalogue_version, snapshot_version, observations, degraded, control_group,
-    propositions, record
+    propositions, record AS packed_input
 FROM decision
 """
 _BY_ID = f"{_COLUMNS} WHERE decision_id = ANY($1::uuid[])"
@@ -110,19 +111,4 @@ async def load_page(
 
 
 def _to_record(row: asyncpg.Record) -> DecisionRecord:
-    return DecisionRecord(
-        decision_id=row["decision_id"],
-        customer_id=row["customer_id"],
-        decided_for=row["decided_for"],
-        identity=(row["identity_type"], row["identity_value"]),
-        decided_at=row["decided_at"],
-        channel=row["channel"],
-        placement=row["placement"],
-        catalogue_version=row["catalogue_version"],
-        snapshot_version=row["snapshot_version"],
-        observations=row["observations"],
-        degraded=row["degraded"],
-        control_group=row["control_group"],
-        propositions=row["propositions"],
-        packed_input=row["record"],
-    )
+    return DecisionRecord(**dict(row.items()))
