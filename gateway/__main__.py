@@ -1,7 +1,7 @@
 """`python -m gateway`."""
 
 from gateway.app import create
-from gateway.live.framing import WebSocket
+from gateway.live.websocket_protocol import WebSocket
 from gateway.settings import GatewaySettings
 from services.chassis.server import serve
 

@@ -19,12 +19,11 @@ from gateway.access.rates import CallerLimits, FailedAuthentications
 from gateway.access.roles import OURS, Roles, text_of
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry
-from gateway.browsers import for_browsers
 from gateway.front_door import FrontDoor
 from gateway.graph import Graph
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.live.assembly import Live
+from gateway.graphql_http.persisted_operations import Documents
+from gateway.live.live_updates import Live
 from gateway.live.subgraph import NAME as LIVE
 from gateway.reload import (
     SUBGRAPHS,
@@ -37,6 +36,7 @@ from gateway.reload import (
     subgraph_folder,
     supergraph_file,
 )
+from gateway.security_headers import for_browsers
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport

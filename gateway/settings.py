@@ -13,8 +13,8 @@ from gateway.access.cost import Weights
 from gateway.access.limits import Limits
 from gateway.access.rates import Rates
 from gateway.access.shedding import Tuning
-from gateway.graphql_http.rules import Rules
-from gateway.live.rules import Rules as LiveRules
+from gateway.graphql_http.settings import Rules
+from gateway.live.settings import Rules as LiveRules
 from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
 from services.chassis.principal import audience_of

@@ -19,9 +19,9 @@ from gateway.access.callers import Callers
 from gateway.access.limits import LimitExceeded
 from gateway.graph import Asked, Graph, Prepared
 from gateway.graphql_http.caching import VARY, how_long, with_validator
-from gateway.graphql_http.documents import Documents
-from gateway.graphql_http.packing import packed, takes_gzip
-from gateway.graphql_http.rules import Rules
+from gateway.graphql_http.compression import packed, takes_gzip
+from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.settings import Rules
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body

@@ -17,7 +17,7 @@ from strawberry.federation.types import FieldSet
 from strawberry.scalars import JSON
 
 from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.watch import Watch
+from gateway.live.customer_watch import Watch
 from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts

@@ -11,7 +11,7 @@ import orjson
 from graphql import GraphQLError
 
 from gateway.graph import Graph
-from gateway.live.feed import Feed
+from gateway.live.customer_feed import Feed
 from gateway.live.schema import Context, Ref, schema
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError

@@ -22,7 +22,7 @@ from gateway.access.keys import PREFIX, ApiKeys
 from gateway.access.rates import attempt, caller_key
 from gateway.access.shedding import Admission
 from gateway.access.tokens import ServiceTokens
-from gateway.surfaces.ingested import Ingested, read_request
+from gateway.surfaces.audited_events import Ingested, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable

@@ -21,9 +21,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
 from gateway.access.trusted import Registry, hash_of
-from gateway.browsers import for_browsers
 from gateway.graph import JSON, Asked, Graph, Prepared
-from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.persisted_operations import Documents
+from gateway.security_headers import for_browsers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app

@@ -31,8 +31,8 @@ from gateway.access.audit import DROPPED, Audit
 from gateway.access.rates import CallerLimits, Rates
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry, hash_of
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.graphql_http.persisted_operations import Documents
 from gateway.supergraph import Reply
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 

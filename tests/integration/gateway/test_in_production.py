@@ -19,7 +19,7 @@ from gateway.access.roles import Roles
 from gateway.access.tokens import issue_token, private_key
 from gateway.access.trusted import Document, hash_of
 from gateway.app import create
-from gateway.live.sockets import PROTOCOL
+from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from gateway.access.tokens import issue_token, private_key
 from gateway.app import create
-from gateway.live.sockets import PROTOCOL
+from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.contracts.words import Role
 from tests.integration.gateway.serving import serving

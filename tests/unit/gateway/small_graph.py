@@ -17,9 +17,9 @@ from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
 from gateway.access.trusted import Registry
 from gateway.graph import Graph
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.rules import Rules
+from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.settings import Rules
 from gateway.supergraph import Reply, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.access.trusted import Registry
 from gateway.graph import Graph
-from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.persisted_operations import Documents
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from gateway.graphql_http.caching import how_long
-from gateway.graphql_http.packing import takes_gzip
+from gateway.graphql_http.compression import takes_gzip
 from services.chassis.bodies import BodyLimits
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint

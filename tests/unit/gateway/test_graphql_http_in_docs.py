@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway.graphql_http import documents, endpoint
+from gateway.graphql_http import endpoint, persisted_operations
 from services.chassis import bodies, graphql_http
 from services.chassis.errors import RaakError
 
@@ -15,7 +15,7 @@ def test_it_lists_every_refusal_with_its_status() -> None:
     told = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", SECTION, re.MULTILINE)
     ours = {
         (error.code, str(error.status))
-        for module in (bodies, graphql_http, documents, endpoint)
+        for module in (bodies, graphql_http, persisted_operations, endpoint)
         for error in vars(module).values()
         if isinstance(error, type)
         and issubclass(error, RaakError)

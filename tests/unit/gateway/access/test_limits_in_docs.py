@@ -20,8 +20,8 @@ from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
 from gateway.app import read_subgraphs
 from gateway.graph import Graph
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.graphql_http.persisted_operations import Documents
 from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, Reply, compose
 from gateway.surfaces.segment import Segment

@@ -14,8 +14,8 @@ from gateway.access.jwks import CallerKeys, VerificationKey
 from gateway.access.keys import ApiKeys
 from gateway.access.tokens import CallerTokens
 from gateway.live.connections import Connections
-from gateway.live.rules import Rules
-from gateway.live.sockets import PROTOCOL, Sockets
+from gateway.live.graphql_ws import PROTOCOL, Sockets
+from gateway.live.settings import Rules
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import Parameters

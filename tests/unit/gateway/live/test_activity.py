@@ -9,7 +9,7 @@ import pytest
 from gateway.live.activity import EVENTS, KINDS, Changes, Snapshot, read_event
 from services.contracts.decision import DecisionSeriesNeeded
 from services.contracts.profile import CustomerChanged, Identity
-from tests.unit.gateway.live.happenings import ANN, BEN, HAPPENINGS, outcome
+from tests.unit.gateway.live.events import ANN, BEN, HAPPENINGS, outcome
 
 
 def snapshot(version: int = 2, **more: Any) -> CustomerChanged:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.live import closing, framing, sockets
+from gateway.live import close_codes, graphql_ws, websocket_protocol
 from gateway.live.activity import ActivityKind
-from gateway.live.outgoing import STUCK_S, TooSlow
-from gateway.live.rules import Rules
+from gateway.live.graphql_sse import ALIVE_S
+from gateway.live.outgoing_queue import STUCK_S, TooSlow
 from gateway.live.schema import CustomerActivity
-from gateway.live.streams import ALIVE_S
+from gateway.live.settings import Rules
 from gateway.settings import GatewaySettings
 
 PAGE = (Path(__file__).parents[4] / "docs" / "gateway.md").read_text()
@@ -42,13 +42,16 @@ def test_everything_an_activity_may_hold_is_told() -> None:
 
 
 def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
-    source = Path(sockets.__file__).read_text()
+    source = Path(graphql_ws.__file__).read_text()
     used = {int(code) for code in re.findall(r"Close\((\d{4})", source)}
 
     told = {int(code) for code in re.findall(r"^\| (\d{4}) \|", LIVE, re.MULTILINE)}
 
-    assert told == used | set(closing.CODES.values()) | {closing.FAILED, framing.TOO_MANY}
-    assert f"over {framing.FRAMES_PER_S:,} frames a second" in LIVE
+    assert told == used | set(close_codes.CODES.values()) | {
+        close_codes.FAILED,
+        websocket_protocol.TOO_MANY,
+    }
+    assert f"over {websocket_protocol.FRAMES_PER_S:,} frames a second" in LIVE
 
 
 def test_every_rule_is_told_by_its_setting() -> None:

@@ -13,11 +13,11 @@ from gateway.access.rates import CallerLimits, Rates
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
-from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.persisted_operations import Documents
 from gateway.live.activity import KINDS, Activity, Changes
-from gateway.live.answering import Answering
+from gateway.live.customer_watch import Topic, Watch
+from gateway.live.operation_stream import Answering
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
-from gateway.live.watch import Topic, Watch
 from gateway.reload import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
 from services.chassis.graphql_http import read_parameters
@@ -30,7 +30,7 @@ from services.contracts.profile import EventRecorded
 from services.contracts.words import Role
 from tests.callers import ROLES, caller
 from tests.unit.gateway.clock import Clock
-from tests.unit.gateway.live.happenings import ANN, AT, HAPPENINGS, changed, recorded
+from tests.unit.gateway.live.events import ANN, AT, HAPPENINGS, changed, recorded
 from tests.unit.gateway.small_graph import KEY, InProcess, graph
 
 QUERY = """

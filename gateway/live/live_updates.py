@@ -7,13 +7,13 @@ from starlette.types import ASGIApp
 
 from gateway.access.callers import Callers
 from gateway.graph import Graph
-from gateway.graphql_http.documents import Documents
-from gateway.live.answering import Answering
+from gateway.graphql_http.persisted_operations import Documents
 from gateway.live.connections import Connections
-from gateway.live.feed import Feed
-from gateway.live.rules import Rules
-from gateway.live.sockets import Sockets
-from gateway.live.streams import Streams
+from gateway.live.customer_feed import Feed
+from gateway.live.graphql_sse import Streams
+from gateway.live.graphql_ws import Sockets
+from gateway.live.operation_stream import Answering
+from gateway.live.settings import Rules
 from gateway.live.subgraph import NAME, LiveSubgraph, finding
 from gateway.supergraph import Transport, Transports
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.surfaces.ingested import CALLS, Ingested, read_request
+from gateway.surfaces.audited_events import CALLS, Ingested, read_request
 
 
 def named(call: str, document: Any) -> list[tuple[str, str]]:

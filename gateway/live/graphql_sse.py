@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.callers import Callers
 from gateway.graphql_http.endpoint import read_value
-from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.connections import (
     ENDED,
     Connections,
@@ -24,8 +23,9 @@ from gateway.live.connections import (
     ended_by,
     while_welcome,
 )
-from gateway.live.outgoing import Outgoing, TooSlow
-from gateway.live.rules import Rules
+from gateway.live.operation_stream import Answering, Operation, errors_of
+from gateway.live.outgoing_queue import Outgoing, TooSlow
+from gateway.live.settings import Rules
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import (

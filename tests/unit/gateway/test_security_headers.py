@@ -7,8 +7,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.browsers import for_browsers
 from gateway.graphql_http.endpoint import PREFLIGHTED
+from gateway.security_headers import for_browsers
 
 SHOP = "https://shop.example"
 SAFE = {

@@ -6,7 +6,7 @@ from starlette.types import Message
 
 from gateway.access.rates import TryLater
 from gateway.live.connections import GoingAway, TooManyConnections
-from gateway.live.outgoing import TooSlow
+from gateway.live.outgoing_queue import TooSlow
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated

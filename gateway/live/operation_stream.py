@@ -8,8 +8,8 @@ from typing import TypeAlias
 from opentelemetry.trace import SpanKind
 
 from gateway.graph import Asked, Graph
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import Exchange
+from gateway.graphql_http.persisted_operations import Documents
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters

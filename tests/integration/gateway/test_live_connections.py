@@ -18,10 +18,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
 
 from gateway.live.connections import ENDED, Connections
-from gateway.live.framing import FRAMES_AT_ONCE, WebSocket
-from gateway.live.rules import Rules
-from gateway.live.sockets import PROTOCOL, Sockets
-from gateway.live.streams import Streams
+from gateway.live.graphql_sse import Streams
+from gateway.live.graphql_ws import PROTOCOL, Sockets
+from gateway.live.settings import Rules
+from gateway.live.websocket_protocol import FRAMES_AT_ONCE, WebSocket
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MalformedRequest, from_body
 from services.chassis.listening import Server, configured

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.live import feed as feeds
+from gateway.live import customer_feed
 from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.feed import Feed, LiveUnavailable, UnprovedLink
-from gateway.live.watch import Watch
+from gateway.live.customer_feed import Feed, LiveUnavailable, UnprovedLink
+from gateway.live.customer_watch import Watch
 from infra import embedded
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
 from services.chassis.server import supervised
@@ -20,7 +20,7 @@ from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.contracts.words import LinkSource
 from tests.conftest import free_port
-from tests.unit.gateway.live.happenings import changed, decided, merged, recorded
+from tests.unit.gateway.live.events import changed, decided, merged, recorded
 from tests.waiting import until
 
 WATCHING, EVENT, GAP = ActivityKind.WATCHING, ActivityKind.EVENT, ActivityKind.GAP
@@ -276,4 +276,4 @@ async def test_nobody_is_watched_while_nats_has_never_answered() -> None:
 
 
 async def test_silence_of_nats_is_noticed_within_seconds() -> None:
-    assert feeds.PING_S * 3 <= 15
+    assert customer_feed.PING_S * 3 <= 15

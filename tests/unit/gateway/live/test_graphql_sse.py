@@ -13,10 +13,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.tokens import issue_token
-from gateway.live import streams
+from gateway.live import graphql_sse
 from gateway.live.connections import Connections
-from gateway.live.rules import Rules
-from gateway.live.streams import Streams, wants_events
+from gateway.live.graphql_sse import Streams, wants_events
+from gateway.live.settings import Rules
 from services.chassis.errors import Unavailable
 from services.chassis.graphql_http import LEGACY, MODERN
 from services.contracts.words import Role
@@ -203,7 +203,7 @@ async def test_refusals_that_clients_act_on_by_status_come_by_status() -> None:
 
 
 async def test_a_silent_stream_says_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "ALIVE_S", 0.01)
+    monkeypatch.setattr(graphql_sse, "ALIVE_S", 0.01)
     async with house() as here:
         client = await here.asking("endless")
 

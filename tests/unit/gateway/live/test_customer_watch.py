@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from gateway.live.activity import ActivityKind
-from gateway.live.feed import LiveUnavailable
-from gateway.live.watch import Topic, Watch, note
-from tests.unit.gateway.live.happenings import ANN
+from gateway.live.customer_feed import LiveUnavailable
+from gateway.live.customer_watch import Topic, Watch, note
+from tests.unit.gateway.live.events import ANN
 
 EVENT, GAP = ActivityKind.EVENT, ActivityKind.GAP
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.live.outgoing import Outgoing, TooSlow
+from gateway.live.outgoing_queue import Outgoing, TooSlow
 
 
 async def sent_by(outgoing: Outgoing) -> list[bytes]:

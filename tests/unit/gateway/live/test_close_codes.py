@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.live.closing import FAILED, REASON_BYTES, Close
+from gateway.live.close_codes import FAILED, REASON_BYTES, Close
 from gateway.live.connections import GoingAway, TooManyConnections
-from gateway.live.outgoing import TooSlow
+from gateway.live.outgoing_queue import TooSlow
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated

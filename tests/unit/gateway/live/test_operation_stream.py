@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.access.trusted import Registry
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import REQUESTS
-from gateway.live.answering import Answering, errors_of
+from gateway.graphql_http.persisted_operations import Documents
+from gateway.live.operation_stream import Answering, errors_of
 from services.chassis.graphql_http import read_parameters
 from services.chassis.principal import Principal
 from services.contracts.words import Role

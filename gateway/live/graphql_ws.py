@@ -14,8 +14,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.live.answering import Answering, Operation, errors_of
-from gateway.live.closing import FAILED, Close
+from gateway.live.close_codes import FAILED, Close
 from gateway.live.connections import (
     ENDED,
     Connections,
@@ -24,8 +23,9 @@ from gateway.live.connections import (
     ended_by,
     while_welcome,
 )
-from gateway.live.outgoing import Outgoing, TooSlow
-from gateway.live.rules import Rules
+from gateway.live.operation_stream import Answering, Operation, errors_of
+from gateway.live.outgoing_queue import Outgoing, TooSlow
+from gateway.live.settings import Rules
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError

@@ -29,7 +29,7 @@ from gateway.live.activity import (
     Snapshot,
     read_event,
 )
-from gateway.live.watch import Topic, Watch, note
+from gateway.live.customer_watch import Topic, Watch, note
 from services.chassis.bus import inbox_of, stream_name
 from services.chassis.errors import RaakError, Unavailable
 from services.contracts.base import Event

@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from gateway.browsers import for_browsers
+from gateway.security_headers import for_browsers
 from services.chassis.bodies import BodyLimits
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint
