@@ -22,8 +22,8 @@ from gateway.access.trusted import Registry
 from gateway.front_door import FrontDoor
 from gateway.graph import Graph
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.live.live_updates import Live
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.live.live_updates import LiveUpdates
 from gateway.live.subgraph import NAME as LIVE
 from gateway.reload import (
     SUBGRAPHS,
@@ -36,12 +36,12 @@ from gateway.reload import (
     subgraph_folder,
     supergraph_file,
 )
-from gateway.security_headers import for_browsers
+from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
-from gateway.subgraph_health import Watch
+from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
-from gateway.surfaces.segment import Profile, Segment, Senders
+from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised
 
@@ -68,8 +68,8 @@ def create(
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, watch = Resilient(http, within_s=http.within_s), Watch(session)
-            live = Live(settings.live_rules, settings.nats_url, lambda: served())
+            transport, watch = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
+            live = LiveUpdates(settings.live_rules, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
                 http.learn(_addresses(supergraph, settings))
@@ -103,7 +103,7 @@ def create(
         FailedAuthentications(settings.rates),
         Addresses(settings.trusted_proxies),
     )
-    return for_browsers(guard, settings.cors_origins, settings.https_only_s)
+    return add_security_headers(guard, settings.cors_origins, settings.https_only_s)
 
 
 def _tell_of_proxies(settings: GatewaySettings) -> None:
@@ -196,8 +196,8 @@ def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
     return plan_registered
 
 
-def _documents(settings: GatewaySettings, registry: Registry) -> Documents:
-    return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
+def _documents(settings: GatewaySettings, registry: Registry) -> PersistedOperations:
+    return PersistedOperations(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
 def _segment(
@@ -205,16 +205,16 @@ def _segment(
     session: aiohttp.ClientSession,
     door: FrontDoor,
     admission: Admission,
-) -> Segment:
+) -> SegmentApi:
     within_s = settings.collect_deadline_ms / 1000
-    profile = Profile(session, settings.profile_url, door.service_tokens, within_s)
+    profile = ProfileClient(session, settings.profile_url, door.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    senders = Senders(settings.write_keys, door.api_keys)
-    return Segment(senders, profile, door.audit, limits, admission)
+    senders = SenderAuthenticator(settings.write_keys, door.api_keys)
+    return SegmentApi(senders, profile, door.audit, limits, admission)
 
 
 def _ready(
-    watch: Watch, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
+    watch: SubgraphHealth, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*door.not_ready(), *watch.not_ready()]

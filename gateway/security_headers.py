@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.graphql_http.endpoint import PREFLIGHTED
+from gateway.graphql_http.endpoint import PREFLIGHT_HEADERS
 
 SAFE: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -20,7 +20,7 @@ UNLESS_SAID: tuple[tuple[bytes, bytes], ...] = (
 """An endpoint that knows better says so itself."""
 
 ALLOWED_HEADERS = [
-    *PREFLIGHTED,
+    *PREFLIGHT_HEADERS,
     "content-type",
     "content-encoding",
     "if-none-match",
@@ -32,7 +32,7 @@ REMEMBER_S = 600
 """How long a browser may remember that a page may call."""
 
 
-class SafeHeaders:
+class SecurityHeaders:
     """ASGI middleware: every answer says that it is no page, is not to be framed, kept or guessed.
 
     `https_only_s` is how long browsers are to come by HTTPS only; 0: nothing is said of that.
@@ -58,12 +58,12 @@ class SafeHeaders:
         return [*given, *self._always, *(pair for pair in UNLESS_SAID if pair[0] not in said)]
 
 
-def for_browsers(app: ASGIApp, origins: Sequence[str], https_only_s: int) -> ASGIApp:
+def add_security_headers(app: ASGIApp, origins: Sequence[str], https_only_s: int) -> ASGIApp:
     """The application as browsers may use it; pages of these origins may call it (`*`: of all).
 
     They call with a token, never with what the browser keeps by itself: credentials are not let in.
     """
-    safe = SafeHeaders(app, https_only_s)
+    safe = SecurityHeaders(app, https_only_s)
     if not origins:
         return safe
     return CORSMiddleware(

@@ -13,8 +13,8 @@ from gateway.access.cost import Weights
 from gateway.access.limits import Limits
 from gateway.access.rates import Rates
 from gateway.access.shedding import Tuning
-from gateway.graphql_http.settings import Rules
-from gateway.live.settings import Rules as LiveRules
+from gateway.graphql_http.settings import EndpointSettings
+from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
 from services.chassis.principal import audience_of
@@ -317,9 +317,9 @@ class GatewaySettings(ServiceSettings):
         return self.mode == "production" if self.trusted_only is None else self.trusted_only
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> EndpointSettings:
         """How `/graphql` answers over HTTP."""
-        return Rules(
+        return EndpointSettings(
             body=self.body_limits("max_body_bytes"),
             max_batch=self.max_batch,
             pack_from_bytes=self.gzip_from_bytes,
@@ -328,9 +328,9 @@ class GatewaySettings(ServiceSettings):
         )
 
     @property
-    def live_rules(self) -> LiveRules:
+    def live_rules(self) -> LiveSettings:
         """What clients that stay may have of us."""
-        return LiveRules(
+        return LiveSettings(
             body=self.body_limits("max_body_bytes"),
             connections_per_caller=self.max_connections_per_caller,
             operations=self.max_operations_per_connection,

@@ -20,7 +20,7 @@ TOLD_FROM_S = CLOCKS_DIFFER_S // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SubgraphStatus:
     """What was last seen of a service."""
 
     status: str = "unknown"
@@ -31,7 +31,7 @@ class Seen:
     """By how much its clock is ahead of ours (less than 0: behind); 0 where they agree."""
 
 
-class Watch:
+class SubgraphHealth:
     """Looks at every service again and again.
 
     The gateway is ready once each service has been that it started with: before that, it would
@@ -44,14 +44,14 @@ class Watch:
         self._clock = clock
         self._urls: Mapping[str, str] = {}
         self._first: frozenset[str] | None = None
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, SubgraphStatus] = {}
 
     def follow(self, urls: Mapping[str, str]) -> None:
         """Look at these services from now on, and at no others."""
         if self._first is None:
             self._first = frozenset(urls)
         self._urls = urls
-        self.seen = {name: self.seen.get(name, Seen()) for name in urls}
+        self.seen = {name: self.seen.get(name, SubgraphStatus()) for name in urls}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -67,7 +67,7 @@ class Watch:
             ahead_s = before.ahead_s
         elif bool(ahead_s) != bool(before.ahead_s):
             self._tell_of_clock(name, ahead_s)
-        self.seen[name] = Seen(status, before.was_ready or status == "ready", ahead_s)
+        self.seen[name] = SubgraphStatus(status, before.was_ready or status == "ready", ahead_s)
 
     async def _status(self, url: str) -> tuple[str, int | None]:
         """How a service is, and how far its clock is ahead, if it says."""

@@ -19,7 +19,7 @@ CACHEABLE = "cacheable"
 VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin, X-API-Key")
 
 
-def how_long(
+def cache_seconds(
     coordinates: Collection[str], tags: Mapping[str, frozenset[str]], keep_s: int
 ) -> int | None:
     """For how many seconds an answer with these fields (`Type.field`) may be kept unasked.
@@ -39,7 +39,7 @@ def _tags(coordinate: str, tags: Mapping[str, frozenset[str]]) -> frozenset[str]
     return (own or frozenset()) | (types or frozenset())
 
 
-def with_validator(answer: Answer, if_none_match: str | None, keep_s: int) -> Answer:
+def add_validator(answer: Answer, if_none_match: str | None, keep_s: int) -> Answer:
     """The same answer with what caches need, or 304 if the client has it already.
 
     `keep_s` is how long any cache may keep it unasked; 0: the client alone may, and must ask.

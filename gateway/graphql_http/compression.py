@@ -14,7 +14,7 @@ ASIDE_FROM_BYTES = 128 * 1024
 
 
 @lru_cache(maxsize=256)
-def takes_gzip(accept_encoding: str) -> bool:
+def accepts_gzip(accept_encoding: str) -> bool:
     """Whether a client with this Accept-Encoding takes gzip."""
     welcome = dict(qualities(accept_encoding))
     return welcome.get("gzip", welcome.get("*", 0)) > 0

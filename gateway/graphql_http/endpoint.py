@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 from gateway.access.callers import Callers
 from gateway.access.limits import LimitExceeded
 from gateway.graph import Asked, Graph, Prepared
-from gateway.graphql_http.caching import VARY, how_long, with_validator
-from gateway.graphql_http.compression import packed, takes_gzip
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.graphql_http.settings import Rules
+from gateway.graphql_http.caching import VARY, add_validator, cache_seconds
+from gateway.graphql_http.compression import accepts_gzip, packed
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.graphql_http.settings import EndpointSettings
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body
@@ -56,7 +56,7 @@ EXPLORER_POLICY = (
 COST = "x-raak-cost"
 """With this header an answer tells its cost, in development."""
 
-PREFLIGHTED = (
+PREFLIGHT_HEADERS = (
     "authorization",
     "x-api-key",
     "graphql-require-preflight",
@@ -85,7 +85,7 @@ class PreflightRequired(RaakError):
     code = "PREFLIGHT_REQUIRED"
 
 
-class BatchingOff(RaakError):
+class BatchingNotAllowed(RaakError):
     """Several requests in one, where that is not allowed."""
 
     code = "BATCHING_NOT_ALLOWED"
@@ -95,7 +95,11 @@ class GraphQLOverHttp:
     """The endpoint, as an ASGI application. `graph` gives the graph as it is now."""
 
     def __init__(
-        self, graph: Callable[[], Graph], callers: Callers, documents: Documents, rules: Rules
+        self,
+        graph: Callable[[], Graph],
+        callers: Callers,
+        documents: PersistedOperations,
+        rules: EndpointSettings,
     ) -> None:
         self._graph = graph
         self._callers = callers
@@ -116,7 +120,7 @@ class GraphQLOverHttp:
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Answer:
         is_get = scope["method"] == "GET"
-        exchange = Exchange()
+        exchange = RequestContext()
         with exchange:
             exchange.media_type = media_type_for(headers)
             caller = await self._callers.of(headers)
@@ -129,11 +133,11 @@ class GraphQLOverHttp:
                 exchange.tell_cost(value.get("variables") or {})
         answer = exchange.finished()
         if is_get and (keep_s := self._keep_s(exchange)) is not None:
-            answer = with_validator(answer, headers.get("if-none-match"), keep_s)
+            answer = add_validator(answer, headers.get("if-none-match"), keep_s)
         return await self._packed(answer, headers)
 
     async def _ask(
-        self, exchange: "Exchange", value: Any, caller: Principal | None, *, may_change: bool
+        self, exchange: "RequestContext", value: Any, caller: Principal | None, *, may_change: bool
     ) -> None:
         """Have one request answered, from the JSON it came as."""
         asked = read_parameters(value)
@@ -150,7 +154,7 @@ class GraphQLOverHttp:
         """The answers to several requests, in their order; each has its own errors."""
         most = self._rules.max_batch
         if not most:
-            raise BatchingOff(
+            raise BatchingNotAllowed(
                 "The body is a list, and batches are switched off.",
                 hint="Send one request at a time, as an object with `query`.",
             )
@@ -160,7 +164,7 @@ class GraphQLOverHttp:
             raise MalformedRequest("The batch is empty.", hint="Send at least one request in it.")
 
         async def answered(value: Any) -> bytes:
-            exchange = Exchange(media_type)
+            exchange = RequestContext(media_type)
             with exchange:
                 await self._ask(exchange, value, caller, may_change=True)
             return exchange.finished().body
@@ -168,12 +172,12 @@ class GraphQLOverHttp:
         answers = await asyncio.gather(*map(answered, values))
         return Answer(200, b"[%b]" % b",".join(answers), media_type)
 
-    def _keep_s(self, exchange: "Exchange") -> int | None:
-        """For how long the answer to a GET may be kept, as `how_long` says."""
+    def _keep_s(self, exchange: "RequestContext") -> int | None:
+        """For how long the answer to a GET may be kept, as `cache_seconds` says."""
         if exchange.prepared is None or "errors" in exchange.body:
             return None
         tags = self._graph().supergraph.markings.tags
-        return how_long(exchange.prepared.plan.coordinates, tags, self._rules.keep_s)
+        return cache_seconds(exchange.prepared.plan.coordinates, tags, self._rules.keep_s)
 
     async def _packed(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
         smallest = self._rules.pack_from_bytes
@@ -181,11 +185,11 @@ class GraphQLOverHttp:
             return answer
         if VARY not in answer.headers:
             answer.headers.append((b"vary", b"Accept-Encoding"))
-        return await packed(answer) if takes_gzip(headers.get("accept-encoding", "")) else answer
+        return await packed(answer) if accepts_gzip(headers.get("accept-encoding", "")) else answer
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """One request on its way to its answer. As a context, it turns what fails into an answer."""
 
     media_type: str = LEGACY
@@ -285,7 +289,7 @@ async def read_value(
 ) -> Any:
     """The JSON of a request, from its address or its body; raises RaakError."""
     if scope["method"] == "GET":
-        check_preflighted(headers)
+        check_preflight(headers)
         return from_url(scope["query_string"], limits.size, limits.setting)
     if scope["method"] != "POST":
         raise MethodNotAllowed(
@@ -295,9 +299,9 @@ async def read_value(
     return from_body(await read_body(receive, headers, limits))
 
 
-def check_preflighted(headers: Mapping[str, str]) -> None:
+def check_preflight(headers: Mapping[str, str]) -> None:
     """Raise PreflightRequired for what a browser may send for any page it shows."""
-    if not any(headers.get(name) for name in PREFLIGHTED):
+    if not any(headers.get(name) for name in PREFLIGHT_HEADERS):
         raise PreflightRequired(
             "Any page could have made a browser send this request.",
             hint="Send `GraphQL-Require-Preflight: 1` with it, or an Authorization.",

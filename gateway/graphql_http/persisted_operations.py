@@ -16,7 +16,7 @@ from services.chassis.graphql_http import MalformedRequest, Parameters
 SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
-class DocumentNotFound(RaakError):
+class PersistedQueryNotFound(RaakError):
     """A hash that no document is known by; Apollo's clients send the text after this."""
 
     code = "PERSISTED_QUERY_NOT_FOUND"
@@ -25,7 +25,7 @@ class DocumentNotFound(RaakError):
         super().__init__("PersistedQueryNotFound", hint="Send the document in `query` with it.")
 
 
-class DocumentsNotTaught(RaakError):
+class PersistedQueryNotSupported(RaakError):
     """Apollo's hash of a document that is not registered, where clients may not teach any.
 
     Apollo's clients send whole documents from then on.
@@ -40,7 +40,7 @@ class DocumentsNotTaught(RaakError):
         )
 
 
-class HashMismatch(RaakError):
+class PersistedQueryHashMismatch(RaakError):
     """A document came with the hash of another one."""
 
     code = "PERSISTED_QUERY_HASH_MISMATCH"
@@ -51,7 +51,7 @@ class HashMismatch(RaakError):
         )
 
 
-class Registered(Protocol):
+class RegisteredOperations(Protocol):
     """Where registered documents are looked up."""
 
     def text_of(self, hash: str) -> str | None:
@@ -63,10 +63,10 @@ class Registered(Protocol):
         ...
 
 
-class Documents:
+class PersistedOperations:
     """Finds the text a request means. `learns` is how many texts clients may teach; 0: none."""
 
-    def __init__(self, registered: Registered, learns: int = 0) -> None:
+    def __init__(self, registered: RegisteredOperations, learns: int = 0) -> None:
         self._registered = registered
         self._learnt: Lru[str] | None = Lru(learns) if learns else None
 
@@ -78,7 +78,7 @@ class Documents:
         if asked.query is None:
             return self._by_hash(named, is_apollos=asked.document_id is None)
         if hash_of(asked.query) != named:
-            raise HashMismatch
+            raise PersistedQueryHashMismatch
         return asked.query
 
     def _by_hash(self, hash: str, *, is_apollos: bool) -> str:
@@ -89,7 +89,11 @@ class Documents:
             return text
         if not is_apollos or self._learnt is None:  # else its client sends the text now
             self._registered.check_read()
-        raise DocumentsNotTaught if is_apollos and self._learnt is None else DocumentNotFound
+        raise (
+            PersistedQueryNotSupported
+            if is_apollos and self._learnt is None
+            else PersistedQueryNotFound
+        )
 
     def learn(self, asked: Parameters) -> None:
         """Keep a text that came with its hash. Only what can be answered is worth keeping."""

@@ -6,7 +6,7 @@ from services.chassis.bodies import BodyLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class EndpointSettings:
     """How the endpoint answers, whatever is asked."""
 
     body: BodyLimits

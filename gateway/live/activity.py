@@ -73,7 +73,7 @@ EVENTS: Mapping[str, type[Event]] = {event.type(): event for event in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class CustomerDiff:
     """What became different about a customer, by name: the values are profile's to tell."""
 
     traits: tuple[str, ...] = ()
@@ -97,12 +97,12 @@ class Activity:
     at: datetime
     kind: ActivityKind
     customer_id: UUID
-    fact: Event | Changes | None = None
+    fact: Event | CustomerDiff | None = None
     """What was heard; None where it was nothing but that we listen, or do not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CustomerDigests:
     """What is remembered of a customer to tell what changed: digests, no values."""
 
     version: int = 0
@@ -122,10 +122,10 @@ class Snapshot:
             frozenset((identity.type, hash(identity.value)) for identity in event.identities),
         )
 
-    def changes_to(self, later: Self) -> Changes:
+    def changes_to(self, later: Self) -> CustomerDiff:
         """What differs in a later snapshot."""
         moved = self.identities ^ later.identities
-        return Changes(
+        return CustomerDiff(
             _differing(self.traits, later.traits),
             _differing(self.consents, later.consents),
             tuple(sorted(later.segments - self.segments)),

@@ -6,7 +6,7 @@ from starlette.types import Message
 
 from gateway.access.rates import TryLater
 from gateway.live.connections import GoingAway, TooManyConnections
-from gateway.live.outgoing_queue import TooSlow
+from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated
@@ -21,7 +21,7 @@ CODES: Mapping[type[Exception], int] = {
     MalformedRequest: 4400,
     NotAuthenticated: 4403,
     TooManyConnections: 4429,
-    TooSlow: 1013,
+    ClientTooSlow: 1013,
     GoingAway: 1001,
     TryLater: 1013,
     Unavailable: 1013,
@@ -30,7 +30,7 @@ CODES: Mapping[type[Exception], int] = {
 itself after 1001, 1013 and, with a token it asks for anew, 4403."""
 
 
-class Close(Exception):
+class CloseWebSocket(Exception):
     """The socket has to be closed."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -39,9 +39,9 @@ class Close(Exception):
         self.reason = reason
 
     @classmethod
-    def because_of(cls, end: Exception) -> "Close":
+    def because_of(cls, end: Exception) -> "CloseWebSocket":
         """How to close a socket that ended with this."""
-        if isinstance(end, Close):
+        if isinstance(end, CloseWebSocket):
             return end
         if isinstance(end, RaakError):
             codes = (code for kind, code in CODES.items() if isinstance(end, kind))

@@ -37,15 +37,15 @@ class GoingAway(RaakError):
     status = 503
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The client is not there any more."""
 
 
-class Done(Exception):
+class OperationCompleted(Exception):
     """All that was asked has been answered."""
 
 
-class Connections:
+class ClientConnections:
     """All clients that are connected now."""
 
     def __init__(self, per_caller: int) -> None:
@@ -137,4 +137,4 @@ async def ended_by(begin: Callable[[asyncio.TaskGroup], None]) -> Exception:
             begin(tasks)
     except ExceptionGroup as failures:
         return failures.exceptions[0]
-    return Done()
+    return OperationCompleted()

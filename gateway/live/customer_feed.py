@@ -25,11 +25,11 @@ from gateway.live.activity import (
     KINDS,
     Activity,
     ActivityKind,
-    Changes,
-    Snapshot,
+    CustomerDiff,
+    CustomerDigests,
     read_event,
 )
-from gateway.live.customer_watch import Topic, Watch, note
+from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, note
 from services.chassis.bus import inbox_of, stream_name
 from services.chassis.errors import RaakError, Unavailable
 from services.contracts.base import Event
@@ -69,15 +69,15 @@ class UnprovedLink(RaakError):
         )
 
 
-class Feed:
+class CustomerFeed:
     """What happens on the bus, by customer. At most `waiting` activities wait for a watcher."""
 
     def __init__(self, url: str, waiting: int) -> None:
         self._url = url
         self._waiting = waiting
         self._client: Client | None = None
-        self._topics: dict[UUID, Topic] = {}
-        self._listening: dict[Topic, asyncio.Task[Subscription]] = {}
+        self._topics: dict[UUID, WatchedCustomer] = {}
+        self._listening: dict[WatchedCustomer, asyncio.Task[Subscription]] = {}
         self._aside: set[asyncio.Task[None]] = set()
         self._known: OrderedDict[UUID, None] = OrderedDict()
 
@@ -120,13 +120,13 @@ class Feed:
     @asynccontextmanager
     async def watching(
         self, customer_id: UUID, *, follows_unproved: bool = True
-    ) -> AsyncIterator[Watch]:
+    ) -> AsyncIterator[CustomerWatch]:
         """Hear what happens with a customer from now on; raises LiveUnavailable.
 
         The first thing told is that we listen: who reads the customer then misses nothing.
         """
         topic = self._topic(customer_id)
-        watch = Watch(topic, self._waiting, follows_unproved=follows_unproved)
+        watch = CustomerWatch(topic, self._waiting, follows_unproved=follows_unproved)
         try:
             await self._listen(watch.topic)
             self._tell(watch, note(ActivityKind.WATCHING, customer_id))
@@ -134,14 +134,14 @@ class Feed:
         finally:
             self._leave(watch)
 
-    def _topic(self, customer_id: UUID) -> Topic:
+    def _topic(self, customer_id: UUID) -> WatchedCustomer:
         topic = self._topics.get(customer_id)
         if topic is None:
-            topic = self._topics[customer_id] = Topic(customer_id)
+            topic = self._topics[customer_id] = WatchedCustomer(customer_id)
             WATCHED.set(len(self._topics))
         return topic
 
-    def _leave(self, watch: Watch) -> None:
+    def _leave(self, watch: CustomerWatch) -> None:
         """Listen no longer than somebody watches."""
         topic = watch.topic
         topic.watches.discard(watch)
@@ -157,7 +157,7 @@ class Feed:
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _listen(self, topic: Topic) -> None:
+    async def _listen(self, topic: WatchedCustomer) -> None:
         """Return once NATS sends what happens with the customer."""
         if not self.connected:
             raise LiveUnavailable(
@@ -173,7 +173,7 @@ class Feed:
                 f"NATS does not let us listen ({type(error).__name__}).", hint="Try again shortly."
             ) from None
 
-    async def _subscribe(self, topic: Topic) -> Subscription:
+    async def _subscribe(self, topic: WatchedCustomer) -> Subscription:
         assert self._client is not None
         is_based = asyncio.Event()
         subscription = await self._client.subscribe(
@@ -189,7 +189,7 @@ class Feed:
         is_based.set()
         return subscription
 
-    async def _last_snapshot(self, client: Client, customer_id: UUID) -> Snapshot | None:
+    async def _last_snapshot(self, client: Client, customer_id: UUID) -> CustomerDigests | None:
         """What was last said of the whole customer, so that his next change can be told."""
         subject = f"{CustomerChanged.type()}.{customer_id}"
         try:
@@ -197,16 +197,16 @@ class Feed:
                 kept = await client.jetstream().get_last_msg(
                     stream_name(CustomerChanged.fact), subject, direct=True
                 )
-            return Snapshot.of(CustomerChanged.from_cloudevent(kept.data or b""))
+            return CustomerDigests.of(CustomerChanged.from_cloudevent(kept.data or b""))
         except nats.js.errors.NotFoundError:
-            return Snapshot()
+            return CustomerDigests()
         except (*TROUBLE, ValueError, KeyError) as error:
             _log("no snapshot to begin with", error)
             return None
 
     # What is heard
 
-    async def _hear(self, topic: Topic, is_based: asyncio.Event, message: Msg) -> None:
+    async def _hear(self, topic: WatchedCustomer, is_based: asyncio.Event, message: Msg) -> None:
         await is_based.wait()
         if message.subject.startswith(CustomersMerged.type()):
             return  # heard of all customers, below
@@ -237,7 +237,7 @@ class Feed:
             self._tell(watch, activity)
             self._do_aside(self._move(watch, event.customer_id))
 
-    async def _move(self, watch: Watch, customer_id: UUID) -> None:
+    async def _move(self, watch: CustomerWatch, customer_id: UUID) -> None:
         if watch not in watch.topic.watches:  # its watcher has just left
             return
         self._leave(watch)
@@ -273,25 +273,25 @@ class Feed:
         for topic in self._topics.values():
             self._tell_all(topic, note(kind, topic.customer_id))
 
-    def _tell_all(self, topic: Topic, activity: Activity) -> None:
+    def _tell_all(self, topic: WatchedCustomer, activity: Activity) -> None:
         for watch in topic.watches:
             self._tell(watch, activity)
 
-    def _tell(self, watch: Watch, activity: Activity) -> None:
+    def _tell(self, watch: CustomerWatch, activity: Activity) -> None:
         TOLD.labels(activity.kind.value).inc()
         watch.tell(activity)
 
 
-def _activity(event: Event, customer_id: UUID, fact: Event | Changes) -> Activity:
+def _activity(event: Event, customer_id: UUID, fact: Event | CustomerDiff) -> Activity:
     return Activity(event.event_id, event.occurred_at, KINDS[type(event)], customer_id, fact)
 
 
-def _changes(topic: Topic, event: CustomerChanged) -> Changes | None:
+def _changes(topic: WatchedCustomer, event: CustomerChanged) -> CustomerDiff | None:
     """What is new in a snapshot; None for an older one, and for one there is nothing to compare to.
 
     Each event of a customer makes a snapshot of him, mostly with nothing in it but the event.
     """
-    before, after = topic.snapshot, Snapshot.of(event)
+    before, after = topic.snapshot, CustomerDigests.of(event)
     if before is not None and after.version <= before.version:
         return None
     topic.snapshot = after

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from uuid import UUID
 
-from gateway.live.activity import Activity, ActivityKind, Snapshot
+from gateway.live.activity import Activity, ActivityKind, CustomerDigests
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
@@ -15,20 +15,20 @@ def note(kind: ActivityKind, customer_id: UUID, clock: Clock = utc_now) -> Activ
     return Activity(new_id(), clock(), kind, customer_id)
 
 
-class Topic:
+class WatchedCustomer:
     """One customer who is watched, by one or more."""
 
     def __init__(self, customer_id: UUID) -> None:
         self.customer_id = customer_id
-        self.watches: set[Watch] = set()
-        self.snapshot: Snapshot | None = None
+        self.watches: set[CustomerWatch] = set()
+        self.snapshot: CustomerDigests | None = None
         """The last one, to tell changes by; None: the next one tells nothing but itself."""
 
 
-class Watch:
+class CustomerWatch:
     """What one watcher has still to be told. `most` activities wait for him at a time."""
 
-    def __init__(self, topic: Topic, most: int, *, follows_unproved: bool = True) -> None:
+    def __init__(self, topic: WatchedCustomer, most: int, *, follows_unproved: bool = True) -> None:
         self.topic = topic
         self.follows_unproved = follows_unproved
         """Whether it goes on with who its customer has become by the word of a write key."""

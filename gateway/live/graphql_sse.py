@@ -4,7 +4,7 @@ https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
@@ -16,16 +16,16 @@ from gateway.access.callers import Callers
 from gateway.graphql_http.endpoint import read_value
 from gateway.live.connections import (
     ENDED,
-    Connections,
-    Done,
+    ClientConnections,
+    ClientDisconnected,
     GoingAway,
-    Gone,
+    OperationCompleted,
     ended_by,
     while_welcome,
 )
-from gateway.live.operation_stream import Answering, Operation, errors_of
-from gateway.live.outgoing_queue import Outgoing, TooSlow
-from gateway.live.settings import Rules
+from gateway.live.operation_stream import OperationStream, OperationStreams, errors_of
+from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
+from gateway.live.settings import LiveSettings
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import (
@@ -54,6 +54,13 @@ HEADERS = [
 ]
 """The last one keeps nginx from gathering events before it passes them on."""
 
+END_LABELS: Mapping[type[Exception], str] = {
+    OperationCompleted: "Done",
+    ClientDisconnected: "Gone",
+    ClientTooSlow: "TooSlow",
+}
+"""What the metric of ended connections says of them; of all else, its class."""
+
 REFUSED_BEFORE = frozenset({401, 429, 503})
 """Refusals that HTTP clients act on by status. All others are told as the protocol wants it: by an
 event, for a browser tells its page nothing about a response that is no stream."""
@@ -67,16 +74,16 @@ def wants_events(scope: Scope) -> bool:
     return preferred(accept.decode("latin-1"), (LEGACY, MODERN, EVENTS)) == EVENTS
 
 
-class Streams:
+class GraphQLOverSse:
     """The endpoint of requests that accept events; others go on to `over_http`."""
 
     def __init__(
         self,
         over_http: ASGIApp,
-        answering: Answering,
+        answering: OperationStreams,
         callers: Callers,
-        connections: Connections,
-        rules: Rules,
+        connections: ClientConnections,
+        rules: LiveSettings,
     ) -> None:
         self._over_http = over_http
         self._answering = answering
@@ -101,24 +108,24 @@ class Streams:
                 raise operation.refusal
             with self._connections.held_by(caller), self._connections.present(NAME):
                 stay = partial(while_welcome, self._callers, headers, caller) if caller else None
-                outgoing = Outgoing(self._rules.unread_bytes)
-                stream = _Stream(self._connections, operation, receive, send, outgoing)
+                outgoing = OutgoingQueue(self._rules.unread_bytes)
+                stream = _EventStream(self._connections, operation, receive, send, outgoing)
                 await stream.run(stay)
         except RaakError as refusal:
             body = orjson.dumps({"errors": errors_of(refusal)})
             await Answer(refusal.status, body, LEGACY, extra_headers(refusal)).send(send)
 
 
-class _Stream:
+class _EventStream:
     """One response. Its parts are tasks of one group: the first that fails ends it."""
 
     def __init__(
         self,
-        connections: Connections,
-        operation: Operation,
+        connections: ClientConnections,
+        operation: OperationStream,
         receive: Receive,
         send: Send,
-        outgoing: Outgoing,
+        outgoing: OutgoingQueue,
     ) -> None:
         self._connections = connections
         self._operation = operation
@@ -142,19 +149,19 @@ class _Stream:
                 tasks.create_task(stay())
 
         end = await ended_by(begin)
-        ENDED.labels(NAME, type(end).__name__).inc()
-        if not isinstance(end, Gone):
-            with suppress(TimeoutError, Gone, TooSlow):
+        ENDED.labels(NAME, END_LABELS.get(type(end), type(end).__name__)).inc()
+        if not isinstance(end, ClientDisconnected):
+            with suppress(TimeoutError, ClientDisconnected, ClientTooSlow):
                 async with asyncio.timeout(CLOSE_S):
                     await self._end(end)
 
     async def _end(self, end: Exception) -> None:
         """Say why it ends. It is complete only if a client should not ask for it again."""
-        if isinstance(end, TooSlow):
+        if isinstance(end, ClientTooSlow):
             self._outgoing.forget()
-        if not isinstance(end, Done | GoingAway):
+        if not isinstance(end, OperationCompleted | GoingAway):
             self._outgoing.put(_event({"errors": errors_of(end)}))
-        if not isinstance(end, TooSlow | GoingAway):
+        if not isinstance(end, ClientTooSlow | GoingAway):
             self._outgoing.put(COMPLETE)
         await self._outgoing.send_all(self._send)
         await self._asgi_send({"type": "http.response.body", "body": b""})
@@ -163,19 +170,19 @@ class _Stream:
         async with aclosing(self._operation.answers()) as answers:
             async for answer in answers:
                 self._outgoing.put(_event(answer))
-        raise Done
+        raise OperationCompleted
 
     async def _watch(self) -> None:
         """Notice that the client has left."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        raise Gone
+        raise ClientDisconnected
 
     async def _send(self, piece: bytes) -> None:
         try:
             await self._asgi_send({"type": "http.response.body", "body": piece, "more_body": True})
         except OSError:  # what servers raise once the client has left
-            raise Gone from None
+            raise ClientDisconnected from None
 
 
 def _event(answer: JSON) -> bytes:

@@ -14,18 +14,18 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.live.close_codes import FAILED, Close
+from gateway.live.close_codes import FAILED, CloseWebSocket
 from gateway.live.connections import (
     ENDED,
-    Connections,
+    ClientConnections,
+    ClientDisconnected,
     GoingAway,
-    Gone,
     ended_by,
     while_welcome,
 )
-from gateway.live.operation_stream import Answering, Operation, errors_of
-from gateway.live.outgoing_queue import Outgoing, TooSlow
-from gateway.live.settings import Rules
+from gateway.live.operation_stream import OperationStream, OperationStreams, errors_of
+from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
+from gateway.live.settings import LiveSettings
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
@@ -51,11 +51,15 @@ class TooManyOperations(RaakError):
     code = "LIMIT_EXCEEDED"
 
 
-class Sockets:
+class GraphQLOverWebSocket:
     """The endpoint of websockets, as an ASGI application."""
 
     def __init__(
-        self, answering: Answering, callers: Callers, connections: Connections, rules: Rules
+        self,
+        answering: OperationStreams,
+        callers: Callers,
+        connections: ClientConnections,
+        rules: LiveSettings,
     ) -> None:
         self.answering = answering
         self.callers = callers
@@ -67,19 +71,21 @@ class Sockets:
         await receive()  # websocket.connect
         if PROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})
-            await send(Close(4406, f"Subprotocol not acceptable; speak {PROTOCOL}.").message())
+            await send(
+                CloseWebSocket(4406, f"Subprotocol not acceptable; speak {PROTOCOL}.").message()
+            )
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         with self.connections.present(NAME), ExitStack() as held:
-            await _Socket(self, scope, receive, send, held).run()
+            await _Connection(self, scope, receive, send, held).run()
 
 
-class _Socket:
+class _Connection:
     """One client. Its parts are tasks of one group: the first that fails ends it."""
 
     def __init__(
         self,
-        server: Sockets,
+        server: GraphQLOverWebSocket,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -91,7 +97,7 @@ class _Socket:
         self._receive = receive
         self._asgi_send = send
         self._held = held
-        self._outgoing = Outgoing(server.rules.unread_bytes)
+        self._outgoing = OutgoingQueue(server.rules.unread_bytes)
         self._tasks: asyncio.TaskGroup
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -109,16 +115,16 @@ class _Socket:
 
     async def run(self) -> None:
         end = await ended_by(self._begin)
-        if isinstance(end, Gone):
+        if isinstance(end, ClientDisconnected):
             ENDED.labels(NAME, "gone").inc()
             return
-        closing = Close.because_of(end)
+        closing = CloseWebSocket.because_of(end)
         ENDED.labels(NAME, str(closing.code)).inc()
         if closing.code == FAILED:
             log.error("a socket failed", extra={"fields": {"because": telemetry.describe(end)}})
-        with suppress(TimeoutError, Gone, TooSlow):
+        with suppress(TimeoutError, ClientDisconnected, ClientTooSlow):
             async with asyncio.timeout(CLOSE_S):
-                if not isinstance(end, TooSlow):
+                if not isinstance(end, ClientTooSlow):
                     await self._outgoing.send_all(self._send)
                 await self._sent(closing.message())
 
@@ -136,7 +142,7 @@ class _Socket:
         try:
             await self._asgi_send(message)
         except (OSError, RuntimeError):  # what servers raise once the socket is closed
-            raise Gone from None
+            raise ClientDisconnected from None
 
     def _put(self, kind: str, **more: Any) -> None:
         self._outgoing.put(orjson.dumps({"type": kind, **more}))
@@ -146,7 +152,7 @@ class _Socket:
             async with asyncio.timeout(self._rules.init_within_s):
                 await self._is_acknowledged.wait()
         except TimeoutError:
-            raise Close(4408, "Connection initialisation timeout") from None
+            raise CloseWebSocket(4408, "Connection initialisation timeout") from None
 
     async def _say_goodbye(self) -> None:
         """When we leave, let queries and mutations end first.
@@ -166,35 +172,35 @@ class _Socket:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                raise Gone
+                raise ClientDisconnected
             text = message.get("text")
             if text is None:
-                raise Close(4400, "Messages are text, not binary.")
+                raise CloseWebSocket(4400, "Messages are text, not binary.")
             await self._handle(text.encode(errors="surrogatepass"))
             await asyncio.sleep(0)  # others have their turn, however many messages came at once
 
     async def _handle(self, text: bytes) -> None:
         if len(text) > self._rules.body.size:
-            raise Close(1009, f"A message has at most {self._rules.body.size} bytes.")
+            raise CloseWebSocket(1009, f"A message has at most {self._rules.body.size} bytes.")
         message = from_body(text, MESSAGE)
         kind = message.get("type") if isinstance(message, dict) else None
         handle = self._handlers.get(kind) if isinstance(kind, str) else None
         if handle is None:
-            raise Close(4400, f"This is no message of {PROTOCOL}: its type is {kind!r}.")
+            raise CloseWebSocket(4400, f"This is no message of {PROTOCOL}: its type is {kind!r}.")
         await handle(message)
 
     async def _init(self, message: JSON) -> None:
         if self._has_begun:
-            raise Close(4429, "Too many initialisation requests")
+            raise CloseWebSocket(4429, "Too many initialisation requests")
         self._has_begun = True
         given = message.get("payload")
         payload = {} if given is None else given
         if not isinstance(payload, dict):
-            raise Close(4400, "The payload of connection_init is not an object.")
+            raise CloseWebSocket(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)
         self._caller = await self._server.callers.of(self._headers)
         if self._caller is None and not self._rules.takes_strangers:
-            raise Close(4403, "Forbidden: send a token as `Authorization` in the payload.")
+            raise CloseWebSocket(4403, "Forbidden: send a token as `Authorization` in the payload.")
         self._held.enter_context(self._server.connections.held_by(self._caller))
         if self._caller is not None:
             watch = while_welcome(self._server.callers, self._headers, self._caller)
@@ -210,11 +216,11 @@ class _Socket:
 
     async def _subscribe(self, message: JSON) -> None:
         if not self._is_acknowledged.is_set():
-            raise Close(4401, "Unauthorized")
+            raise CloseWebSocket(4401, "Unauthorized")
         name = _id_of(message)
         asked = read_parameters(message.get("payload"))
         if name in self._operations:
-            raise Close(4409, f"Subscriber for {name} already exists")
+            raise CloseWebSocket(4409, f"Subscriber for {name} already exists")
         if len(self._operations) >= self._rules.operations:
             refusal = TooManyOperations(
                 f"The connection has {self._rules.operations} operations under way "
@@ -238,7 +244,7 @@ class _Socket:
 
     # What we say
 
-    async def _answer(self, id: str, operation: Operation) -> None:
+    async def _answer(self, id: str, operation: OperationStream) -> None:
         try:
             with operation.traced(self._headers.get("traceparent")):
                 errors = await self._send_on(id, operation)
@@ -252,7 +258,7 @@ class _Socket:
         else:
             self._put("error", id=id, payload=errors)
 
-    async def _send_on(self, id: str, operation: Operation) -> list[JSON] | None:
+    async def _send_on(self, id: str, operation: OperationStream) -> list[JSON] | None:
         """Send on what has data; what the operation ends with that has none is given back."""
         errors: list[JSON] | None = None
         async with aclosing(operation.answers()) as answers:
@@ -268,7 +274,7 @@ def _with_credentials(headers: Mapping[str, str], payload: JSON) -> dict[str, st
     """The headers; what a payload says of who connects counts instead of what they say."""
     given = {name.lower(): said for name, said in payload.items() if name.lower() in CREDENTIALS}
     if not all(isinstance(said, str) for said in given.values()):
-        raise Close(4400, "A token in the payload of connection_init is a text.")
+        raise CloseWebSocket(4400, "A token in the payload of connection_init is a text.")
     left_out = CREDENTIALS if given else ()
     return {name: said for name, said in headers.items() if name not in left_out} | given
 
@@ -276,5 +282,5 @@ def _with_credentials(headers: Mapping[str, str], payload: JSON) -> dict[str, st
 def _id_of(message: JSON) -> str:
     given = message.get("id")
     if not isinstance(given, str) or not given:
-        raise Close(4400, "The message has no `id`.")
+        raise CloseWebSocket(4400, "The message has no `id`.")
     return given

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from opentelemetry.trace import SpanKind
 
 from gateway.graph import Asked, Graph
-from gateway.graphql_http.endpoint import Exchange
-from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.endpoint import RequestContext
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters
@@ -19,11 +19,11 @@ Answers: TypeAlias = AsyncGenerator[JSON, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OperationStream:
     """What a client asked, prepared; or why it is not answered."""
 
     graph: Graph
-    exchange: Exchange
+    exchange: RequestContext
     question: Asked | None
     caller: Principal | None
 
@@ -75,15 +75,17 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
+class OperationStreams:
     """The graph as it is now, and the documents clients may name."""
 
     graph: Callable[[], Graph]
-    documents: Documents
+    documents: PersistedOperations
 
-    def open(self, asked: Parameters, caller: Principal | None, *, may_change: bool) -> Operation:
+    def open(
+        self, asked: Parameters, caller: Principal | None, *, may_change: bool
+    ) -> OperationStream:
         """The operation a client means."""
-        graph, exchange, question = self.graph(), Exchange(is_understood=True), None
+        graph, exchange, question = self.graph(), RequestContext(is_understood=True), None
         with exchange:
             document = self.documents.text_of(asked)
             question = Asked(document, asked.operation_name, asked.variables, may_change)
@@ -91,12 +93,12 @@ class Answering:
             self.documents.learn(asked)
         if exchange.prepared is None:
             exchange.count()
-        return Operation(graph, exchange, question, caller)
+        return OperationStream(graph, exchange, question, caller)
 
 
 def errors_of(failure: Exception) -> list[JSON]:
     """A failure as `errors`; what is not ours is logged and masked."""
-    with Exchange() as exchange:
+    with RequestContext() as exchange:
         raise failure
     errors: list[JSON] = exchange.body["errors"]
     return errors

@@ -10,13 +10,13 @@ STUCK_S = 30.0
 """How long one message may wait for the client to make room for it."""
 
 
-class TooSlow(RaakError):
+class ClientTooSlow(RaakError):
     """A client does not read what he asked for as fast as it happens."""
 
     code = "CLIENT_TOO_SLOW"
 
 
-class Outgoing:
+class OutgoingQueue:
     """Messages on their way to one client. Whoever makes them never waits for him.
 
     `most_bytes` bounds what waits here; one message alone may be larger. Below lie the buffers of
@@ -31,9 +31,9 @@ class Outgoing:
         self._news = asyncio.Event()
 
     def put(self, message: bytes) -> None:
-        """Have a message sent; raises TooSlow when too much is waiting already."""
+        """Have a message sent; raises ClientTooSlow when too much is waiting already."""
         if self._waiting and self._bytes + len(message) > self._most:
-            raise TooSlow(
+            raise ClientTooSlow(
                 f"More than {self._most} bytes wait to be read (max_unread_bytes).",
                 hint="Read faster, or ask for less of each event.",
             )
@@ -47,7 +47,7 @@ class Outgoing:
         self._bytes = 0
 
     async def send_all(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what waits now; raises TooSlow when the client takes nothing for too long."""
+        """Send what waits now; raises ClientTooSlow when the client takes nothing for too long."""
         while self._waiting:
             message = self._waiting.popleft()
             self._bytes -= len(message)
@@ -55,7 +55,7 @@ class Outgoing:
                 async with asyncio.timeout(self._stuck_s):
                     await send(message)
             except TimeoutError:
-                raise TooSlow(
+                raise ClientTooSlow(
                     f"Nothing was read for {self._stuck_s:.0f} s.", hint="Read what was asked for."
                 ) from None
 

@@ -16,8 +16,8 @@ from strawberry.federation.schema_directives import Key, RequiresScopes
 from strawberry.federation.types import FieldSet
 from strawberry.scalars import JSON
 
-from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.customer_watch import Watch
+from gateway.live.activity import Activity, ActivityKind, CustomerDiff
+from gateway.live.customer_watch import CustomerWatch
 from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
@@ -27,21 +27,21 @@ from services.contracts.journey import InstanceEnded, InstanceState, MessageDue,
 from services.contracts.profile import CustomersMerged, EventRecorded
 from services.contracts.words import Channel, OutcomeKind
 
-Ref = dict[str, Any]
+CustomerRefJson = dict[str, Any]
 """A CustomerRef as plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class LiveContext:
     """What the subscription may use: who is meant, and an ear for him."""
 
     principal: Principal
-    find: Callable[[Ref], Awaitable[UUID]]
-    watching: Callable[[UUID], AbstractAsyncContextManager[Watch]]
+    find: Callable[[CustomerRefJson], Awaitable[UUID]]
+    watching: Callable[[UUID], AbstractAsyncContextManager[CustomerWatch]]
     masking: Masking = USUAL
 
 
-Info = strawberry.Info[Context, None]
+Info = strawberry.Info[LiveContext, None]
 
 
 def elsewhere(key: str) -> Key:
@@ -68,9 +68,9 @@ class CustomerRef:
     id: strawberry.ID | None = strawberry.UNSET
     identity: IdentityInput | None = strawberry.UNSET
 
-    def as_json(self) -> Ref:
+    def as_json(self) -> CustomerRefJson:
         """What was given, for profile."""
-        given: Ref = {"id": str(self.id)} if self.id else {}
+        given: CustomerRefJson = {"id": str(self.id)} if self.id else {}
         if self.identity:
             given["identity"] = {"type": self.identity.type, "value": self.identity.value}
         return given
@@ -129,7 +129,7 @@ class ActivityChanges:
     identities: list[str] = strawberry.field(description="Types of those that came or went.")
 
     @classmethod
-    def of(cls, changes: Changes) -> Self:
+    def of(cls, changes: CustomerDiff) -> Self:
         """From two snapshots."""
         return cls(
             traits=list(changes.traits),
@@ -245,7 +245,7 @@ class ActivityMessage:
 
 FACTS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     EventRecorded: lambda fact: {"event": ActivityEvent.of(fact)},
-    Changes: lambda fact: {"changes": ActivityChanges.of(fact)},
+    CustomerDiff: lambda fact: {"changes": ActivityChanges.of(fact)},
     CustomersMerged: lambda fact: {"merge": ActivityMerge.of(fact)},
     DecisionMade: lambda fact: {"decision": _decision(fact)},
     OutcomeRecorded: lambda fact: {

@@ -7,7 +7,7 @@ from services.chassis.masking import USUAL, Masking
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class LiveSettings:
     """How much of us one client may have, whatever the protocol."""
 
     body: BodyLimits

@@ -11,8 +11,8 @@ import orjson
 from graphql import GraphQLError
 
 from gateway.graph import Graph
-from gateway.live.customer_feed import Feed
-from gateway.live.schema import Context, Ref, schema
+from gateway.live.customer_feed import CustomerFeed
+from gateway.live.schema import CustomerRefJson, LiveContext, schema
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking
@@ -24,7 +24,7 @@ Headers: TypeAlias = Mapping[str, str]
 NAME = "live"
 WHO = "query Who($ref: CustomerRef!) { customer(ref: $ref) { id } }"
 
-Find: TypeAlias = Callable[[Principal, Ref], Awaitable[UUID]]
+Find: TypeAlias = Callable[[Principal, CustomerRefJson], Awaitable[UUID]]
 """Who is meant, asked on behalf of who asks; raises when there is nobody it may see."""
 
 
@@ -38,7 +38,7 @@ class UnknownCustomer(RaakError):
 def finding(graph: Callable[[], Graph]) -> Find:
     """Find customers by asking the graph, so that the services judge who may see whom."""
 
-    async def find(caller: Principal, ref: Ref) -> UUID:
+    async def find(caller: Principal, ref: CustomerRefJson) -> UUID:
         asked = graph()
         answer = await execute(
             asked.read(WHO, None).plan,
@@ -62,7 +62,7 @@ def finding(graph: Callable[[], Graph]) -> Find:
 class LiveSubgraph:
     """A Transport to the schema of live."""
 
-    def __init__(self, feed: Feed, find: Find, masking: Masking = USUAL) -> None:
+    def __init__(self, feed: CustomerFeed, find: Find, masking: Masking = USUAL) -> None:
         self._masking = masking
         self._feed = feed
         self._find = find
@@ -82,10 +82,10 @@ class LiveSubgraph:
         async with aclosing(schema.answers(*_asked(body), self._context(headers))) as answers:
             yield answers
 
-    def _context(self, headers: Headers) -> Context:
+    def _context(self, headers: Headers) -> LiveContext:
         caller = _principal(headers)
         watching = partial(self._feed.watching, follows_unproved=not caller.own_customer_only)
-        return Context(caller, partial(self._find, caller), watching, self._masking)
+        return LiveContext(caller, partial(self._find, caller), watching, self._masking)
 
 
 def _principal(headers: Headers) -> Principal:

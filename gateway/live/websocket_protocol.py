@@ -19,7 +19,7 @@ FRAMES_AT_ONCE = 5_000
 TOO_MANY = 1008
 
 
-class WebSocket(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     def __init__(self, *given: Any, **more: Any) -> None:

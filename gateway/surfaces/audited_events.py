@@ -30,7 +30,7 @@ Named: TypeAlias = dict[tuple[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
+class AuditedEvents:
     """One request, as the audit log describes it."""
 
     operation: str
@@ -48,7 +48,7 @@ class Ingested:
         return orjson.dumps(said)[1:-1]
 
 
-def read_request(call: str, document: Any) -> tuple[Ingested, list[Object]]:
+def read_request(call: str, document: Any) -> tuple[AuditedEvents, list[Object]]:
     """What was sent, and whom it names, as `CustomerRef`s. `document` is the JSON of the body."""
     calls: dict[str, int] = {}
     named: Named = {}
@@ -58,7 +58,7 @@ def read_request(call: str, document: Any) -> tuple[Ingested, list[Object]]:
             _name(named, call, document)
         else:
             _read_batch(document, calls, named)
-    return Ingested(call, calls), [{"identity": {"type": t, "value": v}} for t, v in named]
+    return AuditedEvents(call, calls), [{"identity": {"type": t, "value": v}} for t, v in named]
 
 
 def _read_batch(document: Object, calls: dict[str, int], named: Named) -> None:

@@ -22,7 +22,7 @@ from gateway.access.keys import PREFIX, ApiKeys
 from gateway.access.rates import attempt, caller_key
 from gateway.access.shedding import Admission
 from gateway.access.tokens import ServiceTokens
-from gateway.surfaces.audited_events import Ingested, read_request
+from gateway.surfaces.audited_events import AuditedEvents, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
@@ -74,7 +74,7 @@ class ProfileUnavailable(Unavailable):
     code = "PROFILE_UNAVAILABLE"
 
 
-class Senders:
+class SenderAuthenticator:
     """Knows who may send events: pages and apps by a write key, servers by an API key.
 
     To profile and the audit log a sender is an app that speaks for no customer, so it reads none,
@@ -129,7 +129,7 @@ def _digest(key: str) -> str:
     return sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
-class Profile:
+class ProfileClient:
     """Profile's door for events. `session` may keep connections; `within_s` is for one call."""
 
     def __init__(
@@ -184,13 +184,13 @@ def _passed_on(status: int, body: bytes, content_type: str) -> Response:
     return Response(body, status, headers, content_type)
 
 
-class Segment:
+class SegmentApi:
     """The surface: one route for all calls."""
 
     def __init__(
         self,
-        senders: Senders,
-        profile: Profile,
+        senders: SenderAuthenticator,
+        profile: ProfileClient,
         audit: Audit,
         limits: BodyLimits,
         admission: Admission,
@@ -241,7 +241,7 @@ class Segment:
         try:
             _check_scope(sender)
         except Forbidden as refusal:
-            Visit(self._audit, sender, Ingested(call), ()).cut_off(refusal)
+            Visit(self._audit, sender, AuditedEvents(call), ()).cut_off(refusal)
             raise
         return sender
 

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from gateway.access.trusted import Registry, hash_of
 from gateway.graph import JSON, Asked, Graph, Prepared
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.security_headers import for_browsers
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app
@@ -71,9 +71,11 @@ def app() -> ASGIApp:
     registry = Registry()
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
-    answering = endpoint(InProcess(), documents=Documents(registry), served=lambda: constant)
+    answering = endpoint(
+        InProcess(), documents=PersistedOperations(registry), served=lambda: constant
+    )
     process.reach("/graphql", answering)
-    return for_browsers(process, (), 0)
+    return add_security_headers(process, (), 0)
 
 
 @pytest.fixture

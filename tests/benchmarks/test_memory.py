@@ -32,7 +32,7 @@ from gateway.access.rates import CallerLimits, Rates
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry, hash_of
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.supergraph import Reply
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
@@ -96,7 +96,7 @@ def gateway(audit: Audit) -> GraphQLOverHttp:
         audit=audit,
     )
     return endpoint(
-        InProcess(), served=lambda: served, documents=Documents(Registry(), learns=KEPT)
+        InProcess(), served=lambda: served, documents=PersistedOperations(Registry(), learns=KEPT)
     )
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.subgraph_health import Watch
+from gateway.subgraph_health import SubgraphHealth
 from tests.integration.gateway.serving import serving
 
 
@@ -25,7 +25,7 @@ async def test_a_service_whose_clock_differs_from_ours_is_named(
     service = Starlette(routes=[Route("/health/ready", ready)])
     async with serving(service) as server, aiohttp.ClientSession() as session:
         await asyncio.sleep(0.2)  # a server says the time from its first tick on
-        watch = Watch(session, clock=lambda: time() + ours_is)
+        watch = SubgraphHealth(session, clock=lambda: time() + ours_is)
         watch.follow({"profile": server.url})
 
         for _ in range(2):

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from gateway.live import customer_feed
-from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.customer_feed import Feed, LiveUnavailable, UnprovedLink
-from gateway.live.customer_watch import Watch
+from gateway.live.activity import Activity, ActivityKind, CustomerDiff
+from gateway.live.customer_feed import CustomerFeed, LiveUnavailable, UnprovedLink
+from gateway.live.customer_watch import CustomerWatch
 from infra import embedded
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
 from services.chassis.server import supervised
@@ -29,7 +29,7 @@ WATCHING, EVENT, GAP = ActivityKind.WATCHING, ActivityKind.EVENT, ActivityKind.G
 class Town:
     """A feed, a bus to publish on, and two customers nobody else knows."""
 
-    def __init__(self, feed: Feed, bus: Bus) -> None:
+    def __init__(self, feed: CustomerFeed, bus: Bus) -> None:
         self.feed = feed
         self.ann, self.ben = uuid4(), uuid4()
         self._bus = bus
@@ -46,17 +46,17 @@ class Town:
         await until(lambda: self.feed.watched == set(customers))
 
 
-async def heard(watch: Watch, number: int = 1) -> list[Activity]:
+async def heard(watch: CustomerWatch, number: int = 1) -> list[Activity]:
     """The next activities."""
     async with asyncio.timeout(10):
         return [await watch.next() for _ in range(number)]
 
 
-async def kinds(watch: Watch, number: int) -> list[ActivityKind]:
+async def kinds(watch: CustomerWatch, number: int) -> list[ActivityKind]:
     return [activity.kind for activity in await heard(watch, number)]
 
 
-def subscriptions(feed: Feed) -> int:
+def subscriptions(feed: CustomerFeed) -> int:
     """How many subscriptions the feed has at NATS: that for merges, and one a customer."""
     assert feed._client is not None
     return sum(sub._subject.startswith("raak.") for sub in feed._client._subs.values())
@@ -64,7 +64,7 @@ def subscriptions(feed: Feed) -> int:
 
 @asynccontextmanager
 async def living_in(url: str, waiting: int = 100) -> AsyncIterator[Town]:
-    feed = Feed(url, waiting)
+    feed = CustomerFeed(url, waiting)
     async with open_bus(url) as bus, supervised({"feed": feed.run}):
         await bus.keep([EventRecorded, CustomerChanged, CustomersMerged, type(decided())])
         await until(lambda: feed.connected)
@@ -154,7 +154,7 @@ async def test_a_change_is_told_by_comparing_with_what_was_last_said_of_him(town
 
         _, change, event = await heard(watch, 3)
 
-    assert change.fact == Changes(traits=("town",))
+    assert change.fact == CustomerDiff(traits=("town",))
     assert event.kind is EVENT
 
 
@@ -164,7 +164,7 @@ async def test_all_is_new_about_a_customer_nothing_was_said_of(town: Town) -> No
 
         _, change = await heard(watch, 2)
 
-    assert change.fact == Changes(traits=("town",), identities=("email",))
+    assert change.fact == CustomerDiff(traits=("town",), identities=("email",))
 
 
 async def test_who_watches_a_customer_who_is_merged_goes_on_with_who_is_left(town: Town) -> None:
@@ -244,7 +244,7 @@ async def test_a_watcher_who_falls_behind_is_told_of_a_gap(nats_url: str) -> Non
 async def test_an_outage_is_told_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
     port = free_port()
     server = embedded.nats_process(tmp_path / "nats", port, "secret")
-    feed = Feed(f"nats://raak:secret@127.0.0.1:{port}", 100)
+    feed = CustomerFeed(f"nats://raak:secret@127.0.0.1:{port}", 100)
     with embedded.running(server):
         async with supervised({"feed": feed.run}):
             await until(lambda: feed.connected)
@@ -266,7 +266,7 @@ async def test_an_outage_is_told_when_it_begins_and_when_it_ends(tmp_path: Path)
 
 
 async def test_nobody_is_watched_while_nats_has_never_answered() -> None:
-    feed = Feed(f"nats://127.0.0.1:{free_port()}", 100)
+    feed = CustomerFeed(f"nats://127.0.0.1:{free_port()}", 100)
     async with supervised({"feed": feed.run}):
         with pytest.raises(LiveUnavailable, match="NATS does not answer"):
             async with feed.watching(uuid4()):

@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from gateway.security_headers import for_browsers
+from gateway.security_headers import add_security_headers
 from services.chassis.bodies import BodyLimits
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint
@@ -27,7 +27,7 @@ BASE = b"Host: gateway\r\nAuthorization: %b\r\nContent-Type: application/json\r\
 async def server() -> AsyncIterator[Server]:
     """A server of the endpoint; a body may be 1,000 bytes and take two seconds."""
     body = BodyLimits(1_000, "max_body_bytes", within_s=2)
-    async with serving(for_browsers(endpoint(InProcess(), body=body), (), 0)) as server:
+    async with serving(add_security_headers(endpoint(InProcess(), body=body), (), 0)) as server:
         yield server
 
 

@@ -17,11 +17,11 @@ from aiohttp import WSMsgType
 from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
 
-from gateway.live.connections import ENDED, Connections
-from gateway.live.graphql_sse import Streams
-from gateway.live.graphql_ws import PROTOCOL, Sockets
-from gateway.live.settings import Rules
-from gateway.live.websocket_protocol import FRAMES_AT_ONCE, WebSocket
+from gateway.live.connections import ENDED, ClientConnections
+from gateway.live.graphql_sse import GraphQLOverSse
+from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
+from gateway.live.settings import LiveSettings
+from gateway.live.websocket_protocol import FRAMES_AT_ONCE, WebSocketProtocol
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MalformedRequest, from_body
 from services.chassis.listening import Server, configured
@@ -29,7 +29,7 @@ from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
 from tests.waiting import until
 
-RULES = Rules(
+RULES = LiveSettings(
     body=BodyLimits(64 * 1024, "max_body_bytes", within_s=30),
     connections_per_caller=500,
     operations=1_000,
@@ -69,7 +69,9 @@ class Fanned(Script):
 class House:
     """A real server, and ways to come to it."""
 
-    def __init__(self, server: Server, port: int, script: Fanned, connections: Connections) -> None:
+    def __init__(
+        self, server: Server, port: int, script: Fanned, connections: ClientConnections
+    ) -> None:
         self.server = server
         self.port = port
         self.script = script
@@ -140,9 +142,9 @@ SUBSCRIBE = frame(b'{"type":"subscribe","id":"1","payload":{"query":"endless"}}'
 
 @asynccontextmanager
 async def living_at() -> AsyncIterator[House]:
-    script, connections = Fanned(), Connections(RULES.connections_per_caller)
-    sockets = Sockets(script, callers(), connections, RULES)  # type: ignore[arg-type]
-    streams = Streams(Starlette(), script, callers(), connections, RULES)  # type: ignore[arg-type]
+    script, connections = Fanned(), ClientConnections(RULES.connections_per_caller)
+    sockets = GraphQLOverWebSocket(script, callers(), connections, RULES)  # type: ignore[arg-type]
+    streams = GraphQLOverSse(Starlette(), script, callers(), connections, RULES)  # type: ignore[arg-type]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -154,7 +156,7 @@ async def living_at() -> AsyncIterator[House]:
         Starlette(routes=routes, lifespan=lifespan),
         port=port,
         timeout_graceful_shutdown=2,
-        ws=WebSocket,
+        ws=WebSocketProtocol,
         ws_max_size=RULES.body.size,
         ws_per_message_deflate=False,
     )

@@ -41,7 +41,7 @@ def basic(credentials: bytes) -> str:
 
 
 @dataclass
-class Profile:
+class ProfileClient:
     """Profile's door for events: notes what it is handed, answers what it is told to."""
 
     verifier: Verifier
@@ -93,7 +93,7 @@ class Door:
     """The gateway's surface, and profile behind it."""
 
     client: httpx.AsyncClient
-    profile: Profile
+    profile: ProfileClient
     server: Server
     log: Path
     known: int = 0
@@ -128,7 +128,7 @@ async def open_door(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
-    profile = Profile(Verifier(key_files[1], "profile"))
+    profile = ProfileClient(Verifier(key_files[1], "profile"))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
         database_url = await stack.enter_async_context(database_url_for("gateway"))

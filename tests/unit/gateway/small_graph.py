@@ -18,8 +18,8 @@ from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
 from gateway.access.trusted import Registry
 from gateway.graph import Graph
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.graphql_http.settings import Rules
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.graphql_http.settings import EndpointSettings
 from gateway.supergraph import Reply, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema
@@ -183,7 +183,7 @@ def endpoint(
     transport: InProcess,
     *,
     is_open: bool = False,
-    documents: Documents | None = None,
+    documents: PersistedOperations | None = None,
     served: Callable[[], Graph] | None = None,
     **rules: Any,
 ) -> GraphQLOverHttp:
@@ -195,8 +195,8 @@ def endpoint(
     return GraphQLOverHttp(
         served or (lambda: answering),
         callers,
-        documents or Documents(Registry()),
-        replace(Rules(body, shows_explorer=is_open), **rules),
+        documents or PersistedOperations(Registry()),
+        replace(EndpointSettings(body, shows_explorer=is_open), **rules),
     )
 
 

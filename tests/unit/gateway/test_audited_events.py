@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.surfaces.audited_events import CALLS, Ingested, read_request
+from gateway.surfaces.audited_events import CALLS, AuditedEvents, read_request
 
 
 def named(call: str, document: Any) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def test_a_record_tells_the_calls_of_a_batch_and_how_many() -> None:
 def test_a_call_is_what_it_was_sent_to_whatever_it_says() -> None:
     request, _ = read_request("track", {"type": "identify"})
 
-    assert request == Ingested("track", {"track": 1})
+    assert request == AuditedEvents("track", {"track": 1})
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.access.trusted import Registry
 from gateway.graph import Graph
-from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error
@@ -308,7 +308,9 @@ async def test_what_a_browser_sends_for_any_page_is_refused(header: str) -> None
 
 # --- anything at all --------------------------------------------------------------------------
 
-FUZZED = endpoint(InProcess(), max_batch=2, documents=Documents(Registry(), 5), pack_from_bytes=99)
+FUZZED = endpoint(
+    InProcess(), max_batch=2, documents=PersistedOperations(Registry(), 5), pack_from_bytes=99
+)
 NAMES = st.text(max_size=5) | st.sampled_from(
     ["query", "variables", "operationName", "extensions", "documentId", "persistedQuery"]
 )

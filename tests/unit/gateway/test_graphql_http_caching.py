@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from gateway.graphql_http.caching import how_long
-from gateway.graphql_http.compression import takes_gzip
+from gateway.graphql_http.caching import cache_seconds
+from gateway.graphql_http.compression import accepts_gzip
 from services.chassis.bodies import BodyLimits
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint
@@ -132,7 +132,7 @@ def test_an_answer_is_kept_as_its_fields_and_their_types_are_tagged(
         "Customer": frozenset({"other"}),
     }
 
-    assert how_long(coordinates, tags, keep_s=60) == keep_s
+    assert cache_seconds(coordinates, tags, keep_s=60) == keep_s
 
 
 async def test_an_answer_that_leaves_a_trace_is_not_kept() -> None:
@@ -163,7 +163,7 @@ async def test_an_answer_that_leaves_a_trace_is_not_kept() -> None:
     ],
 )
 def test_gzip_is_for_clients_that_take_it(accept_encoding: str, takes: bool) -> None:
-    assert takes_gzip(accept_encoding) is takes
+    assert accepts_gzip(accept_encoding) is takes
 
 
 async def test_a_large_answer_is_packed_for_who_takes_it() -> None:

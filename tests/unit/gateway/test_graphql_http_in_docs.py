@@ -28,7 +28,7 @@ def test_it_lists_every_refusal_with_its_status() -> None:
 def test_it_names_every_header_that_a_get_may_have() -> None:
     told = {name.lower() for name in re.findall(r"`([A-Za-z-]+)`", SECTION)}
 
-    assert set(endpoint.PREFLIGHTED) <= told
+    assert set(endpoint.PREFLIGHT_HEADERS) <= told
 
 
 def test_it_tells_how_deep_json_may_be() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.access.trusted import Registry, hash_of
-from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
 
@@ -21,15 +21,15 @@ BY_HASH: list[dict[str, Any]] = [
 ]
 
 
-async def registered(text: str = TEXT) -> Documents:
+async def registered(text: str = TEXT) -> PersistedOperations:
     """Documents among which one text is registered."""
     registry = Registry()
     await registry.adopt([text])
-    return Documents(registry)
+    return PersistedOperations(registry)
 
 
 def teachable(learns: int = 10) -> Any:
-    return endpoint(InProcess(), documents=Documents(Registry(), learns))
+    return endpoint(InProcess(), documents=PersistedOperations(Registry(), learns))
 
 
 @pytest.mark.parametrize("body", BY_HASH)
@@ -162,7 +162,7 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
     body: dict[str, Any],
 ) -> None:
     registry = Registry(is_read=False)
-    app = endpoint(InProcess(), documents=Documents(registry))
+    app = endpoint(InProcess(), documents=PersistedOperations(registry))
 
     async with asking(app) as client:
         early = await client.post("/graphql", json=body)
@@ -177,7 +177,7 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
 
 
 async def test_what_clients_teach_is_taught_before_registered_ones_are_read() -> None:
-    app = endpoint(InProcess(), documents=Documents(Registry(is_read=False), learns=10))
+    app = endpoint(InProcess(), documents=PersistedOperations(Registry(is_read=False), learns=10))
 
     async with asking(app) as client:
         unknown = await client.post("/graphql", json=APOLLOS)

@@ -7,8 +7,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.graphql_http.endpoint import PREFLIGHTED
-from gateway.security_headers import for_browsers
+from gateway.graphql_http.endpoint import PREFLIGHT_HEADERS
+from gateway.security_headers import add_security_headers
 
 SHOP = "https://shop.example"
 SAFE = {
@@ -33,7 +33,7 @@ async def own_mind(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def browsing(app: Any, *origins: str, https_only_s: int = 0) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=for_browsers(app, origins, https_only_s))
+    transport = httpx.ASGITransport(app=add_security_headers(app, origins, https_only_s))
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
@@ -88,7 +88,7 @@ async def test_a_page_of_an_allowed_origin_may_read_and_no_other_may() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [*PREFLIGHTED, "content-type", "if-none-match", "traceparent", "x-retry-count"]
+    "header", [*PREFLIGHT_HEADERS, "content-type", "if-none-match", "traceparent", "x-retry-count"]
 )
 async def test_a_page_may_send_every_header_of_ours_and_of_its_libraries(header: str) -> None:
     async with browsing(plain, SHOP) as client:

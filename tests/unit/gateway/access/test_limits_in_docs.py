@@ -21,10 +21,10 @@ from gateway.access.trusted import Registry
 from gateway.app import read_subgraphs
 from gateway.graph import Graph
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.persisted_operations import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, Reply, compose
-from gateway.surfaces.segment import Segment
+from gateway.surfaces.segment import SegmentApi
 from infra.demo import asking as asking_of_the_demo
 from services.chassis.graphql_http import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
@@ -85,12 +85,12 @@ class House:
         endpoint = GraphQLOverHttp(
             lambda: self.graph,
             self,  # type: ignore[arg-type]
-            Documents(Registry()),
+            PersistedOperations(Registry()),
             SETTINGS.rules,
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
         anybody = SimpleNamespace(check=lambda key: None, behind=lambda key: ADMIN)
-        segment = Segment(anybody, None, None, collect, admission)  # type: ignore[arg-type]
+        segment = SegmentApi(anybody, None, None, collect, admission)  # type: ignore[arg-type]
         app = Starlette(routes=segment.routes())
 
         async def routed(scope: Any, receive: Any, send: Any) -> None:

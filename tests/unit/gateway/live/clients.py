@@ -13,9 +13,9 @@ from gateway.access.callers import Callers
 from gateway.access.jwks import CallerKeys, VerificationKey
 from gateway.access.keys import ApiKeys
 from gateway.access.tokens import CallerTokens
-from gateway.live.connections import Connections
-from gateway.live.graphql_ws import PROTOCOL, Sockets
-from gateway.live.settings import Rules
+from gateway.live.connections import ClientConnections
+from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
+from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import Parameters
@@ -26,7 +26,7 @@ JSON = dict[str, Any]
 TOKEN = AGENT["Authorization"]
 REFUSED: JSON = {"errors": [{"message": "No.", "extensions": {"code": "NO", "hint": "Don't."}}]}
 
-RULES = Rules(
+RULES = LiveSettings(
     body=BodyLimits(10_000, "max_body_bytes", within_s=30),
     connections_per_caller=3,
     operations=5,
@@ -152,9 +152,9 @@ class Client:
 class House:
     """The endpoint of websockets, and who comes to it."""
 
-    sockets: Sockets
+    sockets: GraphQLOverWebSocket
     script: Script
-    connections: Connections
+    connections: ClientConnections
     app: ASGIApp
     """What clients come to: the sockets, or what stands before them."""
     clients: list[Client] = field(default_factory=list)
@@ -174,10 +174,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(rules: Rules = RULES) -> AsyncIterator[House]:
+async def house(rules: LiveSettings = RULES) -> AsyncIterator[House]:
     """An endpoint that is empty again, and has left no task behind, when the block ends."""
-    script, connections = Script(), Connections(rules.connections_per_caller)
-    sockets = Sockets(script, callers(), connections, rules)  # type: ignore[arg-type]
+    script, connections = Script(), ClientConnections(rules.connections_per_caller)
+    sockets = GraphQLOverWebSocket(script, callers(), connections, rules)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
     here = House(sockets, script, connections, sockets)
     yield here

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.live.activity import EVENTS, KINDS, Changes, Snapshot, read_event
+from gateway.live.activity import EVENTS, KINDS, CustomerDiff, CustomerDigests, read_event
 from services.contracts.decision import DecisionSeriesNeeded
 from services.contracts.profile import CustomerChanged, Identity
 from tests.unit.gateway.live.events import ANN, BEN, HAPPENINGS, outcome
@@ -29,8 +29,8 @@ def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
     )
 
 
-def changes(before: CustomerChanged, after: CustomerChanged) -> Changes:
-    return Snapshot.of(before).changes_to(Snapshot.of(after))
+def changes(before: CustomerChanged, after: CustomerChanged) -> CustomerDiff:
+    return CustomerDigests.of(before).changes_to(CustomerDigests.of(after))
 
 
 def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
@@ -73,25 +73,25 @@ def test_a_snapshot_with_nothing_new_but_an_event_tells_nothing() -> None:
 @pytest.mark.parametrize(
     ("new", "told"),
     [
-        ({"traits": {"name": "Ann", "town": "Breda"}}, Changes(traits=("town",))),
-        ({"traits": {"name": "Ann"}}, Changes(traits=("town",))),
-        ({"consents": {"email": False, "sms": True}}, Changes(consents=("email", "sms"))),
+        ({"traits": {"name": "Ann", "town": "Breda"}}, CustomerDiff(traits=("town",))),
+        ({"traits": {"name": "Ann"}}, CustomerDiff(traits=("town",))),
+        ({"consents": {"email": False, "sms": True}}, CustomerDiff(consents=("email", "sms"))),
         (
             {"segments": ("lapsed",)},
-            Changes(segments_entered=("lapsed",), segments_left=("loyal",)),
+            CustomerDiff(segments_entered=("lapsed",), segments_left=("loyal",)),
         ),
         (
             {"identities": (Identity(type="phone", value="+31"),)},
-            Changes(identities=("email", "phone")),
+            CustomerDiff(identities=("email", "phone")),
         ),
     ],
 )
-def test_changes_are_told_by_name(new: dict[str, Any], told: Changes) -> None:
+def test_changes_are_told_by_name(new: dict[str, Any], told: CustomerDiff) -> None:
     assert changes(snapshot(), snapshot(3, **new)) == told
 
 
 def test_what_is_remembered_of_a_customer_holds_none_of_his_values() -> None:
-    remembered = repr(Snapshot.of(snapshot()))
+    remembered = repr(CustomerDigests.of(snapshot()))
 
     assert "Delft" not in remembered
     assert "ann@example.com" not in remembered

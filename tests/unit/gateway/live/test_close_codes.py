@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.live.close_codes import FAILED, REASON_BYTES, Close
+from gateway.live.close_codes import FAILED, REASON_BYTES, CloseWebSocket
 from gateway.live.connections import GoingAway, TooManyConnections
-from gateway.live.outgoing_queue import TooSlow
+from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated
@@ -20,7 +20,7 @@ from tests.unit.gateway.live.clients import RULES, TOKEN, house
         (MalformedRequest, 4400),
         (NotAuthenticated, 4403),
         (TooManyConnections, 4429),
-        (TooSlow, 1013),
+        (ClientTooSlow, 1013),
         (Unavailable, 1013),
         (GoingAway, 1001),
         (RaakError, FAILED),
@@ -29,7 +29,7 @@ from tests.unit.gateway.live.clients import RULES, TOKEN, house
 def test_what_ends_a_socket_decides_its_code_and_the_reason_has_the_remedy(
     kind: type[RaakError], code: int
 ) -> None:
-    closing = Close.because_of(kind("It is so.", hint="Do this."))
+    closing = CloseWebSocket.because_of(kind("It is so.", hint="Do this."))
 
     assert (closing.code, closing.reason) == (code, "It is so. Do this.")
 
@@ -45,7 +45,7 @@ def test_what_ends_a_socket_decides_its_code_and_the_reason_has_the_remedy(
     ids=["just fits", "no room for the remedy", "too long", "no UTF-8"],
 )
 def test_a_reason_is_no_longer_than_a_frame_holds(problem: str, hint: str, reason: str) -> None:
-    message = Close.because_of(TooSlow(problem, hint=hint)).message()
+    message = CloseWebSocket.because_of(ClientTooSlow(problem, hint=hint)).message()
 
     assert message["reason"] == reason
     assert len(message["reason"].encode()) <= REASON_BYTES

@@ -6,14 +6,14 @@ import pytest
 
 from gateway.live.activity import ActivityKind
 from gateway.live.customer_feed import LiveUnavailable
-from gateway.live.customer_watch import Topic, Watch, note
+from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, note
 from tests.unit.gateway.live.events import ANN
 
 EVENT, GAP = ActivityKind.EVENT, ActivityKind.GAP
 
 
-def watch(most: int = 10) -> Watch:
-    return Watch(Topic(ANN), most)
+def watch(most: int = 10) -> CustomerWatch:
+    return CustomerWatch(WatchedCustomer(ANN), most)
 
 
 async def test_activities_come_in_order() -> None:

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.access.tokens import issue_token
 from gateway.live import graphql_sse
-from gateway.live.connections import Connections
-from gateway.live.graphql_sse import Streams, wants_events
-from gateway.live.settings import Rules
+from gateway.live.connections import ClientConnections
+from gateway.live.graphql_sse import GraphQLOverSse, wants_events
+from gateway.live.settings import LiveSettings
 from services.chassis.errors import Unavailable
 from services.chassis.graphql_http import LEGACY, MODERN
 from services.contracts.words import Role
@@ -75,9 +75,9 @@ class Client:
 class House:
     """The endpoint, and who comes to it."""
 
-    app: Streams
+    app: GraphQLOverSse
     script: Script
-    connections: Connections
+    connections: ClientConnections
     clients: list[Client]
 
     def ask(self, query: str, token: str = TOKEN, method: str = "POST", **more: str) -> Client:
@@ -107,10 +107,10 @@ async def over_http(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def house(rules: Rules = RULES) -> AsyncIterator[House]:
+async def house(rules: LiveSettings = RULES) -> AsyncIterator[House]:
     """An endpoint that is empty again, and has left no task behind, when the block ends."""
-    script, connections = Script(), Connections(rules.connections_per_caller)
-    app = Streams(over_http, script, callers(), connections, rules)  # type: ignore[arg-type]
+    script, connections = Script(), ClientConnections(rules.connections_per_caller)
+    app = GraphQLOverSse(over_http, script, callers(), connections, rules)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
     here = House(app, script, connections, [])
     yield here

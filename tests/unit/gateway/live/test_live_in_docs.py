@@ -9,9 +9,9 @@ import pytest
 from gateway.live import close_codes, graphql_ws, websocket_protocol
 from gateway.live.activity import ActivityKind
 from gateway.live.graphql_sse import ALIVE_S
-from gateway.live.outgoing_queue import STUCK_S, TooSlow
+from gateway.live.outgoing_queue import STUCK_S, ClientTooSlow
 from gateway.live.schema import CustomerActivity
-from gateway.live.settings import Rules
+from gateway.live.settings import LiveSettings
 from gateway.settings import GatewaySettings
 
 PAGE = (Path(__file__).parents[4] / "docs" / "gateway.md").read_text()
@@ -43,7 +43,7 @@ def test_everything_an_activity_may_hold_is_told() -> None:
 
 def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
     source = Path(graphql_ws.__file__).read_text()
-    used = {int(code) for code in re.findall(r"Close\((\d{4})", source)}
+    used = {int(code) for code in re.findall(r"CloseWebSocket\((\d{4})", source)}
 
     told = {int(code) for code in re.findall(r"^\| (\d{4}) \|", LIVE, re.MULTILINE)}
 
@@ -55,7 +55,7 @@ def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
 
 
 def test_every_rule_is_told_by_its_setting() -> None:
-    assert set(SETTINGS.values()) == {field.name for field in fields(Rules)}
+    assert set(SETTINGS.values()) == {field.name for field in fields(LiveSettings)}
     for setting in SETTINGS.keys() - {"mode"}:
         assert setting in GatewaySettings.model_fields
         assert f"RAAK_GATEWAY_{setting.upper()}" in LIVE
@@ -64,4 +64,4 @@ def test_every_rule_is_told_by_its_setting() -> None:
 def test_periods_are_told_as_they_are() -> None:
     assert f"after {ALIVE_S:.0f} s of silence" in LIVE
     assert f"takes nothing for {STUCK_S:.0f} s" in LIVE
-    assert f"`{TooSlow.code}`" in LIVE
+    assert f"`{ClientTooSlow.code}`" in LIVE

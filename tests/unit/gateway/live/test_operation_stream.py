@@ -6,8 +6,8 @@ import pytest
 
 from gateway.access.trusted import Registry
 from gateway.graphql_http.endpoint import REQUESTS
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.live.operation_stream import Answering, errors_of
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.live.operation_stream import OperationStreams, errors_of
 from services.chassis.graphql_http import read_parameters
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -21,8 +21,8 @@ async def answers(
     query: str, who: Principal | None = None, *, may_change: bool = True, down: str = ""
 ) -> list[JSON]:
     """All answers to an operation."""
-    answering = Answering(
-        lambda: graph(InProcess(down={down}), is_open=True), Documents(Registry())
+    answering = OperationStreams(
+        lambda: graph(InProcess(down={down}), is_open=True), PersistedOperations(Registry())
     )
     asked = read_parameters({"query": query})
     operation = answering.open(asked, who or caller(Role.AGENT), may_change=may_change)

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from gateway.live.outgoing_queue import Outgoing, TooSlow
+from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 
 
-async def sent_by(outgoing: Outgoing) -> list[bytes]:
+async def sent_by(outgoing: OutgoingQueue) -> list[bytes]:
     sent: list[bytes] = []
 
     async def send(message: bytes) -> None:
@@ -22,7 +22,7 @@ async def never(message: bytes) -> None:
 
 
 async def test_messages_are_sent_in_order() -> None:
-    outgoing = Outgoing(100)
+    outgoing = OutgoingQueue(100)
     for message in (b"a", b"b", b"c"):
         outgoing.put(message)
 
@@ -30,29 +30,29 @@ async def test_messages_are_sent_in_order() -> None:
 
 
 async def test_more_than_may_wait_is_refused_with_the_limit() -> None:
-    outgoing = Outgoing(10)
+    outgoing = OutgoingQueue(10)
     outgoing.put(b"x" * 6)
 
-    with pytest.raises(TooSlow, match=r"10 bytes.*max_unread_bytes"):
+    with pytest.raises(ClientTooSlow, match=r"10 bytes.*max_unread_bytes"):
         outgoing.put(b"x" * 5)
 
 
 async def test_one_message_alone_may_be_larger() -> None:
-    outgoing = Outgoing(10)
+    outgoing = OutgoingQueue(10)
     outgoing.put(b"x" * 1_000)
 
     assert await sent_by(outgoing) == [b"x" * 1_000]
 
 
 async def test_what_was_sent_makes_room() -> None:
-    outgoing = Outgoing(10)
+    outgoing = OutgoingQueue(10)
     for _ in range(100):
         outgoing.put(b"x" * 9)
         await sent_by(outgoing)
 
 
 async def test_what_is_forgotten_makes_room_and_is_not_sent() -> None:
-    outgoing = Outgoing(10)
+    outgoing = OutgoingQueue(10)
     outgoing.put(b"x" * 9)
     outgoing.forget()
     outgoing.put(b"y" * 9)
@@ -61,10 +61,10 @@ async def test_what_is_forgotten_makes_room_and_is_not_sent() -> None:
 
 
 async def test_a_client_who_takes_nothing_for_too_long_is_too_slow() -> None:
-    outgoing = Outgoing(10, stuck_s=0.01)
+    outgoing = OutgoingQueue(10, stuck_s=0.01)
     outgoing.put(b"x")
 
-    with pytest.raises(TooSlow, match="Nothing was read"):
+    with pytest.raises(ClientTooSlow, match="Nothing was read"):
         await outgoing.send_all(never)
 
 
@@ -75,7 +75,7 @@ async def test_after_a_silence_a_sign_of_life_is_sent() -> None:
         assert message == b":"
         sent.set()
 
-    outgoing = Outgoing(10)
+    outgoing = OutgoingQueue(10)
     sending = asyncio.create_task(outgoing.keep_sending(send, silence_s=0.01, sign_of_life=b":"))
 
     await asyncio.wait_for(sent.wait(), 1)

@@ -13,10 +13,10 @@ from gateway.access.rates import CallerLimits, Rates
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry
-from gateway.graphql_http.persisted_operations import Documents
-from gateway.live.activity import KINDS, Activity, Changes
-from gateway.live.customer_watch import Topic, Watch
-from gateway.live.operation_stream import Answering
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.live.activity import KINDS, Activity, CustomerDiff
+from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
+from gateway.live.operation_stream import OperationStreams
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.reload import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
@@ -106,10 +106,12 @@ class Ear:
         self.proof_needed = False
 
     @asynccontextmanager
-    async def watching(self, customer_id: UUID, *, follows_unproved: bool) -> AsyncIterator[Watch]:
+    async def watching(
+        self, customer_id: UUID, *, follows_unproved: bool
+    ) -> AsyncIterator[CustomerWatch]:
         self.proof_needed = not follows_unproved
         self.listening.add(customer_id)
-        watch = Watch(Topic(customer_id), 100)
+        watch = CustomerWatch(WatchedCustomer(customer_id), 100)
         for activity in self._heard:
             watch.tell(activity)
         try:
@@ -123,7 +125,7 @@ async def ann(asking: Principal, ref: dict[str, Any]) -> UUID:
     return ANN
 
 
-def activity(event: Event, fact: Event | Changes | None = None) -> Activity:
+def activity(event: Event, fact: Event | CustomerDiff | None = None) -> Activity:
     return Activity(event.event_id, event.occurred_at, KINDS[type(event)], ANN, fact or event)
 
 
@@ -151,7 +153,7 @@ def live_with(*heard: Activity, find: Any = ann) -> LiveSubgraph:
 
 @pytest.mark.parametrize("event", HAPPENINGS, ids=lambda event: type(event).__name__)
 async def test_each_event_is_told_in_the_words_of_the_graph(event: Event) -> None:
-    fact = Changes(traits=("town",)) if event.compacted else event
+    fact = CustomerDiff(traits=("town",)) if event.compacted else event
 
     answer = await first(live_with(activity(event, fact)))
 
@@ -254,7 +256,7 @@ def telling(event: Event) -> Event:
 async def test_who_may_not_read_identities_hears_what_happens_and_not_to_whom(
     event: Event,
 ) -> None:
-    fact = Changes(traits=("email",)) if event.compacted else telling(event)
+    fact = CustomerDiff(traits=("email",)) if event.compacted else telling(event)
     live = live_with(activity(event, fact))
 
     hidden = str(await first(live, role=Role.MARKETER))
@@ -309,7 +311,7 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
     )
     watch = 'subscription { customerActivity(ref: {id: "1"}) { event { name } } }'
     asked = read_parameters({"query": watch})
-    operation = Answering(lambda: front, Documents(Registry())).open(
+    operation = OperationStreams(lambda: front, PersistedOperations(Registry())).open(
         asked, caller(Role.AGENT, "agnes"), may_change=True
     )
 
@@ -346,6 +348,6 @@ async def test_the_schema_is_told_as_of_any_subgraph() -> None:
 
 
 async def test_a_snapshot_is_never_told_itself() -> None:
-    told = activity(changed(2, town="Delft"), Changes(traits=("town",)))
+    told = activity(changed(2, town="Delft"), CustomerDiff(traits=("town",)))
 
     assert "Delft" not in str(await first(live_with(told)))
