@@ -69,7 +69,7 @@ def create(
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
             transport, watch = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
-            live = LiveUpdates(settings.live_rules, settings.nats_url, lambda: served())
+            live = LiveUpdates(settings.live_settings, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
                 http.learn(_addresses(supergraph, settings))
@@ -83,7 +83,7 @@ def create(
             served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
             documents = _documents(settings, door.registry)
-            over_http = GraphQLOverHttp(served, door.callers, documents, settings.rules)
+            over_http = GraphQLOverHttp(served, door.callers, documents, settings.endpoint_settings)
             endpoint, sockets = live.doors("/graphql", over_http, door.callers, documents)
             app.reach("/graphql", endpoint)
             app.router.routes[:0] = [

@@ -43,7 +43,7 @@ from gateway.supergraph import (
 from gateway.supergraph.lru import Lru
 from gateway.supergraph.override_labels import active_labels
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MutationNotAllowed, told
+from services.chassis.graphql_http import MutationNotAllowed, format_error
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 
@@ -316,7 +316,7 @@ class Graph:
         ]
 
     def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
-        return lambda coordinate: told(self._authorization.refusal(caller, coordinate))
+        return lambda coordinate: format_error(self._authorization.refusal(caller, coordinate))
 
     def _terms(self, caller: Principal, witnessed: Witnessed | None, plan: Plan) -> Terms:
         return Terms(

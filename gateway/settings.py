@@ -317,18 +317,18 @@ class GatewaySettings(ServiceSettings):
         return self.mode == "production" if self.trusted_only is None else self.trusted_only
 
     @property
-    def rules(self) -> EndpointSettings:
+    def endpoint_settings(self) -> EndpointSettings:
         """How `/graphql` answers over HTTP."""
         return EndpointSettings(
             body=self.body_limits("max_body_bytes"),
             max_batch=self.max_batch,
-            pack_from_bytes=self.gzip_from_bytes,
-            keep_s=self.cache_s,
+            compress_from_bytes=self.gzip_from_bytes,
+            max_age_s=self.cache_s,
             shows_explorer=self.mode == "development",
         )
 
     @property
-    def live_rules(self) -> LiveSettings:
+    def live_settings(self) -> LiveSettings:
         """What clients that stay may have of us."""
         return LiveSettings(
             body=self.body_limits("max_body_bytes"),

@@ -1,23 +1,23 @@
 """Operations sent by their hash: registered ones, and those the gateway has learnt from clients.
 
 A client names a document by `documentId` (`sha256:<hex>`, or the hex alone) or by Apollo's
-`extensions.persistedQuery.sha256Hash`. Apollo's clients may also teach the gateway documents, when
-that is switched on: they send a hash, are told that it is not known, and send the text with it.
+`extensions.persistedQuery.sha256Hash`. Apollo's clients may also register documents by sending
+them, when that is switched on: they send a hash, get an error that it is not known, and send the
+document with it.
 """
 
 import re
-from typing import Protocol
 
-from gateway.access.trusted import hash_of
+from gateway.access.trusted import Registry, hash_of
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MalformedRequest, Parameters
+from services.chassis.graphql_http import MalformedRequest, RequestParameters
 
 SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
 class PersistedQueryNotFound(RaakError):
-    """A hash that no document is known by; Apollo's clients send the text after this."""
+    """No document has this hash; Apollo's clients send the document after this."""
 
     code = "PERSISTED_QUERY_NOT_FOUND"
 
@@ -26,7 +26,7 @@ class PersistedQueryNotFound(RaakError):
 
 
 class PersistedQueryNotSupported(RaakError):
-    """Apollo's hash of a document that is not registered, where clients may not teach any.
+    """Apollo's hash of a document that is not registered, where the gateway learns none.
 
     Apollo's clients send whole documents from then on.
     """
@@ -51,65 +51,51 @@ class PersistedQueryHashMismatch(RaakError):
         )
 
 
-class RegisteredOperations(Protocol):
-    """Where registered documents are looked up."""
-
-    def text_of(self, hash: str) -> str | None:
-        """The document with this hash; None if none is registered."""
-        ...
-
-    def check_read(self) -> None:
-        """Raise OperationsUnknown while nobody can tell what is registered."""
-        ...
-
-
 class PersistedOperations:
-    """Finds the text a request means. `learns` is how many texts clients may teach; 0: none."""
+    """Finds the document of a request. `learns` is how many clients may add; 0: none."""
 
-    def __init__(self, registered: RegisteredOperations, learns: int = 0) -> None:
-        self._registered = registered
+    def __init__(self, registry: Registry, learns: int = 0) -> None:
+        self._registry = registry
         self._learnt: Lru[str] | None = Lru(learns) if learns else None
 
-    def text_of(self, asked: Parameters) -> str:
-        """The document a request means, by text or by hash; raises RaakError."""
-        if asked.document_id is None and "persistedQuery" not in asked.extensions:
-            return asked.document
-        named = _hash_in(asked)
-        if asked.query is None:
-            return self._by_hash(named, is_apollos=asked.document_id is None)
-        if hash_of(asked.query) != named:
+    def read_document(self, parameters: RequestParameters) -> str:
+        """The document a request sends or names by its hash; raises RaakError."""
+        if parameters.document_id is None and "persistedQuery" not in parameters.extensions:
+            return parameters.document
+        sha256 = _read_hash(parameters)
+        if parameters.query is None:
+            return self._find(sha256, is_apollos=parameters.document_id is None)
+        if hash_of(parameters.query) != sha256:
             raise PersistedQueryHashMismatch
-        return asked.query
+        return parameters.query
 
-    def _by_hash(self, hash: str, *, is_apollos: bool) -> str:
-        text = self._registered.text_of(hash)
+    def _find(self, sha256: str, *, is_apollos: bool) -> str:
+        text = self._registry.text_of(sha256)
         if text is None and self._learnt is not None:
-            text = self._learnt.get(hash)
+            text = self._learnt.get(sha256)
         if text is not None:
             return text
-        if not is_apollos or self._learnt is None:  # else its client sends the text now
-            self._registered.check_read()
-        raise (
-            PersistedQueryNotSupported
-            if is_apollos and self._learnt is None
-            else PersistedQueryNotFound
-        )
+        if not is_apollos or self._learnt is None:  # else its client sends the document now
+            self._registry.check_read()
+        is_unsupported = is_apollos and self._learnt is None
+        raise PersistedQueryNotSupported if is_unsupported else PersistedQueryNotFound
 
-    def learn(self, asked: Parameters) -> None:
-        """Keep a text that came with its hash. Only what can be answered is worth keeping."""
-        if self._learnt is not None and asked.query and "persistedQuery" in asked.extensions:
-            self._learnt.put(_hash_in(asked), asked.query)
+    def learn(self, parameters: RequestParameters) -> None:
+        """Keep a document that came with its hash. Only a valid one is worth its place."""
+        query = parameters.query
+        if self._learnt is not None and query and "persistedQuery" in parameters.extensions:
+            self._learnt.put(_read_hash(parameters), query)
 
 
-def _hash_in(asked: Parameters) -> str:
-    named = asked.document_id
-    if named is None:
-        persisted = asked.extensions["persistedQuery"]
-        named = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    found = SHA256.fullmatch(named) if isinstance(named, str) else None
-    if found is None:
+def _read_hash(parameters: RequestParameters) -> str:
+    text = parameters.document_id
+    if text is None:
+        persisted = parameters.extensions["persistedQuery"]
+        text = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
+    match = SHA256.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
         raise MalformedRequest(
-            "The document's hash is not one.",
-            hint="Send SHA-256 of the exact text as 64 hexadecimal digits in small letters.",
+            "The hash of the document is not a SHA-256 in lower-case hex.",
+            hint="Send SHA-256 of the exact text as 64 hexadecimal digits in lower case.",
         )
-    return found[1]
+    return match[1]

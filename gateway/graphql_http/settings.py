@@ -1,4 +1,4 @@
-"""What an operator decides of the endpoint."""
+"""The endpoint's settings."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from services.chassis.bodies import BodyLimits
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """How the endpoint answers, whatever is asked."""
+    """How the endpoint reads requests and sends responses, whatever their operations."""
 
     body: BodyLimits
     max_batch: int = 0
     """The most requests in one body; 0: a body is one request."""
-    pack_from_bytes: int = 0
-    """From which size answers are packed; 0: never."""
-    keep_s: int = 0
-    """How long caches may keep what is the same for everyone; 0: not without asking."""
+    compress_from_bytes: int = 0
+    """From which size responses are compressed; 0: never."""
+    max_age_s: int = 0
+    """How long caches may serve what is the same for every caller; 0: not without revalidation."""
     shows_explorer: bool = False

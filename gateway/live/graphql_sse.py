@@ -13,7 +13,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.graphql_http.endpoint import read_value
+from gateway.graphql_http.preflight import read_client_request
 from gateway.live.connections import (
     ENDED,
     ClientConnections,
@@ -23,7 +23,7 @@ from gateway.live.connections import (
     ended_by,
     while_welcome,
 )
-from gateway.live.operation_stream import OperationStream, OperationStreams, errors_of
+from gateway.live.operation_stream import OperationStream, OperationStreams, format_failure
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 from gateway.live.settings import LiveSettings
 from services.chassis.bodies import headers_of
@@ -32,10 +32,10 @@ from services.chassis.graphql_http import (
     JSON,
     LEGACY,
     MODERN,
-    Answer,
-    extra_headers,
-    preferred,
+    HttpResponse,
+    choose_media_type,
     read_parameters,
+    refusal_headers,
 )
 
 EVENTS = "text/event-stream"
@@ -71,7 +71,7 @@ def wants_events(scope: Scope) -> bool:
     accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
     if EVENTS.encode() not in accept:
         return False
-    return preferred(accept.decode("latin-1"), (LEGACY, MODERN, EVENTS)) == EVENTS
+    return choose_media_type(accept.decode("latin-1"), (LEGACY, MODERN, EVENTS)) == EVENTS
 
 
 class GraphQLOverSse:
@@ -102,7 +102,9 @@ class GraphQLOverSse:
         headers = headers_of(scope)
         try:
             caller = await self._callers.of(headers)
-            asked = read_parameters(await read_value(scope, receive, headers, self._rules.body))
+            asked = read_parameters(
+                await read_client_request(scope, receive, headers, self._rules.body)
+            )
             operation = self._answering.open(asked, caller, may_change=scope["method"] == "POST")
             if operation.refusal is not None and operation.refusal.status in REFUSED_BEFORE:
                 raise operation.refusal
@@ -112,8 +114,8 @@ class GraphQLOverSse:
                 stream = _EventStream(self._connections, operation, receive, send, outgoing)
                 await stream.run(stay)
         except RaakError as refusal:
-            body = orjson.dumps({"errors": errors_of(refusal)})
-            await Answer(refusal.status, body, LEGACY, extra_headers(refusal)).send(send)
+            body = orjson.dumps({"errors": format_failure(refusal)})
+            await HttpResponse(refusal.status, body, LEGACY, refusal_headers(refusal)).send(send)
 
 
 class _EventStream:
@@ -160,14 +162,14 @@ class _EventStream:
         if isinstance(end, ClientTooSlow):
             self._outgoing.forget()
         if not isinstance(end, OperationCompleted | GoingAway):
-            self._outgoing.put(_event({"errors": errors_of(end)}))
+            self._outgoing.put(_event({"errors": format_failure(end)}))
         if not isinstance(end, ClientTooSlow | GoingAway):
             self._outgoing.put(COMPLETE)
         await self._outgoing.send_all(self._send)
         await self._asgi_send({"type": "http.response.body", "body": b""})
 
     async def _answer(self) -> None:
-        async with aclosing(self._operation.answers()) as answers:
+        async with aclosing(self._operation.execute()) as answers:
             async for answer in answers:
                 self._outgoing.put(_event(answer))
         raise OperationCompleted

@@ -23,13 +23,20 @@ from gateway.live.connections import (
     ended_by,
     while_welcome,
 )
-from gateway.live.operation_stream import OperationStream, OperationStreams, errors_of
+from gateway.live.operation_stream import OperationStream, OperationStreams, format_failure
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 from gateway.live.settings import LiveSettings
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import BODY, JSON, Form, from_body, read_parameters, told
+from services.chassis.graphql_http import (
+    BODY,
+    JSON,
+    RequestFormat,
+    format_error,
+    parse_body,
+    read_parameters,
+)
 from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -39,7 +46,9 @@ NAME = "websocket"
 CREDENTIALS = ("authorization", "x-api-key")
 """What the payload of `connection_init` may carry in place of a header: browsers set none."""
 
-MESSAGE = Form("message", BODY.counts | {"type", "id", "payload"}, within="payload")
+MESSAGE = RequestFormat(
+    "message", BODY.unique_names | {"type", "id", "payload"}, nested_name="payload"
+)
 
 CLOSE_S = 1.0
 """How long a client has to take what is left for him, and the reason why he is let go."""
@@ -182,7 +191,7 @@ class _Connection:
     async def _handle(self, text: bytes) -> None:
         if len(text) > self._rules.body.size:
             raise CloseWebSocket(1009, f"A message has at most {self._rules.body.size} bytes.")
-        message = from_body(text, MESSAGE)
+        message = parse_body(text, MESSAGE)
         kind = message.get("type") if isinstance(message, dict) else None
         handle = self._handlers.get(kind) if isinstance(kind, str) else None
         if handle is None:
@@ -227,7 +236,7 @@ class _Connection:
                 "(max_operations_per_connection).",
                 hint="Wait for some to end.",
             )
-            self._put("error", id=name, payload=[told(refusal)])
+            self._put("error", id=name, payload=[format_error(refusal)])
             return
         if self._server.connections.is_leaving:
             return
@@ -246,10 +255,10 @@ class _Connection:
 
     async def _answer(self, id: str, operation: OperationStream) -> None:
         try:
-            with operation.traced(self._headers.get("traceparent")):
+            with operation.trace(self._headers.get("traceparent")):
                 errors = await self._send_on(id, operation)
         except TypeError as failure:  # an answer that cannot be written as JSON: orjson's bounds
-            errors = errors_of(failure)
+            errors = format_failure(failure)
         finally:
             if self._operations.get(id) is asyncio.current_task():  # else the client reuses it
                 del self._operations[id]
@@ -261,7 +270,7 @@ class _Connection:
     async def _send_on(self, id: str, operation: OperationStream) -> list[JSON] | None:
         """Send on what has data; what the operation ends with that has none is given back."""
         errors: list[JSON] | None = None
-        async with aclosing(operation.answers()) as answers:
+        async with aclosing(operation.execute()) as answers:
             async for answer in answers:
                 if "data" in answer:
                     self._put("next", id=id, payload=answer)

@@ -1,4 +1,4 @@
-"""Any operation of the graph as a stream of answers, for protocols that send more than one."""
+"""Any operation of the graph as a stream of responses, for protocols that send more than one."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
@@ -7,98 +7,98 @@ from typing import TypeAlias
 
 from opentelemetry.trace import SpanKind
 
-from gateway.graph import Asked, Graph
-from gateway.graphql_http.endpoint import RequestContext
+from gateway.graph import Asked, Graph, Prepared
 from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.graphql_http.request_context import RequestContext
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import JSON, Parameters
+from services.chassis.graphql_http import JSON, RequestParameters
 from services.chassis.principal import Principal
 
-Answers: TypeAlias = AsyncGenerator[JSON, None]
+Responses: TypeAlias = AsyncGenerator[JSON, None]
 
 
 @dataclass(frozen=True, slots=True)
 class OperationStream:
-    """What a client asked, prepared; or why it is not answered."""
+    """An operation, prepared; or why it is refused."""
 
     graph: Graph
-    exchange: RequestContext
-    question: Asked | None
+    context: RequestContext
+    request: Asked | None
     caller: Principal | None
 
     @property
     def refusal(self) -> RaakError | None:
-        """Why nothing of it is answered."""
-        return self.exchange.refusal
+        """Why it is not executed."""
+        return self.context.refusal
 
     @property
     def is_subscription(self) -> bool:
-        """Whether there is an answer for each event, until somebody ends it."""
-        return self.exchange.prepared is not None and self.exchange.prepared.plan.is_subscription
+        """Whether there is a response for each event, until somebody ends it."""
+        return self.context.prepared is not None and self.context.prepared.plan.is_subscription
 
-    def traced(self, traceparent: str | None) -> AbstractContextManager[object]:
-        """The operation as a span of its own, where no request has one for it."""
-        prepared = self.exchange.prepared
+    def trace(self, traceparent: str | None) -> AbstractContextManager[object]:
+        """The operation as a span of its own, where no HTTP request has one for it."""
+        prepared = self.context.prepared
         if prepared is None or not telemetry.tracing():
             return nullcontext()
         operation = prepared.operation
         name = f"{operation.kind} {operation.name or ''}".strip()
         return telemetry.span(name, SpanKind.SERVER, traceparent)
 
-    async def answers(self) -> Answers:
-        """All of them. The last may have `errors` and no `data`: what was refused, or failed."""
-        exchange, is_counted = self.exchange, self.exchange.prepared is None
-        if exchange.prepared is not None:
-            with exchange:
-                async with aclosing(self._answers()) as answers:
-                    async for answer in answers:
-                        if not is_counted:
-                            exchange.body, is_counted = answer, True
-                            exchange.count()
-                        yield answer
-                return
-        if not is_counted:
-            exchange.count()
-        yield exchange.body
-
-    async def _answers(self) -> Answers:
-        prepared, question = self.exchange.prepared, self.question
-        assert prepared is not None
-        assert question is not None
-        if not prepared.plan.is_subscription:
-            yield await self.graph.answer(prepared, question, self.caller)
+    async def execute(self) -> Responses:
+        """All responses. The last may have `errors` and no `data`: a refusal or a failure."""
+        context = self.context
+        if context.prepared is None:
+            yield context.body
             return
-        async with aclosing(self.graph.subscribe(prepared, question, self.caller)) as answers:
-            async for answer in answers:
-                yield answer
+        is_counted = False
+        with context:
+            async with aclosing(self._execute(context.prepared)) as responses:
+                async for response in responses:
+                    if not is_counted:
+                        context.body, is_counted = response, True
+                        context.count()
+                    yield response
+            return
+        if not is_counted:
+            context.count()
+        yield context.body
+
+    async def _execute(self, prepared: Prepared) -> Responses:
+        assert self.request is not None
+        if not prepared.plan.is_subscription:
+            yield await self.graph.answer(prepared, self.request, self.caller)
+            return
+        async with aclosing(self.graph.subscribe(prepared, self.request, self.caller)) as responses:
+            async for response in responses:
+                yield response
 
 
 @dataclass(frozen=True, slots=True)
 class OperationStreams:
-    """The graph as it is now, and the documents clients may name."""
+    """Opens streams on the graph as it is now."""
 
     graph: Callable[[], Graph]
-    documents: PersistedOperations
+    operations: PersistedOperations
 
     def open(
-        self, asked: Parameters, caller: Principal | None, *, may_change: bool
+        self, parameters: RequestParameters, caller: Principal | None, *, may_change: bool
     ) -> OperationStream:
-        """The operation a client means."""
-        graph, exchange, question = self.graph(), RequestContext(is_understood=True), None
-        with exchange:
-            document = self.documents.text_of(asked)
-            question = Asked(document, asked.operation_name, asked.variables, may_change)
-            exchange.prepared = graph.prepare(question, caller)
-            self.documents.learn(asked)
-        if exchange.prepared is None:
-            exchange.count()
-        return OperationStream(graph, exchange, question, caller)
+        """The operation a client sent, or named by its hash."""
+        graph, context, request = self.graph(), RequestContext(), None
+        with context:
+            _, request = context.prepare(
+                graph, self.operations, parameters, caller, may_change=may_change
+            )
+        if context.prepared is None:
+            context.count()
+        return OperationStream(graph, context, request, caller)
 
 
-def errors_of(failure: Exception) -> list[JSON]:
+def format_failure(failure: Exception) -> list[JSON]:
     """A failure as `errors`; what is not ours is logged and masked."""
-    with RequestContext() as exchange:
+    with RequestContext() as context:
         raise failure
-    errors: list[JSON] = exchange.body["errors"]
+    errors: list[JSON] = context.body["errors"]
     return errors

@@ -26,7 +26,7 @@ from gateway.surfaces.audited_events import AuditedEvents, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.graphql_http import extra_headers
+from services.chassis.graphql_http import refusal_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.words import Role
 
@@ -302,7 +302,7 @@ def _errors_in(answer: Response) -> list[dict[str, Any]]:
 
 
 def _refused(refusal: RaakError) -> Response:
-    headers = {name.decode(): value.decode() for name, value in extra_headers(refusal)}
+    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
     # Whoever is cut off while he sends does not see the refusal, and sends the same events again.
     headers.pop("connection", None)
     if isinstance(refusal, InvalidWriteKey):

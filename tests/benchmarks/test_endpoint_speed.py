@@ -72,7 +72,7 @@ def app() -> ASGIApp:
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
     answering = endpoint(
-        InProcess(), documents=PersistedOperations(registry), served=lambda: constant
+        InProcess(), operations=PersistedOperations(registry), served=lambda: constant
     )
     process.reach("/graphql", answering)
     return add_security_headers(process, (), 0)

@@ -96,7 +96,7 @@ def gateway(audit: Audit) -> GraphQLOverHttp:
         audit=audit,
     )
     return endpoint(
-        InProcess(), served=lambda: served, documents=PersistedOperations(Registry(), learns=KEPT)
+        InProcess(), served=lambda: served, operations=PersistedOperations(Registry(), learns=KEPT)
     )
 
 

@@ -23,7 +23,7 @@ from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
 from gateway.live.settings import LiveSettings
 from gateway.live.websocket_protocol import FRAMES_AT_ONCE, WebSocketProtocol
 from services.chassis.bodies import BodyLimits
-from services.chassis.graphql_http import MalformedRequest, from_body
+from services.chassis.graphql_http import MalformedRequest, parse_body
 from services.chassis.listening import Server, configured
 from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
@@ -279,7 +279,7 @@ async def test_a_request_that_says_twice_what_it_asks_is_refused_as_over_http(ho
     closed = await close_of(reader)
 
     with pytest.raises(MalformedRequest) as over_http:
-        from_body(payload)
+        parse_body(payload)
     assert closed == (4400, str(over_http.value))
     assert house.script.asked == []
     writer.close()

@@ -183,9 +183,9 @@ def endpoint(
     transport: InProcess,
     *,
     is_open: bool = False,
-    documents: PersistedOperations | None = None,
+    operations: PersistedOperations | None = None,
     served: Callable[[], Graph] | None = None,
-    **rules: Any,
+    **settings: Any,
 ) -> GraphQLOverHttp:
     granted = ROLES.granted
     keys = CallerKeys(VerificationKey.of(KEY.public_key()))
@@ -195,8 +195,8 @@ def endpoint(
     return GraphQLOverHttp(
         served or (lambda: answering),
         callers,
-        documents or PersistedOperations(Registry()),
-        replace(EndpointSettings(body, shows_explorer=is_open), **rules),
+        operations or PersistedOperations(Registry()),
+        replace(EndpointSettings(body, shows_explorer=is_open), **settings),
     )
 
 

@@ -17,11 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from gateway.app import read_subgraphs
 from gateway.graph import Graph
-from gateway.graphql_http.endpoint import EXPLORER, REQUESTS
+from gateway.graphql_http.endpoint import EXPLORER
+from gateway.graphql_http.request_context import REQUESTS
 from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES
-from services.chassis.graphql_http import preferred
+from services.chassis.graphql_http import choose_media_type
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
 from tests.unit.over_http import OverHttp
@@ -114,7 +115,7 @@ class TestTheGatewaySpeaksGraphQLOverHttp(OverHttp):
 def test_the_answer_comes_in_the_form_the_client_prefers(
     accept: str, media_type: str | None
 ) -> None:
-    assert preferred(accept) == media_type
+    assert choose_media_type(accept) == media_type
 
 
 async def test_a_client_that_says_nothing_gets_json(client: httpx.AsyncClient) -> None:

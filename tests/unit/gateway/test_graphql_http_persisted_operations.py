@@ -29,12 +29,12 @@ async def registered(text: str = TEXT) -> PersistedOperations:
 
 
 def teachable(learns: int = 10) -> Any:
-    return endpoint(InProcess(), documents=PersistedOperations(Registry(), learns))
+    return endpoint(InProcess(), operations=PersistedOperations(Registry(), learns))
 
 
 @pytest.mark.parametrize("body", BY_HASH)
 async def test_a_registered_document_is_asked_for_by_its_hash(body: dict[str, Any]) -> None:
-    async with asking(endpoint(InProcess(), documents=await registered())) as client:
+    async with asking(endpoint(InProcess(), operations=await registered())) as client:
         response = await client.post("/graphql", json=body)
 
     assert response.json() == DATA
@@ -44,7 +44,7 @@ async def test_a_registered_document_is_asked_for_by_its_hash(body: dict[str, An
 async def test_it_may_be_asked_for_by_get(body: dict[str, Any]) -> None:
     params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
 
-    async with asking(endpoint(InProcess(), documents=await registered())) as client:
+    async with asking(endpoint(InProcess(), operations=await registered())) as client:
         response = await client.get("/graphql", params=params)
 
     assert response.json() == DATA
@@ -54,7 +54,7 @@ async def test_it_takes_variables_and_a_name_like_any_other() -> None:
     text = "query A { segments } query B($k: ID!) { action(key: $k) }"
     body = {"documentId": hash_of(text), "operationName": "B", "variables": {"k": "x"}}
 
-    async with asking(endpoint(InProcess(), documents=await registered(text))) as client:
+    async with asking(endpoint(InProcess(), operations=await registered(text))) as client:
         response = await client.post("/graphql", json=body)
 
     assert response.json() == {"data": {"action": "x"}}
@@ -80,7 +80,7 @@ async def test_an_unknown_hash_is_told_in_the_words_clients_wait_for(
 
 @pytest.mark.parametrize("body", [{"documentId": HASH}, APOLLOS])
 async def test_a_text_with_the_hash_of_another_is_refused(body: dict[str, Any]) -> None:
-    async with asking(endpoint(InProcess(), documents=await registered())) as client:
+    async with asking(endpoint(InProcess(), operations=await registered())) as client:
         response = await client.post("/graphql", json={"query": "{ other }", **body})
 
     assert the_error(response)["code"] == "PERSISTED_QUERY_HASH_MISMATCH"
@@ -162,7 +162,7 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
     body: dict[str, Any],
 ) -> None:
     registry = Registry(is_read=False)
-    app = endpoint(InProcess(), documents=PersistedOperations(registry))
+    app = endpoint(InProcess(), operations=PersistedOperations(registry))
 
     async with asking(app) as client:
         early = await client.post("/graphql", json=body)
@@ -177,7 +177,7 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
 
 
 async def test_what_clients_teach_is_taught_before_registered_ones_are_read() -> None:
-    app = endpoint(InProcess(), documents=PersistedOperations(Registry(is_read=False), learns=10))
+    app = endpoint(InProcess(), operations=PersistedOperations(Registry(is_read=False), learns=10))
 
     async with asking(app) as client:
         unknown = await client.post("/graphql", json=APOLLOS)

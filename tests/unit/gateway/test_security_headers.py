@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.graphql_http.endpoint import PREFLIGHT_HEADERS
+from gateway.graphql_http.preflight import PREFLIGHT_HEADERS
 from gateway.security_headers import add_security_headers
 
 SHOP = "https://shop.example"

@@ -86,7 +86,7 @@ class House:
             lambda: self.graph,
             self,  # type: ignore[arg-type]
             PersistedOperations(Registry()),
-            SETTINGS.rules,
+            SETTINGS.endpoint_settings,
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
         anybody = SimpleNamespace(check=lambda key: None, behind=lambda key: ADMIN)

@@ -18,7 +18,7 @@ from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
 from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import Parameters
+from services.chassis.graphql_http import RequestParameters
 from services.chassis.principal import Principal
 from tests.unit.gateway.small_graph import AGENT, KEY, ROLES
 
@@ -48,7 +48,7 @@ class Script:
     asked: list[tuple[str, Principal | None, bool]] = field(default_factory=list)
     under_way: int = 0
 
-    def open(self, asked: Parameters, caller: Principal | None, *, may_change: bool) -> Any:
+    def open(self, asked: RequestParameters, caller: Principal | None, *, may_change: bool) -> Any:
         self.asked.append((asked.document, caller, may_change))
         return _Scripted(self, asked.document)
 
@@ -63,10 +63,10 @@ class _Scripted:
     def is_subscription(self) -> bool:
         return self.text == "endless"
 
-    def traced(self, traceparent: str | None) -> AbstractContextManager[None]:
+    def trace(self, traceparent: str | None) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def answers(self) -> AsyncGenerator[JSON, None]:
+    async def execute(self) -> AsyncGenerator[JSON, None]:
         self.script.under_way += 1
         try:
             if self.text == "endless":

@@ -141,13 +141,13 @@ ONCE = "Send each part of a request once."
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        ('{"query": "one", "query": "two"}', f"`query` is there twice. {ONCE}"),
-        ('{"query": "one", "qu\\u0065ry": "two"}', f"`query` is there twice. {ONCE}"),
+        ('{"query": "one", "query": "two"}', f"`query` is sent twice. {ONCE}"),
+        ('{"query": "one", "qu\\u0065ry": "two"}', f"`query` is sent twice. {ONCE}"),
         (
             '{"query": "one", "variables": {}, "variables": {}}',
-            f"`variables` is there twice. {ONCE}",
+            f"`variables` is sent twice. {ONCE}",
         ),
-        ('{"query": "one"}, "payload": {"query": "two"}', f"`payload` is there twice. {ONCE}"),
+        ('{"query": "one"}, "payload": {"query": "two"}', f"`payload` is sent twice. {ONCE}"),
         ('{"query": 1}', "`query` is a number. It must be a string."),
     ],
 )

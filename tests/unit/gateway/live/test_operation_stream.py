@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.access.trusted import Registry
-from gateway.graphql_http.endpoint import REQUESTS
 from gateway.graphql_http.persisted_operations import PersistedOperations
-from gateway.live.operation_stream import OperationStreams, errors_of
+from gateway.graphql_http.request_context import REQUESTS
+from gateway.live.operation_stream import OperationStreams, format_failure
 from services.chassis.graphql_http import read_parameters
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -26,7 +26,7 @@ async def answers(
     )
     asked = read_parameters({"query": query})
     operation = answering.open(asked, who or caller(Role.AGENT), may_change=may_change)
-    return [answer async for answer in operation.answers()]
+    return [answer async for answer in operation.execute()]
 
 
 def the_code(answer: JSON) -> str:
@@ -103,7 +103,7 @@ async def test_an_operation_is_counted_once_by_its_first_error(
 
 
 def test_what_is_not_ours_is_masked() -> None:
-    [error] = errors_of(RuntimeError("secret"))
+    [error] = format_failure(RuntimeError("secret"))
 
     assert error["extensions"]["code"] == "INTERNAL"
     assert "secret" not in str(error)

@@ -315,7 +315,7 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
         asked, caller(Role.AGENT, "agnes"), may_change=True
     )
 
-    answers = [answer async for answer in operation.answers()]
+    answers = [answer async for answer in operation.execute()]
 
     *told, last = answers
     names = [answer["data"]["customerActivity"]["event"]["name"] for answer in told]
