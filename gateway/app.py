@@ -74,7 +74,7 @@ def create(
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
-                everywhere = live.beside(transport)
+                everywhere = live.add_subgraph(transport)
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
@@ -82,9 +82,13 @@ def create(
             planning = _planning(door.registry)
             served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
-            documents = _documents(settings, door.registry)
-            over_http = GraphQLOverHttp(served, door.callers, documents, settings.endpoint_settings)
-            endpoint, sockets = live.doors("/graphql", over_http, door.callers, documents)
+            operations = _operations(settings, door.registry)
+            over_http = GraphQLOverHttp(
+                served, door.callers, operations, settings.endpoint_settings
+            )
+            endpoint, sockets = live.create_endpoints(
+                "/graphql", over_http, door.callers, operations
+            )
             app.reach("/graphql", endpoint)
             app.router.routes[:0] = [
                 sockets,
@@ -196,7 +200,7 @@ def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
     return plan_registered
 
 
-def _documents(settings: GatewaySettings, registry: Registry) -> PersistedOperations:
+def _operations(settings: GatewaySettings, registry: Registry) -> PersistedOperations:
     return PersistedOperations(registry, 0 if settings.answers_registered_only else settings.apq)
 
 

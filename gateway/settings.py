@@ -333,11 +333,11 @@ class GatewaySettings(ServiceSettings):
         return LiveSettings(
             body=self.body_limits("max_body_bytes"),
             connections_per_caller=self.max_connections_per_caller,
-            operations=self.max_operations_per_connection,
+            operations_per_connection=self.max_operations_per_connection,
             init_within_s=self.init_deadline_ms / 1000,
             unread_bytes=self.max_unread_bytes,
             waiting_activities=self.max_waiting_activities,
-            takes_strangers=self.mode == "development",
+            allows_anonymous=self.mode == "development",
             masking=Masking.over(self.identifying_names),
         )
 

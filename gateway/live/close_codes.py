@@ -1,4 +1,4 @@
-"""How a websocket is closed: with which code and reason, by what has ended it."""
+"""The code and reason a websocket is closed with, by what has ended it."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated
 
-REASON_BYTES = 123
+MAX_REASON_BYTES = 123
 """The longest reason a close frame holds."""
 
-FAILED = 4500
-"""A failure of ours; what it was is not told."""
+INTERNAL_ERROR = 4500
+"""A failure of ours, which the reason does not tell."""
 
-CODES: Mapping[type[Exception], int] = {
+CLOSE_CODES: Mapping[type[Exception], int] = {
     MalformedRequest: 4400,
     NotAuthenticated: 4403,
     TooManyConnections: 4429,
@@ -26,12 +26,12 @@ CODES: Mapping[type[Exception], int] = {
     TryLater: 1013,
     Unavailable: 1013,
 }
-"""Codes of what may end a socket from afar; the first class that fits. graphql-ws comes again by
-itself after 1001, 1013 and, with a token it asks for anew, 4403."""
+"""Codes of errors raised elsewhere; the first class that fits. graphql-ws connects again by itself
+after 1001, 1013 and, with a new token, 4403."""
 
 
 class CloseWebSocket(Exception):
-    """The socket has to be closed."""
+    """The websocket has to be closed."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -39,20 +39,21 @@ class CloseWebSocket(Exception):
         self.reason = reason
 
     @classmethod
-    def because_of(cls, end: Exception) -> "CloseWebSocket":
-        """How to close a socket that ended with this."""
-        if isinstance(end, CloseWebSocket):
-            return end
-        if isinstance(end, RaakError):
-            codes = (code for kind, code in CODES.items() if isinstance(end, kind))
-            return cls(next(codes, FAILED), str(end) if _fits(str(end)) else end.problem)
-        return cls(FAILED, "Internal server error")
+    def from_error(cls, error: Exception) -> "CloseWebSocket":
+        """How to close a websocket that ended with this error."""
+        if isinstance(error, CloseWebSocket):
+            return error
+        if isinstance(error, RaakError):
+            codes = (code for kind, code in CLOSE_CODES.items() if isinstance(error, kind))
+            reason = str(error) if len(_encode(str(error))) <= MAX_REASON_BYTES else error.problem
+            return cls(next(codes, INTERNAL_ERROR), reason)
+        return cls(INTERNAL_ERROR, "Internal server error")
 
     def message(self) -> Message:
-        """For the server."""
-        reason = self.reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")
+        """The close as an ASGI message."""
+        reason = _encode(self.reason)[:MAX_REASON_BYTES].decode(errors="ignore")
         return {"type": "websocket.close", "code": self.code, "reason": reason}
 
 
-def _fits(reason: str) -> bool:
-    return len(reason.encode(errors="replace")) <= REASON_BYTES
+def _encode(reason: str) -> bytes:
+    return reason.encode(errors="replace")

@@ -1,4 +1,4 @@
-"""One watcher's ear: what he has still to be told, bounded, and where he listens."""
+"""What one subscription has still to be sent of its customer, bounded."""
 
 import asyncio
 from collections import deque
@@ -10,52 +10,54 @@ from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
 
 
-def note(kind: ActivityKind, customer_id: UUID, clock: Clock = utc_now) -> Activity:
-    """An activity that tells of our hearing, not of the customer."""
+def create_notice(kind: ActivityKind, customer_id: UUID, clock: Clock = utc_now) -> Activity:
+    """An activity about the feed (WATCHING, INTERRUPTED, GAP), not about the customer."""
     return Activity(new_id(), clock(), kind, customer_id)
 
 
 class WatchedCustomer:
-    """One customer who is watched, by one or more."""
+    """One customer and all watches on them."""
 
     def __init__(self, customer_id: UUID) -> None:
         self.customer_id = customer_id
         self.watches: set[CustomerWatch] = set()
-        self.snapshot: CustomerDigests | None = None
-        """The last one, to tell changes by; None: the next one tells nothing but itself."""
+        self.digests: CustomerDigests | None = None
+        """Of the last snapshot, to find changes by; None: the next one only replaces it."""
 
 
 class CustomerWatch:
-    """What one watcher has still to be told. `most` activities wait for him at a time."""
+    """The activities that wait for one subscription, `max_waiting` at most."""
 
-    def __init__(self, topic: WatchedCustomer, most: int, *, follows_unproved: bool = True) -> None:
-        self.topic = topic
+    def __init__(
+        self, customer: WatchedCustomer, max_waiting: int, *, follows_unproved: bool = True
+    ) -> None:
+        self.customer = customer
         self.follows_unproved = follows_unproved
-        """Whether it goes on with who its customer has become by the word of a write key."""
-        topic.watches.add(self)
-        self._most = most
+        """Whether it follows its customer through a merge that a write key brought about."""
+        customer.watches.add(self)
+        self._max_waiting = max_waiting
         self._waiting: deque[Activity] = deque()
-        self._news = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._failure: RaakError | None = None
 
-    def tell(self, activity: Activity) -> None:
-        """Have this told next. When too many wait they are left out, and a gap is told instead."""
-        if len(self._waiting) >= self._most:
+    def put(self, activity: Activity) -> None:
+        """Add an activity. When too many wait, they are dropped and a GAP takes their place."""
+        if len(self._waiting) >= self._max_waiting:
             self._waiting.clear()
-            self._waiting.append(note(ActivityKind.GAP, activity.customer_id))
+            self._waiting.append(create_notice(ActivityKind.GAP, activity.customer_id))
         self._waiting.append(activity)
-        self._news.set()
+        self._has_news.set()
 
     def fail(self, failure: RaakError) -> None:
-        """Have the watcher know, after all that waits, that nothing comes any more."""
+        """Have `next` raise this, after all that waits."""
         self._failure = failure
-        self._news.set()
+        self._has_news.set()
 
     async def next(self) -> Activity:
         """The next activity; waits for one. Raises what the watch failed with."""
         while not self._waiting:
             if self._failure is not None:
                 raise self._failure
-            self._news.clear()
-            await self._news.wait()
+            self._has_news.clear()
+            await self._has_news.wait()
         return self._waiting.popleft()

@@ -20,8 +20,8 @@ from gateway.live.connections import (
     ClientDisconnected,
     GoingAway,
     OperationCompleted,
-    ended_by,
-    while_welcome,
+    run_until_failure,
+    watch_authentication,
 )
 from gateway.live.operation_stream import OperationStream, OperationStreams, format_failure
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
@@ -40,34 +40,34 @@ from services.chassis.graphql_http import (
 
 EVENTS = "text/event-stream"
 NAME = "sse"
-ALIVE_S = 12.0
-"""After so much silence a comment is sent: proxies close what says nothing for about a minute."""
-ALIVE = b":\n\n"
+KEEP_ALIVE_S = 12.0
+"""After so much silence a comment is sent: proxies close what is silent for about a minute."""
+KEEP_ALIVE = b":\n\n"
 COMPLETE = b"event: complete\ndata:\n\n"
 CLOSE_S = 1.0
-"""How long a client has to take what is left for him."""
+"""How long a client has to read the last responses."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-"""The last one keeps nginx from gathering events before it passes them on."""
+"""The last one keeps nginx from buffering events."""
 
 END_LABELS: Mapping[type[Exception], str] = {
     OperationCompleted: "Done",
     ClientDisconnected: "Gone",
     ClientTooSlow: "TooSlow",
 }
-"""What the metric of ended connections says of them; of all else, its class."""
+"""The label `because` of the metric of ended connections; for all else, the name of its class."""
 
-REFUSED_BEFORE = frozenset({401, 429, 503})
-"""Refusals that HTTP clients act on by status. All others are told as the protocol wants it: by an
-event, for a browser tells its page nothing about a response that is no stream."""
+REFUSED_BY_STATUS = frozenset({401, 429, 503})
+"""Refusals that HTTP clients act on by status. All others come as the protocol wants it: by an
+event, for a browser shows its page nothing of a response that is no stream."""
 
 
-def wants_events(scope: Scope) -> bool:
-    """Whether a request likes nothing better than a stream of events."""
+def is_event_stream_preferred(scope: Scope) -> bool:
+    """Whether a request accepts nothing better than a stream of events."""
     accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
     if EVENTS.encode() not in accept:
         return False
@@ -80,20 +80,20 @@ class GraphQLOverSse:
     def __init__(
         self,
         over_http: ASGIApp,
-        answering: OperationStreams,
+        streams: OperationStreams,
         callers: Callers,
         connections: ClientConnections,
-        rules: LiveSettings,
+        settings: LiveSettings,
     ) -> None:
         self._over_http = over_http
-        self._answering = answering
+        self._streams = streams
         self._callers = callers
         self._connections = connections
-        self._rules = rules
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if wants_events(scope):
+        if is_event_stream_preferred(scope):
             await self._stream(scope, receive, send)
         else:
             await self._over_http(scope, receive, send)
@@ -102,24 +102,25 @@ class GraphQLOverSse:
         headers = headers_of(scope)
         try:
             caller = await self._callers.of(headers)
-            asked = read_parameters(
-                await read_client_request(scope, receive, headers, self._rules.body)
-            )
-            operation = self._answering.open(asked, caller, may_change=scope["method"] == "POST")
-            if operation.refusal is not None and operation.refusal.status in REFUSED_BEFORE:
+            value = await read_client_request(scope, receive, headers, self._settings.body)
+            parameters = read_parameters(value)
+            operation = self._streams.open(parameters, caller, may_change=scope["method"] == "POST")
+            if operation.refusal is not None and operation.refusal.status in REFUSED_BY_STATUS:
                 raise operation.refusal
-            with self._connections.held_by(caller), self._connections.present(NAME):
-                stay = partial(while_welcome, self._callers, headers, caller) if caller else None
-                outgoing = OutgoingQueue(self._rules.unread_bytes)
+            with self._connections.reserve(caller), self._connections.track(NAME):
+                authenticate = None
+                if caller:
+                    authenticate = partial(watch_authentication, self._callers, headers, caller)
+                outgoing = OutgoingQueue(self._settings.unread_bytes)
                 stream = _EventStream(self._connections, operation, receive, send, outgoing)
-                await stream.run(stay)
+                await stream.run(authenticate)
         except RaakError as refusal:
             body = orjson.dumps({"errors": format_failure(refusal)})
             await HttpResponse(refusal.status, body, LEGACY, refusal_headers(refusal)).send(send)
 
 
 class _EventStream:
-    """One response. Its parts are tasks of one group: the first that fails ends it."""
+    """One event stream. Its tasks are one group: the first that fails ends it."""
 
     def __init__(
         self,
@@ -135,22 +136,24 @@ class _EventStream:
         self._asgi_send = send
         self._outgoing = outgoing
 
-    async def run(self, stay: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
-        """Send all answers. `stay` raises when the caller may not listen any more."""
+    async def run(self, authenticate: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        """Send all responses. `authenticate` raises when the caller may not go on."""
         await self._asgi_send({"type": "http.response.start", "status": 200, "headers": HEADERS})
 
         def begin(tasks: asyncio.TaskGroup) -> None:
-            tasks.create_task(self._answer())
-            tasks.create_task(self._watch())
+            tasks.create_task(self._execute())
+            tasks.create_task(self._wait_for_disconnect())
             tasks.create_task(
-                self._outgoing.keep_sending(self._send, silence_s=ALIVE_S, sign_of_life=ALIVE)
+                self._outgoing.send_forever(
+                    self._send, keep_alive_s=KEEP_ALIVE_S, keep_alive=KEEP_ALIVE
+                )
             )
             if self._operation.is_subscription:
-                tasks.create_task(self._connections.until_we_leave())
-            if stay is not None:
-                tasks.create_task(stay())
+                tasks.create_task(self._connections.raise_when_draining())
+            if authenticate is not None:
+                tasks.create_task(authenticate())
 
-        end = await ended_by(begin)
+        end = await run_until_failure(begin)
         ENDED.labels(NAME, END_LABELS.get(type(end), type(end).__name__)).inc()
         if not isinstance(end, ClientDisconnected):
             with suppress(TimeoutError, ClientDisconnected, ClientTooSlow):
@@ -158,9 +161,9 @@ class _EventStream:
                     await self._end(end)
 
     async def _end(self, end: Exception) -> None:
-        """Say why it ends. It is complete only if a client should not ask for it again."""
+        """Send why it ends. It is complete only if a client should not ask for it again."""
         if isinstance(end, ClientTooSlow):
-            self._outgoing.forget()
+            self._outgoing.clear()
         if not isinstance(end, OperationCompleted | GoingAway):
             self._outgoing.put(_event({"errors": format_failure(end)}))
         if not isinstance(end, ClientTooSlow | GoingAway):
@@ -168,14 +171,13 @@ class _EventStream:
         await self._outgoing.send_all(self._send)
         await self._asgi_send({"type": "http.response.body", "body": b""})
 
-    async def _answer(self) -> None:
-        async with aclosing(self._operation.execute()) as answers:
-            async for answer in answers:
-                self._outgoing.put(_event(answer))
+    async def _execute(self) -> None:
+        async with aclosing(self._operation.execute()) as responses:
+            async for response in responses:
+                self._outgoing.put(_event(response))
         raise OperationCompleted
 
-    async def _watch(self) -> None:
-        """Notice that the client has left."""
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise ClientDisconnected
@@ -187,5 +189,5 @@ class _EventStream:
             raise ClientDisconnected from None
 
 
-def _event(answer: JSON) -> bytes:
-    return b"event: next\ndata: %b\n\n" % orjson.dumps(answer)
+def _event(response: JSON) -> bytes:
+    return b"event: next\ndata: %b\n\n" % orjson.dumps(response)

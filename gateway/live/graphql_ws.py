@@ -1,7 +1,7 @@
 """graphql-transport-ws: any number of operations over one websocket.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md; strawberry's own handler is bound
-to a strawberry schema, sends without a bound, and knows neither expiry nor callers.
+to a strawberry schema, buffers without a bound, and knows neither expiry nor callers.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.callers import Callers
-from gateway.live.close_codes import FAILED, CloseWebSocket
+from gateway.live.close_codes import INTERNAL_ERROR, CloseWebSocket
 from gateway.live.connections import (
     ENDED,
     ClientConnections,
     ClientDisconnected,
     GoingAway,
-    ended_by,
-    while_welcome,
+    run_until_failure,
+    watch_authentication,
 )
 from gateway.live.operation_stream import OperationStream, OperationStreams, format_failure
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
@@ -51,7 +51,7 @@ MESSAGE = RequestFormat(
 )
 
 CLOSE_S = 1.0
-"""How long a client has to take what is left for him, and the reason why he is let go."""
+"""How long a client has to read the last messages and the reason of the close."""
 
 
 class TooManyOperations(RaakError):
@@ -65,18 +65,18 @@ class GraphQLOverWebSocket:
 
     def __init__(
         self,
-        answering: OperationStreams,
+        streams: OperationStreams,
         callers: Callers,
         connections: ClientConnections,
-        rules: LiveSettings,
+        settings: LiveSettings,
     ) -> None:
-        self.answering = answering
+        self.streams = streams
         self.callers = callers
         self.connections = connections
-        self.rules = rules
+        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one client as long as he stays."""
+        """Serve one client as long as it stays."""
         await receive()  # websocket.connect
         if PROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})
@@ -85,33 +85,33 @@ class GraphQLOverWebSocket:
             )
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        with self.connections.present(NAME), ExitStack() as held:
-            await _Connection(self, scope, receive, send, held).run()
+        with self.connections.track(NAME), ExitStack() as resources:
+            await _Connection(self, scope, receive, send, resources).run()
 
 
 class _Connection:
-    """One client. Its parts are tasks of one group: the first that fails ends it."""
+    """One client. Its tasks are one group: the first that fails ends it."""
 
     def __init__(
         self,
-        server: GraphQLOverWebSocket,
+        endpoint: GraphQLOverWebSocket,
         scope: Scope,
         receive: Receive,
         send: Send,
-        held: ExitStack,
+        resources: ExitStack,
     ) -> None:
-        self._server = server
-        self._rules = server.rules
+        self._endpoint = endpoint
+        self._settings = endpoint.settings
         self._headers = headers_of(scope)
         self._receive = receive
-        self._asgi_send = send
-        self._held = held
-        self._outgoing = OutgoingQueue(server.rules.unread_bytes)
+        self._send = send
+        self._resources = resources
+        self._outgoing = OutgoingQueue(endpoint.settings.unread_bytes)
         self._tasks: asyncio.TaskGroup
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        """Those that end by themselves: all but subscriptions."""
-        self._has_begun = False
+        self._finite: set[asyncio.Task[None]] = set()
+        """Queries and mutations: they end by themselves."""
+        self._is_initialised = False
         self._is_acknowledged = asyncio.Event()
         self._caller: Principal | None = None
         self._handlers: Mapping[str, Callable[[JSON], Awaitable[None]]] = {
@@ -123,59 +123,59 @@ class _Connection:
         }
 
     async def run(self) -> None:
-        end = await ended_by(self._begin)
+        end = await run_until_failure(self._begin)
         if isinstance(end, ClientDisconnected):
             ENDED.labels(NAME, "gone").inc()
             return
-        closing = CloseWebSocket.because_of(end)
+        closing = CloseWebSocket.from_error(end)
         ENDED.labels(NAME, str(closing.code)).inc()
-        if closing.code == FAILED:
+        if closing.code == INTERNAL_ERROR:
             log.error("a socket failed", extra={"fields": {"because": telemetry.describe(end)}})
         with suppress(TimeoutError, ClientDisconnected, ClientTooSlow):
             async with asyncio.timeout(CLOSE_S):
                 if not isinstance(end, ClientTooSlow):
-                    await self._outgoing.send_all(self._send)
-                await self._sent(closing.message())
+                    await self._outgoing.send_all(self._send_text)
+                await self._send_message(closing.message())
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         tasks.create_task(self._read())
-        tasks.create_task(self._outgoing.keep_sending(self._send))
-        tasks.create_task(self._want_init())
-        tasks.create_task(self._say_goodbye())
+        tasks.create_task(self._outgoing.send_forever(self._send_text))
+        tasks.create_task(self._require_init())
+        tasks.create_task(self._drain())
 
-    async def _send(self, message: bytes) -> None:
-        await self._sent({"type": "websocket.send", "text": message.decode()})
+    async def _send_text(self, text: bytes) -> None:
+        await self._send_message({"type": "websocket.send", "text": text.decode()})
 
-    async def _sent(self, message: Message) -> None:
+    async def _send_message(self, message: Message) -> None:
         try:
-            await self._asgi_send(message)
+            await self._send(message)
         except (OSError, RuntimeError):  # what servers raise once the socket is closed
             raise ClientDisconnected from None
 
     def _put(self, kind: str, **more: Any) -> None:
         self._outgoing.put(orjson.dumps({"type": kind, **more}))
 
-    async def _want_init(self) -> None:
+    async def _require_init(self) -> None:
         try:
-            async with asyncio.timeout(self._rules.init_within_s):
+            async with asyncio.timeout(self._settings.init_within_s):
                 await self._is_acknowledged.wait()
         except TimeoutError:
             raise CloseWebSocket(4408, "Connection initialisation timeout") from None
 
-    async def _say_goodbye(self) -> None:
-        """When we leave, let queries and mutations end first.
+    async def _drain(self) -> None:
+        """When the process stops, let queries and mutations end first.
 
-        Subscriptions are not said to be complete: clients resume them with the next gateway.
+        Subscriptions are not completed: clients resume them with the next gateway.
         """
         try:
-            await self._server.connections.until_we_leave()
+            await self._endpoint.connections.raise_when_draining()
         except GoingAway:
-            if self._ending:
-                await asyncio.wait(self._ending)
+            if self._finite:
+                await asyncio.wait(self._finite)
             raise
 
-    # What the client says
+    # Messages of the client
 
     async def _read(self) -> None:
         while True:
@@ -186,11 +186,11 @@ class _Connection:
             if text is None:
                 raise CloseWebSocket(4400, "Messages are text, not binary.")
             await self._handle(text.encode(errors="surrogatepass"))
-            await asyncio.sleep(0)  # others have their turn, however many messages came at once
+            await asyncio.sleep(0)  # let other tasks run, however many messages came at once
 
     async def _handle(self, text: bytes) -> None:
-        if len(text) > self._rules.body.size:
-            raise CloseWebSocket(1009, f"A message has at most {self._rules.body.size} bytes.")
+        if len(text) > self._settings.body.size:
+            raise CloseWebSocket(1009, f"A message has at most {self._settings.body.size} bytes.")
         message = parse_body(text, MESSAGE)
         kind = message.get("type") if isinstance(message, dict) else None
         handle = self._handlers.get(kind) if isinstance(kind, str) else None
@@ -199,21 +199,23 @@ class _Connection:
         await handle(message)
 
     async def _init(self, message: JSON) -> None:
-        if self._has_begun:
+        if self._is_initialised:
             raise CloseWebSocket(4429, "Too many initialisation requests")
-        self._has_begun = True
-        given = message.get("payload")
-        payload = {} if given is None else given
+        self._is_initialised = True
+        payload = message.get("payload")
+        if payload is None:
+            payload = {}
         if not isinstance(payload, dict):
             raise CloseWebSocket(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)
-        self._caller = await self._server.callers.of(self._headers)
-        if self._caller is None and not self._rules.takes_strangers:
+        self._caller = await self._endpoint.callers.of(self._headers)
+        if self._caller is None and not self._settings.allows_anonymous:
             raise CloseWebSocket(4403, "Forbidden: send a token as `Authorization` in the payload.")
-        self._held.enter_context(self._server.connections.held_by(self._caller))
+        self._resources.enter_context(self._endpoint.connections.reserve(self._caller))
         if self._caller is not None:
-            watch = while_welcome(self._server.callers, self._headers, self._caller)
-            self._tasks.create_task(watch)
+            self._tasks.create_task(
+                watch_authentication(self._endpoint.callers, self._headers, self._caller)
+            )
         self._is_acknowledged.set()
         self._put("connection_ack")
 
@@ -226,38 +228,38 @@ class _Connection:
     async def _subscribe(self, message: JSON) -> None:
         if not self._is_acknowledged.is_set():
             raise CloseWebSocket(4401, "Unauthorized")
-        name = _id_of(message)
-        asked = read_parameters(message.get("payload"))
-        if name in self._operations:
-            raise CloseWebSocket(4409, f"Subscriber for {name} already exists")
-        if len(self._operations) >= self._rules.operations:
+        operation_id = _read_id(message)
+        parameters = read_parameters(message.get("payload"))
+        if operation_id in self._operations:
+            raise CloseWebSocket(4409, f"Subscriber for {operation_id} already exists")
+        if len(self._operations) >= (most := self._settings.operations_per_connection):
             refusal = TooManyOperations(
-                f"The connection has {self._rules.operations} operations under way "
-                "(max_operations_per_connection).",
+                f"The connection has {most} operations under way (max_operations_per_connection).",
                 hint="Wait for some to end.",
             )
-            self._put("error", id=name, payload=[format_error(refusal)])
+            self._put("error", id=operation_id, payload=[format_error(refusal)])
             return
-        if self._server.connections.is_leaving:
+        if self._endpoint.connections.is_draining:
             return
-        operation = self._server.answering.open(asked, self._caller, may_change=True)
-        task = self._operations[name] = self._tasks.create_task(self._answer(name, operation))
+        operation = self._endpoint.streams.open(parameters, self._caller, may_change=True)
+        task = self._tasks.create_task(self._execute(operation_id, operation))
+        self._operations[operation_id] = task
         if not operation.is_subscription:
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._finite.add(task)
+            task.add_done_callback(self._finite.discard)
 
     async def _complete(self, message: JSON) -> None:
-        operation = self._operations.pop(_id_of(message), None)
+        operation = self._operations.pop(_read_id(message), None)
         if operation is not None:
             operation.cancel()
 
-    # What we say
+    # Messages to the client
 
-    async def _answer(self, id: str, operation: OperationStream) -> None:
+    async def _execute(self, id: str, operation: OperationStream) -> None:
         try:
             with operation.trace(self._headers.get("traceparent")):
-                errors = await self._send_on(id, operation)
-        except TypeError as failure:  # an answer that cannot be written as JSON: orjson's bounds
+                errors = await self._send_responses(id, operation)
+        except TypeError as failure:  # a response beyond the bounds of orjson
             errors = format_failure(failure)
         finally:
             if self._operations.get(id) is asyncio.current_task():  # else the client reuses it
@@ -267,29 +269,31 @@ class _Connection:
         else:
             self._put("error", id=id, payload=errors)
 
-    async def _send_on(self, id: str, operation: OperationStream) -> list[JSON] | None:
-        """Send on what has data; what the operation ends with that has none is given back."""
+    async def _send_responses(self, id: str, operation: OperationStream) -> list[JSON] | None:
+        """Send the responses that have data; returns the errors of a last one that has none."""
         errors: list[JSON] | None = None
-        async with aclosing(operation.execute()) as answers:
-            async for answer in answers:
-                if "data" in answer:
-                    self._put("next", id=id, payload=answer)
+        async with aclosing(operation.execute()) as responses:
+            async for response in responses:
+                if "data" in response:
+                    self._put("next", id=id, payload=response)
                 else:
-                    errors = answer["errors"]
+                    errors = response["errors"]
         return errors
 
 
 def _with_credentials(headers: Mapping[str, str], payload: JSON) -> dict[str, str]:
-    """The headers; what a payload says of who connects counts instead of what they say."""
-    given = {name.lower(): said for name, said in payload.items() if name.lower() in CREDENTIALS}
-    if not all(isinstance(said, str) for said in given.values()):
-        raise CloseWebSocket(4400, "A token in the payload of connection_init is a text.")
-    left_out = CREDENTIALS if given else ()
-    return {name: said for name, said in headers.items() if name not in left_out} | given
+    """The headers; credentials in a payload replace theirs."""
+    credentials = {
+        name.lower(): value for name, value in payload.items() if name.lower() in CREDENTIALS
+    }
+    if not all(isinstance(value, str) for value in credentials.values()):
+        raise CloseWebSocket(4400, "A token in the payload of connection_init is not a string.")
+    dropped = CREDENTIALS if credentials else ()
+    return {name: value for name, value in headers.items() if name not in dropped} | credentials
 
 
-def _id_of(message: JSON) -> str:
-    given = message.get("id")
-    if not isinstance(given, str) or not given:
+def _read_id(message: JSON) -> str:
+    value = message.get("id")
+    if not isinstance(value, str) or not value:
         raise CloseWebSocket(4400, "The message has no `id`.")
-    return given
+    return value

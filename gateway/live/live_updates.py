@@ -1,4 +1,4 @@
-"""All of live, put together for the gateway."""
+"""The live part of the gateway, put together."""
 
 from collections.abc import Callable
 
@@ -14,29 +14,29 @@ from gateway.live.graphql_sse import GraphQLOverSse
 from gateway.live.graphql_ws import GraphQLOverWebSocket
 from gateway.live.operation_stream import OperationStreams
 from gateway.live.settings import LiveSettings
-from gateway.live.subgraph import NAME, LiveSubgraph, finding
+from gateway.live.subgraph import NAME, LiveSubgraph, create_customer_finder
 from gateway.supergraph import Transport, Transports
 
 
 class LiveUpdates:
-    """What listens, and who is told. `graph` gives the graph as it is now."""
+    """The feed, the subgraph and the connections. `graph` gives the graph as it is now."""
 
-    def __init__(self, rules: LiveSettings, nats_url: str, graph: Callable[[], Graph]) -> None:
-        self._rules = rules
+    def __init__(self, settings: LiveSettings, nats_url: str, graph: Callable[[], Graph]) -> None:
+        self._settings = settings
         self._graph = graph
-        self.feed = CustomerFeed(nats_url, rules.waiting_activities)
-        self.connections = ClientConnections(rules.connections_per_caller)
+        self.feed = CustomerFeed(nats_url, settings.waiting_activities)
+        self.connections = ClientConnections(settings.connections_per_caller)
 
-    def beside(self, others: Transport) -> Transport:
-        """A transport that answers `live` here, and has the others answer the rest."""
-        live = LiveSubgraph(self.feed, finding(self._graph), self._rules.masking)
-        return Transports({NAME: live}, others)
+    def add_subgraph(self, others: Transport) -> Transport:
+        """A transport to the subgraph `live` in this process, and to all others."""
+        find = create_customer_finder(self._graph)
+        return Transports({NAME: LiveSubgraph(self.feed, find, self._settings.masking)}, others)
 
-    def doors(
-        self, path: str, over_http: ASGIApp, callers: Callers, documents: PersistedOperations
+    def create_endpoints(
+        self, path: str, over_http: ASGIApp, callers: Callers, operations: PersistedOperations
     ) -> tuple[ASGIApp, WebSocketRoute]:
         """The endpoint of a path's requests, with those for events, and of its websockets."""
-        answering = OperationStreams(self._graph, documents)
-        streams = GraphQLOverSse(over_http, answering, callers, self.connections, self._rules)
-        sockets = GraphQLOverWebSocket(answering, callers, self.connections, self._rules)
-        return streams, WebSocketRoute(path, sockets)
+        streams = OperationStreams(self._graph, operations)
+        sse = GraphQLOverSse(over_http, streams, callers, self.connections, self._settings)
+        ws = GraphQLOverWebSocket(streams, callers, self.connections, self._settings)
+        return sse, WebSocketRoute(path, ws)

@@ -1,4 +1,4 @@
-"""What a client has still to be sent: never more than so many bytes, whatever he reads."""
+"""Messages that wait to be sent to one client: never more than so many bytes."""
 
 import asyncio
 from collections import deque
@@ -6,72 +6,73 @@ from collections.abc import Awaitable, Callable
 
 from services.chassis.errors import RaakError
 
-STUCK_S = 30.0
+SEND_WITHIN_S = 30.0
 """How long one message may wait for the client to make room for it."""
 
 
 class ClientTooSlow(RaakError):
-    """A client does not read what he asked for as fast as it happens."""
+    """A client does not read its answers as fast as they come."""
 
     code = "CLIENT_TOO_SLOW"
 
 
 class OutgoingQueue:
-    """Messages on their way to one client. Whoever makes them never waits for him.
+    """Messages on their way to one client. The tasks that put them there never wait for it.
 
-    `most_bytes` bounds what waits here; one message alone may be larger. Below lie the buffers of
+    `max_bytes` bounds what waits here; a single message may be larger. Below lie the buffers of
     the server and of the system, some hundred kilobytes, which fill first.
     """
 
-    def __init__(self, most_bytes: int, stuck_s: float = STUCK_S) -> None:
-        self._most = most_bytes
-        self._stuck_s = stuck_s
-        self._waiting: deque[bytes] = deque()
+    def __init__(self, max_bytes: int, send_within_s: float = SEND_WITHIN_S) -> None:
+        self._max_bytes = max_bytes
+        self._send_within_s = send_within_s
+        self._messages: deque[bytes] = deque()
         self._bytes = 0
-        self._news = asyncio.Event()
+        self._has_messages = asyncio.Event()
 
     def put(self, message: bytes) -> None:
-        """Have a message sent; raises ClientTooSlow when too much is waiting already."""
-        if self._waiting and self._bytes + len(message) > self._most:
+        """Have a message sent; raises ClientTooSlow when too much waits already."""
+        if self._messages and self._bytes + len(message) > self._max_bytes:
             raise ClientTooSlow(
-                f"More than {self._most} bytes wait to be read (max_unread_bytes).",
+                f"More than {self._max_bytes} bytes wait to be read (max_unread_bytes).",
                 hint="Read faster, or ask for less of each event.",
             )
-        self._waiting.append(message)
+        self._messages.append(message)
         self._bytes += len(message)
-        self._news.set()
+        self._has_messages.set()
 
-    def forget(self) -> None:
-        """Leave out what waits."""
-        self._waiting.clear()
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._messages.clear()
         self._bytes = 0
 
     async def send_all(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what waits now; raises ClientTooSlow when the client takes nothing for too long."""
-        while self._waiting:
-            message = self._waiting.popleft()
+        """Send what waits now; raises ClientTooSlow when the client reads nothing for too long."""
+        while self._messages:
+            message = self._messages.popleft()
             self._bytes -= len(message)
             try:
-                async with asyncio.timeout(self._stuck_s):
+                async with asyncio.timeout(self._send_within_s):
                     await send(message)
             except TimeoutError:
                 raise ClientTooSlow(
-                    f"Nothing was read for {self._stuck_s:.0f} s.", hint="Read what was asked for."
+                    f"The client read nothing for {self._send_within_s:.0f} s.",
+                    hint="Read the answers as they come.",
                 ) from None
 
-    async def keep_sending(
+    async def send_forever(
         self,
         send: Callable[[bytes], Awaitable[None]],
         *,
-        silence_s: float | None = None,
-        sign_of_life: bytes = b"",
+        keep_alive_s: float | None = None,
+        keep_alive: bytes = b"",
     ) -> None:
-        """Send whatever comes until cancelled, and a sign of life after each silence."""
+        """Send what comes until cancelled, and `keep_alive` after each silence of so long."""
         while True:
             await self.send_all(send)
-            self._news.clear()
+            self._has_messages.clear()
             try:
-                async with asyncio.timeout(silence_s):
-                    await self._news.wait()
+                async with asyncio.timeout(keep_alive_s):
+                    await self._has_messages.wait()
             except TimeoutError:
-                self.put(sign_of_life)
+                self.put(keep_alive)

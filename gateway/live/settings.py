@@ -1,4 +1,4 @@
-"""What an operator decides of clients that stay."""
+"""The settings of connections that stay open."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from services.chassis.masking import USUAL, Masking
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """How much of us one client may have, whatever the protocol."""
+    """How much one client may use, whatever the protocol."""
 
     body: BodyLimits
     """Of a request, and in size of a message over a websocket."""
     connections_per_caller: int
-    operations: int
+    operations_per_connection: int
     """Over one websocket."""
     init_within_s: float
-    """How long a websocket has until its client has said who he is."""
+    """How long a client has to send `connection_init` over a new websocket."""
     unread_bytes: int
     waiting_activities: int
-    takes_strangers: bool
-    """Whether who brings no token may connect, to ask for the schema."""
+    allows_anonymous: bool
+    """Whether a client without a token may connect, to query the schema."""
     masking: Masking = USUAL

@@ -43,7 +43,7 @@ class Town:
 
     async def watched(self, *customers: UUID) -> None:
         """Return when exactly these are listened for."""
-        await until(lambda: self.feed.watched == set(customers))
+        await until(lambda: self.feed.customer_ids == set(customers))
 
 
 async def heard(watch: CustomerWatch, number: int = 1) -> list[Activity]:
@@ -67,9 +67,9 @@ async def living_in(url: str, waiting: int = 100) -> AsyncIterator[Town]:
     feed = CustomerFeed(url, waiting)
     async with open_bus(url) as bus, supervised({"feed": feed.run}):
         await bus.keep([EventRecorded, CustomerChanged, CustomersMerged, type(decided())])
-        await until(lambda: feed.connected)
+        await until(lambda: feed.is_connected)
         yield Town(feed, bus)
-        assert feed.watched == set(), "somebody is still listened for"
+        assert feed.customer_ids == set(), "somebody is still listened for"
 
 
 @pytest.fixture
@@ -79,19 +79,19 @@ async def town(nats_url: str) -> AsyncIterator[Town]:
 
 
 async def test_what_happens_is_heard_in_order_after_the_word_that_we_listen(town: Town) -> None:
-    async with town.feed.watching(town.ann) as watch:
+    async with town.feed.watch(town.ann) as watch:
         events = [recorded(customer=town.ann), decided(town.ann), recorded("b", town.ann)]
         await town.happens(*events)
 
         first, *activities = await heard(watch, 4)
 
     assert first.kind is WATCHING
-    assert [activity.fact for activity in activities] == events
+    assert [activity.content for activity in activities] == events
     assert {activity.customer_id for activity in activities} == {town.ann}
 
 
 async def test_nothing_of_another_customer_is_heard(town: Town) -> None:
-    async with town.feed.watching(town.ann) as anns, town.feed.watching(town.ben) as bens:
+    async with town.feed.watch(town.ann) as anns, town.feed.watch(town.ben) as bens:
         for _ in range(20):
             await town.happens(recorded("a", town.ann), recorded("b", town.ben))
 
@@ -105,9 +105,7 @@ async def test_all_who_watch_a_customer_share_one_subscription_until_the_last_le
     town: Town,
 ) -> None:
     async with AsyncExitStack() as watchers:
-        watches = [
-            await watchers.enter_async_context(town.feed.watching(town.ann)) for _ in range(5)
-        ]
+        watches = [await watchers.enter_async_context(town.feed.watch(town.ann)) for _ in range(5)]
         assert subscriptions(town.feed) == 2
         await town.happens(recorded(customer=town.ann))
         assert [await kinds(watch, 2) for watch in watches] == [[WATCHING, EVENT]] * 5
@@ -119,7 +117,7 @@ async def test_all_who_watch_a_customer_share_one_subscription_until_the_last_le
 async def test_many_come_and_go_at_once_and_nothing_is_left(town: Town) -> None:
     async def look(number: int) -> None:
         customer = (town.ann, town.ben)[number % 2]
-        async with town.feed.watching(customer) as watch:
+        async with town.feed.watch(customer) as watch:
             await heard(watch)
 
     tasks = [asyncio.create_task(look(number)) for number in range(100)]
@@ -133,18 +131,18 @@ async def test_many_come_and_go_at_once_and_nothing_is_left(town: Town) -> None:
 
 
 async def test_an_event_that_is_sent_again_is_told_once(town: Town) -> None:
-    async with town.feed.watching(town.ann) as watch:
+    async with town.feed.watch(town.ann) as watch:
         once, last = recorded("once", town.ann), recorded("last", town.ann)
         await town.happens(once, once, once, last)
 
         _, first, second = await heard(watch, 3)
 
-    assert (first.fact, second.fact) == (once, last)
+    assert (first.content, second.content) == (once, last)
 
 
 async def test_a_change_is_told_by_comparing_with_what_was_last_said_of_him(town: Town) -> None:
     await town.happens(changed(1, town.ann, town="Delft", name="Ann"))
-    async with town.feed.watching(town.ann) as watch:
+    async with town.feed.watch(town.ann) as watch:
         await town.happens(
             changed(2, town.ann, town="Delft", name="Ann"),  # nothing new but an event
             changed(3, town.ann, town="Breda", name="Ann"),
@@ -154,21 +152,21 @@ async def test_a_change_is_told_by_comparing_with_what_was_last_said_of_him(town
 
         _, change, event = await heard(watch, 3)
 
-    assert change.fact == CustomerDiff(traits=("town",))
+    assert change.content == CustomerDiff(traits=("town",))
     assert event.kind is EVENT
 
 
 async def test_all_is_new_about_a_customer_nothing_was_said_of(town: Town) -> None:
-    async with town.feed.watching(town.ann) as watch:
+    async with town.feed.watch(town.ann) as watch:
         await town.happens(changed(1, town.ann, town="Delft"))
 
         _, change = await heard(watch, 2)
 
-    assert change.fact == CustomerDiff(traits=("town",), identities=("email",))
+    assert change.content == CustomerDiff(traits=("town",), identities=("email",))
 
 
 async def test_who_watches_a_customer_who_is_merged_goes_on_with_who_is_left(town: Town) -> None:
-    async with town.feed.watching(town.ben) as bens, town.feed.watching(town.ann) as anns:
+    async with town.feed.watch(town.ben) as bens, town.feed.watch(town.ann) as anns:
         await heard(bens), await heard(anns)
         await town.happens(merged(gone=town.ben, into=town.ann))
         of_ben, of_ann = await heard(bens, 2), await heard(anns)
@@ -179,24 +177,24 @@ async def test_who_watches_a_customer_who_is_merged_goes_on_with_who_is_left(tow
     assert [activity.kind for activity in of_ben] == [ActivityKind.MERGED, WATCHING]
     assert [activity.kind for activity in of_ann] == [ActivityKind.MERGED]
     assert {activity.customer_id for activity in (*of_ben, *of_ann, *later)} == {town.ann}
-    assert all(getattr(activity.fact, "name", "") == "for both" for activity in later)
+    assert all(getattr(activity.content, "name", "") == "for both" for activity in later)
 
 
 async def test_a_merge_into_somebody_nobody_watched_yet_is_followed(town: Town) -> None:
-    async with town.feed.watching(town.ben) as watch:
+    async with town.feed.watch(town.ben) as watch:
         await town.happens(merged(gone=town.ben, into=town.ann))
         assert await kinds(watch, 3) == [WATCHING, ActivityKind.MERGED, WATCHING]
         await town.happens(recorded(customer=town.ann))
 
         assert await kinds(watch, 1) == [EVENT]
-        assert town.feed.watched == {town.ann}
+        assert town.feed.customer_ids == {town.ann}
 
 
 @pytest.mark.parametrize("source", [LinkSource.WRITE_KEY, LinkSource.VISITOR, None])
 async def test_who_speaks_for_one_customer_follows_no_merge_that_nobody_proved(
     town: Town, source: LinkSource | None
 ) -> None:
-    watching = partial(town.feed.watching, town.ben)
+    watching = partial(town.feed.watch, town.ben)
     async with watching(follows_unproved=False) as own, watching() as staffs:
         await heard(own), await heard(staffs)
         merge = merged(gone=town.ben, into=town.ann).model_copy(update={"linked_by": source})
@@ -209,7 +207,7 @@ async def test_who_speaks_for_one_customer_follows_no_merge_that_nobody_proved(
 
 
 async def test_who_speaks_for_one_customer_follows_a_merge_that_a_server_made(town: Town) -> None:
-    async with town.feed.watching(town.ben, follows_unproved=False) as watch:
+    async with town.feed.watch(town.ben, follows_unproved=False) as watch:
         by_server = {"linked_by": LinkSource.SERVER}
         await town.happens(merged(gone=town.ben, into=town.ann).model_copy(update=by_server))
 
@@ -220,24 +218,24 @@ async def test_what_cannot_be_read_is_left_out(
     town: Town, caplog: pytest.LogCaptureFixture
 ) -> None:
     event = recorded(customer=town.ann)
-    async with town.feed.watching(town.ann) as watch:
+    async with town.feed.watch(town.ann) as watch:
         for body in (b"", b"{}", b"[]", b"\xff", recorded(customer=town.ben).to_cloudevent()):
             await town._bus.publish([OutgoingMessage(event.address(), str(uuid4()), body)])
         await town.happens(event)
 
-        assert [activity.fact for activity in await heard(watch, 2)] == [None, event]
+        assert [activity.content for activity in await heard(watch, 2)] == [None, event]
     assert caplog.text.count("an event cannot be read") == 5
 
 
 async def test_a_watcher_who_falls_behind_is_told_of_a_gap(nats_url: str) -> None:
-    async with living_in(nats_url, waiting=10) as town, town.feed.watching(town.ann) as watch:
+    async with living_in(nats_url, waiting=10) as town, town.feed.watch(town.ann) as watch:
         await town.happens(*(recorded(str(number), town.ann) for number in range(25)))
-        await until(lambda: len(town.feed._known) == 25)
+        await until(lambda: len(town.feed._event_ids) == 25)
 
         first, *rest = await heard(watch, len(watch._waiting))
 
     assert first.kind is GAP
-    assert [getattr(activity.fact, "name", "") for activity in rest][-1] == "24"
+    assert [getattr(activity.content, "name", "") for activity in rest][-1] == "24"
     assert len(rest) <= 10
 
 
@@ -247,19 +245,19 @@ async def test_an_outage_is_told_when_it_begins_and_when_it_ends(tmp_path: Path)
     feed = CustomerFeed(f"nats://raak:secret@127.0.0.1:{port}", 100)
     with embedded.running(server):
         async with supervised({"feed": feed.run}):
-            await until(lambda: feed.connected)
-            async with feed.watching(uuid4()) as watch:
+            await until(lambda: feed.is_connected)
+            async with feed.watch(uuid4()) as watch:
                 await asyncio.to_thread(server.stop)
                 told = await kinds(watch, 2)
                 with pytest.raises(LiveUnavailable):
-                    async with feed.watching(uuid4()):
+                    async with feed.watch(uuid4()):
                         pass
                 server.start()
                 told += await kinds(watch, 1)
                 async with open_bus(feed._url) as bus:
                     town = Town(feed, bus)
                     await bus.keep([EventRecorded])
-                    await town.happens(recorded(customer=watch.topic.customer_id))
+                    await town.happens(recorded(customer=watch.customer.customer_id))
                     told += await kinds(watch, 1)
 
     assert told == [WATCHING, ActivityKind.INTERRUPTED, GAP, EVENT]
@@ -269,10 +267,10 @@ async def test_nobody_is_watched_while_nats_has_never_answered() -> None:
     feed = CustomerFeed(f"nats://127.0.0.1:{free_port()}", 100)
     async with supervised({"feed": feed.run}):
         with pytest.raises(LiveUnavailable, match="NATS does not answer"):
-            async with feed.watching(uuid4()):
+            async with feed.watch(uuid4()):
                 pass
 
-    assert feed.watched == set()
+    assert feed.customer_ids == set()
 
 
 async def test_silence_of_nats_is_noticed_within_seconds() -> None:

@@ -21,7 +21,7 @@ from gateway.live.connections import ENDED, ClientConnections
 from gateway.live.graphql_sse import GraphQLOverSse
 from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
 from gateway.live.settings import LiveSettings
-from gateway.live.websocket_protocol import FRAMES_AT_ONCE, WebSocketProtocol
+from gateway.live.websocket_protocol import FRAME_BURST, WebSocketProtocol
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MalformedRequest, parse_body
 from services.chassis.listening import Server, configured
@@ -29,14 +29,14 @@ from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
 from tests.waiting import until
 
-RULES = LiveSettings(
+SETTINGS = LiveSettings(
     body=BodyLimits(64 * 1024, "max_body_bytes", within_s=30),
     connections_per_caller=500,
-    operations=1_000,
+    operations_per_connection=1_000,
     init_within_s=3,
     unread_bytes=256 * 1024,
     waiting_activities=10,
-    takes_strangers=True,
+    allows_anonymous=True,
 )
 HANDSHAKE = (
     b"GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -107,7 +107,7 @@ class House:
     async def empty(self, within_s: float = 30) -> None:
         """Return when nobody is here any more."""
         async with asyncio.timeout(within_s):
-            await self.connections._nobody.wait()
+            await self.connections._empty.wait()
 
 
 def frame(text: bytes, opcode: int = 1, *, masked: bool = True, fin: bool = True) -> bytes:
@@ -142,9 +142,9 @@ SUBSCRIBE = frame(b'{"type":"subscribe","id":"1","payload":{"query":"endless"}}'
 
 @asynccontextmanager
 async def living_at() -> AsyncIterator[House]:
-    script, connections = Fanned(), ClientConnections(RULES.connections_per_caller)
-    sockets = GraphQLOverWebSocket(script, callers(), connections, RULES)  # type: ignore[arg-type]
-    streams = GraphQLOverSse(Starlette(), script, callers(), connections, RULES)  # type: ignore[arg-type]
+    script, connections = Fanned(), ClientConnections(SETTINGS.connections_per_caller)
+    sockets = GraphQLOverWebSocket(script, callers(), connections, SETTINGS)  # type: ignore[arg-type]
+    streams = GraphQLOverSse(Starlette(), script, callers(), connections, SETTINGS)  # type: ignore[arg-type]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -157,7 +157,7 @@ async def living_at() -> AsyncIterator[House]:
         port=port,
         timeout_graceful_shutdown=2,
         ws=WebSocketProtocol,
-        ws_max_size=RULES.body.size,
+        ws_max_size=SETTINGS.body.size,
         ws_per_message_deflate=False,
     )
     server = Server(config)
@@ -285,7 +285,7 @@ async def test_a_request_that_says_twice_what_it_asks_is_refused_as_over_http(ho
     writer.close()
 
 
-MANY = 8 * FRAMES_AT_ONCE
+MANY = 8 * FRAME_BURST
 
 
 async def closed_by(house: House, flood: bytes) -> tuple[int, float]:

@@ -26,14 +26,14 @@ JSON = dict[str, Any]
 TOKEN = AGENT["Authorization"]
 REFUSED: JSON = {"errors": [{"message": "No.", "extensions": {"code": "NO", "hint": "Don't."}}]}
 
-RULES = LiveSettings(
+SETTINGS = LiveSettings(
     body=BodyLimits(10_000, "max_body_bytes", within_s=30),
     connections_per_caller=3,
-    operations=5,
+    operations_per_connection=5,
     init_within_s=30,
     unread_bytes=10_000,
     waiting_activities=10,
-    takes_strangers=True,
+    allows_anonymous=True,
 )
 
 
@@ -174,10 +174,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(rules: LiveSettings = RULES) -> AsyncIterator[House]:
+async def house(settings: LiveSettings = SETTINGS) -> AsyncIterator[House]:
     """An endpoint that is empty again, and has left no task behind, when the block ends."""
-    script, connections = Script(), ClientConnections(rules.connections_per_caller)
-    sockets = GraphQLOverWebSocket(script, callers(), connections, rules)  # type: ignore[arg-type]
+    script, connections = Script(), ClientConnections(settings.connections_per_caller)
+    sockets = GraphQLOverWebSocket(script, callers(), connections, settings)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
     here = House(sockets, script, connections, sockets)
     yield here

@@ -101,7 +101,7 @@ def message() -> MessageDue:
     )
 
 
-HAPPENINGS: tuple[Event, ...] = (
+EVENTS: tuple[Event, ...] = (
     recorded(),
     changed(2, town="Delft"),
     merged(),

@@ -6,10 +6,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.live.activity import EVENTS, KINDS, CustomerDiff, CustomerDigests, read_event
+from gateway.live.activity import (
+    ACTIVITY_KINDS,
+    EVENTS_BY_TYPE,
+    CustomerDiff,
+    CustomerDigests,
+    read_event,
+)
 from services.contracts.decision import DecisionSeriesNeeded
 from services.contracts.profile import CustomerChanged, Identity
-from tests.unit.gateway.live.events import ANN, BEN, HAPPENINGS, outcome
+from tests.unit.gateway.live.events import ANN, BEN, EVENTS, outcome
 
 
 def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
@@ -30,15 +36,15 @@ def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
 
 
 def changes(before: CustomerChanged, after: CustomerChanged) -> CustomerDiff:
-    return CustomerDigests.of(before).changes_to(CustomerDigests.of(after))
+    return CustomerDigests.from_event(before).compare(CustomerDigests.from_event(after))
 
 
 def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
-    for event in HAPPENINGS:
+    for event in EVENTS:
         assert read_event(event.address(), event.to_cloudevent()) == event
 
-    assert {type(event) for event in HAPPENINGS} == set(KINDS)
-    assert len(EVENTS) == len(KINDS)
+    assert {type(event) for event in EVENTS} == set(ACTIVITY_KINDS)
+    assert len(EVENTS_BY_TYPE) == len(ACTIVITY_KINDS)
 
 
 def test_what_services_say_to_each_other_is_not_told() -> None:
@@ -91,7 +97,7 @@ def test_changes_are_told_by_name(new: dict[str, Any], told: CustomerDiff) -> No
 
 
 def test_what_is_remembered_of_a_customer_holds_none_of_his_values() -> None:
-    remembered = repr(CustomerDigests.of(snapshot()))
+    remembered = repr(CustomerDigests.from_event(snapshot()))
 
     assert "Delft" not in remembered
     assert "ann@example.com" not in remembered

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.live.close_codes import FAILED, REASON_BYTES, CloseWebSocket
+from gateway.live.close_codes import INTERNAL_ERROR, MAX_REASON_BYTES, CloseWebSocket
 from gateway.live.connections import GoingAway, TooManyConnections
 from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http import MalformedRequest
 from services.chassis.principal import NotAuthenticated
-from tests.unit.gateway.live.clients import RULES, TOKEN, house
+from tests.unit.gateway.live.clients import SETTINGS, TOKEN, house
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from tests.unit.gateway.live.clients import RULES, TOKEN, house
         (ClientTooSlow, 1013),
         (Unavailable, 1013),
         (GoingAway, 1001),
-        (RaakError, FAILED),
+        (RaakError, INTERNAL_ERROR),
     ],
 )
 def test_what_ends_a_socket_decides_its_code_and_the_reason_has_the_remedy(
     kind: type[RaakError], code: int
 ) -> None:
-    closing = CloseWebSocket.because_of(kind("It is so.", hint="Do this."))
+    closing = CloseWebSocket.from_error(kind("It is so.", hint="Do this."))
 
     assert (closing.code, closing.reason) == (code, "It is so. Do this.")
 
@@ -45,10 +45,10 @@ def test_what_ends_a_socket_decides_its_code_and_the_reason_has_the_remedy(
     ids=["just fits", "no room for the remedy", "too long", "no UTF-8"],
 )
 def test_a_reason_is_no_longer_than_a_frame_holds(problem: str, hint: str, reason: str) -> None:
-    message = CloseWebSocket.because_of(ClientTooSlow(problem, hint=hint)).message()
+    message = CloseWebSocket.from_error(ClientTooSlow(problem, hint=hint)).message()
 
     assert message["reason"] == reason
-    assert len(message["reason"].encode()) <= REASON_BYTES
+    assert len(message["reason"].encode()) <= MAX_REASON_BYTES
 
 
 async def test_a_client_of_another_protocol_is_told_so() -> None:
@@ -60,7 +60,7 @@ async def test_a_client_of_another_protocol_is_told_so() -> None:
 
 
 async def test_who_does_not_say_who_he_is_in_time_is_closed() -> None:
-    async with house(replace(RULES, init_within_s=0.01)) as here:
+    async with house(replace(SETTINGS, init_within_s=0.01)) as here:
         client = await here.connect()
 
         assert await client.closed() == (4408, "Connection initialisation timeout")
@@ -190,7 +190,7 @@ async def test_a_first_message_that_is_wrong_closes_the_socket(payload: Any) -> 
 async def test_a_message_that_is_too_large_closes_the_socket() -> None:
     async with house() as here:
         client = await here.enter()
-        client.say("ping", payload="x" * RULES.body.size)
+        client.say("ping", payload="x" * SETTINGS.body.size)
 
         assert (await client.closed())[0] == 1009
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.live.activity import ActivityKind
 from gateway.live.customer_feed import LiveUnavailable
-from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, note
+from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, create_notice
 from tests.unit.gateway.live.events import ANN
 
 EVENT, GAP = ActivityKind.EVENT, ActivityKind.GAP
@@ -18,9 +18,9 @@ def watch(most: int = 10) -> CustomerWatch:
 
 async def test_activities_come_in_order() -> None:
     heard = watch()
-    told = [note(EVENT, ANN) for _ in range(3)]
+    told = [create_notice(EVENT, ANN) for _ in range(3)]
     for activity in told:
-        heard.tell(activity)
+        heard.put(activity)
 
     assert [await heard.next() for _ in range(3)] == told
 
@@ -30,7 +30,7 @@ async def test_a_watcher_waits_for_the_next() -> None:
     waiting = asyncio.create_task(heard.next())
     await asyncio.sleep(0)
 
-    heard.tell(note(EVENT, ANN))
+    heard.put(create_notice(EVENT, ANN))
 
     assert (await waiting).kind is EVENT
 
@@ -38,9 +38,9 @@ async def test_a_watcher_waits_for_the_next() -> None:
 async def test_what_does_not_fit_is_left_out_and_told_as_a_gap() -> None:
     heard = watch(most=3)
     for _ in range(3):
-        heard.tell(note(EVENT, ANN))
-    last = note(EVENT, ANN)
-    heard.tell(last)
+        heard.put(create_notice(EVENT, ANN))
+    last = create_notice(EVENT, ANN)
+    heard.put(last)
 
     gap, newest = await heard.next(), await heard.next()
 
@@ -50,7 +50,7 @@ async def test_what_does_not_fit_is_left_out_and_told_as_a_gap() -> None:
 
 async def test_a_failed_watch_tells_first_what_it_has_heard() -> None:
     heard = watch()
-    heard.tell(note(EVENT, ANN))
+    heard.put(create_notice(EVENT, ANN))
     heard.fail(LiveUnavailable("NATS is away.", hint="Wait."))
 
     assert (await heard.next()).kind is EVENT

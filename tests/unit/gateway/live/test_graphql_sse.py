@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 from gateway.access.tokens import issue_token
 from gateway.live import graphql_sse
 from gateway.live.connections import ClientConnections
-from gateway.live.graphql_sse import GraphQLOverSse, wants_events
+from gateway.live.graphql_sse import GraphQLOverSse, is_event_stream_preferred
 from gateway.live.settings import LiveSettings
 from services.chassis.errors import Unavailable
 from services.chassis.graphql_http import LEGACY, MODERN
 from services.contracts.words import Role
-from tests.unit.gateway.live.clients import REFUSED, RULES, TOKEN, Script, callers
+from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, Script, callers
 from tests.unit.gateway.small_graph import KEY
 from tests.waiting import until
 
@@ -107,10 +107,10 @@ async def over_http(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def house(rules: LiveSettings = RULES) -> AsyncIterator[House]:
+async def house(settings: LiveSettings = SETTINGS) -> AsyncIterator[House]:
     """An endpoint that is empty again, and has left no task behind, when the block ends."""
-    script, connections = Script(), ClientConnections(rules.connections_per_caller)
-    app = GraphQLOverSse(over_http, script, callers(), connections, rules)  # type: ignore[arg-type]
+    script, connections = Script(), ClientConnections(settings.connections_per_caller)
+    app = GraphQLOverSse(over_http, script, callers(), connections, settings)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
     here = House(app, script, connections, [])
     yield here
@@ -203,7 +203,7 @@ async def test_refusals_that_clients_act_on_by_status_come_by_status() -> None:
 
 
 async def test_a_silent_stream_says_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphql_sse, "ALIVE_S", 0.01)
+    monkeypatch.setattr(graphql_sse, "KEEP_ALIVE_S", 0.01)
     async with house() as here:
         client = await here.asking("endless")
 
@@ -234,7 +234,7 @@ async def test_a_stream_ends_when_its_token_expires() -> None:
 
 async def test_more_connections_than_a_caller_may_have_are_refused() -> None:
     async with house() as here:
-        for _ in range(RULES.connections_per_caller):
+        for _ in range(SETTINGS.connections_per_caller):
             await here.asking("endless")
         client = here.ask("endless")
 
@@ -315,7 +315,7 @@ async def test_a_failure_of_ours_is_masked() -> None:
     ],
 )
 def test_events_are_sent_to_who_likes_nothing_better(accept: str, is_wanted: bool) -> None:
-    assert wants_events({"headers": [(b"accept", accept.encode())]}) is is_wanted
+    assert is_event_stream_preferred({"headers": [(b"accept", accept.encode())]}) is is_wanted
 
 
 async def test_others_are_answered_over_plain_http() -> None:

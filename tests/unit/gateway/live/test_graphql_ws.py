@@ -14,7 +14,7 @@ from gateway.access.rates import FailedAuthentications, Rates
 from gateway.access.shedding import Admission
 from gateway.access.tokens import issue_token
 from services.contracts.words import Role
-from tests.unit.gateway.live.clients import REFUSED, RULES, TOKEN, house
+from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, house
 from tests.unit.gateway.small_graph import KEY
 from tests.waiting import until
 
@@ -154,7 +154,7 @@ async def test_strangers_come_in_only_where_they_may_ask_for_the_schema() -> Non
         client.say("connection_init")
         assert await client.heard() == {"type": "connection_ack"}
 
-    async with house(replace(RULES, takes_strangers=False)) as here:
+    async with house(replace(SETTINGS, allows_anonymous=False)) as here:
         client = await here.connect()
         client.say("connection_init")
         assert (await client.closed())[0] == 4403
@@ -195,13 +195,16 @@ async def test_the_guard_counts_bad_tokens_and_not_those_that_have_expired_meanw
 async def test_more_operations_than_a_socket_may_have_are_refused_and_the_rest_goes_on() -> None:
     async with house() as here:
         client = await here.enter()
-        for number in range(RULES.operations + 1):
+        for number in range(SETTINGS.operations_per_connection + 1):
             client.ask(str(number), "endless")
         refusal = await client.heard()
         client.say("complete", id="0")
         client.ask("again", "one")
 
-        assert (refusal["type"], refusal["id"]) == ("error", str(RULES.operations))
+        assert (refusal["type"], refusal["id"]) == (
+            "error",
+            str(SETTINGS.operations_per_connection),
+        )
         assert refusal["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
         assert "max_operations_per_connection" in refusal["payload"][0]["message"]
         assert (await client.heard())["id"] == "again"
@@ -209,7 +212,7 @@ async def test_more_operations_than_a_socket_may_have_are_refused_and_the_rest_g
 
 async def test_more_connections_than_a_caller_may_have_are_closed() -> None:
     async with house() as here:
-        for _ in range(RULES.connections_per_caller):
+        for _ in range(SETTINGS.connections_per_caller):
             await here.enter()
         client = await here.connect()
         client.say("connection_init", payload={"Authorization": TOKEN})
@@ -222,7 +225,7 @@ async def test_more_connections_than_a_caller_may_have_are_closed() -> None:
 
 async def test_who_leaves_makes_room() -> None:
     async with house() as here:
-        for _ in range(3 * RULES.connections_per_caller):
+        for _ in range(3 * SETTINGS.connections_per_caller):
             client = await here.enter()
             client.leave()
             await client.task

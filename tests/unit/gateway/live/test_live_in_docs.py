@@ -8,22 +8,22 @@ import pytest
 
 from gateway.live import close_codes, graphql_ws, websocket_protocol
 from gateway.live.activity import ActivityKind
-from gateway.live.graphql_sse import ALIVE_S
-from gateway.live.outgoing_queue import STUCK_S, ClientTooSlow
+from gateway.live.graphql_sse import KEEP_ALIVE_S
+from gateway.live.outgoing_queue import SEND_WITHIN_S, ClientTooSlow
 from gateway.live.schema import CustomerActivity
 from gateway.live.settings import LiveSettings
 from gateway.settings import GatewaySettings
 
 PAGE = (Path(__file__).parents[4] / "docs" / "gateway.md").read_text()
 LIVE = PAGE.partition("\n## Live\n")[2].partition("\n## ")[0]
-SETTINGS = {
+FIELDS = {
     "max_waiting_activities": "waiting_activities",
     "max_body_bytes": "body",
     "init_deadline_ms": "init_within_s",
     "max_connections_per_caller": "connections_per_caller",
-    "max_operations_per_connection": "operations",
+    "max_operations_per_connection": "operations_per_connection",
     "max_unread_bytes": "unread_bytes",
-    "mode": "takes_strangers",
+    "mode": "allows_anonymous",
     "identifying_names": "masking",
 }
 """The setting each rule comes from."""
@@ -47,21 +47,21 @@ def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
 
     told = {int(code) for code in re.findall(r"^\| (\d{4}) \|", LIVE, re.MULTILINE)}
 
-    assert told == used | set(close_codes.CODES.values()) | {
-        close_codes.FAILED,
-        websocket_protocol.TOO_MANY,
+    assert told == used | set(close_codes.CLOSE_CODES.values()) | {
+        close_codes.INTERNAL_ERROR,
+        websocket_protocol.POLICY_VIOLATION,
     }
     assert f"over {websocket_protocol.FRAMES_PER_S:,} frames a second" in LIVE
 
 
 def test_every_rule_is_told_by_its_setting() -> None:
-    assert set(SETTINGS.values()) == {field.name for field in fields(LiveSettings)}
-    for setting in SETTINGS.keys() - {"mode"}:
+    assert set(FIELDS.values()) == {field.name for field in fields(LiveSettings)}
+    for setting in FIELDS.keys() - {"mode"}:
         assert setting in GatewaySettings.model_fields
         assert f"RAAK_GATEWAY_{setting.upper()}" in LIVE
 
 
 def test_periods_are_told_as_they_are() -> None:
-    assert f"after {ALIVE_S:.0f} s of silence" in LIVE
-    assert f"takes nothing for {STUCK_S:.0f} s" in LIVE
+    assert f"after {KEEP_ALIVE_S:.0f} s of silence" in LIVE
+    assert f"takes nothing for {SEND_WITHIN_S:.0f} s" in LIVE
     assert f"`{ClientTooSlow.code}`" in LIVE

@@ -54,17 +54,17 @@ async def test_what_was_sent_makes_room() -> None:
 async def test_what_is_forgotten_makes_room_and_is_not_sent() -> None:
     outgoing = OutgoingQueue(10)
     outgoing.put(b"x" * 9)
-    outgoing.forget()
+    outgoing.clear()
     outgoing.put(b"y" * 9)
 
     assert await sent_by(outgoing) == [b"y" * 9]
 
 
 async def test_a_client_who_takes_nothing_for_too_long_is_too_slow() -> None:
-    outgoing = OutgoingQueue(10, stuck_s=0.01)
+    outgoing = OutgoingQueue(10, send_within_s=0.01)
     outgoing.put(b"x")
 
-    with pytest.raises(ClientTooSlow, match="Nothing was read"):
+    with pytest.raises(ClientTooSlow, match="The client read nothing"):
         await outgoing.send_all(never)
 
 
@@ -76,7 +76,7 @@ async def test_after_a_silence_a_sign_of_life_is_sent() -> None:
         sent.set()
 
     outgoing = OutgoingQueue(10)
-    sending = asyncio.create_task(outgoing.keep_sending(send, silence_s=0.01, sign_of_life=b":"))
+    sending = asyncio.create_task(outgoing.send_forever(send, keep_alive_s=0.01, keep_alive=b":"))
 
     await asyncio.wait_for(sent.wait(), 1)
     sending.cancel()
