@@ -68,12 +68,12 @@ def create(
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, watch = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
+            transport, health = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
             live = LiveUpdates(settings.live_settings, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
                 http.learn(_addresses(supergraph, settings))
-                watch.follow(_watched(supergraph, settings))
+                health.watch(_watched(supergraph, settings))
                 everywhere = live.add_subgraph(transport)
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
 
@@ -93,9 +93,9 @@ def create(
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, door, admission).routes(),
-                Route("/health/ready", _ready(watch, transport, served, door, progress)),
+                Route("/health/ready", _ready(health, transport, served, door, progress)),
             ]
-            work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
+            work = {"subgraph watch": health.run, "schema watch": served.run, **door.work()}
             work |= {"load": admission.load.run, "live feed": live.feed.run}
             await stack.enter_async_context(supervised(work, progress))
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
@@ -218,16 +218,20 @@ def _segment(
 
 
 def _ready(
-    watch: SubgraphHealth, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
+    health: SubgraphHealth,
+    transport: Resilient,
+    served: Served,
+    door: FrontDoor,
+    progress: Progress,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        reasons = [*door.not_ready(), *watch.not_ready()]
+        reasons = [*door.not_ready(), *health.not_ready()]
         if stands_still := progress.standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
-            "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
-            "clocks": watch.clocks(),
+            "subgraphs": {name: one.status for name, one in health.statuses.items()},
+            "clocks": health.clock_differences(),
             "breakers": transport.states(),
             "graph": {
                 "digest": served.digest,

@@ -1,4 +1,4 @@
-"""What browsers are told with every answer: what may not be done with it, and who may read it."""
+"""Headers of every response that restrict browsers, and CORS: which pages may call."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.graphql_http.preflight import PREFLIGHT_HEADERS
 
-SAFE: tuple[tuple[bytes, bytes], ...] = (
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 )
-UNLESS_SAID: tuple[tuple[bytes, bytes], ...] = (
+DEFAULT_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""An endpoint that knows better says so itself."""
+"""Where an endpoint has not set its own."""
 
 ALLOWED_HEADERS = [
     *PREFLIGHT_HEADERS,
@@ -28,49 +28,50 @@ ALLOWED_HEADERS = [
     "x-retry-count",  # of analytics.js: without it what had to be sent again would never arrive
 ]
 EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate"]
-REMEMBER_S = 600
+PREFLIGHT_MAX_AGE_S = 600
 """How long a browser may remember that a page may call."""
 
 
 class SecurityHeaders:
-    """ASGI middleware: every answer says that it is no page, is not to be framed, kept or guessed.
+    """ASGI middleware: no response is to be framed, cached, or taken for a page.
 
-    `https_only_s` is how long browsers are to come by HTTPS only; 0: nothing is said of that.
+    `https_only_s` is how long browsers are to use HTTPS only; 0: no such header.
     """
 
     def __init__(self, app: ASGIApp, https_only_s: int = 0) -> None:
         self._app = app
         hsts = (b"strict-transport-security", b"max-age=%d; includeSubDomains" % https_only_s)
-        self._always = (*SAFE, hsts) if https_only_s else SAFE
+        self._always = (*SECURITY_HEADERS, hsts) if https_only_s else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add to its answer."""
+        """Pass the request on, and add the headers to its response."""
 
-        async def safely(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = self._with_ours(message.get("headers", ()))
+                message["headers"] = self._add(message.get("headers", ()))
             await send(message)
 
-        await self._app(scope, receive, safely if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
-    def _with_ours(self, given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        said = {name for name, _ in given}
-        return [*given, *self._always, *(pair for pair in UNLESS_SAID if pair[0] not in said)]
+    def _add(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        names = {name for name, _ in headers}
+        defaults = (pair for pair in DEFAULT_HEADERS if pair[0] not in names)
+        return [*headers, *self._always, *defaults]
 
 
 def add_security_headers(app: ASGIApp, origins: Sequence[str], https_only_s: int) -> ASGIApp:
-    """The application as browsers may use it; pages of these origins may call it (`*`: of all).
+    """The application with its security headers; pages of these origins may call it (`*`: of all).
 
-    They call with a token, never with what the browser keeps by itself: credentials are not let in.
+    They call with a token, never with cookies: CORS does not allow credentials.
     """
-    safe = SecurityHeaders(app, https_only_s)
+    app = SecurityHeaders(app, https_only_s)
     if not origins:
-        return safe
+        return app
     return CORSMiddleware(
-        safe,
+        app,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
         allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
-        max_age=REMEMBER_S,
+        max_age=PREFLIGHT_MAX_AGE_S,
     )

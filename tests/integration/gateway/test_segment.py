@@ -41,8 +41,8 @@ def basic(credentials: bytes) -> str:
 
 
 @dataclass
-class ProfileClient:
-    """Profile's door for events: notes what it is handed, answers what it is told to."""
+class FakeProfile:
+    """Profile's endpoint for events: notes what it is sent, and answers what a test sets."""
 
     verifier: Verifier
     taken: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Door:
     """The gateway's surface, and profile behind it."""
 
     client: httpx.AsyncClient
-    profile: ProfileClient
+    profile: FakeProfile
     server: Server
     log: Path
     known: int = 0
@@ -128,7 +128,7 @@ async def open_door(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
-    profile = ProfileClient(Verifier(key_files[1], "profile"))
+    profile = FakeProfile(Verifier(key_files[1], "profile"))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
         database_url = await stack.enter_async_context(database_url_for("gateway"))

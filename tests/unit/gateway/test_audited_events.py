@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.surfaces.audited_events import CALLS, AuditedEvents, read_request
+from gateway.surfaces.audited_events import CALLS, AuditedEvents, read_events
 
 
 def named(call: str, document: Any) -> list[tuple[str, str]]:
     """Whom a request names, by type and value."""
-    _, references = read_request(call, document)
+    _, references = read_events(call, document)
     return [(ref["identity"]["type"], ref["identity"]["value"]) for ref in references]
 
 
@@ -20,7 +20,7 @@ def test_a_record_tells_the_calls_of_a_batch_and_how_many() -> None:
     track, page = {"type": "track", "userId": "1"}, {"type": "page", "userId": "1"}
     batch = {"batch": [track, page, track, {"type": "trak"}, {"type": ["track"]}, 7, None]}
 
-    request, references = read_request("batch", batch)
+    request, references = read_events("batch", batch)
 
     assert orjson.loads(b"{%b}" % request.members) == {
         "kind": "ingest",
@@ -31,7 +31,7 @@ def test_a_record_tells_the_calls_of_a_batch_and_how_many() -> None:
 
 
 def test_a_call_is_what_it_was_sent_to_whatever_it_says() -> None:
-    request, _ = read_request("track", {"type": "identify"})
+    request, _ = read_events("track", {"type": "identify"})
 
     assert request == AuditedEvents("track", {"track": 1})
 
@@ -95,7 +95,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([*sorted(CALLS), "batch"]), JSON)
 def test_whatever_is_sent_can_be_written_down(call: str, document: Any) -> None:
-    request, references = read_request(call, document)
+    request, references = read_events(call, document)
 
     assert set(orjson.loads(b"{%b}" % request.members)["calls"]) <= CALLS | {"unknown"}
     assert all(isinstance(ref["identity"]["value"], str) for ref in references)

@@ -89,7 +89,7 @@ class House:
             SETTINGS.endpoint_settings,
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
-        anybody = SimpleNamespace(check=lambda key: None, behind=lambda key: ADMIN)
+        anybody = SimpleNamespace(authenticate=lambda key: ADMIN)
         segment = SegmentApi(anybody, None, None, collect, admission)  # type: ignore[arg-type]
         app = Starlette(routes=segment.routes())
 

@@ -25,17 +25,17 @@ async def test_a_service_whose_clock_differs_from_ours_is_named(
     service = Starlette(routes=[Route("/health/ready", ready)])
     async with serving(service) as server, aiohttp.ClientSession() as session:
         await asyncio.sleep(0.2)  # a server says the time from its first tick on
-        watch = SubgraphHealth(session, clock=lambda: time() + ours_is)
-        watch.follow({"profile": server.url})
+        health = SubgraphHealth(session, clock=lambda: time() + ours_is)
+        health.watch({"profile": server.url})
 
         for _ in range(2):
-            await watch._look("profile", server.url)
+            await health._check("profile", server.url)
 
     warnings = [record.message for record in caplog.records if "clock" in record.message]
-    assert watch.seen["profile"].status == "ready"
+    assert health.statuses["profile"].status == "ready"
     if told is None:
-        assert (watch.clocks(), warnings) == ({}, [])
+        assert (health.clock_differences(), warnings) == ({}, [])
     else:
-        seconds = int(watch.clocks()["profile"].removesuffix(" s"))
+        seconds = int(health.clock_differences()["profile"].removesuffix(" s"))
         assert abs(seconds + ours_is) <= 3
         assert warnings == ["the clock of a service differs from ours"]
