@@ -63,5 +63,5 @@ def test_every_rule_is_told_by_its_setting() -> None:
 
 def test_periods_are_told_as_they_are() -> None:
     assert f"after {KEEP_ALIVE_S:.0f} s of silence" in LIVE
-    assert f"takes nothing for {SEND_WITHIN_S:.0f} s" in LIVE
+    assert f"reads nothing for {SEND_WITHIN_S:.0f} s" in LIVE
     assert f"`{ClientTooSlow.code}`" in LIVE
