@@ -17,9 +17,13 @@ from services.chassis.principal import NotAuthenticated, Principal
 AUTHENTICATE_EVERY_S = 30.0
 """How long a connection may outlive its API key, or the public key of its token."""
 
-OPEN = Gauge("raak_live_connections", "Clients connected over a protocol that stays", ["protocol"])
+OPEN = Gauge(
+    "raak_live_connections", "Clients connected by websocket or event stream", ["protocol"]
+)
 ENDED = Counter(
-    "raak_live_connections_ended", "Clients gone, by what ended them", ["protocol", "because"]
+    "raak_live_connections_ended",
+    "Connections that ended, by what ended them",
+    ["protocol", "because"],
 )
 
 

@@ -44,8 +44,8 @@ REPLY_WITHIN_S = 2
 MAX_EVENT_IDS = 4_096
 """Events remembered by their ids: the relay sends one again whose acknowledgement it missed."""
 
-WATCHED = Gauge("raak_live_watched_customers", "Customers listened for on the bus")
-ACTIVITIES = Counter("raak_live_activities", "Activities told to watchers", ["kind"])
+WATCHED = Gauge("raak_live_watched_customers", "Customers that subscriptions watch")
+ACTIVITIES = Counter("raak_live_activities", "Activities sent to subscriptions", ["kind"])
 
 NATS_ERRORS = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 

@@ -78,7 +78,7 @@ async def town(nats_url: str) -> AsyncIterator[Town]:
         yield town
 
 
-async def test_what_happens_is_heard_in_order_after_the_word_that_we_listen(town: Town) -> None:
+async def test_what_happens_comes_in_order_after_watching(town: Town) -> None:
     async with town.feed.watch(town.ann) as watch:
         events = [recorded(customer=town.ann), decided(town.ann), recorded("b", town.ann)]
         await town.happens(*events)
@@ -90,7 +90,7 @@ async def test_what_happens_is_heard_in_order_after_the_word_that_we_listen(town
     assert {activity.customer_id for activity in activities} == {town.ann}
 
 
-async def test_nothing_of_another_customer_is_heard(town: Town) -> None:
+async def test_nothing_of_another_customer_comes(town: Town) -> None:
     async with town.feed.watch(town.ann) as anns, town.feed.watch(town.ben) as bens:
         for _ in range(20):
             await town.happens(recorded("a", town.ann), recorded("b", town.ben))
@@ -101,7 +101,7 @@ async def test_nothing_of_another_customer_is_heard(town: Town) -> None:
     assert {activity.customer_id for activity in of_ben} == {town.ben}
 
 
-async def test_all_who_watch_a_customer_share_one_subscription_until_the_last_leaves(
+async def test_all_watches_on_a_customer_share_one_subscription_until_the_last_ends(
     town: Town,
 ) -> None:
     async with AsyncExitStack() as watchers:
@@ -130,7 +130,7 @@ async def test_many_come_and_go_at_once_and_nothing_is_left(town: Town) -> None:
     await until(lambda: subscriptions(town.feed) == 1)
 
 
-async def test_an_event_that_is_sent_again_is_told_once(town: Town) -> None:
+async def test_an_event_that_is_sent_again_comes_once(town: Town) -> None:
     async with town.feed.watch(town.ann) as watch:
         once, last = recorded("once", town.ann), recorded("last", town.ann)
         await town.happens(once, once, once, last)
@@ -140,7 +140,7 @@ async def test_an_event_that_is_sent_again_is_told_once(town: Town) -> None:
     assert (first.content, second.content) == (once, last)
 
 
-async def test_a_change_is_told_by_comparing_with_what_was_last_said_of_him(town: Town) -> None:
+async def test_a_change_is_found_by_comparing_with_the_last_snapshot(town: Town) -> None:
     await town.happens(changed(1, town.ann, town="Delft", name="Ann"))
     async with town.feed.watch(town.ann) as watch:
         await town.happens(
@@ -165,7 +165,9 @@ async def test_all_is_new_about_a_customer_nothing_was_said_of(town: Town) -> No
     assert change.content == CustomerDiff(traits=("town",), identities=("email",))
 
 
-async def test_who_watches_a_customer_who_is_merged_goes_on_with_who_is_left(town: Town) -> None:
+async def test_a_watch_on_a_customer_that_is_merged_goes_on_with_the_one_that_remains(
+    town: Town,
+) -> None:
     async with town.feed.watch(town.ben) as bens, town.feed.watch(town.ann) as anns:
         await heard(bens), await heard(anns)
         await town.happens(merged(gone=town.ben, into=town.ann))
@@ -191,7 +193,7 @@ async def test_a_merge_into_somebody_nobody_watched_yet_is_followed(town: Town) 
 
 
 @pytest.mark.parametrize("source", [LinkSource.WRITE_KEY, LinkSource.VISITOR, None])
-async def test_who_speaks_for_one_customer_follows_no_merge_that_nobody_proved(
+async def test_a_caller_that_speaks_for_one_customer_follows_no_unproved_merge(
     town: Town, source: LinkSource | None
 ) -> None:
     watching = partial(town.feed.watch, town.ben)
@@ -206,7 +208,9 @@ async def test_who_speaks_for_one_customer_follows_no_merge_that_nobody_proved(
         assert await kinds(staffs, 1) == [ActivityKind.MERGED]
 
 
-async def test_who_speaks_for_one_customer_follows_a_merge_that_a_server_made(town: Town) -> None:
+async def test_a_caller_that_speaks_for_one_customer_follows_a_merge_by_a_server(
+    town: Town,
+) -> None:
     async with town.feed.watch(town.ben, follows_unproved=False) as watch:
         by_server = {"linked_by": LinkSource.SERVER}
         await town.happens(merged(gone=town.ben, into=town.ann).model_copy(update=by_server))
@@ -227,7 +231,7 @@ async def test_what_cannot_be_read_is_left_out(
     assert caplog.text.count("an event cannot be read") == 5
 
 
-async def test_a_watcher_who_falls_behind_is_told_of_a_gap(nats_url: str) -> None:
+async def test_a_watch_that_falls_behind_gets_a_gap(nats_url: str) -> None:
     async with living_in(nats_url, waiting=10) as town, town.feed.watch(town.ann) as watch:
         await town.happens(*(recorded(str(number), town.ann) for number in range(25)))
         await until(lambda: len(town.feed._event_ids) == 25)
@@ -239,7 +243,7 @@ async def test_a_watcher_who_falls_behind_is_told_of_a_gap(nats_url: str) -> Non
     assert len(rest) <= 10
 
 
-async def test_an_outage_is_told_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
+async def test_an_outage_is_reported_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
     port = free_port()
     server = embedded.nats_process(tmp_path / "nats", port, "secret")
     feed = CustomerFeed(f"nats://raak:secret@127.0.0.1:{port}", 100)

@@ -112,7 +112,7 @@ LARGE = b" " * 5_000_000
     ],
     ids=["announced", "in chunks"],
 )
-async def test_who_sends_all_of_a_body_before_he_listens_is_told_that_it_is_too_large(
+async def test_a_client_that_sends_a_whole_body_before_it_reads_learns_that_it_is_too_large(
     server: Server, connection: bytes, length: bytes, body: bytes
 ) -> None:
     def talk() -> bytes:

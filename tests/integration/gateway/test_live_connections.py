@@ -96,7 +96,7 @@ class House:
         plain.setblocking(False)
         await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", self.port))
         reader, writer = await asyncio.open_connection(sock=plain, limit=1_024)
-        if text.startswith(HANDSHAKE):  # who says more before he is answered is not listened to
+        if text.startswith(HANDSHAKE):  # what a client sends before the answer is not read
             text = text.removeprefix(HANDSHAKE)
             writer.write(HANDSHAKE)
             await reader.readuntil(b"\r\n\r\n")
@@ -255,14 +255,14 @@ async def test_what_no_client_sends_closes_the_socket(house: House, sent: bytes,
     ],
     ids=["no key", "half a handshake", "silent", "half a frame", "watching", "claims", "noise"],
 )
-async def test_a_client_who_is_cut_off_leaves_nothing_behind(house: House, sent: bytes) -> None:
+async def test_a_client_that_is_cut_off_leaves_nothing_behind(house: House, sent: bytes) -> None:
     for abruptly in (True, False):
         _, writer = await house.raw(sent)
         await asyncio.sleep(0.05)
         if abruptly:
             writer.transport.abort()
         else:
-            writer.write_eof()  # half closed: he says no more, but would still listen
+            writer.write_eof()  # half closed: it sends no more, but still reads
         await house.empty()
         writer.close()
 
@@ -315,7 +315,9 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-async def test_who_floods_us_is_closed_and_holds_nobody_up(house: House, kind: str) -> None:
+async def test_a_client_that_floods_us_is_closed_and_holds_up_no_other(
+    house: House, kind: str
+) -> None:
     closed = [await closed_by(house, FLOODS[kind]) for _ in range(3)]
 
     assert {code for code, _ in closed} == {1008}
@@ -335,14 +337,14 @@ async def test_large_messages_are_taken_in_pieces_and_put_together(house: House)
 async def test_all_that_holds_on_the_event_loop_of_production() -> None:
     async def on_it() -> None:
         async with living_at() as house:
-            await test_who_floods_us_is_closed_and_holds_nobody_up(house, "pings")
-            await test_who_floods_us_is_closed_and_holds_nobody_up(house, "messages")
+            await test_a_client_that_floods_us_is_closed_and_holds_up_no_other(house, "pings")
+            await test_a_client_that_floods_us_is_closed_and_holds_up_no_other(house, "messages")
             await test_large_messages_are_taken_in_pieces_and_put_together(house)
 
     await asyncio.to_thread(uvloop.run, on_it())
 
 
-async def test_a_client_who_never_says_who_he_is_is_let_go(house: House) -> None:
+async def test_a_client_that_never_authenticates_is_closed(house: House) -> None:
     reader, writer = await house.raw(HANDSHAKE)
 
     assert await close_of(reader) == (4408, "Connection initialisation timeout")
@@ -368,7 +370,7 @@ SSE = (
     ],
     ids=["websocket", "sse"],
 )
-async def test_who_never_reads_is_dropped_memory_stays_flat_and_others_do_not_notice(
+async def test_clients_that_never_read_are_dropped_memory_stays_flat_and_others_do_not_notice(
     house: House, opening: bytes, metric: tuple[str, str]
 ) -> None:
     slow_ones = [await house.raw(opening) for _ in range(20)]

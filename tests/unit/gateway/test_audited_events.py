@@ -58,7 +58,7 @@ def test_a_call_is_what_it_was_sent_to_whatever_it_says() -> None:
         ({"userId": True, "context": {"device": "d", "externalIds": {}}, "traits": 1}, set()),
     ],
 )
-def test_a_customer_is_named_as_profile_would_know_him(
+def test_a_customer_is_named_as_profile_would_find_them(
     event: dict[str, Any], who: set[tuple[str, str]]
 ) -> None:
     assert set(named("identify", event)) == who

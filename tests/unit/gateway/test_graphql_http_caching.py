@@ -16,7 +16,7 @@ CATALOGUE = {"query": "{ catalogue }"}
 """Of a field that its service has tagged as cacheable."""
 
 
-async def test_an_answer_by_get_may_be_kept_by_its_client_who_asks_whether_it_still_holds() -> None:
+async def test_a_response_to_a_get_may_be_cached_by_its_client_which_revalidates_it() -> None:
     async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         first = await client.get("/graphql", params=SEGMENTS)
         again = await client.get(
@@ -166,7 +166,7 @@ def test_gzip_is_for_clients_that_take_it(accept_encoding: str, takes: bool) -> 
     assert accepts_gzip(accept_encoding) is takes
 
 
-async def test_a_large_answer_is_packed_for_who_takes_it() -> None:
+async def test_a_large_response_is_compressed_for_clients_that_accept_it() -> None:
     query = {"query": "{ " + " ".join(f"s{n}: segments" for n in range(10)) + " }"}
 
     async with asking(endpoint(InProcess(), compress_from_bytes=100)) as client:
@@ -222,7 +222,7 @@ async def test_a_body_may_come_by_gzip() -> None:
     assert response.json() == {"data": {"segments": ["loyal"]}}
 
 
-async def test_who_may_not_have_it_gets_no_more_than_that_to_keep() -> None:
+async def test_a_denied_field_is_not_cached() -> None:
     async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         kept = await client.get("/graphql", params=CATALOGUE)
         client.headers.update(bearer(Role.APP, ANN))

@@ -33,7 +33,7 @@ def teachable(learns: int = 10) -> Any:
 
 
 @pytest.mark.parametrize("body", BY_HASH)
-async def test_a_registered_document_is_asked_for_by_its_hash(body: dict[str, Any]) -> None:
+async def test_a_registered_document_is_found_by_its_hash(body: dict[str, Any]) -> None:
     async with asking(endpoint(InProcess(), operations=await registered())) as client:
         response = await client.post("/graphql", json=body)
 
@@ -68,7 +68,7 @@ async def test_it_takes_variables_and_a_name_like_any_other() -> None:
     ],
 )
 @pytest.mark.parametrize(("accept", "status"), [(MODERN, 400), (LEGACY, 200)])
-async def test_an_unknown_hash_is_told_in_the_words_clients_wait_for(
+async def test_an_unknown_hash_is_refused_in_the_words_clients_wait_for(
     body: dict[str, Any], code: str, accept: str, status: int
 ) -> None:
     async with asking(endpoint(InProcess())) as client:

@@ -62,7 +62,7 @@ async def test_an_endpoint_may_say_better_what_may_be_kept_and_shown() -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-async def test_browsers_are_told_to_come_by_https_only_where_that_is_set() -> None:
+async def test_browsers_are_to_use_https_only_where_that_is_set() -> None:
     async with browsing(plain, https_only_s=600) as client:
         headers = (await client.get("/")).headers
 

@@ -169,7 +169,7 @@ class House:
         return client
 
     async def enter(self) -> Client:
-        """A client who was let in."""
+        """A client that is acknowledged."""
         return await (await self.connect()).acknowledged()
 
 

@@ -39,7 +39,7 @@ def changes(before: CustomerChanged, after: CustomerChanged) -> CustomerDiff:
     return CustomerDigests.from_event(before).compare(CustomerDigests.from_event(after))
 
 
-def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
+def test_every_event_that_is_reported_is_read_back_from_the_bus() -> None:
     for event in EVENTS:
         assert read_event(event.address(), event.to_cloudevent()) == event
 
@@ -47,7 +47,7 @@ def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
     assert len(EVENTS_BY_TYPE) == len(ACTIVITY_KINDS)
 
 
-def test_what_services_say_to_each_other_is_not_told() -> None:
+def test_events_for_services_are_not_reported() -> None:
     needed = DecisionSeriesNeeded(
         event_id=uuid4(),
         customer_id=None,
@@ -72,7 +72,7 @@ def test_what_is_no_event_is_refused(document: bytes) -> None:
         read_event(outcome().address(), document)
 
 
-def test_a_snapshot_with_nothing_new_but_an_event_tells_nothing() -> None:
+def test_a_snapshot_with_nothing_new_but_an_event_is_no_change() -> None:
     assert not changes(snapshot(), snapshot(3, series={"clicks": [1, 2, 3]}))
 
 
@@ -92,11 +92,11 @@ def test_a_snapshot_with_nothing_new_but_an_event_tells_nothing() -> None:
         ),
     ],
 )
-def test_changes_are_told_by_name(new: dict[str, Any], told: CustomerDiff) -> None:
+def test_changes_are_reported_by_name(new: dict[str, Any], told: CustomerDiff) -> None:
     assert changes(snapshot(), snapshot(3, **new)) == told
 
 
-def test_what_is_remembered_of_a_customer_holds_none_of_his_values() -> None:
+def test_digests_of_a_customer_hold_none_of_their_values() -> None:
     remembered = repr(CustomerDigests.from_event(snapshot()))
 
     assert "Delft" not in remembered

@@ -51,7 +51,7 @@ def test_a_reason_is_no_longer_than_a_frame_holds(problem: str, hint: str, reaso
     assert len(message["reason"].encode()) <= MAX_REASON_BYTES
 
 
-async def test_a_client_of_another_protocol_is_told_so() -> None:
+async def test_a_client_of_another_protocol_is_closed_with_the_reason() -> None:
     for protocols in ([], ["graphql-ws"]):
         async with house() as here:
             client = await here.connect(protocols=protocols)
@@ -59,14 +59,14 @@ async def test_a_client_of_another_protocol_is_told_so() -> None:
             assert (await client.closed())[0] == 4406
 
 
-async def test_who_does_not_say_who_he_is_in_time_is_closed() -> None:
+async def test_a_client_that_does_not_authenticate_in_time_is_closed() -> None:
     async with house(replace(SETTINGS, init_within_s=0.01)) as here:
         client = await here.connect()
 
         assert await client.closed() == (4408, "Connection initialisation timeout")
 
 
-async def test_who_asks_before_he_was_let_in_is_closed() -> None:
+async def test_a_client_that_subscribes_before_it_is_acknowledged_is_closed() -> None:
     async with house() as here:
         client = await here.connect()
         client.ask("1", "one")
@@ -151,7 +151,7 @@ ONCE = "Send each part of a request once."
         ('{"query": 1}', "`query` is a number. It must be a string."),
     ],
 )
-async def test_a_request_that_can_be_read_in_two_ways_closes_the_socket_and_is_told_why(
+async def test_a_request_that_can_be_read_in_two_ways_closes_the_socket_with_the_reason(
     payload: str, reason: str
 ) -> None:
     async with house() as here:

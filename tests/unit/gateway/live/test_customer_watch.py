@@ -35,7 +35,7 @@ async def test_a_watcher_waits_for_the_next() -> None:
     assert (await waiting).kind is EVENT
 
 
-async def test_what_does_not_fit_is_left_out_and_told_as_a_gap() -> None:
+async def test_what_does_not_fit_is_dropped_and_replaced_by_a_gap() -> None:
     heard = watch(most=3)
     for _ in range(3):
         heard.put(create_notice(EVENT, ANN))
@@ -48,7 +48,7 @@ async def test_what_does_not_fit_is_left_out_and_told_as_a_gap() -> None:
     assert newest == last
 
 
-async def test_a_failed_watch_tells_first_what_it_has_heard() -> None:
+async def test_a_failed_watch_first_gives_what_waits() -> None:
     heard = watch()
     heard.put(create_notice(EVENT, ANN))
     heard.fail(LiveUnavailable("NATS is away.", hint="Wait."))

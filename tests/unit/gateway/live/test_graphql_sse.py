@@ -148,7 +148,7 @@ async def test_events_come_as_they_happen() -> None:
             assert await client.event() == next_event({"data": {"n": number}})
 
 
-async def test_what_is_refused_is_told_by_an_event() -> None:
+async def test_a_refusal_is_sent_as_an_event() -> None:
     async with house() as here:
         client = await here.asking("refused")
 
@@ -210,7 +210,7 @@ async def test_a_silent_stream_says_that_it_lives(monkeypatch: pytest.MonkeyPatc
         assert await client.event() == b":\n\n"
 
 
-async def test_a_client_who_leaves_ends_his_operation() -> None:
+async def test_a_client_that_leaves_ends_its_operation() -> None:
     async with house() as here:
         client = await here.asking("endless")
         await asyncio.sleep(0)
@@ -242,7 +242,7 @@ async def test_more_connections_than_a_caller_may_have_are_refused() -> None:
         assert b"max_connections_per_caller" in b"".join(await client.rest())
 
 
-async def test_a_client_who_reads_nothing_is_told_why_and_dropped() -> None:
+async def test_a_client_that_reads_nothing_gets_the_reason_and_is_dropped() -> None:
     async with house() as here:
         client = await here.asking("endless")
         client.reads.clear()
@@ -253,10 +253,10 @@ async def test_a_client_who_reads_nothing_is_told_why_and_dropped() -> None:
 
         *_, last = await client.rest()
 
-        assert b"CLIENT_TOO_SLOW" in last  # and it is not complete: he may come again
+        assert b"CLIENT_TOO_SLOW" in last  # and it is not complete: the client may connect again
 
 
-async def test_a_client_who_never_reads_again_does_not_keep_his_stream() -> None:
+async def test_a_client_that_never_reads_again_does_not_keep_its_stream() -> None:
     async with house() as here:
         client = await here.asking("endless")
         client.reads.clear()
@@ -267,7 +267,7 @@ async def test_a_client_who_never_reads_again_does_not_keep_his_stream() -> None
             await client.task
 
 
-async def test_when_we_leave_a_subscription_just_ends_so_that_its_client_comes_again() -> None:
+async def test_when_the_process_stops_a_subscription_ends_without_complete() -> None:
     async with house() as here:
         client = await here.asking("endless")
         await here.connections.drain(within_s=2)
@@ -275,7 +275,7 @@ async def test_when_we_leave_a_subscription_just_ends_so_that_its_client_comes_a
         assert await client.rest() == []
 
 
-async def test_when_we_leave_a_query_is_answered_first() -> None:
+async def test_when_the_process_stops_a_query_is_answered_first() -> None:
     async with house() as here:
         client = await here.asking("slow")
         leaving = asyncio.create_task(here.connections.drain(within_s=2))
@@ -314,7 +314,7 @@ async def test_a_failure_of_ours_is_masked() -> None:
         ("", False),
     ],
 )
-def test_events_are_sent_to_who_likes_nothing_better(accept: str, is_wanted: bool) -> None:
+def test_events_are_sent_to_clients_that_prefer_nothing_else(accept: str, is_wanted: bool) -> None:
     assert is_event_stream_preferred({"headers": [(b"accept", accept.encode())]}) is is_wanted
 
 

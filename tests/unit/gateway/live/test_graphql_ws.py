@@ -223,7 +223,7 @@ async def test_more_connections_than_a_caller_may_have_are_closed() -> None:
         assert "max_connections_per_caller" in reason
 
 
-async def test_who_leaves_makes_room() -> None:
+async def test_a_client_that_leaves_makes_room() -> None:
     async with house() as here:
         for _ in range(3 * SETTINGS.connections_per_caller):
             client = await here.enter()
@@ -231,7 +231,7 @@ async def test_who_leaves_makes_room() -> None:
             await client.task
 
 
-async def test_a_client_who_reads_nothing_is_dropped_and_others_go_on() -> None:
+async def test_a_client_that_reads_nothing_is_dropped_and_others_go_on() -> None:
     async with house() as here:
         slow, quick = await here.enter(), await here.enter()
         slow.ask("1", "endless")
@@ -249,7 +249,7 @@ async def test_a_client_who_reads_nothing_is_dropped_and_others_go_on() -> None:
         assert "max_unread_bytes" in reason
 
 
-async def test_a_client_who_never_reads_again_does_not_keep_his_socket() -> None:
+async def test_a_client_that_never_reads_again_does_not_keep_its_socket() -> None:
     async with house() as here:
         client = await here.enter()
         client.ask("1", "endless")
@@ -264,7 +264,7 @@ async def test_a_client_who_never_reads_again_does_not_keep_his_socket() -> None
 # --- how it ends
 
 
-async def test_a_client_who_leaves_ends_his_operations() -> None:
+async def test_a_client_that_leaves_ends_its_operations() -> None:
     async with house() as here:
         client = await here.enter()
         client.ask("1", "endless")
@@ -276,7 +276,7 @@ async def test_a_client_who_leaves_ends_his_operations() -> None:
         assert here.script.under_way == 0
 
 
-async def test_when_we_leave_subscriptions_are_not_said_to_be_complete() -> None:
+async def test_when_the_process_stops_subscriptions_are_not_completed() -> None:
     async with house() as here:
         client = await here.enter()
         client.ask("1", "endless")
@@ -289,7 +289,7 @@ async def test_when_we_leave_subscriptions_are_not_said_to_be_complete() -> None
         assert here.script.under_way == 0
 
 
-async def test_when_we_leave_queries_and_mutations_end_first() -> None:
+async def test_when_the_process_stops_queries_and_mutations_end_first() -> None:
     async with house() as here:
         client = await here.enter()
         client.ask("1", "slow")

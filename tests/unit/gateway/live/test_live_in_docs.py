@@ -30,18 +30,18 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("kind", ActivityKind)
-def test_every_kind_of_activity_is_told(kind: ActivityKind) -> None:
+def test_every_kind_of_activity_is_documented(kind: ActivityKind) -> None:
     assert f"`{kind.value}`" in LIVE.partition("So a screen")[0]
 
 
-def test_everything_an_activity_may_hold_is_told() -> None:
+def test_every_field_of_an_activity_is_documented() -> None:
     always = {"id", "at", "kind", "customer"}
 
     for field in fields(CustomerActivity):
         assert field.name in always or f"`{field.name}`" in LIVE
 
 
-def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
+def test_every_close_code_is_documented_and_no_other() -> None:
     source = Path(graphql_ws.__file__).read_text()
     used = {int(code) for code in re.findall(r"CloseWebSocket\((\d{4})", source)}
 
@@ -54,14 +54,14 @@ def test_every_code_a_socket_is_closed_with_is_told_and_no_other() -> None:
     assert f"over {websocket_protocol.FRAMES_PER_S:,} frames a second" in LIVE
 
 
-def test_every_rule_is_told_by_its_setting() -> None:
+def test_every_setting_is_documented() -> None:
     assert set(FIELDS.values()) == {field.name for field in fields(LiveSettings)}
     for setting in FIELDS.keys() - {"mode"}:
         assert setting in GatewaySettings.model_fields
         assert f"RAAK_GATEWAY_{setting.upper()}" in LIVE
 
 
-def test_periods_are_told_as_they_are() -> None:
+def test_periods_are_documented_as_they_are() -> None:
     assert f"after {KEEP_ALIVE_S:.0f} s of silence" in LIVE
     assert f"reads nothing for {SEND_WITHIN_S:.0f} s" in LIVE
     assert f"`{ClientTooSlow.code}`" in LIVE

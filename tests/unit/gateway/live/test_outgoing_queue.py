@@ -1,4 +1,4 @@
-"""What waits for a client is bounded, and a client who takes nothing is noticed."""
+"""What waits for a client is bounded, and a client that reads nothing is noticed."""
 
 import asyncio
 
@@ -60,7 +60,7 @@ async def test_what_is_forgotten_makes_room_and_is_not_sent() -> None:
     assert await sent_by(outgoing) == [b"y" * 9]
 
 
-async def test_a_client_who_takes_nothing_for_too_long_is_too_slow() -> None:
+async def test_a_client_that_reads_nothing_for_too_long_is_too_slow() -> None:
     outgoing = OutgoingQueue(10, send_within_s=0.01)
     outgoing.put(b"x")
 
