@@ -43,7 +43,8 @@ from gateway.supergraph import (
 from gateway.supergraph.lru import Lru
 from gateway.supergraph.override_labels import active_labels
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MutationNotAllowed, format_error
+from services.chassis.graphql_http.request import MutationNotAllowed
+from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 

@@ -24,13 +24,8 @@ from gateway.access.rates import Attempt, FailedAuthentications, TryLater, attem
 from gateway.access.shedding import Admission, Class, Work
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    LEGACY,
-    HttpResponse,
-    format_error,
-    negotiate_media_type,
-    refusal_headers,
-)
+from services.chassis.graphql_http.media_types import LEGACY, negotiate_media_type
+from services.chassis.graphql_http.response import HttpResponse, format_error, refusal_headers
 
 Network = IPv4Network | IPv6Network
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from xxhash import xxh3_128_hexdigest
 
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
-from services.chassis.graphql_http import HttpResponse
+from services.chassis.graphql_http.response import HttpResponse
 
 CACHEABLE = "cacheable"
 """The tag of a type or field (`@tag(name: "cacheable")`) that is the same for every caller."""

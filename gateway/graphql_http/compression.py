@@ -5,7 +5,8 @@ import zlib
 from functools import lru_cache
 
 from services.chassis.bodies import GZIP
-from services.chassis.graphql_http import HttpResponse, parse_quality_values
+from services.chassis.graphql_http.media_types import parse_quality_values
+from services.chassis.graphql_http.response import HttpResponse
 
 LEVEL = 4
 """JSON gets five times smaller at 1, six times at 4; beyond, time doubles for a few per cent."""

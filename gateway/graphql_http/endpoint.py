@@ -20,12 +20,9 @@ from gateway.graphql_http.settings import EndpointSettings
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    HttpResponse,
-    MalformedRequest,
-    negotiate_media_type,
-    read_parameters,
-)
+from services.chassis.graphql_http.media_types import negotiate_media_type
+from services.chassis.graphql_http.request import MalformedRequest, read_parameters
+from services.chassis.graphql_http.response import HttpResponse
 from services.chassis.principal import Principal
 
 EXPLORER = Path(__file__).parents[1] / "explorer.html"

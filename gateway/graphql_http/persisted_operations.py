@@ -11,7 +11,7 @@ import re
 from gateway.access.trusted import Registry, hash_of
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MalformedRequest, RequestParameters
+from services.chassis.graphql_http.request import MalformedRequest, RequestParameters
 
 SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope
 
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import read_request
+from services.chassis.graphql_http.request import read_request
 
 PREFLIGHT_HEADERS = (
     "authorization",

@@ -12,13 +12,8 @@ from gateway.graph import Asked, Graph, Prepared
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.supergraph import OperationRefused
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    JSON,
-    GraphQLResponse,
-    HttpResponse,
-    RequestParameters,
-    format_error,
-)
+from services.chassis.graphql_http.request import JSON, RequestParameters
+from services.chassis.graphql_http.response import GraphQLResponse, HttpResponse, format_error
 from services.chassis.principal import Principal
 
 MAX_CODES = 300

@@ -8,7 +8,7 @@ from gateway.access.rates import TryLater
 from gateway.live.connections import GoingAway, TooManyConnections
 from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.graphql_http import MalformedRequest
+from services.chassis.graphql_http.request import MalformedRequest
 from services.chassis.principal import NotAuthenticated
 
 MAX_REASON_BYTES = 123

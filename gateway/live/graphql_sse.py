@@ -4,10 +4,9 @@ https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,15 +27,9 @@ from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 from gateway.live.settings import LiveSettings
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    JSON,
-    LEGACY,
-    MODERN,
-    HttpResponse,
-    choose_media_type,
-    read_parameters,
-    refusal_headers,
-)
+from services.chassis.graphql_http.media_types import LEGACY, MODERN, choose_media_type
+from services.chassis.graphql_http.request import JSON, read_parameters
+from services.chassis.graphql_http.response import HttpResponse, refusal_headers
 
 EVENTS = "text/event-stream"
 NAME = "sse"
@@ -74,91 +67,79 @@ def is_event_stream_preferred(scope: Scope) -> bool:
     return choose_media_type(accept.decode("latin-1"), (LEGACY, MODERN, EVENTS)) == EVENTS
 
 
+@dataclass(frozen=True, slots=True)
 class GraphQLOverSse:
     """The endpoint of requests that accept events; others go on to `over_http`."""
 
-    def __init__(
-        self,
-        over_http: ASGIApp,
-        streams: OperationStreams,
-        callers: Callers,
-        connections: ClientConnections,
-        settings: LiveSettings,
-    ) -> None:
-        self._over_http = over_http
-        self._streams = streams
-        self._callers = callers
-        self._connections = connections
-        self._settings = settings
+    over_http: ASGIApp
+    streams: OperationStreams
+    callers: Callers
+    connections: ClientConnections
+    settings: LiveSettings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if is_event_stream_preferred(scope):
             await self._stream(scope, receive, send)
         else:
-            await self._over_http(scope, receive, send)
+            await self.over_http(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         try:
-            caller = await self._callers.of(headers)
-            value = await read_client_request(scope, receive, headers, self._settings.body)
+            caller = await self.callers.of(headers)
+            value = await read_client_request(scope, receive, headers, self.settings.body)
             parameters = read_parameters(value)
-            operation = self._streams.open(parameters, caller, may_change=scope["method"] == "POST")
+            operation = self.streams.open(parameters, caller, may_change=scope["method"] == "POST")
             if operation.refusal is not None and operation.refusal.status in REFUSED_BY_STATUS:
                 raise operation.refusal
-            with self._connections.reserve(caller), self._connections.track(NAME):
-                authenticate = None
-                if caller:
-                    authenticate = partial(watch_authentication, self._callers, headers, caller)
-                outgoing = OutgoingQueue(self._settings.unread_bytes)
-                stream = _EventStream(self._connections, operation, receive, send, outgoing)
-                await stream.run(authenticate)
+            with self.connections.reserve(caller), self.connections.track(NAME):
+                await _EventStream(self, headers, operation, receive, send).run()
         except RaakError as refusal:
             body = orjson.dumps({"errors": format_failure(refusal)})
             await HttpResponse(refusal.status, body, LEGACY, refusal_headers(refusal)).send(send)
 
 
 class _EventStream:
-    """One event stream. Its tasks are one group: the first that fails ends it."""
+    """One response. Its tasks are one group: the first that fails ends it."""
 
     def __init__(
         self,
-        connections: ClientConnections,
+        endpoint: GraphQLOverSse,
+        headers: Mapping[str, str],
         operation: OperationStream,
         receive: Receive,
         send: Send,
-        outgoing: OutgoingQueue,
     ) -> None:
-        self._connections = connections
+        self._endpoint = endpoint
+        self._headers = headers
         self._operation = operation
         self._receive = receive
-        self._asgi_send = send
-        self._outgoing = outgoing
+        self._send = send
+        self._outgoing = OutgoingQueue(endpoint.settings.unread_bytes)
 
-    async def run(self, authenticate: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
-        """Send all responses. `authenticate` raises when the caller may not go on."""
-        await self._asgi_send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-
-        def begin(tasks: asyncio.TaskGroup) -> None:
-            tasks.create_task(self._execute())
-            tasks.create_task(self._wait_for_disconnect())
-            tasks.create_task(
-                self._outgoing.send_forever(
-                    self._send, keep_alive_s=KEEP_ALIVE_S, keep_alive=KEEP_ALIVE
-                )
-            )
-            if self._operation.is_subscription:
-                tasks.create_task(self._connections.raise_when_draining())
-            if authenticate is not None:
-                tasks.create_task(authenticate())
-
-        end = await run_until_failure(begin)
+    async def run(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        end = await run_until_failure(self._begin)
         ENDED.labels(NAME, END_LABELS.get(type(end), type(end).__name__)).inc()
         if not isinstance(end, ClientDisconnected):
             with suppress(TimeoutError, ClientDisconnected, ClientTooSlow):
                 async with asyncio.timeout(CLOSE_S):
                     await self._end(end)
+
+    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+        caller = self._operation.caller
+        tasks.create_task(self._execute())
+        tasks.create_task(self._wait_for_disconnect())
+        tasks.create_task(
+            self._outgoing.send_forever(
+                self._send_piece, keep_alive_s=KEEP_ALIVE_S, keep_alive=KEEP_ALIVE
+            )
+        )
+        if self._operation.is_subscription:
+            tasks.create_task(self._endpoint.connections.raise_when_draining())
+        if caller is not None:
+            tasks.create_task(watch_authentication(self._endpoint.callers, self._headers, caller))
 
     async def _end(self, end: Exception) -> None:
         """Send why it ends. It is complete only if a client should not ask for it again."""
@@ -168,8 +149,8 @@ class _EventStream:
             self._outgoing.put(_event({"errors": format_failure(end)}))
         if not isinstance(end, ClientTooSlow | GoingAway):
             self._outgoing.put(COMPLETE)
-        await self._outgoing.send_all(self._send)
-        await self._asgi_send({"type": "http.response.body", "body": b""})
+        await self._outgoing.send_all(self._send_piece)
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def _execute(self) -> None:
         async with aclosing(self._operation.execute()) as responses:
@@ -182,9 +163,9 @@ class _EventStream:
             pass
         raise ClientDisconnected
 
-    async def _send(self, piece: bytes) -> None:
+    async def _send_piece(self, piece: bytes) -> None:
         try:
-            await self._asgi_send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         except OSError:  # what servers raise once the client has left
             raise ClientDisconnected from None
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -29,14 +30,14 @@ from gateway.live.settings import LiveSettings
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
+from services.chassis.graphql_http.request import (
     BODY,
     JSON,
     RequestFormat,
-    format_error,
     parse_body,
     read_parameters,
 )
+from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -60,29 +61,22 @@ class TooManyOperations(RaakError):
     code = "LIMIT_EXCEEDED"
 
 
+@dataclass(frozen=True, slots=True)
 class GraphQLOverWebSocket:
     """The endpoint of websockets, as an ASGI application."""
 
-    def __init__(
-        self,
-        streams: OperationStreams,
-        callers: Callers,
-        connections: ClientConnections,
-        settings: LiveSettings,
-    ) -> None:
-        self.streams = streams
-        self.callers = callers
-        self.connections = connections
-        self.settings = settings
+    streams: OperationStreams
+    callers: Callers
+    connections: ClientConnections
+    settings: LiveSettings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client as long as it stays."""
         await receive()  # websocket.connect
         if PROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})
-            await send(
-                CloseWebSocket(4406, f"Subprotocol not acceptable; speak {PROTOCOL}.").message()
-            )
+            close = CloseWebSocket(4406, f"Subprotocol not acceptable; speak {PROTOCOL}.")
+            await send(close.message())
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         with self.connections.track(NAME), ExitStack() as resources:
@@ -202,9 +196,7 @@ class _Connection:
         if self._is_initialised:
             raise CloseWebSocket(4429, "Too many initialisation requests")
         self._is_initialised = True
-        payload = message.get("payload")
-        if payload is None:
-            payload = {}
+        payload = {} if message.get("payload") is None else message["payload"]
         if not isinstance(payload, dict):
             raise CloseWebSocket(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)

@@ -12,7 +12,7 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.request_context import RequestContext
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import JSON, RequestParameters
+from services.chassis.graphql_http.request import JSON, RequestParameters
 from services.chassis.principal import Principal
 
 Responses: TypeAlias = AsyncGenerator[JSON, None]

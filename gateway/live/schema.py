@@ -69,7 +69,6 @@ class CustomerRef:
     identity: IdentityInput | None = strawberry.UNSET
 
     def as_json(self) -> CustomerRefJson:
-        """What is set of it."""
         ref: CustomerRefJson = {"id": str(self.id)} if self.id else {}
         if self.identity:
             ref["identity"] = {"type": self.identity.type, "value": self.identity.value}
@@ -114,7 +113,6 @@ class ActivityEvent:
 
     @classmethod
     def from_event(cls, event: EventRecorded) -> Self:
-        """What the graph shows of a recorded event."""
         return cls(name=event.name, properties=JSON(event.properties))
 
 
@@ -132,7 +130,6 @@ class ActivityChanges:
 
     @classmethod
     def from_diff(cls, diff: CustomerDiff) -> Self:
-        """The names of what differs."""
         return cls(
             traits=list(diff.traits),
             consents=list(diff.consents),
@@ -155,7 +152,6 @@ class ActivityMerge:
 
     @classmethod
     def from_event(cls, event: CustomersMerged) -> Self:
-        """What the graph shows of a merge."""
         return cls(
             id=strawberry.ID(str(event.change_id)),
             from_customer=strawberry.ID(str(event.from_customer_id)),
@@ -180,7 +176,6 @@ class ActivityOutcome:
 
     @classmethod
     def from_event(cls, event: OutcomeRecorded) -> Self:
-        """What the graph shows of a recorded outcome."""
         value = event.value
         return cls(
             id=strawberry.ID(str(event.outcome_id)),
@@ -213,7 +208,6 @@ class ActivityJourney:
 
     @classmethod
     def from_state(cls, state: InstanceState, end_reason: str | None = None) -> Self:
-        """What the graph shows of the state of an instance."""
         return cls(
             instance=strawberry.ID(str(state.instance_id)),
             journey=strawberry.ID(state.journey),
@@ -236,7 +230,6 @@ class ActivityMessage:
 
     @classmethod
     def from_event(cls, event: MessageDue) -> Self:
-        """What the graph shows of a message that is due."""
         return cls(
             id=strawberry.ID(str(event.message_id)),
             channel=Channel(event.channel),
@@ -292,7 +285,6 @@ class CustomerActivity:
 
     @classmethod
     def from_activity(cls, activity: Activity) -> Self:
-        """What a subscription is sent."""
         content = activity.content
         return cls(
             id=strawberry.ID(str(activity.id)),

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -59,15 +60,13 @@ def create_customer_finder(graph: Callable[[], Graph]) -> FindCustomer:
     return find_customer
 
 
+@dataclass(frozen=True, slots=True)
 class LiveSubgraph:
     """A Transport to the schema of live."""
 
-    def __init__(
-        self, feed: CustomerFeed, find_customer: FindCustomer, masking: Masking = USUAL
-    ) -> None:
-        self._masking = masking
-        self._feed = feed
-        self._find_customer = find_customer
+    feed: CustomerFeed
+    find_customer: FindCustomer
+    masking: Masking = USUAL
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
@@ -88,8 +87,8 @@ class LiveSubgraph:
 
     def _context(self, headers: Headers) -> LiveContext:
         caller = _principal(headers)
-        watch = partial(self._feed.watch, follows_unproved=not caller.own_customer_only)
-        return LiveContext(caller, partial(self._find_customer, caller), watch, self._masking)
+        watch = partial(self.feed.watch, follows_unproved=not caller.own_customer_only)
+        return LiveContext(caller, partial(self.find_customer, caller), watch, self.masking)
 
 
 def _principal(headers: Headers) -> Principal:

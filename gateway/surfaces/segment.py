@@ -7,6 +7,7 @@ log, and sends the bytes on to profile as they came: what an event may hold is p
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -26,7 +27,7 @@ from gateway.surfaces.audited_events import AuditedEvents, read_events
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.graphql_http import refusal_headers
+from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.words import Role
 
@@ -185,25 +186,17 @@ def _convert_response(status: int, body: bytes, content_type: str) -> Response:
     return Response(body, status, headers, content_type)
 
 
+@dataclass(frozen=True, slots=True)
 class SegmentApi:
-    """The API: one route for all names of calls."""
+    """One endpoint for all calls, by all their names."""
 
-    def __init__(
-        self,
-        senders: SenderAuthenticator,
-        profile: ProfileClient,
-        audit: Audit,
-        limits: BodyLimits,
-        admission: Admission,
-    ) -> None:
-        self._admission = admission
-        self._senders = senders
-        self._profile = profile
-        self._audit = audit
-        self._limits = limits
+    senders: SenderAuthenticator
+    profile: ProfileClient
+    audit: Audit
+    limits: BodyLimits
+    admission: Admission
 
     def routes(self) -> list[Route]:
-        """A route for each name of a call."""
         return [Route(f"/v1/{name}", self._respond, methods=["POST"]) for name in CALLS]
 
     async def _respond(self, request: Request) -> Response:
@@ -219,16 +212,16 @@ class SegmentApi:
         sender = None
         if not CREDENTIAL_HEADERS.isdisjoint(headers):
             sender = self._authenticate(_key_in_headers(headers), call)
-            self._admission.arrive(_limit_key(sender))
-        body = await read_body(request.receive, headers, self._limits)
+            self.admission.arrive(_limit_key(sender))
+        body = await read_body(request.receive, headers, self.limits)
         document = _parse(json_in(body, content_type), is_required=sender is None)
         sender = sender or self._authenticate(_key_in_body(document), call)
-        visit = Visit(self._audit, sender, *read_events(call, document))
+        visit = Visit(self.audit, sender, *read_events(call, document))
         await visit.begin()
         # Not before its body is there: a slow sender would hold a place that others need.
-        with self._admission.enter(_limit_key(sender), INGEST) as ticket:
+        with self.admission.enter(_limit_key(sender), INGEST) as ticket:
             try:
-                response = await self._profile.send(sender, call, body, content_type)
+                response = await self.profile.send(sender, call, body, content_type)
             except BaseException as error:  # even what was cancelled may have been stored
                 visit.cut_off(error)
                 raise
@@ -238,11 +231,11 @@ class SegmentApi:
 
     def _authenticate(self, key: str | None, call: str) -> Principal:
         """The sender with a key; a refusal of a known one is recorded in the audit log."""
-        sender = self._senders.authenticate(key)
+        sender = self.senders.authenticate(key)
         try:
             _check_scope(sender)
         except Forbidden as refusal:
-            Visit(self._audit, sender, AuditedEvents(call), ()).cut_off(refusal)
+            Visit(self.audit, sender, AuditedEvents(call), ()).cut_off(refusal)
             raise
         return sender
 

@@ -34,17 +34,19 @@ from services.chassis.authorization import guard
 from services.chassis.bodies import BodyLimits, headers_of
 from services.chassis.errors import RaakError
 from services.chassis.execution import Compiled, MaskedReader, PlainReader
-from services.chassis.graphql_http import (
+from services.chassis.graphql_http.media_types import negotiate_media_type
+from services.chassis.graphql_http.request import (
     JSON,
+    MalformedRequest,
+    MutationNotAllowed,
+    read_parameters,
+    read_request,
+)
+from services.chassis.graphql_http.response import (
     MASKED_ERROR,
     GraphQLResponse,
     HttpResponse,
-    MalformedRequest,
-    MutationNotAllowed,
     format_error,
-    negotiate_media_type,
-    read_parameters,
-    read_request,
 )
 from services.chassis.masking import USUAL, Hide, Masking
 from services.chassis.principal import Principal

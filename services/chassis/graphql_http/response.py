@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import orjson
 from starlette.types import Send
@@ -13,11 +13,9 @@ from starlette.types import Send
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.media_types import LEGACY
-from services.chassis.graphql_http.request import MalformedRequest
+from services.chassis.graphql_http.request import JSON, MalformedRequest
 
 log = logging.getLogger(__name__)
-
-JSON = dict[str, Any]
 
 MASKED_ERROR: JSON = {
     "message": "Something went wrong in this service; it has been logged.",

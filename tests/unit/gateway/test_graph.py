@@ -14,7 +14,7 @@ from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry
 from gateway.graph import Asked, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.graphql_http import MutationNotAllowed
+from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.identity import derived_customer_id
 from services.contracts.words import Role

@@ -18,7 +18,7 @@ from gateway.access.trusted import Registry
 from gateway.graph import Graph
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from services.chassis.bodies import BodyLimits
-from services.chassis.graphql_http import MAX_DEPTH
+from services.chassis.graphql_http.request import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error
 from tests.unit.over_http import MODERN
 

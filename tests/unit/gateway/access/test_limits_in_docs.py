@@ -26,7 +26,7 @@ from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, Reply, compose
 from gateway.surfaces.segment import SegmentApi
 from infra.demo import asking as asking_of_the_demo
-from services.chassis.graphql_http import MODERN
+from services.chassis.graphql_http.media_types import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import KEY

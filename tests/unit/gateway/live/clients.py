@@ -18,7 +18,7 @@ from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
 from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import RequestParameters
+from services.chassis.graphql_http.request import RequestParameters
 from services.chassis.principal import Principal
 from tests.unit.gateway.small_graph import AGENT, KEY, ROLES
 
@@ -50,13 +50,14 @@ class Script:
 
     def open(self, asked: RequestParameters, caller: Principal | None, *, may_change: bool) -> Any:
         self.asked.append((asked.document, caller, may_change))
-        return _Scripted(self, asked.document)
+        return _Scripted(self, asked.document, caller)
 
 
 @dataclass
 class _Scripted:
     script: Script
     text: str
+    caller: Principal | None
     refusal: RaakError | None = None
 
     @property

@@ -9,7 +9,7 @@ from gateway.live.close_codes import INTERNAL_ERROR, MAX_REASON_BYTES, CloseWebS
 from gateway.live.connections import GoingAway, TooManyConnections
 from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.graphql_http import MalformedRequest
+from services.chassis.graphql_http.request import MalformedRequest
 from services.chassis.principal import NotAuthenticated
 from tests.unit.gateway.live.clients import SETTINGS, TOKEN, house
 

@@ -8,7 +8,7 @@ from gateway.access.trusted import Registry
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.request_context import REQUESTS
 from gateway.live.operation_stream import OperationStreams, format_failure
-from services.chassis.graphql_http import read_parameters
+from services.chassis.graphql_http.request import read_parameters
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from tests.callers import caller

@@ -20,7 +20,7 @@ from gateway.live.operation_stream import OperationStreams
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.reload import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
-from services.chassis.graphql_http import read_parameters
+from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
