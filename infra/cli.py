@@ -61,7 +61,7 @@ def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
     from infra.instance import Instance
-    from infra.storing import probes
+    from infra.nats_store_probe import probes
     from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
@@ -83,7 +83,7 @@ def demo(
     from infra import demo as story
     from infra import standalone
     from infra.instance import Instance
-    from infra.storing import probes
+    from infra.nats_store_probe import probes
     from infra.supervision import Supervisor
 
     instance = Instance(data.resolve(), port)
@@ -194,7 +194,7 @@ def apply(
 ) -> None:
     """Publish a folder of definitions through the graph."""
     from infra import definitions
-    from infra.client import Graph
+    from infra.graph_client import Graph
     from infra.instance import Instance
     from infra.tokens import issue
 
@@ -273,7 +273,7 @@ def keys_create(
 ) -> None:
     """Make an API key for a server, and print it this once."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     made = api_keys.create(settings_of(data), name, role, scope or [], days, datetime.now(UTC))
     text, key = asyncio.run(made)
@@ -285,7 +285,7 @@ def keys_create(
 def keys_list(data: Folder = HERE) -> None:
     """List the API keys there ever were, oldest first."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     table = Table("id", "name", "role", "scopes", "made", "expires", "last used", "is")
     table.columns[0].no_wrap = True  # it is what `raak keys revoke` wants
@@ -306,7 +306,7 @@ def _moment(at: datetime | None) -> str:
 def keys_revoke(key: Annotated[str, typer.Argument(help="its id")], data: Folder = HERE) -> None:
     """Let an API key open nothing any more: within a second, everywhere."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     asyncio.run(api_keys.revoke(settings_of(data), key, datetime.now(UTC)))
     console.print(f"{key} is revoked.")
@@ -319,7 +319,7 @@ def operations_publish(
 ) -> None:
     """Register the documents of folders, and those `raak apply` sends: all of them or none."""
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     publishing = registered.publish(settings_of(data), folders or [], datetime.now(UTC))
     documents, new = asyncio.run(publishing)
@@ -333,7 +333,7 @@ def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
     from gateway.access.trusted import operations_in
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     for document in asyncio.run(registered.listed(settings_of(data))):
         names = ", ".join(name or "(without a name)" for name in operations_in(document.text))
@@ -348,7 +348,7 @@ def operations_retire(
 ) -> None:
     """Let a document be answered no more: within a second, everywhere."""
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import settings_of
 
     document = asyncio.run(registered.retire(settings_of(data), hash))
     console.print(f"{document.source} is retired.")
@@ -384,7 +384,7 @@ def audit_digest(
 @dead_letters.command("list")
 def dead_letters_list(data: Folder = HERE, nats: str = "") -> None:
     """List the events that could not be handled, oldest first."""
-    from infra import letters
+    from infra import dead_letters as letters
 
     table = Table("no", "service", "fact", "deliveries", "why")
     for letter in asyncio.run(letters.listed(_nats(data, nats))):
@@ -405,7 +405,7 @@ def dead_letters_replay(
     nats: str = "",
 ) -> None:
     """Deliver dead letters once more, to the consumer that could not take them in."""
-    from infra import letters
+    from infra import dead_letters as letters
 
     replayed = asyncio.run(letters.replay(_nats(data, nats), set(numbers or ())))
     console.print(f"{replayed} delivered again.")

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import cdnow, compose_env, demo
-from infra.client import Graph
 from infra.demo import Stage
+from infra.graph_client import Graph
 from infra.instance import PROCESSES
 from services.chassis.errors import RaakError
 

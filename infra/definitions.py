@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.client import Graph, Refused
+from infra.graph_client import Graph, Refused
 from services.chassis.errors import RaakError
 
 

@@ -20,7 +20,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from infra.process import Process, as_user, wait_until_ready
+from infra.child_process import Process, as_user, wait_until_ready
 from services.chassis.errors import RaakError
 
 USER_EXISTS = 9  # what useradd says then

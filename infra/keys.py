@@ -6,7 +6,7 @@ from gateway import store
 from gateway.access.keys import ROLES, ApiKey, KeyCannotBe, make_key
 from gateway.access.roles import OURS, Roles
 from gateway.settings import GatewaySettings
-from infra.door import opened
+from infra.gateway_database import opened
 from services.chassis.errors import RaakError
 from services.chassis.server import MissingSetting
 from services.contracts.words import Role

@@ -20,7 +20,7 @@ from gateway.app import source_of
 from gateway.reload import Composed
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
-from infra.door import opened
+from infra.gateway_database import opened
 from services.chassis.errors import RaakError
 
 OWN = Path(__file__).with_name("documents")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from infra import backup, bus_users, embedded
+from infra import backup, embedded, nats_users
+from infra.child_process import STOP_S, Process, wait_until_ready
 from infra.instance import PROCESSES, Instance
-from infra.process import STOP_S, Process, wait_until_ready
 from infra.provisioning import named_apart, provision
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
@@ -78,7 +78,7 @@ def _servers(instance: Instance) -> Iterator[Process]:
             folder / "postgres", ports["postgres"], instance.secret("postgres")
         ),
         embedded.nats_process(
-            folder / "nats", ports["nats"], instance.secret("nats"), bus_users.users(passwords)
+            folder / "nats", ports["nats"], instance.secret("nats"), nats_users.users(passwords)
         ),
     ):
         server.environment |= {FOLDER_VARIABLE: str(folder)}

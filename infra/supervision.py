@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from infra.process import Process
-from infra.storing import StoreProbe
+from infra.child_process import Process
+from infra.nats_store_probe import StoreProbe
 
 LONGEST_PAUSE_S = 60.0
 LIVED_S = 60.0

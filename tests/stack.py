@@ -12,9 +12,9 @@ import psutil
 from rich.console import Console
 
 from infra import cdnow, demo, embedded, standalone, tokens
-from infra.client import Graph
+from infra.child_process import Process, wait_until_ready
+from infra.graph_client import Graph
 from infra.instance import LISTENERS, Instance
-from infra.process import Process, wait_until_ready
 
 
 def days_ago(days: int) -> datetime:

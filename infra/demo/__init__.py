@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from infra import cdnow, door, keys, operations, tokens
+from infra import cdnow, gateway_database, keys, operations, tokens
 from infra.cdnow import Buyer
-from infra.demo.asking import await_api_key, document
-from infra.demo.loading import apply_examples, import_customers
-from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
-from infra.demo.stage import OPERATIONS, Stage
+from infra.demo.data_import import apply_examples, import_customers
+from infra.demo.queries import await_api_key, document
+from infra.demo.scenarios import Cast, call_the_shop, open_the_app, show_results, visit_the_site
+from infra.demo.session import OPERATIONS, Stage
 from infra.instance import Instance
 
 __all__ = [
@@ -47,7 +47,7 @@ def set_stage(instance: Instance, console: Console) -> Stage:
         secret, now = instance.secret("claim-secret"), datetime.now(UTC)
         return tokens.issue_claim(secret, browser, {"user_id": user}, now, minutes=15)
 
-    settings, now = door.settings_in(instance), datetime.now(UTC)
+    settings, now = gateway_database.settings_in(instance), datetime.now(UTC)
     making = keys.create(settings, "the demo's shop", "agent", ["customers:write"], None, now)
     api_key, _ = asyncio.run(making)
     stage = Stage(instance.url, instance.secret("write-key"), api_key, token, claim, console)
@@ -61,7 +61,9 @@ def tell(instance: Instance, console: Console, customers: int) -> None:
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
     stage = set_stage(instance, console)
     stage.say("Registering the operations of examples/records")
-    documents, _ = asyncio.run(operations.publish(door.settings_in(instance), [OPERATIONS], now))
+    documents, _ = asyncio.run(
+        operations.publish(gateway_database.settings_in(instance), [OPERATIONS], now)
+    )
     console.print(f"  {len(documents)} documents; in production nothing else is answered")
     tell_on(stage, buyers)
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from infra.demo.asking import until
+from infra.demo.queries import until
 from tests.stack import BUYERS, Stack
 
 JSON = dict[str, Any]

@@ -7,7 +7,7 @@ import orjson
 
 from infra import demo
 from infra.audit import secret_of, verify
-from infra.demo.asking import allow_personal_offers, customer, document, offers, ref, until
+from infra.demo.queries import allow_personal_offers, customer, document, offers, ref, until
 from tests.stack import BUYERS, Stack
 
 AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"

@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import uuid4
 
-from infra.client import Graph
-from infra.demo.asking import offers, ref
+from infra.demo.queries import offers, ref
+from infra.graph_client import Graph
 from tests.stack import Stack
 
 ORDER = {"order_id": "forged", "total": 100_000_000, "currency": "USD"}

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli import app, main
-from infra.client import Graph
-from infra.demo.asking import until
+from infra.demo.queries import until
+from infra.graph_client import Graph
 from services.chassis.bus import OutgoingMessage, open_bus
 from tests.stack import Stack
 

@@ -22,8 +22,8 @@ from gateway.access.roles import Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from infra import tokens
-from infra.client import Graph
-from infra.demo.asking import until
+from infra.demo.queries import until
+from infra.graph_client import Graph
 from services.chassis.principal import IDENTITIES, Principal
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller

@@ -15,7 +15,7 @@ import aiohttp
 import jwt
 import pytest
 
-from infra.demo.asking import until as wait_until
+from infra.demo.queries import until as wait_until
 from infra.tokens import issue_claim
 from services.contracts.identity import derived_customer_id
 from tests.e2e import test_live as live

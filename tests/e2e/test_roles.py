@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from infra import tokens
-from infra.client import Graph
+from infra.graph_client import Graph
 from tests.stack import BUYERS, Stack
 
 JSON = dict[str, Any]

@@ -21,7 +21,7 @@ from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from infra import tokens
-from infra.demo.asking import until
+from infra.demo.queries import until
 from tests.stack import Stack
 
 JSON = dict[str, Any]

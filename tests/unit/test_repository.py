@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import bus_users, compose_env, settings_doc
+from infra import compose_env, nats_users, settings_doc
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("profile", "decision", "journey", "measurement")
@@ -276,9 +276,9 @@ def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
 
 
 def test_the_users_of_nats_are_those_the_code_has() -> None:
-    written = bus_users.CONFIGURATION.read_text()
+    written = nats_users.CONFIGURATION.read_text()
 
-    assert written == bus_users.configuration(), "run `python -m infra.bus_users`"
+    assert written == nats_users.configuration(), "run `python -m infra.nats_users`"
 
 
 def test_images_are_variables_that_can_be_pinned() -> None:

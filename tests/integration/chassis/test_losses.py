@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from nats.js.errors import NotFoundError
 
-from infra import embedded, storing
+from infra import embedded, nats_store_probe
 from infra.supervision import Supervisor
 from services.chassis import epochs, handling, outbox, resync
 from services.chassis.bus import (
@@ -165,7 +165,7 @@ async def test_nats_that_comes_back_empty_is_furnished_anew_and_told_what_nobody
 async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_heard_once(
     database: Database, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "EVERY_S", 0.2)
+    monkeypatch.setattr(nats_store_probe, "EVERY_S", 0.2)
     port = free_port()
     server = embedded.nats_process(small_disk / "nats", port, "secret")
     url = f"nats://raak:secret@127.0.0.1:{port}"
@@ -174,7 +174,7 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
     refused = [f"refused {n} {'long ' * 1_000}" for n in range(100)]
 
     async def refusal() -> str:
-        return await asyncio.to_thread(lambda: str(asyncio.run(storing.refusal(url))))
+        return await asyncio.to_thread(lambda: str(asyncio.run(nats_store_probe.refusal(url))))
 
     async def is_refused() -> bool:
         await asyncio.sleep(0.2)  # each look takes some of the room its stream has left
@@ -185,7 +185,7 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
         return bool(lines)
 
     with embedded.running(server):
-        supervisor = Supervisor([server], lines.append, storing.probes([server], url))
+        supervisor = Supervisor([server], lines.append, nats_store_probe.probes([server], url))
         async with open_bus(url) as bus:
             await bus.keep([Spoken, Portrait])
             async with supervised(sending(database, bus)):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.process import Process
+from infra.child_process import Process
 from infra.supervision import Supervisor
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from infra.client import Graph
+from infra.graph_client import Graph
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "records"
 OPERATIONS = EXAMPLES / "operations"

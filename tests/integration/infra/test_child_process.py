@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.process import Process
+from infra.child_process import Process
 
 
 def test_of_our_own_settings_none_is_handed_down(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import embedded, storing
-from infra.storing import refusal
+from infra import embedded, nats_store_probe
+from infra.nats_store_probe import refusal
 from tests.conftest import free_port
 
 
@@ -35,5 +35,5 @@ def test_nats_that_stores_is_well_and_one_that_is_gone_is_somebody_elses_trouble
     assert asyncio.run(refusal(nats_url)) is None
     assert asyncio.run(refusal(nats_url)) is None
 
-    monkeypatch.setattr(storing, "WITHIN_S", 0.3)
+    monkeypatch.setattr(nats_store_probe, "WITHIN_S", 0.3)
     assert asyncio.run(refusal(f"nats://127.0.0.1:{free_port()}")) is None

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from infra.demo.stage import Stage
+from infra.demo.session import Stage
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from infra import bus_users, embedded
+from infra import embedded, nats_users
 from infra.instance import PROCESSES, SERVICES
 from services.chassis.bus import (
     DEAD_LETTERS,
@@ -62,7 +62,7 @@ def message(event: Event) -> OutgoingMessage:
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """A NATS with the users of all processes, as its operator comes to it."""
-    users = bus_users.users(PASSWORDS)
+    users = nats_users.users(PASSWORDS)
     with embedded.nats(tmp_path / "nats", free_port(), "secret", users) as url:
         yield url
 
@@ -294,7 +294,7 @@ async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
                 config=ConsumerConfig(deliver_subject="_INBOX.0123456789012345678901"),
             )
 
-    with embedded.nats(folder, port, "secret", bus_users.users(PASSWORDS)) as url:
+    with embedded.nats(folder, port, "secret", nats_users.users(PASSWORDS)) as url:
         async with open_bus(as_("decision", url), process="decision") as decision:
             heard: asyncio.Queue[Msg] = asyncio.Queue()
             await decision.subscribe("decision", fact, heard.put)

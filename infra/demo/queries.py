@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import httpx
 
-from infra.client import Graph
-from infra.demo.stage import OPERATIONS, Stage
+from infra.demo.session import OPERATIONS, Stage
+from infra.graph_client import Graph
 from services.chassis.errors import RaakError
 
 SETTLED_S = 60

@@ -3,8 +3,8 @@
 from itertools import pairwise
 from pathlib import Path
 
-from infra.process import Process
-from infra.storing import EVERY_S, StoreProbe
+from infra.child_process import Process
+from infra.nats_store_probe import EVERY_S, StoreProbe
 
 
 class Server(Process):

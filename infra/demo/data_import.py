@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infra import definitions
 from infra.cdnow import Buyer
-from infra.demo.stage import EXAMPLES, Stage
+from infra.demo.session import EXAMPLES, Stage
 
 BATCH_BYTES = 400_000  # of the 500 KB that a batch may have
 AT_ONCE = 3

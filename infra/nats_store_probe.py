@@ -12,8 +12,8 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
+from infra.child_process import Process
 from infra.embedded import HEALTH, HEALTH_USER, OPERATOR
-from infra.process import Process
 
 EVERY_S = 10.0
 WITHIN_S = 5.0

@@ -7,8 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from infra.cdnow import Buyer
-from infra.client import Graph
-from infra.demo.asking import (
+from infra.demo.queries import (
     allow_personal_offers,
     customer,
     offers,
@@ -20,8 +19,9 @@ from infra.demo.asking import (
     until,
     until_considered,
 )
-from infra.demo.showing import print_journeys, print_offers, print_results, print_trace
-from infra.demo.stage import Stage
+from infra.demo.session import Stage
+from infra.demo.tables import print_journeys, print_offers, print_results, print_trace
+from infra.graph_client import Graph
 
 
 @dataclass(frozen=True, slots=True)
