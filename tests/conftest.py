@@ -26,7 +26,7 @@ from services.chassis.bus import Bus, open_bus
 from services.chassis.database import Database, open_database
 from services.chassis.migrations import migrate
 
-HASTY = {**embedded.MODEST, "fsync": "off", "full_page_writes": "off"}
+HASTY = {**embedded.MODEST_SETTINGS, "fsync": "off", "full_page_writes": "off"}
 
 DatabaseFor = Callable[[str], AbstractAsyncContextManager[Database]]
 

@@ -1,4 +1,4 @@
-"""Where the story is told."""
+"""A demo session: the gateway the scenarios run against, its keys, and the console."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,32 +6,32 @@ from pathlib import Path
 
 from rich.console import Console
 
-from infra.graph_client import Graph
+from infra.graph_client import GraphClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "records"
 OPERATIONS = EXAMPLES / "operations"
-"""All that is asked on it: the documents a shop would register."""
+"""The documents a shop would register; the demo sends no others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Where the story is told: a gateway, its keys, and somebody listening."""
+class DemoSession:
+    """A gateway, the keys to it, and the console the demo prints to."""
 
     url: str
     write_key: str
-    """What the pages send with; everybody can read it in them."""
+    """For web pages; it is public."""
     api_key: str
-    """What the shop's server sends with."""
+    """For the shop's server."""
     token: Callable[[str, str, str], str]
     """(role, subject, customer as type=value) to a signed token."""
     claim: Callable[[str, str], str]
     """(anonymous id, user id) to a signed claim, as the shop's server makes it at a login."""
     console: Console
 
-    def as_(self, role: str, customer: str = "") -> Graph:
-        """The graph as a role sees it."""
-        return Graph(self.url, self.token(role, f"demo {role}", customer))
+    def client_for(self, role: str, customer: str = "") -> GraphClient:
+        """A client of the graph with a role's token."""
+        return GraphClient(self.url, self.token(role, f"demo {role}", customer))
 
-    def say(self, text: str) -> None:
-        """Tell what happens next."""
+    def announce(self, text: str) -> None:
+        """Print what happens next."""
         self.console.print(f"\n[bold]{text}[/]")

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from infra import cdnow, demo, standalone
 from infra.cdnow import Buyer
-from infra.demo import Stage
+from infra.demo import DemoSession
 from infra.instance import LISTENERS, Instance
 from infra.tokens import issue
 from tests.stack import free_ports
@@ -52,7 +52,7 @@ class Bench:
     """A running Raak with the CDNOW customers in it."""
 
     instance: Instance
-    stage: Stage
+    session: DemoSession
     buyers: list[Buyer]
     figures: Figures
 
@@ -65,18 +65,18 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     console = Console()
     figures = Figures([])
 
-    with standalone.running(instance) as processes:
+    with standalone.run_instance(instance) as processes:
         time.sleep(3)
         pids = [process.running.pid for process in processes if process.running]
         figures.add("idle memory of the whole stack (PSS)", memory_mb(folder, pids), 700, "MB")
-        stage = demo.set_stage(instance, console)
+        session = demo.open_session(instance, console)
         buyers = cdnow.read(cdnow.fetch(Path(".raak/cdnow")), datetime.now(UTC).date())
-        figures.add("import of CDNOW", demo.import_customers(stage, buyers), 25, "s")
-        demo.apply_examples(stage)
+        figures.add("import of CDNOW", demo.import_customers(session, buyers), 25, "s")
+        demo.apply_examples(session)
         started = time.perf_counter()
         wait_until_idle([process.running.pid for process in processes if process.running])
         figures.add("published until all is recomputed", time.perf_counter() - started, 60, "s")
-        yield Bench(instance, stage, buyers, figures)
+        yield Bench(instance, session, buyers, figures)
     table = Table("figure", "measured", "target", "ratio", title="The stack, 2 cores shared")
     for row in figures.rows:
         table.add_row(*row)
@@ -184,7 +184,7 @@ query($ref: CustomerRef!) {
 async def test_from_an_event_to_the_next_decision(bench: Bench) -> None:
     """Two looks at jazz are tracked; how long until the jazz offer comes?"""
     took = []
-    headers = {"Authorization": aiohttp.encode_basic_auth(bench.stage.write_key, "")}
+    headers = {"Authorization": aiohttp.encode_basic_auth(bench.session.write_key, "")}
     async with session_for(bench) as session, aiohttp.ClientSession(headers=headers) as tracker:
         for number in range(60):
             visitor = f"bench-{number}"

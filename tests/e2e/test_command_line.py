@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli import app, main
-from infra.demo.queries import until
-from infra.graph_client import Graph
+from infra.demo.queries import wait_until
+from infra.graph_client import GraphClient
 from services.chassis.bus import OutgoingMessage, open_bus
 from tests.stack import Stack
 
@@ -33,14 +33,14 @@ def told_by_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_a_printed_token_opens_the_graph(stack: Stack) -> None:
     token = run("token", "agent", "--data", str(stack.instance.folder)).stdout.strip()
 
-    assert Graph(stack.instance.url, token).data("{ actions { key } }")["actions"]
+    assert GraphClient(stack.instance.url, token).data("{ actions { key } }")["actions"]
 
 
 def test_a_token_for_a_visitor_names_its_customer(stack: Stack) -> None:
     folder = str(stack.instance.folder)
     token = run("token", "visitor", "--customer", "anonymous_id=v-7", "--data", folder).stdout
 
-    answer = Graph(stack.instance.url, token.strip()).data(
+    answer = GraphClient(stack.instance.url, token.strip()).data(
         'query { customer(ref: {identity: {type: "anonymous_id", value: "v-7"}}) { id } }'
     )
 
@@ -51,7 +51,7 @@ def test_a_token_can_be_narrowed_to_some_scopes_of_its_role(stack: Stack) -> Non
     folder = str(stack.instance.folder)
     scopes = ("--scope", "catalogue:read", "--scope", "results:read")
     token = run("token", "agent", *scopes, "--data", folder).stdout.strip()
-    graph = Graph(stack.instance.url, token)
+    graph = GraphClient(stack.instance.url, token)
 
     assert graph.data("{ actions { key } }")["actions"]
     assert codes(graph.answer("{ segments { key } }")) == {"UNAUTHORIZED_FIELD_OR_TYPE"}
@@ -66,12 +66,12 @@ def test_a_servers_key_opens_the_graph_until_it_is_revoked(stack: Stack) -> None
     folder = str(stack.instance.folder)
     made = run("keys", "create", "the shop's server", "--role", "agent", "--data", folder)
     key = made.stdout.strip().splitlines()[-1]
-    graph = Graph(stack.instance.url, key)
+    graph = GraphClient(stack.instance.url, key)
 
-    until(lambda: not codes(graph.answer("{ actions { key } }")))
+    wait_until(lambda: not codes(graph.answer("{ actions { key } }")))
     listed = run("keys", "list", "--data", folder).stdout
     revoked = run("keys", "revoke", key.split("_")[1], "--data", folder)
-    until(lambda: codes(graph.answer("{ actions { key } }")) == {"UNAUTHENTICATED"})
+    wait_until(lambda: codes(graph.answer("{ actions { key } }")) == {"UNAUTHENTICATED"})
 
     assert key.split("_")[1] in listed
     assert key.split("_")[2] not in listed
@@ -103,10 +103,10 @@ def test_operations_are_published_listed_and_retired(
     by_hash = {"documentId": sha256(document.encode()).hexdigest()}
 
     published = run("operations", "publish", str(tmp_path), "--data", folder)
-    until(lambda: "data" in stack.ask_raw("analyst", by_hash))
+    wait_until(lambda: "data" in stack.ask_raw("analyst", by_hash))
     listed = run("operations", "list", "--data", folder).stdout
     retired = run("operations", "retire", by_hash["documentId"][:12], "--data", folder)
-    until(lambda: "data" not in stack.ask_raw("analyst", by_hash))
+    wait_until(lambda: "data" not in stack.ask_raw("analyst", by_hash))
     (tmp_path / "wrong.graphql").write_text("query Wrong { segmentz { key } }\n")
     told_by_main(monkeypatch, "operations", "publish", str(tmp_path), "--data", folder)
 

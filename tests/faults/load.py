@@ -89,7 +89,7 @@ class Client:
     def __init__(self, stack: Stack, session: aiohttp.ClientSession) -> None:
         self._session = session
         self._url = stack.instance.url
-        self._sender = {"Authorization": aiohttp.encode_basic_auth(stack.stage.api_key)}
+        self._sender = {"Authorization": aiohttp.encode_basic_auth(stack.session.api_key)}
         self._agent = {"Authorization": f"Bearer {stack.token('agent')}"}
 
     async def send(self, calls: Sequence[Json]) -> None:

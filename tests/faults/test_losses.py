@@ -68,10 +68,10 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
     raak: Stack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    addresses = resync.addresses(raak.instance.folder)
+    urls = resync.database_urls(raak.instance.folder)
 
     async def ask(*services: str) -> None:
-        await resync.run(addresses, services, timedelta(days=1), told.append)
+        await resync.run(urls, services, timedelta(days=1), told.append)
 
     load = Load(client, "resync", seed=8)
     with closing(load):
@@ -82,7 +82,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
 
         await asyncio.to_thread(raak.kill, "decision")
         monkeypatch.setattr(resync, "STILL_S", 1)
-        with pytest.raises(resync.ResyncWaits, match="decision has told 0"):
+        with pytest.raises(resync.ResyncStalled, match="decision has told 0"):
             await ask("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):
             await ask()
@@ -98,7 +98,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
 
 
 async def test_a_service_nobody_knows_is_told_with_those_there_are(raak: Stack) -> None:
-    addresses = resync.addresses(raak.instance.folder)
+    urls = resync.database_urls(raak.instance.folder)
 
     with pytest.raises(resync.UnknownService, match="'profil'"):
-        await resync.run(addresses, ["profil"], timedelta(0), print)
+        await resync.run(urls, ["profil"], timedelta(0), print)

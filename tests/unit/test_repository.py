@@ -139,13 +139,13 @@ def test_what_takes_minutes_to_measure_is_left_to_make_bench(path: Path) -> None
 
 
 def test_every_setting_is_described() -> None:
-    assert list(settings_doc.undescribed()) == []
+    assert list(settings_doc.find_undescribed()) == []
 
 
 def test_the_page_tells_the_settings_as_the_code_has_them() -> None:
     page = settings_doc.PAGE.read_text()
 
-    assert settings_doc.renewed(page) == page, "run `python -m infra.settings_doc`"
+    assert settings_doc.refresh_tables(page) == page, "run `python -m infra.settings_doc`"
 
 
 def test_every_process_is_in_the_page() -> None:
@@ -331,7 +331,7 @@ def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_th
     assert "NATS_PASSWORD_GATEWAY" in new
     assert path.stat().st_mode & 0o777 == 0o600
     assert compose_env.write(path) == []
-    assert compose_env.renamed_in(path) == [
+    assert compose_env.find_moved_settings(path) == [
         f"RAAK_CORS_ORIGINS is not read from {path} any more:"
         " put RAAK_GATEWAY_CORS_ORIGINS into raak.env."
     ]

@@ -173,25 +173,29 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
     stored = [f"stored {n}" for n in range(100)]
     refused = [f"refused {n} {'long ' * 1_000}" for n in range(100)]
 
-    async def refusal() -> str:
-        return await asyncio.to_thread(lambda: str(asyncio.run(nats_store_probe.refusal(url))))
+    async def fault() -> str:
+        return await asyncio.to_thread(
+            lambda: str(asyncio.run(nats_store_probe.find_store_fault(url)))
+        )
 
     async def is_refused() -> bool:
         await asyncio.sleep(0.2)  # each look takes some of the room its stream has left
-        return STREAM in await refusal()
+        return STREAM in await fault()
 
     async def is_started_again() -> bool:
-        await asyncio.to_thread(supervisor.look)
+        await asyncio.to_thread(supervisor.check)
         return bool(lines)
 
-    with embedded.running(server):
-        supervisor = Supervisor([server], lines.append, nats_store_probe.probes([server], url))
+    with embedded.run_server(server):
+        supervisor = Supervisor(
+            [server], lines.append, nats_store_probe.make_store_probes([server], url)
+        )
         async with open_bus(url) as bus:
             await bus.keep([Spoken, Portrait])
             async with supervised(sending(database, bus)):
                 await say(database, *stored)
                 await all_sent(database)
-                assert await refusal() == "None"
+                assert await fault() == "None"
                 fill(small_disk / "ballast")
                 await say(database, *refused)
                 await until(is_refused, 30)
@@ -200,7 +204,7 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
                 await until(is_started_again, 30)
                 async with supervised(listening(database, bus)):
                     await words_heard(database, *stored, *refused)
-        assert await refusal() == "None"
+        assert await fault() == "None"
 
     [line] = lines
     assert line.startswith("nats listens and stores nothing (")

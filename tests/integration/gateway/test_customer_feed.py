@@ -247,7 +247,7 @@ async def test_an_outage_is_reported_when_it_begins_and_when_it_ends(tmp_path: P
     port = free_port()
     server = embedded.nats_process(tmp_path / "nats", port, "secret")
     feed = CustomerFeed(f"nats://raak:secret@127.0.0.1:{port}", 100)
-    with embedded.running(server):
+    with embedded.run_server(server):
         async with supervised({"feed": feed.run}):
             await until(lambda: feed.is_connected)
             async with feed.watch(uuid4()) as watch:

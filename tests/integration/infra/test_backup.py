@@ -130,7 +130,7 @@ def test_a_restore_cut_off_at_any_step_leaves_what_was_there_or_is_told_of(
         assert (instance.folder / "secrets" / "postgres").read_text() == "old"
     else:
         with pytest.raises(backup.RestoreRefused, match="did not end"):
-            backup.check_whole(instance.folder)
+            backup.check_complete(instance.folder)
 
 
 async def begin_none(*_: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_
 @pytest.fixture
 def running(instance: Instance) -> Instance:
     """The instance, with a note that this process runs it."""
-    instance.remember(psutil.Process())
+    instance.write_note(psutil.Process())
     return instance
 
 
@@ -196,4 +196,4 @@ def test_a_restore_cut_off_is_not_taken_for_an_empty_instance(instance: Instance
     (instance.folder / backup.NEW).mkdir(parents=True)
 
     with pytest.raises(backup.RestoreRefused, match="did not end"):
-        backup.check_whole(instance.folder)
+        backup.check_complete(instance.folder)

@@ -62,7 +62,7 @@ def message(event: Event) -> OutgoingMessage:
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """A NATS with the users of all processes, as its operator comes to it."""
-    users = nats_users.users(PASSWORDS)
+    users = nats_users.format_users(PASSWORDS)
     with embedded.nats(tmp_path / "nats", free_port(), "secret", users) as url:
         yield url
 
@@ -117,13 +117,13 @@ async def test_a_service_hears_what_it_has_handlers_for_and_buries_what_it_canno
     url: str, bus: Bus
 ) -> None:
     async with open_bus(as_("decision", url), process="decision") as decision:
-        heard: asyncio.Queue[Msg] = asyncio.Queue()
-        await decision.subscribe("decision", CustomersMerged.fact, heard.put)
+        received: asyncio.Queue[Msg] = asyncio.Queue()
+        await decision.subscribe("decision", CustomersMerged.fact, received.put)
         event = merged()
 
         await bus.publish([message(event)])
         async with asyncio.timeout(30):
-            got = await heard.get()
+            got = await received.get()
         await decision.bury("decision", CustomersMerged.fact, got, "a test")
         await got.ack_sync(30)
 
@@ -138,14 +138,14 @@ async def test_what_profile_sets_aside_profile_alone_takes_in(url: str) -> None:
         event_id=uuid4(), customer_id=None, occurred_at=datetime.now(UTC), call={"name": "x"}
     )
     stream, name = stream_name(EventSetAside.fact), consumer_name("profile", EventSetAside.fact)
-    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    received: asyncio.Queue[Msg] = asyncio.Queue()
     async with open_bus(as_("profile", url), process="profile") as profile:
         await profile.keep([EventSetAside])
-        await profile.subscribe("profile", EventSetAside.fact, heard.put)
+        await profile.subscribe("profile", EventSetAside.fact, received.put)
 
         await profile.publish([message(aside)])
         async with asyncio.timeout(30):
-            got = await heard.get()
+            got = await received.get()
         await profile.bury("profile", EventSetAside.fact, got, "a test")
         await got.ack_sync(30)
 
@@ -294,12 +294,12 @@ async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
                 config=ConsumerConfig(deliver_subject="_INBOX.0123456789012345678901"),
             )
 
-    with embedded.nats(folder, port, "secret", nats_users.users(PASSWORDS)) as url:
+    with embedded.nats(folder, port, "secret", nats_users.format_users(PASSWORDS)) as url:
         async with open_bus(as_("decision", url), process="decision") as decision:
-            heard: asyncio.Queue[Msg] = asyncio.Queue()
-            await decision.subscribe("decision", fact, heard.put)
+            received: asyncio.Queue[Msg] = asyncio.Queue()
+            await decision.subscribe("decision", fact, received.put)
             async with asyncio.timeout(60):
-                got = await heard.get()
+                got = await received.get()
             info = await decision._stream.consumer_info(stream_name(fact), durable)
 
     assert got.subject.startswith(f"raak.{fact}")

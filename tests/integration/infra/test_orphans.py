@@ -25,7 +25,7 @@ def instance(tmp_path: Path) -> Instance:
     """An instance that was started by a process which is no more."""
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     instance = Instance(tmp_path, 20_000)
-    instance.remember(psutil.Process(parent.pid))
+    instance.write_note(psutil.Process(parent.pid))
     parent.kill()
     parent.wait()
     return instance
@@ -44,7 +44,7 @@ def test_the_children_of_a_dead_parent_are_ended(instance: Instance, tmp_path: P
 
 def test_the_children_of_a_living_parent_are_left_alone(instance: Instance, tmp_path: Path) -> None:
     child = sleeper(tmp_path)
-    instance.remember(psutil.Process())
+    instance.write_note(psutil.Process())
 
     standalone.stop_orphans(instance)
 

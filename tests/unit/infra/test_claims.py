@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from infra.cli import app
 from infra.instance import PROCESSES, Instance
-from infra.tokens import ClaimSaysNothing, issue_claim
+from infra.tokens import EmptyClaim, issue_claim
 from services.profile.domain.identities import Identity, InvalidIdentity
 from services.profile.service.claims import ClaimVerifier
 
@@ -43,7 +43,7 @@ def test_an_instance_has_a_secret_of_its_own_that_its_profile_alone_is_given(
 
 @pytest.mark.parametrize(("secret", "user"), [(SECRET, ""), ("", "42")])
 def test_a_claim_of_nobody_or_without_a_secret_is_refused(secret: str, user: str) -> None:
-    with pytest.raises(ClaimSaysNothing):
+    with pytest.raises(EmptyClaim):
         issue_claim(secret, "a", {"user_id": user}, NOW, 15)
 
 
