@@ -81,7 +81,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
 
         await asyncio.to_thread(raak.kill, "decision")
-        monkeypatch.setattr(resync, "STILL_S", 1)
+        monkeypatch.setattr(resync, "STALLED_S", 1)
         with pytest.raises(resync.ResyncStalled, match="decision has told 0"):
             await ask("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):

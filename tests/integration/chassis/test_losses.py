@@ -165,7 +165,7 @@ async def test_nats_that_comes_back_empty_is_furnished_anew_and_told_what_nobody
 async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_heard_once(
     database: Database, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nats_store_probe, "EVERY_S", 0.2)
+    monkeypatch.setattr(nats_store_probe, "CHECK_EVERY_S", 0.2)
     port = free_port()
     server = embedded.nats_process(small_disk / "nats", port, "secret")
     url = f"nats://raak:secret@127.0.0.1:{port}"

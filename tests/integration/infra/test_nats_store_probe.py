@@ -35,5 +35,5 @@ def test_nats_that_stores_is_well_and_one_that_is_gone_is_somebody_elses_trouble
     assert asyncio.run(find_store_fault(nats_url)) is None
     assert asyncio.run(find_store_fault(nats_url)) is None
 
-    monkeypatch.setattr(nats_store_probe, "WITHIN_S", 0.3)
+    monkeypatch.setattr(nats_store_probe, "TIMEOUT_S", 0.3)
     assert asyncio.run(find_store_fault(f"nats://127.0.0.1:{free_port()}")) is None
