@@ -42,7 +42,7 @@ from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
-from services.chassis.progress import Progress
+from services.chassis.background_health import Progress
 from services.chassis.server import Process, process_app, supervised
 
 log = logging.getLogger(__name__)

@@ -21,16 +21,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import outbox, telemetry
+from services.chassis.background_health import Progress
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
+from services.chassis.consumer import Consumer, Subscriptions, keep_inbox_small
 from services.chassis.database import AWAY, Database, open_database, reason
 from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema, Subgraph
-from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
-from services.chassis.listening import listen
+from services.chassis.http_server import listen
 from services.chassis.outbox import Relay
 from services.chassis.principal import Principal, Verifier
-from services.chassis.progress import Progress
 from services.chassis.resync import Resync, Source
 from services.chassis.settings import ProcessSettings, ServiceSettings
 from services.contracts.base import Event

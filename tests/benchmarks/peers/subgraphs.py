@@ -10,7 +10,7 @@ from typing import Any
 import strawberry
 
 from services.chassis.graphql import Schema, Subgraph
-from services.chassis.listening import Server, configured
+from services.chassis.http_server import Server, configured
 from services.chassis.principal import Principal
 from services.chassis.server import collect_garbage_rarely
 from services.contracts.words import Role

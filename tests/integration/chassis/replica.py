@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from services.chassis import bus as chassis_bus
 from services.chassis.bus import open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, open_database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
 from services.chassis.server import supervised
-from tests.integration.chassis.talking import Spoken, write_down
+from tests.integration.chassis.sample_events import Spoken, write_down
 
 REDELIVERED_S = 2
 

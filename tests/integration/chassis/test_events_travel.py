@@ -12,13 +12,13 @@ from nats.aio.msg import Msg
 from services.chassis import bus as chassis_bus
 from services.chassis import outbox
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
-from services.chassis.handling import Consumer
 from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
 from services.chassis.server import supervised
 from services.contracts.base import Event
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     NOON,
     Spoken,
     outgoing,

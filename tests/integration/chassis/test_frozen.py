@@ -14,17 +14,17 @@ from sqlalchemy import text
 from services.chassis import bus as chassis_bus
 from services.chassis import outbox
 from services.chassis.bus import Bus, open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import (
     Database,
     DatabaseUnavailable,
     open_database,
     server_settings,
 )
-from services.chassis.handling import Consumer
 from services.chassis.outbox import RELAY_LOCK, Relay
 from services.chassis.server import supervised
 from tests.integration.chassis.replica import REDELIVERED_S
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     Spoken,
     spoken,
     told,

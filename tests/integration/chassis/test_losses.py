@@ -15,7 +15,8 @@ from nats.js.errors import NotFoundError
 
 from infra import embedded, nats_store_probe
 from infra.supervision import Supervisor
-from services.chassis import epochs, handling, outbox, resync
+from services.chassis import consumer as chassis_consumer
+from services.chassis import epochs, outbox, resync
 from services.chassis.bus import (
     Bus,
     BusUnavailable,
@@ -24,8 +25,8 @@ from services.chassis.bus import (
     open_bus,
     stream_name,
 )
+from services.chassis.consumer import EARLIER, Consumer
 from services.chassis.database import Connection, Database
-from services.chassis.handling import EARLIER, Consumer
 from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
 from services.chassis.resync import Page, Resync, ResyncUnderWay
@@ -33,7 +34,7 @@ from services.chassis.server import Work, supervised
 from services.contracts.base import Event
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable, fill
-from tests.integration.chassis.talking import NOON, Spoken, spoken, told, until, write_down
+from tests.integration.chassis.sample_events import NOON, Spoken, spoken, told, until, write_down
 
 STREAM = stream_name(Spoken.fact)
 
@@ -340,7 +341,7 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
 async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_waits(
     database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     await bus.keep([Spoken])
     earlier = EARLIER.labels("listener", Spoken.fact)._value.get
     before = earlier()

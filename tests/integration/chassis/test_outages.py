@@ -10,13 +10,13 @@ from nats.js.api import PubAck
 
 from services.chassis import outbox
 from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage, open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import AWAY, Database, DatabaseUnavailable, open_database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
 from services.chassis.server import supervised
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     Spoken,
     outgoing,
     spoken,

@@ -16,8 +16,10 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import text
 
 from infra import embedded
-from services.chassis import handling
+from services.chassis import consumer as chassis_consumer
+from services.chassis.background_health import Progress
 from services.chassis.bus import Bus
+from services.chassis.consumer import FAILURES, Consumer
 from services.chassis.database import (
     AWAY,
     Connection,
@@ -27,14 +29,12 @@ from services.chassis.database import (
     reason,
 )
 from services.chassis.graphql import Schema
-from services.chassis.handling import FAILURES, Consumer
-from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised
 from services.chassis.settings import ProcessSettings
 from tests.conftest import HASTY, free_port
-from tests.integration.chassis import oven
+from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.outages import Restartable, fill, started
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     Spoken,
     furnish,
     outgoing,
@@ -119,7 +119,7 @@ async def test_every_error_of_an_outage_is_told_by_the_graph(database: Database)
 async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
     database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     trouble = list(EVERY_ERROR)
 
     async def in_trouble(connection: Connection, events: Sequence[Spoken]) -> None:
@@ -141,7 +141,7 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
 async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     sizes: list[int] = []
 
     async def slow(connection: Connection, events: Sequence[Spoken]) -> None:
@@ -164,7 +164,7 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
 async def test_a_list_that_is_never_taken_in_is_told_of_until_it_is(
     database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     is_stuck = True
 
     async def stuck(connection: Connection, events: Sequence[Spoken]) -> None:

@@ -16,14 +16,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.chassis import progress, server
+from services.chassis import background_health, server
+from services.chassis.background_health import Progress
 from services.chassis.graphql import Schema
-from services.chassis.progress import Progress
 from services.chassis.server import supervised
 from tests.conftest import free_port
-from tests.integration.chassis import oven
+from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.outages import Restartable
-from tests.integration.chassis.talking import until
+from tests.integration.chassis.sample_events import until
 
 PROJECT = Path(__file__).parents[3]
 
@@ -94,7 +94,7 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "RESTART_S", 0.01)
-    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    monkeypatch.setattr(background_health, "QUIET_S", 0.2)
     mended = asyncio.Event()
 
     async def bake() -> None:
@@ -127,7 +127,7 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
     assert reason.startswith("The background work 'baking' has not got on for ")
     assert reason.endswith("(ValueError).")
     [number] = re.findall(r'^raak_background_failures\{work="baking"\} (.+)$', failures, re.M)
-    assert float(number) >= progress.FAILURES_IN_A_ROW
+    assert float(number) >= background_health.FAILURES_IN_A_ROW
 
 
 async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
@@ -137,7 +137,7 @@ async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "Progress", partial(Progress, standstill_s=0.5))
-    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    monkeypatch.setattr(background_health, "QUIET_S", 0.2)
     app = oven.create(database_url=database_url, nats_url=nats.url, verify_key_file=key_files[1])
     async with client_of(app) as client:
 
@@ -219,7 +219,7 @@ async def process(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.integration.chassis.oven",
+        "tests.integration.chassis.sample_service",
         cwd=PROJECT,
         env={**os.environ, **{f"RAAK_OVEN_{k.upper()}": v for k, v in settings.items()}},
         stderr=asyncio.subprocess.PIPE,

@@ -12,7 +12,7 @@ from infra import backup, embedded
 from infra.instance import LISTENERS, SERVICES, Instance
 from services.chassis.migrations import migrate
 from tests.conftest import HASTY
-from tests.integration.chassis.talking import connect
+from tests.integration.chassis.sample_events import connect
 from tests.stack import free_ports
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
 from services.chassis.server import supervised
 from services.contracts.base import Event

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.chassis.progress import Progress
+from services.chassis.background_health import Progress
 from services.chassis.server import RESTART_S
 
 

@@ -19,10 +19,10 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
+from services.chassis.background_health import Progress
 from services.chassis.bus import KEPT_S, UNACKED, Bus, place_of
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
-from services.chassis.progress import Progress
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)

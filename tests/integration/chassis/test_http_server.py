@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis import listening
-from services.chassis.listening import Server, Together, configured
+from services.chassis import http_server
+from services.chassis.http_server import Server, Together, configured
 from tests.conftest import free_port
 from tests.waiting import until
 
@@ -56,9 +56,9 @@ async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not(
         (connection,) = server.server_state.connections
 
         server.cut_off(now=0.0)
-        server.cut_off(now=listening.TAKEN_WITHIN_S - 1)
+        server.cut_off(now=http_server.TAKEN_WITHIN_S - 1)
         held = set(server.server_state.connections)
-        server.cut_off(now=listening.TAKEN_WITHIN_S + 1)
+        server.cut_off(now=http_server.TAKEN_WITHIN_S + 1)
         await until(lambda: not server.server_state.connections)
 
         assert held == {connection}
@@ -100,9 +100,9 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
             await asyncio.sleep(0.1)
 
         server.cut_off(now=0.0)
-        server.cut_off(now=listening.HEAD_WITHIN_S - 1)
+        server.cut_off(now=http_server.HEAD_WITHIN_S - 1)
         held = len(server.server_state.connections)
-        server.cut_off(now=listening.HEAD_WITHIN_S + 1)
+        server.cut_off(now=http_server.HEAD_WITHIN_S + 1)
         await asyncio.sleep(0.05)
 
         assert held == 1
@@ -140,7 +140,7 @@ def test_neither_addresses_of_websockets_nor_their_clients_mistakes_are_logged(
 ) -> None:
     record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, message, (), None)
 
-    assert listening._is_for_operators(record) is is_told
+    assert http_server._is_for_operators(record) is is_told
 
 
 class Wire(asyncio.Transport):
