@@ -188,7 +188,7 @@ async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -
                 database.transaction() as connection,
             ):
                 await epochs.begin(connection)
-                await resync.ask(connection, now, afresh=True)
+                await resync.request_resync(connection, now, afresh=True)
 
 
 def _put_aside(folder: Path, now: datetime) -> Path | None:

@@ -13,13 +13,13 @@ class DeadLetterNotFound(RaakError):
 async def list_dead_letters(nats_url: str) -> list[DeadLetter]:
     """Every dead letter, oldest first."""
     async with open_bus(nats_url, patience_s=3) as bus:
-        return await bus.dead_letters()
+        return await bus.list_dead_letters()
 
 
 async def replay(nats_url: str, numbers: set[int]) -> int:
     """Deliver some again, or all when no number is given; says how many."""
     async with open_bus(nats_url, patience_s=3) as bus:
-        letters = await bus.dead_letters()
+        letters = await bus.list_dead_letters()
         missing = numbers - {letter.sequence for letter in letters}
         if missing:
             raise DeadLetterNotFound(

@@ -17,7 +17,7 @@ from services.chassis.bus import (
     DEAD_LETTERS,
     RETRIES,
     consumer_name,
-    inbox_of,
+    inbox_prefix,
     stream_name,
 )
 from services.contracts.base import Event
@@ -83,7 +83,7 @@ def service_permissions(service: str) -> Permissions:
             f"{API}.CONSUMER.DELETE.{stream}.{consumer}",
             f"$JS.ACK.{stream}.{consumer}.>",
         ]
-    return Permissions(publish, [f"{inbox_of(service)}.>"])
+    return Permissions(publish, [f"{inbox_prefix(service)}.>"])
 
 
 def _consumers(service: str, consumed: list[str]) -> Iterator[tuple[str, str]]:
@@ -97,7 +97,7 @@ def gateway_permissions() -> Permissions:
     """The gateway publishes nothing: it listens to what happens, and reads the last snapshots."""
     snapshots = f"{API}.DIRECT.GET.{stream_name(CustomerChanged.fact)}.{CustomerChanged.type()}.*"
     any_fact = "raak.*.*.*.*"  # not a dead letter, which has a longer subject
-    return Permissions([snapshots], [f"{inbox_of('gateway')}.>", any_fact])
+    return Permissions([snapshots], [f"{inbox_prefix('gateway')}.>", any_fact])
 
 
 def format_users(passwords: Mapping[str, str]) -> list[str]:

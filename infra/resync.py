@@ -78,12 +78,12 @@ async def run(
         }
         for name, database in databases.items():
             async with database.connection() as connection:
-                await resync.check_free(connection, name)
+                await resync.check_not_running(connection, name)
         for database in databases.values():
             async with database.transaction() as connection:
                 if is_restored:
                     await epochs.begin(connection)
-                await resync.ask(connection, datetime.now(UTC) - window)
+                await resync.request_resync(connection, datetime.now(UTC) - window)
         for name, database in databases.items():
             events = await _wait_until_finished(name, database)
             report(f"{name} has published {events} events again.")
@@ -97,12 +97,12 @@ async def _wait_until_finished(name: str, database: Database) -> int:
             now = await resync.progress(connection)
         assert now is not None
         if now.finished_at is not None:
-            return now.told
+            return now.events
         if now != before:
             before, moved_at = now, loop.time()
         if loop.time() - moved_at > STALLED_S:
             raise ResyncStalled(
-                f"{name} has published {now.told} events again, and no more for {STALLED_S:.0f} s.",
+                f"{name} has published {now.events} events again, and none for {STALLED_S:.0f} s.",
                 hint=f"Look whether {name} runs: it goes on by itself.",
             )
         await asyncio.sleep(POLL_S)

@@ -12,7 +12,7 @@ from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
-from services.chassis.authorization import wording
+from services.chassis.authorization import describe_requirement
 from services.contracts.words import Role
 
 OPENING = """\
@@ -68,7 +68,7 @@ def _asks(authorization: Authorization, coordinate: str) -> Iterator[str]:
     for requirement in authorization.asked.get(coordinate, ()):
         for sets in (requirement.scopes, requirement.policies):
             if sets:
-                yield f"`{wording(sets)}`"
+                yield f"`{describe_requirement(sets)}`"
 
 
 def _row(*cells: str) -> str:

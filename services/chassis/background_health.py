@@ -1,4 +1,4 @@
-"""Whether background work gets on: work that fails again and again makes its process not ready."""
+"""Whether background work succeeds: work that keeps failing makes its process not ready."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ FAILURES = Gauge(
 
 
 @dataclass(slots=True)
-class Trouble:
-    """Work that has failed and not recovered."""
+class WorkFailures:
+    """Failures of work that has not recovered since."""
 
     since: float
     """The first failure, by the clock of the process, in seconds."""
-    because: str
+    reason: str
     """The class of the last failure: its text may hold personal data."""
     failures: int = 0
     """Without those of a bus or database that was away."""
@@ -33,10 +33,10 @@ class Trouble:
     """How long it ran before it last failed."""
 
 
-class Progress:
-    """What each piece of a process's background work is held up by. `clock` is in seconds.
+class BackgroundHealth:
+    """The failures of each piece of a process's background work. `clock` is in seconds.
 
-    Work stands still that has failed five times, or for `standstill_s` whatever keeps it, and never
+    Work stands still that has failed five times, or for `standstill_s` for any reason, and never
     recovered in between.
     """
 
@@ -45,32 +45,32 @@ class Progress:
     ) -> None:
         self._clock = clock
         self._standstill_s = standstill_s
-        self._troubles: dict[str, Trouble] = {}
+        self._failing: dict[str, WorkFailures] = {}
 
-    def quiet_s(self, work: str) -> float:
+    def recovery_time_s(self, work: str) -> float:
         """How long work has to run without failing to have recovered."""
-        trouble = self._troubles.get(work)
-        return min(QUIET_S + (trouble.ran_s if trouble else 0.0), LONGEST_TRY_S)
+        failing = self._failing.get(work)
+        return min(QUIET_S + (failing.ran_s if failing else 0.0), LONGEST_TRY_S)
 
-    def fail(self, work: str, because: str, ran_s: float, *, is_away: bool = False) -> None:
-        """Note that work failed after having run for so long; `is_away`: it waits for another."""
-        trouble = self._troubles.setdefault(work, Trouble(self._clock(), because))
-        trouble.because, trouble.ran_s = because, ran_s
-        trouble.failures += not is_away
-        FAILURES.labels(work).set(trouble.failures)
+    def fail(self, work: str, reason: str, ran_s: float, *, is_away: bool = False) -> None:
+        """Note that work failed after so long; `is_away`: because PostgreSQL or NATS is away."""
+        failing = self._failing.setdefault(work, WorkFailures(self._clock(), reason))
+        failing.reason, failing.ran_s = reason, ran_s
+        failing.failures += not is_away
+        FAILURES.labels(work).set(failing.failures)
 
     def recover(self, work: str) -> None:
-        """Note that work gets on again."""
-        self._troubles.pop(work, None)
+        """Note that work succeeds again."""
+        self._failing.pop(work, None)
         FAILURES.labels(work).set(0)
 
-    def standstill(self) -> str | None:
+    def find_standstill(self) -> str | None:
         """Which work stands still, since when and why; None if none does."""
-        for work, trouble in sorted(self._troubles.items()):
-            for_s = self._clock() - trouble.since
-            if trouble.failures >= FAILURES_IN_A_ROW or for_s > self._standstill_s:
+        for work, failing in sorted(self._failing.items()):
+            for_s = self._clock() - failing.since
+            if failing.failures >= FAILURES_IN_A_ROW or for_s > self._standstill_s:
                 return (
-                    f"The background work {work!r} has not got on for {for_s:.0f} s"
-                    f" ({trouble.because})."
+                    f"The background work {work!r} has made no progress for {for_s:.0f} s"
+                    f" ({failing.reason})."
                 )
         return None

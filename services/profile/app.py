@@ -70,7 +70,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(rulebooks, base.clock, reader.room),
             background={"refresher": refresher.run},
-            told_again={"customers": Customers(rulebooks, base.clock)},
+            resync_sources={"customers": Customers(rulebooks, base.clock)},
             router=collector.router(),
         )
 
@@ -80,4 +80,4 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
 async def snapshots_on_their_way(base: Foundation) -> int:
     """How many snapshots have not reached all who listen."""
     async with base.database.connection() as connection:
-        return await outbox.backlog(connection, base.bus, CustomerChanged)
+        return await outbox.count_backlog(connection, base.bus, CustomerChanged)

@@ -150,7 +150,7 @@ async def test_what_nobody_can_handle_is_listed_and_delivered_again(stack: Stack
         nonsense = OutgoingMessage("raak.profile.event_recorded.v1.x", "nonsense-1", b"{}")
         await bus.publish([nonsense])
         async with asyncio.timeout(30):
-            while len(await bus.dead_letters()) < 2:  # of journey and of measurement
+            while len(await bus.list_dead_letters()) < 2:  # of journey and of measurement
                 await asyncio.sleep(0.05)
 
     listed = (await asyncio.to_thread(run, "dead-letters", "list", "--data", folder)).stdout

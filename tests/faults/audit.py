@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from infra.instance import SERVICES
 from services.chassis.bus import DEAD_LETTERS
-from services.chassis.epochs import stamp
+from services.chassis.epochs import stamp_sql
 from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 
@@ -164,7 +164,7 @@ async def every_event_counts_in_its_customer(books: Books, ledger: Ledger) -> As
 
 async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """Decision and journey hold the version profile has, and decision what is in it."""
-    is_ = f"""SELECT customer_id, {stamp("version")},
+    is_ = f"""SELECT customer_id, {stamp_sql("version")},
         coalesce((series -> '"order_completed"' ->> 'count'), '')
         FROM customer WHERE merged_into IS NULL"""
     held = """SELECT customer_id, version,

@@ -70,7 +70,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
     told: list[str] = []
     urls = resync.database_urls(raak.instance.folder)
 
-    async def ask(*services: str) -> None:
+    async def request_resync(*services: str) -> None:
         await resync.run(urls, services, timedelta(days=1), told.append)
 
     load = Load(client, "resync", seed=8)
@@ -83,15 +83,15 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
         await asyncio.to_thread(raak.kill, "decision")
         monkeypatch.setattr(resync, "STALLED_S", 1)
         with pytest.raises(resync.ResyncStalled, match="decision has told 0"):
-            await ask("decision")
+            await request_resync("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):
-            await ask()
+            await request_resync()
         assert not told  # the others were not asked either
         await asyncio.to_thread(raak.start, "decision")
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
         monkeypatch.undo()
         for _ in range(2):
-            await ask()
+            await request_resync()
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
 
     assert [line.split()[0] for line in told] == [*SERVICES, *SERVICES]

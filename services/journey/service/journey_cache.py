@@ -48,7 +48,7 @@ class JourneySet:
 
     def stamp(self, number: int) -> int:
         """A revision or sequence as it is published: with the epoch."""
-        return epochs.stamped(number, self.epoch)
+        return epochs.stamp_number(number, self.epoch)
 
     async def compile(self, versions: Iterable[JourneyVersion]) -> None:
         """Compile versions that are not yet, in a thread: each can take a second."""

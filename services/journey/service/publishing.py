@@ -58,7 +58,7 @@ async def publish(
 
     Raises:
         InvalidDefinition: All that is wrong with it.
-        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
             publishes it may not see that.
     """
     journey = await asyncio.to_thread(_compile, yaml)

@@ -11,7 +11,7 @@ from uuid import UUID
 from services.chassis import outbox, telemetry
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database, DatabaseUnavailable
-from services.chassis.isolation import SET_ASIDE, Failure, act_apart
+from services.chassis.isolation import SET_ASIDE, Failure, isolate_failures
 from services.profile.service.catching_up import catch_up, snapshots, write
 from services.profile.service.rulebooks import Rulebooks
 from services.profile.store import customers as customer_store
@@ -112,7 +112,7 @@ async def recompute(
             raise
         return [None] * len(some)
 
-    done = dict(zip(ids, await act_apart(connection, ids, act), strict=True))
+    done = dict(zip(ids, await isolate_failures(connection, ids, act), strict=True))
     await customer_store.take_back(
         connection, [one for one, failure in done.items() if not failure]
     )

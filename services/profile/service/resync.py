@@ -7,7 +7,7 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
-from services.chassis.resync import Page
+from services.chassis.resync import ResyncPage
 from services.contracts.base import Event, Json
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
@@ -32,7 +32,7 @@ class Customers:
 
     async def __call__(
         self, connection: Connection, after: Json | None, since: datetime, most: int
-    ) -> Page:
+    ) -> ResyncPage:
         """Lock a page of customers, so that nothing newer is told before, and tell it."""
         now = self._clock()
         start = UUID(after) if after else None
@@ -56,7 +56,7 @@ class Customers:
                 if one.rules_version == rulebook.version
             ),
         ]
-        return Page(events, str(ids[-1]) if len(ids) == most else None)
+        return ResyncPage(events, str(ids[-1]) if len(ids) == most else None)
 
 
 async def _merges(

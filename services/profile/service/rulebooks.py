@@ -6,7 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from services.chassis.database import Connection
-from services.chassis.definitions import InvalidDefinition, Problem, Source, read_model
+from services.chassis.definitions import (
+    DefinitionProblem,
+    DefinitionSource,
+    InvalidDefinition,
+    read_model,
+)
 from services.chassis.masking import Masking
 from services.contracts.base import Json
 from services.contracts.series import SeriesNeeded
@@ -64,7 +69,7 @@ async def publish_segments(
 
     Raises:
         InvalidDefinition: All that is wrong, with line, field and remedy.
-        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
             publishes it may not see that.
     """
     definitions = await asyncio.to_thread(read_segments, text)
@@ -99,7 +104,7 @@ def read_segments(text: str) -> list[SegmentDefinition]:
 
     Takes up to a second: run it in a thread.
     """
-    source = Source(text)
+    source = DefinitionSource(text)
     if isinstance(source.value, dict) and "segments" in source.value:
         file = read_model(source, SegmentFile)
         placed: list[tuple[tuple[Any, ...], SegmentDefinition]] = [
@@ -116,7 +121,7 @@ def read_segments(text: str) -> list[SegmentDefinition]:
 Placed = list[tuple[tuple[Any, ...], SegmentDefinition]]
 
 
-def _repeated(source: Source, placed: Placed) -> Iterable[Problem]:
+def _repeated(source: DefinitionSource, placed: Placed) -> Iterable[DefinitionProblem]:
     seen: set[str] = set()
     for path, definition in placed:
         if definition.key in seen:
@@ -128,7 +133,7 @@ def _repeated(source: Source, placed: Placed) -> Iterable[Problem]:
         seen.add(definition.key)
 
 
-def _unreadable(source: Source, placed: Placed) -> Iterable[Problem]:
+def _unreadable(source: DefinitionSource, placed: Placed) -> Iterable[DefinitionProblem]:
     for path, definition in placed:
         try:
             parse(definition.condition, SEGMENT)

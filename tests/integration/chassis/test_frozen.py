@@ -22,12 +22,12 @@ from services.chassis.database import (
     server_settings,
 )
 from services.chassis.outbox import RELAY_LOCK, Relay
-from services.chassis.server import supervised
-from tests.integration.chassis.replica import REDELIVERED_S
+from services.chassis.server import supervise
+from tests.integration.chassis.replica import REDELIVER_AFTER_S
 from tests.integration.chassis.sample_events import (
     Spoken,
+    load_texts,
     spoken,
-    told,
     until,
     when_told,
     write_down,
@@ -65,7 +65,7 @@ async def listening(database: Database, nats_url: str) -> AsyncIterator[None]:
     """A replica in this process, with a connection to NATS of its own."""
     async with open_bus(nats_url) as bus:
         consumer = Consumer("listener", Spoken, write_down, database, bus)
-        async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+        async with supervise({"relay": Relay(database, bus).run, "consumer": consumer.run}):
             yield
 
 
@@ -85,13 +85,13 @@ async def say(database: Database, words: Sequence[str]) -> None:
 async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_nothing(
     database_url: str, nats_url: str, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis_bus, "REDELIVERED_S", REDELIVERED_S)
+    monkeypatch.setattr(chassis_bus, "REDELIVER_AFTER_S", REDELIVER_AFTER_S)
     first, second, third, last = ([f"{name} {n}" for n in range(10)] for name in "abcd")
     async with (
         open_database(database_url, silence_s=SILENCE_S) as database,
         replica(database_url, nats_url) as other,
     ):
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         await say(database, first)
         await in_hand(other)
         other.send_signal(signal.SIGSTOP)
@@ -107,7 +107,7 @@ async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_n
 
         assert while_frozen == sorted(first + second)
         assert in_the_end == sorted(first + second + third + last)
-        assert await bus.dead_letters() == []
+        assert await bus.list_dead_letters() == []
         assert other.returncode is None
 
 
@@ -124,7 +124,7 @@ async def test_who_was_frozen_in_a_transaction_is_told_of_an_outage(database_url
         with pytest.raises(DatabaseUnavailable):
             await think_for_long(database)
 
-        assert await told(database) == []
+        assert await load_texts(database) == []
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
@@ -149,7 +149,7 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
     deaf.terminate()
     with pytest.raises(asyncpg.PostgresConnectionError):
         await answer
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_who_says_that_it_computes_may_take_its_time(database_url: str) -> None:
@@ -158,7 +158,7 @@ async def test_who_says_that_it_computes_may_take_its_time(database_url: str) ->
             await asyncio.sleep(1.5 * SILENCE_S)
             await write_down(connection, [spoken("thought over")])
 
-        assert await told(database) == ["thought over"]
+        assert await load_texts(database) == ["thought over"]
 
 
 MUCH = "SELECT repeat('x', 1000) FROM generate_series(1, $1::int)"
@@ -187,7 +187,7 @@ async def test_only_who_relays_may_not_fall_silent_between_transactions(
     database_url: str, bus: Bus
 ) -> None:
     async with open_database(database_url, connections=2, silence_s=SILENCE_S) as database:
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         async with database.connection() as listener:
             heard = asyncio.Event()
 
@@ -195,7 +195,7 @@ async def test_only_who_relays_may_not_fall_silent_between_transactions(
                 heard.set()
 
             await listener.add_listener("news", hear)
-            async with supervised({"relay": Relay(database, bus).run}):
+            async with supervise({"relay": Relay(database, bus).run}):
                 await asyncio.sleep(2 * SILENCE_S)  # longer than the relay may be silent
                 held = await listener.fetchval(HOLDER, RELAY_LOCK)
             await database.pool.execute("NOTIFY news")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.chassis import http_server
-from services.chassis.http_server import Server, Together, configured
+from services.chassis.http_server import Server, WriteCoalescingTransport, make_config
 from tests.conftest import free_port
 from tests.waiting import until
 
@@ -24,7 +24,7 @@ MEGABYTES = b"x" * 20_000_000
 async def listening_to(app: Any) -> AsyncIterator[tuple[Server, int]]:
     """A server in the test's own loop."""
     port = free_port()
-    server = Server(configured(app, port=port, timeout_graceful_shutdown=1))
+    server = Server(make_config(app, port=port, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server._serve())
     while not server.started:
         assert not task.done(), "the server did not start"
@@ -55,10 +55,10 @@ async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not(
         writer = await unread(port)
         (connection,) = server.server_state.connections
 
-        server.cut_off(now=0.0)
-        server.cut_off(now=http_server.TAKEN_WITHIN_S - 1)
+        server.abort_stalled(now=0.0)
+        server.abort_stalled(now=http_server.READ_TIMEOUT_S - 1)
         held = set(server.server_state.connections)
-        server.cut_off(now=http_server.TAKEN_WITHIN_S + 1)
+        server.abort_stalled(now=http_server.READ_TIMEOUT_S + 1)
         await until(lambda: not server.server_state.connections)
 
         assert held == {connection}
@@ -99,10 +99,10 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
             writer.write(piece)
             await asyncio.sleep(0.1)
 
-        server.cut_off(now=0.0)
-        server.cut_off(now=http_server.HEAD_WITHIN_S - 1)
+        server.abort_stalled(now=0.0)
+        server.abort_stalled(now=http_server.HEAD_TIMEOUT_S - 1)
         held = len(server.server_state.connections)
-        server.cut_off(now=http_server.HEAD_WITHIN_S + 1)
+        server.abort_stalled(now=http_server.HEAD_TIMEOUT_S + 1)
         await asyncio.sleep(0.05)
 
         assert held == 1
@@ -112,19 +112,19 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
 
 
 async def test_an_application_is_told_before_its_connections_are_closed() -> None:
-    told: list[bool] = []
+    is_serving: list[bool] = []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def drain() -> None:
-            told.append(server.servers[0].is_serving())
+            is_serving.append(server.servers[0].is_serving())
 
         yield {"drain": drain}
 
     async with listening_to(Starlette(lifespan=lifespan)) as (server, _):
         pass
 
-    assert told == [False]
+    assert is_serving == [False]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class Wire(asyncio.Transport):
 
 async def test_a_head_and_its_body_are_sent_as_one() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     together.write(b"head")
     together.write(b"body")
@@ -173,7 +173,7 @@ async def test_a_head_and_its_body_are_sent_as_one() -> None:
 
 async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_done() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     together.write(b"head")
     await asyncio.sleep(0)
@@ -187,7 +187,7 @@ async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_don
 
 async def test_what_is_written_on_and_on_does_not_pile_up() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     for _ in range(10):
         together.write(b"event")
@@ -197,7 +197,7 @@ async def test_what_is_written_on_and_on_does_not_pile_up() -> None:
 
 async def test_nothing_is_sent_over_a_connection_that_broke_off() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     together.write(b"head")
     wire.is_closed = True

@@ -9,10 +9,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.chassis.migrations import ROOMS, check, migrate, migrations_of
+from services.chassis.migrations import PROCESS_FOLDERS, check, migrate, migrations_of
 
 MIGRATED = sorted(
-    path.parents[1].name for room in ROOMS for path in room.glob("*/migrations/env.py")
+    path.parents[1].name for room in PROCESS_FOLDERS for path in room.glob("*/migrations/env.py")
 )
 VERSIONS = sorted(path for name in MIGRATED for path in migrations_of(name).glob("versions/*.py"))
 OF_THE_BUS = {"outbox", "relayed", "stream", "inbox", "epoch", "resync"}

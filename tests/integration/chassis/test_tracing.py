@@ -14,7 +14,7 @@ from sqlmodel import literal, select
 from services.chassis import telemetry
 from services.chassis.database import Database, open_database
 from tests.integration.chassis import sample_service as oven
-from tests.integration.chassis.sample_events import told, until
+from tests.integration.chassis.sample_events import load_texts, until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -75,10 +75,10 @@ async def test_a_trace_goes_from_a_request_through_sql_and_nats_to_the_handler(
     ):
         await client.post("/say/ann@example.com", headers={"traceparent": CALLER})
 
-        async def heard() -> bool:
-            return await told(database) == ["ann@example.com"]
+        async def are_written() -> bool:
+            return await load_texts(database) == ["ann@example.com"]
 
-        await until(heard)
+        await until(are_written)
 
     spans = traces.of(TRACE)
     names = [span.name for span in spans]

@@ -14,10 +14,10 @@ from services.chassis.graphql import Schema
 from services.chassis.masking import (
     MASK,
     USUAL,
-    IdentitiesAsked,
+    IdentitiesNotReadable,
     Masking,
-    as_written,
-    hidden_texts,
+    leave_unmasked,
+    mask_texts,
     words_of,
 )
 from services.chassis.principal import IDENTITIES, Principal
@@ -181,7 +181,7 @@ def test_wherever_in_a_value_it_stands_it_does_not_show_and_hiding_twice_is_hidi
 def test_of_what_nobody_knows_no_text_shows_and_its_form_does() -> None:
     content = {"title": "Dear Ann", "links": [{"url": "x", "at": 1, "is_new": True}], "no": None}
 
-    assert hidden_texts(content) == {
+    assert mask_texts(content) == {
         "title": MASK,
         "links": [{"url": MASK, "at": MASK, "is_new": True}],
         "no": None,
@@ -238,7 +238,7 @@ def test_what_a_condition_saw_is_hidden_if_it_looked_at_who_somebody_is(
     ],
 )
 def test_a_condition_that_would_find_out_who_somebody_is_is_refused(condition: str) -> None:
-    with pytest.raises(IdentitiesAsked, match="tells who somebody is") as refused:
+    with pytest.raises(IdentitiesNotReadable, match="reveal an identity") as refused:
         USUAL.check(["traits.plan == 'gold'", condition])
     assert "identities:read" in refused.value.hint
 
@@ -299,7 +299,7 @@ class Query:
 
 schema = Schema(
     query=Query,
-    hides={"Rule": as_written, "Note.author": lambda masking, note, value: f"{len(note.text)}"},
+    hides={"Rule": leave_unmasked, "Note.author": lambda masking, note, value: f"{len(note.text)}"},
 )
 ASKED = "{ notes { text about author } rule { text } tags later missing }"
 STAFF = Principal(Role.ANALYST, "alan")
