@@ -60,8 +60,8 @@ class ProcessSettings(BaseSettings):
     identifying_names: Texts = Field(
         default=(),
         max_length=200,
-        description="further names of traits and properties that tell who somebody is, separated "
-        "by commas; shown with the scope identities:read only",
+        description="further names of traits and properties that identify somebody, separated by "
+        "commas; shown with the scope identities:read only",
     )
     drain_s: int = Field(
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
@@ -134,7 +134,7 @@ class ServiceSettings(ProcessSettings):
         default=24,
         gt=0,
         le=168,
-        description="how long an event that a listener has not heard is kept to be sent again",
+        description="how long an event that a consumer has not acknowledged is kept to be sent again",
     )
     outbox_patience_s: int = Field(
         default=60,
