@@ -52,7 +52,7 @@ class BodyEncoded(RaakError):
 class BodyIncomplete(RaakError):
     """A body broke off, or is not the gzip it claims to be."""
 
-    code = "BODY_BROKEN"
+    code = "BODY_INCOMPLETE"
 
 
 @dataclass(frozen=True, slots=True)

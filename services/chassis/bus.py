@@ -6,8 +6,8 @@ latest one of every customer, and one customer can be purged from all streams.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -169,8 +169,9 @@ class Bus:
         Raises BusUnavailable.
         """
         self._stream_configs |= {stream_name(event.fact): stream_config(event) for event in events}
-        for config in self._stream_configs.values():
-            await self._stream.add_stream(config)
+        with _translate_errors():
+            for config in self._stream_configs.values():
+                await self._stream.add_stream(config)
 
     def recheck(self) -> None:
         """Check streams and consumers now: NATS was away, or has lost one."""
@@ -209,17 +210,17 @@ class Bus:
 
     async def _restore_consumer(self, durable: str) -> None:
         """Create a consumer again that is lost, or delivers to a closed connection."""
-        subscription_state = self._subscriptions[durable]
+        subscription = self._subscriptions[durable]
         try:
-            config = (await self._stream.consumer_info(subscription_state.stream, durable)).config
+            config = (await self._stream.consumer_info(subscription.stream, durable)).config
         except nats.js.errors.NotFoundError:
             pass
         else:
-            here = subscription_state.subscription
+            here = subscription.subscription
             if here is not None and config.deliver_subject == here.subject:
                 return
         _log_loss("a consumer was lost and is made again", consumer=durable)
-        await self._consume(durable, subscription_state)
+        await self._consume(durable, subscription)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         """Send messages in order; returns when JetStream has acknowledged all of them."""
@@ -255,24 +256,22 @@ class Bus:
 
     async def state(self, stream: str) -> StreamState | None:
         """What a stream is now, None when NATS has lost it; raises BusUnavailable."""
-        try:
-            info = await self._stream.stream_info(stream)
-        except nats.js.errors.NotFoundError:
-            self.recheck()
-            return None
-        except NATS_ERRORS as error:
-            raise _unavailable(error) from error
+        with _translate_errors():
+            try:
+                info = await self._stream.stream_info(stream)
+            except nats.js.errors.NotFoundError:
+                self.recheck()
+                return None
         assert info.created is not None
         return StreamState(info.created, info.state.last_seq)
 
     async def find_last_position(self, stream: str) -> OutboxPosition | None:
         """The position of a stream's latest message, if it has one; raises BusUnavailable."""
-        try:
-            return _parse_position((await self._stream.get_last_msg(stream, ">")).headers or {})
-        except nats.js.errors.NotFoundError:
-            return None
-        except NATS_ERRORS as error:
-            raise _unavailable(error) from error
+        with _translate_errors():
+            try:
+                return _parse_position((await self._stream.get_last_msg(stream, ">")).headers or {})
+            except nats.js.errors.NotFoundError:
+                return None
 
     async def find_acknowledged(self, stream: str, last_sequence: int) -> int:
         """The sequence up to which all consumers have acknowledged a stream; raises BusUnavailable.
@@ -280,25 +279,19 @@ class Bus:
         `last_sequence` is the stream's of a moment before. 0 if it has no consumer, or a known
         consumer is missing.
         """
-        try:
+        with _translate_errors():
             consumers = await self._stream.consumers_info(stream)
-        except NATS_ERRORS as error:
-            raise _unavailable(error) from error
         known = self._known_consumers.setdefault(stream, set())
         lost = known - {one.name for one in consumers}
         known |= {one.name for one in consumers}
-        return (
-            0
-            if lost
-            else min((_acknowledged_sequence(one, last_sequence) for one in consumers), default=0)
-        )
+        if lost:
+            return 0
+        return min((_acknowledged_sequence(one, last_sequence) for one in consumers), default=0)
 
     async def count_pending(self, event: type[Event]) -> int:
         """How many events of a fact its slowest consumer has yet to handle."""
-        try:
+        with _translate_errors():
             consumers = await self._stream.consumers_info(stream_name(event.fact))
-        except NATS_ERRORS as error:
-            raise _unavailable(error) from error
         waiting = ((one.num_pending or 0) + (one.num_ack_pending or 0) for one in consumers)
         return max(waiting, default=0)
 
@@ -307,27 +300,27 @@ class Bus:
     ) -> None:
         """Have every event of a fact delivered to one replica of a service, until acknowledged."""
         name = consumer_name(service, fact)
-        for durable, subscription_state in {
+        for durable, subscription in {
             name: ConsumerSubscription(stream_name(fact), f"raak.{fact}.*", receive),
             f"{name}-retry": ConsumerSubscription(RETRIES, f"raak.retry.{service}.{fact}", receive),
         }.items():
             if durable in self._subscriptions:
-                subscription_state.subscription = self._subscriptions[durable].subscription
-            self._subscriptions[durable] = subscription_state
-            await self._consume(durable, subscription_state)
+                subscription.subscription = self._subscriptions[durable].subscription
+            self._subscriptions[durable] = subscription
+            await self._consume(durable, subscription)
 
-    async def _consume(self, durable: str, subscription_state: ConsumerSubscription) -> None:
-        before, subscription_state.subscription = subscription_state.subscription, None
+    async def _consume(self, durable: str, subscription: ConsumerSubscription) -> None:
+        before, subscription.subscription = subscription.subscription, None
         if before is not None:
             with suppress(nats.errors.Error):
                 await before.unsubscribe()
-        await self._claim(subscription_state.stream, durable)
-        subscription_state.subscription = await self._stream.subscribe(
-            subscription_state.subject,
-            stream=subscription_state.stream,
+        await self._claim(subscription.stream, durable)
+        subscription.subscription = await self._stream.subscribe(
+            subscription.subject,
+            stream=subscription.stream,
             queue=durable,
             durable=durable,
-            cb=subscription_state.receive,
+            cb=subscription.receive,
             manual_ack=True,
             config=ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT,
@@ -352,13 +345,9 @@ class Bus:
 
     async def redeliver_all(self) -> None:
         """Have all events of the streams delivered again; raises BusUnavailable."""
-        for durable, subscription_state in self._subscriptions.items():
-            try:
-                await self._stream.delete_consumer(subscription_state.stream, durable)
-            except nats.js.errors.NotFoundError:
-                continue
-            except NATS_ERRORS as error:
-                raise _unavailable(error) from error
+        for durable, subscription in self._subscriptions.items():
+            with _translate_errors(), suppress(nats.js.errors.NotFoundError):
+                await self._stream.delete_consumer(subscription.stream, durable)
         self.recheck()
 
     async def acknowledge(self, message: Msg) -> None:
@@ -372,26 +361,28 @@ class Bus:
 
     async def write_dead_letter(self, service: str, fact: str, message: Msg, reason: str) -> None:
         """Store a message as a dead letter of a consumer."""
+        headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries(message))}
         try:
-            await self._stream.publish(
-                f"raak.dead.{service}.{fact}",
-                message.data,
-                headers={"Raak-Reason": reason, "Raak-Deliveries": str(deliveries(message))},
-            )
-        except NATS_ERRORS as error:
+            with _translate_errors():
+                await self._stream.publish(
+                    f"raak.dead.{service}.{fact}", message.data, headers=headers
+                )
+        except BusUnavailable:
             self.recheck()
-            raise _unavailable(error) from error
+            raise
 
     async def list_dead_letters(self) -> list[DeadLetter]:
         """All dead letters, oldest first; raises BusUnavailable."""
         await self.ensure_streams([])
-        state = (await self._stream.stream_info(DEAD_LETTERS)).state
+        with _translate_errors():
+            state = (await self._stream.stream_info(DEAD_LETTERS)).state
         letters = []
         for sequence in range(max(1, state.first_seq), state.last_seq + 1):
-            try:
-                raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
-            except nats.js.errors.NotFoundError:
-                continue
+            with _translate_errors():
+                try:
+                    raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
+                except nats.js.errors.NotFoundError:
+                    continue
             service, fact = (raw.subject or "").removeprefix("raak.dead.").split(".", 1)
             headers = raw.headers or {}
             letters.append(
@@ -408,8 +399,9 @@ class Bus:
 
     async def replay(self, letter: DeadLetter) -> None:
         """Deliver a dead letter again, to the consumer that failed on it; raises BusUnavailable."""
-        await self._stream.publish(f"raak.retry.{letter.service}.{letter.fact}", letter.body)
-        await self._stream.delete_msg(DEAD_LETTERS, letter.sequence)
+        with _translate_errors():
+            await self._stream.publish(f"raak.retry.{letter.service}.{letter.fact}", letter.body)
+            await self._stream.delete_msg(DEAD_LETTERS, letter.sequence)
 
 
 def _parse_position(headers: dict[str, str]) -> OutboxPosition | None:
@@ -424,20 +416,25 @@ def read_position(message: Msg) -> OutboxPosition | None:
     return _parse_position(message.headers or {})
 
 
-def _acknowledged_sequence(listener: ConsumerInfo, last_sequence: int) -> int:
+def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
     """The sequence up to which a consumer has acknowledged everything."""
-    assert listener.ack_floor is not None
-    assert listener.delivered is not None
-    if listener.num_ack_pending:
-        return listener.ack_floor.stream_seq
-    return listener.delivered.stream_seq if listener.num_pending else last_sequence
+    assert consumer.ack_floor is not None
+    assert consumer.delivered is not None
+    if consumer.num_ack_pending:
+        return consumer.ack_floor.stream_seq
+    return consumer.delivered.stream_seq if consumer.num_pending else last_sequence
 
 
-def _unavailable(error: Exception) -> BusUnavailable:
-    return BusUnavailable(
-        f"A request to NATS failed ({type(error).__name__}).",
-        hint="Try again when NATS answers.",
-    )
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Raise BusUnavailable for errors of NATS in the block."""
+    try:
+        yield
+    except NATS_ERRORS as error:
+        raise BusUnavailable(
+            f"A request to NATS failed ({type(error).__name__}).",
+            hint="Try again when NATS answers.",
+        ) from error
 
 
 def _log_loss(what: str, **fields: str) -> None:

@@ -134,7 +134,7 @@ class ServiceSettings(ProcessSettings):
         default=24,
         gt=0,
         le=168,
-        description="how long an event that a consumer has not acknowledged is kept to be sent again",
+        description="how long an unacknowledged event is kept to be sent again",
     )
     outbox_patience_s: int = Field(
         default=60,

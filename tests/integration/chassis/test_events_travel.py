@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from services.chassis import bus as chassis_bus
 from services.chassis import outbox
-from services.chassis.bus import Bus, OutgoingMessage, open_bus
+from services.chassis.bus import Bus, BusUnavailable, DeadLetter, OutgoingMessage, open_bus
 from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
 from services.chassis.ids import new_id
@@ -241,3 +241,14 @@ async def test_the_inbox_lets_an_event_in_once_whatever_list_it_comes_in(
         fresh = await outbox.record_in_inbox(connection, "listener", [once, other, other])
 
     assert fresh == [other]
+
+
+async def test_a_bus_that_is_closed_is_unavailable_and_no_error_of_nats(bus: Bus) -> None:
+    await bus.ensure_streams([Spoken])
+    letter = DeadLetter(1, "listener", Spoken.fact, "ValueError", 5, b"{}")
+
+    await bus._client.close()
+
+    for request in (bus.ensure_streams([Spoken]), bus.list_dead_letters(), bus.replay(letter)):
+        with pytest.raises(BusUnavailable, match="ConnectionClosedError"):
+            await request
