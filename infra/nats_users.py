@@ -1,6 +1,6 @@
 """The users of NATS: one a process, who may do what the process's own tables say it does.
 
-`python -m infra.nats_users` writes what Compose gives to NATS: infra/docker/nats.conf.
+`make generate` writes what Compose gives to NATS: infra/docker/nats.conf.
 """
 
 import pkgutil
@@ -126,12 +126,8 @@ def configuration() -> str:
     """The whole configuration of Compose's NATS. Passwords come from its environment."""
     passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
-        "# Written by `python -m infra.nats_users`, from what the services publish and listen to.\n"
+        "# Written by `make generate`, from what the services publish and subscribe to.\n"
         'port: 4222\njetstream { store_dir: "/data" }\n'
         + PINGS
         + authorization("$NATS_PASSWORD", format_users(passwords))
     )
-
-
-if __name__ == "__main__":
-    CONFIGURATION.write_text(configuration())

@@ -1,4 +1,4 @@
-"""The tables of settings in docs/operations.md: `python -m infra.settings_doc` writes them anew."""
+"""The tables of settings in docs/operations.md, as `make generate` writes them."""
 
 import re
 from collections.abc import Iterator
@@ -74,10 +74,10 @@ def _bound(rule: Any) -> str:
     return f"{sign} {getattr(rule, name):,}"
 
 
-def refresh_tables(page: str) -> str:
-    """The page with its tables as the code has them now."""
+def page() -> str:
+    """docs/operations.md with its tables as the code has them now."""
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
-    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", page)
+    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", PAGE.read_text())
 
 
 def find_undescribed() -> Iterator[str]:
@@ -86,7 +86,3 @@ def find_undescribed() -> Iterator[str]:
         for name, field in settings.model_fields.items():
             if not field.description:
                 yield f"{settings.__name__}.{name}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(refresh_tables(PAGE.read_text()))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import compose_env, nats_users, settings_doc
+from infra import compose_env, settings_doc
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("profile", "decision", "journey", "measurement")
@@ -142,12 +142,6 @@ def test_every_setting_is_described() -> None:
     assert list(settings_doc.find_undescribed()) == []
 
 
-def test_the_page_tells_the_settings_as_the_code_has_them() -> None:
-    page = settings_doc.PAGE.read_text()
-
-    assert settings_doc.refresh_tables(page) == page, "run `python -m infra.settings_doc`"
-
-
 def test_every_process_is_in_the_page() -> None:
     assert [s.process for s in settings_doc.PROCESSES] == [*SERVICES, "gateway"]
 
@@ -273,12 +267,6 @@ def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
     for name in (*SERVICES, "gateway"):
         own = {f"RAAK_{name.upper()}_DATABASE_URL", f"RAAK_{name.upper()}_NATS_URL"}
         assert set(COMPOSE["services"][name]["environment"]) - fixed == own
-
-
-def test_the_users_of_nats_are_those_the_code_has() -> None:
-    written = nats_users.CONFIGURATION.read_text()
-
-    assert written == nats_users.configuration(), "run `python -m infra.nats_users`"
 
 
 def test_images_are_variables_that_can_be_pinned() -> None:

@@ -124,7 +124,7 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
 
         await until(gets_on)
 
-    assert reason.startswith("The background work 'baking' has not got on for ")
+    assert reason.startswith("The background work 'baking' has made no progress for ")
     assert reason.endswith("(ValueError).")
     [number] = re.findall(r'^raak_background_failures\{work="baking"\} (.+)$', failures, re.M)
     assert float(number) >= background_health.FAILURES_IN_A_ROW
@@ -150,7 +150,7 @@ async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
         await nats.start()
         await until(lambda: has_status(200), seconds=60)
 
-    assert reason.startswith("The background work 'bus upkeep' has not got on for ")
+    assert reason.startswith("The background work 'bus upkeep' has made no progress for ")
 
 
 async def test_our_errors_are_told_with_their_status_and_when_to_try_again(
