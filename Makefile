@@ -35,8 +35,8 @@ test: lint ## every check and every test, and the 15 slowest
 	$(BIN)/pytest -n 2 --no-loadscope-reorder --benchmark-disable --durations=15 $(ARGS)
 
 .PHONY: test-unit
-test-unit: $(VENV)/.tools ## the unit tests alone
-	$(BIN)/pytest tests/unit -n 2 --no-loadscope-reorder -q $(ARGS)
+test-unit: $(VENV)/.tools ## the unit tests alone, with few examples of each property: under a minute
+	$(BIN)/pytest tests/unit -n 2 --no-loadscope-reorder --most-examples 20 -q $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.tools ## format, lint, types, layers, schema

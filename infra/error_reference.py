@@ -145,6 +145,7 @@ def _escape(text: str) -> str:
 # --- hints, from the source -------------------------------------------------------------------
 
 
+@cache
 def _read_hints() -> dict[type, dict[str, None]]:
     """The hints of each class, in the order of the source, from every place that makes one."""
     found: dict[type, dict[str, None]] = {}
