@@ -7,7 +7,7 @@ from gateway.access.audit import audit_secret
 from gateway.access.audit_chain import Head, Verified, Verifier
 from gateway.access.audit_record import Digests
 from gateway.settings import GatewaySettings
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 from services.chassis.errors import RaakError
 from services.contracts.identity import normalised
 
@@ -23,7 +23,7 @@ def load_audit_secret(data: Path) -> str:
     settings = GatewaySettings()
     if "key_secret" in settings.model_fields_set:
         return audit_secret(settings.key_secret)
-    return audit_secret(Instance.load(data).secret("key-secret"))
+    return audit_secret(EmbeddedInstance.load(data).secret("key-secret"))
 
 
 def verify(files: Iterable[Path], secret: str, head: str = "") -> Verified:

@@ -18,7 +18,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from infra import embedded
-from infra.instance import SERVICES, Instance
+from infra.instance import SERVICES, EmbeddedInstance
 from services.chassis import epochs, resync
 from services.chassis.database import open_database
 from services.chassis.errors import RaakError
@@ -42,7 +42,7 @@ class RestoreRefused(RaakError):
     status = 409
 
 
-def backup(instance: Instance, file: Path) -> None:
+def backup(instance: EmbeddedInstance, file: Path) -> None:
     """Write a backup of a running instance to a file that only its owner can read.
 
     Raises:
@@ -78,7 +78,7 @@ def backup(instance: Instance, file: Path) -> None:
         draft.rename(file)
 
 
-def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
+def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | None:
     """Make a folder's instance what it was at the moment of a backup, in a new epoch.
 
     What was there is put aside, in the folder that is returned; None if there was nothing.

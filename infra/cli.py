@@ -60,11 +60,11 @@ def version() -> None:
 def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.nats_store_probe import make_store_probes
     from infra.supervision import Supervisor
 
-    instance = Instance(data.resolve(), port)
+    instance = EmbeddedInstance(data.resolve(), port)
     with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
         console.print(standalone.banner(instance))
         Supervisor(processes, console.print, make_store_probes(processes, instance.nats_url)).run()
@@ -82,11 +82,11 @@ def demo(
     """Start everything, import real customers, run the scenarios, and go on serving."""
     from infra import demo as scenarios
     from infra import standalone
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.nats_store_probe import make_store_probes
     from infra.supervision import Supervisor
 
-    instance = Instance(data.resolve(), port)
+    instance = EmbeddedInstance(data.resolve(), port)
     with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
         console.print(standalone.banner(instance))
         scenarios.run_demo(instance, console, customers)
@@ -144,9 +144,9 @@ def backup(
 ) -> None:
     """Write all databases as of one moment, keys and secrets to a file; Raak goes on meanwhile."""
     from infra import backup as backups
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    backups.backup(Instance.load(data), file)
+    backups.backup(EmbeddedInstance.load(data), file)
     console.print(f"{file} holds everything, secrets too: store it safely.")
 
 
@@ -158,9 +158,9 @@ def restore(
 ) -> None:
     """Make an instance what it was when a backup was made; what is there now is put aside."""
     from infra import backup as backups
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    aside = backups.restore(Instance(data.resolve(), port), file, datetime.now(UTC))
+    aside = backups.restore(EmbeddedInstance(data.resolve(), port), file, datetime.now(UTC))
     console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
 
 
@@ -200,11 +200,11 @@ def apply(
     """Publish a folder of definitions through the graph."""
     from infra import definitions
     from infra.graph_client import GraphClient
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue
 
     if not url:
-        instance = Instance.load(data)
+        instance = EmbeddedInstance.load(data)
         url, token = instance.url, token or issue(instance.keys[0], "marketer", "raak apply")
     for path in definitions.apply(GraphClient(url, token), folder):
         console.print(f"[green]published[/] {path}")
@@ -226,10 +226,10 @@ def token(
 ) -> None:
     """Print a signed token for the Authorization header."""
     from gateway.settings import GatewaySettings
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue
 
-    signing = key or Instance.load(data).keys[0]
+    signing = key or EmbeddedInstance.load(data).keys[0]
     longest_s = GatewaySettings().token_longest_life_s
     typer.echo(issue(signing, role, subject, customer, hours, scope or (), longest_s))
 
@@ -243,11 +243,13 @@ def claim(
     data: Folder = HERE,
 ) -> None:
     """Print a signed claim, as your server makes one for a visitor who has logged in."""
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue_claim
     from services.profile.settings import ProfileSettings
 
-    secrets = ProfileSettings().claim_secrets or (Instance.load(data).secret("claim-secret"),)
+    secrets = ProfileSettings().claim_secrets or (
+        EmbeddedInstance.load(data).secret("claim-secret"),
+    )
     identities = {"user_id": user_id, "email": email}
     typer.echo(issue_claim(secrets[0], anonymous_id, identities, datetime.now(UTC), minutes))
 
@@ -417,9 +419,9 @@ def dead_letters_replay(
 
 
 def _nats(data: Path, url: str) -> str:
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    return url or os.environ.get("RAAK_NATS_URL") or Instance.load(data).nats_url
+    return url or os.environ.get("RAAK_NATS_URL") or EmbeddedInstance.load(data).nats_url
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.settings import GatewaySettings
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 from services.chassis.database import Database, open_database
 
 PATIENCE_S = 3.0
@@ -21,11 +21,11 @@ def load_gateway_settings(data: Path) -> GatewaySettings:
     return (
         settings
         if DATABASE_SETTINGS & settings.model_fields_set
-        else embedded_gateway_settings(Instance.load(data))
+        else embedded_gateway_settings(EmbeddedInstance.load(data))
     )
 
 
-def embedded_gateway_settings(instance: Instance) -> GatewaySettings:
+def embedded_gateway_settings(instance: EmbeddedInstance) -> GatewaySettings:
     """The gateway's settings in an embedded instance, as far as its database is concerned."""
     return GatewaySettings(
         database_url=instance.database_urls["gateway"], key_secret=instance.secret("key-secret")

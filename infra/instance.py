@@ -73,7 +73,7 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class EmbeddedInstance:
     """Where one embedded Raak lives. `port` is the gateway's; the others follow it."""
 
     folder: Path

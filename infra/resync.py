@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from infra.instance import SERVICES, Instance
+from infra.instance import SERVICES, EmbeddedInstance
 from services.chassis import epochs, resync
 from services.chassis.database import Database, open_database
 from services.chassis.errors import RaakError
@@ -44,7 +44,7 @@ def database_urls(data: Path) -> dict[str, str]:
     settings = {name: SETTINGS[name]() for name in SERVICES}
     if all(named & one.model_fields_set for one in settings.values()):
         return {name: one.database for name, one in settings.items()}
-    server = Instance.load(data).postgres_url
+    server = EmbeddedInstance.load(data).postgres_url
     return {name: f"{server}/raak_{name}" for name in SERVICES}
 
 

@@ -14,7 +14,7 @@ import psutil
 
 from infra import backup, embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
-from infra.instance import PROCESSES, Instance
+from infra.instance import PROCESSES, EmbeddedInstance
 from infra.provisioning import provision, select_process_urls
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
@@ -33,7 +33,7 @@ class PortTaken(RaakError):
 
 
 @contextmanager
-def run_instance(instance: Instance) -> Iterator[list[ChildProcess]]:
+def run_instance(instance: EmbeddedInstance) -> Iterator[list[ChildProcess]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     stop_orphans(instance)
     backup.check_complete(instance.folder)
@@ -52,7 +52,7 @@ def run_instance(instance: Instance) -> Iterator[list[ChildProcess]]:
         yield [*servers, *processes]
 
 
-def stop_orphans(instance: Instance) -> None:
+def stop_orphans(instance: EmbeddedInstance) -> None:
     """End what a killed parent has left running on this folder; a living one's is not touched."""
     if instance.is_running():
         return
@@ -65,14 +65,14 @@ def stop_orphans(instance: Instance) -> None:
     psutil.wait_procs(alive, timeout=STOP_S)
 
 
-def _belongs(process: psutil.Process, instance: Instance) -> bool:
+def _belongs(process: psutil.Process, instance: EmbeddedInstance) -> bool:
     try:
         return process.environ().get(FOLDER_VARIABLE) == str(instance.folder)
     except psutil.Error:
         return False
 
 
-def _servers(instance: Instance) -> Iterator[ChildProcess]:
+def _servers(instance: EmbeddedInstance) -> Iterator[ChildProcess]:
     folder, ports = instance.folder, instance.ports
     passwords = {name: f'"{password}"' for name, password in instance.nats_passwords.items()}
     for server in (
@@ -103,7 +103,7 @@ def end_on_interrupt() -> Iterator[None]:
         yield
 
 
-def banner(instance: Instance) -> str:
+def banner(instance: EmbeddedInstance) -> str:
     """What a developer wants to know first."""
     return (
         f"[bold]Raak[/] is ready.\n"
@@ -116,7 +116,7 @@ def banner(instance: Instance) -> str:
     )
 
 
-def _relative_path(instance: Instance, name: str) -> str:
+def _relative_path(instance: EmbeddedInstance, name: str) -> str:
     path = instance.folder / name
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -132,7 +132,7 @@ async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
         await migrate(process, url)
 
 
-def _check_ports(instance: Instance) -> None:
+def _check_ports(instance: EmbeddedInstance) -> None:
     taken = {name: port for name, port in instance.ports.items() if not embedded.port_is_free(port)}
     if taken:
         ports = ", ".join(f"{port} ({name})" for name, port in taken.items())
@@ -142,7 +142,7 @@ def _check_ports(instance: Instance) -> None:
         )
 
 
-def _process(instance: Instance, name: str) -> ChildProcess:
+def _process(instance: EmbeddedInstance, name: str) -> ChildProcess:
     module = "gateway" if name == "gateway" else f"services.{name}"
     return ChildProcess(
         name=name,

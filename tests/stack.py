@@ -14,7 +14,7 @@ from rich.console import Console
 from infra import cdnow, demo, embedded, standalone, tokens
 from infra.child_process import ChildProcess, wait_until_ready
 from infra.graph_client import GraphClient
-from infra.instance import LISTENERS, Instance
+from infra.instance import LISTENERS, EmbeddedInstance
 
 
 def days_ago(days: int) -> datetime:
@@ -40,7 +40,7 @@ BUYERS = [
 class Stack:
     """A running Raak, and ways to talk to it."""
 
-    def __init__(self, instance: Instance, processes: list[ChildProcess]) -> None:
+    def __init__(self, instance: EmbeddedInstance, processes: list[ChildProcess]) -> None:
         self.instance = instance
         self.processes = {process.name: process for process in processes}
         self.session = demo.open_session(instance, Console())
@@ -99,7 +99,7 @@ def free_ports(number: int) -> int:
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
     """A Raak with the record shop's definitions and sixty buyers, as long as the block lasts."""
-    instance = Instance(folder, free_ports(len(LISTENERS)))
+    instance = EmbeddedInstance(folder, free_ports(len(LISTENERS)))
     with standalone.run_instance(instance) as processes:
         stack = Stack(instance, processes)
         demo.import_customers(stack.session, BUYERS)

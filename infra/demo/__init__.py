@@ -22,7 +22,7 @@ from infra.demo.scenarios import (
     show_results,
 )
 from infra.demo.session import OPERATIONS, DemoSession
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 
 __all__ = [
     "OPERATIONS",
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-def open_session(instance: Instance, console: Console) -> DemoSession:
+def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
     """Open a session on a running embedded instance, with an API key for the shop's server."""
     signing, _ = instance.keys
 
@@ -63,7 +63,7 @@ def open_session(instance: Instance, console: Console) -> DemoSession:
     return session
 
 
-def run_demo(instance: Instance, console: Console, customers: int) -> None:
+def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> None:
     """Run the whole demo on an embedded instance."""
     now = datetime.now(UTC)
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)

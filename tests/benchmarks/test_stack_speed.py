@@ -22,7 +22,7 @@ from rich.table import Table
 from infra import cdnow, demo, standalone
 from infra.cdnow import Buyer
 from infra.demo import DemoSession
-from infra.instance import LISTENERS, Instance
+from infra.instance import LISTENERS, EmbeddedInstance
 from infra.tokens import issue
 from tests.stack import free_ports
 
@@ -51,7 +51,7 @@ class Figures:
 class Bench:
     """A running Raak with the CDNOW customers in it."""
 
-    instance: Instance
+    instance: EmbeddedInstance
     session: DemoSession
     buyers: list[Buyer]
     figures: Figures
@@ -61,7 +61,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Start, measure the idle memory, import (timed), publish, and wait until all is settled."""
     folder: Path = tmp_path_factory.mktemp("raak")
-    instance = Instance(folder, free_ports(len(LISTENERS)))
+    instance = EmbeddedInstance(folder, free_ports(len(LISTENERS)))
     console = Console()
     figures = Figures([])
 

@@ -139,17 +139,17 @@ class Load:
         """Make the people known, each with the consent that messages need."""
         await self.consent(True)
 
-    async def consent(self, given: bool) -> None:
+    async def consent(self, is_given: bool) -> None:
         """Have everybody say once more whether he may be spoken to."""
-        await self._deliver([self._identify(person, given) for person in self._people])
-        self.ledger.consents = dict.fromkeys(self._people, given)
+        await self._deliver([self._identify(person, is_given) for person in self._people])
+        self.ledger.consents = dict.fromkeys(self._people, is_given)
 
     def mark(self) -> Callable[[], None]:
         """Note what is acknowledged by now; calling the answer forgets what was since."""
-        kept = deepcopy(self.ledger)
+        copy = deepcopy(self.ledger)
 
         def back() -> None:
-            self.ledger = kept
+            self.ledger = copy
 
         return back
 
@@ -232,13 +232,13 @@ class Load:
         call = {"type": "track", "event": event, "properties": properties, "messageId": id}
         return call | who
 
-    def _identify(self, person: str, given: bool = True) -> Json:
+    def _identify(self, person: str, is_given: bool = True) -> Json:
         return {
             "type": "identify",
             "userId": person,
             "messageId": self._next("identify"),
             "traits": {"email": f"{person}@example.com"},
-            "context": {"consent": {"categoryPreferences": {"personalisation": given}}},
+            "context": {"consent": {"categoryPreferences": {"personalisation": is_given}}},
         }
 
     def _next(self, what: str) -> str:

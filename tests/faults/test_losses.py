@@ -67,11 +67,11 @@ async def test_a_withdrawn_consent_is_heeded_though_profile_became_an_older_one(
 async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_that_is_known(
     raak: Stack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     urls = resync.database_urls(raak.instance.folder)
 
     async def request_resync(*services: str) -> None:
-        await resync.run(urls, services, timedelta(days=1), told.append)
+        await resync.run(urls, services, timedelta(days=1), lines.append)
 
     load = Load(client, "resync", seed=8)
     with closing(load):
@@ -86,7 +86,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
             await request_resync("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):
             await request_resync()
-        assert not told  # the others were not asked either
+        assert not lines  # the others were not asked either
         await asyncio.to_thread(raak.start, "decision")
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
         monkeypatch.undo()
@@ -94,7 +94,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
             await request_resync()
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
 
-    assert [line.split()[0] for line in told] == [*SERVICES, *SERVICES]
+    assert [line.split()[0] for line in lines] == [*SERVICES, *SERVICES]
 
 
 async def test_a_service_nobody_knows_is_told_with_those_there_are(raak: Stack) -> None:

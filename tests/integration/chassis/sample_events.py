@@ -59,7 +59,7 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> No
             await asyncio.sleep(0.01)
 
 
-async def when_told(database: Database, number: int, seconds: float = 60) -> list[str]:
+async def wait_for_texts(database: Database, number: int, seconds: float = 60) -> list[str]:
     """What was written down, as soon as it is so much; a database that is away is waited for."""
     found: list[str] = []
 

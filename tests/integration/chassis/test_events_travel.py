@@ -49,10 +49,10 @@ async def test_what_a_transaction_published_is_handled_in_order(
         async with database.transaction() as connection:
             await outbox.publish(connection, [spoken(word) for word in words])
 
-        async def all_told() -> bool:
+        async def are_all_handled() -> bool:
             return len(await load_texts(database)) >= len(words)
 
-        await until(all_told)
+        await until(are_all_handled)
 
     assert await load_texts(database) == words
     async with database.connection() as connection:
@@ -84,10 +84,10 @@ async def test_what_a_killed_replica_had_in_hand_is_handled_by_the_next_one(
 
     async with supervise({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
 
-        async def all_told() -> bool:
+        async def are_all_handled() -> bool:
             return len(await load_texts(database)) >= len(words)
 
-        await until(all_told)
+        await until(are_all_handled)
 
     assert sorted(await load_texts(database)) == sorted(words)
 
@@ -104,10 +104,10 @@ async def test_an_event_delivered_twice_is_handled_once(database: Database, bus:
     async with supervise({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
         await bus.publish(messages)
 
-        async def last_told() -> bool:
+        async def is_last_handled() -> bool:
             return "last" in await load_texts(database)
 
-        await until(last_told)
+        await until(is_last_handled)
 
     assert await load_texts(database) == ["once", "last"]
 
@@ -161,20 +161,20 @@ async def test_a_compacted_stream_keeps_the_latest_event_of_each_customer(
         for who, version in [(ann, 1), (bob, 1), (ann, 2), (ann, 3)]
     ]
     await bus.publish(outgoing(portraits))
-    seen: dict[UUID | None, list[int]] = {}
+    versions: dict[UUID | None, list[int]] = {}
 
     async def look(connection: Connection, events: Sequence[Portrait]) -> None:
         for event in events:
-            seen.setdefault(event.customer_id, []).append(event.version)
+            versions.setdefault(event.customer_id, []).append(event.version)
 
     async with supervise({"c": Consumer("newcomer", Portrait, look, database, bus).run}):
 
-        async def both_seen() -> bool:
-            return len(seen) == 2
+        async def are_both_handled() -> bool:
+            return len(versions) == 2
 
-        await until(both_seen)
+        await until(are_both_handled)
 
-    assert seen == {ann: [3], bob: [1]}
+    assert versions == {ann: [3], bob: [1]}
 
 
 async def test_an_event_no_bus_can_carry_is_refused_where_it_is_made(database: Database) -> None:
@@ -196,10 +196,10 @@ async def test_a_wrong_argument_to_the_database_is_the_events_fault_not_the_data
     async with supervise({"c": Consumer("listener", Spoken, confuse, database, bus).run}):
         await bus.publish(outgoing([spoken("before"), spoken("poison"), spoken("after")]))
 
-        async def the_others_told() -> bool:
+        async def are_others_handled() -> bool:
             return len(await load_texts(database)) == 2
 
-        await until(the_others_told)
+        await until(are_others_handled)
 
     assert sorted(await load_texts(database)) == ["after", "before"]
 

@@ -29,7 +29,7 @@ from tests.integration.chassis.sample_events import (
     load_texts,
     spoken,
     until,
-    when_told,
+    wait_for_texts,
     write_down,
 )
 
@@ -98,12 +98,12 @@ async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_n
 
         async with listening(database, nats_url):
             await say(database, second)
-            while_frozen = sorted(await when_told(database, 20))
+            while_frozen = sorted(await wait_for_texts(database, 20))
             other.send_signal(signal.SIGCONT)
             await say(database, third)
-            await when_told(database, 30)
+            await wait_for_texts(database, 30)
         await say(database, last)
-        in_the_end = sorted(await when_told(database, 40))
+        in_the_end = sorted(await wait_for_texts(database, 40))
 
         assert while_frozen == sorted(first + second)
         assert in_the_end == sorted(first + second + third + last)
@@ -132,8 +132,10 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
     database: Database, database_url: str, is_prepared: bool
 ) -> None:
     """In the middle of an answer, or between preparing a statement and asking for its answer."""
-    asked = server_settings(SILENCE_S) | {"transaction_timeout": f"{2 * SILENCE_S}s"}
-    deaf = await asyncpg.connect(database_url, server_settings=asked | {"application_name": "deaf"})
+    requests = server_settings(SILENCE_S) | {"transaction_timeout": f"{2 * SILENCE_S}s"}
+    deaf = await asyncpg.connect(
+        database_url, server_settings=requests | {"application_name": "deaf"}
+    )
     await deaf.execute("BEGIN")
     await deaf.execute("LOCK TABLE told")
     if is_prepared:

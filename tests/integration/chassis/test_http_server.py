@@ -112,19 +112,19 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
 
 
 async def test_an_application_is_told_before_its_connections_are_closed() -> None:
-    is_serving: list[bool] = []
+    serving: list[bool] = []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def drain() -> None:
-            is_serving.append(server.servers[0].is_serving())
+            serving.append(server.servers[0].is_serving())
 
         yield {"drain": drain}
 
     async with listening_to(Starlette(lifespan=lifespan)) as (server, _):
         pass
 
-    assert is_serving == [False]
+    assert serving == [False]
 
 
 @pytest.mark.parametrize(
@@ -163,22 +163,22 @@ class Wire(asyncio.Transport):
 
 async def test_a_head_and_its_body_are_sent_as_one() -> None:
     wire = Wire()
-    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
-    together.write(b"body")
+    transport.write(b"head")
+    transport.write(b"body")
 
     assert wire.sent == [b"headbody"]
 
 
 async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_done() -> None:
     wire = Wire()
-    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
+    transport.write(b"head")
     await asyncio.sleep(0)
-    together.write(b"body")
-    together.close()
+    transport.write(b"body")
+    transport.close()
     await asyncio.sleep(0)
 
     assert wire.sent == [b"head", b"body"]
@@ -187,19 +187,19 @@ async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_don
 
 async def test_what_is_written_on_and_on_does_not_pile_up() -> None:
     wire = Wire()
-    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     for _ in range(10):
-        together.write(b"event")
+        transport.write(b"event")
 
     assert wire.sent == [b"eventevent"] * 5
 
 
 async def test_nothing_is_sent_over_a_connection_that_broke_off() -> None:
     wire = Wire()
-    together = WriteCoalescingTransport(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
+    transport.write(b"head")
     wire.is_closed = True
     await asyncio.sleep(0)
 

@@ -227,10 +227,10 @@ async def test_what_nobody_hears_is_given_up_after_its_time(database: Database, 
 
     async with supervise(sending(database, bus, retention=timedelta(0))):
 
-        async def given_up() -> bool:
+        async def lost() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(given_up, 30)
+        await until(lost, 30)
 
 
 async def test_a_lost_stream_of_states_is_told_all_of_them_again(
@@ -320,10 +320,10 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
         await say(database, *(f"word {n}" for n in range(40)))
         await words_heard(database, *(f"word {n}" for n in range(40)))
 
-        async def nothing_kept() -> bool:
+        async def is_nothing_left() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(nothing_kept, 30)
+        await until(is_nothing_left, 30)
     async with database.connection() as connection:  # as a backup of before has it
         await connection.execute("SELECT setval('outbox_id_seq', 5)")
         await connection.execute("DELETE FROM told; DELETE FROM inbox")

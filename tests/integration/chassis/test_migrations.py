@@ -40,14 +40,14 @@ async def test_migrations_make_the_tables_and_go_down_and_up_again(
 
     await migrate(process, url)
     await check(process, url)
-    made = await tables(url)
+    created = await tables(url)
     await migrate(process, url, "base")
     left = await tables(url)
     await migrate(process, url)
 
-    assert OWN.get(process, OF_THE_BUS) <= made
+    assert OWN.get(process, OF_THE_BUS) <= created
     assert left == set()
-    assert await tables(url) == made
+    assert await tables(url) == created
     await check(process, url)
 
 

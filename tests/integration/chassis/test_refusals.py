@@ -41,7 +41,7 @@ from tests.integration.chassis.sample_events import (
     outgoing,
     spoken,
     until,
-    when_told,
+    wait_for_texts,
     write_down,
 )
 from tests.postgres_errors import AWAY as EVERY_ERROR
@@ -59,9 +59,9 @@ async def test_every_error_of_an_outage_is_told_as_one_and_nothing_is_committed(
             await connection.execute(raising(error))
 
     for error in EVERY_ERROR:
-        with pytest.raises(DatabaseUnavailable) as told_of:
+        with pytest.raises(DatabaseUnavailable) as outage:
             await write_and_meet(error)
-        assert reason(told_of.value) == error.__name__
+        assert reason(outage.value) == error.__name__
 
     assert await load_texts(database) == []
 
@@ -74,9 +74,9 @@ async def test_every_error_of_an_outage_is_told_to_the_back_office_too(database:
             await connection.execute(text(raising(error)))
 
     for error in EVERY_ERROR:
-        with pytest.raises(DatabaseUnavailable) as told_of:
+        with pytest.raises(DatabaseUnavailable) as outage:
             await write_and_meet(error)
-        assert reason(told_of.value) == error.__name__
+        assert reason(outage.value) == error.__name__
 
     assert await load_texts(database) == []
 
@@ -131,7 +131,7 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
     await bus.ensure_streams([Spoken])
     await bus.publish(outgoing([spoken(word) for word in words]))
     async with supervise({"c": Consumer("listener", Spoken, in_trouble, database, bus).run}):
-        found = await when_told(database, len(words))
+        found = await wait_for_texts(database, len(words))
 
     assert trouble == []
     assert found == words
@@ -161,7 +161,7 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     assert all(message.answers == ["ack"] for message in messages)
 
 
-async def test_a_list_that_is_never_taken_in_is_told_of_until_it_is(
+async def test_a_list_that_is_never_taken_in_has_no_progress_until_it_is(
     database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
@@ -174,18 +174,18 @@ async def test_a_list_that_is_never_taken_in_is_told_of_until_it_is(
     health = BackgroundHealth(standstill_s=0.1)
     consumer = Consumer("listener", Spoken, stuck, database, delivering, health=health)
 
-    async def is_told_of() -> bool:
+    async def has_no_progress() -> bool:
         return health.find_standstill() is not None
 
     message = Delivered(spoken("patient"), times=1)
     taking_in = asyncio.create_task(consumer._handle_or_wait([message]))  # type: ignore[list-item]
-    await until(is_told_of, seconds=30)
-    told_of = health.find_standstill()
+    await until(has_no_progress, seconds=30)
+    standstill = health.find_standstill()
     is_stuck = False
     await taking_in
 
-    assert "'listener-tests.spoken.v1' has made no progress" in str(told_of)
-    assert "(LockNotAvailableError)" in str(told_of)
+    assert "'listener-tests.spoken.v1' has made no progress" in str(standstill)
+    assert "(LockNotAvailableError)" in str(standstill)
     assert health.find_standstill() is None
 
 
@@ -254,7 +254,7 @@ async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, 
 
         await until(refused, seconds=30)
         await _may_write(database, "on")
-        found = await when_told(database, len(words))
+        found = await wait_for_texts(database, len(words))
 
     assert found == words
     assert await bus.list_dead_letters() == []
@@ -279,7 +279,7 @@ async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bu
             await request()
         await asyncio.sleep(0.2)  # the consumer meets the lock, or comes later: both are well
 
-    found = await when_told(database, 1)
+    found = await wait_for_texts(database, 1)
     running.cancel()
     assert found == ["patient"]
     assert await bus.list_dead_letters() == []
@@ -323,7 +323,7 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
                 await asyncio.sleep(5)  # in which each would have failed for good
                 assert await bus.list_dead_letters() == []
                 ballast.unlink()
-                found = await when_told(database, len(words))
+                found = await wait_for_texts(database, len(words))
 
             assert sorted(found) == sorted(words)
             assert await bus.list_dead_letters() == []

@@ -48,11 +48,11 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     """The log as a process writes it."""
     written: list[str] = []
 
-    class Kept(logging.Handler):
+    class RecordedSpans(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             written.append(self.format(record))
 
-    handler = Kept()
+    handler = RecordedSpans()
     handler.setFormatter(telemetry.JsonFormatter("oven"))
     logging.getLogger().addHandler(handler)
     caplog.set_level(logging.INFO)

@@ -101,15 +101,15 @@ def test_an_outage_is_told_as_ours_with_what_it_was() -> None:
 
 @pytest.mark.parametrize("silence_s", [2, 10, 600])
 def test_a_vanished_machine_is_let_go_within_the_time_that_was_set(silence_s: int) -> None:
-    asked = server_settings(silence_s)
+    settings = server_settings(silence_s)
 
     idle, interval, count = (
-        int(asked[f"tcp_keepalives_{one}"]) for one in ("idle", "interval", "count")
+        int(settings[f"tcp_keepalives_{one}"]) for one in ("idle", "interval", "count")
     )
     assert idle >= 1
     assert interval >= 1
     assert idle + interval * count <= max(silence_s, 4)
-    assert asked["tcp_user_timeout"] == asked["idle_in_transaction_session_timeout"]
+    assert settings["tcp_user_timeout"] == settings["idle_in_transaction_session_timeout"]
 
 
 def test_whoever_catches_everything_near_a_database_lets_an_outage_pass() -> None:
@@ -130,12 +130,14 @@ def _careless(module: ast.Module) -> Iterator[ast.ExceptHandler]:
     for tried in ast.walk(module):
         if not isinstance(tried, ast.Try):
             continue
-        asked = False
+        is_guarded = False
         for handler in tried.handlers:
             kinds = ast.unparse(handler.type) if handler.type else "Exception"
-            asked |= "AWAY" in kinds
+            is_guarded |= "AWAY" in kinds
             body = "\n".join(map(ast.unparse, handler.body))
-            if kinds == "Exception" and not (asked or "is_away(" in body or body.endswith("raise")):
+            if kinds == "Exception" and not (
+                is_guarded or "is_away(" in body or body.endswith("raise")
+            ):
                 yield handler
 
 

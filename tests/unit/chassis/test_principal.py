@@ -257,11 +257,11 @@ def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> Non
 def test_a_verifier_checks_a_signature_once_and_remembers_only_so_many(
     key_files: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked: list[str] = []
+    decoded: list[str] = []
     decode = jwt.decode
 
     def counting(token: str, *arguments: Any, **options: Any) -> Any:
-        checked.append(token)
+        decoded.append(token)
         return decode(token, *arguments, **options)
 
     monkeypatch.setattr(jwt, "decode", counting)
@@ -271,4 +271,4 @@ def test_a_verifier_checks_a_signature_once_and_remembers_only_so_many(
     for each in (one, one, two, three, three, one):  # the third pushes the first one out
         verifier.principal(f"Bearer {each}")
 
-    assert checked == [one, two, three, one]
+    assert decoded == [one, two, three, one]
