@@ -157,7 +157,7 @@ class Bus:
         self._stream_configs: dict[str, StreamConfig] = {
             one.name or "": one for one in (DEAD_LETTER_STREAM, RETRY_STREAM)
         }
-        self._subscriptions: dict[str, ConsumerSubscription] = {}
+        self._consumers: dict[str, ConsumerSubscription] = {}
         self._known_consumers: dict[str, set[str]] = {}
         self._recheck_now = asyncio.Event()
         self.changes = 0
@@ -205,22 +205,22 @@ class Bus:
                 _log_loss("a stream was lost and is created again", stream=name)
                 await self._stream.add_stream(config)
                 self.changes += 1
-        for durable in list(self._subscriptions):
+        for durable in list(self._consumers):
             await self._restore_consumer(durable)
 
     async def _restore_consumer(self, durable: str) -> None:
         """Create a consumer again that is lost, or delivers to a closed connection."""
-        subscription = self._subscriptions[durable]
+        consumer = self._consumers[durable]
         try:
-            config = (await self._stream.consumer_info(subscription.stream, durable)).config
+            config = (await self._stream.consumer_info(consumer.stream, durable)).config
         except nats.js.errors.NotFoundError:
             pass
         else:
-            here = subscription.subscription
-            if here is not None and config.deliver_subject == here.subject:
+            current = consumer.subscription
+            if current is not None and config.deliver_subject == current.subject:
                 return
-        _log_loss("a consumer was lost and is made again", consumer=durable)
-        await self._consume(durable, subscription)
+        _log_loss("a consumer was lost and is created again", consumer=durable)
+        await self._consume(durable, consumer)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         """Send messages in order; returns when JetStream has acknowledged all of them."""
@@ -300,27 +300,27 @@ class Bus:
     ) -> None:
         """Have every event of a fact delivered to one replica of a service, until acknowledged."""
         name = consumer_name(service, fact)
-        for durable, subscription in {
+        for durable, consumer in {
             name: ConsumerSubscription(stream_name(fact), f"raak.{fact}.*", receive),
             f"{name}-retry": ConsumerSubscription(RETRIES, f"raak.retry.{service}.{fact}", receive),
         }.items():
-            if durable in self._subscriptions:
-                subscription.subscription = self._subscriptions[durable].subscription
-            self._subscriptions[durable] = subscription
-            await self._consume(durable, subscription)
+            if durable in self._consumers:
+                consumer.subscription = self._consumers[durable].subscription
+            self._consumers[durable] = consumer
+            await self._consume(durable, consumer)
 
-    async def _consume(self, durable: str, subscription: ConsumerSubscription) -> None:
-        before, subscription.subscription = subscription.subscription, None
+    async def _consume(self, durable: str, consumer: ConsumerSubscription) -> None:
+        before, consumer.subscription = consumer.subscription, None
         if before is not None:
             with suppress(nats.errors.Error):
                 await before.unsubscribe()
-        await self._claim(subscription.stream, durable)
-        subscription.subscription = await self._stream.subscribe(
-            subscription.subject,
-            stream=subscription.stream,
+        await self._claim(consumer.stream, durable)
+        consumer.subscription = await self._stream.subscribe(
+            consumer.subject,
+            stream=consumer.stream,
             queue=durable,
             durable=durable,
-            cb=subscription.receive,
+            cb=consumer.receive,
             manual_ack=True,
             config=ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT,
@@ -345,9 +345,9 @@ class Bus:
 
     async def redeliver_all(self) -> None:
         """Have all events of the streams delivered again; raises BusUnavailable."""
-        for durable, subscription in self._subscriptions.items():
+        for durable, consumer in self._consumers.items():
             with _translate_errors(), suppress(nats.js.errors.NotFoundError):
-                await self._stream.delete_consumer(subscription.stream, durable)
+                await self._stream.delete_consumer(consumer.stream, durable)
         self.recheck()
 
     async def acknowledge(self, message: Msg) -> None:
@@ -355,7 +355,7 @@ class Bus:
 
         In a new stream its number is another event's, which nobody has handled yet.
         """
-        here = (one.subscription for one in self._subscriptions.values())
+        here = (one.subscription for one in self._consumers.values())
         if any(one is not None and one._id == message.sid for one in here):
             await message.ack()
 

@@ -181,9 +181,9 @@ def read_model(source: DefinitionSource, model: type[M]) -> M:
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)[:MOST_READ]
+        errors = error.errors(include_url=False, include_context=False)[:MOST_READ]
         raise InvalidDefinition(
-            [_model_problem(source, details, model) for details in details]
+            [_model_problem(source, details, model) for details in errors]
         ) from None
 
 
@@ -239,12 +239,12 @@ def _has(value: Any, part: str | int) -> bool:
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
     """The names a document may use at a path, of all models that may stand there."""
-    field_path: list[Any] = [model]
+    models: list[Any] = [model]
     for part in path:
         if isinstance(part, str):
-            fields = [details for each in field_path if (details := _field(each, part))]
-            field_path = [inner for field in fields for inner in _models_in(field.annotation)]
-    return [field.alias or name for each in field_path for name, field in each.model_fields.items()]
+            fields = [found for each in models if (found := _field(each, part))]
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return [field.alias or name for each in models for name, field in each.model_fields.items()]
 
 
 def _field(model: type[BaseModel], name: str) -> FieldInfo | None:

@@ -27,7 +27,7 @@ connections that send a byte now and then cost their sender nothing."""
 
 MAX_FILES = 65_536
 
-LOOK_EVERY_TICKS = 10  # a tick is 0.1 s
+CHECK_EVERY_TICKS = 10  # a tick is 0.1 s
 
 
 def _is_closing(connection: Any) -> bool:
@@ -61,18 +61,18 @@ class WriteCoalescingTransport:
         self.inner = transport
         self.is_closing = transport.is_closing
         self._loop = loop
-        self._held = b""
+        self._pending = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
         """Send data soon, or with what waits at once."""
-        if self._held:
-            connection, self._held = self._held, b""
-            self.inner.writelines((connection, data))
+        if self._pending:
+            pending, self._pending = self._pending, b""
+            self.inner.writelines((pending, data))
         elif data:
-            self._held = data
+            self._pending = data
             self._loop.call_soon(self._send)
 
     def close(self) -> None:
@@ -81,9 +81,9 @@ class WriteCoalescingTransport:
         self.inner.close()
 
     def _send(self) -> None:
-        connection, self._held = self._held, b""
-        if connection and not self.is_closing():
-            self.inner.write(connection)
+        pending, self._pending = self._pending, b""
+        if pending and not self.is_closing():
+            self.inner.write(pending)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Abort stalled connections; uvicorn calls this ten times a second."""
-        if counter % LOOK_EVERY_TICKS == 0:
+        if counter % CHECK_EVERY_TICKS == 0:
             self.abort_stalled(monotonic())
         return await super().on_tick(counter)
 

@@ -180,7 +180,7 @@ async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> A
 
 
 async def everybody_heeds_the_last_word(books: Books, ledger: Ledger) -> AsyncIterator[str]:
-    """Whether a person may be spoken to: the same for all who ask, as he was told last."""
+    """Whether a person may be spoken to: the same for all who ask, and the latest word."""
     who = dict(
         await books.rows(
             "profile",

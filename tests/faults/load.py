@@ -42,7 +42,7 @@ CLEAR = frozenset(
         "KEYS_UNKNOWN",
     }
 )
-"""What a refused caller may be told: each means that he had better try again shortly."""
+"""What a refused caller may be told: each means: try again shortly."""
 
 IDENTITIES = {"userId": "user_id", "anonymousId": "anonymous_id"}
 """Segment's words for them, and ours."""
@@ -140,7 +140,7 @@ class Load:
         await self.consent(True)
 
     async def consent(self, is_given: bool) -> None:
-        """Have everybody say once more whether he may be spoken to."""
+        """Have everybody say once more whether they may be spoken to."""
         await self._deliver([self._identify(person, is_given) for person in self._people])
         self.ledger.consents = dict.fromkeys(self._people, is_given)
 

@@ -137,7 +137,7 @@ async def ask(query: str, principal: Principal | None = BAKER) -> tuple[Any, lis
 
 
 def without(*had: str) -> Principal:
-    """The baker without some of his scopes and policies."""
+    """The baker without some of its scopes and policies."""
     return replace(BAKER, scopes=BAKER.scopes - {*had}, policies=BAKER.policies - {*had})
 
 

@@ -1,4 +1,4 @@
-"""Who is believed to be who he says."""
+"""Which internal tokens a service accepts, and what it knows of their caller."""
 
 import base64
 import hashlib
