@@ -13,8 +13,14 @@ from gateway.supergraph.errors import (
     Problem,
     SupergraphUnreadable,
 )
-from gateway.supergraph.executor.execute import HeadersFor, Terms, Witnessed, execute, refusal
-from gateway.supergraph.executor.subscribe import subscribe
+from gateway.supergraph.executor.execute import (
+    HeadersFor,
+    Terms,
+    Witnessed,
+    execute,
+    refusal,
+    subscribe,
+)
 from gateway.supergraph.planner.plan_cache import PlanCache
 from gateway.supergraph.planner.query_plan import Plan, plan
 from gateway.supergraph.supergraph import Supergraph

@@ -23,7 +23,7 @@ from graphql.language import InlineFragmentNode
 from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.override_labels import Label
 from gateway.supergraph.schema_metadata import Markings
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import named_type
 
 MAX_VIEWS = 64
 """How many combinations of active labels are kept worked out."""

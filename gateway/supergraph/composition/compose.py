@@ -18,7 +18,7 @@ from gateway.supergraph.composition.validate_supergraph import disagreements, un
 from gateway.supergraph.composition.write_supergraph_sdl import write_supergraph
 from gateway.supergraph.errors import CompositionError, Problem
 from gateway.supergraph.supergraph import Supergraph
-from gateway.supergraph.syntax_tree import name_of
+from gateway.supergraph.syntax import name_of
 
 
 def compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None = None) -> Supergraph:

@@ -19,7 +19,7 @@ from gateway.supergraph.composition.federation_directives import (
 )
 from gateway.supergraph.composition.join_spec import WHERE_USED, Spec
 from gateway.supergraph.composition.spec_links import Link, arguments_of, read_links
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import named_type
 
 TAKEN = {"link", "listSize", *WHERE_USED, *STANDARD}
 """What a supergraph means by these names is settled."""

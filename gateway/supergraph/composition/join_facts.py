@@ -23,7 +23,7 @@ from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.override_labels import LABEL, Label
 from gateway.supergraph.supergraph import JoinField, JoinType, Key, Subgraph
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import named_type
 
 COMPOSITES = {"object", "interface", "union"}
 

@@ -37,7 +37,7 @@ from gateway.supergraph.composition.subgraph_schema import (
 )
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.supergraph import Subgraph
-from gateway.supergraph.syntax_tree import copied, named_type
+from gateway.supergraph.syntax import copied, named_type
 
 Owned: TypeAlias = Mapping[str, TypeDefinition]
 """One type's definitions by the subgraph that wrote them."""

@@ -28,8 +28,7 @@ from gateway.supergraph.composition.composed_directives import Composed, compose
 from gateway.supergraph.composition.federation_directives import Applied, DirectiveNames
 from gateway.supergraph.composition.spec_links import LINKING, Arguments
 from gateway.supergraph.errors import Problem
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import copied
+from gateway.supergraph.syntax import ROOTS, copied
 
 MACHINERY_FIELDS = {"_entities", "_service"}
 MEMBERS = {

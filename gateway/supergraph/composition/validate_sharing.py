@@ -10,8 +10,7 @@ from gateway.supergraph.composition.composition_context import Together, problem
 from gateway.supergraph.composition.subgraph_schema import MemberDefinition
 from gateway.supergraph.errors import Problem
 from gateway.supergraph.supergraph import JoinField
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import ROOTS, named_type
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,7 @@ from gateway.supergraph.composition.validate_sharing import (
 from gateway.supergraph.errors import Problem, sentence
 from gateway.supergraph.schema_metadata import Requirement
 from gateway.supergraph.supergraph import Subgraph
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import ROOTS, named_type
 
 ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesOfCorrectTypeRule)
 

@@ -24,8 +24,7 @@ from gateway.supergraph.composition.subgraph_schema import (
 )
 from gateway.supergraph.schema_metadata import AnyOf, ListSize, Requirement
 from gateway.supergraph.supergraph import JoinField, Supergraph
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import Bare, copied, directive
+from gateway.supergraph.syntax import ROOTS, Bare, copied, directive
 
 Directives = Iterator[ConstDirectiveNode]
 
