@@ -9,7 +9,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import Reply, Supergraph, Terms, execute, plan
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 MEDIA = """
 type Query { media: [Media!]! }
@@ -28,7 +28,7 @@ type Media @key(fields: "id") @interfaceObject {
 }
 """
 PEOPLE = 'type Person @key(fields: "name") { name: ID! born: Int }'
-SUPERGRAPH = composed(media=MEDIA, reviews=REVIEWS, shop=SHOP, people=PEOPLE)
+SUPERGRAPH = compose_all(media=MEDIA, reviews=REVIEWS, shop=SHOP, people=PEOPLE)
 
 
 class Scripted:
@@ -160,7 +160,7 @@ async def test_an_object_that_turns_out_to_be_nothing_is_null_and_the_others_sta
 
 
 def test_the_only_implementation_needs_no_telling() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface M @key(fields: "id") { id: ID! }'
         ' type B implements M @key(fields: "id") { id: ID! }',
         reviews='type Query { m: [M!] } type M @key(fields: "id") @interfaceObject { id: ID! }',
@@ -170,7 +170,7 @@ def test_the_only_implementation_needs_no_telling() -> None:
 
 
 def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface M @key(fields: "id") { id: ID! }'
         ' type B implements M @key(fields: "id") { id: ID! }'
         ' type C implements M @key(fields: "id") { id: ID! }',
@@ -184,7 +184,7 @@ def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
     assert "y__1: f(x: 2)" in asked[2][1]
 
 
-NODES = composed(
+NODES = compose_all(
     media="interface Node { id: ID! }"
     ' interface Media implements Node @key(fields: "id") { id: ID! title: String }'
     ' type Book implements Media & Node @key(fields: "id") { id: ID! title: String }'
@@ -234,7 +234,7 @@ async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() 
 
 
 async def test_an_input_that_depends_on_types_waits_until_they_are_known() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface Media @key(fields: "id") { id: ID! }'
         ' type Book implements Media @key(fields: "id") { id: ID! }'
         ' type Film implements Media @key(fields: "id") { id: ID! }',

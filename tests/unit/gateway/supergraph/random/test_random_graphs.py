@@ -1,7 +1,7 @@
 """Over any federated graph, any operation is answered as if the graph were one schema.
 
-The graphs, the operations and the data are drawn; see `drawing`, `asking` and `world`. The services
-are strict (`serving`): they fail if they are asked for what they can't know.
+The graphs, the operations and the data are drawn; see `graphs`, `operations` and `world`. The
+`services` are strict: they fail if they are asked for what they can't know.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from gateway.supergraph import (
     plan,
     read_supergraph,
 )
-from tests.unit.gateway.supergraph.random import judging
-from tests.unit.gateway.supergraph.random.asking import Operation, draw_operation
-from tests.unit.gateway.supergraph.random.drawing import draw_world
-from tests.unit.gateway.supergraph.random.serving import Services, Whole
+from tests.unit.gateway.supergraph.random import expectations
+from tests.unit.gateway.supergraph.random.graphs import draw_world
+from tests.unit.gateway.supergraph.random.operations import Operation, draw_operation
+from tests.unit.gateway.supergraph.random.services import Services, Whole
 from tests.unit.gateway.supergraph.random.world import EACH, JSON, World, chance
 
 steady = settings(max_examples=30, deadline=None, derandomize=True, database=None)
@@ -126,17 +126,17 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
 
     answer = case.answer(services)
 
-    assert judging.essence(answer) == judging.essence(expected)
+    assert expectations.essence(answer) == expectations.essence(expected)
     done = services.ledger.done
     if expected["data"] is None:  # then mutations that are left may be done or not
         done = done[: len(whole.ledger.done)]
     assert done == whole.ledger.done
-    judging.check_requests(services.sent)
+    expectations.check_requests(services.sent)
     variant = case.plan.variant(case.operation.variables, labels=case.labels)
-    judging.check_plan(variant, case.operation)
-    apart = judging.count_apart(case.supergraph, case.operation, case.labels)
-    assert judging.count_requests(variant) <= apart
-    judging.check_told(case.told, case.plan.witness, whole, case.operation)
+    expectations.check_plan(variant, case.operation)
+    apart = expectations.count_apart(case.supergraph, case.operation, case.labels)
+    assert expectations.count_requests(variant) <= apart
+    expectations.check_told(case.told, case.plan.witness, whole, case.operation)
 
 
 @steady
@@ -152,8 +152,8 @@ def test_any_denied_fields_are_null_and_not_asked_for(seed: int) -> None:
 
     answer = case.answer(services, denied)
 
-    assert judging.essence(answer) == judging.essence(expected)
-    judging.check_denied(services.sent, services.schemas(), denied)
+    assert expectations.essence(answer) == expectations.essence(expected)
+    expectations.check_denied(services.sent, services.schemas(), denied)
 
 
 class Failing(Services):
@@ -211,6 +211,6 @@ def test_whatever_fails_the_rest_is_answered_and_each_gap_is_told(seed: int) -> 
     answer = case.answer(services)
 
     if services.failed:
-        judging.check_degraded(answer, whole, case.operation, is_told=services.is_told)
+        expectations.check_degraded(answer, whole, case.operation, is_told=services.is_told)
     else:
-        assert judging.essence(answer) == judging.essence(expected)
+        assert expectations.essence(answer) == expectations.essence(expected)

@@ -7,10 +7,10 @@ import pytest
 
 from gateway.supergraph import PlanCache, Reply, execute
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 CACHE = PlanCache(
-    composed(
+    compose_all(
         offers="""
         type Query { offer: Offer }
         type Offer {

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from gateway.supergraph import PlanCache, Reply, compose, execute
 from gateway.supergraph.executor.scalars import BUILT_IN
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SUPERGRAPH = compose(shop.SDLS)
 CACHE = PlanCache(SUPERGRAPH)
@@ -263,7 +263,7 @@ async def test_the_checker_knows_a_good_answer() -> None:
 
 # --- each kind of wrong value -------------------------------------------------------------------
 
-SCALARS = composed(
+SCALARS = compose_all(
     a="type Query { s: S } type S { int: Int float: Float string: String boolean: Boolean id: ID "
     "enum: E any: Any list: [Int] must: [Int!] } enum E { A B @inaccessible } scalar Any"
 )
@@ -336,7 +336,7 @@ async def test_what_is_nested_too_deeply_to_be_written_is_not_taken(
 
 @pytest.mark.parametrize("name", [7, None, [], ["Book"], {"a": 1}, "Nothing", "", True])
 async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a="type Query { n: N } interface N { x: ID } "
         'type T implements N @key(fields: "x") { x: ID }',
         b='type T @key(fields: "x") { x: ID y: Int }',
@@ -356,7 +356,7 @@ async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> No
 
 
 async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a='type Query { all: [T]! } type T @key(fields: "x") { x: ID }',
         b='type T @key(fields: "x") { x: ID y: Int }',
     )

@@ -7,7 +7,7 @@ from graphql import parse
 
 from gateway.supergraph import CannotPlan, OperationRefused, PlanCache, compose, execute, plan
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SUPERGRAPH = compose(shop.SDLS)
 
@@ -22,7 +22,7 @@ async def asked(text: str, variables: dict[str, Any] | None = None) -> list[tupl
 
 def requests(text: str, **sdls: str) -> list[str]:
     """The requests of a plan over other services, as text."""
-    planned = plan(composed(**sdls), parse(text))
+    planned = plan(compose_all(**sdls), parse(text))
     return [r.text for stage in planned.variant({}).stages for r in stage.requests]
 
 

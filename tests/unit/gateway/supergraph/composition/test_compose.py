@@ -3,19 +3,19 @@
 import pytest
 
 from gateway.supergraph import CompositionError, compose
-from tests.unit.gateway.supergraph.composing import LINK, composed
+from tests.unit.gateway.supergraph.compose_subgraphs import LINK, compose_all
 
 USERS = 'type Query { me: User } type User @key(fields: "id") { id: ID! name: String }'
 
 
 def problems(**sdls: str) -> list[str]:
     with pytest.raises(CompositionError) as refused:
-        composed(**sdls)
+        compose_all(**sdls)
     return [str(problem) for problem in refused.value.problems]
 
 
 def test_an_entity_gathers_the_fields_of_all_its_services() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         users=USERS, reviews='extend type User @key(fields: "id") { id: ID! karma: Int }'
     )
 
@@ -28,7 +28,7 @@ def test_nothing_of_federation_is_left_in_the_public_schema() -> None:
         extend type Query { _entities(representations: [_Any!]!): [_Entity]! _service: _Service! }
     """
 
-    sdl = composed(users=USERS + machinery).sdl
+    sdl = compose_all(users=USERS + machinery).sdl
 
     assert not [word for word in ("_", "FieldSet", "@key", "@link") if word in sdl]
 
@@ -53,7 +53,7 @@ def test_a_renamed_directive_and_a_namespaced_one_are_understood() -> None:
 
 
 def test_root_types_may_have_other_names() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         users="schema { query: Root } type Root { me: String again: Root }",
         words="type Query { word: String }",
     )
@@ -62,7 +62,7 @@ def test_root_types_may_have_other_names() -> None:
 
 
 def test_descriptions_and_deprecations_are_kept() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         users='type Query { "Who asks." me(old: Int @deprecated): ID @deprecated(reason: "old") }'
     )
 
@@ -71,7 +71,7 @@ def test_descriptions_and_deprecations_are_kept() -> None:
 
 
 def test_the_widest_output_and_the_strictest_input_win() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a="type Query { x(n: Int): [String!]! @shareable } input I { a: Int b: Int } "
         "extend type Query { i(of: I): Int @shareable }",
         b="type Query { x(n: Int!, m: Int): [String]! @shareable } input I { a: Int! c: Int } "
@@ -83,8 +83,10 @@ def test_the_widest_output_and_the_strictest_input_win() -> None:
 
 
 def test_an_enum_that_only_comes_out_is_a_union_and_one_that_goes_in_an_intersection() -> None:
-    out = composed(a="type Query { a: E } enum E { X Y }", b="type Query { b: E } enum E { Y Z }")
-    into = composed(
+    out = compose_all(
+        a="type Query { a: E } enum E { X Y }", b="type Query { b: E } enum E { Y Z }"
+    )
+    into = compose_all(
         a="type Query { a(e: E): Int } enum E { X Y }",
         b="type Query { b(e: E): Int } enum E { Y Z }",
     )
@@ -94,7 +96,7 @@ def test_an_enum_that_only_comes_out_is_a_union_and_one_that_goes_in_an_intersec
 
 
 def test_what_is_inaccessible_is_there_for_plans_only() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         users='type Query { me: User secret: Hidden @inaccessible } type User @key(fields: "id") '
         "{ id: ID! @inaccessible name(as: String @inaccessible): E } "
         "enum E { A B @inaccessible } type Hidden @inaccessible { x: Int }"
@@ -107,7 +109,7 @@ def test_what_is_inaccessible_is_there_for_plans_only() -> None:
 
 
 def test_what_an_interface_object_adds_is_had_by_every_implementation() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='type Query { all: [Media] } interface Media @key(fields: "id") { id: ID! } '
         'type Book implements Media @key(fields: "id") { id: ID! } '
         'type Film implements Media @key(fields: "id") { id: ID! }',
@@ -181,7 +183,7 @@ def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:
 )
 def test_what_does_not_compose_says_why(sdls: dict[str, str], said: str) -> None:
     with pytest.raises(CompositionError, match=rf"(?s){said}"):
-        composed(**sdls)
+        compose_all(**sdls)
 
 
 def test_an_unresolvable_key_is_no_way_in() -> None:
@@ -201,7 +203,7 @@ def test_an_interface_object_nobody_tells_the_type_of_is_a_dead_end() -> None:
     """
     seen = 'type Media @interfaceObject @key(fields: "id") { id: ID! } type Query { best: Media }'
 
-    composed(media=told, stars=seen)
+    compose_all(media=told, stars=seen)
     found = problems(
         media=told.replace(
             'Media @key(fields: "id")', 'Media @key(fields: "id", resolvable: false)'
@@ -221,7 +223,7 @@ def test_every_field_is_reached_whether_or_not_a_label_is_active() -> None:
         type T @key(fields: "id") { id: ID! x: Int @override(from: "a", label: "percent(5)") }
     """
 
-    composed(a='type Query { t: T } type T @key(fields: "id") { id: ID! x: Int }', b=moving)
+    compose_all(a='type Query { t: T } type T @key(fields: "id") { id: ID! x: Int }', b=moving)
     found = problems(
         a='type Query { t: T } type T @key(fields: "id", resolvable: false) { id: ID! x: Int }',
         b=moving + "extend type Query { other: T }",
@@ -235,6 +237,6 @@ def test_an_override_of_nothing_says_nothing() -> None:
     of_nobody = 'type Query { a: Int @override(from: "gone", label: "percent(5)") }'
     of_no_field = 'type Query { b: Int @override(from: "a", label: "percent(5)") }'
 
-    supergraph = composed(a=of_nobody, b=of_no_field)
+    supergraph = compose_all(a=of_nobody, b=of_no_field)
 
     assert supergraph.labels == frozenset()

@@ -15,7 +15,7 @@ from gateway.supergraph import (
     execute,
 )
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SUPERGRAPH = compose(shop.SDLS)
 CACHE = PlanCache(SUPERGRAPH)
@@ -150,7 +150,7 @@ async def test_wrong_variables_are_refused_before_anyone_is_asked(variables: Any
 
 
 async def test_hidden_enum_values_and_types_never_reach_the_client() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a="type Query { e: [E] n: [N] } enum E { A B @inaccessible }"
         " interface N { x: ID } type T implements N { x: ID }"
         " type H implements N @inaccessible { x: ID }"

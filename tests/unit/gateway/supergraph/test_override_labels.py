@@ -5,13 +5,13 @@ from graphql import parse
 
 from gateway.supergraph import CompositionError, Supergraph, plan
 from gateway.supergraph.override_labels import active_labels
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 OLD = 'type Query { t: T } type T @key(fields: "id") { id: ID! price: Int }'
 
 
 def moving(label: str) -> Supergraph:
-    return composed(
+    return compose_all(
         old=OLD,
         new='type T @key(fields: "id") { id: ID! price: Int @override(from: "old",'
         f' label: "{label}") }}',

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gateway.supergraph import CompositionError, compose
-from tests.unit.gateway.supergraph.composing import LINK
+from tests.unit.gateway.supergraph.compose_subgraphs import LINK
 
 T = "type Query { t: T } "
 KEYED = 'type T @key(fields: "id") { id: ID! '

@@ -4,7 +4,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import compose, plan
-from tests.unit.gateway.supergraph.composing import LINK
+from tests.unit.gateway.supergraph.compose_subgraphs import LINK
 
 
 @pytest.mark.parametrize(

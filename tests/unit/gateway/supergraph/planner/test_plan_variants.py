@@ -5,7 +5,7 @@ from graphql import parse
 from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.planner.fetch_nodes import Request
 from gateway.supergraph.planner.query_plan import Variant
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 USERS = """
 type Query { me: User users: [User!]! named: [Named] next: Int @tag(name: "not-idempotent") }
@@ -21,7 +21,7 @@ type Subscription { ordered: Order closed: Boolean }
 type Order { total: Int by: User! }
 type User @key(fields: "id") { id: ID! orders: [Order!]! draw: Int @tag(name: "not-idempotent") }
 """
-SUPERGRAPH = composed(users=USERS, orders=ORDERS)
+SUPERGRAPH = compose_all(users=USERS, orders=ORDERS)
 
 
 def variant(text: str, *denied: str, supergraph: Supergraph = SUPERGRAPH) -> Variant:
@@ -91,7 +91,7 @@ def test_a_witness_is_found_where_the_objects_are() -> None:
 
 
 def test_where_the_service_at_hand_lacks_the_field_there_is_no_witness() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a='type Query { u: User } type User @key(fields: "no") { no: ID! }',
         b='type User @key(fields: "no") @key(fields: "id") { no: ID! id: ID! }',
     )

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.supergraph.composition.merge_metadata import both, implies
 from gateway.supergraph.schema_metadata import AnyOf, ListSize, Markings, Requirement
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SIGNED_IN = Requirement(authenticated=True)
 
@@ -15,7 +15,7 @@ def any_of(*sets: str) -> AnyOf:
 
 
 def marked(**sdls: str) -> Markings:
-    return composed(**sdls).markings
+    return compose_all(**sdls).markings
 
 
 def test_a_field_a_type_a_scalar_and_an_enum_may_be_guarded() -> None:

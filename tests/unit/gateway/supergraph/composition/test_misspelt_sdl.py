@@ -27,8 +27,8 @@ from gateway.supergraph import (
     compose_sdl,
     read_supergraph,
 )
-from tests.unit.gateway.supergraph.composing import EVERYTHING
-from tests.unit.gateway.supergraph.test_refusals import COMPOSES, linked
+from tests.unit.gateway.supergraph.compose_subgraphs import EVERYTHING
+from tests.unit.gateway.supergraph.composition.test_composition_errors import COMPOSES, linked
 
 steady = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32)

@@ -60,6 +60,6 @@ EVERYTHING = {
 """Subgraphs that use, all together, whatever can be written in a supergraph SDL."""
 
 
-def composed(**sdls: str) -> Supergraph:
+def compose_all(**sdls: str) -> Supergraph:
     """The supergraph of subgraphs in Federation 2.11, by name."""
     return compose({name: LINK + sdl for name, sdl in sdls.items()})

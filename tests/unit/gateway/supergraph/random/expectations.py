@@ -25,8 +25,8 @@ from gateway.supergraph.field_sets import selected_fields
 from gateway.supergraph.planner.fetch_nodes import Part, Request
 from gateway.supergraph.planner.query_plan import Variant
 from gateway.supergraph.syntax import variables_in
-from tests.unit.gateway.supergraph.random.asking import Operation
-from tests.unit.gateway.supergraph.random.serving import TYPE_KEY, Path, Sent, Whole, typed
+from tests.unit.gateway.supergraph.random.operations import Operation
+from tests.unit.gateway.supergraph.random.services import TYPE_KEY, Path, Sent, Whole, typed
 from tests.unit.gateway.supergraph.random.world import EACH, JSON, same
 
 HIDDEN = "raak_"

@@ -100,7 +100,7 @@ def interfaces() -> dict[str, Any]:
     return {"books": Film, "prices": MediaOfPrices}
 
 
-def composed(version: str) -> Supergraph:
+def compose_all(version: str) -> Supergraph:
     return compose(subgraphs(version))
 
 
@@ -116,7 +116,7 @@ def test_all_directives_of_the_version_are_printed(version: str) -> None:
 
 @pytest.mark.parametrize("version", FEDERATION_VERSIONS)
 def test_what_every_version_has_is_understood(version: str) -> None:
-    supergraph = composed(version)
+    supergraph = compose_all(version)
 
     books, prices = (supergraph.subgraphs[name].types for name in ("books", "prices"))
     assert prices["Book"].fields["perPage"].requires.text == "{ pages }"  # type: ignore[union-attr]
@@ -128,7 +128,7 @@ def test_what_every_version_has_is_understood(version: str) -> None:
 
 @pytest.mark.parametrize("version", FEDERATION_VERSIONS)
 def test_what_later_versions_brought_is_understood(version: str) -> None:
-    minor, supergraph = MINOR[version], composed(version)
+    minor, supergraph = MINOR[version], compose_all(version)
 
     markings = supergraph.markings
     asked = markings.requirements.get("Query.books")
@@ -147,8 +147,8 @@ def test_what_later_versions_brought_is_understood(version: str) -> None:
 def test_it_is_written_as_a_supergraph_and_read_back(version: str) -> None:
     read = read_supergraph(compose_sdl(subgraphs(version)))
 
-    assert read.sdl == composed(version).sdl
-    assert read.markings == composed(version).markings
+    assert read.sdl == compose_all(version).sdl
+    assert read.markings == compose_all(version).markings
 
 
 def test_every_version_that_strawberry_prints_is_known() -> None:

@@ -4,7 +4,7 @@ import pytest
 from graphql import parse
 
 from gateway.supergraph import CannotPlan, Supergraph, plan, read_supergraph
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 LINKS = """
 schema @link(url: "https://specs.apollo.dev/link/v1.0")
@@ -30,7 +30,7 @@ def requests(supergraph: Supergraph, text: str) -> list[tuple[str, str]]:
 
 def actions_in(field: str) -> list[tuple[str, str]]:
     """The requests for actions of all types, below a field of a box that service `a` finds."""
-    supergraph = composed(**{name: ACTIONS % {"name": name} for name in ("a", "b")})
+    supergraph = compose_all(**{name: ACTIONS % {"name": name} for name in ("a", "b")})
     selection = "... on Common { label } ... on Onlya { x } ... on Onlyb { x }"
     return requests(supergraph, f"{{ a {{ {field} {{ actions {{ {selection} }} }} }} }}")
 
@@ -51,7 +51,7 @@ def test_of_a_field_of_one_service_all_its_types_are_asked() -> None:
 
 
 def test_a_service_that_cannot_be_reached_has_no_say_in_it() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a="type Query { t: T } type T @shareable { u: U } union U = A | B"
         " type A @shareable { x: ID } type B { y: ID }",
         b="type T @shareable { u: U } union U = A type A @shareable { x: ID }",
@@ -63,7 +63,7 @@ def test_a_service_that_cannot_be_reached_has_no_say_in_it() -> None:
 
 
 def test_a_key_that_is_really_external_is_asked_of_its_owner() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         a='type Query { t: T @shareable } type T @key(fields: "id") { id: ID! @external x: Int }',
         b='type Query { t: T @shareable } type T @key(fields: "id") { id: ID! }',
     )

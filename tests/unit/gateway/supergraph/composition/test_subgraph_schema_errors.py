@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.supergraph import CompositionError
-from tests.unit.gateway.supergraph.composing import composed
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 ELSEWHERE = (
     "type Query { w: Int } interface I { x: Int y: Int } interface J { x: Int @deprecated } "
@@ -85,19 +85,19 @@ COMPOSES = {
 @pytest.mark.parametrize(("sdl", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_it_is_refused_once(sdl: str, said: str) -> None:
     with pytest.raises(CompositionError) as refused:
-        composed(a=sdl, b=ELSEWHERE)
+        compose_all(a=sdl, b=ELSEWHERE)
 
     assert [str(p) for p in refused.value.problems if p.subgraphs == ("a",)] == [said]
 
 
 @pytest.mark.parametrize("sdl", COMPOSES.values(), ids=COMPOSES.keys())
 def test_what_federation_allows_composes(sdl: str) -> None:
-    assert composed(a=sdl, b=ELSEWHERE).schema.query_type
+    assert compose_all(a=sdl, b=ELSEWHERE).schema.query_type
 
 
 def test_what_is_wrong_in_each_subgraph_is_told_at_once() -> None:
     with pytest.raises(CompositionError) as refused:
-        composed(
+        compose_all(
             a="type Query { t: T n: Nope }",
             b="type T { x: Int n: Nope } interface J type U implements J @shareable { x: V }",
             c=ELSEWHERE + " type V { x: Int }",

@@ -9,7 +9,7 @@ from gateway.supergraph import PlanCache, compose, compose_sdl, read_supergraph
 from gateway.supergraph.composition.write_supergraph_sdl import graph_names
 from gateway.supergraph.supergraph import Supergraph
 from tests.unit.gateway.supergraph import shop
-from tests.unit.gateway.supergraph.composing import EVERYTHING, LINK
+from tests.unit.gateway.supergraph.compose_subgraphs import EVERYTHING, LINK
 
 
 def facts(found: Supergraph) -> dict[Any, Any]:
