@@ -39,7 +39,7 @@ from gateway.reload import (
 )
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import Watch
-from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
+from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
 from services.chassis.progress import Progress
@@ -68,11 +68,11 @@ def create(
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, watch = Resilient(http, within_s=http.within_s), Watch(session)
+            transport, watch = ResilientTransport(http, within_s=http.within_s), Watch(session)
             live = Live(settings.live_rules, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
-                http.learn(_addresses(supergraph, settings))
+                http.add_urls(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
                 everywhere = live.beside(transport)
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
@@ -214,7 +214,7 @@ def _segment(
 
 
 def _ready(
-    watch: Watch, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
+    watch: Watch, transport: ResilientTransport, served: Served, door: FrontDoor, progress: Progress
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*door.not_ready(), *watch.not_ready()]
@@ -224,7 +224,7 @@ def _ready(
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
             "clocks": watch.clocks(),
-            "breakers": transport.states(),
+            "breakers": transport.circuit_states(),
             "graph": {
                 "digest": served.digest,
                 "refused": served.refused,

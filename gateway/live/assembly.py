@@ -15,7 +15,7 @@ from gateway.live.rules import Rules
 from gateway.live.sockets import Sockets
 from gateway.live.streams import Streams
 from gateway.live.subgraph import NAME, LiveSubgraph, finding
-from gateway.supergraph import Transport, Transports
+from gateway.supergraph import RoutingTransport, Transport
 
 
 class Live:
@@ -30,7 +30,7 @@ class Live:
     def beside(self, others: Transport) -> Transport:
         """A transport that answers `live` here, and has the others answer the rest."""
         live = LiveSubgraph(self.feed, finding(self._graph), self._rules.masking)
-        return Transports({NAME: live}, others)
+        return RoutingTransport({NAME: live}, others)
 
     def doors(
         self, path: str, over_http: ASGIApp, callers: Callers, documents: Documents

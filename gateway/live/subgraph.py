@@ -13,7 +13,7 @@ from graphql import GraphQLError
 from gateway.graph import Graph
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
-from gateway.supergraph import Reply, Terms, execute
+from gateway.supergraph import SubgraphResponse, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
@@ -69,10 +69,10 @@ class LiveSubgraph:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         """Answer a query."""
         answer = await schema.answer(*_asked(body), self._context(headers))
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(

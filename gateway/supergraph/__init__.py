@@ -24,17 +24,16 @@ from gateway.supergraph.executor.execute import (
 from gateway.supergraph.planner.plan_cache import PlanCache
 from gateway.supergraph.planner.query_plan import Plan, plan
 from gateway.supergraph.supergraph import Supergraph
-from gateway.supergraph.transport.circuit_breaker import Resilient
-from gateway.supergraph.transport.http import (
-    HttpTransport,
-    Reply,
+from gateway.supergraph.transport.circuit_breaker import ResilientTransport
+from gateway.supergraph.transport.http import HttpTransport
+from gateway.supergraph.transport.subgraph_response import (
     SubgraphError,
     SubgraphInvalidResponse,
+    SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
-    Transport,
-    Transports,
 )
+from gateway.supergraph.transport.transport import RoutingTransport, Transport
 
 __all__ = [
     "CannotPlan",
@@ -46,17 +45,17 @@ __all__ = [
     "Plan",
     "PlanCache",
     "Problem",
-    "Reply",
-    "Resilient",
+    "ResilientTransport",
+    "RoutingTransport",
     "SubgraphError",
     "SubgraphInvalidResponse",
+    "SubgraphResponse",
     "SubgraphTimeout",
     "SubgraphUnavailable",
     "Supergraph",
     "SupergraphUnreadable",
     "Terms",
     "Transport",
-    "Transports",
     "Witnessed",
     "compose",
     "compose_sdl",

@@ -18,14 +18,12 @@ from gateway.supergraph.executor.entities import Batch, by_place, merge
 from gateway.supergraph.executor.response_errors import MAX_ERRORS, Refusal, Reports, plain_refusal
 from gateway.supergraph.planner.fetch_nodes import Request, Source
 from gateway.supergraph.planner.query_plan import NONE, Plan, Planning, Stage, Variant
-from gateway.supergraph.transport.http import (
+from gateway.supergraph.transport.subgraph_response import (
     SubgraphError,
     SubgraphInvalidResponse,
     SubgraphTimeout,
-    Transport,
-    is_mutation,
-    request_ends,
 )
+from gateway.supergraph.transport.transport import Transport, is_mutation, request_deadline
 
 JSON: TypeAlias = dict[str, Any]
 HeadersFor: TypeAlias = Callable[[str], Mapping[str, str]]
@@ -161,13 +159,13 @@ class Run:
 
     async def answer(self) -> JSON:
         """Everything that can be had until the deadline."""
-        token = None if self._ends is None else request_ends.set(self._ends)
+        token = None if self._ends is None else request_deadline.set(self._ends)
         try:
             for stage in self.variant.stages:
                 await self._run_stage(stage)
         finally:
             if token is not None:
-                request_ends.reset(token)
+                request_deadline.reset(token)
         if self.variant.introspection:
             self._introspect()
         if self._not_asked and self._reports.has_any:
@@ -266,15 +264,15 @@ class Run:
             return SubgraphTimeout(request.subgraph, was_sent=False)
         token = is_mutation.set(True) if request.is_mutation else None
         try:
-            reply = await self._transport.fetch(
+            response = await self._transport.fetch(
                 request.subgraph,
                 body_of(request, variables),
                 self._terms.headers(request.subgraph),
                 is_idempotent=request.is_idempotent,
             )
-            return reply.answer(request.subgraph)
+            return response.parse(request.subgraph)
         except SubgraphError as error:
-            return error if request.is_idempotent else error.doubted()
+            return error if request.is_idempotent else error.mark_as_possibly_executed()
         finally:
             if token is not None:
                 is_mutation.reset(token)

@@ -15,7 +15,7 @@ from gateway.supergraph.planner.fetch_nodes import JSON, ClientPath, Place, Requ
 from gateway.supergraph.planner.query_plan import Denial
 from gateway.supergraph.planner.selection_tree import Answered, Branch, Position, type_name_of
 from gateway.supergraph.supergraph import Supergraph
-from gateway.supergraph.transport.http import SubgraphError
+from gateway.supergraph.transport.subgraph_response import SubgraphError
 
 Located: TypeAlias = Mapping[int, Sequence[ClientPath]]
 """The raw paths of each object at a place, by its identity."""

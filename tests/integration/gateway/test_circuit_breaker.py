@@ -12,19 +12,19 @@ from strawberry.asgi import GraphQL
 from gateway.supergraph import (
     HttpTransport,
     PlanCache,
-    Resilient,
+    ResilientTransport,
+    RoutingTransport,
     Terms,
-    Transports,
     compose,
     execute,
 )
-from gateway.supergraph.transport.circuit_breaker import Rules
+from gateway.supergraph.transport.circuit_breaker import ResilienceSettings
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.supergraph import shop
 
 PLAN = PlanCache(compose(shop.SDLS)).plan("{ customers { id offers { title } } }")
 MUTATION = 'mutation { reprice(id: "o1", price: 1) { id } }'
-RULES = Rules(rest_s=0.2, longest_rest_s=0.4)
+RULES = ResilienceSettings(open_s=0.2, max_open_s=0.4)
 
 
 class Clients:
@@ -32,12 +32,12 @@ class Clients:
 
     def __init__(self, offers: Server, http: HttpTransport) -> None:
         self.offers = offers
-        self._resilient = Resilient(http, rules=RULES)
-        self._transport = Transports({"offers": self._resilient}, shop.InProcess())
+        self._resilient = ResilientTransport(http, settings=RULES)
+        self._transport = RoutingTransport({"offers": self._resilient}, shop.InProcess())
 
     @property
     def breaker(self) -> str:
-        return self._resilient.states()["offers"]
+        return self._resilient.circuit_states()["offers"]
 
     async def ask(self) -> tuple[str, float]:
         """The code of the error, or `OK`, and the milliseconds it took."""
@@ -138,7 +138,7 @@ async def frozen_answer(
         serving(service) as offers,
         HttpTransport({"offers": offers.url}, within_s=0.5) as http,
     ):
-        resilient = Resilient(http, within_s=http.within_s)
+        resilient = ResilientTransport(http, within_s=http.within_s)
         started = time.perf_counter()
         answer: dict[str, Any] = await execute(planned, None, resilient, Terms(within_s=within_s))
         return answer, time.perf_counter() - started, service.asked

@@ -9,10 +9,10 @@ import pytest
 from gateway.supergraph.transport.connection_pool import (
     KEEP_ALIVE_S,
     MAX_AGE_S,
-    Broken,
-    NotReached,
-    Pool,
-    TooLarge,
+    ConnectFailed,
+    ConnectionBroken,
+    ConnectionPool,
+    ResponseTooLarge,
 )
 from tests.integration.gateway.misbehaving import (
     Behaviour,
@@ -34,10 +34,10 @@ async def pool_to(
     limit: int = 10,
     max_bytes: int = 1_000,
     now: Callable[[], float] = lambda: 0.0,
-) -> AsyncIterator[tuple[Pool, Misbehaving]]:
+) -> AsyncIterator[tuple[ConnectionPool, Misbehaving]]:
     """A pool of connections to such a server."""
     async with misbehaving(behaviour) as server:
-        pool = Pool(server.url, limit, max_bytes, 1.0, now)
+        pool = ConnectionPool(server.url, limit, max_bytes, 1.0, now)
         try:
             yield pool, server
         finally:
@@ -45,10 +45,10 @@ async def pool_to(
 
 
 async def ask(
-    pool: Pool, headers: Mapping[str, str] | None = None, within_s: float = 5.0
+    pool: ConnectionPool, headers: Mapping[str, str] | None = None, within_s: float = 5.0
 ) -> tuple[int, bytes]:
-    ends = asyncio.get_running_loop().time() + within_s
-    return await asyncio.wait_for(pool.post(headers or {}, b"{}", ends), 10)
+    deadline = asyncio.get_running_loop().time() + within_s
+    return await asyncio.wait_for(pool.post(headers or {}, b"{}", deadline), 10)
 
 
 async def test_a_request_is_written_as_http_has_it() -> None:
@@ -130,7 +130,7 @@ async def test_what_is_no_answer_breaks_the_request_and_nothing_else(part: bytes
         await said.pop(0)(reader, writer)
 
     async with pool_to(talk) as (pool, _):
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionBroken):
             await ask(pool)
         assert await ask(pool) == (200, BODY)
 
@@ -142,7 +142,7 @@ async def test_an_answer_that_grows_too_large_is_read_no_further(chunked: bool) 
     endless = says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *[piece] * 50)
 
     async with pool_to(endless) as (pool, _):
-        with pytest.raises(TooLarge):
+        with pytest.raises(ResponseTooLarge):
             await ask(pool)
 
 
@@ -254,9 +254,9 @@ async def test_an_old_connection_is_renewed_however_busy() -> None:
 
 
 async def test_nobody_there_is_an_error_at_once() -> None:
-    pool = Pool("http://127.0.0.1:1/graphql", 10, 1_000, 1.0)
+    pool = ConnectionPool("http://127.0.0.1:1/graphql", 10, 1_000, 1.0)
 
-    with pytest.raises(NotReached):
+    with pytest.raises(ConnectFailed):
         await ask(pool)
 
 

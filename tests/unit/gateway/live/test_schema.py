@@ -19,7 +19,7 @@ from gateway.live.answering import Answering
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.live.watch import Topic, Watch
 from gateway.reload import read_subgraphs
-from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
+from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, RoutingTransport, compose
 from services.chassis.graphql_http import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
@@ -299,7 +299,7 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
     rates = Rates(rate_per_s=1, burst=2)
     door = Admission(CallerLimits(rates, Clock()), Load(), Priorities.read(), sleep=sleep)
     live = live_with(*(activity(recorded(f"e{n}")) for n in range(20)))
-    transport = Transports({"live": live}, InProcess())
+    transport = RoutingTransport({"live": live}, InProcess())
     front = replace(
         graph(InProcess()),
         supergraph=compose(read_subgraphs()),

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from graphql import parse
 
-from gateway.supergraph import Reply, Supergraph, Terms, execute, plan
+from gateway.supergraph import SubgraphResponse, Supergraph, Terms, execute, plan
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 MEDIA = """
@@ -40,11 +40,11 @@ class Scripted:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         request = orjson.loads(body)
         representations = request["variables"].get("representations0")
         self.asked.append((subgraph, request["query"], representations))
-        return Reply(200, orjson.dumps({"data": self._answers.pop(0)}))
+        return SubgraphResponse(200, orjson.dumps({"data": self._answers.pop(0)}))
 
     def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]

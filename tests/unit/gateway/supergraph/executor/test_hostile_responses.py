@@ -20,7 +20,7 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.supergraph import PlanCache, Reply, compose, execute
+from gateway.supergraph import PlanCache, SubgraphResponse, compose, execute
 from gateway.supergraph.executor.scalars import BUILT_IN
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
@@ -103,12 +103,12 @@ class Mutating(shop.InProcess):
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         good = GOOD.get((subgraph, body))
         if good is None:
             reply = await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
             good = GOOD[subgraph, body] = reply.body
-        return Reply(200, self._draw(spoilt(orjson.loads(good))))
+        return SubgraphResponse(200, self._draw(spoilt(orjson.loads(good))))
 
 
 @st.composite
@@ -310,7 +310,7 @@ async def test_a_value_is_of_its_type_or_null_with_an_error(
     field: str, said: Any, heard: Any
 ) -> None:
     said_as_json = json.dumps({"data": {"s": {field: said}}}).encode()
-    transport = shop.Scripted({"a": Reply(200, said_as_json)})
+    transport = shop.Scripted({"a": SubgraphResponse(200, said_as_json)})
 
     answer = await execute(PlanCache(SCALARS).plan(f"{{ s {{ {field} }} }}"), None, transport)
 
@@ -325,7 +325,7 @@ async def test_what_is_nested_too_deeply_to_be_written_is_not_taken(
     levels: int, is_taken: bool
 ) -> None:
     body = b'{"data": {"s": {"any": ' + b"[" * levels + b"]" * levels + b"}}}"
-    transport = shop.Scripted({"a": Reply(200, body)})
+    transport = shop.Scripted({"a": SubgraphResponse(200, body)})
 
     answer = await execute(PlanCache(SCALARS).plan("{ s { any } }"), None, transport)
 
@@ -344,7 +344,10 @@ async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> No
     said = {"data": {"n": {"__typename": name, "x": "1"}}}
     entities = {"data": {"_entities": [{"y": 1}]}}
     transport = shop.Scripted(
-        {"a": Reply(200, orjson.dumps(said)), "b": Reply(200, orjson.dumps(entities))}
+        {
+            "a": SubgraphResponse(200, orjson.dumps(said)),
+            "b": SubgraphResponse(200, orjson.dumps(entities)),
+        }
     )
 
     answer = await execute(
@@ -361,7 +364,9 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
         b='type T @key(fields: "x") { x: ID y: Int }',
     )
     said = {"data": {"all": {"x": "1"}}}
-    transport = shop.Scripted({"a": Reply(200, orjson.dumps(said)), "b": Reply(503, b"")})
+    transport = shop.Scripted(
+        {"a": SubgraphResponse(200, orjson.dumps(said)), "b": SubgraphResponse(503, b"")}
+    )
 
     answer = await execute(PlanCache(supergraph).plan("{ all { x y } }"), None, transport)
 
@@ -373,7 +378,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
 
 
 async def flooded(answer: Any, text: str = "{ customers { id name } }") -> dict[str, Any]:
-    transport = shop.Scripted({"customers": Reply(200, json.dumps(answer).encode())})
+    transport = shop.Scripted({"customers": SubgraphResponse(200, json.dumps(answer).encode())})
     return await execute(CACHE.plan(text), None, transport)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from graphql import parse
 
-from gateway.supergraph import Reply, SubgraphTimeout, compose, execute, plan
+from gateway.supergraph import SubgraphResponse, SubgraphTimeout, compose, execute, plan
 
 LINK = """extend schema @link(
   url: "https://specs.apollo.dev/federation/v2.7", import: ["@key", "@external", "@requires"]
@@ -30,10 +30,10 @@ class WithoutPrices:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         assert subgraph != "taxes", "too little is known to ask it"
         if subgraph in self._found:
-            return Reply(200, orjson.dumps({"data": self._found[subgraph]}))
+            return SubgraphResponse(200, orjson.dumps({"data": self._found[subgraph]}))
         raise SubgraphTimeout(subgraph)
 
     def stream(

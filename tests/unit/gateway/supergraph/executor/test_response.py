@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, Reply, execute
+from gateway.supergraph import PlanCache, SubgraphResponse, execute
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
@@ -36,7 +36,7 @@ SHAPED = {"kind": "Offer", **GOOD}
 
 async def answered(offer: Any) -> dict[str, Any]:
     body = orjson.dumps({"data": {"offer": offer}})
-    return await execute(PLAN, None, shop.Scripted({"offers": Reply(200, body)}))
+    return await execute(PLAN, None, shop.Scripted({"offers": SubgraphResponse(200, body)}))
 
 
 async def test_what_is_as_it_should_be_keeps_the_clients_names_and_order() -> None:

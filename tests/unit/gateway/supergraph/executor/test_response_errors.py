@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, Reply, compose, execute
+from gateway.supergraph import PlanCache, SubgraphResponse, compose, execute
 from gateway.supergraph.planner.fetch_nodes import JSON, Place
 from tests.unit.gateway.supergraph import shop
 
@@ -13,13 +13,15 @@ from tests.unit.gateway.supergraph import shop
 class Lost(shop.InProcess):
     """Services of which one finds none of the entities it is asked for."""
 
-    async def fetch(self, subgraph: str, body: bytes, *args: Any, **options: Any) -> Reply:
+    async def fetch(
+        self, subgraph: str, body: bytes, *args: Any, **options: Any
+    ) -> SubgraphResponse:
         if subgraph != "offers":
             return await super().fetch(subgraph, body, *args, **options)
         asked = orjson.loads(body)["variables"]["representations0"]
         errors = [{"message": "lost", "path": ["_entities", n]} for n in range(len(asked))]
         data = {"_entities": [None] * len(asked)}
-        return Reply(200, orjson.dumps({"data": data, "errors": errors}))
+        return SubgraphResponse(200, orjson.dumps({"data": data, "errors": errors}))
 
 
 async def test_the_objects_that_errors_are_about_are_looked_for_once(

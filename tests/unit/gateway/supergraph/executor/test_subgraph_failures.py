@@ -7,10 +7,10 @@ import pytest
 
 from gateway.supergraph import (
     PlanCache,
-    Reply,
+    RoutingTransport,
+    SubgraphResponse,
     SubgraphTimeout,
     Terms,
-    Transports,
     compose,
     execute,
 )
@@ -51,7 +51,7 @@ async def test_a_dead_service_behind_a_required_field_nulls_up_to_what_may_be_nu
 
 
 async def test_a_late_service_is_not_waited_for() -> None:
-    transport = Transports({"offers": shop.Scripted({"offers": 5.0})}, shop.InProcess())
+    transport = RoutingTransport({"offers": shop.Scripted({"offers": 5.0})}, shop.InProcess())
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, transport, Terms(within_s=1.0))
@@ -71,18 +71,18 @@ async def test_a_transports_own_deadline_reads_the_same() -> None:
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
-        (Reply(200, b""), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b"<html>"), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b"[1]"), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b'{"data": 7}'), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b'{"data": {"_entities": {}}}'), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b'{"data": {"_entities": [{}]}}'), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(200, b'{"data": {}}'), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(302, b""), "SUBGRAPH_INVALID_RESPONSE"),
-        (Reply(502, b"<html>"), "SUBGRAPH_UNAVAILABLE"),
+        (SubgraphResponse(200, b""), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b"<html>"), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b"[1]"), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b'{"data": 7}'), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b'{"data": {"_entities": {}}}'), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b'{"data": {"_entities": [{}]}}'), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(200, b'{"data": {}}'), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(302, b""), "SUBGRAPH_INVALID_RESPONSE"),
+        (SubgraphResponse(502, b"<html>"), "SUBGRAPH_UNAVAILABLE"),
     ],
 )
-async def test_garbage_is_told_from_absence(reply: Reply, code: str) -> None:
+async def test_garbage_is_told_from_absence(reply: SubgraphResponse, code: str) -> None:
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, shop.Scripted({"offers": reply}))
@@ -94,7 +94,7 @@ async def test_garbage_is_told_from_absence(reply: Reply, code: str) -> None:
 @pytest.mark.parametrize("wrong", [7, "x", {"a": 1}, [7], [None], [[{}]], [{"id": None}]])
 async def test_data_of_a_wrong_shape_is_cut_out_and_reported(wrong: Any) -> None:
     entities = [{"offers": wrong}] * 3
-    reply = Reply(200, orjson.dumps({"data": {"_entities": entities}}))
+    reply = SubgraphResponse(200, orjson.dumps({"data": {"_entities": entities}}))
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, shop.Scripted({"offers": reply}))
@@ -127,7 +127,7 @@ async def test_only_code_and_hint_of_a_services_error_are_passed_on() -> None:
 
 async def test_errors_are_bounded() -> None:
     errors = [{"message": "no", "path": ["customers"]}] * 1_000
-    reply = Reply(200, orjson.dumps({"data": None, "errors": errors}))
+    reply = SubgraphResponse(200, orjson.dumps({"data": None, "errors": errors}))
 
     answer = await execute(
         CACHE.plan("{ customers { id } }"), None, shop.Scripted({"customers": reply})
@@ -156,7 +156,7 @@ async def test_hidden_enum_values_and_types_never_reach_the_client() -> None:
         " type H implements N @inaccessible { x: ID }"
     )
     data = {"e": ["A", "B"], "n": [{"__typename": "T", "x": "1"}, {"__typename": "H", "x": "2"}]}
-    transport = shop.Scripted({"a": Reply(200, orjson.dumps({"data": data}))})
+    transport = shop.Scripted({"a": SubgraphResponse(200, orjson.dumps({"data": data}))})
 
     answer = await execute(PlanCache(supergraph).plan("{ e n { x } }"), None, transport)
 

@@ -10,10 +10,10 @@ import pytest
 from gateway.supergraph import (
     NotIdempotentBelowEvents,
     PlanCache,
-    Reply,
+    RoutingTransport,
+    SubgraphResponse,
     SubgraphUnavailable,
     Terms,
-    Transports,
     compose,
     execute,
     subscribe,
@@ -31,7 +31,7 @@ BOUGHT = till.CACHE.plan(
 class Mute(shop.InProcess):
     """A service that does not answer."""
 
-    async def fetch(self, *_: Any, **__: Any) -> Reply:
+    async def fetch(self, *_: Any, **__: Any) -> SubgraphResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -42,7 +42,7 @@ class House:
     def __init__(self) -> None:
         self.shop = shop.InProcess()
         self.till = till.InProcess()
-        self.transport = Transports({"till": self.till}, self.shop)
+        self.transport = RoutingTransport({"till": self.till}, self.shop)
 
     async def answers(
         self, variables: dict[str, Any], terms: Terms = PLAIN, text: str | None = None
@@ -82,7 +82,7 @@ async def test_a_failing_service_costs_an_event_its_fields_and_the_next_may_have
 
 async def test_each_event_has_a_deadline_of_its_own() -> None:
     house = House()
-    house.transport = Transports({"till": house.till, "offers": Mute()}, house.shop)
+    house.transport = RoutingTransport({"till": house.till, "offers": Mute()}, house.shop)
 
     found = await house.answers({"by": ["1", "2"]}, Terms(within_s=0.5))
 

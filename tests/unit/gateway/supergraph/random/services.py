@@ -25,7 +25,7 @@ from graphql import (
 )
 from graphql.language import REMOVE, Visitor, visit
 
-from gateway.supergraph import Reply
+from gateway.supergraph import SubgraphResponse
 from gateway.supergraph.field_sets import selected_fields
 from tests.unit.gateway.supergraph.random.world import (
     EACH,
@@ -144,12 +144,12 @@ class Services:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         request = orjson.loads(body)
         sent = Sent(subgraph, request["query"], request["variables"])
         self.sent.append(sent)
         answer = self._service(subgraph).answer(sent, self.ledger)
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     def _service(self, name: str) -> "_Service":
         if name not in self._services:

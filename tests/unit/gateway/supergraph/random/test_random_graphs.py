@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.supergraph import (
     Plan,
-    Reply,
+    SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
     Supergraph,
@@ -168,7 +168,7 @@ class Failing(Services):
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         reply = await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
         if chance(self._seed, subgraph) % 3 or chance(self._seed, body) % 3 == 0:
             return reply
@@ -179,13 +179,15 @@ class Failing(Services):
             case 1:
                 raise SubgraphTimeout(subgraph)
             case 2:
-                return Reply(500, b"oh no")
+                return SubgraphResponse(500, b"oh no")
             case 3:
-                return Reply(200, b'{"data": null, "errors": [{"message": "all wrong"}]}')
+                return SubgraphResponse(
+                    200, b'{"data": null, "errors": [{"message": "all wrong"}]}'
+                )
             case _:
                 return self._without_some(orjson.loads(reply.body))
 
-    def _without_some(self, answer: JSON) -> Reply:
+    def _without_some(self, answer: JSON) -> SubgraphResponse:
         """Some of what it found, it did not find."""
         errors = answer.setdefault("errors", [])
         for key, value in (answer["data"] or {}).items():
@@ -198,7 +200,7 @@ class Failing(Services):
                         self.is_told = False
         if not errors:
             del answer["errors"]
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
 
 @steady

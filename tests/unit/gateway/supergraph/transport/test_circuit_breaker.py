@@ -10,30 +10,31 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gateway.supergraph import (
-    Reply,
-    Resilient,
+    ResilientTransport,
     SubgraphError,
     SubgraphInvalidResponse,
+    SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
 )
-from gateway.supergraph.transport.circuit_breaker import Rules
-from gateway.supergraph.transport.http import SubgraphResponseTooLarge, request_ends
+from gateway.supergraph.transport.circuit_breaker import ResilienceSettings
+from gateway.supergraph.transport.subgraph_response import SubgraphResponseTooLarge
+from gateway.supergraph.transport.transport import request_deadline
 from tests.unit.gateway.clock import Clock
 
-GOOD = Reply(200, b'{"data": {}}')
+GOOD = SubgraphResponse(200, b'{"data": {}}')
 UNREACHED = SubgraphUnavailable("a", was_sent=False)
 BROKEN_OFF = SubgraphUnavailable("a")
 LATE = SubgraphTimeout("a")
-GARBAGE = Reply(200, b"<html>")
+GARBAGE = SubgraphResponse(200, b"<html>")
 
 
 class Told:
     """A transport that answers what it is told to, one after the other, and then well."""
 
     def __init__(self, clock: Clock, takes_s: float = 0.0) -> None:
-        self.outcomes: list[Reply | SubgraphError] = []
-        self.always: Reply | SubgraphError | None = None
+        self.outcomes: list[SubgraphResponse | SubgraphError] = []
+        self.always: SubgraphResponse | SubgraphError | None = None
         self.asked = 0
         self.ends: list[float | None] = []
         self.gate: asyncio.Event | None = None
@@ -42,15 +43,15 @@ class Told:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         self.asked += 1
-        self.ends.append(request_ends.get())
+        self.ends.append(request_deadline.get())
         self._clock.now += self._takes_s
         if self.gate:
             await self.gate.wait()
         return self._outcome()
 
-    def _outcome(self) -> Reply:
+    def _outcome(self) -> SubgraphResponse:
         outcome = self.always or (self.outcomes.pop(0) if self.outcomes else GOOD)
         if isinstance(outcome, SubgraphError):
             raise outcome
@@ -73,19 +74,19 @@ class Patient:
     """A resilient transport over a told one, with its clock."""
 
     def __init__(
-        self, rules: Rules | None = None, takes_s: float = 0.0, within_s: float = inf
+        self, rules: ResilienceSettings | None = None, takes_s: float = 0.0, within_s: float = inf
     ) -> None:
         self.clock = Clock()
         self.inner = Told(self.clock, takes_s)
-        self.transport = Resilient(
+        self.transport = ResilientTransport(
             self.inner,
             within_s=lambda _: within_s,
-            rules=rules,
+            settings=rules,
             clock=self.clock,
             draw=lambda: 1.0,
         )
 
-    async def ask(self, *, is_idempotent: bool = True) -> Reply | SubgraphError:
+    async def ask(self, *, is_idempotent: bool = True) -> SubgraphResponse | SubgraphError:
         try:
             return await self.transport.fetch("a", b"", {}, is_idempotent=is_idempotent)
         except SubgraphError as error:
@@ -101,7 +102,7 @@ class Patient:
 
     @property
     def state(self) -> str:
-        return self.transport.states().get("a", "unknown")
+        return self.transport.circuit_states().get("a", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -115,18 +116,18 @@ class Patient:
         (LATE, False, 1),
         (GARBAGE, True, 2),
         (GARBAGE, False, 1),
-        (Reply(502, b""), True, 2),
-        (Reply(503, b'{"errors": []}'), True, 2),
-        (Reply(504, b""), False, 1),
-        (Reply(500, b""), True, 1),
-        (Reply(200, b'{"errors": [{}]}'), True, 1),
-        (Reply(400, b'{"errors": [{}]}'), True, 1),
+        (SubgraphResponse(502, b""), True, 2),
+        (SubgraphResponse(503, b'{"errors": []}'), True, 2),
+        (SubgraphResponse(504, b""), False, 1),
+        (SubgraphResponse(500, b""), True, 1),
+        (SubgraphResponse(200, b'{"errors": [{}]}'), True, 1),
+        (SubgraphResponse(400, b'{"errors": [{}]}'), True, 1),
         (SubgraphResponseTooLarge("a", 9), True, 1),
         (SubgraphInvalidResponse("a", "it is not HTTP"), True, 2),
     ],
 )
 async def test_what_is_asked_again(
-    outcome: Reply | SubgraphError, is_idempotent: bool, asked: int
+    outcome: SubgraphResponse | SubgraphError, is_idempotent: bool, asked: int
 ) -> None:
     patient = Patient()
     patient.inner.outcomes = [outcome]
@@ -155,17 +156,17 @@ async def test_who_is_asked_again_has_only_the_time_that_the_first_left(
     patient = Patient(takes_s=takes_s, within_s=3.0)
     patient.inner.outcomes = [BROKEN_OFF]
     began = patient.clock()
-    request_ends.set(left_s and began + left_s)
+    request_deadline.set(left_s and began + left_s)
 
     await patient.ask()
 
     assert patient.inner.asked == asked
     assert patient.inner.ends[-1] == (left_s and began + left_s if ends is None else began + ends)
-    assert request_ends.get() == (left_s and began + left_s)
+    assert request_deadline.get() == (left_s and began + left_s)
 
 
 async def test_retries_are_a_fifth_of_the_requests_and_a_few_more() -> None:
-    patient = Patient(Rules(failing_share=1.1, unreached=10**9))
+    patient = Patient(ResilienceSettings(failure_ratio=1.1, max_unreachable=10**9))
     patient.inner.always = BROKEN_OFF
 
     for _ in range(1_000):
@@ -176,7 +177,7 @@ async def test_retries_are_a_fifth_of_the_requests_and_a_few_more() -> None:
 
 
 async def test_the_budget_counts_the_last_ten_seconds_only() -> None:
-    patient = Patient(Rules(failing_share=1.1, retries_per_s=0.0))
+    patient = Patient(ResilienceSettings(failure_ratio=1.1, min_retries_per_s=0.0))
     for _ in range(10):
         await patient.ask()
 
@@ -192,7 +193,7 @@ async def test_retries_and_those_refused_are_counted() -> None:
         labels = {"subgraph": "a", "outcome": outcome}
         return REGISTRY.get_sample_value("raak_subgraph_retries_total", labels) or 0.0
 
-    patient = Patient(Rules(failing_share=1.1, retries_per_s=0.1, retry_share=0.0))
+    patient = Patient(ResilienceSettings(failure_ratio=1.1, min_retries_per_s=0.1, retry_ratio=0.0))
     patient.inner.always = BROKEN_OFF
     made, refused = count("made"), count("over budget")
 
@@ -203,7 +204,7 @@ async def test_retries_and_those_refused_are_counted() -> None:
 
 
 async def test_who_can_not_be_reached_five_times_in_a_row_is_left_alone() -> None:
-    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
+    patient = Patient(ResilienceSettings(min_retries_per_s=0.0, retry_ratio=0.0))
     patient.inner.outcomes = [*[UNREACHED] * 4, GOOD, *[UNREACHED] * 4]
     for _ in range(9):
         await patient.ask()
@@ -227,8 +228,8 @@ async def test_while_the_breaker_is_open_nobody_is_asked() -> None:
 
 
 async def test_half_of_twenty_failing_is_too_much_and_of_nineteen_is_not() -> None:
-    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
-    outcomes: list[Reply | SubgraphError] = [GOOD, LATE]
+    patient = Patient(ResilienceSettings(min_retries_per_s=0.0, retry_ratio=0.0))
+    outcomes: list[SubgraphResponse | SubgraphError] = [GOOD, LATE]
     for outcome in [*outcomes * 9, LATE]:
         patient.inner.outcomes = [outcome]
         await patient.ask()
@@ -237,14 +238,14 @@ async def test_half_of_twenty_failing_is_too_much_and_of_nineteen_is_not() -> No
     await patient.ask()
 
     assert patient.state == "closed", "half of 20 failed, but the last one was fine"
-    patient.inner.outcomes = [Reply(500, b"")]
+    patient.inner.outcomes = [SubgraphResponse(500, b"")]
     await patient.ask()
     assert patient.state == "open"
 
 
 async def test_errors_in_an_answer_are_no_failure() -> None:
     patient = Patient()
-    patient.inner.always = Reply(200, b'{"data": null, "errors": [{"message": "no"}]}')
+    patient.inner.always = SubgraphResponse(200, b'{"data": null, "errors": [{"message": "no"}]}')
 
     for _ in range(100):
         await patient.ask()
@@ -253,7 +254,7 @@ async def test_errors_in_an_answer_are_no_failure() -> None:
 
 
 async def test_failures_are_forgotten_after_ten_seconds() -> None:
-    patient = Patient(Rules(retries_per_s=0.0, retry_share=0.0))
+    patient = Patient(ResilienceSettings(min_retries_per_s=0.0, retry_ratio=0.0))
     for _ in range(4):
         patient.inner.outcomes = [LATE] * 10
         for _ in range(15):
@@ -283,13 +284,13 @@ async def test_after_a_rest_one_probe_goes_first_and_a_good_one_ends_it() -> Non
 
 
 async def test_each_failing_probe_doubles_the_rest_up_to_a_limit() -> None:
-    patient = Patient(Rules(rest_s=1.0, longest_rest_s=3.0))
+    patient = Patient(ResilienceSettings(open_s=1.0, max_open_s=3.0))
     await patient.break_down()
     patient.inner.always = LATE
 
-    for rest_s in (1.0, 2.0, 3.0, 3.0):
+    for open_s in (1.0, 2.0, 3.0, 3.0):
         patient.inner.asked = 0
-        patient.clock.now += rest_s - 0.01
+        patient.clock.now += open_s - 0.01
         await patient.ask()
         assert patient.inner.asked == 0
         patient.clock.now += 0.01
@@ -302,12 +303,12 @@ async def test_rests_differ_so_that_gateways_do_not_probe_at_once() -> None:
     inner = Told(clock)
     inner.always = UNREACHED
     drawn = iter([0.0, 0.5])
-    transport = Resilient(inner, clock=clock, draw=lambda: next(drawn))
+    transport = ResilientTransport(inner, clock=clock, draw=lambda: next(drawn))
 
     for _ in range(3):
         with pytest.raises(SubgraphUnavailable):
             await transport.fetch("a", b"", {}, is_idempotent=True)
-    assert transport.states() == {"a": "open"}
+    assert transport.circuit_states() == {"a": "open"}
     asked = inner.asked
     clock.now += 0.5
     with pytest.raises(SubgraphUnavailable):
@@ -368,11 +369,11 @@ async def test_one_service_leaves_the_others_be() -> None:
 
     await patient.transport.fetch("b", b"", {}, is_idempotent=True)
 
-    assert patient.transport.states() == {"a": "open", "b": "closed"}
+    assert patient.transport.circuit_states() == {"a": "open", "b": "closed"}
 
 
 async def test_streams_pass_the_same_breaker() -> None:
-    patient = Patient(Rules(retries_per_s=0.0, unreached=2))
+    patient = Patient(ResilienceSettings(min_retries_per_s=0.0, max_unreachable=2))
     patient.inner.outcomes = [UNREACHED, UNREACHED]
     for _ in range(2):
         with pytest.raises(SubgraphUnavailable):

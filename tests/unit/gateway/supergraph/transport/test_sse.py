@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.supergraph.transport.sse import EventReader, EventTooLarge
+from gateway.supergraph.transport.sse import EventStreamReader, StreamEventTooLarge
 
 STREAM = b': hi\r\n\r\nevent: next\r\ndata: {"a": 1}\r\n\r\nevent:complete\r\ndata:\r\n\r\n'
 EVENTS = [("next", b'{"a": 1}'), ("complete", b"")]
 
 
 def read(*pieces: bytes, max_bytes: int = 1_000) -> list[tuple[str, bytes]]:
-    reader = EventReader(max_bytes)
+    reader = EventStreamReader(max_bytes)
     return [event for piece in pieces for event in reader.feed(piece)]
 
 
@@ -55,7 +55,7 @@ def test_no_bytes_break_it(pieces: list[bytes]) -> None:
     ],
 )
 def test_an_event_without_end_is_cut_off(pieces: list[bytes]) -> None:
-    with pytest.raises(EventTooLarge):
+    with pytest.raises(StreamEventTooLarge):
         read(*pieces)
 
 
@@ -64,19 +64,19 @@ def test_signs_of_life_may_go_on_for_ever() -> None:
 
 
 def test_it_knows_whether_an_event_has_begun() -> None:
-    reader = EventReader(1_000)
-    seen = [reader.is_within]
+    reader = EventStreamReader(1_000)
+    seen = [reader.is_inside_event]
     for piece in (b": hi\n", b"ev", b"ent: next\n", b"data: x\n", b"\n"):
         list(reader.feed(piece))
-        seen.append(reader.is_within)
+        seen.append(reader.is_inside_event)
 
     assert seen == [False, False, True, True, True, False]
 
 
 def test_events_before_one_without_end_are_not_lost() -> None:
-    reader = EventReader(100)
+    reader = EventStreamReader(100)
     events = reader.feed(b"data: 1\n\ndata: " + b"x" * 200)
 
     assert next(events) == ("", b"1")
-    with pytest.raises(EventTooLarge):
+    with pytest.raises(StreamEventTooLarge):
         next(events)
