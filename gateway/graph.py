@@ -356,7 +356,7 @@ class Graph:
 
     @cached_property
     def _pricing(self) -> Pricing:
-        return Pricing(self.supergraph.schema, self.supergraph.markings, self.weights)
+        return Pricing(self.supergraph.schema, self.supergraph.metadata, self.weights)
 
     @cached_property
     def _authorization(self) -> Authorization:

@@ -172,7 +172,7 @@ class GraphQLOverHttp:
         """For how long the answer to a GET may be kept, as `how_long` says."""
         if exchange.prepared is None or "errors" in exchange.body:
             return None
-        tags = self._graph().supergraph.markings.tags
+        tags = self._graph().supergraph.metadata.tags
         return how_long(exchange.prepared.plan.coordinates, tags, self._rules.keep_s)
 
     async def _packed(self, answer: Answer, headers: Mapping[str, str]) -> Answer:

@@ -8,9 +8,9 @@ from gateway.supergraph.composition.read_supergraph_sdl import read_supergraph
 from gateway.supergraph.errors import (
     CannotPlan,
     CompositionError,
-    NotIdempotentBelowEvents,
+    CompositionProblem,
+    NotIdempotentInSubscription,
     OperationRefused,
-    Problem,
     SupergraphUnreadable,
 )
 from gateway.supergraph.executor.execute import (
@@ -38,13 +38,13 @@ from gateway.supergraph.transport.transport import RoutingTransport, Transport
 __all__ = [
     "CannotPlan",
     "CompositionError",
+    "CompositionProblem",
     "HeadersFor",
     "HttpTransport",
-    "NotIdempotentBelowEvents",
+    "NotIdempotentInSubscription",
     "OperationRefused",
     "Plan",
     "PlanCache",
-    "Problem",
     "ResilientTransport",
     "RoutingTransport",
     "SubgraphError",

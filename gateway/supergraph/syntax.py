@@ -39,7 +39,7 @@ ROOTS = {
 """The type that an operation's root fields belong to."""
 CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
-Selecting: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
+ExecutableDefinition: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
 
 
 def used_fragments(
@@ -48,7 +48,7 @@ def used_fragments(
     """The fragments an operation spreads, also by way of other fragments, by name."""
     defined = fragments_in(document)
     used: dict[str, FragmentDefinitionNode] = {}
-    waiting: list[Selecting] = [operation]
+    waiting: list[ExecutableDefinition] = [operation]
     while waiting:
         for selection in _selections(waiting.pop()):
             name = selection.name.value if isinstance(selection, FragmentSpreadNode) else None
@@ -72,7 +72,7 @@ def variables_in(*nodes: Node) -> frozenset[str]:
     return frozenset(n.name.value for n in _nodes(nodes) if isinstance(n, VariableNode))
 
 
-def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
+def conditions_in(*definitions: ExecutableDefinition) -> tuple[str, ...]:
     """The variables that @skip and @include read in these definitions."""
     found: set[str] = set()
     for definition in definitions:
@@ -83,7 +83,7 @@ def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _selections(definition: Selecting) -> Iterator[SelectionNode]:
+def _selections(definition: ExecutableDefinition) -> Iterator[SelectionNode]:
     """Everything selected in a definition, at any depth."""
     waiting = [definition.selection_set]
     while waiting:
@@ -122,21 +122,21 @@ AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 @dataclass(frozen=True, slots=True)
-class Bare:
+class EnumLiteral:
     """The name of an enum value, written without quotes."""
 
     name: str
 
 
-Value: TypeAlias = "str | bool | int | Bare | Sequence[Value]"
+Value: TypeAlias = "str | bool | int | EnumLiteral | Sequence[Value]"
 
 
-def copied(node: AnyNode, **changed: Any) -> AnyNode:
+def copy_node(node: AnyNode, **changed: Any) -> AnyNode:
     """The node with some of its parts changed."""
     return type(node)(**{key: getattr(node, key) for key in node.keys} | changed)
 
 
-def name_of(definition: DefinitionNode) -> str:
+def definition_name(definition: DefinitionNode) -> str:
     """The name of a type definition."""
     return str(definition.name.value)  # type: ignore[attr-defined]
 
@@ -163,7 +163,7 @@ def directive(name: str, /, **arguments: "Value | None") -> ConstDirectiveNode:
 
 def _value(value: "Value") -> ConstValueNode:
     match value:
-        case Bare():
+        case EnumLiteral():
             return EnumValueNode(value=value.name)
         case bool():
             return BooleanValueNode(value=value)

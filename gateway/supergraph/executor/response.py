@@ -246,7 +246,7 @@ class Projection:
         return self._field_type(type_name, answered.source.name)
 
     def _field_type(self, type_name: str, field_name: str) -> GraphQLOutputType:
-        type_ = self._supergraph.whole.type_map[type_name]
+        type_ = self._supergraph.full_schema.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         field_type: GraphQLOutputType = type_.fields[field_name].type
         return field_type
@@ -334,7 +334,10 @@ class Projection:
         name = type_name_of(value) if child.is_abstract else child.type_name
         if name is None and branch:
             name = branch.types[0]
-        if name in self._supergraph.whole.type_map and name not in self._supergraph.schema.type_map:
+        if (
+            name in self._supergraph.full_schema.type_map
+            and name not in self._supergraph.schema.type_map
+        ):
             return True  # @inaccessible: there is nothing to tell
         if branch is None:
             found.append(Violation(path, f"{where} has a type that is not part of the schema."))

@@ -226,7 +226,7 @@ class Reports:
         return _Found(tuple(path), is_whole=not lists)  # an object may stand where a list should
 
     def _list_depth(self, type_name: str, field_name: str) -> int:
-        type_ = self._supergraph.whole.type_map[type_name]
+        type_ = self._supergraph.full_schema.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         field = type_.fields.get(field_name)
         returned: Any = field.type if field else None

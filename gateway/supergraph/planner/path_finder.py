@@ -20,7 +20,7 @@ from graphql.language import InlineFragmentNode
 from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.planner.query_graph import HERE, Reached, Route, Site, Visit
 from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, Field, Tree
-from gateway.supergraph.supergraph import JoinField, Standpoint, Supergraph
+from gateway.supergraph.supergraph import JoinField, SubgraphView, Supergraph
 
 QUERY = "Query"
 
@@ -35,11 +35,11 @@ class Ways:
     visits: Sequence[Visit]
     """What is opened so far. With each visit, routes get shorter."""
     _roots: dict[Branch, list[Site]] = field(default_factory=dict)
-    _stands: dict[Branch, list[Standpoint]] = field(default_factory=dict)
+    _stands: dict[Branch, list[SubgraphView]] = field(default_factory=dict)
     _hops: dict[Branch, list[Site]] = field(default_factory=dict)
-    _required: dict[Branch, dict[tuple[Standpoint, FieldSet], Site]] = field(default_factory=dict)
+    _required: dict[Branch, dict[tuple[SubgraphView, FieldSet], Site]] = field(default_factory=dict)
     _requiring: set[Field] = field(default_factory=set)
-    _entering: set[tuple[str, Standpoint]] = field(default_factory=set)
+    _entering: set[tuple[str, SubgraphView]] = field(default_factory=set)
     """What is being entered: keys of two types may hold objects of each other's."""
     _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
 
@@ -64,11 +64,11 @@ class Ways:
     def options(self, wanted: Field, reached: Reached) -> Iterator[tuple[Site, Route]]:
         """The sites that can resolve a field, with the routes to them."""
         for site, route in reached.items():
-            found = self.found(site.stand, wanted)
+            found = self.found(site.view, wanted)
             if (
                 found
                 and (not found.requires or site.requires == found.requires)
-                and (not site.is_nameless or _is_common(wanted, site.stand))
+                and (not site.is_nameless or _is_common(wanted, site.view))
             ):
                 yield site, route
         yield from self._options_by_requirement(wanted, reached)
@@ -80,24 +80,27 @@ class Ways:
         sites = self._close(wanted.branch, self._direct(parent, wanted.branch, [option]))
         return not sites or any(True for _ in self.options(wanted, sites))
 
-    def found(self, stand: Standpoint, wanted: Field) -> JoinField | None:
+    def found(self, view: SubgraphView, wanted: Field) -> JoinField | None:
         """The field as it is resolved from a standpoint, if it is."""
-        return stand.field(wanted.branch.names, wanted.name)
+        return view.field(wanted.branch.names, wanted.name)
 
-    def standpoints(self, branch: Branch) -> list[Standpoint]:
+    def standpoints(self, branch: Branch) -> list[SubgraphView]:
         """Where one may stand at the objects of a branch, as far as a key leads there."""
         if branch not in self._stands:
             self._stands[branch] = [
-                Standpoint(subgraph, seen_as=guise.name if guise.is_interface_object else None)
+                SubgraphView(
+                    subgraph,
+                    interface_object=local_type.name if local_type.is_interface_object else None,
+                )
                 for subgraph in self._supergraph.subgraphs.values()
-                for guise in subgraph.guises(branch.names)
+                for local_type in subgraph.local_types(branch.names)
             ]
         return self._stands[branch]
 
     def _root_sites(self, branch: Branch) -> list[Site]:
         if branch not in self._roots:
             self._roots[branch] = [
-                Site(branch, Standpoint(subgraph))
+                Site(branch, SubgraphView(subgraph))
                 for subgraph in self._supergraph.subgraphs.values()
                 if branch.types[0] in subgraph.types
                 and (self.owners is None or subgraph.name in self.owners)
@@ -107,23 +110,23 @@ class Ways:
     def _options_by_requirement(
         self, wanted: Field, reached: Reached
     ) -> Iterator[tuple[Site, Route]]:
-        if wanted.name not in self._supergraph.requiring or wanted in self._requiring:
+        if wanted.name not in self._supergraph.fields_with_requires or wanted in self._requiring:
             return
         self._requiring.add(wanted)
-        for stand in self.standpoints(wanted.branch):
-            found = self.found(stand, wanted)
+        for view in self.standpoints(wanted.branch):
+            found = self.found(view, wanted)
             if found and found.requires:
-                site = self._required_site(wanted.branch, stand, found.requires)
+                site = self._required_site(wanted.branch, view, found.requires)
                 route = None if site in reached else self._entry(site, reached)
                 if route is not None:
                     yield site, route
         self._requiring.discard(wanted)
 
-    def _required_site(self, branch: Branch, stand: Standpoint, requires: FieldSet) -> Site:
+    def _required_site(self, branch: Branch, view: SubgraphView, requires: FieldSet) -> Site:
         sites = self._required.setdefault(branch, {})
-        if (stand, requires) not in sites:
-            sites[stand, requires] = Site(branch, stand, requires=requires)
-        return sites[stand, requires]
+        if (view, requires) not in sites:
+            sites[view, requires] = Site(branch, view, requires=requires)
+        return sites[view, requires]
 
     def _direct(self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]) -> Reached:
         """The sites that a field leads to from its own sites; none if objects of these types
@@ -137,19 +140,21 @@ class Ways:
                 reached[child] = route
             elif not branch.is_generic:
                 return {}
-        for seen_as in sorted({site.stand.seen_as for site in reached if site.stand.seen_as}):
+        for interface_object in sorted(
+            {site.view.interface_object for site in reached if site.view.interface_object}
+        ):
             if not branch.is_generic:
-                reached |= self._aside(self.tree.generic(branch.position, seen_as), branch)
+                reached |= self._aside(self.tree.generic(branch.position, interface_object), branch)
         return reached
 
     def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
         """Where one stands at the objects of `branch`, coming through a field of `parent`."""
         key = (via, branch)
         if key not in parent.children:
-            found = self.found(parent.stand, via)
-            stand = parent.stand.at(via.branch.names, found, branch.names) if found else None
-            is_there = stand and (stand.seen_as or not branch.is_generic)
-            child = Site(branch, stand, parent=parent, via=via) if stand and is_there else None
+            found = self.found(parent.view, via)
+            view = parent.view.follow(via.branch.names, found, branch.names) if found else None
+            is_there = view and (view.interface_object or not branch.is_generic)
+            child = Site(branch, view, parent=parent, via=via) if view and is_there else None
             parent.children[key] = child
         return parent.children[key]
 
@@ -164,9 +169,9 @@ class Ways:
     def _beside(self, parent: Site, branch: Branch) -> Site | None:
         key = (None, branch)
         if key not in parent.children:
-            entered_as = parent.stand.seen_as or parent.branch.types[0]
-            guise = parent.stand.subgraph.guise_in(entered_as, branch.names)
-            parent.children[key] = Site(branch, parent.stand, parent=parent) if guise else None
+            entered_as = parent.view.interface_object or parent.branch.types[0]
+            local_type = parent.view.subgraph.find_local_type(entered_as, branch.names)
+            parent.children[key] = Site(branch, parent.view, parent=parent) if local_type else None
         return parent.children[key]
 
     def _close(self, branch: Branch, direct: Reached) -> Reached:
@@ -191,9 +196,9 @@ class Ways:
     def _hop_sites(self, branch: Branch) -> list[Site]:
         if branch not in self._hops:
             self._hops[branch] = [
-                Site(branch, stand)
-                for stand in self.standpoints(branch)
-                if _keys(branch, stand) is not None
+                Site(branch, view)
+                for view in self.standpoints(branch)
+                if _keys(branch, view) is not None
             ]
         return self._hops[branch]
 
@@ -221,12 +226,12 @@ class Ways:
         """The key to enter a site by, None at the query root, which takes none; and what has to be
         opened to know it. None if no key can be known.
         """
-        keys = _keys(site.branch, site.stand)
+        keys = _keys(site.branch, site.view)
         if keys is None:
             return None
         if not keys:
             return None, HERE
-        asked = (site.branch.types[0], site.stand)
+        asked = (site.branch.types[0], site.view)
         if asked in self._entering:
             return None
         self._entering.add(asked)
@@ -285,12 +290,14 @@ class Ways:
         position, branch = site.branch.position, site.branch
         if not position.generics or branch.is_generic:
             return False
-        return len(position.branches) > 1 or (not site.stand.seen_as and len(branch.types) > 1)
+        return len(position.branches) > 1 or (
+            not site.view.interface_object and len(branch.types) > 1
+        )
 
 
-def _keys(branch: Branch, stand: Standpoint) -> list[FieldSet] | None:
+def _keys(branch: Branch, view: SubgraphView) -> list[FieldSet] | None:
     """The keys by which a subgraph can be entered; the query root needs none."""
-    type_ = stand.subgraph.types[stand.seen_as or branch.types[0]]
+    type_ = view.subgraph.types[view.interface_object or branch.types[0]]
     if type_.name != QUERY and not any(key.resolvable for key in type_.keys):
         return None
     return [key.fields for key in type_.keys if key.resolvable]
@@ -305,18 +312,18 @@ def needs_types(branch: Branch, selections: SelectionSetNode) -> bool:
 
 def cheapest_namer(reached: Reached) -> Site | None:
     """The cheapest site that tells the types of objects, best one that is open."""
-    namers = [site for site in reached if site.stand.seen_as is None]
+    namers = [site for site in reached if site.view.interface_object is None]
     return min(namers, key=lambda s: (len(reached[s]), s.visit is None), default=None)
 
 
-def _is_common(wanted: Field, stand: Standpoint) -> bool:
+def _is_common(wanted: Field, view: SubgraphView) -> bool:
     """Whether a field may be asked of all objects seen as an interface object: what is asked of
     some types only must not be, for it may fail for the others.
     """
     return not wanted.is_asked or all(
         alike(wanted, branch)
         for branch in wanted.branch.position.branches
-        if stand.seen_as in branch.names.all
+        if view.interface_object in branch.names.all
     )
 
 

@@ -17,7 +17,7 @@ from graphql import (
 )
 from graphql.language import Node
 
-from gateway.supergraph.errors import CannotPlan, NotIdempotentBelowEvents, OperationRefused
+from gateway.supergraph.errors import CannotPlan, NotIdempotentInSubscription, OperationRefused
 from gateway.supergraph.lru import Lru
 from gateway.supergraph.planner.query_plan import Plan, plan
 from gateway.supergraph.planner.selection_tree import NOTHING
@@ -26,7 +26,7 @@ from gateway.supergraph.syntax import used_fragments
 
 TEXTS_PER_PLAN = 4
 MAX_VALIDATION_ERRORS = 20
-REFUSALS = (OperationRefused, NotIdempotentBelowEvents, CannotPlan)
+REFUSALS = (OperationRefused, NotIdempotentInSubscription, CannotPlan)
 STRINGS = (TokenKind.STRING, TokenKind.BLOCK_STRING)
 
 
@@ -95,7 +95,7 @@ class PlanCache:
         self._witness = witness
         self._identities: Lru[bytes] = Lru(TEXTS_PER_PLAN * size)
         self._plans: Lru[Plan] = Lru(size)
-        self._refused: Lru[OperationRefused | NotIdempotentBelowEvents | CannotPlan] = Lru(
+        self._refused: Lru[OperationRefused | NotIdempotentInSubscription | CannotPlan] = Lru(
             refused_size
         )
 
@@ -113,7 +113,7 @@ class PlanCache:
 
         Raises:
             OperationRefused: It can't be parsed, or is not valid.
-            NotIdempotentBelowEvents: A subscription asks what may not be asked again and again.
+            NotIdempotentInSubscription: A subscription asks what may not be asked again and again.
             CannotPlan: It is too large.
         """
         key = (_digest(text), operation_name)

@@ -4,18 +4,27 @@ from typing import TypeAlias
 
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.planner.selection_tree import Branch, Field
-from gateway.supergraph.supergraph import Standpoint
+from gateway.supergraph.supergraph import SubgraphView
 
 
 class Visit:
     """One opened site: what is fetched there, and what has to be known first."""
 
-    __slots__ = ("branch", "depth", "fields", "inputs", "order", "seen_as", "sources", "subgraph")
+    __slots__ = (
+        "branch",
+        "depth",
+        "fields",
+        "inputs",
+        "interface_object",
+        "order",
+        "sources",
+        "subgraph",
+    )
 
-    def __init__(self, order: int, stand: Standpoint, branch: Branch) -> None:
+    def __init__(self, order: int, view: SubgraphView, branch: Branch) -> None:
         self.order = order
-        self.subgraph = stand.subgraph
-        self.seen_as = stand.seen_as
+        self.subgraph = view.subgraph
+        self.interface_object = view.interface_object
         self.branch = branch
         self.fields: set[Field] = set()
         self.inputs: list[FieldSet] = []
@@ -34,19 +43,19 @@ class Visit:
 class Site:
     """A place where a branch's objects can be had. Compared by identity."""
 
-    __slots__ = ("branch", "children", "parent", "requires", "stand", "via", "visit")
+    __slots__ = ("branch", "children", "parent", "requires", "via", "view", "visit")
 
     def __init__(
         self,
         branch: Branch,
-        stand: Standpoint,
+        view: SubgraphView,
         *,
         parent: "Site | None" = None,
         via: Field | None = None,
         requires: FieldSet | None = None,
     ) -> None:
         self.branch = branch
-        self.stand = stand
+        self.view = view
         self.parent = parent
         self.via = via
         self.requires = requires
@@ -67,7 +76,7 @@ class Site:
     @property
     def is_nameless(self) -> bool:
         """Whether objects are had here together with those of other types, unknown which."""
-        return self.parent is not None and self.stand.seen_as is not None
+        return self.parent is not None and self.view.interface_object is not None
 
 
 Route: TypeAlias = frozenset[Site]

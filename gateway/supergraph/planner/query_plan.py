@@ -16,7 +16,7 @@ from graphql import (
     get_operation_ast,
 )
 
-from gateway.supergraph.errors import NotIdempotentBelowEvents, OperationRefused
+from gateway.supergraph.errors import NotIdempotentInSubscription, OperationRefused
 from gateway.supergraph.executor.response import Projection
 from gateway.supergraph.executor.variables import Inputs
 from gateway.supergraph.lru import Lru
@@ -33,7 +33,7 @@ from gateway.supergraph.planner.selection_tree import (
 )
 from gateway.supergraph.planner.subgraph_operations import RequestWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
-from gateway.supergraph.supergraph import Standpoint, Supergraph
+from gateway.supergraph.supergraph import SubgraphView, Supergraph
 from gateway.supergraph.syntax import ROOTS, conditions_in, used_fragments
 
 MAX_VARIANTS = 32
@@ -170,7 +170,7 @@ def plan(
 
     Raises:
         OperationRefused: There is no such operation.
-        NotIdempotentBelowEvents: A subscription asks what may not be asked again and again.
+        NotIdempotentInSubscription: A subscription asks what may not be asked again and again.
         CannotPlan: It is too large.
     """
     operation = get_operation_ast(document, operation_name)
@@ -200,7 +200,7 @@ def _check_idempotent(planned: Plan) -> None:
         if planned.supergraph.is_tagged(type_name, field_name, NOT_IDEMPOTENT)
     ]
     if found:
-        raise NotIdempotentBelowEvents(found)
+        raise NotIdempotentInSubscription(found)
 
 
 def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:
@@ -234,7 +234,7 @@ class _Planner:
         labels: frozenset[str],
         denied: frozenset[str],
     ) -> None:
-        self._supergraph = planned.supergraph.under(labels)
+        self._supergraph = planned.supergraph.with_labels(labels)
         self._operation = planned.operation
         self._is_subscription = planned.is_subscription
         self._fragments = planned.fragments
@@ -301,7 +301,7 @@ class _Planner:
         return next(
             subgraph.name
             for subgraph in self._supergraph.subgraphs.values()
-            if Standpoint(subgraph).field(names, field_name)
+            if SubgraphView(subgraph).field(names, field_name)
         )
 
     def _stage(

@@ -45,7 +45,7 @@ class Router:
 
     def _choices(self, wanted: Field) -> int:
         """In how many subgraphs the field is resolved outright; the least free go first."""
-        found = (self._ways.found(stand, wanted) for stand in self._ways.standpoints(wanted.branch))
+        found = (self._ways.found(view, wanted) for view in self._ways.standpoints(wanted.branch))
         return sum(1 for join_field in found if join_field and not join_field.requires)
 
     def _check_together(self, position: Position) -> None:
@@ -82,7 +82,7 @@ class Router:
         generic branch, those of all types they may have.
         """
         witness = self.tree.witness
-        types = self.tree.supergraph.possible[branch.types[0]] if witness else ()
+        types = self.tree.supergraph.possible_types[branch.types[0]] if witness else ()
         for name in sorted({witness[type_name] for type_name in types if type_name in witness}):
             wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
             if branch.is_generic or not wanted.visits:
@@ -160,7 +160,7 @@ class Router:
         if self._ways.needs_name(site):
             sources.add(self._name(site.branch))
         sources.update(self._names_above(site.branch))
-        visit = Visit(len(self.visits), site.stand, site.branch)
+        visit = Visit(len(self.visits), site.view, site.branch)
         visit.inputs = inputs
         visit.sources = sources
         visit.depth = 1 + max((source.depth for source in sources), default=-1)

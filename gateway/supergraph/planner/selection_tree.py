@@ -140,8 +140,8 @@ class Position:
         """
         if not self.is_nameless:
             return None
-        possible = (b for b in self.branches if not b.names.all.isdisjoint(self.generics))
-        return next(possible, None)
+        possible_types = (b for b in self.branches if not b.names.all.isdisjoint(self.generics))
+        return next(possible_types, None)
 
     def all_branches(self) -> Iterator[Branch]:
         """The branches, the generic ones last."""
@@ -231,13 +231,13 @@ class Tree:
         return position
 
     def _position(self, parent: Field, type_name: str, nodes: list[FieldNode]) -> Position:
-        possible = self.supergraph.possible[type_name]
-        position = Position(type_name, parent, is_abstract=possible != (type_name,))
+        possible_types = self.supergraph.possible_types[type_name]
+        position = Position(type_name, parent, is_abstract=possible_types != (type_name,))
         selections = [node.selection_set for node in nodes if node.selection_set]
         alike: dict[Hashable, tuple[list[str], dict[str, list[FieldNode]]]] = {}
-        for name in possible:
+        for name in possible_types:
             collected = self.collect(self.supergraph.names[name], selections)
-            signature = self._signature(name, collected) if len(possible) > 1 else name
+            signature = self._signature(name, collected) if len(possible_types) > 1 else name
             alike.setdefault(signature, ([], collected))[0].append(name)
         self._fill(position, [(tuple(types), fields) for types, fields in alike.values()])
         return position
@@ -351,7 +351,7 @@ class Tree:
         return str(self._type_of(type_name, answered.source.name)) if answered.source else ""
 
     def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
-        type_ = self.supergraph.whole.type_map[type_name]
+        type_ = self.supergraph.full_schema.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         field = type_.fields.get(field_name)
         return field.type if field else None

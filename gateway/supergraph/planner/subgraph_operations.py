@@ -75,7 +75,7 @@ class RequestWriter:
             branch = members[0].branch
             source = self._source(branch, members)
             writer = SelectionWriter(set(members), visits[0].subgraph, fragments)
-            text = writer.entities(branch, members[0].seen_as)
+            text = writer.entities(branch, members[0].interface_object)
             by_selection.setdefault(text, []).append(source)
         used = _used_variables(visits)
         prefix = self._free_prefix()
@@ -131,7 +131,8 @@ class RequestWriter:
         selections = [(fields.selections, id(fields.selections) in keys) for fields in chosen]
         return Source(
             place=place_of(branch),
-            typename=visits[0].seen_as or (branch.types[0] if len(branch.types) == 1 else None),
+            typename=visits[0].interface_object
+            or (branch.types[0] if len(branch.types) == 1 else None),
             parts=self._parts(branch, selections),
         )
 
@@ -170,7 +171,7 @@ class RequestWriter:
         }
 
     def _is_non_null(self, type_name: str, field_name: str) -> bool:
-        type_ = self.tree.supergraph.whole.type_map[type_name]
+        type_ = self.tree.supergraph.full_schema.type_map[type_name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
         return isinstance(type_.fields[field_name].type, GraphQLNonNull)
 
@@ -190,7 +191,10 @@ def _compatible(visits: Iterable[Visit]) -> list[list[Visit]]:
     for visit in visits:
         needed = dict(_arguments(visit.inputs))
         for members, known in together:
-            is_alike = (members[0].branch, members[0].seen_as) == (visit.branch, visit.seen_as)
+            is_alike = (members[0].branch, members[0].interface_object) == (
+                visit.branch,
+                visit.interface_object,
+            )
             if is_alike and all(
                 known.get(path, arguments) == arguments for path, arguments in needed.items()
             ):

@@ -19,7 +19,7 @@ from gateway.live.answering import Answering
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.live.watch import Topic, Watch
 from gateway.reload import read_subgraphs
-from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, RoutingTransport, compose
+from gateway.supergraph import NotIdempotentInSubscription, PlanCache, RoutingTransport, compose
 from services.chassis.graphql_http import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
@@ -331,7 +331,7 @@ def test_a_decision_is_not_asked_for_by_each_event_it_would_be_itself() -> None:
     cache = PlanCache(compose(read_subgraphs()))
     watch = 'subscription { customerActivity(ref: {id: "1"}) { customer { %s } } }'
 
-    with pytest.raises(NotIdempotentBelowEvents, match=r"Customer\.nextBestActions"):
+    with pytest.raises(NotIdempotentInSubscription, match=r"Customer\.nextBestActions"):
         cache.plan(watch % decide)
     assert cache.plan(watch % "traits { value } decisions { edges { node { id } } }")
     assert cache.plan(f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')

@@ -105,7 +105,7 @@ def test_what_is_inaccessible_is_there_for_plans_only() -> None:
     assert "type Query {\n  me: User\n}" in supergraph.sdl
     assert "type User {\n  name: E\n}" in supergraph.sdl
     assert "enum E {\n  A\n}" in supergraph.sdl
-    assert "Hidden" in supergraph.whole.type_map
+    assert "Hidden" in supergraph.full_schema.type_map
 
 
 def test_what_an_interface_object_adds_is_had_by_every_implementation() -> None:
@@ -119,8 +119,8 @@ def test_what_an_interface_object_adds_is_had_by_every_implementation() -> None:
 
     for written in ("interface Media {", "type Book implements Media {"):
         assert f"{written}\n  id: ID!\n  stars(of: Int): Int\n}}" in supergraph.sdl
-    assert list(supergraph.markings.requirements) == ["Book.stars", "Film.stars"]
-    assert "spy" in supergraph.whole.type_map["Film"].fields  # type: ignore[attr-defined]
+    assert list(supergraph.metadata.requirements) == ["Book.stars", "Film.stars"]
+    assert "spy" in supergraph.full_schema.type_map["Film"].fields  # type: ignore[attr-defined]
 
 
 def test_all_problems_are_listed_at_once_with_place_reason_and_remedy() -> None:

@@ -122,7 +122,7 @@ def test_what_every_version_has_is_understood(version: str) -> None:
     assert prices["Book"].fields["perPage"].requires.text == "{ pages }"  # type: ignore[union-attr]
     assert books["Query"].fields["maker"].provides.text == "{ name }"  # type: ignore[union-attr]
     assert books["Book"].fields["cost"].overridden
-    assert supergraph.markings.tags["Book"] == {"goods"}
+    assert supergraph.metadata.tags["Book"] == {"goods"}
     assert "pages" not in supergraph.sdl
 
 
@@ -130,8 +130,8 @@ def test_what_every_version_has_is_understood(version: str) -> None:
 def test_what_later_versions_brought_is_understood(version: str) -> None:
     minor, supergraph = MINOR[version], compose_all(version)
 
-    markings = supergraph.markings
-    asked = markings.requirements.get("Query.books")
+    metadata = supergraph.metadata
+    asked = metadata.requirements.get("Query.books")
     assert ("@shelf(number: 4)" in compose_sdl(subgraphs(version))) == (minor >= 1)
     assert ("type Film implements Media {\n  id: ID!\n  stars: Int!" in supergraph.sdl) == (
         minor >= 3
@@ -139,8 +139,8 @@ def test_what_later_versions_brought_is_understood(version: str) -> None:
     assert bool(asked and asked.authenticated and asked.scopes) == (minor >= 5)
     assert bool(asked and asked.policies) == (minor >= 6)
     assert supergraph.labels == ({"percent(5)"} if minor >= 7 else set())
-    assert markings.costs == ({"Query.books": 3} if minor >= 9 else {})
-    assert [size.assumed for size in markings.list_sizes.values()] == [7] * (minor >= 9)
+    assert metadata.costs == ({"Query.books": 3} if minor >= 9 else {})
+    assert [size.assumed for size in metadata.list_sizes.values()] == [7] * (minor >= 9)
 
 
 @pytest.mark.parametrize("version", FEDERATION_VERSIONS)
@@ -148,7 +148,7 @@ def test_it_is_written_as_a_supergraph_and_read_back(version: str) -> None:
     read = read_supergraph(compose_sdl(subgraphs(version)))
 
     assert read.sdl == compose_all(version).sdl
-    assert read.markings == compose_all(version).markings
+    assert read.metadata == compose_all(version).metadata
 
 
 def test_every_version_that_strawberry_prints_is_known() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from gateway.supergraph import (
     CompositionError,
-    Problem,
+    CompositionProblem,
     SupergraphUnreadable,
     compose,
     compose_sdl,
@@ -97,7 +97,7 @@ def test_a_fault_in_a_subgraph_composes_or_is_refused_with_a_reason(seed: int) -
     name = rng.choice(sorted(sdls))
     sdls[name] = spoilt(sdls[name], rng)
 
-    problems: Sequence[Problem] = ()
+    problems: Sequence[CompositionProblem] = ()
     sdl = None
     try:
         sdl = compose(sdls).sdl
@@ -113,7 +113,7 @@ def test_a_fault_in_a_subgraph_composes_or_is_refused_with_a_reason(seed: int) -
 def test_a_fault_in_a_supergraph_is_read_or_refused_with_a_reason(seed: int) -> None:
     sdl = spoilt(SUPERGRAPH, Random(seed))
 
-    problems: Sequence[Problem] = ()
+    problems: Sequence[CompositionProblem] = ()
     try:
         read_supergraph(sdl)
     except SupergraphUnreadable as refused:

@@ -4,8 +4,8 @@ import pytest
 from graphql import print_ast
 
 from gateway.supergraph import SupergraphUnreadable, read_supergraph
-from gateway.supergraph.override_labels import Label
-from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.override_labels import OverrideLabel
+from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import JoinField, Supergraph
 
 HEAD = """
@@ -83,8 +83,8 @@ def test_a_progressive_override_is_active_in_one_subgraph_and_not_in_the_other()
         '@join__field(graph: B, usedOverridden: true, overrideLabel: "percent(5)") }'
     )
 
-    assert field(found, "a", "x").label == Label("percent(5)", active=True)
-    assert field(found, "b-b", "x").label == Label("percent(5)", active=False)
+    assert field(found, "a", "x").label == OverrideLabel("percent(5)", active=True)
+    assert field(found, "b-b", "x").label == OverrideLabel("percent(5)", active=False)
     assert not field(found, "b-b", "x").overridden
 
 
@@ -98,8 +98,8 @@ def test_an_interface_is_an_object_where_it_is_an_interface_object() -> None:
     )
 
     a, b = (found.subgraphs[name].types["T"] for name in ("a", "b-b"))
-    assert (a.is_object, a.is_interface_object, a.possible) == (False, False, frozenset("U"))
-    assert (b.is_object, b.is_interface_object, b.possible) == (True, True, frozenset("T"))
+    assert (a.is_object, a.is_interface_object, a.possible_types) == (False, False, frozenset("U"))
+    assert (b.is_object, b.is_interface_object, b.possible_types) == (True, True, frozenset("T"))
     assert list(found.subgraphs["a"].types["U"].fields) == ["id"]
 
 
@@ -112,15 +112,15 @@ def test_members_of_unions_and_implementations_differ_by_subgraph() -> None:
         + "{ id: ID! } type V @join__type(graph: B) { v: Int }"
     )
 
-    assert found.subgraphs["a"].types["U"].possible == {"T"}
-    assert found.subgraphs["b-b"].types["U"].possible == {"T", "V"}
+    assert found.subgraphs["a"].types["U"].possible_types == {"T"}
+    assert found.subgraphs["b-b"].types["U"].possible_types == {"T", "V"}
 
 
 def test_what_is_inaccessible_and_all_machinery_is_out_of_the_public_schema() -> None:
     found = supergraph(T + "{ id: ID! x: Int @inaccessible y(a: Int @inaccessible): Int }")
 
     assert "type T {\n  id: ID!\n  y: Int\n}" in found.sdl
-    assert "x" in found.whole.type_map["T"].fields  # type: ignore[attr-defined]
+    assert "x" in found.full_schema.type_map["T"].fields  # type: ignore[attr-defined]
     assert "__" not in found.sdl
 
 
@@ -131,15 +131,15 @@ def test_markings_are_read_by_the_names_the_document_gives_them() -> None:
         '@rule(policies: [["p"]]) @tag(name: "u") @tag(name: "v") }'
     )
 
-    assert found.markings.requirements == {
-        "T.x": Requirement(
+    assert found.metadata.requirements == {
+        "T.x": AccessRequirement(
             scopes=frozenset({frozenset({"a", "b"}), frozenset({"c"})}),
             policies=frozenset({frozenset({"p"})}),
         )
     }
-    assert found.markings.costs == {"T.id": 3}
-    assert found.markings.list_sizes["T.x"].assumed == 9
-    assert found.markings.tags == {"T": {"t"}, "T.x": {"u", "v"}}
+    assert found.metadata.costs == {"T.id": 3}
+    assert found.metadata.list_sizes["T.x"].assumed == 9
+    assert found.metadata.tags == {"T": {"t"}, "T.x": {"u", "v"}}
 
 
 def test_a_guard_that_an_interface_only_repeats_is_not_spread_over_its_implementations() -> None:
@@ -150,8 +150,8 @@ def test_a_guard_that_an_interface_only_repeats_is_not_spread_over_its_implement
     interface = "interface I @join__type(graph: A) { x: Int @authenticated MORE }"
     scoped = interface.replace("MORE", '@requiresScopes(scopes: [["s"]])')
 
-    repeated = supergraph(implementations + interface.replace("MORE", "")).markings
-    asks_more = supergraph(implementations + scoped).markings
+    repeated = supergraph(implementations + interface.replace("MORE", "")).metadata
+    asks_more = supergraph(implementations + scoped).metadata
 
     assert list(repeated.requirements) == ["T.x"]
     assert list(asks_more.requirements) == ["T.x", "V.x"]

@@ -18,7 +18,7 @@ def facts(found: Supergraph) -> dict[Any, Any]:
         (subgraph.name, type_.name): (
             type_.is_object,
             type_.is_interface_object,
-            type_.possible,
+            type_.possible_types,
             type_.keys,
             {f.name: f.signature() for f in type_.fields.values() if not f.overridden},
         )
@@ -28,8 +28,8 @@ def facts(found: Supergraph) -> dict[Any, Any]:
     return {
         "types": types,
         "sdl": found.sdl,
-        "whole": print_schema(found.whole),
-        "markings": found.markings,
+        "whole": print_schema(found.full_schema),
+        "markings": found.metadata,
         "urls": found.urls,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.supergraph import (
-    NotIdempotentBelowEvents,
+    NotIdempotentInSubscription,
     PlanCache,
     RoutingTransport,
     SubgraphResponse,
@@ -312,7 +312,7 @@ def test_what_does_something_each_time_is_refused_below_a_subscription_when_it_i
     cache = PlanCache(DRAWING)
 
     for _ in range(2):
-        with pytest.raises(NotIdempotentBelowEvents, match=coordinate) as refused:
+        with pytest.raises(NotIdempotentInSubscription, match=coordinate) as refused:
             cache.plan(f"subscription {head} {{ bought {{ {asked} }} }}{fragment}")
     assert refused.value.code == "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
     assert "in a query" in refused.value.hint

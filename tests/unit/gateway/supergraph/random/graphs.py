@@ -368,13 +368,13 @@ class _Drawing:
     def _draw_provided(self, entity: Type) -> None:
         """Somewhere on the way to an entity, a field of it is there without entering it."""
         for found in list(self._plain(entity)):
-            possible = [
+            possible_types = [
                 (owner, way, text)
                 for owner, way, text in self._ways_to(entity, found)
                 if owner not in found.owners
             ]
-            if possible and not found.arguments and self._chance(0.4):
-                owner, way, text = self.random.choice(possible)
+            if possible_types and not found.arguments and self._chance(0.4):
+                owner, way, text = self.random.choice(possible_types)
                 way.provides[owner] = f"{way.provides.get(owner, '')} {text}".strip()
                 entity.externals.setdefault(owner, set()).add(found.name)
                 self._share(entity, found)

@@ -253,24 +253,24 @@ class _Service:
             return StrictError(f"{given} is no representation of one {name}")
         return found[0] | {"given": given}
 
-    def _entities(self, type_name: str, seen_as: str, given: JSON) -> Iterator[JSON]:
+    def _entities(self, type_name: str, interface_object: str, given: JSON) -> Iterator[JSON]:
         type_ = self._world.types[type_name]
         for n in range(EACH):
             entity = {"__typename": type_name, "n": n}
-            keys = (selected(key) for key in self._keys(type_, seen_as))
+            keys = (selected(key) for key in self._keys(type_, interface_object))
             if any(_holds(self._world.select(entity, key), given) for key in keys):
-                self._check_nothing_else(entity, seen_as, given)
+                self._check_nothing_else(entity, interface_object, given)
                 yield entity
 
-    def _keys(self, type_: Type, seen_as: str) -> Iterable[str]:
-        if seen_as != type_.name:
-            return [str(self._world.abstracts[seen_as].key)]
+    def _keys(self, type_: Type, interface_object: str) -> Iterable[str]:
+        if interface_object != type_.name:
+            return [str(self._world.abstracts[interface_object].key)]
         return [key for key, resolvable in type_.keys[self._name].items() if resolvable]
 
-    def _check_nothing_else(self, entity: JSON, seen_as: str, given: JSON) -> None:
+    def _check_nothing_else(self, entity: JSON, interface_object: str, given: JSON) -> None:
         """A representation holds what is a key here, or required here, and nothing else."""
         type_ = self._world.types[entity["__typename"]]
-        wanted = [*self._keys(type_, seen_as)]
+        wanted = [*self._keys(type_, interface_object)]
         wanted += [
             found.requires
             for found in type_.fields.values()
