@@ -30,13 +30,13 @@ from gateway.access.shedding import Admission, Work
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry, hash_of
 from gateway.supergraph import (
+    EntityIdsHandler,
+    ExecutionOptions,
     HeadersFor,
-    Plan,
     PlanCache,
+    QueryPlan,
     Supergraph,
-    Terms,
     Transport,
-    Witnessed,
     execute,
     subscribe,
 )
@@ -93,7 +93,7 @@ class Prepared:
     """An operation that was read, measured and planned: what is kept of it."""
 
     operation: Operation
-    plan: Plan
+    plan: QueryPlan
     price: Price
     work: Work
     touched: Touched
@@ -212,7 +212,7 @@ class Graph:
         asked: Asked,
         caller: Principal,
         meant: Sequence[Meant],
-        witnessed: Witnessed | None,
+        witnessed: EntityIdsHandler | None,
     ) -> JSON:
         cost = self._check_request(prepared, asked, caller, meant)
         terms = self._terms(caller, witnessed, prepared.plan)
@@ -318,15 +318,17 @@ class Graph:
     def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
         return lambda coordinate: told(self._authorization.refusal(caller, coordinate))
 
-    def _terms(self, caller: Principal, witnessed: Witnessed | None, plan: Plan) -> Terms:
-        return Terms(
+    def _terms(
+        self, caller: Principal, witnessed: EntityIdsHandler | None, plan: QueryPlan
+    ) -> ExecutionOptions:
+        return ExecutionOptions(
             headers=self.headers(caller),
             within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=self._active_labels(),
             denied=self._authorization.denied(caller),
-            refusal=self._refusal(caller),
+            denied_error=self._refusal(caller),
             planning=partial(self.admission.considering, caller_key(caller)),
-            witnessed=witnessed,
+            on_entity_ids=witnessed,
             max_errors=self.limits.errors,
         )
 
@@ -351,7 +353,7 @@ class Graph:
     @cached_property
     def _plans(self) -> PlanCache:
         return PlanCache(
-            self.supergraph, size=self.kept, max_tokens=self.limits.tokens, witness=WITNESS
+            self.supergraph, size=self.kept, max_tokens=self.limits.tokens, entity_id_fields=WITNESS
         )
 
     @cached_property

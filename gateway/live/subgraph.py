@@ -13,7 +13,7 @@ from graphql import GraphQLError
 from gateway.graph import Graph
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
-from gateway.supergraph import SubgraphResponse, Terms, execute
+from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
@@ -44,7 +44,7 @@ def finding(graph: Callable[[], Graph]) -> Find:
             asked.read(WHO, None).plan,
             {"ref": ref},
             asked.transport,
-            Terms(headers=asked.headers(caller), within_s=asked.within_s),
+            ExecutionOptions(headers=asked.headers(caller), within_s=asked.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))

@@ -14,15 +14,15 @@ from gateway.supergraph.errors import (
     SupergraphUnreadable,
 )
 from gateway.supergraph.executor.execute import (
+    EntityIdsHandler,
+    ExecutionOptions,
     HeadersFor,
-    Terms,
-    Witnessed,
     execute,
-    refusal,
+    respond_to_refusal,
     subscribe,
 )
 from gateway.supergraph.planner.plan_cache import PlanCache
-from gateway.supergraph.planner.query_plan import Plan, plan
+from gateway.supergraph.planner.query_plan import QueryPlan, plan
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.transport.circuit_breaker import ResilientTransport
 from gateway.supergraph.transport.http import HttpTransport
@@ -39,12 +39,14 @@ __all__ = [
     "CannotPlan",
     "CompositionError",
     "CompositionProblem",
+    "EntityIdsHandler",
+    "ExecutionOptions",
     "HeadersFor",
     "HttpTransport",
     "NotIdempotentInSubscription",
     "OperationRefused",
-    "Plan",
     "PlanCache",
+    "QueryPlan",
     "ResilientTransport",
     "RoutingTransport",
     "SubgraphError",
@@ -54,14 +56,12 @@ __all__ = [
     "SubgraphUnavailable",
     "Supergraph",
     "SupergraphUnreadable",
-    "Terms",
     "Transport",
-    "Witnessed",
     "compose",
     "compose_sdl",
     "execute",
     "plan",
     "read_supergraph",
-    "refusal",
+    "respond_to_refusal",
     "subscribe",
 ]

@@ -140,7 +140,7 @@ def test_planning_a_valid_operation_of_the_real_graph(
 
     planned = benchmark(plan, supergraph, document)
 
-    assert len(planned.variant({}).stages[0].requests) == services
+    assert len(planned.variant({}).stages[0].fetches) == services
 
 
 @pytest.mark.benchmark

@@ -1,14 +1,14 @@
-"""What can be reached from what is fetched already, and over which routes.
+"""The cheapest path to each field, from what is fetched already.
 
-At each branch there are *sites*: places where its objects can be had. A site is the root of a
-subgraph, a field of a parent's site, or an entity entered by a key. A *route* to a site is
-the set of sites that would still have to be opened, each costing a fetch; what an opened site
-(a *visit*) can give costs nothing more.
+At each branch there are *nodes*: subgraph views by which its objects can be had. A node is the
+root of a subgraph, a field of a parent's node, or an entity entered by a key. A *route* to a node
+is the set of nodes that still have to be opened, each costing a fetch; what an opened node (a
+*fetch group*) can resolve costs nothing more.
 
 Objects may be found as an interface object, so that their types are not known. They can then be
-entered as that interface in a subgraph that knows its implementations: by a site of the generic
-branch, from which one steps aside, for nothing, to a site of the branch of each type. Whatever
-depends on the type waits for such a site.
+entered as that interface in a subgraph that knows its implementations: by a node of the generic
+branch, which narrows, for nothing, to a node of the branch of each type. Whatever depends on the
+type waits for such a node.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,76 +18,85 @@ from graphql import SelectionSetNode
 from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.field_sets import FieldSet, selected_fields
-from gateway.supergraph.planner.query_graph import HERE, Reached, Route, Site, Visit
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, Field, Tree
+from gateway.supergraph.planner.query_graph import FREE, FetchGroup, QueryGraphNode, Route, Routes
+from gateway.supergraph.planner.selection_tree import (
+    TYPENAME,
+    Branch,
+    SelectionField,
+    SelectionTree,
+)
 from gateway.supergraph.supergraph import JoinField, SubgraphView, Supergraph
 
 QUERY = "Query"
 
 
 @dataclass(slots=True)
-class Ways:
-    """Finds sites and routes for one tree; changes nothing but what it remembers."""
+class PathFinder:
+    """Finds nodes and routes for one tree; changes nothing but its caches."""
 
-    tree: Tree
-    owners: tuple[str, ...] | None
+    tree: SelectionTree
+    root_subgraphs: tuple[str, ...] | None
     """Where root fields may be fetched; None leaves the choice open."""
-    visits: Sequence[Visit]
-    """What is opened so far. With each visit, routes get shorter."""
-    _roots: dict[Branch, list[Site]] = field(default_factory=dict)
-    _stands: dict[Branch, list[SubgraphView]] = field(default_factory=dict)
-    _hops: dict[Branch, list[Site]] = field(default_factory=dict)
-    _required: dict[Branch, dict[tuple[SubgraphView, FieldSet], Site]] = field(default_factory=dict)
-    _requiring: set[Field] = field(default_factory=set)
+    fetch_groups: Sequence[FetchGroup]
+    """What is opened so far. With each group, routes get shorter."""
+    _root_nodes_cache: dict[Branch, list[QueryGraphNode]] = field(default_factory=dict)
+    _entry_views_cache: dict[Branch, list[SubgraphView]] = field(default_factory=dict)
+    _entry_nodes_cache: dict[Branch, list[QueryGraphNode]] = field(default_factory=dict)
+    _requires_nodes: dict[Branch, dict[tuple[SubgraphView, FieldSet], QueryGraphNode]] = field(
+        default_factory=dict
+    )
+    _resolving: set[SelectionField] = field(default_factory=set)
     _entering: set[tuple[str, SubgraphView]] = field(default_factory=set)
     """What is being entered: keys of two types may hold objects of each other's."""
-    _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
+    _routes_cache: dict[Branch, tuple[int, Routes]] = field(default_factory=dict)
 
     @property
     def _supergraph(self) -> Supergraph:
         return self.tree.supergraph
 
-    def of(self, branch: Branch) -> Reached:
-        """Every site of a branch with its cheapest route, as things stand now."""
-        known = self._memo.get(branch)
-        if known and known[0] == len(self.visits):
+    def find_routes(self, branch: Branch) -> Routes:
+        """Every node of a branch with its cheapest route, given what is opened now."""
+        known = self._routes_cache.get(branch)
+        if known and known[0] == len(self.fetch_groups):
             return known[1]
         parent = branch.position.parent
         if parent is None:
-            reached = {site: _left_to_open(site) for site in self._root_sites(branch)}
+            routes = {node: _root_route(node) for node in self._root_nodes(branch)}
         else:
-            options = self.options(parent, self.of(parent.branch))
-            reached = self._close(branch, self._direct(parent, branch, options))
-        self._memo[branch] = (len(self.visits), reached)
-        return reached
+            options = self.find_resolvers(parent, self.find_routes(parent.branch))
+            routes = self._enter_by_keys(branch, self._follow(parent, branch, options))
+        self._routes_cache[branch] = (len(self.fetch_groups), routes)
+        return routes
 
-    def options(self, wanted: Field, reached: Reached) -> Iterator[tuple[Site, Route]]:
-        """The sites that can resolve a field, with the routes to them."""
-        for site, route in reached.items():
-            found = self.found(site.view, wanted)
+    def find_resolvers(
+        self, wanted: SelectionField, routes: Routes
+    ) -> Iterator[tuple[QueryGraphNode, Route]]:
+        """The nodes that can resolve a field, with the routes to them."""
+        for node, route in routes.items():
+            found = self.join_field_of(node.view, wanted)
             if (
                 found
-                and (not found.requires or site.requires == found.requires)
-                and (not site.is_nameless or _is_common(wanted, site.view))
+                and (not found.requires or node.requires == found.requires)
+                and (not node.is_untyped or _is_selected_of_all(wanted, node.view))
             ):
-                yield site, route
-        yield from self._options_by_requirement(wanted, reached)
+                yield node, route
+        yield from self._find_requires_resolvers(wanted, routes)
 
-    def can_give(self, option: tuple[Site, Route], wanted: Field) -> bool:
-        """Whether one of the sites of a parent leads on to a field."""
+    def can_resolve(self, option: tuple[QueryGraphNode, Route], wanted: SelectionField) -> bool:
+        """Whether one of the nodes of the parent leads on to a field."""
         parent = wanted.branch.position.parent
         assert parent is not None
-        sites = self._close(wanted.branch, self._direct(parent, wanted.branch, [option]))
-        return not sites or any(True for _ in self.options(wanted, sites))
+        nodes = self._enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [option]))
+        return not nodes or any(True for _ in self.find_resolvers(wanted, nodes))
 
-    def found(self, view: SubgraphView, wanted: Field) -> JoinField | None:
-        """The field as it is resolved from a standpoint, if it is."""
+    def join_field_of(self, view: SubgraphView, wanted: SelectionField) -> JoinField | None:
+        """The field as a view resolves it, if it does."""
         return view.field(wanted.branch.names, wanted.name)
 
-    def standpoints(self, branch: Branch) -> list[SubgraphView]:
-        """Where one may stand at the objects of a branch, as far as a key leads there."""
-        if branch not in self._stands:
-            self._stands[branch] = [
+    def entry_views(self, branch: Branch) -> list[SubgraphView]:
+        """The views of a branch's objects in every subgraph, whether a key leads there or not."""
+        if branch not in self._entry_views_cache:
+            self._entry_views_cache[branch] = [
                 SubgraphView(
                     subgraph,
                     interface_object=local_type.name if local_type.is_interface_object else None,
@@ -95,203 +104,236 @@ class Ways:
                 for subgraph in self._supergraph.subgraphs.values()
                 for local_type in subgraph.local_types(branch.names)
             ]
-        return self._stands[branch]
+        return self._entry_views_cache[branch]
 
-    def _root_sites(self, branch: Branch) -> list[Site]:
-        if branch not in self._roots:
-            self._roots[branch] = [
-                Site(branch, SubgraphView(subgraph))
+    def _root_nodes(self, branch: Branch) -> list[QueryGraphNode]:
+        if branch not in self._root_nodes_cache:
+            self._root_nodes_cache[branch] = [
+                QueryGraphNode(branch, SubgraphView(subgraph))
                 for subgraph in self._supergraph.subgraphs.values()
                 if branch.types[0] in subgraph.types
-                and (self.owners is None or subgraph.name in self.owners)
+                and (self.root_subgraphs is None or subgraph.name in self.root_subgraphs)
             ]
-        return self._roots[branch]
+        return self._root_nodes_cache[branch]
 
-    def _options_by_requirement(
-        self, wanted: Field, reached: Reached
-    ) -> Iterator[tuple[Site, Route]]:
-        if wanted.name not in self._supergraph.fields_with_requires or wanted in self._requiring:
+    def _find_requires_resolvers(
+        self, wanted: SelectionField, routes: Routes
+    ) -> Iterator[tuple[QueryGraphNode, Route]]:
+        if wanted.name not in self._supergraph.fields_with_requires or wanted in self._resolving:
             return
-        self._requiring.add(wanted)
-        for view in self.standpoints(wanted.branch):
-            found = self.found(view, wanted)
+        self._resolving.add(wanted)
+        for view in self.entry_views(wanted.branch):
+            found = self.join_field_of(view, wanted)
             if found and found.requires:
-                site = self._required_site(wanted.branch, view, found.requires)
-                route = None if site in reached else self._entry(site, reached)
+                node = self._requires_node(wanted.branch, view, found.requires)
+                route = None if node in routes else self._find_entry_route(node, routes)
                 if route is not None:
-                    yield site, route
-        self._requiring.discard(wanted)
+                    yield node, route
+        self._resolving.discard(wanted)
 
-    def _required_site(self, branch: Branch, view: SubgraphView, requires: FieldSet) -> Site:
-        sites = self._required.setdefault(branch, {})
-        if (view, requires) not in sites:
-            sites[view, requires] = Site(branch, view, requires=requires)
-        return sites[view, requires]
+    def _requires_node(
+        self, branch: Branch, view: SubgraphView, requires: FieldSet
+    ) -> QueryGraphNode:
+        nodes = self._requires_nodes.setdefault(branch, {})
+        if (view, requires) not in nodes:
+            nodes[view, requires] = QueryGraphNode(branch, view, requires=requires)
+        return nodes[view, requires]
 
-    def _direct(self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]) -> Reached:
-        """The sites that a field leads to from its own sites; none if objects of these types
+    def _follow(
+        self,
+        parent_field: SelectionField,
+        branch: Branch,
+        options: Iterable[tuple[QueryGraphNode, Route]],
+    ) -> Routes:
+        """The nodes that a field leads to from its own nodes; none if objects of these types
         never occur. Subgraphs that share a field mean the same by it, so there can be none where
         one of them returns no such objects.
         """
-        reached: Reached = {}
+        routes: Routes = {}
         for parent, route in options:
-            child = self._child(parent, via, branch)
+            child = self._follow_from(parent, parent_field, branch)
             if child:
-                reached[child] = route
+                routes[child] = route
             elif not branch.is_generic:
                 return {}
         for interface_object in sorted(
-            {site.view.interface_object for site in reached if site.view.interface_object}
+            {node.view.interface_object for node in routes if node.view.interface_object}
         ):
             if not branch.is_generic:
-                reached |= self._aside(self.tree.generic(branch.position, interface_object), branch)
-        return reached
+                routes |= self._narrow(
+                    self.tree.generic_branch(branch.position, interface_object), branch
+                )
+        return routes
 
-    def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
-        """Where one stands at the objects of `branch`, coming through a field of `parent`."""
-        key = (via, branch)
+    def _follow_from(
+        self, parent: QueryGraphNode, parent_field: SelectionField, branch: Branch
+    ) -> QueryGraphNode | None:
+        """The node of the objects of `branch` behind a field of `parent`."""
+        key = (parent_field, branch)
         if key not in parent.children:
-            found = self.found(parent.view, via)
-            view = parent.view.follow(via.branch.names, found, branch.names) if found else None
+            found = self.join_field_of(parent.view, parent_field)
+            view = (
+                parent.view.follow(parent_field.branch.names, found, branch.names)
+                if found
+                else None
+            )
             is_there = view and (view.interface_object or not branch.is_generic)
-            child = Site(branch, view, parent=parent, via=via) if view and is_there else None
+            child = (
+                QueryGraphNode(branch, view, parent=parent, parent_field=parent_field)
+                if view and is_there
+                else None
+            )
             parent.children[key] = child
         return parent.children[key]
 
-    def _aside(self, generic: Branch, branch: Branch) -> Reached:
-        """The sites of a branch within the entities of the generic one."""
-        reached: Reached = {}
-        for parent, route in self.of(generic).items():
-            if parent.parent is None and (site := self._beside(parent, branch)):
-                reached[site] = route
-        return reached
+    def _narrow(self, generic: Branch, branch: Branch) -> Routes:
+        """The nodes of a branch within the entities of the generic one."""
+        routes: Routes = {}
+        for parent, route in self.find_routes(generic).items():
+            if parent.parent is None and (node := self._narrow_from(parent, branch)):
+                routes[node] = route
+        return routes
 
-    def _beside(self, parent: Site, branch: Branch) -> Site | None:
+    def _narrow_from(self, parent: QueryGraphNode, branch: Branch) -> QueryGraphNode | None:
         key = (None, branch)
         if key not in parent.children:
             entered_as = parent.view.interface_object or parent.branch.types[0]
             local_type = parent.view.subgraph.find_local_type(entered_as, branch.names)
-            parent.children[key] = Site(branch, parent.view, parent=parent) if local_type else None
+            parent.children[key] = (
+                QueryGraphNode(branch, parent.view, parent=parent) if local_type else None
+            )
         return parent.children[key]
 
-    def _close(self, branch: Branch, direct: Reached) -> Reached:
-        """Add the sites that keys lead to, over the cheapest routes."""
-        if not direct:
-            return direct
-        reached = dict(direct)
-        for site in self._required.get(branch, {}).values():
-            if site.visit:
-                reached[site] = HERE
+    def _enter_by_keys(self, branch: Branch, followed: Routes) -> Routes:
+        """Add the nodes that keys lead to, over the cheapest routes."""
+        if not followed:
+            return followed
+        routes = dict(followed)
+        for node in self._requires_nodes.get(branch, {}).values():
+            if node.fetch_group:
+                routes[node] = FREE
         improved = True
         while improved:
             improved = False
-            for hop in self._hop_sites(branch):
-                known = reached.get(hop)
-                route = HERE if hop.visit else None if known == HERE else self._entry(hop, reached)
+            for entry in self._entry_nodes(branch):
+                known = routes.get(entry)
+                route = (
+                    FREE
+                    if entry.fetch_group
+                    else None
+                    if known == FREE
+                    else self._find_entry_route(entry, routes)
+                )
                 if route is not None and (known is None or len(route) < len(known)):
-                    reached[hop] = route
+                    routes[entry] = route
                     improved = True
-        return reached
+        return routes
 
-    def _hop_sites(self, branch: Branch) -> list[Site]:
-        if branch not in self._hops:
-            self._hops[branch] = [
-                Site(branch, view)
-                for view in self.standpoints(branch)
+    def _entry_nodes(self, branch: Branch) -> list[QueryGraphNode]:
+        if branch not in self._entry_nodes_cache:
+            self._entry_nodes_cache[branch] = [
+                QueryGraphNode(branch, view)
+                for view in self.entry_views(branch)
                 if _keys(branch, view) is not None
             ]
-        return self._hops[branch]
+        return self._entry_nodes_cache[branch]
 
-    def _entry(self, site: Site, reached: Reached) -> Route | None:
+    def _find_entry_route(self, node: QueryGraphNode, routes: Routes) -> Route | None:
         """The cheapest route into an entity, over any of its keys; None if there is none."""
-        if site.visit:
-            return HERE
-        best = self.best_key(site, reached)
+        if node.fetch_group:
+            return FREE
+        best = self.choose_key(node, routes)
         if best is None:
             return None
         _, route = best
-        if self.needs_name(site):
-            namer = cheapest_namer(reached)
-            if namer is None:
+        if self.needs_type(node):
+            typed_node = cheapest_typed_node(routes)
+            if typed_node is None:
                 return None
-            route |= reached[namer]
-        if site.requires:
-            required = self._gather(site.branch, site.requires.selections, reached)
+            route |= routes[typed_node]
+        if node.requires:
+            required = self._route_to_inputs(node.branch, node.requires.selections, routes)
             if required is None:
                 return None
             route |= required
-        return route | {site}
+        return route | {node}
 
-    def best_key(self, site: Site, reached: Reached) -> tuple[FieldSet | None, Route] | None:
-        """The key to enter a site by, None at the query root, which takes none; and what has to be
+    def choose_key(
+        self, node: QueryGraphNode, routes: Routes
+    ) -> tuple[FieldSet | None, Route] | None:
+        """The key to enter a node by, None at the query root, which takes none; and what has to be
         opened to know it. None if no key can be known.
         """
-        keys = _keys(site.branch, site.view)
+        keys = _keys(node.branch, node.view)
         if keys is None:
             return None
         if not keys:
-            return None, HERE
-        asked = (site.branch.types[0], site.view)
-        if asked in self._entering:
+            return None, FREE
+        visit_key = (node.branch.types[0], node.view)
+        if visit_key in self._entering:
             return None
-        self._entering.add(asked)
-        routes = [(key, self._gather(site.branch, key.selections, reached)) for key in keys]
-        self._entering.discard(asked)
-        found = [(key, route) for key, route in routes if route is not None]
+        self._entering.add(visit_key)
+        candidates = [
+            (key, self._route_to_inputs(node.branch, key.selections, routes)) for key in keys
+        ]
+        self._entering.discard(visit_key)
+        found = [(key, route) for key, route in candidates if route is not None]
         return min(found, key=lambda choice: len(choice[1]), default=None)
 
-    def _gather(
-        self, branch: Branch, selections: SelectionSetNode, reached: Reached
+    def _route_to_inputs(
+        self, branch: Branch, selections: SelectionSetNode, routes: Routes
     ) -> Route | None:
         """What has to be opened to know these fields; None if they can't be known."""
-        gathered = HERE
-        for node in selected_fields(selections, branch.names.all):
-            if node.name.value == TYPENAME:
+        total = FREE
+        for selection in selected_fields(selections, branch.names.all):
+            if selection.name.value == TYPENAME:
                 continue
-            wanted = self.tree.input(branch, node)
-            options = list(self.options(wanted, reached))
+            wanted = self.tree.input_field(branch, selection)
+            options = list(self.find_resolvers(wanted, routes))
             if not options:
                 return None
-            if wanted.child and node.selection_set:
+            if wanted.child and selection.selection_set:
                 for below in wanted.child.branches:
-                    direct = self._direct(wanted, below, options)
-                    route = self._gather_below(below, node.selection_set, direct)
+                    followed = self._follow(wanted, below, options)
+                    route = self._route_to_inputs_below(below, selection.selection_set, followed)
                     if route is None:
                         return None
-                    gathered |= route
+                    total |= route
             else:
-                gathered |= min((route for _, route in options), key=len)
-        return gathered
+                total |= min((route for _, route in options), key=len)
+        return total
 
-    def _gather_below(
-        self, branch: Branch, selections: SelectionSetNode, direct: Reached
+    def _route_to_inputs_below(
+        self, branch: Branch, selections: SelectionSetNode, followed: Routes
     ) -> Route | None:
         """The same inside a field. Keys are followed only where they must be: each key that holds
         objects would open as many ways again.
         """
-        if not direct:
-            return HERE
-        route = self._gather_named(branch, selections, direct)
+        if not followed:
+            return FREE
+        route = self._route_to_typed_inputs(branch, selections, followed)
         if route is not None:
             return route
-        return self._gather_named(branch, selections, self._close(branch, direct))
+        return self._route_to_typed_inputs(
+            branch, selections, self._enter_by_keys(branch, followed)
+        )
 
-    def _gather_named(
-        self, branch: Branch, selections: SelectionSetNode, reached: Reached
+    def _route_to_typed_inputs(
+        self, branch: Branch, selections: SelectionSetNode, routes: Routes
     ) -> Route | None:
-        route = self._gather(branch, selections, reached)
-        if route is None or not needs_types(branch, selections):
+        route = self._route_to_inputs(branch, selections, routes)
+        if route is None or not selects_by_type(branch, selections):
             return route
-        namer = cheapest_namer(reached)
-        return route | reached[namer] if namer else None
+        typed_node = cheapest_typed_node(routes)
+        return route | routes[typed_node] if typed_node else None
 
-    def needs_name(self, site: Site) -> bool:
+    def needs_type(self, node: QueryGraphNode) -> bool:
         """Whether an entity can't be represented, or even picked out, while its type is unknown."""
-        position, branch = site.branch.position, site.branch
+        position, branch = node.branch.position, node.branch
         if not position.generics or branch.is_generic:
             return False
         return len(position.branches) > 1 or (
-            not site.view.interface_object and len(branch.types) > 1
+            not node.view.interface_object and len(branch.types) > 1
         )
 
 
@@ -303,35 +345,35 @@ def _keys(branch: Branch, view: SubgraphView) -> list[FieldSet] | None:
     return [key.fields for key in type_.keys if key.resolvable]
 
 
-def needs_types(branch: Branch, selections: SelectionSetNode) -> bool:
+def selects_by_type(branch: Branch, selections: SelectionSetNode) -> bool:
     """Whether what is selected as an input depends on types that may not be known."""
     return bool(branch.position.generics) and any(
-        isinstance(selection, InlineFragmentNode) for selection in selections.selections
+        isinstance(part, InlineFragmentNode) for part in selections.selections
     )
 
 
-def cheapest_namer(reached: Reached) -> Site | None:
-    """The cheapest site that tells the types of objects, best one that is open."""
-    namers = [site for site in reached if site.view.interface_object is None]
-    return min(namers, key=lambda s: (len(reached[s]), s.visit is None), default=None)
+def cheapest_typed_node(routes: Routes) -> QueryGraphNode | None:
+    """The cheapest node that knows the types of objects, preferably an open one."""
+    typed_nodes = [node for node in routes if node.view.interface_object is None]
+    return min(typed_nodes, key=lambda s: (len(routes[s]), s.fetch_group is None), default=None)
 
 
-def _is_common(wanted: Field, view: SubgraphView) -> bool:
-    """Whether a field may be asked of all objects seen as an interface object: what is asked of
+def _is_selected_of_all(wanted: SelectionField, view: SubgraphView) -> bool:
+    """Whether a field may be fetched of all objects of an interface object: what is selected of
     some types only must not be, for it may fail for the others.
     """
-    return not wanted.is_asked or all(
+    return not wanted.is_selected or all(
         alike(wanted, branch)
         for branch in wanted.branch.position.branches
         if view.interface_object in branch.names.all
     )
 
 
-def alike(wanted: Field, branch: Branch) -> Field | None:
-    """What is asked of a branch like a field of another one."""
-    asked = wanted.name, wanted.arguments
-    return next((f for f in branch.fields.values() if (f.name, f.arguments) == asked), None)
+def alike(wanted: SelectionField, branch: Branch) -> SelectionField | None:
+    """The field of a branch that selects the same as one of another branch."""
+    visit_key = wanted.name, wanted.arguments
+    return next((f for f in branch.fields.values() if (f.name, f.arguments) == visit_key), None)
 
 
-def _left_to_open(site: Site) -> Route:
-    return HERE if site.visit else frozenset((site,))
+def _root_route(node: QueryGraphNode) -> Route:
+    return FREE if node.fetch_group else frozenset((node,))

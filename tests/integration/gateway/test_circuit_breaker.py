@@ -10,11 +10,11 @@ from typing import Any
 from strawberry.asgi import GraphQL
 
 from gateway.supergraph import (
+    ExecutionOptions,
     HttpTransport,
     PlanCache,
     ResilientTransport,
     RoutingTransport,
-    Terms,
     compose,
     execute,
 )
@@ -42,7 +42,9 @@ class Clients:
     async def ask(self) -> tuple[str, float]:
         """The code of the error, or `OK`, and the milliseconds it took."""
         started = time.perf_counter()
-        answer: dict[str, Any] = await execute(PLAN, None, self._transport, Terms(within_s=10.0))
+        answer: dict[str, Any] = await execute(
+            PLAN, None, self._transport, ExecutionOptions(within_s=10.0)
+        )
         took_ms = (time.perf_counter() - started) * 1_000
         assert len(answer["data"]["customers"]) == 3, "the others' data is always there"
         codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
@@ -140,7 +142,9 @@ async def frozen_answer(
     ):
         resilient = ResilientTransport(http, within_s=http.within_s)
         started = time.perf_counter()
-        answer: dict[str, Any] = await execute(planned, None, resilient, Terms(within_s=within_s))
+        answer: dict[str, Any] = await execute(
+            planned, None, resilient, ExecutionOptions(within_s=within_s)
+        )
         return answer, time.perf_counter() - started, service.asked
 
 

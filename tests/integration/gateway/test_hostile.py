@@ -14,11 +14,11 @@ import orjson
 import pytest
 
 from gateway.supergraph import (
+    ExecutionOptions,
     HttpTransport,
     PlanCache,
     ResilientTransport,
     RoutingTransport,
-    Terms,
     Transport,
     compose,
     execute,
@@ -223,7 +223,7 @@ async def test_at_the_requests_deadline_nothing_is_left_running() -> None:
 
     async with shop_with(says(), within_s=30.0) as (transport, server):
         started = time.perf_counter()
-        answer = await execute(PLAN, None, transport, Terms(within_s=1.0))
+        answer = await execute(PLAN, None, transport, ExecutionOptions(within_s=1.0))
         took_s = time.perf_counter() - started
 
         assert await server.all_closed()
@@ -248,7 +248,7 @@ async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
 
     transport.fetch = slow  # type: ignore[method-assign]
 
-    answer = await execute(planned, None, transport, Terms(within_s=0.5))
+    answer = await execute(planned, None, transport, ExecutionOptions(within_s=0.5))
 
     assert [name for name, _ in transport.asked] == ["customers"]
     assert codes(answer) == {LATE}

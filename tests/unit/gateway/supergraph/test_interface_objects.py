@@ -8,7 +8,7 @@ import orjson
 import pytest
 from graphql import parse
 
-from gateway.supergraph import SubgraphResponse, Supergraph, Terms, execute, plan
+from gateway.supergraph import ExecutionOptions, SubgraphResponse, Supergraph, execute, plan
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 MEDIA = """
@@ -55,7 +55,7 @@ class Scripted:
 def requests(text: str, supergraph: Supergraph = SUPERGRAPH) -> list[tuple[str, str]]:
     """Service and selection of each request of a plan."""
     stages = plan(supergraph, parse(text)).variant({}).stages
-    return [(r.subgraph, r.text.partition(" ")[2]) for stage in stages for r in stage.requests]
+    return [(r.subgraph, r.operation.partition(" ")[2]) for stage in stages for r in stage.fetches]
 
 
 def services(text: str) -> list[str]:
@@ -225,7 +225,9 @@ async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() 
     )
     planned = plan(SUPERGRAPH, parse("{ reviewed { stars } }"))
 
-    answer = await execute(planned, None, transport, Terms(denied=frozenset({"Book.stars"})))
+    answer = await execute(
+        planned, None, transport, ExecutionOptions(denied=frozenset({"Book.stars"}))
+    )
 
     assert answer["data"] == {"reviewed": [{"stars": None}, {"stars": 2}]}
     assert [error["path"] for error in answer["errors"]] == [["reviewed", 0, "stars"]]
@@ -267,8 +269,8 @@ async def seen(
 ) -> dict[str, set[str]]:
     """The ids told of objects by the type they are told as, of those of some types."""
     told: dict[str, set[str]] = {}
-    planned = plan(supergraph, parse(text), witness=dict.fromkeys(of, "id"))
-    await execute(planned, None, transport, Terms(witnessed=told.__setitem__))
+    planned = plan(supergraph, parse(text), entity_id_fields=dict.fromkeys(of, "id"))
+    await execute(planned, None, transport, ExecutionOptions(on_entity_ids=told.__setitem__))
     return told
 
 

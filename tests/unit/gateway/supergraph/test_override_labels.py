@@ -20,7 +20,7 @@ def moving(label: str) -> Supergraph:
 
 def services(supergraph: Supergraph, labels: frozenset[str]) -> list[str]:
     variant = plan(supergraph, parse("{ t { price } }")).variant({}, labels=labels)
-    return [request.subgraph for stage in variant.stages for request in stage.requests]
+    return [request.subgraph for stage in variant.stages for request in stage.fetches]
 
 
 def test_the_field_is_fetched_where_its_label_says() -> None:

@@ -54,7 +54,7 @@ class Subscription:
 SCHEMA = Schema(query=TillQuery, subscription=Subscription)
 SDLS = {**shop.SDLS, "till": SCHEMA.as_str()}
 SUPERGRAPH = compose(SDLS)
-CACHE = PlanCache(SUPERGRAPH, witness={"Customer": "id"})
+CACHE = PlanCache(SUPERGRAPH, entity_id_fields={"Customer": "id"})
 
 
 class InProcess:

@@ -49,7 +49,7 @@ def test_a_supergraph_read_back_plans_the_same() -> None:
 
     def requests(supergraph: Supergraph) -> list[tuple[str, str]]:
         variant = PlanCache(supergraph).plan(asked).variant({})
-        return [(r.subgraph, r.text) for stage in variant.stages for r in stage.requests]
+        return [(r.subgraph, r.operation) for stage in variant.stages for r in stage.fetches]
 
     assert requests(read) == requests(own)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from graphql import parse
 
-from gateway.supergraph import Terms, compose, execute, plan
+from gateway.supergraph import ExecutionOptions, compose, execute, plan
 from tests.unit.gateway.supergraph import shop
 
 SUPERGRAPH = compose(shop.SDLS)
@@ -17,7 +17,10 @@ async def asked(
     """The answer without `denied`, and the texts of what the services were asked."""
     transport = shop.InProcess()
     answer = await execute(
-        plan(SUPERGRAPH, parse(text)), variables, transport, Terms(denied=frozenset(denied))
+        plan(SUPERGRAPH, parse(text)),
+        variables,
+        transport,
+        ExecutionOptions(denied=frozenset(denied)),
     )
     return answer, [request["query"] for _, request in transport.asked]
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from gateway.supergraph import PlanCache, SubgraphResponse, compose, execute
-from gateway.supergraph.planner.fetch_nodes import JSON, Place
+from gateway.supergraph.planner.fetch_nodes import JSON, QueryPath
 from tests.unit.gateway.supergraph import shop
 
 
@@ -27,14 +27,14 @@ class Lost(shop.InProcess):
 async def test_the_objects_that_errors_are_about_are_looked_for_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looked: list[Place] = []
-    find = Place.find_with_paths
+    looked: list[QueryPath] = []
+    find = QueryPath.find_with_paths
 
-    def noted(place: Place, data: JSON) -> Any:
+    def noted(place: QueryPath, data: JSON) -> Any:
         looked.append(place)
         return find(place, data)
 
-    monkeypatch.setattr(Place, "find_with_paths", noted)
+    monkeypatch.setattr(QueryPath, "find_with_paths", noted)
     planned = PlanCache(compose(shop.SDLS)).plan("{ customers { offers { id } } }")
 
     answer = await execute(planned, None, Lost())

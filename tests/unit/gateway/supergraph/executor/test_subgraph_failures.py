@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from gateway.supergraph import (
+    ExecutionOptions,
     PlanCache,
     RoutingTransport,
     SubgraphResponse,
     SubgraphTimeout,
-    Terms,
     compose,
     execute,
 )
@@ -54,7 +54,7 @@ async def test_a_late_service_is_not_waited_for() -> None:
     transport = RoutingTransport({"offers": shop.Scripted({"offers": 5.0})}, shop.InProcess())
     planned = CACHE.plan("{ customers { id offers { id } } }")
 
-    answer = await execute(planned, None, transport, Terms(within_s=1.0))
+    answer = await execute(planned, None, transport, ExecutionOptions(within_s=1.0))
 
     assert answer["data"]["customers"][0] == {"id": "1", "offers": None}
     assert {code for code, _ in said(answer)} == {"SUBGRAPH_TIMEOUT"}

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from gateway.supergraph import (
+    ExecutionOptions,
     NotIdempotentInSubscription,
     PlanCache,
     RoutingTransport,
     SubgraphResponse,
     SubgraphUnavailable,
-    Terms,
     compose,
     execute,
     subscribe,
 )
-from gateway.supergraph.executor.execute import PLAIN
+from gateway.supergraph.executor.execute import DEFAULT_OPTIONS
 from tests.unit.gateway.supergraph import shop, till
 from tests.waiting import until
 
@@ -45,7 +45,10 @@ class House:
         self.transport = RoutingTransport({"till": self.till}, self.shop)
 
     async def answers(
-        self, variables: dict[str, Any], terms: Terms = PLAIN, text: str | None = None
+        self,
+        variables: dict[str, Any],
+        terms: ExecutionOptions = DEFAULT_OPTIONS,
+        text: str | None = None,
     ) -> list[dict[str, Any]]:
         planned = till.CACHE.plan(text) if text else BOUGHT
         answers = subscribe(planned, variables, self.transport, terms)
@@ -84,7 +87,7 @@ async def test_each_event_has_a_deadline_of_its_own() -> None:
     house = House()
     house.transport = RoutingTransport({"till": house.till, "offers": Mute()}, house.shop)
 
-    found = await house.answers({"by": ["1", "2"]}, Terms(within_s=0.5))
+    found = await house.answers({"by": ["1", "2"]}, ExecutionOptions(within_s=0.5))
 
     assert [answer["data"]["bought"]["by"]["offers"] for answer in found] == [None, None]
     assert {e["extensions"]["code"] for a in found for e in a["errors"]} == {"SUBGRAPH_TIMEOUT"}
@@ -196,7 +199,9 @@ async def test_a_subscription_is_no_request() -> None:
 async def test_a_denied_subscription_is_answered_once_and_asks_nobody() -> None:
     house = House()
 
-    (answer,) = await house.answers({"by": ["1"]}, Terms(denied=frozenset({"Subscription.bought"})))
+    (answer,) = await house.answers(
+        {"by": ["1"]}, ExecutionOptions(denied=frozenset({"Subscription.bought"}))
+    )
 
     assert answer["data"] is None
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
@@ -206,7 +211,9 @@ async def test_a_denied_subscription_is_answered_once_and_asks_nobody() -> None:
 async def test_who_was_seen_is_told_for_each_event() -> None:
     seen: list[tuple[str, set[str]]] = []
 
-    await House().answers({"by": ["1", "3"]}, Terms(witnessed=lambda *who: seen.append(who)))
+    await House().answers(
+        {"by": ["1", "3"]}, ExecutionOptions(on_entity_ids=lambda *who: seen.append(who))
+    )
 
     assert seen == [("Customer", {"1"}), ("Customer", {"3"})]
 
@@ -218,7 +225,7 @@ async def test_each_service_gets_headers_made_for_this_event() -> None:
         asked.append(subgraph)
         return {}
 
-    await House().answers({"by": ["1", "3"]}, Terms(headers=headers))
+    await House().answers({"by": ["1", "3"]}, ExecutionOptions(headers=headers))
 
     assert sorted(asked) == ["customers", "customers", "offers", "offers", "till"]
 

@@ -9,7 +9,7 @@ from graphql.execution.values import get_variable_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.supergraph.executor.variables import Inputs
+from gateway.supergraph.executor.variables import VariableCoercion
 
 SCHEMA = build_schema("""
 type Query { a(filter: Filter, one: One, ids: [ID!], any: Any): Int }
@@ -24,7 +24,7 @@ scalar Any
 ).definitions
 assert isinstance(OPERATION, OperationDefinitionNode)
 DECLARED = OPERATION.variable_definitions or ()
-INPUTS = Inputs(SCHEMA, DECLARED)
+INPUTS = VariableCoercion(SCHEMA, DECLARED)
 
 leaves = st.sampled_from([None, 1, 2**31, 1.5, "x", "RED", True, [], ["x"], [None], {}, {"a": 1}])
 values = st.recursive(
@@ -86,4 +86,4 @@ def test_what_is_no_json_says_why(value: object, why: str) -> None:
 
 
 def test_an_operation_without_variables_takes_any() -> None:
-    assert Inputs(SCHEMA, ()).coerce({"a": 1}) == {}
+    assert VariableCoercion(SCHEMA, ()).coerce({"a": 1}) == {}

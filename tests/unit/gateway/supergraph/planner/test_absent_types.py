@@ -29,7 +29,7 @@ def test_objects_that_never_occur_lead_nowhere() -> None:
     planned = plan(supergraph, parse("{ tame { friend { name __typename } } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["cats", "friends", "home"]
+    assert [request.subgraph for request in stage.fetches] == ["cats", "friends", "home"]
 
 
 ALL = f"""{LINK}
@@ -52,4 +52,4 @@ def test_the_keys_of_objects_that_never_occur_are_found_late_and_are_in_nobodys_
     planned = plan(supergraph, parse("{ pets { name ... on Dog { barks wags } } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["all", "dogs"]
+    assert [request.subgraph for request in stage.fetches] == ["all", "dogs"]

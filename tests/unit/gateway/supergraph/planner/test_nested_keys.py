@@ -26,7 +26,7 @@ def test_keys_of_two_types_may_hold_objects_of_each_other() -> None:
     planned = plan(supergraph, parse("{ houses { tax owner { age } } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["home", "taxes", "census"]
+    assert [request.subgraph for request in stage.fetches] == ["home", "taxes", "census"]
 
 
 def test_many_nested_keys_are_planned_at_once() -> None:
@@ -47,4 +47,4 @@ def test_many_nested_keys_are_planned_at_once() -> None:
     planned = plan(compose(sdls), parse("{ s0_root { s1_field0 left { s2_field5 s3_field5 } } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["s0", "s1", "s2", "s3"]
+    assert [request.subgraph for request in stage.fetches] == ["s0", "s1", "s2", "s3"]

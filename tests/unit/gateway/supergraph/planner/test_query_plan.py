@@ -23,7 +23,7 @@ async def asked(text: str, variables: dict[str, Any] | None = None) -> list[tupl
 def requests(text: str, **sdls: str) -> list[str]:
     """The requests of a plan over other services, as text."""
     planned = plan(compose_all(**sdls), parse(text))
-    return [r.text for stage in planned.variant({}).stages for r in stage.requests]
+    return [r.operation for stage in planned.variant({}).stages for r in stage.fetches]
 
 
 async def test_equal_representations_are_sent_once() -> None:
@@ -181,7 +181,9 @@ def test_operations_of_one_document_have_plans_of_their_own() -> None:
     text = "query A { version } query B { customers { id } }"
 
     assert cache.plan(text, "A") is not cache.plan(text, "B")
-    with pytest.raises(OperationRefused, match="Which operation is meant"):
+    with pytest.raises(
+        OperationRefused, match="The document has several operations and no operationName was sent"
+    ):
         cache.plan(text)
     with pytest.raises(OperationRefused, match="There is no operation 'C'"):
         cache.plan(text, "C")

@@ -25,7 +25,7 @@ type Only%(name)s { x: String }
 
 def requests(supergraph: Supergraph, text: str) -> list[tuple[str, str]]:
     stages = plan(supergraph, parse(text)).variant({}).stages
-    return [(r.subgraph, r.text.partition(" ")[2]) for stage in stages for r in stage.requests]
+    return [(r.subgraph, r.operation.partition(" ")[2]) for stage in stages for r in stage.fetches]
 
 
 def actions_in(field: str) -> list[tuple[str, str]]:

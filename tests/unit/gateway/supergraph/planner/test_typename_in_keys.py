@@ -20,7 +20,7 @@ def test_a_key_may_hold_it(key: str) -> None:
     planned = plan(compose({"shop": shop, "stock": stock}), parse("{ book { left } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["shop", "stock"]
+    assert [request.subgraph for request in stage.fetches] == ["shop", "stock"]
 
 
 def test_a_field_may_require_it() -> None:
@@ -31,4 +31,4 @@ def test_a_field_may_require_it() -> None:
     planned = plan(compose({"shop": shop, "stock": stock}), parse("{ book { left } }"))
 
     (stage,) = planned.variant({}).stages
-    assert [request.subgraph for request in stage.requests] == ["shop", "stock"]
+    assert [request.subgraph for request in stage.fetches] == ["shop", "stock"]

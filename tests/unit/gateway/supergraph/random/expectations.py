@@ -22,8 +22,8 @@ from graphql import (
 
 from gateway.supergraph import Supergraph, plan
 from gateway.supergraph.field_sets import selected_fields
-from gateway.supergraph.planner.fetch_nodes import Part, Request
-from gateway.supergraph.planner.query_plan import Variant
+from gateway.supergraph.planner.fetch_nodes import FetchNode, RepresentationField
+from gateway.supergraph.planner.query_plan import PlanVariant
 from gateway.supergraph.syntax import variables_in
 from tests.unit.gateway.supergraph.random.operations import Operation
 from tests.unit.gateway.supergraph.random.services import TYPE_KEY, Path, Sent, Whole, typed
@@ -77,41 +77,41 @@ def _asked_of_entities(request: Sent) -> Iterator[tuple[str, str]]:
                 yield print_ast(field.selection_set), same(representation)
 
 
-def check_plan(variant: Variant, operation: Operation) -> None:
+def check_plan(variant: PlanVariant, operation: Operation) -> None:
     """One request for entities per service and level, and no input that nobody reads."""
-    witnesses = {witness.raw_key for witness in variant.witnesses}
+    witnesses = {witness.subgraph_key for witness in variant.entity_ids}
     for stage in variant.stages:
-        levels = _levels(stage.requests)
-        loading = [(r.subgraph, levels[r]) for r in stage.requests if r.loads]
-        assert len(set(loading)) == len(loading), [r.text for r in stage.requests]
-        read = {key for r in stage.requests for key in _read_keys(r)}
-        for request in stage.requests:
-            unread = set(_hidden_keys(request.text)) - read - witnesses - {NOTHING_ELSE}
+        levels = _levels(stage.fetches)
+        loading = [(r.subgraph, levels[r]) for r in stage.fetches if r.entity_fetches]
+        assert len(set(loading)) == len(loading), [r.operation for r in stage.fetches]
+        read = {key for r in stage.fetches for key in _read_keys(r)}
+        for request in stage.fetches:
+            unread = set(_hidden_keys(request.operation)) - read - witnesses - {NOTHING_ELSE}
             assert all(f"{key.partition('__')[0]}: " in operation.text for key in unread), (
-                f"nobody reads {unread} of {request.text}"
+                f"nobody reads {unread} of {request.operation}"
             )
 
 
-def _levels(requests: Sequence[Request]) -> dict[Request, int]:
+def _levels(requests: Sequence[FetchNode]) -> dict[FetchNode, int]:
     levels = dict.fromkeys(requests, 0)
     for request in requests:  # none comes before one it waits for
-        for follower in request.followers:
+        for follower in request.dependents:
             levels[follower] = max(levels[follower], levels[request] + 1)
     return levels
 
 
-def _read_keys(request: Request) -> Iterator[str]:
-    for load in request.loads:
-        for source in load.sources:
-            yield from (step.raw_key for step in source.place.steps)
-            yield from _part_keys(source.parts)
+def _read_keys(request: FetchNode) -> Iterator[str]:
+    for entity_fetch in request.entity_fetches:
+        for source in entity_fetch.sources:
+            yield from (step.subgraph_key for step in source.path.steps)
+            yield from _representation_keys(source.fields)
 
 
-def _part_keys(parts: Iterable[Part]) -> Iterator[str]:
-    for part in parts:
-        yield part.raw_key
-        for below in (part.below or {}).values():
-            yield from _part_keys(below)
+def _representation_keys(fields: Iterable[RepresentationField]) -> Iterator[str]:
+    for field in fields:
+        yield field.subgraph_key
+        for below in (field.fields_by_type or {}).values():
+            yield from _representation_keys(below)
 
 
 def _hidden_keys(text: str) -> Iterator[str]:
@@ -161,9 +161,9 @@ def count_apart(supergraph: Supergraph, operation: Operation, labels: frozenset[
     return count
 
 
-def count_requests(variant: Variant) -> int:
+def count_requests(variant: PlanVariant) -> int:
     """How many requests a plan may send."""
-    return sum(len(stage.requests) for stage in variant.stages)
+    return sum(len(stage.fetches) for stage in variant.stages)
 
 
 # Whom an answer is about

@@ -15,12 +15,12 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from gateway.supergraph import (
-    Plan,
+    ExecutionOptions,
+    QueryPlan,
     SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
     Supergraph,
-    Terms,
     compose,
     compose_sdl,
     execute,
@@ -44,7 +44,7 @@ class Case:
     world: World
     supergraph: Supergraph
     operation: Operation
-    plan: Plan
+    plan: QueryPlan
     labels: frozenset[str]
     told: dict[str, set[str]] = field(default_factory=dict)
     """Ids of objects that an answer was told to hold, by the type they were told as."""
@@ -67,7 +67,9 @@ class Case:
                 self.plan,
                 self.operation.variables,
                 services,
-                Terms(labels=self.labels, denied=denied, max_errors=10_000, witnessed=witnessed),
+                ExecutionOptions(
+                    labels=self.labels, denied=denied, max_errors=10_000, on_entity_ids=witnessed
+                ),
             )
         )
 
@@ -88,7 +90,7 @@ def draw_case(seed: int) -> Case:
         for type_ in world.types.values()
         if "id" in type_.fields and type_.all_keys and random.random() < 0.3
     }
-    planned = plan(supergraph, operation.document, witness=witness)
+    planned = plan(supergraph, operation.document, entity_id_fields=witness)
     return Case(world, supergraph, operation, planned, labels)
 
 
@@ -112,9 +114,9 @@ def test_any_graph_is_what_its_services_say_together(seed: int) -> None:
     assert requests(plan(read, operation.document)) == requests(plan(composed, operation.document))
 
 
-def requests(planned: Plan) -> list[tuple[str, str]]:
+def requests(planned: QueryPlan) -> list[tuple[str, str]]:
     variant = planned.variant({"yes": True})
-    return [(r.subgraph, r.text) for stage in variant.stages for r in stage.requests]
+    return [(r.subgraph, r.operation) for stage in variant.stages for r in stage.fetches]
 
 
 @steady
@@ -136,7 +138,7 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
     expectations.check_plan(variant, case.operation)
     apart = expectations.count_apart(case.supergraph, case.operation, case.labels)
     assert expectations.count_requests(variant) <= apart
-    expectations.check_told(case.told, case.plan.witness, whole, case.operation)
+    expectations.check_told(case.told, case.plan.entity_id_fields, whole, case.operation)
 
 
 @steady
