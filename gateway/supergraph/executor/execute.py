@@ -15,6 +15,7 @@ from graphql import execute_sync
 
 from gateway.supergraph.errors import OperationRefused
 from gateway.supergraph.executor.entities import EntityBatch, group_by_path, merge
+from gateway.supergraph.executor.prepared_plans import prepare_coercion, prepare_shape
 from gateway.supergraph.executor.response_errors import (
     MAX_ERRORS,
     DeniedErrorBuilder,
@@ -136,7 +137,7 @@ def begin_execution(
 ) -> "PlanExecution | JSON":
     """An execution that has sent nothing yet, or the response to variables that are wrong."""
     values = dict(variables or {})
-    coerced = plan.inputs.coerce(values)
+    coerced = prepare_coercion(plan).coerce(values)
     if isinstance(coerced, list):
         return _respond_to_wrong_variables(coerced)
     variant = plan.variant(
@@ -208,7 +209,7 @@ class PlanExecution:
         return self._build_response()
 
     def _build_response(self) -> JSON:
-        shape = self.variant.response_shape
+        shape = prepare_shape(self._plan, self.variant)
         data = shape(self._data)
         response: JSON = {"data": data}
         if shape.is_violated:

@@ -1,4 +1,4 @@
-"""Plan an operation: which requests go where, in which order, and how the answer is shaped."""
+"""Plan an operation: which fetches go where, in which order, and what the response consists of."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +17,6 @@ from graphql import (
 )
 
 from gateway.supergraph.errors import NotIdempotentInSubscription, OperationRefused
-from gateway.supergraph.executor.response import ResponseShape
-from gateway.supergraph.executor.variables import VariableCoercion
 from gateway.supergraph.lru import Lru
 from gateway.supergraph.planner.fetch_nodes import FetchNode, QueryPath, path_to
 from gateway.supergraph.planner.router import FieldRouter
@@ -70,14 +68,16 @@ class EntityIds:
     subgraph_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PlanVariant:
     """The plan for one combination of what @skip and @include read, of active labels and of
     denied fields.
     """
 
     stages: tuple[PlanStage, ...]
-    response_shape: ResponseShape
+    root_type: str
+    response_fields: tuple[ResponseField, ...]
+    """What the client selected at the root, introspection included."""
     introspection: DocumentNode | None
     """The part that the gateway resolves from its own schema."""
     source_fetch: FetchNode | None = None
@@ -90,7 +90,7 @@ class PlanVariant:
     """`Type.field` of object types that the client selects and may have."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QueryPlan:
     """A planned operation, good for all variables."""
 
@@ -112,11 +112,6 @@ class QueryPlan:
         collected = tree.collect_fields(self.supergraph.names[root], [self.operation.selection_set])
         tree.build_root(root, _subgraph_fields(collected))
         return frozenset(tree.coordinates)
-
-    @cached_property
-    def inputs(self) -> VariableCoercion:
-        """Its variables."""
-        return VariableCoercion(self.supergraph.schema, self.operation.variable_definitions or ())
 
     @property
     def is_mutation(self) -> bool:
@@ -259,13 +254,16 @@ class _VariantPlanner:
         known = {
             found.key: found for stage in stages for found in stage.root.branches[0].response_fields
         }
-        answer = [self._response_field(key, nodes[0], known) for key, nodes in collected.items()]
+        response_fields = tuple(
+            self._response_field(key, nodes[0], known) for key, nodes in collected.items()
+        )
         source_fetch = None
         if self._is_subscription and stages:
             source_fetch, stages[0] = _take_source_fetch(stages[0])
         return PlanVariant(
             tuple(stages),
-            ResponseShape(self._supergraph, self._root, answer),
+            self._root,
+            response_fields,
             self._introspection(collected),
             source_fetch,
             tuple(denied for stage in stages for denied in _find_denied_fields(stage.root)),
