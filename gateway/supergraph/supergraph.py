@@ -11,6 +11,7 @@ from functools import cached_property
 from graphql import (
     FieldNode,
     GraphQLSchema,
+    OperationType,
     SelectionSetNode,
     TypeNode,
     is_abstract_type,
@@ -23,8 +24,9 @@ from graphql.language import InlineFragmentNode
 from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.override_labels import OverrideLabel
 from gateway.supergraph.schema_metadata import SchemaMetadata
-from gateway.supergraph.syntax import named_type
+from gateway.supergraph.syntax import ROOTS, named_type
 
+QUERY = ROOTS[OperationType.QUERY]
 MAX_LABEL_SETS = 64
 """For how many combinations of active labels a supergraph is cached."""
 
@@ -73,6 +75,19 @@ class JoinType:
     is_interface_object: bool = False
     """@interfaceObject: an object here, standing for every implementation of an interface."""
 
+    @property
+    def interface_object(self) -> str | None:
+        """Its name, if it is an interface object."""
+        return self.name if self.is_interface_object else None
+
+    @property
+    def entry_keys(self) -> list[FieldSet] | None:
+        """The keys by which its objects can be entered: none at all, or an empty list for the query
+        root, which takes none.
+        """
+        keys = [key.fields for key in self.keys if key.resolvable]
+        return keys if keys or self.name == QUERY else None
+
     def field_sets(self) -> Iterator[FieldSet]:
         """All field sets on the type and its fields."""
         yield from (key.fields for key in self.keys)
@@ -106,6 +121,11 @@ class Subgraph:
         for name in sorted(names.all):
             if (found := self.types.get(name)) and found.is_interface_object:
                 yield found
+
+    def views(self, names: "TypeNames") -> Iterator["SubgraphView"]:
+        """Its views of objects of a type, as a key may lead to them."""
+        for local_type in self.local_types(names):
+            yield SubgraphView(self, interface_object=local_type.interface_object)
 
     def find_local_type(self, type_name: str, names: "TypeNames") -> JoinType | None:
         """The local type that objects of `names` have where a value is of type `type_name`; None
@@ -157,8 +177,11 @@ class SubgraphView:
             if field.selection_set
         )
         own = (found.provides,) if found.provides else ()
-        interface_object = local_type.name if local_type.is_interface_object else None
-        return SubgraphView(self.subgraph, own + inner, interface_object)
+        return SubgraphView(self.subgraph, own + inner, local_type.interface_object)
+
+    def local_type(self, names: "TypeNames") -> JoinType:
+        """The type that the objects have in this subgraph, which must know them."""
+        return self.subgraph.types[self.interface_object or names.name]
 
     def _provided(self, names: "TypeNames", field_name: str) -> Iterator[FieldNode]:
         for fields in self.provides:

@@ -37,6 +37,7 @@ ROOTS = {
     OperationType.SUBSCRIPTION: "Subscription",
 }
 """The type that an operation's root fields belong to."""
+TYPENAME = "__typename"
 CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
 ExecutableDefinition: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode

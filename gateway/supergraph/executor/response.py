@@ -22,13 +22,13 @@ from graphql import (
 
 from gateway.supergraph.executor.scalars import ScalarReader, is_hidden, plain_type, scalar_reader
 from gateway.supergraph.planner.selection_tree import (
-    TYPENAME,
     Branch,
     ResponseField,
     ResponsePosition,
     type_name_of,
 )
 from gateway.supergraph.supergraph import Supergraph
+from gateway.supergraph.syntax import TYPENAME
 
 JSON: TypeAlias = dict[str, Any]
 Completer: TypeAlias = Callable[[Any], Any]

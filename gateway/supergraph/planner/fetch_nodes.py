@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, type_name_of
+from gateway.supergraph.planner.selection_tree import Branch, type_name_of
+from gateway.supergraph.syntax import TYPENAME
 
 JSON: TypeAlias = dict[str, Any]
 ResponsePath: TypeAlias = tuple[str | int, ...]

@@ -12,60 +12,58 @@ type waits for such a node.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from graphql import SelectionSetNode
+from graphql import FieldNode, SelectionSetNode
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.field_sets import FieldSet, selected_fields
-from gateway.supergraph.planner.query_graph import FREE, FetchGroup, QueryGraphNode, Route, Routes
-from gateway.supergraph.planner.selection_tree import (
-    TYPENAME,
-    Branch,
-    SelectionField,
-    SelectionTree,
-)
-from gateway.supergraph.supergraph import JoinField, SubgraphView, Supergraph
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.planner.fetch_groups import FetchGroup, QueryGraphNode
+from gateway.supergraph.planner.selection_tree import Branch, SelectionField, SelectionTree
+from gateway.supergraph.query_graph import FREE, QueryGraphSearch, Route
+from gateway.supergraph.supergraph import JoinField, SubgraphView, TypeNames
 
-QUERY = "Query"
+Routes: TypeAlias = dict[QueryGraphNode, Route]
 
 
-@dataclass(slots=True)
-class PathFinder:
-    """Finds nodes and routes for one tree; changes nothing but its caches."""
+class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
+    """Finds nodes and routes for one tree; changes nothing but its caches.
 
-    tree: SelectionTree
-    root_subgraphs: tuple[str, ...] | None
-    """Where root fields may be fetched; None leaves the choice open."""
-    fetch_groups: Sequence[FetchGroup]
-    """What is opened so far. With each group, routes get shorter."""
-    _root_nodes_cache: dict[Branch, list[QueryGraphNode]] = field(default_factory=dict)
-    _entry_views_cache: dict[Branch, list[SubgraphView]] = field(default_factory=dict)
-    _entry_nodes_cache: dict[Branch, list[QueryGraphNode]] = field(default_factory=dict)
-    _requires_nodes: dict[Branch, dict[tuple[SubgraphView, FieldSet], QueryGraphNode]] = field(
-        default_factory=dict
-    )
-    _resolving: set[SelectionField] = field(default_factory=set)
-    _entering: set[tuple[str, SubgraphView]] = field(default_factory=set)
-    """What is being entered: keys of two types may hold objects of each other's."""
-    _routes_cache: dict[Branch, tuple[int, Routes]] = field(default_factory=dict)
+    Args:
+        root_subgraphs: Where root fields may be fetched; None leaves the choice open.
+        fetch_groups: What is opened so far. With each group, routes get shorter.
+    """
 
-    @property
-    def _supergraph(self) -> Supergraph:
-        return self.tree.supergraph
+    def __init__(
+        self,
+        tree: SelectionTree,
+        root_subgraphs: tuple[str, ...] | None,
+        fetch_groups: Sequence[FetchGroup],
+    ) -> None:
+        super().__init__(tree.supergraph)
+        self._tree = tree
+        self._root_subgraphs = root_subgraphs
+        self._fetch_groups = fetch_groups
+        self._root_nodes_cache: dict[Branch, list[QueryGraphNode]] = {}
+        self._entry_views_cache: dict[Branch, list[SubgraphView]] = {}
+        self._entry_nodes_cache: dict[Branch, list[QueryGraphNode]] = {}
+        self._requires_nodes: dict[Branch, dict[tuple[SubgraphView, FieldSet], QueryGraphNode]] = {}
+        self._resolving: set[SelectionField] = set()
+        """What is being resolved: a field that requires itself can't be had."""
+        self._routes_cache: dict[Branch, tuple[int, Routes]] = {}
 
     def find_routes(self, branch: Branch) -> Routes:
         """Every node of a branch with its cheapest route, given what is opened now."""
         known = self._routes_cache.get(branch)
-        if known and known[0] == len(self.fetch_groups):
+        if known and known[0] == len(self._fetch_groups):
             return known[1]
         parent = branch.position.parent
         if parent is None:
             routes = {node: _root_route(node) for node in self._root_nodes(branch)}
         else:
             options = self.find_resolvers(parent, self.find_routes(parent.branch))
-            routes = self._enter_by_keys(branch, self._follow(parent, branch, options))
-        self._routes_cache[branch] = (len(self.fetch_groups), routes)
+            routes = self.enter_by_keys(branch, self._follow(parent, branch, options))
+        self._routes_cache[branch] = (len(self._fetch_groups), routes)
         return routes
 
     def find_resolvers(
@@ -86,47 +84,36 @@ class PathFinder:
         """Whether one of the nodes of the parent leads on to a field."""
         parent = wanted.branch.position.parent
         assert parent is not None
-        nodes = self._enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [option]))
+        nodes = self.enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [option]))
         return not nodes or any(True for _ in self.find_resolvers(wanted, nodes))
 
     def join_field_of(self, view: SubgraphView, wanted: SelectionField) -> JoinField | None:
         """The field as a view resolves it, if it does."""
         return view.field(wanted.branch.names, wanted.name)
 
-    def entry_views(self, branch: Branch) -> list[SubgraphView]:
-        """The views of a branch's objects in every subgraph, whether a key leads there or not."""
-        if branch not in self._entry_views_cache:
-            self._entry_views_cache[branch] = [
-                SubgraphView(
-                    subgraph,
-                    interface_object=local_type.name if local_type.is_interface_object else None,
-                )
-                for subgraph in self._supergraph.subgraphs.values()
-                for local_type in subgraph.local_types(branch.names)
-            ]
-        return self._entry_views_cache[branch]
-
     def _root_nodes(self, branch: Branch) -> list[QueryGraphNode]:
         if branch not in self._root_nodes_cache:
             self._root_nodes_cache[branch] = [
                 QueryGraphNode(branch, SubgraphView(subgraph))
-                for subgraph in self._supergraph.subgraphs.values()
+                for subgraph in self.supergraph.subgraphs.values()
                 if branch.types[0] in subgraph.types
-                and (self.root_subgraphs is None or subgraph.name in self.root_subgraphs)
+                and (self._root_subgraphs is None or subgraph.name in self._root_subgraphs)
             ]
         return self._root_nodes_cache[branch]
 
     def _find_requires_resolvers(
         self, wanted: SelectionField, routes: Routes
     ) -> Iterator[tuple[QueryGraphNode, Route]]:
-        if wanted.name not in self._supergraph.fields_with_requires or wanted in self._resolving:
+        if wanted.name not in self.supergraph.fields_with_requires or wanted in self._resolving:
             return
         self._resolving.add(wanted)
         for view in self.entry_views(wanted.branch):
             found = self.join_field_of(view, wanted)
             if found and found.requires:
                 node = self._requires_node(wanted.branch, view, found.requires)
-                route = None if node in routes else self._find_entry_route(node, routes)
+                route = (
+                    None if node in routes else self.find_entry_route(wanted.branch, node, routes)
+                )
                 if route is not None:
                     yield node, route
         self._resolving.discard(wanted)
@@ -161,7 +148,7 @@ class PathFinder:
         ):
             if not branch.is_generic:
                 routes |= self._narrow(
-                    self.tree.generic_branch(branch.position, interface_object), branch
+                    self._tree.generic_branch(branch.position, interface_object), branch
                 )
         return routes
 
@@ -204,129 +191,6 @@ class PathFinder:
             )
         return parent.children[key]
 
-    def _enter_by_keys(self, branch: Branch, followed: Routes) -> Routes:
-        """Add the nodes that keys lead to, over the cheapest routes."""
-        if not followed:
-            return followed
-        routes = dict(followed)
-        for node in self._requires_nodes.get(branch, {}).values():
-            if node.fetch_group:
-                routes[node] = FREE
-        improved = True
-        while improved:
-            improved = False
-            for entry in self._entry_nodes(branch):
-                known = routes.get(entry)
-                route = (
-                    FREE
-                    if entry.fetch_group
-                    else None
-                    if known == FREE
-                    else self._find_entry_route(entry, routes)
-                )
-                if route is not None and (known is None or len(route) < len(known)):
-                    routes[entry] = route
-                    improved = True
-        return routes
-
-    def _entry_nodes(self, branch: Branch) -> list[QueryGraphNode]:
-        if branch not in self._entry_nodes_cache:
-            self._entry_nodes_cache[branch] = [
-                QueryGraphNode(branch, view)
-                for view in self.entry_views(branch)
-                if _keys(branch, view) is not None
-            ]
-        return self._entry_nodes_cache[branch]
-
-    def _find_entry_route(self, node: QueryGraphNode, routes: Routes) -> Route | None:
-        """The cheapest route into an entity, over any of its keys; None if there is none."""
-        if node.fetch_group:
-            return FREE
-        best = self.choose_key(node, routes)
-        if best is None:
-            return None
-        _, route = best
-        if self.needs_type(node):
-            typed_node = cheapest_typed_node(routes)
-            if typed_node is None:
-                return None
-            route |= routes[typed_node]
-        if node.requires:
-            required = self._route_to_inputs(node.branch, node.requires.selections, routes)
-            if required is None:
-                return None
-            route |= required
-        return route | {node}
-
-    def choose_key(
-        self, node: QueryGraphNode, routes: Routes
-    ) -> tuple[FieldSet | None, Route] | None:
-        """The key to enter a node by, None at the query root, which takes none; and what has to be
-        opened to know it. None if no key can be known.
-        """
-        keys = _keys(node.branch, node.view)
-        if keys is None:
-            return None
-        if not keys:
-            return None, FREE
-        visit_key = (node.branch.types[0], node.view)
-        if visit_key in self._entering:
-            return None
-        self._entering.add(visit_key)
-        candidates = [
-            (key, self._route_to_inputs(node.branch, key.selections, routes)) for key in keys
-        ]
-        self._entering.discard(visit_key)
-        found = [(key, route) for key, route in candidates if route is not None]
-        return min(found, key=lambda choice: len(choice[1]), default=None)
-
-    def _route_to_inputs(
-        self, branch: Branch, selections: SelectionSetNode, routes: Routes
-    ) -> Route | None:
-        """What has to be opened to know these fields; None if they can't be known."""
-        total = FREE
-        for selection in selected_fields(selections, branch.names.all):
-            if selection.name.value == TYPENAME:
-                continue
-            wanted = self.tree.input_field(branch, selection)
-            options = list(self.find_resolvers(wanted, routes))
-            if not options:
-                return None
-            if wanted.child and selection.selection_set:
-                for below in wanted.child.branches:
-                    followed = self._follow(wanted, below, options)
-                    route = self._route_to_inputs_below(below, selection.selection_set, followed)
-                    if route is None:
-                        return None
-                    total |= route
-            else:
-                total |= min((route for _, route in options), key=len)
-        return total
-
-    def _route_to_inputs_below(
-        self, branch: Branch, selections: SelectionSetNode, followed: Routes
-    ) -> Route | None:
-        """The same inside a field. Keys are followed only where they must be: each key that holds
-        objects would open as many ways again.
-        """
-        if not followed:
-            return FREE
-        route = self._route_to_typed_inputs(branch, selections, followed)
-        if route is not None:
-            return route
-        return self._route_to_typed_inputs(
-            branch, selections, self._enter_by_keys(branch, followed)
-        )
-
-    def _route_to_typed_inputs(
-        self, branch: Branch, selections: SelectionSetNode, routes: Routes
-    ) -> Route | None:
-        route = self._route_to_inputs(branch, selections, routes)
-        if route is None or not selects_by_type(branch, selections):
-            return route
-        typed_node = cheapest_typed_node(routes)
-        return route | routes[typed_node] if typed_node else None
-
     def needs_type(self, node: QueryGraphNode) -> bool:
         """Whether an entity can't be represented, or even picked out, while its type is unknown."""
         position, branch = node.branch.position, node.branch
@@ -336,13 +200,89 @@ class PathFinder:
             not node.view.interface_object and len(branch.types) > 1
         )
 
+    def entry_views(self, branch: Branch) -> list[SubgraphView]:
+        """The views of a branch's objects in every subgraph, whether a key leads there or not."""
+        if branch not in self._entry_views_cache:
+            self._entry_views_cache[branch] = [
+                view
+                for subgraph in self.supergraph.subgraphs.values()
+                for view in subgraph.views(branch.names)
+            ]
+        return self._entry_views_cache[branch]
 
-def _keys(branch: Branch, view: SubgraphView) -> list[FieldSet] | None:
-    """The keys by which a subgraph can be entered; the query root needs none."""
-    type_ = view.subgraph.types[view.interface_object or branch.types[0]]
-    if type_.name != QUERY and not any(key.resolvable for key in type_.keys):
-        return None
-    return [key.fields for key in type_.keys if key.resolvable]
+    # The query graph, whose places are branches
+
+    def names_of(self, place: Branch) -> TypeNames:
+        return place.names
+
+    def view_of(self, node: QueryGraphNode) -> SubgraphView:
+        return node.view
+
+    def select(self, place: Branch, selection: FieldNode) -> SelectionField:
+        return self._tree.input_field(place, selection)
+
+    def entry_nodes(self, place: Branch, routes: Routes) -> list[QueryGraphNode]:
+        if place not in self._entry_nodes_cache:
+            self._entry_nodes_cache[place] = [
+                QueryGraphNode(place, view)
+                for view in self.entry_views(place)
+                if view.local_type(place.names).entry_keys is not None
+            ]
+        return self._entry_nodes_cache[place]
+
+    def entry_keys(
+        self, place: Branch, node: QueryGraphNode, routes: Routes
+    ) -> list[FieldSet] | None:
+        """The keys of the node's type; the query root needs none."""
+        return node.view.local_type(place.names).entry_keys
+
+    def enter_by_keys(self, place: Branch, routes: Routes) -> Routes:
+        """Add the nodes that are open, and those that keys lead to, over the cheapest routes."""
+        if not routes:
+            return routes
+        open_nodes = (
+            node for node in self._requires_nodes.get(place, {}).values() if node.fetch_group
+        )
+        return super().enter_by_keys(place, routes | dict.fromkeys(open_nodes, FREE))
+
+    def follow_field(
+        self,
+        field: SelectionField,
+        routes: Routes,
+        resolvers: Sequence[tuple[QueryGraphNode, Route]],
+    ) -> Iterator[tuple[Branch, Routes]]:
+        assert field.child is not None
+        for branch in field.child.branches:
+            yield branch, self._follow(field, branch, resolvers)
+
+    def find_entry_route(self, place: Branch, node: QueryGraphNode, routes: Routes) -> Route | None:
+        if node.fetch_group:
+            return FREE
+        best = self.choose_key(place, node, routes)
+        if best is None:
+            return None
+        _, route = best
+        if self.needs_type(node):
+            typed_node = cheapest_typed_node(routes)
+            if typed_node is None:
+                return None
+            route |= routes[typed_node]
+        if node.requires:
+            required = self.route_to_inputs(place, node.requires.selections, routes)
+            if required is None:
+                return None
+            route |= required
+        return route | {node}
+
+    def route_to_typed_inputs(
+        self, place: Branch, selections: SelectionSetNode, routes: Routes
+    ) -> Route | None:
+        """What has to be opened to know the inputs, and the types they depend on."""
+        route = self.route_to_inputs(place, selections, routes)
+        if route is None or not selects_by_type(place, selections):
+            return route
+        typed_node = cheapest_typed_node(routes)
+        return route | routes[typed_node] if typed_node else None
 
 
 def selects_by_type(branch: Branch, selections: SelectionSetNode) -> bool:

@@ -22,7 +22,6 @@ from gateway.supergraph.planner.fetch_nodes import FetchNode, QueryPath, path_to
 from gateway.supergraph.planner.router import FieldRouter
 from gateway.supergraph.planner.selection_tree import (
     NO_ENTITY_ID_FIELDS,
-    TYPENAME,
     Branch,
     ResponseField,
     ResponsePosition,
@@ -32,7 +31,7 @@ from gateway.supergraph.planner.selection_tree import (
 from gateway.supergraph.planner.subgraph_operations import OperationWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
 from gateway.supergraph.supergraph import SubgraphView, Supergraph
-from gateway.supergraph.syntax import ROOTS, conditions_in, used_fragments
+from gateway.supergraph.syntax import ROOTS, TYPENAME, conditions_in, used_fragments
 
 MAX_VARIANTS = 32
 EMPTY: frozenset[str] = frozenset()

@@ -13,20 +13,21 @@ from graphql import FieldNode, NameNode, SelectionSetNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.field_sets import FieldSet, selected_fields
+from gateway.supergraph.planner.fetch_groups import FetchGroup, QueryGraphNode
 from gateway.supergraph.planner.path_finder import (
     PathFinder,
     alike,
     cheapest_typed_node,
     selects_by_type,
 )
-from gateway.supergraph.planner.query_graph import FetchGroup, QueryGraphNode, Route
 from gateway.supergraph.planner.selection_tree import (
-    TYPENAME,
     Branch,
     ResponsePosition,
     SelectionField,
     SelectionTree,
 )
+from gateway.supergraph.query_graph import Route
+from gateway.supergraph.syntax import TYPENAME
 
 
 @dataclass(slots=True)
@@ -188,7 +189,7 @@ class FieldRouter:
         return group
 
     def _choose_inputs(self, node: QueryGraphNode) -> list[FieldSet]:
-        best = self._paths.choose_key(node, self._paths.find_routes(node.branch))
+        best = self._paths.choose_key(node.branch, node, self._paths.find_routes(node.branch))
         assert best is not None
         return [fields for fields in (best[0], node.requires) if fields]
 

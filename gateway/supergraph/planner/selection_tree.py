@@ -35,9 +35,8 @@ from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.supergraph import Supergraph, TypeNames
-from gateway.supergraph.syntax import CONDITIONALS, variables_in
+from gateway.supergraph.syntax import CONDITIONALS, TYPENAME, variables_in
 
-TYPENAME = "__typename"
 NO_ENTITY_ID_FIELDS: Mapping[str, str] = MappingProxyType({})
 MAX_FIELDS = 20_000
 """Fields of one dissolved operation; aliased fragments can grow it exponentially."""

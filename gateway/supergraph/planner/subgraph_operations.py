@@ -13,6 +13,7 @@ from graphql import (
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.field_sets import FieldSet, selected_fields
+from gateway.supergraph.planner.fetch_groups import FetchGroup
 from gateway.supergraph.planner.fetch_nodes import (
     EntityFetch,
     FetchNode,
@@ -20,15 +21,10 @@ from gateway.supergraph.planner.fetch_nodes import (
     RepresentationSource,
     path_to,
 )
-from gateway.supergraph.planner.query_graph import FetchGroup
-from gateway.supergraph.planner.selection_tree import (
-    TYPENAME,
-    Branch,
-    SelectionField,
-    SelectionTree,
-)
+from gateway.supergraph.planner.selection_tree import Branch, SelectionField, SelectionTree
 from gateway.supergraph.planner.subgraph_selections import SelectionWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
+from gateway.supergraph.syntax import TYPENAME
 
 
 @dataclass(slots=True)

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gateway.supergraph.planner.query_graph import FetchGroup
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, ResponsePosition
+from gateway.supergraph.planner.fetch_groups import FetchGroup
+from gateway.supergraph.planner.selection_tree import Branch, ResponsePosition
 from gateway.supergraph.supergraph import JoinType, Subgraph
+from gateway.supergraph.syntax import TYPENAME
 
 
 @dataclass(slots=True)

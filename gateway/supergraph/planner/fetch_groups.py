@@ -1,7 +1,5 @@
 """Nodes, where objects can be had, and fetch groups, what is fetched at some of them."""
 
-from typing import TypeAlias
-
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.planner.selection_tree import Branch, SelectionField
 from gateway.supergraph.supergraph import SubgraphView
@@ -81,8 +79,3 @@ class QueryGraphNode:
     def is_untyped(self) -> bool:
         """Whether the objects are had here along with those of other types, unknown which."""
         return self.parent is not None and self.view.interface_object is not None
-
-
-Route: TypeAlias = frozenset[QueryGraphNode]
-Routes: TypeAlias = dict[QueryGraphNode, Route]
-FREE: Route = frozenset()
