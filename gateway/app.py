@@ -42,6 +42,7 @@ from gateway.subgraph_health import Watch
 from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
+from services.chassis import telemetry
 from services.chassis.progress import Progress
 from services.chassis.server import Process, process_app, supervised
 
@@ -153,6 +154,7 @@ def _http(settings: GatewaySettings) -> HttpTransport:
         {},
         within_s=settings.subgraph_deadline_ms / 1000,
         within_s_by_subgraph=settings.deadlines_s,
+        traceparent=telemetry.traceparent,
     )
 
 

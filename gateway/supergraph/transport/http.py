@@ -5,7 +5,7 @@ for a POST against 0.07 ms, and against 0.7 to 1.5 ms with httpx.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
 from typing import Self
@@ -29,7 +29,6 @@ from gateway.supergraph.transport.subgraph_response import (
     SubgraphUnavailable,
 )
 from gateway.supergraph.transport.transport import is_mutation, request_deadline
-from services.chassis import telemetry
 
 CONNECT_S = 0.5  # a host that is gone answers nothing at all, and must not cost the whole deadline
 JSON_HEADERS = {
@@ -47,7 +46,8 @@ class HttpTransport:
         within_s: Deadline of a fetch, of the beginning of a stream, and of one event once it has
             begun.
         within_s_by_subgraph: Where it differs.
-        silence_s: How long a stream may say nothing, not even that it is alive.
+        silence_s: How long a stream may send nothing, not even a comment.
+        traceparent: The trace to carry on (W3C Trace Context), if there is one.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class HttpTransport:
         streams_per_subgraph: int = 1_000,
         max_response_bytes: int = 16 * 1024 * 1024,
         max_event_bytes: int = 1024 * 1024,
+        traceparent: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._urls = dict(urls)
         self._within_s = within_s
@@ -70,6 +71,7 @@ class HttpTransport:
         self._streams = streams_per_subgraph
         self._max_bytes = max_response_bytes
         self._max_event_bytes = max_event_bytes
+        self._traceparent = traceparent
         self._pools: dict[str, ConnectionPool] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -93,7 +95,7 @@ class HttpTransport:
         """Send a GraphQL request within the subgraph's deadline."""
         try:
             status, answer = await self._pool(subgraph).post(
-                _add_traceparent(headers), body, self._fetch_deadline(subgraph)
+                self._trace(headers), body, self._fetch_deadline(subgraph)
             )
         except TimeoutError:
             raise SubgraphTimeout(subgraph) from None
@@ -104,6 +106,10 @@ class HttpTransport:
         except ResponseTooLarge:
             raise SubgraphResponseTooLarge(subgraph, self._max_bytes) from None
         return SubgraphResponse(status, answer)
+
+    def _trace(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        traceparent = self._traceparent()
+        return headers if traceparent is None else {**headers, "traceparent": traceparent}
 
     def _fetch_deadline(self, subgraph: str) -> float:
         """When a fetch that begins now is given up: by its own deadline, or by the request's."""
@@ -155,7 +161,7 @@ class HttpTransport:
                         self._session.post(
                             self._urls[subgraph],
                             data=body,
-                            headers={**_add_traceparent(headers), **accept},
+                            headers={**self._trace(headers), **accept},
                             allow_redirects=False,
                         )
                     )
@@ -232,9 +238,3 @@ def _to_subgraph_error(subgraph: str, error: Exception) -> SubgraphError:
     if isinstance(error, aiohttp.ClientResponseError):
         return SubgraphInvalidResponse(subgraph, "it is not HTTP")
     return SubgraphUnavailable(subgraph)
-
-
-def _add_traceparent(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers with `traceparent`, if there is a trace to carry on."""
-    traceparent = telemetry.traceparent()
-    return headers if traceparent is None else {**headers, "traceparent": traceparent}

@@ -61,7 +61,7 @@ class Shop:
     def transport(self, **options: Any) -> HttpTransport:
         """The way to them."""
         urls = {name: f"{server.url}/graphql" for name, server in self.servers.items()}
-        return HttpTransport(urls, **options)
+        return HttpTransport(urls, traceparent=telemetry.traceparent, **options)
 
 
 @asynccontextmanager
