@@ -21,6 +21,7 @@ from gateway.supergraph.executor.execute import (
     respond_to_refusal,
     subscribe,
 )
+from gateway.supergraph.planner.explain_plan import explain_plan, print_plan
 from gateway.supergraph.planner.plan_cache import PlanCache
 from gateway.supergraph.planner.query_plan import QueryPlan, plan
 from gateway.supergraph.supergraph import Supergraph
@@ -60,7 +61,9 @@ __all__ = [
     "compose",
     "compose_sdl",
     "execute",
+    "explain_plan",
     "plan",
+    "print_plan",
     "read_supergraph",
     "respond_to_refusal",
     "subscribe",

@@ -7,6 +7,7 @@ from subgraph SDL or read from a supergraph somebody else composed.
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from graphql import (
     FieldNode,
@@ -16,7 +17,9 @@ from graphql import (
     TypeNode,
     is_abstract_type,
     is_interface_type,
+    is_list_type,
     is_object_type,
+    is_wrapping_type,
     print_ast,
 )
 from graphql.language import InlineFragmentNode
@@ -294,6 +297,17 @@ class Supergraph:
             for name in self.names[type_name].all
             for place in (f"{name}.{field_name}", name)
         )
+
+    def list_depth(self, type_name: str, field_name: str) -> int:
+        """How many lists a field returns within each other."""
+        type_ = self.full_schema.type_map[type_name]
+        field = getattr(type_, "fields", {}).get(field_name)
+        returned: Any = field.type if field else None
+        depth = 0
+        while is_wrapping_type(returned):
+            depth += is_list_type(returned)
+            returned = returned.of_type
+        return depth
 
     def field_signature(self, type_name: str, field_name: str) -> Hashable:
         """Equal for fields that every subgraph resolves, or does not, in the same way."""

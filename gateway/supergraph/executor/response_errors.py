@@ -6,8 +6,6 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import orjson
-from graphql import GraphQLInterfaceType, GraphQLList, GraphQLObjectType
-from graphql.type import is_wrapping_type
 
 from gateway.supergraph.executor.entities import EntityBatch
 from gateway.supergraph.executor.response import NullViolation
@@ -237,21 +235,10 @@ class ResponseErrors:
                 return _ClientPath(tuple(path), is_whole=False)
             path.append(selected.key)
             position = selected.field.child
-            lists = self._list_depth(selected.field.branch.types[0], selected.field.name)
+            lists = self._supergraph.list_depth(selected.field.branch.types[0], selected.field.name)
         return _ClientPath(
             tuple(path), is_whole=not lists
         )  # an object may stand where a list should
-
-    def _list_depth(self, type_name: str, field_name: str) -> int:
-        type_ = self._supergraph.full_schema.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        field = type_.fields.get(field_name)
-        returned: Any = field.type if field else None
-        depth = 0
-        while is_wrapping_type(returned):
-            depth += isinstance(returned, GraphQLList)
-            returned = returned.of_type
-        return depth
 
 
 def _covers(error: JSON, path: ResponsePath) -> bool:
