@@ -38,6 +38,8 @@ from gateway.supergraph import (
     Supergraph,
     Transport,
     execute,
+    explain_plan,
+    print_plan,
     subscribe,
 )
 from gateway.supergraph.lru import Lru
@@ -222,6 +224,21 @@ class Graph:
             answer = await execute(prepared.plan, asked.variables, self.transport, terms)
             ticket.is_whole = _is_whole(answer)
         return answer
+
+    def explain(self, prepared: Prepared, asked: Asked, caller: Principal) -> JSON:
+        """The query plan that a request of this caller is answered by, as routers expose it."""
+        plan = prepared.plan
+        declared = plan.operation.variable_definitions or ()
+        variables = coerced(declared, asked.variables, self.supergraph.schema)
+        terms = self._terms(caller, None, plan)
+        variant = plan.variant(
+            variables.coerced if variables else {},
+            labels=terms.labels,
+            denied=terms.denied,
+            planning=terms.planning,
+        )
+        explained = explain_plan(self.supergraph, variant)
+        return {"object": explained, "text": print_plan(explained)}
 
     def subscribe(
         self, prepared: Prepared, asked: Asked, caller: Principal | None

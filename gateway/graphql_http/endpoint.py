@@ -56,6 +56,12 @@ EXPLORER_POLICY = (
 COST = "x-raak-cost"
 """With this header an answer tells its cost, in development."""
 
+PLAN = "apollo-expose-query-plan"
+"""With this header an answer tells its query plan, in development and to a signed-in caller, as
+Apollo Router does: `true`, or `dry-run` to have the plan and not execute it.
+"""
+PLAN_MODES = ("true", "dry-run")
+
 PREFLIGHTED = (
     "authorization",
     "x-api-key",
@@ -117,6 +123,7 @@ class GraphQLOverHttp:
     async def _answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Answer:
         is_get = scope["method"] == "GET"
         exchange = Exchange()
+        plan = ""
         with exchange:
             exchange.media_type = media_type_for(headers)
             caller = await self._callers.of(headers)
@@ -124,18 +131,27 @@ class GraphQLOverHttp:
             if isinstance(value, list):
                 whole = await self._batch(value, caller, exchange.media_type)
                 return await self._packed(whole, headers)
-            await self._ask(exchange, value, caller, may_change=not is_get)
+            plan = self._plan_mode(headers, caller)
+            await self._ask(exchange, value, caller, may_change=not is_get, plan=plan)
             if self._rules.shows_explorer and COST in headers:
                 exchange.tell_cost(value.get("variables") or {})
         answer = exchange.finished()
-        if is_get and (keep_s := self._keep_s(exchange)) is not None:
+        if is_get and not plan and (keep_s := self._keep_s(exchange)) is not None:
             answer = with_validator(answer, headers.get("if-none-match"), keep_s)
         return await self._packed(answer, headers)
 
     async def _ask(
-        self, exchange: "Exchange", value: Any, caller: Principal | None, *, may_change: bool
+        self,
+        exchange: "Exchange",
+        value: Any,
+        caller: Principal | None,
+        *,
+        may_change: bool,
+        plan: str = "",
     ) -> None:
-        """Have one request answered, from the JSON it came as."""
+        """Have one request answered, from the JSON it came as. With `plan` (see PLAN) the answer
+        tells its query plan.
+        """
         asked = read_parameters(value)
         exchange.is_understood = True
         document = self._documents.text_of(asked)
@@ -144,7 +160,17 @@ class GraphQLOverHttp:
         exchange.prepared = prepared = graph.prepare(question, caller)
         self._documents.learn(asked)
         _name_span(prepared)
-        exchange.body = await graph.answer(prepared, question, caller)
+        if plan == "dry-run":
+            exchange.body = {"data": None}
+        else:
+            exchange.body = await graph.answer(prepared, question, caller)
+        if plan and caller:
+            exchange.extend("apolloQueryPlan", graph.explain(prepared, question, caller))
+
+    def _plan_mode(self, headers: Mapping[str, str], caller: Principal | None) -> str:
+        """How the query plan is wanted, if it is and this caller may have it."""
+        mode = headers.get(PLAN, "")
+        return mode if self._rules.shows_explorer and caller and mode in PLAN_MODES else ""
 
     async def _batch(self, values: list[Any], caller: Principal | None, media_type: str) -> Answer:
         """The answers to several requests, in their order; each has its own errors."""
@@ -202,7 +228,11 @@ class Exchange:
         assert self.prepared is not None
         path, part = self.prepared.price.dearest(variables)
         cost = {"requested": self.prepared.price(variables), "dearest": path, "ofIt": part}
-        self.body["extensions"] = {"cost": cost}
+        self.extend("cost", cost)
+
+    def extend(self, name: str, value: JSON) -> None:
+        """Add to the extensions of the answer."""
+        self.body.setdefault("extensions", {})[name] = value
 
     def __enter__(self) -> Self:
         return self
