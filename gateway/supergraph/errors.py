@@ -1,8 +1,8 @@
 """What can go wrong between a set of subgraphs and an answer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from services.chassis.errors import RaakError
 
@@ -25,6 +25,9 @@ class CompositionProblem:
     def __str__(self) -> str:
         place = f" {self.coordinate}" if self.coordinate else ""
         return f"[{', '.join(self.subgraphs)}]{place}: {self.reason} {self.hint}"
+
+
+Problems: TypeAlias = Iterator[CompositionProblem]
 
 
 def to_sentence(message: str) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 
 from graphql import (
     FieldNode,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLOutputType,
     GraphQLSchema,
     OperationType,
     SelectionSetNode,
@@ -298,11 +301,16 @@ class Supergraph:
             for place in (f"{name}.{field_name}", name)
         )
 
+    def field_type(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
+        """The type that a field of an object or interface returns, if there is such a field."""
+        type_ = self.full_schema.type_map[type_name]
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
+        field = type_.fields.get(field_name)
+        return field.type if field else None
+
     def list_depth(self, type_name: str, field_name: str) -> int:
         """How many lists a field returns within each other."""
-        type_ = self.full_schema.type_map[type_name]
-        field = getattr(type_, "fields", {}).get(field_name)
-        returned: Any = field.type if field else None
+        returned: Any = self.field_type(type_name, field_name)
         depth = 0
         while is_wrapping_type(returned):
             depth += is_list_type(returned)

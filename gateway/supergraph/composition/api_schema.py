@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.pyutils import did_you_mean, suggestion_list
 
-from gateway.supergraph.errors import CompositionError, CompositionProblem, to_sentence
+from gateway.supergraph.errors import CompositionError, CompositionProblem, Problems, to_sentence
 from gateway.supergraph.syntax import copy_node, definition_name, named_type
 
 OwnerLookup: TypeAlias = Callable[[str], Iterable[str]]
@@ -113,7 +113,7 @@ def find_unknown_types(
     definitions: Sequence[DefinitionNode],
     owners: OwnerLookup,
     problems: Sequence[CompositionProblem] = (),
-) -> Iterator[CompositionProblem]:
+) -> Problems:
     """Types that are used but not defined, unless `problems` say something of the coordinate or of
     the type already.
     """
@@ -130,7 +130,7 @@ def find_unknown_types(
 
 def _find_inaccessible_types(
     public: Sequence[DefinitionNode], definitions: Sequence[DefinitionNode], owners: OwnerLookup
-) -> Iterator[CompositionProblem]:
+) -> Problems:
     """Types that clients would need, but don't see."""
     inaccessible = {definition_name(d) for d in definitions if not _is_empty(d)} - {
         definition_name(d) for d in public
@@ -200,7 +200,7 @@ def _is_empty(definition: DefinitionNode) -> bool:
 
 def find_schema_problems(
     schema: GraphQLSchema, definitions: Sequence[DefinitionNode], owners: OwnerLookup
-) -> Iterator[CompositionProblem]:
+) -> Problems:
     """Everything the specification forbids in a schema that was built of these definitions."""
     errors = validate_schema(schema)
     places = dict(_places(definitions)) if errors else {}

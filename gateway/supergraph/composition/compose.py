@@ -1,6 +1,6 @@
 """Compose subgraphs into one supergraph, or say everything that is in the way."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from gateway.supergraph.composition.validate_supergraph import (
     find_supergraph_problems,
 )
 from gateway.supergraph.composition.write_supergraph_sdl import write_supergraph
-from gateway.supergraph.errors import CompositionError, CompositionProblem
+from gateway.supergraph.errors import CompositionError, CompositionProblem, Problems
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.syntax import definition_name
 
@@ -91,7 +91,7 @@ def _compose(sdls: Mapping[str, str], urls: Mapping[str, str] | None) -> _Compos
     return _Composition(supergraph, list(subgraphs.values()), definitions, merger.inaccessible)
 
 
-def _reserved_names(names: Iterable[str]) -> Iterator[CompositionProblem]:
+def _reserved_names(names: Iterable[str]) -> Problems:
     for name in names:
         if name in ("", "_") or name.startswith("__"):
             reason = f"A subgraph can't be named {name!r}: GraphQL keeps such names for itself."

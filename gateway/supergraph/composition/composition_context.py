@@ -1,6 +1,6 @@
 """All subgraphs of a composition, as the rules on their agreement see them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from graphql import (
 from gateway.supergraph.composition.field_set_usage import coordinates
 from gateway.supergraph.composition.merge_metadata import MetadataMerger
 from gateway.supergraph.composition.subgraph_schema import SubgraphDefinition, TypeDefinition
-from gateway.supergraph.errors import CompositionProblem
+from gateway.supergraph.errors import Problems
 from gateway.supergraph.supergraph import Subgraph
 
 
@@ -80,7 +80,7 @@ class CompositionContext:
         return None
 
 
-Rule: TypeAlias = Callable[[CompositionContext], Iterator[CompositionProblem]]
+Rule: TypeAlias = Callable[[CompositionContext], Problems]
 
 
 def implemented(node: ObjectTypeDefinitionNode) -> set[str]:

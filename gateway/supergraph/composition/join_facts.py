@@ -1,6 +1,6 @@
 """Derive the join facts from the subgraphs' directives, and refuse what contradicts itself."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphql import (
@@ -163,10 +163,7 @@ class JoinFactsBuilder:
     def _refuse(
         self, subgraph: SubgraphDefinition, coordinate: str, reason: str, hint: str
     ) -> None:
-        self._problem([subgraph.name], coordinate, reason, hint)
-
-    def _problem(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
-        self.problems.append(CompositionProblem(tuple(owners), coordinate, reason, hint))
+        self.problems.append(CompositionProblem((subgraph.name,), coordinate, reason, hint))
 
 
 def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinition]]:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from graphql import FieldNode, is_object_type
 
-from gateway.supergraph.errors import CompositionProblem
+from gateway.supergraph.errors import CompositionProblem, Problems
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.query_graph import FREE, QueryGraphSearch, Route
 from gateway.supergraph.supergraph import (
@@ -26,7 +26,7 @@ MAX_STATES = 100_000
 """Far above any real graph; reached only if @provides multiply without end."""
 
 
-def find_unreachable_fields(supergraph: Supergraph) -> Iterator[CompositionProblem]:
+def find_unreachable_fields(supergraph: Supergraph) -> Problems:
     """A problem for every field that some path leads to, but no key leads on to; whatever labels
     of progressive @override are active, none or all or one of them.
     """
@@ -51,7 +51,7 @@ class _SatisfiabilityCheck(QueryGraphSearch[TypeNames, SubgraphView, TypeField])
         self._resolving: set[tuple[str, str, str]] = set()
         """What is being resolved: a field that requires itself can't be had."""
 
-    def find_problems(self) -> Iterator[CompositionProblem]:
+    def find_problems(self) -> Problems:
         """A problem for every field that can't be fetched on some path."""
         waiting: list[tuple[TypeNames, Routes, str]] = []
         for root in ROOTS.values():
@@ -74,9 +74,7 @@ class _SatisfiabilityCheck(QueryGraphSearch[TypeNames, SubgraphView, TypeField])
                     yield from self._report(coordinate, views, reached, path)
                 waiting += [(n, v, coordinate) for n, v in self.follow_field(field, reached)]
 
-    def _report(
-        self, coordinate: str, views: Routes, reached: Routes, path: str
-    ) -> Iterator[CompositionProblem]:
+    def _report(self, coordinate: str, views: Routes, reached: Routes, path: str) -> Problems:
         if coordinate in self._reported:
             return
         self._reported.add(coordinate)
@@ -104,9 +102,7 @@ class _SatisfiabilityCheck(QueryGraphSearch[TypeNames, SubgraphView, TypeField])
             f"Give {type_name} a @key in {there} whose fields {inside} has.",
         )
 
-    def _report_unknown_type(
-        self, names: TypeNames, views: Routes, path: str
-    ) -> Iterator[CompositionProblem]:
+    def _report_unknown_type(self, names: TypeNames, views: Routes, path: str) -> Problems:
         """No subgraph that can be reached knows the type of an interface object."""
         interface = next(view.interface_object for view in views if view.interface_object)
         if path in self._reported:

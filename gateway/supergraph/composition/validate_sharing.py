@@ -8,7 +8,7 @@ from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.composition.composition_context import CompositionContext
 from gateway.supergraph.composition.subgraph_schema import MemberDefinition
-from gateway.supergraph.errors import CompositionProblem
+from gateway.supergraph.errors import CompositionProblem, Problems
 from gateway.supergraph.supergraph import JoinField
 from gateway.supergraph.syntax import ROOTS, named_type
 
@@ -31,7 +31,7 @@ class FieldOwner:
         return not (self.join_field.overridden or moves or "external" in self.directives)
 
 
-def every_field_is_resolved(context: CompositionContext) -> Iterator[CompositionProblem]:
+def every_field_is_resolved(context: CompositionContext) -> Problems:
     """Some subgraph resolves it: not all of them only repeat it."""
     for coordinate, owners in _fields_with_owners(context):
         nobody = all(owner.join_field.external or owner.join_field.overridden for owner in owners)
@@ -43,9 +43,7 @@ def every_field_is_resolved(context: CompositionContext) -> Iterator[Composition
             )
 
 
-def fields_of_several_owners_are_shareable(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def fields_of_several_owners_are_shareable(context: CompositionContext) -> Problems:
     """All that resolve it mark it so. An interface object's field is one of each implementation."""
     for coordinate, owners in _fields_with_owners(context):
         added = [*owners, *_interface_object_owners(context, coordinate)]
@@ -134,9 +132,7 @@ def _is_shareable(context: CompositionContext, owner: FieldOwner) -> bool:
 # @external
 
 
-def external_fields_are_like_the_real_ones(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def external_fields_are_like_the_real_ones(context: CompositionContext) -> Problems:
     """What a subgraph repeats has the type and the arguments that its owner gave it."""
     for coordinate, owners in _fields_with_owners(context):
         real = context.field(coordinate)

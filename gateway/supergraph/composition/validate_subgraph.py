@@ -47,7 +47,7 @@ from gateway.supergraph.composition.subgraph_schema import (
     is_interface_object,
     owners,
 )
-from gateway.supergraph.errors import CompositionProblem, to_sentence
+from gateway.supergraph.errors import CompositionProblem, Problems, to_sentence
 from gateway.supergraph.supergraph import JoinField, Subgraph
 from gateway.supergraph.syntax import copy_node, named_type
 
@@ -84,10 +84,10 @@ class SubgraphContext:
         )
 
 
-Rule: TypeAlias = Callable[[SubgraphContext], Iterator[CompositionProblem]]
+Rule: TypeAlias = Callable[[SubgraphContext], Problems]
 
 
-def find_subgraph_problems(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def find_subgraph_problems(context: SubgraphContext) -> Problems:
     """Every rule that one subgraph breaks."""
     yield from find_subgraph_schema_problems(context.definition)
     for rule in RULES:
@@ -97,7 +97,7 @@ def find_subgraph_problems(context: SubgraphContext) -> Iterator[CompositionProb
 # Field sets
 
 
-def _field_sets_are_plain(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _field_sets_are_plain(context: SubgraphContext) -> Problems:
     """Names only: no alias, no named fragment, no directive, something at every level."""
     for use in field_set_uses(context.join_facts):
         for reason in _find_extras(use.fields.selections):
@@ -118,9 +118,7 @@ def _find_extras(selections: SelectionSetNode) -> Iterator[str]:
             yield from _find_extras(below)
 
 
-def _keys_and_provided_fields_take_no_arguments(
-    context: SubgraphContext,
-) -> Iterator[CompositionProblem]:
+def _keys_and_provided_fields_take_no_arguments(context: SubgraphContext) -> Problems:
     for use in field_set_uses(context.join_facts):
         if use.directive != "@requires":
             for type_name, node in _select_all(context, use.on, use.fields.selections):
@@ -130,7 +128,7 @@ def _keys_and_provided_fields_take_no_arguments(
                     yield _in_field_set(context, use, reason, "Use fields without arguments.")
 
 
-def _keys_hold_no_abstract_types(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _keys_hold_no_abstract_types(context: SubgraphContext) -> Problems:
     for use in field_set_uses(context.join_facts):
         if use.directive == "@key":
             for type_name, node in _select_all(context, use.on, use.fields.selections):
@@ -140,9 +138,7 @@ def _keys_hold_no_abstract_types(context: SubgraphContext) -> Iterator[Compositi
                     yield _in_field_set(context, use, reason, "Use fields of object types.")
 
 
-def _required_and_provided_fields_are_external(
-    context: SubgraphContext,
-) -> Iterator[CompositionProblem]:
+def _required_and_provided_fields_are_external(context: SubgraphContext) -> Problems:
     if context.definition.is_federation_1:
         return
     for use in field_set_uses(context.join_facts):
@@ -168,7 +164,7 @@ def _find_own_fields(
             yield f"{type_name}.{name}"
 
 
-def _external_fields_are_used(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _external_fields_are_used(context: SubgraphContext) -> Problems:
     if context.definition.is_federation_1:
         return
     used = used_coordinates(context.join_facts)
@@ -212,7 +208,7 @@ def _find_returned_type(
 NOT_ON_INTERFACES = ("external", "requires", "provides", "override", "shareable")
 
 
-def _interface_fields_are_not_resolved(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _interface_fields_are_not_resolved(context: SubgraphContext) -> Problems:
     """What says how to resolve a field says nothing on an interface."""
     for coordinate, _, member in context.fields("interface"):
         for name in NOT_ON_INTERFACES:
@@ -221,9 +217,7 @@ def _interface_fields_are_not_resolved(context: SubgraphContext) -> Iterator[Com
                 yield context.problem(coordinate, reason, "Write it in the implementing types.")
 
 
-def _interface_keys_are_keys_of_implementations(
-    context: SubgraphContext,
-) -> Iterator[CompositionProblem]:
+def _interface_keys_are_keys_of_implementations(context: SubgraphContext) -> Problems:
     for type_ in context.join_facts.types.values():
         if type_.is_object:
             continue
@@ -236,14 +230,14 @@ def _interface_keys_are_keys_of_implementations(
                     yield context.problem(name, reason, "Give it the same @key.")
 
 
-def _interface_objects_have_keys(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _interface_objects_have_keys(context: SubgraphContext) -> Problems:
     for type_ in context.definition.types.values():
         if is_interface_object(type_) and "key" not in type_.directives:
             reason = "It is an @interfaceObject without a @key."
             yield context.problem(type_.name, reason, "Give it the @key of the interface.")
 
 
-def _overrides_are_resolved_here(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _overrides_are_resolved_here(context: SubgraphContext) -> Problems:
     for coordinate, type_, member in context.fields("object"):
         if "override" in member.directives and "external" in {
             *member.directives,
@@ -253,7 +247,7 @@ def _overrides_are_resolved_here(context: SubgraphContext) -> Iterator[Compositi
             yield context.problem(coordinate, reason, "Remove one of the two.")
 
 
-def _events_have_one_source(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _events_have_one_source(context: SubgraphContext) -> Problems:
     for coordinate, type_, member in context.fields("object"):
         if type_.name == "Subscription" and "shareable" in {*member.directives, *type_.directives}:
             reason = "A field of Subscription is @shareable."
@@ -263,7 +257,7 @@ def _events_have_one_source(context: SubgraphContext) -> Iterator[CompositionPro
 # @listSize
 
 
-def _list_sizes_make_sense(context: SubgraphContext) -> Iterator[CompositionProblem]:
+def _list_sizes_make_sense(context: SubgraphContext) -> Problems:
     for coordinate, _, member in context.fields("object", "interface"):
         for size in member.directives.get("listSize", ()):
             for reason in _find_list_size_errors(context, member, size):
@@ -316,7 +310,7 @@ MACHINERY = parse("type Query { _service: Boolean }").definitions
 """Every subgraph resolves Federation's own queries, so one without others has a Query, too."""
 
 
-def find_subgraph_schema_problems(subgraph: SubgraphDefinition) -> Iterator[CompositionProblem]:
+def find_subgraph_schema_problems(subgraph: SubgraphDefinition) -> Problems:
     """Types that it names and doesn't define, types without members, interfaces that aren't
     implemented, and whatever else GraphQL forbids. Directives are validated in the merged schema.
     """

@@ -26,7 +26,7 @@ from gateway.supergraph.composition.validate_sharing import (
     external_fields_are_like_the_real_ones,
     fields_of_several_owners_are_shareable,
 )
-from gateway.supergraph.errors import CompositionProblem, to_sentence
+from gateway.supergraph.errors import CompositionProblem, Problems, to_sentence
 from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Subgraph
 from gateway.supergraph.syntax import ROOTS, named_type
@@ -34,7 +34,7 @@ from gateway.supergraph.syntax import ROOTS, named_type
 ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesOfCorrectTypeRule)
 
 
-def find_supergraph_problems(context: CompositionContext) -> Iterator[CompositionProblem]:
+def find_supergraph_problems(context: CompositionContext) -> Problems:
     """Everything on which the subgraphs contradict each other."""
     for rule in RULES:
         yield from rule(context)
@@ -42,7 +42,7 @@ def find_supergraph_problems(context: CompositionContext) -> Iterator[Compositio
 
 def find_requires_problems(
     join_facts: Mapping[str, Subgraph], full_schema: GraphQLSchema
-) -> Iterator[CompositionProblem]:
+) -> Problems:
     """Every @requires whose arguments don't fit the fields they are for."""
     for name, subgraph in join_facts.items():
         for use in field_set_uses(subgraph):
@@ -58,7 +58,7 @@ def find_requires_problems(
 # @override and extensions
 
 
-def _overridden_fields_do_not_override(context: CompositionContext) -> Iterator[CompositionProblem]:
+def _overridden_fields_do_not_override(context: CompositionContext) -> Problems:
     for name, subgraph in context.subgraphs.items():
         for type_ in subgraph.types.values():
             for member_name, member in type_.members.items():
@@ -77,7 +77,7 @@ def _overrides(context: CompositionContext, subgraph: str, coordinate: str) -> b
     return member is not None and "override" in member.directives
 
 
-def _extended_types_are_defined(context: CompositionContext) -> Iterator[CompositionProblem]:
+def _extended_types_are_defined(context: CompositionContext) -> Problems:
     """In Federation 1 `extend type` names something of another subgraph; in 2 it needn't."""
     for name in context.merged:
         owned = context.definitions_of(name)
@@ -92,7 +92,7 @@ def _extended_types_are_defined(context: CompositionContext) -> Iterator[Composi
             )
 
 
-def _composed_directives_mean_the_same(context: CompositionContext) -> Iterator[CompositionProblem]:
+def _composed_directives_mean_the_same(context: CompositionContext) -> Problems:
     names = {name for subgraph in context.subgraphs.values() for name in subgraph.composed}
     for name in sorted(names):
         owned = {s.name: s.composed.get(name) for s in context.subgraphs.values()}
@@ -108,9 +108,7 @@ def _composed_directives_mean_the_same(context: CompositionContext) -> Iterator[
 # Interface objects
 
 
-def _interface_objects_stand_for_an_interface(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def _interface_objects_stand_for_an_interface(context: CompositionContext) -> Problems:
     for name in context.interfaces:
         owned = context.definitions_of(name)
         if all(is_interface_object(type_) for type_ in owned.values()):
@@ -120,9 +118,7 @@ def _interface_objects_stand_for_an_interface(
             )
 
 
-def _interface_objects_hide_implementations(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def _interface_objects_hide_implementations(context: CompositionContext) -> Problems:
     for name, implementations in context.interfaces.items():
         for subgraph in context.subgraphs.values():
             type_ = subgraph.types.get(name)
@@ -133,9 +129,7 @@ def _interface_objects_hide_implementations(
                 yield CompositionProblem.of([subgraph.name], name, reason, hint)
 
 
-def _entity_interfaces_know_all_implementations(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def _entity_interfaces_know_all_implementations(context: CompositionContext) -> Problems:
     """Who finds an interface by a key must be able to say which type it is."""
     for name, implementations in context.interfaces.items():
         for subgraph in context.join_facts.values():
@@ -151,7 +145,7 @@ def _entity_interfaces_know_all_implementations(
 # @inaccessible
 
 
-def _inaccessible_inputs_are_optional(context: CompositionContext) -> Iterator[CompositionProblem]:
+def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
     for coordinate, node in _inputs(context):
         is_required = isinstance(node.type, NonNullTypeNode) and not node.default_value
         parent = coordinate.partition("(")[0] if "(" in coordinate else coordinate.partition(".")[0]
@@ -178,9 +172,7 @@ def _inputs(context: CompositionContext) -> Iterator[tuple[str, InputValueDefini
 # Access
 
 
-def _fields_that_require_guarded_ones_are_guarded(
-    context: CompositionContext,
-) -> Iterator[CompositionProblem]:
+def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -> Problems:
     """Otherwise the field would disclose what its inputs guard."""
     for name, subgraph in context.join_facts.items():
         for type_ in subgraph.types.values():

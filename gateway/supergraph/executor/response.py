@@ -7,25 +7,21 @@ pass, when it did happen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
-    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
-    GraphQLObjectType,
     GraphQLOutputType,
     get_named_type,
 )
 
-from gateway.supergraph.executor.scalars import ScalarReader, is_hidden, plain_type, scalar_reader
+from gateway.supergraph.executor.null_violations import NullViolation, field_type, find_violations
+from gateway.supergraph.executor.scalars import ScalarReader, plain_type, scalar_reader
 from gateway.supergraph.planner.selection_tree import (
-    Branch,
     ResponseField,
     ResponsePosition,
-    type_name_of,
 )
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.syntax import TYPENAME
@@ -39,8 +35,6 @@ NOWHERE = ""
 """A subgraph key that no data has."""
 
 
-MAX_VIOLATIONS = 1_000
-"""How many wrong values are reported; there may be any number of them."""
 MIN_PLAIN_FIELDS = 3
 """From so many plain fields on, comparing all their types at once saves time."""
 
@@ -59,14 +53,6 @@ class FieldReader(NamedTuple):
     """How to complete the value; None takes it as it is."""
     plain: type | None = None
     """A value of just this type is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class NullViolation:
-    """A place where the response had to be cut off at a null, and why."""
-
-    path: ResponsePath
-    reason: str
 
 
 class ResponseShape:
@@ -92,9 +78,7 @@ class ResponseShape:
 
     def find_violations(self, data: JSON) -> list[NullViolation]:
         """Where nulls had to propagate, and why; slow, so only after `is_violated`."""
-        found: list[NullViolation] = []
-        self._find_in_object(self._root, self._response_fields, data, (), found)
-        return found
+        return find_violations(self._supergraph, self._root, self._response_fields, data)
 
     # Compiling
 
@@ -121,12 +105,12 @@ class ResponseShape:
             subgraph_key = selected.field.subgraph_key
             if selected.field.name.startswith("__"):
                 return FieldReader(selected.key, subgraph_key)
-            type_ = self._type_of(type_name, selected)
+            type_ = field_type(self._supergraph, type_name, selected.field.name)
             finish = self._compile_type(type_, selected.field.child)
             return FieldReader(selected.key, subgraph_key, finish, plain_type(type_))
         if selected.denied_field:
             is_nullable = not isinstance(
-                self._field_type(type_name, selected.denied_field), GraphQLNonNull
+                field_type(self._supergraph, type_name, selected.denied_field), GraphQLNonNull
             )
             return FieldReader(
                 selected.key, NOWHERE, None if is_nullable else self._compile_non_null(None)
@@ -255,123 +239,6 @@ class ResponseShape:
     def _nullify(self) -> Any:
         self.is_violated = True
         return None
-
-    def _type_of(self, type_name: str, selected: ResponseField) -> GraphQLOutputType:
-        assert selected.field is not None
-        return self._field_type(type_name, selected.field.name)
-
-    def _field_type(self, type_name: str, field_name: str) -> GraphQLOutputType:
-        type_ = self._supergraph.full_schema.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        field_type: GraphQLOutputType = type_.fields[field_name].type
-        return field_type
-
-    # Finding violations. Each method returns whether the value ends up null.
-
-    def _find_in_object(
-        self,
-        type_name: str,
-        response_fields: Sequence[ResponseField],
-        data: JSON,
-        path: ResponsePath,
-        found: list[NullViolation],
-    ) -> bool:
-        for selected in response_fields:
-            if selected.denied_field:
-                if isinstance(self._field_type(type_name, selected.denied_field), GraphQLNonNull):
-                    return True  # its own error says so
-            elif selected.field and not selected.field.name.startswith("__"):
-                at = (*path, selected.key)
-                type_ = self._type_of(type_name, selected)
-                child = selected.field.child
-                value = data.get(selected.field.subgraph_key)
-                where = f"{type_name}.{selected.field.name}"
-                nulled = self._find_in_value(type_, child, value, at, where, found)
-                if nulled and isinstance(type_, GraphQLNonNull):
-                    return True
-        return False
-
-    def _find_in_value(
-        self,
-        type_: GraphQLOutputType,
-        child: ResponsePosition | None,
-        value: Any,
-        path: ResponsePath,
-        where: str,
-        found: list[NullViolation],
-    ) -> bool:
-        if isinstance(type_, GraphQLNonNull):
-            before = len(found)
-            nulled = self._find_in_value(type_.of_type, child, value, path, where, found)
-            if nulled and len(found) == before:
-                reason = f"Cannot return null for non-nullable field {where}."
-                found.append(NullViolation(path, reason))
-            return nulled
-        if value is None:
-            return True
-        if isinstance(type_, GraphQLList):
-            return self._find_in_list(type_, child, value, path, where, found)
-        if child is not None:
-            return self._find_in_position(child, value, path, where, found)
-        read = self._leaf(type_)
-        if read is None or read(value) is not None:
-            return False
-        if not is_hidden(get_named_type(type_), value):
-            found.append(NullViolation(path, f"{where} should be of the type {type_}, and isn't."))
-        return True
-
-    def _find_in_list(
-        self,
-        type_: GraphQLList[Any],
-        child: ResponsePosition | None,
-        value: Any,
-        path: ResponsePath,
-        where: str,
-        found: list[NullViolation],
-    ) -> bool:
-        if not isinstance(value, list):
-            found.append(NullViolation(path, f"{where} should be a list, and isn't."))
-            return True
-        nulled = [
-            self._find_in_value(type_.of_type, child, item, (*path, i), where, found)
-            for i, item in enumerate(value)
-            if len(found) < MAX_VIOLATIONS
-        ]
-        return any(nulled) and isinstance(type_.of_type, GraphQLNonNull)
-
-    def _find_in_position(
-        self,
-        child: ResponsePosition,
-        value: Any,
-        path: ResponsePath,
-        where: str,
-        found: list[NullViolation],
-    ) -> bool:
-        if not isinstance(value, dict):
-            found.append(NullViolation(path, f"{where} should be an object, and isn't."))
-            return True
-        branch = _branch_of(child, value)
-        name = type_name_of(value) if child.is_abstract else child.type_name
-        if name is None and branch:
-            name = branch.types[0]
-        if (
-            name in self._supergraph.full_schema.type_map
-            and name not in self._supergraph.schema.type_map
-        ):
-            return True  # @inaccessible: there is nothing to tell
-        if branch is None:
-            found.append(NullViolation(path, f"{where} has a type that is not part of the schema."))
-            return True
-        return self._find_in_object(str(name), branch.response_fields, value, path, found)
-
-
-def _branch_of(position: ResponsePosition, value: JSON) -> Branch | None:
-    if not position.is_abstract:
-        return position.branches[0]
-    typename = value.get(TYPENAME)
-    if typename is None:
-        return position.untyped_branch
-    return next((branch for branch in position.branches if typename in branch.types), None)
 
 
 def _constant(value: str) -> Completer:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.supergraph.executor.entities import EntityBatch
-from gateway.supergraph.executor.response import NullViolation
+from gateway.supergraph.executor.null_violations import NullViolation
 from gateway.supergraph.planner.fetch_nodes import JSON, FetchNode, QueryPath, ResponsePath
 from gateway.supergraph.planner.query_plan import DeniedFields
 from gateway.supergraph.planner.selection_tree import (
@@ -248,7 +248,7 @@ def _covers(error: JSON, path: ResponsePath) -> bool:
 
 
 def _is_fetched_by(fetch_groups: Sequence[Any], fetch: FetchNode) -> bool:
-    return any(fetch_group.subgraph.name == fetch.subgraph for fetch_group in fetch_groups)
+    return any(group.view.subgraph.name == fetch.subgraph for group in fetch_groups)
 
 
 def _read_error(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:

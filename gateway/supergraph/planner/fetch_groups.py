@@ -1,35 +1,30 @@
 """Nodes, where objects can be had, and fetch groups, what is fetched at some of them."""
 
+from dataclasses import KW_ONLY, dataclass, field
+
 from gateway.supergraph.field_sets import FieldSet
 from gateway.supergraph.planner.selection_tree import Branch, SelectionField
 from gateway.supergraph.supergraph import SubgraphView
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class FetchGroup:
     """One opened node: what is fetched there, and which inputs that takes."""
 
-    __slots__ = (
-        "branch",
-        "dependencies",
-        "depth",
-        "fields",
-        "inputs",
-        "interface_object",
-        "order",
-        "subgraph",
-    )
+    order: int
+    view: SubgraphView
+    branch: Branch
+    inputs: list[FieldSet]
+    """What representations consist of; empty at a root."""
+    dependencies: "set[FetchGroup]"
+    """The groups that must have been fetched before."""
+    fields: set[SelectionField] = field(default_factory=set)
 
-    def __init__(self, order: int, view: SubgraphView, branch: Branch) -> None:
-        self.order = order
-        self.subgraph = view.subgraph
-        self.interface_object = view.interface_object
-        self.branch = branch
-        self.fields: set[SelectionField] = set()
-        self.inputs: list[FieldSet] = []
-        """What representations consist of; empty at a root."""
-        self.dependencies: set[FetchGroup] = set()
-        """The groups that must have been fetched before."""
-        self.depth = 0
+    depth: int = field(init=False)
+    """How many groups are fetched before it, one after the other."""
+
+    def __post_init__(self) -> None:
+        self.depth = 1 + max((group.depth for group in self.dependencies), default=-1)
 
     def include(self, wanted: SelectionField) -> None:
         """Fetch this field, too."""
@@ -38,29 +33,22 @@ class FetchGroup:
             wanted.fetch_groups.append(self)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class QueryGraphNode:
     """Where a branch's objects can be had: a subgraph's view of them, and how one gets there.
     Compared by identity.
     """
 
-    __slots__ = ("branch", "children", "fetch_group", "parent", "parent_field", "requires", "view")
-
-    def __init__(
-        self,
-        branch: Branch,
-        view: SubgraphView,
-        *,
-        parent: "QueryGraphNode | None" = None,
-        parent_field: SelectionField | None = None,
-        requires: FieldSet | None = None,
-    ) -> None:
-        self.branch = branch
-        self.view = view
-        self.parent = parent
-        self.parent_field = parent_field
-        self.requires = requires
-        self.fetch_group: FetchGroup | None = None
-        self.children: dict[tuple[SelectionField | None, Branch], QueryGraphNode | None] = {}
+    branch: Branch
+    view: SubgraphView
+    _: KW_ONLY
+    parent: "QueryGraphNode | None" = None
+    parent_field: SelectionField | None = None
+    requires: FieldSet | None = None
+    fetch_group: FetchGroup | None = None
+    children: "dict[tuple[SelectionField | None, Branch], QueryGraphNode | None]" = field(
+        default_factory=dict
+    )
 
     @property
     def is_root(self) -> bool:

@@ -24,6 +24,8 @@ from gateway.supergraph.query_graph import FREE, QueryGraphSearch, Route
 from gateway.supergraph.supergraph import JoinField, SubgraphView, TypeNames
 
 Routes: TypeAlias = dict[QueryGraphNode, Route]
+Resolver: TypeAlias = tuple[QueryGraphNode, Route]
+"""A node that can resolve a field, with the route to it."""
 
 
 class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
@@ -61,14 +63,12 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         if parent is None:
             routes = {node: _root_route(node) for node in self._root_nodes(branch)}
         else:
-            options = self.find_resolvers(parent, self.find_routes(parent.branch))
-            routes = self.enter_by_keys(branch, self._follow(parent, branch, options))
+            resolvers = self.find_resolvers(parent, self.find_routes(parent.branch))
+            routes = self.enter_by_keys(branch, self._follow(parent, branch, resolvers))
         self._routes_cache[branch] = (len(self._fetch_groups), routes)
         return routes
 
-    def find_resolvers(
-        self, wanted: SelectionField, routes: Routes
-    ) -> Iterator[tuple[QueryGraphNode, Route]]:
+    def find_resolvers(self, wanted: SelectionField, routes: Routes) -> Iterator[Resolver]:
         """The nodes that can resolve a field, with the routes to them."""
         for node, route in routes.items():
             found = self.join_field_of(node.view, wanted)
@@ -80,12 +80,12 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
                 yield node, route
         yield from self._find_requires_resolvers(wanted, routes)
 
-    def can_resolve(self, option: tuple[QueryGraphNode, Route], wanted: SelectionField) -> bool:
-        """Whether one of the nodes of the parent leads on to a field."""
+    def can_resolve(self, resolver: Resolver, wanted: SelectionField) -> bool:
+        """Whether one of the nodes that resolve the parent leads on to a field."""
         parent = wanted.branch.position.parent
         assert parent is not None
-        nodes = self.enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [option]))
-        return not nodes or any(True for _ in self.find_resolvers(wanted, nodes))
+        routes = self.enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [resolver]))
+        return not routes or any(True for _ in self.find_resolvers(wanted, routes))
 
     def join_field_of(self, view: SubgraphView, wanted: SelectionField) -> JoinField | None:
         """The field as a view resolves it, if it does."""
@@ -103,7 +103,7 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
 
     def _find_requires_resolvers(
         self, wanted: SelectionField, routes: Routes
-    ) -> Iterator[tuple[QueryGraphNode, Route]]:
+    ) -> Iterator[Resolver]:
         if wanted.name not in self.supergraph.fields_with_requires or wanted in self._resolving:
             return
         self._resolving.add(wanted)
@@ -111,11 +111,10 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
             found = self.join_field_of(view, wanted)
             if found and found.requires:
                 node = self._requires_node(wanted.branch, view, found.requires)
-                route = (
-                    None if node in routes else self.find_entry_route(wanted.branch, node, routes)
-                )
-                if route is not None:
-                    yield node, route
+                if node not in routes:
+                    route = self.find_entry_route(wanted.branch, node, routes)
+                    if route is not None:
+                        yield node, route
         self._resolving.discard(wanted)
 
     def _requires_node(
@@ -127,49 +126,37 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         return nodes[view, requires]
 
     def _follow(
-        self,
-        parent_field: SelectionField,
-        branch: Branch,
-        options: Iterable[tuple[QueryGraphNode, Route]],
+        self, field: SelectionField, branch: Branch, resolvers: Iterable[Resolver]
     ) -> Routes:
-        """The nodes that a field leads to from its own nodes; none if objects of these types
-        never occur. Subgraphs that share a field mean the same by it, so there can be none where
-        one of them returns no such objects.
+        """The nodes that a field leads to from those that resolve it; none if objects of these
+        types never occur. Subgraphs that share a field mean the same by it, so there can be none
+        where one of them returns no such objects.
         """
         routes: Routes = {}
-        for parent, route in options:
-            child = self._follow_from(parent, parent_field, branch)
+        for parent, route in resolvers:
+            child = self._follow_from(parent, field, branch)
             if child:
                 routes[child] = route
             elif not branch.is_generic:
                 return {}
-        for interface_object in sorted(
-            {node.view.interface_object for node in routes if node.view.interface_object}
-        ):
-            if not branch.is_generic:
-                routes |= self._narrow(
-                    self._tree.generic_branch(branch.position, interface_object), branch
-                )
+        if not branch.is_generic:
+            interfaces = {view.interface_object for view in (node.view for node in routes)} - {None}
+            for interface in sorted(map(str, interfaces)):
+                generic = self._tree.generic_branch(branch.position, interface)
+                routes |= self._narrow(generic, branch)
         return routes
 
     def _follow_from(
-        self, parent: QueryGraphNode, parent_field: SelectionField, branch: Branch
+        self, parent: QueryGraphNode, field: SelectionField, branch: Branch
     ) -> QueryGraphNode | None:
         """The node of the objects of `branch` behind a field of `parent`."""
-        key = (parent_field, branch)
+        key = (field, branch)
         if key not in parent.children:
-            found = self.join_field_of(parent.view, parent_field)
-            view = (
-                parent.view.follow(parent_field.branch.names, found, branch.names)
-                if found
-                else None
-            )
-            is_there = view and (view.interface_object or not branch.is_generic)
-            child = (
-                QueryGraphNode(branch, view, parent=parent, parent_field=parent_field)
-                if view and is_there
-                else None
-            )
+            child = None
+            found = self.join_field_of(parent.view, field)
+            view = found and parent.view.follow(field.branch.names, found, branch.names)
+            if view and (view.interface_object or not branch.is_generic):
+                child = QueryGraphNode(branch, view, parent=parent, parent_field=field)
             parent.children[key] = child
         return parent.children[key]
 
@@ -186,9 +173,8 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         if key not in parent.children:
             entered_as = parent.view.interface_object or parent.branch.types[0]
             local_type = parent.view.subgraph.find_local_type(entered_as, branch.names)
-            parent.children[key] = (
-                QueryGraphNode(branch, parent.view, parent=parent) if local_type else None
-            )
+            child = QueryGraphNode(branch, parent.view, parent=parent) if local_type else None
+            parent.children[key] = child
         return parent.children[key]
 
     def needs_type(self, node: QueryGraphNode) -> bool:
@@ -196,9 +182,8 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         position, branch = node.branch.position, node.branch
         if not position.generics or branch.is_generic:
             return False
-        return len(position.branches) > 1 or (
-            not node.view.interface_object and len(branch.types) > 1
-        )
+        has_types = not node.view.interface_object and len(branch.types) > 1
+        return len(position.branches) > 1 or has_types
 
     def entry_views(self, branch: Branch) -> list[SubgraphView]:
         """The views of a branch's objects in every subgraph, whether a key leads there or not."""
@@ -246,10 +231,7 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         return super().enter_by_keys(place, routes | dict.fromkeys(open_nodes, FREE))
 
     def follow_field(
-        self,
-        field: SelectionField,
-        routes: Routes,
-        resolvers: Sequence[tuple[QueryGraphNode, Route]],
+        self, field: SelectionField, routes: Routes, resolvers: Sequence[Resolver]
     ) -> Iterator[tuple[Branch, Routes]]:
         assert field.child is not None
         for branch in field.child.branches:
@@ -303,16 +285,16 @@ def _is_selected_of_all(wanted: SelectionField, view: SubgraphView) -> bool:
     some types only must not be, for it may fail for the others.
     """
     return not wanted.is_selected or all(
-        alike(wanted, branch)
+        find_counterpart(wanted, branch)
         for branch in wanted.branch.position.branches
         if view.interface_object in branch.names.all
     )
 
 
-def alike(wanted: SelectionField, branch: Branch) -> SelectionField | None:
+def find_counterpart(wanted: SelectionField, branch: Branch) -> SelectionField | None:
     """The field of a branch that selects the same as one of another branch."""
-    visit_key = wanted.name, wanted.arguments
-    return next((f for f in branch.fields.values() if (f.name, f.arguments) == visit_key), None)
+    selected = wanted.name, wanted.arguments
+    return next((f for f in branch.fields.values() if (f.name, f.arguments) == selected), None)
 
 
 def _root_route(node: QueryGraphNode) -> Route:

@@ -16,8 +16,8 @@ from gateway.supergraph.field_sets import FieldSet, selected_fields
 from gateway.supergraph.planner.fetch_groups import FetchGroup, QueryGraphNode
 from gateway.supergraph.planner.path_finder import (
     PathFinder,
-    alike,
     cheapest_typed_node,
+    find_counterpart,
     selects_by_type,
 )
 from gateway.supergraph.planner.selection_tree import (
@@ -57,10 +57,8 @@ class FieldRouter:
 
     def _count_resolvers(self, wanted: SelectionField) -> int:
         """How many subgraphs resolve the field without inputs; fields with the fewest go first."""
-        found = (
-            self._paths.join_field_of(view, wanted)
-            for view in self._paths.entry_views(wanted.branch)
-        )
+        views = self._paths.entry_views(wanted.branch)
+        found = (self._paths.join_field_of(view, wanted) for view in views)
         return sum(1 for join_field in found if join_field and not join_field.requires)
 
     def _check_joint_resolution(self, position: ResponsePosition) -> None:
@@ -71,14 +69,13 @@ class FieldRouter:
         parent = position.parent
         if parent is None or len(position.branches) == 1 or len(parent.fetch_groups) <= 1:
             return
-        options = list(self._paths.find_resolvers(parent, self._paths.find_routes(parent.branch)))
+        routes = self._paths.find_routes(parent.branch)
+        resolvers = list(self._paths.find_resolvers(parent, routes))
         for wanted in list(position.branches[0].fields.values()):  # inputs may be added
-            counterparts = [field for b in position.branches if (field := alike(wanted, b))]
-            if not wanted.is_selected or len(counterparts) < len(position.branches):
+            same = [f for b in position.branches if (f := find_counterpart(wanted, b))]
+            if not wanted.is_selected or len(same) < len(position.branches):
                 continue
-            if not any(
-                all(self._paths.can_resolve(o, field) for field in counterparts) for o in options
-            ):
+            if not any(all(self._paths.can_resolve(r, f) for f in same) for r in resolvers):
                 raise _no_resolver(wanted)
 
     def _fetch(self, wanted: SelectionField) -> FetchGroup | None:
@@ -86,10 +83,10 @@ class FieldRouter:
         routes = self._paths.find_routes(wanted.branch)
         if not routes:
             return None
-        options = list(self._paths.find_resolvers(wanted, routes))
-        if not options:
+        resolvers = list(self._paths.find_resolvers(wanted, routes))
+        if not resolvers:
             raise _no_resolver(wanted)
-        node, _ = min(options, key=lambda option: _cost(wanted, *option))
+        node, _ = min(resolvers, key=lambda resolver: _cost(wanted, *resolver))
         group = self._open(node)
         group.include(wanted)
         return group
@@ -98,12 +95,11 @@ class FieldRouter:
         """The fields that identify the objects of a branch, fetched where the objects are; of a
         generic branch, those of all types they may have.
         """
-        witness = self.tree.entity_id_fields
-        types = self.tree.supergraph.possible_types[branch.types[0]] if witness else ()
-        for name in sorted({witness[type_name] for type_name in types if type_name in witness}):
-            wanted = self.tree.input_field(
-                branch, FieldNode(name=NameNode(value=name), arguments=())
-            )
+        id_fields = self.tree.entity_id_fields
+        types = self.tree.supergraph.possible_types[branch.types[0]] if id_fields else ()
+        for name in sorted({id_fields[type_name] for type_name in types if type_name in id_fields}):
+            selection = FieldNode(name=NameNode(value=name), arguments=())
+            wanted = self.tree.input_field(branch, selection)
             if branch.is_generic or not wanted.fetch_groups:
                 self._add_where_fetched(wanted)
             if wanted.fetch_groups:
@@ -120,7 +116,7 @@ class FieldRouter:
             if node.is_fetched and (node.is_untyped or not branch.is_generic)
         ]
         if opened:
-            node, _ = min(opened, key=lambda option: _cost(wanted, *option))
+            node, _ = min(opened, key=lambda resolver: _cost(wanted, *resolver))
             self._open(node).include(wanted)
 
     # What types objects have
@@ -129,12 +125,11 @@ class FieldRouter:
         for position in (wanted.child for wanted in _composite_fields(root)):
             assert position is not None
             occurring = [branch for branch in position.branches if self._paths.find_routes(branch)]
-            position.is_untyped = bool(position.generics) and not self.tree.depends_on_types(
-                position
-            )
-            if position.generics and not position.is_untyped:
-                for branch in occurring:
-                    self._fetch_types(branch)
+            if not position.generics:
+                continue
+            position.is_untyped = not self.tree.depends_on_types(position)
+            for branch in () if position.is_untyped else occurring:
+                self._fetch_types(branch)
 
     def _fetch_types(self, branch: Branch) -> FetchGroup:
         """Fetch the types of the objects of a branch."""
@@ -171,20 +166,14 @@ class FieldRouter:
 
     def _open_group(self, node: QueryGraphNode) -> FetchGroup:
         inputs = [] if node.is_root else self._choose_inputs(node)
-        dependencies = {
-            group
-            for fields in inputs
-            for group in self._fetch_inputs(node.branch, fields.selections)
-        }
+        selections = [fields.selections for fields in inputs]
+        dependencies = {group for s in selections for group in self._fetch_inputs(node.branch, s)}
         if not node.is_root and not dependencies:
             dependencies = self._fetch_parent(node.branch)
         if self._paths.needs_type(node):
             dependencies.add(self._fetch_types(node.branch))
         dependencies.update(self._fetch_types_above(node.branch))
-        group = FetchGroup(len(self.fetch_groups), node.view, node.branch)
-        group.inputs = inputs
-        group.dependencies = dependencies
-        group.depth = 1 + max((dependency.depth for dependency in dependencies), default=-1)
+        group = FetchGroup(len(self.fetch_groups), node.view, node.branch, inputs, dependencies)
         self.fetch_groups.append(group)
         return group
 

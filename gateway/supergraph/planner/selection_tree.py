@@ -12,7 +12,7 @@ are the fields of a *generic* branch: it stands for all objects of that interfac
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -21,9 +21,6 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLInterfaceType,
-    GraphQLObjectType,
-    GraphQLOutputType,
     SelectionSetNode,
     VariableNode,
     get_named_type,
@@ -48,32 +45,19 @@ def type_name_of(item: Mapping[str, Any]) -> str | None:
     return name if name is None or type(name) is str else ""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class SelectionField:
     """One field of a branch: selected by the client, or an input that a join needs."""
 
-    __slots__ = (
-        "arguments",
-        "branch",
-        "child",
-        "fetch_groups",
-        "is_selected",
-        "name",
-        "subgraph_key",
-        "variables",
-    )
-
-    def __init__(
-        self, branch: "Branch", name: str, arguments: str, subgraph_key: str, *, is_selected: bool
-    ) -> None:
-        self.branch = branch
-        self.name = name
-        self.arguments = arguments
-        self.subgraph_key = subgraph_key
-        self.is_selected = is_selected
-        self.variables: frozenset[str] = frozenset()
-        self.child: ResponsePosition | None = None
-        self.fetch_groups: list[Any] = []
-        """The fetch groups that fetch it, filled by the planner."""
+    branch: "Branch"
+    name: str
+    arguments: str
+    subgraph_key: str
+    is_selected: bool
+    variables: frozenset[str] = frozenset()
+    child: "ResponsePosition | None" = None
+    fetch_groups: list[Any] = field(default_factory=list)
+    """The fetch groups that fetch it, filled by the planner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,53 +71,34 @@ class ResponseField:
     denied_field: str | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Branch:
     """The object types at a position that are fetched alike, and what is wanted of them."""
 
-    __slots__ = ("fields", "is_generic", "names", "position", "response_fields", "types")
-
-    def __init__(
-        self,
-        position: "ResponsePosition",
-        types: tuple[str, ...],
-        names: TypeNames,
-        *,
-        is_generic: bool = False,
-    ) -> None:
-        self.position = position
-        self.types = types
-        self.names = names
-        self.is_generic = is_generic
-        self.fields: dict[str, SelectionField] = {}
-        self.response_fields: list[ResponseField] = []
+    position: "ResponsePosition"
+    types: tuple[str, ...]
+    names: TypeNames
+    is_generic: bool = False
+    fields: dict[str, SelectionField] = field(default_factory=dict)
+    response_fields: list[ResponseField] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ResponsePosition:
     """A place in the response that holds objects; `parent` is the field that leads to it, None at
     the root.
     """
 
-    __slots__ = (
-        "branches",
-        "generics",
-        "is_abstract",
-        "is_untyped",
-        "parent",
-        "subgraph_keys",
-        "type_name",
-    )
-
-    def __init__(self, type_name: str, parent: SelectionField | None, is_abstract: bool) -> None:
-        self.type_name = type_name
-        self.parent = parent
-        self.is_abstract = is_abstract
-        self.branches: list[Branch] = []
-        self.generics: dict[str, Branch] = {}
-        """By interface, where a subgraph returns it as an object."""
-        self.is_untyped = False
-        """Whether the types of objects may stay unknown, since they make no difference."""
-        self.subgraph_keys: dict[str, Hashable] = {TYPENAME: TYPENAME}
-        """Subgraph keys in use here, with the shape of what they hold."""
+    type_name: str
+    parent: SelectionField | None
+    is_abstract: bool
+    branches: list[Branch] = field(default_factory=list)
+    generics: dict[str, Branch] = field(default_factory=dict)
+    """By interface, where a subgraph returns it as an object."""
+    is_untyped: bool = False
+    """Whether the types of objects may stay unknown, since they make no difference."""
+    subgraph_keys: dict[str, Hashable] = field(default_factory=lambda: {TYPENAME: TYPENAME})
+    """Subgraph keys in use here, with the shape of what they hold."""
 
     @property
     def untyped_branch(self) -> Branch | None:
@@ -256,7 +221,7 @@ class SelectionTree:
                 key,
                 tuple(id(node) for node in nodes),
                 self.supergraph.field_signature(name, nodes[0].name.value),
-                str(self._type_of(name, nodes[0].name.value)),
+                str(self.supergraph.field_type(name, nodes[0].name.value)),
                 f"{name}.{nodes[0].name.value}" in self._denied,
             )
             for key, nodes in collected.items()
@@ -295,7 +260,7 @@ class SelectionTree:
 
     def _shape(self, branch: Branch, name: str, arguments: str) -> Hashable:
         """Equal for fields that may share a subgraph key; an object is only ever like itself."""
-        returned = get_named_type(self._type_of(branch.types[0], name))
+        returned = get_named_type(self.supergraph.field_type(branch.types[0], name))
         if branch.is_generic or is_composite_type(returned):
             return branch, name, arguments
         return name, arguments, self.supergraph.field_types(branch.types[0], name)
@@ -322,7 +287,7 @@ class SelectionTree:
         field.variables = variables_in(*(node.arguments or ()))
         branch.position.subgraph_keys[subgraph_key] = shape
         branch.fields[subgraph_key] = field
-        returned = get_named_type(self._type_of(branch.types[0], field.name))
+        returned = get_named_type(self.supergraph.field_type(branch.types[0], field.name))
         if is_composite_type(returned):
             field.child = self._build_position(field, returned.name, nodes)
         return field
@@ -330,9 +295,9 @@ class SelectionTree:
     def input_field(self, branch: Branch, node: FieldNode) -> SelectionField:
         """The field of a join's input; the client's own field, if it selects the same."""
         name, arguments = node.name.value, _arguments(node)
-        for field in branch.fields.values():
-            if field.name == name and field.arguments == arguments:
-                return field
+        for known in branch.fields.values():
+            if known.name == name and known.arguments == arguments:
+                return known
         shape = self._shape(branch, name, arguments)
         key = _choose_key(branch, f"raak_{name}", shape)
         bare = FieldNode(name=node.name, arguments=node.arguments, directives=())
@@ -371,14 +336,10 @@ class SelectionTree:
 
     def _print_type(self, type_name: str, response_field: ResponseField) -> str:
         return (
-            str(self._type_of(type_name, response_field.field.name)) if response_field.field else ""
+            str(self.supergraph.field_type(type_name, response_field.field.name))
+            if response_field.field
+            else ""
         )
-
-    def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
-        type_ = self.supergraph.full_schema.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        field = type_.fields.get(field_name)
-        return field.type if field else None
 
 
 def _choose_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str] = ()) -> str:

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphql import (
-    GraphQLInterfaceType,
     GraphQLNonNull,
-    GraphQLObjectType,
     SelectionSetNode,
     print_ast,
 )
@@ -60,13 +58,13 @@ class OperationWriter:
     def _write_root_fetch(self, number: int, group: FetchGroup) -> FetchNode:
         """Fetch root fields, at the root or at a field that returns Query."""
         fragments: dict[str, str] = {}
-        writer = SelectionWriter({group}, group.subgraph, fragments)
+        writer = SelectionWriter({group}, group.view.subgraph, fragments)
         selection = writer.write_object(group.branch, group.branch.types[0])
         used = _used_variables([group])
         kind = self.kind if group.branch.position.parent is None else "query"
         text = self._operation(kind, number, group, self._print_variables(used), selection)
         return FetchNode(
-            group.subgraph.name,
+            group.view.subgraph.name,
             text + _print_fragments(fragments),
             used,
             path_to(group.branch),
@@ -81,8 +79,8 @@ class OperationWriter:
         for members in _group_compatible(groups):
             branch = members[0].branch
             source = self._build_source(branch, members)
-            writer = SelectionWriter(set(members), groups[0].subgraph, fragments)
-            text = writer.write_entities(branch, members[0].interface_object)
+            writer = SelectionWriter(set(members), groups[0].view.subgraph, fragments)
+            text = writer.write_entities(branch, members[0].view.interface_object)
             by_selection.setdefault(text, []).append(source)
         used = _used_variables(groups)
         prefix = self._choose_prefix()
@@ -99,7 +97,7 @@ class OperationWriter:
         declared = [*self._print_variables(used), *representations]
         text = self._operation("query", number, groups[0], declared, f"{{ {selected} }}")
         return FetchNode(
-            groups[0].subgraph.name,
+            groups[0].view.subgraph.name,
             text + _print_fragments(fragments),
             used,
             None,
@@ -119,7 +117,9 @@ class OperationWriter:
     def _operation(
         self, kind: str, number: int, group: FetchGroup, declared: Sequence[str], selection: str
     ) -> str:
-        subgraph = "".join(c if c.isascii() and c.isalnum() else "_" for c in group.subgraph.name)
+        subgraph = "".join(
+            c if c.isascii() and c.isalnum() else "_" for c in group.view.subgraph.name
+        )
         variables = f"({', '.join(declared)})" if declared else ""
         return f"{kind} {self.name}__{subgraph}__{number}{variables} {selection}"
 
@@ -139,7 +139,7 @@ class OperationWriter:
         selections = [(fields.selections, id(fields.selections) in keys) for fields in field_sets]
         return RepresentationSource(
             path=path_to(branch),
-            typename=groups[0].interface_object
+            typename=groups[0].view.interface_object
             or (branch.types[0] if len(branch.types) == 1 else None),
             fields=self._build_fields(branch, selections),
         )
@@ -155,7 +155,8 @@ class OperationWriter:
                 if name == TYPENAME:
                     continue
                 wanted = self.tree.input_field(branch, node)
-                required = is_key or self._is_non_null(branch.types[0], name)
+                type_ = self.tree.supergraph.field_type(branch.types[0], name)
+                required = is_key or isinstance(type_, GraphQLNonNull)
                 _, below, was_required = merged.get(name, (wanted, [], False))
                 if node.selection_set:
                     below.append((node.selection_set, is_key))
@@ -180,17 +181,12 @@ class OperationWriter:
             for name in branch.types
         }
 
-    def _is_non_null(self, type_name: str, field_name: str) -> bool:
-        type_ = self.tree.supergraph.full_schema.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        return isinstance(type_.fields[field_name].type, GraphQLNonNull)
-
 
 def _fetch_key(group: FetchGroup) -> object:
     """Equal for groups that share a fetch. Each root has its own: there is one per subgraph."""
     if not group.inputs:
         return group
-    return group.subgraph.name, group.depth
+    return group.view.subgraph.name, group.depth
 
 
 def _group_compatible(groups: Iterable[FetchGroup]) -> list[list[FetchGroup]]:
@@ -201,12 +197,11 @@ def _group_compatible(groups: Iterable[FetchGroup]) -> list[list[FetchGroup]]:
     for group in groups:
         needed = dict(_arguments(group.inputs))
         for members, known in compatible:
-            is_compatible = (members[0].branch, members[0].interface_object) == (
-                group.branch,
-                group.interface_object,
-            )
-            if is_compatible and all(
-                known.get(path, arguments) == arguments for path, arguments in needed.items()
+            first = members[0]
+            if (
+                first.branch is group.branch
+                and first.view.interface_object == group.view.interface_object
+                and all(known.get(path, written) == written for path, written in needed.items())
             ):
                 members.append(group)
                 known.update(needed)
