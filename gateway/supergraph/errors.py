@@ -78,9 +78,9 @@ class NotIdempotentInSubscription(RaakError):
 
     def __init__(self, coordinates: Sequence[str]) -> None:
         super().__init__(
-            f"A subscription would ask {', '.join(coordinates)} for every event, and what is asked "
-            "of it is done and stored each time.",
-            hint="Leave it out of the subscription, and ask it in a query when it is wanted.",
+            f"A subscription would fetch {', '.join(coordinates)} for every event, which does and "
+            "stores something each time.",
+            hint="Leave it out of the subscription, and send it in a query when you need it.",
         )
 
 

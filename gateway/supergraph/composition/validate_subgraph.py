@@ -209,7 +209,7 @@ NOT_ON_INTERFACES = ("external", "requires", "provides", "override", "shareable"
 
 
 def _interface_fields_are_not_resolved(context: SubgraphContext) -> Problems:
-    """What says how to resolve a field says nothing on an interface."""
+    """Directives on how to resolve a field have no effect on an interface."""
     for coordinate, _, member in context.fields("interface"):
         for name in NOT_ON_INTERFACES:
             if name in member.directives and not context.definition.is_federation_1:

@@ -184,7 +184,9 @@ def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -
                 inputs = _access_of_inputs(context, type_.name, field.requires.selections)
                 for guarded, requirement in inputs:
                     if not implies(own, requirement):
-                        reason = f"It @requires {guarded}, but not what {guarded} asks of callers."
+                        reason = (
+                            f"It @requires {guarded}, but not what {guarded} requires of callers."
+                        )
                         hint = f"Repeat what guards {guarded}."
                         yield CompositionProblem.of([name], coordinate, reason, hint)
 

@@ -285,7 +285,7 @@ class PlanExecution:
             for batch in batches:
                 if not batch.merge(data.get(batch.entity_fetch.alias), has_errors=bool(errors)):
                     return SubgraphInvalidResponse(
-                        fetch.subgraph, "its entities are not those asked for"
+                        fetch.subgraph, "its entities are not those requested"
                     )
         self._errors.add_entity_errors(errors, fetch, batches)
         return response

@@ -31,7 +31,7 @@ PASSED_EXTENSIONS: Mapping[str, type] = {"code": str, "hint": str, "problems": l
 """The extensions of a service's error that clients get, if they are of this type and not huge."""
 INCOMPLETE = {
     "code": "SUBGRAPH_NOT_ASKED",
-    "hint": "See the other errors: once what failed is there again, so is this.",
+    "hint": "See the other errors: once what failed works again, so does this.",
 }
 DENIED_EXTENSIONS = {
     "code": "UNAUTHORIZED_FIELD_OR_TYPE",
@@ -109,7 +109,7 @@ class ResponseErrors:
         """One error for each of the client's fields that a fetch would have filled whose inputs are
         missing, unless another error covers it.
         """
-        message = f"The service {fetch.subgraph!r} was not asked: what it needs is missing."
+        message = f"The service {fetch.subgraph!r} was not called: its inputs are missing."
         for path in self._client_paths_of_fetch(fetch, query_path, targets):
             self._add_unless_covered(message, path, INCOMPLETE | {"service": fetch.subgraph})
 

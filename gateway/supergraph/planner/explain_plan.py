@@ -2,7 +2,7 @@
 
 The JSON is that of Apollo's `QueryPlan`, the text that of its `prettyFormatQueryPlan`. One thing is
 ours: one request may fetch entities of several paths or types. Each of these is a Fetch, and those
-with one `id` are one request; `alias` says which of its `_entities` is meant.
+with one `id` are one request; `alias` is the response key of its `_entities`.
 """
 
 from collections.abc import Iterable

@@ -136,7 +136,7 @@ class FieldRouter:
         typed_node = cheapest_typed_node(self._paths.find_routes(branch))
         if typed_node is None:
             raise CannotPlan(
-                f"No subgraph that can be reached knows which {branch.types[0]} is meant here.",
+                f"No subgraph that can be reached knows which objects are {branch.types[0]} here.",
                 hint="Give the interface a resolvable @key where its implementations are defined.",
             )
         return self._open(typed_node)

@@ -42,7 +42,7 @@ RETRIES = Counter(
     "Failed requests to subgraphs that were sent again, or were not for want of budget",
     ["subgraph", "outcome"],
 )
-OPEN = Gauge("raak_subgraph_breaker_open", "1 while a subgraph is not asked", ["subgraph"])
+OPEN = Gauge("raak_subgraph_breaker_open", "1 while a subgraph gets no requests", ["subgraph"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class _SubgraphCircuit:
         """The error while the circuit is open."""
         self._outcomes[FetchOutcome.REFUSED].inc()
         open_s = max(0.0, self.breaker.open_until - now)
-        hint = f"It failed too often just now; it is asked again in {open_s:.1f} s."
+        hint = f"It failed too often just now; try again in {open_s:.1f} s."
         return SubgraphUnavailable(self._subgraph, was_sent=False, hint=hint)
 
     def record(self, outcome: FetchOutcome, now: float, *, was_probe: bool) -> None:
@@ -230,7 +230,11 @@ class _SubgraphCircuit:
         is_open = self.breaker.state is CircuitState.OPEN
         self._gauge.set(is_open)
         level = logging.WARNING if is_open else logging.INFO
-        message = "a subgraph is not asked for a while" if is_open else "a subgraph is asked again"
+        message = (
+            "a subgraph gets no requests for a while"
+            if is_open
+            else "a subgraph gets requests again"
+        )
         log.log(level, message, extra={"fields": {"subgraph": self._subgraph, **counts}})
 
     def take_retry(self, now: float) -> bool:

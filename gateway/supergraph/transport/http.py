@@ -137,7 +137,7 @@ class HttpTransport:
     async def _read_body(self, subgraph: str, response: aiohttp.ClientResponse) -> bytes:
         """The whole body, or an error as soon as it grows too large."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise SubgraphInvalidResponse(subgraph, "it is compressed, and that was not asked for")
+            raise SubgraphInvalidResponse(subgraph, "it is compressed, which was not requested")
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -182,7 +182,7 @@ class HttpTransport:
                 yield SubgraphResponse(response.status, data).parse(subgraph)
 
     async def _read_refusal(self, subgraph: str, response: aiohttp.ClientResponse) -> JSON:
-        """What a subgraph says that answers a subscription at once."""
+        """The response of a subgraph that answers a subscription at once."""
         try:
             async with asyncio.timeout(self._deadline_s(subgraph)):
                 body = await self._read_body(subgraph, response)

@@ -15,8 +15,8 @@ MAX_DEPTH = 100
 """How deep an answer may be nested: what is gathered from several must still be written."""
 
 HINT_POSSIBLY_EXECUTED = (
-    "Look whether it has happened before you ask again; with the same `messageId` or "
-    "`idempotencyKey` asking again is harmless."
+    "Check whether it was done before you send it again; with the same `messageId` or "
+    "`idempotencyKey` sending it again is harmless."
 )
 
 
@@ -25,16 +25,16 @@ class SubgraphError(RaakError):
 
     status = 503
     was_sent = True
-    """Whether it may have seen the request, and acted on it."""
+    """Whether it may have got the request, and acted on it."""
     _is_marked = False
 
     def mark_as_possibly_executed(self) -> Self:
-        """The same, of a request that may not be sent twice: it says whether it may have happened,
-        unless the subgraph cannot have seen it.
+        """The error of a request that may not be sent twice: it says that this may have been done,
+        unless the subgraph cannot have got it.
         """
         if self.was_sent and not self._is_marked:
             self._is_marked = True
-            self.problem = f"{self.problem.removesuffix('.')}; what was asked may have happened."
+            self.problem = f"{self.problem.removesuffix('.')}; it may have been done all the same."
             self.hint = HINT_POSSIBLY_EXECUTED
         return self
 
@@ -104,7 +104,7 @@ class SubgraphResponse:
         return self._content
 
     def parse(self, subgraph: str) -> JSON:
-        """What it says: an object with `data`, `errors` or both.
+        """The GraphQL response: an object with `data`, `errors` or both.
 
         Raises:
             SubgraphUnavailable: It has another body, and a status of 500 or more.

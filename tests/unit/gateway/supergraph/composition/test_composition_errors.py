@@ -452,7 +452,7 @@ REFUSED = {
             "a": T + KEYED + 'x: Int @external y: Int @requires(fields: "x") @authenticated }',
             "b": KEYED + 'x: Int @requiresScopes(scopes: [["s"]]) }',
         },
-        "[a] T.y: It @requires T.x, but not what T.x asks of callers. Repeat what guards T.x.",
+        "[a] T.y: It @requires T.x, but not what T.x requires of callers. Repeat what guards T.x.",
     ),
     "a field that requires something of a guarded type": (
         {
@@ -460,7 +460,7 @@ REFUSED = {
             "type N { x: Int @external }",
             "b": KEYED + "n: N } type N @authenticated { x: Int }",
         },
-        "[a] T.y: It @requires T.n, but not what T.n asks of callers",
+        "[a] T.y: It @requires T.n, but not what T.n requires of callers",
     ),
     # @listSize
     "a list size of no list": (

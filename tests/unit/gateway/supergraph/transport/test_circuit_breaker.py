@@ -224,7 +224,7 @@ async def test_while_the_breaker_is_open_nobody_is_asked() -> None:
 
     assert patient.inner.asked == 0
     assert isinstance(refused, SubgraphUnavailable)
-    assert "asked again in 1.0 s" in refused.hint
+    assert "try again in 1.0 s" in refused.hint
 
 
 async def test_half_of_twenty_failing_is_too_much_and_of_nineteen_is_not() -> None:
