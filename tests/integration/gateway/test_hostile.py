@@ -250,7 +250,7 @@ async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
 
     answer = await execute(planned, None, transport, ExecutionOptions(within_s=0.5))
 
-    assert [name for name, _ in transport.asked] == ["customers"]
+    assert [name for name, _ in transport.sent] == ["customers"]
     assert codes(answer) == {LATE}
 
 

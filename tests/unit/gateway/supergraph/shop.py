@@ -503,7 +503,7 @@ class InProcess:
 
     def __init__(self, schemas: Mapping[str, Schema] = SCHEMAS) -> None:
         self._schemas = schemas
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.sent: list[tuple[str, dict[str, Any]]] = []
         self.down: set[str] = set()
         self.events: list[dict[str, Any] | Exception] = []
         """What the next stream says; an exception ends it."""
@@ -512,7 +512,7 @@ class InProcess:
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
     ) -> SubgraphResponse:
         request = orjson.loads(body)
-        self.asked.append((subgraph, request))
+        self.sent.append((subgraph, request))
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         result = await self._schemas[subgraph].execute(request["query"], request["variables"])
@@ -525,7 +525,7 @@ class InProcess:
     async def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        self.asked.append((subgraph, orjson.loads(body)))
+        self.sent.append((subgraph, orjson.loads(body)))
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         async with aclosing(self._said()) as said:

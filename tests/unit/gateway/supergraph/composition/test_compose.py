@@ -197,18 +197,20 @@ def test_an_unresolvable_key_is_no_way_in() -> None:
 
 
 def test_an_interface_object_nobody_tells_the_type_of_is_a_dead_end() -> None:
-    told = """
+    media = """
         type Query { all: [Media] } interface Media @key(fields: "id") { id: ID! }
         type Book implements Media @key(fields: "id") { id: ID! title: String }
     """
-    seen = 'type Media @interfaceObject @key(fields: "id") { id: ID! } type Query { best: Media }'
+    stars_sdl = (
+        'type Media @interfaceObject @key(fields: "id") { id: ID! } type Query { best: Media }'
+    )
 
-    compose_all(media=told, stars=seen)
+    compose_all(media=media, stars=stars_sdl)
     found = problems(
-        media=told.replace(
+        media=media.replace(
             'Media @key(fields: "id")', 'Media @key(fields: "id", resolvable: false)'
         ),
-        stars=seen,
+        stars=stars_sdl,
     )
 
     assert found == [

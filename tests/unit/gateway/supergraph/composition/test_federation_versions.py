@@ -131,13 +131,13 @@ def test_what_later_versions_brought_is_understood(version: str) -> None:
     minor, supergraph = MINOR[version], compose_all(version)
 
     metadata = supergraph.metadata
-    asked = metadata.requirements.get("Query.books")
+    requirement = metadata.requirements.get("Query.books")
     assert ("@shelf(number: 4)" in compose_sdl(subgraphs(version))) == (minor >= 1)
     assert ("type Film implements Media {\n  id: ID!\n  stars: Int!" in supergraph.sdl) == (
         minor >= 3
     )
-    assert bool(asked and asked.authenticated and asked.scopes) == (minor >= 5)
-    assert bool(asked and asked.policies) == (minor >= 6)
+    assert bool(requirement and requirement.authenticated and requirement.scopes) == (minor >= 5)
+    assert bool(requirement and requirement.policies) == (minor >= 6)
     assert supergraph.labels == ({"percent(5)"} if minor >= 7 else set())
     assert metadata.costs == ({"Query.books": 3} if minor >= 9 else {})
     assert [size.assumed for size in metadata.list_sizes.values()] == [7] * (minor >= 9)

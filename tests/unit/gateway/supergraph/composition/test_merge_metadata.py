@@ -45,7 +45,7 @@ def test_what_several_subgraphs_ask_is_asked_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "together"),
+    ("one", "other", "combined"),
     [
         (any_of(), any_of("a"), any_of("a")),
         (any_of("a", "b"), any_of("b", "c"), any_of("b", "ac")),
@@ -54,10 +54,10 @@ def test_what_several_subgraphs_ask_is_asked_together() -> None:
     ],
 )
 def test_any_of_and_any_of_is_written_in_its_shortest_form(
-    one: AnyOf, other: AnyOf, together: AnyOf
+    one: AnyOf, other: AnyOf, combined: AnyOf
 ) -> None:
     assert (
-        combine(AccessRequirement(scopes=one), AccessRequirement(scopes=other)).scopes == together
+        combine(AccessRequirement(scopes=one), AccessRequirement(scopes=other)).scopes == combined
     )
 
 

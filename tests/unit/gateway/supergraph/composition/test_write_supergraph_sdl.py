@@ -44,11 +44,11 @@ def test_what_is_written_reads_back_as_the_same_facts(sdls: dict[str, str]) -> N
 
 
 def test_a_supergraph_read_back_plans_the_same() -> None:
-    asked = "{ t { id v(of: { a: 1 }) x } back { w n { x } } }"
+    operation = "{ t { id v(of: { a: 1 }) x } back { w n { x } } }"
     own, read = compose(EVERYTHING), read_supergraph(compose_sdl(EVERYTHING))
 
     def requests(supergraph: Supergraph) -> list[tuple[str, str]]:
-        variant = PlanCache(supergraph).plan(asked).variant({})
+        variant = PlanCache(supergraph).plan(operation).variant({})
         return [(r.subgraph, r.operation) for stage in variant.stages for r in stage.fetches]
 
     assert requests(read) == requests(own)

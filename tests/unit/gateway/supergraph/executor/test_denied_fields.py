@@ -11,7 +11,7 @@ from tests.unit.gateway.supergraph import shop
 SUPERGRAPH = compose(shop.SDLS)
 
 
-async def asked(
+async def execute_denied(
     text: str, *denied: str, variables: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """The answer without `denied`, and the texts of what the services were asked."""
@@ -22,7 +22,7 @@ async def asked(
         transport,
         ExecutionOptions(denied=frozenset(denied)),
     )
-    return answer, [request["query"] for _, request in transport.asked]
+    return answer, [request["query"] for _, request in transport.sent]
 
 
 def places(answer: dict[str, Any]) -> list[list[str | int]]:
@@ -33,7 +33,7 @@ def places(answer: dict[str, Any]) -> list[list[str | int]]:
 
 
 async def test_a_denied_field_is_null_with_an_error_at_each_place() -> None:
-    answer, _ = await asked("{ customers { id tags } }", "Customer.tags")
+    answer, _ = await execute_denied("{ customers { id tags } }", "Customer.tags")
 
     assert answer["data"]["customers"][0] == {"id": "1", "tags": None}
     assert places(answer) == [["customers", n, "tags"] for n in range(3)]
@@ -44,14 +44,14 @@ async def test_a_denied_field_is_null_with_an_error_at_each_place() -> None:
 async def test_a_denied_field_is_not_fetched_under_any_name() -> None:
     text = "{ customers { tags x: tags raak_tags: tags ...F } } fragment F on Customer { y: tags }"
 
-    answer, sent = await asked(text, "Customer.tags")
+    answer, sent = await execute_denied(text, "Customer.tags")
 
     assert not any("tags" in query for query in sent)
     assert len(places(answer)) == 12
 
 
 async def test_what_only_a_denied_field_needed_is_not_fetched_either() -> None:
-    answer, sent = await asked("{ offers { title shipping } }", "Offer.shipping")
+    answer, sent = await execute_denied("{ offers { title shipping } }", "Offer.shipping")
 
     assert len(sent) == 1
     assert "price" not in sent[0]
@@ -59,7 +59,7 @@ async def test_what_only_a_denied_field_needed_is_not_fetched_either() -> None:
 
 
 async def test_an_input_stays_fetchable_when_the_field_itself_is_denied() -> None:
-    answer, sent = await asked("{ offers { price shipping } }", "Offer.price")
+    answer, sent = await execute_denied("{ offers { price shipping } }", "Offer.price")
 
     assert "raak_price: price" in sent[0]
     assert answer["data"] is None
@@ -67,7 +67,7 @@ async def test_an_input_stays_fetchable_when_the_field_itself_is_denied() -> Non
 
 
 async def test_a_denied_object_opens_no_service_below_it() -> None:
-    answer, sent = await asked("{ customers { offers { rating } } }", "Customer.offers")
+    answer, sent = await execute_denied("{ customers { offers { rating } } }", "Customer.offers")
 
     assert len(sent) == 1
     assert answer["data"]["customers"][1] == {"offers": None}
@@ -76,7 +76,7 @@ async def test_a_denied_object_opens_no_service_below_it() -> None:
 async def test_null_travels_from_a_denied_field_to_the_nearest_nullable_place() -> None:
     text = '{ customer(id: "1") { email } version }'
 
-    answer, _ = await asked(text, "Customer.email")
+    answer, _ = await execute_denied(text, "Customer.email")
 
     assert answer["data"] == {"customer": None, "version": "1"}
     assert places(answer) == [["customer", "email"]]
@@ -85,19 +85,19 @@ async def test_null_travels_from_a_denied_field_to_the_nearest_nullable_place() 
 async def test_a_skipped_field_is_not_denied() -> None:
     text = "query ($x: Boolean!) { customers { id tags @include(if: $x) } }"
 
-    answer, _ = await asked(text, "Customer.tags", variables={"x": False})
+    answer, _ = await execute_denied(text, "Customer.tags", variables={"x": False})
 
     assert places(answer) == []
 
 
 async def test_where_nothing_is_found_nothing_is_denied() -> None:
-    answer, _ = await asked('{ customer(id: "9") { email } }', "Customer.email")
+    answer, _ = await execute_denied('{ customer(id: "9") { email } }', "Customer.email")
 
     assert answer == {"data": {"customer": None}}
 
 
 async def test_only_the_types_that_deny_a_field_lose_it() -> None:
-    answer, sent = await asked("{ parties { name } }", "Company.name")
+    answer, sent = await execute_denied("{ parties { name } }", "Company.name")
 
     assert answer["data"]["parties"][0] == {"name": "Ada"}
     assert answer["data"]["parties"][1] == {"name": None}
@@ -108,7 +108,7 @@ async def test_only_the_types_that_deny_a_field_lose_it() -> None:
 
 
 async def test_a_denied_root_field_leaves_the_others() -> None:
-    answer, sent = await asked("{ customers { id } version }", "Query.version")
+    answer, sent = await execute_denied("{ customers { id } version }", "Query.version")
 
     assert places(answer) == [["version"]]
     assert not any("version" in query for query in sent)
@@ -117,7 +117,7 @@ async def test_a_denied_root_field_leaves_the_others() -> None:
 async def test_a_denied_mutation_is_not_done() -> None:
     text = 'mutation { rename(id: "1", name: "X") { name } }'
 
-    answer, sent = await asked(text, "Mutation.rename")
+    answer, sent = await execute_denied(text, "Mutation.rename")
 
     assert sent == []
     assert answer["data"] is None
@@ -127,7 +127,7 @@ async def test_a_denied_mutation_is_not_done() -> None:
 async def test_errors_about_denied_fields_are_bounded() -> None:
     text = "{ customers { " + " ".join(f"t{n}: tags" for n in range(50)) + " } }"
 
-    answer, _ = await asked(text, "Customer.tags")
+    answer, _ = await execute_denied(text, "Customer.tags")
 
     assert len(answer["errors"]) == 101
     assert answer["errors"][-1]["extensions"]["code"] == "TOO_MANY_ERRORS"

@@ -50,15 +50,15 @@ async def errors(found: dict[str, Any]) -> list[tuple[list[str], str]]:
 
 
 async def test_a_field_whose_input_failed_says_so() -> None:
-    told = await errors({"books": {"book": {"raak_id": "1"}}})
+    found = await errors({"books": {"book": {"raak_id": "1"}}})
 
-    assert told == [
+    assert found == [
         (["book", "price"], "SUBGRAPH_TIMEOUT"),
         (["book", "tax"], "SUBGRAPH_NOT_ASKED"),
     ]
 
 
 async def test_a_field_whose_input_is_not_there_is_null_without_an_error() -> None:
-    told = await errors({"books": {"book": {"raak_id": "1"}}, "prices": {"_entities": [None]}})
+    found = await errors({"books": {"book": {"raak_id": "1"}}, "prices": {"_entities": [None]}})
 
-    assert told == []
+    assert found == []

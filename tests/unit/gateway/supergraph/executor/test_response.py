@@ -47,7 +47,7 @@ async def test_what_is_as_it_should_be_keeps_the_clients_names_and_order() -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "shown"),
+    ("field", "value", "expected"),
     [
         ("id", 7, "7"),
         ("score", 2, 2),
@@ -57,11 +57,11 @@ async def test_what_is_as_it_should_be_keeps_the_clients_names_and_order() -> No
     ],
 )
 async def test_one_value_of_another_kind_that_may_be_is_read_as_such(
-    field: str, value: Any, shown: Any
+    field: str, value: Any, expected: Any
 ) -> None:
     answer = await answered(GOOD | {field: value})
 
-    assert answer == {"data": {"offer": SHAPED | {field: shown}}}
+    assert answer == {"data": {"offer": SHAPED | {field: expected}}}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ class Lost(shop.InProcess):
     ) -> SubgraphResponse:
         if subgraph != "offers":
             return await super().fetch(subgraph, body, *args, **options)
-        asked = orjson.loads(body)["variables"]["representations0"]
-        errors = [{"message": "lost", "path": ["_entities", n]} for n in range(len(asked))]
-        data = {"_entities": [None] * len(asked)}
+        representations = orjson.loads(body)["variables"]["representations0"]
+        errors = [
+            {"message": "lost", "path": ["_entities", n]} for n in range(len(representations))
+        ]
+        data = {"_entities": [None] * len(representations)}
         return SubgraphResponse(200, orjson.dumps({"data": data, "errors": errors}))
 
 

@@ -146,7 +146,7 @@ async def test_wrong_variables_are_refused_before_anyone_is_asked(variables: Any
 
     assert answer.keys() == {"errors"}
     assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-    assert transport.asked == []
+    assert transport.sent == []
 
 
 async def test_hidden_enum_values_and_types_never_reach_the_client() -> None:

@@ -63,7 +63,7 @@ async def test_what_other_services_know_is_asked_anew_for_each_event() -> None:
     ada, cleo = first["data"]["bought"]["by"], second["data"]["bought"]["by"]
     assert (ada["name"], cleo["name"]) == ("Ada", "Cleo")
     assert [offer["title"] for offer in cleo["offers"]] == ["Offer 2", "Offer 5"]
-    assert sorted(name for name, _ in house.shop.asked) == ["customers"] * 2 + ["offers"] * 2
+    assert sorted(name for name, _ in house.shop.sent) == ["customers"] * 2 + ["offers"] * 2
 
 
 async def test_a_failing_service_costs_an_event_its_fields_and_the_next_may_have_them() -> None:
@@ -205,29 +205,29 @@ async def test_a_denied_subscription_is_answered_once_and_asks_nobody() -> None:
 
     assert answer["data"] is None
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
-    assert house.shop.asked == []
+    assert house.shop.sent == []
 
 
 async def test_who_was_seen_is_told_for_each_event() -> None:
-    seen: list[tuple[str, set[str]]] = []
+    reported: list[tuple[str, set[str]]] = []
 
     await House().answers(
-        {"by": ["1", "3"]}, ExecutionOptions(on_entity_ids=lambda *who: seen.append(who))
+        {"by": ["1", "3"]}, ExecutionOptions(on_entity_ids=lambda *who: reported.append(who))
     )
 
-    assert seen == [("Customer", {"1"}), ("Customer", {"3"})]
+    assert reported == [("Customer", {"1"}), ("Customer", {"3"})]
 
 
 async def test_each_service_gets_headers_made_for_this_event() -> None:
-    asked: list[str] = []
+    selected: list[str] = []
 
     def headers(subgraph: str) -> Mapping[str, str]:
-        asked.append(subgraph)
+        selected.append(subgraph)
         return {}
 
     await House().answers({"by": ["1", "3"]}, ExecutionOptions(headers=headers))
 
-    assert sorted(asked) == ["customers", "customers", "offers", "offers", "till"]
+    assert sorted(selected) == ["customers", "customers", "offers", "offers", "till"]
 
 
 async def test_closing_it_closes_the_source() -> None:
@@ -300,7 +300,7 @@ DRAWING = compose(
 
 
 @pytest.mark.parametrize(
-    ("asked", "coordinate"),
+    ("selected", "coordinate"),
     [
         ("by { draw }", "Customer.draw"),
         ("by { ... on Customer { again: draw } }", "Customer.draw"),
@@ -312,15 +312,15 @@ DRAWING = compose(
     ],
 )
 def test_what_does_something_each_time_is_refused_below_a_subscription_when_it_is_planned(
-    asked: str, coordinate: str
+    selected: str, coordinate: str
 ) -> None:
-    fragment = " fragment Drawing on Customer { draw }" if "...D" in asked else ""
-    head = "($wanted: Boolean!)" if "$" in asked else ""
+    fragment = " fragment Drawing on Customer { draw }" if "...D" in selected else ""
+    head = "($wanted: Boolean!)" if "$" in selected else ""
     cache = PlanCache(DRAWING)
 
     for _ in range(2):
         with pytest.raises(NotIdempotentInSubscription, match=coordinate) as refused:
-            cache.plan(f"subscription {head} {{ bought {{ {asked} }} }}{fragment}")
+            cache.plan(f"subscription {head} {{ bought {{ {selected} }} }}{fragment}")
     assert refused.value.code == "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
     assert "in a query" in refused.value.hint
 

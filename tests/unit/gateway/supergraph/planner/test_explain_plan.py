@@ -203,8 +203,8 @@ def test_a_subscription_has_its_source_and_the_rest() -> None:
 
     assert text.startswith("QueryPlan {\n  Subscription {\n    Primary: {\n      Fetch(")
     assert '    Rest: {\n      Flatten(path: "ordered.by") {\n' in text
-    alone = explained("subscription { closed }")
-    assert alone["node"].keys() == {"kind", "primary"}
+    single = explained("subscription { closed }")
+    assert single["node"].keys() == {"kind", "primary"}
 
 
 @pytest.mark.parametrize("text", ["{ __typename }", "{ __schema { types { name } } }"])

@@ -12,12 +12,12 @@ from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 SUPERGRAPH = compose(shop.SDLS)
 
 
-async def asked(text: str, variables: dict[str, Any] | None = None) -> list[tuple[str, Any]]:
+async def send(text: str, variables: dict[str, Any] | None = None) -> list[tuple[str, Any]]:
     """What the services are asked, and with which variables."""
     transport = shop.InProcess()
     answer = await execute(plan(SUPERGRAPH, parse(text)), variables, transport)
     assert "errors" not in answer
-    return [(name, request) for name, request in transport.asked]
+    return [(name, request) for name, request in transport.sent]
 
 
 def requests(text: str, **sdls: str) -> list[str]:
@@ -27,21 +27,21 @@ def requests(text: str, **sdls: str) -> list[str]:
 
 
 async def test_equal_representations_are_sent_once() -> None:
-    sent = await asked("{ offers { customer { name } } }")
+    sent = await send("{ offers { customer { name } } }")
 
     assert [name for name, _ in sent] == ["offers", "customers"]
     assert len(sent[1][1]["variables"]["representations0"]) == len(shop.CUSTOMERS)
 
 
 async def test_entities_of_one_service_and_level_share_one_request() -> None:
-    sent = await asked("{ offers { rating items { ... on Book { pages } } } }")
+    sent = await send("{ offers { rating items { ... on Book { pages } } } }")
 
     assert [name for name, _ in sent] == ["offers", "reviews"]
     assert sent[1][1]["query"].count("_entities(") == 2
 
 
 async def test_a_service_is_not_asked_when_there_is_nothing_to_ask_about() -> None:
-    sent = await asked('{ customer(id: "9") { offers { title } } }')
+    sent = await send('{ customer(id: "9") { offers { title } } }')
 
     assert [name for name, _ in sent] == ["customers"]
 
@@ -49,7 +49,7 @@ async def test_a_service_is_not_asked_when_there_is_nothing_to_ask_about() -> No
 async def test_only_the_variables_a_request_uses_are_sent() -> None:
     text = "query ($id: ID!, $n: Int!) { customer(id: $id) { offers(limit: $n) { id } } }"
 
-    sent = await asked(text, {"id": "1", "n": 1})
+    sent = await send(text, {"id": "1", "n": 1})
 
     assert sent[0][1]["variables"] == {"id": "1"}
     assert sent[1][1]["variables"].keys() == {"n", "representations0"}
@@ -58,8 +58,8 @@ async def test_only_the_variables_a_request_uses_are_sent() -> None:
 async def test_a_skipped_field_is_not_asked_for() -> None:
     text = "query ($x: Boolean!) { customers { id offers @include(if: $x) { id } } }"
 
-    assert len(await asked(text, {"x": False})) == 1
-    assert len(await asked(text, {"x": True})) == 2
+    assert len(await send(text, {"x": False})) == 1
+    assert len(await send(text, {"x": True})) == 2
 
 
 def test_a_shared_field_is_fetched_where_something_else_is_fetched_anyway() -> None:

@@ -62,11 +62,11 @@ def _to_null(data: Any, path: Path) -> Path:
 def check_requests(sent: Iterable[Sent]) -> None:
     """No request asks the same twice of one entity."""
     for request in sent:
-        asked = list(_asked_of_entities(request))
-        assert len(set(asked)) == len(asked), request
+        entities = list(_find_entities(request))
+        assert len(set(entities)) == len(entities), request
 
 
-def _asked_of_entities(request: Sent) -> Iterator[tuple[str, str]]:
+def _find_entities(request: Sent) -> Iterator[tuple[str, str]]:
     """Each selection together with each entity it is asked of."""
     operation = parse(request.query).definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
@@ -147,16 +147,16 @@ def _selected(text: str, schema: GraphQLSchema | None) -> list[tuple[str, str]]:
 def count_apart(supergraph: Supergraph, operation: Operation, labels: frozenset[str]) -> int:
     """How many requests it takes to answer what is selected at the root, one after the other."""
     document = operation.document
-    asked, *fragments = document.definitions
-    assert isinstance(asked, OperationDefinitionNode)
+    entities, *fragments = document.definitions
+    assert isinstance(entities, OperationDefinitionNode)
     count = 0
-    for selection in asked.selection_set.selections:
-        alone = OperationDefinitionNode(
-            operation=asked.operation,
-            variable_definitions=asked.variable_definitions,
+    for selection in entities.selection_set.selections:
+        single = OperationDefinitionNode(
+            operation=entities.operation,
+            variable_definitions=entities.variable_definitions,
             selection_set=SelectionSetNode(selections=(selection,)),
         )
-        planned = plan(supergraph, DocumentNode(definitions=(alone, *fragments)))
+        planned = plan(supergraph, DocumentNode(definitions=(single, *fragments)))
         count += count_requests(planned.variant(operation.variables, labels=labels))
     return count
 
@@ -169,8 +169,11 @@ def count_requests(variant: PlanVariant) -> int:
 # Whom an answer is about
 
 
-def check_told(
-    told: Mapping[str, set[str]], witness: Mapping[str, str], whole: Whole, operation: Operation
+def check_entity_ids(
+    entity_ids: Mapping[str, set[str]],
+    witness: Mapping[str, str],
+    whole: Whole,
+    operation: Operation,
 ) -> None:
     """Every id that the client gets is told, if it is of a type that is looked for."""
     data = whole.answer(typed(operation.document), operation.variables)["data"]
@@ -180,7 +183,7 @@ def check_told(
         if type_name in witness and is_id:
             interfaces = whole.schema.type_map[type_name].interfaces  # type: ignore[attr-defined]
             names = [type_name, *(interface.name for interface in interfaces)]
-            assert any(id_ in told.get(name, ()) for name in names), f"{id_} is lost"
+            assert any(id_ in entity_ids.get(name, ()) for name in names), f"{id_} is lost"
 
 
 def _objects(data: Any) -> Iterator[JSON]:
@@ -196,7 +199,7 @@ def _objects(data: Any) -> Iterator[JSON]:
 # Answers with faults
 
 
-def check_degraded(answer: JSON, whole: Whole, operation: Operation, *, is_told: bool) -> None:
+def check_degraded(answer: JSON, whole: Whole, operation: Operation, *, is_reported: bool) -> None:
     """An answer with gaps: valid, true where it says anything, and every gap is accounted for.
 
     Args:
@@ -207,7 +210,7 @@ def check_degraded(answer: JSON, whole: Whole, operation: Operation, *, is_told:
     gaps = set(_gaps(data, expected["data"], ()))
     _check_valid(data, whole, operation)
     paths = set(error_paths(answer))
-    if is_told:
+    if is_reported:
         for gap in gaps:
             assert any(_are_in_line(gap, at) for at in paths), f"no error tells of {gap}"
         _check_propagated(data, gaps, paths, whole, operation)

@@ -94,7 +94,7 @@ class _Drawing:
         declared = ", ".join(f"${name}: {self.variables[name]}" for name in used)
         text = f"{kind} Asked{declared and f'({declared})'} {text}"
         values = {name: value for name, value in self.values.items() if name in used}
-        return Operation(self._made_valid(text), values)
+        return Operation(self._repair(text), values)
 
     def _chance(self, of: float) -> bool:
         return self.random.random() < of
@@ -144,8 +144,8 @@ class _Drawing:
         returned = get_named_type(found.type)
         if is_composite_type(returned):
             below = f" {self._selection(returned, depth + 1)}"
-        given = f"({', '.join(arguments)})" if arguments else ""
-        return f"{self._alias(0.25)}{name}{given}{self._condition()}{below}"
+        printed = f"({', '.join(arguments)})" if arguments else ""
+        return f"{self._alias(0.25)}{name}{printed}{self._condition()}{below}"
 
     def _alias(self, of: float) -> str:
         return f"{self.random.choice(ALIASES)}: " if self._chance(of) else ""
@@ -203,7 +203,7 @@ class _Drawing:
 
     # Validity
 
-    def _made_valid(self, text: str) -> str:
+    def _repair(self, text: str) -> str:
         """Rename what can't be merged, one field at a time."""
         n = 0
         while errors := validate(self.schema, parse(text)):

@@ -90,7 +90,7 @@ class Whole:
                 raise DeniedError
             source = source or _root(info)
             value = self.ledger.resolve(self._world, source, info.field_name, arguments)
-            return self._seen(value, tuple(info.path.as_list()), failing)
+            return self._complete(value, tuple(info.path.as_list()), failing)
 
         result = execute_sync(
             self.schema, document, variable_values=variables, field_resolver=resolve
@@ -98,11 +98,11 @@ class Whole:
         errors = [error.formatted for error in result.errors or ()]
         return {"data": result.data} | ({"errors": errors} if errors else {})
 
-    def _seen(self, value: Any, path: Path, failing: frozenset[Path]) -> Any:
+    def _complete(self, value: Any, path: Path, failing: frozenset[Path]) -> Any:
         if path in failing:
             return FailedError()
         if isinstance(value, list):
-            return [self._seen(item, (*path, i), failing) for i, item in enumerate(value)]
+            return [self._complete(item, (*path, i), failing) for i, item in enumerate(value)]
         is_object = isinstance(value, dict) and "__typename" in value
         return None if is_object and self._world.types[value["__typename"]].is_hidden else value
 
@@ -111,10 +111,10 @@ class _Typed(Visitor):
     """Asks for the type of each object, too."""
 
     def leave_selection_set(self, node: SelectionSetNode, *_: Any) -> Any:
-        asked = FieldNode(
+        typename_field = FieldNode(
             name=NameNode(value="__typename"), alias=NameNode(value=TYPE_KEY), directives=()
         )
-        return SelectionSetNode(selections=(*node.selections, asked))
+        return SelectionSetNode(selections=(*node.selections, typename_field))
 
 
 def typed(document: DocumentNode) -> DocumentNode:
@@ -182,7 +182,9 @@ class _Service:
 
         def resolve(source: JSON | None, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
             if info.field_name == "_entities":
-                return [self._entity(given) for given in arguments["representations"]]
+                return [
+                    self._entity(representation) for representation in arguments["representations"]
+                ]
             source = source or _root(info)
             self._check(source, info)
             value = ledger.resolve(self._world, source, info.field_name, arguments)
@@ -195,7 +197,7 @@ class _Service:
             document,
             variable_values=sent.variables,
             field_resolver=resolve,
-            type_resolver=lambda value, *_: self._seen_as(value["__typename"]),
+            type_resolver=lambda value, *_: self._local_name(value["__typename"]),
         )
         for error in result.errors or ():
             if not isinstance(error.original_error, FailedError):
@@ -203,7 +205,7 @@ class _Service:
         errors = [error.formatted for error in result.errors or ()]
         return {"data": result.data} | ({"errors": errors} if errors else {})
 
-    def _seen_as(self, type_name: str) -> str:
+    def _local_name(self, type_name: str) -> str:
         if type_name in self._world.known[self._name]:
             return type_name
         return next(
@@ -245,21 +247,27 @@ class _Service:
 
     # Entities
 
-    def _entity(self, given: JSON) -> JSON | Exception:
-        name = given["__typename"]
+    def _entity(self, representation: JSON) -> JSON | Exception:
+        name = representation["__typename"]
         types = self._world.members_in(self._name, name)
-        found = [entity for type_name in types for entity in self._entities(type_name, name, given)]
+        found = [
+            entity
+            for type_name in types
+            for entity in self._entities(type_name, name, representation)
+        ]
         if len(found) != 1:
-            return StrictError(f"{given} is no representation of one {name}")
-        return found[0] | {"given": given}
+            return StrictError(f"{representation} is no representation of one {name}")
+        return found[0] | {"given": representation}
 
-    def _entities(self, type_name: str, interface_object: str, given: JSON) -> Iterator[JSON]:
+    def _entities(
+        self, type_name: str, interface_object: str, representation: JSON
+    ) -> Iterator[JSON]:
         type_ = self._world.types[type_name]
         for n in range(EACH):
             entity = {"__typename": type_name, "n": n}
             keys = (selected(key) for key in self._keys(type_, interface_object))
-            if any(_holds(self._world.select(entity, key), given) for key in keys):
-                self._check_nothing_else(entity, interface_object, given)
+            if any(_holds(self._world.select(entity, key), representation) for key in keys):
+                self._check_nothing_else(entity, interface_object, representation)
                 yield entity
 
     def _keys(self, type_: Type, interface_object: str) -> Iterable[str]:
@@ -267,7 +275,9 @@ class _Service:
             return [str(self._world.abstracts[interface_object].key)]
         return [key for key, resolvable in type_.keys[self._name].items() if resolvable]
 
-    def _check_nothing_else(self, entity: JSON, interface_object: str, given: JSON) -> None:
+    def _check_nothing_else(
+        self, entity: JSON, interface_object: str, representation: JSON
+    ) -> None:
         """A representation holds what is a key here, or required here, and nothing else."""
         type_ = self._world.types[entity["__typename"]]
         wanted = [*self._keys(type_, interface_object)]
@@ -277,8 +287,8 @@ class _Service:
             if found.requires and self._name in found.owners
         ]
         names = {name for text in wanted for name in names_in(text)}
-        if more := given.keys() - names - {"__typename"}:
-            raise StrictError(f"nobody needs {more} of {given}")
+        if more := representation.keys() - names - {"__typename"}:
+            raise StrictError(f"nobody needs {more} of {representation}")
 
 
 def served(sdl: str) -> GraphQLSchema:
@@ -329,10 +339,13 @@ def _with(value: Any, provided: tuple[SelectionSetNode, ...]) -> Any:
     return value and value | {"provided": provided}
 
 
-def _holds(needed: Any, given: Any) -> bool:
+def _holds(needed: Any, representation: Any) -> bool:
     """Whether all that is needed is given, as it is."""
-    if isinstance(needed, dict) and isinstance(given, dict):
-        return all(name in given and _holds(value, given[name]) for name, value in needed.items())
-    if isinstance(needed, list) and isinstance(given, list):
-        return len(needed) == len(given) and all(map(_holds, needed, given))
-    return bool(needed == given)
+    if isinstance(needed, dict) and isinstance(representation, dict):
+        return all(
+            name in representation and _holds(value, representation[name])
+            for name, value in needed.items()
+        )
+    if isinstance(needed, list) and isinstance(representation, list):
+        return len(needed) == len(representation) and all(map(_holds, needed, representation))
+    return bool(needed == representation)

@@ -46,7 +46,7 @@ class Case:
     operation: Operation
     plan: QueryPlan
     labels: frozenset[str]
-    told: dict[str, set[str]] = field(default_factory=dict)
+    entity_ids: dict[str, set[str]] = field(default_factory=dict)
     """Ids of objects that an answer was told to hold, by the type they were told as."""
 
     def whole(self) -> Whole:
@@ -60,7 +60,7 @@ class Case:
             abstract = self.world.abstracts.get(type_name)
             names = abstract.members if abstract else [type_name]
             assert ids <= {f"{name}:{n}" for name in names for n in range(EACH)}
-            self.told[type_name] = ids
+            self.entity_ids[type_name] = ids
 
         return asyncio.run(
             execute(
@@ -138,7 +138,9 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
     expectations.check_plan(variant, case.operation)
     apart = expectations.count_apart(case.supergraph, case.operation, case.labels)
     assert expectations.count_requests(variant) <= apart
-    expectations.check_told(case.told, case.plan.entity_id_fields, whole, case.operation)
+    expectations.check_entity_ids(
+        case.entity_ids, case.plan.entity_id_fields, whole, case.operation
+    )
 
 
 @steady
@@ -165,7 +167,7 @@ class Failing(Services):
         super().__init__(case.world, case.labels)
         self._seed = seed
         self.failed: set[str] = set()
-        self.is_told = True
+        self.is_reported = True
         """Whether all that is missing is told by those who don't give it."""
 
     async def fetch(
@@ -199,7 +201,7 @@ class Failing(Services):
                     if chance(self._seed) % 3:
                         errors.append({"message": "lost", "path": [key, i]})
                     else:
-                        self.is_told = False
+                        self.is_reported = False
         if not errors:
             del answer["errors"]
         return SubgraphResponse(200, orjson.dumps(answer))
@@ -215,6 +217,6 @@ def test_whatever_fails_the_rest_is_answered_and_each_gap_is_told(seed: int) -> 
     answer = case.answer(services)
 
     if services.failed:
-        expectations.check_degraded(answer, whole, case.operation, is_told=services.is_told)
+        expectations.check_degraded(answer, whole, case.operation, is_reported=services.is_reported)
     else:
         assert expectations.essence(answer) == expectations.essence(expected)

@@ -29,13 +29,13 @@ LATE = SubgraphTimeout("a")
 GARBAGE = SubgraphResponse(200, b"<html>")
 
 
-class Told:
+class ScriptedTransport:
     """A transport that answers what it is told to, one after the other, and then well."""
 
     def __init__(self, clock: Clock, takes_s: float = 0.0) -> None:
         self.outcomes: list[SubgraphResponse | SubgraphError] = []
         self.always: SubgraphResponse | SubgraphError | None = None
-        self.asked = 0
+        self.attempts = 0
         self.ends: list[float | None] = []
         self.gate: asyncio.Event | None = None
         self._clock = clock
@@ -44,7 +44,7 @@ class Told:
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
     ) -> SubgraphResponse:
-        self.asked += 1
+        self.attempts += 1
         self.ends.append(request_deadline.get())
         self._clock.now += self._takes_s
         if self.gate:
@@ -61,7 +61,7 @@ class Told:
     async def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        self.asked += 1
+        self.attempts += 1
         self._outcome()
         yield self._nothing()
 
@@ -77,7 +77,7 @@ class Patient:
         self, rules: ResilienceSettings | None = None, takes_s: float = 0.0, within_s: float = inf
     ) -> None:
         self.clock = Clock()
-        self.inner = Told(self.clock, takes_s)
+        self.inner = ScriptedTransport(self.clock, takes_s)
         self.transport = ResilientTransport(
             self.inner,
             within_s=lambda _: within_s,
@@ -98,7 +98,7 @@ class Patient:
         while self.state != "open":
             await self.ask()
         self.inner.always = None
-        self.inner.asked = 0
+        self.inner.attempts = 0
 
     @property
     def state(self) -> str:
@@ -106,7 +106,7 @@ class Patient:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "is_idempotent", "asked"),
+    ("outcome", "is_idempotent", "attempts"),
     [
         (UNREACHED, True, 2),
         (UNREACHED, False, 2),
@@ -127,15 +127,15 @@ class Patient:
     ],
 )
 async def test_what_is_asked_again(
-    outcome: SubgraphResponse | SubgraphError, is_idempotent: bool, asked: int
+    outcome: SubgraphResponse | SubgraphError, is_idempotent: bool, attempts: int
 ) -> None:
     patient = Patient()
     patient.inner.outcomes = [outcome]
 
     answered = await patient.ask(is_idempotent=is_idempotent)
 
-    assert patient.inner.asked == asked
-    assert answered is (GOOD if asked == 2 else outcome)
+    assert patient.inner.attempts == attempts
+    assert answered is (GOOD if attempts == 2 else outcome)
 
 
 async def test_it_is_asked_again_once_only() -> None:
@@ -143,15 +143,15 @@ async def test_it_is_asked_again_once_only() -> None:
     patient.inner.outcomes = [UNREACHED, BROKEN_OFF]
 
     assert await patient.ask() is BROKEN_OFF
-    assert patient.inner.asked == 2
+    assert patient.inner.attempts == 2
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "left_s", "asked", "ends"),
+    ("takes_s", "left_s", "attempts", "ends"),
     [(2.0, None, 2, 3.0), (2.0, 9.0, 2, 3.0), (2.0, 2.5, 2, 2.5), (3.0, None, 1, None)],
 )
 async def test_who_is_asked_again_has_only_the_time_that_the_first_left(
-    takes_s: float, left_s: float | None, asked: int, ends: float | None
+    takes_s: float, left_s: float | None, attempts: int, ends: float | None
 ) -> None:
     patient = Patient(takes_s=takes_s, within_s=3.0)
     patient.inner.outcomes = [BROKEN_OFF]
@@ -160,7 +160,7 @@ async def test_who_is_asked_again_has_only_the_time_that_the_first_left(
 
     await patient.ask()
 
-    assert patient.inner.asked == asked
+    assert patient.inner.attempts == attempts
     assert patient.inner.ends[-1] == (left_s and began + left_s if ends is None else began + ends)
     assert request_deadline.get() == (left_s and began + left_s)
 
@@ -173,7 +173,7 @@ async def test_retries_are_a_fifth_of_the_requests_and_a_few_more() -> None:
         patient.clock.now += 0.005
         await patient.ask()
 
-    assert 200 <= patient.inner.asked - 1_000 <= 210
+    assert 200 <= patient.inner.attempts - 1_000 <= 210
 
 
 async def test_the_budget_counts_the_last_ten_seconds_only() -> None:
@@ -185,7 +185,7 @@ async def test_the_budget_counts_the_last_ten_seconds_only() -> None:
     patient.inner.outcomes = [BROKEN_OFF]
 
     assert await patient.ask() is BROKEN_OFF
-    assert patient.inner.asked == 11
+    assert patient.inner.attempts == 11
 
 
 async def test_retries_and_those_refused_are_counted() -> None:
@@ -195,12 +195,12 @@ async def test_retries_and_those_refused_are_counted() -> None:
 
     patient = Patient(ResilienceSettings(failure_ratio=1.1, min_retries_per_s=0.1, retry_ratio=0.0))
     patient.inner.always = BROKEN_OFF
-    made, refused = count("made"), count("over budget")
+    retried, refused = count("made"), count("over budget")
 
     await patient.ask()
     await patient.ask()
 
-    assert (count("made") - made, count("over budget") - refused) == (1, 1)
+    assert (count("made") - retried, count("over budget") - refused) == (1, 1)
 
 
 async def test_who_can_not_be_reached_five_times_in_a_row_is_left_alone() -> None:
@@ -222,7 +222,7 @@ async def test_while_the_breaker_is_open_nobody_is_asked() -> None:
 
     refused = await patient.ask()
 
-    assert patient.inner.asked == 0
+    assert patient.inner.attempts == 0
     assert isinstance(refused, SubgraphUnavailable)
     assert "try again in 1.0 s" in refused.hint
 
@@ -279,7 +279,7 @@ async def test_after_a_rest_one_probe_goes_first_and_a_good_one_ends_it() -> Non
     assert isinstance(meanwhile, SubgraphUnavailable)
     assert state_meanwhile == "half-open"
     assert await probe is GOOD
-    assert patient.inner.asked == 1
+    assert patient.inner.attempts == 1
     assert patient.state == "closed"
 
 
@@ -289,18 +289,18 @@ async def test_each_failing_probe_doubles_the_rest_up_to_a_limit() -> None:
     patient.inner.always = LATE
 
     for open_s in (1.0, 2.0, 3.0, 3.0):
-        patient.inner.asked = 0
+        patient.inner.attempts = 0
         patient.clock.now += open_s - 0.01
         await patient.ask()
-        assert patient.inner.asked == 0
+        assert patient.inner.attempts == 0
         patient.clock.now += 0.01
         await patient.ask()
-        assert patient.inner.asked == 1
+        assert patient.inner.attempts == 1
 
 
 async def test_rests_differ_so_that_gateways_do_not_probe_at_once() -> None:
     clock = Clock()
-    inner = Told(clock)
+    inner = ScriptedTransport(clock)
     inner.always = UNREACHED
     drawn = iter([0.0, 0.5])
     transport = ResilientTransport(inner, clock=clock, draw=lambda: next(drawn))
@@ -309,12 +309,12 @@ async def test_rests_differ_so_that_gateways_do_not_probe_at_once() -> None:
         with pytest.raises(SubgraphUnavailable):
             await transport.fetch("a", b"", {}, is_idempotent=True)
     assert transport.circuit_states() == {"a": "open"}
-    asked = inner.asked
+    attempts = inner.attempts
     clock.now += 0.5
     with pytest.raises(SubgraphUnavailable):
         await transport.fetch("a", b"", {}, is_idempotent=True)
 
-    assert inner.asked == asked + 1
+    assert inner.attempts == attempts + 1
 
 
 async def test_a_probe_that_is_called_off_leaves_the_next_one_to_probe() -> None:
@@ -383,7 +383,7 @@ async def test_streams_pass_the_same_breaker() -> None:
     with pytest.raises(SubgraphUnavailable):
         async with patient.transport.stream("a", b"", {}):
             pass
-    assert patient.inner.asked == 2
+    assert patient.inner.attempts == 2
 
     patient.clock.now += 1.0
     async with patient.transport.stream("a", b"", {}):

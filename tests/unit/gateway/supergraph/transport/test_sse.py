@@ -65,12 +65,12 @@ def test_signs_of_life_may_go_on_for_ever() -> None:
 
 def test_it_knows_whether_an_event_has_begun() -> None:
     reader = EventStreamReader(1_000)
-    seen = [reader.is_inside_event]
+    states = [reader.is_inside_event]
     for piece in (b": hi\n", b"ev", b"ent: next\n", b"data: x\n", b"\n"):
         list(reader.feed(piece))
-        seen.append(reader.is_inside_event)
+        states.append(reader.is_inside_event)
 
-    assert seen == [False, False, True, True, True, False]
+    assert states == [False, False, True, True, True, False]
 
 
 def test_events_before_one_without_end_are_not_lost() -> None:
