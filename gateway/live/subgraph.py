@@ -14,7 +14,7 @@ from graphql import GraphQLError
 from gateway.graph import Graph
 from gateway.live.customer_feed import CustomerFeed
 from gateway.live.schema import CustomerRefJson, LiveContext, schema
-from gateway.supergraph import Reply, Terms, execute
+from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
@@ -45,7 +45,7 @@ def create_customer_finder(graph: Callable[[], Graph]) -> FindCustomer:
             current.read(FIND_CUSTOMER, None).plan,
             {"ref": ref},
             current.transport,
-            Terms(headers=current.headers(caller), within_s=current.within_s),
+            ExecutionOptions(headers=current.headers(caller), within_s=current.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))
@@ -70,10 +70,10 @@ class LiveSubgraph:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         """Execute a query."""
         answer = await schema.answer(*_read_request(body), self._context(headers))
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(
