@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
 from services.chassis.errors import RaakError
+from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
-from services.contracts.words import Role
 from services.profile.domain.identities import given_identity
 from services.profile.service.claims import make_claim
 

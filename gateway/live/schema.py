@@ -23,9 +23,9 @@ from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.enums import Channel, OutcomeKind
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.contracts.words import Channel, OutcomeKind
 
 CustomerRefJson = dict[str, Any]
 """A CustomerRef as plain JSON."""

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from services.contracts.base import Event, Payload
+from services.contracts.enums import SenderClass
 from services.contracts.series import SeriesNeeded
-from services.contracts.words import SenderClass
 
 
 class Money(Payload):

@@ -9,8 +9,8 @@ import orjson
 from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
+from services.contracts.enums import PROVED_LINKS, SenderClass
 from services.contracts.identity import ANONYMOUS_TYPES
-from services.contracts.words import PROVED_LINKS, SenderClass
 
 
 class Identity(Payload):

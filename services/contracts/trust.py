@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 
 SERVER_EVENTS = ("order_completed", "order_updated", "order_cancelled", "order_refunded")
 """Unless an operator names others."""

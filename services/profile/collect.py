@@ -16,7 +16,7 @@ from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, Verifier
-from services.contracts.words import Role, SenderClass
+from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
 from services.profile.service.reading import Reader, Rejected

@@ -11,10 +11,10 @@ from services.chassis.database import Connection
 from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.enums import SenderClass
 from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.profile import EventSetAside
 from services.contracts.series import SeriesNeeded
-from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
 from services.profile.domain.customer import DEFAULT_ROOM, Room
 from services.profile.service.recording import record, record_again

@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from services.chassis.clock import utc_now
 from services.chassis.database import open_database
 from services.chassis.principal import Verifier
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.collect import Collector, read_json
 from tests.integration.profile.conftest import Profile
 

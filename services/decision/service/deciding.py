@@ -16,8 +16,8 @@ from services.chassis.database import Connection, Database
 from services.chassis.errors import Unavailable, nearest
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionMade, Money, RankedAction
+from services.contracts.enums import Channel, SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.contracts.words import Channel, SenderClass
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.decision import ProposedAction, decide
 from services.decision.domain.decision_input import DecisionInput

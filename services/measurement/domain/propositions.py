@@ -11,7 +11,7 @@ from enum import IntFlag
 from uuid import UUID
 
 from services.contracts.decision import DecisionMade, OutcomeRecorded
-from services.contracts.words import OutcomeKind
+from services.contracts.enums import OutcomeKind
 from services.measurement.domain.touchpoints import customer_of
 
 

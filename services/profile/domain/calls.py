@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 
 from services.chassis.errors import RaakError
 from services.contracts.base import Json
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.enums import LinkSource, SenderClass
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

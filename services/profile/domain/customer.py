@@ -9,12 +9,12 @@ from uuid import UUID
 import orjson
 
 from services.contracts.base import DEEPEST_SHOWN, Json, shallow
+from services.contracts.enums import TRUSTED_SENDERS, SenderClass
 from services.contracts.profile import CustomerChanged
 from services.contracts.profile import Identity as IdentitySent
-from services.contracts.words import TRUSTED_SENDERS, SenderClass
 from services.profile.domain.calls import Call, TooManyPurposes, TooManyTraits, TraitsTooLarge
+from services.profile.domain.enums import DECIDED, ConsentStatus
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import DECIDED, ConsentStatus
 
 
 class Trait(NamedTuple):

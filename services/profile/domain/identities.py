@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 from uuid import UUID, uuid5
 
 from services.chassis.errors import RaakError, nearest
+from services.contracts.enums import LinkSource
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
     KNOWN_TYPES,
@@ -20,8 +21,7 @@ from services.contracts.identity import (
     is_placeholder,
     normalised,
 )
-from services.contracts.words import LinkSource
-from services.profile.domain.words import ChangeKind
+from services.profile.domain.enums import ChangeKind
 
 STRONGEST_FIRST = (
     "user_id",

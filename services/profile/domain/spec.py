@@ -13,8 +13,8 @@ from uuid import UUID
 
 from services.chassis.errors import nearest
 from services.contracts.base import Json
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import KNOWN_TYPES, TYPES, is_placeholder
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import (
     NOTHING,
     Call,
@@ -31,18 +31,18 @@ from services.profile.domain.calls import (
     UnprovedProvenance,
     refuse_claim,
 )
-from services.profile.domain.identities import (
-    LONGEST_VALUE,
-    Identity,
-    identity,
-    strongest_first,
-)
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     XDM_STATUS,
     ConsentStatus,
     ContextCategory,
     LawfulBasis,
     TraitKind,
+)
+from services.profile.domain.identities import (
+    LONGEST_VALUE,
+    Identity,
+    identity,
+    strongest_first,
 )
 
 LONGEST_NAME = 255

@@ -7,14 +7,14 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.errors import RaakError
-from services.profile.domain.identities import given_identity
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     XDM_STATUS,
     ConsentStatus,
     ContextCategory,
     LawfulBasis,
     TraitKind,
 )
+from services.profile.domain.identities import given_identity
 from services.profile.schema.types import read_id
 from services.profile.service.finding import Ref
 

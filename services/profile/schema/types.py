@@ -18,11 +18,11 @@ from services.chassis.pagination import (
     encode_cursor,
     page_size,
 )
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.enums import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
 from services.profile.domain import rulebook as rulebook_domain
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     ChangeKind,
     ConsentStatus,
     ContextCategory,

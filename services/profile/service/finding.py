@@ -7,8 +7,8 @@ from uuid import UUID
 
 from services.chassis.database import Connection
 from services.chassis.errors import RaakError
+from services.contracts.enums import LinkSource
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
-from services.contracts.words import LinkSource
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity, visitor_of
 from services.profile.domain.rulebook import facts_of

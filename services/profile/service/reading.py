@@ -11,8 +11,8 @@ import orjson
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
 from services.contracts.base import DEEPEST_JSON, Json, is_deeper
+from services.contracts.enums import SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.customer import DEFAULT_ROOM, Room
 from services.profile.domain.spec import Reading, Subject, read_call

@@ -10,8 +10,8 @@ from services.chassis.ids import new_id
 from services.chassis.resync import Page
 from services.contracts.base import Event, Json
 from services.profile.domain.customer import Customer
+from services.profile.domain.enums import ChangeKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ChangeKind
 from services.profile.service.recording import PUBLISHED, event_recorded, merged
 from services.profile.service.refreshing import recompute
 from services.profile.service.rulebooks import Rulebooks

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.chassis.epochs import stamp
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.domain.customer import Consent, Customer, Filed, Trait
 from services.profile.domain.identities import Identity
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.contracts.base import Json
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.domain.calls import Call
 from services.rules.history import RecordedEvent
 

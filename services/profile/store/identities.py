@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
-from services.contracts.words import LinkSource
+from services.contracts.enums import LinkSource
+from services.profile.domain.enums import ChangeKind
 from services.profile.domain.identities import Change, Identity
-from services.profile.domain.words import ChangeKind
 
 _OWNERS = """
 SELECT i.identity_type, i.identity_value, i.customer_id

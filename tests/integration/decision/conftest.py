@@ -13,9 +13,9 @@ from services.chassis.database import Database, open_database
 from services.chassis.principal import Principal
 from services.chassis.server import supervised
 from services.contracts.base import Event
+from services.contracts.enums import Role
 from services.contracts.journey import InstanceState, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged, Identity
-from services.contracts.words import Role
 from services.decision import handlers
 from services.decision.app import list_background_work, open_decision_context
 from services.decision.schema import Context, schema

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from services.chassis.bus import Bus
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.decision.app import create
 from services.decision.settings import DecisionSettings
 from tests.integration.conftest import Running, send

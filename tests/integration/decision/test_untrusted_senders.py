@@ -8,9 +8,9 @@ import pytest
 
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.enums import Role, SenderClass
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role, SenderClass
 from services.decision import handlers
 from tests.callers import caller
 from tests.integration.decision.conftest import (

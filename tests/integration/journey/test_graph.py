@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from services.chassis.principal import Principal
+from services.contracts.enums import Role
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
 from services.journey.store import tallies
 from tests.callers import caller
 from tests.integration.journey.conftest import Graph

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 from services.chassis.database import Connection
 from services.contracts.base import Event
 from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.enums import OutcomeKind
 from services.contracts.journey import MessageDue
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.contracts.words import OutcomeKind
 from services.measurement.domain.conversions import Conversions
 from services.measurement.handlers import subscriptions
 from tests.unit.measurement import facts

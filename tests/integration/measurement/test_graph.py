@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.database import Database
+from services.contracts.enums import Role, SenderClass
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import Identity
-from services.contracts.words import Role, SenderClass
 from services.measurement import service
 from tests.callers import caller
 from tests.integration.measurement.conftest import Graph

@@ -11,8 +11,8 @@ import pytest
 from services.chassis.database import Database
 from services.chassis.principal import Principal, Verifier
 from services.contracts.base import Event
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role, SenderClass
 from services.profile.collect import Collector
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity

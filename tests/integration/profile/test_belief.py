@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from services.chassis.principal import Principal
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded
-from services.contracts.words import Role, SenderClass
 from services.profile.domain.spec import CALLS
 from services.profile.service.reading import Reader
 from services.profile.settings import ProfileSettings

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from services.chassis.pagination import encode_cursor
+from services.contracts.enums import Role
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
 from tests.callers import caller
 from tests.integration.profile.conftest import (
     AGENT,

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.collect import read_json
 from tests.integration.profile.conftest import Profile, identify, track
 

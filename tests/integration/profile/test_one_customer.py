@@ -10,8 +10,8 @@ import pytest
 
 from services.chassis.database import Connection, DatabaseUnavailable
 from services.chassis.outbox import LARGEST_EVENT
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
-from services.contracts.words import Role, SenderClass
 from services.profile.domain.customer import Customer
 from services.profile.domain.rulebook import Rulebook
 from services.profile.handlers import subscriptions

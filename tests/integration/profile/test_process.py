@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 
 from services.chassis.bus import Bus
 from services.contracts.decision import DecisionSeriesNeeded
+from services.contracts.enums import Role
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
-from services.contracts.words import Role
 from services.profile.app import create
 from services.profile.domain.customer import Customer
 from services.profile.domain.rulebook import Rulebook

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import CustomersMerged
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.service.reading import Reader
 from services.profile.store.claims import MOST_CLAIMS
 from tests.integration.profile.conftest import (

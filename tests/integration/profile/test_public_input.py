@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.identities import Identity
 from services.profile.service.claims import ClaimVerifier, make_claim
 from services.profile.service.reading import Reader

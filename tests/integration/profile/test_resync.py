@@ -9,8 +9,8 @@ import pytest
 from services.chassis import epochs
 from services.chassis.database import Connection
 from services.chassis.resync import CHUNK
+from services.contracts.enums import SenderClass
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
-from services.contracts.words import SenderClass
 from services.profile.service import refreshing
 from services.profile.service.resync import Customers
 from services.profile.service.rulebooks import Rulebooks

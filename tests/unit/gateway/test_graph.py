@@ -16,8 +16,8 @@ from gateway.graph import Asked, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
+from services.contracts.enums import Role
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, SDLS, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "agnes", policies=frozenset({LOOKUP_POLICY}))

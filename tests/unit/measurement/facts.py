@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.contracts.decision import DecisionMade, Money, OutcomeRecorded, RankedAction
+from services.contracts.enums import SenderClass
 from services.contracts.journey import InstanceState, MessageDue
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded, Identity
-from services.contracts.words import SenderClass
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BROWSER = Identity(type="anonymous_id", value="browser-1")

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.profile import EventSetAside
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import Call, ConsentGiven, Provenance, dump_call, load_call
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
 NOW = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
 PLAIN = Call(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.domain.calls import (
     Call,
     ConsentGiven,
@@ -15,9 +15,9 @@ from services.profile.domain.calls import (
     TraitsTooLarge,
 )
 from services.profile.domain.customer import Customer, Filed, Room
+from services.profile.domain.enums import ConsentStatus, LawfulBasis
 from services.profile.domain.identities import Identity
 from services.profile.domain.rulebook import Kept, Rulebook, Segment
-from services.profile.domain.words import ConsentStatus, LawfulBasis
 from services.rules import SEGMENT, SeriesSet, parse
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)

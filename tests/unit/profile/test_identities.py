@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 
+from services.contracts.enums import LinkSource
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import LinkSource
+from services.profile.domain.enums import ChangeKind
 from services.profile.domain.identities import (
     Directory,
     Identity,
@@ -16,7 +17,6 @@ from services.profile.domain.identities import (
     strongest_first,
     visitor_of,
 )
-from services.profile.domain.words import ChangeKind
 
 ANN, BOB = UUID(int=1), UUID(int=2)
 

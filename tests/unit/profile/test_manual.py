@@ -10,12 +10,12 @@ import pytest
 
 from services.chassis.errors import RaakError
 from services.chassis.settings import ServiceSettings
+from services.contracts.enums import OutcomeKind, SenderClass
 from services.contracts.identity import TYPES
-from services.contracts.words import OutcomeKind, SenderClass
 from services.profile import app
 from services.profile.domain.calls import Provenance
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.spec import CALLS, read_call
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.service.reading import Reader
 from services.profile.service.rulebooks import read_segments
 from services.profile.settings import ProfileSettings

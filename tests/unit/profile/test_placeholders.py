@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from services.contracts.enums import SenderClass
 from services.contracts.identity import TYPES, derived_customer_id, is_placeholder
-from services.contracts.words import SenderClass
 from services.profile.domain.calls import NoIdentity, PlaceholderIdentity
 from services.profile.domain.identities import (
     Identity,

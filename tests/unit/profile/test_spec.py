@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import ANONYMOUS_TYPES
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import (
     Call,
     ClaimsOff,
@@ -21,14 +21,14 @@ from services.profile.domain.calls import (
     SignedClaim,
     UnprovedProvenance,
 )
-from services.profile.domain.identities import Identity
-from services.profile.domain.spec import CALLS, Reading, read_call
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     ConsentStatus,
     ContextCategory,
     LawfulBasis,
     TraitKind,
 )
+from services.profile.domain.identities import Identity
+from services.profile.domain.spec import CALLS, Reading, read_call
 from services.profile.service.reading import Reader
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)

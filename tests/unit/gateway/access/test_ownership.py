@@ -7,8 +7,8 @@ from graphql import GraphQLObjectType, build_schema
 
 from gateway.access.ownership import check_own, is_own, names_customers, references_in
 from services.chassis.principal import Forbidden, Principal
+from services.contracts.enums import Role
 from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
 
 ID = str(uuid4())
 EMAIL = {"type": "email", "value": "ann@example.com"}

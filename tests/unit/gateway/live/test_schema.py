@@ -25,9 +25,9 @@ from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
+from services.contracts.enums import Role
 from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import EventRecorded
-from services.contracts.words import Role
 from tests.callers import ROLES, caller
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.live.events import ANN, AT, EVENTS, changed, recorded

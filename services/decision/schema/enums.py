@@ -2,7 +2,7 @@
 
 import strawberry
 
-from services.contracts.words import Channel, OutcomeKind, SenderClass
+from services.contracts.enums import Channel, OutcomeKind, SenderClass
 from services.decision.domain.catalogue import ActionKind, ActionStatus
 from services.decision.domain.trace import Stage
 

@@ -1,4 +1,4 @@
-"""Words that mean the same in every service and in the graph."""
+"""Enums that mean the same in every service and in the graph."""
 
 from enum import StrEnum
 

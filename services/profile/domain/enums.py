@@ -1,4 +1,4 @@
-"""The words profile keeps with everything it knows: where it came from, and by what right."""
+"""Where what profile keeps came from, and by what right it is kept."""
 
 from enum import StrEnum
 
