@@ -11,7 +11,7 @@ from services.chassis.errors import RaakError
 from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
 from services.profile.domain.identities import given_identity
-from services.profile.service.claims import make_claim
+from services.profile.service.signed_claims import make_claim
 
 
 class NoSuchRole(RaakError):

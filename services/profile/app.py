@@ -17,10 +17,10 @@ from services.contracts.profile import (
 from services.profile.collect import Collector
 from services.profile.handlers import subscriptions
 from services.profile.schema import Context, schema
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import Reader
 from services.profile.service.refreshing import Refresher
 from services.profile.service.resync import Customers
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.settings import ProfileSettings
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from services.chassis.principal import Forbidden, Principal, Verifier
 from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
-from services.profile.service.reading import Reader, Rejected
+from services.profile.service.call_reader import Reader, Rejected
 from services.profile.service.recording import Taken, record_apart
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import Rulebooks
 
 _position = attrgetter("position")
 

@@ -17,8 +17,9 @@ from services.contracts.profile import EventSetAside
 from services.contracts.series import SeriesNeeded
 from services.profile.domain.calls import Call
 from services.profile.domain.customer import DEFAULT_ROOM, Room
+from services.profile.service.publishing import declare_series
 from services.profile.service.recording import record, record_again
-from services.profile.service.rulebooks import Rulebooks, declare_series
+from services.profile.service.segment_cache import Rulebooks
 
 
 async def take_outcomes(

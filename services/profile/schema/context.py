@@ -15,14 +15,14 @@ from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Change, Identity, given_identity
-from services.profile.domain.rulebook import Rulebook, Segment
-from services.profile.service import finding
-from services.profile.service.finding import Ref
-from services.profile.service.reading import Reader
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.domain.segment_definitions import Rulebook, Segment
+from services.profile.service import queries
+from services.profile.service.call_reader import Reader
+from services.profile.service.queries import Ref
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.store import claims as claim_store
 from services.profile.store import identities as identity_store
-from services.profile.store import rulebook as rulebook_store
+from services.profile.store import segment_definitions as segment_store
 from services.profile.store.claims import Claim
 
 
@@ -119,7 +119,7 @@ class Context:
 
     async def _load_people(self, ids: list[UUID]) -> list[Customer | None]:
         async with self.database.connection() as connection:
-            found = await finding.load(connection, ids)
+            found = await queries.load(connection, ids)
         return [found.get(asked) for asked in ids]
 
     async def _load_changes(self, ids: list[UUID]) -> list[list[tuple[Change, datetime]]]:
@@ -129,12 +129,12 @@ class Context:
 
     async def _load_refs(self, refs: list[Ref]) -> list[UUID | None]:
         async with self.database.connection() as connection:
-            found = await finding.resolve(connection, refs)
+            found = await queries.resolve(connection, refs)
         return [found.get(ref) for ref in refs]
 
     async def _load_reached(self, asked: list[tuple[Ref, UUID]]) -> list[bool]:
         async with self.database.connection() as connection:
-            return [await finding.is_reached(connection, ref, found) for ref, found in asked]
+            return [await queries.is_reached(connection, ref, found) for ref, found in asked]
 
     async def _load_claims(self, ids: list[UUID]) -> list[list[Claim]]:
         async with self.database.connection() as connection:
@@ -147,7 +147,7 @@ class Context:
 
     async def _load_counts(self, keys: list[str]) -> list[int]:
         async with self.database.connection() as connection:
-            found = await rulebook_store.counts(connection, keys)
+            found = await segment_store.counts(connection, keys)
         return [found.get(key, 0) for key in keys]
 
 

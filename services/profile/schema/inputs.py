@@ -16,7 +16,7 @@ from services.profile.domain.enums import (
 )
 from services.profile.domain.identities import given_identity
 from services.profile.schema.types import read_id
-from services.profile.service.finding import Ref
+from services.profile.service.queries import Ref
 
 XDM_LETTERS = {status: letter for letter, status in XDM_STATUS.items()}
 

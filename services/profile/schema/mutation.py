@@ -14,9 +14,9 @@ from services.profile.domain.spec import Subject
 from services.profile.schema.context import Context
 from services.profile.schema.inputs import ConsentInput, CustomerRef, IdentifyInput, TrackInput
 from services.profile.schema.types import Customer, Info, Segment
-from services.profile.service.finding import UnknownCustomer
+from services.profile.service.publishing import publish_segments
+from services.profile.service.queries import UnknownCustomer
 from services.profile.service.recording import Taken, record
-from services.profile.service.rulebooks import publish_segments
 
 CONSENTS = "consents:write"
 

@@ -15,7 +15,7 @@ from services.profile.schema.types import (
     Segment,
     read_cursor,
 )
-from services.profile.service import finding
+from services.profile.service import queries
 
 
 @strawberry.type
@@ -50,7 +50,7 @@ class Query:
             masking.check([where])
         place = read_cursor(after, UUID)
         async with info.context.database.connection() as connection:
-            found = await finding.search(
+            found = await queries.search(
                 connection,
                 segment=segment,
                 where=where,
@@ -78,7 +78,7 @@ class Query:
         return Segment.of(found) if found else None
 
 
-def _connection(found: finding.Found) -> CustomerConnection:
+def _connection(found: queries.Found) -> CustomerConnection:
     edges = [
         CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(str(customer.id)))
         for customer in found.customers

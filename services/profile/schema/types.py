@@ -21,7 +21,7 @@ from services.chassis.pagination import (
 from services.contracts.enums import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
-from services.profile.domain import rulebook as rulebook_domain
+from services.profile.domain import segment_definitions as segment_domain
 from services.profile.domain.enums import (
     ChangeKind,
     ConsentStatus,
@@ -157,7 +157,7 @@ class Segment:
         return await info.context.counts.load(str(self.key))
 
     @classmethod
-    def of(cls, segment: rulebook_domain.Segment) -> Self:
+    def of(cls, segment: segment_domain.Segment) -> Self:
         """As the graph shows it."""
         return cls(
             key=strawberry.ID(segment.key),

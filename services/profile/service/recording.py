@@ -31,9 +31,9 @@ from services.profile.domain.calls import (
 )
 from services.profile.domain.customer import DEFAULT_ROOM, WITHDRAWN, Customer, Room, sent
 from services.profile.domain.identities import Change, Directory, Identity, visitor_of
-from services.profile.domain.rulebook import Rulebook
-from services.profile.service.catching_up import catch_up, snapshots, write
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.domain.segment_definitions import Rulebook
+from services.profile.service.customers import catch_up, snapshots, write
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.store import claims as claim_store
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store

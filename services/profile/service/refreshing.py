@@ -12,8 +12,8 @@ from services.chassis import outbox, telemetry
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database, DatabaseUnavailable
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
-from services.profile.service.catching_up import catch_up, snapshots, write
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.customers import catch_up, snapshots, write
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.store import customers as customer_store
 from services.profile.store import identities as identity_store
 

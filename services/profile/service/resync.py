@@ -14,7 +14,7 @@ from services.profile.domain.enums import ChangeKind
 from services.profile.domain.identities import Identity
 from services.profile.service.recording import PUBLISHED, event_recorded, merged
 from services.profile.service.refreshing import recompute
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store

@@ -18,10 +18,11 @@ from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
 from services.profile.domain.spec import Reading
 from services.profile.schema import Context, schema
-from services.profile.service import finding
-from services.profile.service.reading import Reader
+from services.profile.service import queries
+from services.profile.service.call_reader import Reader
+from services.profile.service.publishing import publish_segments
 from services.profile.service.refreshing import refresh
-from services.profile.service.rulebooks import Rulebooks, publish_segments
+from services.profile.service.segment_cache import Rulebooks
 from tests.callers import caller
 from tests.conftest import DatabaseFor
 
@@ -119,8 +120,8 @@ class Profile:
         """The customer who is called this, as he is stored."""
         ref = Identity(type, value)
         async with self.database.connection() as connection:
-            found = (await finding.resolve(connection, [ref]))[ref]
-            return (await finding.load(connection, [found]))[found]
+            found = (await queries.resolve(connection, [ref]))[ref]
+            return (await queries.load(connection, [found]))[found]
 
     async def count(self, query: str) -> int:
         """The one number a query gives."""

@@ -8,7 +8,7 @@ from services.chassis.principal import Principal
 from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded
 from services.profile.domain.spec import CALLS
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import Reader
 from services.profile.settings import ProfileSettings
 from tests.callers import caller
 from tests.integration.profile.conftest import AGENT, Profile, app, identify, track, visitor

@@ -11,7 +11,7 @@ from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.profile import CustomerChanged
 from services.contracts.series import SeriesNeeded
 from services.profile.handlers import subscriptions
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import Rulebooks
 from services.rules import merge_series, parse
 from tests.integration.profile.conftest import Profile, track
 

@@ -13,7 +13,7 @@ from services.chassis.outbox import LARGEST_EVENT
 from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Rulebook
+from services.profile.domain.segment_definitions import Rulebook
 from services.profile.handlers import subscriptions
 from services.profile.service import recording, refreshing
 from tests.callers import caller

@@ -17,7 +17,7 @@ from services.contracts.enums import Role
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
 from services.profile.app import create
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Rulebook
+from services.profile.domain.segment_definitions import Rulebook
 from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send

@@ -9,7 +9,7 @@ import pytest
 from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import CustomersMerged
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import Reader
 from services.profile.store.claims import MOST_CLAIMS
 from tests.integration.profile.conftest import (
     START,

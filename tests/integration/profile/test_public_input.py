@@ -8,8 +8,8 @@ import pytest
 from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import derived_customer_id
 from services.profile.domain.identities import Identity
-from services.profile.service.claims import ClaimVerifier, make_claim
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import Reader
+from services.profile.service.signed_claims import ClaimVerifier, make_claim
 from services.profile.store import identities as identity_store
 from tests.integration.profile.conftest import START, Profile, identify, track, visitor
 

@@ -13,7 +13,7 @@ from services.contracts.enums import SenderClass
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.profile.service import refreshing
 from services.profile.service.resync import Customers
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import Rulebooks
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 

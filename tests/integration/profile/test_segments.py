@@ -15,7 +15,7 @@ from services.contracts.decision import DecisionSeriesNeeded, Money, OutcomeReco
 from services.contracts.identity import derived_customer_id
 from services.contracts.profile import CustomerChanged, EventRecorded
 from services.profile.handlers import subscriptions
-from services.profile.service.rulebooks import publish_segments
+from services.profile.service.publishing import publish_segments
 from services.rules import DECISION, Facts, evaluate, merge_series, parse
 from tests.integration.profile.conftest import MARKETER, START, Profile, identify, track
 from tests.reading import reading_threads

@@ -17,7 +17,7 @@ from services.profile.domain.calls import (
 from services.profile.domain.customer import Customer, Filed, Room
 from services.profile.domain.enums import ConsentStatus, LawfulBasis
 from services.profile.domain.identities import Identity
-from services.profile.domain.rulebook import Kept, Rulebook, Segment
+from services.profile.domain.segment_definitions import Kept, Rulebook, Segment
 from services.rules import SEGMENT, SeriesSet, parse
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)

@@ -16,8 +16,8 @@ from services.profile import app
 from services.profile.domain.calls import Provenance
 from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.spec import CALLS, read_call
-from services.profile.service.reading import Reader
-from services.profile.service.rulebooks import read_segments
+from services.profile.service.call_reader import Reader
+from services.profile.service.publishing import read_segments
 from services.profile.settings import ProfileSettings
 
 ROOT = Path(__file__).parents[3]

@@ -29,7 +29,7 @@ from services.profile.domain.enums import (
 )
 from services.profile.domain.identities import Identity
 from services.profile.domain.spec import CALLS, Reading, read_call
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import Reader
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 READING = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)

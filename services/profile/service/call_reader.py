@@ -16,7 +16,7 @@ from services.contracts.trust import RESERVED, ServerEvents
 from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
 from services.profile.domain.customer import DEFAULT_ROOM, Room
 from services.profile.domain.spec import Reading, Subject, read_call
-from services.profile.service.claims import ClaimVerifier
+from services.profile.service.signed_claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

@@ -8,8 +8,8 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.contracts.profile import CustomerChanged
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Kept, Rulebook
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.domain.segment_definitions import Kept, Rulebook
+from services.profile.service.segment_cache import Rulebooks
 from services.profile.store import customers as store
 from services.profile.store import events
 from services.rules import SeriesSet

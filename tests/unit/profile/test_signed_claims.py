@@ -8,7 +8,7 @@ import pytest
 
 from services.profile.domain.calls import ClaimExpired, ClaimsOff, InvalidClaim
 from services.profile.domain.identities import Identity
-from services.profile.service.claims import ClaimVerifier, make_claim
+from services.profile.service.signed_claims import ClaimVerifier, make_claim
 from services.profile.settings import ProfileSettings
 
 NOW = datetime(2026, 11, 30, 9, tzinfo=UTC)

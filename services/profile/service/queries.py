@@ -11,7 +11,7 @@ from services.contracts.enums import LinkSource
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity, visitor_of
-from services.profile.domain.rulebook import facts_of
+from services.profile.domain.segment_definitions import facts_of
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
