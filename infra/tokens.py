@@ -10,7 +10,7 @@ from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, pr
 from services.chassis.errors import RaakError
 from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
-from services.profile.domain.identities import given_identity
+from services.profile.domain.identities import parse_identity
 from services.profile.service.signed_claims import make_claim
 
 
@@ -88,5 +88,5 @@ def issue_claim(
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )
     for kind, value in {"anonymous_id": browser, **said}.items():
-        given_identity(kind, value)
+        parse_identity(kind, value)
     return make_claim(secret, browser, said, now, timedelta(minutes=minutes))

@@ -29,7 +29,7 @@ class RankedAction(Payload):
     score: float
 
 
-class DecisionMade(Event):
+class DecisionRecorded(Event):
     """Offers were decided on for a customer. `occurred_at` is when."""
 
     fact: ClassVar[str] = "decision.made.v1"

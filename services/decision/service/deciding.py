@@ -15,7 +15,7 @@ from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
 from services.chassis.errors import Unavailable, nearest
 from services.chassis.ids import new_id
-from services.contracts.decision import DecisionMade, Money, RankedAction
+from services.contracts.decision import DecisionRecorded, Money, RankedAction
 from services.contracts.enums import Channel, SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
@@ -401,10 +401,10 @@ class DecisionWriter:
         return actions
 
 
-def build_event(pending: PendingDecision) -> DecisionMade:
+def build_event(pending: PendingDecision) -> DecisionRecorded:
     """The event of a decision, always with the same id."""
     decision = pending.decision
-    return DecisionMade(
+    return DecisionRecorded(
         event_id=decision.decision_id,
         customer_id=decision.customer_id,
         occurred_at=decision.decided_at,

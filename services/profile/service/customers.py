@@ -1,6 +1,6 @@
-"""Customers on their way into and out of a transaction: brought up to date, written, told of."""
+"""Customers on their way into and out of a transaction: loaded, recomputed, written, published."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -8,79 +8,83 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.contracts.profile import CustomerChanged
 from services.profile.domain.customer import Customer
-from services.profile.domain.segment_definitions import Kept, Rulebook
-from services.profile.service.segment_cache import Rulebooks
+from services.profile.domain.segment_definitions import SegmentDefinitions
+from services.profile.service.segment_cache import SegmentCache
 from services.profile.store import customers as store
 from services.profile.store import events
-from services.rules import SeriesSet
+from services.profile.store import identities as identity_store
 
 
-async def catch_up(
+async def read_customers(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
+    """Customers with all that is known of them; merged ones are absent."""
+    customers = await store.read(connection, ids)
+    await read_details(connection, customers)
+    return customers
+
+
+async def read_details(connection: Connection, customers: dict[UUID, Customer]) -> None:
+    """Read the identities, traits, consents and memberships of customers into them."""
+    for customer_id, links in (await identity_store.read_links(connection, customers)).items():
+        customers[customer_id].identities = set(links)
+    await store.read_values(connection, customers)
+
+
+async def recompute_series(
     connection: Connection,
-    rulebooks: Rulebooks,
-    rulebook: Rulebook,
+    cache: SegmentCache,
+    definitions: SegmentDefinitions,
     customers: Iterable[Customer],
     now: datetime,
 ) -> None:
-    """Compute from their raw events what customers of another version lack."""
-    late = [customer for customer in customers if customer.rules_version != rulebook.version]
-    if not late:
+    """Compute from their raw events the series that customers of another version lack."""
+    outdated = [one for one in customers if one.rules_version != definitions.version]
+    if not outdated:
         return
-    kept = await rulebooks.kept(connection, {customer.rules_version for customer in late})
-    lacking = _lacking(rulebook, kept, late)
-    names = {one.event for series in lacking.values() for one in series.series.values()}
-    ids = [c.id for c in late if lacking[c.rules_version].series]
-    histories = await events.histories(connection, ids, names)
-    for customer in late:
-        history, was = histories.get(customer.id, []), customer.rules_version
-        rulebook.catch_up(customer, kept[was], lacking[was], history, now)
+    versions = {customer.rules_version for customer in outdated}
+    computed = await cache.computed_versions(connection, versions)
+    missing = {one: definitions.missing_series(computed[one].series) for one in versions}
+    names = {one.event for series in missing.values() for one in series.series.values()}
+    ids = [c.id for c in outdated if missing[c.rules_version].series]
+    histories = await events.read_histories(connection, ids, names)
+    for customer in outdated:
+        history, version = histories.get(customer.id, []), customer.rules_version
+        definitions.recompute_series(customer, computed[version], missing[version], history, now)
 
 
-def _lacking(
-    rulebook: Rulebook, kept: Mapping[int, Kept], late: Iterable[Customer]
-) -> dict[int, SeriesSet]:
-    versions = {customer.rules_version for customer in late}
-    return {version: rulebook.missing(kept[version].series) for version in versions}
-
-
-async def write(
+async def write_customers(
     connection: Connection,
     customers: Collection[Customer],
     created: Collection[UUID],
     now: datetime,
 ) -> int:
-    """Write customers with all that is new of them; says how many of the created were new."""
+    """Write customers with all that is new of them; gives how many of the created were inserted."""
     new = [customer for customer in customers if customer.id in created]
     old = [customer for customer in customers if customer.id not in created]
     if old:
         await store.update(connection, old, now)
-    written = await store.insert(connection, new, now) if new else 0
-    await store.set_traits(connection, _new_traits(customers))
-    await store.forget_traits(
-        connection, [(c.id, filed) for c in customers for filed in c.old_traits]
+    inserted = await store.insert(connection, new, now) if new else 0
+    await store.set_traits(
+        connection, [(c.id, key, c.traits[key]) for c in customers for key in c.new_traits]
     )
-    await store.set_consents(connection, _new_consents(customers))
+    await store.delete_traits(connection, [(c.id, key) for c in customers for key in c.old_traits])
+    await store.set_consents(
+        connection, [(c.id, key, c.consents[key]) for c in customers for key in c.new_consents]
+    )
     await store.join_segments(
-        connection, [(c.id, key, c.segments[key]) for c in customers for key in c.joined]
+        connection, [(c.id, key, c.segments[key]) for c in customers for key in c.new_segments]
     )
-    await store.leave_segments(connection, [(c.id, key) for c in customers for key in c.left])
-    return written
+    await store.leave_segments(
+        connection, [(c.id, key) for c in customers for key in c.old_segments]
+    )
+    return inserted
 
 
-def _new_traits(customers: Iterable[Customer]) -> list[store.NewTrait]:
-    return [(c.id, filed, c.traits[filed]) for c in customers for filed in c.new_traits]
-
-
-def _new_consents(customers: Iterable[Customer]) -> list[store.NewConsent]:
-    return [(c.id, filed, c.consents[filed]) for c in customers for filed in c.new_consents]
-
-
-def snapshots(
-    rulebook: Rulebook, customers: Iterable[Customer], now: datetime
+def make_snapshots(
+    definitions: SegmentDefinitions, customers: Iterable[Customer], now: datetime
 ) -> list[CustomerChanged]:
-    """What to tell of customers that changed; all of them are of this rulebook."""
+    """The snapshots to publish: of the customers that changed, all of them of these definitions."""
     return [
-        customer.snapshot(new_id(), now, rulebook.answers)
+        customer.snapshot(new_id(), now, definitions.answers)
         for customer in customers
-        if customer.changed
+        if customer.is_changed
     ]

@@ -1,4 +1,4 @@
-"""Customers looked up: by what they are called, by id, and by what is true of them."""
+"""Finding customers: by identity, by id, and by a condition that is true of them."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -10,8 +10,9 @@ from services.chassis.errors import RaakError
 from services.contracts.enums import LinkSource
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
 from services.profile.domain.customer import Customer
-from services.profile.domain.identities import Identity, visitor_of
+from services.profile.domain.identities import Identity, derive_visitor_id
 from services.profile.domain.segment_definitions import facts_of
+from services.profile.service.customers import read_customers
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
@@ -23,8 +24,8 @@ WHERE = Vocabulary(
     roots=frozenset({"traits", "consent", "events", "segments", "now", "hour", "weekday"}),
 )
 
-Ref = UUID | Identity
-"""How a customer is meant: by our id, or by what he is known by."""
+CustomerRef = UUID | Identity
+"""What names a customer: our id, or an identity."""
 
 
 class UnknownCustomer(RaakError):
@@ -32,39 +33,41 @@ class UnknownCustomer(RaakError):
 
     code: ClassVar[str] = "PROFILE_UNKNOWN_CUSTOMER"
 
-    def __init__(self, id: UUID) -> None:
+    def __init__(self, customer_id: UUID) -> None:
         super().__init__(
             f"There is no customer {str(id)!r}.",
             hint="Name the customer by an identity, such as an e-mail address, to make a new one.",
         )
 
 
-class Found(NamedTuple):
+class CustomerPage(NamedTuple):
     """A page of customers, the last one looked at, and whether there are more to look at."""
 
     customers: list[Customer]
     last: UUID | None
-    more: bool
+    has_more: bool
 
 
-async def resolve(connection: Connection, refs: Collection[Ref]) -> dict[Ref, UUID]:
-    """Who is meant by each; those who mean nobody we know are absent."""
+async def resolve(connection: Connection, refs: Collection[CustomerRef]) -> dict[CustomerRef, UUID]:
+    """The customer each reference names; references that name nobody are absent."""
     identities = [ref for ref in refs if isinstance(ref, Identity)]
-    owners = await identity_store.owners(connection, identities) if identities else {}
-    asked = {ref: one for ref in refs if ref not in owners and (one := _id_of(ref))}
-    known = await identity_store.survivors(connection, set(asked.values())) if asked else {}
-    found: dict[Ref, UUID] = dict(owners.items())
-    return found | {ref: known[one] for ref, one in asked.items() if one in known}
+    owners = await identity_store.find_owners(connection, identities) if identities else {}
+    ids = {ref: customer_id for ref in refs if ref not in owners and (customer_id := _id_of(ref))}
+    survivors = await identity_store.find_survivors(connection, set(ids.values())) if ids else {}
+    resolved: dict[CustomerRef, UUID] = dict(owners.items())
+    return resolved | {
+        ref: survivors[customer_id] for ref, customer_id in ids.items() if customer_id in survivors
+    }
 
 
-async def is_reached(connection: Connection, ref: Ref, found: UUID) -> bool:
-    """Whether a token of a browser, device or id reaches the customer found by it.
+async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -> bool:
+    """Whether a token for a browser, device or id reaches the customer its reference names.
 
-    It reaches one who is not known, and one who is known by the word of somebody who may say so.
+    It reaches an anonymous one, and a known one if a trusted sender has linked the two.
     """
     if isinstance(ref, Identity) and ref.type not in ANONYMOUS_TYPES:
         return True
-    links = (await identity_store.links(connection, [found]))[found]
+    links = (await identity_store.read_links(connection, [customer]))[customer]
     persons = [source for one, source in links.items() if one.type in KNOWN_TYPES]
     if not persons:
         return True
@@ -72,23 +75,22 @@ async def is_reached(connection: Connection, ref: Ref, found: UUID) -> bool:
         return False
     browsers = {one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, _id_of(one))}
     if not browsers and isinstance(ref, UUID):
-        return not await identity_store.is_merged_unproved(connection, ref, found)
+        return not await identity_store.is_merged_unproved(connection, ref, customer)
     return any((source := links[one]) and source.is_proved for one in browsers)
 
 
-def _id_of(ref: Ref) -> UUID | None:
-    """The id a reference stands for by itself."""
-    return ref if isinstance(ref, UUID) else visitor_of(ref)
+def _id_of(ref: CustomerRef) -> UUID | None:
+    """The id a reference stands for without a look into the database."""
+    return ref if isinstance(ref, UUID) else derive_visitor_id(ref)
 
 
 async def load(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Customers with all that is known of them, by the id asked for; merged ones as survivors."""
-    survivors = await identity_store.survivors(connection, ids)
-    customers = await customer_store.read(connection, set(survivors.values()))
-    for one, identities in (await identity_store.held(connection, customers)).items():
-        customers[one].identities = identities
-    await customer_store.fill_in(connection, customers)
-    return {asked: customers[one] for asked, one in survivors.items() if one in customers}
+    """Customers with all that is known of them, by these ids; for merged ones their survivors."""
+    survivors = await identity_store.find_survivors(connection, ids)
+    customers = await read_customers(connection, set(survivors.values()))
+    return {
+        customer_id: customers[one] for customer_id, one in survivors.items() if one in customers
+    }
 
 
 async def search(
@@ -100,40 +102,46 @@ async def search(
     after: UUID | None,
     scan_limit: int,
     now: datetime,
-) -> Found:
+) -> CustomerPage:
     """The next customers, by id, of whom `where` is true; it looks at `scan_limit` at most."""
     condition = parse(where, WHERE) if where is not None else None
-    found: list[Customer] = []
-    looked_at = 0
+    page: list[Customer] = []
+    scanned = 0
     while True:
-        limit = min(CHUNK, scan_limit - looked_at) if condition else first
-        ids = await customer_store.page(connection, after, limit + 1, segment)
-        loaded = await load(connection, ids[:limit])
-        matching = await _matching(connection, condition, loaded.values(), now)
+        limit = min(CHUNK, scan_limit - scanned) if condition else first
+        ids = await customer_store.read_page(connection, after, limit + 1, segment)
+        customers = await load(connection, ids[:limit])
+        matches = await _match(connection, condition, customers.values(), now)
         for after in ids[:limit]:
-            looked_at += 1
-            if after in matching:
-                found.append(loaded[after])
-                if len(found) == first:
-                    return Found(found, after, more=after != ids[-1])
+            scanned += 1
+            if after in matches:
+                page.append(customers[after])
+                if len(page) == first:
+                    return CustomerPage(page, after, has_more=after != ids[-1])
         if len(ids) <= limit:
-            return Found(found, after, more=False)
-        if looked_at >= scan_limit:
-            return Found(found, after, more=True)
+            return CustomerPage(page, after, has_more=False)
+        if scanned >= scan_limit:
+            return CustomerPage(page, after, has_more=True)
 
 
-async def _matching(
+async def _match(
     connection: Connection,
     condition: Condition | None,
     customers: Iterable[Customer],
     now: datetime,
 ) -> set[UUID]:
-    """Of whom the condition is true; its windows are computed from the raw events."""
-    people = {customer.id: customer for customer in customers}
+    """The ids of those the condition is true of; its windows are computed from raw events."""
+    by_id = {customer.id: customer for customer in customers}
     if condition is None:
-        return set(people)
+        return set(by_id)
     series = SeriesSet(condition.needs.series)
     names = {one.event for one in series.series.values()}
-    for one, history in (await event_store.histories(connection, people, names)).items():
-        people[one].series = rebuild(series, history, now)
-    return {one for one in people if evaluate(condition, facts_of(people[one], now))}
+    for customer_id, history in (
+        await event_store.read_histories(connection, by_id, names)
+    ).items():
+        by_id[customer_id].series = rebuild(series, history, now)
+    return {
+        customer_id
+        for customer_id in by_id
+        if evaluate(condition, facts_of(by_id[customer_id], now))
+    }

@@ -8,7 +8,7 @@ from services.chassis.principal import Principal
 from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded
 from services.profile.domain.spec import CALLS
-from services.profile.service.call_reader import Reader
+from services.profile.service.call_reader import CallReader
 from services.profile.settings import ProfileSettings
 from tests.callers import caller
 from tests.integration.profile.conftest import AGENT, Profile, app, identify, track, visitor
@@ -119,7 +119,9 @@ async def test_a_snapshot_names_the_traits_of_a_browser_until_a_server_says_them
 
 
 async def test_an_operator_says_which_events_these_are(profile: Profile) -> None:
-    profile.reader = Reader.within(ProfileSettings(server_events="lead_*, Contract Signed"))
+    profile.reader = CallReader.from_settings(
+        ProfileSettings(server_events="lead_*, Contract Signed")
+    )
 
     answer = await profile.collect(
         *map(track, ("order_completed", "Lead Won", "contract_signed", "lead")),

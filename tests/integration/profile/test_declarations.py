@@ -11,7 +11,7 @@ from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.profile import CustomerChanged
 from services.contracts.series import SeriesNeeded
 from services.profile.handlers import subscriptions
-from services.profile.service.segment_cache import Rulebooks
+from services.profile.service.segment_cache import SegmentCache
 from services.rules import merge_series, parse
 from tests.integration.profile.conftest import Profile, track
 
@@ -106,13 +106,13 @@ async def test_a_declaration_that_comes_in_between_is_not_answered_before_its_ru
     await profile.collect(track("bought"))
     await declare(profile, DecisionSeriesNeeded, 1, VIEWED)
     await profile.refresh_all()
-    rulebooks = Rulebooks()
+    cache = SegmentCache()
 
     async with profile.database.transaction() as connection:
         await _declare_half(connection, [BOUGHT], 2)
-        rulebook = await rulebooks.current(connection)
+        definitions = await cache.current(connection)
 
-    assert rulebook.answers == {"decision": 1}
+    assert definitions.answers == {"decision": 1}
 
 
 async def test_two_services_that_declare_at_once_are_both_answered(profile: Profile) -> None:
@@ -144,7 +144,7 @@ async def declare(
         series=tuple(one.to_json() for one in merge_series(parse(condition).needs.series)),
         grew_in=version if grew_in is None else grew_in,
     )
-    handle = subscriptions(profile.rulebooks, profile.clock)[fact]
+    handle = subscriptions(profile.segment_cache, profile.clock)[fact]
     async with profile.database.transaction() as connection:
         await handle(connection, [needed])
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.pagination import encode_cursor
 from services.contracts.enums import Role
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from tests.callers import caller
 from tests.integration.profile.conftest import (
     AGENT,
@@ -363,7 +363,7 @@ async def test_a_visitor_is_refused_others_by_entity_key(two: Profile) -> None:
 async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
     two: Profile,
 ) -> None:
-    own = derived_customer_id("anonymous_id", "new")
+    own = derive_customer_id("anonymous_id", "new")
 
     answer = await two.ask(ENTITY, app("anonymous_id", "new"), keys=keys(own))
 

@@ -17,7 +17,7 @@ from services.contracts.enums import Role
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
 from services.profile.app import create
 from services.profile.domain.customer import Customer
-from services.profile.domain.segment_definitions import Rulebook
+from services.profile.domain.segment_definitions import SegmentDefinitions
 from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send
@@ -142,7 +142,7 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
     heard: asyncio.Queue[EventRecorded] = asyncio.Queue()
     event, attempts = one(anonymousId="poison"), 0
 
-    def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
+    def fail(definitions: SegmentDefinitions, customer: Customer, now: Any) -> None:
         nonlocal attempts
         attempts += 1
         raise ArithmeticError("secret")
@@ -153,7 +153,7 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
 
     await bus.subscribe("journey", EventRecorded.fact, hear)
     with monkeypatch.context() as broken:
-        broken.setattr(Rulebook, "decide", fail)
+        broken.setattr(SegmentDefinitions, "assign_segments", fail)
         status, answer = await post(client, "track", event)
         async with asyncio.timeout(60):
             while not (letters := await bus.dead_letters()):

@@ -12,8 +12,8 @@ from services.chassis.resync import CHUNK
 from services.contracts.enums import SenderClass
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.profile.service import refreshing
-from services.profile.service.resync import Customers
-from services.profile.service.segment_cache import Rulebooks
+from services.profile.service.resync import CustomerResync
+from services.profile.service.segment_cache import SegmentCache
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 
@@ -25,7 +25,7 @@ async def begin_epoch(profile: Profile) -> None:
 
 async def tell_all(profile: Profile, since: timedelta = timedelta(0)) -> list[object]:
     """Everything a resync would tell."""
-    source, after = Customers(profile.rulebooks, profile.clock), None
+    source, after = CustomerResync(profile.segment_cache, profile.clock), None
     told: list[object] = []
     while True:
         async with profile.database.transaction() as connection:
@@ -123,9 +123,9 @@ async def test_who_cannot_be_brought_up_to_date_keeps_no_other_from_being_told(
     compute = refreshing._recompute
 
     async def fail(
-        connection: Connection, rulebooks: Rulebooks, ids: Sequence[UUID], now: datetime
+        connection: Connection, cache: SegmentCache, ids: Sequence[UUID], now: datetime
     ) -> None:
-        await compute(connection, rulebooks, ids, now)
+        await compute(connection, cache, ids, now)
         if poisonous in ids:
             raise ArithmeticError
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.profile import EventSetAside
-from services.profile.domain.calls import Call, ConsentGiven, Provenance, dump_call, load_call
+from services.profile.domain.calls import Call, ConsentChoice, Provenance, dump_call, load_call
 from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.identities import Identity
 
@@ -29,7 +29,7 @@ FULL = PLAIN._replace(
     customer=UUID(int=2),
     traits={"age": 40, "tags": ["x"]},
     provenance=Provenance(TraitKind.DERIVED, ContextCategory.PERSONAL, "crm", LawfulBasis.CONSENT),
-    consents={"email": ConsentGiven(ConsentStatus.DENIED, "web", LawfulBasis.CONSENT)},
+    consents={"email": ConsentChoice(ConsentStatus.DENIED, "web", LawfulBasis.CONSENT)},
     previous="a",
     claims=(Identity("email", "ann@example.com"),),
     is_proved=False,

@@ -52,7 +52,7 @@ def test_each_secret_is_good_while_one_takes_the_place_of_the_other(secret: str)
         (signed(aud="raak"), "another audience"),
         (signed(aud=None), "no aud"),
         (signed(exp=None), "no exp"),
-        (signed(exp="soon"), "exp that is no number"),
+        (signed(exp="soon"), "exp that is not a number"),
         (signed(exp=float("inf")), "valid for longer than 1:00:00"),
         (signed(exp=NOW + timedelta(hours=2)), "valid for longer than 1:00:00"),
         (signed(iat=NOW - HOUR), "valid for longer than 1:00:00"),
