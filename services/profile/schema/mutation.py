@@ -15,7 +15,7 @@ from services.profile.schema.context import Context
 from services.profile.schema.inputs import ConsentInput, CustomerRef, IdentifyInput, TrackInput
 from services.profile.schema.types import Customer, Info, Segment
 from services.profile.service.publishing import publish_segments
-from services.profile.service.queries import UnknownCustomer
+from services.profile.service.queries import UnknownCustomerId
 from services.profile.service.recording import RecordedCall, record
 
 CONSENTS = "consents:write"
@@ -116,7 +116,7 @@ async def _find_subject(
     if isinstance(ref, Identity):
         return Subject(sort_by_strength([ref, *further]))
     if customer is None:
-        raise UnknownCustomer(ref)
+        raise UnknownCustomerId(ref)
     return Subject(sort_by_strength(further), customer.id)
 
 

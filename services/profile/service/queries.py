@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection
-from services.chassis.errors import RaakError
+from services.chassis.errors import UnknownCustomer
 from services.contracts.enums import LinkSource
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
 from services.profile.domain.customer import Customer
@@ -28,10 +28,10 @@ CustomerRef = UUID | Identity
 """What names a customer: our id, or an identity."""
 
 
-class UnknownCustomer(RaakError):
-    """Nobody is known by this id."""
+class UnknownCustomerId(UnknownCustomer):
+    """Nobody has this id."""
 
-    code: ClassVar[str] = "PROFILE_UNKNOWN_CUSTOMER"
+    code = "PROFILE_UNKNOWN_CUSTOMER"
 
     def __init__(self, customer_id: UUID) -> None:
         super().__init__(

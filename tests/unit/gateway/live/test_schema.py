@@ -17,9 +17,10 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.activity import ACTIVITY_KINDS, Activity, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
 from gateway.live.operation_stream import OperationStreams
-from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
+from gateway.live.subgraph import LiveSubgraph
 from gateway.reload import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
+from services.chassis.errors import UnknownCustomer
 from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
