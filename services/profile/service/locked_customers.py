@@ -18,7 +18,7 @@ from services.profile.store import identities as identity_store
 class ConcurrentUpdate(Unavailable):
     """Others kept changing the same customers at the same time."""
 
-    code = "PROFILE_OVERTAKEN"
+    code = "CONCURRENT_UPDATE"
 
     def __init__(self) -> None:
         super().__init__(
