@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from services.contracts.base import Json
 from services.profile.domain.calls import Call
@@ -122,17 +122,14 @@ class SegmentDefinitions:
 
     @cached_property
     def _feature_rules(self) -> RuleSet:
-        return compile_rules([parse(f"missing({text})", SEGMENT) for text in self.features])
+        return compile_rules([parse(f"exists({text})", SEGMENT) for text in self.features])
 
     def feature_values(self, customer: Customer, now: datetime) -> dict[str, Json]:
         """The value of every feature at `now`; None for one without a value."""
         facts = facts_of(customer, now)
-        return {text: self._value(index, facts) for index, text in enumerate(self.features)}
-
-    def _value(self, index: int, facts: Facts) -> Any:
-        """`missing(x)` fails when x has a value, and the explanation of the failure shows it."""
-        failed = self._feature_rules.explain(index, facts)
-        return None if not failed or failed[0].actual == MISSING else failed[0].actual
+        rules = self._feature_rules
+        values = {text: rules.values(i, facts)[0] for i, text in enumerate(self.features)}
+        return {text: None if value == MISSING else value for text, value in values.items()}
 
 
 EMPTY = SegmentDefinitions(version=0, segments=(), declared=())
