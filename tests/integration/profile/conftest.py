@@ -117,7 +117,7 @@ class Profile:
         ]
 
     async def customer(self, type: str, value: str) -> Customer:
-        """The customer who is called this, as he is stored."""
+        """The customer who is called this, as they are stored."""
         ref = Identity(type, value)
         async with self.database.connection() as connection:
             found = (await queries.resolve(connection, [ref]))[ref]

@@ -165,9 +165,9 @@ async def test_an_event_of_a_merged_customer_reaches_the_survivor(profile: Profi
         id=str(visitor),
     )
 
-    shown = answer["data"]["track"]["customer"]
-    assert shown["id"] == str((await profile.customer("user_id", "u")).id)
-    assert {e["node"]["name"] for e in shown["events"]["edges"]} == {
+    node = answer["data"]["track"]["customer"]
+    assert node["id"] == str((await profile.customer("user_id", "u")).id)
+    assert {e["node"]["name"] for e in node["events"]["edges"]} == {
         "call",
         "identify",
         "product_viewed",

@@ -20,7 +20,7 @@ from tests.callers import caller
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 ADMIN = caller(Role.ADMIN, "ada")
-SEEN = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
+VIEWERS = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
 WITHDRAW = """
 mutation ($id: String!) { setConsent(input: {
   customer: {identity: {type: "user_id", value: $id}}, purpose: "email", status: DENIED
@@ -102,7 +102,7 @@ async def test_a_large_customer_keeps_nobody_out_of_a_segment(profile: Profile) 
     await profile.collect(track(userId="big"))
     await swell(profile)
 
-    await profile.publish(SEEN)
+    await profile.publish(VIEWERS)
 
     assert await members(profile, "seen") == 21
     snapshot = await profile.snapshot("user_id", "big")
@@ -192,7 +192,7 @@ async def test_who_cannot_be_recomputed_is_set_aside_and_tried_again_later_and_l
     poisonous = (await profile.customer("user_id", "u7")).id
     monkeypatch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
 
-    await profile.publish(SEEN)
+    await profile.publish(VIEWERS)
 
     assert await members(profile, "seen") == 19
     async with profile.database.connection() as connection:
@@ -218,7 +218,7 @@ async def test_who_can_be_recomputed_again_is_set_aside_no_more(
     poisonous = (await profile.customer("user_id", "u")).id
     with monkeypatch.context() as patch:
         patch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
-        await profile.publish(SEEN)
+        await profile.publish(VIEWERS)
     before = await members(profile, "seen")
 
     profile.now += timedelta(minutes=1)
@@ -240,7 +240,7 @@ async def test_one_who_takes_too_long_is_found_in_ever_smaller_chunks(
             raise TimeoutError
         await recompute(connection, cache, ids, now)
 
-    await profile.publish_only(SEEN)
+    await profile.publish_only(VIEWERS)
     monkeypatch.setattr(refreshing, "_recompute", time_out)
     refresher = refreshing.Refresher(
         profile.database, profile.segment_cache, profile.clock, 1, 8, backlog=nobody_behind
@@ -311,16 +311,16 @@ async def test_an_event_that_could_not_be_recorded_is_kept_and_recorded_once(
             track(anonymousId="ann"), failing, sender=SenderClass.WRITE_KEY
         )
     received, profile.now = profile.now, profile.now + timedelta(hours=1)
-    [kept] = await profile.published(EventSetAside)
+    [set_aside] = await profile.published(EventSetAside)
 
-    await take_again(profile, kept)
+    await take_again(profile, set_aside)
     again = await profile.collect(failing, sender=SenderClass.WRITE_KEY)
-    await take_again(profile, kept)
+    await take_again(profile, set_aside)
 
     assert "is kept" in answer["rejected"][0]["problem"]
     assert (again["accepted"], again["duplicates"]) == (0, 1)
     [_, recorded] = await profile.published(EventRecorded)
-    assert (recorded.event_id, recorded.message_id) == (kept.event_id, "m-1")
+    assert (recorded.event_id, recorded.message_id) == (set_aside.event_id, "m-1")
     assert (recorded.received_at, recorded.occurred_at) == (received, START)
     assert (recorded.sender, recorded.properties) == (SenderClass.WRITE_KEY, {"price": 12.5})
 

@@ -44,18 +44,18 @@ def one(**fields: Any) -> bytes:
 
 
 async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncClient) -> None:
-    taken = {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
+    accepted = {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
     form = "application/x-www-form-urlencoded"
 
-    assert await post(client, "track", one()) == (200, taken)
-    assert await post(client, "track", one(), **{"Content-Type": "text/plain"}) == (200, taken)
-    assert await post(client, "track", one(), **{"Content-Type": form}) == (200, taken)
+    assert await post(client, "track", one()) == (200, accepted)
+    assert await post(client, "track", one(), **{"Content-Type": "text/plain"}) == (200, accepted)
+    assert await post(client, "track", one(), **{"Content-Type": form}) == (200, accepted)
     encoded = str(httpx.QueryParams({"data": one().decode()})).encode()
-    assert await post(client, "track", encoded, **{"Content-Type": form}) == (200, taken)
+    assert await post(client, "track", encoded, **{"Content-Type": form}) == (200, accepted)
 
 
 @pytest.mark.parametrize(
-    ("call", "body", "status", "code", "told"),
+    ("call", "body", "status", "code", "problem"),
     [
         ("track", b'{"event": "x",}', 400, "PROFILE_INVALID_BODY", "line 1, column 14"),
         ("track", b'{"event": "\xff"}', 400, "PROFILE_INVALID_BODY", "byte 11 is 0xff"),
@@ -68,12 +68,12 @@ async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncCl
     ],
 )
 async def test_what_cannot_be_read_is_refused_with_its_place(
-    client: httpx.AsyncClient, call: str, body: bytes, status: int, code: str, told: str
+    client: httpx.AsyncClient, call: str, body: bytes, status: int, code: str, problem: str
 ) -> None:
     answered, answer = await post(client, call, body)
 
     assert (answered, answer["success"], answer["error"]["code"]) == (status, False, code)
-    assert told in answer["error"]["problem"]
+    assert problem in answer["error"]["problem"]
 
 
 async def test_a_body_without_a_length_is_read_no_further_than_the_limit(

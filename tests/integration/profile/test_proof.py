@@ -99,8 +99,8 @@ async def test_what_names_people_is_in_no_trait_and_no_event_of_a_browser(
     browser = await profile.customer("anonymous_id", "a")
     assert browser.trait_values() == {"town": "Delft"}
     assert {i.type for i in browser.identities} == {"anonymous_id"}
-    told = "SELECT count(*) FROM event WHERE properties::text LIKE '%ann@x.y%'"
-    assert await profile.count(told) == 0
+    query = "SELECT count(*) FROM event WHERE properties::text LIKE '%ann@x.y%'"
+    assert await profile.count(query) == 0
     assert {c["type"] for c in await claims(profile)} == named.keys() - {"town"}
 
 
@@ -111,8 +111,8 @@ async def test_no_browser_has_more_claims_than_may_be(profile: Profile) -> None:
 
     await profile.collect(identify(anonymousId="a", userId="last"), sender=PAGE)
 
-    kept = await claims(profile)
-    assert (len(kept), kept[0]["value"]) == (MOST_CLAIMS, "last")
+    latest = await claims(profile)
+    assert (len(latest), latest[0]["value"]) == (MOST_CLAIMS, "last")
 
 
 async def test_a_proved_identity_of_ones_own_is_no_claim(profile: Profile) -> None:
@@ -223,15 +223,15 @@ async def test_links_of_the_loose_way_open_nothing_once_it_is_off(
     profile.reader = STRICT
 
     assert loose["data"]["customer"]["id"] == str(person.id)
-    given = {"customer": BROWSER, "purpose": "email", "status": "GIVEN"}
+    fields = {"customer": BROWSER, "purpose": "email", "status": "GIVEN"}
     for name, token in TOKENS.items():
         ref = BROWSER if name != "id" else {"id": dict(token.customer)["id"]}
-        for asked in (
+        for answer in (
             await profile.ask(WHO, token, r=ref),
             await profile.ask(WHO, token, r={"id": str(person.id)}),
-            await profile.ask(SET_CONSENT, token, i=given | {"customer": ref}),
+            await profile.ask(SET_CONSENT, token, i=fields | {"customer": ref}),
         ):
-            assert codes(asked) == {"FORBIDDEN"}, name
+            assert codes(answer) == {"FORBIDDEN"}, name
     answer = await profile.collect(
         identify(anonymousId="a", traits={"x": 1}), track(anonymousId="a"), sender=PAGE
     )

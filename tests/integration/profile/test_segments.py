@@ -139,8 +139,8 @@ async def test_a_bad_definition_says_line_field_and_remedy(profile: Profile) -> 
         await profile.publish(document + "  condition: context.page == 'x'\n")
 
     assert [(p.line, p.path) for p in missing.value.problems] == [(5, "segments[1].condition")]
-    told = [(p.line, p.path) for p in unknown.value.problems]
-    assert told == [
+    problems = [(p.line, p.path) for p in unknown.value.problems]
+    assert problems == [
         (4, "segments[0].condition"),
         (5, "segments[1].key"),
         (7, "segments[1].condition"),
@@ -300,13 +300,13 @@ async def declare(profile: Profile, version: int, *conditions: str) -> None:
 def brute_force(condition: str, events: list[dict[str, Any]], now: datetime) -> bool:
     """The condition decided by looking at every event."""
     call, sign, limit = condition.rsplit(" ", 2)
-    seen = [e["properties"] for e in events if _in_window(call, e, now)]
+    matching = [e["properties"] for e in events if _in_window(call, e, now)]
     if "sku == 'x'" in call:
-        seen = [p for p in seen if p["sku"] == "x"]
+        matching = [p for p in matching if p["sku"] == "x"]
     worth = {
-        "count": len(seen),
-        "sum": sum(round(p["total"] * 10) for p in seen) / 10,
-        "distinct": len({p["sku"] for p in seen}),
+        "count": len(matching),
+        "sum": sum(round(p["total"] * 10) for p in matching) / 10,
+        "distinct": len({p["sku"] for p in matching}),
     }[call.removeprefix("events.").partition("(")[0]]
     return bool(worth >= float(limit) if sign == ">=" else worth < float(limit))
 

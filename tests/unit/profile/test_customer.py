@@ -1,4 +1,4 @@
-"""What a call changes of a customer, and what the snapshot says of him."""
+"""What a call changes of a customer, and what their snapshot says."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -105,20 +105,20 @@ def test_what_a_server_took_back_a_visitor_may_say_anew_but_not_as_it_was() -> N
 
     customer.learn(call(1, traits={"city": "Breda"}, sender=SenderClass.VISITOR))
     customer.learn(call(2, SHOP, traits={"city": None}))
-    taken_back = customer.trait_values()
+    removed = customer.trait_values()
     customer.learn(call(3, traits={"city": "Delft"}, sender=SenderClass.VISITOR))
 
-    assert (taken_back, customer.trait_values()) == ({}, {"city": "Delft"})
+    assert (removed, customer.trait_values()) == ({}, {"city": "Delft"})
 
 
 GIVEN, DENIED = ConsentStatus.GIVEN, ConsentStatus.DENIED
 OTHERS = [one for one in SenderClass if one is not SenderClass.WRITE_KEY]
 
 
-def words(*said: tuple[SenderClass, ConsentStatus]) -> Customer:
+def words(*choices: tuple[SenderClass, ConsentStatus]) -> Customer:
     """A customer after words on one purpose, a minute after one another."""
     customer = Customer(UUID(int=7))
-    for minutes, (sender, status) in enumerate(said):
+    for minutes, (sender, status) in enumerate(choices):
         customer.learn(call(minutes, consents={"email": consent(status)}, sender=sender))
     return customer
 
@@ -192,14 +192,16 @@ def definitions(*conditions: str) -> SegmentDefinitions:
 
 def test_it_is_news_that_a_customer_has_no_events_of_a_series_somebody_asked_for() -> None:
     declared = tuple(parse('events.count("x") == 0').needs.series)
-    asked = SegmentDefinitions(2, (), declared, {"decision": 5})
-    told, late = Customer(UUID(int=7)), Customer(UUID(int=8))
+    needed = SegmentDefinitions(2, (), declared, {"decision": 5})
+    current, late = Customer(UUID(int=7)), Customer(UUID(int=8))
 
-    asked.recompute_series(late, ComputedVersion((), {}), SeriesSet(declared), [], NOW)
-    asked.recompute_series(told, ComputedVersion((), {"decision": 5}), SeriesSet(declared), [], NOW)
+    needed.recompute_series(late, ComputedVersion((), {}), SeriesSet(declared), [], NOW)
+    needed.recompute_series(
+        current, ComputedVersion((), {"decision": 5}), SeriesSet(declared), [], NOW
+    )
 
-    assert (late.is_changed, told.is_changed) == (True, False)
-    snapshot = late.snapshot(UUID(int=9), NOW, asked.answers)
+    assert (late.is_changed, current.is_changed) == (True, False)
+    snapshot = late.snapshot(UUID(int=9), NOW, needed.answers)
     assert (snapshot.series, snapshot.series_versions) == ({}, {"decision": 5})
 
 
@@ -320,11 +322,11 @@ def test_taking_back_what_was_never_told_takes_no_room_for_ever() -> None:
 
 def test_a_purpose_too_many_is_refused_and_a_word_on_a_known_one_never() -> None:
     customer = Customer(UUID(int=7))
-    given, denied = consent(ConsentStatus.GIVEN), consent(ConsentStatus.DENIED)
-    customer.learn(call(1, consents={"email": given, "sms": given}), SMALL)
+    granted, denied = consent(ConsentStatus.GIVEN), consent(ConsentStatus.DENIED)
+    customer.learn(call(1, consents={"email": granted, "sms": granted}), SMALL)
 
     with pytest.raises(TooManyPurposes, match="3 purposes, over the limit of 2"):
-        customer.learn(call(2, consents={"post": given}), SMALL)
+        customer.learn(call(2, consents={"post": granted}), SMALL)
     customer.learn(call(3, consents={"email": denied}), SMALL)
 
     assert customer.consent_values() == {"email": False, "sms": True}
@@ -353,15 +355,15 @@ def test_a_write_key_fills_a_customer_up_for_itself_only() -> None:
 
 def test_a_write_key_leaves_room_for_purposes_of_who_is_believed_more() -> None:
     customer = Customer(UUID(int=7))
-    given = consent(ConsentStatus.GIVEN)
-    junk = call(1, consents={"x1": given, "x2": given})._replace(sender=PAGE)
+    granted = consent(ConsentStatus.GIVEN)
+    junk = call(1, consents={"x1": granted, "x2": granted})._replace(sender=PAGE)
     customer.learn(junk, SMALL)
 
-    customer.learn(call(2, consents={"email": given, "sms": given}), SMALL)
+    customer.learn(call(2, consents={"email": granted, "sms": granted}), SMALL)
 
     assert customer.consent_values().keys() == {"x1", "x2", "email", "sms"}
     with pytest.raises(TooManyPurposes):
-        customer.learn(call(3, consents={"x3": given})._replace(sender=PAGE), SMALL)
+        customer.learn(call(3, consents={"x3": granted})._replace(sender=PAGE), SMALL)
 
 
 def test_what_a_higher_word_hides_counts_while_it_may_come_to_light() -> None:

@@ -25,8 +25,8 @@ def directory(**holdings: str) -> IdentityDirectory:
     """A directory in which ANN and BOB hold what is said, as `ann="user_id:u email:e@x"`."""
     fresh = count(100)
     known = {"ann": ANN, "bob": BOB}
-    held = {known[name]: set(identities(text)) for name, text in holdings.items()}
-    return IdentityDirectory(held, lambda: UUID(int=next(fresh)))
+    own = {known[name]: set(identities(text)) for name, text in holdings.items()}
+    return IdentityDirectory(own, lambda: UUID(int=next(fresh)))
 
 
 def identities(text: str) -> tuple[Identity, ...]:

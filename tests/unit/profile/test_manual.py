@@ -27,13 +27,13 @@ NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 READER = CallReader(32 * 1024, timedelta(minutes=5))
 
 
-def shown(language: str) -> list[str]:
+def read_blocks(language: str) -> list[str]:
     """The examples in a language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL)
 
 
 def test_the_events_shown_are_taken_in() -> None:
-    batch = orjson.loads(shown("json")[0])
+    batch = orjson.loads(read_blocks("json")[0])
 
     calls, rejected = READER.read_all(batch["batch"], READER.open_batch(SenderClass.SERVER, NOW))
 
@@ -42,14 +42,14 @@ def test_the_events_shown_are_taken_in() -> None:
 
 
 def test_the_provenance_shown_is_the_one_unsaid() -> None:
-    said = orjson.loads(shown("json")[2])
-    event = {"type": "identify", "userId": "u", **said}
+    fields = orjson.loads(read_blocks("json")[2])
+    event = {"type": "identify", "userId": "u", **fields}
 
     assert read_call(event, READER.open_batch(SenderClass.SERVER, NOW)).provenance == Provenance()
 
 
 def test_the_segments_shown_can_be_published() -> None:
-    [yaml] = shown("yaml")
+    [yaml] = read_blocks("yaml")
 
     assert [segment.key for segment in read_segments(yaml)] == ["explorers", "reachable"]
 

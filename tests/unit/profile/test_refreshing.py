@@ -25,11 +25,11 @@ class Counting(Refresher):
 
 async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
     behind: Iterator[int] = iter([5_000, 900, 201, 200])
-    asked = []
+    backlogs = []
 
     async def backlog() -> int:
-        asked.append(next(behind))
-        return asked[-1]
+        backlogs.append(next(behind))
+        return backlogs[-1]
 
     refresher = Counting(
         database=cast(Any, None),
@@ -43,7 +43,7 @@ async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
     with suppress(asyncio.CancelledError):
         await refresher.run()
 
-    assert asked == [5_000, 900, 201, 200]
+    assert backlogs == [5_000, 900, 201, 200]
     assert refresher.chunks == 1
 
 

@@ -118,10 +118,10 @@ def test_a_clock_far_in_the_future_is_refused_and_five_minutes_are_not() -> None
 
 
 def test_traits_are_declared_and_relational_unless_said_otherwise() -> None:
-    said = {"kind": "derived", "context": "PERSONAL", "source": "model", "lawfulBasis": "CT"}
+    raak = {"kind": "derived", "context": "PERSONAL", "source": "model", "lawfulBasis": "CT"}
 
     plain = read("identify", traits={"x": 1}).provenance
-    stated = read("identify", traits={"x": 1}, context={"raak": said}).provenance
+    stated = read("identify", traits={"x": 1}, context={"raak": raak}).provenance
 
     assert plain == Provenance(
         TraitKind.DECLARED, ContextCategory.RELATIONAL, "segment", LawfulBasis.LI
@@ -151,7 +151,7 @@ def test_the_context_of_a_batch_stands_behind_each_events_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "problem"),
     [
         ({"type": "trck"}, r"'trck'.*Did you mean `track`"),
         ({"type": None}, r"type is missing.*Known: alias, group"),
@@ -175,9 +175,9 @@ def test_the_context_of_a_batch_stands_behind_each_events_own() -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_the_value_and_the_remedy(
-    fields: dict[str, Any], told: str
+    fields: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(InvalidEvent, match=told):
+    with pytest.raises(InvalidEvent, match=problem):
         read_call({"type": "track", "event": "x", "userId": "u", **fields}, READING)
 
 
@@ -380,9 +380,9 @@ OPTIONAL = (
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "screen"])
 def test_null_in_an_optional_field_is_as_if_left_out(kind: str, field: str) -> None:
     fields: dict[str, Any] = {field: None}
-    given, left_out = read(kind, **fields), read(kind)
+    blank, left_out = read(kind, **fields), read(kind)
 
-    assert given._replace(event_id=left_out.event_id, message_id="") == left_out._replace(
+    assert blank._replace(event_id=left_out.event_id, message_id="") == left_out._replace(
         message_id=""
     )
 
@@ -455,7 +455,7 @@ def test_many_brackets_are_not_deep() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "told"),
+    ("context", "expected"),
     [
         ({"a": "x\0"}, "The batch's context holds a NUL character."),
         ({"a\0": "x"}, "The batch's context holds a NUL character."),
@@ -468,11 +468,11 @@ def test_many_brackets_are_not_deep() -> None:
     ],
 )
 def test_what_is_wrong_with_a_batchs_context_is_told_of_each_event(
-    context: object, told: str
+    context: object, expected: str
 ) -> None:
     [problem] = refusals({}, context)
 
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("context", [None, [], {}])
