@@ -48,7 +48,7 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import NotAuthenticated, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 JSON = dict[str, Any]
 

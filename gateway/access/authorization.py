@@ -16,7 +16,7 @@ from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Supergraph
 from services.chassis.authorization import Unauthorized, is_met, wording
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 Scopes: TypeAlias = frozenset[str]
 Policies: TypeAlias = frozenset[str]

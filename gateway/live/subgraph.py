@@ -15,7 +15,7 @@ from gateway.graph import Graph
 from gateway.live.customer_feed import CustomerFeed
 from gateway.live.schema import CustomerRefJson, LiveContext, schema
 from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
-from services.chassis.errors import RaakError
+from services.chassis.errors import UnknownCustomer
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
 
@@ -27,13 +27,6 @@ FIND_CUSTOMER = "query FindCustomer($ref: CustomerRef!) { customer(ref: $ref) { 
 
 FindCustomer: TypeAlias = Callable[[Principal, CustomerRefJson], Awaitable[UUID]]
 """Finds a customer on behalf of a caller; raises when there is none that it may see."""
-
-
-class UnknownCustomer(RaakError):
-    """No customer has the id or identity that a subscription names."""
-
-    code = "UNKNOWN_CUSTOMER"
-    status = 404
 
 
 def create_customer_finder(graph: Callable[[], Graph]) -> FindCustomer:

@@ -19,7 +19,7 @@ from gateway.reload import Composed, Served, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.composition.compose import compose_sdl
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import counted, serving
 from tests.unit.gateway.small_graph import AGENT, ROLES_YAML, SDLS, InProcess, endpoint, graph
 from tests.waiting import until

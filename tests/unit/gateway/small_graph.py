@@ -23,7 +23,7 @@ from gateway.graphql_http.settings import EndpointSettings
 from gateway.supergraph import SubgraphResponse, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 KEY = Ed25519PrivateKey.generate()
 ANN = {"type": "email", "value": "ann@example.com"}

@@ -23,7 +23,7 @@ from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES
 from services.chassis.graphql_http.media_types import choose_media_type
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
 from tests.unit.over_http import OverHttp
 

@@ -9,7 +9,7 @@ from gateway.graph import Asked
 from gateway.settings import GatewaySettings
 from gateway.supergraph import SubgraphResponse, compose
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import InProcess, graph
 
 AGENT = Principal(Role.AGENT, "tester", policies=frozenset({"staff"}))

@@ -10,7 +10,7 @@ from gateway.access.roles import Roles
 from gateway.supergraph.schema_metadata import AccessRequirement, SchemaMetadata
 from gateway.supergraph.supergraph import Supergraph
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 SCHEMA = build_schema("""
 type Query { customer: Customer, recipes: [Recipe!], anything: Anything, secret: Int, new: Int }

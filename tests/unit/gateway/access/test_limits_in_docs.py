@@ -28,7 +28,7 @@ from gateway.surfaces.segment import SegmentApi
 from infra.demo import asking as asking_of_the_demo
 from services.chassis.graphql_http.media_types import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import KEY
 
 ROOT = Path(__file__).parents[4]

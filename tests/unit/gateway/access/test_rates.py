@@ -22,7 +22,7 @@ from gateway.access.rates import (
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.supergraph import SubgraphResponse
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
 

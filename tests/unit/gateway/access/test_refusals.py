@@ -8,7 +8,7 @@ import pytest
 from gateway.graph import Asked
 from gateway.supergraph import ExecutionOptions, PlanCache, compose, subscribe
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import SDLS, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "ann")

@@ -12,7 +12,7 @@ from gateway.access.roles import InvalidRoles, Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
 
 ROLES = Roles.read()

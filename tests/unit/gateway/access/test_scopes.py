@@ -19,7 +19,7 @@ from gateway.supergraph import compose
 from services.chassis.authorization import Unauthorized
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.decision.schema import schema as decision
 from services.journey.schema import schema as journey
 from services.measurement.schema import schema as measurement

@@ -17,17 +17,18 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.activity import ACTIVITY_KINDS, Activity, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
 from gateway.live.operation_stream import OperationStreams
-from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
+from gateway.live.subgraph import LiveSubgraph
 from gateway.reload import read_subgraphs
 from gateway.supergraph import NotIdempotentInSubscription, PlanCache, RoutingTransport, compose
+from services.chassis.errors import UnknownCustomer
 from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
+from services.contracts.enums import Role
 from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import EventRecorded
-from services.contracts.words import Role
 from tests.callers import ROLES, caller
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.live.events import ANN, AT, EVENTS, changed, recorded

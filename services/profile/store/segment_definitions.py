@@ -8,23 +8,24 @@ from services.chassis import epochs
 from services.chassis.database import Connection
 from services.contracts.base import Json
 
-ONE_AT_A_TIME = 0x72756C65  # "rule": an advisory lock, so that two rulebooks do not share a number
+DEFINITIONS_LOCK = 0x72756C65
+"""An advisory lock ("rule"), so that two transactions do not make the same version."""
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM rulebook"
 _VERSION_AND_BASE = f"SELECT coalesce(max(version), 0), {epochs.BASE} FROM rulebook"
-_KEPT = "SELECT version, series, answers FROM rulebook WHERE version = ANY($1)"
+_COMPUTED = "SELECT version, series, answers FROM rulebook WHERE version = ANY($1)"
 _ANSWERS = "SELECT answers FROM rulebook WHERE version = $1"
-_MAKE = "INSERT INTO rulebook (version, series, answers, made_at) VALUES ($1, $2, $3, $4)"
+_INSERT_VERSION = "INSERT INTO rulebook (version, series, answers, made_at) VALUES ($1, $2, $3, $4)"
 _SEGMENTS = """
 SELECT DISTINCT ON (key) key, version, name, description, condition, published_at
 FROM segment ORDER BY key, version DESC
 """
-_PUBLISH = """
+_INSERT_SEGMENT = """
 INSERT INTO segment (key, version, name, description, condition, published_at)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
 _COUNTS = "SELECT segment_key, count(*) FROM segment_member WHERE segment_key = ANY($1) GROUP BY 1"
-_DECLARED = "SELECT service, series, grew_in FROM series_declaration"
+_DECLARATIONS = "SELECT service, series, grew_in FROM series_declaration"
 _DECLARE = """
 INSERT INTO series_declaration AS held (service, version, series, grew_in)
 VALUES ($1, $2, $3, $4)
@@ -45,37 +46,38 @@ class SegmentRow(NamedTuple):
     published_at: datetime
 
 
-async def version(connection: Connection) -> int:
-    """The rulebook in force; 0 before there is any."""
+async def read_version(connection: Connection) -> int:
+    """The version in force; 0 before there is any."""
     return int(await connection.fetchval(_VERSION))
 
 
-async def version_and_base(connection: Connection) -> tuple[int, int]:
-    """The rulebook in force, and what is below every version of a customer in this epoch."""
+async def read_version_and_base(connection: Connection) -> tuple[int, int]:
+    """The version in force, and what is below every version of a customer in this epoch."""
     row = await connection.fetchrow(_VERSION_AND_BASE)
     assert row is not None
     return row[0], row[1]
 
 
-async def kept(
+async def read_computed_versions(
     connection: Connection, versions: Iterable[int]
 ) -> dict[int, tuple[list[Json], dict[str, int]]]:
-    """The series each version kept, as JSON, and the declarations it answers."""
-    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_KEPT, list(versions))}
+    """The series of each version, as JSON, and the declarations it answers."""
+    rows = await connection.fetch(_COMPUTED, list(versions))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def answers(connection: Connection, version: int) -> dict[str, int]:
+async def read_answers(connection: Connection, version: int) -> dict[str, int]:
     """The declarations a version answers."""
-    found: dict[str, int] | None = await connection.fetchval(_ANSWERS, version)
-    return found or {}
+    answers: dict[str, int] | None = await connection.fetchval(_ANSWERS, version)
+    return answers or {}
 
 
-async def change_alone(connection: Connection) -> None:
+async def lock_definitions(connection: Connection) -> None:
     """Let nobody else change definitions until the transaction ends."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", ONE_AT_A_TIME)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", DEFINITIONS_LOCK)
 
 
-async def make(
+async def insert_version(
     connection: Connection,
     number: int,
     series: list[Json],
@@ -83,32 +85,32 @@ async def make(
     now: datetime,
 ) -> None:
     """Put the next version in force."""
-    await connection.execute(_MAKE, number, series, answers, now)
+    await connection.execute(_INSERT_VERSION, number, series, answers, now)
 
 
-async def segments(connection: Connection) -> list[SegmentRow]:
+async def read_segments(connection: Connection) -> list[SegmentRow]:
     """The definitions in force, by key."""
     return [SegmentRow(*row) for row in await connection.fetch(_SEGMENTS)]
 
 
-async def publish(connection: Connection, rows: Sequence[SegmentRow]) -> None:
-    """Add versions of definitions."""
-    await connection.executemany(_PUBLISH, rows)
+async def insert_segments(connection: Connection, rows: Sequence[SegmentRow]) -> None:
+    """Add versions of segments."""
+    await connection.executemany(_INSERT_SEGMENT, rows)
 
 
-async def counts(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
+async def count_members(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
     """How many customers are in each segment; empty ones are absent."""
     return {row[0]: row[1] for row in await connection.fetch(_COUNTS, list(keys))}
 
 
-async def declared(connection: Connection) -> dict[str, tuple[list[Json], int]]:
-    """What each service needs kept, and the version in which its wish last grew."""
-    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARED)}
+async def read_declarations(connection: Connection) -> dict[str, tuple[list[Json], int]]:
+    """The series each service needs, and the version that last asked for more."""
+    return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARATIONS)}
 
 
 async def declare(
     connection: Connection, service: str, version: int, series: list[Json], grew_in: int
 ) -> bool:
-    """Replace a service's wish by a later one; False if it is not later."""
-    done: str = await connection.execute(_DECLARE, service, version, series, grew_in)
-    return done.endswith(" 1")
+    """Replace a service's declaration by a later one; False if it is not later."""
+    status: str = await connection.execute(_DECLARE, service, version, series, grew_in)
+    return status.endswith(" 1")

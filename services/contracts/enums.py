@@ -1,4 +1,4 @@
-"""Words that mean the same in every service and in the graph."""
+"""Enums that mean the same in every service and in the graph."""
 
 from enum import StrEnum
 
@@ -28,7 +28,7 @@ class OutcomeKind(StrEnum):
 
 
 class Role(StrEnum):
-    """What a caller of the graph is allowed as."""
+    """The role a caller of the graph has, which says what it may do."""
 
     VISITOR = "visitor"
     APP = "app"
@@ -40,7 +40,7 @@ class Role(StrEnum):
 
 
 class SenderClass(StrEnum):
-    """By whose word something is known, the least believed first."""
+    """The class of who sends something, the least believed first."""
 
     WRITE_KEY = "write_key"
     """A page or app, by a key that everybody can read in it."""
@@ -55,17 +55,17 @@ class SenderClass(StrEnum):
 
     @property
     def trust(self) -> int:
-        """The higher, the more its word weighs."""
+        """The higher, the more a sender of this class is believed."""
         return tuple(SenderClass).index(self)
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it may say who somebody is."""
+        """Whether a sender of this class may say who somebody is."""
         return self in TRUSTED_SENDERS
 
 
 TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
-"""Whose word is enough for who somebody is, and for what something was worth."""
+"""The classes that are believed to say who somebody is, and what something was worth."""
 
 
 class LinkSource(StrEnum):
@@ -81,12 +81,12 @@ class LinkSource(StrEnum):
 
     @property
     def is_proved(self) -> bool:
-        """Whether somebody said so who may say who a customer is."""
+        """Whether who linked it may say who a customer is."""
         return self in PROVED_LINKS
 
 
 PROVED_LINKS = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
-"""Whose word is enough for whose an identity is."""
+"""The sources that are believed to say whose an identity is."""
 
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
-"""Roles that speak for one customer and reach no other."""
+"""Roles that act for one customer and reach no other."""

@@ -1,4 +1,4 @@
-"""The words profile keeps with everything it knows: where it came from, and by what right."""
+"""Where what profile keeps came from, and by what right it is kept."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ class TraitKind(StrEnum):
 
 
 class ContextCategory(StrEnum):
-    """What a trait is about: the relation with us, the person, or the moment."""
+    """What a trait is about: the relation with the company, the person, or the moment."""
 
     RELATIONAL = "RELATIONAL"
     PERSONAL = "PERSONAL"
@@ -20,7 +20,7 @@ class ContextCategory(StrEnum):
 
 
 class LawfulBasis(StrEnum):
-    """The ground a value is kept on: XDM's letters, and consent."""
+    """The legal ground on which a value is stored: XDM's letters, and consent."""
 
     CONSENT = "CONSENT"
     LI = "LI"
@@ -50,16 +50,16 @@ XDM_STATUS = {
     "dn": ConsentStatus.DEFAULT_DENIED,
 }
 
-DECIDED = {
+CONSENT_VALUES: dict[str, bool] = {
     ConsentStatus.GIVEN: True,
     ConsentStatus.DEFAULT_GIVEN: True,
     ConsentStatus.DENIED: False,
     ConsentStatus.DEFAULT_DENIED: False,
 }
-"""What a status comes down to for a decision; those that are left out decide nothing."""
+"""The yes or no that conditions see in a status; the others have no value."""
 
 
-class ChangeKind(StrEnum):
+class IdentityChangeKind(StrEnum):
     """What happened to the identities of a customer."""
 
     MERGED = "MERGED"

@@ -1,11 +1,12 @@
-"""Which segments there are and which series are kept: all that is computed from history."""
+"""The segments there are and the series they and other services need, as one version."""
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from services.contracts.base import Json
 from services.profile.domain.calls import Call
@@ -39,23 +40,23 @@ class Segment(NamedTuple):
     published_at: datetime
 
 
-class Kept(NamedTuple):
-    """What customers of a version have: these series, which answer these declarations."""
+class ComputedVersion(NamedTuple):
+    """What customers computed with a version have: these series, for these declarations."""
 
     series: tuple[Series, ...]
     answers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Rulebook:
-    """One version of what is kept and computed for every customer."""
+class SegmentDefinitions:
+    """One version of all that is computed from every customer's history."""
 
     version: int
     segments: tuple[Segment, ...]
     declared: tuple[Series, ...]
-    """What other services need kept."""
+    """The series other services need."""
     answers: Mapping[str, int] = field(default_factory=dict)
-    """These services, each with the version in which that need last grew."""
+    """These services, each with the version of its declaration that last asked for more."""
 
     @cached_property
     def rules(self) -> RuleSet:
@@ -64,16 +65,16 @@ class Rulebook:
 
     @cached_property
     def series(self) -> SeriesSet:
-        """Everything kept."""
+        """The series of all segments and declarations."""
         return SeriesSet([*self.rules.needs.series, *self.declared])
 
-    def missing(self, kept: Iterable[Series]) -> SeriesSet:
-        """The series a customer lacks who was computed with `kept`."""
-        held = {series.key: series for series in kept}
+    def missing_series(self, computed: Iterable[Series]) -> SeriesSet:
+        """The series that a customer who has the `computed` ones lacks."""
+        present = {series.key: series for series in computed}
         return SeriesSet(
             series
             for key, series in self.series.series.items()
-            if key not in held or not held[key].covers(series)
+            if key not in present or not present[key].covers(series)
         )
 
     def observe(self, customer: Customer, call: Call, now: datetime) -> None:
@@ -83,70 +84,69 @@ class Rulebook:
         )
         if changed:
             customer.series = {**customer.series, **changed}
-            customer.changed = True
+            customer.is_changed = True
 
-    def catch_up(
+    def recompute_series(
         self,
         customer: Customer,
-        before: Kept,
-        lacking: SeriesSet,
+        before: ComputedVersion,
+        missing: SeriesSet,
         events: Sequence[RecordedEvent],
         now: datetime,
     ) -> None:
-        """Bring a customer of another version to this one, given the events `lacking` asks for.
+        """Bring the series of a customer of another version to this one.
 
-        That he has no events of a new series is news too: until then it was not known.
+        `events` are those the `missing` series ask for. That a customer has no events of a new
+        series is a change too: until then it was not known.
         """
-        built = rebuild(lacking, events, now)
-        kept = {k: state for k, state in customer.series.items() if k in self.series.series}
-        series = {k: state for k, state in (kept | built).items() if state["count"]}
-        customer.changed |= series != customer.series or before.answers != self.answers
+        rebuilt = rebuild(missing, events, now)
+        present = {k: state for k, state in customer.series.items() if k in self.series.series}
+        series = {k: state for k, state in (present | rebuilt).items() if state["count"]}
+        customer.is_changed |= series != customer.series or before.answers != self.answers
         customer.series = series
         customer.rules_version = self.version
 
-    def decide(self, customer: Customer, now: datetime) -> None:
-        """Say which segments he is in at `now`, and when time alone may change that."""
+    def assign_segments(self, customer: Customer, now: datetime) -> None:
+        """Put the customer in the segments they are in at `now`; say when time may change that."""
         outcomes = self.rules(facts_of(customer, now))
         pairs = zip(self.segments, outcomes, strict=True)
-        customer.move_to({segment.key for segment, outcome in pairs if outcome == PASSED}, now)
+        passed = {segment.key for segment, outcome in pairs if outcome == PASSED}
+        customer.set_segments(passed, now)
         customer.reevaluate_at = next_expiry(self.rules.needs, customer.series, now)
 
     @cached_property
     def features(self) -> tuple[str, ...]:
         """Every aggregate the segments ask for, as it is written there."""
-        found = {text: None for segment in self.segments for text in aggregates(segment.condition)}
-        return tuple(found)
+        texts = (find_aggregates(segment.condition) for segment in self.segments)
+        return tuple(dict.fromkeys(chain.from_iterable(texts)))
 
     @cached_property
-    def _shown(self) -> RuleSet:
-        return compile_rules([parse(f"missing({text})", SEGMENT) for text in self.features])
+    def _feature_rules(self) -> RuleSet:
+        return compile_rules([parse(f"exists({text})", SEGMENT) for text in self.features])
 
     def feature_values(self, customer: Customer, now: datetime) -> dict[str, Json]:
-        """What every feature is worth at `now`; None for one without a value."""
+        """The value of every feature at `now`; None for one without a value."""
         facts = facts_of(customer, now)
-        return {text: self._value(index, facts) for index, text in enumerate(self.features)}
-
-    def _value(self, index: int, facts: Facts) -> Any:
-        """`missing(x)` fails when x has a value, and the explanation of the failure shows it."""
-        failed = self._shown.explain(index, facts)
-        return None if not failed or failed[0].actual == MISSING else failed[0].actual
+        rules = self._feature_rules
+        values = {text: rules.values(i, facts)[0] for i, text in enumerate(self.features)}
+        return {text: None if value == MISSING else value for text, value in values.items()}
 
 
-EMPTY = Rulebook(version=0, segments=(), declared=())
+EMPTY = SegmentDefinitions(version=0, segments=(), declared=())
 
 
 def facts_of(customer: Customer, now: datetime) -> Facts:
-    """What conditions may know of a customer."""
+    """A customer as conditions see them."""
     return Facts(
         now=now,
         traits=customer.trait_values(),
         segments=customer.segments.keys(),
-        consent=customer.decided_consents(),
+        consent=customer.consent_values(),
         history=customer.series,
     )
 
 
-def aggregates(condition: Condition) -> list[str]:
+def find_aggregates(condition: Condition) -> list[str]:
     """The `events.…(…)` calls of a condition, in the order and spelling of its author."""
     text = f"(\n{condition.source}\n)"
     tree = ast.parse(text, mode="eval")

@@ -1,4 +1,4 @@
-"""JSON of any door, read into calls: limits, then the spec, one event at a time."""
+"""Reading JSON into calls, one event at a time: first the limits, then the Segment spec."""
 
 import re
 from collections.abc import Iterable
@@ -11,31 +11,31 @@ import orjson
 from services.chassis.errors import RaakError
 from services.chassis.ids import new_id
 from services.contracts.base import DEEPEST_JSON, Json, is_deeper
+from services.contracts.enums import SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.contracts.words import SenderClass
-from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerEvent
-from services.profile.domain.customer import DEFAULT_ROOM, Room
-from services.profile.domain.spec import Reading, Subject, read_call
-from services.profile.service.claims import ClaimVerifier
+from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerOnlyEvent
+from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
+from services.profile.domain.spec import BatchContext, Subject, read_call
+from services.profile.service.signed_claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Rejected(NamedTuple):
-    """An event of a list that was not taken, and why."""
+    """An event of a list that was not recorded, and why."""
 
     position: int
     message_id: str | None
     error: RaakError
 
     def as_json(self) -> dict[str, Json]:
-        """As the collect endpoint lists it."""
+        """The entry in the answer of the collect endpoint."""
         return {"index": self.position, "messageId": self.message_id, **self.error.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class CallReader:
     """Reads events within this installation's limits."""
 
     largest_event_bytes: int
@@ -43,33 +43,32 @@ class Reader:
     server_events: ServerEvents = field(default_factory=ServerEvents)
     claims: ClaimVerifier = field(default_factory=ClaimVerifier)
     trust_write_keys: bool = False
-    room: Room = DEFAULT_ROOM
-    """How much may be known of one customer."""
+    customer_limits: CustomerLimits = DEFAULT_LIMITS
 
     @classmethod
-    def within(cls, settings: ProfileSettings) -> "Reader":
-        """The reader the settings ask for."""
+    def from_settings(cls, settings: ProfileSettings) -> "CallReader":
+        """A reader with the limits of the settings."""
         return cls(
             settings.largest_event_bytes,
             timedelta(seconds=settings.future_tolerance_s),
             ServerEvents(settings.server_events),
             ClaimVerifier(settings.claim_secrets, timedelta(seconds=settings.longest_claim_s)),
             settings.trust_write_keys,
-            settings.room,
+            settings.customer_limits,
         )
 
-    def reading(
+    def open_batch(
         self,
         sender: SenderClass,
         received_at: datetime,
         sent_at: datetime | None = None,
         context: Json = None,
-    ) -> Reading:
-        """How events that somebody sent are read; the last two are what their list says of all.
+    ) -> BatchContext:
+        """What the events of one request share; the last two are fields of the request's body.
 
-        A flaw of that context is one of each of its events.
+        What is wrong with its context is wrong with each of its events.
         """
-        reading = Reading(
+        batch = BatchContext(
             received_at,
             self.future_tolerance,
             new_id,
@@ -79,7 +78,7 @@ class Reader:
             trust_write_keys=self.trust_write_keys,
         )
         if context is None or context == []:
-            return reading
+            return batch
         try:
             if not isinstance(context, dict):
                 raise InvalidEvent(
@@ -88,29 +87,29 @@ class Reader:
                 )
             size = self._check(context, "batch's context", DEEPEST_JSON)
         except InvalidEvent as flaw:
-            return reading._replace(flaw=flaw)
-        return reading._replace(context=context, context_bytes=size)
+            return batch._replace(flaw=flaw)
+        return batch._replace(context=context, context_bytes=size)
 
     def read(
         self,
         event: object,
-        reading: Reading,
+        batch: BatchContext,
         kind: str | None = None,
         subject: Subject | None = None,
     ) -> Call:
-        """Read one event; raises InvalidEvent or one of its kinds."""
-        if flaw := reading.flaw:
+        """Read one event; raises InvalidEvent or a subclass."""
+        if flaw := batch.flaw:
             raise type(flaw)(flaw.problem, hint=flaw.hint)
-        self._check(event, "event", DEEPEST_JSON + 1, reading.context_bytes)
-        call = read_call(event, reading, kind, subject)
+        self._check(event, "event", DEEPEST_JSON + 1, batch.context_bytes)
+        call = read_call(event, batch, kind, subject)
         if not self.server_events.may_send(call.sender, call.name):
-            raise _not_believed(call)
+            raise _server_only(call)
         return call
 
-    def _check(self, value: object, what: str, levels: int, besides: int = 0) -> int:
-        """Refuse what is too large or deep, and what PostgreSQL could not hold; gives the bytes.
+    def _check(self, value: object, what: str, levels: int, extra_bytes: int = 0) -> int:
+        """Refuse what is too large or deep, and what PostgreSQL cannot store; gives the bytes.
 
-        `besides` are bytes that count, too.
+        `extra_bytes` count towards the limit, too.
         """
         try:
             text = orjson.dumps(value)
@@ -121,9 +120,10 @@ class Reader:
                 f"The {what} cannot be written as JSON: {error}.",
                 hint="Send text in valid Unicode, and numbers of at most 64 bits.",
             ) from None
-        if len(text) + besides > self.largest_event_bytes:
+        size = len(text) + extra_bytes
+        if size > self.largest_event_bytes:
             raise EventTooLarge(
-                f"The {what} has {len(text) + besides} bytes as JSON, over the limit of"
+                f"The {what} has {size} bytes as JSON, over the limit of"
                 f" {self.largest_event_bytes}.",
                 hint="Send less with it; large things belong in a store, and their address here.",
             )
@@ -134,26 +134,26 @@ class Reader:
         return len(text)
 
     def read_all(
-        self, events: Iterable[object], reading: Reading
+        self, events: Iterable[object], batch: BatchContext
     ) -> tuple[list[Call], list[Rejected]]:
-        """Read a list; one bad event costs itself and no other."""
+        """Read a list; an invalid event costs itself and no other."""
         calls: list[Call] = []
         rejected: list[Rejected] = []
         for index, event in enumerate(events):
             try:
-                calls.append(self.read(event, reading))
+                calls.append(self.read(event, batch))
             except InvalidEvent as error:
                 rejected.append(Rejected(index, _message_id(event), error))
         return calls, rejected
 
 
-def _not_believed(call: Call) -> ServerEvent:
+def _server_only(call: Call) -> ServerOnlyEvent:
     if call.name.startswith(RESERVED):
-        return ServerEvent(
+        return ServerOnlyEvent(
             f"The event {call.name[:60]!r} is recorded by recordOutcome only.",
-            hint=f"Report the outcome, or give your own event a name without {RESERVED!r}.",
+            hint=f"Report the outcome, or give your event a name without {RESERVED!r}.",
         )
-    return ServerEvent(
+    return ServerOnlyEvent(
         f"The event {call.name[:60]!r} is believed from servers only.",
         hint="Send it from your server with an API key; RAAK_SERVER_EVENTS says which these are.",
     )
@@ -167,6 +167,8 @@ def _too_deep(what: str) -> InvalidEvent:
 
 
 def _message_id(event: object) -> str | None:
-    """The id the sender will look for, if he gave one."""
-    given = event.get("messageId") if isinstance(event, dict) else None
-    return given[:100].encode(errors="replace").decode() if isinstance(given, str) else None
+    """The id the sender will look for, if it sent one."""
+    message_id = event.get("messageId") if isinstance(event, dict) else None
+    return (
+        message_id[:100].encode(errors="replace").decode() if isinstance(message_id, str) else None
+    )

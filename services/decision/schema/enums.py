@@ -2,7 +2,7 @@
 
 import strawberry
 
-from services.contracts.words import Channel, OutcomeKind, SenderClass
+from services.contracts.enums import Channel, OutcomeKind, SenderClass
 from services.decision.domain.catalogue import ActionKind, ActionStatus
 from services.decision.domain.trace import Stage
 
@@ -12,8 +12,8 @@ strawberry.enum(ActionKind, description="What an action is for.")
 strawberry.enum(ActionStatus, description="Whether an action takes part in decisions.")
 strawberry.enum(
     SenderClass,
-    description="By whose word something is known: a visitor's or app's token, a write key,"
-    " a server's API key, or staff.",
+    description="Who sent something: a visitor's or app's token, a write key, a server's API key,"
+    " or staff.",
 )
 strawberry.enum(Stage, description="What an action must pass, in this order.")
 

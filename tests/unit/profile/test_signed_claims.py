@@ -8,7 +8,7 @@ import pytest
 
 from services.profile.domain.calls import ClaimExpired, ClaimsOff, InvalidClaim
 from services.profile.domain.identities import Identity
-from services.profile.service.claims import ClaimVerifier, make_claim
+from services.profile.service.signed_claims import ClaimVerifier, make_claim
 from services.profile.settings import ProfileSettings
 
 NOW = datetime(2026, 11, 30, 9, tzinfo=UTC)
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 VERIFIER = ClaimVerifier((SECRET, OLD), HOUR)
 
 
-def signed(secret: str = SECRET, algorithm: str = "HS256", **said: Any) -> str:
+def signed(secret: str = SECRET, algorithm: str = "HS256", **fields: Any) -> str:
     """A claim with what is said instead of what there should be; None leaves it out."""
     plain = {
         "aud": "raak-claim",
@@ -25,14 +25,14 @@ def signed(secret: str = SECRET, algorithm: str = "HS256", **said: Any) -> str:
         "anonymous_id": "a",
         "user_id": "u",
     }
-    claims = {name: value for name, value in (plain | said).items() if value is not None}
+    claims = {name: value for name, value in (plain | fields).items() if value is not None}
     return jwt.encode(claims, secret, algorithm)
 
 
 def test_what_a_server_signs_is_read_back() -> None:
-    said = {"user_id": "u", "email": "Ann@X.y"}
+    fields = {"user_id": "u", "email": "Ann@X.y"}
 
-    claim = VERIFIER.verify(make_claim(SECRET, " a ", said, NOW, HOUR), NOW)
+    claim = VERIFIER.verify(make_claim(SECRET, " a ", fields, NOW, HOUR), NOW)
 
     assert claim.browser == Identity("anonymous_id", "a")
     assert claim.identities == {Identity("user_id", "u"), Identity("email", "ann@x.y")}
@@ -52,7 +52,7 @@ def test_each_secret_is_good_while_one_takes_the_place_of_the_other(secret: str)
         (signed(aud="raak"), "another audience"),
         (signed(aud=None), "no aud"),
         (signed(exp=None), "no exp"),
-        (signed(exp="soon"), "exp that is no number"),
+        (signed(exp="soon"), "exp that is not a number"),
         (signed(exp=float("inf")), "valid for longer than 1:00:00"),
         (signed(exp=NOW + timedelta(hours=2)), "valid for longer than 1:00:00"),
         (signed(iat=NOW - HOUR), "valid for longer than 1:00:00"),
@@ -72,11 +72,11 @@ def test_each_secret_is_good_while_one_takes_the_place_of_the_other(secret: str)
     ],
 )
 def test_what_proves_nothing_is_told_without_being_shown(text: Any, why: str) -> None:
-    with pytest.raises(InvalidClaim) as told:
+    with pytest.raises(InvalidClaim) as error:
         VERIFIER.verify(text, NOW)
 
-    assert why in told.value.problem
-    assert not text or str(text) not in str(told.value) or text == 7
+    assert why in error.value.problem
+    assert not text or str(text) not in str(error.value) or text == 7
 
 
 @pytest.mark.parametrize("end", [NOW, NOW - timedelta(days=1), float("nan")])
@@ -117,7 +117,7 @@ def test_secrets_are_neither_shown_nor_short_in_production(
     assert [one for one in settings.lacking() if "CLAIM_SECRETS has 5 characters" in one]
 
 
-@pytest.mark.parametrize("said", [{"user_id": "null"}, {"anonymous_id": "undefined"}])
-def test_a_claim_of_a_placeholder_proves_nothing(said: dict[str, str]) -> None:
+@pytest.mark.parametrize("fields", [{"user_id": "null"}, {"anonymous_id": "undefined"}])
+def test_a_claim_of_a_placeholder_proves_nothing(fields: dict[str, str]) -> None:
     with pytest.raises(InvalidClaim):
-        VERIFIER.verify(signed(**said), NOW)
+        VERIFIER.verify(signed(**fields), NOW)
