@@ -39,9 +39,10 @@ from gateway.reload import (
 from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
-from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
+from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
+from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
 from services.chassis.server import ProcessApp, process_app, supervise
 
@@ -68,11 +69,14 @@ def create(
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, health = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
+            transport, health = (
+                ResilientTransport(http, within_s=http.within_s),
+                SubgraphHealth(session),
+            )
             live = LiveUpdates(settings.live_settings, settings.nats_url, lambda: served())
 
             def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
-                http.learn(_addresses(supergraph, settings))
+                http.add_urls(_addresses(supergraph, settings))
                 health.watch(_watched(supergraph, settings))
                 everywhere = live.add_subgraph(transport)
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
@@ -159,6 +163,7 @@ def _http(settings: GatewaySettings) -> HttpTransport:
         {},
         within_s=settings.subgraph_deadline_ms / 1000,
         within_s_by_subgraph=settings.deadlines_s,
+        traceparent=telemetry.traceparent,
     )
 
 
@@ -221,7 +226,7 @@ def _segment(
 
 def _ready(
     health: SubgraphHealth,
-    transport: Resilient,
+    transport: ResilientTransport,
     served: Served,
     door: FrontDoor,
     progress: BackgroundHealth,
@@ -234,7 +239,7 @@ def _ready(
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: one.status for name, one in health.statuses.items()},
             "clocks": health.clock_differences(),
-            "breakers": transport.states(),
+            "breakers": transport.circuit_states(),
             "graph": {
                 "digest": served.digest,
                 "refused": served.refused,

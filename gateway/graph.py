@@ -30,14 +30,16 @@ from gateway.access.shedding import Admission, Work
 from gateway.access.tokens import ServiceTokens
 from gateway.access.trusted import Registry, hash_of
 from gateway.supergraph import (
+    EntityIdsHandler,
+    ExecutionOptions,
     HeadersFor,
-    Plan,
     PlanCache,
+    QueryPlan,
     Supergraph,
-    Terms,
     Transport,
-    Witnessed,
     execute,
+    explain_plan,
+    print_plan,
     subscribe,
 )
 from gateway.supergraph.lru import Lru
@@ -46,7 +48,7 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import NotAuthenticated, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 JSON = dict[str, Any]
 
@@ -94,7 +96,7 @@ class Prepared:
     """An operation that was read, measured and planned: what is kept of it."""
 
     operation: Operation
-    plan: Plan
+    plan: QueryPlan
     price: Price
     work: Work
     touched: Touched
@@ -213,7 +215,7 @@ class Graph:
         asked: Asked,
         caller: Principal,
         meant: Sequence[Meant],
-        witnessed: Witnessed | None,
+        witnessed: EntityIdsHandler | None,
     ) -> JSON:
         cost = self._check_request(prepared, asked, caller, meant)
         terms = self._terms(caller, witnessed, prepared.plan)
@@ -223,6 +225,21 @@ class Graph:
             answer = await execute(prepared.plan, asked.variables, self.transport, terms)
             ticket.is_whole = _is_whole(answer)
         return answer
+
+    def explain(self, prepared: Prepared, asked: Asked, caller: Principal) -> JSON:
+        """The query plan that a request of this caller is answered by, as routers expose it."""
+        plan = prepared.plan
+        declared = plan.operation.variable_definitions or ()
+        variables = coerced(declared, asked.variables, self.supergraph.schema)
+        terms = self._terms(caller, None, plan)
+        variant = plan.variant(
+            variables.coerced if variables else {},
+            labels=terms.labels,
+            denied=terms.denied,
+            planning=terms.planning,
+        )
+        explained = explain_plan(self.supergraph, variant)
+        return {"object": explained, "text": print_plan(explained)}
 
     def subscribe(
         self, prepared: Prepared, asked: Asked, caller: Principal | None
@@ -319,15 +336,17 @@ class Graph:
     def _refusal(self, caller: Principal) -> Callable[[str], JSON]:
         return lambda coordinate: format_error(self._authorization.refusal(caller, coordinate))
 
-    def _terms(self, caller: Principal, witnessed: Witnessed | None, plan: Plan) -> Terms:
-        return Terms(
+    def _terms(
+        self, caller: Principal, witnessed: EntityIdsHandler | None, plan: QueryPlan
+    ) -> ExecutionOptions:
+        return ExecutionOptions(
             headers=self.headers(caller),
             within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=self._active_labels(),
             denied=self._authorization.denied(caller),
-            refusal=self._refusal(caller),
+            denied_error=self._refusal(caller),
             planning=partial(self.admission.considering, caller_key(caller)),
-            witnessed=witnessed,
+            on_entity_ids=witnessed,
             max_errors=self.limits.errors,
         )
 
@@ -352,12 +371,12 @@ class Graph:
     @cached_property
     def _plans(self) -> PlanCache:
         return PlanCache(
-            self.supergraph, size=self.kept, max_tokens=self.limits.tokens, witness=WITNESS
+            self.supergraph, size=self.kept, max_tokens=self.limits.tokens, entity_id_fields=WITNESS
         )
 
     @cached_property
     def _pricing(self) -> Pricing:
-        return Pricing(self.supergraph.schema, self.supergraph.markings, self.weights)
+        return Pricing(self.supergraph.schema, self.supergraph.metadata, self.weights)
 
     @cached_property
     def _authorization(self) -> Authorization:

@@ -10,7 +10,7 @@ from infra.gateway_database import open_gateway_database
 from infra.tokens import UnknownRole
 from services.chassis.errors import RaakError
 from services.chassis.server import MissingSetting
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 
 class ApiKeyNotFound(RaakError):

@@ -107,7 +107,7 @@ class _OperationChecker:
         self._limits = settings.limits
         self._schema = supergraph.schema
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
-        self._pricing = Pricing(supergraph.schema, supergraph.markings, settings.weights)
+        self._pricing = Pricing(supergraph.schema, supergraph.metadata, settings.weights)
 
     def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
         """Everything that is wrong with a document, by line."""

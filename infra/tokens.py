@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
 from services.chassis.errors import RaakError
+from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
-from services.contracts.words import Role
-from services.profile.domain.identities import given_identity
-from services.profile.service.claims import make_claim
+from services.profile.domain.identities import parse_identity
+from services.profile.service.signed_claims import make_claim
 
 
 class UnknownRole(RaakError):
@@ -88,5 +88,5 @@ def issue_claim(
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )
     for kind, value in {"anonymous_id": browser, **identities}.items():
-        given_identity(kind, value)
+        parse_identity(kind, value)
     return make_claim(secret, browser, identities, now, timedelta(minutes=minutes))

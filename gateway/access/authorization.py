@@ -12,11 +12,11 @@ from typing import TypeAlias
 from graphql import GraphQLField, GraphQLObjectType, get_named_type
 
 from gateway.access.roles import Roles
-from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Supergraph
 from services.chassis.authorization import Unauthorized, describe_requirement, is_satisfied
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 Scopes: TypeAlias = frozenset[str]
 Policies: TypeAlias = frozenset[str]
@@ -30,7 +30,7 @@ class Authorization:
     """Answers for one supergraph and one file of roles."""
 
     roles: Roles
-    asked: Mapping[str, tuple[Requirement, ...]]
+    asked: Mapping[str, tuple[AccessRequirement, ...]]
     """What the marks ask of who wants a field, for every `Type.field` there is."""
     _denied: Callable[[Role, Scopes, Policies], frozenset[str]]
 
@@ -72,18 +72,18 @@ class Authorization:
         return f"The token lacks what it asks: {_wording(lacking)}."
 
 
-def satisfies(scopes: Scopes, policies: Policies, asks: Requirement) -> bool:
+def satisfies(scopes: Scopes, policies: Policies, asks: AccessRequirement) -> bool:
     """Whether a caller has what is asked. That he is known at all was seen to at the door."""
     return is_satisfied(asks.scopes, scopes) and is_satisfied(asks.policies, policies)
 
 
-def _wording(asks: Requirement) -> str:
+def _wording(asks: AccessRequirement) -> str:
     named = {"the scope": asks.scopes, "the policy": asks.policies}
     return "; ".join(f"{kind} {describe_requirement(sets)}" for kind, sets in named.items() if sets)
 
 
-def _asked(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requirement, ...]]]:
-    requirements = supergraph.markings.requirements
+def _asked(supergraph: Supergraph) -> Iterator[tuple[str, tuple[AccessRequirement, ...]]]:
+    requirements = supergraph.metadata.requirements
     for type_ in supergraph.schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
             for name, field in type_.fields.items():

@@ -9,7 +9,7 @@ from itertools import groupby
 from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
 from services.chassis.authorization import describe_requirement
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OPENING = """\
 # Who may read what

@@ -19,7 +19,7 @@ from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
 from gateway.supergraph.syntax import ROOTS
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OPENING = """\
 # What one scope opens

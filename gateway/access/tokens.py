@@ -31,8 +31,8 @@ from services.chassis.principal import (
     UnusableKey,
     audience_of,
 )
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from services.contracts.identity import is_placeholder
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 T = TypeVar("T")
 

@@ -62,7 +62,7 @@ REDUCED = Counter(
 _MOMENT = sa.DateTime(timezone=True)
 
 
-class OutboxEventTooLarge(RaakError):
+class MessageTooLarge(RaakError):
     """An event does not fit through the bus."""
 
     code: ClassVar[str] = "EVENT_TOO_LARGE"
@@ -160,7 +160,7 @@ def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
 async def publish(connection: Connection, events: Sequence[Event]) -> None:
     """Write events to the outbox, in the caller's transaction and in this order.
 
-    One that is too large goes out with less in it; raises EventTooLarge for one that cannot.
+    One that is too large goes out with less in it; raises MessageTooLarge for one that cannot.
     """
     if not events:
         return
@@ -181,7 +181,7 @@ def _serialize(event: Event, traceparent: str | None) -> bytes:
     fitting = event.fit(LARGEST_EVENT - ROOM_FOR_A_TRACE)
     smaller = fitting.to_cloudevent(traceparent) if fitting else document
     if len(smaller) > LARGEST_EVENT:
-        raise OutboxEventTooLarge(
+        raise MessageTooLarge(
             f"A {event.fact} of customer {event.customer_id} has {len(document)} bytes.",
             hint=f"Events hold at most {LARGEST_EVENT} bytes: send less at once.",
         )

@@ -22,7 +22,7 @@ from gateway.access.keys import ApiKeys, make_key
 from gateway.access.roles import Roles
 from gateway.access.tokens import CallerTokens
 from services.chassis.principal import NotAuthenticated
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 

@@ -24,7 +24,7 @@ from gateway.access.operations import read_document, read_operation
 from gateway.access.rates import CallerLimits, FailedAuthentications, Rates, caller_key
 from gateway.access.shedding import Admission, Load, Priorities
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 SCHEMA = build_schema("""
 type Query { customer(id: ID!): Customer }

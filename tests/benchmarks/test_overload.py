@@ -24,7 +24,7 @@ import aiohttp
 import pytest
 
 from gateway.access.tokens import issue_token, private_key
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.benchmarks.overload import CAPACITY
 from tests.conftest import free_port
 

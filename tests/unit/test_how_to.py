@@ -17,7 +17,7 @@ from infra.cli import app
 from services.chassis.bus import stream_name
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.rules.functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from gateway.access.cost.inputs import InputCosts
 from gateway.access.cost.price import Amount, Part, Price, Sum
 from gateway.access.cost.sizes import NO_SIZING, Sizes, Sizing
 from gateway.access.cost.weights import Marked, Weights
-from gateway.supergraph.schema_metadata import Markings
+from gateway.supergraph.schema_metadata import SchemaMetadata
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pricing:
     """Prices operations over a schema."""
 
     schema: GraphQLSchema
-    markings: Markings = field(default_factory=Markings)
+    markings: SchemaMetadata = field(default_factory=SchemaMetadata)
     weights: Weights = field(default_factory=Weights)
 
     @cached_property

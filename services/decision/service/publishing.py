@@ -47,7 +47,7 @@ async def publish(
     Raises:
         InvalidDefinition: With every problem of the document.
         ActionInUse: It removes active actions that were offered recently, and `force` is not set.
-        IdentitiesAsked: A new condition uses identifying data, and `masking` is set since the
+        IdentitiesNotReadable: A new condition uses identifying data, and `masking` is set since the
             publisher may not see those.
     """
     new = await asyncio.to_thread(read_catalogue, source, 0)

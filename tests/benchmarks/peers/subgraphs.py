@@ -13,7 +13,7 @@ from services.chassis.graphql import Schema, SubgraphEndpoint
 from services.chassis.http_server import Server, make_config
 from services.chassis.principal import Principal
 from services.chassis.server import collect_garbage_rarely
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OFFERS = 5
 

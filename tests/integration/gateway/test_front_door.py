@@ -28,7 +28,7 @@ from gateway.keeping import Keeping
 from services.chassis.database import Database
 from services.chassis.principal import NotAuthenticated
 from services.chassis.server import supervise
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.conftest import DatabaseFor
 from tests.integration.gateway.serving import serving
 

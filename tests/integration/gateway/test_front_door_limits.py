@@ -18,7 +18,7 @@ from starlette.routing import Route
 from gateway.access.tokens import issue_token, private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving
 
 SDL = """

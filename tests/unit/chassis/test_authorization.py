@@ -12,7 +12,7 @@ from strawberry.federation.schema_directives import Authenticated, Policy, Requi
 from services.chassis.authorization import describe_requirement, is_satisfied
 from services.chassis.graphql import Schema, format_graphql_error
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 BAKER = Principal(
     Role.AGENT,

@@ -32,11 +32,11 @@ def test_work_that_fails_five_times_in_a_row_is_named_with_the_class_of_the_fail
     for _ in range(4):
         health.fail("relay", "ValueError", 0.1)
     before = health.find_standstill()
-    health.fail("relay", "EventTooLarge", 0.1)
+    health.fail("relay", "MessageTooLarge", 0.1)
 
     assert before is None
     assert health.find_standstill() == (
-        "The background work 'relay' has made no progress for 0 s (EventTooLarge)."
+        "The background work 'relay' has made no progress for 0 s (MessageTooLarge)."
     )
 
 

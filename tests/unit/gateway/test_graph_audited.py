@@ -14,7 +14,7 @@ from gateway.access.audit import Audit, AuditBehind
 from gateway.access.trusted import hash_of
 from gateway.graph import Asked, Graph
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "desk 7", policies=frozenset({LOOKUP_POLICY}))

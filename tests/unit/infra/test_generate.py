@@ -9,7 +9,7 @@ import pytest
 from infra import error_reference, generate
 from services.chassis.errors import RaakError
 
-SHARED = {"LIMIT_EXCEEDED", "UNKNOWN_CUSTOMER"}
+SHARED = {"LIMIT_EXCEEDED"}
 """Codes of several classes that mean the same in each of their places."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.access.keys import ROLES, ApiKey, ApiKeys, KeyCannotBe, KeysUnknown, make_key
 from services.chassis.principal import NotAuthenticated
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 SECRET = "a secret of the server's"

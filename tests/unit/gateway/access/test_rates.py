@@ -20,9 +20,9 @@ from gateway.access.rates import (
     caller_key,
 )
 from gateway.access.shedding import Admission, Load, Priorities
-from gateway.supergraph import Reply
+from gateway.supergraph import SubgraphResponse
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
 
@@ -268,7 +268,7 @@ async def test_suspect_addresses_take_nothing_from_others_and_little_from_one_an
 class Slow(InProcess):
     """Services that let others go first."""
 
-    async def fetch(self, *args: Any, **how: Any) -> Reply:
+    async def fetch(self, *args: Any, **how: Any) -> SubgraphResponse:
         await asyncio.sleep(0)
         return await super().fetch(*args, **how)
 

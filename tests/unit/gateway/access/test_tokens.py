@@ -32,7 +32,7 @@ from gateway.access.tokens import (
     private_key,
 )
 from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 KEY = Ed25519PrivateKey.generate()
 RSA = generate_private_key(65_537, 2_048)

@@ -13,7 +13,7 @@ from gateway.access.guard import Addresses, Guard
 from gateway.access.rates import FailedAuthentications, Rates
 from gateway.access.shedding import Admission
 from gateway.access.tokens import issue_token
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, house
 from tests.unit.gateway.small_graph import KEY
 from tests.waiting import until
