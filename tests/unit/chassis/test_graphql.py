@@ -14,7 +14,7 @@ from strawberry.scalars import JSON
 
 from services.chassis import graphql
 from services.chassis.errors import RaakError
-from services.chassis.graphql import DOCUMENTS, Schema, SubgraphEndpoint
+from services.chassis.graphql import Schema, SubgraphEndpoint
 from services.chassis.principal import ALGORITHM, Principal, ServiceTokenVerifier
 from services.contracts.enums import Role
 from tests.unit.over_http import OverHttp
@@ -225,9 +225,12 @@ async def test_a_document_that_is_not_valid_stays_so_the_second_time(
     assert counted == ["parse", "validate_document"]
 
 
-async def test_so_many_documents_are_cached_and_no_more(counted: list[str]) -> None:
+async def test_so_many_documents_are_cached_and_no_more(
+    counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.chassis.graphql.DOCUMENTS", 50)
     schema, desk = Schema(query=Query), Principal(Role.AGENT, "desk 7")
-    for n in range(DOCUMENTS + 1):
+    for n in range(51):
         await schema.answer(f"{{ w{n}: who }}", context=desk)
     counted.clear()
 
