@@ -171,12 +171,12 @@ def _hints(tree: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.expr]]:
     for node in ast.iter_child_nodes(tree):
         here = node.name if isinstance(node, ast.ClassDef) else inside
         if isinstance(node, ast.Call):
-            name = _called(node.func, here)
+            name = _callee(node.func, here)
             yield from ((name, each.value) for each in node.keywords if each.arg == "hint")
         yield from _hints(node, here)
 
 
-def _called(function: ast.expr, inside: str) -> str:
+def _callee(function: ast.expr, inside: str) -> str:
     if isinstance(function, ast.Attribute):
         return inside if function.attr == "__init__" else function.attr
     name = function.id if isinstance(function, ast.Name) else ""
