@@ -31,8 +31,12 @@ up: $(VENV)/.installed ## everything, without the demo's customers (ARGS="--port
 	@$(BIN)/raak up $(ARGS)
 
 .PHONY: test
-test: lint ## every check and every test
-	$(BIN)/pytest -n 2 --no-loadscope-reorder --benchmark-disable $(ARGS)
+test: lint ## every check and every test, and the 15 slowest
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --benchmark-disable --durations=15 $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV)/.tools ## the unit tests alone, with few examples of each property: under a minute
+	$(BIN)/pytest tests/unit -n 2 --no-loadscope-reorder --most-examples 20 -q $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.tools ## format, lint, types, layers, schema
@@ -46,9 +50,9 @@ lint: $(VENV)/.tools ## format, lint, types, layers, schema
 bench: $(VENV)/.tools ## the figures of every issue, printed
 	$(BIN)/pytest tests/benchmarks -m benchmark -q -s $(ARGS)
 
-.PHONY: schema
-schema: $(VENV)/.installed ## write the services' SDL to gateway/subgraphs/
-	$(BIN)/raak schema
+.PHONY: generate
+generate: $(VENV)/.installed ## write what is made from the code: SDL, pages of roles, scopes, settings and errors, NATS's users
+	$(BIN)/python -m infra.generate
 
 .PHONY: lock
 lock: ## resolve the dependencies anew (needs uv)

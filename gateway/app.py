@@ -43,8 +43,8 @@ from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Tr
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
-from services.chassis.progress import Progress
-from services.chassis.server import Process, process_app, supervised
+from services.chassis.background_health import BackgroundHealth
+from services.chassis.server import ProcessApp, process_app, supervise
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def create(
     admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
 
     @asynccontextmanager
-    async def lifespan(app: Process) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: ProcessApp) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(door.audit.writing())
             http = await stack.enter_async_context(_http(settings))
@@ -82,7 +82,9 @@ def create(
                 return _graph(settings, supergraph, everywhere, door, roles, admission)
 
             every_s = settings.schemas_every_ms / 1000
-            progress = Progress(standstill_s=inf)  # it answers most things while others are away
+            progress = BackgroundHealth(
+                standstill_s=inf
+            )  # it answers most things while others are away
             planning = _planning(door.registry)
             served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
             door.registry.compile_with(lambda text, name: served().read(text, name))
@@ -93,7 +95,7 @@ def create(
             endpoint, sockets = live.create_endpoints(
                 "/graphql", over_http, door.callers, operations
             )
-            app.reach("/graphql", endpoint)
+            app.mount_direct("/graphql", endpoint)
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, door, admission).routes(),
@@ -101,7 +103,7 @@ def create(
             ]
             work = {"subgraph watch": health.run, "schema watch": served.run, **door.work()}
             work |= {"load": admission.load.run, "live feed": live.feed.run}
-            await stack.enter_async_context(supervised(work, progress))
+            await stack.enter_async_context(supervise(work, progress))
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
@@ -227,11 +229,11 @@ def _ready(
     transport: ResilientTransport,
     served: Served,
     door: FrontDoor,
-    progress: Progress,
+    progress: BackgroundHealth,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*door.not_ready(), *health.not_ready()]
-        if stands_still := progress.standstill():
+        if stands_still := progress.find_standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",

@@ -18,7 +18,7 @@ from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
 from services.chassis.principal import audience_of
-from services.chassis.production import unset_file, weak_secret
+from services.chassis.production import check_file, check_secret
 from services.chassis.settings import ServiceSettings, Texts
 
 SERVICE_AUDIENCES = frozenset(
@@ -300,14 +300,14 @@ class GatewaySettings(ServiceSettings):
                 raise ValueError(f"{name!r} has {ms} ms; it must be from 10 to 60000")
         return values
 
-    def lacking(self) -> Iterator[str]:
+    def find_production_problems(self) -> Iterator[str]:
         """What the servers want, the gateway's own secrets, and a way to keys nobody can change."""
-        yield from self.lacking_servers()
+        yield from self.find_server_problems()
         what = "the private key of the gateway (`raak keys init`)"
-        yield from unset_file("RAAK_GATEWAY_SIGNING_KEY_FILE", self.signing_key_file, what)
-        yield from weak_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret)
+        yield from check_file("RAAK_GATEWAY_SIGNING_KEY_FILE", self.signing_key_file, what)
+        yield from check_secret("RAAK_GATEWAY_KEY_SECRET", self.key_secret)
         for n, key in enumerate(self.write_keys, 1):
-            yield from weak_secret(f"RAAK_GATEWAY_WRITE_KEYS (no. {n})", key)
+            yield from check_secret(f"RAAK_GATEWAY_WRITE_KEYS (no. {n})", key)
         if self.token_key_set.startswith("http://"):
             yield "RAAK_GATEWAY_TOKEN_KEY_SET is read over http: give its https address, or a file."
 

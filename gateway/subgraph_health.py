@@ -9,13 +9,13 @@ from time import time
 
 import aiohttp
 
-from services.chassis.principal import CLOCKS_DIFFER_S
+from services.chassis.principal import CLOCK_SKEW_S
 
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 1.0
 TIMEOUT = aiohttp.ClientTimeout(total=1.0)
-CLOCK_TOLERANCE_S = CLOCKS_DIFFER_S // 2
+CLOCK_TOLERANCE_S = CLOCK_SKEW_S // 2
 """Smaller differences of clocks do not count: `Date` is in whole seconds, and takes its time."""
 
 

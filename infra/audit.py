@@ -1,4 +1,4 @@
-"""`raak audit`: whether the audit log is as the gateway has written it, and whom it means."""
+"""`raak audit`: whether the audit log is unchanged, and the digests in it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,44 +7,44 @@ from gateway.access.audit import audit_secret
 from gateway.access.audit_chain import Head, Verified, Verifier
 from gateway.access.audit_record import Digests
 from gateway.settings import GatewaySettings
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 from services.chassis.errors import RaakError
 from services.contracts.identity import normalise_value
 
 
 class UnreadableLog(RaakError):
-    """A file of the audit log, or what is said of it, cannot be read."""
+    """A file of the audit log, or a head of it, cannot be read."""
 
     code = "UNREADABLE_LOG"
 
 
-def secret_of(data: Path) -> str:
+def load_audit_secret(data: Path) -> str:
     """The secret of the audit log: by the environment, else of an instance. Raises NoInstance."""
     settings = GatewaySettings()
     if "key_secret" in settings.model_fields_set:
         return audit_secret(settings.key_secret)
-    return audit_secret(Instance.found(data).secret("key-secret"))
+    return audit_secret(EmbeddedInstance.load(data).secret("key-secret"))
 
 
 def verify(files: Iterable[Path], secret: str, head: str = "") -> Verified:
-    """Read files, the oldest first. `head` is one that the gateway's log has told.
+    """Read files, the oldest first. `head` is one that the gateway's log has printed.
 
     Raises AuditChanged at the first line that is not as it was written, or UnreadableLog.
     """
-    verifier = Verifier(secret, _head(head) if head else None)
+    verifier = Verifier(secret, _parse_head(head) if head else None)
     for file in files:
         for number, line in _lines(file):
             verifier.read(f"{file.name}, line {number}", line)
     return verifier.end()
 
 
-def _head(written: str) -> Head:
+def _parse_head(written: str) -> Head:
     chain, _, rest = written.partition(":")
     seq, _, seal = rest.partition(":")
     if not (chain and seal and seq.isdecimal()):
         raise UnreadableLog(
             f"{written!r} is no head of an audit log.",
-            hint="Give it as the gateway's log tells it: chain, number and seal, with colons.",
+            hint="Give it as the gateway's log prints it: chain, number and seal, with colons.",
         )
     return Head(chain, int(seq), seal)
 

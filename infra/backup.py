@@ -1,7 +1,7 @@
 """Backups of an embedded instance: all its databases at one moment, with its keys and secrets.
 
 What is on its way between services is in their databases, so NATS needs no backup: a restored
-instance begins with an empty one, and what nobody had heard is sent again.
+instance begins with an empty one, and events that were not delivered are sent again.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from hashlib import file_digest
 from pathlib import Path
 
 from infra import embedded
-from infra.instance import SERVICES, Instance
+from infra.instance import SERVICES, EmbeddedInstance
 from services.chassis import epochs, resync
 from services.chassis.database import open_database
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
-OURS = ("keys", "secrets")
+OWN_FOLDERS = ("keys", "secrets")
 NEW, BEFORE = "postgres.new", "before-{:%Y%m%dT%H%M%S}"
 DATA = ("base.tar", "pg_wal.tar", "backup_manifest")
 
 
 class BackupFailed(RaakError):
-    """A backup could not be made, or not be read."""
+    """A backup could not be written, or not be read."""
 
     code = "BACKUP_FAILED"
 
@@ -42,7 +42,7 @@ class RestoreRefused(RaakError):
     status = 409
 
 
-def backup(instance: Instance, file: Path) -> None:
+def backup(instance: EmbeddedInstance, file: Path) -> None:
     """Write a backup of a running instance to a file that only its owner can read.
 
     Raises:
@@ -72,13 +72,13 @@ def backup(instance: Instance, file: Path) -> None:
         with tarfile.open(draft, "w") as whole:
             for part in DATA:
                 whole.add(folder / "data" / part, part)
-            for part in OURS:
+            for part in OWN_FOLDERS:
                 if (instance.folder / part).exists():
                     whole.add(instance.folder / part, part)
         draft.rename(file)
 
 
-def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
+def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | None:
     """Make a folder's instance what it was at the moment of a backup, in a new epoch.
 
     What was there is put aside, in the folder that is returned; None if there was nothing.
@@ -96,12 +96,12 @@ def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
     with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
         unpacked, new = Path(name), instance.folder / NEW
         _unpack(file, unpacked)
-        with _forgotten_on_failure(new):
+        with _remove_on_failure(new):
             _make_data(unpacked, new)
             password = (unpacked / "secrets" / "postgres").read_text()
             asyncio.run(_begin_epochs(new, instance.ports["postgres"], password, now))
         aside = _put_aside(instance.folder, now)
-        for part in OURS:
+        for part in OWN_FOLDERS:
             if (unpacked / part).exists():
                 (unpacked / part).rename(instance.folder / part)
         new.rename(instance.folder / "postgres")
@@ -109,7 +109,7 @@ def restore(instance: Instance, file: Path, now: datetime) -> Path | None:
 
 
 @contextmanager
-def _forgotten_on_failure(folder: Path) -> Iterator[None]:
+def _remove_on_failure(folder: Path) -> Iterator[None]:
     """Let a block make a folder anew: the whole of it, or none."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -119,7 +119,7 @@ def _forgotten_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def check_whole(folder: Path) -> None:
+def check_complete(folder: Path) -> None:
     """Raise RestoreRefused if a restore was cut off after it had put the old data aside."""
     if (folder / NEW).exists() and not (folder / "postgres").exists():
         raise RestoreRefused(
@@ -153,7 +153,7 @@ def _make_data(unpacked: Path, folder: Path) -> None:
     _check(folder, unpacked / "backup_manifest")
     folder.chmod(0o700)
     if os.geteuid() == 0:
-        embedded.own(folder)
+        embedded.give_to_postgres(folder)
 
 
 def _check(folder: Path, manifest: Path) -> None:
@@ -188,13 +188,13 @@ async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -
                 database.transaction() as connection,
             ):
                 await epochs.begin(connection)
-                await resync.ask(connection, now, afresh=True)
+                await resync.request_resync(connection, now, afresh=True)
 
 
 def _put_aside(folder: Path, now: datetime) -> Path | None:
     """PostgreSQL's data go first: from then on `check_whole` knows that a restore has begun."""
     aside = folder / BEFORE.format(now)
-    for part in ("postgres", "nats", *OURS):
+    for part in ("postgres", "nats", *OWN_FOLDERS):
         if (folder / part).exists():
             aside.mkdir(exist_ok=True)
             (folder / part).rename(aside / part)

@@ -1,7 +1,7 @@
 """The CDNOW data: 23,570 real customers of a CD shop and their 69,659 purchases, 1997 to 1998.
 
 Published by Bruce Hardie and Peter Fader; carried by the wheel of Lifetimes (MIT), which is fetched
-alone, checked by its hash, and never installed. It has no names: identities are made up.
+alone, checked by its hash, and never installed. It has no names: identities are invented.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 
 
 class DataNotFetched(RaakError):
-    """The data could not be had."""
+    """The CDNOW data could not be downloaded."""
 
     code = "DATA_NOT_FETCHED"
 
@@ -39,14 +39,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """One customer, with his orders in the order of time."""
+    """One customer, with their orders by time."""
 
     name: str
     orders: tuple[Order, ...]
 
     @property
     def email(self) -> str:
-        """An address made for him."""
+        """An invented address."""
         return f"{self.name}@example.com"
 
     @property
@@ -55,7 +55,7 @@ class Buyer:
         return sum(order.total for order in self.orders)
 
     def calls(self) -> Iterator[dict[str, Any]]:
-        """His Segment calls: identify at the first order, then a track for each."""
+        """Their Segment calls: identify at the first order, then a track for each."""
         yield {
             "type": "identify",
             "messageId": f"{self.name}-identify",

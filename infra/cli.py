@@ -41,12 +41,12 @@ HERE = Path(".raak")
 
 
 def main() -> None:
-    """Run a command; what a caller can mend is told in two lines, without a traceback."""
+    """Run a command; a RaakError is printed in two lines, without a traceback."""
     try:
         app()
     except RaakError as error:
-        told = escape(f"{error.problem}\n{error.hint}")
-        Console(stderr=True).print(f"[bold red]{error.code}[/] {told}")
+        message = escape(f"{error.problem}\n{error.hint}")
+        Console(stderr=True).print(f"[bold red]{error.code}[/] {message}")
         raise SystemExit(1) from None
 
 
@@ -60,45 +60,47 @@ def version() -> None:
 def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
-    from infra.instance import Instance
-    from infra.storing import probes
+    from infra.instance import EmbeddedInstance
+    from infra.nats_store_probe import make_store_probes
     from infra.supervision import Supervisor
 
-    instance = Instance(data.resolve(), port)
-    with standalone.interruptible(), standalone.running(instance) as processes:
+    instance = EmbeddedInstance(data.resolve(), port)
+    with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
         console.print(standalone.banner(instance))
-        Supervisor(processes, console.print, probes(processes, instance.nats_url)).run()
+        Supervisor(processes, console.print, make_store_probes(processes, instance.nats_url)).run()
 
 
 @app.command()
 def demo(
     data: Folder = HERE,
     port: Port = 8000,
-    exit: Annotated[bool, typer.Option("--exit", help="end when the story is told")] = False,
+    exit: Annotated[bool, typer.Option("--exit", help="end after the last scenario")] = False,
     customers: Annotated[
         int, typer.Option(min=100, max=23570, help="how many customers to import")
     ] = 23570,
 ) -> None:
-    """Start everything, import real customers, tell the story, and go on serving."""
-    from infra import demo as story
+    """Start everything, import real customers, run the scenarios, and go on serving."""
+    from infra import demo as scenarios
     from infra import standalone
-    from infra.instance import Instance
-    from infra.storing import probes
+    from infra.instance import EmbeddedInstance
+    from infra.nats_store_probe import make_store_probes
     from infra.supervision import Supervisor
 
-    instance = Instance(data.resolve(), port)
-    with standalone.interruptible(), standalone.running(instance) as processes:
+    instance = EmbeddedInstance(data.resolve(), port)
+    with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
         console.print(standalone.banner(instance))
-        story.tell(instance, console, customers)
+        scenarios.run_demo(instance, console, customers)
         if not exit:
-            Supervisor(processes, console.print, probes(processes, instance.nats_url)).run()
+            Supervisor(
+                processes, console.print, make_store_probes(processes, instance.nats_url)
+            ).run()
 
 
 @app.command()
 def migrate() -> None:
-    """Bring all databases to their newest revision, where RAAK_<PROCESS>_DATABASE_URL says.
+    """Migrate all databases, at the addresses in RAAK_<PROCESS>_DATABASE_URL.
 
-    With a superuser's address in RAAK_DATABASE_SERVER_URL they and their roles are made first.
+    With a superuser's address in RAAK_DATABASE_SERVER_URL, they and their roles are created first.
     """
     from infra import standalone
     from infra.instance import PROCESSES
@@ -118,19 +120,22 @@ def migrate() -> None:
 def resync(
     service: Annotated[list[str] | None, typer.Argument(help="which; none: all")] = None,
     since: Annotated[
-        float, typer.Option(min=0, max=168, help="hours of events to tell, beside all state")
+        float,
+        typer.Option(min=0, max=168, help="hours of events to repeat, besides all state"),
     ] = 24,
     restored: Annotated[
         bool, typer.Option("--restored", help="its database is a backup: begin a new epoch")
     ] = False,
     data: Folder = HERE,
 ) -> None:
-    """Have services tell each other again what their databases hold; repeated, it is harmless."""
-    from infra import resync as telling
+    """Have services publish again what their databases hold; running it twice is harmless."""
+    from infra import resync as resyncs
 
-    addresses = telling.addresses(data)
+    database_urls = resyncs.database_urls(data)
     window = timedelta(hours=since)
-    asyncio.run(telling.run(addresses, service or (), window, console.print, is_restored=restored))
+    asyncio.run(
+        resyncs.run(database_urls, service or (), window, console.print, is_restored=restored)
+    )
 
 
 @app.command()
@@ -139,10 +144,10 @@ def backup(
 ) -> None:
     """Write all databases as of one moment, keys and secrets to a file; Raak goes on meanwhile."""
     from infra import backup as backups
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    backups.backup(Instance.found(data), file)
-    console.print(f"{file} holds everything, secrets too: keep it well.")
+    backups.backup(EmbeddedInstance.load(data), file)
+    console.print(f"{file} holds everything, secrets too: store it safely.")
 
 
 @app.command()
@@ -153,9 +158,9 @@ def restore(
 ) -> None:
     """Make an instance what it was when a backup was made; what is there now is put aside."""
     from infra import backup as backups
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    aside = backups.restore(Instance(data.resolve(), port), file, datetime.now(UTC))
+    aside = backups.restore(EmbeddedInstance(data.resolve(), port), file, datetime.now(UTC))
     console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
 
 
@@ -170,10 +175,10 @@ def schema(
     ] = None,
 ) -> None:
     """Write the services' SDL and the public schema, or fail if one is stale or breaks clients."""
-    from infra.schema import Code
+    from infra.schema import SchemaFiles
 
-    code = Code.now()
-    for change in code.dangerous():
+    code = SchemaFiles.build()
+    for change in code.find_dangerous_changes():
         console.print(f"[yellow]dangerous:[/] {escape(change)}")
     if supergraph:
         supergraph.write_text(code.supergraph(os.environ))
@@ -215,14 +220,14 @@ def apply(
 ) -> None:
     """Publish a folder of definitions through the graph."""
     from infra import definitions
-    from infra.client import Graph
-    from infra.instance import Instance
+    from infra.graph_client import GraphClient
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue
 
     if not url:
-        instance = Instance.found(data)
+        instance = EmbeddedInstance.load(data)
         url, token = instance.url, token or issue(instance.keys[0], "marketer", "raak apply")
-    for path in definitions.apply(Graph(url, token), folder):
+    for path in definitions.apply(GraphClient(url, token), folder):
         console.print(f"[green]published[/] {path}")
 
 
@@ -242,10 +247,10 @@ def token(
 ) -> None:
     """Print a signed token for the Authorization header."""
     from gateway.settings import GatewaySettings
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue
 
-    signing = key or Instance.found(data).keys[0]
+    signing = key or EmbeddedInstance.load(data).keys[0]
     longest_s = GatewaySettings().token_longest_life_s
     typer.echo(issue(signing, role, subject, customer, hours, scope or (), longest_s))
 
@@ -259,13 +264,15 @@ def claim(
     data: Folder = HERE,
 ) -> None:
     """Print a signed claim, as your server makes one for a visitor who has logged in."""
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
     from infra.tokens import issue_claim
     from services.profile.settings import ProfileSettings
 
-    secrets = ProfileSettings().claim_secrets or (Instance.found(data).secret("claim-secret"),)
-    said = {"user_id": user_id, "email": email}
-    typer.echo(issue_claim(secrets[0], anonymous_id, said, datetime.now(UTC), minutes))
+    secrets = ProfileSettings().claim_secrets or (
+        EmbeddedInstance.load(data).secret("claim-secret"),
+    )
+    identities = {"user_id": user_id, "email": email}
+    typer.echo(issue_claim(secrets[0], anonymous_id, identities, datetime.now(UTC), minutes))
 
 
 @keys.command("init")
@@ -292,26 +299,26 @@ def keys_create(
     days: Annotated[float | None, typer.Option(min=0.01, help="how long it is valid")] = None,
     data: Folder = HERE,
 ) -> None:
-    """Make an API key for a server, and print it this once."""
+    """Create an API key for a server, and print it once."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    made = api_keys.create(settings_of(data), name, role, scope or [], days, datetime.now(UTC))
-    text, key = asyncio.run(made)
-    Console(stderr=True).print(f"Key {key.id}; keep it well, for it is not shown again:")
+    settings, now = load_gateway_settings(data), datetime.now(UTC)
+    text, key = asyncio.run(api_keys.create(settings, name, role, scope or [], days, now))
+    Console(stderr=True).print(f"Key {key.id}; store it safely: it is not shown again.")
     typer.echo(text)
 
 
 @keys.command("list")
 def keys_list(data: Folder = HERE) -> None:
-    """List the API keys there ever were, oldest first."""
+    """List all API keys, revoked ones too, oldest first."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    table = Table("id", "name", "role", "scopes", "made", "expires", "last used", "is")
+    table = Table("id", "name", "role", "scopes", "created", "expires", "last used", "state")
     table.columns[0].no_wrap = True  # it is what `raak keys revoke` wants
     now = datetime.now(UTC)
-    for key in asyncio.run(api_keys.listed(settings_of(data))):
+    for key in asyncio.run(api_keys.list_keys(load_gateway_settings(data))):
         scopes = "all of its role" if key.scopes is None else ", ".join(sorted(key.scopes))
         moments = (_moment(at) for at in (key.created_at, key.expires_at, key.last_used_at))
         state = api_keys.state(key, now)
@@ -325,11 +332,11 @@ def _moment(at: datetime | None) -> str:
 
 @keys.command("revoke")
 def keys_revoke(key: Annotated[str, typer.Argument(help="its id")], data: Folder = HERE) -> None:
-    """Let an API key open nothing any more: within a second, everywhere."""
+    """Revoke an API key: within a second, everywhere."""
     from infra import keys as api_keys
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    asyncio.run(api_keys.revoke(settings_of(data), key, datetime.now(UTC)))
+    asyncio.run(api_keys.revoke(load_gateway_settings(data), key, datetime.now(UTC)))
     console.print(f"{key} is revoked.")
 
 
@@ -340,9 +347,9 @@ def operations_publish(
 ) -> None:
     """Register the documents of folders, and those `raak apply` sends: all of them or none."""
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    publishing = registered.publish(settings_of(data), folders or [], datetime.now(UTC))
+    publishing = registered.publish(load_gateway_settings(data), folders or [], datetime.now(UTC))
     documents, new = asyncio.run(publishing)
     for document in documents:
         console.print(f"{document.hash}  {document.source}", soft_wrap=True, highlight=False)
@@ -354,9 +361,9 @@ def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
     from gateway.access.trusted import operations_in
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    for document in asyncio.run(registered.listed(settings_of(data))):
+    for document in asyncio.run(registered.list_documents(load_gateway_settings(data))):
         names = ", ".join(name or "(without a name)" for name in operations_in(document.text))
         line = f"{document.hash}  {_moment(document.published_at)}  {document.source}: {names}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -367,11 +374,11 @@ def operations_retire(
     hash: Annotated[str, typer.Argument(help="of the document, or the beginning of it")],
     data: Folder = HERE,
 ) -> None:
-    """Let a document be answered no more: within a second, everywhere."""
+    """Retire a document: within a second it is refused everywhere."""
     from infra import operations as registered
-    from infra.door import settings_of
+    from infra.gateway_database import load_gateway_settings
 
-    document = asyncio.run(registered.retire(settings_of(data), hash))
+    document = asyncio.run(registered.retire(load_gateway_settings(data), hash))
     console.print(f"{document.source} is retired.")
 
 
@@ -379,14 +386,14 @@ def operations_retire(
 def audit_verify(
     files: Annotated[list[Path], typer.Argument(help="of the log, the oldest first")],
     head: Annotated[
-        str, typer.Option(help="a head the gateway's own log has told: it must be in them")
+        str, typer.Option(help="a head the gateway's own log has printed: it must be in them")
     ] = "",
     data: Folder = HERE,
 ) -> None:
     """Say whether a log is as it was written, or which line was changed, removed or inserted."""
     from infra import audit as log
 
-    for line in log.describe(log.verify(files, log.secret_of(data), head)):
+    for line in log.describe(log.verify(files, log.load_audit_secret(data), head)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -399,16 +406,16 @@ def audit_digest(
     """Print what the log calls an identity or a caller."""
     from infra import audit as log
 
-    typer.echo(log.digest(kind, value, log.secret_of(data)))
+    typer.echo(log.digest(kind, value, log.load_audit_secret(data)))
 
 
 @dead_letters.command("list")
 def dead_letters_list(data: Folder = HERE, nats: str = "") -> None:
     """List the events that could not be handled, oldest first."""
-    from infra import letters
+    from infra import dead_letters as letters
 
     table = Table("no", "service", "fact", "deliveries", "why")
-    for letter in asyncio.run(letters.listed(_nats(data, nats))):
+    for letter in asyncio.run(letters.list_dead_letters(_nats(data, nats))):
         table.add_row(
             str(letter.sequence),
             letter.service,
@@ -425,17 +432,17 @@ def dead_letters_replay(
     data: Folder = HERE,
     nats: str = "",
 ) -> None:
-    """Deliver dead letters once more, to the consumer that could not take them in."""
-    from infra import letters
+    """Deliver dead letters again to the consumer that failed on them."""
+    from infra import dead_letters as letters
 
     replayed = asyncio.run(letters.replay(_nats(data, nats), set(numbers or ())))
     console.print(f"{replayed} delivered again.")
 
 
 def _nats(data: Path, url: str) -> str:
-    from infra.instance import Instance
+    from infra.instance import EmbeddedInstance
 
-    return url or os.environ.get("RAAK_NATS_URL") or Instance.found(data).nats_url
+    return url or os.environ.get("RAAK_NATS_URL") or EmbeddedInstance.load(data).nats_url
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ IMAGES = {
 }
 """The images we build from and run, by the variables that name them."""
 
-RENAMED = {
+MOVED_SETTINGS = {
     "RAAK_CORS_ORIGINS": "RAAK_GATEWAY_CORS_ORIGINS",
     "RAAK_OTLP_ENDPOINT": "RAAK_OTLP_ENDPOINT",
     "RAAK_LOG_LEVEL": "RAAK_LOG_LEVEL",
@@ -35,7 +35,7 @@ class ImageWithoutDigest(RaakError):
     code = "IMAGE_WITHOUT_DIGEST"
 
 
-def filled(example: str) -> str:
+def fill_secrets(example: str) -> str:
     """The example with a random secret wherever it asks for one."""
     return re.sub(
         r"^(\w+)=$", lambda wanted: f"{wanted[1]}={secrets.token_urlsafe(32)}", example, flags=re.M
@@ -45,7 +45,7 @@ def filled(example: str) -> str:
 def write(path: Path) -> list[str]:
     """Make the file, readable to its owner only, or add what it lacks; the secrets that are new."""
     before = path.read_text() if path.exists() else None
-    wanted = filled(EXAMPLE.read_text())
+    wanted = fill_secrets(EXAMPLE.read_text())
     known = _variables(before or "")
     new = {name: value for name, value in _variables(wanted).items() if name not in known}
     if before is None:
@@ -64,14 +64,14 @@ def pin(path: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
     return pinned
 
 
-def pulled_digest(image: str) -> str:
+def pull_digest(image: str) -> str:
     """The digest a registry gives an image now; raises ImageWithoutDigest."""
     pulled = _docker("pull", "--quiet", image)
     names = _docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', image).stdout
     digests = re.findall(r"@(sha256:[0-9a-f]{64})", names)
     if pulled.returncode or not digests:
         raise ImageWithoutDigest(
-            f"{image!r} has no digest: {pulled.stderr.strip()[-300:] or 'it was made here'}",
+            f"{image!r} has no digest: {pulled.stderr.strip()[-300:] or 'it was built here'}",
             hint="Only images that come from a registry have one; see that it can be reached.",
         )
     return str(digests[0])
@@ -81,12 +81,12 @@ def _docker(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
 
 
-def renamed_in(path: Path) -> list[str]:
+def find_moved_settings(path: Path) -> list[str]:
     """What a file still sets that is read from elsewhere now, as sentences."""
     known = _variables(path.read_text())
     return [
         f"{old} is not read from {path} any more: put {new} into raak.env."
-        for old, new in RENAMED.items()
+        for old, new in MOVED_SETTINGS.items()
         if known.get(old)
     ]
 
@@ -114,14 +114,14 @@ def main(arguments: list[str]) -> None:
     path = Path(next((one for one in arguments if one != "--pin"), ".env"))
     if "--pin" in arguments:
         try:
-            pinned = pin(path, pulled_digest)
+            pinned = pin(path, pull_digest)
         except RaakError as error:
             raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
         print(_lines(pinned), end="")
         return
     if new := write(path):
         print(f"Wrote {len(new)} new secrets to {path}.")
-    for sentence in renamed_in(path):
+    for sentence in find_moved_settings(path):
         print(sentence)
 
 

@@ -1,4 +1,4 @@
-"""The Compose stack, from nothing to nothing: built, told the story, scaled, hurt, taken down.
+"""The Compose stack, from nothing to nothing: built, tested, scaled, hurt, taken down.
 
 It runs as a project of its own with secrets of its own, so a Raak that is up on this machine is
 left alone. `make compose-test` runs it.
@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import cdnow, compose_env, demo
-from infra.client import Graph
-from infra.demo import Stage
+from infra.demo import DemoSession
+from infra.graph_client import GraphClient
 from infra.instance import PROCESSES
 from services.chassis.errors import RaakError
 
 PROJECT = Path(__file__).parents[1]
 CUSTOMERS = 2_000
 READY_S = 180
-SPREAD_S = 30
+DISCOVERY_S = 30
 """The gateway looks replicas up anew every 10 s."""
 
 KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
@@ -55,7 +55,7 @@ SETTINGS = {
 }
 """What the settings files of the stack say."""
 
-TRESPASS = """
+TRESPASS_PROGRAM = """
 import asyncio, os, asyncpg, nats
 
 async def main():
@@ -72,7 +72,7 @@ async def main():
 
 asyncio.run(main())
 """
-"""What decision must not get to do with all it has."""
+"""What decision must not be able to do with its own credentials."""
 
 UNREGISTERED = "query Offers { nextBestActions { id } }"
 
@@ -140,7 +140,7 @@ class Stack:
 
 
 @contextmanager
-def stack(console: Console) -> Iterator[Stack]:
+def start_stack(console: Console) -> Iterator[Stack]:
     """A fresh stack, taken down with all its data when the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         env_file = Path(folder) / "env"
@@ -157,7 +157,7 @@ def stack(console: Console) -> Iterator[Stack]:
             console.print(f"Built and healthy after {time.monotonic() - started:.0f} s.")
             yield stack
         except BaseException:
-            console.print(_last_words(stack), markup=False, highlight=False)
+            console.print(_log_tail(stack), markup=False, highlight=False)
             raise
         finally:
             stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
@@ -170,7 +170,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _last_words(stack: Stack) -> str:
+def _log_tail(stack: Stack) -> str:
     try:
         return stack.compose("ps", "--all") + stack.compose("logs", "--no-color", "--tail", "15")
     except (ComposeFailed, subprocess.TimeoutExpired) as error:
@@ -183,86 +183,86 @@ def show_processes(stack: Stack, console: Console) -> None:
     console.print(stack.compose("ps", "--all", "--format", table), soft_wrap=True, highlight=False)
 
 
-def tell_the_story(stack: Stack, console: Console) -> str:
-    """The demo's story through the published gateway; gives somebody who was in it."""
+def run_demo(stack: Stack, console: Console) -> str:
+    """The demo through the published gateway; gives the e-mail of one of its customers."""
     today = datetime.now(UTC).date()
     buyers = cdnow.read(cdnow.fetch(PROJECT / ".raak" / "cdnow"), today, CUSTOMERS)
-    stage = Stage(
+    session = DemoSession(
         stack.url,
         stack.env["RAAK_WRITE_KEYS"],
-        stack.api_key("the story's shop", "--scope", "customers:write"),
+        stack.api_key("the demo's shop", "--scope", "customers:write"),
         stack.token,
         stack.claim,
         console,
     )
-    demo.await_api_key(stage)
-    demo.tell_on(stage, buyers)
-    return str(demo.Cast.of(buyers, datetime.now(UTC)).loyal.email)
+    demo.await_api_key(session)
+    demo.run_scenarios(session, buyers)
+    return str(demo.DemoCustomers.of(buyers, datetime.now(UTC)).loyal.email)
 
 
 def publish(stack: Stack, console: Console) -> None:
     """Register the record shop's operations, as whoever deploys would: from beside the gateway."""
     folder = f"{demo.OPERATIONS}:/operations:ro"
     command = ("raak", "operations", "publish", "/operations")
-    told = stack.compose(
+    output = stack.compose(
         "run", "--rm", "--no-deps", "--no-TTY", "--volume", folder, "gateway", *command
     )
-    console.print(told.splitlines()[-1])
+    console.print(output.splitlines()[-1])
 
 
-def ask(graph: Graph, question: str, email: str) -> dict[str, Any]:
-    """The answer to one question about somebody."""
+def query(graph: GraphClient, question: str, email: str) -> dict[str, Any]:
+    """Send one of the QUESTIONS about a customer."""
     somebody = {"identity": {"type": "email", "value": email}}
-    given: dict[str, dict[str, Any]] = {
+    variables: dict[str, dict[str, Any]] = {
         "offers": {"customer": somebody, "channel": "CALL_CENTRE", "placement": "agent_desktop"},
         "customer": {"ref": somebody},
     }
-    return graph.answer(demo.document(question), **given.get(question, {}))
+    return graph.answer(demo.document(question), **variables.get(question, {}))
 
 
-def try_the_door(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+def check_access(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
     """Nothing unregistered is answered, and an API key opens until it is revoked."""
-    _want(_codes(graph.answer(UNREGISTERED)), {"OPERATION_NOT_REGISTERED"})
+    _expect(_codes(graph.answer(UNREGISTERED)), {"OPERATION_NOT_REGISTERED"})
     key = stack.api_key("compose test")
-    server = Graph(stack.url, key)
-    _until(lambda: not _codes(ask(server, "offers", email)))
+    server = GraphClient(stack.url, key)
+    _wait_until(lambda: not _codes(query(server, "offers", email)))
     stack.inside("gateway", "raak", "keys", "revoke", key.split("_")[1])
     revoked = time.monotonic()
-    _until(lambda: _codes(ask(server, "offers", email)) == {"UNAUTHENTICATED"})
+    _wait_until(lambda: _codes(query(server, "offers", email)) == {"UNAUTHENTICATED"})
     took = time.monotonic() - revoked
     console.print(f"An API key was made and used, and refused {took:.1f} s after it was revoked.")
 
 
-def look_at_what_each_can_do(stack: Stack, console: Console) -> None:
+def check_separation(stack: Stack, console: Console) -> None:
     """Each process has its own secrets and settings only, and none is in an argument list."""
     secrets = {name: value for name, value in stack.env.items() if len(value) >= 40}
     for process in PROCESSES:
         own = {f"POSTGRES_PASSWORD_{process.upper()}", f"NATS_PASSWORD_{process.upper()}"}
         environment = stack.inside(process, "env")
         known = {name for name, value in secrets.items() if value in environment}
-        _want(known, own | FURTHER_SECRETS.get(process, set()))
-        _want("RAAK_PROFILE_SCAN_LIMIT=1234" in environment, True)
-        _want("RAAK_GATEWAY_TOKEN_AUDIENCE" in environment, process == "gateway")
+        _expect(known, own | FURTHER_SECRETS.get(process, set()))
+        _expect("RAAK_PROFILE_SCAN_LIMIT=1234" in environment, True)
+        _expect("RAAK_GATEWAY_TOKEN_AUDIENCE" in environment, process == "gateway")
     arguments = stack.compose("top")
-    _want([name for name, value in secrets.items() if value in arguments], [])
-    _want(
-        stack.inside("decision", "python", "-c", TRESPASS).splitlines(),
+    _expect([name for name, value in secrets.items() if value in arguments], [])
+    _expect(
+        stack.inside("decision", "python", "-c", TRESPASS_PROGRAM).splitlines(),
         ["PostgreSQL refuses", "NATS refuses"],
     )
     answer = httpx.get(f"{stack.url}/health/live", timeout=10, trust_env=False)
-    _want(answer.headers["Strict-Transport-Security"], "max-age=86400; includeSubDomains")
+    _expect(answer.headers["Strict-Transport-Security"], "max-age=86400; includeSubDomains")
     letters = stack.compose(
         "run", "--rm", "--no-deps", "--no-TTY", "operator", "raak", "dead-letters", "list"
     )
-    _want("deliveries" in letters, True)
+    _expect("deliveries" in letters, True)
     console.print("Each process knows its own secrets only, and may do its own work only.")
 
 
-def read_the_audit_log(stack: Stack, console: Console) -> None:
+def check_audit_log(stack: Stack, console: Console) -> None:
     """It is on the gateway's standard output, and nobody can be recognised in it."""
     said = stack.compose("logs", "--no-color", "--no-log-prefix", "gateway").splitlines()
     records = [line for line in said if '"customers_count"' in line]
-    _want(any("@" in line or "cdnow" in line for line in records) or not records, False)
+    _expect(any("@" in line or "cdnow" in line for line in records) or not records, False)
     console.print(f"The audit log has {len(records)} records, and names nobody in them.")
 
 
@@ -270,48 +270,48 @@ def _codes(answer: dict[str, Any]) -> set[str]:
     return {error["extensions"]["code"] for error in answer.get("errors", [])}
 
 
-def _want(seen: object, wanted: object) -> None:
-    if seen != wanted:
-        raise ComposeFailed(f"Wanted {wanted}, and saw {seen}.", hint="Look at the logs.")
+def _expect(actual: object, expected: object) -> None:
+    if actual != expected:
+        raise ComposeFailed(f"Expected {expected}, got {actual}.", hint="Look at the logs.")
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def _wait_until(holds: Callable[[], bool]) -> None:
     """Return as soon as something holds; it must within five seconds."""
     give_up = time.monotonic() + 5
     while not holds():
         if time.monotonic() > give_up:
-            raise ComposeFailed("The gateway did not hear of a change.", hint="Look at its logs.")
+            raise ComposeFailed("The gateway missed a change for 5 s.", hint="Look at its logs.")
         time.sleep(0.1)
 
 
-def scale_decision(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+def scale_decision(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
     """Run a second decision service, and see both answer."""
     stack.up("--no-recreate", "--scale", "decision=2")
-    give_up = time.monotonic() + SPREAD_S
-    while not all(answered := [_answered(stack, index) for index in (1, 2)]):
+    give_up = time.monotonic() + DISCOVERY_S
+    while not all(counts := [_count_requests(stack, index) for index in (1, 2)]):
         if time.monotonic() > give_up:
             raise ComposeFailed(
-                f"Of two decision services these answered so many requests: {answered}.",
+                f"Of two decision services these answered so many requests: {counts}.",
                 hint="Does the gateway find both addresses of the name `decision`?",
             )
-        _ask_at_once(graph, email, 200)
-    before = answered
-    _ask_at_once(graph, email, 400)
-    after = [_answered(stack, index) for index in (1, 2)]
+        _send_concurrently(graph, email, 200)
+    before = counts
+    _send_concurrently(graph, email, 400)
+    after = [_count_requests(stack, index) for index in (1, 2)]
     shares = [now - then for now, then in zip(after, before, strict=True)]
     console.print(f"decision scaled to 2; of 400 more requests they answered {shares}.")
 
 
-def _ask_at_once(graph: Graph, email: str, times: int) -> None:
+def _send_concurrently(graph: GraphClient, email: str, times: int) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: ask(graph, "offers", email), range(times)))
+        answers = list(pool.map(lambda _: query(graph, "offers", email), range(times)))
     if failed := [answer["errors"] for answer in answers if "errors" in answer]:
         raise ComposeFailed(
             f"{len(failed)} of {times} requests failed: {failed[0]}", hint="Look at the logs."
         )
 
 
-def _answered(stack: Stack, index: int) -> int:
+def _count_requests(stack: Stack, index: int) -> int:
     """How many GraphQL requests a replica has answered."""
     code = (
         "import urllib.request as u; "
@@ -324,30 +324,30 @@ def _answered(stack: Stack, index: int) -> int:
     return int(sum(map(float, counts)))
 
 
-def kill_one_at_a_time(stack: Stack, console: Console, graph: Graph, email: str) -> None:
+def kill_one_at_a_time(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
     """Kill every container in turn, show what a request still gets, and mend it."""
     table = Table("killed", "offers", "customer", "journeys", "results", "errors", "slowest")
-    table.add_row("–", *_told(graph, email))
+    table.add_row("–", *_query_row(graph, email))
     for victim in KILLED:
         stack.compose("kill", victim)
-        table.add_row(victim, *_told(graph, email))
+        table.add_row(victim, *_query_row(graph, email))
         stack.up("--no-recreate", "--scale", "decision=1")
-        _wait_until_whole(graph, email)
+        _wait_until_recovered(graph, email)
     console.print(table)
 
 
-def _told(graph: Graph, email: str) -> Sequence[str]:
+def _query_row(graph: GraphClient, email: str) -> Sequence[str]:
     """What each question still gets, as a row, with the errors and the slowest answer's time."""
     answers, times = [], []
     for question in QUESTIONS:
         started = time.perf_counter()
-        answers.append(ask(graph, question, email))
+        answers.append(query(graph, question, email))
         times.append(time.perf_counter() - started)
     offers, who, results = (answer.get("data") or {} for answer in answers)
     decision, customer = offers.get("nextBestActions"), who.get("customer") or {}
     errors = [error for answer in answers for error in answer.get("errors", [])]
     return (
-        _offered(decision),
+        _describe_offers(decision),
         "–" if customer.get("segments") is None else "yes",
         "–" if customer.get("journeys") is None else "yes",
         "–" if results.get("actionResults") is None else "yes",
@@ -356,17 +356,17 @@ def _told(graph: Graph, email: str) -> Sequence[str]:
     )
 
 
-def _offered(decision: dict[str, Any] | None) -> str:
+def _describe_offers(decision: dict[str, Any] | None) -> str:
     if decision is None:
         return "–"
     degraded = f" ({decision['degraded']})" if decision["degraded"] else ""
     return f"{len(decision['propositions'])}{degraded}"
 
 
-def _wait_until_whole(graph: Graph, email: str) -> None:
+def _wait_until_recovered(graph: GraphClient, email: str) -> None:
     """Return when every question is answered without errors again."""
     give_up = time.monotonic() + READY_S
-    while errors := [e for q in QUESTIONS for e in ask(graph, q, email).get("errors", [])]:
+    while errors := [e for q in QUESTIONS for e in query(graph, q, email).get("errors", [])]:
         if time.monotonic() > give_up:
             raise ComposeFailed(
                 f"The stack did not recover: {str(errors)[:800]}",
@@ -379,14 +379,14 @@ def main() -> None:
     """Everything; ends with status 1 and the last lines of the logs when something is wrong."""
     console = Console(width=120)
     try:
-        with stack(console) as running:
+        with start_stack(console) as running:
             show_processes(running, console)
             publish(running, console)
-            email = tell_the_story(running, console)
-            graph = Graph(running.url, running.token("admin", "compose test", ""))
-            try_the_door(running, console, graph, email)
-            look_at_what_each_can_do(running, console)
-            read_the_audit_log(running, console)
+            email = run_demo(running, console)
+            graph = GraphClient(running.url, running.token("admin", "compose test", ""))
+            check_access(running, console, graph, email)
+            check_separation(running, console)
+            check_audit_log(running, console)
             scale_decision(running, console, graph, email)
             show_processes(running, console)
             kill_one_at_a_time(running, console, graph, email)

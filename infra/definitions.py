@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.client import Graph, Refused
+from infra.graph_client import GraphClient, Refused
 from services.chassis.errors import RaakError
 
 
-class Kind(NamedTuple):
+class DefinitionKind(NamedTuple):
     """A kind of definition: where its files are, and the document that publishes one."""
 
     pattern: str
@@ -24,10 +24,10 @@ class Kind(NamedTuple):
 
 DOCUMENTS = Path(__file__).with_name("documents")
 
-KINDS = (
-    Kind("segments/*.yaml", "publish_segment.graphql"),
-    Kind("catalogue*.yaml", "publish_catalogue.graphql"),
-    Kind("journeys/*.yaml", "publish_journey.graphql"),
+DEFINITION_KINDS = (
+    DefinitionKind("segments/*.yaml", "publish_segment.graphql"),
+    DefinitionKind("catalogue*.yaml", "publish_catalogue.graphql"),
+    DefinitionKind("journeys/*.yaml", "publish_journey.graphql"),
 )
 """In the order in which they need each other."""
 
@@ -44,13 +44,15 @@ class NotPublished(RaakError):
     code = "NOT_PUBLISHED"
 
 
-def apply(graph: Graph, folder: Path) -> Iterator[Path]:
+def apply(graph: GraphClient, folder: Path) -> Iterator[Path]:
     """Publish every definition of a folder; gives each file when it is published."""
-    found = [(kind, path) for kind in KINDS for path in sorted(folder.glob(kind.pattern))]
+    found = [
+        (kind, path) for kind in DEFINITION_KINDS for path in sorted(folder.glob(kind.pattern))
+    ]
     if not found:
         raise NothingToApply(
             f"{str(folder)!r} holds no definitions.",
-            hint=f"Put {', '.join(kind.pattern for kind in KINDS)} there.",
+            hint=f"Put {', '.join(kind.pattern for kind in DEFINITION_KINDS)} there.",
         )
     for kind, path in found:
         try:

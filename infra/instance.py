@@ -60,7 +60,7 @@ def _write(path: Path, text: bytes, mode: int) -> None:
     draft.rename(path)
 
 
-def _note_in(folder: Path) -> dict[str, Any]:
+def _read_note(folder: Path) -> dict[str, Any]:
     """What whoever last started an instance in a folder left there; raises NoInstance."""
     try:
         note: dict[str, Any] = json.loads((folder / NOTE).read_text())
@@ -73,18 +73,18 @@ def _note_in(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class EmbeddedInstance:
     """Where one embedded Raak lives. `port` is the gateway's; the others follow it."""
 
     folder: Path
     port: int
 
     @classmethod
-    def found(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> Self:
         """The instance that was last started in a folder."""
-        return cls(folder, int(_note_in(folder)["port"]))
+        return cls(folder, int(_read_note(folder)["port"]))
 
-    def remember(self, parent: psutil.Process) -> None:
+    def write_note(self, parent: psutil.Process) -> None:
         """Leave a note of the port and of who runs it, so that other commands find it."""
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
         _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
@@ -92,7 +92,7 @@ class Instance:
     def is_running(self) -> bool:
         """Whether the process that last started an instance in this folder still lives."""
         try:
-            note = _note_in(self.folder)
+            note = _read_note(self.folder)
             parent = psutil.Process(note["pid"])
             same = bool(parent.create_time() == note["started"])
             return same and parent.status() != psutil.STATUS_ZOMBIE
@@ -161,16 +161,25 @@ class Instance:
             f"RAAK_{name}_DATABASE_URL": self.database_urls[process],
             f"RAAK_{name}_NATS_URL": user,
             f"RAAK_{name}_PORT": str(self.ports[process]),
-            **(self._gateways() if process == "gateway" else self._services(process)),
+            **(
+                self._gateway_environment()
+                if process == "gateway"
+                else self._service_environment(process)
+            ),
         }
 
-    def _services(self, service: str) -> dict[str, str]:
-        given = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
-        if service == "profile":
-            given["RAAK_PROFILE_CLAIM_SECRETS"] = self.secret("claim-secret")
-        return given
+    def _own_environment(self, process: str) -> dict[str, str]:
+        if process == "gateway":
+            return self._gateway_environment()
+        return self._service_environment(process)
 
-    def _gateways(self) -> dict[str, str]:
+    def _service_environment(self, service: str) -> dict[str, str]:
+        environment = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
+        if service == "profile":
+            environment["RAAK_PROFILE_CLAIM_SECRETS"] = self.secret("claim-secret")
+        return environment
+
+    def _gateway_environment(self) -> dict[str, str]:
         return {
             "RAAK_GATEWAY_SIGNING_KEY_FILE": str(self.keys[0].resolve()),
             "RAAK_GATEWAY_WRITE_KEYS": self.secret("write-key"),
@@ -183,7 +192,7 @@ class Instance:
         }
 
 
-NOT_HANDED_DOWN = {"database_server_url"}
+NOT_INHERITED = {"database_server_url"}
 """It would be a superuser's, and each process has an address of its own."""
 
 
@@ -192,5 +201,5 @@ def _settings_of(process: str) -> set[str]:
     module = "gateway.settings" if process == "gateway" else f"services.{process}.settings"
     for found in vars(import_module(module)).values():
         if isclass(found) and issubclass(found, ProcessSettings) and "process" in vars(found):
-            return {name.upper() for name in found.model_fields.keys() - NOT_HANDED_DOWN}
+            return {name.upper() for name in found.model_fields.keys() - NOT_INHERITED}
     raise LookupError(process)

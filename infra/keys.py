@@ -1,4 +1,4 @@
-"""`raak keys`: API keys for servers, made, listed and revoked in the gateway's database."""
+"""`raak keys`: API keys for servers, created, listed and revoked in the gateway's database."""
 
 from datetime import datetime, timedelta
 
@@ -6,20 +6,15 @@ from gateway import store
 from gateway.access.keys import ROLES, ApiKey, KeyCannotBe, make_key
 from gateway.access.roles import OURS, Roles
 from gateway.settings import GatewaySettings
-from infra.door import opened
+from infra.gateway_database import open_gateway_database
+from infra.tokens import UnknownRole
 from services.chassis.errors import RaakError
 from services.chassis.server import MissingSetting
 from services.contracts.enums import Role
 
 
-class NoSuchRole(RaakError):
-    """A key is asked for a role there is not."""
-
-    code = "NO_SUCH_ROLE"
-
-
-class NoSuchKey(RaakError):
-    """A key that is to be revoked is not there."""
+class ApiKeyNotFound(RaakError):
+    """An API key to be revoked does not exist."""
 
     code = "NO_SUCH_KEY"
 
@@ -32,9 +27,9 @@ async def create(
     days: float | None,
     now: datetime,
 ) -> tuple[str, ApiKey]:
-    """Make a key and keep it; gives its text, which nobody can tell again. Raises RaakError."""
+    """Create and store a key; its text cannot be read again later. Raises RaakError."""
     if role not in set(Role):
-        raise NoSuchRole(f"{role!r} is not a role.", hint=f"A key has one of {', '.join(ROLES)}.")
+        raise UnknownRole(f"{role!r} is not a role.", hint=f"A key has one of {', '.join(ROLES)}.")
     if not settings.key_secret:
         raise MissingSetting(
             "RAAK_GATEWAY_KEY_SECRET is not set.", hint="Give the one the gateway has."
@@ -48,7 +43,7 @@ async def create(
         now=now,
         expires_at=None if days is None else _after(days, now),
     )
-    async with opened(settings) as database, database.transaction() as connection:
+    async with open_gateway_database(settings) as database, database.transaction() as connection:
         await store.add_key(connection, key)
     return text, key
 
@@ -63,24 +58,24 @@ def _after(days: float, now: datetime) -> datetime:
         ) from None
 
 
-async def listed(settings: GatewaySettings) -> list[ApiKey]:
-    """Every key there ever was, oldest first."""
-    async with opened(settings) as database, database.connection() as connection:
+async def list_keys(settings: GatewaySettings) -> list[ApiKey]:
+    """Every key, revoked ones too, oldest first."""
+    async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.keys(connection)
 
 
 async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
-    """Let a key open nothing any more; raises NoSuchKey."""
-    async with opened(settings) as database, database.transaction() as connection:
+    """Revoke a key; raises ApiKeyNotFound."""
+    async with open_gateway_database(settings) as database, database.transaction() as connection:
         if not await store.revoke_key(connection, key_id, now):
-            raise NoSuchKey(
+            raise ApiKeyNotFound(
                 f"There is no key {key_id!r} that is in use.",
                 hint="Give its id: `raak keys list` shows it.",
             )
 
 
 def state(key: ApiKey, now: datetime) -> str:
-    """What can be said of a key in one word."""
+    """The state of a key in one word."""
     if key.revoked_at is not None:
         return "revoked"
     return "expired" if key.expires_at is not None and key.expires_at <= now else "good"

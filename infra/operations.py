@@ -20,22 +20,22 @@ from gateway.app import source_of
 from gateway.reload import Composed
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
-from infra.door import opened
+from infra.gateway_database import open_gateway_database
 from services.chassis.errors import RaakError
 
 OWN = Path(__file__).with_name("documents")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class OperationProblem:
     """What is wrong in a document."""
 
     path: Path
     line: int
-    told: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.told}"
+        return f"{self.path}:{self.line}: {self.message}"
 
 
 class NothingToPublish(RaakError):
@@ -44,19 +44,19 @@ class NothingToPublish(RaakError):
     code = "NOTHING_TO_PUBLISH"
 
 
-class NotPublishable(RaakError):
+class InvalidOperations(RaakError):
     """Documents that could not be answered; none of the folder is published."""
 
     code = "NOT_PUBLISHABLE"
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[OperationProblem]) -> None:
         self.problems = problems
-        told = "\n".join(map(str, problems))
+        lines = "\n".join(map(str, problems))
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        super().__init__(f"{count}:\n{told}", hint="Mend them and publish again; nothing was.")
+        super().__init__(f"{count}:\n{lines}", hint="Mend them and publish again; nothing was.")
 
 
-class NoSuchOperation(RaakError):
+class OperationNotFound(RaakError):
     """A document that is to be retired is not registered."""
 
     code = "NO_SUCH_OPERATION"
@@ -67,29 +67,31 @@ async def publish(
 ) -> tuple[list[Document], int]:
     """Register the documents of folders, and the command line's own: all of them or none.
 
-    Gives them, and how many were not registered yet. Raises NotPublishable or NothingToPublish.
+    Gives them, and how many were not registered yet. Raises InvalidOperations or NothingToPublish.
     """
-    documents = checked(settings, [*folders, OWN], now)
-    async with opened(settings) as database, database.transaction() as connection:
+    documents = check_documents(settings, [*folders, OWN], now)
+    async with open_gateway_database(settings) as database, database.transaction() as connection:
         return documents, await store.publish(connection, documents, now)
 
 
-def checked(settings: GatewaySettings, folders: Sequence[Path], now: datetime) -> list[Document]:
-    """The documents of folders, each of which the gateway could answer now."""
-    checker = _Checker(settings, Composed.of(source_of(settings)).supergraph)
+def check_documents(
+    settings: GatewaySettings, folders: Sequence[Path], now: datetime
+) -> list[Document]:
+    """Read the documents of folders; raises InvalidOperations unless the gateway can answer all."""
+    checker = _OperationChecker(settings, Composed.of(source_of(settings)).supergraph)
     documents: list[Document] = []
-    problems: list[Problem] = []
+    problems: list[OperationProblem] = []
     for folder in folders:
-        for path in _files(folder):
-            text = path.read_bytes().decode(errors="replace")  # then it is told where it breaks
-            problems += checker.problems(path, text)
+        for path in _find_files(folder):
+            text = path.read_bytes().decode(errors="replace")  # the parser reports where
+            problems += checker.find_problems(path, text)
             documents.append(Document(text, str(path.relative_to(folder)), now))
     if problems:
-        raise NotPublishable(problems)
+        raise InvalidOperations(problems)
     return documents
 
 
-def _files(folder: Path) -> list[Path]:
+def _find_files(folder: Path) -> list[Path]:
     files = sorted(folder.rglob("*.graphql"))
     if not files:
         raise NothingToPublish(
@@ -98,8 +100,8 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-class _Checker:
-    """Sees documents as the gateway would, if they were sent now."""
+class _OperationChecker:
+    """Checks documents as the gateway would if they were sent now."""
 
     def __init__(self, settings: GatewaySettings, supergraph: Supergraph) -> None:
         self._limits = settings.limits
@@ -107,21 +109,21 @@ class _Checker:
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
         self._pricing = Pricing(supergraph.schema, supergraph.metadata, settings.weights)
 
-    def problems(self, path: Path, text: str) -> list[Problem]:
+    def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
         """Everything that is wrong with a document, by line."""
         try:
             document = parse(text, max_tokens=self._limits.tokens)
         except GraphQLError as error:
-            return [_at(path, error.formatted)]
+            return [_problem_at(path, error.formatted)]
         operations = _operations(document)
         if not operations:
-            return [Problem(path, 1, "The document has no operation.")]
-        found = {p for each in operations for p in self._of_operation(path, text, each)}
-        return sorted(found, key=lambda problem: (problem.line, problem.told))
+            return [OperationProblem(path, 1, "The document has no operation.")]
+        found = {p for each in operations for p in self._check_operation(path, text, each)}
+        return sorted(found, key=lambda problem: (problem.line, problem.message))
 
-    def _of_operation(
+    def _check_operation(
         self, path: Path, text: str, operation: OperationDefinitionNode
-    ) -> Iterator[Problem]:
+    ) -> Iterator[OperationProblem]:
         name = operation.name.value if operation.name else None
         try:
             self._plans.plan(text, name)
@@ -131,36 +133,36 @@ class _Checker:
             if price.is_fixed:
                 check_cost(price, {}, self._limits)
         except OperationRefused as refused:
-            yield from (_at(path, error) for error in refused.errors)
+            yield from (_problem_at(path, error) for error in refused.errors)
         except RaakError as refused:
             line = operation.loc.start_token.line if operation.loc else 1
-            yield Problem(path, line, f"{refused.problem} {refused.hint}")
+            yield OperationProblem(path, line, f"{refused.problem} {refused.hint}")
 
 
 def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
     return [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
 
 
-def _at(path: Path, error: Any) -> Problem:
-    """A GraphQL error, as it is told to clients, at its first line."""
+def _problem_at(path: Path, error: Any) -> OperationProblem:
+    """A GraphQL error as clients get it, at its first line."""
     places = error.get("locations") or [{"line": 1}]
-    return Problem(path, places[0]["line"], error["message"])
+    return OperationProblem(path, places[0]["line"], error["message"])
 
 
-async def listed(settings: GatewaySettings) -> list[Document]:
+async def list_documents(settings: GatewaySettings) -> list[Document]:
     """The registered documents, by their sources."""
-    async with opened(settings) as database, database.connection() as connection:
+    async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.operations(connection)
 
 
 async def retire(settings: GatewaySettings, beginning: str) -> Document:
-    """Forget the document whose hash begins like this, and give it; raises NoSuchOperation."""
-    async with opened(settings) as database, database.transaction() as connection:
-        meant = [d for d in await store.operations(connection) if d.hash.startswith(beginning)]
-        if len(meant) != 1 or not beginning:
-            raise NoSuchOperation(
-                f"{len(meant)} registered documents have a hash that begins with {beginning!r}.",
+    """Forget the document whose hash begins like this, and give it; raises OperationNotFound."""
+    async with open_gateway_database(settings) as database, database.transaction() as connection:
+        matches = [d for d in await store.operations(connection) if d.hash.startswith(beginning)]
+        if len(matches) != 1 or not beginning:
+            raise OperationNotFound(
+                f"{len(matches)} registered documents have a hash that begins with {beginning!r}.",
                 hint="Give the hash of one of them: `raak operations list` shows them.",
             )
-        await store.retire(connection, meant[0].hash)
-        return meant[0]
+        await store.retire(connection, matches[0].hash)
+        return matches[0]

@@ -17,7 +17,7 @@ from services.chassis.database import Connection
 from services.chassis.errors import RaakError
 from services.chassis.migrations import connect
 
-ONE_AT_A_TIME = 0x726F6C65  # "role": an advisory lock, so that two deployments do not meet
+PROVISIONING_LOCK = 0x726F6C65  # "role": an advisory lock, so that two deployments do not interfere
 LOCK_TIMEOUT = "5s"
 SCRAM_ROUNDS = 4_096
 
@@ -52,12 +52,12 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
     logins = [Login.of(url) for url in urls]
     server = await connect(server_url, "postgres")
     try:
-        await server.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
+        await server.execute("SELECT pg_advisory_lock($1)", PROVISIONING_LOCK)
         for login in logins:
             await _make_role(server, login)
             await _make_database(server, login)
             await _hand_over(server_url, login)
-        await _close_the_rest(server, {login.database for login in logins})
+        await _close_shared_databases(server, {login.database for login in logins})
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotProvisioned(
             f"{Login.of(server_url).role!r} may not make roles and databases ({error}).",
@@ -68,8 +68,8 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
         await server.close()
 
 
-def named_apart(server_url: str, urls: Iterable[str]) -> list[str]:
-    """The addresses that are on a server and come as somebody else."""
+def select_process_urls(server_url: str, urls: Iterable[str]) -> list[str]:
+    """The addresses that are on a server and have another user."""
     server = urlsplit(server_url)
     return [
         url
@@ -83,11 +83,11 @@ async def _make_role(server: Connection, login: Login) -> None:
     exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", login.role)
     verb = "ALTER" if exists else "CREATE"
     secret = f"PASSWORD '{scram(login.password)}'" if login.password else ""
-    await server.execute(f"{verb} ROLE {_quoted(login.role)} LOGIN {secret}")
+    await server.execute(f"{verb} ROLE {_quote(login.role)} LOGIN {secret}")
 
 
 async def _make_database(server: Connection, login: Login) -> None:
-    role, database = _quoted(login.role), _quoted(login.database)
+    role, database = _quote(login.role), _quote(login.database)
     query = "SELECT true FROM pg_database WHERE datname = $1"
     if await server.fetchval(query, login.database):
         await server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
@@ -123,7 +123,7 @@ async def _hand_over(server_url: str, login: Login) -> None:
         await inside.close()
 
 
-async def _close_the_rest(server: Connection, ours: set[str]) -> None:
+async def _close_shared_databases(server: Connection, ours: set[str]) -> None:
     """Close the databases that every server has, if there is nobody but us to enter them."""
     rows = await server.fetch("SELECT datname FROM pg_database WHERE NOT datistemplate")
     if {row["datname"] for row in rows} <= ours | {"postgres"}:
@@ -136,9 +136,9 @@ def scram(password: str) -> str:
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     parts = (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
-    kept_salt, kept_stored, kept_server = (base64.b64encode(part).decode() for part in parts)
-    return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{kept_salt}${kept_stored}:{kept_server}"
+    salt_text, stored_text, server_text = (base64.b64encode(part).decode() for part in parts)
+    return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{salt_text}${stored_text}:{server_text}"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

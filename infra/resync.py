@@ -1,4 +1,4 @@
-"""Having services tell again what their databases hold, and waiting for it."""
+"""`raak resync`: have services publish again what their databases hold, and wait for it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from infra.instance import SERVICES, Instance
+from infra.instance import SERVICES, EmbeddedInstance
 from services.chassis import epochs, resync
 from services.chassis.database import Database, open_database
 from services.chassis.errors import RaakError
@@ -21,9 +21,9 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     for settings in (ProfileSettings, DecisionSettings, JourneySettings, MeasurementSettings)
 }
 PATIENCE_S = 3.0
-STILL_S = 10.0
+STALLED_S = 10.0
 """So long without a step forward, and nobody works on it."""
-LOOK_S = 0.2
+POLL_S = 0.2
 
 
 class UnknownService(RaakError):
@@ -32,27 +32,27 @@ class UnknownService(RaakError):
     code = "UNKNOWN_SERVICE"
 
 
-class ResyncWaits(RaakError):
-    """Nobody works on what was asked for."""
+class ResyncStalled(RaakError):
+    """A requested resync makes no progress."""
 
     code = "RESYNC_WAITS"
 
 
-def addresses(data: Path) -> dict[str, str]:
-    """Where each service's database is: by the environment if it says so, else an instance's."""
+def database_urls(data: Path) -> dict[str, str]:
+    """Each service's database address: from the environment, else of an instance."""
     named = {"database_url", "database_server_url"}
     settings = {name: SETTINGS[name]() for name in SERVICES}
     if all(named & one.model_fields_set for one in settings.values()):
         return {name: one.database for name, one in settings.items()}
-    server = Instance.found(data).postgres_url
+    server = EmbeddedInstance.load(data).postgres_url
     return {name: f"{server}/raak_{name}" for name in SERVICES}
 
 
 async def run(
-    addresses: dict[str, str],
+    urls: dict[str, str],
     services: Sequence[str],
     window: timedelta,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     *,
     is_restored: bool = False,
 ) -> None:
@@ -63,7 +63,7 @@ async def run(
     Raises:
         UnknownService: Nothing is asked of anybody.
         ResyncUnderWay: For one of them; nothing is asked of anybody.
-        ResyncWaits: One does not work on it. It does as soon as it runs.
+        ResyncStalled: A service does not work on it. It does as soon as it runs.
     """
     if unknown := set(services) - set(SERVICES):
         raise UnknownService(
@@ -72,24 +72,24 @@ async def run(
     async with AsyncExitStack() as stack:
         databases = {
             name: await stack.enter_async_context(
-                open_database(addresses[name], connections=2, patience_s=PATIENCE_S)
+                open_database(urls[name], connections=2, patience_s=PATIENCE_S)
             )
             for name in services or SERVICES
         }
         for name, database in databases.items():
             async with database.connection() as connection:
-                await resync.check_free(connection, name)
+                await resync.check_not_running(connection, name)
         for database in databases.values():
             async with database.transaction() as connection:
                 if is_restored:
                     await epochs.begin(connection)
-                await resync.ask(connection, datetime.now(UTC) - window)
+                await resync.request_resync(connection, datetime.now(UTC) - window)
         for name, database in databases.items():
-            told = await _finished(name, database)
-            tell(f"{name} has told {told} events again.")
+            events = await _wait_until_finished(name, database)
+            report(f"{name} has published {events} events again.")
 
 
-async def _finished(name: str, database: Database) -> int:
+async def _wait_until_finished(name: str, database: Database) -> int:
     loop = asyncio.get_running_loop()
     before, moved_at = None, loop.time()
     while True:
@@ -97,12 +97,12 @@ async def _finished(name: str, database: Database) -> int:
             now = await resync.progress(connection)
         assert now is not None
         if now.finished_at is not None:
-            return now.told
+            return now.events
         if now != before:
             before, moved_at = now, loop.time()
-        if loop.time() - moved_at > STILL_S:
-            raise ResyncWaits(
-                f"{name} has told {now.told} events again, and no more for {STILL_S:.0f} s.",
+        if loop.time() - moved_at > STALLED_S:
+            raise ResyncStalled(
+                f"{name} has published {now.events} events again, and none for {STALLED_S:.0f} s.",
                 hint=f"Look whether {name} runs: it goes on by itself.",
             )
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)

@@ -29,7 +29,7 @@ MODULES = {name: f"services.{name}.schema" for name in SERVICES} | {"live": "gat
 """Where the schema of each subgraph is written."""
 
 
-class SchemaStale(RaakError):
+class StaleSchema(RaakError):
     """Committed SDL is not what the code says."""
 
     code = "SCHEMA_STALE"
@@ -38,8 +38,8 @@ class SchemaStale(RaakError):
         super().__init__(f"Stale SDL: {', '.join(files)}.", hint="Run `raak schema`.")
 
 
-class SchemaUnreadable(RaakError):
-    """The committed public schema is no SDL, so it can't be told what the code would break."""
+class UnreadableSchema(RaakError):
+    """The committed public schema is no SDL, so what the code would break is unknown."""
 
     code = "SCHEMA_UNREADABLE"
 
@@ -50,30 +50,30 @@ class SchemaUnreadable(RaakError):
         )
 
 
-class SchemaBroken(RaakError):
+class BreakingSchemaChange(RaakError):
     """Clients that work today would not work with what the code says now."""
 
     code = "SCHEMA_BROKEN"
 
     def __init__(self, changes: list[str]) -> None:
-        listed = "".join(f"\n- {change}" for change in changes)
+        lines = "".join(f"\n- {change}" for change in changes)
         count = f"{len(changes)} breaking changes" if len(changes) > 1 else "1 breaking change"
         super().__init__(
-            f"{count} of the public schema:{listed}\n",
+            f"{count} of the public schema:{lines}\n",
             hint="Add instead of changing, and deprecate what is old; "
             "if no client is left that needs it, run `raak schema --allow-breaking`.",
         )
 
 
 @dataclass(frozen=True)
-class Code:
+class SchemaFiles:
     """What the code says now, beside what is committed in `folder`."""
 
     subgraphs: Mapping[str, str]
     folder: Path = GATEWAY
 
     @classmethod
-    def now(cls) -> "Code":
+    def build(cls) -> "SchemaFiles":
         """Ask every subgraph's schema for its SDL."""
         schemas = {name: import_module(module).schema for name, module in MODULES.items()}
         return cls({name: f"{schema.as_str()}\n" for name, schema in schemas.items()})
@@ -87,36 +87,36 @@ class Code:
         }
         return {**written, self.folder / "schema.graphql": compose(self.subgraphs).sdl}
 
-    def stale(self) -> list[str]:
+    def find_stale(self) -> list[str]:
         """The files that are not what they should be, or should not be there: the gateway would
         compose the SDL that a service left behind.
         """
-        changed = [path for path, text in self.files.items() if _committed(path) != text]
+        changed = [path for path, text in self.files.items() if _read_committed(path) != text]
         left = set((self.folder / "subgraphs").glob("*.graphql")) - self.files.keys()
         return [str(path.relative_to(self.folder)) for path in (*changed, *sorted(left))]
 
-    def breaking(self) -> list[str]:
+    def find_breaking_changes(self) -> list[str]:
         """What clients of the committed public schema could no longer do."""
         return self._changes(BreakingChangeType)
 
-    def dangerous(self) -> list[str]:
+    def find_dangerous_changes(self) -> list[str]:
         """What clients of the committed public schema may not be prepared for."""
         return self._changes(DangerousChangeType)
 
     def check(self) -> None:
         """Raise SchemaBroken or SchemaStale, whichever weighs more."""
-        if changes := self.breaking():
-            raise SchemaBroken(changes)
-        if files := self.stale():
-            raise SchemaStale(files)
+        if changes := self.find_breaking_changes():
+            raise BreakingSchemaChange(changes)
+        if files := self.find_stale():
+            raise StaleSchema(files)
 
     def write(self, *, allow_breaking: bool = False) -> list[str]:
         """Write or remove what is stale, and say which; raise SchemaBroken instead of breaking
         clients.
         """
-        if not allow_breaking and (changes := self.breaking()):
-            raise SchemaBroken(changes)
-        stale = self.stale()
+        if not allow_breaking and (changes := self.find_breaking_changes()):
+            raise BreakingSchemaChange(changes)
+        stale = self.find_stale()
         for name in stale:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,12 +135,12 @@ class Code:
 
     def _changes(self, kind: type[BreakingChangeType | DangerousChangeType]) -> list[str]:
         path = self.folder / "schema.graphql"
-        if not (committed := _committed(path)):
+        if not (committed := _read_committed(path)):
             return []
         try:
             before = build_schema(committed)
         except (GraphQLError, TypeError) as error:
-            raise SchemaUnreadable(path.name, to_sentence(error.args[0])) from None
+            raise UnreadableSchema(path.name, to_sentence(error.args[0])) from None
         changes = find_schema_changes(before, build_schema(self.files[path]))
         return sorted(c.description for c in changes if isinstance(c.type, kind))
 
@@ -152,5 +152,5 @@ def _url(subgraph: str, environment: Mapping[str, str]) -> str:
     return f"{base}/graphql" if base else ""
 
 
-def _committed(path: Path) -> str:
+def _read_committed(path: Path) -> str:
     return path.read_text() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""The tables of settings in docs/operations.md: `python -m infra.settings_doc` writes them anew."""
+"""The tables of settings in docs/operations.md, as `make generate` writes them."""
 
 import re
 from collections.abc import Iterator
@@ -47,14 +47,14 @@ def tables() -> str:
 def _table(title: str, prefix: str, settings: type[ProcessSettings], without: set[str]) -> str:
     fields = [(name, x) for name, x in settings.model_fields.items() if name not in without]
     rows = [
-        f"| `{prefix}{name.upper()}` | {_default(field)} | {_bounds(field)} | {_told(field)} |"
+        f"| `{prefix}{name.upper()}` | {_default(field)} | {_bounds(field)} | {_describe(field)} |"
         for name, field in fields
     ]
     head = ["| variable | default | allowed | what it is |", "| --- | --- | --- | --- |"]
     return "\n".join([f"### {title}", "", *head, *rows])
 
 
-def _told(field: FieldInfo) -> str:
+def _describe(field: FieldInfo) -> str:
     return (field.description or "").replace("<", "&lt;")
 
 
@@ -74,19 +74,15 @@ def _bound(rule: Any) -> str:
     return f"{sign} {getattr(rule, name):,}"
 
 
-def renewed(page: str) -> str:
-    """The page with its tables as the code has them now."""
+def page() -> str:
+    """docs/operations.md with its tables as the code has them now."""
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
-    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", page)
+    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", PAGE.read_text())
 
 
-def undescribed() -> Iterator[str]:
+def find_undescribed() -> Iterator[str]:
     """Settings without a description."""
     for settings in PROCESSES:
         for name, field in settings.model_fields.items():
             if not field.description:
                 yield f"{settings.__name__}.{name}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

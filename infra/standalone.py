@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from infra import backup, bus_users, embedded
-from infra.instance import PROCESSES, Instance
-from infra.process import STOP_S, Process, wait_until_ready
-from infra.provisioning import named_apart, provision
+from infra import backup, embedded, nats_users
+from infra.child_process import STOP_S, ChildProcess, wait_until_ready
+from infra.instance import PROCESSES, EmbeddedInstance
+from infra.provisioning import provision, select_process_urls
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
@@ -33,14 +33,16 @@ class PortTaken(RaakError):
 
 
 @contextmanager
-def running(instance: Instance) -> Iterator[list[Process]]:
+def run_instance(instance: EmbeddedInstance) -> Iterator[list[ChildProcess]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     stop_orphans(instance)
-    backup.check_whole(instance.folder)
-    _want_free_ports(instance)
-    instance.remember(psutil.Process())
+    backup.check_complete(instance.folder)
+    _check_ports(instance)
+    instance.write_note(psutil.Process())
     with ExitStack() as stack:
-        servers = [stack.enter_context(embedded.running(server)) for server in _servers(instance)]
+        servers = [
+            stack.enter_context(embedded.run_server(server)) for server in _servers(instance)
+        ]
         asyncio.run(migrate_all(instance.database_urls, instance.postgres_url))
         processes = [_process(instance, name) for name in PROCESSES]
         for process in processes:
@@ -50,7 +52,7 @@ def running(instance: Instance) -> Iterator[list[Process]]:
         yield [*servers, *processes]
 
 
-def stop_orphans(instance: Instance) -> None:
+def stop_orphans(instance: EmbeddedInstance) -> None:
     """End what a killed parent has left running on this folder; a living one's is not touched."""
     if instance.is_running():
         return
@@ -63,14 +65,14 @@ def stop_orphans(instance: Instance) -> None:
     psutil.wait_procs(alive, timeout=STOP_S)
 
 
-def _belongs(process: psutil.Process, instance: Instance) -> bool:
+def _belongs(process: psutil.Process, instance: EmbeddedInstance) -> bool:
     try:
         return process.environ().get(FOLDER_VARIABLE) == str(instance.folder)
     except psutil.Error:
         return False
 
 
-def _servers(instance: Instance) -> Iterator[Process]:
+def _servers(instance: EmbeddedInstance) -> Iterator[ChildProcess]:
     folder, ports = instance.folder, instance.ports
     passwords = {name: f'"{password}"' for name, password in instance.nats_passwords.items()}
     for server in (
@@ -78,7 +80,10 @@ def _servers(instance: Instance) -> Iterator[Process]:
             folder / "postgres", ports["postgres"], instance.secret("postgres")
         ),
         embedded.nats_process(
-            folder / "nats", ports["nats"], instance.secret("nats"), bus_users.users(passwords)
+            folder / "nats",
+            ports["nats"],
+            instance.secret("nats"),
+            nats_users.format_users(passwords),
         ),
     ):
         server.environment |= {FOLDER_VARIABLE: str(folder)}
@@ -86,7 +91,7 @@ def _servers(instance: Instance) -> Iterator[Process]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def end_on_interrupt() -> Iterator[None]:
     """Let Ctrl-C, SIGTERM or a closed terminal end the block quietly, closing what it opened."""
 
     def stop(number: int, frame: object) -> None:
@@ -98,20 +103,20 @@ def interruptible() -> Iterator[None]:
         yield
 
 
-def banner(instance: Instance) -> str:
+def banner(instance: EmbeddedInstance) -> str:
     """What a developer wants to know first."""
     return (
         f"[bold]Raak[/] is ready.\n"
         f"  graph      {instance.url}/graphql\n"
         f"  ingest     {instance.url}/v1/batch\n"
-        f"  write key  {_shown(instance, 'secrets/write-key')}\n"
+        f"  write key  {_relative_path(instance, 'secrets/write-key')}\n"
         f"  health     {instance.url}/health/ready\n"
-        f"  logs       {_shown(instance, 'logs')}; who read whom: audit.jsonl\n"
+        f"  logs       {_relative_path(instance, 'logs')}; who read whom: audit.jsonl\n"
         f"  a token    raak token agent\n"
     )
 
 
-def _shown(instance: Instance, name: str) -> str:
+def _relative_path(instance: EmbeddedInstance, name: str) -> str:
     path = instance.folder / name
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -121,29 +126,29 @@ async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
 
     With a superuser's address of their server they and their roles are made first.
     """
-    if apart := named_apart(server_url, urls.values()):
-        await provision(server_url, apart)
+    if process_urls := select_process_urls(server_url, urls.values()):
+        await provision(server_url, process_urls)
     for process, url in urls.items():
         await migrate(process, url)
 
 
-def _want_free_ports(instance: Instance) -> None:
+def _check_ports(instance: EmbeddedInstance) -> None:
     taken = {name: port for name, port in instance.ports.items() if not embedded.port_is_free(port)}
     if taken:
-        listed = ", ".join(f"{port} ({name})" for name, port in taken.items())
+        ports = ", ".join(f"{port} ({name})" for name, port in taken.items())
         raise PortTaken(
-            f"Somebody already listens on {listed}.",
+            f"Somebody already listens on {ports}.",
             hint="Is Raak running already? Otherwise choose others: --port 9000.",
         )
 
 
-def _process(instance: Instance, name: str) -> Process:
+def _process(instance: EmbeddedInstance, name: str) -> ChildProcess:
     module = "gateway" if name == "gateway" else f"services.{name}"
-    return Process(
+    return ChildProcess(
         name=name,
         command=[sys.executable, "-m", module],
         log=instance.folder / "logs" / f"{name}.log",
-        ready=partial(_says_ready, instance.ports[name]),
+        ready=partial(_is_ready, instance.ports[name]),
         environment={
             **instance.environment(name, os.environ),
             FOLDER_VARIABLE: str(instance.folder),
@@ -152,7 +157,7 @@ def _process(instance: Instance, name: str) -> Process:
     )
 
 
-def _says_ready(port: int) -> bool:
+def _is_ready(port: int) -> bool:
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health/ready")

@@ -14,20 +14,20 @@ from services.profile.domain.identities import parse_identity
 from services.profile.service.signed_claims import make_claim
 
 
-class NoSuchRole(RaakError):
-    """A token is asked for a role there is not."""
+class UnknownRole(RaakError):
+    """A token or an API key is to get a role that does not exist."""
 
     code = "NO_SUCH_ROLE"
 
 
-class CustomerNotNamed(RaakError):
+class InvalidCustomerReference(RaakError):
     """A customer is not written as type=value."""
 
     code = "CUSTOMER_NOT_NAMED"
 
 
-class ClaimSaysNothing(RaakError):
-    """A signed claim is asked for that names nobody, or no secret is there to sign it with."""
+class EmptyClaim(RaakError):
+    """A claim names nobody, or there is no secret to sign it with."""
 
     code = "CLAIM_SAYS_NOTHING"
 
@@ -52,21 +52,21 @@ def issue(
             hint="Make one for less, or an API key for a server: `raak keys create`.",
         )
     if role not in set(Role):
-        raise NoSuchRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
+        raise UnknownRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
     return issue_token(
         private_key(signing.read_text()),
         Role(role),
         subject,
-        customer=_reference(customer) if customer else None,
+        customer=_parse_customer(customer) if customer else None,
         scopes=frozenset(scopes) if scopes else None,
         lifetime_s=int(hours * 3600),
     )
 
 
-def _reference(customer: str) -> dict[str, str]:
+def _parse_customer(customer: str) -> dict[str, str]:
     kind, separator, value = customer.partition("=")
     if not (separator and value):
-        raise CustomerNotNamed(
+        raise InvalidCustomerReference(
             f"{customer!r} names no customer.", hint="Write type=value: email=ann@example.com."
         )
     return {"id": value} if kind == "id" else {"type": kind, "value": value}
@@ -77,16 +77,16 @@ def issue_claim(
 ) -> str:
     """A signed claim that the holder of these identities uses the browser with this anonymous id.
 
-    Raises ClaimSaysNothing, or what is wrong with an identity.
+    Raises EmptyClaim, or what is wrong with an identity.
     """
-    said = {kind: value for kind, value in identities.items() if value}
-    if not (secret and said):
-        raise ClaimSaysNothing(
+    identities = {kind: value for kind, value in identities.items() if value}
+    if not (secret and identities):
+        raise EmptyClaim(
             "The claim names nobody." if secret else "There is no secret to sign a claim with.",
             hint=f"Name somebody by {', '.join(sorted(KNOWN_TYPES))}."
             if secret
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )
-    for kind, value in {"anonymous_id": browser, **said}.items():
+    for kind, value in {"anonymous_id": browser, **identities}.items():
         parse_identity(kind, value)
-    return make_claim(secret, browser, said, now, timedelta(minutes=minutes))
+    return make_claim(secret, browser, identities, now, timedelta(minutes=minutes))

@@ -26,9 +26,14 @@ from services.chassis.bus import Bus, open_bus
 from services.chassis.database import Database, open_database
 from services.chassis.migrations import migrate
 
-HASTY = {**embedded.MODEST, "fsync": "off", "full_page_writes": "off"}
+HASTY = {**embedded.MODEST_SETTINGS, "fsync": "off", "full_page_writes": "off"}
 
 DatabaseFor = Callable[[str], AbstractAsyncContextManager[Database]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a quick run try fewer examples of each property."""
+    parser.addoption("--most-examples", type=int, help="most examples of a property test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,9 +72,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRoom:
     return ByRoom(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that workers end together."""
     items.sort(key=lambda item: room_of(item.nodeid) != "whole")
+    if most := config.option.most_examples:
+        for item in items:
+            bound_examples(getattr(item, "obj", None), most)
+
+
+def bound_examples(test: Any, most: int) -> None:
+    """Give a property test no more examples than these, whatever its own settings say."""
+    function = getattr(test, "__func__", test)
+    own = getattr(function, "_hypothesis_internal_use_settings", None)
+    if own is not None and own.max_examples > most:
+        function._hypothesis_internal_use_settings = settings(own, max_examples=most)
 
 
 def free_port() -> int:

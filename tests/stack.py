@@ -12,9 +12,9 @@ import psutil
 from rich.console import Console
 
 from infra import cdnow, demo, embedded, standalone, tokens
-from infra.client import Graph
-from infra.instance import LISTENERS, Instance
-from infra.process import Process, wait_until_ready
+from infra.child_process import ChildProcess, wait_until_ready
+from infra.graph_client import GraphClient
+from infra.instance import LISTENERS, EmbeddedInstance
 
 
 def days_ago(days: int) -> datetime:
@@ -40,18 +40,18 @@ BUYERS = [
 class Stack:
     """A running Raak, and ways to talk to it."""
 
-    def __init__(self, instance: Instance, processes: list[Process]) -> None:
+    def __init__(self, instance: EmbeddedInstance, processes: list[ChildProcess]) -> None:
         self.instance = instance
         self.processes = {process.name: process for process in processes}
-        self.stage = demo.set_stage(instance, Console())
+        self.session = demo.open_session(instance, Console())
 
     def token(self, role: str, subject: str = "tester", customer: str = "") -> str:
         """A signed token."""
         return tokens.issue(self.instance.keys[0], role, subject, customer)
 
-    def as_(self, role: str, customer: str = "") -> Graph:
+    def as_(self, role: str, customer: str = "") -> GraphClient:
         """The graph as a role sees it."""
-        return self.stage.as_(role, customer)
+        return self.session.client_for(role, customer)
 
     def ask_raw(self, role: str, request: dict[str, Any]) -> dict[str, Any]:
         """What the graph answers to a request in whatever form."""
@@ -68,7 +68,7 @@ class Stack:
         """A Segment call as a page sends it, with the write key, unless another key is given."""
         return httpx.post(
             f"{self.instance.url}/v1/{call}",
-            auth=(key or self.stage.write_key, ""),
+            auth=(key or self.session.write_key, ""),
             json=body,
             trust_env=False,
         )
@@ -99,9 +99,9 @@ def free_ports(number: int) -> int:
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
     """A Raak with the record shop's definitions and sixty buyers, as long as the block lasts."""
-    instance = Instance(folder, free_ports(len(LISTENERS)))
-    with standalone.running(instance) as processes:
+    instance = EmbeddedInstance(folder, free_ports(len(LISTENERS)))
+    with standalone.run_instance(instance) as processes:
         stack = Stack(instance, processes)
-        demo.import_customers(stack.stage, BUYERS)
-        demo.apply_examples(stack.stage)
+        demo.import_customers(stack.session, BUYERS)
+        demo.apply_examples(stack.session)
         yield stack

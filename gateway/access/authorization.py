@@ -14,7 +14,7 @@ from graphql import GraphQLField, GraphQLObjectType, get_named_type
 from gateway.access.roles import Roles
 from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Supergraph
-from services.chassis.authorization import Unauthorized, is_met, wording
+from services.chassis.authorization import Unauthorized, describe_requirement, is_satisfied
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -74,12 +74,12 @@ class Authorization:
 
 def satisfies(scopes: Scopes, policies: Policies, asks: AccessRequirement) -> bool:
     """Whether a caller has what is asked. That he is known at all was seen to at the door."""
-    return is_met(asks.scopes, scopes) and is_met(asks.policies, policies)
+    return is_satisfied(asks.scopes, scopes) and is_satisfied(asks.policies, policies)
 
 
 def _wording(asks: AccessRequirement) -> str:
     named = {"the scope": asks.scopes, "the policy": asks.policies}
-    return "; ".join(f"{kind} {wording(sets)}" for kind, sets in named.items() if sets)
+    return "; ".join(f"{kind} {describe_requirement(sets)}" for kind, sets in named.items() if sets)
 
 
 def _asked(supergraph: Supergraph) -> Iterator[tuple[str, tuple[AccessRequirement, ...]]]:

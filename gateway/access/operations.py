@@ -44,6 +44,7 @@ from gateway.access.limits import (
 from gateway.access.ownership import names_customers
 from gateway.supergraph.syntax import fragments_in, used_fragments
 from services.chassis.errors import RaakError
+from services.chassis.graphql_http.request import UnknownOperation
 
 PAGE_ARGUMENTS = frozenset({"first", "last", "limit"})
 
@@ -52,12 +53,6 @@ class UnreadableDocument(RaakError):
     """A document is not GraphQL."""
 
     code = "GRAPHQL_PARSE_FAILED"
-
-
-class UnknownOperation(RaakError):
-    """A request does not say which of the document's operations is meant, or names none of them."""
-
-    code = "UNKNOWN_OPERATION"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,14 @@
 """The page docs/roles.md: who may do and read what, for people.
 
-Made from the file of roles and the marks in the services' schemas; a test keeps it fresh. Printed
-by `python -m gateway.access.role_table`.
+Made from the file of roles and the marks in the services' schemas by `make generate`.
 """
 
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 
 from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
-from gateway.reload import read_subgraphs
-from gateway.supergraph import compose
-from services.chassis.authorization import wording
+from services.chassis.authorization import describe_requirement
 from services.contracts.enums import Role
 
 OPENING = """\
@@ -20,7 +16,7 @@ OPENING = """\
 
 What each role may do and read. It is decided in `gateway/access/roles.yaml`, and this page is
 written from that file and the marks in the services' schemas, so change those, and then run
-`python -m gateway.access.role_table > docs/roles.md`.
+`make generate`.
 
 A field a caller may not have is null, with the error `UNAUTHORIZED_FIELD_OR_TYPE`; of a mutation
 nothing is done. The gateway denies it before it asks any service. The services look once more at
@@ -68,18 +64,8 @@ def _asks(authorization: Authorization, coordinate: str) -> Iterator[str]:
     for requirement in authorization.asked.get(coordinate, ()):
         for sets in (requirement.scopes, requirement.policies):
             if sets:
-                yield f"`{wording(sets)}`"
+                yield f"`{describe_requirement(sets)}`"
 
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def main() -> None:
-    """Print the page."""
-    roles = Roles.read()
-    sys.stdout.write(page(roles, Authorization.over(compose(read_subgraphs()), roles)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,9 @@
 """The page docs/scopes.md: what a caller reaches who has one scope and no other.
 
 Walked over the composed graph by the rules the gateway enforces, for a test to compare with what
-was reviewed. Printed by `python -m gateway.access.scope_paths`.
+was reviewed; written by `make generate`.
 """
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 
@@ -18,8 +17,6 @@ from graphql import (
 
 from gateway.access.authorization import Authorization
 from gateway.access.roles import Roles
-from gateway.reload import read_subgraphs
-from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
@@ -33,9 +30,8 @@ nothing but the scope stands in the way; another role reaches less ([roles.md](r
 with several scopes reaches what each of them opens, and what is marked with one of them below that.
 
 This page is written from the marks in the services' schemas and `gateway/access/roles.yaml`, by
-`python -m gateway.access.scope_paths > docs/scopes.md`, and a test walks the graph again and
-compares. Whoever changes a mark reviews the lines that change here: a line that appears is
-something the scope did not open before.
+`make generate`, and a test walks the graph again and compares. Whoever changes a mark reviews the
+lines that change here: a line that appears is something the scope did not open before.
 """
 
 
@@ -99,14 +95,3 @@ def _section(scope: str, found: Mapping[str, str]) -> Iterator[str]:
     for coordinate, path in sorted(found.items()):
         yield f"| `{coordinate}` | `{path}` |"
     yield ""
-
-
-def main() -> None:
-    """Print the page."""
-    roles, supergraph = Roles.read(), compose(read_subgraphs())
-    authorization = Authorization.over(supergraph, roles)
-    sys.stdout.write(page(roles, authorization, supergraph.schema))
-
-
-if __name__ == "__main__":
-    main()

@@ -22,10 +22,10 @@ from gateway.access.rates import Rates, SignatureChecks, mark_genuine
 from services.chassis.errors import RaakError
 from services.chassis.principal import (
     ALGORITHM,
-    CLOCKS_DIFFER_S,
+    CLOCK_SKEW_S,
     ISSUER,
     SUBJECT_OF_KEYS,
-    WITH_THE_TIME,
+    TIME_ERRORS,
     NotAuthenticated,
     Principal,
     UnusableKey,
@@ -250,7 +250,7 @@ class CallerTokens:
             claims = self._claims(token, key)
             self._check_life(claims)
             return float(claims["exp"]), self._caller(claims)
-        except WITH_THE_TIME:
+        except TIME_ERRORS:
             raise self._not_now(token) from None
         except BROKEN as error:
             raise self._refusal(error) from None
@@ -270,7 +270,7 @@ class CallerTokens:
             algorithms=[key.algorithm] if key else None,
             audience=rules.audience,
             issuer=rules.issuer,
-            leeway=CLOCKS_DIFFER_S,
+            leeway=CLOCK_SKEW_S,
             options=wanted,
         )
 
@@ -294,7 +294,7 @@ class CallerTokens:
 
     def _check_life(self, claims: Mapping[str, Any]) -> None:
         longest_s = self._rules.longest_life_s
-        begins = self._clock() + CLOCKS_DIFFER_S if claims.get("iat") is None else claims["iat"]
+        begins = self._clock() + CLOCK_SKEW_S if claims.get("iat") is None else claims["iat"]
         life_s = int(claims["exp"]) - int(begins)
         if life_s > longest_s:
             raise NotAuthenticated(

@@ -30,7 +30,7 @@ from gateway.live.activity import (
     read_event,
 )
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, create_notice
-from services.chassis.bus import inbox_of, stream_name
+from services.chassis.bus import inbox_prefix, stream_name
 from services.chassis.errors import RaakError, Unavailable
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged
@@ -98,7 +98,7 @@ class CustomerFeed:
             await client.connect(
                 self._url,
                 name="gateway",
-                inbox_prefix=inbox_of("gateway"),
+                inbox_prefix=inbox_prefix("gateway"),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # it sleeps for it
                 connect_timeout=2,

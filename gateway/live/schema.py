@@ -20,7 +20,7 @@ from gateway.live.activity import Activity, ActivityKind, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch
 from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
-from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
+from services.chassis.masking import MASK, USUAL, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.principal import Principal
 from services.contracts.decision import DecisionRecorded, OutcomeRecorded
 from services.contracts.enums import Channel, OutcomeKind
@@ -316,8 +316,8 @@ class Subscription:
 
 HIDES: Mapping[str, Hide] = {
     "ActivityJourney.key": lambda masking, journey, key: MASK if key else "",
-    "ActivityMessage.content": lambda masking, message, content: hidden_texts(content),
-    "Money": as_written,
+    "ActivityMessage.content": lambda masking, message, content: mask_texts(content),
+    "Money": leave_unmasked,
 }
 """The gateway does not know which property the key of an instance is, nor which values of a message
 were filled in: both are masked whole. Journey shows what may be seen; all else is masked plainly.

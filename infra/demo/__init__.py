@@ -1,7 +1,7 @@
-"""The demo: real customers in, explained offers out, outcomes back, and what they taught.
+"""The demo: import real customers, explain offers, record outcomes, show results.
 
-It goes through the public surfaces only, so it tells the same story of an embedded Raak, of one
-under Compose, or of one far away.
+It uses the public surfaces only, so it runs against an embedded Raak, one under Compose, or a
+remote one.
 """
 
 import asyncio
@@ -10,34 +10,40 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from infra import cdnow, door, keys, operations, tokens
+from infra import cdnow, gateway_database, keys, operations, tokens
 from infra.cdnow import Buyer
-from infra.demo.asking import await_api_key, document
-from infra.demo.loading import apply_examples, import_customers
-from infra.demo.scenes import Cast, call_the_shop, open_the_app, show_results, visit_the_site
-from infra.demo.stage import OPERATIONS, Stage
-from infra.instance import Instance
+from infra.demo.data_import import apply_examples, import_customers
+from infra.demo.queries import await_api_key, document
+from infra.demo.scenarios import (
+    DemoCustomers,
+    run_app_scenario,
+    run_call_centre_scenario,
+    run_web_scenario,
+    show_results,
+)
+from infra.demo.session import OPERATIONS, DemoSession
+from infra.instance import EmbeddedInstance
 
 __all__ = [
     "OPERATIONS",
-    "Cast",
-    "Stage",
+    "DemoCustomers",
+    "DemoSession",
     "apply_examples",
     "await_api_key",
-    "call_the_shop",
     "document",
     "import_customers",
-    "open_the_app",
-    "set_stage",
+    "open_session",
+    "run_app_scenario",
+    "run_call_centre_scenario",
+    "run_demo",
+    "run_scenarios",
+    "run_web_scenario",
     "show_results",
-    "tell",
-    "tell_on",
-    "visit_the_site",
 ]
 
 
-def set_stage(instance: Instance, console: Console) -> Stage:
-    """A stage on an embedded instance that is up, with an API key for the shop's server."""
+def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
+    """Open a session on a running embedded instance, with an API key for the shop's server."""
     signing, _ = instance.keys
 
     def token(role: str, subject: str, customer: str) -> str:
@@ -47,36 +53,40 @@ def set_stage(instance: Instance, console: Console) -> Stage:
         secret, now = instance.secret("claim-secret"), datetime.now(UTC)
         return tokens.issue_claim(secret, browser, {"user_id": user}, now, minutes=15)
 
-    settings, now = door.settings_in(instance), datetime.now(UTC)
+    settings, now = gateway_database.embedded_gateway_settings(instance), datetime.now(UTC)
     making = keys.create(settings, "the demo's shop", "agent", ["customers:write"], None, now)
     api_key, _ = asyncio.run(making)
-    stage = Stage(instance.url, instance.secret("write-key"), api_key, token, claim, console)
-    await_api_key(stage)
-    return stage
+    session = DemoSession(
+        instance.url, instance.secret("write-key"), api_key, token, claim, console
+    )
+    await_api_key(session)
+    return session
 
 
-def tell(instance: Instance, console: Console, customers: int) -> None:
-    """The whole story on an embedded instance."""
+def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> None:
+    """Run the whole demo on an embedded instance."""
     now = datetime.now(UTC)
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
-    stage = set_stage(instance, console)
-    stage.say("Registering the operations of examples/records")
-    documents, _ = asyncio.run(operations.publish(door.settings_in(instance), [OPERATIONS], now))
-    console.print(f"  {len(documents)} documents; in production nothing else is answered")
-    tell_on(stage, buyers)
-
-
-def tell_on(stage: Stage, buyers: Sequence[Buyer]) -> None:
-    """The whole story, on any stage."""
-    stage.console.print(
-        "The customers are real, from CDNOW; their names are not, for the data has none: "
-        "identities such as cdnow-00042@example.com were made, and dates moved so that the last "
-        "purchase was yesterday."
+    session = open_session(instance, console)
+    session.announce("Registering the operations of examples/records")
+    documents, _ = asyncio.run(
+        operations.publish(gateway_database.embedded_gateway_settings(instance), [OPERATIONS], now)
     )
-    import_customers(stage, buyers)
-    apply_examples(stage)
-    cast = Cast.of(buyers, datetime.now(UTC))
-    visit_the_site(stage, cast.newly_known)
-    open_the_app(stage, cast.loyal)
-    call_the_shop(stage, cast.lapsing)
-    show_results(stage)
+    console.print(f"  {len(documents)} documents; in production nothing else is answered")
+    run_scenarios(session, buyers)
+
+
+def run_scenarios(session: DemoSession, buyers: Sequence[Buyer]) -> None:
+    """Import the customers, publish the examples, and run every scenario."""
+    session.console.print(
+        "The customers are real, from CDNOW; their names are not, for the data has none: "
+        "identities such as cdnow-00042@example.com are invented, and dates are moved so that the "
+        "last purchase was yesterday."
+    )
+    import_customers(session, buyers)
+    apply_examples(session)
+    customers = DemoCustomers.of(buyers, datetime.now(UTC))
+    run_web_scenario(session, customers.newly_known)
+    run_app_scenario(session, customers.loyal)
+    run_call_centre_scenario(session, customers.lapsing)
+    show_results(session)

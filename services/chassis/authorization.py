@@ -1,8 +1,8 @@
-"""Fields marked @authenticated, @requiresScopes or @policy answer only who has what they ask.
+"""Fields with @authenticated, @requiresScopes or @policy answer only callers that satisfy them.
 
-The marks stand in a service's schema, so the composed graph carries them, and whatever router
-stands before the services can enforce them. The services do not rely on it: they look at the
-principal themselves, whether a field is reached from the root or through `_entities`.
+The directives stand in a service's schema, so the composed graph carries them, and any router can
+enforce them. The services do not rely on it: they check the principal themselves, whether a field
+is reached from the root or through `_entities`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 
 AnyOf: TypeAlias = Collection[Collection[str]]
-"""One of these must be had whole; empty: nothing is asked."""
+"""Alternative sets: a caller must have all of one; empty: nothing is required."""
 Resolve: TypeAlias = Callable[..., Any]
 
 ENTITY = "_Entity"
@@ -38,7 +38,7 @@ STAFF = [["staff"]]
 """The policy that holds for callers who do not speak for one customer."""
 CUSTOMERS = [["customers:read"]]
 DECISIONS = [["decisions:make"], ["decisions:read"]]
-"""Scopes that several services ask. Who has a decision made may read that one."""
+"""Scopes that several services require. A caller that has a decision made may read it."""
 
 
 def for_staff(description: str | None = None, scopes: Sequence[Sequence[str]] = ()) -> Any:
@@ -49,7 +49,7 @@ def for_staff(description: str | None = None, scopes: Sequence[Sequence[str]] = 
 
 
 def of_customer(description: str, scopes: Sequence[Sequence[str]] = CUSTOMERS) -> Any:
-    """What hangs from a customer, however one came to them; to be null where it is refused."""
+    """A nullable field of a customer, however they were reached; null where it is refused."""
     return strawberry.federation.field(description=description, requires_scopes=scopes)
 
 
@@ -60,19 +60,19 @@ class Unauthorized(RaakError):
     status = 403
 
 
-def is_met(asked: AnyOf, had: frozenset[str]) -> bool:
-    """Whether what a caller has holds one of the sets asked."""
-    return not asked or any(had.issuperset(together) for together in asked)
+def is_satisfied(required: AnyOf, had: frozenset[str]) -> bool:
+    """Whether what a caller has includes one of the required sets."""
+    return not required or any(had.issuperset(alternative) for alternative in required)
 
 
-def wording(asked: AnyOf) -> str:
-    """The sets asked, for people: `a and b, or c`."""
-    return ", or ".join(sorted(" and ".join(sorted(together)) for together in asked))
+def describe_requirement(required: AnyOf) -> str:
+    """The required sets, for people: `a and b, or c`."""
+    return ", or ".join(sorted(" and ".join(sorted(alternative)) for alternative in required))
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """What is asked of who wants a field: all of it."""
+class FieldGuard:
+    """What a field requires of its caller: all of it."""
 
     scopes: tuple[AnyOf, ...] = ()
     policies: tuple[AnyOf, ...] = ()
@@ -81,72 +81,74 @@ class Guard:
     def check(self, principal: Principal | None, coordinate: str) -> None:
         """Raise Unauthorized unless the caller has it all."""
         if principal is None:
-            raise _refusal(coordinate, "a caller who has said who he is")
-        for asked in self.scopes:
-            if not is_met(asked, principal.scopes):
-                raise _refusal(coordinate, f"the scope {wording(asked)}")
-        for asked in self.policies:
-            if not is_met(asked, principal.policies):
-                raise _refusal(coordinate, f"the policy {wording(asked)}")
+            raise _refusal(coordinate, "an authenticated caller")
+        for required in self.scopes:
+            if not is_satisfied(required, principal.scopes):
+                raise _refusal(coordinate, f"the scope {describe_requirement(required)}")
+        for required in self.policies:
+            if not is_satisfied(required, principal.policies):
+                raise _refusal(coordinate, f"the policy {describe_requirement(required)}")
 
 
-def guard(schema: GraphQLSchema) -> None:
-    """Put checks before the resolvers of all marked fields. The others cost what they did."""
-    hidden = _behind_unions(schema)
+def guard_fields(schema: GraphQLSchema) -> None:
+    """Put checks before the resolvers of all guarded fields; the others stay as they are."""
+    hidden = _union_members(schema)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
             for name, field in type_.fields.items():
-                asked = _guard(_marks(type_, name, field, is_hidden=type_.name in hidden))
-                if asked != Guard():
-                    _put_before(field, asked, f"{type_.name}.{name}")
-    _guard_entities(schema)
+                required = _read_guard(
+                    _directives_of(type_, name, field, is_hidden=type_.name in hidden)
+                )
+                if required != FieldGuard():
+                    _wrap_field(field, required, f"{type_.name}.{name}")
+    _guard_entity_lookups(schema)
 
 
-def _behind_unions(schema: GraphQLSchema) -> set[str]:
-    """Types that a field can return without naming them. Entities are seen to by `_entities`."""
+def _union_members(schema: GraphQLSchema) -> set[str]:
+    """Types that a field can return without naming them. `_entities` checks entities."""
     unions = (type_ for type_ in schema.type_map.values() if isinstance(type_, GraphQLUnionType))
     return {member.name for union in unions if union.name != ENTITY for member in union.types}
 
 
-def _guard_entities(schema: GraphQLSchema) -> None:
-    """Ask what is written on a type before an entity of it is looked for by its key."""
+def _guard_entity_lookups(schema: GraphQLSchema) -> None:
+    """Check the directives of a type before an entity of it is looked up by its key."""
     entity, query = schema.type_map.get(ENTITY), schema.query_type
     if query is None or not isinstance(entity, GraphQLUnionType):
         return
-    guards = {type_.name: _guard(_written(type_)) for type_ in entity.types}
-    asked = {name: asked for name, asked in guards.items() if asked != Guard()}
+    guards = {type_.name: _read_guard(_directives(type_)) for type_ in entity.types}
+    required = {name: required for name, required in guards.items() if required != FieldGuard()}
     field = query.fields["_entities"]
-    if asked and field.resolve is not None:
-        field.resolve = _admitting(field.resolve, asked)
+    if required and field.resolve is not None:
+        field.resolve = _check_entities(field.resolve, required)
 
 
-def _admitting(resolve: Resolve, asked: Mapping[str, Guard]) -> Resolve:
-    def admitted(
+def _check_entities(resolve: Resolve, required: Mapping[str, FieldGuard]) -> Resolve:
+    def resolve_allowed(
         source: Any, info: GraphQLResolveInfo[Any], representations: list[dict[str, Any]]
     ) -> Any:
         """An entity, or why its caller may not have it, for each key."""
         refused: dict[int, Unauthorized] = {}
-        for place, representation in enumerate(representations):
+        for position, representation in enumerate(representations):
             name = str(representation.get("__typename"))
             try:
-                if name in asked:
-                    asked[name].check(info.context.principal, name)
+                if name in required:
+                    required[name].check(info.context.principal, name)
             except Unauthorized as refusal:
-                refused[place] = refusal
-        may = [one for place, one in enumerate(representations) if place not in refused]
+                refused[position] = refusal
+        may = [one for position, one in enumerate(representations) if position not in refused]
         found = iter(resolve(source, info, representations=may))
-        return [refused.get(place) or next(found) for place in range(len(representations))]
+        return [refused.get(position) or next(found) for position in range(len(representations))]
 
-    return admitted
+    return resolve_allowed
 
 
-def _marks(
+def _directives_of(
     type_: GraphQLObjectType, name: str, field: GraphQLField, *, is_hidden: bool
 ) -> Iterator[object]:
-    """What is written on a field and on the type it returns.
+    """The directives of a field and of the type it returns.
 
-    What is written on its own type was seen to where a field returned that type, unless an
-    interface or a union hid it.
+    Those of its own type were checked where a field returned that type, unless an interface or a
+    union hid it.
     """
     declared: list[GraphQLNamedType | GraphQLField] = [field, get_named_type(field.type)]
     if is_hidden or type_.interfaces:
@@ -156,42 +158,44 @@ def _marks(
         if name in interface.fields:
             declared.append(interface.fields[name])
     for one in declared:
-        yield from _written(one)
+        yield from _directives(one)
 
 
-def _written(one: GraphQLNamedType | GraphQLField) -> Iterable[object]:
+def _directives(one: GraphQLNamedType | GraphQLField) -> Iterable[object]:
     return getattr(one.extensions.get(DEFINITION), "directives", None) or ()
 
 
-def _guard(marks: Iterable[object]) -> Guard:
-    marks = list(marks)
-    return Guard(
-        tuple(mark.scopes for mark in marks if isinstance(mark, RequiresScopes)),
-        tuple(mark.policies for mark in marks if isinstance(mark, Policy)),
-        any(isinstance(mark, Authenticated) for mark in marks),
+def _read_guard(directives: Iterable[object]) -> FieldGuard:
+    directives = list(directives)
+    return FieldGuard(
+        tuple(
+            directive.scopes for directive in directives if isinstance(directive, RequiresScopes)
+        ),
+        tuple(directive.policies for directive in directives if isinstance(directive, Policy)),
+        any(isinstance(directive, Authenticated) for directive in directives),
     )
 
 
-def _put_before(field: GraphQLField, asked: Guard, coordinate: str) -> None:
+def _wrap_field(field: GraphQLField, required: FieldGuard, coordinate: str) -> None:
     """A subscription is checked before its stream begins."""
     if field.subscribe is not None:
-        field.subscribe = _checked(field.subscribe, asked, coordinate)
+        field.subscribe = _check_first(field.subscribe, required, coordinate)
     else:
-        field.resolve = _checked(field.resolve or default_field_resolver, asked, coordinate)
+        field.resolve = _check_first(field.resolve or default_field_resolver, required, coordinate)
 
 
-def _checked(resolve: Resolve, asked: Guard, coordinate: str) -> Resolve:
-    check = asked.check
+def _check_first(resolve: Resolve, required: FieldGuard, coordinate: str) -> Resolve:
+    check = required.check
 
-    def checked(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+    def check_and_resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
         check(info.context.principal, coordinate)
         return resolve(source, info, **arguments)
 
-    return checked
+    return check_and_resolve
 
 
 def _refusal(coordinate: str, lacks: str) -> Unauthorized:
     return Unauthorized(
-        f"The caller may not have {coordinate}: it asks {lacks}.",
+        f"The caller may not have {coordinate}: it requires {lacks}.",
         hint="Use a token of a role that may; docs/roles.md lists them.",
     )

@@ -18,18 +18,18 @@ from services.chassis.errors import RaakError
 
 GZIP = 16 + zlib.MAX_WBITS
 FORM = "application/x-www-form-urlencoded"
-HEARD_OUT_BYTES = 16 * 1024 * 1024
-"""How much is read, and forgotten, of a body that is too large. A connection that is closed while
+DISCARD_BYTES = 16 * 1024 * 1024
+"""How much is read and discarded of a body that is too large. A connection that is closed while
 its client still sends is reset, and few clients then look for an answer: Node's do not.
 """
-MOST_UNFINISHED_BYTES = 64 * 1024 * 1024
-"""Of bodies that have not come to their end, together: more would be a way to fill the memory."""
-MOST_FIELDS = 20
-"""Of a form that is read: whoever puts JSON in one needs a few."""
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""In total, of bodies that are being read: more would be a way to fill the memory."""
+MAX_FORM_FIELDS = 20
+"""Fields of a form: a client that puts JSON in one needs a few."""
 
 
 class BodyTooLarge(RaakError):
-    """A request carries more than this door takes."""
+    """A body is larger than this endpoint takes."""
 
     code = "BODY_TOO_LARGE"
     status = 413
@@ -43,16 +43,16 @@ class BodyTooSlow(RaakError):
 
 
 class BodyEncoded(RaakError):
-    """A body is encoded in a way that this door cannot undo."""
+    """A body has a content encoding that this endpoint does not read."""
 
     code = "BODY_ENCODED"
     status = 415
 
 
-class BodyBroken(RaakError):
-    """A body is not what it says it is, or stopped short."""
+class BodyIncomplete(RaakError):
+    """A body broke off, or is not the gzip it claims to be."""
 
-    code = "BODY_BROKEN"
+    code = "BODY_INCOMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class BodyLimits:
     within_s: float
 
 
-class Unfinished:
-    """The bodies that are being read. When they hold too much together, those give way that began
-    longest ago: quick ones are there within milliseconds, so these are the slow.
+class PendingBodies:
+    """The bodies that are being read. When they hold too much, the oldest are evicted: quick
+    ones arrive within milliseconds.
     """
 
-    def __init__(self, most_bytes: int = MOST_UNFINISHED_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_PENDING_BYTES) -> None:
         self._most = most_bytes
         self._sizes: dict[asyncio.Timeout, int] = {}
         self._bytes = 0
@@ -80,17 +80,17 @@ class Unfinished:
         return len(self._sizes)
 
     def begin(self, until: asyncio.Timeout) -> None:
-        """A body is being read, from now until `end`."""
+        """Add a body that is being read."""
         self._sizes[until] = 0
 
     def end(self, until: asyncio.Timeout) -> bool:
-        """It is no longer; False if it had to give way."""
+        """Remove a body; False if it was evicted."""
         size = self._sizes.pop(until, None)
         self._bytes -= size or 0
         return size is not None
 
     def add(self, until: asyncio.Timeout, size: int, largest: int) -> None:
-        """A body has grown by so many bytes; it may grow to `largest`, whatever others hold."""
+        """Count bytes of a body; it may grow to `largest`, whatever others hold."""
         if until in self._sizes:
             self._sizes[until] += size
             self._bytes += size
@@ -100,43 +100,43 @@ class Unfinished:
             oldest.reschedule(asyncio.get_running_loop().time())
 
 
-unfinished = Unfinished()
+pending_bodies = PendingBodies()
 """Those of this process."""
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
     """A request's headers by their names in small letters; one that is repeated is a list, as
-    HTTP says, so that nobody sees another value of it than we do.
+    HTTP says, so that no proxy reads another value of it than we do.
     """
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
-    return headers if len(headers) == len(raw) else _joined(raw)
+    return headers if len(headers) == len(raw) else _join_values(raw)
 
 
-def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+def _join_values(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in raw:
         values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return {name: ", ".join(given) for name, given in values.items()}
+    return {name: ", ".join(each) for name, each in values.items()}
 
 
 async def read_body(
     receive: Receive,
     headers: Mapping[str, str],
     limits: BodyLimits,
-    beside: Unfinished = unfinished,
+    pending: PendingBodies = pending_bodies,
 ) -> bytes:
     """The whole body, unpacked if it came by gzip.
 
-    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyBroken. No more is kept than may be; who
-    waits to be told that he may send is told at once that he sends too much.
+    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyIncomplete. No more than the limit is held in
+    memory; a client that sent `Expect: 100-continue` gets its refusal at once.
     """
     is_packed = _is_packed(headers.get("content-encoding", ""))
-    announced = _announced(headers)
+    content_length = _content_length(headers)
     if "expect" in headers:
-        _check(announced, limits)
-    body = await _collected(receive, limits, announced, beside)
-    return _unpacked(body, limits) if is_packed else body
+        _check(content_length, limits)
+    body = await _collect(receive, limits, content_length, pending)
+    return _unpack(body, limits) if is_packed else body
 
 
 def _is_packed(encoding: str) -> bool:
@@ -149,57 +149,57 @@ def _is_packed(encoding: str) -> bool:
     return is_packed
 
 
-def _announced(headers: Mapping[str, str]) -> int:
-    announced = headers.get("content-length", "")
-    return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+def _content_length(headers: Mapping[str, str]) -> int:
+    content_length = headers.get("content-length", "")
+    return int(content_length) if content_length.isdecimal() and len(content_length) < 20 else 0
 
 
-async def _collected(
-    receive: Receive, limits: BodyLimits, announced: int, beside: Unfinished
+async def _collect(
+    receive: Receive, limits: BodyLimits, content_length: int, pending: PendingBodies
 ) -> bytes:
-    """A body that is too large is heard out, as far as HEARD_OUT_BYTES and its time go."""
-    body, size, has_more, gave_way = bytearray(), 0, True, False
+    """Read a body; one that is too large is discarded, up to DISCARD_BYTES and its time."""
+    body, size, has_more, is_evicted = bytearray(), 0, True, False
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.within_s) as until:
-            beside.begin(until)
+            pending.begin(until)
             try:
-                while has_more and size <= limits.size + HEARD_OUT_BYTES:
-                    piece, has_more = await _next(receive)
+                while has_more and size <= limits.size + DISCARD_BYTES:
+                    piece, has_more = await _receive_chunk(receive)
                     size += len(piece)
                     if size <= limits.size:
                         body += piece
-                        beside.add(until, len(piece), limits.size)
+                        pending.add(until, len(piece), limits.size)
             finally:
-                gave_way = not beside.end(until)
-    _check(max(size, announced), limits)
+                is_evicted = not pending.end(until)
+    _check(max(size, content_length), limits)
     if has_more:
-        why = "; it gave way to quicker ones" if gave_way else f" within {limits.within_s:g} s"
+        why = "; it gave way to quicker ones" if is_evicted else f" within {limits.within_s:g} s"
         raise BodyTooSlow(f"The body did not arrive{why}.", hint="Send it faster.")
     return bytes(body)
 
 
-async def _next(receive: Receive) -> tuple[bytes, bool]:
+async def _receive_chunk(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise BodyBroken("The request broke off.", hint="Send it again.")
+        raise BodyIncomplete("The request broke off.", hint="Send it again.")
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _unpacked(packed: bytes, limits: BodyLimits) -> bytes:
-    """No more is unpacked than may be kept: a few bytes can stand for gigabytes."""
+def _unpack(packed: bytes, limits: BodyLimits) -> bytes:
+    """Unpack up to the limit: a few bytes can stand for gigabytes."""
     unpacking = zlib.decompressobj(wbits=GZIP)
     try:
         body = unpacking.decompress(packed, limits.size + 1)
     except zlib.error:
-        raise _broken() from None
+        raise _invalid_gzip() from None
     _check(len(body), limits)
     if not unpacking.eof or unpacking.unused_data:
-        raise _broken()
+        raise _invalid_gzip()
     return body
 
 
-def _broken() -> BodyBroken:
-    return BodyBroken(
+def _invalid_gzip() -> BodyIncomplete:
+    return BodyIncomplete(
         "The body says it is packed by gzip, and is not.",
         hint="Send it whole and packed once, or without `Content-Encoding`.",
     )
@@ -225,7 +225,7 @@ def json_in(body: bytes, content_type: str) -> bytes:
 
 def _form_field(body: bytes) -> bytes:
     try:
-        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         return body
     if len(fields) == 1 and not fields[0][1]:
@@ -233,9 +233,9 @@ def _form_field(body: bytes) -> bytes:
     return dict(fields).get(b"data", fields[0][1] if fields else b"")
 
 
-DEEPEST_READ = 200
-"""Levels of JSON that are read where a body is read at any cost; far more than may be kept."""
-MOST_DIGITS = 20
+MAX_DEPTH = 200
+"""Levels of JSON that `parse_json` reads; far more than may be stored."""
+MAX_DIGITS = 20
 """Of a whole number of 64 bits, with its sign."""
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
@@ -257,40 +257,43 @@ def parse_json(text: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         try:
             return json.loads(
-                _flat(text.decode()), parse_int=_whole, parse_float=_finite, parse_constant=_none
+                _flatten(text.decode()),
+                parse_int=_parse_integer,
+                parse_float=_parse_float,
+                parse_constant=_parse_constant,
             )
         except (ValueError, RecursionError):
             raise error from None
 
 
-def _whole(number: str) -> Any:
+def _parse_integer(number: str) -> Any:
     """As orjson reads it: what has more than 64 bits is a float."""
-    value = int(number) if len(number) <= MOST_DIGITS else 0
-    is_exact = len(number) <= MOST_DIGITS and -(2**63) <= value < 2**64
-    return value if is_exact else _finite(number)
+    value = int(number) if len(number) <= MAX_DIGITS else 0
+    is_exact = len(number) <= MAX_DIGITS and -(2**63) <= value < 2**64
+    return value if is_exact else _parse_float(number)
 
 
-def _finite(number: str) -> Any:
+def _parse_float(number: str) -> Any:
     value = float(number)
     return NotANumber() if isinf(value) else value
 
 
-def _none(constant: str) -> NotANumber:
+def _parse_constant(constant: str) -> NotANumber:
     return NotANumber()
 
 
-def _flat(text: str) -> str:
+def _flatten(text: str) -> str:
     """The text with null in the place of what is deeper than DEEPEST_READ."""
-    if text.count("[") + text.count("{") <= DEEPEST_READ:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
         return text
-    kept, start, level = [], 0, 0
+    pieces, start, level = [], 0, 0
     for mark in _MARKS.finditer(text):
         if mark[0] in ("[", "{"):
             level += 1
-            if level == DEEPEST_READ + 1:
-                kept += [text[start : mark.start()], "null"]
+            if level == MAX_DEPTH + 1:
+                pieces += [text[start : mark.start()], "null"]
         elif mark[0] in ("]", "}"):
-            if level == DEEPEST_READ + 1:
+            if level == MAX_DEPTH + 1:
                 start = mark.end()
             level -= 1
-    return "".join(kept) + text[start:] if level <= DEEPEST_READ else text
+    return "".join(pieces) + text[start:] if level <= MAX_DEPTH else text

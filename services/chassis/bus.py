@@ -6,8 +6,8 @@ latest one of every customer, and one customer can be purged from all streams.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -32,39 +32,39 @@ from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
 
-KEPT_S = 7 * 24 * 3600
+RETENTION_S = 7 * 24 * 3600
 """How long a stream keeps an event, unless it is compacted; the inbox remembers ids for longer."""
 
 DEAD_LETTERS = "RAAK_DEAD_LETTERS"
 RETRIES = "RAAK_RETRIES"
-DEAD = StreamConfig(
+DEAD_LETTER_STREAM = StreamConfig(
     name=DEAD_LETTERS,
     subjects=["raak.dead.>"],
     storage=StorageType.FILE,
     duplicate_window=0,
 )
-RETRY = StreamConfig(
+RETRY_STREAM = StreamConfig(
     name=RETRIES,
     subjects=["raak.retry.>"],
     storage=StorageType.FILE,
-    max_age=KEPT_S,
+    max_age=RETENTION_S,
     duplicate_window=1,
 )
 IN_FLIGHT = 512  # 64 gave 33 thousand acknowledged messages a second; more waits less often
 ACK_TIMEOUT_S = 3  # what is sent again after it is recognised by its id
-REDELIVERED_S = 15
-"""After so long without a word of its consumer an event is delivered again, so a service that was
-killed has what it had in hand back within this time; one that comes twice is known by the inbox."""
+REDELIVER_AFTER_S = 15
+"""After so long without an acknowledgement an event is delivered again, so the events of a killed
+service come back within this time; the inbox recognises one that comes twice."""
 
-LOOK_S = 5
-"""How often streams and consumers are looked for; after a reconnect it is done at once."""
+CHECK_EVERY_S = 5
+"""How often streams and consumers are checked; after a reconnect it is done at once."""
 
-PLACE = "Raak-Place"
+POSITION_HEADER = "Raak-Place"
 """Header of a message: the epoch of the database it comes from, and its place in the outbox."""
 
-TROUBLE = (TimeoutError, nats.errors.Error, nats.js.errors.Error)
+NATS_ERRORS = (TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
-UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
+MAX_UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
 class BusUnavailable(Unavailable):
@@ -74,31 +74,31 @@ class BusUnavailable(Unavailable):
 
 
 class OutgoingMessage(NamedTuple):
-    """What the relay hands over; `id` lets JetStream drop a message sent twice in two minutes."""
+    """A message to publish; `id` lets JetStream drop a copy sent within two minutes."""
 
     address: str
     id: str
     body: bytes
-    place: "Place | None" = None
+    position: "OutboxPosition | None" = None
 
 
-class Place(NamedTuple):
-    """Where a message stands among all its database has sent; a later one is greater."""
+class OutboxPosition(NamedTuple):
+    """The position of a message among all its database has sent; a later one is greater."""
 
     epoch: int
     position: int
 
 
 class StreamState(NamedTuple):
-    """Which stream this is, and how far it has come."""
+    """When a stream was created, and its last sequence."""
 
     created: datetime
     last_sequence: int
 
 
 @dataclass(slots=True)
-class Listening:
-    """A consumer of ours, and the subscription its messages come by."""
+class ConsumerSubscription:
+    """A consumer of this process, and the subscription that delivers its messages."""
 
     stream: str
     subject: str
@@ -108,7 +108,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event a consumer could not take in, and why."""
+    """An event a consumer failed to handle, and why."""
 
     sequence: int
     service: str
@@ -124,97 +124,103 @@ def stream_name(fact: str) -> str:
 
 
 def consumer_name(service: str, fact: str) -> str:
-    """How JetStream knows a service's consumer of a fact."""
+    """The JetStream name of a service's consumer of a fact."""
     return f"{service}-{fact}".replace(".", "_")
 
 
-def inbox_of(process: str) -> str:
-    """Where NATS answers a process and delivers to it: no other process may listen there."""
+def inbox_prefix(process: str) -> str:
+    """The subject prefix where NATS answers a process; no other process may subscribe to it."""
     return f"_INBOX.{process}"
 
 
-def stream_of(event: type[Event]) -> StreamConfig:
+def stream_config(event: type[Event]) -> StreamConfig:
     """The stream a fact is kept in."""
     return StreamConfig(
         name=stream_name(event.fact),
         subjects=[f"{event.type()}.*"],
         storage=StorageType.FILE,
         max_msgs_per_subject=1 if event.compacted else -1,
-        max_age=0 if event.compacted else KEPT_S,
+        max_age=0 if event.compacted else RETENTION_S,
         duplicate_window=120,
         allow_direct=True,
     )
 
 
 class Bus:
-    """A connection to NATS. What it was asked to keep it makes again when NATS has lost it."""
+    """A connection to NATS, which creates streams and consumers again that NATS has lost."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         # We bound what is in flight ourselves: at nats-py's own bound, a publisher that waits
         # swallows its cancellation, and what is never acknowledged holds its place for ever.
         self._stream = client.jetstream(publish_async_max_pending=2**31, timeout=ACK_TIMEOUT_S)
-        self._kept: dict[str, StreamConfig] = {one.name or "": one for one in (DEAD, RETRY)}
-        self._listening: dict[str, Listening] = {}
-        self._listeners: dict[str, set[str]] = {}
-        self._news = asyncio.Event()
+        self._stream_configs: dict[str, StreamConfig] = {
+            one.name or "": one for one in (DEAD_LETTER_STREAM, RETRY_STREAM)
+        }
+        self._consumers: dict[str, ConsumerSubscription] = {}
+        self._known_consumers: dict[str, set[str]] = {}
+        self._recheck_now = asyncio.Event()
         self.changes = 0
         """Grows when NATS may have lost something: it was away, or a stream was made again."""
 
-    async def keep(self, events: Sequence[type[Event]]) -> None:
-        """Make sure the streams of these facts exist, and the one for dead letters."""
-        self._kept |= {stream_name(event.fact): stream_of(event) for event in events}
-        for config in self._kept.values():
-            await self._stream.add_stream(config)
+    async def ensure_streams(self, events: Sequence[type[Event]]) -> None:
+        """Create the streams of facts, and those of dead letters and retries, where missing.
 
-    def wake(self) -> None:
-        """Look for streams and consumers now: NATS was away, or has lost one."""
+        Raises BusUnavailable.
+        """
+        self._stream_configs |= {stream_name(event.fact): stream_config(event) for event in events}
+        with _translate_errors():
+            for config in self._stream_configs.values():
+                await self._stream.add_stream(config)
+
+    def recheck(self) -> None:
+        """Check streams and consumers now: NATS was away, or has lost one."""
         self.changes += 1
-        self._news.set()
+        self._recheck_now.set()
 
     async def run(self) -> None:
-        """Make streams and consumers again that NATS has lost, until cancelled.
+        """Create streams and consumers again that NATS has lost, until cancelled.
 
         Raises:
             BusUnavailable: NATS does not answer, or refuses to store.
         """
         while True:
-            self._news.clear()
+            self._recheck_now.clear()
             try:
                 await self._restore()
-            except TROUBLE as error:
+            except NATS_ERRORS as error:
                 raise BusUnavailable(
-                    f"NATS does not keep our streams ({type(error).__name__}).",
+                    f"NATS does not store our streams ({type(error).__name__}).",
                     hint="Look into its log and whether its disk is full.",
                 ) from error
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._news.wait()
+                async with asyncio.timeout(CHECK_EVERY_S):
+                    await self._recheck_now.wait()
 
     async def _restore(self) -> None:
-        for name, config in self._kept.items():
+        for name, config in self._stream_configs.items():
             try:
                 await self._stream.stream_info(name)
             except nats.js.errors.NotFoundError:
-                _tell("a stream was lost and is made again", stream=name)
+                _log_loss("a stream was lost and is created again", stream=name)
                 await self._stream.add_stream(config)
                 self.changes += 1
-        for durable in list(self._listening):
-            await self._listen_again(durable)
+        for durable in list(self._consumers):
+            await self._restore_consumer(durable)
 
-    async def _listen_again(self, durable: str) -> None:
-        """Have a consumer again that is lost, or delivers to somebody who is gone."""
-        listening = self._listening[durable]
+    async def _restore_consumer(self, durable: str) -> None:
+        """Create a consumer again that is lost, or delivers to a closed connection."""
+        consumer = self._consumers[durable]
         try:
-            config = (await self._stream.consumer_info(listening.stream, durable)).config
+            config = (await self._stream.consumer_info(consumer.stream, durable)).config
         except nats.js.errors.NotFoundError:
             pass
         else:
-            here = listening.subscription
-            if here is not None and config.deliver_subject == here.subject:
+            current = consumer.subscription
+            if current is not None and config.deliver_subject == current.subject:
                 return
-        _tell("a consumer was lost and is made again", consumer=durable)
-        await self._consume(durable, listening)
+        _log_loss("a consumer was lost and is created again", consumer=durable)
+        await self._consume(durable, consumer)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         """Send messages in order; returns when JetStream has acknowledged all of them."""
@@ -222,22 +228,24 @@ class Bus:
         try:
             for start in range(0, len(messages), IN_FLIGHT):
                 async with asyncio.timeout(ACK_TIMEOUT_S):
-                    acks += await self._publish_together(messages[start : start + IN_FLIGHT])
-        except TROUBLE as error:
-            self.wake()
+                    acks += await self._publish_batch(messages[start : start + IN_FLIGHT])
+        except NATS_ERRORS as error:
+            self.recheck()
             raise BusUnavailable(
                 f"JetStream did not acknowledge ({type(error).__name__}).",
                 hint="Nothing is lost: it is sent again when NATS answers.",
             ) from error
         return acks
 
-    async def _publish_together(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
+    async def _publish_batch(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         acks: list[asyncio.Future[PubAck]] = []
         try:
             for message in messages:
                 headers = {"Nats-Msg-Id": message.id}
-                if message.place is not None:
-                    headers[PLACE] = f"{message.place.epoch} {message.place.position}"
+                if message.position is not None:
+                    headers[POSITION_HEADER] = (
+                        f"{message.position.epoch} {message.position.position}"
+                    )
                 acks.append(
                     await self._stream.publish_async(message.address, message.body, headers=headers)
                 )
@@ -248,47 +256,43 @@ class Bus:
 
     async def state(self, stream: str) -> StreamState | None:
         """What a stream is now, None when NATS has lost it; raises BusUnavailable."""
-        try:
-            info = await self._stream.stream_info(stream)
-        except nats.js.errors.NotFoundError:
-            self.wake()
-            return None
-        except TROUBLE as error:
-            raise _silent(error) from error
+        with _translate_errors():
+            try:
+                info = await self._stream.stream_info(stream)
+            except nats.js.errors.NotFoundError:
+                self.recheck()
+                return None
         assert info.created is not None
         return StreamState(info.created, info.state.last_seq)
 
-    async def last_place(self, stream: str) -> Place | None:
-        """Where the latest message of a stream stands; None when there is none, or it is mute."""
-        try:
-            return _place((await self._stream.get_last_msg(stream, ">")).headers or {})
-        except nats.js.errors.NotFoundError:
-            return None
-        except TROUBLE as error:
-            raise _silent(error) from error
+    async def find_last_position(self, stream: str) -> OutboxPosition | None:
+        """The position of a stream's latest message, if it has one; raises BusUnavailable."""
+        with _translate_errors():
+            try:
+                return _parse_position((await self._stream.get_last_msg(stream, ">")).headers or {})
+            except nats.js.errors.NotFoundError:
+                return None
 
-    async def heard(self, stream: str, last_sequence: int) -> int:
-        """Up to which sequence all who listen to a stream have taken it in; raises BusUnavailable.
+    async def find_acknowledged(self, stream: str, last_sequence: int) -> int:
+        """The sequence up to which all consumers have acknowledged a stream; raises BusUnavailable.
 
-        `last_sequence` is the stream's of a moment before. 0 when nobody listens, or one who did is
-        not to be seen.
+        `last_sequence` is the stream's of a moment before. 0 if it has no consumer, or a known
+        consumer is missing.
         """
-        try:
-            listeners = await self._stream.consumers_info(stream)
-        except TROUBLE as error:
-            raise _silent(error) from error
-        known = self._listeners.setdefault(stream, set())
-        lost = known - {one.name for one in listeners}
-        known |= {one.name for one in listeners}
-        return 0 if lost else min((_heard(one, last_sequence) for one in listeners), default=0)
+        with _translate_errors():
+            consumers = await self._stream.consumers_info(stream)
+        known = self._known_consumers.setdefault(stream, set())
+        lost = known - {one.name for one in consumers}
+        known |= {one.name for one in consumers}
+        if lost:
+            return 0
+        return min((_acknowledged_sequence(one, last_sequence) for one in consumers), default=0)
 
-    async def waiting(self, event: type[Event]) -> int:
-        """How many events of a fact its slowest listener has still to take in."""
-        try:
-            listeners = await self._stream.consumers_info(stream_name(event.fact))
-        except TROUBLE as error:
-            raise _silent(error) from error
-        waiting = ((one.num_pending or 0) + (one.num_ack_pending or 0) for one in listeners)
+    async def count_pending(self, event: type[Event]) -> int:
+        """How many events of a fact its slowest consumer has yet to handle."""
+        with _translate_errors():
+            consumers = await self._stream.consumers_info(stream_name(event.fact))
+        waiting = ((one.num_pending or 0) + (one.num_ack_pending or 0) for one in consumers)
         return max(waiting, default=0)
 
     async def subscribe(
@@ -296,40 +300,40 @@ class Bus:
     ) -> None:
         """Have every event of a fact delivered to one replica of a service, until acknowledged."""
         name = consumer_name(service, fact)
-        for durable, listening in {
-            name: Listening(stream_name(fact), f"raak.{fact}.*", receive),
-            f"{name}-retry": Listening(RETRIES, f"raak.retry.{service}.{fact}", receive),
+        for durable, consumer in {
+            name: ConsumerSubscription(stream_name(fact), f"raak.{fact}.*", receive),
+            f"{name}-retry": ConsumerSubscription(RETRIES, f"raak.retry.{service}.{fact}", receive),
         }.items():
-            if durable in self._listening:
-                listening.subscription = self._listening[durable].subscription
-            self._listening[durable] = listening
-            await self._consume(durable, listening)
+            if durable in self._consumers:
+                consumer.subscription = self._consumers[durable].subscription
+            self._consumers[durable] = consumer
+            await self._consume(durable, consumer)
 
-    async def _consume(self, durable: str, listening: Listening) -> None:
-        before, listening.subscription = listening.subscription, None
+    async def _consume(self, durable: str, consumer: ConsumerSubscription) -> None:
+        before, consumer.subscription = consumer.subscription, None
         if before is not None:
             with suppress(nats.errors.Error):
                 await before.unsubscribe()
-        await self._claim(listening.stream, durable)
-        listening.subscription = await self._stream.subscribe(
-            listening.subject,
-            stream=listening.stream,
+        await self._claim(consumer.stream, durable)
+        consumer.subscription = await self._stream.subscribe(
+            consumer.subject,
+            stream=consumer.stream,
             queue=durable,
             durable=durable,
-            cb=listening.receive,
+            cb=consumer.receive,
             manual_ack=True,
             config=ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=REDELIVERED_S,
-                max_ack_pending=UNACKED,
+                ack_wait=REDELIVER_AFTER_S,
+                max_ack_pending=MAX_UNACKED,
                 deliver_policy=DeliverPolicy.ALL,
             ),
-            pending_msgs_limit=2 * UNACKED,
+            pending_msgs_limit=2 * MAX_UNACKED,
             pending_bytes_limit=512 * 1024 * 1024,
         )
 
     async def _claim(self, stream: str, durable: str) -> None:
-        """Have a consumer that an older release made deliver to where only we may listen."""
+        """Move the consumer of an older release to a subject for this process alone."""
         try:
             config = (await self._stream.consumer_info(stream, durable)).config
         except nats.js.errors.NotFoundError:
@@ -339,51 +343,49 @@ class Bus:
         if not (config.deliver_subject or "").startswith(own):
             await self._stream.add_consumer(stream, config.evolve(deliver_subject=inbox))
 
-    async def listen_afresh(self) -> None:
-        """Have all that the streams keep delivered again; raises BusUnavailable."""
-        for durable, listening in self._listening.items():
-            try:
-                await self._stream.delete_consumer(listening.stream, durable)
-            except nats.js.errors.NotFoundError:
-                continue
-            except TROUBLE as error:
-                raise _silent(error) from error
-        self.wake()
+    async def redeliver_all(self) -> None:
+        """Have all events of the streams delivered again; raises BusUnavailable."""
+        for durable, consumer in self._consumers.items():
+            with _translate_errors(), suppress(nats.js.errors.NotFoundError):
+                await self._stream.delete_consumer(consumer.stream, durable)
+        self.recheck()
 
     async def acknowledge(self, message: Msg) -> None:
-        """Say that a message was taken in, unless its consumer is another one by now.
+        """Acknowledge a message, unless its consumer was created anew since.
 
-        In a stream made anew its number is another event's, which nobody has taken in yet.
+        In a new stream its number is another event's, which nobody has handled yet.
         """
-        here = (one.subscription for one in self._listening.values())
+        here = (one.subscription for one in self._consumers.values())
         if any(one is not None and one._id == message.sid for one in here):
             await message.ack()
 
-    async def bury(self, service: str, fact: str, message: Msg, reason: str) -> None:
-        """Put a message aside as a dead letter of this consumer."""
+    async def write_dead_letter(self, service: str, fact: str, message: Msg, reason: str) -> None:
+        """Store a message as a dead letter of a consumer."""
+        headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries(message))}
         try:
-            await self._stream.publish(
-                f"raak.dead.{service}.{fact}",
-                message.data,
-                headers={"Raak-Reason": reason, "Raak-Deliveries": str(deliveries(message))},
-            )
-        except TROUBLE as error:
-            self.wake()
-            raise _silent(error) from error
+            with _translate_errors():
+                await self._stream.publish(
+                    f"raak.dead.{service}.{fact}", message.data, headers=headers
+                )
+        except BusUnavailable:
+            self.recheck()
+            raise
 
-    async def dead_letters(self) -> list[DeadLetter]:
-        """All dead letters, oldest first."""
-        await self.keep([])
-        state = (await self._stream.stream_info(DEAD_LETTERS)).state
-        found = []
+    async def list_dead_letters(self) -> list[DeadLetter]:
+        """All dead letters, oldest first; raises BusUnavailable."""
+        await self.ensure_streams([])
+        with _translate_errors():
+            state = (await self._stream.stream_info(DEAD_LETTERS)).state
+        letters = []
         for sequence in range(max(1, state.first_seq), state.last_seq + 1):
-            try:
-                raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
-            except nats.js.errors.NotFoundError:
-                continue
+            with _translate_errors():
+                try:
+                    raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
+                except nats.js.errors.NotFoundError:
+                    continue
             service, fact = (raw.subject or "").removeprefix("raak.dead.").split(".", 1)
             headers = raw.headers or {}
-            found.append(
+            letters.append(
                 DeadLetter(
                     sequence=sequence,
                     service=service,
@@ -393,43 +395,49 @@ class Bus:
                     body=raw.data or b"",
                 )
             )
-        return found
+        return letters
 
     async def replay(self, letter: DeadLetter) -> None:
-        """Deliver a dead letter once more, to the one consumer that could not take it in."""
-        await self._stream.publish(f"raak.retry.{letter.service}.{letter.fact}", letter.body)
-        await self._stream.delete_msg(DEAD_LETTERS, letter.sequence)
+        """Deliver a dead letter again, to the consumer that failed on it; raises BusUnavailable."""
+        with _translate_errors():
+            await self._stream.publish(f"raak.retry.{letter.service}.{letter.fact}", letter.body)
+            await self._stream.delete_msg(DEAD_LETTERS, letter.sequence)
 
 
-def _place(headers: dict[str, str]) -> Place | None:
-    if PLACE not in headers:
+def _parse_position(headers: dict[str, str]) -> OutboxPosition | None:
+    if POSITION_HEADER not in headers:
         return None
-    epoch, position = headers[PLACE].split()
-    return Place(int(epoch), int(position))
+    epoch, position = headers[POSITION_HEADER].split()
+    return OutboxPosition(int(epoch), int(position))
 
 
-def place_of(message: Msg) -> Place | None:
-    """Where a message stands among all its sender has sent; None if it does not say."""
-    return _place(message.headers or {})
+def read_position(message: Msg) -> OutboxPosition | None:
+    """The position of a message among all its sender has sent; None if it has none."""
+    return _parse_position(message.headers or {})
 
 
-def _heard(listener: ConsumerInfo, last_sequence: int) -> int:
-    """Up to where one consumer has acknowledged everything."""
-    assert listener.ack_floor is not None
-    assert listener.delivered is not None
-    if listener.num_ack_pending:
-        return listener.ack_floor.stream_seq
-    return listener.delivered.stream_seq if listener.num_pending else last_sequence
+def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
+    """The sequence up to which a consumer has acknowledged everything."""
+    assert consumer.ack_floor is not None
+    assert consumer.delivered is not None
+    if consumer.num_ack_pending:
+        return consumer.ack_floor.stream_seq
+    return consumer.delivered.stream_seq if consumer.num_pending else last_sequence
 
 
-def _silent(error: Exception) -> BusUnavailable:
-    return BusUnavailable(
-        f"NATS does not do what it is asked ({type(error).__name__}).",
-        hint="Try again when NATS answers.",
-    )
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Raise BusUnavailable for errors of NATS in the block."""
+    try:
+        yield
+    except NATS_ERRORS as error:
+        raise BusUnavailable(
+            f"A request to NATS failed ({type(error).__name__}).",
+            hint="Try again when NATS answers.",
+        ) from error
 
 
-def _tell(what: str, **fields: str) -> None:
+def _log_loss(what: str, **fields: str) -> None:
     log.warning(what, extra={"fields": fields})
 
 
@@ -445,7 +453,7 @@ async def open_bus(
     """Connect to NATS as a process, waiting for it to come up; reconnects by itself ever after."""
     client = Client()
     bus = Bus(client)
-    await _connect(client, url, process, patience_s, bus.wake)
+    await _connect(client, url, process, patience_s, bus.recheck)
     try:
         yield bus
     finally:
@@ -468,7 +476,7 @@ async def _connect(
             await client.connect(
                 url,
                 name=process,
-                inbox_prefix=inbox_of(process),
+                inbox_prefix=inbox_prefix(process),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # it sleeps for it
                 error_cb=_log_error,
@@ -476,9 +484,9 @@ async def _connect(
                 reconnected_cb=reconnected,
             )
     except (OSError, TimeoutError, nats.errors.Error) as error:
-        because = client.last_error or error
+        problem = client.last_error or error
         raise BusUnavailable(
-            f"NATS does not let us in ({because or type(because).__name__}).",
+            f"NATS does not accept the connection ({problem or type(problem).__name__}).",
             hint="Start NATS, or set RAAK_NATS_URL to where it is, with user and password.",
         ) from error
 

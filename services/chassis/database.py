@@ -29,27 +29,27 @@ else:
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer, or cannot do now what it is asked."""
+    """PostgreSQL does not answer, or cannot work now."""
 
     code = "DATABASE_UNAVAILABLE"
 
 
 class TextNotStorable(RaakError):
-    """A text holds what PostgreSQL keeps in none."""
+    """A text holds a character that PostgreSQL cannot store."""
 
     code = "TEXT_NOT_STORABLE"
 
 
 CONNECT_S = 1.5
-"""So that a server that is gone is told of before the gateway's deadline of two seconds."""
+"""So that a missing server is reported before the gateway's deadline of two seconds."""
 
 COMMAND_S = 30
 
 COMPUTING_S = 60
 """How long a transaction may stand idle that computes."""
 
-REMEMBERED_S = 10.0
-"""How long a refusal to work is told of: work that waits tries again every second."""
+REFUSAL_MEMORY_S = 10.0
+"""How long a refusal makes a process not ready: waiting work tries again every second."""
 
 SILENCE_S = 10
 """How long PostgreSQL keeps what a process holds that says nothing, unless it is set."""
@@ -83,10 +83,10 @@ knows more: what SQLAlchemy wraps, states of newer servers, connections found cl
 READ_ONLY = "25006"
 
 REFUSALS = (READ_ONLY, "53", "58")
-"""What a server says that answers, but for a while does not do what it is asked."""
+"""SQLSTATEs of a server that answers, but refuses to work for a while."""
 
 CONTENTION = ("40", "55P03")
-"""What others did at the same time: done again at once, it may go well."""
+"""SQLSTATEs of conflicts with other transactions: a retry may succeed at once."""
 
 BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What asyncpg raises on a connection that has ended already; some of it for wrong calls, too."""
@@ -96,7 +96,7 @@ OUTAGES = Counter(
 )
 
 
-_MAY_COMPUTE = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
+_ALLOW_COMPUTING = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 
 
 def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
@@ -118,17 +118,17 @@ def is_away(error: BaseException | None, connection: Connection | None = None) -
     if not isinstance(error, BROKEN):
         return False
     # asyncpg cannot undo a transaction whose statement it still waits for: the outage is behind
-    is_gone = connection is not None and _is_gone(connection)
+    is_gone = connection is not None and _is_closed(connection)
     return is_gone or is_away(error.__context__)
 
 
 def is_contention(error: BaseException | None) -> bool:
-    """Whether it is others who were in the way, and the connection is as good as before."""
+    """Whether another transaction conflicted; the connection is still usable."""
     return sqlstate(error).startswith(CONTENTION)
 
 
 def sqlstate(error: BaseException | None) -> str:
-    """The five characters PostgreSQL tells an error's kind by; none if it is not PostgreSQL's."""
+    """PostgreSQL's five characters for an error's kind; empty if it is not PostgreSQL's."""
     return getattr(error, "sqlstate", None) or ""
 
 
@@ -142,7 +142,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def outages_told(connection: Connection | None = None) -> Iterator[None]:
+def translate_outages(connection: Connection | None = None) -> Iterator[None]:
     """Raise DatabaseUnavailable for whatever `is_away` in the block."""
     try:
         yield
@@ -150,12 +150,12 @@ def outages_told(connection: Connection | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         if is_away(error, connection):
-            raise _lost(error) from error
+            raise _outage(error) from error
         raise
 
 
 def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
-    """What every connection asks of PostgreSQL.
+    """The PostgreSQL settings of every connection.
 
     A process that is frozen, or whose machine vanished, keeps no rows and locks from the others:
     its transactions end after so long without a word, or when they take much longer than any
@@ -203,13 +203,13 @@ class Database:
         self.silence_s = silence_s
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         self._on_commit: list[Callable[[], None]] = []
-        self._refusal = (-REMEMBERED_S, "")
+        self._refusal = (-REFUSAL_MEMORY_S, "")
 
     @property
     def refusal(self) -> str | None:
         """What kind of error PostgreSQL refused to work with a moment ago; None if it did not."""
-        at, because = self._refusal
-        return because if monotonic() - at < REMEMBERED_S else None
+        at, kind = self._refusal
+        return kind if monotonic() - at < REFUSAL_MEMORY_S else None
 
     def note_refusal(self, error: BaseException | None) -> None:
         """Remember for a moment that PostgreSQL refused to work, if that is what an error says."""
@@ -220,8 +220,8 @@ class Database:
         """Have `wake` called after every commit (the outbox relay, say)."""
         self._on_commit.append(wake)
 
-    def committed(self) -> None:
-        """Tell those who wait for commits."""
+    def notify_commit(self) -> None:
+        """Call what waits for commits."""
         for wake in self._on_commit:
             wake()
 
@@ -231,9 +231,9 @@ class Database:
         try:
             connection = await self.pool.acquire(timeout=5)
         except (TimeoutError, asyncpg.PostgresError, *BROKEN) as error:
-            raise _lost(error) from error
+            raise _outage(error) from error
         try:
-            with outages_told(connection):
+            with translate_outages(connection):
                 yield connection
         except DatabaseUnavailable as error:
             self.note_refusal(error.__cause__)
@@ -259,20 +259,20 @@ class Database:
         """
         async with self.connection() as connection, connection.transaction():
             if computes:
-                await connection.execute(_MAY_COMPUTE, f"{max(COMPUTING_S, self.silence_s)}s")
+                await connection.execute(_ALLOW_COMPUTING, f"{max(COMPUTING_S, self.silence_s)}s")
             yield connection
-        self.committed()
+        self.notify_commit()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A SQLModel session in a transaction, for the back office."""
-        with outages_told():
+        with translate_outages():
             async with self.sessions.begin() as session:
                 yield session
-        self.committed()
+        self.notify_commit()
 
 
-def _is_gone(connection: Connection) -> bool:
+def _is_closed(connection: Connection) -> bool:
     """Whether a connection is closed, or so broken that the pool has dropped it already."""
     try:
         return connection.is_closed()
@@ -289,8 +289,8 @@ async def open_database(
     Args:
         silence_s: After so long without a word PostgreSQL takes back what a process holds.
     """
-    asked = server_settings(silence_s)
-    pool = await _open_pool(url, connections, patience_s, asked)
+    settings = server_settings(silence_s)
+    pool = await _open_pool(url, connections, patience_s, settings)
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=2,
@@ -298,7 +298,7 @@ async def open_database(
         connect_args={
             "timeout": CONNECT_S,
             "command_timeout": COMMAND_S,
-            "server_settings": asked,
+            "server_settings": settings,
         },
         json_serializer=encode_json,
         json_deserializer=orjson.loads,
@@ -313,7 +313,7 @@ async def open_database(
 
 
 async def _open_pool(
-    url: str, connections: int, patience_s: float, asked: dict[str, str]
+    url: str, connections: int, patience_s: float, settings: dict[str, str]
 ) -> "asyncpg.Pool[asyncpg.Record]":
     loop = asyncio.get_running_loop()
     give_up = loop.time() + patience_s
@@ -326,22 +326,22 @@ async def _open_pool(
                 init=prepare,
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
-                server_settings=asked,
+                server_settings=settings,
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if not is_away(error) or loop.time() > give_up:
                 raise DatabaseUnavailable(
-                    f"PostgreSQL does not let us in ({type(error).__name__}).",
+                    f"PostgreSQL does not accept the connection ({type(error).__name__}).",
                     hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
                 ) from error
             await asyncio.sleep(0.3)
 
 
-def _lost(error: Exception) -> DatabaseUnavailable:
-    because = reason(error)
-    OUTAGES.labels(because).inc()
+def _outage(error: Exception) -> DatabaseUnavailable:
+    kind = reason(error)
+    OUTAGES.labels(kind).inc()
     return DatabaseUnavailable(
-        f"PostgreSQL is away, or cannot do this now ({because}).",
+        f"PostgreSQL is away, or cannot do this now ({kind}).",
         hint="Try again shortly; if it lasts, look at the database server.",
     )
 

@@ -19,14 +19,14 @@ from services.chassis.yaml_core import (
 
 MOST_PROBLEMS = 50
 MOST_READ = 1_000  # of the problems pydantic finds: near names cost 50 µs each
-LONGEST_SHOWN = 80
+MAX_QUOTE = 80
 
 Path = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DefinitionProblem:
     """What is wrong at one place; lines and columns count from 1, `path` reads `actions[2].key`."""
 
     line: int
@@ -45,12 +45,12 @@ class InvalidDefinition(RaakError):
 
     code: ClassVar[str] = "INVALID_DEFINITION"
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[DefinitionProblem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.line, p.column))[:MOST_PROBLEMS]
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        told = "\n".join(f"  {problem}" for problem in self.problems)
+        message = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
-            f"The definition has {count}:\n{told}\n", hint="Mend these and send it again."
+            f"The definition has {count}:\n{message}\n", hint="Mend these and send it again."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class InvalidDefinition(RaakError):
         return {**super().as_json(), "problems": problems}
 
 
-class Source:
+class DefinitionSource:
     """A YAML 1.2 document that remembers where each of its values stood.
 
     Raises InvalidDefinition. Takes up to 10 µs a value: run it in a thread.
@@ -78,22 +78,22 @@ class Source:
         self._lines = text.splitlines()
         self._values: dict[Path, yaml.Node] = {}
         self._keys: dict[Path, yaml.Mark] = {}
-        self._repeated: list[Problem] = []
+        self._repeated: list[DefinitionProblem] = []
         self.value: Any = self._read(text, most_values)
 
     def _read(self, text: str, most_values: int) -> Any:
         try:
-            value = self._note(compose(text, most_values), ())
+            value = self._record(compose(text, most_values), ())
         except Unreadable as error:
             line, column = error.line + 1, error.column + 1
             raise InvalidDefinition(
-                [Problem(line, column, "", error.problem, error.hint)]
+                [DefinitionProblem(line, column, "", error.problem, error.hint)]
             ) from None
         if self._repeated:
             raise InvalidDefinition(self._repeated)
         return value
 
-    def _note(self, node: yaml.Node, path: Path) -> Any:
+    def _record(self, node: yaml.Node, path: Path) -> Any:
         """The value of a node. Where it and all within it stand is remembered on the way."""
         if len(path) > DEEPEST:
             mark = node.start_mark
@@ -105,22 +105,26 @@ class Source:
             )
         self._values[path] = node
         if isinstance(node, yaml.SequenceNode):
-            return [self._note(item, (*path, n)) for n, item in enumerate(node.value)]
+            return [self._record(item, (*path, n)) for n, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            return {key.value: self._note_field(key, value, path) for key, value in node.value}
+            return {key.value: self._record_field(key, value, path) for key, value in node.value}
         assert isinstance(node, yaml.ScalarNode)
         return scalar_value(node)
 
-    def _note_field(self, key: yaml.ScalarNode, value: yaml.Node, path: Path) -> Any:
+    def _record_field(self, key: yaml.ScalarNode, value: yaml.Node, path: Path) -> Any:
         """The value of a field; names are text, however they are written."""
-        here = (*path, key.value)
-        if here in self._keys:
-            told = f"{key.value!r} stands here a second time."
-            self._repeated.append(_problem_at(key.start_mark, here, told, "Keep one of the two."))
-        self._keys[here] = key.start_mark
-        return self._note(value, here)
+        field_path = (*path, key.value)
+        if field_path in self._keys:
+            message = f"{key.value!r} stands here a second time."
+            self._repeated.append(
+                _problem_at(key.start_mark, field_path, message, "Keep one of the two.")
+            )
+        self._keys[field_path] = key.start_mark
+        return self._record(value, field_path)
 
-    def problem(self, path: Path, problem: str, hint: str, *, offset: int | None = None) -> Problem:
+    def problem(
+        self, path: Path, problem: str, hint: str, *, offset: int | None = None
+    ) -> DefinitionProblem:
         """A problem with the value at `path`, or with the nearest one around it that exists.
 
         `offset` counts characters into the value, for text that has columns of its own.
@@ -132,7 +136,7 @@ class Source:
         line, column = node.start_mark.line, node.start_mark.column
         if offset is not None and isinstance(node, yaml.ScalarNode):
             line, column = self._inside(node, offset)
-        return Problem(line + 1, column + 1, dotted(path), problem, hint)
+        return DefinitionProblem(line + 1, column + 1, format_path(path), problem, hint)
 
     def _inside(self, node: yaml.ScalarNode, offset: int) -> tuple[int, int]:
         """Line and column, from 0, of a character of a value; a line break counts as one."""
@@ -150,7 +154,7 @@ class Source:
         text = self._lines[line] if line < len(self._lines) else ""
         return len(text) - len(text.lstrip())
 
-    def problem_with_key(self, path: Path, problem: str, hint: str) -> Problem:
+    def problem_with_key(self, path: Path, problem: str, hint: str) -> DefinitionProblem:
         """A problem with the name a value has been given, not with the value."""
         mark = self._keys.get(path)
         return _problem_at(mark, path, problem, hint) if mark else self.problem(path, problem, hint)
@@ -158,30 +162,32 @@ class Source:
 
 def read_yaml(text: str) -> Any:
     """A YAML document as plain values; raises InvalidDefinition with line, column and remedy."""
-    return Source(text).value
+    return DefinitionSource(text).value
 
 
-def parse_yaml(text: str, model: type[M], *, most_values: int = MOST_VALUES) -> tuple[M, Source]:
+def parse_yaml(
+    text: str, model: type[M], *, most_values: int = MOST_VALUES
+) -> tuple[M, DefinitionSource]:
     """Read a YAML document into a model; raises InvalidDefinition with every problem found.
 
     The source is returned too: what only its owner can check is reported with its places.
     """
-    source = Source(text, most_values)
+    source = DefinitionSource(text, most_values)
     return read_model(source, model), source
 
 
-def read_model(source: Source, model: type[M]) -> M:
+def read_model(source: DefinitionSource, model: type[M]) -> M:
     """What a document says, as a model; raises InvalidDefinition with every problem found."""
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)[:MOST_READ]
+        errors = error.errors(include_url=False, include_context=False)[:MOST_READ]
         raise InvalidDefinition(
-            [_model_problem(source, details, model) for details in found]
+            [_model_problem(source, details, model) for details in errors]
         ) from None
 
 
-def dotted(path: Path) -> str:
+def format_path(path: Path) -> str:
     """`("actions", 2, "key")` as `actions[2].key`."""
     text = ""
     for part in path:
@@ -189,26 +195,28 @@ def dotted(path: Path) -> str:
     return text
 
 
-def _problem_at(mark: yaml.Mark, path: Path, problem: str, hint: str) -> Problem:
-    return Problem(mark.line + 1, mark.column + 1, dotted(path), problem, hint)
+def _problem_at(mark: yaml.Mark, path: Path, problem: str, hint: str) -> DefinitionProblem:
+    return DefinitionProblem(mark.line + 1, mark.column + 1, format_path(path), problem, hint)
 
 
-def _model_problem(source: Source, details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    kind, given = details["type"], details["input"]
+def _model_problem(
+    source: DefinitionSource, details: ErrorDetails, model: type[BaseModel]
+) -> DefinitionProblem:
+    kind, value = details["type"], details["input"]
     path = _path_in(source.value, details["loc"], missing=kind == "missing")
     if kind == "missing":
         return source.problem(path, "This is missing.", "Add it.")
     if kind == "extra_forbidden":
         hint = nearest(str(path[-1]), _fields_at(model, path[:-1]))
         return source.problem_with_key(path, f"{path[-1]!r} is not known here.", hint)
-    told = shown(given) if isinstance(given, str | int | float | bool | None) else "What is here"
-    return source.problem(path, f"{told} does not fit.", f"{details['msg']}.")
+    message = quote(value) if isinstance(value, str | int | float | bool | None) else "What is here"
+    return source.problem(path, f"{message} does not fit.", f"{details['msg']}.")
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value as an error may quote it, cut when it is long."""
     text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= MAX_QUOTE else f"{text[: MAX_QUOTE - 1]}…"
 
 
 def _path_in(value: Any, loc: Path, *, missing: bool) -> Path:
@@ -231,12 +239,12 @@ def _has(value: Any, part: str | int) -> bool:
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
     """The names a document may use at a path, of all models that may stand there."""
-    here: list[Any] = [model]
+    models: list[Any] = [model]
     for part in path:
         if isinstance(part, str):
-            fields = [found for each in here if (found := _field(each, part))]
-            here = [inner for field in fields for inner in _models_in(field.annotation)]
-    return [field.alias or name for each in here for name, field in each.model_fields.items()]
+            fields = [found for each in models if (found := _field(each, part))]
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return [field.alias or name for each in models for name, field in each.model_fields.items()]
 
 
 def _field(model: type[BaseModel], name: str) -> FieldInfo | None:

@@ -37,12 +37,12 @@ def table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def stamp(column: str) -> str:
+def stamp_sql(column: str) -> str:
     """SQL: a number as others see it; one that has this epoch or a later one stays as it is."""
     return f"greatest({column}, {BASE} + ({column} & {NUMBER}))"
 
 
-def stamped(number: int, epoch: int) -> int:
+def stamp_number(number: int, epoch: int) -> int:
     """A number as others see it; one that has this epoch or a later one stays as it is."""
     return max(number, (epoch << BITS) + (number & NUMBER))
 

@@ -41,7 +41,7 @@ class UnknownCustomer(RaakError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what was probably meant, or else what there is."""
+    """A hint that suggests the nearest name, or else lists the known names."""
     names = sorted(known)
     close = get_close_matches(name.lower(), names, n=1)
     if close:

@@ -1,10 +1,10 @@
-"""How a subgraph executes a document: as graphql-core does, but what is plain is read at once.
+"""How a subgraph executes a document: as graphql-core does, with plain fields compiled.
 
-Most of an answer is plain: attributes of the objects that resolvers returned, down to scalars. For
-each graphql-core makes an info and a path and calls a resolver, all to read one attribute. Here the
-selections of plain fields are compiled, once for a document, to functions that read them. Whatever
-is out of the ordinary (an error, a null where none may be, something to be awaited) is left to
-graphql-core from the start, so what a document means is graphql-core's word alone.
+Most of a response is plain: attributes of the objects that resolvers returned, down to scalars. For
+each, graphql-core makes an info and a path and calls a resolver, all to read one attribute. Here
+selections of plain fields are compiled, once for a document, to functions that read them. Anything
+else (an error, a null where none may be, an awaitable) is left to graphql-core from the start, so
+its semantics are graphql-core's alone.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,10 +28,10 @@ from graphql.pyutils import Path, Undefined
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from services.chassis.masking import Hide, Masking, as_written, plainly
+from services.chassis.masking import Hide, Masking, leave_unmasked, mask_value
 
 Read = Callable[[Any], Any]
-"""Reads a value; raises, anything, if graphql-core has to see to it."""
+"""Reads a value; raises any error if graphql-core has to complete it."""
 
 AS_THEY_ARE = {"String": str, "ID": str, "Boolean": bool}
 """The scalars of which values of a type are answered as they are."""
@@ -42,25 +42,25 @@ TEXTS = frozenset({"JSON", "String"})
 
 
 class NotPlain(Exception):
-    """A value is out of the ordinary."""
+    """A value cannot be read by a compiled function."""
 
 
 class Attribute(NamedTuple):
-    """A plain field: how it is had from its parent, and how what was had is answered."""
+    """A plain field: how it is read from its parent, and how its value is completed."""
 
     get: Read
     answer: Read
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """What was found out about a document, by the identity of types and of what is asked of them.
+class CompiledOperation:
+    """What executions of a document have compiled, by the identity of types and field details.
 
     Attributes:
-        roots: What each operation asks.
-        collected: What is asked of the type that some fields return, and those fields.
+        roots: The root fields of each operation.
+        collected: The subfields of a type at some fields, and those fields.
         attributes: A field, if it is plain.
-        values: How what a resolver returned is answered, if that can be plain.
+        values: How the value of a resolver is completed, if that can be plain.
     """
 
     roots: dict[int, GroupedFieldSet] = field(default_factory=dict)
@@ -71,17 +71,19 @@ class Compiled:
     values: dict[tuple[int, int], Read | None] = field(default_factory=dict)
 
 
-class PlainReader(Executor[Any]):
-    """graphql-core's executor with a short way for what is plain.
+class PlainFieldExecutor(Executor[Any]):
+    """graphql-core's executor with a short cut for plain fields.
 
     Args:
-        compiled: What former executions found out, if each is asked the same fields; that is,
+        compiled: What former executions compiled, if each selects the same fields; that is,
             unless the document has directives.
     """
 
-    def __init__(self, *arguments: Any, compiled: Compiled | None = None, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, compiled: CompiledOperation | None = None, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
-        self._compiled = compiled or Compiled()
+        self._compiled = compiled or CompiledOperation()
 
     def execute_collected_root_fields(
         self,
@@ -91,7 +93,7 @@ class PlainReader(Executor[Any]):
         serially: bool,
         new_defer_usages: Sequence[Any],
     ) -> Any:
-        """Ask what was asked before: all else is known by its identity."""
+        """Reuse the root fields of former executions: all else is found by their identity."""
         known = self._compiled.roots.setdefault(id(self.operation), grouped_field_set)
         return super().execute_collected_root_fields(
             root_type, root_value, known, serially, new_defer_usages
@@ -100,7 +102,7 @@ class PlainReader(Executor[Any]):
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
     ) -> CollectedFields:
-        """Look what is asked of a type, once."""
+        """Collect the subfields of a type once."""
         key = id(return_type), id(field_details_list)
         known = self._compiled.collected.get(key)
         if known is None:
@@ -125,7 +127,7 @@ class PlainReader(Executor[Any]):
         if attribute is not None:
             try:
                 return attribute.answer(attribute.get(source))
-            except Exception:  # noqa: S110  # it happens again, and is told with its path
+            except Exception:  # noqa: S110  # graphql-core runs into it again, and reports its path
                 pass
         return super().execute_field(
             parent_type, source, field_details_list, path, position_context
@@ -140,7 +142,7 @@ class PlainReader(Executor[Any]):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Read what is asked of a plain value, or go through it field by field."""
+        """Complete a plain value by its compiled function, or go through it field by field."""
         key = id(return_type), id(field_details_list)
         try:
             answer = self._compiled.values[key]
@@ -149,14 +151,14 @@ class PlainReader(Executor[Any]):
         if answer is not None:
             try:
                 return answer(result)
-            except Exception:  # noqa: S110  # it happens again, and is told with its path
+            except Exception:  # noqa: S110  # graphql-core runs into it again, and reports its path
                 pass
         return super().complete_value(
             return_type, field_details_list, info, path, result, position_context
         )
 
-    def _attribute(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Attribute | None:
-        found = self.schema.get_field(type_, asked[0].node.name.value)
+    def _attribute(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Attribute | None:
+        found = self.schema.get_field(type_, details[0].node.name.value)
         if found is None:
             return None
         if found is TypeNameMetaFieldDef:
@@ -164,29 +166,29 @@ class PlainReader(Executor[Any]):
         if not getattr(found.resolve, "_is_default", False):
             return None
         definition = found.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
-        answer = self._value(found.type, asked) if definition.is_basic_field else None
+        answer = self._value(found.type, details) if definition.is_basic_field else None
         return answer and Attribute(attrgetter(definition.python_name), answer)
 
     def _value(
-        self, type_: GraphQLOutputType, asked: FieldDetailsList, *, may_be_null: bool = True
+        self, type_: GraphQLOutputType, details: FieldDetailsList, *, may_be_null: bool = True
     ) -> Read | None:
         if isinstance(type_, GraphQLNonNull):
-            return self._value(type_.of_type, asked, may_be_null=False)
+            return self._value(type_.of_type, details, may_be_null=False)
         if isinstance(type_, GraphQLList):
-            item = self._value(type_.of_type, asked)
+            item = self._value(type_.of_type, details)
             return item and _list(item, may_be_null)
         if isinstance(type_, GraphQLObjectType) and not type_.is_type_of:
-            return self._object(type_, asked, may_be_null)
+            return self._object(type_, details, may_be_null)
         return _leaf(type_, may_be_null) if is_leaf_type(type_) else None
 
     def _object(
-        self, type_: GraphQLObjectType, asked: FieldDetailsList, may_be_null: bool
+        self, type_: GraphQLObjectType, details: FieldDetailsList, may_be_null: bool
     ) -> Read | None:
         fields = []
-        for name, details in self.collect_subfields(type_, asked).grouped_field_set.items():
+        for name, inner in self.collect_subfields(type_, details).grouped_field_set.items():
             try:
-                attribute = self._attribute(type_, details)
-            except RecursionError:  # asked deeper than values may ever go
+                attribute = self._attribute(type_, inner)
+            except RecursionError:  # nested deeper than values may ever go
                 attribute = None
             if attribute is None:
                 return None
@@ -195,18 +197,18 @@ class PlainReader(Executor[Any]):
         def answer_object(value: Any) -> Any:
             if value is None and may_be_null:
                 return None
-            _check(value)
+            _check_plain(value)
             return {name: answer(get(value)) for name, get, answer in fields}
 
         return answer_object
 
 
-class MaskedReader(PlainReader):
-    """The same for a caller who may not see who somebody is: every text and JSON value is hidden as
-    its field says, and plainly where it says nothing.
+class MaskedExecutor(PlainFieldExecutor):
+    """The same for a caller that may not see identities: every text and JSON value is masked as its
+    field says, and by `mask_value` where it says nothing.
 
     Args:
-        masking: What hides.
+        masking: What masks.
         hides: How, by `Type` or `Type.field`.
     """
 
@@ -225,7 +227,7 @@ class MaskedReader(PlainReader):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Have a field resolved, and hide what is had."""
+        """Have a field resolved, and mask its value."""
         answer = super().execute_field(
             parent_type, source, field_details_list, path, position_context
         )
@@ -239,8 +241,8 @@ class MaskedReader(PlainReader):
     async def _hidden_later(self, hide: Hide, source: Any, answer: Awaitable[Any]) -> Any:
         return hide(self._masking, source, await answer)
 
-    def _attribute(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Attribute | None:
-        attribute, hide = super()._attribute(type_, asked), self._hide(type_, asked)
+    def _attribute(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Attribute | None:
+        attribute, hide = super()._attribute(type_, details), self._hide(type_, details)
         if attribute is None or hide is None:
             return attribute
         (get, answer), masking = attribute, self._masking
@@ -248,13 +250,13 @@ class MaskedReader(PlainReader):
             lambda source: source, lambda source: hide(masking, source, answer(get(source)))
         )
 
-    def _hide(self, type_: GraphQLObjectType, asked: FieldDetailsList) -> Hide | None:
-        name = asked[0].node.name.value
+    def _hide(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Hide | None:
+        name = details[0].node.name.value
         field = type_.fields.get(name)
         is_text = field is not None and get_named_type(field.type).name in TEXTS
-        usual = self._hides.get(type_.name, plainly if is_text else as_written)
+        usual = self._hides.get(type_.name, mask_value if is_text else leave_unmasked)
         hide = self._hides.get(f"{type_.name}.{name}", usual)
-        return None if hide is as_written else hide
+        return None if hide is leave_unmasked else hide
 
 
 def _list(answer: Read, may_be_null: bool) -> Read:
@@ -277,7 +279,7 @@ def _leaf(type_: GraphQLLeafType, may_be_null: bool) -> Read:
             return value
         if value is None and may_be_null:
             return None
-        _check(value)
+        _check_plain(value)
         coerced = coerce(value)
         if coerced is None or coerced is Undefined:
             raise NotPlain
@@ -286,7 +288,7 @@ def _leaf(type_: GraphQLLeafType, may_be_null: bool) -> Read:
     return answer_leaf
 
 
-def _check(value: Any) -> None:
+def _check_plain(value: Any) -> None:
     is_nothing = value is None or value is Undefined
     if is_nothing or optimized_is_awaitable(value) or isinstance(value, Exception):
         raise NotPlain

@@ -1,7 +1,7 @@
-"""A service's subgraph over HTTP: fast for the gateway, deaf to everyone else, silent about itself.
+"""A service's subgraph over HTTP, for the gateway alone.
 
-Parsed and validated documents are cached, bounded; errors that are not ours are masked; nothing a
-caller typed is logged.
+Parsed and validated documents are cached, bounded; errors that are no RaakError are masked; nothing
+a caller typed is logged.
 """
 
 import logging
@@ -30,15 +30,16 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
 from services.chassis import json_scalar, telemetry
-from services.chassis.authorization import guard
+from services.chassis.authorization import guard_fields
 from services.chassis.bodies import BodyLimits, headers_of
 from services.chassis.errors import RaakError
-from services.chassis.execution import Compiled, MaskedReader, PlainReader
+from services.chassis.execution import CompiledOperation, MaskedExecutor, PlainFieldExecutor
 from services.chassis.graphql_http.media_types import negotiate_media_type
 from services.chassis.graphql_http.request import (
     JSON,
     MalformedRequest,
     MutationNotAllowed,
+    UnknownOperation,
     read_parameters,
     read_request,
 )
@@ -61,37 +62,31 @@ DOCUMENTS = 2_000
 BODY = BodyLimits(size=16 * 1024 * 1024, setting="a subgraph's limit", within_s=30)
 """The gateway has its own, tighter limits; this keeps its mistakes from becoming ours."""
 
-ALLOWED = {
+ALLOWED_OPERATIONS = {
     "GET": frozenset({OperationType.QUERY}),
     "POST": frozenset({OperationType.QUERY, OperationType.MUTATION}),
 }
-"""What may be done by which method."""
-
-
-class UnknownOperation(RaakError):
-    """A document has no operation of the name that was asked for, or several and no name."""
-
-    code = "UNKNOWN_OPERATION"
+"""The types of operation of each method."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A text as it was read.
+class ParsedDocument:
+    """A document, parsed and validated.
 
     Attributes:
-        parsed: Nothing if it can't be.
-        errors: Everything that is wrong with it.
-        compiled: What its executions find out about it, by what they hide, if each is asked the
-            same fields; that is, unless it has directives.
+        parsed: None if it has syntax errors.
+        errors: Its syntax or validation errors.
+        compiled: What its executions compiled, by masking, if each selects the same fields; that
+            is, unless it has directives.
     """
 
     parsed: DocumentNode | None
     errors: Sequence[GraphQLError]
-    compiled: dict[Masking | None, Compiled] | None = None
+    compiled: dict[Masking | None, CompiledOperation] | None = None
 
 
 class Schema(FederationSchema):
-    """A subgraph's schema with its marked fields guarded. It reads a document once, and logs none.
+    """A subgraph's schema with its fields guarded. It parses a document once, and logs none.
 
     Strawberry's own `execute` leads each request through the hooks of extensions, of which there
     are none here: that takes as long as a small query does.
@@ -104,8 +99,8 @@ class Schema(FederationSchema):
     def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
         super().__init__(**types)
         self.hides = hides
-        guard(self._schema)
-        json_scalar.settle(self._schema)
+        guard_fields(self._schema)
+        json_scalar.install_json_scalar(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
 
     async def answer(
@@ -114,7 +109,7 @@ class Schema(FederationSchema):
         variables: JSON | None = None,
         context: Any = None,
         operation_name: str | None = None,
-        allowed: frozenset[OperationType] = ALLOWED["POST"],
+        allowed: frozenset[OperationType] = ALLOWED_OPERATIONS["POST"],
     ) -> JSON:
         """`data` and `errors` as the caller may see them; only `errors` when nothing was executed.
 
@@ -124,7 +119,7 @@ class Schema(FederationSchema):
         if document.parsed is not None:
             _check_operation(document.parsed, operation_name, allowed)
         if document.parsed is None or document.errors:
-            return {"errors": [told(error) for error in document.errors]}
+            return {"errors": [format_graphql_error(error) for error in document.errors]}
         options = self._options(document, variables, context)
         result = execute(self._schema, document.parsed, operation_name=operation_name, **options)
         if not isinstance(result, ExecutionResult):
@@ -137,7 +132,7 @@ class Schema(FederationSchema):
         """An answer to a subscription for each of its events; what ends it is the last one."""
         document = self._read(text)
         if document.parsed is None or document.errors:
-            yield {"errors": [told(error) for error in document.errors]}
+            yield {"errors": [format_graphql_error(error) for error in document.errors]}
             return
         events = subscribe(
             self._schema, document.parsed, **self._options(document, variables, context)
@@ -155,19 +150,23 @@ class Schema(FederationSchema):
                 failed = GraphQLError(str(error), original_error=error)
                 yield {"data": None} | self._answer(ExecutionResult(None, [failed]))
 
-    def _options(self, document: Document, variables: JSON | None, context: Any) -> dict[str, Any]:
+    def _options(
+        self, document: ParsedDocument, variables: JSON | None, context: Any
+    ) -> dict[str, Any]:
         """How a document is executed, for a caller who sees who somebody is or one who does not."""
         masking, compiled = masking_for(context), document.compiled
         options = {
             "context_value": context,
             "variable_values": variables,
             "is_awaitable": optimized_is_awaitable,
-            "compiled": None if compiled is None else compiled.setdefault(masking, Compiled()),
+            "compiled": None
+            if compiled is None
+            else compiled.setdefault(masking, CompiledOperation()),
         }
         if masking is None:
-            return options | {"executor_class": PlainReader}
+            return options | {"executor_class": PlainFieldExecutor}
         return options | {
-            "executor_class": MaskedReader,
+            "executor_class": MaskedExecutor,
             "masking": masking,
             "hides": self.hides,
         }
@@ -176,31 +175,31 @@ class Schema(FederationSchema):
         answer: JSON = {"data": result.data} if _was_executed(result) else {}
         if result.errors:
             self.process_errors(result.errors)
-            answer["errors"] = [told(error) for error in result.errors]
+            answer["errors"] = [format_graphql_error(error) for error in result.errors]
         return answer
 
-    def _read_anew(self, text: str) -> Document:
+    def _read_anew(self, text: str) -> ParsedDocument:
         try:
             parsed = parse(text)
             errors = validate_document(self._schema, parsed, specified_rules)
-            return Document(parsed, errors, None if "@" in text else {})
+            return ParsedDocument(parsed, errors, None if "@" in text else {})
         except GraphQLError as error:
-            return Document(None, [error])
+            return ParsedDocument(None, [error])
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        """Log bugs by type and place; what callers did wrong is their business."""
+        """Log bugs by type and place; errors of callers are not logged."""
         for error in errors:
-            if bug := _bug(error):
+            if bug := _find_bug(error):
                 fields = {"path": error.path, "because": telemetry.describe(bug)}
                 log.error("a resolver failed", extra={"fields": fields})
 
 
 def masking_for(context: Any) -> Masking | None:
-    """What hides who somebody is from the caller of a request; None if that need not be hidden.
+    """The masking for the caller of a request; None if it may see identities.
 
-    The context's own `masking` counts, if it has one.
+    It is the context's own `masking`, if it has one.
     """
     principal: Principal | None = getattr(context, "principal", None)
     if principal is None or principal.can_identify:
@@ -209,30 +208,30 @@ def masking_for(context: Any) -> Masking | None:
     return masking
 
 
-def told(error: GraphQLError) -> JSON:
-    """An error as the caller may see it."""
+def format_graphql_error(error: GraphQLError) -> JSON:
+    """An error as an entry of `errors`, masked unless it is the caller's or ours."""
     cause = error.original_error
     if isinstance(cause, RaakError):
-        shown = format_error(cause)
-    elif _bug(error):
-        shown = dict(MASKED_ERROR)
+        entry = format_error(cause)
+    elif _find_bug(error):
+        entry = dict(MASKED_ERROR)
     else:
         extensions = {"code": "BAD_USER_INPUT"} | (error.extensions or {})
         return {**error.formatted, "extensions": extensions}
     if error.path:
-        shown["path"] = list(error.path)
-    return shown
+        entry["path"] = list(error.path)
+    return entry
 
 
-def _bug(error: GraphQLError) -> Exception | None:
-    """What failed that is not the caller's fault. That a value does not fit its type is raised as a
-    GraphQLError, whether it stands in the document or among the variables.
+def _find_bug(error: GraphQLError) -> Exception | None:
+    """The unexpected exception behind an error, if there is one. That a value does not fit its type
+    is raised as a GraphQLError, whether it stands in the document or among the variables.
     """
     cause = error.original_error
     return None if isinstance(cause, GraphQLError | RaakError) else cause
 
 
-class Subgraph:
+class SubgraphEndpoint:
     """The ASGI application at `/graphql`.
 
     Args:
@@ -269,7 +268,7 @@ class Subgraph:
                 parameters.variables,
                 self._context(principal),
                 parameters.operation_name,
-                ALLOWED[scope["method"]],
+                ALLOWED_OPERATIONS[scope["method"]],
             )
         return response.to_http()
 
@@ -277,15 +276,17 @@ class Subgraph:
 def _check_operation(
     document: DocumentNode, name: str | None, allowed: frozenset[OperationType]
 ) -> None:
-    """Raise UnknownOperation if it isn't clear which is meant, MutationNotAllowed if it may not be
-    asked so.
-    """
+    """Raise UnknownOperation or MutationNotAllowed."""
     operation = get_operation_ast(document, name)
     if operation is None:
-        problem = f"There is no operation {name!r}." if name else "It is not clear which operation."
-        raise UnknownOperation(problem, hint="Name one of the document's in `operationName`.")
+        raise UnknownOperation(
+            f"The document has no operation {name!r}."
+            if name
+            else "The document has several operations and no operationName was sent.",
+            hint="Name one of the document's operations in `operationName`.",
+        )
     if operation.operation not in allowed:
-        raise MutationNotAllowed("Only queries can be sent so.", hint="Send mutations by POST.")
+        raise MutationNotAllowed("Only queries can be sent by GET.", hint="Send mutations by POST.")
 
 
 def _was_executed(result: ExecutionResult) -> bool:

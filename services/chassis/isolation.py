@@ -1,7 +1,7 @@
-"""Work on many at once, of which one may fail without the others.
+"""Work on many items at once, of which one may fail without the others.
 
 A chunk, a batch or a list is worked on together, for that is cheap. When it fails, its halves are
-tried, and so on: who is to blame is found alone, and set aside by whoever asked for the work.
+tried, and so on, until each failing item stands by itself; the caller sets those aside.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +25,7 @@ SET_ASIDE = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What became of one that failed alone."""
+    """The outcome of an item that fails by itself."""
 
     error: Exception
 
@@ -35,7 +35,7 @@ class Failure:
         return type(self.error).__name__
 
 
-async def act_apart(
+async def isolate_failures(
     connection: Connection | None,
     items: Sequence[T],
     act: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
@@ -50,13 +50,13 @@ async def act_apart(
         return []
     try:
         return list(await act(items))
-    except Exception as error:  # whoever asked tells, of the one that is to blame
+    except Exception as error:  # the caller logs it, for the item that fails by itself
         if isinstance(error, Unavailable) or is_away(error, connection):
             raise
         if len(items) == 1:
             return [Failure(error)]
     middle = len(items) // 2
     return [
-        *await act_apart(connection, items[:middle], act),
-        *await act_apart(connection, items[middle:], act),
+        *await isolate_failures(connection, items[:middle], act),
+        *await isolate_failures(connection, items[middle:], act),
     ]

@@ -37,12 +37,12 @@ def check_depth(value: Json, what: str) -> None:
         )
 
 
-def settle(schema: GraphQLSchema) -> None:
+def install_json_scalar(schema: GraphQLSchema) -> None:
     """Have a schema's `JSON` read and written as said above."""
     scalar = schema.type_map.get(NAME)
     if isinstance(scalar, GraphQLScalarType):
         scalar.parse_literal = read_literal  # type: ignore[method-assign]
-        scalar.coerce_output_value = scalar.serialize = cut_depths  # type: ignore[method-assign]
+        scalar.coerce_output_value = scalar.serialize = truncate_depth  # type: ignore[method-assign]
 
 
 def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Json:
@@ -51,7 +51,7 @@ def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Js
     return None if value is Undefined else value
 
 
-def cut_depths(value: Json) -> Json:
+def truncate_depth(value: Json) -> Json:
     """A value as it may leave."""
     return cut_depth(value, DEEPEST_OUTPUT)
 

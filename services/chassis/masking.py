@@ -1,8 +1,8 @@
-"""What tells who somebody is, hidden from those who may not read identities.
+"""Identities, masked for callers that may not read them.
 
-`Masking.value` is the one way, whatever is shown: a trait, the properties of an event, the value a
-condition saw, a content. It hides by names (what stands under `email`, `shippingAddress`) and by
-looks (an address, phone number or IBAN in any text). What is stored stays as it is.
+`Masking.value` masks whatever is shown: a trait, the properties of an event, the value a condition
+saw, a content. It masks by names (values of `email`, `shippingAddress`) and by patterns (an
+address, phone number or IBAN in any text). What is stored stays as it is.
 """
 
 import ast
@@ -18,22 +18,22 @@ from services.contracts.identity import IDENTIFYING_NAMES, IDENTIFYING_TRAITS
 MASK = "•••"
 """Stands for whatever is hidden."""
 
-NOTHING_SEEN = "missing"
-"""What a condition is said to have seen where there was nothing."""
+MISSING = "missing"
+"""The value of a condition where there was none."""
 
-Words: TypeAlias = tuple[str, ...]
+NameWords: TypeAlias = tuple[str, ...]
 Path: TypeAlias = tuple[str, ...]
-Known: TypeAlias = tuple[frozenset[str], tuple[str, ...]]
+NameSet: TypeAlias = tuple[frozenset[str], tuple[str, ...]]
 """Names without what is between their words, and how every name that is to be looked at ends."""
 
 LONGEST = 10_000
 """Characters of a condition that is read as one; conditions have fewer."""
 
 TRAITS = frozenset({"traits"})
-"""Under this name, and in it, stands what is said of a customer."""
+"""Values under this name, at any depth, are traits of a customer."""
 HARMLESS = frozenset({"consent", "journey"})
-"""What begins with these in a condition tells of no person."""
-GENERIC = frozenset({"address", "hash", "id", "number", "value"})
+"""Paths of a condition that begin with these identify no person."""
+GENERIC_WORDS = frozenset({"address", "hash", "id", "number", "value"})
 """Words after a name that leave it what it is: `email_address`, `phone2`."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
@@ -54,13 +54,13 @@ _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
 @lru_cache(maxsize=10_000)
-def words_of(name: str) -> Words:
+def words_of(name: str) -> NameWords:
     """The words of a name in whatever spelling: `emailAddress` or `Email-address`."""
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
-class IdentitiesAsked(RaakError):
-    """A condition would find out what its caller is not shown."""
+class IdentitiesNotReadable(RaakError):
+    """A condition would reveal an identity that its caller may not read."""
 
     code = "IDENTITIES_NOT_READABLE"
     status = 403
@@ -68,25 +68,25 @@ class IdentitiesAsked(RaakError):
 
 @dataclass(frozen=True)
 class Masking:
-    """Hides what identifies. `further` are names besides those of `contracts.identity`."""
+    """Masks what identifies. `extra_names` are names besides those of `contracts.identity`."""
 
-    further: frozenset[str] = frozenset()
+    extra_names: frozenset[str] = frozenset()
 
     @classmethod
-    def over(cls, further: Sequence[str]) -> Self:
+    def over(cls, extra_names: Sequence[str]) -> Self:
         """With the names of the setting `identifying_names`."""
-        return cls(frozenset(further))
+        return cls(frozenset(extra_names))
 
     def value(self, value: Any, *, of_customer: bool = False) -> Any:
         """A JSON value without what identifies somebody; `of_customer`: its names are of traits.
 
-        What is true, false or null, or under such a name nothing, stays.
+        True, false and null stay.
         """
         if isinstance(value, str):
-            return self._text(value)
+            return self._mask_text(value)
         if isinstance(value, Mapping):
             return {
-                self._text(key) if isinstance(key, str) else key: self._member(
+                self._mask_text(key) if isinstance(key, str) else key: self._mask_member(
                     str(key), inner, of_customer
                 )
                 for key, inner in value.items()
@@ -96,30 +96,33 @@ class Masking:
         return value
 
     def named(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
-        """The value of something by its name: wholly hidden if that says who somebody is."""
+        """The value of a name: masked as a whole if the name identifies somebody."""
         if self.identifies(name, of_customer=of_customer):
-            return hidden(value)
+            return mask(value)
         return self.value(value, of_customer=of_customer)
 
     def mask_compared(self, condition: str, value: Any) -> Any:
         """What a condition saw; of several parts, what each saw, by its own condition."""
         if isinstance(value, Mapping) and value and all(map(_PART.search, map(str, value))):
-            return {self._text(part): self.mask_compared(part, saw) for part, saw in value.items()}
-        if value == NOTHING_SEEN or not self.is_personal(condition):
+            return {
+                self._mask_text(part): self.mask_compared(part, part_value)
+                for part, part_value in value.items()
+            }
+        if value == MISSING or not self.is_personal(condition):
             return self.value(value)
-        return hidden(value)
+        return mask(value)
 
     def identifies(self, name: str, *, of_customer: bool = False) -> bool:
         """Whether a name is one of those that say who somebody is, or ends with one."""
         known, endings = self._of_customer if of_customer else self._anywhere
         plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
         if plain.isalnum() and not plain.rstrip("0123456789").endswith(endings):
-            return False  # most are told apart by this alone
+            return False  # this decides for most names
         words = words_of(name)
         while words:
             if any("".join(words[-n:]) in known for n in range(1, len(words) + 1)):
                 return True
-            if words[-1] not in GENERIC and not words[-1].isdigit():
+            if words[-1] not in GENERIC_WORDS and not words[-1].isdigit():
                 return False
             words = words[:-1]
         return False
@@ -140,55 +143,55 @@ class Masking:
         """Whether a condition looks at what says who somebody is."""
         return any(map(self.is_path_personal, _paths(condition)))
 
-    def is_telling(self, condition: str) -> bool:
-        """Whether the truth of a condition tells who somebody is: it compares what identifies, or
-        holds what does. Whether there is an address at all tells nobody's.
+    def reveals_identity(self, condition: str) -> bool:
+        """Whether the truth of a condition reveals an identity: it compares an identifying value
+        or holds one. Whether there is an address at all reveals none.
         """
         looks = _paths(condition, compared_only=True)
-        return self._text(condition) != condition or any(map(self.is_path_personal, looks))
+        return self._mask_text(condition) != condition or any(map(self.is_path_personal, looks))
 
     def check(self, conditions: Iterable[str]) -> None:
-        """Raise IdentitiesAsked for the first condition whose truth tells who somebody is."""
+        """Raise IdentitiesNotReadable for the first condition whose truth reveals an identity."""
         for condition in conditions:
-            if self.is_telling(condition):
-                raise IdentitiesAsked(
-                    f"The condition {condition!r} tells who somebody is.",
+            if self.reveals_identity(condition):
+                raise IdentitiesNotReadable(
+                    f"The condition {condition!r} would reveal an identity.",
                     hint="Ask whether there is such a trait (exists, missing), or use a token with "
                     "the scope identities:read.",
                 )
 
-    def _member(self, name: str, value: Any, of_customer: bool) -> Any:
+    def _mask_member(self, name: str, value: Any, of_customer: bool) -> Any:
         if self.identifies(name, of_customer=of_customer):
-            return hidden(value)
+            return mask(value)
         return self.value(value, of_customer=name in TRAITS or of_customer)
 
-    def _text(self, text: str) -> str:
+    def _mask_text(self, text: str) -> str:
         """A text without addresses, phone numbers, account numbers, and such parameters in it."""
         if not _SUSPECT.search(text):
             return text
         if "=" in text:
-            text = _PARAMETER.sub(self._parameter, text)
+            text = _PARAMETER.sub(self._mask_parameter, text)
         if "@" in text or "%" in text or "\uff20" in text:
             text = _EMAIL.sub(MASK, text)
         if "+" in text or "%2" in text:
             text = _PHONE.sub(MASK, text)
-        return _IBAN.sub(_account, text) if len(text) >= 15 else text
+        return _IBAN.sub(_mask_iban, text) if len(text) >= 15 else text
 
-    def _parameter(self, found: re.Match[str]) -> str:
+    def _mask_parameter(self, found: re.Match[str]) -> str:
         return f"{found[1]}={MASK}" if self.identifies(found[1]) else found[0]
 
     @cached_property
-    def _anywhere(self) -> Known:
-        return _words_and_endings(IDENTIFYING_NAMES | self.further)
+    def _anywhere(self) -> NameSet:
+        return _words_and_endings(IDENTIFYING_NAMES | self.extra_names)
 
     @cached_property
-    def _of_customer(self) -> Known:
-        return _words_and_endings(IDENTIFYING_TRAITS | self.further)
+    def _of_customer(self) -> NameSet:
+        return _words_and_endings(IDENTIFYING_TRAITS | self.extra_names)
 
 
-def _words_and_endings(names: Iterable[str]) -> Known:
+def _words_and_endings(names: Iterable[str]) -> NameSet:
     known = frozenset("".join(words_of(name)) for name in names)
-    return known, (*known, *GENERIC)
+    return known, (*known, *GENERIC_WORDS)
 
 
 USUAL = Masking()
@@ -198,37 +201,37 @@ Hide: TypeAlias = Callable[[Masking, Any, Any], Any]
 """How a field is hidden: by what, of which object, which value."""
 
 
-def as_written(masking: Masking, source: Any, value: Any) -> Any:
+def leave_unmasked(masking: Masking, source: Any, value: Any) -> Any:
     """What the company wrote, and no customer: shown to whoever may read it."""
     return value
 
 
-def plainly(masking: Masking, source: Any, value: Any) -> Any:
+def mask_value(masking: Masking, source: Any, value: Any) -> Any:
     """As everything is that says nothing else."""
     return masking.value(value)
 
 
-def hidden(value: Any) -> Any:
+def mask(value: Any) -> Any:
     """The mask in place of a value, unless that is true, false or nothing."""
     return value if value is None or isinstance(value, bool) else MASK
 
 
-def hidden_texts(value: Any) -> Any:
+def mask_texts(value: Any) -> Any:
     """A JSON value with its form, and none of its texts and numbers."""
     if isinstance(value, Mapping):
-        return {key: hidden_texts(inner) for key, inner in value.items()}
+        return {key: mask_texts(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [hidden_texts(inner) for inner in value]
-    return hidden(value)
+        return [mask_texts(inner) for inner in value]
+    return mask(value)
 
 
 def _paths(condition: str, *, compared_only: bool = False) -> Iterator[Path]:
-    """What a condition looks at, each name with those it stands in. What is no condition is told by
-    every name in it, its texts among them.
+    """The paths a condition reads, in parts. Of what is no condition, every name in it, also in its
+    texts too.
 
     Args:
         condition: As people write it: one expression of Python.
-        compared_only: Leave out what is asked for its being there only.
+        compared_only: Leave out paths that are only tested for being there.
     """
     try:
         tree = ast.parse(f"({condition}\n)", mode="eval") if len(condition) <= LONGEST else None
@@ -242,7 +245,7 @@ def _paths(condition: str, *, compared_only: bool = False) -> Iterator[Path]:
         node = waiting.pop()
         if path := _path(node):
             yield path
-        elif not (compared_only and _is_whether(node)):
+        elif not (compared_only and _is_existence_check(node)):
             waiting += ast.iter_child_nodes(node)
 
 
@@ -260,14 +263,14 @@ def _path(node: ast.AST) -> Path:
     return ()
 
 
-def _is_whether(node: ast.AST) -> bool:
+def _is_existence_check(node: ast.AST) -> bool:
     match node:
         case ast.Call(func=ast.Name(id="exists" | "missing"), args=[only], keywords=[]):
             return bool(_path(only))
     return False
 
 
-def _account(found: re.Match[str]) -> str:
+def _mask_iban(found: re.Match[str]) -> str:
     """An IBAN by its check digits (ISO 13616), so that no article number is taken for one."""
     pieces = re.split(r"(?=[ -])", found[0])
     for count in range(len(pieces), 0, -1):  # what follows one may look like its last piece

@@ -12,30 +12,32 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from services.chassis.database import is_away, outages_told, server_settings
+from services.chassis.database import is_away, server_settings, translate_outages
 
-ROOMS = (Path(__file__).parents[1], Path(__file__).parents[2])
+PROCESS_FOLDERS = (Path(__file__).parents[1], Path(__file__).parents[2])
 """Where a process may live: among the services, or beside them, as the gateway does."""
-ONE_AT_A_TIME = 0x6D696772  # "migr": an advisory lock, so that two deployments do not meet
+MIGRATION_LOCK = 0x6D696772  # "migr": an advisory lock, so that two deployments do not interfere
 
 # to build an index takes what it takes
 _SETTINGS = server_settings() | {"transaction_timeout": "0"}
 
 
 def run(metadata: sa.MetaData) -> None:
-    """Bring a database where Alembic was told to: the body of `migrations/env.py`."""
+    """Run the migrations Alembic was called for: the body of `migrations/env.py`."""
     connection = context.config.attributes.get("connection")
     if connection is None:
         raise RuntimeError("Migrations are run by `raak migrate`.")
     context.configure(connection=connection, target_metadata=metadata, compare_type=True)
     with context.begin_transaction():
-        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})"))
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         context.run_migrations()
 
 
 def migrations_of(process: str) -> Path:
     """The folder of a process's migrations; raises StopIteration for one without a database."""
-    return next(folder for room in ROOMS if (folder := room / process / "migrations").is_dir())
+    return next(
+        folder for room in PROCESS_FOLDERS if (folder := room / process / "migrations").is_dir()
+    )
 
 
 async def migrate(process: str, url: str, revision: str = "head") -> None:
@@ -43,24 +45,24 @@ async def migrate(process: str, url: str, revision: str = "head") -> None:
 
     Raises DatabaseUnavailable, with nothing changed, if PostgreSQL is away or a lock not to be had.
     """
-    with outages_told():
-        await _create(url)
-        await _through_alembic(process, url, lambda config: _move(config, revision))
+    with translate_outages():
+        await _create_database(url)
+        await _run_alembic(process, url, lambda config: _upgrade_or_downgrade(config, revision))
 
 
 async def check(process: str, url: str) -> None:
     """Raise alembic's CommandError when the tables differ from what the migrations made."""
-    await _through_alembic(process, url, command.check)
+    await _run_alembic(process, url, command.check)
 
 
-def _move(config: Config, revision: str) -> None:
+def _upgrade_or_downgrade(config: Config, revision: str) -> None:
     if revision == "base" or revision.startswith("-"):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
 
 
-async def _through_alembic(process: str, url: str, act: Callable[[Config], None]) -> None:
+async def _run_alembic(process: str, url: str, act: Callable[[Config], None]) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_of(process)))
 
@@ -80,7 +82,7 @@ async def _through_alembic(process: str, url: str, act: Callable[[Config], None]
         await engine.dispose()
 
 
-async def _create(url: str) -> None:
+async def _create_database(url: str) -> None:
     """Create the database an address names, unless it exists or another process is doing so.
 
     Only a role that may create databases needs it to be made; others find it provisioned.

@@ -1,4 +1,4 @@
-"""Who is asking: the gateway says it in a short-lived signed token, and nobody else is believed."""
+"""The caller: the gateway names it in a short-lived signed token, which services verify."""
 
 import logging
 from collections import OrderedDict
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 ISSUER = "raak"
 ALGORITHM = "EdDSA"
-CLOCKS_DIFFER_S = 10
+CLOCK_SKEW_S = 10
 """How far the clock of who issued a token may differ from ours."""
 
 
-WITH_THE_TIME = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
-"""What is wrong with a token at this moment only."""
-SHARED = "Gateway and service must share one key pair, and their clocks must agree."
+TIME_ERRORS = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
+"""Errors of a token that depend on the time."""
+KEY_PAIR_HINT = "Gateway and service must share one key pair, and their clocks must agree."
 
 SUBJECT_OF_KEYS = "key:"
 """What the subject of an API key begins with, and that of a token does not."""
 IDENTITIES = "identities:read"
-"""The scope without which nobody is shown who a customer is."""
+"""The scope that shows who a customer is."""
 LOOKUP_POLICY = "lookup"
 """Holds for roles that may name customers by what identifies them: whoever is known by an address
 is told by the answer, and which id they have. A narrowed token or key keeps it."""
@@ -67,7 +67,7 @@ class Forbidden(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller: his role, his name, and for roles that speak for one customer, which one.
+    """A caller: its role, its name, and the customer it speaks for, where its role has one.
 
     `customer` is `{"id": …}` or `{"type": …, "value": …}`.
     """
@@ -76,13 +76,13 @@ class Principal:
     subject: str
     customer: tuple[tuple[str, str], ...] = ()
     scopes: frozenset[str] = frozenset()
-    """What he may do, as @requiresScopes names it: the scopes of his role, or fewer."""
+    """What it may do, as @requiresScopes names it: the scopes of its role, or fewer."""
     policies: frozenset[str] = frozenset()
-    """The policies that hold for him, as @policy names them."""
+    """The policies that hold for it, as @policy names them."""
 
     @property
     def own_customer_only(self) -> bool:
-        """Whether everything but his own customer is closed to him."""
+        """Whether it may reach its own customer only."""
         return self.role in OWN_CUSTOMER_ONLY
 
     @property
@@ -101,7 +101,7 @@ class Principal:
 
     @property
     def customer_ref(self) -> dict[str, str] | None:
-        """The customer he speaks for, if his role speaks for one."""
+        """The customer it speaks for, if its role has one."""
         return dict(self.customer) or None
 
     @property
@@ -115,7 +115,7 @@ class Principal:
         return SenderClass.SERVER if is_key else SenderClass.STAFF
 
     def claims(self) -> dict[str, Any]:
-        """What an internal token says of him."""
+        """The claims of its internal token."""
         return {
             "role": self.role.value,
             "sub": self.subject,
@@ -126,7 +126,7 @@ class Principal:
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any]) -> "Principal":
-        """Read him back; raises KeyError or ValueError when the claims do not fit."""
+        """The principal of claims; raises KeyError or ValueError when the claims do not fit."""
         customer = claims.get("customer") or {}
         if not isinstance(customer, dict):
             raise ValueError("customer")
@@ -140,21 +140,21 @@ class Principal:
         )
 
 
-class Verifier:
-    """Checks internal tokens for one service, and remembers those it has checked until they expire.
+class ServiceTokenVerifier:
+    """Verifies internal tokens for one service, and caches them until they expire.
 
     A signature costs about 100 µs to check; the gateway sends the same token many times. Raises
     UnusableKey when the file holds no public key of the kind the gateway signs with.
     """
 
     def __init__(
-        self, key_file: Path, service: str, remembered: int = 10_000, clock: Clock = utc_now
+        self, key_file: Path, service: str, max_cached: int = 10_000, clock: Clock = utc_now
     ) -> None:
         self._key = _public_key(key_file)
         self._audience = audience_of(service)
-        self._remembered = remembered
+        self._max_cached = max_cached
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
     def principal(self, authorization: str | None) -> Principal:
         """The caller behind an `Authorization` header; raises NotAuthenticated."""
@@ -164,12 +164,12 @@ class Verifier:
                 "This service answers the gateway only, and the request carries no token of it.",
                 hint="Send the request to the gateway.",
             )
-        known = self._known.get(token)
-        if known and known[0] > self._clock().timestamp():
-            return known[1]
-        return self._checked(token)
+        cached = self._cache.get(token)
+        if cached and cached[0] > self._clock().timestamp():
+            return cached[1]
+        return self._verify(token)
 
-    def _checked(self, token: str) -> Principal:
+    def _verify(self, token: str) -> Principal:
         try:
             claims = jwt.decode(
                 token,
@@ -177,26 +177,26 @@ class Verifier:
                 algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=ISSUER,
-                leeway=CLOCKS_DIFFER_S,
+                leeway=CLOCK_SKEW_S,
                 options={"require": ["exp", "sub"]},
             )
             if claims["exp"] <= self._clock().timestamp():
                 raise jwt.ExpiredSignatureError
             principal = Principal.from_claims(claims)
-        except WITH_THE_TIME as error:
-            raise self._of_another_time(token, error) from None
+        except TIME_ERRORS as error:
+            raise self._clock_skew_error(token, error) from None
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(
                 f"The internal token is not valid ({type(error).__name__}).",
-                hint=SHARED,
+                hint=KEY_PAIR_HINT,
             ) from None
-        self._known[token] = (float(claims["exp"]), principal)
-        if len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+        self._cache[token] = (float(claims["exp"]), principal)
+        if len(self._cache) > self._max_cached:
+            self._cache.popitem(last=False)
         return principal
 
-    def _of_another_time(self, token: str, error: Exception) -> NotAuthenticated:
-        """By how much two clocks differ. The signature was the gateway's, so it can be believed."""
+    def _clock_skew_error(self, token: str, error: Exception) -> NotAuthenticated:
+        """The error for an expired or future token, with the difference of the clocks."""
         claims = jwt.decode(token, options={"verify_signature": False})
         now = round(self._clock().timestamp())
         if isinstance(error, jwt.ExpiredSignatureError):
@@ -205,11 +205,11 @@ class Verifier:
             begins = max(int(claims.get(name) or 0) for name in ("iat", "nbf"))
             differ = f"it begins {begins - now} s from now"
         fields = {"because": differ}
-        log.warning("a token of the gateway is of another time", extra={"fields": fields})
+        log.warning("a token of the gateway is expired or not yet valid", extra={"fields": fields})
         return NotAuthenticated(
             f"The internal token is not valid ({type(error).__name__}): {differ} by this service's "
             "clock.",
-            hint=SHARED,
+            hint=KEY_PAIR_HINT,
         )
 
 

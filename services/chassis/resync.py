@@ -1,8 +1,8 @@
-"""Telling again what a database holds: to services that have missed it, whatever they missed.
+"""A resync publishes again what a database holds, for services that have missed events.
 
-A resync is a row of the service's database, so that it outlives the process that works on it: chunk
-after chunk goes to the outbox in the transaction that notes how far it has come. Whoever knows what
-is told already is not changed by hearing it again.
+It is a row of the service's database, so that it survives the process that works on it: each chunk
+goes to the outbox in the transaction that records the progress. Consumers that know an event
+already ignore it.
 """
 
 import asyncio
@@ -21,31 +21,31 @@ from services.chassis.errors import RaakError
 from services.contracts.base import Event, Json
 
 CHUNK = 200
-"""Customers or rows told again in one transaction."""
-WAITING = 1_000
-"""So many events in the outbox are enough: what is new shall not queue behind what is old."""
-LOOK_S = 2.0
+"""Customers or rows of one transaction."""
+MAX_WAITING = 1_000
+"""Events in the outbox past which a resync pauses: new events shall not queue behind old ones."""
+CHECK_EVERY_S = 2.0
 FULL_S = 0.05
-WINDOW = timedelta(days=1)
-"""How far back facts are told again that are not a state."""
-LONGEST = timedelta(days=7)
-"""Inboxes know a repetition for twice as long."""
+DEFAULT_WINDOW = timedelta(days=1)
+"""How far back events that are no state are published again."""
+MAX_WINDOW = timedelta(days=7)
+"""Inboxes recognise a repetition for twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A chunk of what is told again; `after` is where the next one begins, None at the end."""
+class ResyncPage:
+    """A chunk of events; `after` is where the next one begins, None at the end."""
 
     events: Sequence[Event]
     after: Json | None
 
 
-Source = Callable[[Connection, Json | None, datetime, int], Awaitable[Page]]
-"""Reads a chunk: after a place (None: from the beginning), since a moment, about so many rows."""
+ResyncSource = Callable[[Connection, Json | None, datetime, int], Awaitable[ResyncPage]]
+"""Reads a chunk: after a position (None: from the beginning), since a time, about so many rows."""
 
 
 class ResyncUnderWay(RaakError):
-    """What a service holds is being told again already."""
+    """A resync is requested while one is under way."""
 
     code: ClassVar[str] = "RESYNC_UNDER_WAY"
     status: ClassVar[int] = 409
@@ -55,15 +55,15 @@ class ResyncUnderWay(RaakError):
 class ResyncProgress:
     """How far a resync has come."""
 
-    asked_at: datetime
+    requested_at: datetime
     source: str | None
-    """What is told now; None before the first."""
-    told: int
-    """Events so far."""
+    """The source that is read now; None before the first."""
+    events: int
+    """Published so far."""
     finished_at: datetime | None
 
 
-_ASK = """
+_REQUEST = """
 INSERT INTO resync (one, since, asked_at) VALUES (true, $1, now())
 ON CONFLICT (one) DO UPDATE SET since = $1, asked_at = now(), source = NULL, after = NULL,
     told = 0, finished_at = NULL
@@ -96,27 +96,27 @@ def table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-async def check_free(connection: Connection, service: str) -> None:
-    """Raise ResyncUnderWay when a service is at it already."""
-    found = await progress(connection)
-    if found is not None and found.finished_at is None:
+async def check_not_running(connection: Connection, service: str) -> None:
+    """Raise ResyncUnderWay if the service has one under way."""
+    current = await progress(connection)
+    if current is not None and current.finished_at is None:
         raise ResyncUnderWay(
-            f"A resync of {service} is under way since {found.asked_at:%Y-%m-%d %H:%M:%S}, with"
-            f" {found.told} events told.",
+            f"A resync of {service} is under way since {current.requested_at:%Y-%m-%d %H:%M:%S};"
+            f" it has published {current.events} events.",
             hint="It goes on by itself while the service runs; wait for its end.",
         )
 
 
-async def ask(connection: Connection, since: datetime, *, afresh: bool = False) -> None:
-    """Have the service tell again all its state, and what happened since a moment.
+async def request_resync(connection: Connection, since: datetime, *, afresh: bool = False) -> None:
+    """Have the service publish all its state again, and events since a time.
 
-    One that is under way begins anew with `afresh`, for the service's own use.
+    One that is under way starts over with `afresh`, for the service's own use.
 
     Raises:
         ResyncUnderWay: There is one, and it goes on.
     """
-    done = await connection.execute(_ASK, since, afresh)
-    if done.endswith(" 0"):
+    status = await connection.execute(_REQUEST, since, afresh)
+    if status.endswith(" 0"):
         raise ResyncUnderWay(
             "A resync is under way.",
             hint="It goes on by itself while the service runs; wait for its end.",
@@ -130,12 +130,12 @@ async def progress(connection: Connection) -> ResyncProgress | None:
 
 
 class Resync:
-    """Works on what was asked for, beside other replicas that do the same."""
+    """Works on requested resyncs; replicas take turns."""
 
     def __init__(
         self,
         database: Database,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, ResyncSource],
         publish: Callable[[Connection, Sequence[Event]], Awaitable[None]],
         clock: Clock,
     ) -> None:
@@ -143,29 +143,29 @@ class Resync:
         self._sources = sources
         self._publish = publish
         self._clock = clock
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
     async def renew(self, connection: Connection) -> None:
-        """Tell all state again, from its beginning: a stream or a database is not what it was."""
-        await ask(connection, self._clock(), afresh=True)
-        self._asked.set()
+        """Start a resync of all state: a stream was lost, or the database was restored."""
+        await request_resync(connection, self._clock(), afresh=True)
+        self._requested.set()
 
     async def run(self) -> None:
-        """Do what is asked for until cancelled."""
+        """Work on requests until cancelled."""
         while True:
-            self._asked.clear()
-            if not await self.tell_some():
+            self._requested.clear()
+            if not await self.publish_chunk():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
-                        await self._asked.wait()
+                    async with asyncio.timeout(CHECK_EVERY_S):
+                        await self._requested.wait()
 
-    async def tell_some(self) -> bool:
-        """Tell one chunk in a transaction of its own; False if there is nothing to tell."""
+    async def publish_chunk(self) -> bool:
+        """Publish one chunk in a transaction of its own; False if nothing is requested."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_CLAIM)
             if row is None:
                 return False
-            if await connection.fetchval(_WAITING, WAITING) == WAITING:
+            if await connection.fetchval(_WAITING, MAX_WAITING) == MAX_WAITING:
                 await asyncio.sleep(FULL_S)
                 return True
             names = list(self._sources)

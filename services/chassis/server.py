@@ -21,17 +21,17 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import outbox, telemetry
+from services.chassis.background_health import BackgroundHealth
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
+from services.chassis.consumer import Consumer, Subscriptions, clean_inbox
 from services.chassis.database import AWAY, Database, open_database, reason
 from services.chassis.errors import RaakError
-from services.chassis.graphql import Schema, Subgraph
-from services.chassis.handling import Consumer, Subscriptions, keep_inbox_small
-from services.chassis.listening import listen
+from services.chassis.graphql import Schema, SubgraphEndpoint
+from services.chassis.http_server import run_server
 from services.chassis.outbox import Relay
-from services.chassis.principal import Principal, Verifier
-from services.chassis.progress import Progress
-from services.chassis.resync import Resync, Source
+from services.chassis.principal import Principal, ServiceTokenVerifier
+from services.chassis.resync import Resync, ResyncSource
 from services.chassis.settings import ProcessSettings, ServiceSettings
 from services.contracts.base import Event
 
@@ -50,14 +50,14 @@ REQUESTS = Histogram(
 )
 
 
-NO_TELEMETRY_OF_FASTAPIS: TelemetryConfig = {
+FASTAPI_TELEMETRY_OFF: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
 }
-"""It starts by itself with a trace provider, and tells paths and exceptions as they were typed."""
+"""It would start by itself with a trace provider, and record paths and exceptions unmasked."""
 
 
 class MissingSetting(RaakError):
@@ -72,7 +72,7 @@ class Foundation:
 
     database: Database
     bus: Bus
-    verifier: Verifier
+    verifier: ServiceTokenVerifier
     clock: Clock
 
 
@@ -87,13 +87,13 @@ class Service:
     background: Mapping[str, Work] = field(default_factory=dict)
     """Work that goes on while the process runs, by name; started again if it fails."""
     router: APIRouter | None = None
-    told_again: Mapping[str, Source] = field(default_factory=dict)
-    """What a resync tells, in this order: state first."""
+    resync_sources: Mapping[str, ResyncSource] = field(default_factory=dict)
+    """What a resync publishes, in this order: state first."""
     not_ready: Callable[[], str | None] = lambda: None
     """Why the service cannot answer yet, beyond its database; None when it can."""
 
 
-class Process(FastAPI):
+class ProcessApp(FastAPI):
     """An application some of whose endpoints are reached directly.
 
     FastAPI's stack and router cost 13 µs a request, which they spend on nothing a GraphQL endpoint
@@ -104,9 +104,9 @@ class Process(FastAPI):
         super().__init__(**options)
         self._direct: dict[str, ASGIApp] = {}
 
-    def reach(self, path: str, endpoint: ASGIApp) -> None:
-        """Let HTTP requests for exactly this path go straight to an endpoint."""
-        self._direct[path] = Observed(endpoint, path)
+    def mount_direct(self, path: str, endpoint: ASGIApp) -> None:
+        """Route HTTP requests for exactly this path straight to an endpoint."""
+        self._direct[path] = RequestObserver(endpoint, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to its endpoint."""
@@ -122,34 +122,38 @@ def service_app(
     schema: Schema,
     compose: Callable[[Foundation], Awaitable[Service]],
     clock: Clock = utc_now,
-) -> Process:
+) -> ProcessApp:
     """The application of one service: `/graphql`, its own routes, health and metrics."""
 
     @asynccontextmanager
-    async def lifespan(app: Process) -> AsyncIterator[None]:
+    async def lifespan(app: ProcessApp) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            foundation = await _lay(settings, stack, clock)
+            foundation = await _open_foundation(settings, stack, clock)
             service = await compose(foundation)
-            await foundation.bus.keep([*service.publishes, *service.subscriptions])
-            app.reach("/graphql", Subgraph(schema, service.context, foundation.verifier.principal))
+            await foundation.bus.ensure_streams([*service.publishes, *service.subscriptions])
+            app.mount_direct(
+                "/graphql", SubgraphEndpoint(schema, service.context, foundation.verifier.principal)
+            )
             if service.router is not None:
                 app.include_router(service.router)
-            progress = Progress()
-            app.state.not_ready = _not_ready(settings, foundation, service, progress)
-            work = _work(settings, foundation, service, progress)
-            await stack.enter_async_context(supervised(work, progress))
+            health = BackgroundHealth()
+            app.state.not_ready = _not_ready(settings, foundation, service, health)
+            work = _work(settings, foundation, service, health)
+            await stack.enter_async_context(supervise(work, health))
             yield
 
     return process_app(settings, lifespan)
 
 
-async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -> Foundation:
+async def _open_foundation(
+    settings: ServiceSettings, stack: AsyncExitStack, clock: Clock
+) -> Foundation:
     if settings.verify_key_file is None or not settings.verify_key_file.is_file():
         raise MissingSetting(
             f"RAAK_VERIFY_KEY_FILE is {str(settings.verify_key_file or '')!r}, which is no file.",
             hint="Name the file with the public key of the gateway's tokens (`raak keys init`).",
         )
-    verifier = Verifier(settings.verify_key_file, settings.process)
+    verifier = ServiceTokenVerifier(settings.verify_key_file, settings.process)
     database = await stack.enter_async_context(
         open_database(
             settings.database,
@@ -162,52 +166,53 @@ async def _lay(settings: ServiceSettings, stack: AsyncExitStack, clock: Clock) -
 
 
 def _work(
-    settings: ServiceSettings, base: Foundation, service: Service, progress: Progress
+    settings: ServiceSettings, base: Foundation, service: Service, health: BackgroundHealth
 ) -> dict[str, Work]:
     consumers = [
-        Consumer(settings.process, event, handler, base.database, base.bus, base.clock, progress)
+        Consumer(settings.process, event, handler, base.database, base.bus, base.clock, health)
         for event, handler in service.subscriptions.items()
     ]
     names = [consumer.name for consumer in consumers]
-    resync = Resync(base.database, service.told_again, outbox.publish, base.clock)
-    kept = timedelta(hours=settings.outbox_kept_hours)
+    resync = Resync(base.database, service.resync_sources, outbox.publish, base.clock)
+    retention = timedelta(hours=settings.outbox_kept_hours)
     return {
         "bus upkeep": base.bus.run,
-        "outbox relay": Relay(base.database, base.bus, service.publishes, resync.renew, kept).run,
+        "outbox relay": Relay(
+            base.database, base.bus, service.publishes, resync.renew, retention
+        ).run,
         "resync": resync.run,
         **{consumer.name: consumer.run for consumer in consumers},
-        "inbox upkeep": lambda: keep_inbox_small(base.database, names, base.clock),
+        "inbox upkeep": lambda: clean_inbox(base.database, names, base.clock),
         **service.background,
     }
 
 
 def _not_ready(
-    settings: ServiceSettings, base: Foundation, service: Service, progress: Progress
+    settings: ServiceSettings, base: Foundation, service: Service, health: BackgroundHealth
 ) -> Callable[[], Awaitable[str | None]]:
     async def not_ready() -> str | None:
         try:
             async with asyncio.timeout(2), base.database.connection() as connection:
-                waiting_s = await outbox.age(connection)
+                waiting_s = await outbox.measure_age(connection)
         except (RaakError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return "PostgreSQL does not answer."
         if refusal := base.database.refusal:
             return f"PostgreSQL answers, but does not work ({refusal})."
         if waiting_s > settings.outbox_patience_s:
             return f"The oldest event has waited {waiting_s:.0f} s to reach NATS."
-        return service.not_ready() or progress.standstill()
+        return service.not_ready() or health.find_standstill()
 
     return not_ready
 
 
 @asynccontextmanager
-async def supervised(
-    work: Mapping[str, Work], progress: Progress | None = None
+async def supervise(
+    work: Mapping[str, Work], health: BackgroundHealth | None = None
 ) -> AsyncIterator[None]:
     """Run pieces of work beside the block; one that fails is logged and started again."""
-    progress = progress or Progress()
+    health = health or BackgroundHealth()
     tasks = [
-        asyncio.create_task(_keep_going(name, run, progress), name=name)
-        for name, run in work.items()
+        asyncio.create_task(_keep_going(name, run, health), name=name) for name, run in work.items()
     ]
     try:
         yield
@@ -223,11 +228,11 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
         _, tasks = await asyncio.wait(tasks, timeout=0.5)
 
 
-async def _keep_going(name: str, run: Work, progress: Progress) -> None:
+async def _keep_going(name: str, run: Work, health: BackgroundHealth) -> None:
     loop = asyncio.get_running_loop()
     while True:
         started = monotonic()
-        recovery = loop.call_later(progress.quiet_s(name), progress.recover, name)
+        recovery = loop.call_later(health.recovery_time_s(name), health.recover, name)
         try:
             await run()
         except (*AWAY, BusUnavailable) as error:
@@ -239,42 +244,42 @@ async def _keep_going(name: str, run: Work, progress: Progress) -> None:
             fields = {"work": name, "because": telemetry.describe(error)}
             log.error("background work failed", extra={"fields": fields})
         else:
-            progress.recover(name)
+            health.recover(name)
             return
         finally:
             recovery.cancel()
-        progress.fail(name, kind, monotonic() - started, is_away=is_away)
+        health.fail(name, kind, monotonic() - started, is_away=is_away)
         await asyncio.sleep(RESTART_S)
 
 
 def process_app(
     settings: ProcessSettings,
-    lifespan: Callable[[Process], Any],
-) -> Process:
-    """An application with health and metrics, whose errors are told as JSON and masked."""
-    app = Process(
+    lifespan: Callable[[ProcessApp], Any],
+) -> ProcessApp:
+    """An application with health and metrics; its errors are JSON, bugs are masked."""
+    app = ProcessApp(
         title=f"Raak {settings.process}",
-        lifespan=_told(lifespan),
+        lifespan=_log_startup_failure(lifespan),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        telemetry=NO_TELEMETRY_OF_FASTAPIS,
+        telemetry=FASTAPI_TELEMETRY_OFF,
     )
     app.state.not_ready = _starting
-    app.add_exception_handler(RaakError, _tell)
-    app.add_exception_handler(Exception, _mask)
-    app.add_middleware(Observed)
-    app.add_api_route("/health/live", _live)
-    app.add_api_route("/health/ready", _ready)
-    app.add_api_route("/metrics", _metrics)
+    app.add_exception_handler(RaakError, _log_loss)
+    app.add_exception_handler(Exception, _answer_masked)
+    app.add_middleware(RequestObserver)
+    app.add_api_route("/health/live", _answer_live)
+    app.add_api_route("/health/ready", _answer_ready)
+    app.add_api_route("/metrics", _answer_metrics)
     return app
 
 
-def _told(lifespan: Callable[[Process], Any]) -> Callable[[Process], Any]:
+def _log_startup_failure(lifespan: Callable[[ProcessApp], Any]) -> Callable[[ProcessApp], Any]:
     """The same lifespan; if it fails, the log says why in one line."""
 
     @asynccontextmanager
-    async def told(app: Process) -> AsyncIterator[Any]:
+    async def logged(app: ProcessApp) -> AsyncIterator[Any]:
         try:
             async with lifespan(app) as state:
                 yield state
@@ -285,35 +290,35 @@ def _told(lifespan: Callable[[Process], Any]) -> Callable[[Process], Any]:
             log.critical("failed", extra={"fields": {"because": telemetry.describe(error)}})
             raise
 
-    return told
+    return logged
 
 
 async def _starting() -> str | None:
     return "Still starting."
 
 
-async def _live() -> dict[str, str]:
+async def _answer_live() -> dict[str, str]:
     return {"status": "live"}
 
 
-async def _ready(request: Request) -> JSONResponse:
+async def _answer_ready(request: Request) -> JSONResponse:
     reason = await request.app.state.not_ready()
     if reason is None:
         return JSONResponse({"status": "ready"})
     return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
 
 
-async def _metrics() -> Response:
+async def _answer_metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _tell(request: Request, error: Exception) -> JSONResponse:
+async def _log_loss(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RaakError)
     headers = {"Retry-After": "1"} if error.status == 503 else None
     return JSONResponse({"success": False, "error": error.as_json()}, error.status, headers)
 
 
-async def _mask(request: Request, error: Exception) -> JSONResponse:
+async def _answer_masked(request: Request, error: Exception) -> JSONResponse:
     log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
     masked = {
         "code": "INTERNAL",
@@ -323,7 +328,7 @@ async def _mask(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"success": False, "error": masked}, 500)
 
 
-class Observed:
+class RequestObserver:
     """ASGI middleware: times every request, and makes it a span of the caller's trace.
 
     `path` is that of all requests; without it, that of the route each has taken.
@@ -334,7 +339,7 @@ class Observed:
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and look at the clock."""
+        """Pass the request on and time it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -391,10 +396,10 @@ def collect_garbage_rarely() -> None:
 
 
 def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: Any) -> None:
-    """Run a process until it is told to stop; requests under way are finished first. `options` are
+    """Run a process until a signal stops it; requests under way are finished first. `options` are
     uvicorn's own.
 
-    A process that cannot start says why in one line, and ends with a status other than 0.
+    A process that cannot start logs why in one line, and exits with a status other than 0.
     """
     telemetry.setup(settings)
     try:
@@ -404,4 +409,4 @@ def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: A
         log.critical(str(error))
         raise SystemExit(1) from None
     collect_garbage_rarely()
-    listen(app, settings, **options)
+    run_server(app, settings, **options)

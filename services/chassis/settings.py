@@ -14,16 +14,21 @@ from pydantic_settings import (
 )
 
 from services.chassis.masking import words_of
-from services.chassis.production import NotForProduction, open_bus, open_database, unset_file
+from services.chassis.production import (
+    NotForProduction,
+    check_database_url,
+    check_file,
+    check_nats_url,
+)
 
 
-def _split_at_commas(values: Any) -> Any:
+def _split_commas(values: Any) -> Any:
     if not isinstance(values, str):
         return values
     return tuple(value.strip() for value in values.split(",") if value.strip())
 
 
-Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)]
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """Texts, separated by commas in the environment."""
 
 
@@ -55,8 +60,8 @@ class ProcessSettings(BaseSettings):
     identifying_names: Texts = Field(
         default=(),
         max_length=200,
-        description="further names of traits and properties that tell who somebody is, separated "
-        "by commas; shown with the scope identities:read only",
+        description="further names of traits and properties that identify somebody, separated by "
+        "commas; shown with the scope identities:read only",
     )
     drain_s: int = Field(
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
@@ -88,14 +93,14 @@ class ProcessSettings(BaseSettings):
         fields = type(self).model_fields
         return self.model_dump(mode="json", include={x for x in fields if fields[x].repr})
 
-    def lacking(self) -> Iterator[str]:
-        """What is missing, or good enough for development only."""
+    def find_production_problems(self) -> Iterator[str]:
+        """Settings that are missing, or suit development only."""
         return iter(())
 
     def check_mode(self) -> None:
-        """Raise NotForProduction with everything that is lacking, if that is the mode."""
-        if self.mode == "production" and (lacking := list(self.lacking())):
-            raise NotForProduction(lacking)
+        """Raise NotForProduction with all problems, in production mode."""
+        if self.mode == "production" and (problems := list(self.find_production_problems())):
+            raise NotForProduction(problems)
 
 
 class ServiceSettings(ProcessSettings):
@@ -129,7 +134,7 @@ class ServiceSettings(ProcessSettings):
         default=24,
         gt=0,
         le=168,
-        description="how long an event that a listener has not heard is kept to be sent again",
+        description="how long an unacknowledged event is kept to be sent again",
     )
     outbox_patience_s: int = Field(
         default=60,
@@ -138,21 +143,21 @@ class ServiceSettings(ProcessSettings):
         description="age of the oldest event yet to reach NATS past which the service is not ready",
     )
 
-    def lacking(self) -> Iterator[str]:
-        """What the servers want, and the key that the gateway's tokens are checked with."""
-        yield from self.lacking_servers()
+    def find_production_problems(self) -> Iterator[str]:
+        """Missing credentials of the servers, and the key that checks the gateway's tokens."""
+        yield from self.find_server_problems()
         what = "the public key of the gateway's tokens (`raak keys init`)"
-        yield from unset_file("RAAK_VERIFY_KEY_FILE", self.verify_key_file, what)
+        yield from check_file("RAAK_VERIFY_KEY_FILE", self.verify_key_file, what)
 
-    def lacking_servers(self) -> Iterator[str]:
-        """What is missing to come into PostgreSQL and NATS."""
+    def find_server_problems(self) -> Iterator[str]:
+        """Missing credentials of PostgreSQL and NATS."""
         fields = ServiceSettings.model_fields
         own, server = f"RAAK_{self.process.upper()}_DATABASE_URL", "RAAK_DATABASE_SERVER_URL"
         variable, url = (
             (own, self.database_url) if self.database_url else (server, self.database_server_url)
         )
-        yield from open_database(variable, url, fields["database_server_url"].default)
-        yield from open_bus("RAAK_NATS_URL", self.nats_url, fields["nats_url"].default)
+        yield from check_database_url(variable, url, fields["database_server_url"].default)
+        yield from check_nats_url("RAAK_NATS_URL", self.nats_url, fields["nats_url"].default)
 
     @property
     def database(self) -> str:

@@ -1,4 +1,4 @@
-"""What a process tells about itself: traces, metrics and JSON logs, none with personal data."""
+"""Traces, metrics and JSON logs of a process, without personal data."""
 
 import logging
 import sys
@@ -110,15 +110,15 @@ def sql_span(text: str, started_ns: int) -> None:
 
 
 def _no_traceback_as_text(record: logging.LogRecord) -> bool:
-    """Starlette tells a failed start as text; `server` has told it in one line already."""
+    """Starlette logs a failed start as text; `server` has logged it in one line already."""
     return not str(record.msg).startswith("Traceback ")
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, process, logger, message, and the trace it belongs to.
 
-    Fields given as `extra={"fields": {…}}` stand beside them. An exception is told by its type and
-    place, not by its text: that may hold what a person typed.
+    Fields given as `extra={"fields": {…}}` stand beside them. An exception is logged by its type
+    and place, without its text: that may hold what a person typed.
     """
 
     def __init__(self, process: str) -> None:

@@ -50,9 +50,9 @@ def compose(text: str, most_values: int = MOST_VALUES) -> yaml.Node:
         raise _not_yaml(text, error) from None
     except yaml.reader.ReaderError as error:
         before = text.encode()[: error.position].decode(errors="ignore")
-        raise _odd_character(before, f"a control character ({error.character:#04x})") from None
+        raise _invalid_character(before, f"a control character ({error.character:#04x})") from None
     except UnicodeEncodeError as error:
-        raise _odd_character(text[: error.start], "half a character") from None
+        raise _invalid_character(text[: error.start], "half a character") from None
 
 
 def scalar_value(node: yaml.ScalarNode) -> str | int | float | bool | None:
@@ -193,19 +193,19 @@ def _at(place: Any, problem: str, hint: str) -> Unreadable:
 
 
 def _not_yaml(text: str, error: yaml.MarkedYAMLError) -> Unreadable:
-    told = " ".join(filter(None, (error.context, error.problem)))
+    message = " ".join(filter(None, (error.context, error.problem)))
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return Unreadable(0, 0, f"This is not YAML: {told}.", "Check its beginning.")
+        return Unreadable(0, 0, f"This is not YAML: {message}.", "Check its beginning.")
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
     is_tab = line[mark.column : mark.column + 1] == "\t"
     hint = "Indent with spaces." if is_tab else "Check indentation, colons and quotes."
-    return Unreadable(mark.line, mark.column, f"This is not YAML: {told}.", hint)
+    return Unreadable(mark.line, mark.column, f"This is not YAML: {message}.", hint)
 
 
-def _odd_character(before: str, told: str) -> Unreadable:
+def _invalid_character(before: str, message: str) -> Unreadable:
     *lines, last = before.split("\n")
     return Unreadable(
-        len(lines), len(last), f"This cannot be read: {told}.", "Save it as UTF-8 text."
+        len(lines), len(last), f"This cannot be read: {message}.", "Save it as UTF-8 text."
     )

@@ -37,7 +37,7 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
             publishes=(DecisionRecorded, OutcomeRecorded, DecisionSeriesNeeded),
             subscriptions=SUBSCRIPTIONS,
             background=list_background_work(decision_context),
-            told_again=build_sources(decision_context.catalogue_cache, foundation.clock),
+            resync_sources=build_sources(decision_context.catalogue_cache, foundation.clock),
         )
 
     return service_app(settings, schema, compose)

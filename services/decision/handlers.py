@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection
-from services.chassis.handling import Subscriptions
 from services.contracts.journey import InstanceEnded, InstanceState, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.decision.domain.merges import resolve_merges

@@ -37,7 +37,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
                 "timers": TimerRunner(engine, base.database, settings.timer_batch).run,
                 "tallies": partial(compact_tallies, base.database),
             },
-            told_again=sources(engine),
+            resync_sources=sources(engine),
         )
 
     return service_app(settings, schema, compose)

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection
-from services.chassis.handling import Subscriptions
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
+from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection
-from services.chassis.handling import Subscriptions
 from services.contracts.decision import DecisionRecorded, OutcomeRecorded
 from services.contracts.journey import MessageDue
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded

@@ -15,7 +15,7 @@ from strawberry.types.scalar import ScalarDefinition
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
-from services.chassis.masking import USUAL, Hide, Masking, as_written
+from services.chassis.masking import USUAL, Hide, Masking, leave_unmasked
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -381,10 +381,10 @@ class Query:
 
 
 HIDES: Mapping[str, Hide] = {
-    "ActionResult": as_written,
-    "Money": as_written,
-    "MoneySum": as_written,
-    "PageInfo": as_written,
+    "ActionResult": leave_unmasked,
+    "Money": leave_unmasked,
+    "MoneySum": leave_unmasked,
+    "PageInfo": leave_unmasked,
 }
 """Types without words of a customer; the others are masked as `services.chassis.masking` does."""
 

@@ -70,7 +70,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(cache, base.clock, reader.customer_limits),
             background={"refresher": refresher.run},
-            told_again={"customers": CustomerResync(cache, base.clock)},
+            resync_sources={"customers": CustomerResync(cache, base.clock)},
             router=collector.router(),
         )
 
@@ -80,4 +80,4 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
 async def count_unsent_snapshots(base: Foundation) -> int:
     """How many snapshots have not reached all listeners."""
     async with base.database.connection() as connection:
-        return await outbox.backlog(connection, base.bus, CustomerChanged)
+        return await outbox.count_backlog(connection, base.bus, CustomerChanged)

@@ -15,7 +15,7 @@ from services.chassis.bodies import BodyTooLarge, json_in, parse_json
 from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
-from services.chassis.principal import Forbidden, Principal, Verifier
+from services.chassis.principal import Forbidden, Principal, ServiceTokenVerifier
 from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
@@ -54,7 +54,7 @@ class Collector:
     database: Database
     cache: SegmentCache
     reader: CallReader
-    verifier: Verifier
+    verifier: ServiceTokenVerifier
     clock: Clock
     largest_body_bytes: int
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from services.chassis.clock import Clock
+from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection
-from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
 from services.contracts.enums import SenderClass

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.chassis.production import weak_secret
+from services.chassis.production import check_secret
 from services.chassis.settings import ServiceSettings, Texts
 from services.contracts.trust import SERVER_EVENTS
 from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
@@ -80,11 +80,11 @@ class ProfileSettings(ServiceSettings):
         "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )
 
-    def lacking(self) -> Iterator[str]:
+    def find_production_problems(self) -> Iterator[str]:
         """What every service lacks, and secrets of claims that are easy to guess."""
-        yield from super().lacking()
+        yield from super().find_production_problems()
         for secret in self.claim_secrets:
-            yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret)
+            yield from check_secret("RAAK_PROFILE_CLAIM_SECRETS", secret)
 
     @property
     def customer_limits(self) -> CustomerLimits:

@@ -20,7 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from services.chassis.clock import utc_now
 from services.chassis.database import open_database
 from services.chassis.migrations import migrate
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from services.contracts.enums import Channel
 from services.contracts.profile import CustomerChanged
 from services.decision import handlers
@@ -169,7 +169,7 @@ async def replica_on(
         context.catalogue_cache.use(shop)
         async with database.transaction() as connection:
             await handlers.save_customers(connection, [known(person) for person in people])
-        async with supervised(list_background_work(context)):
+        async with supervise(list_background_work(context)):
             yield context
 
 

@@ -26,7 +26,7 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
-from services.chassis.server import Process, process_app
+from services.chassis.server import ProcessApp, process_app
 from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
@@ -63,7 +63,7 @@ def app() -> ASGIApp:
     """The gateway's application before such a graph."""
 
     @asynccontextmanager
-    async def lifespan(app: Process) -> Any:
+    async def lifespan(app: ProcessApp) -> Any:
         yield
 
     small = graph(InProcess())
@@ -74,7 +74,7 @@ def app() -> ASGIApp:
     answering = endpoint(
         InProcess(), operations=PersistedOperations(registry), served=lambda: constant
     )
-    process.reach("/graphql", answering)
+    process.mount_direct("/graphql", answering)
     return add_security_headers(process, (), 0)
 
 

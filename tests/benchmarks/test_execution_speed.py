@@ -13,7 +13,7 @@ from graphql import execute, parse
 from graphql.execution import Executor
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from services.chassis.execution import Compiled, PlainReader
+from services.chassis.execution import CompiledOperation, PlainFieldExecutor
 from tests.benchmarks.peers.subgraphs import schema
 
 EXECUTIONS = 100
@@ -24,7 +24,7 @@ DOCUMENT = parse(
 DECISION = schema("decision")._schema
 WAYS: dict[str, tuple[type[Executor[Any]], dict[str, Any]]] = {
     "graphql-core": (Executor, {}),
-    "ours": (PlainReader, {"compiled": Compiled()}),
+    "ours": (PlainFieldExecutor, {"compiled": CompiledOperation()}),
 }
 
 

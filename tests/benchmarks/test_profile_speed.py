@@ -22,7 +22,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from services.chassis.clock import utc_now
 from services.chassis.database import open_database
-from services.chassis.principal import Verifier
+from services.chassis.principal import ServiceTokenVerifier
 from services.contracts.enums import SenderClass
 from services.profile.collect import Collector, read_json
 from tests.integration.profile.conftest import Profile
@@ -52,7 +52,7 @@ def stage(
     async def opened() -> Collector:
         url = await stack.enter_async_context(database_url_for("profile"))
         database = await stack.enter_async_context(open_database(url))
-        profile = Profile(database, Verifier(key_files[1], "profile"), now=utc_now())
+        profile = Profile(database, ServiceTokenVerifier(key_files[1], "profile"), now=utc_now())
         await profile.publish(SEGMENTS)
         return profile.collector()
 

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from infra import cdnow, demo, standalone
 from infra.cdnow import Buyer
-from infra.demo import Stage
-from infra.instance import LISTENERS, Instance
+from infra.demo import DemoSession
+from infra.instance import LISTENERS, EmbeddedInstance
 from infra.tokens import issue
 from tests.stack import free_ports
 
@@ -51,8 +51,8 @@ class Figures:
 class Bench:
     """A running Raak with the CDNOW customers in it."""
 
-    instance: Instance
-    stage: Stage
+    instance: EmbeddedInstance
+    session: DemoSession
     buyers: list[Buyer]
     figures: Figures
 
@@ -61,22 +61,22 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Start, measure the idle memory, import (timed), publish, and wait until all is settled."""
     folder: Path = tmp_path_factory.mktemp("raak")
-    instance = Instance(folder, free_ports(len(LISTENERS)))
+    instance = EmbeddedInstance(folder, free_ports(len(LISTENERS)))
     console = Console()
     figures = Figures([])
 
-    with standalone.running(instance) as processes:
+    with standalone.run_instance(instance) as processes:
         time.sleep(3)
         pids = [process.running.pid for process in processes if process.running]
         figures.add("idle memory of the whole stack (PSS)", memory_mb(folder, pids), 700, "MB")
-        stage = demo.set_stage(instance, console)
+        session = demo.open_session(instance, console)
         buyers = cdnow.read(cdnow.fetch(Path(".raak/cdnow")), datetime.now(UTC).date())
-        figures.add("import of CDNOW", demo.import_customers(stage, buyers), 25, "s")
-        demo.apply_examples(stage)
+        figures.add("import of CDNOW", demo.import_customers(session, buyers), 25, "s")
+        demo.apply_examples(session)
         started = time.perf_counter()
         wait_until_idle([process.running.pid for process in processes if process.running])
         figures.add("published until all is recomputed", time.perf_counter() - started, 60, "s")
-        yield Bench(instance, stage, buyers, figures)
+        yield Bench(instance, session, buyers, figures)
     table = Table("figure", "measured", "target", "ratio", title="The stack, 2 cores shared")
     for row in figures.rows:
         table.add_row(*row)
@@ -184,7 +184,7 @@ query($ref: CustomerRef!) {
 async def test_from_an_event_to_the_next_decision(bench: Bench) -> None:
     """Two looks at jazz are tracked; how long until the jazz offer comes?"""
     took = []
-    headers = {"Authorization": aiohttp.encode_basic_auth(bench.stage.write_key, "")}
+    headers = {"Authorization": aiohttp.encode_basic_auth(bench.session.write_key, "")}
     async with session_for(bench) as session, aiohttp.ClientSession(headers=headers) as tracker:
         for number in range(60):
             visitor = f"bench-{number}"

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from infra.demo.asking import until
+from infra.demo.queries import wait_until
 from tests.stack import BUYERS, Stack
 
 JSON = dict[str, Any]
@@ -76,7 +76,7 @@ def people(stack: Stack, who: str, first: int) -> list[Person]:
 def wait_until_known(stack: Stack, type: str, value: str) -> None:
     """Return when decision has heard of a customer."""
     ref = {"identity": {"type": type, "value": value}}
-    until(lambda: "errors" not in stack.as_("agent").answer(OFFERS, ref=ref))
+    wait_until(lambda: "errors" not in stack.as_("agent").answer(OFFERS, ref=ref))
 
 
 CLIENT = httpx.Client(trust_env=False, timeout=30)

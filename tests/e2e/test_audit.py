@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from infra import demo
-from infra.audit import secret_of, verify
-from infra.demo.asking import allow_personal_offers, customer, document, offers, ref, until
+from infra.audit import load_audit_secret, verify
+from infra.demo.queries import allow_personal_offers, customer, document, offers, ref, wait_until
 from tests.stack import BUYERS, Stack
 
 AGENT_SAW, AGENT_CHANGED, HE_SAW = "Customer", "SetConsent", "Offers"
@@ -28,12 +28,12 @@ def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: St
 
     allow_personal_offers(agent, him)
     seen = customer(agent, him)
-    app = stack.stage.as_("app", f"email={buyer.email}")
+    app = stack.session.client_for("app", f"email={buyer.email}")
     offers(app, him, "APP", "app_home")
     app.answer(
         document("offers"), customer=ref("email", BUYERS[48].email), channel="APP", placement="x"
     )
-    until(lambda: any(record["denied"] for record in records(stack)[-1:]))
+    wait_until(lambda: any(record["denied"] for record in records(stack)[-1:]))
 
     changed, looked, offered, refused = records(stack)[-4:]
     assert [r["operation"] for r in (changed, looked, offered)] == [
@@ -53,18 +53,18 @@ def test_the_log_of_a_running_raak_is_as_it_was_written(stack: Stack) -> None:
     log = stack.instance.folder / "logs" / "audit.jsonl"
     customer(stack.as_("agent"), ref("email", BUYERS[47].email))
 
-    verified = verify([log], secret_of(stack.instance.folder))
+    verified = verify([log], load_audit_secret(stack.instance.folder))
 
     assert verified.records >= 1
     assert verified.gaps == 0
 
 
 def test_nobody_of_the_shop_can_be_found_in_the_log(stack: Stack) -> None:
-    stage = stack.stage
-    visited = demo.Cast(newly_known=BUYERS[50], loyal=BUYERS[53], lapsing=(BUYERS[52],))
-    demo.visit_the_site(stage, visited.newly_known)
-    demo.open_the_app(stage, visited.loyal)
-    until(lambda: log_of(stack).count("\n") > 10)
+    session = stack.session
+    visited = demo.DemoCustomers(newly_known=BUYERS[50], loyal=BUYERS[53], lapsing=(BUYERS[52],))
+    demo.run_web_scenario(session, visited.newly_known)
+    demo.run_app_scenario(session, visited.loyal)
+    wait_until(lambda: log_of(stack).count("\n") > 10)
     time.sleep(0.5)  # for what is written last
 
     text = log_of(stack)

@@ -137,7 +137,7 @@ def test_invalid_utf8_is_told_with_its_place(stack: Stack, path: str) -> None:
         f"{stack.instance.url}{path}",
         content=b'{"event": "\xff\xfe"}',
         headers=headers,
-        auth=(stack.stage.write_key, "") if path != "/graphql" else None,
+        auth=(stack.session.write_key, "") if path != "/graphql" else None,
         trust_env=False,
     )
 

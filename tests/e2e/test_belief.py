@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import uuid4
 
-from infra.client import Graph
-from infra.demo.asking import offers, ref
+from infra.demo.queries import offers, ref
+from infra.graph_client import GraphClient
 from tests.stack import Stack
 
 ORDER = {"order_id": "forged", "total": 100_000_000, "currency": "USD"}
@@ -17,7 +17,7 @@ query($customer: CustomerRef!, $event: EventInput) {
 EVENTS = "query($ref: CustomerRef!) { customer(ref: $ref) { events { edges { node { name } } } } }"
 
 
-def code_of(graph: Graph, query: str, **variables: Any) -> str | None:
+def code_of(graph: GraphClient, query: str, **variables: Any) -> str | None:
     """The code of an answer's error, None if there is none."""
     errors = graph.answer(query, **variables).get("errors")
     return str(errors[0]["extensions"]["code"]) if errors else None

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli import app, main
-from infra.client import Graph
-from infra.demo.asking import until
+from infra.demo.queries import wait_until
+from infra.graph_client import GraphClient
 from services.chassis.bus import OutgoingMessage, open_bus
 from tests.stack import Stack
 
@@ -22,7 +22,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def told_by_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     """Run a command that fails, as the installed `raak` does."""
     monkeypatch.setattr("sys.argv", ["raak", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -33,14 +33,14 @@ def told_by_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_a_printed_token_opens_the_graph(stack: Stack) -> None:
     token = run("token", "agent", "--data", str(stack.instance.folder)).stdout.strip()
 
-    assert Graph(stack.instance.url, token).data("{ actions { key } }")["actions"]
+    assert GraphClient(stack.instance.url, token).data("{ actions { key } }")["actions"]
 
 
 def test_a_token_for_a_visitor_names_its_customer(stack: Stack) -> None:
     folder = str(stack.instance.folder)
     token = run("token", "visitor", "--customer", "anonymous_id=v-7", "--data", folder).stdout
 
-    answer = Graph(stack.instance.url, token.strip()).data(
+    answer = GraphClient(stack.instance.url, token.strip()).data(
         'query { customer(ref: {identity: {type: "anonymous_id", value: "v-7"}}) { id } }'
     )
 
@@ -51,7 +51,7 @@ def test_a_token_can_be_narrowed_to_some_scopes_of_its_role(stack: Stack) -> Non
     folder = str(stack.instance.folder)
     scopes = ("--scope", "catalogue:read", "--scope", "results:read")
     token = run("token", "agent", *scopes, "--data", folder).stdout.strip()
-    graph = Graph(stack.instance.url, token)
+    graph = GraphClient(stack.instance.url, token)
 
     assert graph.data("{ actions { key } }")["actions"]
     assert codes(graph.answer("{ segments { key } }")) == {"UNAUTHORIZED_FIELD_OR_TYPE"}
@@ -64,17 +64,17 @@ def codes(answer: dict[str, Any]) -> set[str]:
 
 def test_a_servers_key_opens_the_graph_until_it_is_revoked(stack: Stack) -> None:
     folder = str(stack.instance.folder)
-    made = run("keys", "create", "the shop's server", "--role", "agent", "--data", folder)
-    key = made.stdout.strip().splitlines()[-1]
-    graph = Graph(stack.instance.url, key)
+    created = run("keys", "create", "the shop's server", "--role", "agent", "--data", folder)
+    key = created.stdout.strip().splitlines()[-1]
+    graph = GraphClient(stack.instance.url, key)
 
-    until(lambda: not codes(graph.answer("{ actions { key } }")))
-    listed = run("keys", "list", "--data", folder).stdout
+    wait_until(lambda: not codes(graph.answer("{ actions { key } }")))
+    output = run("keys", "list", "--data", folder).stdout
     revoked = run("keys", "revoke", key.split("_")[1], "--data", folder)
-    until(lambda: codes(graph.answer("{ actions { key } }")) == {"UNAUTHENTICATED"})
+    wait_until(lambda: codes(graph.answer("{ actions { key } }")) == {"UNAUTHENTICATED"})
 
-    assert key.split("_")[1] in listed
-    assert key.split("_")[2] not in listed
+    assert key.split("_")[1] in output
+    assert key.split("_")[2] not in output
     assert revoked.exit_code == 0
 
 
@@ -83,12 +83,12 @@ def test_a_key_that_cannot_be_is_told_why(
 ) -> None:
     folder = str(stack.instance.folder)
 
-    told_by_main(monkeypatch, "keys", "create", "x", "--role", "visitor", "--data", folder)
-    told_by_main(monkeypatch, "keys", "revoke", "0123456789abcdef", "--data", folder)
+    run_main(monkeypatch, "keys", "create", "x", "--role", "visitor", "--data", folder)
+    run_main(monkeypatch, "keys", "revoke", "0123456789abcdef", "--data", folder)
 
-    told = capsys.readouterr().err
-    assert "KEY_CANNOT_BE" in told
-    assert "NO_SUCH_KEY" in told
+    output = capsys.readouterr().err
+    assert "KEY_CANNOT_BE" in output
+    assert "NO_SUCH_KEY" in output
 
 
 def test_operations_are_published_listed_and_retired(
@@ -103,15 +103,15 @@ def test_operations_are_published_listed_and_retired(
     by_hash = {"documentId": sha256(document.encode()).hexdigest()}
 
     published = run("operations", "publish", str(tmp_path), "--data", folder)
-    until(lambda: "data" in stack.ask_raw("analyst", by_hash))
-    listed = run("operations", "list", "--data", folder).stdout
+    wait_until(lambda: "data" in stack.ask_raw("analyst", by_hash))
+    output = run("operations", "list", "--data", folder).stdout
     retired = run("operations", "retire", by_hash["documentId"][:12], "--data", folder)
-    until(lambda: "data" not in stack.ask_raw("analyst", by_hash))
+    wait_until(lambda: "data" not in stack.ask_raw("analyst", by_hash))
     (tmp_path / "wrong.graphql").write_text("query Wrong { segmentz { key } }\n")
-    told_by_main(monkeypatch, "operations", "publish", str(tmp_path), "--data", folder)
+    run_main(monkeypatch, "operations", "publish", str(tmp_path), "--data", folder)
 
     assert by_hash["documentId"] in published.stdout
-    assert "for_the_test.graphql: ForTheTest" in listed
+    assert "for_the_test.graphql: ForTheTest" in output
     assert retired.exit_code == 0
     assert "wrong.graphql:1" in capsys.readouterr().err.replace("\n", "")
     assert by_hash["documentId"] not in run("operations", "list", "--data", folder).stdout
@@ -136,12 +136,12 @@ def test_a_refused_definition_is_told_with_its_file_and_line(
 ) -> None:
     (tmp_path / "catalogue.yaml").write_text("currency: USD\nplacements: []\nacts: []\n")
 
-    told_by_main(monkeypatch, "apply", str(tmp_path), "--data", str(stack.instance.folder))
+    run_main(monkeypatch, "apply", str(tmp_path), "--data", str(stack.instance.folder))
 
-    told = "".join(capsys.readouterr().err.split())  # a long path is broken anywhere
-    assert "catalogue.yaml" in told
-    assert "line3" in told
-    assert "actions" in told
+    output = "".join(capsys.readouterr().err.split())  # a long path is broken anywhere
+    assert "catalogue.yaml" in output
+    assert "line3" in output
+    assert "actions" in output
 
 
 async def test_what_nobody_can_handle_is_listed_and_delivered_again(stack: Stack) -> None:
@@ -150,30 +150,30 @@ async def test_what_nobody_can_handle_is_listed_and_delivered_again(stack: Stack
         nonsense = OutgoingMessage("raak.profile.event_recorded.v1.x", "nonsense-1", b"{}")
         await bus.publish([nonsense])
         async with asyncio.timeout(30):
-            while len(await bus.dead_letters()) < 2:  # of journey and of measurement
+            while len(await bus.list_dead_letters()) < 2:  # of journey and of measurement
                 await asyncio.sleep(0.05)
 
-    listed = (await asyncio.to_thread(run, "dead-letters", "list", "--data", folder)).stdout
+    output = (await asyncio.to_thread(run, "dead-letters", "list", "--data", folder)).stdout
     replayed = await asyncio.to_thread(run, "dead-letters", "replay", "--data", folder)
 
-    assert "journey" in listed
-    assert "measurement" in listed
+    assert "journey" in output
+    assert "measurement" in output
     assert "2 delivered again" in replayed.stdout
 
 
 def test_a_folder_without_raak_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told_by_main(monkeypatch, "token", "agent", "--data", str(tmp_path))
+    run_main(monkeypatch, "token", "agent", "--data", str(tmp_path))
 
-    told = capsys.readouterr().err
-    assert "NO_INSTANCE" in told
-    assert "raak up" in told
+    output = capsys.readouterr().err
+    assert "NO_INSTANCE" in output
+    assert "raak up" in output
 
 
 def test_every_command_says_what_it_does() -> None:
-    shown = run("--help").stdout
+    page = run("--help").stdout
 
     for command in (*COMMANDS, "keys", "operations", "dead-letters"):
-        assert command in shown
+        assert command in page
         assert run(command, "--help").exit_code == 0

@@ -22,8 +22,8 @@ from gateway.access.roles import Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from infra import tokens
-from infra.client import Graph
-from infra.demo.asking import until
+from infra.demo.queries import wait_until
+from infra.graph_client import GraphClient
 from services.chassis.principal import IDENTITIES, Principal
 from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
@@ -176,8 +176,8 @@ def known(stack: Stack) -> Iterator[Known]:
             },
         )
     of_id = {"id": customer}
-    until(lambda: _said(admin, of_id))
-    until(lambda: SECRETS["name"] in str(_offered(admin, of_id)))
+    wait_until(lambda: _said(admin, of_id))
+    wait_until(lambda: SECRETS["name"] in str(_offered(admin, of_id)))
     made = _offered(admin, of_id)
     admin.data(
         "mutation($i: OutcomeInput!) { recordOutcome(input: $i) { id } }",
@@ -201,13 +201,13 @@ def known(stack: Stack) -> Iterator[Known]:
     admin.data(PUBLISH, yaml=CATALOGUE)
 
 
-def _said(graph: Graph, ref: JSON) -> bool:
+def _said(graph: GraphClient, ref: JSON) -> bool:
     asked = "query($r: CustomerRef!) { customer(ref: $r) { inbox { template } } }"
     found = graph.data(asked, r=ref)["customer"]
     return any(message["template"] == "canary" for message in found["inbox"])
 
 
-def _offered(graph: Graph, ref: JSON) -> JSON:
+def _offered(graph: GraphClient, ref: JSON) -> JSON:
     answer = graph.answer(
         """query($r: CustomerRef!) { nextBestActions(customer: $r, channel: CALL_CENTRE,
         placement: "canary") { id propositions { id content } } }""",
@@ -292,7 +292,7 @@ def narrowed(role: Role) -> Principal:
 def ask_everything(stack: Stack, known: Known, principal: Principal) -> dict[str, str]:
     """What a caller is answered to each question."""
     token = tokens.issue(stack.instance.keys[0], principal.role, "curious", scopes=principal.scopes)
-    graph, answers = Graph(stack.instance.url, token), {}
+    graph, answers = GraphClient(stack.instance.url, token), {}
     for query in questions(principal):
         variables: JSON = {"ref": {"id": known.id}} if "$ref" in query else {}
         if "$id" in query:

@@ -15,7 +15,7 @@ import aiohttp
 import jwt
 import pytest
 
-from infra.demo.asking import until as wait_until
+from infra.demo.queries import wait_until
 from infra.tokens import issue_claim
 from services.contracts.identity import derive_customer_id
 from tests.e2e import test_live as live
@@ -47,7 +47,7 @@ class Shop:
 
     def serve(self, call: str, **event: Any) -> JSON:
         """The shop's server sends a call."""
-        answer: JSON = self.stack.send(call, event, key=self.stack.stage.api_key).json()
+        answer: JSON = self.stack.send(call, event, key=self.stack.session.api_key).json()
         assert answer["success"], answer
         return answer
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from infra import tokens
-from infra.client import Graph
+from infra.graph_client import GraphClient
 from tests.stack import BUYERS, Stack
 
 JSON = dict[str, Any]
@@ -82,7 +82,7 @@ def test_each_role_sees_its_part_of_a_customer(stack: Stack, role: str, without:
 
 def test_a_token_narrowed_to_one_scope_does_that_and_nothing_else(stack: Stack) -> None:
     token = tokens.issue(stack.instance.keys[0], "agent", "kiosk", scopes=["customers:read"])
-    graph = Graph(stack.instance.url, token)
+    graph = GraphClient(stack.instance.url, token)
 
     seen = graph.answer(CUSTOMER, ref=ANN)
     offers = graph.answer(OFFERS, ref=ANN)

@@ -21,7 +21,7 @@ from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from infra import tokens
-from infra.demo.asking import until
+from infra.demo.queries import wait_until
 from tests.stack import Stack
 
 JSON = dict[str, Any]
@@ -68,7 +68,7 @@ def given(stack: Stack) -> dict[str, str]:
     began = admin.data(track, i={"customer": ref, "event": "scopes_began"})
     customer = f'{{ id: "{began["track"]["customer"]["id"]}" }}'
     journeys = f"query {{ customer(ref: {customer}) {{ journeys {{ id journey }} }} }}"
-    until(lambda: admin.data(journeys)["customer"]["journeys"])
+    wait_until(lambda: admin.data(journeys)["customer"]["journeys"])
     [run] = [
         one["id"]
         for one in admin.data(journeys)["customer"]["journeys"]

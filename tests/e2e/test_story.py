@@ -7,14 +7,14 @@ from tests.stack import BUYERS, Stack
 
 
 def test_the_demo_tells_its_story_to_the_end(stack: Stack) -> None:
-    with stack.stage.console.capture() as told:
-        cast = demo.Cast.of(BUYERS, datetime.now(UTC))
-        demo.visit_the_site(stack.stage, cast.newly_known)
-        demo.open_the_app(stack.stage, cast.loyal)
-        demo.call_the_shop(stack.stage, cast.lapsing)
-        demo.show_results(stack.stage)
+    with stack.session.console.capture() as output:
+        cast = demo.DemoCustomers.of(BUYERS, datetime.now(UTC))
+        demo.run_web_scenario(stack.session, cast.newly_known)
+        demo.run_app_scenario(stack.session, cast.loyal)
+        demo.run_call_centre_scenario(stack.session, cast.lapsing)
+        demo.show_results(stack.session)
 
-    story = told.get()
+    story = output.get()
     assert "Jazz weeks" in story
     assert "after_purchase" in story
     assert "no_means_no" in story or "no means no" in story

@@ -18,14 +18,14 @@ from nats.js.errors import NotFoundError
 
 from infra.instance import SERVICES
 from services.chassis.bus import DEAD_LETTERS
-from services.chassis.epochs import stamp
+from services.chassis.epochs import stamp_sql
 from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 
 WELL_AGAIN_S = 30
 """How soon after a fault's end everything holds again."""
 
-SHOWN = 5
+QUOTED = 5
 EXPLAINED = 'd{}: decision(id: "{}") {{ id trace {{ stage }} }}'
 AT_ONCE = 10  # fields of one operation that the gateway allows
 
@@ -47,13 +47,13 @@ class Books:
         self.jetstream = jetstream
         self._databases = databases
 
-    async def column(self, service: str, query: str, *given: Any) -> list[Any]:
+    async def column(self, service: str, query: str, *parameters: Any) -> list[Any]:
         """The values of a query's only column."""
-        return [row[0] for row in await self._databases[service].fetch(query, *given)]
+        return [row[0] for row in await self._databases[service].fetch(query, *parameters)]
 
-    async def rows(self, service: str, query: str, *given: Any) -> list[tuple[Any, ...]]:
+    async def rows(self, service: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        return [tuple(row) for row in await self._databases[service].fetch(query, *given)]
+        return [tuple(row) for row in await self._databases[service].fetch(query, *parameters)]
 
 
 @asynccontextmanager
@@ -87,12 +87,12 @@ async def findings(books: Books, ledger: Ledger) -> list[str]:
 def differences(what: str, expected: Iterable[Hashable], found: Iterable[Hashable]) -> list[str]:
     """What is missing from the things found, and what is there once too often."""
     wanted, got = Counter(expected), Counter(found)
-    told = []
+    findings = []
     for word, odd in (("missing", wanted - got), ("too many", got - wanted)):
         if odd:
-            some = ", ".join(str(one) for one in list(odd)[:SHOWN])
-            told.append(f"{what}: {odd.total()} {word}, such as {some}")
-    return told
+            some = ", ".join(str(one) for one in list(odd)[:QUOTED])
+            findings.append(f"{what}: {odd.total()} {word}, such as {some}")
+    return findings
 
 
 # --- at rest --------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ async def nothing_is_under_way(books: Books, ledger: Ledger) -> AsyncIterator[st
                 yield f"{waiting} events are under way to {consumer.name}"
 
 
-async def nothing_was_given_up(books: Books, ledger: Ledger) -> AsyncIterator[str]:
+async def check_no_event_was_dropped(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """No fault makes a dead letter of an event."""
     try:
         state = (await books.jetstream.stream_info(DEAD_LETTERS)).state
@@ -164,7 +164,7 @@ async def every_event_counts_in_its_customer(books: Books, ledger: Ledger) -> As
 
 async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """Decision and journey hold the version profile has, and decision what is in it."""
-    is_ = f"""SELECT customer_id, {stamp("version")},
+    is_ = f"""SELECT customer_id, {stamp_sql("version")},
         coalesce((series -> '"order_completed"' ->> 'count'), '')
         FROM customer WHERE merged_into IS NULL"""
     held = """SELECT customer_id, version,
@@ -180,7 +180,7 @@ async def everybody_knows_the_latest_snapshot(books: Books, ledger: Ledger) -> A
 
 
 async def everybody_heeds_the_last_word(books: Books, ledger: Ledger) -> AsyncIterator[str]:
-    """Whether a person may be spoken to: the same for all who ask, as he was told last."""
+    """Whether a person may be spoken to: the same for all who ask, and the latest word."""
     who = dict(
         await books.rows(
             "profile",
@@ -193,12 +193,12 @@ async def everybody_heeds_the_last_word(books: Books, ledger: Ledger) -> AsyncIt
         "decision": "SELECT customer_id, facts -> 'consents' ->> $2 FROM customer_snapshot",
         "journey": "SELECT customer_id, snapshot -> 'consents' ->> $2 FROM customer",
     }
-    wanted = [(person, str(given).lower()) for person, given in ledger.consents.items()]
+    wanted = [(person, str(parameters).lower()) for person, parameters in ledger.consents.items()]
     for service, query in held.items():
         rows = await books.rows(
             service, f"{query} WHERE customer_id = ANY($1)", list(who), "personalisation"
         )
-        heeded = [(who[customer], given) for customer, given in rows]
+        heeded = [(who[customer], parameters) for customer, parameters in rows]
         for found in differences(f"consents in {service}", wanted, heeded):
             yield found
 
@@ -231,19 +231,19 @@ async def every_decision_can_be_explained(books: Books, ledger: Ledger) -> Async
         some = answered[start : start + AT_ONCE]
         fields = " ".join(EXPLAINED.format(n, one) for n, one in enumerate(some))
         try:
-            kept = (await books.client.ask(f"{{ {fields} }}")).values()
+            stored = (await books.client.ask(f"{{ {fields} }}")).values()
         except Refused as refusal:  # over a connection to a gateway that has died, say
             yield f"asking for decisions is refused: {refusal}"
             return
-        explained = [decision["id"] for decision in kept if decision and decision["trace"]]
+        explained = [decision["id"] for decision in stored if decision and decision["trace"]]
         for found in differences("decisions with their trace", some, explained):
             yield found
 
 
 async def every_outcome_is_recorded_once(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     """Under one id, however often it was reported."""
-    told = [(key, one) for key, answered in ledger.outcomes.items() for one in answered]
-    kept = await books.rows(
+    findings = [(key, one) for key, answered in ledger.outcomes.items() for one in answered]
+    stored = await books.rows(
         "decision",
         """
         SELECT key, outcome_id::text FROM outcome_key JOIN outcome USING (outcome_id)
@@ -251,7 +251,7 @@ async def every_outcome_is_recorded_once(books: Books, ledger: Ledger) -> AsyncI
         """,
         list(ledger.outcomes),
     )
-    for found in differences("outcomes of idempotency keys", told, kept):
+    for found in differences("outcomes of idempotency keys", findings, stored):
         yield found
 
 
@@ -278,7 +278,7 @@ async def outcomes_are_events_of_the_customer(books: Books, ledger: Ledger) -> A
         yield found
 
 
-async def measurement_has_met_everything_once(books: Books, ledger: Ledger) -> AsyncIterator[str]:
+async def check_measurement_has_everything_once(books: Books, ledger: Ledger) -> AsyncIterator[str]:
     sources = {
         "DECISION": ("decision", "SELECT decision_id FROM decision"),
         "OUTCOME": ("decision", "SELECT outcome_id FROM outcome"),
@@ -286,10 +286,12 @@ async def measurement_has_met_everything_once(books: Books, ledger: Ledger) -> A
         "CONVERSION": ("profile", "SELECT event_id FROM event WHERE name = 'order_completed'"),
     }
     for kind, (service, query) in sources.items():
-        met = await books.column(
+        recorded = await books.column(
             "measurement", "SELECT touchpoint_id FROM touchpoint WHERE kind = $1", kind
         )
-        for found in differences(f"touchpoints {kind}", await books.column(service, query), met):
+        for found in differences(
+            f"touchpoints {kind}", await books.column(service, query), recorded
+        ):
             yield found
 
 
@@ -322,7 +324,7 @@ async def the_results_count_everything_once(books: Books, ledger: Ledger) -> Asy
 RULES: tuple[Rule, ...] = (
     everybody_runs,
     nothing_is_under_way,
-    nothing_was_given_up,
+    check_no_event_was_dropped,
     every_event_is_recorded_once,
     every_event_counts_in_its_customer,
     everybody_knows_the_latest_snapshot,
@@ -333,6 +335,6 @@ RULES: tuple[Rule, ...] = (
     every_outcome_is_recorded_once,
     the_model_counts_every_outcome_once,
     outcomes_are_events_of_the_customer,
-    measurement_has_met_everything_once,
+    check_measurement_has_everything_once,
     the_results_count_everything_once,
 )

@@ -41,11 +41,11 @@ def frozen(name: str, *, spares: frozenset[str]) -> Fault:
     )
 
 
-def signal_to(raak: Stack, name: str, given: str) -> None:
+def signal_to(raak: Stack, name: str, options: str) -> None:
     """Send a signal to a process of the stack."""
     running = raak.processes[name].running
     assert running is not None
-    os.kill(running.pid, signal.Signals[given])
+    os.kill(running.pid, signal.Signals[options])
 
 
 def kill_everything(raak: Stack) -> None:

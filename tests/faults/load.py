@@ -42,7 +42,7 @@ CLEAR = frozenset(
         "KEYS_UNKNOWN",
     }
 )
-"""What a refused caller may be told: each means that he had better try again shortly."""
+"""What a refused caller may be told: each means: try again shortly."""
 
 IDENTITIES = {"userId": "user_id", "anonymousId": "anonymous_id"}
 """Segment's words for them, and ours."""
@@ -89,7 +89,7 @@ class Client:
     def __init__(self, stack: Stack, session: aiohttp.ClientSession) -> None:
         self._session = session
         self._url = stack.instance.url
-        self._sender = {"Authorization": aiohttp.encode_basic_auth(stack.stage.api_key)}
+        self._sender = {"Authorization": aiohttp.encode_basic_auth(stack.session.api_key)}
         self._agent = {"Authorization": f"Bearer {stack.token('agent')}"}
 
     async def send(self, calls: Sequence[Json]) -> None:
@@ -139,17 +139,17 @@ class Load:
         """Make the people known, each with the consent that messages need."""
         await self.consent(True)
 
-    async def consent(self, given: bool) -> None:
-        """Have everybody say once more whether he may be spoken to."""
-        await self._deliver([self._identify(person, given) for person in self._people])
-        self.ledger.consents = dict.fromkeys(self._people, given)
+    async def consent(self, is_given: bool) -> None:
+        """Have everybody say once more whether they may be spoken to."""
+        await self._deliver([self._identify(person, is_given) for person in self._people])
+        self.ledger.consents = dict.fromkeys(self._people, is_given)
 
     def mark(self) -> Callable[[], None]:
         """Note what is acknowledged by now; calling the answer forgets what was since."""
-        kept = deepcopy(self.ledger)
+        copy = deepcopy(self.ledger)
 
         def back() -> None:
-            self.ledger = kept
+            self.ledger = copy
 
         return back
 
@@ -232,13 +232,13 @@ class Load:
         call = {"type": "track", "event": event, "properties": properties, "messageId": id}
         return call | who
 
-    def _identify(self, person: str, given: bool = True) -> Json:
+    def _identify(self, person: str, is_given: bool = True) -> Json:
         return {
             "type": "identify",
             "userId": person,
             "messageId": self._next("identify"),
             "traits": {"email": f"{person}@example.com"},
-            "context": {"consent": {"categoryPreferences": {"personalisation": given}}},
+            "context": {"consent": {"categoryPreferences": {"personalisation": is_given}}},
         }
 
     def _next(self, what: str) -> str:

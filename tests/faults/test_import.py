@@ -21,7 +21,7 @@ def batches() -> Iterator[list[Json]]:
 
 
 def calls_of(buyer: str) -> Iterator[Json]:
-    """One customer and his orders."""
+    """One customer and their orders."""
     yield {"type": "identify", "userId": buyer, "messageId": buyer}
     for number in range(ORDERS):
         order = f"{buyer}-{number}"

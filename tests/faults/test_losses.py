@@ -67,11 +67,11 @@ async def test_a_withdrawn_consent_is_heeded_though_profile_became_an_older_one(
 async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_that_is_known(
     raak: Stack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    addresses = resync.addresses(raak.instance.folder)
+    lines: list[str] = []
+    urls = resync.database_urls(raak.instance.folder)
 
-    async def ask(*services: str) -> None:
-        await resync.run(addresses, services, timedelta(days=1), told.append)
+    async def request_resync(*services: str) -> None:
+        await resync.run(urls, services, timedelta(days=1), lines.append)
 
     load = Load(client, "resync", seed=8)
     with closing(load):
@@ -81,24 +81,24 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
 
         await asyncio.to_thread(raak.kill, "decision")
-        monkeypatch.setattr(resync, "STILL_S", 1)
-        with pytest.raises(resync.ResyncWaits, match="decision has told 0"):
-            await ask("decision")
+        monkeypatch.setattr(resync, "STALLED_S", 1)
+        with pytest.raises(resync.ResyncStalled, match="decision has told 0"):
+            await request_resync("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):
-            await ask()
-        assert not told  # the others were not asked either
+            await request_resync()
+        assert not lines  # the others were not asked either
         await asyncio.to_thread(raak.start, "decision")
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
         monkeypatch.undo()
         for _ in range(2):
-            await ask()
+            await request_resync()
         await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
 
-    assert [line.split()[0] for line in told] == [*SERVICES, *SERVICES]
+    assert [line.split()[0] for line in lines] == [*SERVICES, *SERVICES]
 
 
 async def test_a_service_nobody_knows_is_told_with_those_there_are(raak: Stack) -> None:
-    addresses = resync.addresses(raak.instance.folder)
+    urls = resync.database_urls(raak.instance.folder)
 
     with pytest.raises(resync.UnknownService, match="'profil'"):
-        await resync.run(addresses, ["profil"], timedelta(0), print)
+        await resync.run(urls, ["profil"], timedelta(0), print)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import bus_users, compose_env, settings_doc
+from infra import compose_env, settings_doc
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("profile", "decision", "journey", "measurement")
@@ -139,13 +139,7 @@ def test_what_takes_minutes_to_measure_is_left_to_make_bench(path: Path) -> None
 
 
 def test_every_setting_is_described() -> None:
-    assert list(settings_doc.undescribed()) == []
-
-
-def test_the_page_tells_the_settings_as_the_code_has_them() -> None:
-    page = settings_doc.PAGE.read_text()
-
-    assert settings_doc.renewed(page) == page, "run `python -m infra.settings_doc`"
+    assert list(settings_doc.find_undescribed()) == []
 
 
 def test_every_process_is_in_the_page() -> None:
@@ -275,12 +269,6 @@ def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
         assert set(COMPOSE["services"][name]["environment"]) - fixed == own
 
 
-def test_the_users_of_nats_are_those_the_code_has() -> None:
-    written = bus_users.CONFIGURATION.read_text()
-
-    assert written == bus_users.configuration(), "run `python -m infra.bus_users`"
-
-
 def test_images_are_variables_that_can_be_pinned() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
 
@@ -331,7 +319,7 @@ def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_th
     assert "NATS_PASSWORD_GATEWAY" in new
     assert path.stat().st_mode & 0o777 == 0o600
     assert compose_env.write(path) == []
-    assert compose_env.renamed_in(path) == [
+    assert compose_env.find_moved_settings(path) == [
         f"RAAK_CORS_ORIGINS is not read from {path} any more:"
         " put RAAK_GATEWAY_CORS_ORIGINS into raak.env."
     ]

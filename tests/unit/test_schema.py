@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.supergraph import CompositionError, read_supergraph
-from infra.schema import Code, SchemaBroken, SchemaStale, SchemaUnreadable
+from infra.schema import BreakingSchemaChange, SchemaFiles, StaleSchema, UnreadableSchema
 
 USERS = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
@@ -17,52 +17,54 @@ enum Role { ADMIN GUEST }
 
 
 @pytest.fixture
-def code(tmp_path: Path) -> Code:
+def code(tmp_path: Path) -> SchemaFiles:
     """One subgraph, written."""
-    written = Code({"users": USERS}, tmp_path)
+    written = SchemaFiles({"users": USERS}, tmp_path)
     written.write()
     return written
 
 
-def changed(code: Code, old: str, new: str) -> Code:
+def changed(code: SchemaFiles, old: str, new: str) -> SchemaFiles:
     assert old in USERS
     return replace(code, subgraphs={"users": USERS.replace(old, new)})
 
 
-def test_what_was_written_is_fresh(code: Code) -> None:
+def test_what_was_written_is_fresh(code: SchemaFiles) -> None:
     code.check()
 
     assert (code.folder / "subgraphs" / "users.graphql").read_text() == USERS
     assert "type Query {" in (code.folder / "schema.graphql").read_text()
 
 
-def test_a_change_that_was_not_written_is_stale(code: Code) -> None:
+def test_a_change_that_was_not_written_is_stale(code: SchemaFiles) -> None:
     added = changed(code, "name: String!", "name: String! age: Int")
 
-    with pytest.raises(SchemaStale, match=r"subgraphs/users\.graphql, schema\.graphql"):
+    with pytest.raises(StaleSchema, match=r"subgraphs/users\.graphql, schema\.graphql"):
         added.check()
 
     assert added.write() == ["subgraphs/users.graphql", "schema.graphql"]
     added.check()
 
 
-def test_a_directive_that_clients_do_not_see_makes_only_the_subgraph_stale(code: Code) -> None:
+def test_a_directive_that_clients_do_not_see_makes_only_the_subgraph_stale(
+    code: SchemaFiles,
+) -> None:
     marked = changed(code, "name: String!", "name: String! @deprecated")
     keyed = changed(code, '@key(fields: "id")', '@key(fields: "id") @key(fields: "name")')
 
-    assert keyed.stale() == ["subgraphs/users.graphql"]
-    assert len(marked.stale()) == 2
+    assert keyed.find_stale() == ["subgraphs/users.graphql"]
+    assert len(marked.find_stale()) == 2
 
 
-def test_all_breaking_changes_are_listed_and_nothing_is_written(code: Code) -> None:
+def test_all_breaking_changes_are_listed_and_nothing_is_written(code: SchemaFiles) -> None:
     breaking = changed(code, "me(old: Boolean)", "me(old: Boolean!)")
     breaking = replace(
         breaking, subgraphs={"users": breaking.subgraphs["users"].replace("name: String!", "")}
     )
 
-    with pytest.raises(SchemaBroken, match="2 breaking changes"):
+    with pytest.raises(BreakingSchemaChange, match="2 breaking changes"):
         breaking.check()
-    with pytest.raises(SchemaBroken, match="allow-breaking") as refused:
+    with pytest.raises(BreakingSchemaChange, match="allow-breaking") as refused:
         breaking.write()
 
     assert "User.name" in refused.value.problem
@@ -82,20 +84,22 @@ def test_all_breaking_changes_are_listed_and_nothing_is_written(code: Code) -> N
         ("[User!]", "[User]", "Query.users changed type from [User!] to [User]."),
     ],
 )
-def test_each_kind_of_breaking_change_is_named(code: Code, old: str, new: str, said: str) -> None:
+def test_each_kind_of_breaking_change_is_named(
+    code: SchemaFiles, old: str, new: str, said: str
+) -> None:
     breaking = changed(code, old, new)
 
-    with pytest.raises(SchemaBroken) as refused:
+    with pytest.raises(BreakingSchemaChange) as refused:
         breaking.check()
 
     assert said in refused.value.problem
 
 
-def test_what_a_removed_service_left_behind_is_stale_and_removed(code: Code) -> None:
+def test_what_a_removed_service_left_behind_is_stale_and_removed(code: SchemaFiles) -> None:
     left = code.folder / "subgraphs" / "gone.graphql"
     left.write_text("type Query { gone: ID }")
 
-    with pytest.raises(SchemaStale, match=r"subgraphs/gone\.graphql"):
+    with pytest.raises(StaleSchema, match=r"subgraphs/gone\.graphql"):
         code.check()
 
     assert code.write() == ["subgraphs/gone.graphql"]
@@ -103,14 +107,14 @@ def test_what_a_removed_service_left_behind_is_stale_and_removed(code: Code) -> 
 
 
 @pytest.mark.parametrize("sdl", ["<<<<<<< HEAD", "type Query { a: Nope }"])
-def test_a_public_schema_that_is_no_sdl_is_refused(code: Code, sdl: str) -> None:
+def test_a_public_schema_that_is_no_sdl_is_refused(code: SchemaFiles, sdl: str) -> None:
     (code.folder / "schema.graphql").write_text(sdl)
 
-    with pytest.raises(SchemaUnreadable, match=r"schema\.graphql can't be read"):
+    with pytest.raises(UnreadableSchema, match=r"schema\.graphql can't be read"):
         code.check()
 
 
-def test_a_breaking_change_is_written_when_it_is_allowed(code: Code) -> None:
+def test_a_breaking_change_is_written_when_it_is_allowed(code: SchemaFiles) -> None:
     breaking = changed(code, "name: String!", "")
 
     breaking.write(allow_breaking=True)
@@ -118,16 +122,16 @@ def test_a_breaking_change_is_written_when_it_is_allowed(code: Code) -> None:
     breaking.check()
 
 
-def test_a_dangerous_change_is_told_and_written(code: Code) -> None:
+def test_a_dangerous_change_is_told_and_written(code: SchemaFiles) -> None:
     dangerous = changed(code, "ADMIN GUEST", "ADMIN GUEST ROBOT")
 
-    assert dangerous.breaking() == []
-    assert len(dangerous.dangerous()) == 1
-    assert "ROBOT" in dangerous.dangerous()[0]
+    assert dangerous.find_breaking_changes() == []
+    assert len(dangerous.find_dangerous_changes()) == 1
+    assert "ROBOT" in dangerous.find_dangerous_changes()[0]
     dangerous.write()
 
 
-def test_subgraphs_that_do_not_compose_are_told_with_all_reasons(code: Code) -> None:
+def test_subgraphs_that_do_not_compose_are_told_with_all_reasons(code: SchemaFiles) -> None:
     broken = changed(code, "[User!]", "[Nobody!]")
 
     with pytest.raises(CompositionError, match="Nobody"):
@@ -135,7 +139,7 @@ def test_subgraphs_that_do_not_compose_are_told_with_all_reasons(code: Code) -> 
 
 
 def test_the_supergraph_for_other_routers_says_where_the_subgraphs_are() -> None:
-    code = Code({"profile": USERS, "journey": "type Mutation { forget: ID }"})
+    code = SchemaFiles({"profile": USERS, "journey": "type Mutation { forget: ID }"})
 
     read = read_supergraph(code.supergraph({"RAAK_GATEWAY_PROFILE_URL": "http://profile:8001"}))
 

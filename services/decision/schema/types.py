@@ -10,7 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.authorization import DECISIONS, STAFF, for_staff, of_customer
-from services.chassis.masking import MASK, Hide, Masking, as_written
+from services.chassis.masking import MASK, Hide, Masking, leave_unmasked
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -347,13 +347,13 @@ def _mask_values(masking: Masking, template: object, text: Any) -> Any:
 
 
 HIDES: Mapping[str, Hide] = {
-    "Action": as_written,
-    "CatalogueChange": as_written,
+    "Action": leave_unmasked,
+    "CatalogueChange": leave_unmasked,
     "FailedCondition.actual": lambda masking, failed, actual: masking.mask_compared(
         failed.condition, actual
     ),
-    "Money": as_written,
-    "PageInfo": as_written,
+    "Money": leave_unmasked,
+    "PageInfo": leave_unmasked,
     "Proposition.content": lambda masking, proposition, content: _mask_values(
         masking, proposition.templates[0], content
     ),
@@ -362,8 +362,8 @@ HIDES: Mapping[str, Hide] = {
         if proposition.templates[1]
         else reason
     ),
-    "Proposition.trackingCode": as_written,
-    "Treatment": as_written,
+    "Proposition.trackingCode": leave_unmasked,
+    "Treatment": leave_unmasked,
 }
 """What callers that may not identify customers get instead of a field that could tell."""
 

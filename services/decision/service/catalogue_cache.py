@@ -61,7 +61,7 @@ def _read_version(row: asyncpg.Record, epoch: int) -> CompiledCatalogue:
 
 def renumber_declaration(declaration: Declaration, epoch: int) -> Declaration:
     """A declaration with the version numbers of an epoch, as events have them."""
-    return declaration.renumber(partial(epochs.stamped, epoch=epoch))
+    return declaration.renumber(partial(epochs.stamp_number, epoch=epoch))
 
 
 class PropensityModel(NamedTuple):

@@ -388,7 +388,7 @@ class DecisionWriter:
         self._offered_on.update(
             (action, day) for day, actions in offered.items() for action in actions
         )
-        self._database.committed()
+        self._database.notify_commit()
         BATCH_SIZE.observe(len(batch))
         return [None] * len(batch)
 

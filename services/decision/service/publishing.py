@@ -47,7 +47,7 @@ async def publish(
     Raises:
         InvalidDefinition: With every problem of the document.
         ActionInUse: It removes active actions that were offered recently, and `force` is not set.
-        IdentitiesAsked: A new condition uses identifying data, and `masking` is set since the
+        IdentitiesNotReadable: A new condition uses identifying data, and `masking` is set since the
             publisher may not see those.
     """
     new = await asyncio.to_thread(read_catalogue, source, 0)
@@ -59,7 +59,7 @@ async def publish(
     version = latest + 1 if is_new else latest
     epoch = await epochs.current(connection)
     declaration = renumber_declaration(old.declaration, epoch) if old else Declaration()
-    number = epochs.stamped(version, epoch)
+    number = epochs.stamp_number(version, epoch)
     declaration = declaration.extend(number, new.series.series.values())
     new = replace(new, version=version, declaration=declaration)
     changes = compare_catalogues(old.catalogue if old else None, new.catalogue)
@@ -97,7 +97,7 @@ def build_event(catalogue: CompiledCatalogue, epoch: int, now: datetime) -> Deci
         event_id=new_id(),
         customer_id=None,
         occurred_at=now,
-        version=epochs.stamped(catalogue.version, epoch),
+        version=epochs.stamp_number(catalogue.version, epoch),
         series=tuple(series.to_json() for series in catalogue.series.series.values()),
         grew_in=catalogue.declaration.grew_in,
     )

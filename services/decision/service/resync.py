@@ -8,7 +8,7 @@ from services.chassis import epochs
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import first_id_at
-from services.chassis.resync import Page, Source
+from services.chassis.resync import ResyncPage, ResyncSource
 from services.contracts.base import Json
 from services.decision.domain import input_codec
 from services.decision.service import deciding, outcomes, publishing
@@ -21,7 +21,7 @@ WIDE = 5
 """Times as many rows are read where most of them are not published."""
 
 
-def build_sources(catalogue_cache: CatalogueCache, clock: Clock) -> dict[str, Source]:
+def build_sources(catalogue_cache: CatalogueCache, clock: Clock) -> dict[str, ResyncSource]:
     """By name, in this order."""
     return {
         "catalogue": partial(_load_catalogue, catalogue_cache, clock),
@@ -37,18 +37,18 @@ async def _load_catalogue(
     after: Json | None,
     since: datetime,
     most: int,
-) -> Page:
+) -> ResyncPage:
     await catalogues.lock_publishing(connection)
     await catalogue_cache.refresh(connection)
     if catalogue_cache.current is None:
-        return Page((), None)
+        return ResyncPage((), None)
     epoch = await epochs.current(connection)
-    return Page([publishing.build_event(catalogue_cache.current, epoch, clock())], None)
+    return ResyncPage([publishing.build_event(catalogue_cache.current, epoch, clock())], None)
 
 
 async def _load_decisions(
     connection: Connection, after: Json | None, since: datetime, most: int
-) -> Page:
+) -> ResyncPage:
     """Without the actions that were withheld: only the trace has those."""
     start = UUID(after) if after else first_id_at(since)
     rows = await decisions.load_after(connection, start, most)
@@ -63,14 +63,14 @@ async def _load_decisions(
         )
         for row in rows
     ]
-    return Page(events, str(rows[-1].decision_id) if len(rows) == most else None)
+    return ResyncPage(events, str(rows[-1].decision_id) if len(rows) == most else None)
 
 
 async def _load_outcomes(
     connection: Connection, after: Json | None, since: datetime, most: int
-) -> Page:
+) -> ResyncPage:
     place = (UUID(after[0]), UUID(after[1])) if after else None
     rows = await outcome_store.load_after(connection, place, WIDE * most)
     events = [outcomes.build_event(row) for row in rows if row.recorded_at >= since]
     last = [str(rows[-1].customer_id), str(rows[-1].outcome_id)] if rows else None
-    return Page(events, last if len(rows) == WIDE * most else None)
+    return ResyncPage(events, last if len(rows) == WIDE * most else None)

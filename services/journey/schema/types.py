@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.authorization import STAFF, for_staff, of_customer
-from services.chassis.masking import MASK, Hide, Masking, as_written, hidden_texts
+from services.chassis.masking import MASK, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.pagination import page_size
 from services.contracts.base import Json
 from services.contracts.enums import Channel
@@ -177,7 +177,7 @@ def _mask_content(masking: Masking, message: Message, content: Json) -> Json:
     """A message's content without the values that tell who the customer is."""
     step = message.masking_journey.steps.get(message.step_key) if message.masking_journey else None
     if step is None or step.send is None:
-        return hidden_texts(content)
+        return mask_texts(content)
 
     def is_hidden(keys: Keys) -> bool:
         if keys == ("key",):
@@ -188,11 +188,11 @@ def _mask_content(masking: Masking, message: Message, content: Json) -> Json:
 
 
 HIDES: Mapping[str, Hide] = {
-    "DataUse": as_written,
-    "JourneyDefinition": as_written,
+    "DataUse": leave_unmasked,
+    "JourneyDefinition": leave_unmasked,
     "JourneyInstance.key": _mask_key,
-    "JourneyStep": as_written,
-    "JourneyTransition": as_written,
+    "JourneyStep": leave_unmasked,
+    "JourneyTransition": leave_unmasked,
     "Message.content": _mask_content,
 }
 """How these fields are masked; all others as `services.chassis.masking` does by default."""

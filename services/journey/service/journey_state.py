@@ -64,7 +64,7 @@ class JourneyState:
         self._journeys = journeys
         self._now = now
         self._new_id = new_id
-        self.stamp = journeys.stamp
+        self.stamp_sql = journeys.stamp_sql
         self._facts = {
             customer: build_facts(snapshot.document, now, journeys.declaration)
             for customer, snapshot in snapshots.items()

@@ -42,7 +42,7 @@ async def save_changes(
         await tallies.add(connection, counts)
     await outbox.publish(
         connection,
-        [build_event(event_id, effect, now, state.stamp) for event_id, effect in effects],
+        [build_event(event_id, effect, now, state.stamp_sql) for event_id, effect in effects],
     )
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from uuid import UUID
 
 from services.chassis.database import Connection
-from services.chassis.resync import Page, Source
+from services.chassis.resync import ResyncPage, ResyncSource
 from services.contracts.base import Event, Json
 from services.contracts.journey import MessageDue
 from services.journey.domain.instance import EndEffect, EntryEffect, Instance
@@ -18,7 +18,7 @@ READ_FACTOR = 5
 """How many rows are read for one event, where most rows are too old to be published."""
 
 
-def sources(engine: Engine) -> dict[str, Source]:
+def sources(engine: Engine) -> dict[str, ResyncSource]:
     """By name, in this order."""
     return {
         "journeys": partial(_load_series, engine),
@@ -29,26 +29,26 @@ def sources(engine: Engine) -> dict[str, Source]:
 
 async def _load_series(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
-) -> Page:
+) -> ResyncPage:
     await definitions.lock_publishing(connection)
     journeys = await engine.cache.load(connection)
     if not journeys.rows:
-        return Page((), None)
-    return Page(
+        return ResyncPage((), None)
+    return ResyncPage(
         [build_series_event(journeys, journeys.revision, engine.new_id(), engine.clock())], None
     )
 
 
 async def _load_instances(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
-) -> Page:
+) -> ResyncPage:
     """The states of active instances, and the recent ends of others."""
     journeys = await engine.cache.load(connection)
     now = engine.clock()
 
     def build(instance: Instance) -> Event:
         effect = EntryEffect(instance) if instance.is_active else EndEffect(instance)
-        return build_event(engine.new_id(), effect, now, journeys.stamp)
+        return build_event(engine.new_id(), effect, now, journeys.stamp_sql)
 
     rows = await instances.lock_page(connection, _parse_position(after), READ_FACTOR * most)
     events = [
@@ -57,12 +57,12 @@ async def _load_instances(
         if instance.ended_at is None or instance.ended_at >= since
     ]
     last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
-    return Page(events, last if len(rows) == READ_FACTOR * most else None)
+    return ResyncPage(events, last if len(rows) == READ_FACTOR * most else None)
 
 
 async def _load_messages(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
-) -> Page:
+) -> ResyncPage:
     journeys = await engine.cache.load(connection)
     rows = await messages.load_page(connection, _parse_position(after), READ_FACTOR * most)
     recent = [row for row in rows if row.created_at >= since]
@@ -73,7 +73,7 @@ async def _load_messages(
             customer_id=row.customer_id,
             occurred_at=row.created_at,
             message_id=row.message_id,
-            state=build_state(senders[row.instance_id], journeys.stamp),
+            state=build_state(senders[row.instance_id], journeys.stamp_sql),
             channel=row.channel,
             template=row.template,
             content=row.content,
@@ -82,7 +82,7 @@ async def _load_messages(
         if row.instance_id in senders
     ]
     last = [str(rows[-1].customer_id), str(rows[-1].message_id)] if rows else None
-    return Page(events, last if len(rows) == READ_FACTOR * most else None)
+    return ResyncPage(events, last if len(rows) == READ_FACTOR * most else None)
 
 
 def _parse_position(after: Json | None) -> tuple[UUID, UUID] | None:

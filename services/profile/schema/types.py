@@ -10,7 +10,7 @@ from strawberry.scalars import JSON
 
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.errors import RaakError
-from services.chassis.masking import Hide, as_written
+from services.chassis.masking import Hide, leave_unmasked
 from services.chassis.pagination import (
     InvalidPage,
     PageInfo,
@@ -379,8 +379,8 @@ HIDES: Mapping[str, Hide] = {
         properties, of_customer=event.kind == "identify"
     ),
     "Feature.value": lambda masking, feature, value: masking.mask_compared(feature.name, value),
-    "PageInfo": as_written,
-    "Segment": as_written,
+    "PageInfo": leave_unmasked,
+    "Segment": leave_unmasked,
     "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),
 }
 """How fields that may identify somebody look to callers that may not read identities."""

@@ -6,7 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from services.chassis.database import Connection
-from services.chassis.definitions import InvalidDefinition, Problem, Source, read_model
+from services.chassis.definitions import (
+    DefinitionProblem,
+    DefinitionSource,
+    InvalidDefinition,
+    read_model,
+)
 from services.chassis.masking import Masking
 from services.contracts.series import SeriesNeeded
 from services.profile.definitions import SegmentDefinition, SegmentFile
@@ -30,7 +35,7 @@ async def publish_segments(
 
     Raises:
         InvalidDefinition: All that is wrong, with line, field and remedy.
-        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
+        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
             publishes it may not see that.
     """
     wanted = await asyncio.to_thread(read_segments, text)
@@ -64,7 +69,7 @@ def read_segments(text: str) -> list[SegmentDefinition]:
 
     Takes up to a second: run it in a thread.
     """
-    source = Source(text)
+    source = DefinitionSource(text)
     segments: list[PathAndSegment]
     if isinstance(source.value, dict) and "segments" in source.value:
         file = read_model(source, SegmentFile)
@@ -77,7 +82,9 @@ def read_segments(text: str) -> list[SegmentDefinition]:
     return [definition for _, definition in segments]
 
 
-def _find_repeated(source: Source, segments: Iterable[PathAndSegment]) -> Iterable[Problem]:
+def _find_repeated(
+    source: DefinitionSource, segments: Iterable[PathAndSegment]
+) -> Iterable[DefinitionProblem]:
     keys: set[str] = set()
     for path, definition in segments:
         if definition.key in keys:
@@ -90,8 +97,8 @@ def _find_repeated(source: Source, segments: Iterable[PathAndSegment]) -> Iterab
 
 
 def _find_invalid_conditions(
-    source: Source, segments: Iterable[PathAndSegment]
-) -> Iterable[Problem]:
+    source: DefinitionSource, segments: Iterable[PathAndSegment]
+) -> Iterable[DefinitionProblem]:
     for path, definition in segments:
         try:
             parse(definition.condition, SEGMENT)

@@ -16,7 +16,7 @@ import asyncpg
 from services.chassis import outbox, telemetry
 from services.chassis.database import Connection
 from services.chassis.errors import RaakError
-from services.chassis.isolation import SET_ASIDE, Failure, act_apart
+from services.chassis.isolation import SET_ASIDE, Failure, isolate_failures
 from services.contracts.base import Event
 from services.contracts.profile import CustomersMerged, EventRecorded, EventSetAside
 from services.profile.domain.calls import Call, InvalidEvent, dump_call, load_call
@@ -119,7 +119,7 @@ async def record_apart(
     async def act(some: Sequence[Call]) -> Sequence[RecordedCall | RaakError]:
         return await record(connection, cache, some, now, limits)
 
-    results = [_result(one) for one in await act_apart(connection, calls, act)]
+    results = [_result(one) for one in await isolate_failures(connection, calls, act)]
     pairs = zip(calls, results, strict=True)
     failed = [call for call, result in pairs if isinstance(result, NotRecorded)]
     await outbox.publish(connection, [_set_aside(call, now) for call in failed])

@@ -11,7 +11,7 @@ from uuid import UUID
 from services.chassis import outbox, telemetry
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database, DatabaseUnavailable
-from services.chassis.isolation import SET_ASIDE, Failure, act_apart
+from services.chassis.isolation import SET_ASIDE, Failure, isolate_failures
 from services.profile.service.customers import (
     make_snapshots,
     read_customers,
@@ -118,7 +118,7 @@ async def recompute(
             raise
         return [None] * len(some)
 
-    failures = dict(zip(ids, await act_apart(connection, ids, act), strict=True))
+    failures = dict(zip(ids, await isolate_failures(connection, ids, act), strict=True))
     await customer_store.end_set_aside(
         connection, [customer_id for customer_id, failure in failures.items() if not failure]
     )

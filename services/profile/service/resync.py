@@ -7,7 +7,7 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
-from services.chassis.resync import Page
+from services.chassis.resync import ResyncPage
 from services.contracts.base import Event, Json
 from services.profile.domain.customer import Customer
 from services.profile.domain.enums import IdentityChangeKind
@@ -33,7 +33,7 @@ class CustomerResync:
 
     async def __call__(
         self, connection: Connection, after: Json | None, since: datetime, most: int
-    ) -> Page:
+    ) -> ResyncPage:
         """Lock a page of customers, so that nothing newer is published before, and publish it."""
         now = self._clock()
         start = UUID(after) if after else None
@@ -55,7 +55,7 @@ class CustomerResync:
                 if one.rules_version == definitions.version
             ),
         ]
-        return Page(events, str(ids[-1]) if len(ids) == most else None)
+        return ResyncPage(events, str(ids[-1]) if len(ids) == most else None)
 
 
 async def _read_merges(

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
-from services.chassis.epochs import stamp
+from services.chassis.epochs import stamp_sql
 from services.contracts.enums import SenderClass
 from services.profile.domain.customer import Consent, Customer, ObservationKey, Trait
 from services.profile.domain.identities import Identity
@@ -15,7 +15,7 @@ FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=6)
 """How long a customer who could not be recomputed is set aside, the longest at last."""
 
-_COLUMNS = f"customer_id, {stamp('version')}, rules_version, series, reevaluate_at"
+_COLUMNS = f"customer_id, {stamp_sql('version')}, rules_version, series, reevaluate_at"
 _READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
 _LOCK = f"{_READ} ORDER BY customer_id FOR UPDATE"
 _TRAITS = """

@@ -9,8 +9,8 @@ from typing import Any
 
 import strawberry
 
-from services.chassis.graphql import Schema, Subgraph
-from services.chassis.listening import Server, configured
+from services.chassis.graphql import Schema, SubgraphEndpoint
+from services.chassis.http_server import Server, make_config
 from services.chassis.principal import Principal
 from services.chassis.server import collect_garbage_rarely
 from services.contracts.enums import Role
@@ -100,5 +100,5 @@ ANYBODY = Principal(Role.AGENT, "anybody")
 
 if __name__ == "__main__":
     collect_garbage_rarely()
-    app = Subgraph(schema(sys.argv[1]), lambda caller: None, lambda token: ANYBODY)
-    Server(configured(app, port=int(sys.argv[2]), lifespan="off")).run()
+    app = SubgraphEndpoint(schema(sys.argv[1]), lambda caller: None, lambda token: ANYBODY)
+    Server(make_config(app, port=int(sys.argv[2]), lifespan="off")).run()

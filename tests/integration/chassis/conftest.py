@@ -10,7 +10,7 @@ from infra import embedded
 from services.chassis.database import Database, open_database
 from tests.conftest import HASTY, free_port
 from tests.integration.chassis.outages import Restartable, started
-from tests.integration.chassis.talking import connect, furnish
+from tests.integration.chassis.sample_events import connect, furnish
 
 
 @pytest.fixture

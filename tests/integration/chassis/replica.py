@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from services.chassis import bus as chassis_bus
 from services.chassis.bus import open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, open_database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
-from services.chassis.server import supervised
-from tests.integration.chassis.talking import Spoken, write_down
+from services.chassis.server import supervise
+from tests.integration.chassis.sample_events import Spoken, write_down
 
-REDELIVERED_S = 2
+REDELIVER_AFTER_S = 2
 
 
 async def main(database_url: str, nats_url: str, silence_s: int) -> None:
@@ -25,9 +25,9 @@ async def main(database_url: str, nats_url: str, silence_s: int) -> None:
         open_database(database_url, silence_s=silence_s) as database,
         open_bus(nats_url) as bus,
     ):
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         consumer = Consumer("listener", Spoken, write_down_slowly, database, bus)
-        async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+        async with supervise({"relay": Relay(database, bus).run, "consumer": consumer.run}):
             await asyncio.Event().wait()
 
 
@@ -39,5 +39,5 @@ async def write_down_slowly(connection: Connection, events: Sequence[Spoken]) ->
 
 
 if __name__ == "__main__":
-    chassis_bus.REDELIVERED_S = REDELIVERED_S
+    chassis_bus.REDELIVER_AFTER_S = REDELIVER_AFTER_S
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.integration.chassis.talking import connect
+from tests.integration.chassis.sample_events import connect
 
 
 async def test_postgresql_answers_and_wants_a_password(postgres_url: str) -> None:

@@ -14,22 +14,22 @@ from sqlalchemy import text
 from services.chassis import bus as chassis_bus
 from services.chassis import outbox
 from services.chassis.bus import Bus, open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import (
     Database,
     DatabaseUnavailable,
     open_database,
     server_settings,
 )
-from services.chassis.handling import Consumer
 from services.chassis.outbox import RELAY_LOCK, Relay
-from services.chassis.server import supervised
-from tests.integration.chassis.replica import REDELIVERED_S
-from tests.integration.chassis.talking import (
+from services.chassis.server import supervise
+from tests.integration.chassis.replica import REDELIVER_AFTER_S
+from tests.integration.chassis.sample_events import (
     Spoken,
+    load_texts,
     spoken,
-    told,
     until,
-    when_told,
+    wait_for_texts,
     write_down,
 )
 
@@ -65,7 +65,7 @@ async def listening(database: Database, nats_url: str) -> AsyncIterator[None]:
     """A replica in this process, with a connection to NATS of its own."""
     async with open_bus(nats_url) as bus:
         consumer = Consumer("listener", Spoken, write_down, database, bus)
-        async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+        async with supervise({"relay": Relay(database, bus).run, "consumer": consumer.run}):
             yield
 
 
@@ -85,29 +85,29 @@ async def say(database: Database, words: Sequence[str]) -> None:
 async def test_a_frozen_replica_holds_up_no_other_and_wakes_to_lose_and_double_nothing(
     database_url: str, nats_url: str, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis_bus, "REDELIVERED_S", REDELIVERED_S)
+    monkeypatch.setattr(chassis_bus, "REDELIVER_AFTER_S", REDELIVER_AFTER_S)
     first, second, third, last = ([f"{name} {n}" for n in range(10)] for name in "abcd")
     async with (
         open_database(database_url, silence_s=SILENCE_S) as database,
         replica(database_url, nats_url) as other,
     ):
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         await say(database, first)
         await in_hand(other)
         other.send_signal(signal.SIGSTOP)
 
         async with listening(database, nats_url):
             await say(database, second)
-            while_frozen = sorted(await when_told(database, 20))
+            while_frozen = sorted(await wait_for_texts(database, 20))
             other.send_signal(signal.SIGCONT)
             await say(database, third)
-            await when_told(database, 30)
+            await wait_for_texts(database, 30)
         await say(database, last)
-        in_the_end = sorted(await when_told(database, 40))
+        in_the_end = sorted(await wait_for_texts(database, 40))
 
         assert while_frozen == sorted(first + second)
         assert in_the_end == sorted(first + second + third + last)
-        assert await bus.dead_letters() == []
+        assert await bus.list_dead_letters() == []
         assert other.returncode is None
 
 
@@ -124,7 +124,7 @@ async def test_who_was_frozen_in_a_transaction_is_told_of_an_outage(database_url
         with pytest.raises(DatabaseUnavailable):
             await think_for_long(database)
 
-        assert await told(database) == []
+        assert await load_texts(database) == []
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
@@ -132,8 +132,10 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
     database: Database, database_url: str, is_prepared: bool
 ) -> None:
     """In the middle of an answer, or between preparing a statement and asking for its answer."""
-    asked = server_settings(SILENCE_S) | {"transaction_timeout": f"{2 * SILENCE_S}s"}
-    deaf = await asyncpg.connect(database_url, server_settings=asked | {"application_name": "deaf"})
+    requests = server_settings(SILENCE_S) | {"transaction_timeout": f"{2 * SILENCE_S}s"}
+    deaf = await asyncpg.connect(
+        database_url, server_settings=requests | {"application_name": "deaf"}
+    )
     await deaf.execute("BEGIN")
     await deaf.execute("LOCK TABLE told")
     if is_prepared:
@@ -149,7 +151,7 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
     deaf.terminate()
     with pytest.raises(asyncpg.PostgresConnectionError):
         await answer
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_who_says_that_it_computes_may_take_its_time(database_url: str) -> None:
@@ -158,7 +160,7 @@ async def test_who_says_that_it_computes_may_take_its_time(database_url: str) ->
             await asyncio.sleep(1.5 * SILENCE_S)
             await write_down(connection, [spoken("thought over")])
 
-        assert await told(database) == ["thought over"]
+        assert await load_texts(database) == ["thought over"]
 
 
 MUCH = "SELECT repeat('x', 1000) FROM generate_series(1, $1::int)"
@@ -187,7 +189,7 @@ async def test_only_who_relays_may_not_fall_silent_between_transactions(
     database_url: str, bus: Bus
 ) -> None:
     async with open_database(database_url, connections=2, silence_s=SILENCE_S) as database:
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         async with database.connection() as listener:
             heard = asyncio.Event()
 
@@ -195,7 +197,7 @@ async def test_only_who_relays_may_not_fall_silent_between_transactions(
                 heard.set()
 
             await listener.add_listener("news", hear)
-            async with supervised({"relay": Relay(database, bus).run}):
+            async with supervise({"relay": Relay(database, bus).run}):
                 await asyncio.sleep(2 * SILENCE_S)  # longer than the relay may be silent
                 held = await listener.fetchval(HOLDER, RELAY_LOCK)
             await database.pool.execute("NOTIFY news")

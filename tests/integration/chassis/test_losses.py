@@ -13,27 +13,35 @@ import asyncpg
 import pytest
 from nats.js.errors import NotFoundError
 
-from infra import embedded, storing
+from infra import embedded, nats_store_probe
 from infra.supervision import Supervisor
-from services.chassis import epochs, handling, outbox, resync
+from services.chassis import consumer as chassis_consumer
+from services.chassis import epochs, outbox, resync
 from services.chassis.bus import (
     Bus,
     BusUnavailable,
+    OutboxPosition,
     OutgoingMessage,
-    Place,
     open_bus,
     stream_name,
 )
+from services.chassis.consumer import EARLIER, Consumer
 from services.chassis.database import Connection, Database
-from services.chassis.handling import EARLIER, Consumer
 from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
-from services.chassis.resync import Page, Resync, ResyncUnderWay
-from services.chassis.server import Work, supervised
+from services.chassis.resync import Resync, ResyncPage, ResyncUnderWay
+from services.chassis.server import Work, supervise
 from services.contracts.base import Event
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable, fill
-from tests.integration.chassis.talking import NOON, Spoken, spoken, told, until, write_down
+from tests.integration.chassis.sample_events import (
+    NOON,
+    Spoken,
+    load_texts,
+    spoken,
+    until,
+    write_down,
+)
 
 STREAM = stream_name(Spoken.fact)
 
@@ -80,10 +88,10 @@ async def all_sent(database: Database) -> None:
 async def words_heard(database: Database, *words: str) -> None:
     """Wait until all of them are written down, each once and nothing else."""
 
-    async def heard() -> bool:
-        return sorted(await told(database)) == sorted(words)
+    async def are_written() -> bool:
+        return sorted(await load_texts(database)) == sorted(words)
 
-    await until(heard, 30)
+    await until(are_written, 30)
 
 
 async def delete_stream(bus: Bus) -> None:
@@ -92,14 +100,14 @@ async def delete_stream(bus: Bus) -> None:
 
 
 async def test_an_event_is_kept_until_everybody_has_heard_it(database: Database, bus: Bus) -> None:
-    await bus.keep([Spoken, Portrait])
-    async with supervised({**sending(database, bus), **listening(database, bus)}):
+    await bus.ensure_streams([Spoken, Portrait])
+    async with supervise({**sending(database, bus), **listening(database, bus)}):
         deaf = asyncio.Queue[Any]()
         await bus.subscribe("deaf", Spoken.fact, deaf.put)
         await say(database, "hello")
         await words_heard(database, "hello")
-        await asyncio.sleep(2 * outbox.LOOK_S)
-        kept = await count(database, "relayed")
+        await asyncio.sleep(2 * outbox.CHECK_EVERY_S)
+        relayed = await count(database, "relayed")
         await (await deaf.get()).ack()
 
         async def forgotten() -> bool:
@@ -107,39 +115,39 @@ async def test_an_event_is_kept_until_everybody_has_heard_it(database: Database,
 
         await until(forgotten, 30)
 
-    assert kept == 1
+    assert relayed == 1
 
 
 async def test_what_a_deleted_stream_had_and_nobody_heard_is_sent_to_its_successor_in_order(
     database: Database, bus: Bus
 ) -> None:
     words = [f"word {n}" for n in range(20)]
-    await bus.keep([Spoken, Portrait])
+    await bus.ensure_streams([Spoken, Portrait])
 
-    async with supervised(sending(database, bus)):
+    async with supervise(sending(database, bus)):
         await say(database, *words)
         await all_sent(database)
         await delete_stream(bus)
-        bus.wake()
-        async with supervised(listening(database, bus)):
+        bus.recheck()
+        async with supervise(listening(database, bus)):
             await words_heard(database, *words)
 
-    assert await told(database) == words
+    assert await load_texts(database) == words
 
 
 async def test_a_listener_hears_on_after_its_stream_and_consumer_were_lost(
     database: Database, bus: Bus
 ) -> None:
-    await bus.keep([Spoken, Portrait])
+    await bus.ensure_streams([Spoken, Portrait])
 
-    async with supervised({**sending(database, bus), **listening(database, bus)}):
+    async with supervise({**sending(database, bus), **listening(database, bus)}):
         await say(database, "before")
         await words_heard(database, "before")
         await delete_stream(bus)
         await say(database, "after")
         await words_heard(database, "before", "after")
         await bus._stream.delete_consumer(STREAM, "listener-tests_spoken_v1")
-        bus.wake()
+        bus.recheck()
         await say(database, "at last")
         await words_heard(database, "before", "after", "at last")
 
@@ -148,24 +156,24 @@ async def test_nats_that_comes_back_empty_is_furnished_anew_and_told_what_nobody
     database: Database, nats: Restartable, tmp_path: Path
 ) -> None:
     async with open_bus(nats.url) as bus:
-        await bus.keep([Spoken, Portrait])
-        async with supervised(sending(database, bus)):
+        await bus.ensure_streams([Spoken, Portrait])
+        async with supervise(sending(database, bus)):
             await say(database, "unheard")
             await all_sent(database)
             await nats.stop()
             shutil.rmtree(tmp_path / "nats" / "jetstream")
             await nats.start()
             await say(database, "new")
-            async with supervised(listening(database, bus)):
+            async with supervise(listening(database, bus)):
                 await words_heard(database, "unheard", "new")
 
-    assert await told(database) == ["unheard", "new"]
+    assert await load_texts(database) == ["unheard", "new"]
 
 
 async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_heard_once(
     database: Database, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "EVERY_S", 0.2)
+    monkeypatch.setattr(nats_store_probe, "CHECK_EVERY_S", 0.2)
     port = free_port()
     server = embedded.nats_process(small_disk / "nats", port, "secret")
     url = f"nats://raak:secret@127.0.0.1:{port}"
@@ -173,61 +181,65 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
     stored = [f"stored {n}" for n in range(100)]
     refused = [f"refused {n} {'long ' * 1_000}" for n in range(100)]
 
-    async def refusal() -> str:
-        return await asyncio.to_thread(lambda: str(asyncio.run(storing.refusal(url))))
+    async def fault() -> str:
+        return await asyncio.to_thread(
+            lambda: str(asyncio.run(nats_store_probe.find_store_fault(url)))
+        )
 
     async def is_refused() -> bool:
         await asyncio.sleep(0.2)  # each look takes some of the room its stream has left
-        return STREAM in await refusal()
+        return STREAM in await fault()
 
     async def is_started_again() -> bool:
-        await asyncio.to_thread(supervisor.look)
+        await asyncio.to_thread(supervisor.check)
         return bool(lines)
 
-    with embedded.running(server):
-        supervisor = Supervisor([server], lines.append, storing.probes([server], url))
+    with embedded.run_server(server):
+        supervisor = Supervisor(
+            [server], lines.append, nats_store_probe.make_store_probes([server], url)
+        )
         async with open_bus(url) as bus:
-            await bus.keep([Spoken, Portrait])
-            async with supervised(sending(database, bus)):
+            await bus.ensure_streams([Spoken, Portrait])
+            async with supervise(sending(database, bus)):
                 await say(database, *stored)
                 await all_sent(database)
-                assert await refusal() == "None"
+                assert await fault() == "None"
                 fill(small_disk / "ballast")
                 await say(database, *refused)
                 await until(is_refused, 30)
                 (small_disk / "ballast").unlink()
                 assert await is_refused()  # though there is room
                 await until(is_started_again, 30)
-                async with supervised(listening(database, bus)):
+                async with supervise(listening(database, bus)):
                     await words_heard(database, *stored, *refused)
-        assert await refusal() == "None"
+        assert await fault() == "None"
 
     [line] = lines
     assert line.startswith("nats listens and stores nothing (")
 
 
 async def test_what_nobody_hears_is_given_up_after_its_time(database: Database, bus: Bus) -> None:
-    await bus.keep([Spoken, Portrait])
+    await bus.ensure_streams([Spoken, Portrait])
     await say(database, "unheard")
 
-    async with supervised(sending(database, bus, kept=timedelta(0))):
+    async with supervise(sending(database, bus, retention=timedelta(0))):
         await all_sent(database)
 
-    async with supervised(sending(database, bus, kept=timedelta(0))):
+    async with supervise(sending(database, bus, retention=timedelta(0))):
 
-        async def given_up() -> bool:
+        async def lost() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(given_up, 30)
+        await until(lost, 30)
 
 
 async def test_a_lost_stream_of_states_is_told_all_of_them_again(
     database: Database, bus: Bus
 ) -> None:
-    await bus.keep([Spoken, Portrait])
+    await bus.ensure_streams([Spoken, Portrait])
     resyncing = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
 
-    async with supervised(
+    async with supervise(
         {**sending(database, bus, renew=resyncing.renew), "resync": resyncing.run}
     ):
 
@@ -237,12 +249,12 @@ async def test_a_lost_stream_of_states_is_told_all_of_them_again(
         await until(holds, 30)
         assert await number_in(bus, Portrait) == 0
         await bus._stream.delete_stream(stream_name(Portrait.fact))
-        bus.wake()
+        bus.recheck()
 
-        async def told_again() -> bool:
+        async def resync_sources() -> bool:
             return await number_in(bus, Portrait) == 450
 
-        await until(told_again, 30)
+        await until(resync_sources, 30)
 
 
 def now() -> datetime:
@@ -253,17 +265,17 @@ def now() -> datetime:
 PEOPLE = [UUID(int=number) for number in range(1, 1_001)]
 
 
-def portraits(number: int) -> resync.Source:
+def portraits(number: int) -> resync.ResyncSource:
     """So many people to be told again."""
 
-    async def read(connection: Connection, after: Any, since: datetime, most: int) -> Page:
+    async def read(connection: Connection, after: Any, since: datetime, most: int) -> ResyncPage:
         start = after or 0
         end = min(number, start + most)
         events = [
             Portrait(event_id=new_id(), customer_id=one, occurred_at=NOON)
             for one in PEOPLE[start:end]
         ]
-        return Page(events, end if end < number else None)
+        return ResyncPage(events, end if end < number else None)
 
     return read
 
@@ -281,52 +293,52 @@ async def test_a_resync_goes_on_where_it_was_cut_off_and_there_is_one_at_a_time(
 ) -> None:
     resyncing = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
     async with database.transaction() as connection:
-        await resync.ask(connection, NOON)
+        await resync.request_resync(connection, NOON)
 
-    await resyncing.tell_some()
+    await resyncing.publish_chunk()
     async with database.connection() as connection:
-        with pytest.raises(ResyncUnderWay, match="200 events told"):
-            await resync.check_free(connection, "tests")
+        with pytest.raises(ResyncUnderWay, match="200 events"):
+            await resync.check_not_running(connection, "tests")
         with pytest.raises(ResyncUnderWay):
-            await resync.ask(connection, NOON)
+            await resync.request_resync(connection, NOON)
     another = Resync(database, {"portraits": portraits(450)}, outbox.publish, now)
-    steps = [await another.tell_some() for _ in range(3)]
+    steps = [await another.publish_chunk() for _ in range(3)]
 
     assert steps == [True, True, False]
     assert await count(database, "outbox") == 450
     async with database.transaction() as connection:
-        await resync.ask(connection, NOON)  # one that has ended is no hindrance
+        await resync.request_resync(connection, NOON)  # one that has ended is no hindrance
 
 
 async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all(
     database: Database, bus: Bus
 ) -> None:
-    await bus.keep([Spoken, Portrait])
+    await bus.ensure_streams([Spoken, Portrait])
     resyncing = Resync(database, {"portraits": portraits(3)}, outbox.publish, now)
     work = {**sending(database, bus, renew=resyncing.renew), **listening(database, bus)}
-    async with supervised(work):
+    async with supervise(work):
         await say(database, *(f"word {n}" for n in range(40)))
         await words_heard(database, *(f"word {n}" for n in range(40)))
 
-        async def nothing_kept() -> bool:
+        async def is_nothing_left() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(nothing_kept, 30)
+        await until(is_nothing_left, 30)
     async with database.connection() as connection:  # as a backup of before has it
         await connection.execute("SELECT setval('outbox_id_seq', 5)")
         await connection.execute("DELETE FROM told; DELETE FROM inbox")
 
-    async with supervised({**work, "resync": resyncing.run}):
+    async with supervise({**work, "resync": resyncing.run}):
         await words_heard(database, *(f"word {n}" for n in range(40)))
 
-        async def told_again() -> bool:
+        async def resync_sources() -> bool:
             return await number_in(bus, Portrait) == 3
 
-        await until(told_again, 30)
+        await until(resync_sources, 30)
         async with database.connection() as connection:
             epoch = await epochs.current(connection)
 
-    async with supervised(work):
+    async with supervise(work):
         await say(database, "later")
         await all_sent(database)
     async with database.connection() as connection:
@@ -336,8 +348,8 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
 async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_waits(
     database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
-    await bus.keep([Spoken])
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
+    await bus.ensure_streams([Spoken])
     earlier = EARLIER.labels("listener", Spoken.fact)._value.get
     before = earlier()
     outage = iter([True] * 3)
@@ -348,13 +360,16 @@ async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_wait
         await write_down(connection, events)
 
     consumer = Consumer("listener", Spoken, wait_then_write, database, bus)
-    async with supervised({"consumer": consumer.run}):
+    async with supervise({"consumer": consumer.run}):
         for text, epoch in (("new", 2), ("old", 1)):
             event = spoken(text)
             await bus.publish(
                 [
                     OutgoingMessage(
-                        event.address(), str(uuid4()), event.to_cloudevent(), Place(epoch, 1)
+                        event.address(),
+                        str(uuid4()),
+                        event.to_cloudevent(),
+                        OutboxPosition(epoch, 1),
                     )
                 ]
             )
@@ -366,26 +381,26 @@ async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_wait
 
 async def is_last(database: Database, word: str) -> bool:
     """Whether a word is the last that was written down."""
-    return (await told(database))[-1:] == [word]
+    return (await load_texts(database))[-1:] == [word]
 
 
 async def test_the_age_of_what_waits_is_told(database: Database) -> None:
     async with database.connection() as connection:
-        assert await outbox.age(connection) == 0
+        assert await outbox.measure_age(connection) == 0
 
         await outbox.publish(connection, [spoken("old"), spoken("young")])
         await connection.execute(
             "UPDATE outbox SET written_at = now() - interval '90 s' WHERE id = 1"
         )
 
-        assert 90 <= await outbox.age(connection) < 120
+        assert 90 <= await outbox.measure_age(connection) < 120
 
 
 async def test_a_bus_whose_nats_is_gone_says_so_instead_of_standing_still(
     nats: Restartable,
 ) -> None:
     async with open_bus(nats.url) as bus:
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         await nats.stop()
 
         async with asyncio.timeout(60):

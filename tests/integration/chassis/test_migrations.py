@@ -9,10 +9,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.chassis.migrations import ROOMS, check, migrate, migrations_of
+from services.chassis.migrations import PROCESS_FOLDERS, check, migrate, migrations_of
 
 MIGRATED = sorted(
-    path.parents[1].name for room in ROOMS for path in room.glob("*/migrations/env.py")
+    path.parents[1].name for room in PROCESS_FOLDERS for path in room.glob("*/migrations/env.py")
 )
 VERSIONS = sorted(path for name in MIGRATED for path in migrations_of(name).glob("versions/*.py"))
 OF_THE_BUS = {"outbox", "relayed", "stream", "inbox", "epoch", "resync"}
@@ -40,14 +40,14 @@ async def test_migrations_make_the_tables_and_go_down_and_up_again(
 
     await migrate(process, url)
     await check(process, url)
-    made = await tables(url)
+    created = await tables(url)
     await migrate(process, url, "base")
     left = await tables(url)
     await migrate(process, url)
 
-    assert OWN.get(process, OF_THE_BUS) <= made
+    assert OWN.get(process, OF_THE_BUS) <= created
     assert left == set()
-    assert await tables(url) == made
+    assert await tables(url) == created
     await check(process, url)
 
 

@@ -10,17 +10,17 @@ from nats.js.api import PubAck
 
 from services.chassis import outbox
 from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage, open_bus
+from services.chassis.consumer import Consumer
 from services.chassis.database import AWAY, Database, DatabaseUnavailable, open_database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     Spoken,
+    load_texts,
     outgoing,
     spoken,
-    told,
     until,
     write_down,
 )
@@ -40,7 +40,7 @@ async def all_of(database: Database, words: Sequence[str]) -> None:
 
     async def enough() -> bool:
         with suppress(*AWAY):  # it may still be starting
-            return len(await told(database)) >= len(words)
+            return len(await load_texts(database)) >= len(words)
         return False
 
     await until(enough, seconds=60)
@@ -51,10 +51,10 @@ async def test_nats_restarted_while_events_travel_loses_none_and_doubles_none(
 ) -> None:
     words = [f"word {n}" for n in range(3_000)]
     async with open_bus(nats.url) as bus:
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         consumer = Consumer("listener", Spoken, write_down, database, bus)
 
-        async with supervised({"relay": Relay(database, bus).run, "consumer": consumer.run}):
+        async with supervise({"relay": Relay(database, bus).run, "consumer": consumer.run}):
             talking = asyncio.create_task(talk(database, words))
             await asyncio.sleep(0.4)
             await nats.stop()
@@ -64,7 +64,7 @@ async def test_nats_restarted_while_events_travel_loses_none_and_doubles_none(
             await all_of(database, words)
             await asyncio.sleep(0.5)  # time for a doubled one to show itself
 
-    assert sorted(await told(database)) == sorted(words)
+    assert sorted(await load_texts(database)) == sorted(words)
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
 
@@ -73,22 +73,22 @@ async def test_postgresql_restarted_while_a_consumer_works_loses_none_and_double
     bus: Bus, postgres: Restartable
 ) -> None:
     words = [f"word {n}" for n in range(3_000)]
-    await bus.keep([Spoken])
+    await bus.ensure_streams([Spoken])
     async with open_database(f"{postgres.url}/postgres") as database:
         consumer = Consumer("listener", Spoken, write_down, database, bus)
 
-        async with supervised({"consumer": consumer.run}):
+        async with supervise({"consumer": consumer.run}):
             await bus.publish(outgoing([spoken(word) for word in words[:2_000]]))
             await asyncio.sleep(0.2)
             await postgres.stop()
             await bus.publish(outgoing([spoken(word) for word in words[2_000:]]))
             with pytest.raises(DatabaseUnavailable):
-                await told(database)
+                await load_texts(database)
             await postgres.start()
             await all_of(database, words)
 
-        assert sorted(await told(database)) == sorted(words)
-        assert await bus.dead_letters() == []
+        assert sorted(await load_texts(database)) == sorted(words)
+        assert await bus.list_dead_letters() == []
 
 
 END_ME = "SELECT pg_terminate_backend(pg_backend_pid())"
@@ -101,7 +101,7 @@ async def test_a_connection_cut_off_in_use_is_told_as_an_outage_and_replaced(
         async with database.transaction() as connection:
             await connection.execute(END_ME)
 
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_a_connection_found_closed_is_told_as_an_outage_and_replaced(
@@ -116,7 +116,7 @@ async def test_a_connection_found_closed_is_told_as_an_outage_and_replaced(
     with pytest.raises(DatabaseUnavailable):
         await go_on_after_the_end()
 
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_a_connection_that_breaks_when_it_is_given_back_undoes_nothing(
@@ -130,17 +130,17 @@ async def test_a_connection_that_breaks_when_it_is_given_back_undoes_nothing(
         async with database.transaction() as connection:
             await write_down(connection, [spoken("committed")])
 
-    assert await told(database) == ["committed"]
+    assert await load_texts(database) == ["committed"]
 
 
 async def test_a_relay_cut_off_from_nats_still_stops_when_told_to(
     database: Database, nats: Restartable
 ) -> None:
     async with open_bus(nats.url) as bus:
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         await nats.stop()
 
-        async with asyncio.timeout(30), supervised({"relay": Relay(database, bus).run}):
+        async with asyncio.timeout(30), supervise({"relay": Relay(database, bus).run}):
             await talk(database, ["unheard"] * 1_000)
 
     async with database.connection() as connection:
@@ -169,12 +169,12 @@ async def test_of_two_relays_one_works_and_the_other_takes_over_in_order(
         open_bus(nats_url) as bus,
         open_bus(nats_url) as another,
     ):
-        await bus.keep([Spoken])
+        await bus.ensure_streams([Spoken])
         one, two = Counting(bus._client), Counting(another._client)
         consumer = Consumer("listener", Spoken, write_down, database, bus)
 
-        async with supervised({"two's relay": Relay(elsewhere, two).run, "c": consumer.run}):
-            async with supervised({"one's relay": Relay(database, one).run}):
+        async with supervise({"two's relay": Relay(elsewhere, two).run, "c": consumer.run}):
+            async with supervise({"one's relay": Relay(database, one).run}):
                 await talk(database, first)
                 await all_of(database, first)
                 shares = {one.published, two.published}
@@ -184,7 +184,7 @@ async def test_of_two_relays_one_works_and_the_other_takes_over_in_order(
 
         assert shares == {0, len(first)}
         assert (one.published, two.published) == (0, len(second))
-        assert await told(database) == first + second
+        assert await load_texts(database) == first + second
 
 
 async def test_nats_that_never_comes_is_given_up_with_a_remedy() -> None:

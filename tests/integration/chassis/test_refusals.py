@@ -16,8 +16,10 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import text
 
 from infra import embedded
-from services.chassis import handling
+from services.chassis import consumer as chassis_consumer
+from services.chassis.background_health import BackgroundHealth
 from services.chassis.bus import Bus
+from services.chassis.consumer import FAILURES, Consumer
 from services.chassis.database import (
     AWAY,
     Connection,
@@ -27,21 +29,19 @@ from services.chassis.database import (
     reason,
 )
 from services.chassis.graphql import Schema
-from services.chassis.handling import FAILURES, Consumer
-from services.chassis.progress import Progress
-from services.chassis.server import Process, process_app, supervised
+from services.chassis.server import ProcessApp, process_app, supervise
 from services.chassis.settings import ProcessSettings
 from tests.conftest import HASTY, free_port
-from tests.integration.chassis import oven
+from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.outages import Restartable, fill, started
-from tests.integration.chassis.talking import (
+from tests.integration.chassis.sample_events import (
     Spoken,
     furnish,
+    load_texts,
     outgoing,
     spoken,
-    told,
     until,
-    when_told,
+    wait_for_texts,
     write_down,
 )
 from tests.postgres_errors import AWAY as EVERY_ERROR
@@ -59,11 +59,11 @@ async def test_every_error_of_an_outage_is_told_as_one_and_nothing_is_committed(
             await connection.execute(raising(error))
 
     for error in EVERY_ERROR:
-        with pytest.raises(DatabaseUnavailable) as told_of:
+        with pytest.raises(DatabaseUnavailable) as outage:
             await write_and_meet(error)
-        assert reason(told_of.value) == error.__name__
+        assert reason(outage.value) == error.__name__
 
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_every_error_of_an_outage_is_told_to_the_back_office_too(database: Database) -> None:
@@ -74,11 +74,11 @@ async def test_every_error_of_an_outage_is_told_to_the_back_office_too(database:
             await connection.execute(text(raising(error)))
 
     for error in EVERY_ERROR:
-        with pytest.raises(DatabaseUnavailable) as told_of:
+        with pytest.raises(DatabaseUnavailable) as outage:
             await write_and_meet(error)
-        assert reason(told_of.value) == error.__name__
+        assert reason(outage.value) == error.__name__
 
-    assert await told(database) == []
+    assert await load_texts(database) == []
 
 
 async def test_every_error_of_an_outage_answers_requests_with_503_and_when_to_ask_again(
@@ -119,7 +119,7 @@ async def test_every_error_of_an_outage_is_told_by_the_graph(database: Database)
 async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
     database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     trouble = list(EVERY_ERROR)
 
     async def in_trouble(connection: Connection, events: Sequence[Spoken]) -> None:
@@ -128,20 +128,20 @@ async def test_an_event_waits_for_the_end_of_every_error_of_an_outage(
             await connection.execute(raising(trouble.pop()))
 
     words = ["one", "two", "three"]
-    await bus.keep([Spoken])
+    await bus.ensure_streams([Spoken])
     await bus.publish(outgoing([spoken(word) for word in words]))
-    async with supervised({"c": Consumer("listener", Spoken, in_trouble, database, bus).run}):
-        found = await when_told(database, len(words))
+    async with supervise({"c": Consumer("listener", Spoken, in_trouble, database, bus).run}):
+        found = await wait_for_texts(database, len(words))
 
     assert trouble == []
     assert found == words
-    assert await bus.dead_letters() == []
+    assert await bus.list_dead_letters() == []
 
 
 async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     sizes: list[int] = []
 
     async def slow(connection: Connection, events: Sequence[Spoken]) -> None:
@@ -154,39 +154,39 @@ async def test_a_list_that_is_too_much_at_once_is_taken_in_by_and_by(
     messages = [Delivered(spoken(word), times=1) for word in words]
 
     consumer = Consumer("listener", Spoken, slow, database, delivering)
-    await consumer._take_in_or_wait(messages)  # type: ignore[arg-type]
+    await consumer._handle_or_wait(messages)  # type: ignore[arg-type]
 
     assert sizes[:4] == [20, 10, 5, 2]
-    assert await told(database) == words
+    assert await load_texts(database) == words
     assert all(message.answers == ["ack"] for message in messages)
 
 
-async def test_a_list_that_is_never_taken_in_is_told_of_until_it_is(
+async def test_a_list_that_is_never_taken_in_has_no_progress_until_it_is(
     database: Database, delivering: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "PAUSE_S", 0.01)
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.01)
     is_stuck = True
 
     async def stuck(connection: Connection, events: Sequence[Spoken]) -> None:
         if is_stuck:
             await connection.execute(raising(asyncpg.LockNotAvailableError))
 
-    progress = Progress(standstill_s=0.1)
-    consumer = Consumer("listener", Spoken, stuck, database, delivering, progress=progress)
+    health = BackgroundHealth(standstill_s=0.1)
+    consumer = Consumer("listener", Spoken, stuck, database, delivering, health=health)
 
-    async def is_told_of() -> bool:
-        return progress.standstill() is not None
+    async def has_no_progress() -> bool:
+        return health.find_standstill() is not None
 
     message = Delivered(spoken("patient"), times=1)
-    taking_in = asyncio.create_task(consumer._take_in_or_wait([message]))  # type: ignore[list-item]
-    await until(is_told_of, seconds=30)
-    told_of = progress.standstill()
+    taking_in = asyncio.create_task(consumer._handle_or_wait([message]))  # type: ignore[list-item]
+    await until(has_no_progress, seconds=30)
+    standstill = health.find_standstill()
     is_stuck = False
     await taking_in
 
-    assert "'listener-tests.spoken.v1' has not got on" in str(told_of)
-    assert "(LockNotAvailableError)" in str(told_of)
-    assert progress.standstill() is None
+    assert "'listener-tests.spoken.v1' has made no progress" in str(standstill)
+    assert "(LockNotAvailableError)" in str(standstill)
+    assert health.find_standstill() is None
 
 
 async def test_what_waited_through_an_outage_has_all_its_attempts_left(
@@ -201,14 +201,14 @@ async def test_what_waited_through_an_outage_has_all_its_attempts_left(
         await write_down(connection, events)
 
     consumer = Consumer("listener", Spoken, moody, database, delivering)
-    await delivering.keep([Spoken])
+    await delivering.ensure_streams([Spoken])
     message = Delivered(spoken("patient"), times=FAILURES)
 
     for _ in range(FAILURES):
-        await consumer._take_in_or_wait([message])  # type: ignore[list-item]
+        await consumer._handle_or_wait([message])  # type: ignore[list-item]
 
     assert message.answers == ["nak"] * (FAILURES - 1) + ["ack"]
-    assert await told(database) == ["patient"]
+    assert await load_texts(database) == ["patient"]
 
 
 async def test_work_behind_the_scenes_waits_through_every_error_and_says_why(
@@ -226,7 +226,7 @@ async def test_work_behind_the_scenes_waits_through_every_error_and_says_why(
             async with database.connection() as connection:
                 await connection.execute(raising(EVERY_ERROR[0]))
 
-    async with supervised({"work": work}):
+    async with supervise({"work": work}):
 
         async def again() -> bool:
             return len(tries) == 2
@@ -243,10 +243,10 @@ async def test_work_behind_the_scenes_waits_through_every_error_and_says_why(
 
 async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, bus: Bus) -> None:
     words = ["one", "two"]
-    await bus.keep([Spoken])
+    await bus.ensure_streams([Spoken])
     await _may_write(database, "off")
 
-    async with supervised({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
+    async with supervise({"c": Consumer("listener", Spoken, write_down, database, bus).run}):
         await bus.publish(outgoing([spoken(word) for word in words]))
 
         async def refused() -> bool:
@@ -254,10 +254,10 @@ async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, 
 
         await until(refused, seconds=30)
         await _may_write(database, "on")
-        found = await when_told(database, len(words))
+        found = await wait_for_texts(database, len(words))
 
     assert found == words
-    assert await bus.dead_letters() == []
+    assert await bus.list_dead_letters() == []
 
 
 async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bus: Bus) -> None:
@@ -269,7 +269,7 @@ async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bu
         async with database.transaction() as connection:
             await hurried(connection, [spoken("refused")])
 
-    await bus.keep([Spoken])
+    await bus.ensure_streams([Spoken])
     consumer = Consumer("listener", Spoken, hurried, database, bus)
     async with database.transaction() as holder:
         await holder.execute("LOCK TABLE told")
@@ -279,10 +279,10 @@ async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bu
             await request()
         await asyncio.sleep(0.2)  # the consumer meets the lock, or comes later: both are well
 
-    found = await when_told(database, 1)
+    found = await wait_for_texts(database, 1)
     running.cancel()
     assert found == ["patient"]
-    assert await bus.dead_letters() == []
+    assert await bus.list_dead_letters() == []
 
 
 async def test_a_process_says_that_its_database_refuses(
@@ -304,14 +304,14 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
     port = free_port()
     server = Restartable(lambda: embedded.postgres(small_disk / "postgres", port, "secret", HASTY))
     words = [f"{n} {'long ' * 1_000}" for n in range(200)]
-    await bus.keep([Spoken])
+    await bus.ensure_streams([Spoken])
     async with started(server):
         await furnish(f"{server.url}/postgres")
         async with open_database(f"{server.url}/postgres") as database:
             ballast = small_disk / "ballast"
             fill(ballast)
 
-            async with supervised({"c": Consumer("l", Spoken, write_down, database, bus).run}):
+            async with supervise({"c": Consumer("l", Spoken, write_down, database, bus).run}):
                 await bus.publish(outgoing([spoken(word) for word in words]))
 
                 async def refused() -> bool:
@@ -321,12 +321,12 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
                 with pytest.raises(DatabaseUnavailable):
                     await _write_much(database)
                 await asyncio.sleep(5)  # in which each would have failed for good
-                assert await bus.dead_letters() == []
+                assert await bus.list_dead_letters() == []
                 ballast.unlink()
-                found = await when_told(database, len(words))
+                found = await wait_for_texts(database, len(words))
 
             assert sorted(found) == sorted(words)
-            assert await bus.dead_letters() == []
+            assert await bus.list_dead_letters() == []
 
 
 async def _write_much(database: Database) -> None:
@@ -394,7 +394,7 @@ async def client_of(router: APIRouter) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a process with these routes."""
 
     @asynccontextmanager
-    async def lifespan(app: Process) -> AsyncIterator[None]:
+    async def lifespan(app: ProcessApp) -> AsyncIterator[None]:
         yield
 
     class Settings(ProcessSettings):

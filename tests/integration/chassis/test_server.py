@@ -16,14 +16,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.chassis import progress, server
+from services.chassis import background_health, server
+from services.chassis.background_health import BackgroundHealth
 from services.chassis.graphql import Schema
-from services.chassis.progress import Progress
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from tests.conftest import free_port
-from tests.integration.chassis import oven
+from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.outages import Restartable
-from tests.integration.chassis.talking import until
+from tests.integration.chassis.sample_events import until
 
 PROJECT = Path(__file__).parents[3]
 
@@ -94,7 +94,7 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "RESTART_S", 0.01)
-    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    monkeypatch.setattr(background_health, "QUIET_S", 0.2)
     mended = asyncio.Event()
 
     async def bake() -> None:
@@ -124,10 +124,10 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
 
         await until(gets_on)
 
-    assert reason.startswith("The background work 'baking' has not got on for ")
+    assert reason.startswith("The background work 'baking' has made no progress for ")
     assert reason.endswith("(ValueError).")
     [number] = re.findall(r'^raak_background_failures\{work="baking"\} (.+)$', failures, re.M)
-    assert float(number) >= progress.FAILURES_IN_A_ROW
+    assert float(number) >= background_health.FAILURES_IN_A_ROW
 
 
 async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
@@ -136,8 +136,8 @@ async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
     key_files: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "Progress", partial(Progress, standstill_s=0.5))
-    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    monkeypatch.setattr(server, "BackgroundHealth", partial(BackgroundHealth, standstill_s=0.5))
+    monkeypatch.setattr(background_health, "QUIET_S", 0.2)
     app = oven.create(database_url=database_url, nats_url=nats.url, verify_key_file=key_files[1])
     async with client_of(app) as client:
 
@@ -150,7 +150,7 @@ async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
         await nats.start()
         await until(lambda: has_status(200), seconds=60)
 
-    assert reason.startswith("The background work 'bus upkeep' has not got on for ")
+    assert reason.startswith("The background work 'bus upkeep' has made no progress for ")
 
 
 async def test_our_errors_are_told_with_their_status_and_when_to_try_again(
@@ -206,7 +206,7 @@ async def test_work_that_fails_is_started_again(caplog: pytest.LogCaptureFixture
         done.set()
         await asyncio.Event().wait()
 
-    async with supervised({"moody": moody}), asyncio.timeout(30):
+    async with supervise({"moody": moody}), asyncio.timeout(30):
         await done.wait()
 
     assert len(tries) == 2
@@ -219,7 +219,7 @@ async def process(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.integration.chassis.oven",
+        "tests.integration.chassis.sample_service",
         cwd=PROJECT,
         env={**os.environ, **{f"RAAK_OVEN_{k.upper()}": v for k, v in settings.items()}},
         stderr=asyncio.subprocess.PIPE,
@@ -265,10 +265,10 @@ async def test_a_request_under_way_at_the_end_is_still_answered(
 
 async def test_a_process_that_cannot_start_says_why_in_one_line() -> None:
     async with process(port=str(free_port())) as child, asyncio.timeout(30):
-        _, told = await child.communicate()
+        _, output = await child.communicate()
 
-    lines = [json.loads(line) for line in told.decode().splitlines()]
+    lines = [json.loads(line) for line in output.decode().splitlines()]
     [why] = [line["message"] for line in lines if line["level"] == "CRITICAL"]
     assert why.startswith("RAAK_VERIFY_KEY_FILE is '', which is no file. Name the file")
-    assert "Traceback" not in told.decode()
+    assert "Traceback" not in output.decode()
     assert child.returncode not in (0, None)

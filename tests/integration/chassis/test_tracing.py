@@ -13,8 +13,8 @@ from sqlmodel import literal, select
 
 from services.chassis import telemetry
 from services.chassis.database import Database, open_database
-from tests.integration.chassis import oven
-from tests.integration.chassis.talking import told, until
+from tests.integration.chassis import sample_service as oven
+from tests.integration.chassis.sample_events import load_texts, until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -48,11 +48,11 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     """The log as a process writes it."""
     written: list[str] = []
 
-    class Kept(logging.Handler):
+    class RecordedSpans(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             written.append(self.format(record))
 
-    handler = Kept()
+    handler = RecordedSpans()
     handler.setFormatter(telemetry.JsonFormatter("oven"))
     logging.getLogger().addHandler(handler)
     caplog.set_level(logging.INFO)
@@ -75,10 +75,10 @@ async def test_a_trace_goes_from_a_request_through_sql_and_nats_to_the_handler(
     ):
         await client.post("/say/ann@example.com", headers={"traceparent": CALLER})
 
-        async def heard() -> bool:
-            return await told(database) == ["ann@example.com"]
+        async def are_written() -> bool:
+            return await load_texts(database) == ["ann@example.com"]
 
-        await until(heard)
+        await until(are_written)
 
     spans = traces.of(TRACE)
     names = [span.name for span in spans]

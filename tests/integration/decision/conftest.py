@@ -11,7 +11,7 @@ import pytest
 
 from services.chassis.database import Database, open_database
 from services.chassis.principal import Principal
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from services.contracts.base import Event
 from services.contracts.enums import Role
 from services.contracts.journey import InstanceState, StepEntered
@@ -224,7 +224,7 @@ async def running(url: str, **settings: Any) -> AsyncIterator[Replica]:
         )
         async with database.connection() as connection:
             await replica.context.catalogue_cache.refresh(connection)
-        async with supervised(list_background_work(replica.context)):
+        async with supervise(list_background_work(replica.context)):
             yield replica
 
 

@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis import listening
-from services.chassis.graphql import Schema, Subgraph
-from services.chassis.principal import Principal, Verifier
+from services.chassis import http_server
+from services.chassis.graphql import Schema, SubgraphEndpoint
+from services.chassis.principal import Principal, ServiceTokenVerifier
 from tests.conftest import free_port
 from tests.unit.gateway.small_graph import SCHEMAS
 
 
-class Prompt(listening.Server):
+class Prompt(http_server.Server):
     """Stops when it is told to, and not at the next tick."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -51,7 +51,7 @@ class Server:
         """Listen, if it does not yet."""
         if self._server is not None:
             return
-        config = listening.configured(self._app, port=self.port, timeout_graceful_shutdown=1)
+        config = http_server.make_config(self._app, port=self.port, timeout_graceful_shutdown=1)
         self._server = Prompt(config)
         self._task = asyncio.create_task(self._server._serve())
         while not self._server.started:
@@ -111,5 +111,5 @@ def _service(name: str, schema: Schema, verify_key: Path, callers: list[Principa
     async def ready(request: Request) -> Response:
         return Response()
 
-    subgraph = Subgraph(schema, context, Verifier(verify_key, name).principal)
+    subgraph = SubgraphEndpoint(schema, context, ServiceTokenVerifier(verify_key, name).principal)
     return Starlette(routes=[Route("/graphql", subgraph), Route("/health/ready", ready)])

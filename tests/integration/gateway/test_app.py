@@ -297,5 +297,5 @@ def test_schemas_that_do_not_compose_are_refused_with_the_reason(
 
 
 def test_a_folder_without_schemas_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SubgraphUnknown, match="make schema"):
+    with pytest.raises(SubgraphUnknown, match="make generate"):
         read_subgraphs(tmp_path)

@@ -15,7 +15,7 @@ from gateway.live.customer_feed import CustomerFeed, LiveUnavailable, UnprovedLi
 from gateway.live.customer_watch import CustomerWatch
 from infra import embedded
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from services.contracts.base import Event
 from services.contracts.enums import LinkSource
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
@@ -65,8 +65,8 @@ def subscriptions(feed: CustomerFeed) -> int:
 @asynccontextmanager
 async def living_in(url: str, waiting: int = 100) -> AsyncIterator[Town]:
     feed = CustomerFeed(url, waiting)
-    async with open_bus(url) as bus, supervised({"feed": feed.run}):
-        await bus.keep([EventRecorded, CustomerChanged, CustomersMerged, type(decided())])
+    async with open_bus(url) as bus, supervise({"feed": feed.run}):
+        await bus.ensure_streams([EventRecorded, CustomerChanged, CustomersMerged, type(decided())])
         await until(lambda: feed.is_connected)
         yield Town(feed, bus)
         assert feed.customer_ids == set(), "somebody is still listened for"
@@ -247,8 +247,8 @@ async def test_an_outage_is_reported_when_it_begins_and_when_it_ends(tmp_path: P
     port = free_port()
     server = embedded.nats_process(tmp_path / "nats", port, "secret")
     feed = CustomerFeed(f"nats://raak:secret@127.0.0.1:{port}", 100)
-    with embedded.running(server):
-        async with supervised({"feed": feed.run}):
+    with embedded.run_server(server):
+        async with supervise({"feed": feed.run}):
             await until(lambda: feed.is_connected)
             async with feed.watch(uuid4()) as watch:
                 await asyncio.to_thread(server.stop)
@@ -260,7 +260,7 @@ async def test_an_outage_is_reported_when_it_begins_and_when_it_ends(tmp_path: P
                 told += await kinds(watch, 1)
                 async with open_bus(feed._url) as bus:
                     town = Town(feed, bus)
-                    await bus.keep([EventRecorded])
+                    await bus.ensure_streams([EventRecorded])
                     await town.happens(recorded(customer=watch.customer.customer_id))
                     told += await kinds(watch, 1)
 
@@ -269,7 +269,7 @@ async def test_an_outage_is_reported_when_it_begins_and_when_it_ends(tmp_path: P
 
 async def test_nobody_is_watched_while_nats_has_never_answered() -> None:
     feed = CustomerFeed(f"nats://127.0.0.1:{free_port()}", 100)
-    async with supervised({"feed": feed.run}):
+    async with supervise({"feed": feed.run}):
         with pytest.raises(LiveUnavailable, match="NATS does not answer"):
             async with feed.watch(uuid4()):
                 pass

@@ -27,7 +27,7 @@ from gateway.access.trusted import Document, Registry, hash_of
 from gateway.keeping import Keeping
 from services.chassis.database import Database
 from services.chassis.principal import NotAuthenticated
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from services.contracts.enums import Role
 from tests.conftest import DatabaseFor
 from tests.integration.gateway.serving import serving
@@ -64,7 +64,7 @@ def replica(url: str) -> Replica:
 
 @asynccontextmanager
 async def keeping_on(*replicas: Replica) -> AsyncIterator[None]:
-    async with supervised({str(n): each.keeping.run for n, each in enumerate(replicas)}):
+    async with supervise({str(n): each.keeping.run for n, each in enumerate(replicas)}):
         yield
 
 

@@ -24,7 +24,7 @@ from gateway.live.settings import LiveSettings
 from gateway.live.websocket_protocol import FRAME_BURST, WebSocketProtocol
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http.request import MalformedRequest, parse_body
-from services.chassis.listening import Server, configured
+from services.chassis.http_server import Server, make_config
 from tests.conftest import free_port
 from tests.unit.gateway.live.clients import TOKEN, Script, callers
 from tests.waiting import until
@@ -152,7 +152,7 @@ async def living_at() -> AsyncIterator[House]:
 
     routes = [WebSocketRoute("/graphql", sockets), Mount("/", streams)]
     port = free_port()
-    config = configured(
+    config = make_config(
         Starlette(routes=routes, lifespan=lifespan),
         port=port,
         timeout_graceful_shutdown=2,

@@ -26,7 +26,7 @@ from gateway.access.roles import Roles
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
-from services.chassis.principal import Principal, Verifier
+from services.chassis.principal import Principal, ServiceTokenVerifier
 from services.contracts.enums import Role
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import SDLS
@@ -44,7 +44,7 @@ def basic(credentials: bytes) -> str:
 class FakeProfile:
     """Profile's endpoint for events: notes what it is sent, and answers what a test sets."""
 
-    verifier: Verifier
+    verifier: ServiceTokenVerifier
     taken: list[tuple[str, str, bytes]] = field(default_factory=list)
     """Call, content type and body."""
     status: int = 200
@@ -128,7 +128,7 @@ async def open_door(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
-    profile = FakeProfile(Verifier(key_files[1], "profile"))
+    profile = FakeProfile(ServiceTokenVerifier(key_files[1], "profile"))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
         database_url = await stack.enter_async_context(database_url_for("gateway"))

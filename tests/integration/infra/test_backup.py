@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from infra import backup, embedded
-from infra.instance import LISTENERS, SERVICES, Instance
+from infra.instance import LISTENERS, SERVICES, EmbeddedInstance
 from services.chassis.migrations import migrate
 from tests.conftest import HASTY
-from tests.integration.chassis.talking import connect
+from tests.integration.chassis.sample_events import connect
 from tests.stack import free_ports
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -20,19 +20,19 @@ STEP = "INSERT INTO inbox (consumer, event_id) VALUES ($1, gen_random_uuid())"
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Instance:
+def instance(tmp_path: Path) -> EmbeddedInstance:
     """An instance that was never started."""
     return new_instance(tmp_path)
 
 
-def new_instance(folder: Path) -> Instance:
+def new_instance(folder: Path) -> EmbeddedInstance:
     """One with keys, which are made at their first use."""
-    instance = Instance(folder / "raak", free_ports(len(LISTENERS)))
+    instance = EmbeddedInstance(folder / "raak", free_ports(len(LISTENERS)))
     assert all(key.is_file() for key in instance.keys)
     return instance
 
 
-def serving(instance: Instance) -> Any:
+def serving(instance: EmbeddedInstance) -> Any:
     """Its PostgreSQL, for a block."""
     folder, port = instance.folder / "postgres", instance.ports["postgres"]
     return embedded.postgres(folder, port, instance.secret("postgres"), HASTY)
@@ -63,7 +63,7 @@ async def make(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def instance_and_backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Path]:
+def instance_and_backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddedInstance, Path]:
     """An instance that was used before and after a backup, and the backup."""
     folder = tmp_path_factory.mktemp("kept")
     instance, file = new_instance(folder), folder / "raak.backup"
@@ -87,7 +87,11 @@ def instance_and_backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[Insta
     ],
 )
 def test_a_damaged_backup_changes_nothing(
-    instance_and_backup: tuple[Instance, Path], tmp_path: Path, mark: bytes, after: int, said: str
+    instance_and_backup: tuple[EmbeddedInstance, Path],
+    tmp_path: Path,
+    mark: bytes,
+    after: int,
+    said: str,
 ) -> None:
     (instance, file), damaged = instance_and_backup, tmp_path / "raak.backup"
     whole = file.read_bytes()
@@ -104,7 +108,7 @@ def test_a_damaged_backup_changes_nothing(
 
 @pytest.mark.parametrize("step", range(6))
 def test_a_restore_cut_off_at_any_step_leaves_what_was_there_or_is_told_of(
-    instance_and_backup: tuple[Instance, Path],
+    instance_and_backup: tuple[EmbeddedInstance, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
@@ -130,7 +134,7 @@ def test_a_restore_cut_off_at_any_step_leaves_what_was_there_or_is_told_of(
         assert (instance.folder / "secrets" / "postgres").read_text() == "old"
     else:
         with pytest.raises(backup.RestoreRefused, match="did not end"):
-            backup.check_whole(instance.folder)
+            backup.check_complete(instance.folder)
 
 
 async def begin_none(*_: Any) -> None:
@@ -138,7 +142,7 @@ async def begin_none(*_: Any) -> None:
 
 
 def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_put_aside(
-    instance_and_backup: tuple[Instance, Path],
+    instance_and_backup: tuple[EmbeddedInstance, Path],
 ) -> None:
     instance, file = instance_and_backup
 
@@ -155,18 +159,22 @@ def test_a_restored_instance_is_what_it_was_in_a_new_epoch_and_the_later_one_is_
 
 
 @pytest.fixture
-def running(instance: Instance) -> Instance:
+def running(instance: EmbeddedInstance) -> EmbeddedInstance:
     """The instance, with a note that this process runs it."""
-    instance.remember(psutil.Process())
+    instance.write_note(psutil.Process())
     return instance
 
 
-def test_nothing_is_restored_over_a_running_instance(running: Instance, tmp_path: Path) -> None:
+def test_nothing_is_restored_over_a_running_instance(
+    running: EmbeddedInstance, tmp_path: Path
+) -> None:
     with pytest.raises(backup.RestoreRefused, match="is running"):
         backup.restore(running, tmp_path / "raak.backup", NOW)
 
 
-def test_a_file_that_is_no_backup_changes_nothing(instance: Instance, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_changes_nothing(
+    instance: EmbeddedInstance, tmp_path: Path
+) -> None:
     file = tmp_path / "raak.backup"
     file.write_text("no backup")
     (instance.folder / "postgres").mkdir(parents=True)
@@ -177,7 +185,9 @@ def test_a_file_that_is_no_backup_changes_nothing(instance: Instance, tmp_path: 
     assert (instance.folder / "postgres").is_dir()
 
 
-def test_a_backup_is_not_written_over_another_file(instance: Instance, tmp_path: Path) -> None:
+def test_a_backup_is_not_written_over_another_file(
+    instance: EmbeddedInstance, tmp_path: Path
+) -> None:
     file = tmp_path / "raak.backup"
     file.write_text("precious")
 
@@ -185,15 +195,15 @@ def test_a_backup_is_not_written_over_another_file(instance: Instance, tmp_path:
         backup.backup(instance, file)
 
 
-def test_a_backup_that_fails_leaves_no_file(instance: Instance, tmp_path: Path) -> None:
+def test_a_backup_that_fails_leaves_no_file(instance: EmbeddedInstance, tmp_path: Path) -> None:
     with pytest.raises(backup.BackupFailed, match="pg_basebackup failed"):
         backup.backup(instance, tmp_path / "raak.backup")
 
     assert [path.name for path in tmp_path.iterdir()] == ["raak"]
 
 
-def test_a_restore_cut_off_is_not_taken_for_an_empty_instance(instance: Instance) -> None:
+def test_a_restore_cut_off_is_not_taken_for_an_empty_instance(instance: EmbeddedInstance) -> None:
     (instance.folder / backup.NEW).mkdir(parents=True)
 
     with pytest.raises(backup.RestoreRefused, match="did not end"):
-        backup.check_whole(instance.folder)
+        backup.check_complete(instance.folder)

@@ -99,10 +99,12 @@ def test_programs_that_cannot_be_copied_are_told_of_and_nothing_is_opened(
     monkeypatch.setattr(embedded, "COPIES", Path("/proc/raak"))
     before = modes(closed_programs)
 
-    with pytest.raises(EmbeddedServerFailed, match="nor can they be copied to /proc/raak") as told:
+    with pytest.raises(
+        EmbeddedServerFailed, match="nor can they be copied to /proc/raak"
+    ) as refusal:
         embedded.postgres_process(closed / "postgres", free_port(), "secret")
 
-    assert "a folder that others may pass through" in told.value.hint
+    assert "a folder that others may pass through" in refusal.value.hint
     assert modes(closed_programs) == before
 
 
@@ -112,8 +114,8 @@ def test_data_that_cannot_be_reached_are_told_of_and_nothing_is_opened(
     monkeypatch.setattr(embedded, "CURRENT_FOLDER", "/proc/self/nowhere")  # as without Linux
     before = modes(closed / "postgres")
 
-    with pytest.raises(EmbeddedServerFailed, match="raak-postgres cannot reach") as told:
+    with pytest.raises(EmbeddedServerFailed, match="raak-postgres cannot reach") as refusal:
         embedded.postgres_process(closed / "postgres", free_port(), "secret")
 
-    assert "--data" in told.value.hint
+    assert "--data" in refusal.value.hint
     assert modes(closed / "postgres") == before

@@ -5,12 +5,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 from tests.integration.chassis.outages import fill
 
 
 def test_a_secret_that_there_was_no_room_for_is_made_when_there_is(small_disk: Path) -> None:
-    instance = Instance(small_disk, 20_000)
+    instance = EmbeddedInstance(small_disk, 20_000)
     instance.secret("nats")
     fill(small_disk / "ballast")
 
@@ -27,14 +27,14 @@ def test_a_secret_that_there_was_no_room_for_is_made_when_there_is(small_disk: P
 def test_an_instance_that_there_was_no_room_to_start_is_found_where_it_was(
     small_disk: Path,
 ) -> None:
-    Instance(small_disk, 20_000).remember(psutil.Process())
+    EmbeddedInstance(small_disk, 20_000).write_note(psutil.Process())
     fill(small_disk / "ballast")
 
     with pytest.raises(OSError, match="No space left"):
-        Instance(small_disk, 30_000).remember(psutil.Process())
+        EmbeddedInstance(small_disk, 30_000).write_note(psutil.Process())
 
-    assert Instance.found(small_disk).port == 20_000
-    assert Instance.found(small_disk).is_running()
+    assert EmbeddedInstance.load(small_disk).port == 20_000
+    assert EmbeddedInstance.load(small_disk).is_running()
 
 
 def test_an_instance_of_which_a_full_disk_has_left_no_note_can_be_started_anew(
@@ -42,4 +42,4 @@ def test_an_instance_of_which_a_full_disk_has_left_no_note_can_be_started_anew(
 ) -> None:
     (tmp_path / "instance.json").touch()
 
-    assert not Instance(tmp_path, 20_000).is_running()
+    assert not EmbeddedInstance(tmp_path, 20_000).is_running()

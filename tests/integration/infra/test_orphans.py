@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from infra import standalone
-from infra.instance import Instance
+from infra.instance import EmbeddedInstance
 
 
 def sleeper(folder: Path) -> subprocess.Popen[bytes]:
@@ -21,17 +21,19 @@ def sleeper(folder: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Instance:
+def instance(tmp_path: Path) -> EmbeddedInstance:
     """An instance that was started by a process which is no more."""
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    instance = Instance(tmp_path, 20_000)
-    instance.remember(psutil.Process(parent.pid))
+    instance = EmbeddedInstance(tmp_path, 20_000)
+    instance.write_note(psutil.Process(parent.pid))
     parent.kill()
     parent.wait()
     return instance
 
 
-def test_the_children_of_a_dead_parent_are_ended(instance: Instance, tmp_path: Path) -> None:
+def test_the_children_of_a_dead_parent_are_ended(
+    instance: EmbeddedInstance, tmp_path: Path
+) -> None:
     orphan, stranger = sleeper(tmp_path), sleeper(tmp_path / "another")
 
     standalone.stop_orphans(instance)
@@ -42,9 +44,11 @@ def test_the_children_of_a_dead_parent_are_ended(instance: Instance, tmp_path: P
     stranger.wait()
 
 
-def test_the_children_of_a_living_parent_are_left_alone(instance: Instance, tmp_path: Path) -> None:
+def test_the_children_of_a_living_parent_are_left_alone(
+    instance: EmbeddedInstance, tmp_path: Path
+) -> None:
     child = sleeper(tmp_path)
-    instance.remember(psutil.Process())
+    instance.write_note(psutil.Process())
 
     standalone.stop_orphans(instance)
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from infra import embedded, standalone
 from infra.cli import app
-from infra.instance import PROCESSES, Instance
+from infra.instance import PROCESSES, EmbeddedInstance
 from infra.provisioning import NotProvisioned, provision
 from services.chassis.migrations import check, connect, migrate
 from tests.conftest import HASTY, free_port
@@ -19,7 +19,7 @@ from tests.conftest import HASTY, free_port
 class Server:
     """A PostgreSQL of one test, as an instance knows it."""
 
-    def __init__(self, instance: Instance, url: str) -> None:
+    def __init__(self, instance: EmbeddedInstance, url: str) -> None:
         self.instance = instance
         self.url = url
 
@@ -40,7 +40,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """An empty server."""
     with embedded.postgres(tmp_path / "postgres", free_port(), "secret", HASTY) as url:
         await (await connect(f"{url}/postgres")).close()  # it listens before it lets anybody in
-        yield Server(Instance(tmp_path, 8_000), url)
+        yield Server(EmbeddedInstance(tmp_path, 8_000), url)
 
 
 async def column(url: str, query: str) -> list[object]:
@@ -147,10 +147,10 @@ async def test_who_may_not_make_roles_is_told_what_to_do(server: Server) -> None
     await connection.execute("GRANT CONNECT ON DATABASE postgres TO raak_profile")
     await connection.close()
 
-    with pytest.raises(NotProvisioned, match="'raak_profile' may not") as told:
+    with pytest.raises(NotProvisioned, match="'raak_profile' may not") as refusal:
         await provision(weak, [f"{weak.replace('raak_profile', 'raak_new')}/raak_new"])
 
-    assert "superuser" in told.value.hint
+    assert "superuser" in refusal.value.hint
 
 
 async def test_raak_migrate_does_it_from_the_environment_and_says_what_it_wants(

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
-from services.chassis.handling import Consumer
 from services.chassis.outbox import Relay
-from services.chassis.server import supervised
+from services.chassis.server import supervise
 from services.contracts.base import Event
 from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
 from services.journey.handlers import subscriptions
@@ -69,9 +69,9 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_state_reaches_others_step_by_step_in_order(world: World, bus: Bus) -> None:
     engine, listener = world.replica(patience_s=2), Listener()
     heard = [*subscriptions(engine), *PUBLISHED]
-    await bus.keep(heard)
+    await bus.ensure_streams(heard)
     await world.publish(CART)
-    async with supervised(work(engine, world.database, bus, listener)):
+    async with supervise(work(engine, world.database, bus, listener)):
         # the event overtakes the snapshot that contains it
         await send(bus, world.event(ANN, "product_added", version=1, **ADDED))
         await send(bus, world.snapshot(ANN, 1, **REACHABLE))
@@ -109,14 +109,14 @@ async def test_a_state_reaches_others_step_by_step_in_order(world: World, bus: B
 
 async def test_an_event_delivered_again_moves_nothing_twice(world: World, bus: Bus) -> None:
     engine, listener = world.replica(), Listener()
-    await bus.keep([*subscriptions(engine), *PUBLISHED])
+    await bus.ensure_streams([*subscriptions(engine), *PUBLISHED])
     await world.publish(CART)
     once, last = (
         world.event(ANN, "product_added", **ADDED),
         world.event(BOB, "product_added", **ADDED),
     )
 
-    async with supervised(work(engine, world.database, bus, listener)):
+    async with supervise(work(engine, world.database, bus, listener)):
         # other message ids, so that JetStream does not recognise the repetition
         bodies = [(event.address(), event.to_cloudevent()) for event in (once, once, last)]
         await bus.publish(

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import orjson
 
+from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection, Database
-from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded

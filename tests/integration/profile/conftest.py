@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.database import Database
-from services.chassis.principal import Principal, Verifier
+from services.chassis.principal import Principal, ServiceTokenVerifier
 from services.contracts.base import Event
 from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged
@@ -37,7 +37,7 @@ class Profile:
     """One installation of profile, its clock in the test's hand."""
 
     database: Database
-    verifier: Verifier
+    verifier: ServiceTokenVerifier
     now: datetime = START
     scan_limit: int = 2_000
     segment_cache: SegmentCache = field(default_factory=SegmentCache)
@@ -133,7 +133,7 @@ class Profile:
 async def profile(database_for: DatabaseFor, key_files: Any) -> AsyncIterator[Profile]:
     """A fresh installation."""
     async with database_for("profile") as database:
-        yield Profile(database, Verifier(key_files[1], "profile"))
+        yield Profile(database, ServiceTokenVerifier(key_files[1], "profile"))
 
 
 def track(name: str = "product_viewed", at: datetime = START, **fields: Any) -> dict[str, Any]:

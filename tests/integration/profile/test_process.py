@@ -126,7 +126,7 @@ async def test_what_others_need_reaches_them_with_the_snapshot(
         version=1,
         series=tuple(s.to_json() for s in parse("events.count('product_viewed') > 1").needs.series),
     )
-    await bus.keep([DecisionSeriesNeeded])
+    await bus.ensure_streams([DecisionSeriesNeeded])
     await send(bus, needed)
 
     async with asyncio.timeout(20):
@@ -156,7 +156,7 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
         broken.setattr(SegmentDefinitions, "assign_segments", fail)
         status, answer = await post(client, "track", event)
         async with asyncio.timeout(60):
-            while not (letters := await bus.dead_letters()):
+            while not (letters := await bus.list_dead_letters()):
                 await asyncio.sleep(0.05)
     [letter] = letters
     await bus.replay(letter)

@@ -9,8 +9,8 @@ import strawberry
 from graphql import default_field_resolver
 from strawberry.federation.schema_directives import Authenticated, Policy, RequiresScopes
 
-from services.chassis.authorization import is_met, wording
-from services.chassis.graphql import Schema, told
+from services.chassis.authorization import describe_requirement, is_satisfied
+from services.chassis.graphql import Schema, format_graphql_error
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -20,7 +20,7 @@ BAKER = Principal(
     scopes=frozenset({"bread:bake", "bread:sell", "till:open"}),
     policies=frozenset({"staff"}),
 )
-asked: list[str] = []
+required: list[str] = []
 """The resolvers that ran."""
 
 
@@ -88,12 +88,12 @@ class Bread:
         ]
     )
     async def secret(self) -> str | None:
-        asked.append("secret")
+        required.append("secret")
         return "malt"
 
     @strawberry.field
     def recipe(self) -> Recipe | None:
-        asked.append("recipe")
+        required.append("recipe")
         return Recipe(key=strawberry.ID("rye"), text="flour")
 
 
@@ -120,7 +120,7 @@ class Query:
 class Subscription:
     @strawberry.subscription(directives=[RequiresScopes(scopes=[["bread:sell"]])])  # type: ignore[untyped-decorator]
     async def sold(self) -> AsyncGenerator[int, None]:
-        asked.append("sold")
+        required.append("sold")
         yield 1
 
 
@@ -129,15 +129,15 @@ schema = Schema(query=Query, subscription=Subscription, types=[Recipe, Pan])
 
 async def ask(query: str, principal: Principal | None = BAKER) -> tuple[Any, list[list[Any]]]:
     """The data, and the paths of what was refused."""
-    asked.clear()
+    required.clear()
     result = await schema.execute(query, context_value=Context(principal))
-    errors = [told(error) for error in result.errors or ()]
+    errors = [format_graphql_error(error) for error in result.errors or ()]
     assert {e["extensions"]["code"] for e in errors} <= {"UNAUTHORIZED_FIELD_OR_TYPE"}
     return result.data, [error["path"] for error in errors]
 
 
 def without(*had: str) -> Principal:
-    """The baker without some of his scopes and policies."""
+    """The baker without some of its scopes and policies."""
     return replace(BAKER, scopes=BAKER.scopes - {*had}, policies=BAKER.policies - {*had})
 
 
@@ -162,7 +162,7 @@ async def test_without_a_scope_or_policy_the_field_is_null_and_its_resolver_does
 
     assert data == {"bread": {"name": "rye", "again": None}}
     assert refused == [["bread", "again"]]
-    assert asked == []
+    assert required == []
 
 
 async def test_one_of_several_sets_is_enough_and_each_counts_whole() -> None:
@@ -177,7 +177,7 @@ async def test_a_marked_type_is_refused_where_a_field_returns_it() -> None:
 
     assert data == {"bread": {"recipe": None}}
     assert refused == [["bread", "recipe"]]
-    assert asked == []
+    assert required == []
 
 
 async def test_a_marked_type_is_refused_behind_a_union_too() -> None:
@@ -228,17 +228,17 @@ async def test_authenticated_asks_for_any_caller() -> None:
 
 
 async def test_a_subscription_is_refused_before_its_stream_begins() -> None:
-    asked.clear()
+    required.clear()
     context = Context(without("bread:sell"))
 
     refused = [
-        told(error)["extensions"]["code"]
+        format_graphql_error(error)["extensions"]["code"]
         async for result in await schema.subscribe("subscription { sold }", context_value=context)
         for error in result.errors or ()
     ]
 
     assert refused == ["UNAUTHORIZED_FIELD_OR_TYPE"]
-    assert asked == []
+    assert required == []
 
 
 async def test_a_refusal_says_which_field_and_what_it_asks() -> None:
@@ -246,25 +246,29 @@ async def test_a_refusal_says_which_field_and_what_it_asks() -> None:
         "{ bread { margin secret } }", context_value=Context(replace(BAKER, scopes=frozenset()))
     )
 
-    messages = [told(error)["message"] for error in result.errors or ()]
-    assert "Bread.margin: it asks the scope books:read, or bread:sell and till:open" in messages[0]
-    assert "Bread.secret: it asks the scope bread:bake" in messages[1]
+    messages = [format_graphql_error(error)["message"] for error in result.errors or ()]
+    assert (
+        "Bread.margin: it requires the scope books:read, or bread:sell and till:open" in messages[0]
+    )
+    assert "Bread.secret: it requires the scope bread:bake" in messages[1]
 
 
 def test_fields_without_a_mark_keep_their_resolvers() -> None:
     plain = Schema(query=Query, subscription=Subscription, types=[Recipe, Pan])._schema
     bread = plain.type_map["Bread"].fields  # type: ignore[attr-defined]
 
-    assert "checked" not in bread["name"].resolve.__qualname__
-    assert "checked" in bread["margin"].resolve.__qualname__
-    assert "checked" in bread["oven"].resolve.__qualname__
+    assert "check_and_resolve" not in bread["name"].resolve.__qualname__
+    assert "check_and_resolve" in bread["margin"].resolve.__qualname__
+    assert "check_and_resolve" in bread["oven"].resolve.__qualname__
     oven = plain.type_map["Oven"].fields  # type: ignore[attr-defined]
-    assert "checked" not in oven["heat"].resolve.__qualname__, "its oven was checked already"
+    assert "check_and_resolve" not in oven["heat"].resolve.__qualname__, (
+        "its oven was checked already"
+    )
     assert default_field_resolver is not bread["name"].resolve
 
 
 def test_sets_asked_are_alternatives() -> None:
-    assert is_met([], frozenset())
-    assert is_met([["a", "b"], ["c"]], frozenset({"c"}))
-    assert not is_met([["a", "b"], ["c"]], frozenset({"a"}))
-    assert wording([["b", "a"], ["c"]]) == "a and b, or c"
+    assert is_satisfied([], frozenset())
+    assert is_satisfied([["a", "b"], ["c"]], frozenset({"c"}))
+    assert not is_satisfied([["a", "b"], ["c"]], frozenset({"a"}))
+    assert describe_requirement([["b", "a"], ["c"]]) == "a and b, or c"

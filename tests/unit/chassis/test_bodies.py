@@ -12,7 +12,7 @@ from services.chassis.bodies import (
     BodyLimits,
     BodyTooSlow,
     NotANumber,
-    Unfinished,
+    PendingBodies,
     json_in,
     parse_json,
     read_body,
@@ -72,34 +72,34 @@ class Sender:
 
 
 async def test_when_bodies_fill_the_memory_the_slowest_give_way_and_quick_ones_pass() -> None:
-    beside = Unfinished(most_bytes=5_000)
+    pending = PendingBodies(most_bytes=5_000)
     slow = [Sender(b"s" * 900) for _ in range(5)]
-    reading = [asyncio.create_task(read_body(s.receive, {}, LIMITS, beside)) for s in slow]
+    reading = [asyncio.create_task(read_body(s.receive, {}, LIMITS, pending)) for s in slow]
     await asyncio.sleep(0)
     quick = Sender(b"q" * 900)
     quick.send(b"q", is_last=True)
 
-    assert await read_body(quick.receive, {}, LIMITS, beside) == b"q" * 901
+    assert await read_body(quick.receive, {}, LIMITS, pending) == b"q" * 901
 
     with pytest.raises(BodyTooSlow, match="it gave way to quicker ones"):
         await reading[0]
     for sender in slow[1:]:
         sender.send(b"", is_last=True)
     assert await asyncio.gather(*reading[1:]) == [b"s" * 900] * 4
-    assert (len(beside), beside._bytes) == (0, 0)
+    assert (len(pending), pending._bytes) == (0, 0)
 
 
 async def test_a_body_that_may_be_as_large_as_all_together_may_still_be_read() -> None:
-    beside = Unfinished(most_bytes=10)
+    pending = PendingBodies(most_bytes=10)
     sender = Sender(b"a" * 500)
     sender.send(b"a" * 500, is_last=True)
 
-    assert len(await read_body(sender.receive, {}, LIMITS, beside)) == 1_000
+    assert len(await read_body(sender.receive, {}, LIMITS, pending)) == 1_000
 
 
 async def test_a_body_that_breaks_off_or_is_late_is_forgotten() -> None:
-    beside, late = Unfinished(), BodyLimits(1_000, "max_body_bytes", within_s=0.01)
-    reading = asyncio.create_task(read_body(Sender(b"a").receive, {}, LIMITS, beside))
+    pending, late = PendingBodies(), BodyLimits(1_000, "max_body_bytes", within_s=0.01)
+    reading = asyncio.create_task(read_body(Sender(b"a").receive, {}, LIMITS, pending))
     await asyncio.sleep(0)
 
     reading.cancel()
@@ -107,8 +107,8 @@ async def test_a_body_that_breaks_off_or_is_late_is_forgotten() -> None:
     with pytest.raises(asyncio.CancelledError):
         await reading
     with pytest.raises(BodyTooSlow, match=r"within 0.01 s"):
-        await read_body(Sender(b"a").receive, {}, late, beside)
-    assert (len(beside), beside._bytes) == (0, 0)
+        await read_body(Sender(b"a").receive, {}, late, pending)
+    assert (len(pending), pending._bytes) == (0, 0)
 
 
 @pytest.mark.parametrize(

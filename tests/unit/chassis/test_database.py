@@ -13,9 +13,9 @@ from services.chassis.database import (
     DatabaseUnavailable,
     is_away,
     is_contention,
-    outages_told,
     reason,
     server_settings,
+    translate_outages,
 )
 from tests.postgres_errors import AT_FAULT, AWAY, raised
 
@@ -23,22 +23,22 @@ PROJECT = Path(__file__).parents[3]
 
 
 def test_every_error_of_the_classes_of_outages_is_one() -> None:
-    told = [raised(kind) for kind in AWAY]
+    errors = [raised(kind) for kind in AWAY]
 
-    assert len(told) >= 30
-    assert [error for error in told if not is_away(error)] == []
-    assert [error for error in told if not isinstance(error, database.AWAY)] == []
-    assert {asyncpg.DiskFullError, asyncpg.DeadlockDetectedError} <= {type(one) for one in told}
+    assert len(errors) >= 30
+    assert [error for error in errors if not is_away(error)] == []
+    assert [error for error in errors if not isinstance(error, database.AWAY)] == []
+    assert {asyncpg.DiskFullError, asyncpg.DeadlockDetectedError} <= {type(one) for one in errors}
     assert all(is_away(error) for error in (OSError(), TimeoutError(), ConnectionResetError()))
 
 
 def test_no_other_error_is_one() -> None:
-    told = [raised(kind) for kind in AT_FAULT]
+    errors = [raised(kind) for kind in AT_FAULT]
     ours = [asyncpg.InterfaceError("a wrong call"), asyncpg.InternalClientError(), ValueError()]
 
-    assert len(told) >= 150
-    assert [error for error in [*told, *ours] if is_away(error)] == []
-    assert [error for error in [*told, *ours] if isinstance(error, database.AWAY)] == []
+    assert len(errors) >= 150
+    assert [error for error in [*errors, *ours] if is_away(error)] == []
+    assert [error for error in [*errors, *ours] if isinstance(error, database.AWAY)] == []
 
 
 def test_an_error_that_asyncpg_has_no_class_for_is_told_by_its_state() -> None:
@@ -89,24 +89,27 @@ def test_others_in_the_way_are_told_from_a_server_that_cannot() -> None:
 def test_an_outage_is_told_as_ours_with_what_it_was() -> None:
     full = raised(asyncpg.DiskFullError)
 
-    with pytest.raises(DatabaseUnavailable, match=r"\(DiskFullError\)") as told, outages_told():
+    with (
+        pytest.raises(DatabaseUnavailable, match=r"\(DiskFullError\)") as outage,
+        translate_outages(),
+    ):
         raise full
 
-    assert (told.value.status, told.value.__cause__) == (503, full)
-    assert reason(told.value) == "DiskFullError"
+    assert (outage.value.status, outage.value.__cause__) == (503, full)
+    assert reason(outage.value) == "DiskFullError"
 
 
 @pytest.mark.parametrize("silence_s", [2, 10, 600])
 def test_a_vanished_machine_is_let_go_within_the_time_that_was_set(silence_s: int) -> None:
-    asked = server_settings(silence_s)
+    settings = server_settings(silence_s)
 
     idle, interval, count = (
-        int(asked[f"tcp_keepalives_{one}"]) for one in ("idle", "interval", "count")
+        int(settings[f"tcp_keepalives_{one}"]) for one in ("idle", "interval", "count")
     )
     assert idle >= 1
     assert interval >= 1
     assert idle + interval * count <= max(silence_s, 4)
-    assert asked["tcp_user_timeout"] == asked["idle_in_transaction_session_timeout"]
+    assert settings["tcp_user_timeout"] == settings["idle_in_transaction_session_timeout"]
 
 
 def test_whoever_catches_everything_near_a_database_lets_an_outage_pass() -> None:
@@ -127,12 +130,14 @@ def _careless(module: ast.Module) -> Iterator[ast.ExceptHandler]:
     for tried in ast.walk(module):
         if not isinstance(tried, ast.Try):
             continue
-        asked = False
+        is_guarded = False
         for handler in tried.handlers:
             kinds = ast.unparse(handler.type) if handler.type else "Exception"
-            asked |= "AWAY" in kinds
+            is_guarded |= "AWAY" in kinds
             body = "\n".join(map(ast.unparse, handler.body))
-            if kinds == "Exception" and not (asked or "is_away(" in body or body.endswith("raise")):
+            if kinds == "Exception" and not (
+                is_guarded or "is_away(" in body or body.endswith("raise")
+            ):
                 yield handler
 
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.definitions import (
     MOST_PROBLEMS,
+    DefinitionProblem,
     InvalidDefinition,
-    Problem,
     parse_yaml,
     read_yaml,
 )
@@ -48,14 +48,14 @@ class Recipe(Strict):
     steps: list[Annotated[Wait | Bake, Field(discriminator="kind")]] = []
 
 
-def problems(text: str) -> list[Problem]:
+def problems(text: str) -> list[DefinitionProblem]:
     """What is wrong with a recipe."""
-    with pytest.raises(InvalidDefinition) as found:
+    with pytest.raises(InvalidDefinition) as details:
         parse_yaml(text, Recipe)
-    return found.value.problems
+    return details.value.problems
 
 
-def the_problem(text: str) -> Problem:
+def the_problem(text: str) -> DefinitionProblem:
     """The one thing that is wrong with a recipe."""
     [problem] = problems(text)
     return problem
@@ -72,7 +72,7 @@ def test_a_good_definition_becomes_its_model() -> None:
 def test_a_missing_field_is_named_where_it_belongs() -> None:
     problem = the_problem("name: Bread\nsteps:\n  - kind: wait\n    minutes: 1\n  - kind: bake\n")
 
-    assert problem == Problem(5, 5, "steps[1].degrees", "This is missing.", "Add it.")
+    assert problem == DefinitionProblem(5, 5, "steps[1].degrees", "This is missing.", "Add it.")
 
 
 def test_an_unknown_field_is_told_at_its_name_with_the_near_one() -> None:
@@ -106,9 +106,9 @@ def test_a_value_out_of_bounds_is_told_with_its_bound() -> None:
 
 
 def test_every_branch_of_a_union_points_at_the_value() -> None:
-    found = problems("name: Bread\nsteps: [{kind: bake, degrees: 1, from: noon}]\n")
+    details = problems("name: Bread\nsteps: [{kind: bake, degrees: 1, from: noon}]\n")
 
-    assert {(p.line, p.column, p.path) for p in found} == {(2, 40, "steps[0].from")}
+    assert {(p.line, p.column, p.path) for p in details} == {(2, 40, "steps[0].from")}
 
 
 def test_an_unknown_kind_is_told_with_the_kinds_there_are() -> None:
@@ -119,9 +119,9 @@ def test_an_unknown_kind_is_told_with_the_kinds_there_are() -> None:
 
 
 def test_all_problems_are_told_at_once_from_top_to_bottom() -> None:
-    found = problems("serves: many\nnmae: Bread\ntags: {a: b}\n")
+    details = problems("serves: many\nnmae: Bread\ntags: {a: b}\n")
 
-    assert [(p.line, p.path) for p in found] == [
+    assert [(p.line, p.path) for p in details] == [
         (1, "name"),
         (1, "serves"),
         (2, "nmae"),
@@ -214,13 +214,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_is_refused_where_it_becomes_one(name: str) -> None:
-    text, place, told = HOSTILE[name]
+    text, place, expected = HOSTILE[name]
 
-    with pytest.raises(InvalidDefinition) as found:
+    with pytest.raises(InvalidDefinition) as details:
         read_yaml(text)
 
-    [problem] = found.value.problems
-    assert told in str(problem)
+    [problem] = details.value.problems
+    assert expected in str(problem)
     assert (problem.line, problem.column) == place
 
 
@@ -233,7 +233,7 @@ def test_a_document_is_left_as_soon_as_it_holds_too_much() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "column", "told"),
+    ("text", "line", "column", "expected"),
     [
         ("name: Bread\nsteps: [1, 2\n", 3, 1, "Check indentation, colons and quotes."),
         ("name: Bread\ntags:\n\ta: 1\n", 3, 1, "Indent with spaces."),
@@ -248,11 +248,11 @@ def test_a_document_is_left_as_soon_as_it_holds_too_much() -> None:
     ],
 )
 def test_what_is_no_definition_at_all_is_told_with_a_remedy(
-    text: str, line: int, column: int, told: str
+    text: str, line: int, column: int, expected: str
 ) -> None:
     problem = the_problem(text)
 
-    assert told in str(problem)
+    assert expected in str(problem)
     assert (problem.line, problem.column) == (line, column)
 
 
@@ -264,7 +264,7 @@ def laughs(levels: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("bomb", "told"),
+    ("bomb", "expected"),
     [
         (laughs(12), "that aliases repeat"),
         ("a: &a [*a]", "repeats itself without end"),
@@ -274,14 +274,14 @@ def laughs(levels: int) -> str:
     ],
     ids=["a billion laughs", "a snake", "brackets", "dashes", "crumbs"],
 )
-def test_a_bomb_is_put_out_before_it_takes_memory(bomb: str, told: str) -> None:
+def test_a_bomb_is_put_out_before_it_takes_memory(bomb: str, expected: str) -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     problem = the_problem(bomb)
 
     taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-    assert told in problem.problem
+    assert expected in problem.problem
     assert taken < 300_000_000
 
 
@@ -292,10 +292,10 @@ def test_an_alias_is_a_fine_way_not_to_repeat_oneself() -> None:
 
 
 def test_a_thousand_wrong_values_are_told_by_the_first_of_them() -> None:
-    found = problems("name: Bread\ntags:\n" + "".join(f"  k{n}: x\n" for n in range(5_000)))
+    details = problems("name: Bread\ntags:\n" + "".join(f"  k{n}: x\n" for n in range(5_000)))
 
-    assert len(found) == MOST_PROBLEMS
-    assert found[0].line == 3
+    assert len(details) == MOST_PROBLEMS
+    assert details[0].line == 3
 
 
 def test_a_long_value_is_not_repeated_at_length() -> None:
@@ -336,11 +336,11 @@ def test_a_path_that_is_not_there_is_told_at_what_surrounds_it() -> None:
 
 
 def test_the_error_lists_its_problems_for_machines_too() -> None:
-    with pytest.raises(InvalidDefinition, match="has 2 problems") as found:
+    with pytest.raises(InvalidDefinition, match="has 2 problems") as details:
         parse_yaml("serves: many\n", Recipe)
 
-    told = found.value.as_json()
+    answer = details.value.as_json()
 
-    assert told["code"] == "INVALID_DEFINITION"
-    assert [p["path"] for p in told["problems"]] == ["name", "serves"]
-    assert set(told["problems"][0]) == {"line", "column", "path", "problem", "hint"}
+    assert answer["code"] == "INVALID_DEFINITION"
+    assert [p["path"] for p in answer["problems"]] == ["name", "serves"]
+    assert set(answer["problems"][0]) == {"line", "column", "path", "problem", "hint"}

@@ -31,7 +31,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from services.chassis.execution import Compiled, PlainReader
+from services.chassis.execution import CompiledOperation, PlainFieldExecutor
 from services.chassis.graphql import Schema
 
 
@@ -186,8 +186,8 @@ def mostly(plain: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def record(**fields: Any) -> st.SearchStrategy[SimpleNamespace]:
     """An object with these attributes, each mostly as it should be."""
-    kept = {name: mostly(values) for name, values in fields.items()}
-    return st.builds(SimpleNamespace, **kept)
+    strategies = {name: mostly(values) for name, values in fields.items()}
+    return st.builds(SimpleNamespace, **strategies)
 
 
 def crumbs(following: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -243,14 +243,14 @@ def selections(draw: st.DrawFn, type_: str, depth: int) -> str:
     branches = BRANCHES.get(type_, {}) if depth else {}
     every = st.sampled_from(["__typename", *LEAVES.get(type_, ()), *branches, *branches])
     parts = []
-    for asked in draw(st.lists(every, min_size=1, max_size=4)):
-        name, has_arguments, _ = asked.partition("(")
-        is_fragment = asked.startswith("...")
+    for details in draw(st.lists(every, min_size=1, max_size=4)):
+        name, has_arguments, _ = details.partition("(")
+        is_fragment = details.startswith("...")
         alias = f"some_{name}: " if has_arguments else draw(st.sampled_from(["", f"my_{name}: "]))
         condition = draw(st.sampled_from(["", "", "", " @include(if: $yes)", " @skip(if: $yes)"]))
-        part = f"{'' if is_fragment else alias}{asked}{condition}"
-        if asked in branches:
-            part += f" {{ {draw(selections(branches[asked], depth - 1))} }}"
+        part = f"{'' if is_fragment else alias}{details}{condition}"
+        if details in branches:
+            part += f" {{ {draw(selections(branches[details], depth - 1))} }}"
         parts.append(part if draw(st.integers(0, 4)) else f"... {{ {part} }}")
     return " ".join(parts)
 
@@ -263,7 +263,9 @@ DOCUMENTS = selections("Query", 3).map(
 VARIABLES = st.fixed_dictionaries({}, optional={"times": st.integers(0, 3), "yes": st.booleans()})
 
 
-async def told(document: DocumentNode, baked: Baked, how: type[Executor[Any]], **known: Any) -> Any:
+async def execute_document(
+    document: DocumentNode, baked: Baked, how: type[Executor[Any]], **known: Any
+) -> Any:
     """What is answered, for a loaf and variables."""
     result = execute(
         SCHEMA._schema,
@@ -294,10 +296,10 @@ async def test_every_document_is_answered_as_graphql_core_answers_it_time_and_ag
 ) -> None:
     document = parse(text)
     assert not validate(SCHEMA._schema, document, RULES)
-    compiled = None if "@" in text else Compiled()
+    compiled = None if "@" in text else CompiledOperation()
     for baked in bakes:
-        answer = await told(document, baked, PlainReader, compiled=compiled)
-        assert answer == await told(document, baked, Executor)
+        answer = await execute_document(document, baked, PlainFieldExecutor, compiled=compiled)
+        assert answer == await execute_document(document, baked, Executor)
 
 
 @pytest.fixture
@@ -331,11 +333,11 @@ async def test_what_is_odd_is_told_as_graphql_core_tells_it(attribute: str, loaf
     )
     for odd in ODDITIES:
         setattr(loaf, attribute, odd)
-        answer = await told(document, (loaf, {}), PlainReader)
-        assert answer == await told(document, (loaf, {}), Executor)
+        answer = await execute_document(document, (loaf, {}), PlainFieldExecutor)
+        assert answer == await execute_document(document, (loaf, {}), Executor)
 
 
-class Counting(PlainReader):
+class Counting(PlainFieldExecutor):
     """Tells how many fields took the long way."""
 
     resolved: ClassVar[list[str]] = []
@@ -352,7 +354,7 @@ async def test_nothing_is_resolved_but_what_has_a_resolver(loaf: Loaf) -> None:
         "{ loaves { id weight price grain fresh tags notes __typename crumb { next { taste } }"
         " crumbs { weight __typename } baker { name } again { bakedAt } } }"
     )
-    data, errors = await told(document, (loaf, {}), Counting)
+    data, errors = await execute_document(document, (loaf, {}), Counting)
     assert not errors
     assert data["loaves"][1]["crumb"] == {"next": {"taste": "salty"}}
     assert Counting.resolved == ["loaves", "again", "again"]
@@ -365,7 +367,7 @@ async def test_what_is_asked_too_deeply_to_be_compiled_is_answered(
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 250)
     try:
-        data, errors = await told(document, (loaf, {}), PlainReader)
+        data, errors = await execute_document(document, (loaf, {}), PlainFieldExecutor)
     finally:
         sys.setrecursionlimit(limit)
     assert data == {"loaf": {"crumb": {"next": {"next": None}}}}
@@ -374,6 +376,6 @@ async def test_what_is_asked_too_deeply_to_be_compiled_is_answered(
 
 async def test_an_attribute_is_not_read_past_what_stands_before_it(loaf: Loaf) -> None:
     document = parse("{ loaf { baker { name call recipe } } }")
-    data, errors = await told(document, (loaf, {}), PlainReader)
+    data, errors = await execute_document(document, (loaf, {}), PlainFieldExecutor)
     assert data == {"loaf": {"baker": {"name": "Ada", "call": "BREAD", "recipe": None}}}
     assert [error["path"] for error in errors] == [["loaf", "baker", "recipe"]]

@@ -9,7 +9,7 @@ import pytest
 from services.chassis import database
 from services.chassis.database import DatabaseUnavailable
 from services.chassis.errors import Unavailable
-from services.chassis.isolation import Failure, act_apart
+from services.chassis.isolation import Failure, isolate_failures
 
 
 class Work:
@@ -31,7 +31,7 @@ class Work:
 async def test_what_does_not_fail_is_done_at_once() -> None:
     work = Work()
 
-    done = await act_apart(None, range(100), work)
+    done = await isolate_failures(None, range(100), work)
 
     assert done == [2 * number for number in range(100)]
     assert len(work.lists) == 1
@@ -40,7 +40,7 @@ async def test_what_does_not_fail_is_done_at_once() -> None:
 async def test_who_fails_is_found_alone_in_few_steps_and_the_others_are_done() -> None:
     work = Work(3, 77)
 
-    done = await act_apart(None, range(100), work)
+    done = await isolate_failures(None, range(100), work)
 
     failures = [place for place, one in enumerate(done) if isinstance(one, Failure)]
     assert failures == [3, 77]
@@ -51,7 +51,7 @@ async def test_who_fails_is_found_alone_in_few_steps_and_the_others_are_done() -
 
 
 async def test_a_failure_tells_its_class_and_not_its_text() -> None:
-    [failure] = await act_apart(None, [1], Work(1))
+    [failure] = await isolate_failures(None, [1], Work(1))
 
     assert isinstance(failure, Failure)
     assert failure.reason == "ValueError"
@@ -60,7 +60,7 @@ async def test_a_failure_tells_its_class_and_not_its_text() -> None:
 async def test_nothing_is_done_for_nobody() -> None:
     work = Work()
 
-    assert await act_apart(None, [], work) == []
+    assert await isolate_failures(None, [], work) == []
     assert work.lists == []
 
 
@@ -89,7 +89,7 @@ async def test_what_is_nobodys_fault_is_raised_and_nobody_is_blamed(error: Excep
     work = Work(3, error=error)
 
     with pytest.raises(type(error)):
-        await act_apart(cast(database.Connection, Connection()), range(10), work)
+        await isolate_failures(cast(database.Connection, Connection()), range(10), work)
 
     assert len(work.lists) == 1
 
@@ -104,6 +104,6 @@ async def test_what_is_nobodys_fault_is_raised_and_nobody_is_blamed(error: Excep
     ids=lambda error: type(error).__name__,
 )
 async def test_what_a_database_refuses_is_one_items_fault(error: Exception) -> None:
-    done = await act_apart(None, range(10), Work(3, error=error))
+    done = await isolate_failures(None, range(10), Work(3, error=error))
 
     assert [place for place, one in enumerate(done) if isinstance(one, Failure)] == [3]

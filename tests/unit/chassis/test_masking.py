@@ -14,10 +14,10 @@ from services.chassis.graphql import Schema
 from services.chassis.masking import (
     MASK,
     USUAL,
-    IdentitiesAsked,
+    IdentitiesNotReadable,
     Masking,
-    as_written,
-    hidden_texts,
+    leave_unmasked,
+    mask_texts,
     words_of,
 )
 from services.chassis.principal import IDENTITIES, Principal
@@ -28,7 +28,7 @@ from services.contracts.identity import IDENTIFYING_NAMES
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "masked"),
     [
         ("ann@example.com", MASK),
         ("Write to Ann.Bee+x@mail.example.co.uk!", f"Write to {MASK}!"),
@@ -49,10 +49,12 @@ from services.contracts.identity import IDENTIFYING_NAMES
         ("nl91abna0417164300", MASK),
     ],
 )
-def test_what_looks_like_an_address_or_account_is_hidden_in_any_text(text: str, shown: str) -> None:
-    assert USUAL.value(text) == shown
-    assert USUAL.value({"note": [text]}) == {"note": [shown]}
-    assert USUAL.value({text: 1}) == {shown: 1}
+def test_what_looks_like_an_address_or_account_is_hidden_in_any_text(
+    text: str, masked: str
+) -> None:
+    assert USUAL.value(text) == masked
+    assert USUAL.value({"note": [text]}) == {"note": [masked]}
+    assert USUAL.value({text: 1}) == {masked: 1}
 
 
 @pytest.mark.parametrize(
@@ -146,9 +148,9 @@ def test_a_name_is_a_persons_among_traits_and_a_products_elsewhere() -> None:
 def test_an_operator_names_further_ones() -> None:
     masking = Masking.over(["Member No", "nickname"])
 
-    shown = masking.value({"memberNo": 7, "nick_name": "An", "email": "x", "plan": "gold"})
+    masked = masking.value({"memberNo": 7, "nick_name": "An", "email": "x", "plan": "gold"})
 
-    assert shown == {"memberNo": MASK, "nick_name": MASK, "email": MASK, "plan": "gold"}
+    assert masked == {"memberNo": MASK, "nick_name": MASK, "email": MASK, "plan": "gold"}
 
 
 def test_names_are_read_in_whatever_spelling() -> None:
@@ -172,16 +174,16 @@ ANY = st.recursive(
 def test_wherever_in_a_value_it_stands_it_does_not_show_and_hiding_twice_is_hiding_once(
     value: Any, secret: str
 ) -> None:
-    shown = USUAL.value([value, {"x": [secret, {secret: {"y": f"a {secret} b"}}]}])
+    masked = USUAL.value([value, {"x": [secret, {secret: {"y": f"a {secret} b"}}]}])
 
-    assert secret not in str(shown)
-    assert USUAL.value(shown) == shown
+    assert secret not in str(masked)
+    assert USUAL.value(masked) == masked
 
 
 def test_of_what_nobody_knows_no_text_shows_and_its_form_does() -> None:
     content = {"title": "Dear Ann", "links": [{"url": "x", "at": 1, "is_new": True}], "no": None}
 
-    assert hidden_texts(content) == {
+    assert mask_texts(content) == {
         "title": MASK,
         "links": [{"url": MASK, "at": MASK, "is_new": True}],
         "no": None,
@@ -192,7 +194,7 @@ def test_of_what_nobody_knows_no_text_shows_and_its_form_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "seen", "shown"),
+    ("condition", "saw", "masked"),
     [
         ('traits.email == "x"', "anything", MASK),
         ("traits.name == 'x'", "Ann", MASK),
@@ -215,9 +217,9 @@ def test_of_what_nobody_knows_no_text_shows_and_its_form_does() -> None:
     ],
 )
 def test_what_a_condition_saw_is_hidden_if_it_looked_at_who_somebody_is(
-    condition: str, seen: Any, shown: Any
+    condition: str, saw: Any, masked: Any
 ) -> None:
-    assert USUAL.mask_compared(condition, seen) == shown
+    assert USUAL.mask_compared(condition, saw) == masked
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def test_what_a_condition_saw_is_hidden_if_it_looked_at_who_somebody_is(
     ],
 )
 def test_a_condition_that_would_find_out_who_somebody_is_is_refused(condition: str) -> None:
-    with pytest.raises(IdentitiesAsked, match="tells who somebody is") as refused:
+    with pytest.raises(IdentitiesNotReadable, match="reveal an identity") as refused:
         USUAL.check(["traits.plan == 'gold'", condition])
     assert "identities:read" in refused.value.hint
 
@@ -299,9 +301,9 @@ class Query:
 
 schema = Schema(
     query=Query,
-    hides={"Rule": as_written, "Note.author": lambda masking, note, value: f"{len(note.text)}"},
+    hides={"Rule": leave_unmasked, "Note.author": lambda masking, note, value: f"{len(note.text)}"},
 )
-ASKED = "{ notes { text about author } rule { text } tags later missing }"
+QUERY = "{ notes { text about author } rule { text } tags later missing }"
 STAFF = Principal(Role.ANALYST, "alan")
 
 
@@ -311,11 +313,11 @@ class Context:
     masking: Masking = USUAL
 
 
-async def ask(principal: Principal, query: str = ASKED, masking: Masking = USUAL) -> Any:
+async def ask(principal: Principal, query: str = QUERY, masking: Masking = USUAL) -> Any:
     return (await schema.answer(query, None, Context(principal, masking)))["data"]
 
 
-@pytest.mark.parametrize("query", [ASKED, ASKED.replace("{ notes", "{ notes @include(if: true)")])
+@pytest.mark.parametrize("query", [QUERY, QUERY.replace("{ notes", "{ notes @include(if: true)")])
 async def test_every_text_and_json_of_a_service_is_hidden_unless_its_schema_says_otherwise(
     query: str,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Who is believed to be who he says."""
+"""Which internal tokens a service accepts, and what it knows of their caller."""
 
 import base64
 import hashlib
@@ -28,8 +28,8 @@ from services.chassis.principal import (
     Forbidden,
     NotAuthenticated,
     Principal,
+    ServiceTokenVerifier,
     UnusableKey,
-    Verifier,
 )
 from services.contracts.enums import Role
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
@@ -81,7 +81,7 @@ def test_a_browser_or_device_may_be_named_by_anybody(type: str) -> None:
 
 
 def test_a_caller_is_who_the_gateway_says(key_files: Keys) -> None:
-    verifier = Verifier(key_files[1], "profile")
+    verifier = ServiceTokenVerifier(key_files[1], "profile")
 
     assert verifier.principal(f"Bearer {token(key_files)}") == AGENT
     assert verifier.principal(f"bearer {token(key_files, VISITOR)}") == VISITOR
@@ -95,7 +95,7 @@ def test_what_a_caller_may_do_comes_with_him_and_nothing_is_added() -> None:
 
 
 def test_a_token_narrowed_to_less_is_another_caller(key_files: Keys) -> None:
-    verifier = Verifier(key_files[1], "profile")
+    verifier = ServiceTokenVerifier(key_files[1], "profile")
     narrowed = token(key_files, scope="results:read", policies=[])
 
     verifier.principal(f"Bearer {token(key_files)}")
@@ -137,7 +137,9 @@ def test_a_token_with_a_wrong_or_missing_claim_is_refused(
     key_files: Keys, changed: dict[str, Any]
 ) -> None:
     with pytest.raises(NotAuthenticated, match="must share one key pair"):
-        Verifier(key_files[1], "profile").principal(f"Bearer {token(key_files, **changed)}")
+        ServiceTokenVerifier(key_files[1], "profile").principal(
+            f"Bearer {token(key_files, **changed)}"
+        )
 
 
 def test_the_public_key_is_no_shared_secret(key_files: Keys) -> None:
@@ -147,7 +149,7 @@ def test_the_public_key_is_no_shared_secret(key_files: Keys) -> None:
     forged = f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
     with pytest.raises(NotAuthenticated, match="InvalidAlgorithmError"):
-        Verifier(key_files[1], "profile").principal(f"Bearer {forged}")
+        ServiceTokenVerifier(key_files[1], "profile").principal(f"Bearer {forged}")
 
 
 def test_an_unsigned_token_is_refused(key_files: Keys) -> None:
@@ -155,7 +157,7 @@ def test_an_unsigned_token_is_refused(key_files: Keys) -> None:
     unsigned = f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
 
     with pytest.raises(NotAuthenticated, match="not valid"):
-        Verifier(key_files[1], "profile").principal(f"Bearer {unsigned}")
+        ServiceTokenVerifier(key_files[1], "profile").principal(f"Bearer {unsigned}")
 
 
 def test_a_callers_own_token_opens_no_service(key_files: Keys) -> None:
@@ -164,7 +166,7 @@ def test_a_callers_own_token_opens_no_service(key_files: Keys) -> None:
     assert isinstance(signing, Ed25519PrivateKey)
 
     with pytest.raises(NotAuthenticated, match="InvalidAudienceError"):
-        Verifier(key_files[1], "profile").principal(
+        ServiceTokenVerifier(key_files[1], "profile").principal(
             f"Bearer {issue_token(signing, Role.ADMIN, 'root')}"
         )
 
@@ -173,7 +175,7 @@ def test_a_token_of_another_gateway_is_refused(key_files: Keys, tmp_path: Path) 
     theirs = make_keys(tmp_path)
 
     with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
-        Verifier(key_files[1], "profile").principal(f"Bearer {token(theirs)}")
+        ServiceTokenVerifier(key_files[1], "profile").principal(f"Bearer {token(theirs)}")
 
 
 def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
@@ -182,7 +184,7 @@ def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
     for change in ({"role": "admin"}, {"scope": "customers:read"}, {"policies": ["staff"]}):
         promoted = f"{head}.{part(claims | change)}.{signature}"
         with pytest.raises(NotAuthenticated, match="InvalidSignatureError"):
-            Verifier(key_files[1], "profile").principal(f"Bearer {promoted}")
+            ServiceTokenVerifier(key_files[1], "profile").principal(f"Bearer {promoted}")
 
 
 @pytest.mark.parametrize(
@@ -190,11 +192,11 @@ def test_a_token_that_was_changed_under_way_is_refused(key_files: Keys) -> None:
 )
 def test_what_is_no_token_is_refused(key_files: Keys, header: str | None) -> None:
     with pytest.raises(NotAuthenticated):
-        Verifier(key_files[1], "profile").principal(header)
+        ServiceTokenVerifier(key_files[1], "profile").principal(header)
 
 
 def test_a_token_is_a_bearers_also_when_it_is_remembered(key_files: Keys) -> None:
-    verifier, good = Verifier(key_files[1], "profile"), token(key_files)
+    verifier, good = ServiceTokenVerifier(key_files[1], "profile"), token(key_files)
     verifier.principal(f"Bearer {good}")
 
     with pytest.raises(NotAuthenticated, match="carries no token"):
@@ -203,7 +205,7 @@ def test_a_token_is_a_bearers_also_when_it_is_remembered(key_files: Keys) -> Non
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 def test_the_gateways_clock_may_be_ahead_a_little(key_files: Keys, claim: str) -> None:
-    verifier, now = Verifier(key_files[1], "profile"), datetime.now(UTC)
+    verifier, now = ServiceTokenVerifier(key_files[1], "profile"), datetime.now(UTC)
 
     def ahead(seconds: int) -> str:
         changed: dict[str, Any] = {claim: now + timedelta(seconds=seconds)}
@@ -225,7 +227,7 @@ def test_a_file_without_the_gateways_public_key_is_refused_at_once(
         file.write_bytes(pem(key_files, content) if isinstance(content, str) else content)
 
     with pytest.raises(UnusableKey, match=r"key\.pem' holds no Ed25519 public key"):
-        Verifier(file, "profile")
+        ServiceTokenVerifier(file, "profile")
 
 
 def pem(keys: Keys, kind: str) -> bytes:
@@ -237,7 +239,7 @@ def pem(keys: Keys, kind: str) -> bytes:
 
 def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> None:
     now = datetime.now(UTC)
-    verifier = Verifier(key_files[1], "profile", clock=lambda: now)
+    verifier = ServiceTokenVerifier(key_files[1], "profile", clock=lambda: now)
     header = f"Bearer {token(key_files, exp=now + timedelta(seconds=30))}"
     assert verifier.principal(header) == AGENT
 
@@ -255,18 +257,18 @@ def test_a_remembered_token_is_forgotten_when_it_expires(key_files: Keys) -> Non
 def test_a_verifier_checks_a_signature_once_and_remembers_only_so_many(
     key_files: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked: list[str] = []
+    decoded: list[str] = []
     decode = jwt.decode
 
     def counting(token: str, *arguments: Any, **options: Any) -> Any:
-        checked.append(token)
+        decoded.append(token)
         return decode(token, *arguments, **options)
 
     monkeypatch.setattr(jwt, "decode", counting)
-    verifier = Verifier(key_files[1], "profile", remembered=2)
+    verifier = ServiceTokenVerifier(key_files[1], "profile", max_cached=2)
     one, two, three = (token(key_files, sub=f"desk {n}") for n in range(3))
 
     for each in (one, one, two, three, three, one):  # the third pushes the first one out
         verifier.principal(f"Bearer {each}")
 
-    assert checked == [one, two, three, one]
+    assert decoded == [one, two, three, one]

@@ -10,9 +10,9 @@ from services.chassis.telemetry import JsonFormatter, describe
 
 def logged(message: str, **record: Any) -> dict[str, Any]:
     """A log line, read back."""
-    made = logging.LogRecord("raak.oven", logging.WARNING, "oven.py", 7, message, (), None)
-    made.__dict__.update(record)
-    line: dict[str, Any] = json.loads(JsonFormatter("oven").format(made))
+    log_record = logging.LogRecord("raak.oven", logging.WARNING, "oven.py", 7, message, (), None)
+    log_record.__dict__.update(record)
+    line: dict[str, Any] = json.loads(JsonFormatter("oven").format(log_record))
     return line
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from gateway.access.limits import LimitExceeded
-from gateway.access.operations import UnknownOperation, UnreadableDocument
+from gateway.access.operations import UnreadableDocument
 from gateway.access.rates import CallerLimits, Rates, caller_key
 from gateway.access.shedding import Admission, Load, Priorities
 from gateway.access.trusted import Registry
 from gateway.graph import Asked, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.graphql_http.request import MutationNotAllowed
+from services.chassis.graphql_http.request import MutationNotAllowed, UnknownOperation
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.enums import Role
 from services.contracts.identity import derive_customer_id

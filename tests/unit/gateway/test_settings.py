@@ -97,7 +97,7 @@ def test_write_keys_that_could_be_guessed_are_refused_in_production(
         settings.check_mode()
 
     said = "RAAK_GATEWAY_WRITE_KEYS (no. 2) has 8 characters: give 32 random ones or more."
-    assert (said in refusal.value.lacking) == is_told
+    assert (said in refusal.value.problems) == is_told
     assert key not in str(refusal.value)
 
 

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.instance import PROCESSES, Instance
-from infra.tokens import ClaimSaysNothing, issue_claim
+from infra.instance import PROCESSES, EmbeddedInstance
+from infra.tokens import EmptyClaim, issue_claim
 from services.profile.domain.identities import Identity, InvalidIdentity
 from services.profile.service.signed_claims import ClaimVerifier
 
@@ -31,19 +31,19 @@ def test_the_command_signs_with_the_secret_profile_has(monkeypatch: pytest.Monke
 def test_an_instance_has_a_secret_of_its_own_that_its_profile_alone_is_given(
     tmp_path: Path,
 ) -> None:
-    instance = Instance(tmp_path, 8000)
+    instance = EmbeddedInstance(tmp_path, 8000)
 
-    given = {name: instance.environment(name, {}) for name in PROCESSES}
+    environment = {name: instance.environment(name, {}) for name in PROCESSES}
 
-    secret = given["profile"]["RAAK_PROFILE_CLAIM_SECRETS"]
+    secret = environment["profile"]["RAAK_PROFILE_CLAIM_SECRETS"]
     assert len(secret) >= 32
     assert secret == instance.secret("claim-secret") != instance.secret("key-secret")
-    assert [name for name in PROCESSES if secret in given[name].values()] == ["profile"]
+    assert [name for name in PROCESSES if secret in environment[name].values()] == ["profile"]
 
 
 @pytest.mark.parametrize(("secret", "user"), [(SECRET, ""), ("", "42")])
 def test_a_claim_of_nobody_or_without_a_secret_is_refused(secret: str, user: str) -> None:
-    with pytest.raises(ClaimSaysNothing):
+    with pytest.raises(EmptyClaim):
         issue_claim(secret, "a", {"user_id": user}, NOW, 15)
 
 

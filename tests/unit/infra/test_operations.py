@@ -7,7 +7,7 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from infra import definitions, demo
-from infra.operations import OWN, NothingToPublish, NotPublishable, checked
+from infra.operations import OWN, InvalidOperations, NothingToPublish, check_documents
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 GOOD = "query Segments {\n  segments {\n    key\n  }\n}\n"
@@ -19,10 +19,10 @@ def written(folder: Path, **documents: str) -> Path:
     return folder
 
 
-def problems(folder: Path, settings: GatewaySettings | None = None) -> list[str]:
+def find_problems(folder: Path, settings: GatewaySettings | None = None) -> list[str]:
     """What is wrong, each with the place of it below the folder."""
-    with pytest.raises(NotPublishable) as refusal:
-        checked(settings or GatewaySettings(), [folder], NOW)
+    with pytest.raises(InvalidOperations) as refusal:
+        check_documents(settings or GatewaySettings(), [folder], NOW)
     return [str(problem).removeprefix(f"{folder}/") for problem in refusal.value.problems]
 
 
@@ -31,7 +31,7 @@ def test_documents_are_registered_as_they_are_by_where_they_came_from(tmp_path: 
     (tmp_path / "desk").mkdir()
     written(tmp_path / "desk", two="query A { segments { key } }\r\nquery B { segments { name } }")
 
-    found = checked(GatewaySettings(), [tmp_path], NOW)
+    found = check_documents(GatewaySettings(), [tmp_path], NOW)
 
     assert [(d.source, d.text) for d in found] == [
         ("desk/two.graphql", "query A { segments { key } }\r\nquery B { segments { name } }"),
@@ -50,7 +50,7 @@ def test_every_problem_of_every_document_is_told_with_its_line(tmp_path: Path) -
         unnamed="query A { segments { key } }\n{ segments { key } }\n",
     )
 
-    found = problems(tmp_path)
+    found = find_problems(tmp_path)
 
     assert [problem.split(": ")[0] for problem in found] == [
         "broken.graphql:3",
@@ -67,25 +67,27 @@ def test_every_problem_of_every_document_is_told_with_its_line(tmp_path: Path) -
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     (tmp_path / "odd.graphql").write_bytes(b"query A { segments { key } }\n\xff")
 
-    assert problems(tmp_path)[0].startswith("odd.graphql:2: ")
+    assert find_problems(tmp_path)[0].startswith("odd.graphql:2: ")
 
 
 def test_the_limits_are_those_the_gateway_would_have(tmp_path: Path) -> None:
     written(tmp_path, deep="query Deep {\n  customers(first: 3) { edges { node { id } } }\n}\n")
 
-    checked(GatewaySettings(), [tmp_path], NOW)
+    check_documents(GatewaySettings(), [tmp_path], NOW)
 
-    assert "depth" in problems(tmp_path, GatewaySettings(max_depth=3))[0]
-    assert "costs 7" in problems(tmp_path, GatewaySettings(max_cost=5))[0]
+    assert "depth" in find_problems(tmp_path, GatewaySettings(max_depth=3))[0]
+    assert "costs 7" in find_problems(tmp_path, GatewaySettings(max_cost=5))[0]
 
 
 def test_a_folder_without_documents_is_told(tmp_path: Path) -> None:
     with pytest.raises(NothingToPublish, match=r"\*\.graphql"):
-        checked(GatewaySettings(), [tmp_path], NOW)
+        check_documents(GatewaySettings(), [tmp_path], NOW)
 
 
 def test_the_shops_operations_and_our_own_can_be_registered() -> None:
-    found = checked(GatewaySettings(), [demo.OPERATIONS, OWN], NOW)
+    found = check_documents(GatewaySettings(), [demo.OPERATIONS, OWN], NOW)
 
-    assert {document.text for document in found} >= {kind.mutation() for kind in definitions.KINDS}
+    assert {document.text for document in found} >= {
+        kind.mutation() for kind in definitions.DEFINITION_KINDS
+    }
     assert len({document.hash for document in found}) == len(found)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.instance import NoInstance
-from infra.resync import addresses
+from infra.resync import database_urls
 
 
 def test_the_environment_says_where_databases_are_each_service_for_itself(
@@ -14,7 +14,7 @@ def test_the_environment_says_where_databases_are_each_service_for_itself(
     monkeypatch.setenv("RAAK_DATABASE_SERVER_URL", "postgresql://there")
     monkeypatch.setenv("RAAK_JOURNEY_DATABASE_URL", "postgresql://elsewhere/journeys")
 
-    assert addresses(tmp_path) == {
+    assert database_urls(tmp_path) == {
         "profile": "postgresql://there/raak_profile",
         "decision": "postgresql://there/raak_decision",
         "journey": "postgresql://elsewhere/journeys",
@@ -24,4 +24,4 @@ def test_the_environment_says_where_databases_are_each_service_for_itself(
 
 def test_without_either_an_instance_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(NoInstance):
-        addresses(tmp_path)
+        database_urls(tmp_path)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.process import Process
+from infra.child_process import ChildProcess
 from infra.supervision import Supervisor
 
 
-class Dying(Process):
+class Dying(ChildProcess):
     """A process that is dead or alive as a test says; it is never run."""
 
     status_now: int | None = None
@@ -39,12 +39,12 @@ class House:
     def die(self, status: int = 1) -> None:
         """End the process, and have it looked at."""
         self.process.status_now = status
-        self.supervisor.look()
+        self.supervisor.check()
 
     def after(self, seconds: float) -> int:
         """Look again after so long; how often it was started by then."""
         self.now += seconds
-        self.supervisor.look()
+        self.supervisor.check()
         return self.process.starts
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.chassis.definitions import InvalidDefinition, Problem
+from services.chassis.definitions import DefinitionProblem, InvalidDefinition
 from services.journey.domain import summary
 from services.journey.service.publishing import parse_definition
 from services.journey.service.queries import collect_data_uses
@@ -11,7 +11,7 @@ from tests.unit.journey.journeys import CART, LAPSING, compile_journey
 HEAD = "key: k\nname: K\nentry: {event: e}\nsteps:\n"
 
 
-def problems(yaml: str) -> list[Problem]:
+def problems(yaml: str) -> list[DefinitionProblem]:
     with pytest.raises(InvalidDefinition) as refused:
         parse_definition(yaml)
     return refused.value.problems

@@ -25,7 +25,7 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, SubgraphResponse, compose
 from gateway.surfaces.segment import SegmentApi
-from infra.demo import asking as asking_of_the_demo
+from infra.demo import queries as asking_of_the_demo
 from services.chassis.graphql_http.media_types import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.enums import Role

@@ -7,7 +7,6 @@ from graphql import GraphQLObjectType, get_named_type, is_object_type
 from graphql.type import is_non_null_type
 
 from gateway.access.authorization import Authorization
-from gateway.access.role_table import page
 from gateway.access.roles import InvalidRoles, Roles
 from gateway.reload import read_subgraphs
 from gateway.supergraph import compose
@@ -165,14 +164,6 @@ def test_what_some_readers_of_a_type_may_not_have_can_be_null() -> None:
             assert not is_non_null_type(type_.fields[field].type), (
                 f"{coordinate} is denied to {', '.join(sorted(others))}, and cannot be null"
             )
-
-
-def test_the_page_for_people_is_fresh() -> None:
-    fresh = page(ROLES, Authorization.over(GRAPH, ROLES))
-
-    assert Path("docs/roles.md").read_text() == fresh, (
-        "run `python -m gateway.access.role_table > docs/roles.md`"
-    )
 
 
 # --- the file ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.process import Process
+from infra.child_process import ChildProcess
 
 
 def test_of_our_own_settings_none_is_handed_down(
@@ -13,7 +13,7 @@ def test_of_our_own_settings_none_is_handed_down(
     monkeypatch.setenv("RAAK_GATEWAY_KEY_SECRET", "hush-hush")
     monkeypatch.setenv("LANG", "C.UTF-8")
     log = tmp_path / "log"
-    child = Process("child", ["env"], log, lambda: True, {"RAAK_PORT": "8001"})
+    child = ChildProcess("child", ["env"], log, lambda: True, {"RAAK_PORT": "8001"})
 
     child.start()
     assert child.running is not None

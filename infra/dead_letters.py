@@ -4,25 +4,25 @@ from services.chassis.bus import DeadLetter, open_bus
 from services.chassis.errors import RaakError
 
 
-class NoSuchLetter(RaakError):
+class DeadLetterNotFound(RaakError):
     """A dead letter is not there (any more)."""
 
     code = "NO_SUCH_DEAD_LETTER"
 
 
-async def listed(nats_url: str) -> list[DeadLetter]:
+async def list_dead_letters(nats_url: str) -> list[DeadLetter]:
     """Every dead letter, oldest first."""
     async with open_bus(nats_url, patience_s=3) as bus:
-        return await bus.dead_letters()
+        return await bus.list_dead_letters()
 
 
 async def replay(nats_url: str, numbers: set[int]) -> int:
     """Deliver some again, or all when no number is given; says how many."""
     async with open_bus(nats_url, patience_s=3) as bus:
-        letters = await bus.dead_letters()
+        letters = await bus.list_dead_letters()
         missing = numbers - {letter.sequence for letter in letters}
         if missing:
-            raise NoSuchLetter(
+            raise DeadLetterNotFound(
                 f"There is no dead letter {sorted(missing)}.",
                 hint="`raak dead-letters list` shows those there are.",
             )

@@ -19,13 +19,13 @@ class Refused(RaakError):
         super().__init__(str(first["message"]), hint=str(extensions.get("hint", "")))
 
 
-class NotReached(RaakError):
+class GatewayUnreachable(RaakError):
     """Nobody answers at the gateway's address."""
 
     code = "NOT_REACHED"
 
 
-class Graph:
+class GraphClient:
     """The graph as one caller sees it."""
 
     def __init__(self, url: str, token: str, timeout_s: float = 30) -> None:
@@ -34,7 +34,7 @@ class Graph:
         self._timeout_s = timeout_s
 
     def answer(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The whole answer: `data`, and `errors` if there are any. Raises NotReached."""
+        """The whole answer: `data`, and `errors` if there are any. Raises GatewayUnreachable."""
         try:
             response = httpx.post(
                 self._url,
@@ -45,7 +45,7 @@ class Graph:
             )
             answer: dict[str, Any] = response.json()
         except (httpx.TransportError, ValueError) as error:
-            raise NotReached(
+            raise GatewayUnreachable(
                 f"No answer from {self._url} ({type(error).__name__}).",
                 hint="Is Raak up? Start it with `raak up`, or give --url.",
             ) from None

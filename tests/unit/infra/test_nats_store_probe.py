@@ -3,11 +3,11 @@
 from itertools import pairwise
 from pathlib import Path
 
-from infra.process import Process
-from infra.storing import EVERY_S, StoreProbe
+from infra.child_process import ChildProcess
+from infra.nats_store_probe import CHECK_EVERY_S, NatsStoreProbe
 
 
-class Server(Process):
+class Server(ChildProcess):
     """One that counts how often it was started."""
 
     starts = 0
@@ -40,9 +40,9 @@ def nats(folder: Path) -> Server:
 
 def test_nats_is_started_again_when_it_refuses_twice_in_a_row(tmp_path: Path) -> None:
     server, answers = nats(tmp_path), iter(["full", None, "full", "full", None])
-    probe = StoreProbe(server, "", lambda url: next(answers))
+    probe = NatsStoreProbe(server, "", lambda url: next(answers))
 
-    said = [probe.look(n * EVERY_S) for n in range(1, 5)]
+    said = [probe.check(n * CHECK_EVERY_S) for n in range(1, 5)]
 
     assert said == [None, None, None, "full"]
     assert server.starts == 1
@@ -50,9 +50,9 @@ def test_nats_is_started_again_when_it_refuses_twice_in_a_row(tmp_path: Path) ->
 
 def test_restarts_that_do_not_help_come_ever_more_rarely(tmp_path: Path) -> None:
     server = nats(tmp_path)
-    probe = StoreProbe(server, "", lambda url: "full")
+    probe = NatsStoreProbe(server, "", lambda url: "full")
 
-    restarts = [second for second in range(3_600) if probe.look(float(second))]
+    restarts = [second for second in range(3_600) if probe.check(float(second))]
 
     pauses = [later - earlier for earlier, later in pairwise(restarts)]
     assert pauses == sorted(pauses)
@@ -63,15 +63,15 @@ def test_a_nats_that_has_ended_is_left_to_who_starts_it_again(tmp_path: Path) ->
     server = nats(tmp_path)
     server.ended = 1
 
-    assert [StoreProbe(server, "", lambda url: "full").look(n * EVERY_S) for n in range(3)] == [
-        None
-    ] * 3
+    assert [
+        NatsStoreProbe(server, "", lambda url: "full").check(n * CHECK_EVERY_S) for n in range(3)
+    ] == [None] * 3
 
 
 def test_a_nats_that_cannot_be_started_again_is_left_to_who_tries_until_it_can(
     tmp_path: Path,
 ) -> None:
     server = Unstartable("nats", [], tmp_path / "nats.log", lambda: True)
-    probe = StoreProbe(server, "", lambda url: "full")
+    probe = NatsStoreProbe(server, "", lambda url: "full")
 
-    assert [probe.look(n * EVERY_S) for n in range(1, 3)] == [None, "full"]
+    assert [probe.check(n * CHECK_EVERY_S) for n in range(1, 3)] == [None, "full"]

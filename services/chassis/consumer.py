@@ -19,10 +19,10 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
-from services.chassis.bus import KEPT_S, UNACKED, Bus, place_of
+from services.chassis.background_health import BackgroundHealth
+from services.chassis.bus import MAX_UNACKED, RETENTION_S, Bus, read_position
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
-from services.chassis.progress import Progress
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ Subscriptions = Mapping[type[Event], Handler]
 FAILURES = 5
 PAUSE_S = 1.0  # before asking again a database that is away
 LARGEST_LIST = 500
-READ_AT_ONCE = 50  # a snapshot takes some 40 µs to read, and requests shall not wait for 2 ms
-REMEMBERED = timedelta(seconds=2 * KEPT_S)
+READ_CHUNK = 50  # a snapshot takes some 40 µs to read, and requests shall not wait for 2 ms
+INBOX_RETENTION = timedelta(seconds=2 * RETENTION_S)
 
 HANDLED = Counter("raak_events_handled", "Events taken in", ["service", "fact"])
-BURIED = Counter("raak_events_dead", "Events put aside as dead letters", ["service", "fact"])
+DEAD = Counter("raak_events_dead", "Events put aside as dead letters", ["service", "fact"])
 EARLIER = Counter(
     "raak_events_of_earlier_epochs",
-    "Events from a database older than one that was heard before",
+    "Events from a database older than one seen before",
     ["service", "fact"],
 )
 AGE = Histogram(
@@ -62,7 +62,7 @@ class Consumer:
         database: Database,
         bus: Bus,
         clock: Clock = utc_now,
-        progress: Progress | None = None,
+        health: BackgroundHealth | None = None,
     ) -> None:
         self._service = service
         self._event = event
@@ -70,47 +70,47 @@ class Consumer:
         self._database = database
         self._bus = bus
         self._clock = clock
-        self._progress = progress or Progress()
+        self._health = health or BackgroundHealth()
         # Bounded, for while the database is away NATS delivers again and again what waits here.
-        self._waiting: asyncio.Queue[Msg] = asyncio.Queue(UNACKED)
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue(MAX_UNACKED)
         self._failures: dict[UUID, int] = {}
         self._epoch = 0
-        """The latest heard."""
+        """The latest seen."""
 
     @property
     def name(self) -> str:
-        """How the inbox knows this consumer."""
+        """The name of this consumer in the inbox."""
         return f"{self._service}-{self._event.fact}"
 
     async def run(self) -> None:
-        """Take in events until cancelled."""
-        await self._bus.subscribe(self._service, self._event.fact, self._waiting.put)
+        """Handle events until cancelled."""
+        await self._bus.subscribe(self._service, self._event.fact, self._queue.put)
         while True:
             messages = await self._next_list()
-            await self._take_in_or_wait(messages)
+            await self._handle_or_wait(messages)
 
     async def _next_list(self) -> list[Msg]:
         """Whatever has arrived, at least one message and at most `LARGEST_LIST`."""
-        messages = [await self._waiting.get()]
-        while len(messages) < LARGEST_LIST and not self._waiting.empty():
-            messages.append(self._waiting.get_nowait())
+        messages = [await self._queue.get()]
+        while len(messages) < LARGEST_LIST and not self._queue.empty():
+            messages.append(self._queue.get_nowait())
         return messages
 
-    async def _take_in_or_wait(self, messages: list[Msg]) -> None:
-        """Take a list in; a database that is away is waited for, and is no event's fault.
+    async def _handle_or_wait(self, messages: list[Msg]) -> None:
+        """Handle a list; wait while the database is away, which is no event's fault.
 
-        Then less is asked of it at once: a list may be more than can be done in time.
+        Then smaller lists are tried: a list may take longer than a statement may.
         """
         for message in messages:
-            self._look_at_epoch(message)
+            self._check_epoch(message)
         size = len(messages)
         while messages:
             try:
-                await self._take_in(messages[:size])
+                await self._handle_list(messages[:size])
                 messages = messages[size:]
-                self._progress.recover(self.name)
+                self._health.recover(self.name)
             except AWAY as error:
-                self._progress.fail(self.name, reason(error), 0.0, is_away=True)
+                self._health.fail(self.name, reason(error), 0.0, is_away=True)
                 log.warning(
                     "handling waits",
                     extra={"fields": {"fact": self._event.fact, "because": reason(error)}},
@@ -121,68 +121,72 @@ class Consumer:
                 size = max(1, size // 2)
                 await asyncio.sleep(PAUSE_S)
 
-    async def _take_in(self, messages: list[Msg]) -> None:
-        read = await self._read_all(messages)
+    async def _handle_list(self, messages: list[Msg]) -> None:
+        pairs = await self._read_messages(messages)
         try:
-            await self._handle(read)
+            await self._handle(pairs)
         except AWAY:
             raise
         except Exception as error:  # whatever a handler raises, the stream must go on
-            if len(read) > 1:
-                for message, _ in read:
-                    await self._take_in([message])
+            if len(pairs) > 1:
+                for message, _ in pairs:
+                    await self._handle_list([message])
             else:
-                await self._refuse(*read[0], telemetry.describe(error))
+                await self._refuse(*pairs[0], telemetry.describe(error))
         else:
-            for message, event in read:
+            for message, event in pairs:
                 self._failures.pop(event.event_id, None)
                 await self._bus.acknowledge(message)
 
-    async def _read_all(self, messages: list[Msg]) -> list[tuple[Msg, Event]]:
-        read = []
+    async def _read_messages(self, messages: list[Msg]) -> list[tuple[Msg, Event]]:
+        pairs = []
         for number, message in enumerate(messages, 1):
             if event := await self._read(message):
-                read.append((message, event))
-            if number % READ_AT_ONCE == 0:
+                pairs.append((message, event))
+            if number % READ_CHUNK == 0:
                 await asyncio.sleep(0)
-        return read
+        return pairs
 
     async def _read(self, message: Msg) -> Event | None:
         try:
             return self._event.from_cloudevent(message.data)
         except (ValueError, KeyError, TypeError) as error:
-            await self._bury(message, f"not a {self._event.fact}: {type(error).__name__}")
+            await self._write_dead_letter(
+                message, f"not a {self._event.fact}: {type(error).__name__}"
+            )
             return None
 
-    def _look_at_epoch(self, message: Msg) -> None:
-        """Name an event of an earlier epoch: late, or from a database that has become an older one.
+    def _check_epoch(self, message: Msg) -> None:
+        """Log an event of an earlier epoch: it is late, or its database was restored from a backup.
 
-        It is handled like any other; what it says of versions is less than is known.
+        It is handled like any other; its versions are lower than those known.
         """
-        place = place_of(message)
-        if place is None or place.epoch == self._epoch:
+        position = read_position(message)
+        if position is None or position.epoch == self._epoch:
             return
-        if place.epoch > self._epoch:
-            self._epoch = place.epoch
+        if position.epoch > self._epoch:
+            self._epoch = position.epoch
             return
         EARLIER.labels(self._service, self._event.fact).inc()
-        fields = {"fact": self._event.fact, "epoch": place.epoch, "known": self._epoch}
+        fields = {"fact": self._event.fact, "epoch": position.epoch, "known": self._epoch}
         log.error("EARLIER_EPOCH: an event of an older database", extra={"fields": fields})
 
-    async def _handle(self, read: list[tuple[Msg, Event]]) -> None:
-        if not read:
+    async def _handle(self, pairs: list[tuple[Msg, Event]]) -> None:
+        if not pairs:
             return
         with telemetry.span(
             f"handle {self._event.fact}",
             trace.SpanKind.CONSUMER,
-            _traceparent(read[0][0]),
-            events=len(read),
+            _traceparent(pairs[0][0]),
+            events=len(pairs),
         ):
             async with self._database.transaction() as connection:
-                fresh = await outbox.take_in(connection, self.name, [event for _, event in read])
-                if fresh:
-                    await self._handler(connection, fresh)
-        self._count(fresh)
+                new_events = await outbox.record_in_inbox(
+                    connection, self.name, [event for _, event in pairs]
+                )
+                if new_events:
+                    await self._handler(connection, new_events)
+        self._count(new_events)
 
     def _count(self, events: Sequence[Event]) -> None:
         now = self._clock()
@@ -192,35 +196,35 @@ class Consumer:
             age.observe((now - event.occurred_at).total_seconds())
 
     async def _refuse(self, message: Msg, event: Event, reason: str) -> None:
-        """Have the message delivered again a little later, or put it aside."""
+        """Have the message delivered again a little later, or make it a dead letter."""
         times = self._failures.pop(event.event_id, 0) + 1
         log.error(
             "event not handled",
             extra={"fields": {"fact": self._event.fact, "failures": times, "because": reason}},
         )
         if times >= FAILURES:
-            await self._bury(message, reason)
+            await self._write_dead_letter(message, reason)
             return
         self._failures[event.event_id] = times
-        if len(self._failures) > UNACKED:  # the oldest were delivered to other replicas since
+        if len(self._failures) > MAX_UNACKED:  # the oldest were delivered to other replicas since
             del self._failures[next(iter(self._failures))]
         await message.nak(delay=0.1 * 2**times)
 
-    async def _bury(self, message: Msg, reason: str) -> None:
-        await self._bus.bury(self._service, self._event.fact, message, reason)
-        BURIED.labels(self._service, self._event.fact).inc()
+    async def _write_dead_letter(self, message: Msg, reason: str) -> None:
+        await self._bus.write_dead_letter(self._service, self._event.fact, message, reason)
+        DEAD.labels(self._service, self._event.fact).inc()
         await self._bus.acknowledge(message)
 
 
 def _traceparent(message: Msg) -> str | None:
-    """The trace an event was published in: a list is told as part of its first event's."""
+    """The trace an event was published in; a list belongs to the trace of its first event."""
     return orjson.loads(message.data).get("traceparent") if telemetry.tracing() else None
 
 
-async def keep_inbox_small(database: Database, consumers: Sequence[str], clock: Clock) -> None:
-    """Once an hour, forget event ids that no stream can deliver any more."""
+async def clean_inbox(database: Database, consumers: Sequence[str], clock: Clock) -> None:
+    """Once an hour, delete event ids that no stream can deliver any more."""
     while True:
         async with database.transaction() as connection:
             for consumer in consumers:
-                await outbox.forget(connection, consumer, clock() - REMEMBERED)
+                await outbox.delete_inbox_ids(connection, consumer, clock() - INBOX_RETENTION)
         await asyncio.sleep(3600)

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis import listening
-from services.chassis.listening import Server, Together, configured
+from services.chassis import http_server
+from services.chassis.http_server import Server, WriteCoalescingTransport, make_config
 from tests.conftest import free_port
 from tests.waiting import until
 
@@ -24,7 +24,7 @@ MEGABYTES = b"x" * 20_000_000
 async def listening_to(app: Any) -> AsyncIterator[tuple[Server, int]]:
     """A server in the test's own loop."""
     port = free_port()
-    server = Server(configured(app, port=port, timeout_graceful_shutdown=1))
+    server = Server(make_config(app, port=port, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server._serve())
     while not server.started:
         assert not task.done(), "the server did not start"
@@ -55,10 +55,10 @@ async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not(
         writer = await unread(port)
         (connection,) = server.server_state.connections
 
-        server.cut_off(now=0.0)
-        server.cut_off(now=listening.TAKEN_WITHIN_S - 1)
+        server.abort_stalled(now=0.0)
+        server.abort_stalled(now=http_server.READ_TIMEOUT_S - 1)
         held = set(server.server_state.connections)
-        server.cut_off(now=listening.TAKEN_WITHIN_S + 1)
+        server.abort_stalled(now=http_server.READ_TIMEOUT_S + 1)
         await until(lambda: not server.server_state.connections)
 
         assert held == {connection}
@@ -99,10 +99,10 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
             writer.write(piece)
             await asyncio.sleep(0.1)
 
-        server.cut_off(now=0.0)
-        server.cut_off(now=listening.HEAD_WITHIN_S - 1)
+        server.abort_stalled(now=0.0)
+        server.abort_stalled(now=http_server.HEAD_TIMEOUT_S - 1)
         held = len(server.server_state.connections)
-        server.cut_off(now=listening.HEAD_WITHIN_S + 1)
+        server.abort_stalled(now=http_server.HEAD_TIMEOUT_S + 1)
         await asyncio.sleep(0.05)
 
         assert held == 1
@@ -112,19 +112,19 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
 
 
 async def test_an_application_is_told_before_its_connections_are_closed() -> None:
-    told: list[bool] = []
+    serving: list[bool] = []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def drain() -> None:
-            told.append(server.servers[0].is_serving())
+            serving.append(server.servers[0].is_serving())
 
         yield {"drain": drain}
 
     async with listening_to(Starlette(lifespan=lifespan)) as (server, _):
         pass
 
-    assert told == [False]
+    assert serving == [False]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_neither_addresses_of_websockets_nor_their_clients_mistakes_are_logged(
 ) -> None:
     record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, message, (), None)
 
-    assert listening._is_for_operators(record) is is_told
+    assert http_server._is_for_operators(record) is is_told
 
 
 class Wire(asyncio.Transport):
@@ -163,22 +163,22 @@ class Wire(asyncio.Transport):
 
 async def test_a_head_and_its_body_are_sent_as_one() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
-    together.write(b"body")
+    transport.write(b"head")
+    transport.write(b"body")
 
     assert wire.sent == [b"headbody"]
 
 
 async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_done() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
+    transport.write(b"head")
     await asyncio.sleep(0)
-    together.write(b"body")
-    together.close()
+    transport.write(b"body")
+    transport.close()
     await asyncio.sleep(0)
 
     assert wire.sent == [b"head", b"body"]
@@ -187,19 +187,19 @@ async def test_a_head_whose_body_comes_later_is_sent_before_anything_else_is_don
 
 async def test_what_is_written_on_and_on_does_not_pile_up() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
     for _ in range(10):
-        together.write(b"event")
+        transport.write(b"event")
 
     assert wire.sent == [b"eventevent"] * 5
 
 
 async def test_nothing_is_sent_over_a_connection_that_broke_off() -> None:
     wire = Wire()
-    together = Together(wire, asyncio.get_running_loop())
+    transport = WriteCoalescingTransport(wire, asyncio.get_running_loop())
 
-    together.write(b"head")
+    transport.write(b"head")
     wire.is_closed = True
     await asyncio.sleep(0)
 

@@ -1,6 +1,6 @@
 """The users of NATS: one a process, who may do what the process's own tables say it does.
 
-`python -m infra.bus_users` writes what Compose gives to NATS: infra/docker/nats.conf.
+`make generate` writes what Compose gives to NATS: infra/docker/nats.conf.
 """
 
 import pkgutil
@@ -17,7 +17,7 @@ from services.chassis.bus import (
     DEAD_LETTERS,
     RETRIES,
     consumer_name,
-    inbox_of,
+    inbox_prefix,
     stream_name,
 )
 from services.contracts.base import Event
@@ -56,15 +56,15 @@ def facts() -> dict[str, list[str]]:
     return {service: sorted(its_facts) for service, its_facts in found.items()}
 
 
-def of_service(service: str) -> Permissions:
+def service_permissions(service: str) -> Permissions:
     """A service publishes its own facts and dead letters, and takes in what it has handlers for.
 
     Whoever needs a stream may make it, and who publishes to it may change it and see who listens;
     nobody may delete or empty one.
     """
     published = facts()[service]
-    heard = sorted(event.fact for event in SUBSCRIPTIONS[service])
-    streams = {stream_name(fact) for fact in (*published, *heard)} | {DEAD_LETTERS, RETRIES}
+    consumed = sorted(event.fact for event in SUBSCRIPTIONS[service])
+    streams = {stream_name(fact) for fact in (*published, *consumed)} | {DEAD_LETTERS, RETRIES}
     publish = [f"raak.{service}.>", f"raak.dead.{service}.>"]
     for stream in sorted(streams):
         publish += [f"{API}.STREAM.CREATE.{stream}", f"{API}.STREAM.INFO.{stream}"]
@@ -75,7 +75,7 @@ def of_service(service: str) -> Permissions:
             f"{API}.CONSUMER.LIST.{stream}",
             f"{API}.CONSUMER.INFO.{stream}.*",
         ]
-    for stream, consumer in _consumers(service, heard):
+    for stream, consumer in _consumers(service, consumed):
         publish += [
             f"{API}.CONSUMER.DURABLE.CREATE.{stream}.{consumer}",
             f"{API}.CONSUMER.CREATE.{stream}.{consumer}.>",
@@ -83,31 +83,31 @@ def of_service(service: str) -> Permissions:
             f"{API}.CONSUMER.DELETE.{stream}.{consumer}",
             f"$JS.ACK.{stream}.{consumer}.>",
         ]
-    return Permissions(publish, [f"{inbox_of(service)}.>"])
+    return Permissions(publish, [f"{inbox_prefix(service)}.>"])
 
 
-def _consumers(service: str, heard: list[str]) -> Iterator[tuple[str, str]]:
-    for fact in heard:
+def _consumers(service: str, consumed: list[str]) -> Iterator[tuple[str, str]]:
+    for fact in consumed:
         name = consumer_name(service, fact)
         yield stream_name(fact), name
         yield RETRIES, f"{name}-retry"
 
 
-def of_gateway() -> Permissions:
+def gateway_permissions() -> Permissions:
     """The gateway publishes nothing: it listens to what happens, and reads the last snapshots."""
     snapshots = f"{API}.DIRECT.GET.{stream_name(CustomerChanged.fact)}.{CustomerChanged.type()}.*"
     any_fact = "raak.*.*.*.*"  # not a dead letter, which has a longer subject
-    return Permissions([snapshots], [f"{inbox_of('gateway')}.>", any_fact])
+    return Permissions([snapshots], [f"{inbox_prefix('gateway')}.>", any_fact])
 
 
-def users(passwords: Mapping[str, str]) -> list[str]:
+def format_users(passwords: Mapping[str, str]) -> list[str]:
     """The processes' users, and their passwords, as NATS's configuration has them."""
-    permissions = {service: of_service(service) for service in SERVICES}
-    permissions["gateway"] = of_gateway()
-    return [_written(name, passwords[name], may) for name, may in permissions.items()]
+    permissions = {service: service_permissions(service) for service in SERVICES}
+    permissions["gateway"] = gateway_permissions()
+    return [_format_user(name, passwords[name], may) for name, may in permissions.items()]
 
 
-def _written(name: str, password: str, may: Permissions) -> str:
+def _format_user(name: str, password: str, may: Permissions) -> str:
     publish, subscribe = map(_list_subjects, may)
     return (
         f"{{ user: {name}, password: {password}, permissions: {{\n"
@@ -126,12 +126,8 @@ def configuration() -> str:
     """The whole configuration of Compose's NATS. Passwords come from its environment."""
     passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
-        "# Written by `python -m infra.bus_users`, from what the services publish and listen to.\n"
+        "# Written by `make generate`, from what the services publish and subscribe to.\n"
         'port: 4222\njetstream { store_dir: "/data" }\n'
         + PINGS
-        + authorization("$NATS_PASSWORD", users(passwords))
+        + authorization("$NATS_PASSWORD", format_users(passwords))
     )
-
-
-if __name__ == "__main__":
-    CONFIGURATION.write_text(configuration())

@@ -1,4 +1,4 @@
-"""A service of the chassis and nothing else; `python -m tests.integration.chassis.oven` runs it."""
+"""A service of the chassis alone: `python -m tests.integration.chassis.sample_service` runs it."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema
 from services.chassis.server import Foundation, Service, serve, service_app
 from services.chassis.settings import ServiceSettings
-from tests.integration.chassis.talking import Spoken, spoken, write_down
+from tests.integration.chassis.sample_events import Spoken, spoken, write_down
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the story begins with: the customers imported, the shop's definitions published."""
+"""Set the demo up: import the customers, publish the shop's definitions."""
 
 import asyncio
 import time
@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infra import definitions
 from infra.cdnow import Buyer
-from infra.demo.stage import EXAMPLES, Stage
+from infra.demo.session import EXAMPLES, DemoSession
 
 BATCH_BYTES = 400_000  # of the 500 KB that a batch may have
-AT_ONCE = 3
+SENDERS = 3
 
 
-def import_customers(stage: Stage, buyers: Sequence[Buyer]) -> float:
+def import_customers(session: DemoSession, buyers: Sequence[Buyer]) -> float:
     """Send everything to /v1/batch, as a shop's server would; gives the seconds it took."""
-    stage.say(f"Importing {len(buyers):,} customers through {stage.url}/v1/batch")
+    session.announce(f"Importing {len(buyers):,} customers through {session.url}/v1/batch")
     total = sum(1 + len(buyer.orders) for buyer in buyers)
     columns = (
         TextColumn("  events"),
@@ -27,24 +27,26 @@ def import_customers(stage: Stage, buyers: Sequence[Buyer]) -> float:
         TimeElapsedColumn(),
     )
     started = time.perf_counter()
-    with Progress(*columns, console=stage.console) as progress:
+    with Progress(*columns, console=session.console) as progress:
         bar = progress.add_task("import", total=total)
-        asyncio.run(_send_all(stage, buyers, lambda n: progress.advance(bar, n)))
+        asyncio.run(_send_all(session, buyers, lambda n: progress.advance(bar, n)))
     took = time.perf_counter() - started
-    stage.console.print(f"  {total:,} events in {took:.1f} s, {total / took:,.0f} a second")
+    session.console.print(f"  {total:,} events in {took:.1f} s, {total / took:,.0f} a second")
     return took
 
 
-async def _send_all(stage: Stage, buyers: Iterable[Buyer], sent: Callable[[int], object]) -> None:
+async def _send_all(
+    session: DemoSession, buyers: Iterable[Buyer], report: Callable[[int], object]
+) -> None:
     batches = _batches(buyers)
-    async with httpx.AsyncClient(auth=(stage.api_key, ""), timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(auth=(session.api_key, ""), timeout=60, trust_env=False) as client:
 
         async def send() -> None:
             for batch in batches:  # the generator is shared: each sender takes the next batch
-                await _send(client, f"{stage.url}/v1/batch", batch)
-                sent(len(batch))
+                await _send(client, f"{session.url}/v1/batch", batch)
+                report(len(batch))
 
-        await asyncio.gather(*(send() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(send() for _ in range(SENDERS)))
 
 
 def _batches(buyers: Iterable[Buyer]) -> Iterator[list[bytes]]:
@@ -80,9 +82,9 @@ async def _send(client: httpx.AsyncClient, url: str, batch: list[bytes]) -> None
         )
 
 
-def apply_examples(stage: Stage) -> None:
+def apply_examples(session: DemoSession) -> None:
     """Publish the record shop's segments, catalogue and journeys."""
-    stage.say("Publishing examples/records")
-    graph = stage.as_("marketer")
+    session.announce("Publishing examples/records")
+    graph = session.client_for("marketer")
     for path in definitions.apply(graph, EXAMPLES):
-        stage.console.print(f"  {path.relative_to(EXAMPLES)}")
+        session.console.print(f"  {path.relative_to(EXAMPLES)}")

@@ -44,7 +44,7 @@ async def write_down(connection: Connection, events: Sequence[Spoken]) -> None:
         await connection.execute("INSERT INTO told VALUES ($1, $2)", event.customer_id, event.text)
 
 
-async def told(database: Database) -> list[str]:
+async def load_texts(database: Database) -> list[str]:
     """All that was written down, in the order of writing."""
     async with database.connection() as connection:
         return [
@@ -59,13 +59,13 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> No
             await asyncio.sleep(0.01)
 
 
-async def when_told(database: Database, number: int, seconds: float = 60) -> list[str]:
+async def wait_for_texts(database: Database, number: int, seconds: float = 60) -> list[str]:
     """What was written down, as soon as it is so much; a database that is away is waited for."""
     found: list[str] = []
 
     async def enough() -> bool:
         with suppress(*AWAY):
-            found[:] = await told(database)
+            found[:] = await load_texts(database)
         return len(found) >= number
 
     await until(enough, seconds)

@@ -1,4 +1,4 @@
-"""A NATS that listens and stores nothing, as after its disk was full: found out, and restarted."""
+"""A NATS that listens and stores nothing, as after its disk was full: detected and restarted."""
 
 import asyncio
 import json
@@ -12,45 +12,47 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
+from infra.child_process import ChildProcess
 from infra.embedded import HEALTH, HEALTH_USER, OPERATOR
-from infra.process import Process
 
-EVERY_S = 10.0
-WITHIN_S = 5.0
+CHECK_EVERY_S = 10.0
+TIMEOUT_S = 5.0
 FAILURES = 2
 """In a row: one may be a moment's trouble."""
-LONGEST_PAUSE_S = 600.0
+MAX_PAUSE_S = 600.0
 PROBE = StreamConfig(
     name="RAAK_PROBE", subjects=["raak.probe"], storage=StorageType.FILE, max_msgs=1
 )
-TROUBLE = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
+NATS_ERRORS = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 
-async def refusal(url: str) -> str | None:
+async def find_store_fault(url: str) -> str | None:
     """Why NATS does not store messages now; None if it does, or cannot be reached at all.
 
-    A stream that met a full disk takes in nothing more until NATS is started again, while others
-    do: so NATS is asked how all of them are, too.
+    A stream that hit a full disk stores nothing more until NATS is restarted, while others do: so
+    the health of all streams is queried too.
     """
-    return await _refusal_of(_store, url, OPERATOR) or await _refusal_of(_ask, url, HEALTH_USER)
+    return await _find_fault(_store, url, OPERATOR) or await _find_fault(
+        _check_health, url, HEALTH_USER
+    )
 
 
-async def _refusal_of(
+async def _find_fault(
     work: Callable[[Client], Awaitable[str | None]], url: str, user: str
 ) -> str | None:
     """What keeps a user of NATS from doing some work."""
     client, password = Client(), urlsplit(url).password
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await client.connect(
-                url, user=user, password=password, allow_reconnect=False, error_cb=_ignore
+                url, user=user, password=password, allow_reconnect=False, error_cb=_ignore_error
             )
-    except TROUBLE:
-        return None  # it is down, or starting: that is seen elsewhere
+    except NATS_ERRORS:
+        return None  # it is down, or starting: the supervisor looks after that
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await work(client)
-    except TROUBLE as error:
+    except NATS_ERRORS as error:
         return getattr(error, "description", None) or type(error).__name__
     finally:
         await client.close()
@@ -63,47 +65,47 @@ async def _store(client: Client) -> str | None:
     return None
 
 
-async def _ask(client: Client) -> str | None:
+async def _check_health(client: Client) -> str | None:
     """The fault that NATS knows of, of its own or of a stream."""
-    answer = await client.request(HEALTH, timeout=WITHIN_S)
+    answer = await client.request(HEALTH, timeout=TIMEOUT_S)
     fault: str | None = json.loads(answer.data)["data"].get("error")
     return fault
 
 
-async def _ignore(error: Exception) -> None:
-    """What it cannot do is seen by what it does not acknowledge."""
+async def _ignore_error(error: Exception) -> None:
+    """What NATS cannot do shows in what it does not acknowledge."""
 
 
-class StoreProbe:
+class NatsStoreProbe:
     """Looks now and then whether NATS stores, and starts it again when it does not.
 
     If that does not help, because the disk is still full, the pauses between restarts grow.
     """
 
     def __init__(
-        self, process: Process, url: str, find: Callable[[str], str | None] | None = None
+        self, process: ChildProcess, url: str, find: Callable[[str], str | None] | None = None
     ) -> None:
         self._process = process
         self._url = url
-        self._find = find or (lambda url: asyncio.run(refusal(url)))
+        self._find = find or (lambda url: asyncio.run(find_store_fault(url)))
         self._next = 0.0
-        self._pause_s = EVERY_S
+        self._pause_s = CHECK_EVERY_S
         self._failures = 0
 
-    def look(self, now: float) -> str | None:
+    def check(self, now: float) -> str | None:
         """Look if it is time to; the reason why NATS was started again, None if it was not."""
         if now < self._next or self._process.status() is not None:
             return None
-        self._next = now + EVERY_S
+        self._next = now + CHECK_EVERY_S
         reason = self._find(self._url)
         if reason is None:
-            self._failures, self._pause_s = 0, EVERY_S
+            self._failures, self._pause_s = 0, CHECK_EVERY_S
             return None
         self._failures += 1
         if self._failures < FAILURES:
             return None
         self._failures = 0
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
         self._next = now + self._pause_s
         self._process.stop()
         with suppress(OSError):  # no memory or no process left: it is dead, and started as all are
@@ -111,6 +113,6 @@ class StoreProbe:
         return reason
 
 
-def probes(processes: Sequence[Process], url: str) -> list[StoreProbe]:
-    """What looks after the NATS among processes, if it is one of them."""
-    return [StoreProbe(process, url) for process in processes if process.name == "nats"]
+def make_store_probes(processes: Sequence[ChildProcess], url: str) -> list[NatsStoreProbe]:
+    """A probe for the NATS among processes, if it is one of them."""
+    return [NatsStoreProbe(process, url) for process in processes if process.name == "nats"]

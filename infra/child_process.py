@@ -21,7 +21,7 @@ class DidNotStart(RaakError):
 
 
 @dataclass
-class Process:
+class ChildProcess:
     """One process, in a session of its own, so that Ctrl-C reaches the parent alone."""
 
     name: str
@@ -44,7 +44,7 @@ class Process:
             self.running = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
-                env={**_handed_down(), **self.environment},
+                env={**_inherited_environment(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -67,12 +67,12 @@ class Process:
             self.running.kill()
             self.running.wait()
 
-    def last_lines(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace").strip()[-800:] if self.log.exists() else ""
 
 
-def _handed_down() -> dict[str, str]:
+def _inherited_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAAK_")}
 
 
@@ -81,14 +81,14 @@ def as_user(user: str | None) -> dict[str, Any]:
     return {"user": user, "group": user, "extra_groups": []} if user else {}
 
 
-def wait_until_ready(processes: Sequence[Process], within_s: float) -> None:
+def wait_until_ready(processes: Sequence[ChildProcess], within_s: float) -> None:
     """Return when all of them are; raise with the end of its log when one is not in time."""
     give_up = time.monotonic() + within_s
     for process in processes:
         while not process.ready():
             if process.status() is not None or time.monotonic() > give_up:
                 raise DidNotStart(
-                    f"{process.name} did not become ready: {process.last_lines()}",
+                    f"{process.name} did not become ready: {process.log_tail()}",
                     hint=f"Its whole log is {process.log}.",
                 )
             time.sleep(0.03)

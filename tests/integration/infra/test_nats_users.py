@@ -15,17 +15,17 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from infra import bus_users, embedded
+from infra import embedded, nats_users
 from infra.instance import PROCESSES, SERVICES
 from services.chassis.bus import (
     DEAD_LETTERS,
     Bus,
     OutgoingMessage,
     consumer_name,
-    inbox_of,
+    inbox_prefix,
     open_bus,
+    stream_config,
     stream_name,
-    stream_of,
 )
 from services.contracts.base import Event
 from services.contracts.decision import DecisionRecorded
@@ -62,7 +62,7 @@ def message(event: Event) -> OutgoingMessage:
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """A NATS with the users of all processes, as its operator comes to it."""
-    users = bus_users.users(PASSWORDS)
+    users = nats_users.format_users(PASSWORDS)
     with embedded.nats(tmp_path / "nats", free_port(), "secret", users) as url:
         yield url
 
@@ -94,7 +94,9 @@ class Intruder:
 async def intruder(process: str, url: str) -> AsyncIterator[Intruder]:
     """Somebody with the credentials of a process."""
     client, refusals = Client(), asyncio.Queue[Exception]()
-    await client.connect(as_(process, url), inbox_prefix=inbox_of(process), error_cb=refusals.put)
+    await client.connect(
+        as_(process, url), inbox_prefix=inbox_prefix(process), error_cb=refusals.put
+    )
     try:
         yield Intruder(client, refusals)
     finally:
@@ -108,8 +110,8 @@ async def bus(url: str) -> AsyncIterator[Bus]:
         open_bus(as_("profile", url), process="profile") as profile,
         open_bus(as_("decision", url), process="decision") as decision,
     ):
-        await profile.keep([EventRecorded, CustomerChanged, CustomersMerged])
-        await decision.keep([DecisionRecorded, CustomerChanged, CustomersMerged])
+        await profile.ensure_streams([EventRecorded, CustomerChanged, CustomersMerged])
+        await decision.ensure_streams([DecisionRecorded, CustomerChanged, CustomersMerged])
         yield profile
 
 
@@ -117,20 +119,20 @@ async def test_a_service_hears_what_it_has_handlers_for_and_buries_what_it_canno
     url: str, bus: Bus
 ) -> None:
     async with open_bus(as_("decision", url), process="decision") as decision:
-        heard: asyncio.Queue[Msg] = asyncio.Queue()
-        await decision.subscribe("decision", CustomersMerged.fact, heard.put)
+        received: asyncio.Queue[Msg] = asyncio.Queue()
+        await decision.subscribe("decision", CustomersMerged.fact, received.put)
         event = merged()
 
         await bus.publish([message(event)])
         async with asyncio.timeout(30):
-            got = await heard.get()
-        await decision.bury("decision", CustomersMerged.fact, got, "a test")
+            got = await received.get()
+        await decision.write_dead_letter("decision", CustomersMerged.fact, got, "a test")
         await got.ack_sync(30)
 
     assert CustomersMerged.from_cloudevent(got.data) == event
-    assert await bus.waiting(CustomersMerged) == 0
+    assert await bus.count_pending(CustomersMerged) == 0
     async with open_bus(url) as operator:
-        assert [letter.service for letter in await operator.dead_letters()] == ["decision"]
+        assert [letter.service for letter in await operator.list_dead_letters()] == ["decision"]
 
 
 async def test_what_profile_sets_aside_profile_alone_takes_in(url: str) -> None:
@@ -138,15 +140,15 @@ async def test_what_profile_sets_aside_profile_alone_takes_in(url: str) -> None:
         event_id=uuid4(), customer_id=None, occurred_at=datetime.now(UTC), call={"name": "x"}
     )
     stream, name = stream_name(EventSetAside.fact), consumer_name("profile", EventSetAside.fact)
-    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    received: asyncio.Queue[Msg] = asyncio.Queue()
     async with open_bus(as_("profile", url), process="profile") as profile:
-        await profile.keep([EventSetAside])
-        await profile.subscribe("profile", EventSetAside.fact, heard.put)
+        await profile.ensure_streams([EventSetAside])
+        await profile.subscribe("profile", EventSetAside.fact, received.put)
 
         await profile.publish([message(aside)])
         async with asyncio.timeout(30):
-            got = await heard.get()
-        await profile.bury("profile", EventSetAside.fact, got, "a test")
+            got = await received.get()
+        await profile.write_dead_letter("profile", EventSetAside.fact, got, "a test")
         await got.ack_sync(30)
 
     assert EventSetAside.from_cloudevent(got.data) == aside
@@ -164,13 +166,13 @@ async def test_what_profile_sets_aside_profile_alone_takes_in(url: str) -> None:
 
 async def test_whoever_needs_a_stream_may_make_it(url: str) -> None:
     async with open_bus(as_("journey", url), process="journey") as journey:
-        await journey.keep([EventRecorded, CustomerChanged, CustomersMerged])
+        await journey.ensure_streams([EventRecorded, CustomerChanged, CustomersMerged])
         await journey.subscribe("journey", CustomersMerged.fact, _ignore)
 
     async with open_bus(as_("profile", url), process="profile") as profile:
-        await profile.keep([EventRecorded, CustomerChanged, CustomersMerged])
+        await profile.ensure_streams([EventRecorded, CustomerChanged, CustomersMerged])
         await profile.publish([message(merged())])
-        assert await profile.waiting(CustomersMerged) == 1
+        assert await profile.count_pending(CustomersMerged) == 1
 
 
 async def _ignore(message: Msg) -> None: ...
@@ -228,7 +230,7 @@ async def test_a_service_reads_no_consumer_but_its_own(url: str, bus: Bus) -> No
 async def test_a_service_deletes_empties_and_changes_no_stream_of_another(
     url: str, bus: Bus
 ) -> None:
-    changed = stream_of(CustomersMerged)
+    changed = stream_config(CustomersMerged)
     changed.max_msgs = 1
     async with intruder("decision", url) as guest:
         decision = guest.client
@@ -243,12 +245,12 @@ async def test_a_service_deletes_empties_and_changes_no_stream_of_another(
             js.delete_stream(DEAD_LETTERS),
             js.delete_stream(stream_name(DecisionRecorded.fact)),
             js.add_stream(StreamConfig(name="MINE", subjects=["mine.>"])),
-            js.add_stream(stream_of(EventRecorded)),
+            js.add_stream(stream_config(EventRecorded)),
             js.streams_info(),
         ):
             assert await guest.is_refused(attempt)
         patient = decision.jetstream(timeout=30)
-        await patient.update_stream(stream_of(DecisionRecorded))
+        await patient.update_stream(stream_config(DecisionRecorded))
         with pytest.raises(nats.js.errors.BadRequestError):  # it is there, and is another
             await patient.add_stream(changed)
 
@@ -287,7 +289,7 @@ async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
     durable = consumer_name("decision", fact)
     with embedded.nats(folder, port, "secret") as url:  # one user, one inbox for all
         async with open_bus(url, process="profile") as before:
-            await before.keep([CustomersMerged])
+            await before.ensure_streams([CustomersMerged])
             await before.publish([message(merged())])
             await before._stream.subscribe(
                 f"raak.{fact}.*",
@@ -296,12 +298,12 @@ async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
                 config=ConsumerConfig(deliver_subject="_INBOX.0123456789012345678901"),
             )
 
-    with embedded.nats(folder, port, "secret", bus_users.users(PASSWORDS)) as url:
+    with embedded.nats(folder, port, "secret", nats_users.format_users(PASSWORDS)) as url:
         async with open_bus(as_("decision", url), process="decision") as decision:
-            heard: asyncio.Queue[Msg] = asyncio.Queue()
-            await decision.subscribe("decision", fact, heard.put)
+            received: asyncio.Queue[Msg] = asyncio.Queue()
+            await decision.subscribe("decision", fact, received.put)
             async with asyncio.timeout(60):
-                got = await heard.get()
+                got = await received.get()
             info = await decision._stream.consumer_info(stream_name(fact), durable)
 
     assert got.subject.startswith(f"raak.{fact}")
@@ -311,7 +313,7 @@ async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
 async def test_a_user_with_anothers_password_is_not_let_in(url: str) -> None:
     wrong = url.replace("raak:secret", "profile:decision-secret")
 
-    with pytest.raises(Exception, match="does not let us in"):
+    with pytest.raises(Exception, match="does not accept the connection"):
         async with open_bus(wrong, process="profile", patience_s=1):
             pass
 

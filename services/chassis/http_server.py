@@ -1,6 +1,5 @@
-"""uvicorn as our processes run it: it warns the application before it stops, and lets nobody stay
-who does not take his last bytes, or does not get to the end of a request's head. What it writes at
-once it also sends at once.
+"""uvicorn as our processes run it: it tells the application before it stops, drops clients that do
+not read their last bytes or never finish a request's head, and joins small writes.
 """
 
 import asyncio
@@ -18,37 +17,40 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.chassis.settings import ProcessSettings
 
-TAKEN_WITHIN_S = 30.0
+READ_TIMEOUT_S = 30.0
 """How long what was written last may wait for its reader once a connection is being closed. TCP
-alone waits for as long as the reader answers that he has no room."""
+alone waits for as long as the reader answers that it has no room."""
 
-HEAD_WITHIN_S = 10.0
+HEAD_TIMEOUT_S = 10.0
 """How long the head of a request may take to arrive. uvicorn waits for ever, and a thousand
 connections that send a byte now and then cost their sender nothing."""
 
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 
-LOOK_EVERY_TICKS = 10  # a tick is 0.1 s
+CHECK_EVERY_TICKS = 10  # a tick is 0.1 s
 
 
-def _is_closing(held: Any) -> bool:
-    closing: bool = held.transport.is_closing()
+def _is_closing(connection: Any) -> bool:
+    closing: bool = connection.transport.is_closing()
     return closing
 
 
-def _sends_head(held: Any) -> bool:
+def _is_sending_head(connection: Any) -> bool:
     """Whether a request has begun, or a connection, and its head is not whole. Between requests
     uvicorn has a timer running, and during one its cycle is not complete; websockets have neither.
     """
-    if _is_closing(held) or getattr(held, "timeout_keep_alive_task", held) is not None:
+    if (
+        _is_closing(connection)
+        or getattr(connection, "timeout_keep_alive_task", connection) is not None
+    ):
         return False
-    return held.cycle is None or held.cycle.response_complete
+    return connection.cycle is None or connection.cycle.response_complete
 
 
-PATIENCE = {_is_closing: TAKEN_WITHIN_S, _sends_head: HEAD_WITHIN_S}
+TIMEOUTS = {_is_closing: READ_TIMEOUT_S, _is_sending_head: HEAD_TIMEOUT_S}
 
 
-class Together:
+class WriteCoalescingTransport:
     """A transport that sends two writes as one when nothing happens between them, as with the head
     and the body of an answer: that saves a system call of four, and wakes the client once.
 
@@ -59,18 +61,18 @@ class Together:
         self.inner = transport
         self.is_closing = transport.is_closing
         self._loop = loop
-        self._held = b""
+        self._pending = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
         """Send data soon, or with what waits at once."""
-        if self._held:
-            held, self._held = self._held, b""
-            self.inner.writelines((held, data))
+        if self._pending:
+            pending, self._pending = self._pending, b""
+            self.inner.writelines((pending, data))
         elif data:
-            self._held = data
+            self._pending = data
             self._loop.call_soon(self._send)
 
     def close(self) -> None:
@@ -79,21 +81,23 @@ class Together:
         self.inner.close()
 
     def _send(self) -> None:
-        held, self._held = self._held, b""
-        if held and not self.is_closing():
-            self.inner.write(held)
+        pending, self._pending = self._pending, b""
+        if pending and not self.is_closing():
+            self.inner.write(pending)
 
 
-class Http(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
-        super().connection_made(cast(asyncio.Transport, Together(transport, self.loop)))
+        super().connection_made(
+            cast(asyncio.Transport, WriteCoalescingTransport(transport, self.loop))
+        )
 
     def handle_websocket_upgrade(self) -> None:
         """Go on as a websocket, which writes its frames whole."""
-        assert isinstance(self.transport, Together)
+        assert isinstance(self.transport, WriteCoalescingTransport)
         self.transport = self.transport.inner
         super().handle_websocket_upgrade()
 
@@ -105,26 +109,30 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._since: dict[Any, dict[Any, float]] = {keeps_waiting: {} for keeps_waiting in PATIENCE}
+        self._stalled_since: dict[Any, dict[Any, float]] = {
+            is_stalled: {} for is_stalled in TIMEOUTS
+        }
 
     async def on_tick(self, counter: int) -> bool:
-        """Look around; uvicorn does so ten times a second."""
-        if counter % LOOK_EVERY_TICKS == 0:
-            self.cut_off(monotonic())
+        """Abort stalled connections; uvicorn calls this ten times a second."""
+        if counter % CHECK_EVERY_TICKS == 0:
+            self.abort_stalled(monotonic())
         return await super().on_tick(counter)
 
-    def cut_off(self, now: float) -> None:
-        """Drop connections that have kept us waiting for too long."""
-        for keeps_waiting, patience_s in PATIENCE.items():
-            before = self._since[keeps_waiting]
-            late = filter(keeps_waiting, self.server_state.connections)
-            self._since[keeps_waiting] = {held: before.get(held, now) for held in late}
-            for held, since in self._since[keeps_waiting].items():
-                if now - since > patience_s:
-                    held.transport.abort()
+    def abort_stalled(self, now: float) -> None:
+        """Abort connections that are stalled for too long."""
+        for is_stalled, timeout_s in TIMEOUTS.items():
+            before = self._stalled_since[is_stalled]
+            stalled = filter(is_stalled, self.server_state.connections)
+            self._stalled_since[is_stalled] = {
+                connection: before.get(connection, now) for connection in stalled
+            }
+            for connection, since in self._stalled_since[is_stalled].items():
+                if now - since > timeout_s:
+                    connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, let the application say goodbye, and close what is left."""
+        """Stop listening, let the application drain, and close what is left."""
         for server in self.servers:
             server.close()
         drain = self.lifespan.state.get("drain")
@@ -133,11 +141,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
+def run_server(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
     """Serve until a signal says to stop. `options` are uvicorn's own."""
-    _allow_many_connections()
+    _raise_file_limit()
     logging.getLogger("uvicorn.error").addFilter(_is_for_operators)
-    config = configured(
+    config = make_config(
         app,
         host=settings.host,
         port=settings.port,
@@ -151,22 +159,22 @@ def listen(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:
         raise SystemExit(STARTUP_FAILURE)
 
 
-def _allow_many_connections() -> None:
+def _raise_file_limit() -> None:
     """As many open files as we may have: the usual 1,024 are taken by a thousand slow senders."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    wanted = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
     if now != resource.RLIM_INFINITY and now < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def configured(app: ASGIApp, **options: Any) -> uvicorn.Config:
-    """uvicorn's settings that are always the same. It believes no `X-Forwarded-For`, not even from
-    this machine: whom to believe is a setting of the gateway's.
+def make_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
+    """uvicorn's settings that are always the same. It trusts no `X-Forwarded-For`, not even from
+    this machine: trusted proxies are a setting of the gateway.
     """
     return uvicorn.Config(
         app,
-        http=Http,
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -177,7 +185,7 @@ def configured(app: ASGIApp, **options: Any) -> uvicorn.Config:
 
 NOT_FOR_OPERATORS = ('%s - "WebSocket', "Invalid UTF-8 sequence received from client")
 """How uvicorn begins what it says of each websocket, whose address may name a person, and of a
-client's mistake, which is told to him by the close code 1007."""
+client's mistake, which the close code 1007 says already."""
 
 
 def _is_for_operators(record: logging.LogRecord) -> bool:
