@@ -14,18 +14,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.access.guard import Addresses, Guard
-from gateway.access.rates import CallerLimits, FailedAuthentications
-from gateway.access.roles import OURS, Roles, text_of
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.trusted import Registry
+from gateway.access.authentication.request_guard import Addresses, Guard
+from gateway.access.authorization.roles import OURS, Roles, text_of
+from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.rate_limits import CallerLimits, FailedAuthentications
+from gateway.access.limits.registered_operations import Registry
+from gateway.access_control import FrontDoor
 from gateway.browsers import for_browsers
-from gateway.front_door import FrontDoor
-from gateway.graph import Graph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.live.assembly import Live
 from gateway.live.subgraph import NAME as LIVE
+from gateway.pipeline.pipeline import Graph
 from gateway.reload import (
     SUBGRAPHS,
     Composed,

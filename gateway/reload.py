@@ -18,8 +18,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from gateway.access.roles import Roles, text_of
-from gateway.graph import Graph
+from gateway.access.authorization.roles import Roles, text_of
+from gateway.pipeline.pipeline import Graph
 from gateway.supergraph import Supergraph, compose, read_supergraph
 from services.chassis import telemetry
 from services.chassis.errors import RaakError

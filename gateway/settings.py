@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from gateway.access.cost import Weights
-from gateway.access.limits import Limits
-from gateway.access.rates import Rates
-from gateway.access.shedding import Tuning
+from gateway.access.limits.cost import Weights
+from gateway.access.limits.load_shedding import Tuning
+from gateway.access.limits.operation_limits import Limits
+from gateway.access.limits.rate_limits import Rates
 from gateway.graphql_http.rules import Rules
 from gateway.live.rules import Rules as LiveRules
 from services.chassis.bodies import BodyLimits

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from gateway.access.keys import ApiKey
-from gateway.access.trusted import Document
+from gateway.access.authentication.api_keys import ApiKey
+from gateway.access.limits.registered_operations import Document
 from services.chassis.database import Connection
 
 KEYS, OPERATIONS = "keys", "operations"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gateway.access.audit import audit_secret
-from gateway.access.audit_chain import Head, Verified, Verifier
-from gateway.access.audit_record import Digests
+from gateway.access.audit.audit_log import audit_secret
+from gateway.access.audit.chain import Head, Verified, Verifier
+from gateway.access.audit.record import Digests
 from gateway.settings import GatewaySettings
 from infra.instance import Instance
 from services.chassis.errors import RaakError

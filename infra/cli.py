@@ -331,7 +331,7 @@ def operations_publish(
 @operations.command("list")
 def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
-    from gateway.access.trusted import operations_in
+    from gateway.access.limits.registered_operations import operations_in
     from infra import operations as registered
     from infra.door import settings_of
 

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from gateway import store
-from gateway.access.keys import ROLES, ApiKey, KeyCannotBe, make_key
-from gateway.access.roles import OURS, Roles
+from gateway.access.authentication.api_keys import ROLES, ApiKey, KeyCannotBe, make_key
+from gateway.access.authorization.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.door import opened
 from services.chassis.errors import RaakError

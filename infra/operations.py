@@ -13,10 +13,10 @@ from typing import Any
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway import store
-from gateway.access.cost import Pricing, check_cost
-from gateway.access.operations import read_document, read_operation
-from gateway.access.trusted import Document
+from gateway.access.limits.cost import Pricing, check_cost
+from gateway.access.limits.registered_operations import Document
 from gateway.app import source_of
+from gateway.pipeline.operation_facts import read_document, read_operation
 from gateway.reload import Composed
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph

@@ -6,7 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
+from gateway.access.authentication.caller_tokens import (
+    LONGEST_LIFE_S,
+    TokenCannotBe,
+    issue_token,
+    private_key,
+)
 from services.chassis.errors import RaakError
 from services.contracts.identity import KNOWN_TYPES
 from services.contracts.words import Role

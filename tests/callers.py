@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.access.roles import Roles
+from gateway.access.authorization.roles import Roles
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 

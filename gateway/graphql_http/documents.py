@@ -8,7 +8,7 @@ that is switched on: they send a hash, are told that it is not known, and send t
 import re
 from typing import Protocol
 
-from gateway.access.trusted import hash_of
+from gateway.access.limits.registered_operations import hash_of
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MalformedRequest, Parameters

@@ -15,13 +15,13 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 from starlette.types import Receive, Scope, Send
 
-from gateway.access.callers import Callers
-from gateway.access.limits import LimitExceeded
-from gateway.graph import Asked, Graph, Prepared
+from gateway.access.authentication.authenticator import Callers
+from gateway.access.limits.operation_limits import LimitExceeded
 from gateway.graphql_http.caching import VARY, how_long, with_validator
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.packing import packed, takes_gzip
 from gateway.graphql_http.rules import Rules
+from gateway.pipeline.pipeline import Asked, Graph, Prepared
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body

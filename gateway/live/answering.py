@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from opentelemetry.trace import SpanKind
 
-from gateway.graph import Asked, Graph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import Exchange
+from gateway.pipeline.pipeline import Asked, Graph
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters

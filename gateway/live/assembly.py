@@ -5,8 +5,7 @@ from collections.abc import Callable
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
-from gateway.access.callers import Callers
-from gateway.graph import Graph
+from gateway.access.authentication.authenticator import Callers
 from gateway.graphql_http.documents import Documents
 from gateway.live.answering import Answering
 from gateway.live.connections import Connections
@@ -15,6 +14,7 @@ from gateway.live.rules import Rules
 from gateway.live.sockets import Sockets
 from gateway.live.streams import Streams
 from gateway.live.subgraph import NAME, LiveSubgraph, finding
+from gateway.pipeline.pipeline import Graph
 from gateway.supergraph import Transport, Transports
 
 

@@ -9,8 +9,8 @@ from time import time
 import jwt
 from prometheus_client import Counter, Gauge
 
-from gateway.access.callers import Callers, bearer
-from gateway.access.rates import TryLater
+from gateway.access.authentication.authenticator import Callers, bearer
+from gateway.access.limits.rate_limits import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access.callers import Callers
+from gateway.access.authentication.authenticator import Callers
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.closing import FAILED, Close
 from gateway.live.connections import (

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.callers import Callers
+from gateway.access.authentication.authenticator import Callers
 from gateway.graphql_http.endpoint import read_value
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.connections import (

@@ -10,9 +10,9 @@ import jwt
 import orjson
 from graphql import GraphQLError
 
-from gateway.graph import Graph
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
+from gateway.pipeline.pipeline import Graph
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking

@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.audit import Audit, Visit
-from gateway.access.guard import INGEST
-from gateway.access.keys import PREFIX, ApiKeys
-from gateway.access.rates import attempt, caller_key
-from gateway.access.shedding import Admission
-from gateway.access.tokens import ServiceTokens
+from gateway.access.audit.audit_log import Audit, Visit
+from gateway.access.authentication.api_keys import PREFIX, ApiKeys
+from gateway.access.authentication.caller_tokens import ServiceTokens
+from gateway.access.authentication.request_guard import INGEST
+from gateway.access.limits.load_shedding import Admission
+from gateway.access.limits.rate_limits import attempt, caller_key
 from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body

@@ -16,11 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys, make_key
-from gateway.access.roles import Roles
-from gateway.access.tokens import CallerTokens
+from gateway.access.authentication.api_keys import ApiKeys, make_key
+from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.caller_tokens import CallerTokens
+from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
+from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated
 from services.contracts.words import Role
 

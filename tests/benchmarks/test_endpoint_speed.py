@@ -20,10 +20,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.limits.registered_operations import Registry, hash_of
 from gateway.browsers import for_browsers
-from gateway.graph import JSON, Asked, Graph, Prepared
 from gateway.graphql_http.documents import Documents
+from gateway.pipeline.pipeline import JSON, Asked, Graph, Prepared
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app

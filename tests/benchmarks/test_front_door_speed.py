@@ -17,12 +17,17 @@ from graphql import OperationDefinitionNode, build_schema, parse
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.cost import Price, Pricing
-from gateway.access.guard import Addresses, Guard
-from gateway.access.limits import LimitExceeded, Limits, check_text, check_variables
-from gateway.access.operations import read_document, read_operation
-from gateway.access.rates import CallerLimits, FailedAuthentications, Rates, caller_key
-from gateway.access.shedding import Admission, Load, Priorities
+from gateway.access.authentication.request_guard import Addresses, Guard
+from gateway.access.limits.cost import Price, Pricing
+from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.operation_limits import (
+    LimitExceeded,
+    Limits,
+    check_text,
+    check_variables,
+)
+from gateway.access.limits.rate_limits import CallerLimits, FailedAuthentications, Rates, caller_key
+from gateway.pipeline.operation_facts import read_document, read_operation
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 

@@ -27,10 +27,10 @@ import orjson
 import psutil
 import pytest
 
-from gateway.access.audit import DROPPED, Audit
-from gateway.access.rates import CallerLimits, Rates
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.audit.audit_log import DROPPED, Audit
+from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.rate_limits import CallerLimits, Rates
+from gateway.access.limits.registered_operations import Registry, hash_of
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.supergraph import Reply

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway import subgraph_health
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token, private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError

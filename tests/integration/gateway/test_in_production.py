@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from gateway import store
-from gateway.access.keys import make_key
-from gateway.access.roles import Roles
-from gateway.access.tokens import issue_token, private_key
-from gateway.access.trusted import Document, hash_of
+from gateway.access.authentication.api_keys import make_key
+from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authorization.roles import Roles
+from gateway.access.limits.registered_operations import Document, hash_of
 from gateway.app import create
 from gateway.live.sockets import PROTOCOL
 from gateway.settings import GatewaySettings

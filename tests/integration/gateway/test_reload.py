@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.access.roles import Roles
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authorization.roles import Roles
 from gateway.app import create
-from gateway.graph import Graph
+from gateway.pipeline.pipeline import Graph
 from gateway.reload import Composed, Served, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph

@@ -20,9 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
-from gateway.access.audit import GATHERED_S, Audit, AuditBehind
-from gateway.access.keys import ApiKey, make_key
-from gateway.access.roles import Roles
+from gateway.access.audit.audit_log import GATHERED_S, Audit, AuditBehind
+from gateway.access.authentication.api_keys import ApiKey, make_key
+from gateway.access.authorization.roles import Roles
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database

@@ -9,17 +9,17 @@ import orjson
 import strawberry
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys
-from gateway.access.limits import Limits
-from gateway.access.roles import Roles
-from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
-from gateway.access.trusted import Registry
-from gateway.graph import Graph
+from gateway.access.authentication.api_keys import ApiKeys
+from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.caller_tokens import CallerTokens, ServiceTokens, issue_token
+from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
+from gateway.access.authorization.roles import Roles
+from gateway.access.limits.operation_limits import Limits
+from gateway.access.limits.registered_operations import Registry
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.rules import Rules
+from gateway.pipeline.pipeline import Graph
 from gateway.supergraph import Reply, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema

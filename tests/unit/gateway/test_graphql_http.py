@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import read_subgraphs
-from gateway.graph import Graph
 from gateway.graphql_http.endpoint import EXPLORER, REQUESTS
+from gateway.pipeline.pipeline import Graph
 from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES

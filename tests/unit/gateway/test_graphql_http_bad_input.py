@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.access.trusted import Registry
-from gateway.graph import Graph
+from gateway.access.limits.registered_operations import Registry
 from gateway.graphql_http.documents import Documents
+from gateway.pipeline.pipeline import Graph
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error

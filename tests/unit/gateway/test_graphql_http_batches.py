@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.graph import Graph
 from gateway.graphql_http.endpoint import REQUESTS
+from gateway.pipeline.pipeline import Graph
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.limits.registered_operations import Registry, hash_of
 from gateway.graphql_http.documents import Documents
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from gateway.access.roles import Roles, text_of
-from gateway.graph import Asked, Graph
+from gateway.access.authorization.roles import Roles, text_of
+from gateway.pipeline.pipeline import Asked, Graph
 from gateway.reload import (
     Composed,
     Served,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.access.tokens import TokenCannotBe
+from gateway.access.authentication.caller_tokens import TokenCannotBe
 from infra.instance import make_keys
 from infra.tokens import issue
 

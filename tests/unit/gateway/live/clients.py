@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys
-from gateway.access.tokens import CallerTokens
+from gateway.access.authentication.api_keys import ApiKeys
+from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.caller_tokens import CallerTokens
+from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
 from gateway.live.connections import Connections
 from gateway.live.rules import Rules
 from gateway.live.sockets import PROTOCOL, Sockets

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.trusted import Registry
+from gateway.access.limits.registered_operations import Registry
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import REQUESTS
 from gateway.live.answering import Answering, errors_of

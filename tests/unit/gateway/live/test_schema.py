@@ -9,10 +9,10 @@ from uuid import UUID
 import orjson
 import pytest
 
-from gateway.access.rates import CallerLimits, Rates
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.tokens import ServiceTokens
-from gateway.access.trusted import Registry
+from gateway.access.authentication.caller_tokens import ServiceTokens
+from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.rate_limits import CallerLimits, Rates
+from gateway.access.limits.registered_operations import Registry
 from gateway.graphql_http.documents import Documents
 from gateway.live.activity import KINDS, Activity, Changes
 from gateway.live.answering import Answering

@@ -1,0 +1,272 @@
+"""The chain of the audit log: each line is sealed under the gateway's secret and the line before.
+
+A sealed line ends with the name of its chain, its number there, the seal of the line before, and
+its own: 128 bits of keyed BLAKE2b (RFC 7693) over all that stands before it. So who keeps the file
+can change, remove, insert or move no line unseen. Each process has a chain of its own, so replicas
+may share a file; its first line says which was the last one sealed in the file by then. What is cut
+off at the end shows by the head that the gateway's own log tells now and then.
+"""
+
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
+
+from services.chassis.errors import RaakError
+
+SEAL = re.compile(
+    rb',"chain":"([0-9a-f]{24})","seq":(\d{1,18}),"prev":"([0-9a-f]{32})"(,"seal":"([0-9a-f]{32})"\})'
+)
+SEAL_BYTES = 16
+NOTHING = "00" * SEAL_BYTES
+"""What stands for the line before the first."""
+HELD_BYTES = 2_000
+"""hashlib lets other threads go first for pieces of 2,048 bytes and more (see
+`record.Digests`)."""
+TAIL_BYTES = 4 * 1024 * 1024
+"""How far from the end of a file its last sealed line is looked for."""
+
+
+class Head(NamedTuple):
+    """The last line of a chain."""
+
+    chain: str
+    seq: int
+    seal: str
+
+    def __str__(self) -> str:
+        return ":".join(map(str, self))
+
+
+class Before(NamedTuple):
+    """What a file holds when a chain begins there."""
+
+    head: Head | None = None
+    is_broken: bool = False
+    """Whether lines without a seal come after it: one that broke off, or those of an older Raak."""
+
+
+class Sealing:
+    """Makes seals. `secret` is the gateway's."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = sha256(f"chain of {secret}".encode()).digest()
+        self.key_id = self.of(b"key")[:8]
+        """Names the secret, in the names of the chains that are sealed with it."""
+
+    def of(self, text: bytes) -> str:
+        """The seal of a text."""
+        digest = blake2b(text[:HELD_BYTES], digest_size=SEAL_BYTES, key=self._key)
+        for start in range(HELD_BYTES, len(text), HELD_BYTES):
+            digest.update(text[start : start + HELD_BYTES])
+        return digest.hexdigest()
+
+
+class Chain:
+    """Seals the lines of one process. `look_back` reads what was written before."""
+
+    def __init__(
+        self,
+        secret: str,
+        look_back: Callable[[], Before] = Before,
+        random: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
+        self._sealing = Sealing(secret)
+        self._look_back = look_back
+        self._name = f"{random(8)}{self._sealing.key_id}"
+        self._seq = -1
+        self._last = NOTHING
+
+    @property
+    def head(self) -> Head | None:
+        """The last line that was sealed."""
+        return Head(self._name, self._seq, self._last) if self._seq >= 0 else None
+
+    def sealed(self, lines: Iterable[bytes], now: datetime) -> Iterator[bytes]:
+        """Lines of JSON objects with their seals; before the first comes that of the chain."""
+        if self._seq < 0:
+            before = self._look_back()
+            begun = self._sealed(self._said(now, "begun", before))
+            yield b"\n" + begun if before.is_broken else begun
+        for line in lines:
+            yield self._sealed(line)
+
+    def end(self, now: datetime) -> bytes:
+        """The last line, which says so; nothing where there was none."""
+        return self._sealed(self._said(now, "ended")) if self._seq >= 0 else b""
+
+    def _said(self, now: datetime, what: str, before: Before | None = None) -> bytes:
+        said: dict[str, Any] = {"time": now, "kind": "chain", "is": what}
+        if before is not None:
+            said["after"] = before.head and str(before.head)
+            said["broken"] = before.is_broken
+        return orjson.dumps(said) + b"\n"
+
+    def _sealed(self, line: bytes) -> bytes:
+        self._seq += 1
+        said = f',"chain":"{self._name}","seq":{self._seq},"prev":"{self._last}"'
+        text = line[:-2] + said.encode()
+        self._last = self._sealing.of(text)
+        return text + f',"seal":"{self._last}"}}\n'.encode()
+
+
+def look_back(path: Path) -> Before:
+    """The last sealed line of a file, whoever sealed it; nothing if it cannot be read."""
+    if not path.is_file():  # also what is no file at all, such as a pipe
+        return Before()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            lines = [line for line in file.read().split(b"\n") if line]
+    except OSError:
+        return Before()
+    for count, line in enumerate(reversed(lines)):
+        if (found := SEAL.search(line)) and found.end() == len(line):
+            return Before(_head(found), is_broken=count > 0)
+    return Before(None, is_broken=bool(lines))
+
+
+def _head(found: re.Match[bytes]) -> Head:
+    return Head(found[1].decode(), int(found[2]), found[5].decode())
+
+
+# --- verifying --------------------------------------------------------------------------------
+
+
+class AuditChanged(RaakError):
+    """An audit log is not as the gateway has written it."""
+
+    code = "AUDIT_CHANGED"
+
+
+@dataclass(slots=True)
+class Verified:
+    """What can be said of a log that nobody has changed."""
+
+    records: int = 0
+    heads: dict[str, Head] = field(default_factory=dict)
+    """The last line of each chain."""
+    begins: dict[str, int] = field(default_factory=dict)
+    """The first number of each chain, where that is not 0: older files hold the rest."""
+    ended: set[str] = field(default_factory=set)
+    """Chains whose process has stopped in good order."""
+    gaps: int = 0
+    """Records that there was no room for, as the log itself says."""
+    broken: int = 0
+    """Lines that broke off; they were written again, or their process died."""
+
+
+class Verifier:
+    """Reads the lines of a log, from the oldest on; raises AuditChanged at the first that is not as
+    it was written. `expected` is a head that has to be there.
+    """
+
+    def __init__(self, secret: str, expected: Head | None = None) -> None:
+        self._sealing = Sealing(secret)
+        self._expected = expected
+        self._is_met = expected is None
+        self._broken: list[tuple[str, bytes]] = []
+        """Lines without a seal that nothing has explained yet."""
+        self._is_cut_off = False
+        self.verified = Verified()
+
+    def read(self, place: str, line: bytes) -> None:
+        """Read one line, with its end if it has one. `place` names it: `audit.jsonl, line 7`."""
+        self._is_cut_off = not line.endswith(b"\n")
+        line = line.removesuffix(b"\n")
+        if not line.strip():
+            return
+        found = SEAL.search(line)
+        if found is None or found.end() != len(line):
+            self._broken.append((place, line))
+            return
+        self._read(place, line, found)
+        if self._broken and line.startswith(self._broken[-1][1]):
+            self._explain(1)
+
+    def _read(self, place: str, line: bytes, found: re.Match[bytes]) -> None:
+        head, before = _head(found), found[3].decode()
+        if not head.chain.endswith(self._sealing.key_id):
+            self._fail(place, "was sealed under another secret")
+        if not hmac.compare_digest(self._sealing.of(line[: found.start(4)]), head.seal):
+            self._fail(place, "was changed")
+        known = self.verified.heads.get(head.chain)
+        said = orjson.loads(line)
+        if known is not None:
+            self._follow(place, known, head, before)
+        elif head.seq:
+            self.verified.begins[head.chain] = head.seq
+        else:
+            self._begin(place, said)
+        self.verified.heads[head.chain] = head
+        self._count(said, head)
+
+    def _follow(self, place: str, known: Head, head: Head, before: str) -> None:
+        if head.seq <= known.seq:
+            self._fail(place, "stands twice, or was moved or inserted")
+        if head.seq > known.seq + 1:
+            missing = head.seq - known.seq - 1
+            self._fail(place, f"comes after {missing} that were removed")
+        if before != known.seal:
+            self._fail(place, "follows another line than the one before it")
+
+    def _begin(self, place: str, said: Mapping[str, Any]) -> None:
+        """A chain begins: what it has seen before itself must be there."""
+        if said.get("broken"):
+            self._explain(len(self._broken))
+        if not said.get("after"):
+            return
+        chain, seq, seal = str(said["after"]).split(":")
+        known = self.verified.heads.get(chain)
+        if known is None or known.seq < int(seq):
+            self._fail(place, "comes after some that were removed")
+        if known.seq == int(seq) and known.seal != seal:
+            self._fail(place, "follows another line than the one before it")
+
+    def _explain(self, lines: int) -> None:
+        self.verified.broken += lines
+        del self._broken[len(self._broken) - lines :]
+
+    def _count(self, said: Mapping[str, Any], head: Head) -> None:
+        if said.get("kind") == "chain":
+            if said.get("is") == "ended":
+                self.verified.ended.add(head.chain)
+        else:
+            self.verified.records += 1
+            self.verified.gaps += int(said.get("dropped", 0))
+        expected = self._expected
+        if expected is not None and (head.chain, head.seq) == (expected.chain, expected.seq):
+            self._is_met = head.seal == expected.seal
+
+    def end(self) -> Verified:
+        """There are no more lines."""
+        if self._broken:
+            is_being_written = len(self._broken) == 1 and self._is_cut_off
+            if not (is_being_written and self.verified.heads):
+                self._fail(self._broken[0][0], "has no seal")
+            self._explain(1)
+        if not self._is_met:
+            raise AuditChanged(
+                f"The log ends before {self._expected}, or does not hold it as it was.",
+                hint="Lines at its end were removed, or the file that holds them was not given.",
+            )
+        return self.verified
+
+    def _fail(self, place: str, what: str) -> NoReturn:
+        """Of a line without a seal before it nobody knows what it was: then it is that one."""
+        if self._broken:
+            place, what = self._broken[0][0], "has no seal: it was changed or inserted"
+        raise AuditChanged(
+            f"{place}: this line {what}.",
+            hint="What stands before it is as it was written. Compare with a copy, and see who "
+            "could write to the file.",
+        )

@@ -1,0 +1,250 @@
+"""What one record of the audit log says. No personal data is in it.
+
+A record names customers by their ids, which tell nothing of a person to who has no database, and
+identities (an e-mail address) only as keyed digests: who knows an identity and the secret can look
+for it, nobody can read it back. A visitor's or app's own name is digested too, for it may be the
+customer's; not that of a key, which no token can have.
+"""
+
+import hmac
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import orjson
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+)
+
+from services.chassis.principal import SUBJECT_OF_KEYS, Principal
+from services.contracts.identity import TYPES, normalised
+
+MOST_LISTED = 50
+"""Customers, identities or fields listed in one record; how many there were is always told."""
+LONGEST_NAME = 100
+FEW = 5
+"""Customers in an answer, or among the arguments, whose record may wait as it is."""
+LONGEST_TEXT = 255
+"""Characters of an id or identity that may; profile takes none that is longer."""
+
+CALLERS = 1_000
+"""Whose names in the log are remembered."""
+
+DENIALS = frozenset({"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"})
+"""Codes that say: he may not have this."""
+
+UUID_FORM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Described(Protocol):
+    """What a record says was asked."""
+
+    @property
+    def kind(self) -> str:
+        """`query`, `mutation`, `subscription` or `ingest`."""
+        ...
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something."""
+        ...
+
+    @property
+    def members(self) -> bytes:
+        """What a record says of it, as JSON without its brackets."""
+        ...
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What an operation is known by in the log: worked out once for each."""
+
+    kind: str
+    """`query`, `mutation` or `subscription`."""
+    name: str | None
+    hash: str
+    """Of the document, as registered operations have it (`registered_operations.hash_of`)."""
+    fields: Mapping[str, Sequence[str]]
+    """By root field, the paths below it."""
+
+    @classmethod
+    def by(
+        cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
+    ) -> "Touched":
+        """An operation of a document that is within the limits and valid."""
+        fragments = {
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+        fields: dict[str, dict[str, None]] = {}
+        for path in _paths(definition.selection_set, fragments):
+            root, _, below = path.partition(".")
+            fields.setdefault(root, {}).update({below: None} if below else {})
+        return cls(
+            definition.operation.value,
+            definition.name.value[:LONGEST_NAME] if definition.name else None,
+            hash,
+            {root: list(paths)[:MOST_LISTED] for root, paths in fields.items()},
+        )
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something."""
+        return self.kind == "mutation"
+
+    @cached_property
+    def members(self) -> bytes:
+        """What a record says of it, as JSON without its brackets."""
+        said = {
+            "kind": self.kind,
+            "operation": self.name,
+            "hash": self.hash,
+            "fields": self.fields,
+        }
+        return orjson.dumps(said)[1:-1]
+
+
+def _paths(
+    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterable[str]:
+    """The fields selected, by their own names, each with its way down; those without any below."""
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            name = selection.name.value
+            below = selection.selection_set
+            if below is None:
+                yield name
+            else:
+                yield from (f"{name}.{path}" for path in _paths(below, fragments))
+        elif isinstance(selection, FragmentSpreadNode):
+            yield from _paths(fragments[selection.name.value].selection_set, fragments)
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _paths(selection.selection_set, fragments)
+
+
+class Record(NamedTuple):
+    """One request, or one event of a subscription, as it happened."""
+
+    at: datetime
+    caller: Principal
+    described: Described
+    customers: Set[str]
+    """Ids of the customers in the answer."""
+    named: Sequence[Mapping[str, Any]]
+    """The `CustomerRef`s among the arguments, as the services get them."""
+    codes: Collection[str]
+    """Of the errors in the answer."""
+    trace_id: int
+    """0: it is not traced."""
+    details: bytes = b""
+    """Further members, as JSON after other ones."""
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it may wait as it is; the line of one that is not takes less room."""
+        named = self.named
+        return len(self.customers) <= FEW and (
+            not named or (len(named) <= FEW and not any(map(_is_long, named)))
+        )
+
+
+def _is_long(reference: Mapping[str, Any]) -> bool:
+    texts = (reference.get("id"), *(reference.get("identity") or {}).values())
+    return any(isinstance(text, str) and len(text) > LONGEST_TEXT for text in texts)
+
+
+LINE = (
+    b'{"time":%b,%b,"caller":%b,"customers":%b,"customers_count":%d,'
+    b'"identities":%b,"identities_count":%d,"denied":%b,"errors":%b%b%b}\n'
+)
+"""Put together from parts: one `orjson.dumps` of it all costs twice as much."""
+
+
+class Wording:
+    """Puts records into words. `secret` is what identities are digested with."""
+
+    def __init__(self, secret: str, *, digests_staff: bool = False) -> None:
+        self.digest = Digests(secret.encode()).of
+        self._digests_staff = digests_staff
+        self._caller = lru_cache(CALLERS)(self._caller_said)
+
+    def line(self, record: Record) -> bytes:
+        """A record as one line of JSON."""
+        ids, identities = record.customers, self._identities(record.named)
+        if record.named:
+            ids = self._ids(record.named).union(ids)
+        is_denied = not DENIALS.isdisjoint(record.codes)
+        return LINE % (
+            orjson.dumps(record.at),
+            record.described.members,
+            self._caller(record.caller),
+            _listed(ids),
+            len(ids),
+            _listed(identities),
+            len(identities),
+            b"true" if is_denied else b"false",
+            orjson.dumps(sorted(record.codes)),
+            record.details,
+            b',"trace_id":"%032x"' % record.trace_id if record.trace_id else b"",
+        )
+
+    def _ids(self, named: Iterable[Mapping[str, Any]]) -> set[str]:
+        return {self._id(str(ref["id"])) for ref in named if ref.get("id") is not None}
+
+    def _id(self, given: str) -> str:
+        """An id as a caller has typed it, if it is one."""
+        if UUID_FORM.fullmatch(given):
+            return given
+        try:
+            return str(UUID(given))
+        except ValueError:
+            return self.digest("id", given)
+
+    def _identities(self, named: Iterable[Mapping[str, Any]]) -> set[str]:
+        given = (ref.get("identity") for ref in named)
+        return {self._identity(identity) for identity in given if identity is not None}
+
+    def _identity(self, identity: Mapping[str, Any]) -> str:
+        kind, value = str(identity["type"]), str(identity["value"])
+        return self.digest(kind if kind in TYPES else "unknown", normalised(kind, value))
+
+    def _caller_said(self, caller: Principal) -> bytes:
+        is_hidden = caller.own_customer_only or self._digests_staff
+        if is_hidden and not caller.subject.startswith(SUBJECT_OF_KEYS):
+            subject = self.digest("subject", caller.subject)
+        else:
+            subject = caller.subject.encode(errors="backslashreplace").decode()
+        return orjson.dumps({"role": caller.role.value, "subject": subject})
+
+
+def _listed(words: Set[str]) -> bytes:
+    return orjson.dumps(sorted(words)[:MOST_LISTED])
+
+
+class Digests:
+    """Keyed digests of what must not be in the log.
+
+    Not by `hmac.digest`, which lets other threads go first: while requests keep the loop busy, the
+    thread that writes the log would get its turn back 5 ms later, for every digest.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = hmac.new(key, digestmod="sha256")
+
+    def of(self, kind: str, value: str) -> str:
+        """`email:` and 128 bits that tell nothing of the value to who has not got the key."""
+        text = f"{kind}:{value}".encode(errors="surrogatepass")
+        digest = self._keyed.copy()
+        digest.update(text)
+        return f"{kind}:{digest.hexdigest()[:32]}"

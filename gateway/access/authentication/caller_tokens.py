@@ -1,0 +1,429 @@
+"""Tokens: callers' ones are checked here, those for the services are made here.
+
+Both are JSON Web Tokens. They differ in audience, so neither passes for the other: a caller cannot
+take its token past the gateway, and a service's token opens neither the gateway nor another
+service.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from time import time
+from typing import Any, Generic, TypeVar
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.access.authentication.verification_keys import ALGORITHMS, CallerKeys, VerificationKey
+from gateway.access.limits.rate_limits import Rates, SignatureChecks, mark_genuine
+from services.chassis.errors import RaakError
+from services.chassis.principal import (
+    ALGORITHM,
+    CLOCKS_DIFFER_S,
+    ISSUER,
+    SUBJECT_OF_KEYS,
+    WITH_THE_TIME,
+    NotAuthenticated,
+    Principal,
+    UnusableKey,
+    audience_of,
+)
+from services.contracts.identity import is_placeholder
+from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+
+T = TypeVar("T")
+
+CALLER_AUDIENCE = "raak"
+SERVICE_TOKEN_S = 60
+MAX_TOKEN_CHARS = 8_192
+LONGEST_LIFE_S = 86_400
+REMEMBERED = 10_000
+REMEMBERED_REFUSALS = 1_000
+REFUSED_S = 5.0
+"""How long a refused token is not looked at again: it may become valid, or its key be found."""
+
+ALLOWED = tuple(sorted(ALGORITHMS.values()))
+ROLES = ", ".join(role.value for role in Role)
+RENEW = "Get a new one; locally: `raak token ROLE`."
+
+Granted = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], frozenset[str]]]
+"""The scopes and policies of a role that is narrowed to some scopes (None: it is not narrowed)."""
+
+
+class TokenCannotBe(RaakError):
+    """A token is asked for that no role could use."""
+
+    code = "TOKEN_CANNOT_BE"
+
+
+class NotNow(NotAuthenticated):
+    """A token of whom we believe has expired, or is not valid yet: it is no guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What callers' tokens must say, and under which names."""
+
+    issuer: str = ISSUER
+    audience: str = CALLER_AUDIENCE
+    role_claim: str = "role"
+    customer_claim: str = "customer"
+    scope_claim: str = "scope"
+    longest_life_s: int = LONGEST_LIFE_S
+    """From `iat` to `exp`; from now where there is no `iat`."""
+
+
+Refusals = Mapping[type[jwt.InvalidTokenError], tuple[str, str]]
+"""What is wrong with a token and how to mend it, by what PyJWT raises; the first that fits."""
+
+
+def _refusals(rules: TokenRules) -> Refusals:
+    return {
+        jwt.InvalidAudienceError: (
+            "The token is meant for someone else.",
+            f"Its `aud` must be {rules.audience!r}.",
+        ),
+        jwt.InvalidIssuerError: (
+            "The token has another issuer.",
+            f"Its `iss` must be {rules.issuer!r}.",
+        ),
+        jwt.MissingRequiredClaimError: (
+            "The token lacks a claim.",
+            f"It needs iss, aud, exp, sub and {rules.role_claim}.",
+        ),
+        jwt.InvalidAlgorithmError: (
+            "The token is signed with an algorithm that is not allowed.",
+            f"Sign it with {' or '.join(ALLOWED)}, as the type of the key wants.",
+        ),
+        jwt.InvalidSignatureError: ("The token is not signed with our key.", RENEW),
+    }
+
+
+BUT_THE_TIME = dict.fromkeys(("verify_aud", "verify_iss"), True) | dict.fromkeys(
+    ("verify_signature", "verify_iat", "verify_nbf", "verify_exp"), False
+)
+SET_CLOCK = "Wait that long, or set the clock of who issued it, or the gateway's."
+
+UNREADABLE = ("The token is not a JSON Web Token that can be read.", RENEW)
+
+BROKEN = (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError)
+"""What PyJWT raises for tokens; the last four for values its own checks do not foresee."""
+
+
+def private_key(pem: str) -> Ed25519PrivateKey:
+    """The signing key in a PEM text; raises UnusableKey."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UnusableKey(
+            "The signing key is not an Ed25519 private key in PEM without a password.",
+            hint="Make a key pair with `raak keys init`.",
+        )
+    return key
+
+
+def issue_token(
+    key: Ed25519PrivateKey,
+    role: Role,
+    subject: str,
+    *,
+    customer: Mapping[str, str] | None = None,
+    scopes: frozenset[str] | None = None,
+    lifetime_s: int = 3_600,
+    now: float | None = None,
+) -> str:
+    """A caller's token. `customer` is whom a visitor or app speaks for.
+
+    It is `{"id": …}` or `{"type": …, "value": …}`; other roles have none. `scopes` narrow what the
+    role may do. `now` is in seconds since the epoch. Raises TokenCannotBe.
+    """
+    _check_customer(role, customer or {})
+    claims: dict[str, Any] = {"role": role.value, "sub": subject, "customer": dict(customer or {})}
+    if scopes is not None:
+        claims["scope"] = " ".join(sorted(scopes))
+    return _signed(key, claims, CALLER_AUDIENCE, time() if now is None else now, lifetime_s)
+
+
+def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
+    if role in OWN_CUSTOMER_ONLY and set(customer) not in ({"id"}, {"type", "value"}):
+        raise TokenCannotBe(
+            f"A token of the role {role.value!r} must say which customer it speaks for.",
+            hint="Give the customer's id, or the type and value of an identity.",
+        )
+    if "type" in customer and is_placeholder(customer["type"], customer["value"]):
+        raise TokenCannotBe(
+            f"{customer['value'][:60]!r} stands for nobody, so no token can speak for it.",
+            hint="Give the identity of one customer.",
+        )
+    if role not in OWN_CUSTOMER_ONLY and customer:
+        raise TokenCannotBe(
+            f"A token of the role {role.value!r} speaks for no single customer.",
+            hint="Leave the customer out, or take the role visitor or app.",
+        )
+
+
+def _signed(
+    key: Ed25519PrivateKey, claims: dict[str, Any], audience: str, now: float, lifetime_s: int
+) -> str:
+    whole = int(now)
+    stamped = {
+        **claims,
+        "iss": ISSUER,
+        "aud": audience,
+        "iat": whole,
+        "nbf": whole,
+        "exp": whole + lifetime_s,
+    }
+    return jwt.encode(stamped, key, algorithm=ALGORITHM)
+
+
+class CallerTokens:
+    """Checks callers' tokens, and remembers what became of them for a while.
+
+    A good one is believed until it expires or a key comes or goes: checking costs 100 µs, looking
+    it up less than one.
+    """
+
+    def __init__(
+        self,
+        keys: CallerKeys,
+        granted: Granted,
+        rules: TokenRules | None = None,
+        *,
+        checks: SignatureChecks | None = None,
+        remembered: int = REMEMBERED,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._keys = keys
+        self._granted = granted
+        self._rules = rules or TokenRules()
+        self._checks = checks or SignatureChecks(Rates())
+        self._refusals = _refusals(self._rules)
+        self._clock = clock
+        self._version = keys.version
+        self._known: _Memory[Principal] = _Memory(remembered)
+        self._refused: _Memory[NotAuthenticated] = _Memory(REMEMBERED_REFUSALS)
+
+    def grant_by(self, granted: Granted) -> None:
+        """Give callers what is granted by this from now on."""
+        self._granted = granted
+        self._known.forget()
+
+    async def principal(self, token: str) -> Principal:
+        """The caller a token names; raises NotAuthenticated, KeySetAway or RateLimited."""
+        if len(token) > MAX_TOKEN_CHARS:  # such a one is not even remembered
+            raise NotAuthenticated(
+                f"The token has more than {MAX_TOKEN_CHARS} characters.",
+                hint="Leave out claims that are not needed here.",
+            )
+        if self._version != self._keys.version:
+            self._version = self._keys.version
+            self._known.forget()
+            self._refused.forget()
+        now = self._clock()
+        return self._known.get(token, now) or await self._looked_at(token, now)
+
+    async def _looked_at(self, token: str, now: float) -> Principal:
+        refused = self._refused.get(token, now)
+        if refused is None:
+            try:
+                expires, principal = await self._checked(token)
+            except NotAuthenticated as refusal:
+                self._refused.put(token, now + REFUSED_S, refusal)
+                refused = refusal
+            else:
+                self._known.put(token, expires, principal)
+                return principal
+        if isinstance(refused, NotNow):
+            mark_genuine()
+        raise type(refused)(refused.problem, hint=refused.hint) from None
+
+    async def _checked(self, token: str) -> tuple[float, Principal]:
+        try:
+            key = await self._keys.key_for(_key_id(token))
+            await self._checks.turn()
+            claims = self._claims(token, key)
+            self._check_life(claims)
+            return float(claims["exp"]), self._caller(claims)
+        except WITH_THE_TIME:
+            raise self._not_now(token) from None
+        except BROKEN as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> NotAuthenticated:
+        fitting = (said for kind, said in self._refusals.items() if isinstance(error, kind))
+        problem, hint = next(fitting, UNREADABLE)
+        return NotAuthenticated(problem, hint=hint)
+
+    def _claims(self, token: str, key: VerificationKey | None, **options: bool) -> dict[str, Any]:
+        """What a token says, checked; without a key its signature has been before."""
+        rules = self._rules
+        wanted: Any = {"require": ["exp", "iss", "aud", "sub", rules.role_claim], **options}
+        return jwt.decode(
+            token,
+            key.key if key else "",
+            algorithms=[key.algorithm] if key else None,
+            audience=rules.audience,
+            issuer=rules.issuer,
+            leeway=CLOCKS_DIFFER_S,
+            options=wanted,
+        )
+
+    def _not_now(self, token: str) -> NotAuthenticated:
+        """How far the time of a token is from ours, if it is meant for us."""
+        try:
+            claims = self._claims(token, None, **BUT_THE_TIME)
+            begins = max(int(claims.get("nbf") or 0), int(claims.get("iat") or 0))
+            early_s, late_s = begins - self._clock(), self._clock() - int(claims["exp"])
+        except BROKEN as error:
+            return self._refusal(error)
+        if early_s > 0:
+            return NotNow(
+                f"The token is not valid yet: it begins {early_s:.0f} s from now by the gateway's "
+                "clock.",
+                hint=SET_CLOCK,
+            )
+        return NotNow(
+            f"The token has expired, {late_s:.0f} s ago by the gateway's clock.", hint=RENEW
+        )
+
+    def _check_life(self, claims: Mapping[str, Any]) -> None:
+        longest_s = self._rules.longest_life_s
+        begins = self._clock() + CLOCKS_DIFFER_S if claims.get("iat") is None else claims["iat"]
+        life_s = int(claims["exp"]) - int(begins)
+        if life_s > longest_s:
+            raise NotAuthenticated(
+                f"The token is good for {life_s} s, and {longest_s} are the most "
+                "(token_longest_life_s).",
+                hint="Have its issuer make one that ends sooner; locally: `raak token ROLE`.",
+            )
+
+    def _caller(self, claims: Mapping[str, Any]) -> Principal:
+        """Who it is; of what he may do a token says only what he shall not have."""
+        rules = self._rules
+        try:
+            role, subject = Role(claims[rules.role_claim]), _own_name(claims["sub"])
+            customer = _texts(claims.get(rules.customer_claim) or {})
+            _check_customer(role, customer)
+            narrowed_to = _scopes(claims.get(rules.scope_claim))
+        except (ValueError, TokenCannotBe):
+            raise NotAuthenticated(
+                "The token's subject, role, customer and scope do not fit.", hint=_wanted(rules)
+            ) from None
+        pairs = tuple(sorted(customer.items()))
+        return Principal(role, subject, pairs, *self._granted(role, narrowed_to))
+
+
+def _key_id(token: str) -> str | None:
+    """The key a token names. What else its head says of keys (jwk, jku, x5u, x5c) is not read."""
+    head = jwt.get_unverified_header(token)
+    if "crit" in head or head.get("b64", True) is not True:
+        raise jwt.InvalidTokenError("extensions")
+    if head.get("alg") not in ALLOWED:
+        raise jwt.InvalidAlgorithmError
+    kid: str | None = head.get("kid")
+    return kid
+
+
+def _wanted(rules: TokenRules) -> str:
+    return (
+        f"`sub` is a name that does not begin with `{SUBJECT_OF_KEYS}`; `{rules.role_claim}` is "
+        f"one of {ROLES}; visitor and app name their `{rules.customer_claim}`, others none; "
+        f"`{rules.scope_claim}` lists scopes."
+    )
+
+
+def _own_name(subject: str) -> str:
+    if not _is_text(subject) or subject.startswith(SUBJECT_OF_KEYS):
+        raise ValueError("sub")
+    return subject
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(_is_text(v) for v in value.values()):
+        raise ValueError("customer")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it says something. Raises ValueError for half a surrogate pair: JSON can hold that,
+    nothing it would be written to can.
+    """
+    return isinstance(value, str) and bool(value.encode())
+
+
+def _scopes(value: Any) -> frozenset[str] | None:
+    """A scope claim: a text with spaces (OAuth 2) or a list; None if there is none."""
+    if value is None:
+        return None
+    listed = value.split() if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
+        raise ValueError("scope")
+    return frozenset(listed)
+
+
+class _Memory(Generic[T]):
+    """What became of tokens, each until its moment; of more than `size` the oldest is forgotten."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, token: str, now: float) -> T | None:
+        kept = self._kept.get(token)
+        return kept[1] if kept and kept[0] > now else None
+
+    def put(self, token: str, until: float, value: T) -> None:
+        self._kept[token] = (until, value)
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+
+class ServiceTokens:
+    """Makes the short-lived tokens by which services believe the gateway.
+
+    Each is for one service, and used for half its life, so that it never expires on its way:
+    signing costs 50 µs, the look-up one.
+    """
+
+    def __init__(
+        self,
+        key: Ed25519PrivateKey,
+        remembered: int = REMEMBERED,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._clock = clock
+        self._made = lru_cache(maxsize=remembered)(_by_service)
+        self._key = key
+
+    def authorization(self, principal: Principal, service: str) -> str:
+        """The `Authorization` header for a request to a service on behalf of this caller."""
+        made = self._made(principal)[service]
+        now = self._clock()
+        if now >= made.use_until:
+            audience = audience_of(service)
+            token = _signed(self._key, principal.claims(), audience, now, SERVICE_TOKEN_S)
+            made.header = f"Bearer {token}"
+            made.use_until = now + SERVICE_TOKEN_S / 2
+        return made.header
+
+
+def _by_service(_: Principal) -> "defaultdict[str, _Made]":
+    return defaultdict(_Made)
+
+
+@dataclass(slots=True)
+class _Made:
+    header: str = ""
+    use_until: float = 0.0

@@ -1,0 +1,104 @@
+"""Which fields a caller may not have: what the file of roles and the marks in the schema say.
+
+Callers with the same role, scopes and policies form a class; for each class it is worked out once,
+so a request pays a look-up.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from graphql import GraphQLField, GraphQLObjectType, get_named_type
+
+from gateway.access.authorization.roles import Roles
+from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.supergraph import Supergraph
+from services.chassis.authorization import Unauthorized, is_met, wording
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+
+Scopes: TypeAlias = frozenset[str]
+Policies: TypeAlias = frozenset[str]
+
+CLASSES = 1_000
+"""Classes of callers that are kept worked out; there are a few for each role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Answers for one supergraph and one file of roles."""
+
+    roles: Roles
+    asked: Mapping[str, tuple[Requirement, ...]]
+    """What the marks ask of who wants a field, for every `Type.field` there is."""
+    _denied: Callable[[Role, Scopes, Policies], frozenset[str]]
+
+    @classmethod
+    def over(cls, supergraph: Supergraph, roles: Roles) -> "Authorization":
+        """Whatever the file does not name is denied to all."""
+        asked = dict(_asked(supergraph))
+
+        @lru_cache(maxsize=CLASSES)
+        def denied(role: Role, scopes: Scopes, policies: Policies) -> frozenset[str]:
+            return frozenset(
+                coordinate
+                for coordinate, requirements in asked.items()
+                if not roles.may(role, coordinate)
+                or any(not satisfies(scopes, policies, asks) for asks in requirements)
+            )
+
+        return cls(roles, asked, denied)
+
+    def denied(self, caller: Principal) -> frozenset[str]:
+        """All fields the caller may not have, as `Type.field`."""
+        return self._denied(caller.role, caller.scopes, caller.policies)
+
+    def refusal(self, caller: Principal, coordinate: str) -> Unauthorized:
+        """The error for a field he may not have: which it is, and who may."""
+        return Unauthorized(
+            f"Access to {coordinate!r} is denied.", hint=self._hint(caller, coordinate)
+        )
+
+    def _hint(self, caller: Principal, coordinate: str) -> str:
+        if not self.roles.may(caller.role, coordinate):
+            may = ", ".join(r.value for r in Role if self.roles.may(r, coordinate)) or "none"
+            return f"The role {caller.role.value!r} may not have it; these may: {may}."
+        lacking = next(
+            asks
+            for asks in self.asked[coordinate]
+            if not satisfies(caller.scopes, caller.policies, asks)
+        )
+        return f"The token lacks what it asks: {_wording(lacking)}."
+
+
+def satisfies(scopes: Scopes, policies: Policies, asks: Requirement) -> bool:
+    """Whether a caller has what is asked. That he is known at all was seen to at the door."""
+    return is_met(asks.scopes, scopes) and is_met(asks.policies, policies)
+
+
+def _wording(asks: Requirement) -> str:
+    named = {"the scope": asks.scopes, "the policy": asks.policies}
+    return "; ".join(f"{kind} {wording(sets)}" for kind, sets in named.items() if sets)
+
+
+def _asked(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requirement, ...]]]:
+    requirements = supergraph.markings.requirements
+    for type_ in supergraph.schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
+            for name, field in type_.fields.items():
+                marked = (requirements.get(place) for place in _places(type_, name, field))
+                yield f"{type_.name}.{name}", tuple(found for found in marked if found)
+
+
+def _places(type_: GraphQLObjectType, name: str, field: GraphQLField) -> Iterable[str]:
+    """Where what is asked of a field may stand: on it, on its type and on what it returns.
+
+    Its own type counts because it can be reached where only an interface or a union leads to it.
+    """
+    yield type_.name
+    yield f"{type_.name}.{name}"
+    yield get_named_type(field.type).name
+    for interface in type_.interfaces:
+        yield interface.name
+        yield f"{interface.name}.{name}"

@@ -1,0 +1,113 @@
+"""What the values given in arguments cost: the weights of arguments and of input fields.
+
+The IBM specification adds to a field's own weight that of each argument and input field in use.
+What is null is not in use. An input object as such is free, unlike there: it does no work by
+itself, and how many there may be is limited already. In a list every item counts, and none takes
+anything off, so that a negative weight can't be multiplied by whoever asks.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    GraphQLArgument,
+    GraphQLNamedType,
+    ListValueNode,
+    NullValueNode,
+    ObjectValueNode,
+    ValueNode,
+    VariableNode,
+    get_named_type,
+)
+
+from gateway.access.limits.cost.price import Extra, Given, Known
+from gateway.access.limits.cost.weights import Marked
+
+
+class InputCosts:
+    """Prices the arguments of one operation. `defaults` are those of its variables."""
+
+    def __init__(self, marked: Marked, defaults: Mapping[str, Any]) -> None:
+        self._marked = marked
+        self._defaults = defaults
+
+    def of(
+        self,
+        parent: GraphQLNamedType,
+        node: FieldNode,
+        known: Mapping[str, GraphQLArgument],
+        beside: int,
+    ) -> Extra | int:
+        """What all arguments of a field cost, and `beside` them; it may be negative."""
+        costs: list[Extra | int] = [beside]
+        for argument in node.arguments or ():
+            name = argument.name.value
+            if name in known:
+                weight = self._marked.argument(parent, node.name.value, name)
+                type_name = get_named_type(known[name].type).name
+                costs += self._used(argument.value, weight, type_name)
+        return _total(costs)
+
+    def _used(self, value: ValueNode, weight: int, type_name: str) -> Iterator[Extra | int]:
+        """What a value costs in an argument or input field of this weight and named type."""
+        if isinstance(value, NullValueNode) or not (weight or type_name in self._marked.inputs):
+            return
+        if isinstance(value, VariableNode):
+            yield self._variable(value.name.value, weight, type_name)
+            return
+        yield weight
+        yield from self._within(value, type_name)
+
+    def _within(self, value: ValueNode, type_name: str) -> Iterator[Extra | int]:
+        if isinstance(value, ListValueNode):
+            for item in value.values:
+                yield _total(list(self._used(item, 0, type_name)), least=0)
+        elif isinstance(value, ObjectValueNode):
+            marked = self._marked.inputs.get(type_name, {})
+            for field in value.fields:
+                if field.name.value in marked:
+                    yield from self._used(field.value, *marked[field.name.value])
+
+    def _variable(self, name: str, weight: int, type_name: str) -> Extra:
+        default = self._defaults.get(name)
+        key = (name, type_name)
+
+        def cost(given: Given, known: Known) -> int:
+            value = given.get(name, default)
+            if value is None:
+                return 0
+            if key not in known:
+                known[key] = self._plain(value, type_name)
+            return weight + known[key]
+
+        return cost
+
+    def _plain(self, value: Any, type_name: str) -> int:
+        """What a value in a variable costs, apart from the weight of where it stands."""
+        marked = self._marked.inputs.get(type_name)
+        if marked is None:
+            return 0
+        if isinstance(value, list):
+            return sum(max(0, self._plain(item, type_name)) for item in value)
+        if not isinstance(value, Mapping):
+            return 0
+        return sum(
+            weight + self._plain(value[name], inner)
+            for name, (weight, inner) in marked.items()
+            if value.get(name) is not None
+        )
+
+
+def _total(costs: list[Extra | int], least: int | None = None) -> Extra | int:
+    """The sum of costs, `least` at least."""
+    fixed = sum(cost for cost in costs if isinstance(cost, int))
+    moving = [cost for cost in costs if not isinstance(cost, int)]
+    if not moving:
+        return fixed if least is None else max(least, fixed)
+
+    def total(given: Given, known: Known) -> int:
+        whole = fixed + sum(cost(given, known) for cost in moving)
+        return whole if least is None else max(least, whole)
+
+    return total

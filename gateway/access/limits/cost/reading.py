@@ -1,0 +1,189 @@
+"""Reads an operation for its price."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    VariableNode,
+    get_named_type,
+    is_abstract_type,
+    is_object_type,
+    value_from_ast_untyped,
+)
+from graphql.language import InlineFragmentNode
+
+from gateway.access.limits.cost.inputs import InputCosts
+from gateway.access.limits.cost.price import Amount, Part, Price, Sum
+from gateway.access.limits.cost.sizes import NO_SIZING, Sizes, Sizing
+from gateway.access.limits.cost.weights import Marked, Weights
+from gateway.supergraph.schema_metadata import Markings
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Prices operations over a schema."""
+
+    schema: GraphQLSchema
+    markings: Markings = field(default_factory=Markings)
+    weights: Weights = field(default_factory=Weights)
+
+    @cached_property
+    def marked(self) -> Marked:
+        """The weights of the schema."""
+        return Marked(self.schema, self.markings.costs, self.weights)
+
+    def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> Price:
+        """The price of an operation; what the schema does not have is free, validation refuses it.
+
+        Raises SlicingArgumentRequired.
+        """
+        return _Reading(self, document, operation).price()
+
+
+class _Reading:
+    """The pricing of one operation."""
+
+    def __init__(
+        self, pricing: Pricing, document: DocumentNode, operation: OperationDefinitionNode
+    ) -> None:
+        self._schema = pricing.schema
+        self._marked = pricing.marked
+        self._weights = pricing.weights
+        self._operation = operation
+        self._fragments = {
+            d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)
+        }
+        self._defaults = {
+            v.variable.name.value: value_from_ast_untyped(v.default_value)
+            for v in operation.variable_definitions or ()
+            if v.default_value is not None
+        }
+        self._sizes = Sizes(
+            self._schema,
+            pricing.markings.list_sizes,
+            self._weights.assumed_list_size,
+            self._defaults,
+        )
+        self._inputs = InputCosts(self._marked, self._defaults)
+        self._sums: dict[tuple[str, Sizing], Sum] = {}
+
+    def price(self) -> Price:
+        root = self._schema.get_root_type(self._operation.operation)
+        return Price.of(self._sum(0, self._operation.selection_set, root, NO_SIZING))
+
+    def _sum(
+        self,
+        own: int,
+        selection_set: SelectionSetNode | None,
+        type_: GraphQLNamedType | None,
+        sizing: Sizing,
+        *,
+        is_shared: bool = False,
+    ) -> Sum:
+        parts: list[Part] = []
+        by_type: dict[str, list[Part]] = {}
+        for selection in selection_set.selections if selection_set else ():
+            included = self._included(selection)
+            if included is False:
+                continue
+            part, condition = self._part(selection, type_, sizing, included)
+            is_one_of = is_abstract_type(type_) and is_object_type(condition)
+            (by_type.setdefault(condition.name, []) if is_one_of and condition else parts).append(
+                part
+            )
+        alternatives = [Sum(0, group) for group in by_type.values()]
+        return Sum(own, parts, alternatives, is_shared=is_shared)
+
+    def _part(
+        self,
+        selection: SelectionNode,
+        type_: GraphQLNamedType | None,
+        sizing: Sizing,
+        included: Amount | None,
+    ) -> tuple[Part, GraphQLNamedType | None]:
+        """A selection's price, and the type it is limited to."""
+        if isinstance(selection, FieldNode):
+            return self._field(selection, type_, sizing, included), None
+        if isinstance(selection, FragmentSpreadNode):
+            whole, condition = self._fragment(selection.name.value, sizing)
+            return Part("", whole, included=included), condition
+        assert isinstance(selection, InlineFragmentNode)
+        named = selection.type_condition
+        condition = self._schema.get_type(named.name.value) if named else type_
+        whole = self._sum(0, selection.selection_set, condition, sizing)
+        return Part("", whole, included=included), condition if named else None
+
+    def _fragment(self, name: str, sizing: Sizing) -> tuple[Sum, GraphQLNamedType | None]:
+        """A fragment's price; one that holds itself costs nothing, validation refuses it."""
+        fragment = self._fragments.get(name)
+        if fragment is None:
+            return Sum(0), None
+        condition = self._schema.get_type(fragment.type_condition.name.value)
+        key = (name, sizing)
+        if key not in self._sums:
+            self._sums[key] = Sum(0)
+            self._sums[key] = self._sum(
+                0, fragment.selection_set, condition, sizing, is_shared=True
+            )
+        return self._sums[key], condition
+
+    def _field(
+        self,
+        node: FieldNode,
+        parent: GraphQLNamedType | None,
+        sizing: Sizing,
+        included: Amount | None,
+    ) -> Part:
+        name = node.name.value
+        known = (
+            parent.fields.get(name)
+            if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
+            else None
+        )
+        if known is None or parent is None:
+            return Part(name, Sum(0))
+        own, below = self._sizes.of(parent, node, known, sizing)
+        returned = get_named_type(known.type)
+        weight = self._marked.field(parent, name, returned)
+        each = self._sum(weight, node.selection_set, returned, below)
+        writing = self._weights.mutation if parent.name == "Mutation" else 0
+        once = self._inputs.of(parent, node, known.args, beside=writing)
+        return Part(name, each, once=once, times=own, included=included)
+
+    # @skip and @include
+
+    def _included(self, selection: SelectionNode) -> Amount | Literal[False] | None:
+        """Whether a selection is asked: False, None for always, or what the variables say."""
+        found: list[Amount] = []
+        for directive in selection.directives or ():
+            holds = self._holds(directive)
+            if holds is False:
+                return False
+            if callable(holds):
+                found.append(holds)
+        if len(found) < 2:
+            return found[0] if found else None
+        return lambda given: all(holds(given) for holds in found)
+
+    def _holds(self, directive: DirectiveNode) -> Amount | bool:
+        if directive.name.value not in ("skip", "include") or not directive.arguments:
+            return True
+        is_wanted = directive.name.value == "include"
+        value = directive.arguments[0].value
+        if not isinstance(value, VariableNode):
+            return bool(value_from_ast_untyped(value)) is is_wanted
+        name, default = value.name.value, self._defaults.get(value.name.value)
+        return lambda given: bool(given.get(name, default)) is is_wanted

@@ -1,0 +1,130 @@
+"""Trusted documents: the operations that were registered, known by the hash of their text.
+
+In production nothing else is answered (setting `trusted_only`). A client sends the document itself
+or only its hash: as `documentId`, or as Apollo's `extensions.persistedQuery.sha256Hash`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from graphql import GraphQLError, OperationDefinitionNode, parse
+
+from services.chassis.errors import RaakError, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class OperationsUnknown(Unavailable):
+    """The gateway has just started and has not read the registered operations yet."""
+
+    code = "OPERATIONS_UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A registered document, and where it came from."""
+
+    text: str
+    source: str
+    published_at: datetime
+
+    @property
+    def hash(self) -> str:
+        """Its name."""
+        return hash_of(self.text)
+
+
+Compile = Callable[[str, str | None], object]
+"""Plans an operation ahead, by its document and its name; what it gives is kept by the planner."""
+
+
+def hash_of(text: str) -> str:
+    """The name of a document: SHA-256 of its exact text, in hex."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def operations_in(text: str) -> list[str | None]:
+    """The names of a document's operations, None for one that has none; [] if it can't be read."""
+    try:
+        definitions = parse(text).definitions
+    except GraphQLError:
+        return []
+    return [
+        definition.name.value if definition.name else None
+        for definition in definitions
+        if isinstance(definition, OperationDefinitionNode)
+    ]
+
+
+class Registry:
+    """The registered documents, in memory; look-ups never wait.
+
+    `gateway.database_sync` keeps it like the database.
+    """
+
+    def __init__(self, *, is_read: bool = True) -> None:
+        self._is_read = is_read
+        self._texts: dict[str, str] = {}
+        self._known: frozenset[str] = frozenset()
+        self._compile: Compile = lambda text, name: None
+
+    def text_of(self, hash: str) -> str | None:
+        """The document with this hash (hex, small letters); None if none is registered."""
+        return self._texts.get(hash)
+
+    def check_read(self) -> None:
+        """Raise OperationsUnknown while nobody can tell what is registered."""
+        if not self._is_read:
+            raise OperationsUnknown(
+                "The registered operations have not been read yet.", hint="Try again shortly."
+            )
+
+    def is_registered(self, text: str) -> bool:
+        """Whether exactly this document is registered."""
+        return text in self._known
+
+    def compile_with(self, compile: Compile) -> None:
+        """Have every operation planned ahead by this, before it is known as registered.
+
+        `compile` may raise RaakError: the document is registered all the same, and whoever sends it
+        is told why it can't be answered.
+        """
+        self._compile = compile
+
+    async def compile_all(self) -> None:
+        """Plan everything anew: after the schema has changed, say."""
+        await self._plan(list(self._texts.values()))
+
+    async def adopt(self, texts: Iterable[str]) -> None:
+        """Let these documents, and no others, be the registered ones.
+
+        What is retired is gone at once; what is new is planned first, a document at a time, so that
+        requests are answered in between.
+        """
+        wanted = {hash_of(text): text for text in texts}
+        self._keep({known: text for known, text in self._texts.items() if known in wanted})
+        await self._plan([text for new, text in wanted.items() if new not in self._texts])
+        self._keep(wanted)
+        self._is_read = True
+
+    def _keep(self, texts: dict[str, str]) -> None:
+        self._texts, self._known = texts, frozenset(texts.values())
+
+    async def _plan(self, texts: list[str]) -> None:
+        for text, name in _operations(texts):
+            try:
+                self._compile(text, name)
+            except RaakError as error:
+                fields = {"operation": name, "hash": hash_of(text), "because": error.code}
+                log.warning("a registered operation cannot be planned", extra={"fields": fields})
+            await asyncio.sleep(0)
+
+
+def _operations(texts: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    for text in texts:
+        for name in operations_in(text):
+            yield text, name

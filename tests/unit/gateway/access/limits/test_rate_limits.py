@@ -1,0 +1,289 @@
+"""Rates: how often a caller may ask, how much at once, and how often an address may fail."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.rate_limits import (
+    Attempt,
+    Buckets,
+    CallerLimits,
+    FailedAuthentications,
+    RateLimited,
+    Rates,
+    SignatureChecks,
+    attempt,
+    caller_key,
+)
+from gateway.supergraph import Reply
+from services.chassis.principal import Principal
+from services.contracts.words import Role
+from tests.unit.gateway.clock import Clock
+from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_rested_caller_may_send_a_burst_and_then_as_fast_as_the_rate(clock: Clock) -> None:
+    buckets = Buckets(10, 3, 100, clock)
+
+    assert [buckets.take("ann") for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
+
+    clock.now += 0.1
+    assert [buckets.take("ann") for _ in range(2)] == [0, pytest.approx(0.1)]
+
+
+def test_who_waits_exactly_as_long_as_he_is_told_is_let_in(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=3, burst=1), clock)
+    limits.arrive("ann")
+
+    with pytest.raises(RateLimited) as refusal:
+        limits.arrive("ann")
+    clock.now += refusal.value.retry_after_s
+
+    limits.arrive("ann")
+    assert refusal.value.retry_after_s == pytest.approx(1 / 3)
+    assert refusal.value.as_json()["retryAfterMs"] == 334
+
+
+def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=1, burst=1), clock)
+    limits.arrive("ann")
+
+    limits.arrive("bob")
+
+    with pytest.raises(
+        RateLimited, match=r"The limit is 1 requests a second, 1 at once \(rate_per_s"
+    ):
+        limits.arrive("ann")
+
+
+def test_more_than_a_bucket_holds_is_never_there(clock: Clock) -> None:
+    assert Buckets(1, 2, 100, clock).take("ann", 3) == pytest.approx(1.0)
+
+
+def test_being_refused_does_not_make_the_wait_longer(clock: Clock) -> None:
+    buckets = Buckets(1, 1, 100, clock)
+    buckets.take("ann")
+
+    waits = [buckets.take("ann") for _ in range(50)]
+
+    assert waits == [pytest.approx(1.0)] * 50
+
+
+def test_what_a_request_costs_is_waited_for_by_the_next_one(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=10, burst=5, cost_per_token=100), clock)
+    limits.arrive("ann")
+
+    limits.charge("ann", 900)  # eight tokens beyond its first, of which five at most count
+
+    with pytest.raises(RateLimited) as refusal:
+        limits.arrive("ann")
+    assert refusal.value.retry_after_s == pytest.approx(0.2)
+
+
+def test_a_cheap_request_costs_no_more_than_its_token(clock: Clock) -> None:
+    limits = CallerLimits(Rates(rate_per_s=10, burst=2, cost_per_token=100), clock)
+
+    for _ in range(2):
+        limits.arrive("ann")
+        limits.charge("ann", 100)
+
+
+def test_full_buckets_are_forgotten(clock: Clock) -> None:
+    buckets = Buckets(10, 5, 1_000, clock)
+    for n in range(100):
+        buckets.take(n)
+    assert len(buckets) == 100
+
+    clock.now += 1
+    for n in range(60):
+        buckets.take(("new", n))
+
+    assert len(buckets) == 60
+
+
+def test_there_are_never_more_buckets_than_set_and_the_busiest_are_kept(clock: Clock) -> None:
+    buckets = Buckets(0.001, 2, 10, clock)
+    buckets.take("busy", 2)
+
+    for n in range(10_000):
+        assert buckets.take("busy") > 0
+        buckets.take(n)
+
+    assert len(buckets) == 10
+
+
+@given(
+    rate=st.floats(0.1, 1_000),
+    burst=st.integers(1, 50),
+    steps=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 3)), max_size=60),
+)
+def test_no_window_ever_sees_more_than_its_burst_and_rate(
+    rate: float, burst: int, steps: list[tuple[float, int]]
+) -> None:
+    clock = Clock()
+    buckets = Buckets(rate, burst, 10, clock)
+    taken: list[tuple[float, int]] = []
+
+    for pause, tokens in steps:
+        clock.now += pause
+        if buckets.take("ann", tokens) == 0:
+            taken.append((clock.now, tokens))
+
+    for first in range(len(taken)):
+        inside = 0
+        for at, tokens in taken[first:]:
+            inside += tokens
+            assert inside <= burst + rate * (at - taken[first][0]) + 1e-6
+
+
+def test_a_caller_has_so_many_requests_under_way_and_no_more(clock: Clock) -> None:
+    limits = CallerLimits(Rates(max_concurrent=2), clock)
+    limits.enter("ann")
+    limits.enter("ann")
+
+    with pytest.raises(
+        RateLimited, match=r"2 requests under way. The limit is 2 \(max_concurrent\)"
+    ):
+        limits.enter("ann")
+
+    limits.enter("bob")
+    limits.leave("ann")
+    limits.enter("ann")
+
+
+def test_a_caller_is_a_subject_with_the_customer_it_speaks_for() -> None:
+    ann, bob = (
+        Principal(Role.VISITOR, "shop", (("type", "email"), ("value", name)))
+        for name in ("ann@example.com", "bob@example.com")
+    )
+    narrowed = Principal(Role.VISITOR, "shop", ann.customer, frozenset({"read"}))
+
+    assert caller_key(ann) != caller_key(bob)
+    assert caller_key(ann) == caller_key(narrowed)
+
+
+# --- failed authentications -----------------------------------------------------------------------
+
+GUESSER, OFFICE = "203.0.113.7", "198.51.100.1"
+
+
+def guessed(failures: FailedAuthentications, address: str) -> int:
+    """How many guesses an address gets answered before it has to wait."""
+    return next(n for n in range(1_000) if failures.failed(address) is not None)
+
+
+def test_an_address_that_guesses_has_to_wait_and_is_answered_again_in_time(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(max_failed_authentications=20), clock)
+
+    assert guessed(failures, GUESSER) == 20
+    assert failures.is_suspect(GUESSER)
+    assert not failures.is_suspect(OFFICE)
+    clock.now += 30
+    assert guessed(failures, GUESSER) == 10
+
+
+def test_guessing_on_does_not_make_the_wait_longer(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(max_failed_authentications=3), clock)
+    guessed(failures, GUESSER)
+
+    refusals = [failures.failed(GUESSER) for _ in range(100)]
+
+    assert max(refusal.retry_after_s for refusal in refusals if refusal) == pytest.approx(20)
+    assert None not in refusals
+    assert "The limit is 3 a minute (max_failed_authentications)" in str(refusals[0])
+
+
+def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
+    failures = FailedAuthentications(Rates(callers_remembered=50), clock)
+
+    for n in range(1_000):
+        failures.failed(f"10.0.0.{n}")
+
+    assert len(failures) == 50
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+async def checked(checks: SignatureChecks, address: str, *, is_suspect: bool, tokens: int) -> int:
+    """How many of so many fresh tokens, sent at once, are checked without waiting long."""
+    attempt.set(Attempt(address, is_suspect))
+    turns = (checks.turn() for _ in range(tokens))
+    done = await asyncio.gather(*turns, return_exceptions=True)
+    return sum(result is None for result in done)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits take no time, and are noted."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("gateway.access.limits.rate_limits.asyncio.sleep", sleep)
+    return waits
+
+
+async def test_fresh_tokens_wait_their_turn_and_the_next_come_later(
+    clock: Clock, hurried: list[float]
+) -> None:
+    checks = SignatureChecks(Rates(signature_checks_per_s=100), clock)
+
+    assert await checked(checks, OFFICE, is_suspect=False, tokens=300) == 200
+
+    assert len(hurried) == 100
+    assert max(hurried) == pytest.approx(1.0)
+    with pytest.raises(RateLimited, match=r"100 a second \(signature_checks_per_s\)") as refusal:
+        await checks.turn()
+    clock.now += refusal.value.retry_after_s
+    await checks.turn()
+
+
+async def test_suspect_addresses_take_nothing_from_others_and_little_from_one_another(
+    clock: Clock, hurried: list[float]
+) -> None:
+    checks = SignatureChecks(Rates(signature_checks_per_s=100), clock)
+
+    assert await checked(checks, GUESSER, is_suspect=True, tokens=1_000) == 10
+
+    assert await checked(checks, "192.0.2.1", is_suspect=True, tokens=1) == 1
+    assert await checked(checks, OFFICE, is_suspect=False, tokens=1_000) == 200
+    floods = [
+        await checked(checks, f"192.0.2.{n}", is_suspect=True, tokens=100) for n in range(2, 50)
+    ]
+    assert sum(floods) == 50 - 10 - 1
+
+
+class Slow(InProcess):
+    """Services that let others go first."""
+
+    async def fetch(self, *args: Any, **how: Any) -> Reply:
+        await asyncio.sleep(0)
+        return await super().fetch(*args, **how)
+
+
+async def test_of_a_batch_what_is_above_the_callers_concurrency_is_refused_not_queued() -> None:
+    services = Slow()
+    limits = CallerLimits(Rates(max_concurrent=2))
+    admission = Admission(limits, Load(), Priorities({}))
+    answering = replace(graph(services), admission=admission)
+
+    async with asking(endpoint(services, served=lambda: answering, max_batch=3)) as client:
+        response = await client.post("/graphql", json=[{"query": "{ segments }"}] * 3)
+        again = await client.post("/graphql", json=[{"query": "{ segments }"}] * 2)
+
+    *answered, refused = response.json()
+    assert answered == again.json() == [{"data": {"segments": ["loyal"]}}] * 2
+    assert refused["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert len(services.asked) == 4
