@@ -5,41 +5,45 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gateway.access.audit.audit_log import Audit, Sink, audit_secret, to_file, to_stdout
-from gateway.access.audit.chain import Chain, look_back
-from gateway.access.authentication.api_keys import ApiKeys
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, to_file, to_stdout
+from gateway.access.audit.chain import AuditChain, look_back
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import (
     CallerTokens,
     ServiceTokens,
     TokenRules,
     private_key,
 )
-from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey, reading
+from gateway.access.authentication.verification_keys import (
+    VerificationKey,
+    VerificationKeys,
+    reading,
+)
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.rate_limits import SignatureChecks
-from gateway.access.limits.registered_operations import Registry
-from gateway.database_sync import Keeping
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.database_sync import DatabaseSync
 from gateway.settings import GatewaySettings
 from services.chassis.principal import UnusableKey
 from services.chassis.server import MissingSetting, Work
 
 
 @dataclass(frozen=True, slots=True)
-class FrontDoor:
+class AccessControl:
     """What stands between a request and the graph."""
 
-    callers: Callers
+    callers: Authenticator
     service_tokens: ServiceTokens
-    caller_keys: CallerKeys
-    api_keys: ApiKeys
-    registry: Registry
-    keeping: Keeping
-    audit: Audit
+    caller_keys: VerificationKeys
+    api_keys: ApiKeyCache
+    registry: OperationRegistry
+    keeping: DatabaseSync
+    audit: AuditLog
     key_set_every_s: int
 
     @classmethod
-    def of(cls, settings: GatewaySettings, roles: Roles) -> "FrontDoor":
+    def of(cls, settings: GatewaySettings, roles: Roles) -> "AccessControl":
         """As the settings want it; raises MissingSetting, UnusableKey or UnusableAuditFile."""
         if settings.signing_key_file is None:
             raise MissingSetting(
@@ -50,15 +54,17 @@ class FrontDoor:
         caller_keys = _caller_keys(settings, VerificationKey.of(signing.public_key()))
         checks = SignatureChecks(settings.rates)
         tokens = CallerTokens(caller_keys, roles.granted, _rules(settings), checks=checks)
-        api_keys = ApiKeys(settings.key_secret, roles.granted)
-        registry = Registry(is_read=False)
+        api_keys = ApiKeyCache(settings.key_secret, roles.granted)
+        registry = OperationRegistry(is_read=False)
         return cls(
-            callers=Callers(tokens, api_keys),
+            callers=Authenticator(tokens, api_keys),
             service_tokens=ServiceTokens(signing),
             caller_keys=caller_keys,
             api_keys=api_keys,
             registry=registry,
-            keeping=Keeping(settings.database, api_keys, registry, settings.database_silence_s),
+            keeping=DatabaseSync(
+                settings.database, api_keys, registry, settings.database_silence_s
+            ),
             audit=_audit(settings),
             key_set_every_s=settings.token_key_set_every_s,
         )
@@ -80,14 +86,14 @@ class FrontDoor:
         return [reason for reason in reasons if reason]
 
 
-def _caller_keys(settings: GatewaySettings, ours: VerificationKey) -> CallerKeys:
+def _caller_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
     """The keys of the settings; if they name none, whoever signs as the gateway may send tokens."""
     own = None
     if settings.caller_key_file:
         own = VerificationKey.from_pem(_text(settings.caller_key_file))
     if settings.token_key_set:
-        return CallerKeys(own, reading(settings.token_key_set))
-    return CallerKeys(own or ours)
+        return VerificationKeys(own, reading(settings.token_key_set))
+    return VerificationKeys(own or ours)
 
 
 def _rules(settings: GatewaySettings) -> TokenRules:
@@ -101,12 +107,12 @@ def _rules(settings: GatewaySettings) -> TokenRules:
     )
 
 
-def _audit(settings: GatewaySettings) -> Audit:
+def _audit(settings: GatewaySettings) -> AuditLog:
     file, secret = settings.audit_file, audit_secret(settings.key_secret)
-    return Audit(
+    return AuditLog(
         _sink(settings),
         secret,
-        chain=Chain(secret, partial(look_back, file)) if file else Chain(secret),
+        chain=AuditChain(secret, partial(look_back, file)) if file else AuditChain(secret),
         digests_staff=settings.audit_digests_staff,
     )
 

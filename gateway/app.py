@@ -14,23 +14,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.access.authentication.request_guard import Addresses, Guard
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.authorization.roles import OURS, Roles, text_of
-from gateway.access.limits.load_shedding import Admission, Load, Priorities
-from gateway.access.limits.rate_limits import CallerLimits, FailedAuthentications
-from gateway.access.limits.registered_operations import Registry
-from gateway.access_control import FrontDoor
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import FailedAuthentications, RateLimiter
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.access_control import AccessControl
 from gateway.browsers import for_browsers
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.live.assembly import Live
 from gateway.live.subgraph import NAME as LIVE
-from gateway.pipeline.pipeline import Graph
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.reload import (
     SUBGRAPHS,
-    Composed,
+    CompositionResult,
+    SchemaSource,
     Served,
-    Source,
     SubgraphUnknown,
     given,
     read_subgraphs,
@@ -56,11 +56,13 @@ def create(
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
     source = source_of(settings, sdls)
-    composed = Composed.of(source)
+    composed = CompositionResult.of(source)
     _addresses(composed.supergraph, settings)
-    door = FrontDoor.of(settings, composed.roles)
+    door = AccessControl.of(settings, composed.roles)
     _tell_of_proxies(settings)
-    admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
+    admission = Admission(
+        RateLimiter(settings.rates), LoadShedder(settings.tuning), Priorities.read()
+    )
 
     @asynccontextmanager
     async def lifespan(app: Process) -> AsyncIterator[dict[str, Any]]:
@@ -71,7 +73,7 @@ def create(
             transport, watch = Resilient(http, within_s=http.within_s), Watch(session)
             live = Live(settings.live_rules, settings.nats_url, lambda: served())
 
-            def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
+            def guarded(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
                 everywhere = live.beside(transport)
@@ -97,11 +99,11 @@ def create(
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
-    guard = Guard(
+    guard = RequestGuard(
         app,
         admission,
         FailedAuthentications(settings.rates),
-        Addresses(settings.trusted_proxies),
+        ClientAddresses(settings.trusted_proxies),
     )
     return for_browsers(guard, settings.cors_origins, settings.https_only_s)
 
@@ -116,13 +118,13 @@ def _tell_of_proxies(settings: GatewaySettings) -> None:
         )
 
 
-def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> Source:
+def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> SchemaSource:
     """Where the settings have the graph and its roles come from, unless its SDL is given."""
     read_roles = partial(text_of, settings.roles_file or OURS)
     return replace(_schemas(settings, sdls), read_roles=read_roles)
 
 
-def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
+def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> SchemaSource:
     if sdls is not None:
         return given(sdls)
     if settings.supergraph_file is not None:
@@ -165,11 +167,11 @@ def _graph(
     settings: GatewaySettings,
     supergraph: Supergraph,
     transport: Transport,
-    door: FrontDoor,
+    door: AccessControl,
     roles: Roles,
     admission: Admission,
-) -> Graph:
-    return Graph(
+) -> RequestPipeline:
+    return RequestPipeline(
         supergraph=supergraph,
         transport=transport,
         service_tokens=door.service_tokens,
@@ -188,22 +190,22 @@ def _graph(
     )
 
 
-def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
-    async def plan_registered(graph: Graph) -> None:
+def _planning(registry: OperationRegistry) -> Callable[[RequestPipeline], Awaitable[None]]:
+    async def plan_registered(graph: RequestPipeline) -> None:
         registry.compile_with(graph.read)
         await registry.compile_all()
 
     return plan_registered
 
 
-def _documents(settings: GatewaySettings, registry: Registry) -> Documents:
+def _documents(settings: GatewaySettings, registry: OperationRegistry) -> Documents:
     return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
 def _segment(
     settings: GatewaySettings,
     session: aiohttp.ClientSession,
-    door: FrontDoor,
+    door: AccessControl,
     admission: Admission,
 ) -> Segment:
     within_s = settings.collect_deadline_ms / 1000
@@ -214,7 +216,7 @@ def _segment(
 
 
 def _ready(
-    watch: Watch, transport: Resilient, served: Served, door: FrontDoor, progress: Progress
+    watch: Watch, transport: Resilient, served: Served, door: AccessControl, progress: Progress
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*door.not_ready(), *watch.not_ready()]

@@ -8,19 +8,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from gateway import store
-from gateway.access.authentication.api_keys import ApiKeys
-from gateway.access.limits.registered_operations import Registry
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.limits.registered_operations import OperationRegistry
 from services.chassis.database import SILENCE_S, Connection, Database, open_database
 
 PAUSE_S = 0.5
 CONNECTIONS = 2
 
 
-class Keeping:
+class DatabaseSync:
     """Reads what has changed, again and again."""
 
     def __init__(
-        self, url: str, keys: ApiKeys, registry: Registry, silence_s: int = SILENCE_S
+        self, url: str, keys: ApiKeyCache, registry: OperationRegistry, silence_s: int = SILENCE_S
     ) -> None:
         self._url = url
         self._silence_s = silence_s

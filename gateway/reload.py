@@ -19,7 +19,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from gateway.access.authorization.roles import Roles, text_of
-from gateway.pipeline.pipeline import Graph
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import Supergraph, compose, read_supergraph
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
@@ -53,7 +53,7 @@ def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SchemaSource:
     """Where a graph comes from."""
 
     read: Callable[[], Mapping[str, str]]
@@ -63,24 +63,26 @@ class Source:
     read_roles: Callable[[], str] = text_of
     """The text of the file of roles; raises RaakError if it can't be had."""
 
-    def texts(self) -> "Texts":
+    def texts(self) -> "SourceTexts":
         """What it holds now; raises RaakError."""
-        return Texts(self.read(), self.read_roles())
+        return SourceTexts(self.read(), self.read_roles())
 
 
-def subgraph_folder(folder: Path) -> Source:
+def subgraph_folder(folder: Path) -> SchemaSource:
     """Compose the schemas of a folder."""
-    return Source(lambda: read_subgraphs(folder), compose)
+    return SchemaSource(lambda: read_subgraphs(folder), compose)
 
 
-def supergraph_file(file: Path) -> Source:
+def supergraph_file(file: Path) -> SchemaSource:
     """Serve a supergraph that was composed elsewhere."""
-    return Source(lambda: {file.name: _text(file)}, lambda texts: read_supergraph(texts[file.name]))
+    return SchemaSource(
+        lambda: {file.name: _text(file)}, lambda texts: read_supergraph(texts[file.name])
+    )
 
 
-def given(sdls: Mapping[str, str]) -> Source:
+def given(sdls: Mapping[str, str]) -> SchemaSource:
     """Compose this SDL, by subgraph. It never changes."""
-    return Source(lambda: sdls, compose)
+    return SchemaSource(lambda: sdls, compose)
 
 
 def _text(path: Path) -> str:
@@ -104,7 +106,7 @@ def digest_of(texts: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class SourceTexts:
     """What a source holds at one moment: schemas by name, and the file of roles."""
 
     schemas: Mapping[str, str]
@@ -117,7 +119,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class CompositionResult:
     """A graph with its roles, and the digest of what they were made of."""
 
     supergraph: Supergraph
@@ -125,7 +127,7 @@ class Composed:
     digest: str
 
     @classmethod
-    def of(cls, source: Source, texts: Texts | None = None) -> "Composed":
+    def of(cls, source: SchemaSource, texts: SourceTexts | None = None) -> "CompositionResult":
         """What a source holds now, unless its texts are given; raises RaakError."""
         texts = texts or source.texts()
         return cls(source.make(texts.schemas), Roles.parse(texts.roles), texts.digest)
@@ -163,10 +165,10 @@ class Served:
 
     def __init__(
         self,
-        source: Source,
-        composed: Composed,
-        guarded: Callable[[Supergraph, Roles], Graph],
-        plan_registered: Callable[[Graph], Awaitable[None]],
+        source: SchemaSource,
+        composed: CompositionResult,
+        guarded: Callable[[Supergraph, Roles], RequestPipeline],
+        plan_registered: Callable[[RequestPipeline], Awaitable[None]],
         grant_by: Callable[[Roles], None] = lambda roles: None,
         *,
         every_s: float = 1.0,
@@ -188,10 +190,10 @@ class Served:
         """How often roles came to be served that took something away."""
         self._waiting: dict[asyncio.Timeout, tuple[frozenset[str], int]] = {}
 
-    def __call__(self) -> Graph:
+    def __call__(self) -> RequestPipeline:
         return self._graph
 
-    def _guard(self, composed: Composed) -> Graph:
+    def _guard(self, composed: CompositionResult) -> RequestPipeline:
         guarded = self._guarded(composed.supergraph, composed.roles)
         return replace(guarded, lasting=self.lasting)
 
@@ -227,9 +229,9 @@ class Served:
         elif is_settled and digest != self.refused:
             await self._try(texts)
 
-    async def _try(self, texts: Texts) -> None:
+    async def _try(self, texts: SourceTexts) -> None:
         try:
-            composed = await asyncio.to_thread(Composed.of, self._source, texts)
+            composed = await asyncio.to_thread(CompositionResult.of, self._source, texts)
             graph = self._guard(composed)
             await _plan(graph, self._graph.operations()[-HOT:])
             await self._plan_registered(graph)
@@ -238,7 +240,7 @@ class Served:
             return
         self._serve(graph, texts.digest)
 
-    def _serve(self, graph: Graph, digest: str) -> None:
+    def _serve(self, graph: RequestPipeline, digest: str) -> None:
         self._narrowed += _is_narrowed(self._graph.roles, graph)
         self._graph, self.digest, self.refused, self.because = graph, digest, None, None
         self._grant_by(graph.roles)
@@ -307,13 +309,13 @@ class Served:
                 patience.reschedule(now)
 
 
-def _has(graph: Graph, coordinate: str) -> bool:
+def _has(graph: RequestPipeline, coordinate: str) -> bool:
     type_name, _, field = coordinate.partition(".")
     type_ = graph.supergraph.schema.type_map.get(type_name)
     return field in getattr(type_, "fields", ())
 
 
-def _is_narrowed(before: Roles, graph: Graph) -> bool:
+def _is_narrowed(before: Roles, graph: RequestPipeline) -> bool:
     """Whether some role may not read a field of the graph that it might before."""
     return any(
         _has(graph, coordinate) and not readers <= graph.roles.readers.get(coordinate, frozenset())
@@ -321,7 +323,7 @@ def _is_narrowed(before: Roles, graph: Graph) -> bool:
     )
 
 
-async def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
+async def _plan(graph: RequestPipeline, operations: list[tuple[str, str | None]]) -> None:
     """Plan operations, for half of the time; those no longer valid are refused when asked.
 
     Not in a thread: requests would wait for the interpreter at each of their steps, not once.

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from gateway.access.limits.cost import Weights
-from gateway.access.limits.load_shedding import Tuning
-from gateway.access.limits.operation_limits import Limits
-from gateway.access.limits.rate_limits import Rates
+from gateway.access.limits.cost import CostWeights
+from gateway.access.limits.load_shedding import LoadTuning
+from gateway.access.limits.operation_limits import OperationLimits
+from gateway.access.limits.rate_limits import RateLimits
 from gateway.graphql_http.rules import Rules
 from gateway.live.rules import Rules as LiveRules
 from services.chassis.bodies import BodyLimits
@@ -361,21 +361,23 @@ class GatewaySettings(ServiceSettings):
         }
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> OperationLimits:
         """How large an operation may be."""
-        return Limits(**{f.name: getattr(self, f"max_{f.name}") for f in fields(Limits)})
+        return OperationLimits(
+            **{f.name: getattr(self, f"max_{f.name}") for f in fields(OperationLimits)}
+        )
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> CostWeights:
         """What costs how much where nothing is marked."""
-        return Weights(assumed_list_size=self.assumed_list_size)
+        return CostWeights(assumed_list_size=self.assumed_list_size)
 
     @property
-    def rates(self) -> Rates:
+    def rates(self) -> RateLimits:
         """How much one caller may ask."""
-        return Rates(**{f.name: getattr(self, f.name) for f in fields(Rates)})
+        return RateLimits(**{f.name: getattr(self, f.name) for f in fields(RateLimits)})
 
     @property
-    def tuning(self) -> Tuning:
+    def tuning(self) -> LoadTuning:
         """How much load the gateway takes."""
-        return Tuning(self.max_in_flight, self.queueing_target_ms)
+        return LoadTuning(self.max_in_flight, self.queueing_target_ms)

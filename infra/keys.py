@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from gateway import store
-from gateway.access.authentication.api_keys import ROLES, ApiKey, KeyCannotBe, make_key
+from gateway.access.authentication.api_keys import ROLES, ApiKey, InvalidKeyRequest, make_key
 from gateway.access.authorization.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.door import opened
@@ -57,7 +57,7 @@ def _after(days: float, now: datetime) -> datetime:
     try:
         return now + timedelta(days=days)
     except (OverflowError, ValueError):  # ValueError: NaN
-        raise KeyCannotBe(
+        raise InvalidKeyRequest(
             f"A key cannot be valid for {days!r} days.",
             hint="Leave the days out: then it does not expire.",
         ) from None

@@ -13,11 +13,11 @@ from typing import Any
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway import store
-from gateway.access.limits.cost import Pricing, check_cost
-from gateway.access.limits.registered_operations import Document
+from gateway.access.limits.cost import CostModel, check_cost
+from gateway.access.limits.registered_operations import RegisteredOperation
 from gateway.app import source_of
 from gateway.pipeline.operation_facts import read_document, read_operation
-from gateway.reload import Composed
+from gateway.reload import CompositionResult
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
 from infra.door import opened
@@ -64,7 +64,7 @@ class NoSuchOperation(RaakError):
 
 async def publish(
     settings: GatewaySettings, folders: Sequence[Path], now: datetime
-) -> tuple[list[Document], int]:
+) -> tuple[list[RegisteredOperation], int]:
     """Register the documents of folders, and the command line's own: all of them or none.
 
     Gives them, and how many were not registered yet. Raises NotPublishable or NothingToPublish.
@@ -74,16 +74,18 @@ async def publish(
         return documents, await store.publish(connection, documents, now)
 
 
-def checked(settings: GatewaySettings, folders: Sequence[Path], now: datetime) -> list[Document]:
+def checked(
+    settings: GatewaySettings, folders: Sequence[Path], now: datetime
+) -> list[RegisteredOperation]:
     """The documents of folders, each of which the gateway could answer now."""
-    checker = _Checker(settings, Composed.of(source_of(settings)).supergraph)
-    documents: list[Document] = []
+    checker = _Checker(settings, CompositionResult.of(source_of(settings)).supergraph)
+    documents: list[RegisteredOperation] = []
     problems: list[Problem] = []
     for folder in folders:
         for path in _files(folder):
             text = path.read_bytes().decode(errors="replace")  # then it is told where it breaks
             problems += checker.problems(path, text)
-            documents.append(Document(text, str(path.relative_to(folder)), now))
+            documents.append(RegisteredOperation(text, str(path.relative_to(folder)), now))
     if problems:
         raise NotPublishable(problems)
     return documents
@@ -105,7 +107,7 @@ class _Checker:
         self._limits = settings.limits
         self._schema = supergraph.schema
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
-        self._pricing = Pricing(supergraph.schema, supergraph.markings, settings.weights)
+        self._pricing = CostModel(supergraph.schema, supergraph.markings, settings.weights)
 
     def problems(self, path: Path, text: str) -> list[Problem]:
         """Everything that is wrong with a document, by line."""
@@ -147,13 +149,13 @@ def _at(path: Path, error: Any) -> Problem:
     return Problem(path, places[0]["line"], error["message"])
 
 
-async def listed(settings: GatewaySettings) -> list[Document]:
+async def listed(settings: GatewaySettings) -> list[RegisteredOperation]:
     """The registered documents, by their sources."""
     async with opened(settings) as database, database.connection() as connection:
         return await store.operations(connection)
 
 
-async def retire(settings: GatewaySettings, beginning: str) -> Document:
+async def retire(settings: GatewaySettings, beginning: str) -> RegisteredOperation:
     """Forget the document whose hash begins like this, and give it; raises NoSuchOperation."""
     async with opened(settings) as database, database.transaction() as connection:
         meant = [d for d in await store.operations(connection) if d.hash.startswith(beginning)]

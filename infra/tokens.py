@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.access.authentication.caller_tokens import (
     LONGEST_LIFE_S,
-    TokenCannotBe,
+    InvalidTokenRequest,
     issue_token,
     private_key,
 )
@@ -51,7 +51,7 @@ def issue(
     would live longer than `longest_s`, which the gateway would not take.
     """
     if hours * 3600 > longest_s:
-        raise TokenCannotBe(
+        raise InvalidTokenRequest(
             f"A token cannot be good for {hours:g} hours: {longest_s / 3600:g} are the most "
             "(RAAK_GATEWAY_TOKEN_LONGEST_LIFE_S).",
             hint="Make one for less, or an API key for a server: `raak keys create`.",

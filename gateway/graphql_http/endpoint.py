@@ -15,13 +15,13 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 from starlette.types import Receive, Scope, Send
 
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.limits.operation_limits import LimitExceeded
 from gateway.graphql_http.caching import VARY, how_long, with_validator
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.packing import packed, takes_gzip
 from gateway.graphql_http.rules import Rules
-from gateway.pipeline.pipeline import Asked, Graph, Prepared
+from gateway.pipeline.pipeline import GraphQLRequest, PreparedOperation, RequestPipeline
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body
@@ -95,7 +95,11 @@ class GraphQLOverHttp:
     """The endpoint, as an ASGI application. `graph` gives the graph as it is now."""
 
     def __init__(
-        self, graph: Callable[[], Graph], callers: Callers, documents: Documents, rules: Rules
+        self,
+        graph: Callable[[], RequestPipeline],
+        callers: Authenticator,
+        documents: Documents,
+        rules: Rules,
     ) -> None:
         self._graph = graph
         self._callers = callers
@@ -139,7 +143,7 @@ class GraphQLOverHttp:
         asked = read_parameters(value)
         exchange.is_understood = True
         document = self._documents.text_of(asked)
-        question = Asked(document, asked.operation_name, asked.variables, may_change)
+        question = GraphQLRequest(document, asked.operation_name, asked.variables, may_change)
         graph = self._graph()
         exchange.prepared = prepared = graph.prepare(question, caller)
         self._documents.learn(asked)
@@ -192,7 +196,7 @@ class Exchange:
     is_understood: bool = False
     """Whether it is a well-formed request: from then on, old clients get 200 with errors."""
     body: JSON = field(default_factory=dict)
-    prepared: Prepared | None = None
+    prepared: PreparedOperation | None = None
     refusal: RaakError | None = None
     has_failed: bool = False
     started: float = field(default_factory=perf_counter)
@@ -311,7 +315,7 @@ def errors_of(refusal: RaakError) -> list[JSON]:
     return [told(refusal)]
 
 
-def _name_span(prepared: Prepared) -> None:
+def _name_span(prepared: PreparedOperation) -> None:
     if telemetry.tracing():
         operation = prepared.operation
         span = trace.get_current_span()

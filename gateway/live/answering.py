@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import Exchange
-from gateway.pipeline.pipeline import Asked, Graph
+from gateway.pipeline.pipeline import GraphQLRequest, RequestPipeline
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters
@@ -22,9 +22,9 @@ Answers: TypeAlias = AsyncGenerator[JSON, None]
 class Operation:
     """What a client asked, prepared; or why it is not answered."""
 
-    graph: Graph
+    graph: RequestPipeline
     exchange: Exchange
-    question: Asked | None
+    question: GraphQLRequest | None
     caller: Principal | None
 
     @property
@@ -78,7 +78,7 @@ class Operation:
 class Answering:
     """The graph as it is now, and the documents clients may name."""
 
-    graph: Callable[[], Graph]
+    graph: Callable[[], RequestPipeline]
     documents: Documents
 
     def open(self, asked: Parameters, caller: Principal | None, *, may_change: bool) -> Operation:
@@ -86,7 +86,7 @@ class Answering:
         graph, exchange, question = self.graph(), Exchange(is_understood=True), None
         with exchange:
             document = self.documents.text_of(asked)
-            question = Asked(document, asked.operation_name, asked.variables, may_change)
+            question = GraphQLRequest(document, asked.operation_name, asked.variables, may_change)
             exchange.prepared = graph.prepare(question, caller)
             self.documents.learn(asked)
         if exchange.prepared is None:

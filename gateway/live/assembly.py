@@ -5,7 +5,7 @@ from collections.abc import Callable
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.graphql_http.documents import Documents
 from gateway.live.answering import Answering
 from gateway.live.connections import Connections
@@ -14,14 +14,14 @@ from gateway.live.rules import Rules
 from gateway.live.sockets import Sockets
 from gateway.live.streams import Streams
 from gateway.live.subgraph import NAME, LiveSubgraph, finding
-from gateway.pipeline.pipeline import Graph
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import Transport, Transports
 
 
 class Live:
     """What listens, and who is told. `graph` gives the graph as it is now."""
 
-    def __init__(self, rules: Rules, nats_url: str, graph: Callable[[], Graph]) -> None:
+    def __init__(self, rules: Rules, nats_url: str, graph: Callable[[], RequestPipeline]) -> None:
         self._rules = rules
         self._graph = graph
         self.feed = Feed(nats_url, rules.waiting_activities)
@@ -33,7 +33,7 @@ class Live:
         return Transports({NAME: live}, others)
 
     def doors(
-        self, path: str, over_http: ASGIApp, callers: Callers, documents: Documents
+        self, path: str, over_http: ASGIApp, callers: Authenticator, documents: Documents
     ) -> tuple[ASGIApp, WebSocketRoute]:
         """The endpoint of a path's requests, with those for events, and of its websockets."""
         answering = Answering(self._graph, documents)

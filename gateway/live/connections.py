@@ -9,7 +9,7 @@ from time import time
 import jwt
 from prometheus_client import Counter, Gauge
 
-from gateway.access.authentication.authenticator import Callers, bearer
+from gateway.access.authentication.authenticator import Authenticator, bearer
 from gateway.access.limits.rate_limits import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
@@ -104,7 +104,9 @@ class Connections:
                 await self._nobody.wait()
 
 
-async def while_welcome(callers: Callers, headers: Mapping[str, str], caller: Principal) -> None:
+async def while_welcome(
+    callers: Authenticator, headers: Mapping[str, str], caller: Principal
+) -> None:
     """Return never; raise NotAuthenticated when what a caller came with is no longer good."""
     until = expires_at(headers)
     while True:

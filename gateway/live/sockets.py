@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.closing import FAILED, Close
 from gateway.live.connections import (
@@ -55,7 +55,7 @@ class Sockets:
     """The endpoint of websockets, as an ASGI application."""
 
     def __init__(
-        self, answering: Answering, callers: Callers, connections: Connections, rules: Rules
+        self, answering: Answering, callers: Authenticator, connections: Connections, rules: Rules
     ) -> None:
         self.answering = answering
         self.callers = callers

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.graphql_http.endpoint import read_value
 from gateway.live.answering import Answering, Operation, errors_of
 from gateway.live.connections import (
@@ -74,7 +74,7 @@ class Streams:
         self,
         over_http: ASGIApp,
         answering: Answering,
-        callers: Callers,
+        callers: Authenticator,
         connections: Connections,
         rules: Rules,
     ) -> None:

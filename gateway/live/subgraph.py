@@ -12,7 +12,7 @@ from graphql import GraphQLError
 
 from gateway.live.feed import Feed
 from gateway.live.schema import Context, Ref, schema
-from gateway.pipeline.pipeline import Graph
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
 from services.chassis.masking import USUAL, Masking
@@ -35,7 +35,7 @@ class UnknownCustomer(RaakError):
     status = 404
 
 
-def finding(graph: Callable[[], Graph]) -> Find:
+def finding(graph: Callable[[], RequestPipeline]) -> Find:
     """Find customers by asking the graph, so that the services judge who may see whom."""
 
     async def find(caller: Principal, ref: Ref) -> UUID:

@@ -35,7 +35,7 @@ from gateway.access.audit.texts import TEXT_ARGUMENTS
 from gateway.access.authorization.customer_references import names_customers
 from gateway.access.limits.operation_limits import (
     INTROSPECTION,
-    Limits,
+    OperationLimits,
     check_document,
     check_page,
     check_size,
@@ -54,7 +54,7 @@ class UnreadableDocument(RaakError):
     code = "GRAPHQL_PARSE_FAILED"
 
 
-class UnknownOperation(RaakError):
+class OperationNotIdentified(RaakError):
     """A request does not say which of the document's operations is meant, or names none of them."""
 
     code = "UNKNOWN_OPERATION"
@@ -77,7 +77,7 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageArgument:
     """An argument that says by a variable how many items of a list are wanted."""
 
     place: str
@@ -92,13 +92,13 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OperationFacts:
     """One operation of a document, with the fragments it uses and nothing else."""
 
     document: DocumentNode
     definition: OperationDefinitionNode
     root_fields: tuple[FieldNode, ...]
-    pages: tuple[Page, ...]
+    pages: tuple[PageArgument, ...]
     references: tuple[Argument, ...]
     """Arguments that say which customer is meant."""
     reference_variables: tuple[VariableDefinitionNode, ...]
@@ -138,7 +138,7 @@ class Operation:
         return all(field.name.value.startswith("__") for field in self.root_fields)
 
 
-def read_document(text: str, limits: Limits) -> DocumentNode:
+def read_document(text: str, limits: OperationLimits) -> DocumentNode:
     """A document that is short enough to be read; raises LimitExceeded or UnreadableDocument."""
     check_text(text, limits)
     document = _parsed(text)
@@ -147,11 +147,11 @@ def read_document(text: str, limits: Limits) -> DocumentNode:
 
 
 def read_operation(
-    read: DocumentNode, name: str | None, schema: GraphQLSchema, limits: Limits
-) -> Operation:
+    read: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
+) -> OperationFacts:
     """The operation of a document that a request means; it is within the limits, but not validated.
 
-    Raises LimitExceeded or UnknownOperation.
+    Raises LimitExceeded or OperationNotIdentified.
     """
     definition = _choose(read, name)
     check_size(definition, fragments_in(read), limits)
@@ -160,7 +160,7 @@ def read_operation(
     arguments = _arguments(document, schema)
     references = tuple(argument for argument in arguments if names_customers(argument.type))
     texts = tuple(argument for argument in arguments if argument.name in TEXT_ARGUMENTS)
-    return Operation(
+    return OperationFacts(
         document,
         definition,
         tuple(root_fields(definition, used)),
@@ -173,8 +173,8 @@ def read_operation(
 
 
 def _pages(
-    arguments: list[Argument], operation: OperationDefinitionNode, limits: Limits
-) -> Iterator[Page]:
+    arguments: list[Argument], operation: OperationDefinitionNode, limits: OperationLimits
+) -> Iterator[PageArgument]:
     defaults = {
         declared.variable.name.value: value_from_ast_untyped(declared.default_value)
         for declared in operation.variable_definitions or ()
@@ -185,7 +185,7 @@ def _pages(
             continue
         if isinstance(argument.value, VariableNode):
             variable = argument.value.name.value
-            yield Page(argument.place, argument.name, variable, defaults.get(variable))
+            yield PageArgument(argument.place, argument.name, variable, defaults.get(variable))
         else:
             check_page(argument.place, argument.name, argument.given(None), limits)
 
@@ -229,7 +229,7 @@ def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode
     return chosen[0]
 
 
-def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> UnknownOperation:
+def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> OperationNotIdentified:
     names = ", ".join(repr(d.name.value) for d in operations if d.name) or "none with a name"
     if not operations:
         problem = "The document has no operation."
@@ -237,7 +237,7 @@ def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> Unk
         problem = f"The document has {len(operations)} operations, and it is not said which one."
     else:
         problem = f"The document has no single operation {name!r}."
-    return UnknownOperation(
+    return OperationNotIdentified(
         problem, hint=f"Set `operationName` to one of the document's operations: {names}."
     )
 
@@ -281,7 +281,7 @@ def coerced(
     return None if isinstance(values, list) else values
 
 
-def included_root_fields(operation: Operation, variables: VariableValues) -> dict[str, str]:
+def included_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
     """The root fields a request really asks, after @skip and @include: names by response key."""
     asked = root_fields(
         operation.definition,

@@ -11,19 +11,19 @@ from functools import cached_property, partial
 from random import random
 from typing import Any, TypeAlias
 
-from gateway.access.audit.audit_log import Audit, Touched, Visit
+from gateway.access.audit.audit_log import AuditedOperation, AuditEntry, AuditLog
 from gateway.access.authentication.caller_tokens import ServiceTokens
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.customer_references import check_reference, references_in
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.cost import Price, Pricing, Weights, check_cost
-from gateway.access.limits.load_shedding import Admission, Work
-from gateway.access.limits.operation_limits import Limits, check_page, check_variables
+from gateway.access.limits.cost import CostModel, CostWeights, OperationCost, check_cost
+from gateway.access.limits.load_shedding import Admission, Workload
+from gateway.access.limits.operation_limits import OperationLimits, check_page, check_variables
 from gateway.access.limits.rate_limits import caller_key
-from gateway.access.limits.registered_operations import Registry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_of
 from gateway.pipeline.operation_facts import (
     Argument,
-    Operation,
+    OperationFacts,
     coerced,
     included_root_fields,
     read_document,
@@ -49,10 +49,10 @@ from services.contracts.words import Role
 
 JSON = dict[str, Any]
 
-Meant: TypeAlias = tuple[Argument, Mapping[str, Any]]
+CustomerReference: TypeAlias = tuple[Argument, Mapping[str, Any]]
 """A customer that is named in a request, and where."""
 
-Lasting: TypeAlias = Callable[
+SubscriptionGuard: TypeAlias = Callable[
     [frozenset[str], AsyncGenerator[JSON, None]], AsyncGenerator[JSON, None]
 ]
 """The answers of a subscription to some coordinates, for as long as these are served."""
@@ -78,7 +78,7 @@ class OperationNotRegistered(RaakError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GraphQLRequest:
     """One GraphQL request."""
 
     query: str
@@ -89,18 +89,18 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedOperation:
     """An operation that was read, measured and planned: what is kept of it."""
 
-    operation: Operation
+    operation: OperationFacts
     plan: Plan
-    price: Price
-    work: Work
-    touched: Touched
+    price: OperationCost
+    work: Workload
+    touched: AuditedOperation
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class RequestPipeline:
     """The supergraph behind its guards.
 
     It never changes: `dataclasses.replace(graph, supergraph=…)` is another one, which remembers
@@ -111,8 +111,8 @@ class Graph:
     transport: Transport
     service_tokens: ServiceTokens
     roles: Roles
-    limits: Limits
-    registry: Registry
+    limits: OperationLimits
+    registry: OperationRegistry
     is_open: bool
     """Whether the schema is told, also to callers without a token."""
     trusted_only: bool = False
@@ -123,11 +123,11 @@ class Graph:
     """When a request, or an event of a subscription, is answered with what there is."""
     changes_within_s: float | None = None
     """When a mutation is."""
-    weights: Weights = field(default_factory=Weights)
+    weights: CostWeights = field(default_factory=CostWeights)
     admission: Admission = field(default_factory=Admission.usual)
-    audit: Audit | None = None
+    audit: AuditLog | None = None
     """Where it is written down who read or changed which customer."""
-    lasting: Lasting = lambda coordinates, answers: answers
+    lasting: SubscriptionGuard = lambda coordinates, answers: answers
     labels: frozenset[str] = frozenset()
     """The labels of `@override(label:)` that are switched on."""
     draw: Callable[[], float] = random
@@ -135,7 +135,7 @@ class Graph:
 
     # --- an operation, whoever asks it ---
 
-    def prepare(self, asked: Asked, caller: Principal | None) -> Prepared:
+    def prepare(self, asked: GraphQLRequest, caller: Principal | None) -> PreparedOperation:
         """The operation a request means, planned; raises RaakError if it may not be asked at all.
 
         Whoever needs a token and has none is refused before any work is done for him.
@@ -163,7 +163,7 @@ class Graph:
                 hint="Register it: `raak operations publish DIR`.",
             )
 
-    def read(self, text: str, name: str | None) -> Prepared:
+    def read(self, text: str, name: str | None) -> PreparedOperation:
         """An operation of a document, read, measured and planned once; raises RaakError."""
         known = self._known.get((text, name))
         if known is None:
@@ -174,12 +174,12 @@ class Graph:
                 check_cost(price, {}, self.limits)
             work = self.admission.work(operation.root_coordinates)
             plan = self._plans.plan(text, name, document)
-            touched = Touched.by(operation.document, operation.definition, hash_of(text))
-            known = Prepared(operation, plan, price, work, touched)
+            touched = AuditedOperation.by(operation.document, operation.definition, hash_of(text))
+            known = PreparedOperation(operation, plan, price, work, touched)
             self._known.put((text, name), known)
         return known
 
-    def _check_schema(self, operation: Operation, caller: Principal | None) -> None:
+    def _check_schema(self, operation: OperationFacts, caller: Principal | None) -> None:
         if operation.introspects and not self.is_open:
             raise IntrospectionOff(
                 "The schema is not told in production.",
@@ -190,7 +190,9 @@ class Graph:
 
     # --- one caller, with his variables ---
 
-    async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
+    async def answer(
+        self, prepared: PreparedOperation, asked: GraphQLRequest, caller: Principal | None
+    ) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
         caller = caller or ANONYMOUS
         meant = self._meant(prepared.operation, asked)
@@ -208,10 +210,10 @@ class Graph:
 
     async def _answer(
         self,
-        prepared: Prepared,
-        asked: Asked,
+        prepared: PreparedOperation,
+        asked: GraphQLRequest,
         caller: Principal,
-        meant: Sequence[Meant],
+        meant: Sequence[CustomerReference],
         witnessed: Witnessed | None,
     ) -> JSON:
         cost = self._check_request(prepared, asked, caller, meant)
@@ -224,7 +226,7 @@ class Graph:
         return answer
 
     def subscribe(
-        self, prepared: Prepared, asked: Asked, caller: Principal | None
+        self, prepared: PreparedOperation, asked: GraphQLRequest, caller: Principal | None
     ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
         caller = caller or ANONYMOUS
@@ -249,26 +251,30 @@ class Graph:
 
     def _visit(
         self,
-        audit: Audit,
-        prepared: Prepared,
-        asked: Asked,
+        audit: AuditLog,
+        prepared: PreparedOperation,
+        asked: GraphQLRequest,
         caller: Principal,
-        meant: Sequence[Meant],
-    ) -> Visit:
+        meant: Sequence[CustomerReference],
+    ) -> AuditEntry:
         named = [named for _, named in meant]
         if not prepared.operation.texts:
-            return Visit(audit, caller, prepared.touched, named)
+            return AuditEntry(audit, caller, prepared.touched, named)
         details = audit.describe(self._texts(prepared.operation, asked))
-        return Visit(audit, caller, prepared.touched, named, details)
+        return AuditEntry(audit, caller, prepared.touched, named, details)
 
-    def _texts(self, operation: Operation, asked: Asked) -> Iterator[tuple[str, str, str]]:
+    def _texts(
+        self, operation: OperationFacts, asked: GraphQLRequest
+    ) -> Iterator[tuple[str, str, str]]:
         """The definitions and conditions of a request: field, argument, text."""
         variables = coerced(operation.text_variables, asked.variables, self.supergraph.schema)
         for argument in operation.texts if variables is not None else ():
             if isinstance(text := argument.given(variables), str):
                 yield argument.place.partition(".")[2], argument.name, text
 
-    def _meant(self, operation: Operation, asked: Asked) -> Sequence[Meant]:
+    def _meant(
+        self, operation: OperationFacts, asked: GraphQLRequest
+    ) -> Sequence[CustomerReference]:
         """The customers a request names, as the services get them; none if they will get nothing:
         variables that are not what is declared are left to execution, which says how.
 
@@ -286,7 +292,11 @@ class Graph:
         ]
 
     def _check_request(
-        self, prepared: Prepared, asked: Asked, caller: Principal, meant: Sequence[Meant]
+        self,
+        prepared: PreparedOperation,
+        asked: GraphQLRequest,
+        caller: Principal,
+        meant: Sequence[CustomerReference],
     ) -> int:
         """What the request costs; raises RaakError if it may not be answered."""
         for page in prepared.operation.pages:
@@ -297,7 +307,11 @@ class Graph:
         return cost
 
     def _refused_changes(
-        self, prepared: Prepared, asked: Asked, caller: Principal, denied: frozenset[str]
+        self,
+        prepared: PreparedOperation,
+        asked: GraphQLRequest,
+        caller: Principal,
+        denied: frozenset[str],
     ) -> list[JSON]:
         """Why nothing of a mutation is done: half of what was to be changed may be worse."""
         operation = prepared.operation
@@ -345,7 +359,7 @@ class Graph:
         return self._known.keys()
 
     @cached_property
-    def _known(self) -> Lru[Prepared]:
+    def _known(self) -> Lru[PreparedOperation]:
         return Lru(self.kept)
 
     @cached_property
@@ -355,8 +369,8 @@ class Graph:
         )
 
     @cached_property
-    def _pricing(self) -> Pricing:
-        return Pricing(self.supergraph.schema, self.supergraph.markings, self.weights)
+    def _pricing(self) -> CostModel:
+        return CostModel(self.supergraph.schema, self.supergraph.markings, self.weights)
 
     @cached_property
     def _authorization(self) -> Authorization:
@@ -369,7 +383,9 @@ def _is_whole(answer: JSON) -> bool:
     return not any("service" in error.get("extensions", ()) for error in errors)
 
 
-async def _noted(answers: AsyncGenerator[JSON, None], visit: Visit) -> AsyncGenerator[JSON, None]:
+async def _noted(
+    answers: AsyncGenerator[JSON, None], visit: AuditEntry
+) -> AsyncGenerator[JSON, None]:
     """The same answers, each written down before it is given."""
     async with aclosing(answers):
         async for answer in answers:

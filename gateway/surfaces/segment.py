@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.audit.audit_log import Audit, Visit
-from gateway.access.authentication.api_keys import PREFIX, ApiKeys
+from gateway.access.audit.audit_log import AuditEntry, AuditLog
+from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
 from gateway.access.authentication.caller_tokens import ServiceTokens
 from gateway.access.authentication.request_guard import INGEST
 from gateway.access.limits.load_shedding import Admission
@@ -82,7 +82,7 @@ class Senders:
     nothing of them.
     """
 
-    def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeys) -> None:
+    def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeyCache) -> None:
         digests = map(_digest, write_keys)
         self._pages = {digest: Principal(Role.APP, f"{PAGES}{digest[:16]}") for digest in digests}
         self._api_keys = api_keys
@@ -191,7 +191,7 @@ class Segment:
         self,
         senders: Senders,
         profile: Profile,
-        audit: Audit,
+        audit: AuditLog,
         limits: BodyLimits,
         admission: Admission,
     ) -> None:
@@ -222,7 +222,7 @@ class Segment:
         body = await read_body(request.receive, headers, self._limits)
         document = _document(json_in(body, content_type), is_needed=sender is None)
         sender = sender or self._admitted(_key_inside(document), call)
-        visit = Visit(self._audit, sender, *read_request(call, document))
+        visit = AuditEntry(self._audit, sender, *read_request(call, document))
         await visit.begin()
         # Not before its body is there: who sends slowly would hold a place that others need.
         with self._admission.enter(_counted_as(sender), INGEST) as ticket:
@@ -241,7 +241,7 @@ class Segment:
         try:
             _check_scope(sender)
         except Forbidden as refusal:
-            Visit(self._audit, sender, Ingested(call), ()).cut_off(refusal)
+            AuditEntry(self._audit, sender, Ingested(call), ()).cut_off(refusal)
             raise
         return sender
 

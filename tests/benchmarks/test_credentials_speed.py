@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway.access.authentication.api_keys import ApiKeys, make_key
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.api_keys import ApiKeyCache, make_key
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens
-from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated
 from services.contracts.words import Role
@@ -35,11 +35,11 @@ TEXT, KEY = make_key(
 ROUNDS, EACH = 9, 2_000
 
 
-def callers(key: PrivateKey) -> Callers:
-    keys = ApiKeys(SECRET, GRANTED)
+def callers(key: PrivateKey) -> Authenticator:
+    keys = ApiKeyCache(SECRET, GRANTED)
     keys.adopt([KEY])
     public = VerificationKey.of(key.public_key())
-    return Callers(CallerTokens(CallerKeys(public), GRANTED), keys)
+    return Authenticator(CallerTokens(VerificationKeys(public), GRANTED), keys)
 
 
 def tokens(key: PrivateKey, algorithm: str, number: int) -> list[str]:
@@ -47,7 +47,7 @@ def tokens(key: PrivateKey, algorithm: str, number: int) -> list[str]:
     return [jwt.encode(claims | {"sub": str(n)}, key, algorithm) for n in range(number)]
 
 
-async def microseconds(known: Callers, credentials: Sequence[str]) -> float:
+async def microseconds(known: Authenticator, credentials: Sequence[str]) -> float:
     """What one of these requests takes; the text is a new one each time, as from a socket."""
     raw = [f"Bearer {credential}".encode() for credential in credentials]
     started = perf_counter()

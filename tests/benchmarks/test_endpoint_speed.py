@@ -20,10 +20,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
-from gateway.access.limits.registered_operations import Registry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_of
 from gateway.browsers import for_browsers
 from gateway.graphql_http.documents import Documents
-from gateway.pipeline.pipeline import JSON, Asked, Graph, Prepared
+from gateway.pipeline.pipeline import JSON, GraphQLRequest, PreparedOperation, RequestPipeline
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app
@@ -44,17 +44,19 @@ HEADERS = [
 ]
 
 
-class Constant(Graph):
+class Constant(RequestPipeline):
     """Plans one operation once, and answers it at once."""
 
     @cached_property
-    def prepared(self) -> Prepared:
-        return super().prepare(Asked(QUERY), Principal(Role.AGENT, "bench"))
+    def prepared(self) -> PreparedOperation:
+        return super().prepare(GraphQLRequest(QUERY), Principal(Role.AGENT, "bench"))
 
-    def prepare(self, asked: Asked, caller: Principal | None) -> Prepared:
+    def prepare(self, asked: GraphQLRequest, caller: Principal | None) -> PreparedOperation:
         return self.prepared
 
-    async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
+    async def answer(
+        self, prepared: PreparedOperation, asked: GraphQLRequest, caller: Principal | None
+    ) -> JSON:
         return ANSWER
 
 
@@ -68,7 +70,7 @@ def app() -> ASGIApp:
 
     small = graph(InProcess())
     constant = Constant(**{part.name: getattr(small, part.name) for part in fields(small)})
-    registry = Registry()
+    registry = OperationRegistry()
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
     answering = endpoint(InProcess(), documents=Documents(registry), served=lambda: constant)

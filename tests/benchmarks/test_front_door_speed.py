@@ -17,16 +17,21 @@ from graphql import OperationDefinitionNode, build_schema, parse
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.authentication.request_guard import Addresses, Guard
-from gateway.access.limits.cost import Price, Pricing
-from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.limits.cost import CostModel, OperationCost
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.operation_limits import (
     LimitExceeded,
-    Limits,
+    OperationLimits,
     check_text,
     check_variables,
 )
-from gateway.access.limits.rate_limits import CallerLimits, FailedAuthentications, Rates, caller_key
+from gateway.access.limits.rate_limits import (
+    FailedAuthentications,
+    RateLimiter,
+    RateLimits,
+    caller_key,
+)
 from gateway.pipeline.operation_facts import read_document, read_operation
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -105,15 +110,17 @@ def times(app: ASGIApp, requests: int = 100) -> Callable[[], None]:
 @pytest.mark.benchmark
 @pytest.mark.parametrize("is_guarded", [False, True], ids=["bare", "guarded"])
 def test_a_hundred_requests(benchmark: BenchmarkFixture, is_guarded: bool) -> None:
-    guard = Guard(bare, Admission.usual(), FailedAuthentications(Rates()), Addresses())
+    guard = RequestGuard(
+        bare, Admission.usual(), FailedAuthentications(RateLimits()), ClientAddresses()
+    )
 
     benchmark(times(guard if is_guarded else bare))
 
 
 @pytest.mark.benchmark
 def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
-    endless = CallerLimits(Rates(rate_per_s=1e9, burst=10**9))
-    admission = Admission(endless, Load(), Priorities.read())
+    endless = RateLimiter(RateLimits(rate_per_s=1e9, burst=10**9))
+    admission = Admission(endless, LoadShedder(), Priorities.read())
     work = admission.work({"Query.nextBestActions"})
 
     def admit() -> None:
@@ -124,10 +131,10 @@ def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
     benchmark(admit)
 
 
-def price(text: str) -> Price:
+def price(text: str) -> OperationCost:
     document = parse(text)
     [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return Pricing(SCHEMA).price(document, operation)
+    return CostModel(SCHEMA).price(document, operation)
 
 
 @pytest.mark.benchmark
@@ -144,18 +151,20 @@ def test_pricing_a_new_operation(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.benchmark
 def test_measuring_variables(benchmark: BenchmarkFixture) -> None:
-    benchmark(check_variables, VARIABLES, Limits())
+    benchmark(check_variables, VARIABLES, OperationLimits())
 
 
 @pytest.mark.benchmark
 def test_measuring_a_text(benchmark: BenchmarkFixture) -> None:
-    benchmark(check_text, OPERATION, Limits())
+    benchmark(check_text, OPERATION, OperationLimits())
 
 
 @pytest.mark.benchmark
 def test_refusing_a_document_that_grows_exponentially(benchmark: BenchmarkFixture) -> None:
     def refused() -> Any:
         with pytest.raises(LimitExceeded):
-            read_operation(read_document(DOUBLING, Limits()), None, SCHEMA, Limits())
+            read_operation(
+                read_document(DOUBLING, OperationLimits()), None, SCHEMA, OperationLimits()
+            )
 
     benchmark(refused)

@@ -1,6 +1,6 @@
 """The audit log: who read or changed which customer, and with what.
 
-Whoever answers has a `Visit` for each request. What a record says is in `record`.
+Whoever answers has a `AuditEntry` for each request. What a record says is in `record`.
 """
 
 import asyncio
@@ -19,15 +19,29 @@ import orjson
 from opentelemetry import trace
 from prometheus_client import Counter
 
-from gateway.access.audit.chain import Chain
-from gateway.access.audit.record import DENIALS, Described, Record, Touched, Wording
+from gateway.access.audit.chain import AuditChain
+from gateway.access.audit.record import (
+    DENIALS,
+    AuditedOperation,
+    AuditedRequest,
+    AuditRecord,
+    RecordFormatter,
+)
 from gateway.access.audit.texts import describe
 from services.chassis import telemetry
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Principal
 
-__all__ = ["Audit", "AuditBehind", "Sink", "Touched", "Visit", "to_file", "to_stdout"]
+__all__ = [
+    "AuditEntry",
+    "AuditLog",
+    "AuditLogUnavailable",
+    "AuditedOperation",
+    "Sink",
+    "to_file",
+    "to_stdout",
+]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +62,7 @@ RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of ope
 DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
 
 
-class AuditBehind(Unavailable):
+class AuditLogUnavailable(Unavailable):
     """Nothing is changed while it cannot be written down who changed it."""
 
     code = "AUDIT_BEHIND"
@@ -61,7 +75,7 @@ Sink = Callable[[bytes], None]
 """Writes lines out, in a thread of its own; raises OSError when they do not get there."""
 
 
-class CutOff(OSError):
+class PartialWrite(OSError):
     """Of what was to be written so many bytes got there."""
 
     def __init__(self, written: int, because: OSError) -> None:
@@ -110,7 +124,7 @@ def _write_all(descriptor: int, lines: bytes) -> None:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except OSError as error:
-            raise CutOff(len(lines) - len(rest), error) from None
+            raise PartialWrite(len(lines) - len(rest), error) from None
 
 
 def _left_of(lines: bytes, written: int) -> bytes:
@@ -125,12 +139,12 @@ def to_stdout(lines: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-Waiting: TypeAlias = tuple[str, Record | bytes | None]
+QueuedRecord: TypeAlias = tuple[str, AuditRecord | bytes | None]
 """A record's kind, and the record; as its line already where that takes less room. None ends the
 chain."""
 
 
-class Audit:
+class AuditLog:
     """Writes records down, in the order in which they came, beside the requests.
 
     A request never waits for the disk. While what is written does not get there, records wait; when
@@ -143,20 +157,20 @@ class Audit:
         sink: Sink,
         secret: str,
         *,
-        chain: Chain | None = None,
+        chain: AuditChain | None = None,
         digests_staff: bool = False,
         waiting: int = WAITING,
         clock: Clock = utc_now,
     ) -> None:
         self._sink = sink
-        self._wording = Wording(secret, digests_staff=digests_staff)
+        self._wording = RecordFormatter(secret, digests_staff=digests_staff)
         self._chain = chain
         self._left = b""
         """What of the batch under way is still to be written."""
         self._told_at = clock()
         self._most = waiting
         self._clock = clock
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[QueuedRecord] = deque()
         self._news = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_closing = False
@@ -171,7 +185,7 @@ class Audit:
     async def room(self) -> None:
         """Return when a record can be taken; to be awaited before anything is changed.
 
-        Raises AuditBehind if that takes too long.
+        Raises AuditLogUnavailable if that takes too long.
         """
         if len(self._waiting) < self._most:
             return
@@ -181,7 +195,7 @@ class Audit:
                     self._has_room.clear()
                     await self._has_room.wait()
         except TimeoutError:
-            raise AuditBehind(
+            raise AuditLogUnavailable(
                 "The audit log cannot be written, so nothing is changed.",
                 hint="Try again shortly; operators: see where RAAK_GATEWAY_AUDIT_FILE goes.",
             ) from None
@@ -189,7 +203,7 @@ class Audit:
     def record(
         self,
         caller: Principal,
-        described: Described,
+        described: AuditedRequest,
         *,
         customers: Set[str] = frozenset(),
         named: Sequence[Mapping[str, Any]] = (),
@@ -217,7 +231,7 @@ class Audit:
         if self._dropped:
             self._tell_gap()
         at, trace_id = self._clock(), _trace_id()
-        record = Record(at, caller, described, customers, named, codes, trace_id, details)
+        record = AuditRecord(at, caller, described, customers, named, codes, trace_id, details)
         waiting = record if record.is_light else self._wording.line(record)
         self._waiting.append((described.kind, waiting))
         self._news.set()
@@ -282,7 +296,7 @@ class Audit:
             self._told_at = now
             log.info("head of the audit log", extra={"fields": {"head": str(head)}})
 
-    async def _write(self, batch: Sequence[Waiting]) -> None:
+    async def _write(self, batch: Sequence[QueuedRecord]) -> None:
         """Write records, trying until it is done."""
         is_written = False
         while not is_written:
@@ -296,13 +310,13 @@ class Audit:
         for kind, records in Tally(kind for kind, _ in batch).items():
             RECORDS.labels(kind).inc(records)
 
-    def _put_out(self, batch: Sequence[Waiting]) -> None:
+    def _put_out(self, batch: Sequence[QueuedRecord]) -> None:
         """Write a batch, or what is left of it."""
         if not self._left:
             self._left = self._worded(batch)
         try:
             self._sink(self._left)
-        except CutOff as cut:
+        except PartialWrite as cut:
             self._left = _left_of(self._left, cut.written)
             raise
         except OSError:  # nobody can tell how much of it got there
@@ -310,7 +324,7 @@ class Audit:
             raise
         self._left = b""
 
-    def _worded(self, batch: Sequence[Waiting]) -> bytes:
+    def _worded(self, batch: Sequence[QueuedRecord]) -> bytes:
         if self._chain is None:
             return b"".join(self._line(waiting) for _, waiting in batch if waiting is not None)
         if batch[0][1] is None:
@@ -318,7 +332,7 @@ class Audit:
         lines = (self._line(waiting) for _, waiting in batch if waiting is not None)
         return b"".join(self._chain.sealed(lines, self._clock()))
 
-    def _line(self, waiting: Record | bytes) -> bytes:
+    def _line(self, waiting: AuditRecord | bytes) -> bytes:
         """A line; of a record that no words can be found for it says that it is lost."""
         if isinstance(waiting, bytes):
             return waiting
@@ -339,14 +353,14 @@ def _trace_id() -> int:
     return trace.get_current_span().get_span_context().trace_id if telemetry.tracing() else 0
 
 
-class Visit:
+class AuditEntry:
     """One caller's request on its way into the log; or his subscription, event by event."""
 
     def __init__(
         self,
-        audit: Audit,
+        audit: AuditLog,
         caller: Principal,
-        described: Described,
+        described: AuditedRequest,
         named: Sequence[Mapping[str, Any]],
         details: bytes = b"",
     ) -> None:

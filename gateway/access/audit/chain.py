@@ -35,7 +35,7 @@ TAIL_BYTES = 4 * 1024 * 1024
 """How far from the end of a file its last sealed line is looked for."""
 
 
-class Head(NamedTuple):
+class ChainHead(NamedTuple):
     """The last line of a chain."""
 
     chain: str
@@ -46,15 +46,15 @@ class Head(NamedTuple):
         return ":".join(map(str, self))
 
 
-class Before(NamedTuple):
+class PreviousChain(NamedTuple):
     """What a file holds when a chain begins there."""
 
-    head: Head | None = None
+    head: ChainHead | None = None
     is_broken: bool = False
     """Whether lines without a seal come after it: one that broke off, or those of an older Raak."""
 
 
-class Sealing:
+class Sealer:
     """Makes seals. `secret` is the gateway's."""
 
     def __init__(self, secret: str) -> None:
@@ -70,25 +70,25 @@ class Sealing:
         return digest.hexdigest()
 
 
-class Chain:
+class AuditChain:
     """Seals the lines of one process. `look_back` reads what was written before."""
 
     def __init__(
         self,
         secret: str,
-        look_back: Callable[[], Before] = Before,
+        look_back: Callable[[], PreviousChain] = PreviousChain,
         random: Callable[[int], str] = secrets.token_hex,
     ) -> None:
-        self._sealing = Sealing(secret)
+        self._sealing = Sealer(secret)
         self._look_back = look_back
         self._name = f"{random(8)}{self._sealing.key_id}"
         self._seq = -1
         self._last = NOTHING
 
     @property
-    def head(self) -> Head | None:
+    def head(self) -> ChainHead | None:
         """The last line that was sealed."""
-        return Head(self._name, self._seq, self._last) if self._seq >= 0 else None
+        return ChainHead(self._name, self._seq, self._last) if self._seq >= 0 else None
 
     def sealed(self, lines: Iterable[bytes], now: datetime) -> Iterator[bytes]:
         """Lines of JSON objects with their seals; before the first comes that of the chain."""
@@ -103,7 +103,7 @@ class Chain:
         """The last line, which says so; nothing where there was none."""
         return self._sealed(self._said(now, "ended")) if self._seq >= 0 else b""
 
-    def _said(self, now: datetime, what: str, before: Before | None = None) -> bytes:
+    def _said(self, now: datetime, what: str, before: PreviousChain | None = None) -> bytes:
         said: dict[str, Any] = {"time": now, "kind": "chain", "is": what}
         if before is not None:
             said["after"] = before.head and str(before.head)
@@ -118,25 +118,25 @@ class Chain:
         return text + f',"seal":"{self._last}"}}\n'.encode()
 
 
-def look_back(path: Path) -> Before:
+def look_back(path: Path) -> PreviousChain:
     """The last sealed line of a file, whoever sealed it; nothing if it cannot be read."""
     if not path.is_file():  # also what is no file at all, such as a pipe
-        return Before()
+        return PreviousChain()
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             lines = [line for line in file.read().split(b"\n") if line]
     except OSError:
-        return Before()
+        return PreviousChain()
     for count, line in enumerate(reversed(lines)):
         if (found := SEAL.search(line)) and found.end() == len(line):
-            return Before(_head(found), is_broken=count > 0)
-    return Before(None, is_broken=bool(lines))
+            return PreviousChain(_head(found), is_broken=count > 0)
+    return PreviousChain(None, is_broken=bool(lines))
 
 
-def _head(found: re.Match[bytes]) -> Head:
-    return Head(found[1].decode(), int(found[2]), found[5].decode())
+def _head(found: re.Match[bytes]) -> ChainHead:
+    return ChainHead(found[1].decode(), int(found[2]), found[5].decode())
 
 
 # --- verifying --------------------------------------------------------------------------------
@@ -149,11 +149,11 @@ class AuditChanged(RaakError):
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifiedLog:
     """What can be said of a log that nobody has changed."""
 
     records: int = 0
-    heads: dict[str, Head] = field(default_factory=dict)
+    heads: dict[str, ChainHead] = field(default_factory=dict)
     """The last line of each chain."""
     begins: dict[str, int] = field(default_factory=dict)
     """The first number of each chain, where that is not 0: older files hold the rest."""
@@ -165,19 +165,19 @@ class Verified:
     """Lines that broke off; they were written again, or their process died."""
 
 
-class Verifier:
+class ChainVerifier:
     """Reads the lines of a log, from the oldest on; raises AuditChanged at the first that is not as
     it was written. `expected` is a head that has to be there.
     """
 
-    def __init__(self, secret: str, expected: Head | None = None) -> None:
-        self._sealing = Sealing(secret)
+    def __init__(self, secret: str, expected: ChainHead | None = None) -> None:
+        self._sealing = Sealer(secret)
         self._expected = expected
         self._is_met = expected is None
         self._broken: list[tuple[str, bytes]] = []
         """Lines without a seal that nothing has explained yet."""
         self._is_cut_off = False
-        self.verified = Verified()
+        self.verified = VerifiedLog()
 
     def read(self, place: str, line: bytes) -> None:
         """Read one line, with its end if it has one. `place` names it: `audit.jsonl, line 7`."""
@@ -210,7 +210,7 @@ class Verifier:
         self.verified.heads[head.chain] = head
         self._count(said, head)
 
-    def _follow(self, place: str, known: Head, head: Head, before: str) -> None:
+    def _follow(self, place: str, known: ChainHead, head: ChainHead, before: str) -> None:
         if head.seq <= known.seq:
             self._fail(place, "stands twice, or was moved or inserted")
         if head.seq > known.seq + 1:
@@ -236,7 +236,7 @@ class Verifier:
         self.verified.broken += lines
         del self._broken[len(self._broken) - lines :]
 
-    def _count(self, said: Mapping[str, Any], head: Head) -> None:
+    def _count(self, said: Mapping[str, Any], head: ChainHead) -> None:
         if said.get("kind") == "chain":
             if said.get("is") == "ended":
                 self.verified.ended.add(head.chain)
@@ -247,7 +247,7 @@ class Verifier:
         if expected is not None and (head.chain, head.seq) == (expected.chain, expected.seq):
             self._is_met = head.seal == expected.seal
 
-    def end(self) -> Verified:
+    def end(self) -> VerifiedLog:
         """There are no more lines."""
         if self._broken:
             is_being_written = len(self._broken) == 1 and self._is_cut_off

@@ -46,7 +46,7 @@ DENIALS = frozenset({"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"})
 UUID_FORM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Described(Protocol):
+class AuditedRequest(Protocol):
     """What a record says was asked."""
 
     @property
@@ -66,7 +66,7 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True)
-class Touched:
+class AuditedOperation:
     """What an operation is known by in the log: worked out once for each."""
 
     kind: str
@@ -80,7 +80,7 @@ class Touched:
     @classmethod
     def by(
         cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
-    ) -> "Touched":
+    ) -> "AuditedOperation":
         """An operation of a document that is within the limits and valid."""
         fragments = {
             definition.name.value: definition
@@ -133,12 +133,12 @@ def _paths(
             yield from _paths(selection.selection_set, fragments)
 
 
-class Record(NamedTuple):
+class AuditRecord(NamedTuple):
     """One request, or one event of a subscription, as it happened."""
 
     at: datetime
     caller: Principal
-    described: Described
+    described: AuditedRequest
     customers: Set[str]
     """Ids of the customers in the answer."""
     named: Sequence[Mapping[str, Any]]
@@ -171,7 +171,7 @@ LINE = (
 """Put together from parts: one `orjson.dumps` of it all costs twice as much."""
 
 
-class Wording:
+class RecordFormatter:
     """Puts records into words. `secret` is what identities are digested with."""
 
     def __init__(self, secret: str, *, digests_staff: bool = False) -> None:
@@ -179,7 +179,7 @@ class Wording:
         self._digests_staff = digests_staff
         self._caller = lru_cache(CALLERS)(self._caller_said)
 
-    def line(self, record: Record) -> bytes:
+    def line(self, record: AuditRecord) -> bytes:
         """A record as one line of JSON."""
         ids, identities = record.customers, self._identities(record.named)
         if record.named:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.access.authentication.caller_tokens import Granted
+from gateway.access.authentication.caller_tokens import ResolveGrant
 from gateway.access.limits.rate_limits import mark_genuine
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
@@ -29,7 +29,7 @@ ROLES = tuple(role for role in Role if role not in OWN_CUSTOMER_ONLY)
 ANOTHER = "Use another one; `raak keys list` shows what there is, `raak keys create` makes one."
 
 
-class KeyCannotBe(RaakError):
+class InvalidKeyRequest(RaakError):
     """A key is asked for that could not be used."""
 
     code = "KEY_CANNOT_BE"
@@ -64,7 +64,7 @@ def digest_of(text: str, secret: str) -> bytes:
 
 def make_key(
     secret: str,
-    granted: Granted,
+    granted: ResolveGrant,
     *,
     name: str,
     role: Role,
@@ -75,7 +75,7 @@ def make_key(
 ) -> tuple[str, ApiKey]:
     """A new key: its text, which is told once and never again, and what is kept of it.
 
-    `random` gives so many random bytes in hex. Raises KeyCannotBe.
+    `random` gives so many random bytes in hex. Raises InvalidKeyRequest.
     """
     _check(granted, role, scopes, now, expires_at)
     key_id = random(8)
@@ -84,34 +84,34 @@ def make_key(
 
 
 def _check(
-    granted: Granted,
+    granted: ResolveGrant,
     role: Role,
     scopes: frozenset[str] | None,
     now: datetime,
     expires_at: datetime | None,
 ) -> None:
     if role not in ROLES:
-        raise KeyCannotBe(
+        raise InvalidKeyRequest(
             f"A key cannot have the role {role.value!r}, which speaks for one customer.",
             hint=f"Give it one of {', '.join(ROLES)}; for one customer make a token.",
         )
     has, _ = granted(role, None)
     if unknown := sorted((scopes or frozenset()) - has):
-        raise KeyCannotBe(
+        raise InvalidKeyRequest(
             f"The role {role.value!r} has no scope {', '.join(map(repr, unknown))}.",
             hint=f"It has {', '.join(sorted(has))}.",
         )
     if expires_at is not None and expires_at <= now:
-        raise KeyCannotBe("The key would have expired already.", hint="Let it live longer.")
+        raise InvalidKeyRequest("The key would have expired already.", hint="Let it live longer.")
 
 
-class ApiKeys:
+class ApiKeyCache:
     """The keys, in memory: looking one up never waits.
 
     `gateway.database_sync` keeps them like the database.
     """
 
-    def __init__(self, secret: str, granted: Granted, clock: Clock = utc_now) -> None:
+    def __init__(self, secret: str, granted: ResolveGrant, clock: Clock = utc_now) -> None:
         self._secret = secret
         self._granted = granted
         self._clock = clock
@@ -125,7 +125,7 @@ class ApiKeys:
             key.id: (key, self._principal(Role(key.role), key)) for key in keys if key.role in ROLES
         }
 
-    def grant_by(self, granted: Granted) -> None:
+    def grant_by(self, granted: ResolveGrant) -> None:
         """Give keys what is granted by this from now on."""
         self._granted = granted
         if self._known is not None:

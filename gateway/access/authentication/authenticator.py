@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 
-from gateway.access.authentication.api_keys import PREFIX, ApiKeys
-from gateway.access.authentication.caller_tokens import CallerTokens, Granted
+from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
+from gateway.access.authentication.caller_tokens import CallerTokens, ResolveGrant
 from gateway.access.limits.rate_limits import mark_genuine
 from services.chassis.principal import NotAuthenticated, Principal
 
 
-class Callers:
+class Authenticator:
     """Knows callers by what they send, whatever the protocol."""
 
-    def __init__(self, tokens: CallerTokens, keys: ApiKeys) -> None:
+    def __init__(self, tokens: CallerTokens, keys: ApiKeyCache) -> None:
         self._tokens = tokens
         self._keys = keys
 
-    def grant_by(self, granted: Granted) -> None:
+    def grant_by(self, granted: ResolveGrant) -> None:
         """Let everybody have what is granted by this from now on."""
         self._tokens.grant_by(granted)
         self._keys.grant_by(granted)

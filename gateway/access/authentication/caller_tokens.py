@@ -17,8 +17,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.access.authentication.verification_keys import ALGORITHMS, CallerKeys, VerificationKey
-from gateway.access.limits.rate_limits import Rates, SignatureChecks, mark_genuine
+from gateway.access.authentication.verification_keys import (
+    ALGORITHMS,
+    VerificationKey,
+    VerificationKeys,
+)
+from gateway.access.limits.rate_limits import RateLimits, SignatureChecks, mark_genuine
 from services.chassis.errors import RaakError
 from services.chassis.principal import (
     ALGORITHM,
@@ -49,17 +53,17 @@ ALLOWED = tuple(sorted(ALGORITHMS.values()))
 ROLES = ", ".join(role.value for role in Role)
 RENEW = "Get a new one; locally: `raak token ROLE`."
 
-Granted = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], frozenset[str]]]
+ResolveGrant = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], frozenset[str]]]
 """The scopes and policies of a role that is narrowed to some scopes (None: it is not narrowed)."""
 
 
-class TokenCannotBe(RaakError):
+class InvalidTokenRequest(RaakError):
     """A token is asked for that no role could use."""
 
     code = "TOKEN_CANNOT_BE"
 
 
-class NotNow(NotAuthenticated):
+class TokenOutOfTime(NotAuthenticated):
     """A token of whom we believe has expired, or is not valid yet: it is no guess."""
 
 
@@ -140,7 +144,7 @@ def issue_token(
     """A caller's token. `customer` is whom a visitor or app speaks for.
 
     It is `{"id": …}` or `{"type": …, "value": …}`; other roles have none. `scopes` narrow what the
-    role may do. `now` is in seconds since the epoch. Raises TokenCannotBe.
+    role may do. `now` is in seconds since the epoch. Raises InvalidTokenRequest.
     """
     _check_customer(role, customer or {})
     claims: dict[str, Any] = {"role": role.value, "sub": subject, "customer": dict(customer or {})}
@@ -151,17 +155,17 @@ def issue_token(
 
 def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
     if role in OWN_CUSTOMER_ONLY and set(customer) not in ({"id"}, {"type", "value"}):
-        raise TokenCannotBe(
+        raise InvalidTokenRequest(
             f"A token of the role {role.value!r} must say which customer it speaks for.",
             hint="Give the customer's id, or the type and value of an identity.",
         )
     if "type" in customer and is_placeholder(customer["type"], customer["value"]):
-        raise TokenCannotBe(
+        raise InvalidTokenRequest(
             f"{customer['value'][:60]!r} stands for nobody, so no token can speak for it.",
             hint="Give the identity of one customer.",
         )
     if role not in OWN_CUSTOMER_ONLY and customer:
-        raise TokenCannotBe(
+        raise InvalidTokenRequest(
             f"A token of the role {role.value!r} speaks for no single customer.",
             hint="Leave the customer out, or take the role visitor or app.",
         )
@@ -191,8 +195,8 @@ class CallerTokens:
 
     def __init__(
         self,
-        keys: CallerKeys,
-        granted: Granted,
+        keys: VerificationKeys,
+        granted: ResolveGrant,
         rules: TokenRules | None = None,
         *,
         checks: SignatureChecks | None = None,
@@ -202,14 +206,14 @@ class CallerTokens:
         self._keys = keys
         self._granted = granted
         self._rules = rules or TokenRules()
-        self._checks = checks or SignatureChecks(Rates())
+        self._checks = checks or SignatureChecks(RateLimits())
         self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
         self._known: _Memory[Principal] = _Memory(remembered)
         self._refused: _Memory[NotAuthenticated] = _Memory(REMEMBERED_REFUSALS)
 
-    def grant_by(self, granted: Granted) -> None:
+    def grant_by(self, granted: ResolveGrant) -> None:
         """Give callers what is granted by this from now on."""
         self._granted = granted
         self._known.forget()
@@ -239,7 +243,7 @@ class CallerTokens:
             else:
                 self._known.put(token, expires, principal)
                 return principal
-        if isinstance(refused, NotNow):
+        if isinstance(refused, TokenOutOfTime):
             mark_genuine()
         raise type(refused)(refused.problem, hint=refused.hint) from None
 
@@ -283,12 +287,12 @@ class CallerTokens:
         except BROKEN as error:
             return self._refusal(error)
         if early_s > 0:
-            return NotNow(
+            return TokenOutOfTime(
                 f"The token is not valid yet: it begins {early_s:.0f} s from now by the gateway's "
                 "clock.",
                 hint=SET_CLOCK,
             )
-        return NotNow(
+        return TokenOutOfTime(
             f"The token has expired, {late_s:.0f} s ago by the gateway's clock.", hint=RENEW
         )
 
@@ -311,7 +315,7 @@ class CallerTokens:
             customer = _texts(claims.get(rules.customer_claim) or {})
             _check_customer(role, customer)
             narrowed_to = _scopes(claims.get(rules.scope_claim))
-        except (ValueError, TokenCannotBe):
+        except (ValueError, InvalidTokenRequest):
             raise NotAuthenticated(
                 "The token's subject, role, customer and scope do not fit.", hint=_wanted(rules)
             ) from None

@@ -20,8 +20,13 @@ from ipaddress import (
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.limits.load_shedding import Admission, Class, Work
-from gateway.access.limits.rate_limits import Attempt, FailedAuthentications, TryLater, attempt
+from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
+from gateway.access.limits.rate_limits import (
+    AuthenticationAttempt,
+    FailedAuthentications,
+    TryLater,
+    attempt,
+)
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_type_for, told
@@ -30,7 +35,7 @@ Network = IPv4Network | IPv6Network
 
 UNGUARDED = ("/health", "/metrics")
 INGEST_PATH = "/v1/"
-INGEST = Work(Class.INGEST, INGEST_PATH)
+INGEST = Workload(WorkClass.INGEST, INGEST_PATH)
 """What comes to the surface that takes in events."""
 
 CREDENTIALS = (b"authorization", b"x-api-key")
@@ -38,7 +43,7 @@ UNAUTHORIZED = (4401, 4403)
 """What graphql-transport-ws closes with when it is not told who asks, or does not believe it."""
 
 
-class Addresses:
+class ClientAddresses:
     """Finds out from which address a request really came.
 
     `X-Forwarded-For` is believed as far as it was written by proxies of the networks `trusted`,
@@ -84,7 +89,7 @@ def _header(scope: Scope, *names: bytes) -> bytes:
     return b""
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware before everything else."""
 
     def __init__(
@@ -92,7 +97,7 @@ class Guard:
         app: ASGIApp,
         admission: Admission,
         failures: FailedAuthentications,
-        addresses: Addresses,
+        addresses: ClientAddresses,
     ) -> None:
         self._app = app
         self._admission = admission
@@ -111,7 +116,7 @@ class Guard:
         except TryLater as refusal:
             await refuse(scope, send, refusal)
             return
-        tried = Attempt(address, self._failures.is_suspect(address))
+        tried = AuthenticationAttempt(address, self._failures.is_suspect(address))
         attempt.set(tried)
         may_guess = has_credential or is_ingest
         watch = _Watch(scope, send, tried, self._failures, may_guess=may_guess)
@@ -136,7 +141,7 @@ class _Watch:
         self,
         scope: Scope,
         send: Send,
-        tried: Attempt,
+        tried: AuthenticationAttempt,
         failures: FailedAuthentications,
         *,
         may_guess: bool,

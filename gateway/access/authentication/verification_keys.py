@@ -55,7 +55,7 @@ class UnknownKey(NotAuthenticated):
     """A token names a key that is not among those we check with."""
 
 
-class KeySetAway(Unavailable):
+class KeySetUnavailable(Unavailable):
     """A token names a key that may be in the key set as it is now, which cannot be read."""
 
     code = "KEY_SET_AWAY"
@@ -145,11 +145,11 @@ def _is_for_checking(entry: Mapping[str, Any]) -> bool:
     )
 
 
-Read = Callable[[], Awaitable[bytes]]
+ReadKeySet = Callable[[], Awaitable[bytes]]
 """Reads a key set where it is kept; raises OSError, httpx.HTTPError or RaakError."""
 
 
-def reading(place: str) -> Read:
+def reading(place: str) -> ReadKeySet:
     """How to read the key set at an address (https://…) or in a file."""
 
     async def from_file() -> bytes:
@@ -179,7 +179,7 @@ async def _fetch(url: str) -> bytes:
         return bytes(body)
 
 
-class CallerKeys:
+class VerificationKeys:
     """The keys that are believed now: `own`, and those of a key set that changes.
 
     A token whose key has no name, or a name the set does not have, is checked with `own`.
@@ -188,7 +188,7 @@ class CallerKeys:
     def __init__(
         self,
         own: VerificationKey | None = None,
-        read: Read | None = None,
+        read: ReadKeySet | None = None,
         clock: Callable[[], float] = monotonic,
         *,
         within_s: float = FETCH_S,
@@ -211,7 +211,7 @@ class CallerKeys:
         return None if self._was_read else "The key set of callers' tokens has not been read yet."
 
     async def key_for(self, kid: str | None) -> VerificationKey:
-        """The key a token names; raises UnknownKey, or KeySetAway while that cannot be said.
+        """The key a token names; raises UnknownKey, or KeySetUnavailable while that cannot be said.
 
         A name that is not in the set may be newer than the set: it is fetched once more, once for
         all who wait, and not again for ten seconds.
@@ -227,7 +227,7 @@ class CallerKeys:
 
     def _none(self) -> RaakError:
         if self._is_away:
-            return KeySetAway(
+            return KeySetUnavailable(
                 "The token names a key that is not known here, and the issuer's key set cannot be "
                 "read now.",
                 hint="Try again shortly; operators: see whether the key set is in reach.",
@@ -255,14 +255,14 @@ class CallerKeys:
             await self._fetched(self._read)
             await asyncio.sleep(every_s if self._was_read else min(every_s, PAUSE_S))
 
-    async def _fetched(self, read: Read) -> None:
+    async def _fetched(self, read: ReadKeySet) -> None:
         """Return when a fetch is over, which goes on though one who waits for it is cancelled."""
         if self._fetch is None:
             self._is_away = True  # until the answer is here
             self._fetch = asyncio.create_task(self._refresh(read), name="fetch of the key set")
         await asyncio.shield(self._fetch)
 
-    async def _refresh(self, read: Read) -> None:
+    async def _refresh(self, read: ReadKeySet) -> None:
         """Read the set; the last good one is kept while its source fails."""
         try:
             async with asyncio.timeout(self._within_s):

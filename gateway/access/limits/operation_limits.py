@@ -48,7 +48,7 @@ NESTING = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class OperationLimits:
     """The most of each; the settings `max_…` of the gateway."""
 
     query_chars: int = 20_000
@@ -80,7 +80,7 @@ class LimitExceeded(RaakError):
         )
 
 
-def check_text(text: str, limits: Limits) -> None:
+def check_text(text: str, limits: OperationLimits) -> None:
     """Raise LimitExceeded when a document is too long, or nested too deeply, to be read."""
     _check(len(text), "query_chars", limits, "The document has {} characters.")
     tokens = [token for token in TOKEN.findall(text) if token[0] != "#"]
@@ -96,7 +96,7 @@ def _nesting(tokens: list[str]) -> int:
     return deepest
 
 
-def _check(asked: int, limit: str, limits: Limits, said: str) -> None:
+def _check(asked: int, limit: str, limits: OperationLimits, said: str) -> None:
     most: int = getattr(limits, limit)
     if asked > most:
         amount = f"more than {MOST}" if asked >= MOST else str(asked)
@@ -104,7 +104,7 @@ def _check(asked: int, limit: str, limits: Limits, said: str) -> None:
 
 
 @dataclass(slots=True)
-class Size:
+class SelectionSize:
     """What is measured of a selection. `root_fields` are those of its first level."""
 
     depth: int = 0
@@ -117,7 +117,7 @@ class Size:
     list_items: int = 0
     """The longest list written out in an argument."""
 
-    def add(self, other: "Size") -> "Size":
+    def add(self, other: "SelectionSize") -> "SelectionSize":
         """Make this the size of both selections side by side."""
         self.depth = max(self.depth, other.depth)
         self.aliases = min(self.aliases + other.aliases, MOST)
@@ -138,10 +138,10 @@ MEASURED: Mapping[str, str] = {
     "repeats": "The operation repeats a field {} times in one selection.",
     "list_items": "The operation has a list of {} items in an argument.",
 }
-"""How each measure of `Size` is told; the names are those of limits."""
+"""How each measure of `SelectionSize` is told; the names are those of limits."""
 
 
-def check_document(document: DocumentNode, limits: Limits) -> None:
+def check_document(document: DocumentNode, limits: OperationLimits) -> None:
     """Raise LimitExceeded when a document defines too many fragments."""
     fragments = sum(isinstance(d, FragmentDefinitionNode) for d in document.definitions)
     _check(fragments, "fragments", limits, "The document defines {} fragments.")
@@ -150,7 +150,7 @@ def check_document(document: DocumentNode, limits: Limits) -> None:
 def check_size(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
-    limits: Limits,
+    limits: OperationLimits,
 ) -> None:
     """Raise LimitExceeded when an operation is too deep or too wide."""
     try:
@@ -161,13 +161,13 @@ def check_size(
         _check(getattr(size, measure), measure, limits, said)
 
 
-def check_page(place: str, argument: str, asked: object, limits: Limits) -> None:
+def check_page(place: str, argument: str, asked: object, limits: OperationLimits) -> None:
     """Raise LimitExceeded when a list is asked for a longer page than is served."""
     if isinstance(asked, int):
         _check(asked, "page_size", limits, f"{place} is asked for {argument}: {{}}.")
 
 
-def check_variables(variables: Mapping[str, Any], limits: Limits) -> None:
+def check_variables(variables: Mapping[str, Any], limits: OperationLimits) -> None:
     """Raise LimitExceeded when the variables of a request hold too much, whatever their types."""
     waiting: list[tuple[Any, int]] = [(variables, 0)]
     values = 0
@@ -187,49 +187,51 @@ def check_variables(variables: Mapping[str, Any], limits: Limits) -> None:
 class _Measure:
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
-        self._measured: dict[str, Size] = {}
+        self._measured: dict[str, SelectionSize] = {}
 
-    def of_operation(self, operation: OperationDefinitionNode) -> Size:
+    def of_operation(self, operation: OperationDefinitionNode) -> SelectionSize:
         variables = operation.variable_definitions or ()
-        defaults = Size(
+        defaults = SelectionSize(
             directives=len(operation.directives or ())
             + sum(len(v.directives or ()) for v in variables),
             list_items=longest_list(v.default_value for v in variables if v.default_value),
         )
         return defaults.add(self._of(operation.selection_set))
 
-    def _of(self, selection_set: SelectionSetNode | None) -> Size:
+    def _of(self, selection_set: SelectionSetNode | None) -> SelectionSize:
         if selection_set is None:
-            return Size()
+            return SelectionSize()
         keys = Counter(_keys(selection_set))
-        return Size(repeats=max(keys.values(), default=0)).add(self._together(selection_set))
+        return SelectionSize(repeats=max(keys.values(), default=0)).add(
+            self._together(selection_set)
+        )
 
-    def _together(self, selection_set: SelectionSetNode) -> Size:
+    def _together(self, selection_set: SelectionSetNode) -> SelectionSize:
         """All selections of a set, of which somebody else counts the repeats."""
-        size = Size()
+        size = SelectionSize()
         for selection in selection_set.selections:
             size.add(self._selection(selection))
         return size
 
-    def _selection(self, selection: SelectionNode) -> Size:
+    def _selection(self, selection: SelectionNode) -> SelectionSize:
         directives = selection.directives or ()
         arguments = selection.arguments or () if isinstance(selection, FieldNode) else ()
         given = (a.value for node in (selection, *directives) for a in _arguments(node))
-        own = Size(
+        own = SelectionSize(
             directives=len(directives),
             selections=1,
             list_items=longest_list(given) if arguments or directives else 0,
         )
         return own.add(self._within(selection))
 
-    def _within(self, selection: SelectionNode) -> Size:
+    def _within(self, selection: SelectionNode) -> SelectionSize:
         if isinstance(selection, FragmentSpreadNode):
             return self._fragment(selection.name.value)
         if isinstance(selection, InlineFragmentNode):
             return self._together(selection.selection_set)
         assert isinstance(selection, FieldNode)
         within = self._of(selection.selection_set)
-        return Size(
+        return SelectionSize(
             1 + (0 if selection.name.value in INTROSPECTION else within.depth),
             min(within.aliases + (selection.alias is not None), MOST),
             within.directives,
@@ -239,12 +241,12 @@ class _Measure:
             within.list_items,
         )
 
-    def _fragment(self, name: str) -> Size:
+    def _fragment(self, name: str) -> SelectionSize:
         """A fragment's size; one that holds itself counts as nothing, validation refuses it."""
         if name not in self._measured:
-            self._measured[name] = Size()
+            self._measured[name] = SelectionSize()
             fragment = self._fragments.get(name)
-            self._measured[name] = self._of(fragment.selection_set) if fragment else Size()
+            self._measured[name] = self._of(fragment.selection_set) if fragment else SelectionSize()
         return self._measured[name]
 
 

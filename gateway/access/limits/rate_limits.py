@@ -47,7 +47,7 @@ class RateLimited(TryLater):
     code = "RATE_LIMITED"
 
 
-class Buckets:
+class TokenBuckets:
     """A bucket of tokens for each key: `burst` at most, `rate_per_s` added every second."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Buckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class RateLimits:
     """What one caller may do; the settings of the same names."""
 
     rate_per_s: float = 1_000
@@ -114,12 +114,12 @@ def caller_key(caller: Principal | None) -> Hashable:
     return None if caller is None else (caller.role, caller.subject, caller.customer)
 
 
-class CallerLimits:
+class RateLimiter:
     """Counts what each caller asks; keys are whatever tells one from another."""
 
-    def __init__(self, rates: Rates, clock: Clock = monotonic) -> None:
+    def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         self._rates = rates
-        self._buckets = Buckets(rates.rate_per_s, rates.burst, rates.callers_remembered, clock)
+        self._buckets = TokenBuckets(rates.rate_per_s, rates.burst, rates.callers_remembered, clock)
         self._under_way: dict[Hashable, int] = {}
 
     def arrive(self, caller: Hashable) -> None:
@@ -179,9 +179,9 @@ class FailedAuthentications:
     passes all the same: who shares an address with a guesser goes on working.
     """
 
-    def __init__(self, rates: Rates, clock: Clock = monotonic) -> None:
+    def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         self._most = rates.max_failed_authentications
-        self._buckets = Buckets(self._most / 60, self._most, rates.callers_remembered, clock)
+        self._buckets = TokenBuckets(self._most / 60, self._most, rates.callers_remembered, clock)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -204,7 +204,7 @@ class FailedAuthentications:
 
 
 @dataclass(slots=True)
-class Attempt:
+class AuthenticationAttempt:
     """A request, or a socket, that wants to be believed."""
 
     address: str
@@ -214,7 +214,7 @@ class Attempt:
     it was no guess."""
 
 
-attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+attempt: ContextVar[AuthenticationAttempt | None] = ContextVar("attempt", default=None)
 """That of the request under way; the guard sets it."""
 
 
@@ -232,12 +232,12 @@ class SignatureChecks:
     nothing from the others, and little from one another.
     """
 
-    def __init__(self, rates: Rates, clock: Clock = monotonic) -> None:
+    def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         per_s, size = rates.signature_checks_per_s, rates.callers_remembered
         self._per_s = per_s
 
-        def buckets(share: float, size: int) -> Buckets:
-            return Buckets(max(1.0, per_s * share), max(1.0, per_s * share), size, clock)
+        def buckets(share: float, size: int) -> TokenBuckets:
+            return TokenBuckets(max(1.0, per_s * share), max(1.0, per_s * share), size, clock)
 
         self._everybody = buckets(1, 1)
         self._suspects = buckets(1 / 4, 1)
@@ -246,7 +246,7 @@ class SignatureChecks:
     async def turn(self) -> None:
         """Return when a signature may be checked; raises RateLimited if that would take long."""
         tried = attempt.get()
-        counted: list[tuple[Buckets, Hashable]] = [(self._everybody, None)]
+        counted: list[tuple[TokenBuckets, Hashable]] = [(self._everybody, None)]
         if tried is not None and tried.is_suspect:
             counted = [(self._suspects, None), (self._suspect, tried.address)]
         wait_s = max(buckets.wait(key) for buckets, key in counted)

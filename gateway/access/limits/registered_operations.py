@@ -25,7 +25,7 @@ class OperationsUnknown(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class RegisteredOperation:
     """A registered document, and where it came from."""
 
     text: str
@@ -38,7 +38,7 @@ class Document:
         return hash_of(self.text)
 
 
-Compile = Callable[[str, str | None], object]
+PlanOperation = Callable[[str, str | None], object]
 """Plans an operation ahead, by its document and its name; what it gives is kept by the planner."""
 
 
@@ -60,7 +60,7 @@ def operations_in(text: str) -> list[str | None]:
     ]
 
 
-class Registry:
+class OperationRegistry:
     """The registered documents, in memory; look-ups never wait.
 
     `gateway.database_sync` keeps it like the database.
@@ -70,7 +70,7 @@ class Registry:
         self._is_read = is_read
         self._texts: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
-        self._compile: Compile = lambda text, name: None
+        self._compile: PlanOperation = lambda text, name: None
 
     def text_of(self, hash: str) -> str | None:
         """The document with this hash (hex, small letters); None if none is registered."""
@@ -87,7 +87,7 @@ class Registry:
         """Whether exactly this document is registered."""
         return text in self._known
 
-    def compile_with(self, compile: Compile) -> None:
+    def compile_with(self, compile: PlanOperation) -> None:
         """Have every operation planned ahead by this, before it is known as registered.
 
         `compile` may raise RaakError: the document is registered all the same, and whoever sends it

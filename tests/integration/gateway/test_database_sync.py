@@ -19,17 +19,21 @@ from starlette.routing import Route
 
 from gateway import database_sync, store
 from gateway.access.authentication import verification_keys
-from gateway.access.authentication.api_keys import ApiKey, ApiKeys, make_key
+from gateway.access.authentication.api_keys import ApiKey, ApiKeyCache, make_key
 from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import (
-    CallerKeys,
-    KeySetAway,
+    KeySetUnavailable,
     UnknownKey,
+    VerificationKeys,
     reading,
 )
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.registered_operations import Document, Registry, hash_of
-from gateway.database_sync import Keeping
+from gateway.access.limits.registered_operations import (
+    OperationRegistry,
+    RegisteredOperation,
+    hash_of,
+)
+from gateway.database_sync import DatabaseSync
 from services.chassis.database import Database
 from services.chassis.principal import NotAuthenticated
 from services.chassis.server import supervised
@@ -50,9 +54,9 @@ OFFERS, RESULTS = "query Offers { a }", "query Results { b }"
 class Replica:
     """What one gateway knows."""
 
-    keys: ApiKeys
-    registry: Registry
-    keeping: Keeping
+    keys: ApiKeyCache
+    registry: OperationRegistry
+    keeping: DatabaseSync
 
     def opens(self, text: str) -> bool:
         try:
@@ -63,8 +67,8 @@ class Replica:
 
 
 def replica(url: str) -> Replica:
-    keys, registry = ApiKeys(SECRET, GRANTED, lambda: NOW), Registry()
-    return Replica(keys, registry, Keeping(url, keys, registry))
+    keys, registry = ApiKeyCache(SECRET, GRANTED, lambda: NOW), OperationRegistry()
+    return Replica(keys, registry, DatabaseSync(url, keys, registry))
 
 
 @asynccontextmanager
@@ -88,8 +92,8 @@ def new_key(name: str = "shop") -> tuple[str, ApiKey]:
     return make_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=None, now=NOW)
 
 
-def documents(*texts: str) -> Sequence[Document]:
-    return [Document(text, "shop.graphql", NOW) for text in texts]
+def documents(*texts: str) -> Sequence[RegisteredOperation]:
+    return [RegisteredOperation(text, "shop.graphql", NOW) for text in texts]
 
 
 async def test_a_key_is_known_and_revoked_soon_on_every_replica(
@@ -249,16 +253,16 @@ class Issuer:
 
 
 @pytest.fixture
-async def issuer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Issuer, CallerKeys]]:
+async def issuer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Issuer, VerificationKeys]]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(verification_keys, "PAUSE_S", 0.0)
     issuer = Issuer({"one": ONE})
     async with serving(issuer.app()) as server:
-        yield issuer, CallerKeys(None, reading(f"{server.url}/keys"), within_s=2.0)
+        yield issuer, VerificationKeys(None, reading(f"{server.url}/keys"), within_s=2.0)
 
 
 async def test_a_rotated_key_is_fetched_when_its_first_token_comes(
-    issuer: tuple[Issuer, CallerKeys],
+    issuer: tuple[Issuer, VerificationKeys],
 ) -> None:
     theirs, keys = issuer
     tokens = CallerTokens(keys, GRANTED)
@@ -299,14 +303,14 @@ async def huge() -> Response:
 
 @pytest.mark.parametrize("answer", [slowly, redirected, failing, nonsense, huge])
 async def test_an_issuer_in_trouble_costs_no_key(
-    issuer: tuple[Issuer, CallerKeys],
+    issuer: tuple[Issuer, VerificationKeys],
     answer: Callable[[], Awaitable[Response]],
 ) -> None:
     theirs, keys = issuer
     await keys.key_for("one")
     theirs.answer = answer
 
-    with pytest.raises(KeySetAway):
+    with pytest.raises(KeySetUnavailable):
         await keys.key_for("two")
 
     assert theirs.asked == 2

@@ -17,7 +17,7 @@ from gateway import store
 from gateway.access.authentication.api_keys import make_key
 from gateway.access.authentication.caller_tokens import issue_token, private_key
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.registered_operations import Document, hash_of
+from gateway.access.limits.registered_operations import RegisteredOperation, hash_of
 from gateway.app import create
 from gateway.live.sockets import PROTOCOL
 from gateway.settings import GatewaySettings
@@ -86,7 +86,9 @@ async def house(
     async with database_url_for("gateway") as url:
         async with open_database(url) as database, database.transaction() as connection:
             await store.add_key(connection, KEY)
-            await store.publish(connection, [Document(SEGMENTS, "segments.graphql", NOW)], NOW)
+            await store.publish(
+                connection, [RegisteredOperation(SEGMENTS, "segments.graphql", NOW)], NOW
+            )
         async with standing(key_files, url) as house:
             async with asyncio.timeout(10):
                 while await house.reason():

@@ -14,8 +14,8 @@ import pytest
 from gateway.access.authentication.caller_tokens import issue_token, private_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
-from gateway.pipeline.pipeline import Graph
-from gateway.reload import Composed, Served, SubgraphUnknown, subgraph_folder
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.reload import CompositionResult, Served, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.composition.compose import compose_sdl
@@ -32,7 +32,7 @@ SOMETIMES = "{ segments }"
 REFUSED = 'raak_graph_reloads_total{outcome="refused"}'
 
 
-async def nothing(_: Graph) -> None:
+async def nothing(_: RequestPipeline) -> None:
     return None
 
 
@@ -60,11 +60,11 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
         (tmp_path / f"{name}.graphql").write_text(sdl)
     first = graph(InProcess())
 
-    def guarded(supergraph: Supergraph, _: Roles) -> Graph:
+    def guarded(supergraph: Supergraph, _: Roles) -> RequestPipeline:
         return replace(first, supergraph=supergraph)
 
     source = subgraph_folder(tmp_path)
-    served = Served(source, Composed.of(source), guarded, nothing, every_s=0.02)
+    served = Served(source, CompositionResult.of(source), guarded, nothing, every_s=0.02)
     async with (
         serving(endpoint(InProcess(), served=served)) as gateway,
         httpx.AsyncClient(

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
-from gateway.access.audit.audit_log import GATHERED_S, Audit, AuditBehind
+from gateway.access.audit.audit_log import GATHERED_S, AuditLog, AuditLogUnavailable
 from gateway.access.authentication.api_keys import ApiKey, make_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
@@ -506,10 +506,10 @@ async def test_a_key_that_may_not_send_is_written_down_as_denied(door: Door) -> 
 async def test_nothing_is_handed_on_while_it_cannot_be_written_down(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_room(log: Audit) -> None:
-        raise AuditBehind("The audit log cannot be written.", hint="Try again shortly.")
+    async def no_room(log: AuditLog) -> None:
+        raise AuditLogUnavailable("The audit log cannot be written.", hint="Try again shortly.")
 
-    monkeypatch.setattr(Audit, "room", no_room)
+    monkeypatch.setattr(AuditLog, "room", no_room)
 
     refused = await door.send()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.limits.registered_operations import Registry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_of
 from gateway.graphql_http.documents import Documents
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
@@ -23,13 +23,13 @@ BY_HASH: list[dict[str, Any]] = [
 
 async def registered(text: str = TEXT) -> Documents:
     """Documents among which one text is registered."""
-    registry = Registry()
+    registry = OperationRegistry()
     await registry.adopt([text])
     return Documents(registry)
 
 
 def teachable(learns: int = 10) -> Any:
-    return endpoint(InProcess(), documents=Documents(Registry(), learns))
+    return endpoint(InProcess(), documents=Documents(OperationRegistry(), learns))
 
 
 @pytest.mark.parametrize("body", BY_HASH)
@@ -161,7 +161,7 @@ async def test_where_nothing_is_learnt_a_text_may_come_with_its_hash_all_the_sam
 async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_are_read(
     body: dict[str, Any],
 ) -> None:
-    registry = Registry(is_read=False)
+    registry = OperationRegistry(is_read=False)
     app = endpoint(InProcess(), documents=Documents(registry))
 
     async with asking(app) as client:
@@ -177,7 +177,7 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
 
 
 async def test_what_clients_teach_is_taught_before_registered_ones_are_read() -> None:
-    app = endpoint(InProcess(), documents=Documents(Registry(is_read=False), learns=10))
+    app = endpoint(InProcess(), documents=Documents(OperationRegistry(is_read=False), learns=10))
 
     async with asking(app) as client:
         unknown = await client.post("/graphql", json=APOLLOS)

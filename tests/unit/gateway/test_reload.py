@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from gateway.access.authorization.roles import Roles, text_of
-from gateway.pipeline.pipeline import Asked, Graph
+from gateway.pipeline.pipeline import GraphQLRequest, RequestPipeline
 from gateway.reload import (
-    Composed,
+    CompositionResult,
+    SchemaSource,
     Served,
-    Source,
+    SourceTexts,
     SubgraphUnknown,
-    Texts,
     digest_of,
     given,
     subgraph_folder,
@@ -38,11 +38,11 @@ WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
 BROKEN = SDLS["profile"].replace("segments: [String!]!", "segments: [Missing!]!")
 
 
-def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
+def guarded(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
     return replace(graph(InProcess()), supergraph=supergraph, roles=roles)
 
 
-async def nothing(_: Graph) -> None:
+async def nothing(_: RequestPipeline) -> None:
     return None
 
 
@@ -52,13 +52,13 @@ class House:
     def __init__(self, *, every_s: float = 0.0) -> None:
         self.texts: dict[str, str] = dict(SDLS)
         self.roles = ROLES_YAML
-        self.planned: list[Graph] = []
+        self.planned: list[RequestPipeline] = []
         self.granted: list[Roles] = []
         self.made = 0
-        source = Source(lambda: dict(self.texts), self._compose, lambda: self.roles)
+        source = SchemaSource(lambda: dict(self.texts), self._compose, lambda: self.roles)
         self.served = Served(
             source,
-            Composed.of(source),
+            CompositionResult.of(source),
             self._guarded,
             self._plan,
             self.granted.append,
@@ -69,18 +69,18 @@ class House:
         self.made += 1
         return compose(texts)
 
-    def _guarded(self, supergraph: Supergraph, roles: Roles) -> Graph:
+    def _guarded(self, supergraph: Supergraph, roles: Roles) -> RequestPipeline:
         if "nobodys" in supergraph.subgraphs:
             raise SubgraphUnknown("Nobody knows it.", hint="Tell.")
         return guarded(supergraph, roles)
 
-    async def _plan(self, graph: Graph) -> None:
+    async def _plan(self, graph: RequestPipeline) -> None:
         self.planned.append(graph)
 
     @property
     def digest(self) -> str:
         """Of what there is to be served."""
-        return Texts(self.texts, self.roles).digest
+        return SourceTexts(self.texts, self.roles).digest
 
     async def change(self, roles: str | None = None, **texts: str) -> None:
         """Write schemas and roles, and look until they are believed."""
@@ -188,7 +188,7 @@ async def test_operations_in_use_are_planned_before_they_are_asked_of_a_new_grap
     house = House()
     asked = [("{ segments }", None), ("{ nextBestActions(customer: {}) }", None)]
     for text, name in asked:
-        house.served().prepare(Asked(text, name), AGENT)
+        house.served().prepare(GraphQLRequest(text, name), AGENT)
 
     await house.change(profile=WITHOUT_SEGMENTS + "type More { a: Int }")
 
@@ -198,7 +198,7 @@ async def test_operations_in_use_are_planned_before_they_are_asked_of_a_new_grap
 async def test_a_request_ends_on_the_graph_it_began_on() -> None:
     house = House()
     first = house.served()
-    asked = Asked("{ segments }")
+    asked = GraphQLRequest("{ segments }")
     prepared = first.prepare(asked, AGENT)
 
     await house.change(profile=WITHOUT_SEGMENTS)
@@ -215,7 +215,7 @@ LESS = ROLES_YAML.replace(SEGMENTS, "    segments: [admin]\n")
 
 
 async def is_denied(house: House) -> bool:
-    asked = Asked("{ segments }")
+    asked = GraphQLRequest("{ segments }")
     prepared = house.served().prepare(asked, AGENT)
     answer = await house.served().answer(prepared, asked, AGENT)
     codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
@@ -266,7 +266,7 @@ async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(ROLES_YAML)
     source = replace(given(SDLS), read_roles=lambda: text_of(file))
-    served = Served(source, Composed.of(source), guarded, nothing)
+    served = Served(source, CompositionResult.of(source), guarded, nothing)
     file.unlink()
 
     await served.look(at_once=True)
@@ -288,7 +288,7 @@ def watched(tmp_path: Path) -> Path:
 
 async def test_a_folder_is_watched(watched: Path) -> None:
     source = subgraph_folder(watched)
-    served = Served(source, Composed.of(source), guarded, nothing, every_s=0.01)
+    served = Served(source, CompositionResult.of(source), guarded, nothing, every_s=0.01)
     before = served.digest
     watching = asyncio.create_task(served.run())
 
@@ -326,7 +326,7 @@ def test_a_supergraph_composed_elsewhere_is_read(tmp_path: Path) -> None:
     file = tmp_path / "supergraph.graphql"
     file.write_text(compose_sdl(SDLS, {name: f"http://{name}/graphql" for name in SDLS}))
 
-    composed = Composed.of(supergraph_file(file))
+    composed = CompositionResult.of(supergraph_file(file))
 
     assert set(composed.supergraph.subgraphs) == set(SDLS)
 
@@ -338,7 +338,7 @@ def test_a_file_that_is_no_supergraph_is_refused(tmp_path: Path, content: bytes 
         file.write_bytes(content)
 
     with pytest.raises(RaakError, match=r"supergraph|can.t be read"):
-        Composed.of(supergraph_file(file))
+        CompositionResult.of(supergraph_file(file))
 
 
 def test_digests_differ_where_texts_or_names_do() -> None:

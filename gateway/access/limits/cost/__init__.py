@@ -14,9 +14,9 @@ An operation is priced once into a tree in which all that no variable moves is a
 so a warm operation's price is looked up, or costs a microsecond for each size in a variable.
 """
 
-from gateway.access.limits.cost.price import Price, check_cost
-from gateway.access.limits.cost.reading import Pricing
+from gateway.access.limits.cost.price import OperationCost, check_cost
+from gateway.access.limits.cost.reading import CostModel
 from gateway.access.limits.cost.sizes import SlicingArgumentRequired
-from gateway.access.limits.cost.weights import Weights
+from gateway.access.limits.cost.weights import CostWeights
 
-__all__ = ["Price", "Pricing", "SlicingArgumentRequired", "Weights", "check_cost"]
+__all__ = ["CostModel", "CostWeights", "OperationCost", "SlicingArgumentRequired", "check_cost"]

@@ -21,14 +21,14 @@ from graphql import (
     get_named_type,
 )
 
-from gateway.access.limits.cost.price import Extra, Given, Known
-from gateway.access.limits.cost.weights import Marked
+from gateway.access.limits.cost.price import CostMemo, VariableCost, Variables
+from gateway.access.limits.cost.weights import SchemaCosts
 
 
 class InputCosts:
     """Prices the arguments of one operation. `defaults` are those of its variables."""
 
-    def __init__(self, marked: Marked, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, marked: SchemaCosts, defaults: Mapping[str, Any]) -> None:
         self._marked = marked
         self._defaults = defaults
 
@@ -38,9 +38,9 @@ class InputCosts:
         node: FieldNode,
         known: Mapping[str, GraphQLArgument],
         beside: int,
-    ) -> Extra | int:
+    ) -> VariableCost | int:
         """What all arguments of a field cost, and `beside` them; it may be negative."""
-        costs: list[Extra | int] = [beside]
+        costs: list[VariableCost | int] = [beside]
         for argument in node.arguments or ():
             name = argument.name.value
             if name in known:
@@ -49,7 +49,7 @@ class InputCosts:
                 costs += self._used(argument.value, weight, type_name)
         return _total(costs)
 
-    def _used(self, value: ValueNode, weight: int, type_name: str) -> Iterator[Extra | int]:
+    def _used(self, value: ValueNode, weight: int, type_name: str) -> Iterator[VariableCost | int]:
         """What a value costs in an argument or input field of this weight and named type."""
         if isinstance(value, NullValueNode) or not (weight or type_name in self._marked.inputs):
             return
@@ -59,7 +59,7 @@ class InputCosts:
         yield weight
         yield from self._within(value, type_name)
 
-    def _within(self, value: ValueNode, type_name: str) -> Iterator[Extra | int]:
+    def _within(self, value: ValueNode, type_name: str) -> Iterator[VariableCost | int]:
         if isinstance(value, ListValueNode):
             for item in value.values:
                 yield _total(list(self._used(item, 0, type_name)), least=0)
@@ -69,11 +69,11 @@ class InputCosts:
                 if field.name.value in marked:
                     yield from self._used(field.value, *marked[field.name.value])
 
-    def _variable(self, name: str, weight: int, type_name: str) -> Extra:
+    def _variable(self, name: str, weight: int, type_name: str) -> VariableCost:
         default = self._defaults.get(name)
         key = (name, type_name)
 
-        def cost(given: Given, known: Known) -> int:
+        def cost(given: Variables, known: CostMemo) -> int:
             value = given.get(name, default)
             if value is None:
                 return 0
@@ -99,14 +99,14 @@ class InputCosts:
         )
 
 
-def _total(costs: list[Extra | int], least: int | None = None) -> Extra | int:
+def _total(costs: list[VariableCost | int], least: int | None = None) -> VariableCost | int:
     """The sum of costs, `least` at least."""
     fixed = sum(cost for cost in costs if isinstance(cost, int))
     moving = [cost for cost in costs if not isinstance(cost, int)]
     if not moving:
         return fixed if least is None else max(least, fixed)
 
-    def total(given: Given, known: Known) -> int:
+    def total(given: Variables, known: CostMemo) -> int:
         whole = fixed + sum(cost(given, known) for cost in moving)
         return whole if least is None else max(least, whole)
 

@@ -4,19 +4,19 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.access.limits.operation_limits import MOST, LimitExceeded, Limits
+from gateway.access.limits.operation_limits import MOST, LimitExceeded, OperationLimits
 
-Given = Mapping[str, Any]
+Variables = Mapping[str, Any]
 """The variables of a request, as they came."""
-Amount = Callable[[Given], Any]
+VariableAmount = Callable[[Variables], Any]
 """A value once the variables are known."""
-Known = dict[Hashable, int]
+CostMemo = dict[Hashable, int]
 """What has been priced already for the same variables."""
-Extra = Callable[[Given, Known], int]
+VariableCost = Callable[[Variables, CostMemo], int]
 """What is added to a price once the variables are known."""
 
 
-class Sum:
+class SelectionSetCost:
     """What a selection costs for one object: parts beside each other, and the dearest of some."""
 
     __slots__ = ("_fixed", "_moving", "alternatives", "is_shared", "own", "parts")
@@ -24,8 +24,8 @@ class Sum:
     def __init__(
         self,
         own: int,
-        parts: Sequence["Part"] = (),
-        alternatives: Sequence["Sum"] = (),
+        parts: Sequence["SelectionCost"] = (),
+        alternatives: Sequence["SelectionSetCost"] = (),
         *,
         is_shared: bool = False,
     ) -> None:
@@ -44,7 +44,7 @@ class Sum:
             return None
         return self.price({}, {})
 
-    def price(self, given: Given, known: Known) -> int:
+    def price(self, given: Variables, known: CostMemo) -> int:
         """The price; `known` holds those of shared sums for these variables."""
         if self.is_shared and id(self) in known:
             return known[id(self)]
@@ -59,7 +59,7 @@ class Sum:
         return price
 
 
-class Part:
+class SelectionCost:
     """A field or fragment with all that is asked below it; the latter has no name."""
 
     __slots__ = ("_included", "_once", "_times", "each", "fixed", "name")
@@ -67,11 +67,11 @@ class Part:
     def __init__(
         self,
         name: str,
-        each: Sum,
+        each: SelectionSetCost,
         *,
-        once: Extra | int = 0,
-        times: Amount | int = 1,
-        included: Amount | None = None,
+        once: VariableCost | int = 0,
+        times: VariableAmount | int = 1,
+        included: VariableAmount | None = None,
     ) -> None:
         self.name = name
         self.each = each
@@ -86,7 +86,7 @@ class Part:
         )
         self.fixed: int | None = self.price({}, {}) if is_fixed else None
 
-    def times(self, given: Given) -> int:
+    def times(self, given: Variables) -> int:
         """How many objects there are, for one above them."""
         if self._included is not None and not self._included(given):
             return 0
@@ -95,7 +95,7 @@ class Part:
         times: int = self._times(given)
         return times
 
-    def price(self, given: Given, known: Known) -> int:
+    def price(self, given: Variables, known: CostMemo) -> int:
         """The price for one object above. However much arguments take off, a field costs nothing
         at least, and what is below it the whole of its price.
         """
@@ -108,14 +108,14 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class OperationCost:
     """The price of one operation, for any variables."""
 
-    _sum: Sum
+    _sum: SelectionSetCost
     _fixed: int | None = None
 
     @classmethod
-    def of(cls, whole: Sum) -> "Price":
+    def of(cls, whole: SelectionSetCost) -> "OperationCost":
         """The price of a whole operation."""
         return cls(whole, whole.fixed)
 
@@ -124,13 +124,13 @@ class Price:
         """Whether it is the same for all variables."""
         return self._fixed is not None
 
-    def __call__(self, given: Given) -> int:
+    def __call__(self, given: Variables) -> int:
         """The price with these variables; where they are not what is declared, a guess."""
         return self._sum.price(given, {}) if self._fixed is None else self._fixed
 
-    def dearest(self, given: Given) -> tuple[str, int]:
+    def dearest(self, given: Variables) -> tuple[str, int]:
         """Where at least half of each price comes from, as a path, and the price of all there."""
-        known: Known = {}
+        known: CostMemo = {}
         path: list[str] = []
         times, price, here = 1, self._sum.price(given, known), self._sum
         while part := max(_all_parts(here), key=lambda p: p.price(given, known), default=None):
@@ -142,13 +142,13 @@ class Price:
         return ".".join(path), min(price, MOST)
 
 
-def _all_parts(whole: Sum) -> Iterator[Part]:
+def _all_parts(whole: SelectionSetCost) -> Iterator[SelectionCost]:
     yield from whole.parts
     for other in whole.alternatives:
         yield from other.parts
 
 
-def check_cost(price: Price, given: Given, limits: Limits) -> int:
+def check_cost(price: OperationCost, given: Variables, limits: OperationLimits) -> int:
     """What an operation costs with these variables; raises LimitExceeded when that is too much."""
     asked = price(given)
     if asked > limits.cost:

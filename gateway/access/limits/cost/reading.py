@@ -26,26 +26,31 @@ from graphql import (
 from graphql.language import InlineFragmentNode
 
 from gateway.access.limits.cost.inputs import InputCosts
-from gateway.access.limits.cost.price import Amount, Part, Price, Sum
-from gateway.access.limits.cost.sizes import NO_SIZING, Sizes, Sizing
-from gateway.access.limits.cost.weights import Marked, Weights
+from gateway.access.limits.cost.price import (
+    OperationCost,
+    SelectionCost,
+    SelectionSetCost,
+    VariableAmount,
+)
+from gateway.access.limits.cost.sizes import NO_SIZING, ListSizes, ListSizing
+from gateway.access.limits.cost.weights import CostWeights, SchemaCosts
 from gateway.supergraph.schema_metadata import Markings
 
 
 @dataclass(frozen=True)
-class Pricing:
+class CostModel:
     """Prices operations over a schema."""
 
     schema: GraphQLSchema
     markings: Markings = field(default_factory=Markings)
-    weights: Weights = field(default_factory=Weights)
+    weights: CostWeights = field(default_factory=CostWeights)
 
     @cached_property
-    def marked(self) -> Marked:
+    def marked(self) -> SchemaCosts:
         """The weights of the schema."""
-        return Marked(self.schema, self.markings.costs, self.weights)
+        return SchemaCosts(self.schema, self.markings.costs, self.weights)
 
-    def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> Price:
+    def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> OperationCost:
         """The price of an operation; what the schema does not have is free, validation refuses it.
 
         Raises SlicingArgumentRequired.
@@ -57,7 +62,7 @@ class _Reading:
     """The pricing of one operation."""
 
     def __init__(
-        self, pricing: Pricing, document: DocumentNode, operation: OperationDefinitionNode
+        self, pricing: CostModel, document: DocumentNode, operation: OperationDefinitionNode
     ) -> None:
         self._schema = pricing.schema
         self._marked = pricing.marked
@@ -71,30 +76,30 @@ class _Reading:
             for v in operation.variable_definitions or ()
             if v.default_value is not None
         }
-        self._sizes = Sizes(
+        self._sizes = ListSizes(
             self._schema,
             pricing.markings.list_sizes,
             self._weights.assumed_list_size,
             self._defaults,
         )
         self._inputs = InputCosts(self._marked, self._defaults)
-        self._sums: dict[tuple[str, Sizing], Sum] = {}
+        self._sums: dict[tuple[str, ListSizing], SelectionSetCost] = {}
 
-    def price(self) -> Price:
+    def price(self) -> OperationCost:
         root = self._schema.get_root_type(self._operation.operation)
-        return Price.of(self._sum(0, self._operation.selection_set, root, NO_SIZING))
+        return OperationCost.of(self._sum(0, self._operation.selection_set, root, NO_SIZING))
 
     def _sum(
         self,
         own: int,
         selection_set: SelectionSetNode | None,
         type_: GraphQLNamedType | None,
-        sizing: Sizing,
+        sizing: ListSizing,
         *,
         is_shared: bool = False,
-    ) -> Sum:
-        parts: list[Part] = []
-        by_type: dict[str, list[Part]] = {}
+    ) -> SelectionSetCost:
+        parts: list[SelectionCost] = []
+        by_type: dict[str, list[SelectionCost]] = {}
         for selection in selection_set.selections if selection_set else ():
             included = self._included(selection)
             if included is False:
@@ -104,37 +109,39 @@ class _Reading:
             (by_type.setdefault(condition.name, []) if is_one_of and condition else parts).append(
                 part
             )
-        alternatives = [Sum(0, group) for group in by_type.values()]
-        return Sum(own, parts, alternatives, is_shared=is_shared)
+        alternatives = [SelectionSetCost(0, group) for group in by_type.values()]
+        return SelectionSetCost(own, parts, alternatives, is_shared=is_shared)
 
     def _part(
         self,
         selection: SelectionNode,
         type_: GraphQLNamedType | None,
-        sizing: Sizing,
-        included: Amount | None,
-    ) -> tuple[Part, GraphQLNamedType | None]:
+        sizing: ListSizing,
+        included: VariableAmount | None,
+    ) -> tuple[SelectionCost, GraphQLNamedType | None]:
         """A selection's price, and the type it is limited to."""
         if isinstance(selection, FieldNode):
             return self._field(selection, type_, sizing, included), None
         if isinstance(selection, FragmentSpreadNode):
             whole, condition = self._fragment(selection.name.value, sizing)
-            return Part("", whole, included=included), condition
+            return SelectionCost("", whole, included=included), condition
         assert isinstance(selection, InlineFragmentNode)
         named = selection.type_condition
         condition = self._schema.get_type(named.name.value) if named else type_
         whole = self._sum(0, selection.selection_set, condition, sizing)
-        return Part("", whole, included=included), condition if named else None
+        return SelectionCost("", whole, included=included), condition if named else None
 
-    def _fragment(self, name: str, sizing: Sizing) -> tuple[Sum, GraphQLNamedType | None]:
+    def _fragment(
+        self, name: str, sizing: ListSizing
+    ) -> tuple[SelectionSetCost, GraphQLNamedType | None]:
         """A fragment's price; one that holds itself costs nothing, validation refuses it."""
         fragment = self._fragments.get(name)
         if fragment is None:
-            return Sum(0), None
+            return SelectionSetCost(0), None
         condition = self._schema.get_type(fragment.type_condition.name.value)
         key = (name, sizing)
         if key not in self._sums:
-            self._sums[key] = Sum(0)
+            self._sums[key] = SelectionSetCost(0)
             self._sums[key] = self._sum(
                 0, fragment.selection_set, condition, sizing, is_shared=True
             )
@@ -144,9 +151,9 @@ class _Reading:
         self,
         node: FieldNode,
         parent: GraphQLNamedType | None,
-        sizing: Sizing,
-        included: Amount | None,
-    ) -> Part:
+        sizing: ListSizing,
+        included: VariableAmount | None,
+    ) -> SelectionCost:
         name = node.name.value
         known = (
             parent.fields.get(name)
@@ -154,20 +161,20 @@ class _Reading:
             else None
         )
         if known is None or parent is None:
-            return Part(name, Sum(0))
+            return SelectionCost(name, SelectionSetCost(0))
         own, below = self._sizes.of(parent, node, known, sizing)
         returned = get_named_type(known.type)
         weight = self._marked.field(parent, name, returned)
         each = self._sum(weight, node.selection_set, returned, below)
         writing = self._weights.mutation if parent.name == "Mutation" else 0
         once = self._inputs.of(parent, node, known.args, beside=writing)
-        return Part(name, each, once=once, times=own, included=included)
+        return SelectionCost(name, each, once=once, times=own, included=included)
 
     # @skip and @include
 
-    def _included(self, selection: SelectionNode) -> Amount | Literal[False] | None:
+    def _included(self, selection: SelectionNode) -> VariableAmount | Literal[False] | None:
         """Whether a selection is asked: False, None for always, or what the variables say."""
-        found: list[Amount] = []
+        found: list[VariableAmount] = []
         for directive in selection.directives or ():
             holds = self._holds(directive)
             if holds is False:
@@ -178,7 +185,7 @@ class _Reading:
             return found[0] if found else None
         return lambda given: all(holds(given) for holds in found)
 
-    def _holds(self, directive: DirectiveNode) -> Amount | bool:
+    def _holds(self, directive: DirectiveNode) -> VariableAmount | bool:
         if directive.name.value not in ("skip", "include") or not directive.arguments:
             return True
         is_wanted = directive.name.value == "include"

@@ -20,7 +20,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from gateway.access.limits.cost.price import Amount, Given
+from gateway.access.limits.cost.price import VariableAmount, Variables
 from gateway.access.limits.cost.weights import kinds_of
 from gateway.access.limits.operation_limits import MOST
 from gateway.supergraph.schema_metadata import ListSize
@@ -37,17 +37,17 @@ class SlicingArgumentRequired(RaakError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sizing:
+class ListSizing:
     """What the slicing arguments of a field say about lists in what it returns."""
 
     fields: tuple[str, ...] = ()
-    times: Amount | int = 1
+    times: VariableAmount | int = 1
 
 
-NO_SIZING = Sizing()
+NO_SIZING = ListSizing()
 
 
-class Sizes:
+class ListSizes:
     """Tells the sizes of the lists of one operation.
 
     Args:
@@ -69,15 +69,15 @@ class Sizes:
         self._defaults = defaults
 
     def of(
-        self, parent: GraphQLNamedType, node: FieldNode, known: GraphQLField, outer: Sizing
-    ) -> tuple[Amount | int, Sizing]:
+        self, parent: GraphQLNamedType, node: FieldNode, known: GraphQLField, outer: ListSizing
+    ) -> tuple[VariableAmount | int, ListSizing]:
         """How many objects the field returns, and what its arguments say of lists below."""
         said = self._said(parent, node.name.value, known)
         times = _largest([self._times(place, node, known, s) for place, s in said.items()], 0)
         lists = _lists_in(known.type)
         if not lists:
             fields = tuple(dict.fromkeys(name for s in said.values() for name in s.sized_fields))
-            return 1, Sizing(fields, times) if fields else NO_SIZING
+            return 1, ListSizing(fields, times) if fields else NO_SIZING
         if node.name.value in outer.fields:
             times = outer.times
         return _multiplied(times, self._assumed ** (lists - 1)), NO_SIZING
@@ -94,7 +94,7 @@ class Sizes:
 
     def _times(
         self, place: str, node: FieldNode, known: GraphQLField, size: ListSize
-    ) -> Amount | int:
+    ) -> VariableAmount | int:
         given = {argument.name.value: argument for argument in node.arguments or ()}
         paths = [tuple(written.split(".")) for written in size.slicing_arguments]
         sizes = [s for path in paths if (s := self._size(path, given, known)) is not None]
@@ -105,7 +105,7 @@ class Sizes:
 
     def _size(
         self, path: Sequence[str], given: Mapping[str, ArgumentNode], known: GraphQLField
-    ) -> Amount | int | None:
+    ) -> VariableAmount | int | None:
         """What one slicing argument says; a path leads into an input object."""
         argument, *inside = path
         if argument in given:
@@ -114,7 +114,7 @@ class Sizes:
         default = _default(declared) if declared else None
         return _as_size(_inside(default, inside))
 
-    def _amount(self, value: ValueNode, inside: Sequence[str]) -> Amount | int | None:
+    def _amount(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         if not isinstance(value, VariableNode):
             return self._written(value, inside)
         name, default = value.name.value, self._defaults.get(value.name.value)
@@ -122,7 +122,7 @@ class Sizes:
             return lambda given: _as_size(given.get(name, default))
         return lambda given: _as_size(_inside(given.get(name, default), inside))
 
-    def _written(self, value: ValueNode, inside: Sequence[str]) -> Amount | int | None:
+    def _written(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         """A size in a literal, which may hold a variable at the end of the path."""
         if inside:
             fields = {f.name.value: f.value for f in getattr(value, "fields", ())}
@@ -178,7 +178,7 @@ def _lists_in(type_: GraphQLOutputType) -> int:
     return lists
 
 
-def _largest(sizes: Sequence[Amount | int], fallback: int) -> Amount | int:
+def _largest(sizes: Sequence[VariableAmount | int], fallback: int) -> VariableAmount | int:
     fixed = max((size for size in sizes if isinstance(size, int)), default=None)
     moving = [size for size in sizes if callable(size)]
     if not moving:
@@ -187,7 +187,7 @@ def _largest(sizes: Sequence[Amount | int], fallback: int) -> Amount | int:
         [only] = moving
         return lambda given: fallback if (size := only(given)) is None else size
 
-    def largest(given: Given) -> int:
+    def largest(given: Variables) -> int:
         said = [size for source in moving if (size := source(given)) is not None]
         said += [] if fixed is None else [fixed]
         return max(said, default=fallback)
@@ -195,7 +195,7 @@ def _largest(sizes: Sequence[Amount | int], fallback: int) -> Amount | int:
     return largest
 
 
-def _multiplied(times: Amount | int, factor: int) -> Amount | int:
+def _multiplied(times: VariableAmount | int, factor: int) -> VariableAmount | int:
     if factor == 1:
         return times
     if isinstance(times, int):

@@ -18,7 +18,7 @@ from graphql import (
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class CostWeights:
     """What costs how much where nothing is marked."""
 
     object: int = 1
@@ -32,15 +32,15 @@ def kinds_of(type_: GraphQLNamedType, schema: GraphQLSchema) -> Sequence[GraphQL
     return schema.get_possible_types(type_) if is_abstract_type(type_) else (type_,)
 
 
-class Marked:
+class SchemaCosts:
     """The weights of one schema, marked and usual. `costs` is what is marked, by coordinate."""
 
     def __init__(
-        self, schema: GraphQLSchema, costs: Mapping[str, int], weights: Weights | None = None
+        self, schema: GraphQLSchema, costs: Mapping[str, int], weights: CostWeights | None = None
     ) -> None:
         self._schema = schema
         self._costs = costs
-        self._usual = weights or Weights()
+        self._usual = weights or CostWeights()
         self.inputs = _inputs(schema, costs)
 
     def field(self, parent: GraphQLNamedType, name: str, returned: GraphQLNamedType) -> int:
@@ -61,13 +61,13 @@ class Marked:
         return max((self._costs.get(f"{k.name}{member}", own) for k in kinds), default=own)
 
 
-Inputs = Mapping[str, Mapping[str, tuple[int, str]]]
+InputFieldCosts = Mapping[str, Mapping[str, tuple[int, str]]]
 """By input type within which something is marked: the fields that lead there, with the weight and
 the named type of each.
 """
 
 
-def _inputs(schema: GraphQLSchema, costs: Mapping[str, int]) -> Inputs:
+def _inputs(schema: GraphQLSchema, costs: Mapping[str, int]) -> InputFieldCosts:
     fields = {
         type_.name: {
             name: (costs.get(f"{type_.name}.{name}", 0), get_named_type(field.type).name)

@@ -23,19 +23,24 @@ from gateway.access.limits.load_shedding.admission import (
     NEW_OPERATION_COST,
     REQUESTS_PER_S,
     Admission,
-    Held,
-    Ticket,
+    AdmissionTicket,
+    AdmittedSubscription,
 )
 from gateway.access.limits.load_shedding.load import (
     INTERVAL_S,
     LATE_FOR,
     SHARES,
     SHED,
-    Load,
+    LoadShedder,
+    LoadTuning,
     Overloaded,
-    Tuning,
 )
-from gateway.access.limits.load_shedding.work import Class, InvalidPriorities, Priorities, Work
+from gateway.access.limits.load_shedding.work import (
+    InvalidPriorities,
+    Priorities,
+    WorkClass,
+    Workload,
+)
 
 __all__ = [
     "INTERVAL_S",
@@ -45,13 +50,13 @@ __all__ = [
     "SHARES",
     "SHED",
     "Admission",
-    "Class",
-    "Held",
+    "AdmissionTicket",
+    "AdmittedSubscription",
     "InvalidPriorities",
-    "Load",
+    "LoadShedder",
+    "LoadTuning",
     "Overloaded",
     "Priorities",
-    "Ticket",
-    "Tuning",
-    "Work",
+    "WorkClass",
+    "Workload",
 ]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
-from gateway.access.limits.load_shedding.load import Load, Overloaded
-from gateway.access.limits.load_shedding.work import Priorities, Work
-from gateway.access.limits.rate_limits import CallerLimits, Clock, RateLimited, Rates
+from gateway.access.limits.load_shedding.load import LoadShedder, Overloaded
+from gateway.access.limits.load_shedding.work import Priorities, Workload
+from gateway.access.limits.rate_limits import Clock, RateLimited, RateLimiter, RateLimits
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -39,8 +39,8 @@ class Admission:
 
     def __init__(
         self,
-        callers: CallerLimits,
-        load: Load,
+        callers: RateLimiter,
+        load: LoadShedder,
         priorities: Priorities,
         clock: Clock = perf_counter,
         sleep: Sleep = asyncio.sleep,
@@ -54,9 +54,9 @@ class Admission:
     @classmethod
     def usual(cls) -> "Admission":
         """With the limits as they are when nobody sets them."""
-        return cls(CallerLimits(Rates()), Load(), Priorities.read())
+        return cls(RateLimiter(RateLimits()), LoadShedder(), Priorities.read())
 
-    def work(self, coordinates: Set[str]) -> Work:
+    def work(self, coordinates: Set[str]) -> Workload:
         """What an operation with these root fields is, for judging it."""
         return self._priorities.work(coordinates)
 
@@ -64,7 +64,7 @@ class Admission:
         """Count a request before anything is done for it; raises RateLimited."""
         self._callers.arrive(who)
 
-    def check(self, work: Work) -> None:
+    def check(self, work: Workload) -> None:
         """Raise Overloaded if work of this kind would not be let in now."""
         self.load.check(work)
 
@@ -81,27 +81,29 @@ class Admission:
             tokens = (self._clock() - began) * REQUESTS_PER_S
             self._callers.charge_tokens(who, max(NEW_OPERATION_COST, tokens))
 
-    def enter(self, who: Hashable, work: Work, cost: int = 0) -> "Ticket":
+    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> "AdmissionTicket":
         """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
         self._callers.charge(who, cost)
         self._callers.enter(who)
         try:
-            return Ticket(self._callers, who, self.load, work, self.load.enter(work))
+            return AdmissionTicket(self._callers, who, self.load, work, self.load.enter(work))
         except Overloaded:
             self._callers.leave(who)
             raise
 
-    def hold(self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0) -> "Held[T]":
+    def hold(
+        self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0
+    ) -> "AdmittedSubscription[T]":
         """Count a subscription as under way until it ends or is closed, and each of its events as
         a request of that cost; raises RateLimited, later too.
 
         It waits for events most of the time, so it uses none of the gateway's capacity.
         """
         self._callers.enter(who)
-        return Held(self._callers, who, answers, cost, self._sleep)
+        return AdmittedSubscription(self._callers, who, answers, cost, self._sleep)
 
 
-class Held(AsyncGenerator[T, None]):
+class AdmittedSubscription(AsyncGenerator[T, None]):
     """The answers of a subscription that is counted as under way, each at the caller's expense.
 
     Whoever has used up what one may ask is slowed down; when that is not enough, it ends.
@@ -109,7 +111,7 @@ class Held(AsyncGenerator[T, None]):
 
     def __init__(
         self,
-        callers: CallerLimits,
+        callers: RateLimiter,
         who: Hashable,
         answers: AsyncGenerator[T, None],
         cost: int,
@@ -167,13 +169,13 @@ class Held(AsyncGenerator[T, None]):
             self._callers.leave(self._who)
 
 
-class Ticket:
+class AdmissionTicket:
     """A request under way in the gateway; a block gives it back."""
 
     __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
 
     def __init__(
-        self, callers: CallerLimits, who: Hashable, load: Load, work: Work, entered: float
+        self, callers: RateLimiter, who: Hashable, load: LoadShedder, work: Workload, entered: float
     ) -> None:
         self._callers = callers
         self._who = who
@@ -183,7 +185,7 @@ class Ticket:
         self.is_whole = True
         """Set it to False when the answer is not what it should be."""
 
-    def __enter__(self) -> "Ticket":
+    def __enter__(self) -> "AdmissionTicket":
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ from time import monotonic
 
 from prometheus_client import Counter, Gauge
 
-from gateway.access.limits.load_shedding.work import Class, Work
+from gateway.access.limits.load_shedding.work import WorkClass, Workload
 from gateway.access.limits.rate_limits import Clock, TryLater
 
 SHED = Counter("raak_shed", "Requests refused because of overload, by class", ["class"])
@@ -17,10 +17,10 @@ LIMIT = Gauge("raak_in_flight_limit", "Requests that may be under way now, by va
 IN_FLIGHT = Gauge("raak_in_flight", "Requests under way, by valve", ["valve"])
 LAG = Gauge("raak_event_loop_lag_seconds", "How late the event loop was when last looked at")
 
-SHARES: Mapping[Class, float] = {
-    Class.REPORTING: 0.4,
-    Class.DECISIONS: 0.7,
-    Class.INGEST: 1.3,
+SHARES: Mapping[WorkClass, float] = {
+    WorkClass.REPORTING: 0.4,
+    WorkClass.DECISIONS: 0.7,
+    WorkClass.INGEST: 1.3,
 }
 """Which part of the house's limit each class may use. To reserve much costs nothing: the limit
 grows until what is let in is all that the services can take.
@@ -38,7 +38,7 @@ class Overloaded(TryLater):
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class LoadTuning:
     """How load is judged; the first two are settings."""
 
     max_in_flight: int = 1_000
@@ -57,10 +57,10 @@ class Tuning:
     kinds_remembered: int = 1_000
 
 
-class Valve:
+class ConcurrencyLimit:
     """A limit of requests under way that follows a verdict: is there a standing queue?"""
 
-    def __init__(self, tuning: Tuning) -> None:
+    def __init__(self, tuning: LoadTuning) -> None:
         self._tuning = tuning
         self._floor = min(tuning.floor, tuning.max_in_flight)
         self.limit = float(min(tuning.start, tuning.max_in_flight))
@@ -97,7 +97,7 @@ class Valve:
 
 
 @dataclass(slots=True)
-class Least:
+class LeastLatency:
     """The least latency of a kind of work in this period and the one before, in seconds."""
 
     now: float
@@ -118,13 +118,13 @@ class Least:
 
 
 @dataclass(slots=True)
-class Delays:
+class DelayCounts:
     """How many of the last requests of a class were answered, and how many of them had waited."""
 
     samples: int = 0
     delayed: int = 0
 
-    def verdict(self, tuning: Tuning) -> bool | None:
+    def verdict(self, tuning: LoadTuning) -> bool | None:
         """Whether most had waited; None if there are too few to tell. Then it starts anew."""
         if self.samples < tuning.judged_samples:
             return None
@@ -133,27 +133,27 @@ class Delays:
         return is_congested
 
 
-class Load:
+class LoadShedder:
     """The load of the process: what is under way, how long it waits, and what may still enter."""
 
     def __init__(
         self,
-        tuning: Tuning | None = None,
+        tuning: LoadTuning | None = None,
         clock: Clock = monotonic,
         random: Callable[[], float] = random,
     ) -> None:
-        self._tuning = tuning or Tuning()
+        self._tuning = tuning or LoadTuning()
         self._clock = clock
         self._random = random
         self._target_s = self._tuning.queueing_target_ms / 1000
-        self._least: OrderedDict[Hashable, Least] = OrderedDict()
+        self._least: OrderedDict[Hashable, LeastLatency] = OrderedDict()
         self._congested_at = float("-inf")
         self._late_for = 0
-        self.house = Valve(self._tuning)
-        self.valves = {kind: Valve(self._tuning) for kind in Class}
-        self._delays = {kind: Delays() for kind in Class}
+        self.house = ConcurrencyLimit(self._tuning)
+        self.valves = {kind: ConcurrencyLimit(self._tuning) for kind in WorkClass}
+        self._delays = {kind: DelayCounts() for kind in WorkClass}
 
-    def check(self, work: Work) -> None:
+    def check(self, work: Workload) -> None:
         """Raise Overloaded if there is no room for a request now."""
         valve = self.valves[work.kind]
         if not self.house.has_room(SHARES[work.kind]):
@@ -161,7 +161,7 @@ class Load:
         if not valve.has_room():
             raise self._overloaded(work, valve.in_flight, valve.limit)
 
-    def enter(self, work: Work) -> float:
+    def enter(self, work: Workload) -> float:
         """Count a request as under way until `leave`, and tell the time. Raises Overloaded."""
         self.check(work)
         self.house.enter()
@@ -170,7 +170,7 @@ class Load:
 
     def check_new(self) -> None:
         """Raise Overloaded when there is no time to plan an operation that is not known yet."""
-        share = SHARES[Class.REPORTING]
+        share = SHARES[WorkClass.REPORTING]
         if self._late_for >= LATE_FOR or not self.house.has_room(share):
             SHED.labels("new operations").inc()
             raise Overloaded(
@@ -179,7 +179,7 @@ class Load:
                 retry_after_s=self._retry_after_s(),
             )
 
-    def _overloaded(self, work: Work, in_flight: int, limit: float) -> Overloaded:
+    def _overloaded(self, work: Workload, in_flight: int, limit: float) -> Overloaded:
         SHED.labels(work.kind.value).inc()
         share = SHARES[work.kind]
         return Overloaded(
@@ -194,21 +194,21 @@ class Load:
     def _retry_after_s(self) -> float:
         return 1 + 2 * self._random()
 
-    def leave(self, work: Work, entered: float, *, is_whole: bool) -> None:
+    def leave(self, work: Workload, entered: float, *, is_whole: bool) -> None:
         """A request has ended; `is_whole` unless it failed."""
         now = self._clock()
         self.house.leave()
         self.valves[work.kind].leave()
         self._note(work, now - entered, now, is_whole=is_whole)
 
-    def _note(self, work: Work, seconds: float, now: float, *, is_whole: bool) -> None:
+    def _note(self, work: Workload, seconds: float, now: float, *, is_whole: bool) -> None:
         """Judge one latency. A failure may be quick for another reason than that nobody waits, so
         it counts only when it was slow.
         """
         least = self._least.get(work.like)
         if least is None:
             if is_whole:
-                self._remember(work.like, Least(seconds, seconds, now))
+                self._remember(work.like, LeastLatency(seconds, seconds, now))
             return
         self._least.move_to_end(work.like)
         is_delayed = seconds - least.seconds > self._target_s
@@ -219,7 +219,7 @@ class Load:
             delays.samples += 1
             delays.delayed += is_delayed
 
-    def _remember(self, like: Hashable, least: Least) -> None:
+    def _remember(self, like: Hashable, least: LeastLatency) -> None:
         self._least[like] = least
         if len(self._least) > self._tuning.kinds_remembered:
             self._least.popitem(last=False)

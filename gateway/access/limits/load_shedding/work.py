@@ -18,7 +18,7 @@ class InvalidPriorities(RaakError):
     status = 500
 
 
-class Class(Enum):
+class WorkClass(Enum):
     """What work is for; the later, the more it matters."""
 
     REPORTING = "reporting"
@@ -26,21 +26,21 @@ class Class(Enum):
     INGEST = "ingest"
 
 
-ORDER = {kind: place for place, kind in enumerate(Class)}
+ORDER = {kind: place for place, kind in enumerate(WorkClass)}
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """What a request is, for judging how long it takes: its class, and what it is like."""
 
-    kind: Class
+    kind: WorkClass
     like: Hashable
 
 
 class Priorities:
     """The class of each root field, by coordinate; reporting where none is named."""
 
-    def __init__(self, classes: Mapping[str, Class]) -> None:
+    def __init__(self, classes: Mapping[str, WorkClass]) -> None:
         self.classes = classes
 
     @classmethod
@@ -48,15 +48,15 @@ class Priorities:
         """The priorities of a file: lists of `Type.field` by class. Raises InvalidPriorities."""
         try:
             listed = read_yaml(path.read_text()).items()
-            return cls({field: Class(name) for name, fields in listed for field in fields})
+            return cls({field: WorkClass(name) for name, fields in listed for field in fields})
         except (InvalidDefinition, AttributeError, TypeError, ValueError) as error:
             raise InvalidPriorities(
                 f"The file of priorities cannot be read: {error}",
-                hint=f"Write lists of `Type.field` under {', '.join(k.value for k in Class)}.",
+                hint=f"Write lists of `Type.field` under {', '.join(k.value for k in WorkClass)}.",
             ) from None
 
-    def work(self, coordinates: Set[str]) -> Work:
+    def work(self, coordinates: Set[str]) -> Workload:
         """What an operation with these root fields is; of several the least important counts."""
         asked = frozenset(field for field in coordinates if ".__" not in field)
-        kinds = (self.classes.get(field, Class.REPORTING) for field in asked)
-        return Work(min(kinds, key=ORDER.__getitem__, default=Class.REPORTING), asked)
+        kinds = (self.classes.get(field, WorkClass.REPORTING) for field in asked)
+        return Workload(min(kinds, key=ORDER.__getitem__, default=WorkClass.REPORTING), asked)

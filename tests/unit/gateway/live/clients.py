@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message
 
-from gateway.access.authentication.api_keys import ApiKeys
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens
-from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.live.connections import Connections
 from gateway.live.rules import Rules
 from gateway.live.sockets import PROTOCOL, Sockets
@@ -79,9 +79,9 @@ class _Scripted:
             self.script.under_way -= 1
 
 
-def callers() -> Callers:
-    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
-    return Callers(CallerTokens(keys, ROLES.granted), ApiKeys("", ROLES.granted))
+def callers() -> Authenticator:
+    keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
+    return Authenticator(CallerTokens(keys, ROLES.granted), ApiKeyCache("", ROLES.granted))
 
 
 class Client:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.limits.registered_operations import Registry
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import REQUESTS
 from gateway.live.answering import Answering, errors_of
@@ -22,7 +22,7 @@ async def answers(
 ) -> list[JSON]:
     """All answers to an operation."""
     answering = Answering(
-        lambda: graph(InProcess(down={down}), is_open=True), Documents(Registry())
+        lambda: graph(InProcess(down={down}), is_open=True), Documents(OperationRegistry())
     )
     asked = read_parameters({"query": query})
     operation = answering.open(asked, who or caller(Role.AGENT), may_change=may_change)

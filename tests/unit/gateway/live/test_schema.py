@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from gateway.access.authentication.caller_tokens import ServiceTokens
-from gateway.access.limits.load_shedding import Admission, Load, Priorities
-from gateway.access.limits.rate_limits import CallerLimits, Rates
-from gateway.access.limits.registered_operations import Registry
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.documents import Documents
 from gateway.live.activity import KINDS, Activity, Changes
 from gateway.live.answering import Answering
@@ -296,8 +296,8 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
     async def sleep(seconds: float) -> None:
         naps.append(seconds)
 
-    rates = Rates(rate_per_s=1, burst=2)
-    door = Admission(CallerLimits(rates, Clock()), Load(), Priorities.read(), sleep=sleep)
+    rates = RateLimits(rate_per_s=1, burst=2)
+    door = Admission(RateLimiter(rates, Clock()), LoadShedder(), Priorities.read(), sleep=sleep)
     live = live_with(*(activity(recorded(f"e{n}")) for n in range(20)))
     transport = Transports({"live": live}, InProcess())
     front = replace(
@@ -309,7 +309,7 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
     )
     watch = 'subscription { customerActivity(ref: {id: "1"}) { event { name } } }'
     asked = read_parameters({"query": watch})
-    operation = Answering(lambda: front, Documents(Registry())).open(
+    operation = Answering(lambda: front, Documents(OperationRegistry())).open(
         asked, caller(Role.AGENT, "agnes"), may_change=True
     )
 

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from gateway.access.audit import audit_log
-from gateway.access.audit.audit_log import Audit, AuditBehind
+from gateway.access.audit.audit_log import AuditLog, AuditLogUnavailable
 from gateway.access.limits.registered_operations import hash_of
-from gateway.pipeline.pipeline import Asked, Graph
+from gateway.pipeline.pipeline import GraphQLRequest, RequestPipeline
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, graph
@@ -31,13 +31,13 @@ LOOKED: dict[str, Any] = {"input": {"customer": {"identity": ANN}, "event": "loo
 class House:
     """A graph whose audit log can be read."""
 
-    graph: Graph
+    graph: RequestPipeline
     transport: InProcess
-    log: Audit
+    log: AuditLog
     written: list[dict[str, Any]] = field(default_factory=list)
 
     async def ask(self, text: str, caller: Principal = AGENT, **variables: Any) -> dict[str, Any]:
-        asked = Asked(text, None, variables)
+        asked = GraphQLRequest(text, None, variables)
         answer: dict[str, Any] = await self.graph.answer(
             self.graph.prepare(asked, caller), asked, caller
         )
@@ -52,7 +52,7 @@ async def house() -> AsyncIterator[House]:
     def write(lines: bytes) -> None:
         written.extend(orjson.loads(line) for line in lines.splitlines())
 
-    log, transport = Audit(write, "secret"), InProcess()
+    log, transport = AuditLog(write, "secret"), InProcess()
     async with log.writing():
         audited = replace(graph(transport, is_open=True), audit=log)
         yield House(audited, transport, log, written)
@@ -125,13 +125,13 @@ async def test_nothing_is_changed_while_it_cannot_be_written_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(audit_log, "ROOM_WITHIN_S", 0.02)
-    full = Audit(lambda lines: None, "secret", waiting=1)
+    full = AuditLog(lambda lines: None, "secret", waiting=1)
     transport = InProcess()
     stage = House(replace(graph(transport, is_open=True), audit=full), transport, full)
     await stage.ask(CARD)  # takes the only place; nobody writes
     asked = list(transport.asked)
 
-    with pytest.raises(AuditBehind):
+    with pytest.raises(AuditLogUnavailable):
         await stage.ask(TRACK, **LOOKED)
     await stage.ask(CARD)  # reads go on
 

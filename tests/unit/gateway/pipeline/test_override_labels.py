@@ -5,7 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from gateway.pipeline.pipeline import Asked
+from gateway.pipeline.pipeline import GraphQLRequest
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Reply, compose
 from services.chassis.principal import Principal
@@ -37,7 +37,7 @@ async def asked_of(label: str, *, on: frozenset[str] = frozenset(), drawn: float
     """The service that answers."""
     supergraph = compose(moving(label))
     served = replace(graph(WhoAnswers()), supergraph=supergraph, labels=on, draw=lambda: drawn)
-    question = Asked("{ segments }")
+    question = GraphQLRequest("{ segments }")
     answer = await served.answer(served.prepare(question, AGENT), question, AGENT)
     (name,) = answer["data"]["segments"]
     return str(name)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.operation_limits import LimitExceeded
-from gateway.access.limits.rate_limits import CallerLimits, Rates, caller_key
-from gateway.access.limits.registered_operations import Registry
-from gateway.pipeline.operation_facts import UnknownOperation, UnreadableDocument
-from gateway.pipeline.pipeline import Asked, IntrospectionOff, OperationNotRegistered
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.pipeline.operation_facts import OperationNotIdentified, UnreadableDocument
+from gateway.pipeline.pipeline import GraphQLRequest, IntrospectionOff, OperationNotRegistered
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.graphql_http import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
@@ -38,7 +38,7 @@ async def answer(
     **variables: Any,
 ) -> dict[str, Any]:
     front = graph(transport or InProcess(), is_open=is_open)
-    asked = Asked(query, name, variables)
+    asked = GraphQLRequest(query, name, variables)
     return await front.answer(front.prepare(asked, caller), asked, caller)
 
 
@@ -96,7 +96,9 @@ async def test_a_mutation_is_refused_where_nothing_may_change() -> None:
     front = graph(InProcess())
 
     with pytest.raises(MutationNotAllowed):
-        front.prepare(Asked('mutation { publishSegment(yaml: "") }', may_change=False), AGENT)
+        front.prepare(
+            GraphQLRequest('mutation { publishSegment(yaml: "") }', may_change=False), AGENT
+        )
 
 
 # --- what is read -----------------------------------------------------------------------------
@@ -109,7 +111,7 @@ async def test_a_document_that_is_no_graphql_is_told_where() -> None:
 
 @pytest.mark.parametrize("name", [None, "C"])
 async def test_it_must_be_clear_which_operation_is_meant(name: str | None) -> None:
-    with pytest.raises(UnknownOperation, match="'A', 'B'"):
+    with pytest.raises(OperationNotIdentified, match="'A', 'B'"):
         await answer("query A { segments } query B { segments }", name=name)
 
 
@@ -130,9 +132,9 @@ async def test_of_many_operations_only_the_one_meant_is_measured() -> None:
 async def test_an_operation_is_read_once() -> None:
     front = graph(InProcess())
 
-    first = front.prepare(Asked("{ segments }"), AGENT)
+    first = front.prepare(GraphQLRequest("{ segments }"), AGENT)
 
-    assert front.prepare(Asked("{ segments }"), ANALYST) is first
+    assert front.prepare(GraphQLRequest("{ segments }"), ANALYST) is first
 
 
 async def test_what_variables_have_planned_anew_is_charged_and_what_is_planned_is_not() -> None:
@@ -144,12 +146,12 @@ async def test_what_variables_have_planned_anew_is_charged_and_what_is_planned_i
             charged.append(who)
             yield
 
-    limits = CallerLimits(Rates())
-    front = replace(graph(InProcess()), admission=Noting(limits, Load(), Priorities.read()))
+    limits = RateLimiter(RateLimits())
+    front = replace(graph(InProcess()), admission=Noting(limits, LoadShedder(), Priorities.read()))
     text = "query A($a: Boolean!) { segments @include(if: $a) again: segments }"
 
     for included in (True, False, True, False):
-        asked = Asked(text, variables={"a": included})
+        asked = GraphQLRequest(text, variables={"a": included})
         await front.answer(front.prepare(asked, AGENT), asked, AGENT)
 
     assert charged == [caller_key(AGENT)] * 3  # it is read once, and planned for each of two
@@ -255,7 +257,7 @@ async def test_callers_of_one_class_share_what_they_are_denied_and_others_do_not
     query = '{ customer(ref: {id: "1"}) { id } action(key: "x") }'
 
     for caller, may in [(AGENT, True), (PRIVACY, False), (AGENT, True), (PRIVACY, False)]:
-        asked = Asked(query)
+        asked = GraphQLRequest(query)
         told = await front.answer(front.prepare(asked, caller), asked, caller)
         assert (told["data"]["action"] is not None) is may
 
@@ -292,24 +294,24 @@ async def test_a_denied_part_that_is_left_out_stops_no_mutation() -> None:
 
 
 async def test_where_only_registered_documents_are_answered_others_are_not_even_read() -> None:
-    registry = Registry()
+    registry = OperationRegistry()
     await registry.adopt(["{ segments }"])
     front = replace(graph(InProcess()), registry=registry, trusted_only=True)
 
-    assert front.prepare(Asked("{ segments }"), AGENT)
+    assert front.prepare(GraphQLRequest("{ segments }"), AGENT)
     for text in ("{ segments segments }", "{ segments } ", "{ this is no GraphQL"):
         with pytest.raises(OperationNotRegistered):
-            front.prepare(Asked(text), AGENT)
+            front.prepare(GraphQLRequest(text), AGENT)
 
 
 async def test_registered_documents_are_read_ahead() -> None:
-    registry = Registry()
+    registry = OperationRegistry()
     front = replace(graph(InProcess()), registry=registry, trusted_only=True)
     registry.compile_with(front.read)
 
     await registry.adopt(["query A { segments }"])
 
-    assert front.prepare(Asked("query A { segments }"), AGENT) is not None
+    assert front.prepare(GraphQLRequest("query A { segments }"), AGENT) is not None
     assert front.read("query A { segments }", "A") is front.read("query A { segments }", "A")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.pipeline.pipeline import Asked
+from gateway.pipeline.pipeline import GraphQLRequest
 from gateway.supergraph import PlanCache, Terms, compose, subscribe
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -23,7 +23,7 @@ MARKED = SDLS["profile"].replace(
 async def errors(caller: Principal, query: str) -> list[dict[str, Any]]:
     supergraph = compose(SDLS | {"profile": MARKED.replace('"@key"', '"@key", "@requiresScopes"')})
     answering = replace(graph(InProcess()), supergraph=supergraph)
-    asked = Asked(query)
+    asked = GraphQLRequest(query)
     answer = await answering.answer(answering.prepare(asked, caller), asked, caller)
     found: list[dict[str, Any]] = answer["errors"]
     return found

@@ -16,11 +16,11 @@ from graphql import OperationDefinitionNode, parse
 from gateway.access.audit import audit_log
 from gateway.access.audit import record as audit_record
 from gateway.access.audit.audit_log import (
-    Audit,
-    AuditBehind,
-    Touched,
+    AuditedOperation,
+    AuditEntry,
+    AuditLog,
+    AuditLogUnavailable,
     UnusableAuditFile,
-    Visit,
     to_file,
 )
 from gateway.access.audit.record import Digests
@@ -31,8 +31,8 @@ NOW = datetime(2026, 11, 22, 9, 30, 0, 120_000, tzinfo=UTC)
 AGENT = Principal(Role.AGENT, "desk 7")
 ANN = "0190d3a4-0000-7000-8000-000000000001"
 EMAIL = {"identity": {"type": "email", "value": "Ann@Example.com "}}
-READ = Touched("query", "Customer", "5f", {"customer": ["id"]})
-CHANGE = Touched("mutation", "Consent", "6a", {"setConsent": ["id"]})
+READ = AuditedOperation("query", "Customer", "5f", {"customer": ["id"]})
+CHANGE = AuditedOperation("mutation", "Consent", "6a", {"setConsent": ["id"]})
 
 
 class Disk:
@@ -52,8 +52,8 @@ class Disk:
         return [orjson.loads(line) for line in self.written.splitlines() if line]
 
 
-def log_on(sink: Callable[[bytes], None], **how: Any) -> Audit:
-    return Audit(sink, "secret", clock=lambda: NOW, **how)
+def log_on(sink: Callable[[bytes], None], **how: Any) -> AuditLog:
+    return AuditLog(sink, "secret", clock=lambda: NOW, **how)
 
 
 async def recorded(*arguments: Any, **how: Any) -> list[dict[str, Any]]:
@@ -65,11 +65,11 @@ async def recorded(*arguments: Any, **how: Any) -> list[dict[str, Any]]:
     return disk.records
 
 
-def touched(text: str) -> Touched:
+def touched(text: str) -> AuditedOperation:
     document = parse(text)
     definition = document.definitions[0]
     assert isinstance(definition, OperationDefinitionNode)
-    return Touched.by(document, definition, "5f")
+    return AuditedOperation.by(document, definition, "5f")
 
 
 async def test_a_record_says_who_asked_what_of_whom() -> None:
@@ -97,7 +97,9 @@ async def test_a_request_that_touches_no_customer_is_not_recorded() -> None:
 
 
 async def test_a_change_is_recorded_though_it_names_nobody() -> None:
-    [record] = await recorded(AGENT, Touched("mutation", "Outcome", "7b", {"recordOutcome": []}))
+    [record] = await recorded(
+        AGENT, AuditedOperation("mutation", "Outcome", "7b", {"recordOutcome": []})
+    )
 
     assert (record["customers_count"], record["identities_count"]) == (0, 0)
 
@@ -206,7 +208,7 @@ async def test_a_change_is_kept_though_there_is_no_room_for_it(
     async with log.writing():
         for _ in range(9):
             log.record(AGENT, CHANGE, customers={ANN})
-        Visit(log, AGENT, CHANGE, [EMAIL]).cut_off(asyncio.CancelledError())
+        AuditEntry(log, AGENT, CHANGE, [EMAIL]).cut_off(asyncio.CancelledError())
         await asyncio.sleep(0.03)
         disk.is_full = False
 
@@ -220,7 +222,7 @@ async def test_nothing_is_changed_while_there_is_no_room(monkeypatch: pytest.Mon
     await log.room()
     log.record(AGENT, READ, customers={ANN})
 
-    with pytest.raises(AuditBehind):
+    with pytest.raises(AuditLogUnavailable):
         await log.room()
 
 

@@ -11,15 +11,15 @@ import orjson
 import pytest
 
 from gateway.access.audit import audit_log
-from gateway.access.audit.audit_log import Audit, Touched, to_file
+from gateway.access.audit.audit_log import AuditedOperation, AuditLog, to_file
 from gateway.access.audit.chain import (
     SEAL,
+    AuditChain,
     AuditChanged,
-    Before,
-    Chain,
-    Head,
-    Sealing,
-    Verified,
+    ChainHead,
+    PreviousChain,
+    Sealer,
+    VerifiedLog,
     look_back,
 )
 from infra.audit import UnreadableLog, describe, verify
@@ -30,13 +30,13 @@ NOW = datetime(2026, 11, 30, 9, 30, tzinfo=UTC)
 SECRET = "audit secret"
 AGENT = Principal(Role.AGENT, "desk 7")
 ANN = "0190d3a4-0000-7000-8000-000000000001"
-READ = Touched("query", "Customer", "5f", {"customer": ["id"]})
-CHANGE = Touched("mutation", "Consent", "6a", {"setConsent": ["id"]})
+READ = AuditedOperation("query", "Customer", "5f", {"customer": ["id"]})
+CHANGE = AuditedOperation("mutation", "Consent", "6a", {"setConsent": ["id"]})
 
 Lines = list[bytes]
 
 
-def written_by(process: Chain, records: int, *, ends: bool = True) -> bytes:
+def written_by(process: AuditChain, records: int, *, ends: bool = True) -> bytes:
     """What a process writes."""
     lines = [b'{"kind":"query","n":%d}\n' % n for n in range(records)]
     return b"".join(process.sealed(lines, NOW)) + (process.end(NOW) if ends else b"")
@@ -51,16 +51,16 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "audit.jsonl"
 
 
-def process(file: Path, records: int = 3, secret: str = SECRET, *, ends: bool = True) -> Chain:
+def process(file: Path, records: int = 3, secret: str = SECRET, *, ends: bool = True) -> AuditChain:
     """A process that starts on a file, writes some records and ends."""
-    chain = Chain(secret, lambda: look_back(file))
+    chain = AuditChain(secret, lambda: look_back(file))
     lines = written_by(chain, records, ends=ends)
     with file.open("ab") as opened:
         opened.write(lines)
     return chain
 
 
-def verified(*files: Path, head: str = "") -> Verified:
+def verified(*files: Path, head: str = "") -> VerifiedLog:
     return verify(files, SECRET, head)
 
 
@@ -114,7 +114,7 @@ def insert(lines: Lines) -> Lines:
 
 
 def forge(lines: Lines) -> Lines:
-    forger = Chain("a secret of his own", random=lambda size: "ab" * size)
+    forger = AuditChain("a secret of his own", random=lambda size: "ab" * size)
     return [*lines[:2], *written_by(forger, 1).splitlines(), *lines[2:]]
 
 
@@ -123,7 +123,7 @@ def forge_the_seal(lines: Lines) -> Lines:
     found = SEAL.search(lines[2])
     assert found is not None
     text = lines[2][: found.start(4)].replace(b'"n":1', b'"n":9')
-    seal = Sealing("a secret of his own").of(text).encode()
+    seal = Sealer("a secret of his own").of(text).encode()
     return [*lines[:2], b'%b,"seal":"%b"}' % (text, seal), *lines[3:]]
 
 
@@ -180,7 +180,7 @@ def test_what_is_cut_off_at_the_end_shows_by_a_head_that_was_told(file: Path, lo
 def test_another_head_than_the_log_had_is_not_found(file: Path) -> None:
     chain = process(file)
     assert chain.head is not None
-    other = Head(chain.head.chain, chain.head.seq, "0" * 32)
+    other = ChainHead(chain.head.chain, chain.head.seq, "0" * 32)
 
     with pytest.raises(AuditChanged):
         verified(file, head=str(other))
@@ -204,7 +204,7 @@ def test_a_chain_goes_on_in_the_file_after_rotation(file: Path, tmp_path: Path) 
 
 
 def test_replicas_may_share_a_file_each_with_its_own_chain(file: Path) -> None:
-    one, two = (Chain(SECRET, lambda: look_back(file)) for _ in range(2))
+    one, two = (AuditChain(SECRET, lambda: look_back(file)) for _ in range(2))
     for _ in range(3):
         for chain in (one, two):
             with file.open("ab") as opened:
@@ -220,7 +220,7 @@ def test_replicas_may_share_a_file_each_with_its_own_chain(file: Path) -> None:
 def test_a_process_that_was_copied_while_it_ran_puts_no_line_in_place_of_another(
     file: Path,
 ) -> None:
-    copies = [Chain(SECRET, random=lambda length: "0" * 2 * length) for _ in range(2)]
+    copies = [AuditChain(SECRET, random=lambda length: "0" * 2 * length) for _ in range(2)]
     lines, others = (
         b"".join(chain.sealed([b'{"kind":"%b"}\n' % kind] * 3, NOW)).splitlines(keepends=True)
         for chain, kind in zip(copies, (b"query", b"mutation"), strict=True)
@@ -272,9 +272,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 # --- as the gateway writes it -----------------------------------------------------------------
 
 
-def log_on(sink: Callable[[bytes], None], **how: Any) -> Audit:
-    chain = Chain(SECRET, how.pop("before", Before))
-    return Audit(sink, SECRET, chain=chain, clock=lambda: NOW, **how)
+def log_on(sink: Callable[[bytes], None], **how: Any) -> AuditLog:
+    chain = AuditChain(SECRET, how.pop("before", PreviousChain))
+    return AuditLog(sink, SECRET, chain=chain, clock=lambda: NOW, **how)
 
 
 async def test_each_record_of_the_gateway_is_sealed(file: Path) -> None:
@@ -304,7 +304,7 @@ class Disk:
         written = self._room.pop(0)
         with self._file.open("ab") as opened:
             opened.write(lines[:written])
-        raise audit_log.CutOff(written, OSError(28, os.strerror(28)))
+        raise audit_log.PartialWrite(written, OSError(28, os.strerror(28)))
 
 
 @pytest.mark.parametrize("room", [[0], [10], [250], [300, 1], [10, 10, 400], [5, 0, 700]])

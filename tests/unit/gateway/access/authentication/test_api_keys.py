@@ -10,8 +10,8 @@ import pytest
 from gateway.access.authentication.api_keys import (
     ROLES,
     ApiKey,
-    ApiKeys,
-    KeyCannotBe,
+    ApiKeyCache,
+    InvalidKeyRequest,
     KeysUnknown,
     make_key,
 )
@@ -44,8 +44,8 @@ class Moments:
         return self.now
 
 
-def knowing(*keys: ApiKey, secret: str = SECRET, clock: Moments | None = None) -> ApiKeys:
-    known = ApiKeys(secret, granted, clock or Moments())
+def knowing(*keys: ApiKey, secret: str = SECRET, clock: Moments | None = None) -> ApiKeyCache:
+    known = ApiKeyCache(secret, granted, clock or Moments())
     known.adopt(keys)
     return known
 
@@ -85,7 +85,7 @@ def test_what_other_roles_grant_holds_at_once_for_keys_known_already() -> None:
 
 
 def test_other_roles_make_no_keys_known() -> None:
-    keys = ApiKeys(SECRET, granted)
+    keys = ApiKeyCache(SECRET, granted)
 
     keys.grant_by(granted)
 
@@ -95,17 +95,17 @@ def test_other_roles_make_no_keys_known() -> None:
 
 @pytest.mark.parametrize("role", [role for role in Role if role not in ROLES])
 def test_a_key_speaks_for_no_single_customer(role: Role) -> None:
-    with pytest.raises(KeyCannotBe, match="make a token"):
+    with pytest.raises(InvalidKeyRequest, match="make a token"):
         made(role=role)
 
 
 def test_a_key_has_no_more_scopes_than_its_role() -> None:
-    with pytest.raises(KeyCannotBe, match=r"no scope 'all'.*It has read, write"):
+    with pytest.raises(InvalidKeyRequest, match=r"no scope 'all'.*It has read, write"):
         made(scopes=frozenset({"read", "all"}))
 
 
 def test_a_key_that_would_be_dead_already_is_not_made() -> None:
-    with pytest.raises(KeyCannotBe, match="expired already"):
+    with pytest.raises(InvalidKeyRequest, match="expired already"):
         made(expires_at=NOW)
 
 
@@ -150,7 +150,7 @@ def test_without_a_secret_there_are_no_keys() -> None:
 
 def test_before_the_keys_are_read_nobody_is_called_unknown() -> None:
     with pytest.raises(KeysUnknown):
-        ApiKeys(SECRET, granted).principal(made()[0])
+        ApiKeyCache(SECRET, granted).principal(made()[0])
 
 
 def test_a_key_expires() -> None:

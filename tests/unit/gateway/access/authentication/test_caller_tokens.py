@@ -19,18 +19,23 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import OKPAlgorithm
 
-from gateway.access.authentication.api_keys import ApiKeys
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import (
     CallerTokens,
+    InvalidTokenRequest,
     ServiceTokens,
-    TokenCannotBe,
     TokenRules,
     issue_token,
     private_key,
 )
-from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
-from gateway.access.limits.rate_limits import Attempt, Rates, SignatureChecks, attempt
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
+from gateway.access.limits.rate_limits import (
+    AuthenticationAttempt,
+    RateLimits,
+    SignatureChecks,
+    attempt,
+)
 from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
 from services.contracts.words import Role
 
@@ -61,7 +66,7 @@ def granted(
 
 def checking(*, key: Any = KEY, rules: TokenRules | None = None, **how: Any) -> CallerTokens:
     """Callers' tokens, checked with one key."""
-    keys = CallerKeys(VerificationKey.of(key.public_key()))
+    keys = VerificationKeys(VerificationKey.of(key.public_key()))
     return CallerTokens(keys, granted, rules, **how)
 
 
@@ -97,19 +102,19 @@ async def test_what_other_roles_grant_holds_at_once_for_tokens_known_already() -
 
 @pytest.mark.parametrize("role", [Role.VISITOR, Role.APP])
 def test_a_role_that_speaks_for_one_customer_must_say_for_which(role: Role) -> None:
-    with pytest.raises(TokenCannotBe, match="which customer it speaks for"):
+    with pytest.raises(InvalidTokenRequest, match="which customer it speaks for"):
         issue_token(KEY, role, "shop")
 
 
 def test_a_role_for_all_customers_speaks_for_no_single_one() -> None:
-    with pytest.raises(TokenCannotBe, match="speaks for no single customer"):
+    with pytest.raises(InvalidTokenRequest, match="speaks for no single customer"):
         issue_token(KEY, Role.AGENT, "ann", customer=VISITOR)
 
 
 @pytest.mark.parametrize("value", ["undefined", " NULL ", "0", "[object Object]"])
 @pytest.mark.parametrize("type", ["anonymous_id", "device", "user_id"])
 def test_no_token_speaks_for_a_placeholder(type: str, value: str) -> None:
-    with pytest.raises(TokenCannotBe, match="stands for nobody"):
+    with pytest.raises(InvalidTokenRequest, match="stands for nobody"):
         issue_token(KEY, Role.VISITOR, "shop", customer={"type": type, "value": value})
 
 
@@ -216,9 +221,9 @@ async def test_a_token_may_live_as_long_as_its_rules_say(stamps: dict[str, Any])
     ],
 )
 async def test_only_what_was_signed_for_us_is_no_guess(token: str, is_genuine: bool) -> None:
-    attempt.set(tried := Attempt("203.0.113.9"))
-    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
-    callers = Callers(CallerTokens(keys, granted), ApiKeys("", granted))
+    attempt.set(tried := AuthenticationAttempt("203.0.113.9"))
+    keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
+    callers = Authenticator(CallerTokens(keys, granted), ApiKeyCache("", granted))
 
     for _ in range(2):  # the second time from memory
         tried.is_genuine = False
@@ -228,7 +233,7 @@ async def test_only_what_was_signed_for_us_is_no_guess(token: str, is_genuine: b
 
 
 async def test_tokens_that_are_known_wait_for_no_turn() -> None:
-    checks = SignatureChecks(Rates(signature_checks_per_s=10), lambda: 0.0)
+    checks = SignatureChecks(RateLimits(signature_checks_per_s=10), lambda: 0.0)
     callers = checking(checks=checks)
     known = signed()
     await callers.principal(known)

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.authentication.api_keys import ApiKeys
-from gateway.access.authentication.authenticator import Callers
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens
-from gateway.access.authentication.verification_keys import CallerKeys, VerificationKey
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
@@ -79,13 +79,13 @@ class Known:
     """The keys that are believed, as a key set would have them."""
 
     def __init__(self) -> None:
-        self.keys = CallerKeys(VerificationKey.of(RSA.public_key()))
+        self.keys = VerificationKeys(VerificationKey.of(RSA.public_key()))
         self.keys._named = {"ours": VerificationKey.of(OURS.public_key())}
 
 
 def told(authorization: str) -> Principal | None:
     """Who the header is taken for; None when it is refused with a reason."""
-    callers = Callers(CallerTokens(Known().keys, GRANTED), ApiKeys("secret", GRANTED))
+    callers = Authenticator(CallerTokens(Known().keys, GRANTED), ApiKeyCache("secret", GRANTED))
     try:
         return asyncio.run(callers.of({"authorization": authorization}))
     except NotAuthenticated as refusal:

@@ -6,12 +6,12 @@ import orjson
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access.authentication.request_guard import Addresses, Guard
-from gateway.access.limits.load_shedding import Admission, Load, Priorities, Tuning
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.limits.load_shedding import Admission, LoadShedder, LoadTuning, Priorities
 from gateway.access.limits.rate_limits import (
-    CallerLimits,
     FailedAuthentications,
-    Rates,
+    RateLimiter,
+    RateLimits,
     mark_genuine,
 )
 
@@ -42,13 +42,13 @@ def test_an_address_is_believed_as_far_as_our_own_proxies_wrote_it(
     headers = [] if forwarded is None else [(b"x-forwarded-for", forwarded.encode())]
     scope = {"client": (peer, 1), "headers": headers}
 
-    assert Addresses(("10.0.0.0/8",)).of(scope) == address
+    assert ClientAddresses(("10.0.0.0/8",)).of(scope) == address
 
 
 def test_without_trusted_proxies_nothing_forwarded_is_believed() -> None:
     scope = {"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", b"1.2.3.4")]}
 
-    assert Addresses().of(scope) == "10.0.0.1"
+    assert ClientAddresses().of(scope) == "10.0.0.1"
 
 
 # --- the guard ------------------------------------------------------------------------------------
@@ -57,15 +57,15 @@ def test_without_trusted_proxies_nothing_forwarded_is_believed() -> None:
 class Door:
     """A guard before an application that knows one token; it notes what reached it."""
 
-    def __init__(self, tuning: Tuning | None = None, **rates: Any) -> None:
+    def __init__(self, tuning: LoadTuning | None = None, **rates: Any) -> None:
         self.now = 0.0
         self.reached: list[str] = []
-        limits = Rates(**rates)
+        limits = RateLimits(**rates)
         self.admission = Admission(
-            CallerLimits(limits, self._clock), Load(tuning), Priorities.read()
+            RateLimiter(limits, self._clock), LoadShedder(tuning), Priorities.read()
         )
         failures = FailedAuthentications(limits, self._clock)
-        self._guard = Guard(self._app, self.admission, failures, Addresses())
+        self._guard = RequestGuard(self._app, self.admission, failures, ClientAddresses())
 
     def _clock(self) -> float:
         return self.now
@@ -123,7 +123,7 @@ async def test_without_a_credential_an_address_counts() -> None:
 
 
 async def test_health_and_metrics_are_never_refused() -> None:
-    door = Door(Tuning(max_in_flight=1, floor=1, start=1), rate_per_s=1, burst=1)
+    door = Door(LoadTuning(max_in_flight=1, floor=1, start=1), rate_per_s=1, burst=1)
     await door.ask("/graphql")
 
     for path in ("/health/live", "/health/ready", "/metrics") * 3:
@@ -162,7 +162,7 @@ async def test_write_keys_in_bodies_cannot_be_guessed_either() -> None:
 
 
 async def test_ingest_is_refused_unread_while_there_is_no_room_and_holds_no_place_itself() -> None:
-    door = Door(Tuning(max_in_flight=8, floor=1, start=1))
+    door = Door(LoadTuning(max_in_flight=8, floor=1, start=1))
 
     assert [await door.status("/v1/track", b"good") for _ in range(20)] == [200] * 20
     with door.admission.enter("other", door.admission.work({"Mutation.track"})):

@@ -15,11 +15,11 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.access.authentication.verification_keys import (
     MOST_WAITING,
-    CallerKeys,
-    KeySetAway,
+    KeySetUnavailable,
     UnknownKey,
     UnusableKeySet,
     VerificationKey,
+    VerificationKeys,
     read_key_set,
     reading,
 )
@@ -65,7 +65,7 @@ def raw(key: Any) -> bytes:
 
 
 async def test_a_token_is_checked_with_the_key_it_names() -> None:
-    keys = CallerKeys(None, Issuer(jwk(ONE, "one"), jwk(TWO, "two"), jwk(RSA, "rsa")))
+    keys = VerificationKeys(None, Issuer(jwk(ONE, "one"), jwk(TWO, "two"), jwk(RSA, "rsa")))
 
     assert raw((await keys.key_for("two")).key) == raw(TWO.public_key())
     assert (await keys.key_for("one")).algorithm == "EdDSA"
@@ -97,7 +97,7 @@ async def test_a_token_is_checked_with_the_key_it_names() -> None:
     ids=range(18),
 )
 async def test_what_cannot_check_a_token_of_ours_is_passed_over(entry: Any) -> None:
-    keys = CallerKeys(None, Issuer(entry, jwk(TWO, "good")))
+    keys = VerificationKeys(None, Issuer(entry, jwk(TWO, "good")))
 
     assert (await keys.key_for("good")).algorithm == "EdDSA"
     with pytest.raises(UnknownKey):
@@ -128,7 +128,7 @@ def test_what_is_no_key_set_is_told(document: bytes) -> None:
 
 async def test_a_token_without_a_named_key_is_checked_with_our_own() -> None:
     issuer = Issuer(jwk(ONE, "one"))
-    keys = CallerKeys(VerificationKey.of(TWO.public_key()), issuer)
+    keys = VerificationKeys(VerificationKey.of(TWO.public_key()), issuer)
 
     assert raw((await keys.key_for(None)).key) == raw(TWO.public_key())
     assert issuer.asked == 0
@@ -138,13 +138,13 @@ async def test_a_token_without_a_named_key_is_checked_with_our_own() -> None:
 
 async def test_without_any_key_nothing_is_believed() -> None:
     with pytest.raises(UnknownKey, match="kid"):
-        await CallerKeys(None, Issuer()).key_for(None)
+        await VerificationKeys(None, Issuer()).key_for(None)
 
 
 async def test_an_unknown_name_has_the_set_fetched_once_by_all_who_wait() -> None:
     clock = Clock()
     issuer = Issuer(jwk(ONE, "one"))
-    keys = CallerKeys(None, issuer, clock)
+    keys = VerificationKeys(None, issuer, clock)
     await keys.key_for("one")
     issuer.keys = (jwk(ONE, "one"), jwk(TWO, "two"))
     clock.now += 10
@@ -158,7 +158,7 @@ async def test_an_unknown_name_has_the_set_fetched_once_by_all_who_wait() -> Non
 async def test_made_up_names_do_not_make_us_ask_the_issuer_again_and_again() -> None:
     clock = Clock()
     issuer = Issuer(jwk(ONE, "one"))
-    keys = CallerKeys(None, issuer, clock)
+    keys = VerificationKeys(None, issuer, clock)
 
     for number in range(100):
         clock.now += 0.2
@@ -184,13 +184,13 @@ class SilentIssuer(Issuer):
 async def test_after_a_fetch_that_failed_unknown_names_are_put_off_at_once() -> None:
     clock = Clock()
     issuer = SilentIssuer(jwk(ONE, "one"))
-    keys = CallerKeys(None, issuer, clock, within_s=0.01)
-    with pytest.raises(KeySetAway):
+    keys = VerificationKeys(None, issuer, clock, within_s=0.01)
+    with pytest.raises(KeySetUnavailable):
         await keys.key_for("one")
 
     for number in range(100):
         clock.now += 0.09
-        with pytest.raises(KeySetAway):
+        with pytest.raises(KeySetUnavailable):
             await keys.key_for(f"made up {number}")
 
     assert issuer.asked == 1
@@ -202,7 +202,7 @@ async def test_after_a_fetch_that_failed_unknown_names_are_put_off_at_once() -> 
 async def test_the_pause_begins_when_a_fetch_ends() -> None:
     clock = Clock()
     issuer = SilentIssuer()
-    keys = CallerKeys(None, issuer, clock)
+    keys = VerificationKeys(None, issuer, clock)
     waiting = asyncio.create_task(keys.key_for("made up"))
     await begun(issuer)
     clock.now += 9
@@ -219,11 +219,11 @@ async def test_the_pause_begins_when_a_fetch_ends() -> None:
 
 async def test_no_more_than_some_wait_for_a_silent_issuer() -> None:
     issuer = SilentIssuer(jwk(TWO, "two"))
-    keys = CallerKeys(None, issuer)
+    keys = VerificationKeys(None, issuer)
     waiting = [asyncio.create_task(keys.key_for("two")) for _ in range(MOST_WAITING)]
     await begun(issuer)
 
-    with pytest.raises(KeySetAway, match="cannot be read now"):
+    with pytest.raises(KeySetUnavailable, match="cannot be read now"):
         await keys.key_for("two")
 
     issuer.may_answer.set()
@@ -233,7 +233,7 @@ async def test_no_more_than_some_wait_for_a_silent_issuer() -> None:
 
 async def test_a_fetch_goes_on_for_the_others_when_who_began_it_leaves() -> None:
     issuer = SilentIssuer(jwk(TWO, "two"))
-    keys = CallerKeys(None, issuer)
+    keys = VerificationKeys(None, issuer)
     first = asyncio.create_task(keys.key_for("made up"))
     await begun(issuer)
     second = asyncio.create_task(keys.key_for("two"))
@@ -261,20 +261,20 @@ async def test_an_issuer_that_says_nothing_is_given_up() -> None:
     asked: list[bytes] = []
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        keys = CallerKeys(None, reading(f"http://127.0.0.1:{port}/keys"), within_s=0.5)
+        keys = VerificationKeys(None, reading(f"http://127.0.0.1:{port}/keys"), within_s=0.5)
 
         async with asyncio.timeout(60):
             names = (f"made up {number}" for number in range(1_500))
             found = await asyncio.gather(*map(keys.key_for, names), return_exceptions=True)
 
-    assert {type(outcome) for outcome in found} == {KeySetAway}
+    assert {type(outcome) for outcome in found} == {KeySetUnavailable}
     assert len(asked) <= 1  # none where even connecting takes a busy machine longer
 
 
 async def test_a_key_that_leaves_the_set_is_not_believed_any_more() -> None:
     clock = Clock()
     issuer = Issuer(jwk(ONE, "one"), jwk(TWO, "two"))
-    keys = CallerKeys(None, issuer, clock)
+    keys = VerificationKeys(None, issuer, clock)
     await keys.key_for("one")
     before = keys.version
     issuer.keys = (jwk(TWO, "two"),)
@@ -291,7 +291,7 @@ async def test_the_last_good_set_is_kept_while_the_issuer_is_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     issuer = Issuer(jwk(ONE, "one"))
-    keys = CallerKeys(None, issuer)
+    keys = VerificationKeys(None, issuer)
     assert keys.not_ready()
     await refreshed(keys)
     assert keys.not_ready() is None
@@ -303,7 +303,7 @@ async def test_the_last_good_set_is_kept_while_the_issuer_is_away(
     assert "the key set cannot be read" in caplog.messages
 
 
-async def refreshed(keys: CallerKeys) -> None:
+async def refreshed(keys: VerificationKeys) -> None:
     """Return when the set has been read once more."""
     reading_on = asyncio.create_task(keys.run(every_s=60))
     for _ in range(10):
@@ -315,14 +315,14 @@ async def test_a_key_set_can_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(jwk(ONE, "one")))
 
-    keys = CallerKeys(None, reading(str(path)))
+    keys = VerificationKeys(None, reading(str(path)))
 
     assert (await keys.key_for("one")).algorithm == "EdDSA"
 
 
 async def test_a_file_that_is_not_there_is_a_source_that_is_away(tmp_path: Path) -> None:
-    with pytest.raises(KeySetAway, match="Try again"):
-        await CallerKeys(None, reading(str(tmp_path / "none"))).key_for("one")
+    with pytest.raises(KeySetUnavailable, match="Try again"):
+        await VerificationKeys(None, reading(str(tmp_path / "none"))).key_for("one")
 
 
 @pytest.mark.parametrize(

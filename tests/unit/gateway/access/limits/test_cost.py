@@ -9,13 +9,13 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 
 from gateway.access.limits.cost import (
-    Price,
-    Pricing,
+    CostModel,
+    CostWeights,
+    OperationCost,
     SlicingArgumentRequired,
-    Weights,
     check_cost,
 )
-from gateway.access.limits.operation_limits import MOST, LimitExceeded, Limits
+from gateway.access.limits.operation_limits import MOST, LimitExceeded, OperationLimits
 from gateway.supergraph.schema_metadata import ListSize, Markings
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
@@ -53,10 +53,10 @@ union Thing = Shop | Person | Town
 """)
 
 
-def price(text: str, markings: Markings | None = None) -> Price:
+def price(text: str, markings: Markings | None = None) -> OperationCost:
     document = parse(text)
     [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return Pricing(SCHEMA, markings or Markings()).price(document, operation)
+    return CostModel(SCHEMA, markings or Markings()).price(document, operation)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_weights_are_an_operators_to_set() -> None:
     [operation] = document.definitions
     assert isinstance(operation, OperationDefinitionNode)
 
-    dear = Pricing(SCHEMA, weights=Weights(object=2, scalar=1, assumed_list_size=5))
+    dear = CostModel(SCHEMA, weights=CostWeights(object=2, scalar=1, assumed_list_size=5))
 
     assert dear.price(document, operation)({}) == 2 + 5 * (2 + 1)
 
@@ -330,13 +330,13 @@ def test_what_costs_too_much_is_told_its_price_and_where_most_of_it_is() -> None
     )
 
     with pytest.raises(LimitExceeded) as refusal:
-        check_cost(asked, {"n": 100}, Limits(cost=5_000))
+        check_cost(asked, {"n": 100}, OperationLimits(cost=5_000))
 
     assert refusal.value.problem == (
         "The operation costs 6202, 5000 of it for people.edges.node.shops.staff. "
         "The limit is 5000 (max_cost)."
     )
-    check_cost(asked, {"n": 50}, Limits(cost=5_000))
+    check_cost(asked, {"n": 50}, OperationLimits(cost=5_000))
 
 
 def test_a_size_of_more_digits_than_can_be_read_is_too_much() -> None:
@@ -358,7 +358,7 @@ def test_fragments_that_would_cost_exponentially_are_priced_at_once() -> None:
 
     asked = price(text + " fragment F60 on Person { name }")
     with pytest.raises(LimitExceeded, match=r"costs more than 1000000000000, most of it for shop"):
-        check_cost(asked, {"n": 3}, Limits())
+        check_cost(asked, {"n": 3}, OperationLimits())
 
     assert process_time() - started < 0.5
 

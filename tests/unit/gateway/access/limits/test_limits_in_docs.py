@@ -13,15 +13,22 @@ import pytest
 from starlette.applications import Starlette
 
 from gateway.access.authentication.caller_tokens import ServiceTokens
-from gateway.access.authentication.request_guard import Addresses, Guard
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.load_shedding import SHARES, Admission, Class, Load, Priorities, Work
-from gateway.access.limits.rate_limits import CallerLimits, FailedAuthentications, caller_key
-from gateway.access.limits.registered_operations import Registry
+from gateway.access.limits.load_shedding import (
+    SHARES,
+    Admission,
+    LoadShedder,
+    Priorities,
+    WorkClass,
+    Workload,
+)
+from gateway.access.limits.rate_limits import FailedAuthentications, RateLimiter, caller_key
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.pipeline.pipeline import Graph
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, Reply, compose
 from gateway.surfaces.segment import Segment
@@ -69,23 +76,23 @@ class House:
     """The gateway with its default settings and one caller; time stands still."""
 
     def __init__(self) -> None:
-        self.callers = CallerLimits(SETTINGS.rates, lambda: 0.0)
-        self.load = Load(SETTINGS.tuning, random=lambda: 0.0)
+        self.callers = RateLimiter(SETTINGS.rates, lambda: 0.0)
+        self.load = LoadShedder(SETTINGS.tuning, random=lambda: 0.0)
         admission = Admission(self.callers, self.load, PRIORITIES)
-        self.graph = Graph(
+        self.graph = RequestPipeline(
             supergraph=SUPERGRAPH,
             transport=Failing(),
             service_tokens=ServiceTokens(KEY),
             roles=ROLES,
             limits=SETTINGS.limits,
-            registry=Registry(),
+            registry=OperationRegistry(),
             is_open=False,
             admission=admission,
         )
         endpoint = GraphQLOverHttp(
             lambda: self.graph,
             self,  # type: ignore[arg-type]
-            Documents(Registry()),
+            Documents(OperationRegistry()),
             SETTINGS.rules,
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
@@ -97,7 +104,7 @@ class House:
             await (endpoint if scope["path"] == "/graphql" else app)(scope, receive, send)
 
         failures = FailedAuthentications(SETTINGS.rates, lambda: 0.0)
-        self._app = Guard(routed, admission, failures, Addresses())
+        self._app = RequestGuard(routed, admission, failures, ClientAddresses())
 
     async def of(self, headers: dict[str, str]) -> Principal:
         """The caller, as `Callers` would tell."""
@@ -140,7 +147,7 @@ async def guessing(house: House) -> httpx.Response:
 
 async def too_busy(house: House) -> httpx.Response:
     house.graph.read("{ segments { key } }", None)
-    report = Work(Class.REPORTING, "slow")
+    report = Workload(WorkClass.REPORTING, "slow")
     while house.load.house.has_room(SHARES[report.kind]):
         house.load.enter(report)
     return await house.ask("{ segments { key } }")

@@ -18,25 +18,25 @@ from gateway.access.limits.load_shedding import (
     NEW_OPERATION_COST,
     SHED,
     Admission,
-    Class,
     InvalidPriorities,
-    Load,
+    LoadShedder,
+    LoadTuning,
     Overloaded,
     Priorities,
-    Tuning,
-    Work,
+    WorkClass,
+    Workload,
 )
-from gateway.access.limits.rate_limits import CallerLimits, RateLimited, Rates
+from gateway.access.limits.rate_limits import RateLimited, RateLimiter, RateLimits
 from gateway.app import read_subgraphs
-from gateway.pipeline.pipeline import Asked
+from gateway.pipeline.pipeline import GraphQLRequest
 from gateway.supergraph import compose
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, graph
 
-REPORT, DECISION, INGEST = (Work(kind, kind.value) for kind in Class)
-STRICT = Tuning(queueing_target_ms=50, start=100, floor=8)
+REPORT, DECISION, INGEST = (Workload(kind, kind.value) for kind in WorkClass)
+STRICT = LoadTuning(queueing_target_ms=50, start=100, floor=8)
 
 
 # --- classes --------------------------------------------------------------------------------------
@@ -60,11 +60,11 @@ def fields_of(type_: GraphQLObjectType) -> list[str]:
 def test_an_operation_is_what_the_least_of_its_fields_is() -> None:
     priorities = Priorities.read()
 
-    assert priorities.work({"Mutation.track", "Mutation.__typename"}).kind is Class.INGEST
-    assert priorities.work({"Query.nextBestActions"}).kind is Class.DECISIONS
-    assert priorities.work({"Query.nextBestActions", "Query.segments"}).kind is Class.REPORTING
-    assert priorities.work({"Query.__schema"}).kind is Class.REPORTING
-    assert priorities.work({"Query.never_heard_of"}).kind is Class.REPORTING
+    assert priorities.work({"Mutation.track", "Mutation.__typename"}).kind is WorkClass.INGEST
+    assert priorities.work({"Query.nextBestActions"}).kind is WorkClass.DECISIONS
+    assert priorities.work({"Query.nextBestActions", "Query.segments"}).kind is WorkClass.REPORTING
+    assert priorities.work({"Query.__schema"}).kind is WorkClass.REPORTING
+    assert priorities.work({"Query.never_heard_of"}).kind is WorkClass.REPORTING
 
 
 @pytest.mark.parametrize("text", ["urgent: [Query.a]", "- a", "ingest: 1", "a: [", ""])
@@ -85,18 +85,18 @@ def test_a_file_of_priorities_that_cannot_be_read_says_how_to_write_one(
 class House:
     """A service that works on `workers` requests at once, `service_s` each, in order of arrival."""
 
-    load: Load
+    load: LoadShedder
     workers: int = 4
     service_s: float = 0.02
-    slow: dict[Class, float] = field(default_factory=dict)
+    slow: dict[WorkClass, float] = field(default_factory=dict)
     """Classes with a service of their own that takes so long, however many ask."""
     lag_s: float = 0.0
     now: float = 0.0
-    admitted: Counter[Class] = field(default_factory=Counter)
-    shed: Counter[Class] = field(default_factory=Counter)
+    admitted: Counter[WorkClass] = field(default_factory=Counter)
+    shed: Counter[WorkClass] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
-    def run(self, seconds: float, per_s: dict[Work, float], seed: int = 1) -> "House":
+    def run(self, seconds: float, per_s: dict[Workload, float], seed: int = 1) -> "House":
         """Send requests at random moments, so many a second of each kind."""
         self.admitted, self.shed, self.latencies = Counter(), Counter(), []
         events = self._arrivals(seconds, per_s, Random(seed))
@@ -117,16 +117,16 @@ class House:
         return self
 
     def _arrivals(
-        self, seconds: float, per_s: dict[Work, float], random: Random
-    ) -> list[tuple[float, int, Work | None, float]]:
-        arrivals: list[tuple[float, int, Work | None, float]] = []
+        self, seconds: float, per_s: dict[Workload, float], random: Random
+    ) -> list[tuple[float, int, Workload | None, float]]:
+        arrivals: list[tuple[float, int, Workload | None, float]] = []
         for work, rate in per_s.items():
             at = self.now
             while (at := at + random.expovariate(rate)) < self.now + seconds:
                 arrivals.append((at, len(arrivals) + 1, work, 0.0))
         return arrivals
 
-    def _arrive(self, work: Work, order: int, events: list, free: list[float]) -> None:  # type: ignore[type-arg]
+    def _arrive(self, work: Workload, order: int, events: list, free: list[float]) -> None:  # type: ignore[type-arg]
         try:
             entered = self.load.enter(work)
         except Overloaded:
@@ -149,7 +149,7 @@ class House:
 def house() -> House:
     """Its service takes 200 requests a second."""
     house = House(load=None)  # type: ignore[arg-type]
-    house.load = Load(STRICT, clock=lambda: house.now, random=lambda: 0.5)
+    house.load = LoadShedder(STRICT, clock=lambda: house.now, random=lambda: 0.5)
     return house
 
 
@@ -170,7 +170,7 @@ def test_at_three_times_the_capacity_the_rest_is_refused_and_what_is_let_in_is_q
 
 
 def test_without_shedding_the_same_load_makes_everybody_wait(house: House) -> None:
-    house.load = Load(Tuning(10**6, 10**6, start=10**6), clock=lambda: house.now)
+    house.load = LoadShedder(LoadTuning(10**6, 10**6, start=10**6), clock=lambda: house.now)
 
     house.run(60, {DECISION: 600}, seed=2)
 
@@ -181,18 +181,20 @@ def test_reports_are_refused_first_and_ingest_last(house: House) -> None:
     house.run(10, {REPORT: 400, DECISION: 60, INGEST: 60})
     house.run(60, {REPORT: 400, DECISION: 60, INGEST: 60}, seed=2)
 
-    assert house.shed[Class.REPORTING] > 0.7 * 400 * 60
-    assert house.shed[Class.DECISIONS] < 0.05 * 60 * 60
-    assert house.shed[Class.INGEST] < 0.002 * 60 * 60
+    assert house.shed[WorkClass.REPORTING] > 0.7 * 400 * 60
+    assert house.shed[WorkClass.DECISIONS] < 0.05 * 60 * 60
+    assert house.shed[WorkClass.INGEST] < 0.002 * 60 * 60
 
 
 def test_decisions_go_before_reports_and_after_ingest(house: House) -> None:
     house.run(10, {REPORT: 100, DECISION: 400, INGEST: 100})
     house.run(60, {REPORT: 100, DECISION: 400, INGEST: 100}, seed=2)
 
-    shed = {kind: house.shed[kind] / (house.shed[kind] + house.admitted[kind]) for kind in Class}
-    assert shed[Class.REPORTING] > shed[Class.DECISIONS] > 0.4
-    assert shed[Class.INGEST] < 0.05
+    shed = {
+        kind: house.shed[kind] / (house.shed[kind] + house.admitted[kind]) for kind in WorkClass
+    }
+    assert shed[WorkClass.REPORTING] > shed[WorkClass.DECISIONS] > 0.4
+    assert shed[WorkClass.INGEST] < 0.05
 
 
 def test_an_overload_that_lasts_does_not_come_to_look_normal(house: House) -> None:
@@ -204,10 +206,10 @@ def test_an_overload_that_lasts_does_not_come_to_look_normal(house: House) -> No
 
 def test_the_least_latency_ages_but_not_while_there_is_a_queue() -> None:
     now = 0.0
-    load = Load(replace(STRICT, floor=100), clock=lambda: now)
-    queued = Load(replace(STRICT, floor=8), clock=lambda: now)
+    load = LoadShedder(replace(STRICT, floor=100), clock=lambda: now)
+    queued = LoadShedder(replace(STRICT, floor=8), clock=lambda: now)
 
-    def answered(by: Load, seconds: float) -> None:
+    def answered(by: LoadShedder, seconds: float) -> None:
         nonlocal now
         entered = by.enter(DECISION)
         now += seconds
@@ -225,10 +227,10 @@ def test_the_least_latency_ages_but_not_while_there_is_a_queue() -> None:
 
 
 def test_kinds_that_are_asked_once_push_out_nothing_that_is_asked_again_and_again() -> None:
-    load = Load(replace(STRICT, kinds_remembered=10), clock=lambda: 0.0)
+    load = LoadShedder(replace(STRICT, kinds_remembered=10), clock=lambda: 0.0)
 
     for n in range(100):
-        for work in (DECISION, Work(Class.REPORTING, f"odd {n}")):
+        for work in (DECISION, Workload(WorkClass.REPORTING, f"odd {n}")):
             load.leave(work, load.enter(work), is_whole=True)
 
     assert len(load._least) == 10
@@ -257,13 +259,13 @@ def test_a_service_that_becomes_slower_for_good_is_got_used_to(house: House) -> 
 
 def test_one_class_that_waits_for_its_own_service_leaves_the_others_alone(house: House) -> None:
     house.run(30, {REPORT: 50, INGEST: 50})
-    house.slow = {Class.REPORTING: 1.5}
+    house.slow = {WorkClass.REPORTING: 1.5}
 
     house.run(60, {REPORT: 200, INGEST: 100}, seed=2)
 
-    assert house.shed[Class.REPORTING] > 2_000
-    assert house.shed[Class.INGEST] < 20  # before it shows that only reports wait
-    assert house.load.valves[Class.REPORTING].limit < house.load.house.limit
+    assert house.shed[WorkClass.REPORTING] > 2_000
+    assert house.shed[WorkClass.INGEST] < 20  # before it shows that only reports wait
+    assert house.load.valves[WorkClass.REPORTING].limit < house.load.house.limit
 
 
 def test_a_late_event_loop_is_overload_too(house: House) -> None:
@@ -279,7 +281,7 @@ def test_a_late_event_loop_is_overload_too(house: House) -> None:
 
 def test_failures_that_come_at_once_teach_nothing_but_slow_ones_count() -> None:
     now = 0.0
-    load = Load(STRICT, clock=lambda: now)
+    load = LoadShedder(STRICT, clock=lambda: now)
 
     def answered(seconds: float, *, is_whole: bool) -> None:
         nonlocal now
@@ -305,7 +307,7 @@ def test_failures_that_come_at_once_teach_nothing_but_slow_ones_count() -> None:
 
 
 def test_who_is_refused_is_told_the_limit_and_when_to_come_back(house: House) -> None:
-    house.load = Load(Tuning(max_in_flight=10, floor=1, start=10), random=lambda: 0.25)
+    house.load = LoadShedder(LoadTuning(max_in_flight=10, floor=1, start=10), random=lambda: 0.25)
     before = SHED.labels("reporting")._value.get()
     for _ in range(4):
         house.load.enter(REPORT)
@@ -323,7 +325,7 @@ def test_who_is_refused_is_told_the_limit_and_when_to_come_back(house: House) ->
 
 
 def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_is_late() -> None:
-    load = Load(replace(STRICT, max_in_flight=10, floor=1, start=10), random=lambda: 0.0)
+    load = LoadShedder(replace(STRICT, max_in_flight=10, floor=1, start=10), random=lambda: 0.0)
     load.check_new()
 
     for _ in range(LATE_FOR - 1):
@@ -342,7 +344,7 @@ def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_
 
 
 def test_a_limit_that_is_set_below_the_floor_is_not_raised_to_it() -> None:
-    load = Load(Tuning(max_in_flight=8))
+    load = LoadShedder(LoadTuning(max_in_flight=8))
     for _ in range(8):
         load.house.enter()
 
@@ -356,9 +358,9 @@ def test_a_limit_that_is_set_below_the_floor_is_not_raised_to_it() -> None:
 
 
 def admission(clock: Clock | None = None, **rates: int) -> Admission:
-    tuning = Tuning(max_in_flight=2, floor=1, start=2)
-    limits = CallerLimits(Rates(**rates))
-    return Admission(limits, Load(tuning), Priorities.read(), clock or Clock())
+    tuning = LoadTuning(max_in_flight=2, floor=1, start=2)
+    limits = RateLimiter(RateLimits(**rates))
+    return Admission(limits, LoadShedder(tuning), Priorities.read(), clock or Clock())
 
 
 def test_a_ticket_is_given_back_however_the_request_ends() -> None:
@@ -445,8 +447,8 @@ def slept(clock: Clock, naps: list[float], **rates: int) -> Admission:
         naps.append(seconds)
         clock.now += seconds
 
-    limits = CallerLimits(Rates(**rates), clock)
-    return Admission(limits, Load(), Priorities.read(), clock, sleep)
+    limits = RateLimiter(RateLimits(**rates), clock)
+    return Admission(limits, LoadShedder(), Priorities.read(), clock, sleep)
 
 
 async def endless() -> AsyncGenerator[int, None]:
@@ -504,14 +506,14 @@ async def test_an_answer_is_a_measure_unless_a_service_failed(
 ) -> None:
     notes: list[bool] = []
 
-    class Noting(Load):
-        def leave(self, work: Work, entered: float, *, is_whole: bool) -> None:
+    class Noting(LoadShedder):
+        def leave(self, work: Workload, entered: float, *, is_whole: bool) -> None:
             notes.append(is_whole)
 
-    door = Admission(CallerLimits(Rates()), Noting(), Priorities.read())
+    door = Admission(RateLimiter(RateLimits()), Noting(), Priorities.read())
     answering = replace(graph(InProcess(down=down)), admission=door)
     caller = Principal(Role.ANALYST, "tester")
-    asked = Asked(query)
+    asked = GraphQLRequest(query)
 
     await answering.answer(answering.prepare(asked, caller), asked, caller)
 

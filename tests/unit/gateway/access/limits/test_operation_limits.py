@@ -21,17 +21,17 @@ from hypothesis import strategies as st
 from gateway.access.limits.operation_limits import (
     TOKEN,
     LimitExceeded,
-    Limits,
+    OperationLimits,
     check_text,
     check_variables,
 )
-from gateway.pipeline.operation_facts import Operation, read_document, read_operation
+from gateway.pipeline.operation_facts import OperationFacts, read_document, read_operation
 
 SCHEMA = build_schema("""
 type Query { node: Node, list(first: Int = 500, limit: Int): [Node!]! }
 type Node { id: ID!, next: Node, list(first: Int, last: Int): [Node!]! }
 """)
-SMALL = Limits(
+SMALL = OperationLimits(
     query_chars=600,
     tokens=120,
     nesting=6,
@@ -48,7 +48,7 @@ SMALL = Limits(
 )
 
 
-def read(text: str, limits: Limits = SMALL) -> Operation:
+def read(text: str, limits: OperationLimits = SMALL) -> OperationFacts:
     return read_operation(read_document(text, limits), None, SCHEMA, limits)
 
 
@@ -133,7 +133,7 @@ def test_fragments_that_would_grow_exponentially_are_measured_at_once() -> None:
     started = process_time()
 
     with pytest.raises(LimitExceeded, match=r"more than 1000000000000 aliases"):
-        read(text, Limits(query_chars=100_000, tokens=10_000, depth=1_000, fragments=100))
+        read(text, OperationLimits(query_chars=100_000, tokens=10_000, depth=1_000, fragments=100))
 
     assert process_time() - started < 1
 
@@ -141,7 +141,7 @@ def test_fragments_that_would_grow_exponentially_are_measured_at_once() -> None:
 def test_inline_fragments_in_each_other_are_measured_in_time_by_the_length_of_the_text() -> None:
     fields = "".join(f" f{n}" for n in range(8_000))
     text = f"{{ node {'{ ... ' * 90} {{ {fields} }} {'}' * 90} }}"
-    large = Limits(query_chars=100_000, tokens=10_000, nesting=100, selections=8_000)
+    large = OperationLimits(query_chars=100_000, tokens=10_000, nesting=100, selections=8_000)
     parsing = least_time(lambda: parse(text))
 
     def refuse() -> None:
@@ -159,9 +159,9 @@ def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None
         "fragment Inner on Node { id } "
     )
 
-    document = read_document(others + meant, Limits())
+    document = read_document(others + meant, OperationLimits())
 
-    operation = read_operation(document, "Meant", SCHEMA, Limits())
+    operation = read_operation(document, "Meant", SCHEMA, OperationLimits())
 
     assert print_ast(operation.document) == print_ast(parse(meant))
 
@@ -175,7 +175,7 @@ def test_a_fragment_that_holds_itself_ends() -> None:
 
 
 def test_the_standard_introspection_query_is_within_the_limits() -> None:
-    operation = read(get_introspection_query(), Limits())
+    operation = read(get_introspection_query(), OperationLimits())
 
     assert operation.asks_only_the_schema
 
@@ -216,7 +216,7 @@ def test_a_chain_of_fragments_too_long_to_follow_is_too_deep() -> None:
     text = f"{{ node {{ ...F0 }} }} {chain} fragment F30 on Node {{ id }}"
 
     with pytest.raises(LimitExceeded, match="max_depth"):
-        read(text, Limits(query_chars=100_000, tokens=10_000))
+        read(text, OperationLimits(query_chars=100_000, tokens=10_000))
 
 
 def tokens_of_the_parser(text: str) -> int:
@@ -271,6 +271,6 @@ def test_no_text_takes_long_to_be_counted(piece: str) -> None:
     started = process_time()
 
     with pytest.raises(LimitExceeded):
-        check_text("[[ " + text, Limits(query_chars=200_000, tokens=1, nesting=1))
+        check_text("[[ " + text, OperationLimits(query_chars=200_000, tokens=1, nesting=1))
 
     assert process_time() - started < 0.5

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.limits.load_shedding import Admission, Load, Priorities
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import (
-    Attempt,
-    Buckets,
-    CallerLimits,
+    AuthenticationAttempt,
     FailedAuthentications,
     RateLimited,
-    Rates,
+    RateLimiter,
+    RateLimits,
     SignatureChecks,
+    TokenBuckets,
     attempt,
     caller_key,
 )
@@ -33,7 +33,7 @@ def clock() -> Clock:
 
 
 def test_a_rested_caller_may_send_a_burst_and_then_as_fast_as_the_rate(clock: Clock) -> None:
-    buckets = Buckets(10, 3, 100, clock)
+    buckets = TokenBuckets(10, 3, 100, clock)
 
     assert [buckets.take("ann") for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
 
@@ -42,7 +42,7 @@ def test_a_rested_caller_may_send_a_burst_and_then_as_fast_as_the_rate(clock: Cl
 
 
 def test_who_waits_exactly_as_long_as_he_is_told_is_let_in(clock: Clock) -> None:
-    limits = CallerLimits(Rates(rate_per_s=3, burst=1), clock)
+    limits = RateLimiter(RateLimits(rate_per_s=3, burst=1), clock)
     limits.arrive("ann")
 
     with pytest.raises(RateLimited) as refusal:
@@ -55,7 +55,7 @@ def test_who_waits_exactly_as_long_as_he_is_told_is_let_in(clock: Clock) -> None
 
 
 def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
-    limits = CallerLimits(Rates(rate_per_s=1, burst=1), clock)
+    limits = RateLimiter(RateLimits(rate_per_s=1, burst=1), clock)
     limits.arrive("ann")
 
     limits.arrive("bob")
@@ -67,11 +67,11 @@ def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
 
 
 def test_more_than_a_bucket_holds_is_never_there(clock: Clock) -> None:
-    assert Buckets(1, 2, 100, clock).take("ann", 3) == pytest.approx(1.0)
+    assert TokenBuckets(1, 2, 100, clock).take("ann", 3) == pytest.approx(1.0)
 
 
 def test_being_refused_does_not_make_the_wait_longer(clock: Clock) -> None:
-    buckets = Buckets(1, 1, 100, clock)
+    buckets = TokenBuckets(1, 1, 100, clock)
     buckets.take("ann")
 
     waits = [buckets.take("ann") for _ in range(50)]
@@ -80,7 +80,7 @@ def test_being_refused_does_not_make_the_wait_longer(clock: Clock) -> None:
 
 
 def test_what_a_request_costs_is_waited_for_by_the_next_one(clock: Clock) -> None:
-    limits = CallerLimits(Rates(rate_per_s=10, burst=5, cost_per_token=100), clock)
+    limits = RateLimiter(RateLimits(rate_per_s=10, burst=5, cost_per_token=100), clock)
     limits.arrive("ann")
 
     limits.charge("ann", 900)  # eight tokens beyond its first, of which five at most count
@@ -91,7 +91,7 @@ def test_what_a_request_costs_is_waited_for_by_the_next_one(clock: Clock) -> Non
 
 
 def test_a_cheap_request_costs_no_more_than_its_token(clock: Clock) -> None:
-    limits = CallerLimits(Rates(rate_per_s=10, burst=2, cost_per_token=100), clock)
+    limits = RateLimiter(RateLimits(rate_per_s=10, burst=2, cost_per_token=100), clock)
 
     for _ in range(2):
         limits.arrive("ann")
@@ -99,7 +99,7 @@ def test_a_cheap_request_costs_no_more_than_its_token(clock: Clock) -> None:
 
 
 def test_full_buckets_are_forgotten(clock: Clock) -> None:
-    buckets = Buckets(10, 5, 1_000, clock)
+    buckets = TokenBuckets(10, 5, 1_000, clock)
     for n in range(100):
         buckets.take(n)
     assert len(buckets) == 100
@@ -112,7 +112,7 @@ def test_full_buckets_are_forgotten(clock: Clock) -> None:
 
 
 def test_there_are_never_more_buckets_than_set_and_the_busiest_are_kept(clock: Clock) -> None:
-    buckets = Buckets(0.001, 2, 10, clock)
+    buckets = TokenBuckets(0.001, 2, 10, clock)
     buckets.take("busy", 2)
 
     for n in range(10_000):
@@ -131,7 +131,7 @@ def test_no_window_ever_sees_more_than_its_burst_and_rate(
     rate: float, burst: int, steps: list[tuple[float, int]]
 ) -> None:
     clock = Clock()
-    buckets = Buckets(rate, burst, 10, clock)
+    buckets = TokenBuckets(rate, burst, 10, clock)
     taken: list[tuple[float, int]] = []
 
     for pause, tokens in steps:
@@ -147,7 +147,7 @@ def test_no_window_ever_sees_more_than_its_burst_and_rate(
 
 
 def test_a_caller_has_so_many_requests_under_way_and_no_more(clock: Clock) -> None:
-    limits = CallerLimits(Rates(max_concurrent=2), clock)
+    limits = RateLimiter(RateLimits(max_concurrent=2), clock)
     limits.enter("ann")
     limits.enter("ann")
 
@@ -183,7 +183,7 @@ def guessed(failures: FailedAuthentications, address: str) -> int:
 
 
 def test_an_address_that_guesses_has_to_wait_and_is_answered_again_in_time(clock: Clock) -> None:
-    failures = FailedAuthentications(Rates(max_failed_authentications=20), clock)
+    failures = FailedAuthentications(RateLimits(max_failed_authentications=20), clock)
 
     assert guessed(failures, GUESSER) == 20
     assert failures.is_suspect(GUESSER)
@@ -193,7 +193,7 @@ def test_an_address_that_guesses_has_to_wait_and_is_answered_again_in_time(clock
 
 
 def test_guessing_on_does_not_make_the_wait_longer(clock: Clock) -> None:
-    failures = FailedAuthentications(Rates(max_failed_authentications=3), clock)
+    failures = FailedAuthentications(RateLimits(max_failed_authentications=3), clock)
     guessed(failures, GUESSER)
 
     refusals = [failures.failed(GUESSER) for _ in range(100)]
@@ -204,7 +204,7 @@ def test_guessing_on_does_not_make_the_wait_longer(clock: Clock) -> None:
 
 
 def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
-    failures = FailedAuthentications(Rates(callers_remembered=50), clock)
+    failures = FailedAuthentications(RateLimits(callers_remembered=50), clock)
 
     for n in range(1_000):
         failures.failed(f"10.0.0.{n}")
@@ -217,7 +217,7 @@ def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
 
 async def checked(checks: SignatureChecks, address: str, *, is_suspect: bool, tokens: int) -> int:
     """How many of so many fresh tokens, sent at once, are checked without waiting long."""
-    attempt.set(Attempt(address, is_suspect))
+    attempt.set(AuthenticationAttempt(address, is_suspect))
     turns = (checks.turn() for _ in range(tokens))
     done = await asyncio.gather(*turns, return_exceptions=True)
     return sum(result is None for result in done)
@@ -238,7 +238,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_fresh_tokens_wait_their_turn_and_the_next_come_later(
     clock: Clock, hurried: list[float]
 ) -> None:
-    checks = SignatureChecks(Rates(signature_checks_per_s=100), clock)
+    checks = SignatureChecks(RateLimits(signature_checks_per_s=100), clock)
 
     assert await checked(checks, OFFICE, is_suspect=False, tokens=300) == 200
 
@@ -253,7 +253,7 @@ async def test_fresh_tokens_wait_their_turn_and_the_next_come_later(
 async def test_suspect_addresses_take_nothing_from_others_and_little_from_one_another(
     clock: Clock, hurried: list[float]
 ) -> None:
-    checks = SignatureChecks(Rates(signature_checks_per_s=100), clock)
+    checks = SignatureChecks(RateLimits(signature_checks_per_s=100), clock)
 
     assert await checked(checks, GUESSER, is_suspect=True, tokens=1_000) == 10
 
@@ -275,8 +275,8 @@ class Slow(InProcess):
 
 async def test_of_a_batch_what_is_above_the_callers_concurrency_is_refused_not_queued() -> None:
     services = Slow()
-    limits = CallerLimits(Rates(max_concurrent=2))
-    admission = Admission(limits, Load(), Priorities({}))
+    limits = RateLimiter(RateLimits(max_concurrent=2))
+    admission = Admission(limits, LoadShedder(), Priorities({}))
     answering = replace(graph(services), admission=admission)
 
     async with asking(endpoint(services, served=lambda: answering, max_batch=3)) as client:

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from gateway.access.limits.registered_operations import Registry, hash_of, operations_in
+from gateway.access.limits.registered_operations import OperationRegistry, hash_of, operations_in
 from services.chassis.errors import RaakError
 
 OFFERS = "query Offers { nextBestActions { key } }"
@@ -13,8 +13,8 @@ class NotPlanned(RaakError):
     code = "NOT_PLANNED"
 
 
-async def registry(*texts: str) -> Registry:
-    registry = Registry()
+async def registry(*texts: str) -> OperationRegistry:
+    registry = OperationRegistry()
     await registry.adopt(texts)
     return registry
 
@@ -36,7 +36,7 @@ async def test_only_the_exact_text_is_registered() -> None:
 
 
 async def test_every_operation_is_planned_before_it_is_known() -> None:
-    known = Registry()
+    known = OperationRegistry()
     planned: list[tuple[str, str | None, bool]] = []
     known.compile_with(lambda text, name: planned.append((text, name, known.is_registered(text))))
 
@@ -73,7 +73,7 @@ async def test_a_document_that_cannot_be_planned_keeps_none_of_the_others_back()
         if text == OFFERS:
             raise NotPlanned("No.", hint="Mend it.")
 
-    known = Registry()
+    known = OperationRegistry()
     known.compile_with(refuse)
 
     await known.adopt([OFFERS, TWO])
