@@ -230,7 +230,7 @@ def _ready(
             "graph": {
                 "digest": served.digest,
                 "refused": served.refused,
-                "because": served.because,
+                "reason": served.reason,
             },
         }
         if reasons:

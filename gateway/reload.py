@@ -182,7 +182,7 @@ class Served:
         self.digest = composed.digest
         self.refused: str | None = None
         """The digest of what was found last, if that can't be served."""
-        self.because: str | None = None
+        self.reason: str | None = None
         """Why it can't."""
         self._seen = composed.digest
         self._asked_to_look = asyncio.Event()
@@ -225,7 +225,7 @@ class Served:
         is_settled = at_once or digest == self._seen
         self._seen = digest
         if digest == self.digest:
-            self.refused = self.because = None
+            self.refused = self.reason = None
         elif is_settled and digest != self.refused:
             await self._try(texts)
 
@@ -242,7 +242,7 @@ class Served:
 
     def _serve(self, graph: RequestPipeline, digest: str) -> None:
         self._narrowed += _is_narrowed(self._graph.roles, graph)
-        self._graph, self.digest, self.refused, self.because = graph, digest, None, None
+        self._graph, self.digest, self.refused, self.reason = graph, digest, None, None
         self._grant_by(graph.roles)
         RELOADS.labels("served").inc()
         log.info("another graph is served", extra={"fields": {"digest": digest}})
@@ -252,11 +252,11 @@ class Served:
         if digest == self.refused:
             return
         self.refused = digest
-        self.because = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
+        self.reason = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
         RELOADS.labels("refused").inc()
         log.error(
             "a changed graph can't be served; the one before it still is",
-            extra={"fields": {"digest": digest, "served": self.digest, "because": self.because}},
+            extra={"fields": {"digest": digest, "served": self.digest, "reason": self.reason}},
         )
 
     # Subscriptions

@@ -205,7 +205,7 @@ class Exchange:
         """Say in the answer what the operation was priced at, and where most of that is."""
         assert self.prepared is not None
         path, part = self.prepared.price.dearest(variables)
-        cost = {"requested": self.prepared.price(variables), "dearest": path, "ofIt": part}
+        cost = {"requested": self.prepared.price(variables), "dearest": path, "dearestCost": part}
         self.body["extensions"] = {"cost": cost}
 
     def __enter__(self) -> Self:

@@ -234,7 +234,7 @@ def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> Ope
     if not operations:
         problem = "The document has no operation."
     elif name is None:
-        problem = f"The document has {len(operations)} operations, and it is not said which one."
+        problem = f"The document has {len(operations)} operations and no operationName was sent."
     else:
         problem = f"The document has no single operation {name!r}."
     return OperationNotIdentified(

@@ -65,7 +65,7 @@ WITNESS: Mapping[str, str] = {"Customer": "id"}
 
 
 class IntrospectionOff(RaakError):
-    """The schema is not told in production."""
+    """A caller asks for the schema in production."""
 
     code = "INTROSPECTION_OFF"
     status = 403
@@ -182,7 +182,7 @@ class RequestPipeline:
     def _check_schema(self, operation: OperationFacts, caller: Principal | None) -> None:
         if operation.introspects and not self.is_open:
             raise IntrospectionOff(
-                "The schema is not told in production.",
+                "The schema can't be read in production.",
                 hint="Read the SDL of the release, or ask a gateway in development mode.",
             )
         if caller is None and not operation.asks_only_the_schema:

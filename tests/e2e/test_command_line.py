@@ -87,7 +87,7 @@ def test_a_key_that_cannot_be_is_told_why(
     told_by_main(monkeypatch, "keys", "revoke", "0123456789abcdef", "--data", folder)
 
     told = capsys.readouterr().err
-    assert "KEY_CANNOT_BE" in told
+    assert "INVALID_KEY_REQUEST" in told
     assert "NO_SUCH_KEY" in told
 
 

@@ -65,7 +65,7 @@ DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had
 class AuditLogUnavailable(Unavailable):
     """Nothing is changed while it cannot be written down who changed it."""
 
-    code = "AUDIT_BEHIND"
+    code = "AUDIT_LOG_UNAVAILABLE"
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT

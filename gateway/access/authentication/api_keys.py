@@ -32,7 +32,7 @@ ANOTHER = "Use another one; `raak keys list` shows what there is, `raak keys cre
 class InvalidKeyRequest(RaakError):
     """A key is asked for that could not be used."""
 
-    code = "KEY_CANNOT_BE"
+    code = "INVALID_KEY_REQUEST"
 
 
 class KeysUnknown(Unavailable):

@@ -60,7 +60,7 @@ ResolveGrant = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], fro
 class InvalidTokenRequest(RaakError):
     """A token is asked for that no role could use."""
 
-    code = "TOKEN_CANNOT_BE"
+    code = "INVALID_TOKEN_REQUEST"
 
 
 class TokenOutOfTime(NotAuthenticated):

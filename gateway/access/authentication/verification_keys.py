@@ -58,7 +58,7 @@ class UnknownKey(NotAuthenticated):
 class KeySetUnavailable(Unavailable):
     """A token names a key that may be in the key set as it is now, which cannot be read."""
 
-    code = "KEY_SET_AWAY"
+    code = "KEY_SET_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
         refused = await until_refused(client)
         await until_denied(client, is_denied=False)
 
-    assert "The file of roles cannot be read" in refused["because"]
+    assert "The file of roles cannot be read" in refused["reason"]
 
 
 async def until_denied(client: httpx.AsyncClient, *, is_denied: bool) -> None:

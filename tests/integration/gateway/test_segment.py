@@ -515,5 +515,5 @@ async def test_nothing_is_handed_on_while_it_cannot_be_written_down(
 
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
-    assert refused.json()["error"]["code"] == "AUDIT_BEHIND"
+    assert refused.json()["error"]["code"] == "AUDIT_LOG_UNAVAILABLE"
     assert door.profile.taken == []

@@ -138,9 +138,9 @@ async def test_what_does_not_compose_is_told_with_all_its_problems_once(
 
     assert house.served() is before
     assert house.served.refused == house.digest
-    assert "Missing" in (house.served.because or "")
+    assert "Missing" in (house.served.reason or "")
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "Missing" in told.fields["because"]  # type: ignore[attr-defined]
+    assert "Missing" in told.fields["reason"]  # type: ignore[attr-defined]
 
 
 async def test_after_a_refusal_the_next_change_is_served() -> None:
@@ -159,7 +159,7 @@ async def test_going_back_to_what_is_served_ends_a_refusal() -> None:
 
     await house.change(profile=SDLS["profile"])
 
-    assert (house.served.refused, house.served.because) == (None, None)
+    assert (house.served.refused, house.served.reason) == (None, None)
     assert house.made == 2
 
 
@@ -259,7 +259,7 @@ async def test_faulty_roles_change_nothing_and_it_is_told_why(roles: str, said: 
     assert house.served() is before
     assert not house.granted
     assert house.served.refused == house.digest
-    assert said in (house.served.because or "")
+    assert said in (house.served.reason or "")
 
 
 async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
 
     await served.look(at_once=True)
 
-    assert "roles.yaml' can't be read (FileNotFoundError)" in (served.because or "")
+    assert "roles.yaml' can't be read (FileNotFoundError)" in (served.reason or "")
     assert served().roles.may(Role.AGENT, "Query.segments")
 
 

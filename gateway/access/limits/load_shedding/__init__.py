@@ -11,11 +11,11 @@ rest: a limit that is not in use is not judged, and one client may not use what 
 - A kind of work is an operation's root fields, so that a slow report is compared with reports.
 - The least latency ages, but not while there is a queue: else a lasting overload would in time
   look normal. Only a limit at its floor lets it age, for then nothing else can be the cause.
-- Every class has a valve of its own beside that of the house. If all classes wait, the house's
+- Every class has a limit of its own beside the total one. If all classes wait, the total limit
   shrinks; if one does and others do not, only its own.
 - Planning an operation takes longer than answering one that is known, so new ones are refused as
   reports are, and when the event loop has been late for a second.
-- Of the house's limit reports may use 40%, decisions 70%, and ingest 30% more than there is: what
+- Of the total limit reports may use 40%, decisions 70%, and ingest 30% more than there is: what
   is kept free for a higher class is never taken by a lower one, however much of it there is.
 """
 

@@ -13,8 +13,10 @@ from gateway.access.limits.load_shedding.work import WorkClass, Workload
 from gateway.access.limits.rate_limits import Clock, TryLater
 
 SHED = Counter("raak_shed", "Requests refused because of overload, by class", ["class"])
-LIMIT = Gauge("raak_in_flight_limit", "Requests that may be under way now, by valve", ["valve"])
-IN_FLIGHT = Gauge("raak_in_flight", "Requests under way, by valve", ["valve"])
+LIMIT = Gauge(
+    "raak_in_flight_limit", "Requests that may be under way now, in total and by class", ["valve"]
+)
+IN_FLIGHT = Gauge("raak_in_flight", "Requests under way, in total and by class", ["valve"])
 LAG = Gauge("raak_event_loop_lag_seconds", "How late the event loop was when last looked at")
 
 SHARES: Mapping[WorkClass, float] = {
@@ -22,7 +24,7 @@ SHARES: Mapping[WorkClass, float] = {
     WorkClass.DECISIONS: 0.7,
     WorkClass.INGEST: 1.3,
 }
-"""Which part of the house's limit each class may use. To reserve much costs nothing: the limit
+"""Which part of the total limit each class may use. To reserve much costs nothing: the limit
 grows until what is let in is all that the services can take.
 """
 INTERVAL_S = 0.1
@@ -149,29 +151,29 @@ class LoadShedder:
         self._least: OrderedDict[Hashable, LeastLatency] = OrderedDict()
         self._congested_at = float("-inf")
         self._late_for = 0
-        self.house = ConcurrencyLimit(self._tuning)
-        self.valves = {kind: ConcurrencyLimit(self._tuning) for kind in WorkClass}
+        self.total = ConcurrencyLimit(self._tuning)
+        self.limits = {kind: ConcurrencyLimit(self._tuning) for kind in WorkClass}
         self._delays = {kind: DelayCounts() for kind in WorkClass}
 
     def check(self, work: Workload) -> None:
         """Raise Overloaded if there is no room for a request now."""
-        valve = self.valves[work.kind]
-        if not self.house.has_room(SHARES[work.kind]):
-            raise self._overloaded(work, self.house.in_flight, self.house.limit)
-        if not valve.has_room():
-            raise self._overloaded(work, valve.in_flight, valve.limit)
+        own = self.limits[work.kind]
+        if not self.total.has_room(SHARES[work.kind]):
+            raise self._overloaded(work, self.total.in_flight, self.total.limit)
+        if not own.has_room():
+            raise self._overloaded(work, own.in_flight, own.limit)
 
     def enter(self, work: Workload) -> float:
         """Count a request as under way until `leave`, and tell the time. Raises Overloaded."""
         self.check(work)
-        self.house.enter()
-        self.valves[work.kind].enter()
+        self.total.enter()
+        self.limits[work.kind].enter()
         return self._clock()
 
     def check_new(self) -> None:
         """Raise Overloaded when there is no time to plan an operation that is not known yet."""
         share = SHARES[WorkClass.REPORTING]
-        if self._late_for >= LATE_FOR or not self.house.has_room(share):
+        if self._late_for >= LATE_FOR or not self.total.has_room(share):
             SHED.labels("new operations").inc()
             raise Overloaded(
                 "The gateway is too busy to plan an operation it does not know.",
@@ -197,8 +199,8 @@ class LoadShedder:
     def leave(self, work: Workload, entered: float, *, is_whole: bool) -> None:
         """A request has ended; `is_whole` unless it failed."""
         now = self._clock()
-        self.house.leave()
-        self.valves[work.kind].leave()
+        self.total.leave()
+        self.limits[work.kind].leave()
         self._note(work, now - entered, now, is_whole=is_whole)
 
     def _note(self, work: Workload, seconds: float, now: float, *, is_whole: bool) -> None:
@@ -225,7 +227,7 @@ class LoadShedder:
             self._least.popitem(last=False)
 
     def _may_age(self, now: float) -> bool:
-        return now - self._congested_at > self._tuning.remembered_s or self.house.is_at_floor
+        return now - self._congested_at > self._tuning.remembered_s or self.total.is_at_floor
 
     def judge(self, lag_s: float = 0.0) -> None:
         """Adjust the limits after an interval, in which the event loop was late by `lag_s`."""
@@ -238,10 +240,10 @@ class LoadShedder:
         self._late_for = self._late_for + 1 if is_late else 0
         everyone_waits = is_late or (bool(verdicts) and all(verdicts.values()))
         if is_late or verdicts:
-            self.house.adjust(everyone_waits)
+            self.total.adjust(everyone_waits)
         if not everyone_waits:
             for kind, verdict in verdicts.items():
-                self.valves[kind].adjust(verdict)
+                self.limits[kind].adjust(verdict)
         if is_late or any(verdicts.values()):
             self._congested_at = self._clock()
 
@@ -252,11 +254,12 @@ class LoadShedder:
             await asyncio.sleep(INTERVAL_S)
             lag_s = max(0.0, self._clock() - before - INTERVAL_S)
             self.judge(lag_s)
-            self.tell(lag_s)
+            self.update_metrics(lag_s)
 
-    def tell(self, lag_s: float) -> None:
+    def update_metrics(self, lag_s: float) -> None:
         """Bring the metrics up to date."""
         LAG.set(lag_s)
-        for name, valve in (("house", self.house), *((k.value, v) for k, v in self.valves.items())):
-            LIMIT.labels(name).set(round(valve.limit))
-            IN_FLIGHT.labels(name).set(valve.in_flight)
+        by_class = {kind.value: limit for kind, limit in self.limits.items()}
+        for name, limit in {"total": self.total, **by_class}.items():
+            LIMIT.labels(name).set(round(limit.limit))
+            IN_FLIGHT.labels(name).set(limit.in_flight)

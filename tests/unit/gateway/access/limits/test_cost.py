@@ -377,5 +377,5 @@ async def test_an_answer_tells_its_cost_on_request_in_development(
         plain = await client.post("/graphql", json=body)
         costed = await client.post("/graphql", json=body, headers={"X-Raak-Cost": "1"})
 
-    cost = {"requested": 1, "dearest": "customer", "ofIt": 1}
+    cost = {"requested": 1, "dearest": "customer", "dearestCost": 1}
     assert costed.json() == plain.json() | ({"extensions": {"cost": cost}} if told else {})

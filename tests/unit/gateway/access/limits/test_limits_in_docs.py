@@ -148,7 +148,7 @@ async def guessing(house: House) -> httpx.Response:
 async def too_busy(house: House) -> httpx.Response:
     house.graph.read("{ segments { key } }", None)
     report = Workload(WorkClass.REPORTING, "slow")
-    while house.load.house.has_room(SHARES[report.kind]):
+    while house.load.total.has_room(SHARES[report.kind]):
         house.load.enter(report)
     return await house.ask("{ segments { key } }")
 

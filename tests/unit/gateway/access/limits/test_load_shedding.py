@@ -265,18 +265,18 @@ def test_one_class_that_waits_for_its_own_service_leaves_the_others_alone(house:
 
     assert house.shed[WorkClass.REPORTING] > 2_000
     assert house.shed[WorkClass.INGEST] < 20  # before it shows that only reports wait
-    assert house.load.valves[WorkClass.REPORTING].limit < house.load.house.limit
+    assert house.load.limits[WorkClass.REPORTING].limit < house.load.total.limit
 
 
 def test_a_late_event_loop_is_overload_too(house: House) -> None:
     house.service_s, house.workers = 0.3, 1_000
 
     house.run(10, {DECISION: 190})
-    assert house.load.house.limit > 60
+    assert house.load.total.limit > 60
     house.lag_s = 0.2
     house.run(10, {DECISION: 400}, seed=2)
 
-    assert house.load.house.limit < 20
+    assert house.load.total.limit < 20
 
 
 def test_failures_that_come_at_once_teach_nothing_but_slow_ones_count() -> None:
@@ -346,12 +346,12 @@ def test_operations_that_are_new_are_refused_when_reports_are_and_when_the_loop_
 def test_a_limit_that_is_set_below_the_floor_is_not_raised_to_it() -> None:
     load = LoadShedder(LoadTuning(max_in_flight=8))
     for _ in range(8):
-        load.house.enter()
+        load.total.enter()
 
-    load.house.adjust(is_congested=True)
+    load.total.adjust(is_congested=True)
 
-    assert load.house.limit == 8
-    assert load.house.is_at_floor
+    assert load.total.limit == 8
+    assert load.total.is_at_floor
 
 
 # --- admission ------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_a_ticket_is_given_back_however_the_request_ends() -> None:
         with pytest.raises(ZeroDivisionError), door.enter("ann", INGEST):
             _ = 1 / 0
 
-    assert door.load.house.in_flight == 0
+    assert door.load.total.in_flight == 0
 
 
 def test_who_is_shed_is_not_counted_as_under_way() -> None:
