@@ -8,20 +8,16 @@ from pathlib import Path
 from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, to_file, to_stdout
 from gateway.access.audit.chain import AuditChain, look_back
 from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.attempts import SignatureChecks
 from gateway.access.authentication.authenticator import Authenticator
-from gateway.access.authentication.caller_tokens import (
-    CallerTokens,
-    ServiceTokens,
-    TokenRules,
-    private_key,
-)
+from gateway.access.authentication.caller_tokens import CallerTokens, TokenRules
+from gateway.access.authentication.service_tokens import ServiceTokens, private_key
 from gateway.access.authentication.verification_keys import (
     VerificationKey,
     VerificationKeys,
     reading,
 )
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.rate_limits import SignatureChecks
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.database_sync import DatabaseSync
 from gateway.settings import GatewaySettings

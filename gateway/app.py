@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.authorization.roles import OURS, Roles, text_of
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
-from gateway.access.limits.rate_limits import FailedAuthentications, RateLimiter
+from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access_control import AccessControl
 from gateway.browsers import for_browsers
@@ -83,7 +84,7 @@ def create(
             progress = Progress(standstill_s=inf)  # it answers most things while others are away
             planning = _planning(door.registry)
             served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
-            door.registry.compile_with(lambda text, name: served().read(text, name))
+            door.registry.compile_with(lambda text, name: served().operations.get(text, name))
             documents = _documents(settings, door.registry)
             over_http = GraphQLOverHttp(served, door.callers, documents, settings.rules)
             endpoint, sockets = live.doors("/graphql", over_http, door.callers, documents)
@@ -180,7 +181,7 @@ def _graph(
         registry=door.registry,
         is_open=settings.mode == "development",
         trusted_only=settings.answers_registered_only,
-        kept=settings.plans,
+        cache_size=settings.plans,
         within_s=settings.request_deadline_ms / 1000,
         changes_within_s=settings.mutation_deadline_ms / 1000,
         weights=settings.weights,
@@ -192,7 +193,7 @@ def _graph(
 
 def _planning(registry: OperationRegistry) -> Callable[[RequestPipeline], Awaitable[None]]:
     async def plan_registered(graph: RequestPipeline) -> None:
-        registry.compile_with(graph.read)
+        registry.compile_with(graph.operations.get)
         await registry.compile_all()
 
     return plan_registered

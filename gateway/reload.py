@@ -195,7 +195,7 @@ class Served:
 
     def _guard(self, composed: CompositionResult) -> RequestPipeline:
         guarded = self._guarded(composed.supergraph, composed.roles)
-        return replace(guarded, lasting=self.lasting)
+        return replace(guarded, subscription_guard=self.guard_subscription)
 
     # Watching
 
@@ -233,7 +233,7 @@ class Served:
         try:
             composed = await asyncio.to_thread(CompositionResult.of, self._source, texts)
             graph = self._guard(composed)
-            await _plan(graph, self._graph.operations()[-HOT:])
+            await _plan(graph, self._graph.operations.keys()[-HOT:])
             await self._plan_registered(graph)
         except Exception as error:  # whatever is wrong with it: the one that is served is better
             self._refuse(texts.digest, error)
@@ -261,7 +261,7 @@ class Served:
 
     # Subscriptions
 
-    async def lasting(
+    async def guard_subscription(
         self, coordinates: frozenset[str], answers: AsyncGenerator[JSON, None]
     ) -> AsyncGenerator[JSON, None]:
         """The answers of a subscription; it ends when a field it subscribes to is gone, or when
@@ -332,7 +332,7 @@ async def _plan(graph: RequestPipeline, operations: list[tuple[str, str | None]]
     for text, name in operations:
         began = now()
         with suppress(RaakError):
-            graph.read(text, name)
+            graph.operations.get(text, name)
         await asyncio.sleep(now() - began)
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gateway.access.authentication.caller_tokens import private_key
+from gateway.access.authentication.service_tokens import private_key
 from infra.embedded import secret
 from services.chassis.errors import RaakError
 from services.chassis.settings import ProcessSettings

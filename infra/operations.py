@@ -16,7 +16,8 @@ from gateway import store
 from gateway.access.limits.cost import CostModel, check_cost
 from gateway.access.limits.registered_operations import RegisteredOperation
 from gateway.app import source_of
-from gateway.pipeline.operation_facts import read_document, read_operation
+from gateway.pipeline.operation_facts import collect_facts
+from gateway.pipeline.parse import parse_document
 from gateway.reload import CompositionResult
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
@@ -127,8 +128,8 @@ class _Checker:
         name = operation.name.value if operation.name else None
         try:
             self._plans.plan(text, name)
-            document = read_document(text, self._limits)
-            read = read_operation(document, name, self._schema, self._limits)
+            document = parse_document(text, self._limits)
+            read = collect_facts(document, name, self._schema, self._limits)
             price = self._pricing.price(read.document, read.definition)
             if price.is_fixed:
                 check_cost(price, {}, self._limits)

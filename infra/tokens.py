@@ -10,8 +10,8 @@ from gateway.access.authentication.caller_tokens import (
     LONGEST_LIFE_S,
     InvalidTokenRequest,
     issue_token,
-    private_key,
 )
+from gateway.access.authentication.service_tokens import private_key
 from services.chassis.errors import RaakError
 from services.contracts.identity import KNOWN_TYPES
 from services.contracts.words import Role

@@ -21,7 +21,9 @@ from gateway.graphql_http.caching import VARY, how_long, with_validator
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.packing import packed, takes_gzip
 from gateway.graphql_http.rules import Rules
-from gateway.pipeline.pipeline import GraphQLRequest, PreparedOperation, RequestPipeline
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, read_body
@@ -204,8 +206,8 @@ class Exchange:
     def tell_cost(self, variables: Mapping[str, Any]) -> None:
         """Say in the answer what the operation was priced at, and where most of that is."""
         assert self.prepared is not None
-        path, part = self.prepared.price.dearest(variables)
-        cost = {"requested": self.prepared.price(variables), "dearest": path, "dearestCost": part}
+        path, part = self.prepared.cost.dearest(variables)
+        cost = {"requested": self.prepared.cost(variables), "dearest": path, "dearestCost": part}
         self.body["extensions"] = {"cost": cost}
 
     def __enter__(self) -> Self:

@@ -9,7 +9,8 @@ from opentelemetry.trace import SpanKind
 
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import Exchange
-from gateway.pipeline.pipeline import GraphQLRequest, RequestPipeline
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.request import GraphQLRequest
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import JSON, Parameters

@@ -41,7 +41,7 @@ def finding(graph: Callable[[], RequestPipeline]) -> Find:
     async def find(caller: Principal, ref: Ref) -> UUID:
         asked = graph()
         answer = await execute(
-            asked.read(WHO, None).plan,
+            asked.operations.get(WHO, None).plan,
             {"ref": ref},
             asked.transport,
             Terms(headers=asked.headers(caller), within_s=asked.within_s),

@@ -1,4 +1,4 @@
-"""What access has to know of an operation: worked out once, kept with its plan."""
+"""What the steps of the pipeline need to know of an operation: collected once for each."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,27 +7,28 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FieldNode,
-    GraphQLArgument,
-    GraphQLError,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLIncludeDirective,
     GraphQLInputType,
+    GraphQLInterfaceType,
     GraphQLNamedType,
+    GraphQLObjectType,
     GraphQLSchema,
     GraphQLSkipDirective,
+    NamedTypeNode,
     OperationDefinitionNode,
     SelectionNode,
-    TypeInfo,
-    TypeInfoVisitor,
+    SelectionSetNode,
     ValueNode,
     VariableDefinitionNode,
     VariableNode,
-    Visitor,
     get_directive_values,
-    parse,
+    get_named_type,
     value_from_ast_untyped,
-    visit,
 )
 from graphql.execution.values import VariableValues, get_variable_values
+from graphql.language import InlineFragmentNode
 from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_literal
 
@@ -36,28 +37,14 @@ from gateway.access.authorization.customer_references import names_customers
 from gateway.access.limits.operation_limits import (
     INTROSPECTION,
     OperationLimits,
-    check_document,
     check_page,
     check_size,
-    check_text,
     root_fields,
 )
-from gateway.supergraph.syntax import fragments_in, used_fragments
-from services.chassis.errors import RaakError
+from gateway.pipeline.parse import choose_operation
+from gateway.supergraph.syntax import fragments_in, variables_in
 
 PAGE_ARGUMENTS = frozenset({"first", "last", "limit"})
-
-
-class UnreadableDocument(RaakError):
-    """A document is not GraphQL."""
-
-    code = "GRAPHQL_PARSE_FAILED"
-
-
-class OperationNotIdentified(RaakError):
-    """A request does not say which of the document's operations is meant, or names none of them."""
-
-    code = "UNKNOWN_OPERATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +57,8 @@ class Argument:
     value: ValueNode
     type: GraphQLInputType
 
-    def given(self, variables: VariableValues | None) -> Any:
-        """The value a request gives, with its variables and all defaults filled in."""
+    def value_with(self, variables: VariableValues | None) -> Any:
+        """Its value in a request, with the variables and all defaults filled in."""
         value = coerce_input_literal(self.value, self.type, variables)
         return None if value is Undefined else value
 
@@ -85,8 +72,8 @@ class PageArgument:
     variable: str
     default: Any
 
-    def given(self, variables: Mapping[str, Any]) -> Any:
-        """The number a request gives, if it is one; of any other kind the services take none."""
+    def size_with(self, variables: Mapping[str, Any]) -> Any:
+        """The size in a request, if it is a number; of any other kind the services take none."""
         size = variables.get(self.variable, self.default)
         return int(size) if isinstance(size, float) else size
 
@@ -100,7 +87,7 @@ class OperationFacts:
     root_fields: tuple[FieldNode, ...]
     pages: tuple[PageArgument, ...]
     references: tuple[Argument, ...]
-    """Arguments that say which customer is meant."""
+    """Arguments that name customers."""
     reference_variables: tuple[VariableDefinitionNode, ...]
     """The variables they are made of."""
     texts: tuple[Argument, ...]
@@ -133,43 +120,84 @@ class OperationFacts:
         return any(field.name.value in INTROSPECTION for field in self.root_fields)
 
     @property
-    def asks_only_the_schema(self) -> bool:
+    def introspects_only(self) -> bool:
         """Whether it asks for nothing but the schema."""
         return all(field.name.value.startswith("__") for field in self.root_fields)
 
 
-def read_document(text: str, limits: OperationLimits) -> DocumentNode:
-    """A document that is short enough to be read; raises LimitExceeded or UnreadableDocument."""
-    check_text(text, limits)
-    document = _parsed(text)
-    check_document(document, limits)
-    return document
-
-
-def read_operation(
-    read: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
+def collect_facts(
+    whole: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
 ) -> OperationFacts:
-    """The operation of a document that a request means; it is within the limits, but not validated.
+    """The facts of the operation a request asks for, which is within the limits, but not validated.
 
     Raises LimitExceeded or OperationNotIdentified.
     """
-    definition = _choose(read, name)
-    check_size(definition, fragments_in(read), limits)
-    used = used_fragments(definition, read)
-    document = DocumentNode(definitions=(definition, *used.values()))
-    arguments = _arguments(document, schema)
-    references = tuple(argument for argument in arguments if names_customers(argument.type))
-    texts = tuple(argument for argument in arguments if argument.name in TEXT_ARGUMENTS)
+    definition, fragments = choose_operation(whole, name), fragments_in(whole)
+    check_size(definition, fragments, limits)
+    collector = _FactCollector(schema, fragments)
+    collector.collect(definition)
+    references = tuple(a for a in collector.arguments if names_customers(a.type))
+    texts = tuple(a for a in collector.arguments if a.name in TEXT_ARGUMENTS)
     return OperationFacts(
-        document,
+        DocumentNode(definitions=(definition, *collector.fragments.values())),
         definition,
-        tuple(root_fields(definition, used)),
-        tuple(_pages(arguments, definition, limits)),
+        tuple(root_fields(definition, collector.fragments)),
+        tuple(_pages(collector.arguments, definition, limits)),
         references,
-        tuple(_variables_of(references, definition)),
+        _variables_of(references, definition),
         texts,
-        tuple(_variables_of(texts, definition)),
+        _variables_of(texts, definition),
     )
+
+
+class _FactCollector:
+    """Walks an operation once, each fragment it uses too, and knows the type of every field."""
+
+    def __init__(
+        self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> None:
+        self._schema = schema
+        self._defined = fragments
+        self.arguments: list[Argument] = []
+        self.fragments: dict[str, FragmentDefinitionNode] = {}
+        """Those the operation uses, also by way of other fragments."""
+
+    def collect(self, operation: OperationDefinitionNode) -> None:
+        """Walk the operation. What the schema lacks is passed over: validation refuses it."""
+        self._walk(operation.selection_set, self._schema.get_root_type(operation.operation))
+        walked = 0
+        while walked < len(self.fragments):
+            fragment = list(self.fragments.values())[walked]
+            self._walk(fragment.selection_set, self._type(fragment.type_condition))
+            walked += 1
+
+    def _walk(self, selection_set: SelectionSetNode, parent: GraphQLNamedType | None) -> None:
+        for selection in selection_set.selections:
+            if isinstance(selection, FieldNode):
+                self._field(selection, parent)
+            elif isinstance(selection, InlineFragmentNode):
+                condition = selection.type_condition
+                self._walk(selection.selection_set, self._type(condition) if condition else parent)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name in self._defined:
+                    self.fragments.setdefault(name, self._defined[name])
+
+    def _field(self, node: FieldNode, parent: GraphQLNamedType | None) -> None:
+        field = None
+        if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType):
+            field = parent.fields.get(node.name.value)
+            place = f"{parent.name}.{node.name.value}"
+            for argument in node.arguments or () if field else ():
+                name = argument.name.value
+                if field and name in field.args:
+                    type_ = field.args[name].type
+                    self.arguments.append(Argument(place, name, argument.value, type_))
+        if node.selection_set:
+            self._walk(node.selection_set, get_named_type(field.type) if field else None)
+
+    def _type(self, condition: NamedTypeNode) -> GraphQLNamedType | None:
+        return self._schema.get_type(condition.name.value)
 
 
 def _pages(
@@ -187,91 +215,18 @@ def _pages(
             variable = argument.value.name.value
             yield PageArgument(argument.place, argument.name, variable, defaults.get(variable))
         else:
-            check_page(argument.place, argument.name, argument.given(None), limits)
+            check_page(argument.place, argument.name, argument.value_with(None), limits)
 
 
 def _variables_of(
     arguments: tuple[Argument, ...], operation: OperationDefinitionNode
-) -> Iterator[VariableDefinitionNode]:
-    collector = _Variables()
-    for argument in arguments:
-        visit(argument.value, collector)
-    for declared in operation.variable_definitions or ():
-        if declared.variable.name.value in collector.found:
-            yield declared
+) -> tuple[VariableDefinitionNode, ...]:
+    names = variables_in(*(argument.value for argument in arguments))
+    declared = operation.variable_definitions or ()
+    return tuple(d for d in declared if d.variable.name.value in names)
 
 
-class _Variables(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def enter_variable(self, node: VariableNode, *_: Any) -> None:
-        self.found.add(node.name.value)
-
-
-def _parsed(text: str) -> DocumentNode:
-    try:
-        return parse(text)
-    except GraphQLError as error:
-        place = error.locations[0] if error.locations else None
-        where = f" (line {place.line}, column {place.column})" if place else ""
-        raise UnreadableDocument(
-            f"{error.message.rstrip('.')}{where}.", hint="Send a GraphQL document as `query`."
-        ) from None
-
-
-def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
-    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    chosen = [d for d in operations if name is None or (d.name and d.name.value == name)]
-    if len(chosen) != 1:
-        raise _unclear(operations, name)
-    return chosen[0]
-
-
-def _unclear(operations: list[OperationDefinitionNode], name: str | None) -> OperationNotIdentified:
-    names = ", ".join(repr(d.name.value) for d in operations if d.name) or "none with a name"
-    if not operations:
-        problem = "The document has no operation."
-    elif name is None:
-        problem = f"The document has {len(operations)} operations and no operationName was sent."
-    else:
-        problem = f"The document has no single operation {name!r}."
-    return OperationNotIdentified(
-        problem, hint=f"Set `operationName` to one of the document's operations: {names}."
-    )
-
-
-def _arguments(document: DocumentNode, schema: GraphQLSchema) -> list[Argument]:
-    types = TypeInfo(schema)
-    collector = _Arguments(types)
-    visit(document, TypeInfoVisitor(types, collector))
-    return collector.found
-
-
-class _Arguments(Visitor):
-    def __init__(self, types: TypeInfo) -> None:
-        super().__init__()
-        self._types = types
-        self.found: list[Argument] = []
-
-    def enter_field(self, node: FieldNode, *_: Any) -> None:
-        field, parent = self._types.get_field_def(), self._types.get_parent_type()
-        if field is not None and parent is not None:
-            self.found += _of_field(node, parent, field.args)
-
-
-def _of_field(
-    node: FieldNode, parent: GraphQLNamedType, known: Mapping[str, GraphQLArgument]
-) -> Iterator[Argument]:
-    for argument in node.arguments or ():
-        name = argument.name.value
-        if name in known:
-            place = f"{parent.name}.{node.name.value}"
-            yield Argument(place, name, argument.value, known[name].type)
-
-
-def coerced(
+def coerce_variables(
     declared: Collection[VariableDefinitionNode],
     variables: Mapping[str, Any],
     schema: GraphQLSchema,
@@ -281,14 +236,14 @@ def coerced(
     return None if isinstance(values, list) else values
 
 
-def included_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
-    """The root fields a request really asks, after @skip and @include: names by response key."""
-    asked = root_fields(
+def select_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
+    """The root fields a request selects, after @skip and @include: names by response key."""
+    selected = root_fields(
         operation.definition,
         fragments_in(operation.document),
         lambda selection: _is_included(selection, variables),
     )
-    return {_key(field): field.name.value for field in asked}
+    return {_key(field): field.name.value for field in selected}
 
 
 def _is_included(selection: SelectionNode, variables: VariableValues) -> bool:

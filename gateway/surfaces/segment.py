@@ -18,10 +18,11 @@ from starlette.routing import Route
 
 from gateway.access.audit.audit_log import AuditEntry, AuditLog
 from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
-from gateway.access.authentication.caller_tokens import ServiceTokens
+from gateway.access.authentication.attempts import attempt
 from gateway.access.authentication.request_guard import INGEST
+from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission
-from gateway.access.limits.rate_limits import attempt, caller_key
+from gateway.access.limits.rate_limits import caller_key
 from gateway.surfaces.ingested import Ingested, read_request
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body

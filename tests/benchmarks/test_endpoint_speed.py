@@ -23,7 +23,9 @@ from starlette.types import ASGIApp
 from gateway.access.limits.registered_operations import OperationRegistry, hash_of
 from gateway.browsers import for_browsers
 from gateway.graphql_http.documents import Documents
-from gateway.pipeline.pipeline import JSON, GraphQLRequest, PreparedOperation, RequestPipeline
+from gateway.pipeline.pipeline import JSON, RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app

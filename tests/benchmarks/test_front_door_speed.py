@@ -17,6 +17,7 @@ from graphql import OperationDefinitionNode, build_schema, parse
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.limits.cost import CostModel, OperationCost
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
@@ -26,13 +27,9 @@ from gateway.access.limits.operation_limits import (
     check_text,
     check_variables,
 )
-from gateway.access.limits.rate_limits import (
-    FailedAuthentications,
-    RateLimiter,
-    RateLimits,
-    caller_key,
-)
-from gateway.pipeline.operation_facts import read_document, read_operation
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.pipeline.operation_facts import collect_facts
+from gateway.pipeline.parse import parse_document
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 
@@ -121,7 +118,7 @@ def test_a_hundred_requests(benchmark: BenchmarkFixture, is_guarded: bool) -> No
 def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
     endless = RateLimiter(RateLimits(rate_per_s=1e9, burst=10**9))
     admission = Admission(endless, LoadShedder(), Priorities.read())
-    work = admission.work({"Query.nextBestActions"})
+    work = admission.classify({"Query.nextBestActions"})
 
     def admit() -> None:
         admission.arrive(caller_key(CALLER))
@@ -163,8 +160,8 @@ def test_measuring_a_text(benchmark: BenchmarkFixture) -> None:
 def test_refusing_a_document_that_grows_exponentially(benchmark: BenchmarkFixture) -> None:
     def refused() -> Any:
         with pytest.raises(LimitExceeded):
-            read_operation(
-                read_document(DOUBLING, OperationLimits()), None, SCHEMA, OperationLimits()
+            collect_facts(
+                parse_document(DOUBLING, OperationLimits()), None, SCHEMA, OperationLimits()
             )
 
     benchmark(refused)

@@ -91,7 +91,7 @@ def gateway(audit: AuditLog) -> GraphQLOverHttp:
     endless = RateLimiter(RateLimits(rate_per_s=1e9, burst=10**9))
     served = replace(
         graph(Prompt()),
-        kept=KEPT,
+        cache_size=KEPT,
         admission=Admission(endless, LoadShedder(), Priorities.read()),
         audit=audit,
     )

@@ -23,7 +23,8 @@ from time import perf_counter
 import aiohttp
 import pytest
 
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from services.contracts.words import Role
 from tests.benchmarks.overload import CAPACITY
 from tests.conftest import free_port

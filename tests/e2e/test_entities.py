@@ -17,7 +17,7 @@ from graphql import (
     is_required_argument,
 )
 
-from gateway.access.authentication.caller_tokens import ServiceTokens, private_key
+from gateway.access.authentication.service_tokens import ServiceTokens, private_key
 from gateway.reload import read_subgraphs
 from infra.instance import SERVICES
 from services.contracts.words import Role

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from gateway.access.authentication.caller_tokens import ServiceTokens, private_key
+from gateway.access.authentication.service_tokens import ServiceTokens, private_key
 from infra.instance import PROCESSES, SERVICES
 from services.contracts.words import Role
 from tests.callers import caller

@@ -371,7 +371,7 @@ class AuditEntry:
         self._named = named
         self._customers: set[str] = set()
 
-    def see(self, type_name: str, ids: set[str]) -> None:
+    def add_customers(self, type_name: str, ids: set[str]) -> None:
         """These customers are in the answer (`execute(…, witnessed=…)`)."""
         self._customers |= ids
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gateway.access.authentication.attempts import mark_genuine
 from gateway.access.authentication.caller_tokens import ResolveGrant
-from gateway.access.limits.rate_limits import mark_genuine
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import SUBJECT_OF_KEYS, NotAuthenticated, Principal

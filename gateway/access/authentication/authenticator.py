@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
+from gateway.access.authentication.attempts import mark_genuine
 from gateway.access.authentication.caller_tokens import CallerTokens, ResolveGrant
-from gateway.access.limits.rate_limits import mark_genuine
 from services.chassis.principal import NotAuthenticated, Principal
 
 

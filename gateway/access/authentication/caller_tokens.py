@@ -1,39 +1,30 @@
-"""Tokens: callers' ones are checked here, those for the services are made here.
+"""Callers' tokens: JSON Web Tokens that are checked here, and issued for local use."""
 
-Both are JSON Web Tokens. They differ in audience, so neither passes for the other: a caller cannot
-take its token past the gateway, and a service's token opens neither the gateway nor another
-service.
-"""
-
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from time import time
 from typing import Any, Generic, TypeVar
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.access.authentication.attempts import SignatureChecks, mark_genuine
+from gateway.access.authentication.service_tokens import sign
 from gateway.access.authentication.verification_keys import (
     ALGORITHMS,
     VerificationKey,
     VerificationKeys,
 )
-from gateway.access.limits.rate_limits import RateLimits, SignatureChecks, mark_genuine
+from gateway.access.limits.rate_limits import RateLimits
 from services.chassis.errors import RaakError
 from services.chassis.principal import (
-    ALGORITHM,
     CLOCKS_DIFFER_S,
     ISSUER,
     SUBJECT_OF_KEYS,
     WITH_THE_TIME,
     NotAuthenticated,
     Principal,
-    UnusableKey,
-    audience_of,
 )
 from services.contracts.identity import is_placeholder
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
@@ -41,7 +32,6 @@ from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 T = TypeVar("T")
 
 CALLER_AUDIENCE = "raak"
-SERVICE_TOKEN_S = 60
 MAX_TOKEN_CHARS = 8_192
 LONGEST_LIFE_S = 86_400
 REMEMBERED = 10_000
@@ -117,20 +107,6 @@ BROKEN = (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, Recursion
 """What PyJWT raises for tokens; the last four for values its own checks do not foresee."""
 
 
-def private_key(pem: str) -> Ed25519PrivateKey:
-    """The signing key in a PEM text; raises UnusableKey."""
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UnusableKey(
-            "The signing key is not an Ed25519 private key in PEM without a password.",
-            hint="Make a key pair with `raak keys init`.",
-        )
-    return key
-
-
 def issue_token(
     key: Ed25519PrivateKey,
     role: Role,
@@ -150,7 +126,7 @@ def issue_token(
     claims: dict[str, Any] = {"role": role.value, "sub": subject, "customer": dict(customer or {})}
     if scopes is not None:
         claims["scope"] = " ".join(sorted(scopes))
-    return _signed(key, claims, CALLER_AUDIENCE, time() if now is None else now, lifetime_s)
+    return sign(key, claims, CALLER_AUDIENCE, time() if now is None else now, lifetime_s)
 
 
 def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
@@ -169,21 +145,6 @@ def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
             f"A token of the role {role.value!r} speaks for no single customer.",
             hint="Leave the customer out, or take the role visitor or app.",
         )
-
-
-def _signed(
-    key: Ed25519PrivateKey, claims: dict[str, Any], audience: str, now: float, lifetime_s: int
-) -> str:
-    whole = int(now)
-    stamped = {
-        **claims,
-        "iss": ISSUER,
-        "aud": audience,
-        "iat": whole,
-        "nbf": whole,
-        "exp": whole + lifetime_s,
-    }
-    return jwt.encode(stamped, key, algorithm=ALGORITHM)
 
 
 class CallerTokens:
@@ -210,8 +171,8 @@ class CallerTokens:
         self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
-        self._known: _Memory[Principal] = _Memory(remembered)
-        self._refused: _Memory[NotAuthenticated] = _Memory(REMEMBERED_REFUSALS)
+        self._known: _TokenMemory[Principal] = _TokenMemory(remembered)
+        self._refused: _TokenMemory[NotAuthenticated] = _TokenMemory(REMEMBERED_REFUSALS)
 
     def grant_by(self, granted: ResolveGrant) -> None:
         """Give callers what is granted by this from now on."""
@@ -371,63 +332,24 @@ def _scopes(value: Any) -> frozenset[str] | None:
     return frozenset(listed)
 
 
-class _Memory(Generic[T]):
+class _TokenMemory(Generic[T]):
     """What became of tokens, each until its moment; of more than `size` the oldest is forgotten."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, T]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def get(self, token: str, now: float) -> T | None:
-        kept = self._kept.get(token)
-        return kept[1] if kept and kept[0] > now else None
+        entry = self._entries.get(token)
+        return entry[1] if entry and entry[0] > now else None
 
     def put(self, token: str, until: float, value: T) -> None:
-        self._kept[token] = (until, value)
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+        self._entries[token] = (until, value)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
 
     def forget(self) -> None:
-        self._kept.clear()
-
-
-class ServiceTokens:
-    """Makes the short-lived tokens by which services believe the gateway.
-
-    Each is for one service, and used for half its life, so that it never expires on its way:
-    signing costs 50 µs, the look-up one.
-    """
-
-    def __init__(
-        self,
-        key: Ed25519PrivateKey,
-        remembered: int = REMEMBERED,
-        clock: Callable[[], float] = time,
-    ) -> None:
-        self._clock = clock
-        self._made = lru_cache(maxsize=remembered)(_by_service)
-        self._key = key
-
-    def authorization(self, principal: Principal, service: str) -> str:
-        """The `Authorization` header for a request to a service on behalf of this caller."""
-        made = self._made(principal)[service]
-        now = self._clock()
-        if now >= made.use_until:
-            audience = audience_of(service)
-            token = _signed(self._key, principal.claims(), audience, now, SERVICE_TOKEN_S)
-            made.header = f"Bearer {token}"
-            made.use_until = now + SERVICE_TOKEN_S / 2
-        return made.header
-
-
-def _by_service(_: Principal) -> "defaultdict[str, _Made]":
-    return defaultdict(_Made)
-
-
-@dataclass(slots=True)
-class _Made:
-    header: str = ""
-    use_until: float = 0.0
+        self._entries.clear()

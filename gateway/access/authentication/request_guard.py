@@ -20,13 +20,13 @@ from ipaddress import (
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
-from gateway.access.limits.rate_limits import (
+from gateway.access.authentication.attempts import (
     AuthenticationAttempt,
     FailedAuthentications,
-    TryLater,
     attempt,
 )
+from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
+from gateway.access.limits.rate_limits import TryLater
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_type_for, told

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from infra.instance import make_keys

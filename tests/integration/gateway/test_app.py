@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from gateway import subgraph_health
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.contracts.words import Role

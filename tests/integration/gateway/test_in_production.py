@@ -15,7 +15,8 @@ import pytest
 
 from gateway import store
 from gateway.access.authentication.api_keys import make_key
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.registered_operations import RegisteredOperation, hash_of
 from gateway.app import create

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.access.authentication.caller_tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import private_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
 from gateway.pipeline.pipeline import RequestPipeline

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.authentication.authenticator import Authenticator
-from gateway.access.authentication.caller_tokens import CallerTokens, ServiceTokens, issue_token
+from gateway.access.authentication.caller_tokens import CallerTokens, issue_token
+from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.operation_limits import OperationLimits

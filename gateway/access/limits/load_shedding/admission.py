@@ -56,9 +56,9 @@ class Admission:
         """With the limits as they are when nobody sets them."""
         return cls(RateLimiter(RateLimits()), LoadShedder(), Priorities.read())
 
-    def work(self, coordinates: Set[str]) -> Workload:
-        """What an operation with these root fields is, for judging it."""
-        return self._priorities.work(coordinates)
+    def classify(self, coordinates: Set[str]) -> Workload:
+        """The workload of an operation with these root fields."""
+        return self._priorities.classify(coordinates)
 
     def arrive(self, who: Hashable) -> None:
         """Count a request before anything is done for it; raises RateLimited."""
@@ -69,7 +69,7 @@ class Admission:
         self.load.check(work)
 
     @contextmanager
-    def considering(self, who: Hashable) -> Iterator[None]:
+    def charge_planning(self, who: Hashable) -> Iterator[None]:
         """Count the block as reading and planning an operation, also when it is refused; raises
         Overloaded.
         """

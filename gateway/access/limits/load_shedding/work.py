@@ -55,7 +55,7 @@ class Priorities:
                 hint=f"Write lists of `Type.field` under {', '.join(k.value for k in WorkClass)}.",
             ) from None
 
-    def work(self, coordinates: Set[str]) -> Workload:
+    def classify(self, coordinates: Set[str]) -> Workload:
         """What an operation with these root fields is; of several the least important counts."""
         asked = frozenset(field for field in coordinates if ".__" not in field)
         kinds = (self.classes.get(field, WorkClass.REPORTING) for field in asked)

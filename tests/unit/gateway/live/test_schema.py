@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from gateway.access.authentication.caller_tokens import ServiceTokens
+from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits
 from gateway.access.limits.registered_operations import OperationRegistry

@@ -9,10 +9,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, WebSocketRoute
 
+from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.caller_tokens import issue_token
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.limits.load_shedding import Admission
-from gateway.access.limits.rate_limits import FailedAuthentications, RateLimits
+from gateway.access.limits.rate_limits import RateLimits
 from services.contracts.words import Role
 from tests.unit.gateway.live.clients import REFUSED, RULES, TOKEN, house
 from tests.unit.gateway.small_graph import KEY

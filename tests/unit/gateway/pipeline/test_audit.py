@@ -12,7 +12,8 @@ import pytest
 from gateway.access.audit import audit_log
 from gateway.access.audit.audit_log import AuditLog, AuditLogUnavailable
 from gateway.access.limits.registered_operations import hash_of
-from gateway.pipeline.pipeline import GraphQLRequest, RequestPipeline
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.request import GraphQLRequest
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, graph

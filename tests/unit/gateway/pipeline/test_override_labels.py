@@ -5,7 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from gateway.pipeline.pipeline import GraphQLRequest
+from gateway.pipeline.request import GraphQLRequest
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Reply, compose
 from services.chassis.principal import Principal

@@ -11,8 +11,9 @@ from gateway.access.limits.load_shedding import Admission, LoadShedder, Prioriti
 from gateway.access.limits.operation_limits import LimitExceeded
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
-from gateway.pipeline.operation_facts import OperationNotIdentified, UnreadableDocument
-from gateway.pipeline.pipeline import GraphQLRequest, IntrospectionOff, OperationNotRegistered
+from gateway.pipeline.authorize import IntrospectionOff, OperationNotRegistered
+from gateway.pipeline.parse import OperationNotIdentified, UnreadableDocument
+from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.graphql_http import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
@@ -142,7 +143,7 @@ async def test_what_variables_have_planned_anew_is_charged_and_what_is_planned_i
 
     class Noting(Admission):
         @contextmanager
-        def considering(self, who: Any) -> Iterator[None]:
+        def charge_planning(self, who: Any) -> Iterator[None]:
             charged.append(who)
             yield
 
@@ -307,12 +308,13 @@ async def test_where_only_registered_documents_are_answered_others_are_not_even_
 async def test_registered_documents_are_read_ahead() -> None:
     registry = OperationRegistry()
     front = replace(graph(InProcess()), registry=registry, trusted_only=True)
-    registry.compile_with(front.read)
+    registry.compile_with(front.operations.get)
 
     await registry.adopt(["query A { segments }"])
 
     assert front.prepare(GraphQLRequest("query A { segments }"), AGENT) is not None
-    assert front.read("query A { segments }", "A") is front.read("query A { segments }", "A")
+    known = front.operations.get("query A { segments }", "A")
+    assert front.operations.get("query A { segments }", "A") is known
 
 
 # --- another schema ---------------------------------------------------------------------------
@@ -320,14 +322,14 @@ async def test_registered_documents_are_read_ahead() -> None:
 
 async def test_another_supergraph_makes_another_graph_that_remembers_nothing_of_the_first() -> None:
     first = graph(InProcess())
-    known = first.read("{ segments }", None)
+    known = first.operations.get("{ segments }", None)
 
     second = replace(first, supergraph=compose({"profile": SDLS["profile"]}))
 
-    assert second.read("{ segments }", None) is not known
-    assert first.read("{ segments }", None) is known
+    assert second.operations.get("{ segments }", None) is not known
+    assert first.operations.get("{ segments }", None) is known
     with pytest.raises(OperationRefused):
-        second.read('{ action(key: "x") }', None)
+        second.operations.get('{ action(key: "x") }', None)
 
 
 # --- the caller's own customer ----------------------------------------------------------------

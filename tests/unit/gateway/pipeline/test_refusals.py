@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.pipeline.pipeline import GraphQLRequest
+from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import PlanCache, Terms, compose, subscribe
 from services.chassis.principal import Principal
 from services.contracts.words import Role

@@ -20,22 +20,17 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import OKPAlgorithm
 
 from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.attempts import AuthenticationAttempt, SignatureChecks, attempt
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import (
     CallerTokens,
     InvalidTokenRequest,
-    ServiceTokens,
     TokenRules,
     issue_token,
-    private_key,
 )
+from gateway.access.authentication.service_tokens import ServiceTokens, private_key
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
-from gateway.access.limits.rate_limits import (
-    AuthenticationAttempt,
-    RateLimits,
-    SignatureChecks,
-    attempt,
-)
+from gateway.access.limits.rate_limits import RateLimits
 from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
 from services.contracts.words import Role
 

@@ -6,14 +6,10 @@ import orjson
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.access.authentication.attempts import FailedAuthentications, mark_genuine
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.limits.load_shedding import Admission, LoadShedder, LoadTuning, Priorities
-from gateway.access.limits.rate_limits import (
-    FailedAuthentications,
-    RateLimiter,
-    RateLimits,
-    mark_genuine,
-)
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits
 
 PEER = "203.0.113.9"
 
@@ -165,7 +161,7 @@ async def test_ingest_is_refused_unread_while_there_is_no_room_and_holds_no_plac
     door = Door(LoadTuning(max_in_flight=8, floor=1, start=1))
 
     assert [await door.status("/v1/track", b"good") for _ in range(20)] == [200] * 20
-    with door.admission.enter("other", door.admission.work({"Mutation.track"})):
+    with door.admission.enter("other", door.admission.classify({"Mutation.track"})):
         status, headers, body = refusal(await door.ask("/v1/batch", b"good"))
 
     assert (status, body["error"]["code"]) == (503, "OVERLOADED")

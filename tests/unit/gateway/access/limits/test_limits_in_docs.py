@@ -12,8 +12,9 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
-from gateway.access.authentication.caller_tokens import ServiceTokens
+from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.load_shedding import (
     SHARES,
@@ -23,7 +24,7 @@ from gateway.access.limits.load_shedding import (
     WorkClass,
     Workload,
 )
-from gateway.access.limits.rate_limits import FailedAuthentications, RateLimiter, caller_key
+from gateway.access.limits.rate_limits import RateLimiter, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
 from gateway.graphql_http.documents import Documents
@@ -146,7 +147,7 @@ async def guessing(house: House) -> httpx.Response:
 
 
 async def too_busy(house: House) -> httpx.Response:
-    house.graph.read("{ segments { key } }", None)
+    house.graph.operations.get("{ segments { key } }", None)
     report = Workload(WorkClass.REPORTING, "slow")
     while house.load.total.has_room(SHARES[report.kind]):
         house.load.enter(report)
@@ -272,6 +273,6 @@ def documents() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", documents())
 def test_what_the_readme_shows_and_the_demo_asks_is_far_within_the_limits(name: str) -> None:
-    prepared = House().graph.read(documents()[name], None)
+    prepared = House().graph.operations.get(documents()[name], None)
 
-    assert prepared.price({}) * 20 < SETTINGS.max_cost
+    assert prepared.cost({}) * 20 < SETTINGS.max_cost

@@ -28,7 +28,7 @@ from gateway.access.limits.load_shedding import (
 )
 from gateway.access.limits.rate_limits import RateLimited, RateLimiter, RateLimits
 from gateway.app import read_subgraphs
-from gateway.pipeline.pipeline import GraphQLRequest
+from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import compose
 from services.chassis.principal import Principal
 from services.contracts.words import Role
@@ -60,11 +60,13 @@ def fields_of(type_: GraphQLObjectType) -> list[str]:
 def test_an_operation_is_what_the_least_of_its_fields_is() -> None:
     priorities = Priorities.read()
 
-    assert priorities.work({"Mutation.track", "Mutation.__typename"}).kind is WorkClass.INGEST
-    assert priorities.work({"Query.nextBestActions"}).kind is WorkClass.DECISIONS
-    assert priorities.work({"Query.nextBestActions", "Query.segments"}).kind is WorkClass.REPORTING
-    assert priorities.work({"Query.__schema"}).kind is WorkClass.REPORTING
-    assert priorities.work({"Query.never_heard_of"}).kind is WorkClass.REPORTING
+    assert priorities.classify({"Mutation.track", "Mutation.__typename"}).kind is WorkClass.INGEST
+    assert priorities.classify({"Query.nextBestActions"}).kind is WorkClass.DECISIONS
+    assert (
+        priorities.classify({"Query.nextBestActions", "Query.segments"}).kind is WorkClass.REPORTING
+    )
+    assert priorities.classify({"Query.__schema"}).kind is WorkClass.REPORTING
+    assert priorities.classify({"Query.never_heard_of"}).kind is WorkClass.REPORTING
 
 
 @pytest.mark.parametrize("text", ["urgent: [Query.a]", "- a", "ingest: 1", "a: [", ""])
@@ -385,7 +387,7 @@ def test_an_operation_that_is_new_counts_as_several_requests() -> None:
     door = admission(rate_per_s=1, burst=NEW_OPERATION_COST)
     door.arrive("ann")
 
-    with door.considering("ann"):
+    with door.charge_planning("ann"):
         pass
 
     with pytest.raises(RateLimited):
@@ -399,7 +401,7 @@ def test_an_operation_that_takes_long_to_plan_counts_by_its_time_though_it_is_re
     clock = Clock()
     door = admission(clock, rate_per_s=1, burst=81)  # 80 of them are 40 ms
 
-    with suppress(OSError), door.considering("ann"):
+    with suppress(OSError), door.charge_planning("ann"):
         clock.now += took_s
         raise OSError
 

@@ -25,7 +25,8 @@ from gateway.access.limits.operation_limits import (
     check_text,
     check_variables,
 )
-from gateway.pipeline.operation_facts import OperationFacts, read_document, read_operation
+from gateway.pipeline.operation_facts import OperationFacts, collect_facts
+from gateway.pipeline.parse import parse_document
 
 SCHEMA = build_schema("""
 type Query { node: Node, list(first: Int = 500, limit: Int): [Node!]! }
@@ -49,7 +50,7 @@ SMALL = OperationLimits(
 
 
 def read(text: str, limits: OperationLimits = SMALL) -> OperationFacts:
-    return read_operation(read_document(text, limits), None, SCHEMA, limits)
+    return collect_facts(parse_document(text, limits), None, SCHEMA, limits)
 
 
 def least_time(act: Callable[[], object], times: int = 3) -> float:
@@ -159,9 +160,9 @@ def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None
         "fragment Inner on Node { id } "
     )
 
-    document = read_document(others + meant, OperationLimits())
+    document = parse_document(others + meant, OperationLimits())
 
-    operation = read_operation(document, "Meant", SCHEMA, OperationLimits())
+    operation = collect_facts(document, "Meant", SCHEMA, OperationLimits())
 
     assert print_ast(operation.document) == print_ast(parse(meant))
 
@@ -177,7 +178,7 @@ def test_a_fragment_that_holds_itself_ends() -> None:
 def test_the_standard_introspection_query_is_within_the_limits() -> None:
     operation = read(get_introspection_query(), OperationLimits())
 
-    assert operation.asks_only_the_schema
+    assert operation.introspects_only
 
 
 def test_a_page_size_in_a_variable_is_left_for_the_request() -> None:

@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
-from gateway.access.limits.rate_limits import (
+from gateway.access.authentication.attempts import (
     AuthenticationAttempt,
     FailedAuthentications,
+    SignatureChecks,
+    attempt,
+)
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import (
     RateLimited,
     RateLimiter,
     RateLimits,
-    SignatureChecks,
     TokenBuckets,
-    attempt,
     caller_key,
 )
 from gateway.supergraph import Reply
@@ -231,7 +233,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("gateway.access.limits.rate_limits.asyncio.sleep", sleep)
+    monkeypatch.setattr("gateway.access.authentication.attempts.asyncio.sleep", sleep)
     return waits
 
 

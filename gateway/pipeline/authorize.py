@@ -1,0 +1,131 @@
+"""Whether a request may be answered at all, and about which customers it asks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from graphql import GraphQLSchema
+
+from gateway.access.authorization.customer_references import check_reference, references_in
+from gateway.access.limits.operation_limits import OperationLimits, check_variables
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.pipeline.operation_facts import (
+    Argument,
+    OperationFacts,
+    coerce_variables,
+    select_root_fields,
+)
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http import MutationNotAllowed
+from services.chassis.principal import NotAuthenticated, Principal
+
+JSON = dict[str, Any]
+
+CustomerReference: TypeAlias = tuple[Argument, Mapping[str, Any]]
+"""A customer that is named in a request, and where."""
+
+
+class IntrospectionOff(RaakError):
+    """A caller asks for the schema in production."""
+
+    code = "INTROSPECTION_OFF"
+    status = 403
+
+
+class OperationNotRegistered(RaakError):
+    """A document is not among those that were registered."""
+
+    code = "OPERATION_NOT_REGISTERED"
+
+
+def check_registered(text: str, registry: OperationRegistry) -> None:
+    """Raise OperationNotRegistered for any other document than those registered."""
+    if not registry.is_registered(text):
+        registry.check_read()
+        raise OperationNotRegistered(
+            "Only registered documents are answered, and this is none of them.",
+            hint="Register it: `raak operations publish DIR`.",
+        )
+
+
+def check_operation(
+    prepared: PreparedOperation,
+    request: GraphQLRequest,
+    caller: Principal | None,
+    *,
+    is_open: bool,
+) -> None:
+    """Raise RaakError if this caller may not send this operation in this way. Where the schema is
+    open, whoever asks for nothing else needs no token.
+    """
+    operation = prepared.operation
+    if operation.introspects and not is_open:
+        raise IntrospectionOff(
+            "The schema can't be read in production.",
+            hint="Read the SDL of the release, or ask a gateway in development mode.",
+        )
+    if caller is None and not operation.introspects_only:
+        raise token_missing()
+    if prepared.plan.is_mutation and not request.may_change:
+        raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
+
+
+def token_missing() -> NotAuthenticated:
+    """The refusal of who sends no token."""
+    return NotAuthenticated(
+        "The request carries no token.",
+        hint="Send `Authorization: Bearer <token>`; locally: `raak token ROLE`.",
+    )
+
+
+def find_customers(
+    operation: OperationFacts,
+    request: GraphQLRequest,
+    schema: GraphQLSchema,
+    limits: OperationLimits,
+) -> Sequence[CustomerReference]:
+    """The customers a request names, as the services get them; none if they will get nothing:
+    variables that are not what is declared are left to execution, which says how.
+
+    Raises LimitExceeded.
+    """
+    check_variables(request.variables, limits)
+    if not operation.references:
+        return ()
+    variables = coerce_variables(operation.reference_variables, request.variables, schema)
+    return [
+        (argument, reference)
+        for argument in (operation.references if variables is not None else ())
+        for reference in references_in(argument.value_with(variables), argument.type)
+    ]
+
+
+def check_customers(caller: Principal, customers: Sequence[CustomerReference]) -> None:
+    """Raise Forbidden for a customer the caller may not name."""
+    for argument, reference in customers:
+        check_reference(caller, f"{argument.place}({argument.name}:)", reference)
+
+
+def refuse_changes(
+    prepared: PreparedOperation,
+    request: GraphQLRequest,
+    schema: GraphQLSchema,
+    denied: frozenset[str],
+    refusal: Callable[[str], JSON],
+) -> list[JSON]:
+    """The errors of a mutation some of whose fields are denied: nothing of it is done, since half
+    of what was to be changed may be worse.
+    """
+    operation = prepared.operation
+    if not prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
+        return []
+    declared = operation.definition.variable_definitions or ()
+    variables = coerce_variables(declared, request.variables, schema)
+    if variables is None:
+        return []
+    return [
+        refusal(coordinate) | {"path": [key]}
+        for key, name in select_root_fields(operation, variables).items()
+        if (coordinate := f"{operation.root_type}.{name}") in denied
+    ]
