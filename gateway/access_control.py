@@ -1,4 +1,4 @@
-"""The front door, put together: who may come in, with what, and what is written down of it."""
+"""Access control as the settings want it: authentication, registered operations, audit log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from gateway.access.authentication.service_tokens import ServiceTokens, private_
 from gateway.access.authentication.verification_keys import (
     VerificationKey,
     VerificationKeys,
-    reading,
+    key_set_reader,
 )
 from gateway.access.authorization.roles import Roles
-from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.access.limits.registered_operations import OperationRegistry, PlanOperation
 from gateway.database_sync import DatabaseSync
 from gateway.settings import GatewaySettings
 from services.chassis.principal import UnusableKey
@@ -27,38 +27,40 @@ from services.chassis.server import MissingSetting, Work
 
 @dataclass(frozen=True, slots=True)
 class AccessControl:
-    """What stands between a request and the graph."""
+    """Who may come in and with what, and what is written down of it."""
 
-    callers: Authenticator
+    authenticator: Authenticator
     service_tokens: ServiceTokens
-    caller_keys: VerificationKeys
+    verification_keys: VerificationKeys
     api_keys: ApiKeyCache
     registry: OperationRegistry
-    keeping: DatabaseSync
+    database_sync: DatabaseSync
     audit: AuditLog
     key_set_every_s: int
 
     @classmethod
-    def of(cls, settings: GatewaySettings, roles: Roles) -> "AccessControl":
-        """As the settings want it; raises MissingSetting, UnusableKey or UnusableAuditFile."""
+    def from_settings(
+        cls, settings: GatewaySettings, roles: Roles, plan: PlanOperation
+    ) -> "AccessControl":
+        """Raises MissingSetting, UnusableKey or UnusableAuditFile."""
         if settings.signing_key_file is None:
             raise MissingSetting(
                 "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
                 hint="Name the file with the private key of the gateway (`raak keys init`).",
             )
         signing = private_key(_text(settings.signing_key_file))
-        caller_keys = _caller_keys(settings, VerificationKey.of(signing.public_key()))
+        verification_keys = _verification_keys(settings, VerificationKey.of(signing.public_key()))
         checks = SignatureChecks(settings.rates)
-        tokens = CallerTokens(caller_keys, roles.granted, _rules(settings), checks=checks)
+        tokens = CallerTokens(verification_keys, roles.granted, _rules(settings), checks=checks)
         api_keys = ApiKeyCache(settings.key_secret, roles.granted)
-        registry = OperationRegistry(is_read=False)
+        registry = OperationRegistry(plan, is_read=False)
         return cls(
-            callers=Authenticator(tokens, api_keys),
+            authenticator=Authenticator(tokens, api_keys),
             service_tokens=ServiceTokens(signing),
-            caller_keys=caller_keys,
+            verification_keys=verification_keys,
             api_keys=api_keys,
             registry=registry,
-            keeping=DatabaseSync(
+            database_sync=DatabaseSync(
                 settings.database, api_keys, registry, settings.database_silence_s
             ),
             audit=_audit(settings),
@@ -67,28 +69,28 @@ class AccessControl:
 
     def grant_by(self, roles: Roles) -> None:
         """Let callers have what these roles grant from now on."""
-        self.callers.grant_by(roles.granted)
+        self.authenticator.grant_by(roles.granted)
 
-    def work(self) -> Mapping[str, Work]:
+    def background_work(self) -> Mapping[str, Work]:
         """What has to go on while requests are answered."""
         return {
-            "key set": partial(self.caller_keys.run, self.key_set_every_s),
-            "keys and operations": self.keeping.run,
+            "key set": partial(self.verification_keys.run, self.key_set_every_s),
+            "keys and operations": self.database_sync.run,
         }
 
     def not_ready(self) -> list[str]:
         """Why not everybody who may come in can yet."""
-        reasons = (self.caller_keys.not_ready(), self.keeping.not_ready())
+        reasons = (self.verification_keys.not_ready(), self.database_sync.not_ready())
         return [reason for reason in reasons if reason]
 
 
-def _caller_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
-    """The keys of the settings; if they name none, whoever signs as the gateway may send tokens."""
+def _verification_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
+    """The keys of the settings; without any, tokens signed with the gateway's own are believed."""
     own = None
     if settings.caller_key_file:
         own = VerificationKey.from_pem(_text(settings.caller_key_file))
     if settings.token_key_set:
-        return VerificationKeys(own, reading(settings.token_key_set))
+        return VerificationKeys(own, key_set_reader(settings.token_key_set))
     return VerificationKeys(own or ours)
 
 

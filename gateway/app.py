@@ -22,18 +22,19 @@ from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access_control import AccessControl
 from gateway.browsers import for_browsers
+from gateway.current_graph import CurrentGraph
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.live.assembly import Live
 from gateway.live.subgraph import NAME as LIVE
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.reload import (
+from gateway.reload import GraphReloader
+from gateway.schema_source import (
     SUBGRAPHS,
     CompositionResult,
     SchemaSource,
-    Served,
     SubgraphUnknown,
-    given,
+    fixed_sdl,
     read_subgraphs,
     subgraph_folder,
     supergraph_file,
@@ -44,7 +45,7 @@ from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import Profile, Segment, Senders
 from services.chassis.progress import Progress
-from services.chassis.server import Process, process_app, supervised
+from services.chassis.server import Process, Work, process_app, supervised
 
 log = logging.getLogger(__name__)
 
@@ -56,60 +57,64 @@ def create(
 ) -> ASGIApp:
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
-    source = source_of(settings, sdls)
+    graph, source = CurrentGraph(), source_of(settings, sdls)
     composed = CompositionResult.of(source)
     _addresses(composed.supergraph, settings)
-    door = AccessControl.of(settings, composed.roles)
-    _tell_of_proxies(settings)
-    admission = Admission(
-        RateLimiter(settings.rates), LoadShedder(settings.tuning), Priorities.read()
-    )
+    access = AccessControl.from_settings(settings, composed.roles, graph.plan)
+    _warn_of_proxies(settings)
+    load = LoadShedder(settings.tuning)
+    admission = Admission(RateLimiter(settings.rates), load, Priorities.read())
 
     @asynccontextmanager
     async def lifespan(app: Process) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(door.audit.writing())
+            await stack.enter_async_context(access.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, watch = Resilient(http, within_s=http.within_s), Watch(session)
-            live = Live(settings.live_rules, settings.nats_url, lambda: served())
+            resilient, watch = Resilient(http, within_s=http.within_s), Watch(session)
+            live = Live(settings.live_rules, settings.nats_url, graph)
+            transport = live.beside(resilient)
 
-            def guarded(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
+            def build(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
                 http.learn(_addresses(supergraph, settings))
                 watch.follow(_watched(supergraph, settings))
-                everywhere = live.beside(transport)
-                return _graph(settings, supergraph, everywhere, door, roles, admission)
+                return _pipeline(settings, supergraph, roles, transport, graph, access, admission)
 
-            every_s = settings.schemas_every_ms / 1000
-            progress = Progress(standstill_s=inf)  # it answers most things while others are away
-            planning = _planning(door.registry)
-            served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
-            door.registry.compile_with(lambda text, name: served().operations.get(text, name))
-            documents = _documents(settings, door.registry)
-            over_http = GraphQLOverHttp(served, door.callers, documents, settings.rules)
-            endpoint, sockets = live.doors("/graphql", over_http, door.callers, documents)
+            reloader = GraphReloader(
+                source,
+                composed,
+                graph,
+                build,
+                partial(_plan_registered, access.registry),
+                access.grant_by,
+                every_s=settings.schemas_every_ms / 1000,
+            )
+            documents = _documents(settings, access.registry)
+            over_http = GraphQLOverHttp(graph, access.authenticator, documents, settings.rules)
+            endpoint, sockets = live.doors("/graphql", over_http, access.authenticator, documents)
             app.reach("/graphql", endpoint)
+            progress = Progress(standstill_s=inf)  # it answers most things while others are away
             app.router.routes[:0] = [
                 sockets,
-                *_segment(settings, session, door, admission).routes(),
-                Route("/health/ready", _ready(watch, transport, served, door, progress)),
+                *_segment(settings, session, access, admission).routes(),
+                Route("/health/ready", _ready(watch, resilient, reloader, access, progress)),
             ]
-            work = {"subgraph watch": watch.run, "schema watch": served.run, **door.work()}
-            work |= {"load": admission.load.run, "live feed": live.feed.run}
+            work: dict[str, Work] = {
+                "subgraph watch": watch.run,
+                "schema watch": reloader.run,
+                "load": load.run,
+            }
+            work |= {"live feed": live.feed.run, **access.background_work()}
             await stack.enter_async_context(supervised(work, progress))
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
-    guard = RequestGuard(
-        app,
-        admission,
-        FailedAuthentications(settings.rates),
-        ClientAddresses(settings.trusted_proxies),
-    )
+    failures = FailedAuthentications(settings.rates)
+    guard = RequestGuard(app, admission, failures, ClientAddresses(settings.trusted_proxies))
     return for_browsers(guard, settings.cors_origins, settings.https_only_s)
 
 
-def _tell_of_proxies(settings: GatewaySettings) -> None:
+def _warn_of_proxies(settings: GatewaySettings) -> None:
     if settings.mode == "production" and not settings.trusted_proxies:
         log.warning(
             "RAAK_GATEWAY_TRUSTED_PROXIES is not set: behind a proxy everybody comes from its "
@@ -127,7 +132,7 @@ def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) 
 
 def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> SchemaSource:
     if sdls is not None:
-        return given(sdls)
+        return fixed_sdl(sdls)
     if settings.supergraph_file is not None:
         return supergraph_file(settings.supergraph_file)
     return subgraph_folder(settings.schemas_dir or SUBGRAPHS)
@@ -164,21 +169,22 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def _graph(
+def _pipeline(
     settings: GatewaySettings,
     supergraph: Supergraph,
-    transport: Transport,
-    door: AccessControl,
     roles: Roles,
+    transport: Transport,
+    graph: CurrentGraph,
+    access: AccessControl,
     admission: Admission,
 ) -> RequestPipeline:
     return RequestPipeline(
         supergraph=supergraph,
         transport=transport,
-        service_tokens=door.service_tokens,
+        service_tokens=access.service_tokens,
         roles=roles,
         limits=settings.limits,
-        registry=door.registry,
+        registry=access.registry,
         is_open=settings.mode == "development",
         trusted_only=settings.answers_registered_only,
         cache_size=settings.plans,
@@ -186,17 +192,14 @@ def _graph(
         changes_within_s=settings.mutation_deadline_ms / 1000,
         weights=settings.weights,
         admission=admission,
-        audit=door.audit,
+        audit=access.audit,
+        subscription_guard=graph.guard_subscription,
         labels=frozenset(settings.override_labels),
     )
 
 
-def _planning(registry: OperationRegistry) -> Callable[[RequestPipeline], Awaitable[None]]:
-    async def plan_registered(graph: RequestPipeline) -> None:
-        registry.compile_with(graph.operations.get)
-        await registry.compile_all()
-
-    return plan_registered
+async def _plan_registered(registry: OperationRegistry, pipeline: RequestPipeline) -> None:
+    await registry.plan_all(pipeline.operations.get)
 
 
 def _documents(settings: GatewaySettings, registry: OperationRegistry) -> Documents:
@@ -206,21 +209,25 @@ def _documents(settings: GatewaySettings, registry: OperationRegistry) -> Docume
 def _segment(
     settings: GatewaySettings,
     session: aiohttp.ClientSession,
-    door: AccessControl,
+    access: AccessControl,
     admission: Admission,
 ) -> Segment:
     within_s = settings.collect_deadline_ms / 1000
-    profile = Profile(session, settings.profile_url, door.service_tokens, within_s)
+    profile = Profile(session, settings.profile_url, access.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    senders = Senders(settings.write_keys, door.api_keys)
-    return Segment(senders, profile, door.audit, limits, admission)
+    senders = Senders(settings.write_keys, access.api_keys)
+    return Segment(senders, profile, access.audit, limits, admission)
 
 
 def _ready(
-    watch: Watch, transport: Resilient, served: Served, door: AccessControl, progress: Progress
+    watch: Watch,
+    transport: Resilient,
+    reloader: GraphReloader,
+    access: AccessControl,
+    progress: Progress,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        reasons = [*door.not_ready(), *watch.not_ready()]
+        reasons = [*access.not_ready(), *watch.not_ready()]
         if stands_still := progress.standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {
@@ -229,9 +236,9 @@ def _ready(
             "clocks": watch.clocks(),
             "breakers": transport.states(),
             "graph": {
-                "digest": served.digest,
-                "refused": served.refused,
-                "reason": served.reason,
+                "digest": reloader.digest,
+                "refused": reloader.refused,
+                "reason": reloader.reason,
             },
         }
         if reasons:

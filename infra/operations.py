@@ -18,7 +18,7 @@ from gateway.access.limits.registered_operations import RegisteredOperation
 from gateway.app import source_of
 from gateway.pipeline.operation_facts import collect_facts
 from gateway.pipeline.parse import parse_document
-from gateway.reload import CompositionResult
+from gateway.schema_source import CompositionResult
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
 from infra.door import opened

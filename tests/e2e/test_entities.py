@@ -18,7 +18,7 @@ from graphql import (
 )
 
 from gateway.access.authentication.service_tokens import ServiceTokens, private_key
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from infra.instance import SERVICES
 from services.contracts.words import Role
 from tests.callers import caller

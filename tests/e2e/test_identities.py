@@ -19,7 +19,7 @@ from graphql.type import is_leaf_type, is_required_argument
 
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from infra import tokens
 from infra.client import Graph

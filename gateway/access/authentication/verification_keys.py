@@ -149,7 +149,7 @@ ReadKeySet = Callable[[], Awaitable[bytes]]
 """Reads a key set where it is kept; raises OSError, httpx.HTTPError or RaakError."""
 
 
-def reading(place: str) -> ReadKeySet:
+def key_set_reader(place: str) -> ReadKeySet:
     """How to read the key set at an address (https://…) or in a file."""
 
     async def from_file() -> bytes:

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.authorization import wording
 from services.contracts.words import Role

@@ -18,7 +18,7 @@ from graphql import (
 
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from services.chassis.principal import Principal

@@ -1,4 +1,4 @@
-"""Trusted documents: the operations that were registered, known by the hash of their text.
+"""Registered operations: documents an operator has published, known by the hash of their text.
 
 In production nothing else is answered (setting `trusted_only`). A client sends the document itself
 or only its hash: as `documentId`, or as Apollo's `extensions.persistedQuery.sha256Hash`.
@@ -39,7 +39,9 @@ class RegisteredOperation:
 
 
 PlanOperation = Callable[[str, str | None], object]
-"""Plans an operation ahead, by its document and its name; what it gives is kept by the planner."""
+"""Plans an operation ahead, by its document and its name, and remembers it. It may raise RaakError:
+the document is registered all the same, and whoever sends it hears why it can't be answered.
+"""
 
 
 def hash_of(text: str) -> str:
@@ -63,14 +65,17 @@ def operations_in(text: str) -> list[str | None]:
 class OperationRegistry:
     """The registered documents, in memory; look-ups never wait.
 
-    `gateway.database_sync` keeps it like the database.
+    `gateway.database_sync` keeps it like the database. Every new operation is planned ahead by
+    `plan`, before it counts as registered.
     """
 
-    def __init__(self, *, is_read: bool = True) -> None:
+    def __init__(
+        self, plan: PlanOperation = lambda text, name: None, *, is_read: bool = True
+    ) -> None:
+        self._plan_operation = plan
         self._is_read = is_read
         self._texts: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
-        self._compile: PlanOperation = lambda text, name: None
 
     def text_of(self, hash: str) -> str | None:
         """The document with this hash (hex, small letters); None if none is registered."""
@@ -87,17 +92,9 @@ class OperationRegistry:
         """Whether exactly this document is registered."""
         return text in self._known
 
-    def compile_with(self, compile: PlanOperation) -> None:
-        """Have every operation planned ahead by this, before it is known as registered.
-
-        `compile` may raise RaakError: the document is registered all the same, and whoever sends it
-        is told why it can't be answered.
-        """
-        self._compile = compile
-
-    async def compile_all(self) -> None:
-        """Plan everything anew: after the schema has changed, say."""
-        await self._plan(list(self._texts.values()))
+    async def plan_all(self, plan: PlanOperation) -> None:
+        """Plan everything ahead by this: before another graph is served, say."""
+        await self._plan(list(self._texts.values()), plan)
 
     async def adopt(self, texts: Iterable[str]) -> None:
         """Let these documents, and no others, be the registered ones.
@@ -106,18 +103,19 @@ class OperationRegistry:
         requests are answered in between.
         """
         wanted = {hash_of(text): text for text in texts}
-        self._keep({known: text for known, text in self._texts.items() if known in wanted})
-        await self._plan([text for new, text in wanted.items() if new not in self._texts])
-        self._keep(wanted)
+        self._set_texts({key: text for key, text in self._texts.items() if key in wanted})
+        new = [text for key, text in wanted.items() if key not in self._texts]
+        await self._plan(new, self._plan_operation)
+        self._set_texts(wanted)
         self._is_read = True
 
-    def _keep(self, texts: dict[str, str]) -> None:
+    def _set_texts(self, texts: dict[str, str]) -> None:
         self._texts, self._known = texts, frozenset(texts.values())
 
-    async def _plan(self, texts: list[str]) -> None:
+    async def _plan(self, texts: list[str], plan: PlanOperation) -> None:
         for text, name in _operations(texts):
             try:
-                self._compile(text, name)
+                plan(text, name)
             except RaakError as error:
                 fields = {"operation": name, "hash": hash_of(text), "because": error.code}
                 log.warning("a registered operation cannot be planned", extra={"fields": fields})

@@ -25,7 +25,7 @@ from gateway.access.authentication.verification_keys import (
     KeySetUnavailable,
     UnknownKey,
     VerificationKeys,
-    reading,
+    key_set_reader,
 )
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.registered_operations import (
@@ -258,7 +258,7 @@ async def issuer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Issuer,
     monkeypatch.setattr(verification_keys, "PAUSE_S", 0.0)
     issuer = Issuer({"one": ONE})
     async with serving(issuer.app()) as server:
-        yield issuer, VerificationKeys(None, reading(f"{server.url}/keys"), within_s=2.0)
+        yield issuer, VerificationKeys(None, key_set_reader(f"{server.url}/keys"), within_s=2.0)
 
 
 async def test_a_rotated_key_is_fetched_when_its_first_token_comes(

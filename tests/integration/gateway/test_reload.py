@@ -15,8 +15,10 @@ from gateway.access.authentication.caller_tokens import issue_token
 from gateway.access.authentication.service_tokens import private_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
+from gateway.current_graph import CurrentGraph
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.reload import CompositionResult, Served, SubgraphUnknown, subgraph_folder
+from gateway.reload import GraphReloader
+from gateway.schema_source import CompositionResult, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.composition.compose import compose_sdl
@@ -65,16 +67,19 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
         return replace(first, supergraph=supergraph)
 
     source = subgraph_folder(tmp_path)
-    served = Served(source, CompositionResult.of(source), guarded, nothing, every_s=0.02)
+    current = CurrentGraph()
+    reloader = GraphReloader(
+        source, CompositionResult.of(source), current, guarded, nothing, every_s=0.02
+    )
     async with (
-        serving(endpoint(InProcess(), served=served)) as gateway,
+        serving(endpoint(InProcess(), served=current)) as gateway,
         httpx.AsyncClient(
             base_url=gateway.url, headers=AGENT, trust_env=False, timeout=30
         ) as client,
     ):
         load = Load(client)
         async with asyncio.TaskGroup() as together:
-            watching = together.create_task(served.run())
+            watching = together.create_task(reloader.run())
             clients = [together.create_task(load.go_on()) for _ in range(8)]
             asked_meanwhile = []
             for sdl, is_there in [
@@ -84,12 +89,12 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
                 (WITHOUT_SEGMENTS, False),
                 (SDLS["profile"], True),
             ]:
-                before, asked = served(), load.answers.total()
+                before, asked = current(), load.answers.total()
                 (tmp_path / "profile.graphql").write_text(sdl)
                 if sdl is BROKEN:
-                    await until(lambda: served.refused is not None)
+                    await until(lambda: reloader.refused is not None)
                 else:
-                    await until(lambda before=before: served() is not before)  # type: ignore[misc]
+                    await until(lambda before=before: current() is not before)  # type: ignore[misc]
                 answer = await load.ask(SOMETIMES)
                 assert ("data" in answer) == is_there
                 asked_meanwhile.append(load.answers.total() - asked)

@@ -18,7 +18,7 @@ from gateway.live.activity import KINDS, Activity, Changes
 from gateway.live.answering import Answering
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
 from gateway.live.watch import Topic, Watch
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
 from services.chassis.graphql_http import read_parameters
 from services.chassis.masking import MASK, Masking

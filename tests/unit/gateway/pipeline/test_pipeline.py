@@ -308,13 +308,12 @@ async def test_where_only_registered_documents_are_answered_others_are_not_even_
 async def test_registered_documents_are_read_ahead() -> None:
     registry = OperationRegistry()
     front = replace(graph(InProcess()), registry=registry, trusted_only=True)
-    registry.compile_with(front.operations.get)
-
     await registry.adopt(["query A { segments }"])
 
+    await registry.plan_all(front.operations.get)
+
+    assert front.operations.keys() == [("query A { segments }", "A")]
     assert front.prepare(GraphQLRequest("query A { segments }"), AGENT) is not None
-    known = front.operations.get("query A { segments }", "A")
-    assert front.operations.get("query A { segments }", "A") is known
 
 
 # --- another schema ---------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from gateway.access.authentication.verification_keys import (
     UnusableKeySet,
     VerificationKey,
     VerificationKeys,
+    key_set_reader,
     read_key_set,
-    reading,
 )
 from services.chassis.principal import UnusableKey
 from tests.unit.gateway.clock import Clock
@@ -261,7 +261,7 @@ async def test_an_issuer_that_says_nothing_is_given_up() -> None:
     asked: list[bytes] = []
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        keys = VerificationKeys(None, reading(f"http://127.0.0.1:{port}/keys"), within_s=0.5)
+        keys = VerificationKeys(None, key_set_reader(f"http://127.0.0.1:{port}/keys"), within_s=0.5)
 
         async with asyncio.timeout(60):
             names = (f"made up {number}" for number in range(1_500))
@@ -315,14 +315,14 @@ async def test_a_key_set_can_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(jwk(ONE, "one")))
 
-    keys = VerificationKeys(None, reading(str(path)))
+    keys = VerificationKeys(None, key_set_reader(str(path)))
 
     assert (await keys.key_for("one")).algorithm == "EdDSA"
 
 
 async def test_a_file_that_is_not_there_is_a_source_that_is_away(tmp_path: Path) -> None:
     with pytest.raises(KeySetUnavailable, match="Try again"):
-        await VerificationKeys(None, reading(str(tmp_path / "none"))).key_for("one")
+        await VerificationKeys(None, key_set_reader(str(tmp_path / "none"))).key_for("one")
 
 
 @pytest.mark.parametrize(

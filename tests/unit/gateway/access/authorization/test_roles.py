@@ -9,7 +9,7 @@ from graphql.type import is_non_null_type
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.role_table import page
 from gateway.access.authorization.roles import InvalidRoles, Roles
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role

@@ -14,7 +14,7 @@ from gateway.access.authorization.authorization import Authorization, satisfies
 from gateway.access.authorization.roles import Roles
 from gateway.access.authorization.scope_paths import page, reached, reached_by
 from gateway.live.schema import schema as live
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.authorization import Unauthorized
 from services.chassis.graphql import Schema

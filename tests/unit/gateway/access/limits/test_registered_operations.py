@@ -36,9 +36,10 @@ async def test_only_the_exact_text_is_registered() -> None:
 
 
 async def test_every_operation_is_planned_before_it_is_known() -> None:
-    known = OperationRegistry()
     planned: list[tuple[str, str | None, bool]] = []
-    known.compile_with(lambda text, name: planned.append((text, name, known.is_registered(text))))
+    known = OperationRegistry(
+        lambda text, name: planned.append((text, name, known.is_registered(text)))
+    )
 
     await known.adopt([OFFERS, TWO])
 
@@ -46,20 +47,22 @@ async def test_every_operation_is_planned_before_it_is_known() -> None:
 
 
 async def test_what_is_known_already_is_not_planned_again_until_the_schema_changes() -> None:
-    known = await registry(OFFERS)
     planned: list[str] = []
-    known.compile_with(lambda text, name: planned.append(text))
+    known = OperationRegistry(lambda text, name: planned.append(text))
+    await known.adopt([OFFERS])
+    planned.clear()
 
     await known.adopt([OFFERS, TWO])
     assert planned == [TWO, TWO]
-    await known.compile_all()
+    await known.plan_all(lambda text, name: planned.append(text))
     assert planned == [TWO, TWO, OFFERS, TWO, TWO]
 
 
 async def test_a_retired_document_is_gone_before_a_new_one_is_planned() -> None:
-    known = await registry(OFFERS)
     seen: list[bool] = []
-    known.compile_with(lambda text, name: seen.append(known.is_registered(OFFERS)))
+    known = OperationRegistry(lambda text, name: seen.append(known.is_registered(OFFERS)))
+    await known.adopt([OFFERS])
+    seen.clear()
 
     await known.adopt([TWO])
 
@@ -73,8 +76,7 @@ async def test_a_document_that_cannot_be_planned_keeps_none_of_the_others_back()
         if text == OFFERS:
             raise NotPlanned("No.", hint="Mend it.")
 
-    known = OperationRegistry()
-    known.compile_with(refuse)
+    known = OperationRegistry(refuse)
 
     await known.adopt([OFFERS, TWO])
 
