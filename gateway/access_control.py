@@ -51,8 +51,10 @@ class AccessControl:
         signing = private_key(_text(settings.signing_key_file))
         verification_keys = _verification_keys(settings, VerificationKey.of(signing.public_key()))
         checks = SignatureChecks(settings.rates)
-        tokens = CallerTokens(verification_keys, roles.granted, _rules(settings), checks=checks)
-        api_keys = ApiKeyCache(settings.key_secret, roles.granted)
+        tokens = CallerTokens(
+            verification_keys, roles.resolve_grant, _rules(settings), checks=checks
+        )
+        api_keys = ApiKeyCache(settings.key_secret, roles.resolve_grant)
         registry = OperationRegistry(plan, is_read=False)
         return cls(
             authenticator=Authenticator(tokens, api_keys),
@@ -69,7 +71,7 @@ class AccessControl:
 
     def grant_by(self, roles: Roles) -> None:
         """Let callers have what these roles grant from now on."""
-        self.authenticator.grant_by(roles.granted)
+        self.authenticator.grant_by(roles.resolve_grant)
 
     def background_work(self) -> Mapping[str, Work]:
         """What has to go on while requests are answered."""

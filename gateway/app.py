@@ -232,7 +232,7 @@ def _ready(
             reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
-            "subgraphs": {name: seen.status for name, seen in watch.seen.items()},
+            "subgraphs": {name: each.status for name, each in watch.seen.items()},
             "clocks": watch.clocks(),
             "breakers": transport.states(),
             "graph": {

@@ -12,7 +12,7 @@ from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.limits.registered_operations import OperationRegistry
 from services.chassis.database import SILENCE_S, Connection, Database, open_database
 
-PAUSE_S = 0.5
+POLL_S = 0.5
 CONNECTIONS = 2
 
 
@@ -30,11 +30,11 @@ class DatabaseSync:
             store.KEYS: self._read_keys,
             store.OPERATIONS: self._read_operations,
         }
-        self._seen: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
 
     def not_ready(self) -> str | None:
         """Why the gateway cannot tell who may come in with what; None once all has been read."""
-        if self._seen.keys() == self._readers.keys():
+        if self._versions.keys() == self._readers.keys():
             return None
         return "API keys and registered operations have not been read yet."
 
@@ -45,7 +45,7 @@ class DatabaseSync:
         ) as database:
             while True:
                 await self.look(database)
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(POLL_S)
 
     async def look(self, database: Database) -> None:
         """Read what has changed since the last look, and note which keys were used."""
@@ -53,13 +53,13 @@ class DatabaseSync:
             versions = await store.versions(connection)
             for of, read in self._readers.items():
                 version = versions.get(of, 0)
-                if self._seen.get(of) != version:
+                if self._versions.get(of) != version:
                     await read(connection)
-                    self._seen[of] = version
+                    self._versions[of] = version
         if uses := self._keys.uses_to_note():
             async with database.transaction() as connection:
                 await store.note_use(connection, uses)
-            self._keys.noted(uses)
+            self._keys.confirm_uses(uses)
 
     async def _read_keys(self, connection: Connection) -> None:
         self._keys.adopt(await store.keys(connection))

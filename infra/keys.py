@@ -41,7 +41,7 @@ async def create(
         )
     text, key = make_key(
         settings.key_secret,
-        Roles.read(settings.roles_file or OURS).granted,
+        Roles.read(settings.roles_file or OURS).resolve_grant,
         name=name,
         role=Role(role),
         scopes=frozenset(scopes) if scopes else None,

@@ -14,5 +14,5 @@ def caller(
     role: Role, subject: str = "somebody", customer: Mapping[str, str] = NOBODY
 ) -> Principal:
     """A caller of this role, who may speak for one customer."""
-    scopes, policies = ROLES.granted(role, None)
+    scopes, policies = ROLES.resolve_grant(role, None)
     return Principal(role, subject, tuple(sorted(customer.items())), scopes, policies)

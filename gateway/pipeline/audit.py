@@ -48,5 +48,5 @@ async def record_answers(
     """The same answers, each recorded before the caller gets it."""
     async with aclosing(answers):
         async for answer in answers:
-            entry.note(answer)
+            entry.record_answer(answer)
             yield answer

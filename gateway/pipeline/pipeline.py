@@ -129,9 +129,9 @@ class RequestPipeline:
         try:
             answer = await self._answer(prepared, request, caller, customers, entry.add_customers)
         except BaseException as error:  # even a request that was cancelled may have changed things
-            entry.cut_off(error)
+            entry.record_failure(error)
             raise
-        entry.note(answer)
+        entry.record_answer(answer)
         return answer
 
     async def _answer(
@@ -163,7 +163,7 @@ class RequestPipeline:
             cost = self._check(prepared, request, caller, customers)
         except RaakError as refusal:
             if entry:
-                entry.cut_off(refusal)
+                entry.record_failure(refusal)
             raise
         options = self._options(prepared.plan, caller, entry.add_customers if entry else None)
         answers = subscribe(prepared.plan, request.variables, self.transport, options)

@@ -230,9 +230,9 @@ class Segment:
             try:
                 answer = await self._profile.collect(sender, call, body, content_type)
             except BaseException as error:  # even what was cancelled may have been stored
-                visit.cut_off(error)
+                visit.record_failure(error)
                 raise
-            visit.note({"errors": _errors_in(answer)})
+            visit.record_answer({"errors": _errors_in(answer)})
             ticket.is_whole = answer.status_code < 400
         return answer
 
@@ -242,7 +242,7 @@ class Segment:
         try:
             _check_scope(sender)
         except Forbidden as refusal:
-            AuditEntry(self._audit, sender, Ingested(call), ()).cut_off(refusal)
+            AuditEntry(self._audit, sender, Ingested(call), ()).record_failure(refusal)
             raise
         return sender
 

@@ -26,7 +26,7 @@ from services.contracts.words import Role
 
 PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 ED25519, RSA = Ed25519PrivateKey.generate(), generate_private_key(65_537, 2_048)
 SECRET = "what the keys are hashed with"
 TEXT, KEY = make_key(

@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 
 WAITING = 10_000
 """Records that may wait to be written; some ten megabytes."""
-WRITTEN_AT_ONCE = 1_000
-GATHERED_S = 0.05
+BATCH_RECORDS = 1_000
+GATHER_S = 0.05
 """How long records are gathered before they are put into words and written, in a thread: there a
 record costs a third of what it does in the middle of a request, and a thread for each would cost
 more than the request it tells of.
@@ -56,7 +56,7 @@ more than the request it tells of.
 ROOM_WITHIN_S = 5.0
 RETRY_S = 1.0
 DRAIN_S = 5.0
-HEAD_TOLD_EVERY = timedelta(minutes=10)
+HEAD_LOGGED_EVERY = timedelta(minutes=10)
 
 RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of operation", ["kind"])
 DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
@@ -78,9 +78,9 @@ Sink = Callable[[bytes], None]
 class PartialWrite(OSError):
     """Of what was to be written so many bytes got there."""
 
-    def __init__(self, written: int, because: OSError) -> None:
-        super().__init__(because.errno, because.strerror)
-        self.written = written
+    def __init__(self, written_bytes: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.written_bytes = written_bytes
 
 
 class UnusableAuditFile(RaakError):
@@ -119,18 +119,18 @@ def to_file(path: Path) -> Sink:
 
 
 def _write_all(descriptor: int, lines: bytes) -> None:
-    rest = memoryview(lines)
-    while rest:
+    unwritten = memoryview(lines)
+    while unwritten:
         try:
-            rest = rest[os.write(descriptor, rest) :]
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
         except OSError as error:
-            raise PartialWrite(len(lines) - len(rest), error) from None
+            raise PartialWrite(len(lines) - len(unwritten), error) from None
 
 
-def _left_of(lines: bytes, written: int) -> bytes:
+def _unwritten_lines(lines: bytes, written_bytes: int) -> bytes:
     """What is to be written again: a line that broke off is, as a whole."""
-    begun = lines.rfind(b"\n", 0, written) + 1
-    return lines[begun:] if begun == written else b"\n" + lines[begun:]
+    begun = lines.rfind(b"\n", 0, written_bytes) + 1
+    return lines[begun:] if begun == written_bytes else b"\n" + lines[begun:]
 
 
 def to_stdout(lines: bytes) -> None:
@@ -165,13 +165,13 @@ class AuditLog:
         self._sink = sink
         self._wording = RecordFormatter(secret, digests_staff=digests_staff)
         self._chain = chain
-        self._left = b""
+        self._unwritten = b""
         """What of the batch under way is still to be written."""
-        self._told_at = clock()
-        self._most = waiting
+        self._head_logged_at = clock()
+        self._capacity = waiting
         self._clock = clock
         self._waiting: deque[QueuedRecord] = deque()
-        self._news = asyncio.Event()
+        self._has_records = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_closing = False
         self._dropped = 0
@@ -182,16 +182,16 @@ class AuditLog:
 
     # --- what the graph calls ---
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Return when a record can be taken; to be awaited before anything is changed.
 
         Raises AuditLogUnavailable if that takes too long.
         """
-        if len(self._waiting) < self._most:
+        if len(self._waiting) < self._capacity:
             return
         try:
             async with asyncio.timeout(ROOM_WITHIN_S):
-                while len(self._waiting) >= self._most:
+                while len(self._waiting) >= self._capacity:
                     self._has_room.clear()
                     await self._has_room.wait()
         except TimeoutError:
@@ -203,10 +203,10 @@ class AuditLog:
     def record(
         self,
         caller: Principal,
-        described: AuditedRequest,
+        request: AuditedRequest,
         *,
         customers: Set[str] = frozenset(),
-        named: Sequence[Mapping[str, Any]] = (),
+        references: Sequence[Mapping[str, Any]] = (),
         codes: Set[str] = frozenset(),
         details: bytes = b"",
     ) -> None:
@@ -222,19 +222,19 @@ class AuditLog:
             codes: Of the errors in the answer.
             details: What `describe` says.
         """
-        is_worth_it = described.changes or customers or named or details
+        is_worth_it = request.changes or customers or references or details
         if not is_worth_it and DENIALS.isdisjoint(codes):
             return
-        if len(self._waiting) >= self._most and not described.changes:
+        if len(self._waiting) >= self._capacity and not request.changes:
             self._drop()
             return
         if self._dropped:
-            self._tell_gap()
+            self._append_gap()
         at, trace_id = self._clock(), _trace_id()
-        record = AuditRecord(at, caller, described, customers, named, codes, trace_id, details)
+        record = AuditRecord(at, caller, request, customers, references, codes, trace_id, details)
         waiting = record if record.is_light else self._wording.line(record)
-        self._waiting.append((described.kind, waiting))
-        self._news.set()
+        self._waiting.append((request.kind, waiting))
+        self._has_records.set()
 
     def _drop(self) -> None:
         DROPPED.inc()
@@ -242,7 +242,7 @@ class AuditLog:
         if self._dropped == 1:
             log.error("the audit log has no room: reads are answered without a record")
 
-    def _tell_gap(self) -> None:
+    def _append_gap(self) -> None:
         """Have the log say how many records it lacks."""
         self._waiting.append(("gap", _gap(self._clock(), self._dropped)))
         self._dropped = 0
@@ -252,12 +252,12 @@ class AuditLog:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Write beside the block; when it ends, what still waits is written first."""
-        writer = asyncio.create_task(self._write_on(), name="audit log")
+        writer = asyncio.create_task(self._write_loop(), name="audit log")
         try:
             yield
         finally:
             self._is_closing = True
-            self._news.set()
+            self._has_records.set()
             try:
                 async with asyncio.timeout(DRAIN_S):
                     await writer
@@ -267,33 +267,33 @@ class AuditLog:
                     "the audit log could not be written to its end", extra={"fields": fields}
                 )
 
-    async def _write_on(self) -> None:
+    async def _write_loop(self) -> None:
         while self._waiting or not self._is_closing:
-            await self._news.wait()
+            await self._has_records.wait()
             if not self._is_closing:
-                await asyncio.sleep(GATHERED_S)
+                await asyncio.sleep(GATHER_S)
             elif self._dropped:
-                self._tell_gap()
-            self._news.clear()
+                self._append_gap()
+            self._has_records.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(self._at_once())]
+                batch = [self._waiting.popleft() for _ in range(self._batch_size())]
                 self._has_room.set()
                 await self._write(batch)
-            self._tell_head()
+            self._log_head()
         if self._chain is not None and self._chain.head is not None:
             await self._write([("chain", None)])
-            self._tell_head(is_last=True)
+            self._log_head(is_last=True)
 
-    def _at_once(self) -> int:
-        return min(WRITTEN_AT_ONCE, len(self._waiting))
+    def _batch_size(self) -> int:
+        return min(BATCH_RECORDS, len(self._waiting))
 
-    def _tell_head(self, *, is_last: bool = False) -> None:
+    def _log_head(self, *, is_last: bool = False) -> None:
         """Tell another log, which others keep, how far this one has come."""
         if self._chain is None or (head := self._chain.head) is None:
             return
         now = self._clock()
-        if is_last or now - self._told_at >= HEAD_TOLD_EVERY:
-            self._told_at = now
+        if is_last or now - self._head_logged_at >= HEAD_LOGGED_EVERY:
+            self._head_logged_at = now
             log.info("head of the audit log", extra={"fields": {"head": str(head)}})
 
     async def _write(self, batch: Sequence[QueuedRecord]) -> None:
@@ -301,7 +301,7 @@ class AuditLog:
         is_written = False
         while not is_written:
             try:
-                await asyncio.to_thread(self._put_out, batch)
+                await asyncio.to_thread(self._write_batch, batch)
                 is_written = True
             except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
                 fields = {"because": type(error).__name__}
@@ -310,27 +310,27 @@ class AuditLog:
         for kind, records in Tally(kind for kind, _ in batch).items():
             RECORDS.labels(kind).inc(records)
 
-    def _put_out(self, batch: Sequence[QueuedRecord]) -> None:
+    def _write_batch(self, batch: Sequence[QueuedRecord]) -> None:
         """Write a batch, or what is left of it."""
-        if not self._left:
-            self._left = self._worded(batch)
+        if not self._unwritten:
+            self._unwritten = self._format_batch(batch)
         try:
-            self._sink(self._left)
+            self._sink(self._unwritten)
         except PartialWrite as cut:
-            self._left = _left_of(self._left, cut.written)
+            self._unwritten = _unwritten_lines(self._unwritten, cut.written_bytes)
             raise
         except OSError:  # nobody can tell how much of it got there
-            self._left = b"\n" + self._left.removeprefix(b"\n")
+            self._unwritten = b"\n" + self._unwritten.removeprefix(b"\n")
             raise
-        self._left = b""
+        self._unwritten = b""
 
-    def _worded(self, batch: Sequence[QueuedRecord]) -> bytes:
+    def _format_batch(self, batch: Sequence[QueuedRecord]) -> bytes:
         if self._chain is None:
             return b"".join(self._line(waiting) for _, waiting in batch if waiting is not None)
         if batch[0][1] is None:
             return self._chain.end(self._clock())
         lines = (self._line(waiting) for _, waiting in batch if waiting is not None)
-        return b"".join(self._chain.sealed(lines, self._clock()))
+        return b"".join(self._chain.seal_lines(lines, self._clock()))
 
     def _line(self, waiting: AuditRecord | bytes) -> bytes:
         """A line; of a record that no words can be found for it says that it is lost."""
@@ -360,15 +360,15 @@ class AuditEntry:
         self,
         audit: AuditLog,
         caller: Principal,
-        described: AuditedRequest,
-        named: Sequence[Mapping[str, Any]],
+        request: AuditedRequest,
+        references: Sequence[Mapping[str, Any]],
         details: bytes = b"",
     ) -> None:
         self._details = details
         self._audit = audit
         self._caller = caller
-        self._described = described
-        self._named = named
+        self._request = request
+        self._references = references
         self._customers: set[str] = set()
 
     def add_customers(self, type_name: str, ids: set[str]) -> None:
@@ -377,29 +377,29 @@ class AuditEntry:
 
     async def begin(self) -> None:
         """Wait until it can be written down, if it is to change something."""
-        if self._described.changes:
-            await self._audit.room()
+        if self._request.changes:
+            await self._audit.wait_for_room()
 
-    def note(self, answer: Mapping[str, Any]) -> None:
+    def record_answer(self, answer: Mapping[str, Any]) -> None:
         """Write down what the caller is about to get."""
         customers, self._customers = self._customers, set()
         errors = answer.get("errors")
         self._audit.record(
             self._caller,
-            self._described,
+            self._request,
             customers=customers,
-            named=self._named,
+            references=self._references,
             codes=_codes(errors) if errors else frozenset(),
             details=self._details,
         )
 
-    def cut_off(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException) -> None:
         """Write down that the request came to no answer."""
         code = error.code if isinstance(error, RaakError) else type(error).__name__
         self._audit.record(
             self._caller,
-            self._described,
-            named=self._named,
+            self._request,
+            references=self._references,
             codes={code},
             details=self._details,
         )

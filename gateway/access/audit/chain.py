@@ -26,9 +26,9 @@ SEAL = re.compile(
     rb',"chain":"([0-9a-f]{24})","seq":(\d{1,18}),"prev":"([0-9a-f]{32})"(,"seal":"([0-9a-f]{32})"\})'
 )
 SEAL_BYTES = 16
-NOTHING = "00" * SEAL_BYTES
+NO_SEAL = "00" * SEAL_BYTES
 """What stands for the line before the first."""
-HELD_BYTES = 2_000
+UNLOCKED_BYTES = 2_000
 """hashlib lets other threads go first for pieces of 2,048 bytes and more (see
 `record.Digests`)."""
 TAIL_BYTES = 4 * 1024 * 1024
@@ -59,14 +59,14 @@ class Sealer:
 
     def __init__(self, secret: str) -> None:
         self._key = sha256(f"chain of {secret}".encode()).digest()
-        self.key_id = self.of(b"key")[:8]
+        self.key_id = self.seal(b"key")[:8]
         """Names the secret, in the names of the chains that are sealed with it."""
 
-    def of(self, text: bytes) -> str:
+    def seal(self, text: bytes) -> str:
         """The seal of a text."""
-        digest = blake2b(text[:HELD_BYTES], digest_size=SEAL_BYTES, key=self._key)
-        for start in range(HELD_BYTES, len(text), HELD_BYTES):
-            digest.update(text[start : start + HELD_BYTES])
+        digest = blake2b(text[:UNLOCKED_BYTES], digest_size=SEAL_BYTES, key=self._key)
+        for start in range(UNLOCKED_BYTES, len(text), UNLOCKED_BYTES):
+            digest.update(text[start : start + UNLOCKED_BYTES])
         return digest.hexdigest()
 
 
@@ -83,38 +83,38 @@ class AuditChain:
         self._look_back = look_back
         self._name = f"{random(8)}{self._sealing.key_id}"
         self._seq = -1
-        self._last = NOTHING
+        self._last = NO_SEAL
 
     @property
     def head(self) -> ChainHead | None:
         """The last line that was sealed."""
         return ChainHead(self._name, self._seq, self._last) if self._seq >= 0 else None
 
-    def sealed(self, lines: Iterable[bytes], now: datetime) -> Iterator[bytes]:
+    def seal_lines(self, lines: Iterable[bytes], now: datetime) -> Iterator[bytes]:
         """Lines of JSON objects with their seals; before the first comes that of the chain."""
         if self._seq < 0:
             before = self._look_back()
-            begun = self._sealed(self._said(now, "begun", before))
+            begun = self._seal(self._chain_line(now, "begun", before))
             yield b"\n" + begun if before.is_broken else begun
         for line in lines:
-            yield self._sealed(line)
+            yield self._seal(line)
 
     def end(self, now: datetime) -> bytes:
         """The last line, which says so; nothing where there was none."""
-        return self._sealed(self._said(now, "ended")) if self._seq >= 0 else b""
+        return self._seal(self._chain_line(now, "ended")) if self._seq >= 0 else b""
 
-    def _said(self, now: datetime, what: str, before: PreviousChain | None = None) -> bytes:
-        said: dict[str, Any] = {"time": now, "kind": "chain", "is": what}
+    def _chain_line(self, now: datetime, what: str, before: PreviousChain | None = None) -> bytes:
+        members: dict[str, Any] = {"time": now, "kind": "chain", "is": what}
         if before is not None:
-            said["after"] = before.head and str(before.head)
-            said["broken"] = before.is_broken
-        return orjson.dumps(said) + b"\n"
+            members["after"] = before.head and str(before.head)
+            members["broken"] = before.is_broken
+        return orjson.dumps(members) + b"\n"
 
-    def _sealed(self, line: bytes) -> bytes:
+    def _seal(self, line: bytes) -> bytes:
         self._seq += 1
-        said = f',"chain":"{self._name}","seq":{self._seq},"prev":"{self._last}"'
-        text = line[:-2] + said.encode()
-        self._last = self._sealing.of(text)
+        members = f',"chain":"{self._name}","seq":{self._seq},"prev":"{self._last}"'
+        text = line[:-2] + members.encode()
+        self._last = self._sealing.seal(text)
         return text + f',"seal":"{self._last}"}}\n'.encode()
 
 
@@ -130,13 +130,13 @@ def look_back(path: Path) -> PreviousChain:
     except OSError:
         return PreviousChain()
     for count, line in enumerate(reversed(lines)):
-        if (found := SEAL.search(line)) and found.end() == len(line):
-            return PreviousChain(_head(found), is_broken=count > 0)
+        if (match := SEAL.search(line)) and match.end() == len(line):
+            return PreviousChain(_head(match), is_broken=count > 0)
     return PreviousChain(None, is_broken=bool(lines))
 
 
-def _head(found: re.Match[bytes]) -> ChainHead:
-    return ChainHead(found[1].decode(), int(found[2]), found[5].decode())
+def _head(match: re.Match[bytes]) -> ChainHead:
+    return ChainHead(match[1].decode(), int(match[2]), match[5].decode())
 
 
 # --- verifying --------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class ChainVerifier:
     def __init__(self, secret: str, expected: ChainHead | None = None) -> None:
         self._sealing = Sealer(secret)
         self._expected = expected
-        self._is_met = expected is None
+        self._is_head_found = expected is None
         self._broken: list[tuple[str, bytes]] = []
         """Lines without a seal that nothing has explained yet."""
         self._is_cut_off = False
@@ -185,30 +185,30 @@ class ChainVerifier:
         line = line.removesuffix(b"\n")
         if not line.strip():
             return
-        found = SEAL.search(line)
-        if found is None or found.end() != len(line):
+        match = SEAL.search(line)
+        if match is None or match.end() != len(line):
             self._broken.append((place, line))
             return
-        self._read(place, line, found)
+        self._read(place, line, match)
         if self._broken and line.startswith(self._broken[-1][1]):
             self._explain(1)
 
-    def _read(self, place: str, line: bytes, found: re.Match[bytes]) -> None:
-        head, before = _head(found), found[3].decode()
+    def _read(self, place: str, line: bytes, match: re.Match[bytes]) -> None:
+        head, before = _head(match), match[3].decode()
         if not head.chain.endswith(self._sealing.key_id):
             self._fail(place, "was sealed under another secret")
-        if not hmac.compare_digest(self._sealing.of(line[: found.start(4)]), head.seal):
+        if not hmac.compare_digest(self._sealing.seal(line[: match.start(4)]), head.seal):
             self._fail(place, "was changed")
         known = self.verified.heads.get(head.chain)
-        said = orjson.loads(line)
+        members = orjson.loads(line)
         if known is not None:
             self._follow(place, known, head, before)
         elif head.seq:
             self.verified.begins[head.chain] = head.seq
         else:
-            self._begin(place, said)
+            self._begin(place, members)
         self.verified.heads[head.chain] = head
-        self._count(said, head)
+        self._count(members, head)
 
     def _follow(self, place: str, known: ChainHead, head: ChainHead, before: str) -> None:
         if head.seq <= known.seq:
@@ -219,13 +219,13 @@ class ChainVerifier:
         if before != known.seal:
             self._fail(place, "follows another line than the one before it")
 
-    def _begin(self, place: str, said: Mapping[str, Any]) -> None:
+    def _begin(self, place: str, members: Mapping[str, Any]) -> None:
         """A chain begins: what it has seen before itself must be there."""
-        if said.get("broken"):
+        if members.get("broken"):
             self._explain(len(self._broken))
-        if not said.get("after"):
+        if not members.get("after"):
             return
-        chain, seq, seal = str(said["after"]).split(":")
+        chain, seq, seal = str(members["after"]).split(":")
         known = self.verified.heads.get(chain)
         if known is None or known.seq < int(seq):
             self._fail(place, "comes after some that were removed")
@@ -236,16 +236,16 @@ class ChainVerifier:
         self.verified.broken += lines
         del self._broken[len(self._broken) - lines :]
 
-    def _count(self, said: Mapping[str, Any], head: ChainHead) -> None:
-        if said.get("kind") == "chain":
-            if said.get("is") == "ended":
+    def _count(self, members: Mapping[str, Any], head: ChainHead) -> None:
+        if members.get("kind") == "chain":
+            if members.get("is") == "ended":
                 self.verified.ended.add(head.chain)
         else:
             self.verified.records += 1
-            self.verified.gaps += int(said.get("dropped", 0))
+            self.verified.gaps += int(members.get("dropped", 0))
         expected = self._expected
         if expected is not None and (head.chain, head.seq) == (expected.chain, expected.seq):
-            self._is_met = head.seal == expected.seal
+            self._is_head_found = head.seal == expected.seal
 
     def end(self) -> VerifiedLog:
         """There are no more lines."""
@@ -254,7 +254,7 @@ class ChainVerifier:
             if not (is_being_written and self.verified.heads):
                 self._fail(self._broken[0][0], "has no seal")
             self._explain(1)
-        if not self._is_met:
+        if not self._is_head_found:
             raise AuditChanged(
                 f"The log ends before {self._expected}, or does not hold it as it was.",
                 hint="Lines at its end were removed, or the file that holds them was not given.",

@@ -29,7 +29,7 @@ from graphql import (
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalised
 
-MOST_LISTED = 50
+MAX_ITEMS = 50
 """Customers, identities or fields listed in one record; how many there were is always told."""
 LONGEST_NAME = 100
 FEW = 5
@@ -95,7 +95,7 @@ class AuditedOperation:
             definition.operation.value,
             definition.name.value[:LONGEST_NAME] if definition.name else None,
             hash,
-            {root: list(paths)[:MOST_LISTED] for root, paths in fields.items()},
+            {root: list(paths)[:MAX_ITEMS] for root, paths in fields.items()},
         )
 
     @property
@@ -106,13 +106,13 @@ class AuditedOperation:
     @cached_property
     def members(self) -> bytes:
         """What a record says of it, as JSON without its brackets."""
-        said = {
+        members = {
             "kind": self.kind,
             "operation": self.name,
             "hash": self.hash,
             "fields": self.fields,
         }
-        return orjson.dumps(said)[1:-1]
+        return orjson.dumps(members)[1:-1]
 
 
 def _paths(
@@ -138,10 +138,10 @@ class AuditRecord(NamedTuple):
 
     at: datetime
     caller: Principal
-    described: AuditedRequest
+    request: AuditedRequest
     customers: Set[str]
     """Ids of the customers in the answer."""
-    named: Sequence[Mapping[str, Any]]
+    references: Sequence[Mapping[str, Any]]
     """The `CustomerRef`s among the arguments, as the services get them."""
     codes: Collection[str]
     """Of the errors in the answer."""
@@ -153,9 +153,9 @@ class AuditRecord(NamedTuple):
     @property
     def is_light(self) -> bool:
         """Whether it may wait as it is; the line of one that is not takes less room."""
-        named = self.named
+        references = self.references
         return len(self.customers) <= FEW and (
-            not named or (len(named) <= FEW and not any(map(_is_long, named)))
+            not references or (len(references) <= FEW and not any(map(_is_long, references)))
         )
 
 
@@ -177,21 +177,21 @@ class RecordFormatter:
     def __init__(self, secret: str, *, digests_staff: bool = False) -> None:
         self.digest = Digests(secret.encode()).of
         self._digests_staff = digests_staff
-        self._caller = lru_cache(CALLERS)(self._caller_said)
+        self._formatted_caller = lru_cache(CALLERS)(self._format_caller)
 
     def line(self, record: AuditRecord) -> bytes:
         """A record as one line of JSON."""
-        ids, identities = record.customers, self._identities(record.named)
-        if record.named:
-            ids = self._ids(record.named).union(ids)
+        ids, identities = record.customers, self._identities(record.references)
+        if record.references:
+            ids = self._ids(record.references).union(ids)
         is_denied = not DENIALS.isdisjoint(record.codes)
         return LINE % (
             orjson.dumps(record.at),
-            record.described.members,
-            self._caller(record.caller),
-            _listed(ids),
+            record.request.members,
+            self._formatted_caller(record.caller),
+            _format_list(ids),
             len(ids),
-            _listed(identities),
+            _format_list(identities),
             len(identities),
             b"true" if is_denied else b"false",
             orjson.dumps(sorted(record.codes)),
@@ -199,27 +199,27 @@ class RecordFormatter:
             b',"trace_id":"%032x"' % record.trace_id if record.trace_id else b"",
         )
 
-    def _ids(self, named: Iterable[Mapping[str, Any]]) -> set[str]:
-        return {self._id(str(ref["id"])) for ref in named if ref.get("id") is not None}
+    def _ids(self, references: Iterable[Mapping[str, Any]]) -> set[str]:
+        return {self._id(str(ref["id"])) for ref in references if ref.get("id") is not None}
 
-    def _id(self, given: str) -> str:
+    def _id(self, text: str) -> str:
         """An id as a caller has typed it, if it is one."""
-        if UUID_FORM.fullmatch(given):
-            return given
+        if UUID_FORM.fullmatch(text):
+            return text
         try:
-            return str(UUID(given))
+            return str(UUID(text))
         except ValueError:
-            return self.digest("id", given)
+            return self.digest("id", text)
 
-    def _identities(self, named: Iterable[Mapping[str, Any]]) -> set[str]:
-        given = (ref.get("identity") for ref in named)
-        return {self._identity(identity) for identity in given if identity is not None}
+    def _identities(self, references: Iterable[Mapping[str, Any]]) -> set[str]:
+        identities = (ref.get("identity") for ref in references)
+        return {self._identity(identity) for identity in identities if identity is not None}
 
     def _identity(self, identity: Mapping[str, Any]) -> str:
         kind, value = str(identity["type"]), str(identity["value"])
         return self.digest(kind if kind in TYPES else "unknown", normalised(kind, value))
 
-    def _caller_said(self, caller: Principal) -> bytes:
+    def _format_caller(self, caller: Principal) -> bytes:
         is_hidden = caller.own_customer_only or self._digests_staff
         if is_hidden and not caller.subject.startswith(SUBJECT_OF_KEYS):
             subject = self.digest("subject", caller.subject)
@@ -228,8 +228,8 @@ class RecordFormatter:
         return orjson.dumps({"role": caller.role.value, "subject": subject})
 
 
-def _listed(words: Set[str]) -> bytes:
-    return orjson.dumps(sorted(words)[:MOST_LISTED])
+def _format_list(words: Set[str]) -> bytes:
+    return orjson.dumps(sorted(words)[:MAX_ITEMS])
 
 
 class Digests:

@@ -27,17 +27,17 @@ Digest = Callable[[str, str], str]
 
 def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
     """Members of a record, as JSON after other ones. `texts` are fields, arguments and values."""
-    said: dict[str, list[Any]] = {}
+    members: dict[str, list[Any]] = {}
     for field, argument, text in texts:
         if argument == CONDITION:
-            said.setdefault("where", []).append(without_values(text, digest))
+            members.setdefault("where", []).append(without_values(text, digest))
         else:
             keys = list(dict.fromkeys(KEY.findall(text)))[:MOST_KEYS]
             hashed = sha256(text.encode(errors="surrogatepass")).hexdigest()
-            said.setdefault("published", []).append(
+            members.setdefault("published", []).append(
                 {"field": field, "sha256": hashed, "keys": keys}
             )
-    return b"," + orjson.dumps(said)[1:-1] if said else b""
+    return b"," + orjson.dumps(members)[1:-1] if members else b""
 
 
 def without_values(condition: str, digest: Digest) -> str:

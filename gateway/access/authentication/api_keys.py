@@ -21,7 +21,7 @@ from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 PREFIX = "raak_"
 FORM = re.compile(r"raak_([0-9a-f]{16})_[0-9a-f]{64}")
-USE_NOTED_EVERY = timedelta(minutes=1)
+USE_RECORDED_EVERY = timedelta(minutes=1)
 
 ROLES = tuple(role for role in Role if role not in OWN_CUSTOMER_ONLY)
 """The roles a key may have: not those that speak for one customer, for a server has many."""
@@ -64,7 +64,7 @@ def digest_of(text: str, secret: str) -> bytes:
 
 def make_key(
     secret: str,
-    granted: ResolveGrant,
+    resolve_grant: ResolveGrant,
     *,
     name: str,
     role: Role,
@@ -77,14 +77,14 @@ def make_key(
 
     `random` gives so many random bytes in hex. Raises InvalidKeyRequest.
     """
-    _check(granted, role, scopes, now, expires_at)
+    _check(resolve_grant, role, scopes, now, expires_at)
     key_id = random(8)
     text = f"{PREFIX}{key_id}_{random(32)}"
     return text, ApiKey(key_id, digest_of(text, secret), name, role.value, scopes, now, expires_at)
 
 
 def _check(
-    granted: ResolveGrant,
+    resolve_grant: ResolveGrant,
     role: Role,
     scopes: frozenset[str] | None,
     now: datetime,
@@ -95,7 +95,7 @@ def _check(
             f"A key cannot have the role {role.value!r}, which speaks for one customer.",
             hint=f"Give it one of {', '.join(ROLES)}; for one customer make a token.",
         )
-    has, _ = granted(role, None)
+    has, _ = resolve_grant(role, None)
     if unknown := sorted((scopes or frozenset()) - has):
         raise InvalidKeyRequest(
             f"The role {role.value!r} has no scope {', '.join(map(repr, unknown))}.",
@@ -111,28 +111,30 @@ class ApiKeyCache:
     `gateway.database_sync` keeps them like the database.
     """
 
-    def __init__(self, secret: str, granted: ResolveGrant, clock: Clock = utc_now) -> None:
+    def __init__(self, secret: str, resolve_grant: ResolveGrant, clock: Clock = utc_now) -> None:
         self._secret = secret
-        self._granted = granted
+        self._resolve_grant = resolve_grant
         self._clock = clock
-        self._known: Mapping[str, tuple[ApiKey, Principal]] | None = None
-        self._used: dict[str, datetime] = {}
-        self._noted: dict[str, datetime] = {}
+        self._keys: Mapping[str, tuple[ApiKey, Principal]] | None = None
+        self._last_uses: dict[str, datetime] = {}
+        self._confirmed_uses: dict[str, datetime] = {}
 
     def adopt(self, keys: Iterable[ApiKey]) -> None:
         """Let these keys, and no others, be those there are."""
-        self._known = {
+        self._keys = {
             key.id: (key, self._principal(Role(key.role), key)) for key in keys if key.role in ROLES
         }
 
-    def grant_by(self, granted: ResolveGrant) -> None:
+    def grant_by(self, resolve_grant: ResolveGrant) -> None:
         """Give keys what is granted by this from now on."""
-        self._granted = granted
-        if self._known is not None:
-            self.adopt([key for key, _ in self._known.values()])
+        self._resolve_grant = resolve_grant
+        if self._keys is not None:
+            self.adopt([key for key, _ in self._keys.values()])
 
     def _principal(self, role: Role, key: ApiKey) -> Principal:
-        return Principal(role, f"{SUBJECT_OF_KEYS}{key.id}", (), *self._granted(role, key.scopes))
+        return Principal(
+            role, f"{SUBJECT_OF_KEYS}{key.id}", (), *self._resolve_grant(role, key.scopes)
+        )
 
     def principal(self, text: str) -> Principal:
         """The caller behind a key; raises NotAuthenticated, or KeysUnknown while that is so."""
@@ -145,30 +147,31 @@ class ApiKeyCache:
             raise NotAuthenticated(
                 "API keys are not in use here.", hint="Set RAAK_GATEWAY_KEY_SECRET, or use a token."
             )
-        if self._known is None:
+        if self._keys is None:
             raise KeysUnknown("The API keys have not been read yet.", hint="Try again shortly.")
         digest = digest_of(text, self._secret)
-        known = self._known.get(form[1])
-        if known is None or not hmac.compare_digest(known[0].digest, digest):
+        entry = self._keys.get(form[1])
+        if entry is None or not hmac.compare_digest(entry[0].digest, digest):
             raise NotAuthenticated("The API key is not known here.", hint=ANOTHER)
-        key, principal = known
+        key, principal = entry
         mark_genuine()
         now = self._clock()
         if key.revoked_at is not None:
             raise NotAuthenticated("The API key has been revoked.", hint=ANOTHER)
         if key.expires_at is not None and key.expires_at <= now:
             raise NotAuthenticated("The API key has expired.", hint=ANOTHER)
-        self._used[key.id] = now
+        self._last_uses[key.id] = now
         return principal
 
     def uses_to_note(self) -> dict[str, datetime]:
         """When keys were last used, where that has not been noted for a minute."""
         return {
             key: at
-            for key, at in self._used.items()
-            if key not in self._noted or at - self._noted[key] >= USE_NOTED_EVERY
+            for key, at in self._last_uses.items()
+            if key not in self._confirmed_uses
+            or at - self._confirmed_uses[key] >= USE_RECORDED_EVERY
         }
 
-    def noted(self, uses: Mapping[str, datetime]) -> None:
+    def confirm_uses(self, uses: Mapping[str, datetime]) -> None:
         """These uses have been written down."""
-        self._noted |= uses
+        self._confirmed_uses |= uses

@@ -15,10 +15,10 @@ class Authenticator:
         self._tokens = tokens
         self._keys = keys
 
-    def grant_by(self, granted: ResolveGrant) -> None:
+    def grant_by(self, resolve_grant: ResolveGrant) -> None:
         """Let everybody have what is granted by this from now on."""
-        self._tokens.grant_by(granted)
-        self._keys.grant_by(granted)
+        self._tokens.grant_by(resolve_grant)
+        self._keys.grant_by(resolve_grant)
 
     async def of(self, headers: Mapping[str, str]) -> Principal | None:
         """The caller; None if it says nothing of itself. Raises NotAuthenticated, RateLimited or

@@ -157,7 +157,7 @@ class CallerTokens:
     def __init__(
         self,
         keys: VerificationKeys,
-        granted: ResolveGrant,
+        resolve_grant: ResolveGrant,
         rules: TokenRules | None = None,
         *,
         checks: SignatureChecks | None = None,
@@ -165,19 +165,19 @@ class CallerTokens:
         clock: Callable[[], float] = time,
     ) -> None:
         self._keys = keys
-        self._granted = granted
+        self._resolve_grant = resolve_grant
         self._rules = rules or TokenRules()
         self._checks = checks or SignatureChecks(RateLimits())
         self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
-        self._known: _TokenMemory[Principal] = _TokenMemory(remembered)
+        self._valid: _TokenMemory[Principal] = _TokenMemory(remembered)
         self._refused: _TokenMemory[NotAuthenticated] = _TokenMemory(REMEMBERED_REFUSALS)
 
-    def grant_by(self, granted: ResolveGrant) -> None:
+    def grant_by(self, resolve_grant: ResolveGrant) -> None:
         """Give callers what is granted by this from now on."""
-        self._granted = granted
-        self._known.forget()
+        self._resolve_grant = resolve_grant
+        self._valid.forget()
 
     async def principal(self, token: str) -> Principal:
         """The caller a token names; raises NotAuthenticated, KeySetAway or RateLimited."""
@@ -188,27 +188,27 @@ class CallerTokens:
             )
         if self._version != self._keys.version:
             self._version = self._keys.version
-            self._known.forget()
+            self._valid.forget()
             self._refused.forget()
         now = self._clock()
-        return self._known.get(token, now) or await self._looked_at(token, now)
+        return self._valid.get(token, now) or await self._remember_outcome(token, now)
 
-    async def _looked_at(self, token: str, now: float) -> Principal:
+    async def _remember_outcome(self, token: str, now: float) -> Principal:
         refused = self._refused.get(token, now)
         if refused is None:
             try:
-                expires, principal = await self._checked(token)
+                expires, principal = await self._check_token(token)
             except NotAuthenticated as refusal:
                 self._refused.put(token, now + REFUSED_S, refusal)
                 refused = refusal
             else:
-                self._known.put(token, expires, principal)
+                self._valid.put(token, expires, principal)
                 return principal
         if isinstance(refused, TokenOutOfTime):
             mark_genuine()
         raise type(refused)(refused.problem, hint=refused.hint) from None
 
-    async def _checked(self, token: str) -> tuple[float, Principal]:
+    async def _check_token(self, token: str) -> tuple[float, Principal]:
         try:
             key = await self._keys.key_for(_key_id(token))
             await self._checks.turn()
@@ -221,7 +221,7 @@ class CallerTokens:
             raise self._refusal(error) from None
 
     def _refusal(self, error: Exception) -> NotAuthenticated:
-        fitting = (said for kind, said in self._refusals.items() if isinstance(error, kind))
+        fitting = (texts for kind, texts in self._refusals.items() if isinstance(error, kind))
         problem, hint = next(fitting, UNREADABLE)
         return NotAuthenticated(problem, hint=hint)
 
@@ -281,7 +281,7 @@ class CallerTokens:
                 "The token's subject, role, customer and scope do not fit.", hint=_wanted(rules)
             ) from None
         pairs = tuple(sorted(customer.items()))
-        return Principal(role, subject, pairs, *self._granted(role, narrowed_to))
+        return Principal(role, subject, pairs, *self._resolve_grant(role, narrowed_to))
 
 
 def _key_id(token: str) -> str | None:
@@ -326,10 +326,10 @@ def _scopes(value: Any) -> frozenset[str] | None:
     """A scope claim: a text with spaces (OAuth 2) or a list; None if there is none."""
     if value is None:
         return None
-    listed = value.split() if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
+    names = value.split() if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(scope, str) for scope in names):
         raise ValueError("scope")
-    return frozenset(listed)
+    return frozenset(names)
 
 
 class _TokenMemory(Generic[T]):

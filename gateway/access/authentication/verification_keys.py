@@ -104,20 +104,20 @@ def read_key_set(document: bytes) -> NamedKeys:
     Raises UnusableKeySet for what is no key set.
     """
     try:
-        listed = orjson.loads(document)["keys"]
-        entries = [entry for entry in listed if isinstance(entry, dict)]
+        entries = orjson.loads(document)["keys"]
+        entries = [entry for entry in entries if isinstance(entry, dict)]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise UnusableKeySet(
             "The key set is not JSON with a list of `keys`.",
             hint="Give the address the issuer calls `jwks_uri`.",
         ) from None
-    found: dict[str | None, VerificationKey] = {}
-    for name, key in _readable(entries[:MOST_KEYS]):
-        found.setdefault(name, key)  # of two with one name the first, wherever the token came from
-    return found
+    keys: dict[str | None, VerificationKey] = {}
+    for name, key in _read_entries(entries[:MOST_KEYS]):
+        keys.setdefault(name, key)  # of two with one name the first, wherever the token came from
+    return keys
 
 
-def _readable(entries: list[dict[str, Any]]) -> Iterator[tuple[str | None, VerificationKey]]:
+def _read_entries(entries: list[dict[str, Any]]) -> Iterator[tuple[str | None, VerificationKey]]:
     for entry in entries:
         name, form = entry.get("kid"), FORMS.get(str(entry.get("kty")))
         if form is None or not isinstance(name, str | None) or not _is_for_checking(entry):
@@ -197,7 +197,7 @@ class VerificationKeys:
         self._read = read
         self._clock = clock
         self._within_s = within_s
-        self._named: NamedKeys = {}
+        self._by_name: NamedKeys = {}
         self._fetch: asyncio.Task[None] | None = None
         self._fetched_at = -PAUSE_S
         self._is_away = False
@@ -216,10 +216,10 @@ class VerificationKeys:
         A name that is not in the set may be newer than the set: it is fetched once more, once for
         all who wait, and not again for ten seconds.
         """
-        key = self._named.get(kid)
+        key = self._by_name.get(kid)
         if key is None and (kid is not None or self._own is None):
             await self._look_again()
-            key = self._named.get(kid)
+            key = self._by_name.get(kid)
         key = key or self._own
         if key is None:
             raise self._none()
@@ -266,23 +266,23 @@ class VerificationKeys:
         """Read the set; the last good one is kept while its source fails."""
         try:
             async with asyncio.timeout(self._within_s):
-                found = read_key_set(await read())
+                keys = read_key_set(await read())
         except (OSError, TimeoutError, httpx.HTTPError, httpx.InvalidURL, RaakError) as error:
             FETCHES.labels("failed").inc()
-            because = error.problem if isinstance(error, RaakError) else type(error).__name__
-            log.warning("the key set cannot be read", extra={"fields": {"because": because}})
+            reason = error.problem if isinstance(error, RaakError) else type(error).__name__
+            log.warning("the key set cannot be read", extra={"fields": {"because": reason}})
         else:
             FETCHES.labels("read").inc()
-            self._adopt(found)
+            self._adopt(keys)
             self._is_away = False
         finally:
             self._fetched_at = self._clock()
             self._fetch = None
 
-    def _adopt(self, found: NamedKeys) -> None:
-        if not found:
+    def _adopt(self, keys: NamedKeys) -> None:
+        if not keys:
             log.error("the key set holds no key that can check tokens: none is believed")
-        if found != self._named:
-            self._named = found
+        if keys != self._by_name:
+            self._by_name = keys
             self.version += 1
         self._was_read = True

@@ -30,25 +30,25 @@ class Authorization:
     """Answers for one supergraph and one file of roles."""
 
     roles: Roles
-    asked: Mapping[str, tuple[Requirement, ...]]
+    requirements: Mapping[str, tuple[Requirement, ...]]
     """What the marks ask of who wants a field, for every `Type.field` there is."""
     _denied: Callable[[Role, Scopes, Policies], frozenset[str]]
 
     @classmethod
     def over(cls, supergraph: Supergraph, roles: Roles) -> "Authorization":
         """Whatever the file does not name is denied to all."""
-        asked = dict(_asked(supergraph))
+        requirements = dict(_requirements(supergraph))
 
         @lru_cache(maxsize=CLASSES)
         def denied(role: Role, scopes: Scopes, policies: Policies) -> frozenset[str]:
             return frozenset(
                 coordinate
-                for coordinate, requirements in asked.items()
-                if not roles.may(role, coordinate)
-                or any(not satisfies(scopes, policies, asks) for asks in requirements)
+                for coordinate, required in requirements.items()
+                if not roles.may_read(role, coordinate)
+                or any(not satisfies(scopes, policies, requirement) for requirement in required)
             )
 
-        return cls(roles, asked, denied)
+        return cls(roles, requirements, denied)
 
     def denied(self, caller: Principal) -> frozenset[str]:
         """All fields the caller may not have, as `Type.field`."""
@@ -61,28 +61,28 @@ class Authorization:
         )
 
     def _hint(self, caller: Principal, coordinate: str) -> str:
-        if not self.roles.may(caller.role, coordinate):
-            may = ", ".join(r.value for r in Role if self.roles.may(r, coordinate)) or "none"
+        if not self.roles.may_read(caller.role, coordinate):
+            may = ", ".join(r.value for r in Role if self.roles.may_read(r, coordinate)) or "none"
             return f"The role {caller.role.value!r} may not have it; these may: {may}."
-        lacking = next(
-            asks
-            for asks in self.asked[coordinate]
-            if not satisfies(caller.scopes, caller.policies, asks)
+        missing = next(
+            requirement
+            for requirement in self.requirements[coordinate]
+            if not satisfies(caller.scopes, caller.policies, requirement)
         )
-        return f"The token lacks what it asks: {_wording(lacking)}."
+        return f"The token lacks what it asks: {_wording(missing)}."
 
 
-def satisfies(scopes: Scopes, policies: Policies, asks: Requirement) -> bool:
+def satisfies(scopes: Scopes, policies: Policies, requirement: Requirement) -> bool:
     """Whether a caller has what is asked. That he is known at all was seen to at the door."""
-    return is_met(asks.scopes, scopes) and is_met(asks.policies, policies)
+    return is_met(requirement.scopes, scopes) and is_met(requirement.policies, policies)
 
 
-def _wording(asks: Requirement) -> str:
-    named = {"the scope": asks.scopes, "the policy": asks.policies}
+def _wording(requirement: Requirement) -> str:
+    named = {"the scope": requirement.scopes, "the policy": requirement.policies}
     return "; ".join(f"{kind} {wording(sets)}" for kind, sets in named.items() if sets)
 
 
-def _asked(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requirement, ...]]]:
+def _requirements(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requirement, ...]]]:
     requirements = supergraph.markings.requirements
     for type_ in supergraph.schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):

@@ -33,14 +33,14 @@ def names_customers(type_: GraphQLInputType) -> bool:
     return _names_customers(type_, set())
 
 
-def _names_customers(type_: GraphQLInputType, seen: set[str]) -> bool:
+def _names_customers(type_: GraphQLInputType, visited: set[str]) -> bool:
     named = get_named_type(type_)
     if named.name == REFERENCE:
         return True
-    if not isinstance(named, GraphQLInputObjectType) or named.name in seen:
+    if not isinstance(named, GraphQLInputObjectType) or named.name in visited:
         return False
-    seen.add(named.name)
-    return any(_names_customers(field.type, seen) for field in named.fields.values())
+    visited.add(named.name)
+    return any(_names_customers(field.type, visited) for field in named.fields.values())
 
 
 def check_own(principal: Principal, place: str, reference: Mapping[str, Any]) -> None:
@@ -97,9 +97,9 @@ def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_own_id(own: Mapping[str, str], given: str) -> bool:
+def _is_own_id(own: Mapping[str, str], text: str) -> bool:
     mine = _id(own)
-    return mine is not None and mine == _uuid(given)
+    return mine is not None and mine == _uuid(text)
 
 
 def _is_own_identity(own: Mapping[str, str], type: str, value: str) -> bool:

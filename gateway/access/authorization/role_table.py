@@ -59,13 +59,13 @@ def _fields(roles: Roles, authorization: Authorization) -> Iterator[str]:
         yield _row("", *(role.value for role in Role), "asks")
         yield _row("---", *(":-:" for _ in Role), "---")
         for coordinate in coordinates:
-            may = (YES if roles.may(role, coordinate) else NO for role in Role)
+            may = (YES if roles.may_read(role, coordinate) else NO for role in Role)
             asks = ", ".join(dict.fromkeys(_asks(authorization, coordinate)))
             yield _row(f"`{coordinate.partition('.')[2]}`", *may, asks)
 
 
 def _asks(authorization: Authorization, coordinate: str) -> Iterator[str]:
-    for requirement in authorization.asked.get(coordinate, ()):
+    for requirement in authorization.requirements.get(coordinate, ()):
         for sets in (requirement.scopes, requirement.policies):
             if sets:
                 yield f"`{wording(sets)}`"

@@ -49,11 +49,11 @@ class Roles:
         """The roles in the text of a file; raises InvalidRoles."""
         try:
             file = read_yaml(text)
-            named = {name: _roles(listed) for name, listed in file.get("readers", {}).items()}
+            readers = {name: _roles(names) for name, names in file.get("readers", {}).items()}
             return cls(
-                {Role(name): _grant(given) for name, given in file["roles"].items()},
+                {Role(name): _grant(entry) for name, entry in file["roles"].items()},
                 {
-                    f"{type_name}.{field}": named[who] if isinstance(who, str) else _roles(who)
+                    f"{type_name}.{field}": readers[who] if isinstance(who, str) else _roles(who)
                     for type_name, fields in file["fields"].items()
                     for field, who in fields.items()
                 },
@@ -65,7 +65,7 @@ class Roles:
                 "lines `field: readers` or `field: [role, …]`.",
             ) from None
 
-    def granted(
+    def resolve_grant(
         self, role: Role, narrowed_to: frozenset[str] | None
     ) -> tuple[frozenset[str], frozenset[str]]:
         """The scopes and policies of a caller. `narrowed_to` are the scopes his token or key is
@@ -75,7 +75,7 @@ class Roles:
         scopes = grant.scopes if narrowed_to is None else grant.scopes & narrowed_to
         return scopes, grant.policies
 
-    def may(self, role: Role, coordinate: str) -> bool:
+    def may_read(self, role: Role, coordinate: str) -> bool:
         """Whether the role may read the field `Type.field`."""
         return role in self.readers.get(coordinate, ())
 
@@ -101,11 +101,11 @@ def _roles(names: Any) -> frozenset[Role]:
     return frozenset(Role(name) for name in _names(names))
 
 
-def _grant(given: Mapping[str, Any]) -> Grant:
-    return Grant(frozenset(_names(given["scopes"])), frozenset(_names(given["policies"])))
+def _grant(entry: Mapping[str, Any]) -> Grant:
+    return Grant(frozenset(_names(entry["scopes"])), frozenset(_names(entry["policies"])))
 
 
-def _names(listed: Any) -> list[str]:
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise TypeError(f"{listed!r} is no list of names")
-    return listed
+def _names(names: Any) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{names!r} is no list of names")
+    return names

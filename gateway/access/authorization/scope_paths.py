@@ -53,7 +53,7 @@ def reached_by(
     scope: str, roles: Roles, authorization: Authorization, schema: GraphQLSchema
 ) -> dict[str, str]:
     """Every `Type.field` an admin reaches by one scope alone, with the shortest path to it."""
-    scopes, policies = roles.granted(Role.ADMIN, frozenset({scope}))
+    scopes, policies = roles.resolve_grant(Role.ADMIN, frozenset({scope}))
     caller = Principal(Role.ADMIN, "narrowed", scopes=scopes, policies=policies)
     return reached(schema, authorization.denied(caller))
 
@@ -63,22 +63,22 @@ def reached(schema: GraphQLSchema, denied: frozenset[str]) -> dict[str, str]:
 
     A field that returns an interface or union leads to every type it may be of.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     roots = (schema.get_root_type(kind) for kind in ROOTS)
     waiting = deque((root, kind.value) for root, kind in zip(roots, ROOTS, strict=True) if root)
-    seen = {root for root, _ in waiting}
+    queued = {root for root, _ in waiting}
     while waiting:
         type_, path = waiting.popleft()
         for name, field in sorted(type_.fields.items()):
             coordinate = f"{type_.name}.{name}"
             if coordinate in denied:
                 continue
-            found[coordinate] = f"{path} {name}"
+            paths[coordinate] = f"{path} {name}"
             for below in _objects(schema, get_named_type(field.type)):
-                if below not in seen:
-                    seen.add(below)
-                    waiting.append((below, found[coordinate]))
-    return found
+                if below not in queued:
+                    queued.add(below)
+                    waiting.append((below, paths[coordinate]))
+    return paths
 
 
 def _objects(schema: GraphQLSchema, type_: GraphQLNamedType) -> Iterator[GraphQLObjectType]:
@@ -88,16 +88,16 @@ def _objects(schema: GraphQLSchema, type_: GraphQLNamedType) -> Iterator[GraphQL
         yield from schema.get_possible_types(type_)
 
 
-def _section(scope: str, found: Mapping[str, str]) -> Iterator[str]:
+def _section(scope: str, paths: Mapping[str, str]) -> Iterator[str]:
     yield f"## {scope}"
     yield ""
-    if not found:
+    if not paths:
         yield "Nothing by itself: it asks no root field, and adds to what other scopes open."
         yield ""
         return
     yield "| field | shortest path |"
     yield "| --- | --- |"
-    for coordinate, path in sorted(found.items()):
+    for coordinate, path in sorted(paths.items()):
         yield f"| `{coordinate}` | `{path}` |"
     yield ""
 

@@ -96,11 +96,11 @@ def _nesting(tokens: list[str]) -> int:
     return deepest
 
 
-def _check(asked: int, limit: str, limits: OperationLimits, said: str) -> None:
+def _check(amount: int, limit: str, limits: OperationLimits, problem: str) -> None:
     most: int = getattr(limits, limit)
-    if asked > most:
-        amount = f"more than {MOST}" if asked >= MOST else str(asked)
-        raise LimitExceeded(said.format(amount), limit, most)
+    if amount > most:
+        size = f"more than {MOST}" if amount >= MOST else str(amount)
+        raise LimitExceeded(problem.format(size), limit, most)
 
 
 @dataclass(slots=True)
@@ -157,14 +157,14 @@ def check_size(
         size = _Measure(fragments).of_operation(operation)
     except RecursionError:  # hundreds of levels through fragments: far beyond any limit of depth
         raise LimitExceeded("The operation is nested too deeply.", "depth", limits.depth) from None
-    for measure, said in MEASURED.items():
-        _check(getattr(size, measure), measure, limits, said)
+    for measure, problem in MEASURED.items():
+        _check(getattr(size, measure), measure, limits, problem)
 
 
-def check_page(place: str, argument: str, asked: object, limits: OperationLimits) -> None:
+def check_page(place: str, argument: str, amount: object, limits: OperationLimits) -> None:
     """Raise LimitExceeded when a list is asked for a longer page than is served."""
-    if isinstance(asked, int):
-        _check(asked, "page_size", limits, f"{place} is asked for {argument}: {{}}.")
+    if isinstance(amount, int):
+        _check(amount, "page_size", limits, f"{place} is asked for {argument}: {{}}.")
 
 
 def check_variables(variables: Mapping[str, Any], limits: OperationLimits) -> None:
@@ -203,10 +203,10 @@ class _Measure:
             return SelectionSize()
         keys = Counter(_keys(selection_set))
         return SelectionSize(repeats=max(keys.values(), default=0)).add(
-            self._together(selection_set)
+            self._inner_size(selection_set)
         )
 
-    def _together(self, selection_set: SelectionSetNode) -> SelectionSize:
+    def _inner_size(self, selection_set: SelectionSetNode) -> SelectionSize:
         """All selections of a set, of which somebody else counts the repeats."""
         size = SelectionSize()
         for selection in selection_set.selections:
@@ -216,19 +216,19 @@ class _Measure:
     def _selection(self, selection: SelectionNode) -> SelectionSize:
         directives = selection.directives or ()
         arguments = selection.arguments or () if isinstance(selection, FieldNode) else ()
-        given = (a.value for node in (selection, *directives) for a in _arguments(node))
+        values = (a.value for node in (selection, *directives) for a in _arguments(node))
         own = SelectionSize(
             directives=len(directives),
             selections=1,
-            list_items=longest_list(given) if arguments or directives else 0,
+            list_items=longest_list(values) if arguments or directives else 0,
         )
-        return own.add(self._within(selection))
+        return own.add(self._selected_size(selection))
 
-    def _within(self, selection: SelectionNode) -> SelectionSize:
+    def _selected_size(self, selection: SelectionNode) -> SelectionSize:
         if isinstance(selection, FragmentSpreadNode):
             return self._fragment(selection.name.value)
         if isinstance(selection, InlineFragmentNode):
-            return self._together(selection.selection_set)
+            return self._inner_size(selection.selection_set)
         assert isinstance(selection, FieldNode)
         within = self._of(selection.selection_set)
         return SelectionSize(

@@ -75,7 +75,7 @@ class OperationRegistry:
         self._plan_operation = plan
         self._is_read = is_read
         self._texts: dict[str, str] = {}
-        self._known: frozenset[str] = frozenset()
+        self._registered: frozenset[str] = frozenset()
 
     def text_of(self, hash: str) -> str | None:
         """The document with this hash (hex, small letters); None if none is registered."""
@@ -90,7 +90,7 @@ class OperationRegistry:
 
     def is_registered(self, text: str) -> bool:
         """Whether exactly this document is registered."""
-        return text in self._known
+        return text in self._registered
 
     async def plan_all(self, plan: PlanOperation) -> None:
         """Plan everything ahead by this: before another graph is served, say."""
@@ -110,7 +110,7 @@ class OperationRegistry:
         self._is_read = True
 
     def _set_texts(self, texts: dict[str, str]) -> None:
-        self._texts, self._known = texts, frozenset(texts.values())
+        self._texts, self._registered = texts, frozenset(texts.values())
 
     async def _plan(self, texts: list[str], plan: PlanOperation) -> None:
         for text, name in _operations(texts):

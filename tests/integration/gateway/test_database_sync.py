@@ -43,7 +43,7 @@ from tests.integration.gateway.serving import serving
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 SECRET = "a secret of the server's, long enough"
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 OFFERS, RESULTS = "query Offers { a }", "query Results { b }"
 
 
@@ -198,7 +198,7 @@ async def test_the_last_use_of_a_key_is_written_down(database_for: DatabaseFor) 
 async def test_while_the_database_is_away_what_was_read_goes_on_to_hold(
     database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_sync, "PAUSE_S", 0.01)
+    monkeypatch.setattr(database_sync, "POLL_S", 0.01)
     text, key = new_key()
     async with database_for("gateway") as database:
         async with database.transaction() as connection:

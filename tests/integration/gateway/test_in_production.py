@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 SECRET = "what the keys of this test are hashed with"
 SEGMENTS = "query Segments { segments }"
 TEXT, KEY = make_key(
-    SECRET, Roles.read().granted, name="shop", role=Role.AGENT, scopes=None, now=NOW
+    SECRET, Roles.read().resolve_grant, name="shop", role=Role.AGENT, scopes=None, now=NOW
 )
 DatabaseUrlFor = Callable[[str], AbstractAsyncContextManager[str]]
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
-from gateway.access.audit.audit_log import GATHERED_S, AuditLog, AuditLogUnavailable
+from gateway.access.audit.audit_log import GATHER_S, AuditLog, AuditLogUnavailable
 from gateway.access.authentication.api_keys import ApiKey, make_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
@@ -70,7 +70,7 @@ class Profile:
 
 
 SECRET = "what the keys of this test are hashed with"
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 
 
 def _server(name: str, *scopes: str) -> tuple[str, ApiKey]:
@@ -110,7 +110,7 @@ class Door:
 
     async def settle(self) -> None:
         """Know all records of what was asked before."""
-        await asyncio.sleep(3 * GATHERED_S)
+        await asyncio.sleep(3 * GATHER_S)
         self.known = len(self.log.read_bytes().splitlines())
 
     async def send(self, call: str = "track", **how: Any) -> httpx.Response:
@@ -509,7 +509,7 @@ async def test_nothing_is_handed_on_while_it_cannot_be_written_down(
     async def no_room(log: AuditLog) -> None:
         raise AuditLogUnavailable("The audit log cannot be written.", hint="Try again shortly.")
 
-    monkeypatch.setattr(AuditLog, "room", no_room)
+    monkeypatch.setattr(AuditLog, "wait_for_room", no_room)
 
     refused = await door.send()
 

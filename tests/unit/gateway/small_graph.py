@@ -190,7 +190,7 @@ def endpoint(
     served: Callable[[], RequestPipeline] | None = None,
     **rules: Any,
 ) -> GraphQLOverHttp:
-    granted = ROLES.granted
+    granted = ROLES.resolve_grant
     keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
     callers = Authenticator(CallerTokens(keys, granted), ApiKeyCache("", granted))
     answering = graph(transport, is_open=is_open)

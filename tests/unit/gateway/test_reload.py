@@ -277,7 +277,7 @@ async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
     await reloader.look(at_once=True)
 
     assert "roles.yaml' can't be read (FileNotFoundError)" in (reloader.reason or "")
-    assert current().roles.may(Role.AGENT, "Query.segments")
+    assert current().roles.may_read(Role.AGENT, "Query.segments")
 
 
 # --- looking ------------------------------------------------------------------------------------

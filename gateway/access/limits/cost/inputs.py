@@ -29,71 +29,75 @@ class InputCosts:
     """Prices the arguments of one operation. `defaults` are those of its variables."""
 
     def __init__(self, marked: SchemaCosts, defaults: Mapping[str, Any]) -> None:
-        self._marked = marked
+        self._schema_costs = marked
         self._defaults = defaults
 
     def of(
         self,
         parent: GraphQLNamedType,
         node: FieldNode,
-        known: Mapping[str, GraphQLArgument],
-        beside: int,
+        arguments: Mapping[str, GraphQLArgument],
+        extra: int,
     ) -> VariableCost | int:
-        """What all arguments of a field cost, and `beside` them; it may be negative."""
-        costs: list[VariableCost | int] = [beside]
+        """What all arguments of a field cost, and `extra` for the field; it may be negative."""
+        costs: list[VariableCost | int] = [extra]
         for argument in node.arguments or ():
             name = argument.name.value
-            if name in known:
-                weight = self._marked.argument(parent, node.name.value, name)
-                type_name = get_named_type(known[name].type).name
-                costs += self._used(argument.value, weight, type_name)
+            if name in arguments:
+                weight = self._schema_costs.argument(parent, node.name.value, name)
+                type_name = get_named_type(arguments[name].type).name
+                costs += self._argument_cost(argument.value, weight, type_name)
         return _total(costs)
 
-    def _used(self, value: ValueNode, weight: int, type_name: str) -> Iterator[VariableCost | int]:
+    def _argument_cost(
+        self, value: ValueNode, weight: int, type_name: str
+    ) -> Iterator[VariableCost | int]:
         """What a value costs in an argument or input field of this weight and named type."""
-        if isinstance(value, NullValueNode) or not (weight or type_name in self._marked.inputs):
+        if isinstance(value, NullValueNode) or not (
+            weight or type_name in self._schema_costs.inputs
+        ):
             return
         if isinstance(value, VariableNode):
             yield self._variable(value.name.value, weight, type_name)
             return
         yield weight
-        yield from self._within(value, type_name)
+        yield from self._inner_costs(value, type_name)
 
-    def _within(self, value: ValueNode, type_name: str) -> Iterator[VariableCost | int]:
+    def _inner_costs(self, value: ValueNode, type_name: str) -> Iterator[VariableCost | int]:
         if isinstance(value, ListValueNode):
             for item in value.values:
-                yield _total(list(self._used(item, 0, type_name)), least=0)
+                yield _total(list(self._argument_cost(item, 0, type_name)), least=0)
         elif isinstance(value, ObjectValueNode):
-            marked = self._marked.inputs.get(type_name, {})
+            marked = self._schema_costs.inputs.get(type_name, {})
             for field in value.fields:
                 if field.name.value in marked:
-                    yield from self._used(field.value, *marked[field.name.value])
+                    yield from self._argument_cost(field.value, *marked[field.name.value])
 
     def _variable(self, name: str, weight: int, type_name: str) -> VariableCost:
         default = self._defaults.get(name)
         key = (name, type_name)
 
-        def cost(given: Variables, known: CostMemo) -> int:
-            value = given.get(name, default)
+        def cost(variables: Variables, memo: CostMemo) -> int:
+            value = variables.get(name, default)
             if value is None:
                 return 0
-            if key not in known:
-                known[key] = self._plain(value, type_name)
-            return weight + known[key]
+            if key not in memo:
+                memo[key] = self._value_cost(value, type_name)
+            return weight + memo[key]
 
         return cost
 
-    def _plain(self, value: Any, type_name: str) -> int:
+    def _value_cost(self, value: Any, type_name: str) -> int:
         """What a value in a variable costs, apart from the weight of where it stands."""
-        marked = self._marked.inputs.get(type_name)
+        marked = self._schema_costs.inputs.get(type_name)
         if marked is None:
             return 0
         if isinstance(value, list):
-            return sum(max(0, self._plain(item, type_name)) for item in value)
+            return sum(max(0, self._value_cost(item, type_name)) for item in value)
         if not isinstance(value, Mapping):
             return 0
         return sum(
-            weight + self._plain(value[name], inner)
+            weight + self._value_cost(value[name], inner)
             for name, (weight, inner) in marked.items()
             if value.get(name) is not None
         )
@@ -106,8 +110,8 @@ def _total(costs: list[VariableCost | int], least: int | None = None) -> Variabl
     if not moving:
         return fixed if least is None else max(least, fixed)
 
-    def total(given: Variables, known: CostMemo) -> int:
-        whole = fixed + sum(cost(given, known) for cost in moving)
+    def total(variables: Variables, memo: CostMemo) -> int:
+        whole = fixed + sum(cost(variables, memo) for cost in moving)
         return whole if least is None else max(least, whole)
 
     return total

@@ -44,18 +44,18 @@ class SelectionSetCost:
             return None
         return self.price({}, {})
 
-    def price(self, given: Variables, known: CostMemo) -> int:
+    def price(self, variables: Variables, memo: CostMemo) -> int:
         """The price; `known` holds those of shared sums for these variables."""
-        if self.is_shared and id(self) in known:
-            return known[id(self)]
+        if self.is_shared and id(self) in memo:
+            return memo[id(self)]
         price = self._fixed
         for part in self._moving:
-            price += part.price(given, known)
+            price += part.price(variables, memo)
         if self.alternatives:
-            price += max(other.price(given, known) for other in self.alternatives)
+            price += max(other.price(variables, memo) for other in self.alternatives)
         price = min(price, MOST)
         if self.is_shared:
-            known[id(self)] = price
+            memo[id(self)] = price
         return price
 
 
@@ -86,25 +86,25 @@ class SelectionCost:
         )
         self.fixed: int | None = self.price({}, {}) if is_fixed else None
 
-    def times(self, given: Variables) -> int:
+    def times(self, variables: Variables) -> int:
         """How many objects there are, for one above them."""
-        if self._included is not None and not self._included(given):
+        if self._included is not None and not self._included(variables):
             return 0
         if isinstance(self._times, int):
             return self._times
-        times: int = self._times(given)
+        times: int = self._times(variables)
         return times
 
-    def price(self, given: Variables, known: CostMemo) -> int:
+    def price(self, variables: Variables, memo: CostMemo) -> int:
         """The price for one object above. However much arguments take off, a field costs nothing
         at least, and what is below it the whole of its price.
         """
-        if self._included is not None and not self._included(given):
+        if self._included is not None and not self._included(variables):
             return 0
-        times = self._times if isinstance(self._times, int) else self._times(given)
-        once = self._once if isinstance(self._once, int) else self._once(given, known)
+        times = self._times if isinstance(self._times, int) else self._times(variables)
+        once = self._once if isinstance(self._once, int) else self._once(variables, memo)
         once = max(once, -times * self.each.own)
-        return min(once + times * self.each.price(given, known), MOST)
+        return min(once + times * self.each.price(variables, memo), MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +124,21 @@ class OperationCost:
         """Whether it is the same for all variables."""
         return self._fixed is not None
 
-    def __call__(self, given: Variables) -> int:
+    def __call__(self, variables: Variables) -> int:
         """The price with these variables; where they are not what is declared, a guess."""
-        return self._sum.price(given, {}) if self._fixed is None else self._fixed
+        return self._sum.price(variables, {}) if self._fixed is None else self._fixed
 
-    def dearest(self, given: Variables) -> tuple[str, int]:
+    def dearest(self, variables: Variables) -> tuple[str, int]:
         """Where at least half of each price comes from, as a path, and the price of all there."""
-        known: CostMemo = {}
+        memo: CostMemo = {}
         path: list[str] = []
-        times, price, here = 1, self._sum.price(given, known), self._sum
-        while part := max(_all_parts(here), key=lambda p: p.price(given, known), default=None):
-            below = part.price(given, known)
-            if 2 * below < here.price(given, known) and path:
+        times, price, here = 1, self._sum.price(variables, memo), self._sum
+        while part := max(_all_parts(here), key=lambda p: p.price(variables, memo), default=None):
+            below = part.price(variables, memo)
+            if 2 * below < here.price(variables, memo) and path:
                 break
             path += [part.name] if part.name else []
-            price, times, here = times * below, times * part.times(given), part.each
+            price, times, here = times * below, times * part.times(variables), part.each
         return ".".join(path), min(price, MOST)
 
 
@@ -148,14 +148,14 @@ def _all_parts(whole: SelectionSetCost) -> Iterator[SelectionCost]:
         yield from other.parts
 
 
-def check_cost(price: OperationCost, given: Variables, limits: OperationLimits) -> int:
+def check_cost(price: OperationCost, variables: Variables, limits: OperationLimits) -> int:
     """What an operation costs with these variables; raises LimitExceeded when that is too much."""
-    asked = price(given)
-    if asked > limits.cost:
-        path, part = price.dearest(given)
-        amount = f"more than {MOST}" if asked >= MOST else str(asked)
+    cost = price(variables)
+    if cost > limits.cost:
+        path, part = price.dearest(variables)
+        amount = f"more than {MOST}" if cost >= MOST else str(cost)
         most = "most" if part >= MOST else str(part)
         raise LimitExceeded(
             f"The operation costs {amount}, {most} of it for {path}.", "cost", limits.cost
         )
-    return asked
+    return cost

@@ -46,7 +46,7 @@ class CostModel:
     weights: CostWeights = field(default_factory=CostWeights)
 
     @cached_property
-    def marked(self) -> SchemaCosts:
+    def schema_costs(self) -> SchemaCosts:
         """The weights of the schema."""
         return SchemaCosts(self.schema, self.markings.costs, self.weights)
 
@@ -65,7 +65,7 @@ class _Reading:
         self, pricing: CostModel, document: DocumentNode, operation: OperationDefinitionNode
     ) -> None:
         self._schema = pricing.schema
-        self._marked = pricing.marked
+        self._schema_costs = pricing.schema_costs
         self._weights = pricing.weights
         self._operation = operation
         self._fragments = {
@@ -82,7 +82,7 @@ class _Reading:
             self._weights.assumed_list_size,
             self._defaults,
         )
-        self._inputs = InputCosts(self._marked, self._defaults)
+        self._inputs = InputCosts(self._schema_costs, self._defaults)
         self._sums: dict[tuple[str, ListSizing], SelectionSetCost] = {}
 
     def price(self) -> OperationCost:
@@ -164,10 +164,10 @@ class _Reading:
             return SelectionCost(name, SelectionSetCost(0))
         own, below = self._sizes.of(parent, node, known, sizing)
         returned = get_named_type(known.type)
-        weight = self._marked.field(parent, name, returned)
+        weight = self._schema_costs.field(parent, name, returned)
         each = self._sum(weight, node.selection_set, returned, below)
         writing = self._weights.mutation if parent.name == "Mutation" else 0
-        once = self._inputs.of(parent, node, known.args, beside=writing)
+        once = self._inputs.of(parent, node, known.args, extra=writing)
         return SelectionCost(name, each, once=once, times=own, included=included)
 
     # @skip and @include
@@ -183,7 +183,7 @@ class _Reading:
                 found.append(holds)
         if len(found) < 2:
             return found[0] if found else None
-        return lambda given: all(holds(given) for holds in found)
+        return lambda variables: all(holds(variables) for holds in found)
 
     def _holds(self, directive: DirectiveNode) -> VariableAmount | bool:
         if directive.name.value not in ("skip", "include") or not directive.arguments:
@@ -193,4 +193,4 @@ class _Reading:
         if not isinstance(value, VariableNode):
             return bool(value_from_ast_untyped(value)) is is_wanted
         name, default = value.name.value, self._defaults.get(value.name.value)
-        return lambda given: bool(given.get(name, default)) is is_wanted
+        return lambda variables: bool(variables.get(name, default)) is is_wanted

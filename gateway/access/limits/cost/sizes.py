@@ -64,7 +64,7 @@ class ListSizes:
         defaults: Mapping[str, Any],
     ) -> None:
         self._schema = schema
-        self._marked = marked
+        self._list_size_marks = marked
         self._assumed = assumed
         self._defaults = defaults
 
@@ -72,57 +72,64 @@ class ListSizes:
         self, parent: GraphQLNamedType, node: FieldNode, known: GraphQLField, outer: ListSizing
     ) -> tuple[VariableAmount | int, ListSizing]:
         """How many objects the field returns, and what its arguments say of lists below."""
-        said = self._said(parent, node.name.value, known)
-        times = _largest([self._times(place, node, known, s) for place, s in said.items()], 0)
+        sizes_by_place = self._list_sizes(parent, node.name.value, known)
+        times = _largest(
+            [self._times(place, node, known, s) for place, s in sizes_by_place.items()], 0
+        )
         lists = _lists_in(known.type)
         if not lists:
-            fields = tuple(dict.fromkeys(name for s in said.values() for name in s.sized_fields))
+            fields = tuple(
+                dict.fromkeys(name for s in sizes_by_place.values() for name in s.sized_fields)
+            )
             return 1, ListSizing(fields, times) if fields else NO_SIZING
         if node.name.value in outer.fields:
             times = outer.times
         return _multiplied(times, self._assumed ** (lists - 1)), NO_SIZING
 
-    def _said(
+    def _list_sizes(
         self, parent: GraphQLNamedType, name: str, known: GraphQLField
     ) -> Mapping[str, ListSize]:
         """The sizes that count, by where they are marked; of an interface those of all types."""
         own = f"{parent.name}.{name}"
-        usual = self._marked.get(own) or _usual(known)
+        usual = self._list_size_marks.get(own) or _usual(known)
         places = (f"{kind.name}.{name}" for kind in kinds_of(parent, self._schema))
-        marked = {p if p in self._marked else own: self._marked.get(p, usual) for p in places}
+        marked = {
+            p if p in self._list_size_marks else own: self._list_size_marks.get(p, usual)
+            for p in places
+        }
         return marked or {own: usual}
 
     def _times(
         self, place: str, node: FieldNode, known: GraphQLField, size: ListSize
     ) -> VariableAmount | int:
-        given = {argument.name.value: argument for argument in node.arguments or ()}
+        arguments = {argument.name.value: argument for argument in node.arguments or ()}
         paths = [tuple(written.split(".")) for written in size.slicing_arguments]
-        sizes = [s for path in paths if (s := self._size(path, given, known)) is not None]
+        sizes = [s for path in paths if (s := self._size(path, arguments, known)) is not None]
         if size.require_one_slicing_argument and size.slicing_arguments and len(sizes) != 1:
             _refuse_slicing(place, size.slicing_arguments, len(sizes))
         fallback = size.assumed if size.assumed is not None else self._assumed
         return _largest(sizes, fallback)
 
     def _size(
-        self, path: Sequence[str], given: Mapping[str, ArgumentNode], known: GraphQLField
+        self, path: Sequence[str], arguments: Mapping[str, ArgumentNode], known: GraphQLField
     ) -> VariableAmount | int | None:
         """What one slicing argument says; a path leads into an input object."""
         argument, *inside = path
-        if argument in given:
-            return self._amount(given[argument].value, inside)
+        if argument in arguments:
+            return self._amount(arguments[argument].value, inside)
         declared = known.args.get(argument)
         default = _default(declared) if declared else None
         return _as_size(_inside(default, inside))
 
     def _amount(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         if not isinstance(value, VariableNode):
-            return self._written(value, inside)
+            return self._literal_size(value, inside)
         name, default = value.name.value, self._defaults.get(value.name.value)
         if not inside:
-            return lambda given: _as_size(given.get(name, default))
-        return lambda given: _as_size(_inside(given.get(name, default), inside))
+            return lambda variables: _as_size(variables.get(name, default))
+        return lambda variables: _as_size(_inside(variables.get(name, default), inside))
 
-    def _written(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
+    def _literal_size(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         """A size in a literal, which may hold a variable at the end of the path."""
         if inside:
             fields = {f.name.value: f.value for f in getattr(value, "fields", ())}
@@ -140,9 +147,9 @@ def _usual(known: GraphQLField) -> ListSize:
     return ListSize(None, arguments, sized, require_one_slicing_argument=False)
 
 
-def _refuse_slicing(place: str, arguments: Sequence[str], given: int) -> None:
+def _refuse_slicing(place: str, arguments: Sequence[str], count: int) -> None:
     raise SlicingArgumentRequired(
-        f"{place} is asked with {given} of its slicing arguments, and needs one.",
+        f"{place} is asked with {count} of its slicing arguments, and needs one.",
         hint=f"Give one of: {', '.join(arguments)}.",
     )
 
@@ -185,12 +192,12 @@ def _largest(sizes: Sequence[VariableAmount | int], fallback: int) -> VariableAm
         return fallback if fixed is None else fixed
     if len(moving) == 1 and fixed is None:
         [only] = moving
-        return lambda given: fallback if (size := only(given)) is None else size
+        return lambda variables: fallback if (size := only(variables)) is None else size
 
-    def largest(given: Variables) -> int:
-        said = [size for source in moving if (size := source(given)) is not None]
-        said += [] if fixed is None else [fixed]
-        return max(said, default=fallback)
+    def largest(variables: Variables) -> int:
+        known = [size for source in moving if (size := source(variables)) is not None]
+        known += [] if fixed is None else [fixed]
+        return max(known, default=fallback)
 
     return largest
 
@@ -201,4 +208,4 @@ def _multiplied(times: VariableAmount | int, factor: int) -> VariableAmount | in
     if isinstance(times, int):
         return times * factor
     moving = times
-    return lambda given: moving(given) * factor
+    return lambda variables: moving(variables) * factor

@@ -47,8 +47,8 @@ class Priorities:
     def read(cls, path: Path = FILE) -> "Priorities":
         """The priorities of a file: lists of `Type.field` by class. Raises InvalidPriorities."""
         try:
-            listed = read_yaml(path.read_text()).items()
-            return cls({field: WorkClass(name) for name, fields in listed for field in fields})
+            by_class = read_yaml(path.read_text()).items()
+            return cls({field: WorkClass(name) for name, fields in by_class for field in fields})
         except (InvalidDefinition, AttributeError, TypeError, ValueError) as error:
             raise InvalidPriorities(
                 f"The file of priorities cannot be read: {error}",
@@ -57,6 +57,6 @@ class Priorities:
 
     def classify(self, coordinates: Set[str]) -> Workload:
         """What an operation with these root fields is; of several the least important counts."""
-        asked = frozenset(field for field in coordinates if ".__" not in field)
-        kinds = (self.classes.get(field, WorkClass.REPORTING) for field in asked)
-        return Workload(min(kinds, key=ORDER.__getitem__, default=WorkClass.REPORTING), asked)
+        fields = frozenset(field for field in coordinates if ".__" not in field)
+        kinds = (self.classes.get(field, WorkClass.REPORTING) for field in fields)
+        return Workload(min(kinds, key=ORDER.__getitem__, default=WorkClass.REPORTING), fields)

@@ -81,7 +81,9 @@ class _Scripted:
 
 def callers() -> Authenticator:
     keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
-    return Authenticator(CallerTokens(keys, ROLES.granted), ApiKeyCache("", ROLES.granted))
+    return Authenticator(
+        CallerTokens(keys, ROLES.resolve_grant), ApiKeyCache("", ROLES.resolve_grant)
+    )
 
 
 class Client:

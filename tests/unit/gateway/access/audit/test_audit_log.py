@@ -116,7 +116,7 @@ async def test_an_identity_is_told_by_a_digest_of_how_it_is_stored() -> None:
     other = {"identity": {"type": "email", "value": "bob@example.com"}}
 
     [record] = await recorded(
-        AGENT, READ, named=[EMAIL, same, other, {"id": ANN, "identity": None}]
+        AGENT, READ, references=[EMAIL, same, other, {"id": ANN, "identity": None}]
     )
 
     assert record["customers"] == [ANN]
@@ -140,7 +140,7 @@ async def test_no_identity_can_be_read_in_the_log(
     disk = Disk()
     log = log_on(disk)
     async with log.writing():
-        log.record(caller, READ, named=named)
+        log.record(caller, READ, references=named)
 
     assert disk.records
     assert b"ann" not in disk.written.lower()
@@ -162,7 +162,7 @@ async def test_staff_is_named_by_a_digest_where_that_is_set_and_keys_never_are(r
 async def test_of_many_customers_some_are_listed_and_all_are_counted() -> None:
     [record] = await recorded(AGENT, READ, customers={f"{n:03}" for n in range(200)})
 
-    assert record["customers"] == [f"{n:03}" for n in range(audit_record.MOST_LISTED)]
+    assert record["customers"] == [f"{n:03}" for n in range(audit_record.MAX_ITEMS)]
     assert record["customers_count"] == 200
 
 
@@ -208,7 +208,7 @@ async def test_a_change_is_kept_though_there_is_no_room_for_it(
     async with log.writing():
         for _ in range(9):
             log.record(AGENT, CHANGE, customers={ANN})
-        AuditEntry(log, AGENT, CHANGE, [EMAIL]).cut_off(asyncio.CancelledError())
+        AuditEntry(log, AGENT, CHANGE, [EMAIL]).record_failure(asyncio.CancelledError())
         await asyncio.sleep(0.03)
         disk.is_full = False
 
@@ -219,17 +219,17 @@ async def test_a_change_is_kept_though_there_is_no_room_for_it(
 async def test_nothing_is_changed_while_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_log, "ROOM_WITHIN_S", 0.05)
     log = log_on(Disk(), waiting=1)
-    await log.room()
+    await log.wait_for_room()
     log.record(AGENT, READ, customers={ANN})
 
     with pytest.raises(AuditLogUnavailable):
-        await log.room()
+        await log.wait_for_room()
 
 
 async def test_who_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     log = log_on(Disk(), waiting=1)
     log.record(AGENT, READ, customers={ANN})
-    waiting = asyncio.create_task(log.room())
+    waiting = asyncio.create_task(log.wait_for_room())
     await asyncio.sleep(0)
 
     async with log.writing():
@@ -242,9 +242,9 @@ async def test_what_is_large_waits_as_its_line() -> None:
     disk = Disk()
     log = log_on(disk)
 
-    log.record(AGENT, READ, named=[EMAIL])
-    log.record(AGENT, READ, named=many)
-    log.record(AGENT, READ, named=long)
+    log.record(AGENT, READ, references=[EMAIL])
+    log.record(AGENT, READ, references=many)
+    log.record(AGENT, READ, references=long)
     log.record(AGENT, READ, customers={ref["id"] for ref in many})
     is_line = [isinstance(waiting, bytes) for _, waiting in log._waiting]
     async with log.writing():
@@ -260,8 +260,8 @@ async def test_a_record_without_words_keeps_no_other_back(
     disk = Disk()
     log = log_on(disk)
     async with log.writing():
-        log.record(AGENT, READ, named=[{"identity": {"kind": "of another graph"}}])
-        log.record(AGENT, READ, named=[EMAIL])
+        log.record(AGENT, READ, references=[{"identity": {"kind": "of another graph"}}])
+        log.record(AGENT, READ, references=[EMAIL])
 
     assert [record["kind"] for record in disk.records] == ["gap", "query"]
     assert disk.records[0]["dropped"] == 1

@@ -39,7 +39,7 @@ Lines = list[bytes]
 def written_by(process: AuditChain, records: int, *, ends: bool = True) -> bytes:
     """What a process writes."""
     lines = [b'{"kind":"query","n":%d}\n' % n for n in range(records)]
-    return b"".join(process.sealed(lines, NOW)) + (process.end(NOW) if ends else b"")
+    return b"".join(process.seal_lines(lines, NOW)) + (process.end(NOW) if ends else b"")
 
 
 def lines_of(file: Path) -> Lines:
@@ -123,7 +123,7 @@ def forge_the_seal(lines: Lines) -> Lines:
     found = SEAL.search(lines[2])
     assert found is not None
     text = lines[2][: found.start(4)].replace(b'"n":1', b'"n":9')
-    seal = Sealer("a secret of his own").of(text).encode()
+    seal = Sealer("a secret of his own").seal(text).encode()
     return [*lines[:2], b'%b,"seal":"%b"}' % (text, seal), *lines[3:]]
 
 
@@ -222,7 +222,7 @@ def test_a_process_that_was_copied_while_it_ran_puts_no_line_in_place_of_another
 ) -> None:
     copies = [AuditChain(SECRET, random=lambda length: "0" * 2 * length) for _ in range(2)]
     lines, others = (
-        b"".join(chain.sealed([b'{"kind":"%b"}\n' % kind] * 3, NOW)).splitlines(keepends=True)
+        b"".join(chain.seal_lines([b'{"kind":"%b"}\n' % kind] * 3, NOW)).splitlines(keepends=True)
         for chain, kind in zip(copies, (b"query", b"mutation"), strict=True)
     )
     file.write_bytes(b"".join([*lines[:2], *others[2:]]))

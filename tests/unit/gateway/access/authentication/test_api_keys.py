@@ -173,7 +173,7 @@ def test_a_use_is_noted_at_once_and_then_once_a_minute() -> None:
 
     keys.principal(text)
     first = keys.uses_to_note()
-    keys.noted(first)
+    keys.confirm_uses(first)
     clock.now += timedelta(seconds=59)
     keys.principal(text)
     soon = keys.uses_to_note()

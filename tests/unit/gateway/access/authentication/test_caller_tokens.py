@@ -275,7 +275,7 @@ async def test_only_so_many_tokens_and_refusals_are_remembered() -> None:
         with pytest.raises(NotAuthenticated):
             await callers.principal(f"x.y.{number}")
 
-    assert len(callers._known) == 3
+    assert len(callers._valid) == 3
     assert len(callers._refused) == 1_000
 
 

@@ -45,7 +45,7 @@ TOKENS = [jwt.encode(GOOD, OURS, "EdDSA", {"kid": "ours"}), jwt.encode(GOOD, RSA
 
 MUTE = Principal(Role.ADMIN, "a refusal that says nothing")
 
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -80,7 +80,7 @@ class Known:
 
     def __init__(self) -> None:
         self.keys = VerificationKeys(VerificationKey.of(RSA.public_key()))
-        self.keys._named = {"ours": VerificationKey.of(OURS.public_key())}
+        self.keys._by_name = {"ours": VerificationKey.of(OURS.public_key())}
 
 
 def told(authorization: str) -> Principal | None:

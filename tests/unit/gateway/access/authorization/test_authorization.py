@@ -48,7 +48,7 @@ AUTHORIZATION = Authorization.over(
 
 
 def caller(role: Role, narrowed_to: frozenset[str] | None = None) -> Principal:
-    scopes, policies = ROLES.granted(role, narrowed_to)
+    scopes, policies = ROLES.resolve_grant(role, narrowed_to)
     return Principal(role, "somebody", scopes=scopes, policies=policies)
 
 
@@ -94,7 +94,7 @@ def test_a_token_narrowed_to_few_scopes_reaches_little() -> None:
 
 
 def test_a_role_the_file_does_not_name_is_denied_everything() -> None:
-    assert AUTHORIZATION.denied(caller(Role.VISITOR)) == AUTHORIZATION.asked.keys()
+    assert AUTHORIZATION.denied(caller(Role.VISITOR)) == AUTHORIZATION.requirements.keys()
 
 
 def test_it_is_worked_out_once_for_callers_alike() -> None:

@@ -33,13 +33,13 @@ def readable(role: Role, type_name: str) -> set[str]:
     return {
         coordinate.partition(".")[2]
         for coordinate in ROLES.readers
-        if coordinate.startswith(f"{type_name}.") and ROLES.may(role, coordinate)
+        if coordinate.startswith(f"{type_name}.") and ROLES.may_read(role, coordinate)
     }
 
 
 @pytest.mark.parametrize("role", Role)
 def test_for_every_pair_of_role_and_field_the_file_says_allow_or_deny(role: Role) -> None:
-    pairs = {coordinate: ROLES.may(role, coordinate) for coordinate in fields_of_the_graph()}
+    pairs = {coordinate: ROLES.may_read(role, coordinate) for coordinate in fields_of_the_graph()}
 
     missing = sorted(pairs.keys() - ROLES.readers.keys())
     gone = sorted(ROLES.readers.keys() - pairs.keys())
@@ -58,7 +58,7 @@ def test_every_role_is_granted_something() -> None:
 
 
 def test_an_admin_may_read_everything_and_has_every_scope() -> None:
-    assert all(ROLES.may(Role.ADMIN, coordinate) for coordinate in ROLES.readers)
+    assert all(ROLES.may_read(Role.ADMIN, coordinate) for coordinate in ROLES.readers)
     assert all(grant.scopes <= ROLES.grants[Role.ADMIN].scopes for grant in ROLES.grants.values())
 
 
@@ -134,7 +134,7 @@ def test_whatever_the_file_allows_a_role_the_services_let_it_have(role: Role) ->
     denied = Authorization.over(GRAPH, ROLES).denied(caller(role))
 
     for coordinate in ROLES.readers:
-        if ROLES.may(role, coordinate):
+        if ROLES.may_read(role, coordinate):
             assert coordinate not in denied, (
                 f"roles.yaml allows {role} {coordinate}, a mark does not"
             )
@@ -192,24 +192,27 @@ def test_a_token_can_narrow_what_its_role_may_and_not_widen_it() -> None:
     roles = Roles.parse(SMALL)
 
     staff, nothing = frozenset({"staff"}), frozenset[str]()
-    assert roles.granted(Role.AGENT, None) == (frozenset({"a", "b"}), staff)
-    assert roles.granted(Role.AGENT, frozenset({"b", "z"})) == (frozenset({"b"}), staff)
-    assert roles.granted(Role.AGENT, nothing) == (nothing, staff)
-    assert roles.granted(Role.APP, None) == (nothing, nothing)
+    assert roles.resolve_grant(Role.AGENT, None) == (frozenset({"a", "b"}), staff)
+    assert roles.resolve_grant(Role.AGENT, frozenset({"b", "z"})) == (frozenset({"b"}), staff)
+    assert roles.resolve_grant(Role.AGENT, nothing) == (nothing, staff)
+    assert roles.resolve_grant(Role.APP, None) == (nothing, nothing)
 
 
 def test_a_field_is_read_by_those_named_or_in_the_group_named() -> None:
     roles = Roles.parse(SMALL)
 
-    assert {role for role in Role if roles.may(role, "Query.customer")} == {Role.AGENT, Role.ADMIN}
-    assert {role for role in Role if roles.may(role, "Query.segments")} == {Role.ANALYST}
+    assert {role for role in Role if roles.may_read(role, "Query.customer")} == {
+        Role.AGENT,
+        Role.ADMIN,
+    }
+    assert {role for role in Role if roles.may_read(role, "Query.segments")} == {Role.ANALYST}
 
 
 def test_a_field_the_file_does_not_name_is_refused_to_all() -> None:
     roles = Roles.parse(SMALL)
 
-    assert not any(roles.may(role, "Query.secrets") for role in Role)
-    assert not any(roles.may(role, "Mutation.customer") for role in Role)
+    assert not any(roles.may_read(role, "Query.secrets") for role in Role)
+    assert not any(roles.may_read(role, "Mutation.customer") for role in Role)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ ELSEWHERE = {
     "max_waiting_activities",
 }
 """What ends websockets and event streams: tests/unit/gateway/live."""
-ADMIN = Principal(Role.ADMIN, "tester", (), *ROLES.granted(Role.ADMIN, None))
+ADMIN = Principal(Role.ADMIN, "tester", (), *ROLES.resolve_grant(Role.ADMIN, None))
 
 GOOD = "Bearer good"
 WRITE_KEY = f"Basic {b64encode(b'key:').decode()}"
