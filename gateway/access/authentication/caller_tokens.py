@@ -1,10 +1,9 @@
 """Callers' tokens: JSON Web Tokens that are checked here, and issued for local use."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import time
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +16,7 @@ from gateway.access.authentication.verification_keys import (
     VerificationKeys,
 )
 from gateway.access.limits.rate_limits import RateLimits
+from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.principal import (
     CLOCKS_DIFFER_S,
@@ -28,8 +28,6 @@ from services.chassis.principal import (
 )
 from services.contracts.identity import is_placeholder
 from services.contracts.words import OWN_CUSTOMER_ONLY, Role
-
-T = TypeVar("T")
 
 CALLER_AUDIENCE = "raak"
 MAX_TOKEN_CHARS = 8_192
@@ -171,16 +169,17 @@ class CallerTokens:
         self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
-        self._valid: _TokenMemory[Principal] = _TokenMemory(remembered)
-        self._refused: _TokenMemory[NotAuthenticated] = _TokenMemory(REMEMBERED_REFUSALS)
+        self._valid: Lru[tuple[float, Principal]] = Lru(remembered)
+        """Callers by their tokens, each until its moment."""
+        self._refused: Lru[tuple[float, NotAuthenticated]] = Lru(REMEMBERED_REFUSALS)
 
     def grant_by(self, resolve_grant: ResolveGrant) -> None:
         """Give callers what is granted by this from now on."""
         self._resolve_grant = resolve_grant
-        self._valid.forget()
+        self._valid.clear()
 
     async def principal(self, token: str) -> Principal:
-        """The caller a token names; raises NotAuthenticated, KeySetAway or RateLimited."""
+        """The caller a token names; raises NotAuthenticated, KeySetUnavailable or RateLimited."""
         if len(token) > MAX_TOKEN_CHARS:  # such a one is not even remembered
             raise NotAuthenticated(
                 f"The token has more than {MAX_TOKEN_CHARS} characters.",
@@ -188,25 +187,25 @@ class CallerTokens:
             )
         if self._version != self._keys.version:
             self._version = self._keys.version
-            self._valid.forget()
-            self._refused.forget()
+            self._valid.clear()
+            self._refused.clear()
         now = self._clock()
-        return self._valid.get(token, now) or await self._remember_outcome(token, now)
-
-    async def _remember_outcome(self, token: str, now: float) -> Principal:
-        refused = self._refused.get(token, now)
-        if refused is None:
+        until, principal = self._valid.get(token) or (now, None)
+        if principal is not None and until > now:
+            return principal
+        until, refusal = self._refused.get(token) or (now, None)
+        if refusal is None or until <= now:
             try:
-                expires, principal = await self._check_token(token)
-            except NotAuthenticated as refusal:
-                self._refused.put(token, now + REFUSED_S, refusal)
-                refused = refusal
+                until, principal = await self._check_token(token)
+            except NotAuthenticated as error:
+                self._refused.put(token, (now + REFUSED_S, error))
+                refusal = error
             else:
-                self._valid.put(token, expires, principal)
+                self._valid.put(token, (until, principal))
                 return principal
-        if isinstance(refused, TokenOutOfTime):
+        if isinstance(refusal, TokenOutOfTime):
             mark_genuine()
-        raise type(refused)(refused.problem, hint=refused.hint) from None
+        raise type(refusal)(refusal.problem, hint=refusal.hint) from None
 
     async def _check_token(self, token: str) -> tuple[float, Principal]:
         try:
@@ -330,26 +329,3 @@ def _scopes(value: Any) -> frozenset[str] | None:
     if not isinstance(names, list) or not all(isinstance(scope, str) for scope in names):
         raise ValueError("scope")
     return frozenset(names)
-
-
-class _TokenMemory(Generic[T]):
-    """What became of tokens, each until its moment; of more than `size` the oldest is forgotten."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[str, tuple[float, T]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, token: str, now: float) -> T | None:
-        entry = self._entries.get(token)
-        return entry[1] if entry and entry[0] > now else None
-
-    def put(self, token: str, until: float, value: T) -> None:
-        self._entries[token] = (until, value)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-
-    def forget(self) -> None:
-        self._entries.clear()

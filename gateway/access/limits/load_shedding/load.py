@@ -1,8 +1,7 @@
 """The load of the process: limits of what is under way, that follow how long it waits."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import random
 from time import monotonic
@@ -11,6 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from gateway.access.limits.load_shedding.work import WorkClass, Workload
 from gateway.access.limits.rate_limits import Clock, TryLater
+from gateway.supergraph.lru import Lru
 
 SHED = Counter("raak_shed", "Requests refused because of overload, by class", ["class"])
 LIMIT = Gauge(
@@ -148,7 +148,7 @@ class LoadShedder:
         self._clock = clock
         self._random = random
         self._target_s = self._tuning.queueing_target_ms / 1000
-        self._least: OrderedDict[Hashable, LeastLatency] = OrderedDict()
+        self._least: Lru[LeastLatency] = Lru(self._tuning.kinds_remembered)
         self._congested_at = float("-inf")
         self._late_for = 0
         self.total = ConcurrencyLimit(self._tuning)
@@ -210,9 +210,8 @@ class LoadShedder:
         least = self._least.get(work.like)
         if least is None:
             if is_whole:
-                self._remember(work.like, LeastLatency(seconds, seconds, now))
+                self._least.put(work.like, LeastLatency(seconds, seconds, now))
             return
-        self._least.move_to_end(work.like)
         is_delayed = seconds - least.seconds > self._target_s
         if is_whole:
             least.note(seconds, now, may_age=self._may_age(now), period_s=self._tuning.remembered_s)
@@ -220,11 +219,6 @@ class LoadShedder:
             delays = self._delays[work.kind]
             delays.samples += 1
             delays.delayed += is_delayed
-
-    def _remember(self, like: Hashable, least: LeastLatency) -> None:
-        self._least[like] = least
-        if len(self._least) > self._tuning.kinds_remembered:
-            self._least.popitem(last=False)
 
     def _may_age(self, now: float) -> bool:
         return now - self._congested_at > self._tuning.remembered_s or self.total.is_at_floor
