@@ -220,7 +220,7 @@ class GatewaySettings(ServiceSettings):
     max_unread_bytes: int = Field(
         default=1024 * 1024,
         ge=1_024,
-        description="most that waits for a client who reads too slowly, before he is dropped",
+        description="most that waits for a client that reads too slowly, before it is dropped",
     )
     max_waiting_activities: int = Field(
         default=1_000, ge=1, description="most activities of a customer that wait for one watcher"
@@ -229,7 +229,7 @@ class GatewaySettings(ServiceSettings):
         default=10_000,
         ge=10,
         le=300_000,
-        description="how long a websocket has until its client has said who he is",
+        description="how long a websocket has until its client has said who it is",
     )
     max_errors: int = Field(
         default=100, ge=1, le=1_000, description="most errors listed in an answer"

@@ -354,7 +354,7 @@ def _trace_id() -> int:
 
 
 class AuditEntry:
-    """One caller's request on its way into the log; or his subscription, event by event."""
+    """One caller's request on its way into the log; or its subscription, event by event."""
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ CALLERS = 1_000
 """Whose names in the log are remembered."""
 
 DENIALS = frozenset({"FORBIDDEN", "UNAUTHORIZED_FIELD_OR_TYPE"})
-"""Codes that say: he may not have this."""
+"""Codes of errors that say: the caller may not have this."""
 
 UUID_FORM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -268,7 +268,7 @@ class CallerTokens:
             )
 
     def _caller(self, claims: Mapping[str, Any]) -> Principal:
-        """Who it is; of what he may do a token says only what he shall not have."""
+        """Who it is; of what a caller may do its token can only take away."""
         rules = self._rules
         try:
             role, subject = Role(claims[rules.role_claim]), _own_name(claims["sub"])

@@ -55,7 +55,7 @@ class Authorization:
         return self._denied(caller.role, caller.scopes, caller.policies)
 
     def refusal(self, caller: Principal, coordinate: str) -> Unauthorized:
-        """The error for a field he may not have: which it is, and who may."""
+        """The error for a field the caller may not have: which it is, and who may."""
         return Unauthorized(
             f"Access to {coordinate!r} is denied.", hint=self._hint(caller, coordinate)
         )
@@ -73,7 +73,7 @@ class Authorization:
 
 
 def satisfies(scopes: Scopes, policies: Policies, requirement: Requirement) -> bool:
-    """Whether a caller has what is asked. That he is known at all was seen to at the door."""
+    """Whether a caller has what is required. That it is known at all authentication has checked."""
     return is_met(requirement.scopes, scopes) and is_met(requirement.policies, policies)
 
 

@@ -50,7 +50,7 @@ def check_own(principal: Principal, place: str, reference: Mapping[str, Any]) ->
         raise Forbidden(
             f"The role {principal.role.value!r} reaches its own customer only, and {place} "
             "names another.",
-            hint=f"Name him as the token does: by its {_form(own)}.",
+            hint=f"Name the customer as the token does: by its {_form(own)}.",
         )
 
 
@@ -87,7 +87,7 @@ def references_in(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
     """Whether a reference can only mean the customer `own`.
 
-    What cannot be told without the services' data (a known identity against an id) is not his.
+    What cannot be told without the services' data (a known identity against an id) is not own.
     """
     by_id, by_identity = reference.get("id"), reference.get("identity")
     if by_id is None and by_identity is None:

@@ -68,8 +68,8 @@ class Roles:
     def resolve_grant(
         self, role: Role, narrowed_to: frozenset[str] | None
     ) -> tuple[frozenset[str], frozenset[str]]:
-        """The scopes and policies of a caller. `narrowed_to` are the scopes his token or key is
-        limited to, None if it is not; what his role does not have, they do not give.
+        """The scopes and policies of a caller. `narrowed_to` are the scopes its token or key is
+        limited to, None if it is not; what its role does not have, they do not give.
         """
         grant = self.grants.get(role, Grant())
         scopes = grant.scopes if narrowed_to is None else grant.scopes & narrowed_to

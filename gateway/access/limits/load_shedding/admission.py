@@ -1,4 +1,4 @@
-"""Who may enter now, until when he counts as under way."""
+"""Which requests may enter now, and until when they count as under way."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
