@@ -125,7 +125,7 @@ class GraphQLOverHttp:
         exchange = Exchange()
         with exchange:
             exchange.media_type = media_type_for(headers)
-            caller = await self._callers.of(headers)
+            caller = await self._callers.authenticate(headers)
             value = await read_value(scope, receive, headers, self._rules.body)
             if isinstance(value, list):
                 whole = await self._batch(value, caller, exchange.media_type)

@@ -115,7 +115,7 @@ async def while_welcome(
         if until is not None and time() >= until:
             raise NotAuthenticated("The token has expired.", hint="Connect with a new one.")
         with suppress(Unavailable, TryLater):  # then nothing can be said against it
-            if await callers.of(headers) != caller:
+            if await callers.authenticate(headers) != caller:
                 raise NotAuthenticated(
                     "The caller may do other things than when he connected.", hint="Connect anew."
                 )

@@ -192,7 +192,7 @@ class _Socket:
         if not isinstance(payload, dict):
             raise Close(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)
-        self._caller = await self._server.callers.of(self._headers)
+        self._caller = await self._server.callers.authenticate(self._headers)
         if self._caller is None and not self._rules.takes_strangers:
             raise Close(4403, "Forbidden: send a token as `Authorization` in the payload.")
         self._held.enter_context(self._server.connections.held_by(self._caller))

@@ -94,7 +94,7 @@ class Streams:
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         try:
-            caller = await self._callers.of(headers)
+            caller = await self._callers.authenticate(headers)
             asked = read_parameters(await read_value(scope, receive, headers, self._rules.body))
             operation = self._answering.open(asked, caller, may_change=scope["method"] == "POST")
             if operation.refusal is not None and operation.refusal.status in REFUSED_BEFORE:

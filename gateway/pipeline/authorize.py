@@ -44,7 +44,7 @@ def check_registered(text: str, registry: OperationRegistry) -> None:
     if not registry.is_registered(text):
         registry.check_read()
         raise OperationNotRegistered(
-            "Only registered documents are answered, and this is none of them.",
+            "The document is not registered, and only registered ones are answered here.",
             hint="Register it: `raak operations publish DIR`.",
         )
 

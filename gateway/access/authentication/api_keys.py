@@ -141,7 +141,7 @@ class ApiKeyCache:
         form = FORM.fullmatch(text)
         if form is None:
             raise NotAuthenticated(
-                "The API key is not written as one.", hint="It reads raak_<id>_<secret>, in hex."
+                "The API key is malformed.", hint="It reads raak_<id>_<secret>, in hex."
             )
         if not self._secret:
             raise NotAuthenticated(

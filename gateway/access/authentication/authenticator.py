@@ -20,7 +20,7 @@ class Authenticator:
         self._tokens.grant_by(resolve_grant)
         self._keys.grant_by(resolve_grant)
 
-    async def of(self, headers: Mapping[str, str]) -> Principal | None:
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
         """The caller; None if it says nothing of itself. Raises NotAuthenticated, RateLimited or
         Unavailable.
 
@@ -32,8 +32,8 @@ class Authenticator:
             return None if key is None else self._keys.principal(key)
         if key is not None:
             raise NotAuthenticated(
-                "The request says twice who sends it.",
-                hint="Send either the header Authorization or X-API-Key.",
+                "The request has two credentials.",
+                hint="Send one header: Authorization, or X-API-Key.",
             )
         credential = bearer(authorization)
         if credential.startswith(PREFIX):

@@ -75,7 +75,7 @@ Refusals = Mapping[type[jwt.InvalidTokenError], tuple[str, str]]
 def _refusals(rules: TokenRules) -> Refusals:
     return {
         jwt.InvalidAudienceError: (
-            "The token is meant for someone else.",
+            "The token has another audience.",
             f"Its `aud` must be {rules.audience!r}.",
         ),
         jwt.InvalidIssuerError: (

@@ -116,10 +116,10 @@ def test_a_key_that_would_be_dead_already_is_not_made() -> None:
         (lambda text: text[:-1] + ("0" if text[-1] != "0" else "1"), "not known here"),
         (lambda text: text[:21] + made()[0][21:], "not known here"),
         (lambda text: made()[0][:21] + text[21:], "not known here"),
-        (lambda text: text.upper(), "not written as one"),
-        (lambda text: text + "0", "not written as one"),
-        (lambda text: text + "\n", "not written as one"),
-        (lambda text: text[:22] + "é" * 64, "not written as one"),
+        (lambda text: text.upper(), "is malformed"),
+        (lambda text: text + "0", "is malformed"),
+        (lambda text: text + "\n", "is malformed"),
+        (lambda text: text[:22] + "é" * 64, "is malformed"),
     ],
 )
 def test_any_other_key_is_refused_without_being_repeated(

@@ -119,10 +119,10 @@ def test_no_token_speaks_for_a_placeholder(type: str, value: str) -> None:
         (signed(exp=time() - 60), "has expired, [0-9]+ s ago by the gateway's clock"),
         (signed(nbf=time() + 3_000), "not valid yet: it begins [0-9]{4} s from now"),
         (signed(iat=time() + 3_000), "not valid yet: it begins [0-9]{4} s from now"),
-        (signed(exp=time() - 60, aud="others"), "meant for someone else"),
+        (signed(exp=time() - 60, aud="others"), "has another audience"),
         (signed(exp=time() + 90_000), "86400 are the most"),
         (signed(iat=time() - 86_400, exp=time() + 7_200), "86400 are the most"),
-        (signed(aud="raak-profile"), "meant for someone else"),
+        (signed(aud="raak-profile"), "has another audience"),
         (signed(iss="mallory"), "another issuer"),
         (signed(exp=None), "lacks a claim"),
         (signed(role=None), "lacks a claim"),
@@ -223,7 +223,7 @@ async def test_only_what_was_signed_for_us_is_no_guess(token: str, is_genuine: b
     for _ in range(2):  # the second time from memory
         tried.is_genuine = False
         with suppress(NotAuthenticated):
-            await callers.of({"authorization": f"Bearer {token}"})
+            await callers.authenticate({"authorization": f"Bearer {token}"})
         assert tried.is_genuine == is_genuine
 
 
@@ -386,7 +386,7 @@ async def test_a_services_token_says_who_asks_and_is_not_a_callers() -> None:
     read = jwt.decode(header[7:], KEY.public_key(), algorithms=["EdDSA"], audience="raak-profile")
     assert Principal.from_claims(read) == asking
     assert read["exp"] - read["iat"] == 60
-    with pytest.raises(NotAuthenticated, match="meant for someone else"):
+    with pytest.raises(NotAuthenticated, match="has another audience"):
         await checked(header[7:])
 
 

@@ -87,7 +87,7 @@ def told(authorization: str) -> Principal | None:
     """Who the header is taken for; None when it is refused with a reason."""
     callers = Authenticator(CallerTokens(Known().keys, GRANTED), ApiKeyCache("secret", GRANTED))
     try:
-        return asyncio.run(callers.of({"authorization": authorization}))
+        return asyncio.run(callers.authenticate({"authorization": authorization}))
     except NotAuthenticated as refusal:
         return None if refusal.problem and refusal.hint else MUTE
 
