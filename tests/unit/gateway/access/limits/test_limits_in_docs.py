@@ -107,7 +107,7 @@ class House:
         failures = FailedAuthentications(SETTINGS.rates, lambda: 0.0)
         self._app = RequestGuard(routed, admission, failures, ClientAddresses())
 
-    async def of(self, headers: dict[str, str]) -> Principal:
+    async def authenticate(self, headers: dict[str, str]) -> Principal:
         """The caller, as `Callers` would tell."""
         if headers.get("authorization") != GOOD:
             raise NotAuthenticated("Unknown.", hint="Be known.")
