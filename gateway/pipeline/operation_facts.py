@@ -36,6 +36,7 @@ from gateway.access.audit.texts import TEXT_ARGUMENTS
 from gateway.access.authorization.customer_references import names_customers
 from gateway.access.limits.operation_limits import (
     INTROSPECTION,
+    PAGE_ARGUMENTS,
     OperationLimits,
     check_page,
     check_size,
@@ -43,8 +44,6 @@ from gateway.access.limits.operation_limits import (
 )
 from gateway.pipeline.parse import choose_operation
 from gateway.supergraph.syntax import fragments_in, variables_in
-
-PAGE_ARGUMENTS = frozenset({"first", "last", "limit"})
 
 
 @dataclass(frozen=True, slots=True)

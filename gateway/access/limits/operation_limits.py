@@ -29,6 +29,9 @@ from services.chassis.errors import RaakError
 INTROSPECTION = frozenset({"__schema", "__type"})
 """Their depth is not measured: the standard introspection query is deep, validation bounds it."""
 
+PAGE_ARGUMENTS = ("first", "last", "limit")
+"""Arguments that say how many items of a list are wanted."""
+
 MOST = 10**12
 """Where counting stops: fragments can double a count with every few characters."""
 

@@ -22,11 +22,10 @@ from graphql import (
 
 from gateway.access.limits.cost.price import VariableAmount, Variables
 from gateway.access.limits.cost.weights import kinds_of
-from gateway.access.limits.operation_limits import MOST
+from gateway.access.limits.operation_limits import MOST, PAGE_ARGUMENTS
 from gateway.supergraph.schema_metadata import ListSize
 from services.chassis.errors import RaakError
 
-SLICING = ("first", "last", "limit")
 SIZED = ("edges", "nodes")
 
 
@@ -141,7 +140,7 @@ class ListSizes:
 
 def _usual(known: GraphQLField) -> ListSize:
     """What is taken for granted of a field without @listSize."""
-    arguments = tuple(name for name in SLICING if name in known.args)
+    arguments = tuple(name for name in PAGE_ARGUMENTS if name in known.args)
     inner = getattr(get_named_type(known.type), "fields", {})
     sized = tuple(name for name in SIZED if arguments and name in inner)
     return ListSize(None, arguments, sized, require_one_slicing_argument=False)
