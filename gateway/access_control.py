@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, to_file, to_stdout
+from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, file_sink, stdout_sink
 from gateway.access.audit.chain import AuditChain, look_back
 from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.authentication.attempts import SignatureChecks
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens, TokenRules
-from gateway.access.authentication.service_tokens import ServiceTokens, private_key
+from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from gateway.access.authentication.verification_keys import (
     VerificationKey,
     VerificationKeys,
@@ -48,7 +48,7 @@ class AccessControl:
                 "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
                 hint="Name the file with the private key of the gateway (`raak keys init`).",
             )
-        signing = private_key(_text(settings.signing_key_file))
+        signing = load_private_key(_text(settings.signing_key_file))
         verification_keys = _verification_keys(settings, VerificationKey.of(signing.public_key()))
         checks = SignatureChecks(settings.rates)
         tokens = CallerTokens(
@@ -118,7 +118,7 @@ def _audit(settings: GatewaySettings) -> AuditLog:
 
 
 def _sink(settings: GatewaySettings) -> Sink:
-    return to_file(settings.audit_file) if settings.audit_file else to_stdout
+    return file_sink(settings.audit_file) if settings.audit_file else stdout_sink
 
 
 def _text(file: Path) -> str:

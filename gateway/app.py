@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
-from gateway.access.authorization.roles import OURS, Roles, text_of
+from gateway.access.authorization.roles import OURS, Roles, read_roles_text
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry
@@ -126,7 +126,7 @@ def _warn_of_proxies(settings: GatewaySettings) -> None:
 
 def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> SchemaSource:
     """Where the settings have the graph and its roles come from, unless its SDL is given."""
-    read_roles = partial(text_of, settings.roles_file or OURS)
+    read_roles = partial(read_roles_text, settings.roles_file or OURS)
     return replace(_schemas(settings, sdls), read_roles=read_roles)
 
 

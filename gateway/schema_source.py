@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.access.authorization.roles import Roles, text_of
+from gateway.access.authorization.roles import Roles, read_roles_text
 from gateway.supergraph import Supergraph, compose, read_supergraph
 from services.chassis.errors import RaakError
 
@@ -37,7 +37,7 @@ class SchemaSource:
     """Texts of SDL, by name; raises RaakError if they can't be had."""
     compose: Callable[[Mapping[str, str]], Supergraph]
     """Makes a supergraph of them; raises RaakError with everything that is wrong."""
-    read_roles: Callable[[], str] = text_of
+    read_roles: Callable[[], str] = read_roles_text
     """The text of the file of roles; raises RaakError if it can't be had."""
 
     def texts(self) -> "SourceTexts":

@@ -331,12 +331,12 @@ def operations_publish(
 @operations.command("list")
 def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
-    from gateway.access.limits.registered_operations import operations_in
+    from gateway.access.limits.registered_operations import list_operations
     from infra import operations as registered
     from infra.door import settings_of
 
     for document in asyncio.run(registered.listed(settings_of(data))):
-        names = ", ".join(name or "(without a name)" for name in operations_in(document.text))
+        names = ", ".join(name or "(without a name)" for name in list_operations(document.text))
         line = f"{document.hash}  {_moment(document.published_at)}  {document.source}: {names}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 

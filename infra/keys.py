@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from gateway import store
-from gateway.access.authentication.api_keys import ROLES, ApiKey, InvalidKeyRequest, make_key
+from gateway.access.authentication.api_keys import ROLES, ApiKey, InvalidKeyRequest, create_key
 from gateway.access.authorization.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.door import opened
@@ -39,7 +39,7 @@ async def create(
         raise MissingSetting(
             "RAAK_GATEWAY_KEY_SECRET is not set.", hint="Give the one the gateway has."
         )
-    text, key = make_key(
+    text, key = create_key(
         settings.key_secret,
         Roles.read(settings.roles_file or OURS).resolve_grant,
         name=name,

@@ -11,7 +11,7 @@ from gateway.access.authentication.caller_tokens import (
     InvalidTokenRequest,
     issue_token,
 )
-from gateway.access.authentication.service_tokens import private_key
+from gateway.access.authentication.service_tokens import load_private_key
 from services.chassis.errors import RaakError
 from services.contracts.identity import KNOWN_TYPES
 from services.contracts.words import Role
@@ -59,7 +59,7 @@ def issue(
     if role not in set(Role):
         raise NoSuchRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
     return issue_token(
-        private_key(signing.read_text()),
+        load_private_key(signing.read_text()),
         Role(role),
         subject,
         customer=_reference(customer) if customer else None,

@@ -8,7 +8,7 @@ that is switched on: they send a hash, are told that it is not known, and send t
 import re
 from typing import Protocol
 
-from gateway.access.limits.registered_operations import hash_of
+from gateway.access.limits.registered_operations import hash_document
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http import MalformedRequest, Parameters
@@ -77,7 +77,7 @@ class Documents:
         named = _hash_in(asked)
         if asked.query is None:
             return self._by_hash(named, is_apollos=asked.document_id is None)
-        if hash_of(asked.query) != named:
+        if hash_document(asked.query) != named:
             raise HashMismatch
         return asked.query
 

@@ -9,7 +9,7 @@ from time import time
 import jwt
 from prometheus_client import Counter, Gauge
 
-from gateway.access.authentication.authenticator import Authenticator, bearer
+from gateway.access.authentication.authenticator import Authenticator, parse_bearer
 from gateway.access.limits.rate_limits import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
@@ -127,7 +127,7 @@ def expires_at(headers: Mapping[str, str]) -> float | None:
     None for an API key, which is good until it is revoked. The token was checked: not here.
     """
     with suppress(NotAuthenticated, jwt.InvalidTokenError, KeyError):
-        token = bearer(headers["authorization"])
+        token = parse_bearer(headers["authorization"])
         return float(jwt.decode(token, options={"verify_signature": False})["exp"])
     return None
 

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from graphql import GraphQLSchema
 
-from gateway.access.authorization.customer_references import check_reference, references_in
+from gateway.access.authorization.customer_references import check_reference, find_references
 from gateway.access.limits.operation_limits import OperationLimits, check_variables
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.operation_facts import (
@@ -97,7 +97,7 @@ def find_customers(
     return [
         (argument, reference)
         for argument in (operation.references if variables is not None else ())
-        for reference in references_in(argument.value_with(variables), argument.type)
+        for reference in find_references(argument.value_with(variables), argument.type)
     ]
 
 

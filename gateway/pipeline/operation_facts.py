@@ -40,7 +40,7 @@ from gateway.access.limits.operation_limits import (
     OperationLimits,
     check_page,
     check_size,
-    root_fields,
+    find_root_fields,
 )
 from gateway.pipeline.parse import choose_operation
 from gateway.supergraph.syntax import fragments_in, variables_in
@@ -140,7 +140,7 @@ def collect_facts(
     return OperationFacts(
         DocumentNode(definitions=(definition, *collector.fragments.values())),
         definition,
-        tuple(root_fields(definition, collector.fragments)),
+        tuple(find_root_fields(definition, collector.fragments)),
         tuple(_pages(collector.arguments, definition, limits)),
         references,
         _variables_of(references, definition),
@@ -237,7 +237,7 @@ def coerce_variables(
 
 def select_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
     """The root fields a request selects, after @skip and @include: names by response key."""
-    selected = root_fields(
+    selected = find_root_fields(
         operation.definition,
         fragments_in(operation.document),
         lambda selection: _is_included(selection, variables),

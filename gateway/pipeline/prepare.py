@@ -7,7 +7,7 @@ from gateway.access.audit.record import AuditedOperation
 from gateway.access.limits.cost import CostModel, CostWeights, OperationCost, check_cost
 from gateway.access.limits.load_shedding import Workload
 from gateway.access.limits.operation_limits import OperationLimits
-from gateway.access.limits.registered_operations import hash_of
+from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.operation_facts import OperationFacts, collect_facts
 from gateway.pipeline.parse import parse_document
 from gateway.supergraph import Plan, PlanCache, Supergraph
@@ -76,5 +76,5 @@ class PreparedOperationCache:
             check_cost(cost, {}, self._limits)
         workload = self._classify(operation.root_coordinates)
         plan = self._plans.plan(text, name, document)
-        audited = AuditedOperation.by(operation.document, operation.definition, hash_of(text))
+        audited = AuditedOperation.by(operation.document, operation.definition, hash_document(text))
         return PreparedOperation(operation, plan, cost, workload, audited)

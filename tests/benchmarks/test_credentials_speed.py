@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway.access.authentication.api_keys import ApiKeyCache, make_key
+from gateway.access.authentication.api_keys import ApiKeyCache, create_key
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
@@ -29,7 +29,7 @@ PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 GRANTED = Roles.read().resolve_grant
 ED25519, RSA = Ed25519PrivateKey.generate(), generate_private_key(65_537, 2_048)
 SECRET = "what the keys are hashed with"
-TEXT, KEY = make_key(
+TEXT, KEY = create_key(
     SECRET, GRANTED, name="shop", role=Role.AGENT, scopes=None, now=datetime.now(UTC)
 )
 ROUNDS, EACH = 9, 2_000

@@ -20,7 +20,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
-from gateway.access.limits.registered_operations import OperationRegistry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.browsers import for_browsers
 from gateway.graphql_http.documents import Documents
 from gateway.pipeline.pipeline import JSON, RequestPipeline
@@ -111,7 +111,7 @@ async def asked(app: ASGIApp, method: str, query_string: bytes, body: bytes) -> 
 
 
 BODY = orjson.dumps({"query": QUERY, "variables": VARIABLES})
-ADDRESS = f"documentId={hash_of(QUERY)}&variables={quote(orjson.dumps(VARIABLES))}".encode()
+ADDRESS = f"documentId={hash_document(QUERY)}&variables={quote(orjson.dumps(VARIABLES))}".encode()
 
 
 @pytest.mark.benchmark

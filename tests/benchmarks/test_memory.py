@@ -30,7 +30,7 @@ import pytest
 from gateway.access.audit.audit_log import DROPPED, AuditLog
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits
-from gateway.access.limits.registered_operations import OperationRegistry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.supergraph import Reply
@@ -56,7 +56,7 @@ HEADERS = [
 
 def by_hash(text: str) -> JSON:
     """What Apollo's clients ask for a document by; with the text they teach it."""
-    return {"extensions": {"persistedQuery": {"sha256Hash": hash_of(text)}}}
+    return {"extensions": {"persistedQuery": {"sha256Hash": hash_document(text)}}}
 
 
 KINDS: Mapping[str, Callable[[int], JSON]] = {

@@ -39,8 +39,8 @@ __all__ = [
     "AuditLogUnavailable",
     "AuditedOperation",
     "Sink",
-    "to_file",
-    "to_stdout",
+    "file_sink",
+    "stdout_sink",
 ]
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def audit_secret(key_secret: str) -> str:
     return f"audit {key_secret}"
 
 
-def to_file(path: Path) -> Sink:
+def file_sink(path: Path) -> Sink:
     """Append to a file, opened anew for each batch: who rotates it renames it, and that is all.
 
     Raises UnusableAuditFile when it cannot be written now.
@@ -133,7 +133,7 @@ def _unwritten_lines(lines: bytes, written_bytes: int) -> bytes:
     return lines[begun:] if begun == written_bytes else b"\n" + lines[begun:]
 
 
-def to_stdout(lines: bytes) -> None:
+def stdout_sink(lines: bytes) -> None:
     """Write to standard output, where nothing else of ours goes."""
     sys.stdout.buffer.write(lines)
     sys.stdout.buffer.flush()

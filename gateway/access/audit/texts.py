@@ -30,7 +30,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
     members: dict[str, list[Any]] = {}
     for field, argument, text in texts:
         if argument == CONDITION:
-            members.setdefault("where", []).append(without_values(text, digest))
+            members.setdefault("where", []).append(digest_values(text, digest))
         else:
             keys = list(dict.fromkeys(KEY.findall(text)))[:MOST_KEYS]
             hashed = sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -40,7 +40,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
     return b"," + orjson.dumps(members)[1:-1] if members else b""
 
 
-def without_values(condition: str, digest: Digest) -> str:
+def digest_values(condition: str, digest: Digest) -> str:
     """A condition with a digest for each literal; of what is no condition, a digest of it all."""
     try:
         tree = _Digesting(digest).visit(Source(condition).tree(Limits()))

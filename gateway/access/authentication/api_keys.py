@@ -57,12 +57,12 @@ class ApiKey:
     last_used_at: datetime | None = None
 
 
-def digest_of(text: str, secret: str) -> bytes:
+def digest_key(text: str, secret: str) -> bytes:
     """What is kept instead of a key."""
     return hmac.digest(secret.encode(), text.encode(), "sha256")
 
 
-def make_key(
+def create_key(
     secret: str,
     resolve_grant: ResolveGrant,
     *,
@@ -80,7 +80,7 @@ def make_key(
     _check(resolve_grant, role, scopes, now, expires_at)
     key_id = random(8)
     text = f"{PREFIX}{key_id}_{random(32)}"
-    return text, ApiKey(key_id, digest_of(text, secret), name, role.value, scopes, now, expires_at)
+    return text, ApiKey(key_id, digest_key(text, secret), name, role.value, scopes, now, expires_at)
 
 
 def _check(
@@ -149,7 +149,7 @@ class ApiKeyCache:
             )
         if self._keys is None:
             raise KeysUnknown("The API keys have not been read yet.", hint="Try again shortly.")
-        digest = digest_of(text, self._secret)
+        digest = digest_key(text, self._secret)
         entry = self._keys.get(form[1])
         if entry is None or not hmac.compare_digest(entry[0].digest, digest):
             raise NotAuthenticated("The API key is not known here.", hint=ANOTHER)

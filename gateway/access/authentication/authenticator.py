@@ -35,7 +35,7 @@ class Authenticator:
                 "The request has two credentials.",
                 hint="Send one header: Authorization, or X-API-Key.",
             )
-        credential = bearer(authorization)
+        credential = parse_bearer(authorization)
         if credential.startswith(PREFIX):
             return self._keys.principal(credential)
         caller = await self._tokens.principal(credential)
@@ -43,7 +43,7 @@ class Authenticator:
         return caller
 
 
-def bearer(authorization: str) -> str:
+def parse_bearer(authorization: str) -> str:
     """What an Authorization header carries; raises NotAuthenticated."""
     scheme, _, credential = authorization.partition(" ")
     if scheme.lower() != "bearer" or not credential:

@@ -23,7 +23,7 @@ SERVICE_TOKEN_S = 60
 REMEMBERED = 10_000
 
 
-def private_key(pem: str) -> Ed25519PrivateKey:
+def load_private_key(pem: str) -> Ed25519PrivateKey:
     """The signing key in a PEM text; raises UnusableKey."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)

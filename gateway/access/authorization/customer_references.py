@@ -68,20 +68,20 @@ def _form(own: Mapping[str, str]) -> str:
     return "customer id" if "id" in own else f"identity of type {own.get('type')!r}"
 
 
-def references_in(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
+def find_references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
     """Every customer named in the value of an argument."""
     kind = get_nullable_type(type_)
     if value is None:
         return
     if isinstance(kind, GraphQLList):
         for item in value:
-            yield from references_in(item, kind.of_type)
+            yield from find_references(item, kind.of_type)
     elif isinstance(kind, GraphQLInputObjectType):
         if kind.name == REFERENCE:
             yield value
             return
         for name, field in kind.fields.items():
-            yield from references_in(value.get(name), field.type)
+            yield from find_references(value.get(name), field.type)
 
 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:

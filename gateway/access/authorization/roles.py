@@ -42,7 +42,7 @@ class Roles:
     @classmethod
     def read(cls, path: Path = OURS) -> "Roles":
         """The roles of a file; raises InvalidRoles."""
-        return cls.parse(text_of(path))
+        return cls.parse(read_roles_text(path))
 
     @classmethod
     def parse(cls, text: str) -> "Roles":
@@ -80,7 +80,7 @@ class Roles:
         return role in self.readers.get(coordinate, ())
 
 
-def text_of(path: Path = OURS) -> str:
+def read_roles_text(path: Path = OURS) -> str:
     """What is in a file of roles; raises InvalidRoles."""
     try:
         return path.read_text(encoding="utf-8")

@@ -44,21 +44,22 @@ def page(roles: Roles, authorization: Authorization, schema: GraphQLSchema) -> s
     """The whole page."""
     scopes = sorted(roles.grants[Role.ADMIN].scopes)
     sections = (
-        _section(scope, reached_by(scope, roles, authorization, schema)) for scope in scopes
+        _section(scope, find_paths_with_scope(scope, roles, authorization, schema))
+        for scope in scopes
     )
     return "\n".join([OPENING, *(line for section in sections for line in section), ""])
 
 
-def reached_by(
+def find_paths_with_scope(
     scope: str, roles: Roles, authorization: Authorization, schema: GraphQLSchema
 ) -> dict[str, str]:
     """Every `Type.field` an admin reaches by one scope alone, with the shortest path to it."""
     scopes, policies = roles.resolve_grant(Role.ADMIN, frozenset({scope}))
     caller = Principal(Role.ADMIN, "narrowed", scopes=scopes, policies=policies)
-    return reached(schema, authorization.denied(caller))
+    return find_paths(schema, authorization.denied(caller))
 
 
-def reached(schema: GraphQLSchema, denied: frozenset[str]) -> dict[str, str]:
+def find_paths(schema: GraphQLSchema, denied: frozenset[str]) -> dict[str, str]:
     """Every `Type.field` that can be asked where some are denied, with the shortest path to it.
 
     A field that returns an interface or union leads to every type it may be of.

@@ -197,7 +197,7 @@ class _Measure:
         defaults = SelectionSize(
             directives=len(operation.directives or ())
             + sum(len(v.directives or ()) for v in variables),
-            list_items=longest_list(v.default_value for v in variables if v.default_value),
+            list_items=measure_longest_list(v.default_value for v in variables if v.default_value),
         )
         return defaults.add(self._of(operation.selection_set))
 
@@ -223,7 +223,7 @@ class _Measure:
         own = SelectionSize(
             directives=len(directives),
             selections=1,
-            list_items=longest_list(values) if arguments or directives else 0,
+            list_items=measure_longest_list(values) if arguments or directives else 0,
         )
         return own.add(self._selected_size(selection))
 
@@ -268,7 +268,7 @@ def _keys(selection_set: SelectionSetNode) -> Iterator[str]:
                 waiting.append(selection.selection_set)
 
 
-def longest_list(values: Any) -> int:
+def measure_longest_list(values: Any) -> int:
     """The length of the longest list in these values as they are written."""
     longest = 0
     waiting = list(values)
@@ -282,7 +282,7 @@ def longest_list(values: Any) -> int:
     return longest
 
 
-def root_fields(
+def find_root_fields(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     included: Callable[[SelectionNode], bool] = lambda _: True,

@@ -35,7 +35,7 @@ class RegisteredOperation:
     @property
     def hash(self) -> str:
         """Its name."""
-        return hash_of(self.text)
+        return hash_document(self.text)
 
 
 PlanOperation = Callable[[str, str | None], object]
@@ -44,12 +44,12 @@ the document is registered all the same, and whoever sends it hears why it can't
 """
 
 
-def hash_of(text: str) -> str:
+def hash_document(text: str) -> str:
     """The name of a document: SHA-256 of its exact text, in hex."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def operations_in(text: str) -> list[str | None]:
+def list_operations(text: str) -> list[str | None]:
     """The names of a document's operations, None for one that has none; [] if it can't be read."""
     try:
         definitions = parse(text).definitions
@@ -102,7 +102,7 @@ class OperationRegistry:
         What is retired is gone at once; what is new is planned first, a document at a time, so that
         requests are answered in between.
         """
-        wanted = {hash_of(text): text for text in texts}
+        wanted = {hash_document(text): text for text in texts}
         self._set_texts({key: text for key, text in self._texts.items() if key in wanted})
         new = [text for key, text in wanted.items() if key not in self._texts]
         await self._plan(new, self._plan_operation)
@@ -117,12 +117,12 @@ class OperationRegistry:
             try:
                 plan(text, name)
             except RaakError as error:
-                fields = {"operation": name, "hash": hash_of(text), "because": error.code}
+                fields = {"operation": name, "hash": hash_document(text), "because": error.code}
                 log.warning("a registered operation cannot be planned", extra={"fields": fields})
             await asyncio.sleep(0)
 
 
 def _operations(texts: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     for text in texts:
-        for name in operations_in(text):
+        for name in list_operations(text):
             yield text, name

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.access.authentication.caller_tokens import issue_token
-from gateway.access.authentication.service_tokens import private_key
+from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.contracts.words import Role
@@ -47,7 +47,7 @@ class Gateway:
     async def ask(
         self, subject: str = "ann", token: str | None = None, query: str = REPORT
     ) -> httpx.Response:
-        key = private_key(self.signing_key.read_text())
+        key = load_private_key(self.signing_key.read_text())
         token = token or issue_token(key, Role.ADMIN, subject)
         headers = {"Authorization": f"Bearer {token}"}
         return await self.client.post("/graphql", json={"query": query}, headers=headers)
@@ -150,7 +150,7 @@ async def test_under_overload_reports_are_refused_clearly_and_ingest_is_let_in(
 
 
 async def test_guessing_tokens_ends_soon_and_hurts_nobody_who_is_known(gateway: Gateway) -> None:
-    good = issue_token(private_key(gateway.signing_key.read_text()), Role.ADMIN, "ann")
+    good = issue_token(load_private_key(gateway.signing_key.read_text()), Role.ADMIN, "ann")
     assert (await gateway.ask(token=good)).json() == ANSWER
 
     statuses = [(await gateway.ask(token=f"guess.{n}.x")).status_code for n in range(5)]

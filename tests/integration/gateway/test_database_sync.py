@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway import database_sync, store
 from gateway.access.authentication import verification_keys
-from gateway.access.authentication.api_keys import ApiKey, ApiKeyCache, make_key
+from gateway.access.authentication.api_keys import ApiKey, ApiKeyCache, create_key
 from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import (
     KeySetUnavailable,
@@ -31,7 +31,7 @@ from gateway.access.authorization.roles import Roles
 from gateway.access.limits.registered_operations import (
     OperationRegistry,
     RegisteredOperation,
-    hash_of,
+    hash_document,
 )
 from gateway.database_sync import DatabaseSync
 from services.chassis.database import Database
@@ -89,7 +89,7 @@ def address(database: Database) -> str:
 
 
 def new_key(name: str = "shop") -> tuple[str, ApiKey]:
-    return make_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=None, now=NOW)
+    return create_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=None, now=NOW)
 
 
 def documents(*texts: str) -> Sequence[RegisteredOperation]:
@@ -127,15 +127,15 @@ async def test_an_operation_is_known_and_retired_soon_on_every_replica(
 
             async with database.transaction() as connection:
                 assert await store.publish(connection, documents(OFFERS), NOW) == 0
-                assert await store.retire(connection, hash_of(OFFERS))
-                assert not await store.retire(connection, hash_of(OFFERS))
+                assert await store.retire(connection, hash_document(OFFERS))
+                assert not await store.retire(connection, hash_document(OFFERS))
             await soon(lambda: not any(r.registry.is_registered(OFFERS) for r in replicas))
             assert all(each.registry.is_registered(RESULTS) for each in replicas)
 
 
 async def test_what_is_stored_of_a_key_comes_back(database_for: DatabaseFor) -> None:
     _, plain = new_key()
-    _, narrowed = make_key(
+    _, narrowed = create_key(
         SECRET,
         GRANTED,
         name="reads",

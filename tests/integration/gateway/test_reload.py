@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.access.authentication.caller_tokens import issue_token
-from gateway.access.authentication.service_tokens import private_key
+from gateway.access.authentication.service_tokens import load_private_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
 from gateway.current_graph import CurrentGraph
@@ -176,7 +176,7 @@ async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
     settings = GatewaySettings(
         signing_key_file=key_files[0], schemas_dir=schemas, roles_file=roles, schemas_every_ms=20
     )
-    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "ann")
+    token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "ann")
     marked = SDLS["profile"].replace("segments: [String!]!", ASKS_A_SCOPE)
     marked = marked.replace('"@key"', '"@key", "@requiresScopes"')
 
@@ -229,7 +229,7 @@ async def test_a_whole_gateway_tells_which_service_it_leaves_alone(
     settings = GatewaySettings(
         signing_key_file=key_files[0], supergraph_file=file, roles_file=roles
     )
-    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "tester")
+    token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "tester")
 
     async with gateway_on(settings) as client:
         for _ in range(5):

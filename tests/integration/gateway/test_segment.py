@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from gateway import store
 from gateway.access.audit.audit_log import GATHER_S, AuditLog, AuditLogUnavailable
-from gateway.access.authentication.api_keys import ApiKey, make_key
+from gateway.access.authentication.api_keys import ApiKey, create_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
 from gateway.settings import GatewaySettings
@@ -76,7 +76,7 @@ GRANTED = Roles.read().resolve_grant
 def _server(name: str, *scopes: str) -> tuple[str, ApiKey]:
     narrowed = frozenset(scopes) or None
     now = datetime.now(UTC)
-    return make_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=narrowed, now=now)
+    return create_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=narrowed, now=now)
 
 
 SERVERS = (SHOP, READER) = _server("shop"), _server("reader", "customers:read")

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.access.limits.registered_operations import OperationRegistry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.documents import Documents
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
 
 TEXT = "{ segments }"
-HASH = hash_of(TEXT)
+HASH = hash_document(TEXT)
 DATA = {"data": {"segments": ["loyal"]}}
 APOLLOS = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": HASH}}}
 BY_HASH: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ async def test_it_may_be_asked_for_by_get(body: dict[str, Any]) -> None:
 
 async def test_it_takes_variables_and_a_name_like_any_other() -> None:
     text = "query A { segments } query B($k: ID!) { action(key: $k) }"
-    body = {"documentId": hash_of(text), "operationName": "B", "variables": {"k": "x"}}
+    body = {"documentId": hash_document(text), "operationName": "B", "variables": {"k": "x"}}
 
     async with asking(endpoint(InProcess(), documents=await registered(text))) as client:
         response = await client.post("/graphql", json=body)
@@ -124,7 +124,7 @@ async def test_a_client_teaches_a_document_and_asks_for_it_by_hash_from_then_on(
 async def test_a_document_that_cannot_be_answered_is_not_learnt() -> None:
     """Or its size would be bounded by the body's limit only."""
     text = "{ nothing }"
-    by_hash = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_of(text)}}}
+    by_hash = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_document(text)}}}
 
     async with asking(teachable()) as client:
         await client.post("/graphql", json={"query": text, **by_hash})
@@ -136,7 +136,7 @@ async def test_a_document_that_cannot_be_answered_is_not_learnt() -> None:
 async def test_no_more_is_learnt_than_may_be() -> None:
     texts = [f"{{ s{n}: segments }}" for n in range(3)]
     hashes = [
-        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_of(text)}}}
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_document(text)}}}
         for text in texts
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.authorization.roles import Roles, text_of
+from gateway.access.authorization.roles import Roles, read_roles_text
 from gateway.current_graph import CurrentGraph
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.request import GraphQLRequest
@@ -269,7 +269,7 @@ async def test_faulty_roles_change_nothing_and_it_is_told_why(roles: str, said: 
 async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(ROLES_YAML)
-    source = replace(fixed_sdl(SDLS), read_roles=lambda: text_of(file))
+    source = replace(fixed_sdl(SDLS), read_roles=lambda: read_roles_text(file))
     current = CurrentGraph()
     reloader = GraphReloader(source, CompositionResult.of(source), current, guarded, nothing)
     file.unlink()

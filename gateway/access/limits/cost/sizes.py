@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from gateway.access.limits.cost.price import VariableAmount, Variables
-from gateway.access.limits.cost.weights import kinds_of
+from gateway.access.limits.cost.weights import possible_types
 from gateway.access.limits.operation_limits import MOST, PAGE_ARGUMENTS
 from gateway.supergraph.schema_metadata import ListSize
 from services.chassis.errors import RaakError
@@ -91,7 +91,7 @@ class ListSizes:
         """The sizes that count, by where they are marked; of an interface those of all types."""
         own = f"{parent.name}.{name}"
         usual = self._list_size_marks.get(own) or _usual(known)
-        places = (f"{kind.name}.{name}" for kind in kinds_of(parent, self._schema))
+        places = (f"{kind.name}.{name}" for kind in possible_types(parent, self._schema))
         marked = {
             p if p in self._list_size_marks else own: self._list_size_marks.get(p, usual)
             for p in places

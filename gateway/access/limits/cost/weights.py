@@ -27,7 +27,7 @@ class CostWeights:
     assumed_list_size: int = 10
 
 
-def kinds_of(type_: GraphQLNamedType, schema: GraphQLSchema) -> Sequence[GraphQLNamedType]:
+def possible_types(type_: GraphQLNamedType, schema: GraphQLSchema) -> Sequence[GraphQLNamedType]:
     """The types that what is of this type may have."""
     return schema.get_possible_types(type_) if is_abstract_type(type_) else (type_,)
 
@@ -57,7 +57,7 @@ class SchemaCosts:
 
     def _dearest(self, type_: GraphQLNamedType, member: str, usual: int) -> int:
         own = self._costs.get(f"{type_.name}{member}", usual)
-        kinds = kinds_of(type_, self._schema)
+        kinds = possible_types(type_, self._schema)
         return max((self._costs.get(f"{k.name}{member}", own) for k in kinds), default=own)
 
 

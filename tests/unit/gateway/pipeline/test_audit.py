@@ -11,7 +11,7 @@ import pytest
 
 from gateway.access.audit import audit_log
 from gateway.access.audit.audit_log import AuditLog, AuditLogUnavailable
-from gateway.access.limits.registered_operations import hash_of
+from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
@@ -68,7 +68,7 @@ async def test_a_read_names_the_customer_by_the_id_in_the_answer() -> None:
     assert record["customers"] == ["1"]
     assert record["identities_count"] == 1
     assert "example.com" not in str(record)
-    assert (record["operation"], record["hash"]) == ("Card", hash_of(CARD))
+    assert (record["operation"], record["hash"]) == ("Card", hash_document(CARD))
     assert record["fields"] == {"customer": ["nextBestActions"]}
     assert record["caller"] == {"role": "agent", "subject": "desk 7"}
 
@@ -158,7 +158,7 @@ async def test_what_was_published_is_written_down_with_who_did_it(
     [record] = stage.written
     assert record["caller"] == {"role": "marketer", "subject": "ann"}
     assert record["published"] == [
-        {"field": "publishSegment", "sha256": hash_of(YAML), "keys": ["loyal"]}
+        {"field": "publishSegment", "sha256": hash_document(YAML), "keys": ["loyal"]}
     ]
 
 

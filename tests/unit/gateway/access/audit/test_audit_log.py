@@ -21,7 +21,7 @@ from gateway.access.audit.audit_log import (
     AuditLog,
     AuditLogUnavailable,
     UnusableAuditFile,
-    to_file,
+    file_sink,
 )
 from gateway.access.audit.record import Digests
 from services.chassis.principal import Principal
@@ -307,7 +307,7 @@ def test_digesting_lets_no_other_thread_go_first() -> None:
 
 async def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    log = log_on(to_file(path))
+    log = log_on(file_sink(path))
     async with log.writing():
         log.record(AGENT, READ, customers={ANN})
         while not path.exists() or not path.read_bytes():
@@ -323,4 +323,4 @@ async def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_is_told_before_it_is_needed(tmp_path: Path) -> None:
     with pytest.raises(UnusableAuditFile, match="RAAK_GATEWAY_AUDIT_FILE"):
-        to_file(tmp_path / "missing" / "audit.jsonl")
+        file_sink(tmp_path / "missing" / "audit.jsonl")

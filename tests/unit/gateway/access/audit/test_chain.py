@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from gateway.access.audit import audit_log
-from gateway.access.audit.audit_log import AuditedOperation, AuditLog, to_file
+from gateway.access.audit.audit_log import AuditedOperation, AuditLog, file_sink
 from gateway.access.audit.chain import (
     SEAL,
     AuditChain,
@@ -279,7 +279,7 @@ def log_on(sink: Callable[[bytes], None], **how: Any) -> AuditLog:
 
 async def test_each_record_of_the_gateway_is_sealed(file: Path) -> None:
     for _ in range(2):
-        log = log_on(to_file(file), before=lambda: look_back(file))
+        log = log_on(file_sink(file), before=lambda: look_back(file))
         async with log.writing():
             log.record(AGENT, READ, customers={ANN})
             log.record(AGENT, CHANGE, customers={f"{n}" for n in range(100)})
@@ -293,7 +293,7 @@ class Disk:
     """A file of which so many bytes can be written at a time before it is full for a moment."""
 
     def __init__(self, file: Path, room: list[int]) -> None:
-        self._write = to_file(file)
+        self._write = file_sink(file)
         self._file = file
         self._room = room
 
@@ -321,7 +321,7 @@ async def test_a_disk_that_is_full_in_the_middle_of_a_line_doubles_and_loses_non
 
 
 async def test_records_without_room_leave_a_gap_that_says_how_many(file: Path) -> None:
-    log = log_on(to_file(file), waiting=2)
+    log = log_on(file_sink(file), waiting=2)
     for _ in range(5):
         log.record(AGENT, READ, customers={ANN})
     log.record(AGENT, CHANGE, customers={ANN})
@@ -342,7 +342,7 @@ async def test_the_head_is_told_to_the_gateways_own_log(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    log = log_on(to_file(file))
+    log = log_on(file_sink(file))
     async with log.writing():
         log.record(AGENT, READ, customers={ANN})
         await asyncio.sleep(0)

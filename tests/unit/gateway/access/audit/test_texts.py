@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from gateway.access.audit.record import Digests
-from gateway.access.audit.texts import describe, without_values
+from gateway.access.audit.texts import describe, digest_values
 
 DIGEST = Digests(b"secret").of
 
 
 def test_of_a_condition_the_facts_are_told_and_the_values_are_digests() -> None:
-    said = without_values(
+    said = digest_values(
         'traits.email == "ann@example.com" and traits.born > 1980 or "vip" in segments', DIGEST
     )
 
@@ -41,7 +41,7 @@ def test_of_a_condition_the_facts_are_told_and_the_values_are_digests() -> None:
     ],
 )
 def test_no_value_can_be_read_in_what_is_said_of_a_condition(condition: str) -> None:
-    said = without_values(condition, DIGEST)
+    said = digest_values(condition, DIGEST)
 
     assert "ann" not in said
     assert len(said) < 200

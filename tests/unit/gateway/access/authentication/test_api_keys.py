@@ -13,7 +13,7 @@ from gateway.access.authentication.api_keys import (
     ApiKeyCache,
     InvalidKeyRequest,
     KeysUnknown,
-    make_key,
+    create_key,
 )
 from services.chassis.principal import NotAuthenticated
 from services.contracts.words import Role
@@ -31,7 +31,7 @@ def granted(
 
 def made(**how: Any) -> tuple[str, ApiKey]:
     given = {"name": "shop", "role": Role.AGENT, "scopes": None, "now": NOW, **how}
-    return make_key(SECRET, granted, **given)
+    return create_key(SECRET, granted, **given)
 
 
 class Moments:

@@ -28,7 +28,7 @@ from gateway.access.authentication.caller_tokens import (
     TokenRules,
     issue_token,
 )
-from gateway.access.authentication.service_tokens import ServiceTokens, private_key
+from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.limits.rate_limits import RateLimits
 from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
@@ -413,7 +413,7 @@ def test_a_file_that_holds_no_such_key_is_refused() -> None:
 
     for pem in ("", "nonsense", locked.decode(), public.decode()):
         with pytest.raises(UnusableKey, match="raak keys init"):
-            private_key(pem)
+            load_private_key(pem)
     for pem in ("", "nonsense", private.decode()):
         with pytest.raises(UnusableKey, match="public half"):
             VerificationKey.from_pem(pem)

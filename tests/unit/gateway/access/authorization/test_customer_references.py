@@ -7,9 +7,9 @@ from graphql import GraphQLObjectType, build_schema
 
 from gateway.access.authorization.customer_references import (
     check_own,
+    find_references,
     is_own,
     names_customers,
-    references_in,
 )
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import derived_customer_id
@@ -101,7 +101,7 @@ def test_arguments_that_can_name_a_customer_are_found_by_their_type() -> None:
 def test_another_customer_is_found_wherever_he_is_named(argument: str, value: object) -> None:
     ann = Principal(Role.APP, "app", tuple(EMAIL.items()))
 
-    *_, other = references_in(value, ARGUMENTS[argument].type)
+    *_, other = find_references(value, ARGUMENTS[argument].type)
     with pytest.raises(Forbidden, match=r"Query\.ask names another") as refusal:
         check_own(ann, "Query.ask", other)
 
@@ -112,5 +112,5 @@ def test_another_customer_is_found_wherever_he_is_named(argument: str, value: ob
 def test_naming_nobody_in_an_optional_argument_is_fine() -> None:
     nobody = {"inner": {"identities": [VISITOR]}}
 
-    assert not any(list(references_in(None, argument.type)) for argument in ARGUMENTS.values())
-    assert not list(references_in(nobody, ARGUMENTS["nested"].type))
+    assert not any(list(find_references(None, argument.type)) for argument in ARGUMENTS.values())
+    assert not list(find_references(nobody, ARGUMENTS["nested"].type))

@@ -12,7 +12,7 @@ from graphql.type import is_non_null_type
 
 from gateway.access.authorization.authorization import Authorization, satisfies
 from gateway.access.authorization.roles import Roles
-from gateway.access.authorization.scope_paths import page, reached, reached_by
+from gateway.access.authorization.scope_paths import find_paths, find_paths_with_scope, page
 from gateway.live.schema import schema as live
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
@@ -40,7 +40,7 @@ SERVICES = {
 
 
 def opened(scope: str) -> dict[str, str]:
-    return reached_by(scope, ROLES, AUTHORIZATION, GRAPH.schema)
+    return find_paths_with_scope(scope, ROLES, AUTHORIZATION, GRAPH.schema)
 
 
 def test_the_list_of_what_each_scope_opens_is_the_one_that_was_reviewed() -> None:
@@ -172,7 +172,7 @@ union Any = Cat | Shop
 
 
 def test_a_walk_goes_round_circles_and_through_interfaces_and_unions() -> None:
-    found = reached(SCHEMA, frozenset({"Query.shop", "Shop.secret", "Guest.name"}))
+    found = find_paths(SCHEMA, frozenset({"Query.shop", "Shop.secret", "Guest.name"}))
 
     assert found["Cat.meow"] == "query any meow"
     assert found["Baker.bread"] == "query any owner bread"

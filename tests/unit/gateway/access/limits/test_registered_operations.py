@@ -2,7 +2,11 @@
 
 from hashlib import sha256
 
-from gateway.access.limits.registered_operations import OperationRegistry, hash_of, operations_in
+from gateway.access.limits.registered_operations import (
+    OperationRegistry,
+    hash_document,
+    list_operations,
+)
 from services.chassis.errors import RaakError
 
 OFFERS = "query Offers { nextBestActions { key } }"
@@ -23,7 +27,7 @@ async def test_a_document_is_found_by_the_hash_of_its_text() -> None:
     known = await registry(OFFERS)
 
     assert known.text_of(sha256(OFFERS.encode()).hexdigest()) == OFFERS
-    assert known.text_of(hash_of(TWO)) is None
+    assert known.text_of(hash_document(TWO)) is None
 
 
 async def test_only_the_exact_text_is_registered() -> None:
@@ -67,7 +71,7 @@ async def test_a_retired_document_is_gone_before_a_new_one_is_planned() -> None:
     await known.adopt([TWO])
 
     assert seen == [False, False]
-    assert known.text_of(hash_of(OFFERS)) is None
+    assert known.text_of(hash_document(OFFERS)) is None
     assert known.is_registered(TWO)
 
 
@@ -85,7 +89,7 @@ async def test_a_document_that_cannot_be_planned_keeps_none_of_the_others_back()
 
 
 def test_a_document_tells_its_operations() -> None:
-    assert operations_in(TWO) == ["One", "Two"]
-    assert operations_in("{ a }") == [None]
-    assert operations_in("fragment F on Query { a }") == []
-    assert operations_in("{ a") == []
+    assert list_operations(TWO) == ["One", "Two"]
+    assert list_operations("{ a }") == [None]
+    assert list_operations("fragment F on Query { a }") == []
+    assert list_operations("{ a") == []
