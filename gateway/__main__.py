@@ -1,7 +1,7 @@
 """`python -m gateway`."""
 
 from gateway.app import create
-from gateway.live.framing import WebSocket
+from gateway.live.websocket_protocol import WebSocketProtocol
 from gateway.settings import GatewaySettings
 from services.chassis.server import serve
 
@@ -10,7 +10,7 @@ if __name__ == "__main__":
     serve(
         create,
         settings,
-        ws=WebSocket,
+        ws=WebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # it costs 300 KB a connection
     )

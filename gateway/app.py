@@ -21,11 +21,10 @@ from gateway.access.limits.load_shedding import Admission, LoadShedder, Prioriti
 from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access_control import AccessControl
-from gateway.browsers import for_browsers
 from gateway.current_graph import CurrentGraph
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.live.assembly import Live
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.live.live_updates import LiveUpdates
 from gateway.live.subgraph import NAME as LIVE
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.reload import GraphReloader
@@ -39,11 +38,12 @@ from gateway.schema_source import (
     subgraph_folder,
     supergraph_file,
 )
+from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
-from gateway.subgraph_health import Watch
+from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
-from gateway.surfaces.segment import Profile, Segment, Senders
+from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis.progress import Progress
 from services.chassis.server import Process, Work, process_app, supervised
 
@@ -71,13 +71,13 @@ def create(
             await stack.enter_async_context(access.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            resilient, watch = Resilient(http, within_s=http.within_s), Watch(session)
-            live = Live(settings.live_rules, settings.nats_url, graph)
-            transport = live.beside(resilient)
+            resilient, health = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
+            live = LiveUpdates(settings.live_settings, settings.nats_url, graph)
+            transport = live.add_subgraph(resilient)
 
             def build(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
                 http.learn(_addresses(supergraph, settings))
-                watch.follow(_watched(supergraph, settings))
+                health.watch(_watched(supergraph, settings))
                 return _pipeline(settings, supergraph, roles, transport, graph, access, admission)
 
             reloader = GraphReloader(
@@ -89,18 +89,22 @@ def create(
                 access.grant_by,
                 every_s=settings.schemas_every_ms / 1000,
             )
-            documents = _documents(settings, access.registry)
-            over_http = GraphQLOverHttp(graph, access.authenticator, documents, settings.rules)
-            endpoint, sockets = live.doors("/graphql", over_http, access.authenticator, documents)
+            operations = _operations(settings, access.registry)
+            over_http = GraphQLOverHttp(
+                graph, access.authenticator, operations, settings.endpoint_settings
+            )
+            endpoint, sockets = live.create_endpoints(
+                "/graphql", over_http, access.authenticator, operations
+            )
             app.reach("/graphql", endpoint)
             progress = Progress(standstill_s=inf)  # it answers most things while others are away
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, access, admission).routes(),
-                Route("/health/ready", _ready(watch, resilient, reloader, access, progress)),
+                Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
             ]
             work: dict[str, Work] = {
-                "subgraph watch": watch.run,
+                "subgraph watch": health.run,
                 "schema watch": reloader.run,
                 "load": load.run,
             }
@@ -111,7 +115,7 @@ def create(
     app = process_app(settings, lifespan)
     failures = FailedAuthentications(settings.rates)
     guard = RequestGuard(app, admission, failures, ClientAddresses(settings.trusted_proxies))
-    return for_browsers(guard, settings.cors_origins, settings.https_only_s)
+    return add_security_headers(guard, settings.cors_origins, settings.https_only_s)
 
 
 def _warn_of_proxies(settings: GatewaySettings) -> None:
@@ -202,8 +206,8 @@ async def _plan_registered(registry: OperationRegistry, pipeline: RequestPipelin
     await registry.plan_all(pipeline.operations.get)
 
 
-def _documents(settings: GatewaySettings, registry: OperationRegistry) -> Documents:
-    return Documents(registry, 0 if settings.answers_registered_only else settings.apq)
+def _operations(settings: GatewaySettings, registry: OperationRegistry) -> PersistedOperations:
+    return PersistedOperations(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
 def _segment(
@@ -211,29 +215,29 @@ def _segment(
     session: aiohttp.ClientSession,
     access: AccessControl,
     admission: Admission,
-) -> Segment:
+) -> SegmentApi:
     within_s = settings.collect_deadline_ms / 1000
-    profile = Profile(session, settings.profile_url, access.service_tokens, within_s)
+    profile = ProfileClient(session, settings.profile_url, access.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    senders = Senders(settings.write_keys, access.api_keys)
-    return Segment(senders, profile, access.audit, limits, admission)
+    senders = SenderAuthenticator(settings.write_keys, access.api_keys)
+    return SegmentApi(senders, profile, access.audit, limits, admission)
 
 
 def _ready(
-    watch: Watch,
+    health: SubgraphHealth,
     transport: Resilient,
     reloader: GraphReloader,
     access: AccessControl,
     progress: Progress,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        reasons = [*access.not_ready(), *watch.not_ready()]
+        reasons = [*access.not_ready(), *health.not_ready()]
         if stands_still := progress.standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
-            "subgraphs": {name: each.status for name, each in watch.seen.items()},
-            "clocks": watch.clocks(),
+            "subgraphs": {name: each.status for name, each in health.statuses.items()},
+            "clocks": health.clock_differences(),
             "breakers": transport.states(),
             "graph": {
                 "digest": reloader.digest,

@@ -13,8 +13,8 @@ from gateway.access.limits.cost import CostWeights
 from gateway.access.limits.load_shedding import LoadTuning
 from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.rate_limits import RateLimits
-from gateway.graphql_http.rules import Rules
-from gateway.live.rules import Rules as LiveRules
+from gateway.graphql_http.settings import EndpointSettings
+from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.masking import Masking
 from services.chassis.principal import audience_of
@@ -317,27 +317,27 @@ class GatewaySettings(ServiceSettings):
         return self.mode == "production" if self.trusted_only is None else self.trusted_only
 
     @property
-    def rules(self) -> Rules:
+    def endpoint_settings(self) -> EndpointSettings:
         """How `/graphql` answers over HTTP."""
-        return Rules(
+        return EndpointSettings(
             body=self.body_limits("max_body_bytes"),
             max_batch=self.max_batch,
-            pack_from_bytes=self.gzip_from_bytes,
-            keep_s=self.cache_s,
+            compress_from_bytes=self.gzip_from_bytes,
+            max_age_s=self.cache_s,
             shows_explorer=self.mode == "development",
         )
 
     @property
-    def live_rules(self) -> LiveRules:
+    def live_settings(self) -> LiveSettings:
         """What clients that stay may have of us."""
-        return LiveRules(
+        return LiveSettings(
             body=self.body_limits("max_body_bytes"),
             connections_per_caller=self.max_connections_per_caller,
-            operations=self.max_operations_per_connection,
+            operations_per_connection=self.max_operations_per_connection,
             init_within_s=self.init_deadline_ms / 1000,
             unread_bytes=self.max_unread_bytes,
             waiting_activities=self.max_waiting_activities,
-            takes_strangers=self.mode == "development",
+            allows_anonymous=self.mode == "development",
             masking=Masking.over(self.identifying_names),
         )
 

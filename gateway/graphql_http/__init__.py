@@ -1,1 +1,5 @@
-"""`/graphql`: GraphQL over HTTP, as its specification says, and a page for developers."""
+"""`/graphql` over HTTP: what only the gateway does, beyond `services.chassis.graphql_http`.
+
+Operations by their hash, batches, caching, compression, a guard against other pages' requests, and
+a page for developers.
+"""

@@ -1,9 +1,9 @@
-"""What browsers and caches may keep of an answer, and how they ask whether it still holds.
+"""For how long browsers and caches may keep a response, and how they ask whether it still holds.
 
-Nothing may be kept but the answer to a GET that has no errors. It has a validator: the client who
-got it may keep it, and asks every time whether it has changed. An answer is the same for everyone
-only where every field it could touch is tagged as cacheable by its service: then caches may keep it
-for a while, for each token and form apart.
+Only the response to a GET that has no errors may be cached. It has a validator: the client that
+got it may cache it, and asks every time whether it has changed. A response is the same for everyone
+only where every field it could touch is tagged as cacheable by its service: then shared caches may
+serve it for a while, for each token and media type apart.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from xxhash import xxh3_128_hexdigest
 
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
-from services.chassis.graphql_http import Answer
+from services.chassis.graphql_http.response import HttpResponse
 
 CACHEABLE = "cacheable"
 """The tag of a type or field (`@tag(name: "cacheable")`) that is the same for every caller."""
@@ -19,18 +19,19 @@ CACHEABLE = "cacheable"
 VARY = (b"vary", b"Accept, Accept-Encoding, Authorization, Origin, X-API-Key")
 
 
-def how_long(
-    coordinates: Collection[str], tags: Mapping[str, frozenset[str]], keep_s: int
+def cache_seconds(
+    coordinates: Collection[str], tags: Mapping[str, frozenset[str]], max_age_s: int
 ) -> int | None:
-    """For how many seconds an answer with these fields (`Type.field`) may be kept unasked.
+    """For how many seconds a response with these fields (`Type.field`) may be served from a cache.
 
-    0: its client may keep it, and must ask; None: nobody may keep it. `keep_s` is for what is the
-    same for everyone.
+    0: its client may cache it, and must revalidate; None: nobody may cache it. `max_age_s` is for
+    what is the same for everyone.
     """
-    tagged = [_tags(coordinate, tags) for coordinate in coordinates]
-    if any(NOT_IDEMPOTENT in given for given in tagged):
+    tags_by_field = [_tags(coordinate, tags) for coordinate in coordinates]
+    if any(NOT_IDEMPOTENT in field_tags for field_tags in tags_by_field):
         return None
-    return keep_s if tagged and all(CACHEABLE in given for given in tagged) else 0
+    is_public = tags_by_field and all(CACHEABLE in field_tags for field_tags in tags_by_field)
+    return max_age_s if is_public else 0
 
 
 def _tags(coordinate: str, tags: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -39,21 +40,23 @@ def _tags(coordinate: str, tags: Mapping[str, frozenset[str]]) -> frozenset[str]
     return (own or frozenset()) | (types or frozenset())
 
 
-def with_validator(answer: Answer, if_none_match: str | None, keep_s: int) -> Answer:
-    """The same answer with what caches need, or 304 if the client has it already.
+def add_validator(
+    response: HttpResponse, if_none_match: str | None, max_age_s: int
+) -> HttpResponse:
+    """The same response with the headers caches need, or 304 if the client has it already.
 
-    `keep_s` is how long any cache may keep it unasked; 0: the client alone may, and must ask.
+    `max_age_s` is how long any cache may serve it; 0: only the client may, and must revalidate.
     """
-    tag = f'W/"{xxh3_128_hexdigest(answer.body)}"'
-    keep = f"public, max-age={keep_s}" if keep_s else "private, no-cache"
-    headers = [(b"etag", tag.encode()), (b"cache-control", keep.encode()), VARY]
-    if if_none_match is not None and _holds(tag, if_none_match):
-        return Answer(304, b"", "", headers)
-    answer.headers += headers
-    return answer
+    tag = f'W/"{xxh3_128_hexdigest(response.body)}"'
+    control = f"public, max-age={max_age_s}" if max_age_s else "private, no-cache"
+    headers = [(b"etag", tag.encode()), (b"cache-control", control.encode()), VARY]
+    if if_none_match is not None and _matches(tag, if_none_match):
+        return HttpResponse(304, b"", "", headers)
+    response.headers += headers
+    return response
 
 
-def _holds(tag: str, if_none_match: str) -> bool:
+def _matches(tag: str, if_none_match: str) -> bool:
     opaque = tag.removeprefix("W/")
-    given = (entry.strip().removeprefix("W/") for entry in if_none_match.split(","))
-    return any(entry in ("*", opaque) for entry in given)
+    entries = (entry.strip().removeprefix("W/") for entry in if_none_match.split(","))
+    return any(entry in ("*", opaque) for entry in entries)

@@ -1,53 +1,30 @@
-"""The endpoint: what HTTP says before and after an operation is answered."""
+"""The endpoint `/graphql` over HTTP, as an ASGI application."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import orjson
 from opentelemetry import trace
-from prometheus_client import Counter, Histogram
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.limits.operation_limits import LimitExceeded
-from gateway.graphql_http.caching import VARY, how_long, with_validator
-from gateway.graphql_http.documents import Documents
-from gateway.graphql_http.packing import packed, takes_gzip
-from gateway.graphql_http.rules import Rules
+from gateway.graphql_http.caching import VARY, add_validator, cache_seconds
+from gateway.graphql_http.compression import accepts_gzip, compress
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.graphql_http.preflight import read_client_request
+from gateway.graphql_http.request_context import RequestContext
+from gateway.graphql_http.settings import EndpointSettings
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.prepare import PreparedOperation
-from gateway.pipeline.request import GraphQLRequest
-from gateway.supergraph import OperationRefused
 from services.chassis import telemetry
-from services.chassis.bodies import BodyLimits, headers_of, read_body
+from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import (
-    JSON,
-    LEGACY,
-    MASKED,
-    MODERN,
-    Answer,
-    MalformedRequest,
-    MethodNotAllowed,
-    check_content_type,
-    extra_headers,
-    from_body,
-    from_url,
-    media_type_for,
-    read_parameters,
-    status_of,
-    told,
-)
+from services.chassis.graphql_http.media_types import negotiate_media_type
+from services.chassis.graphql_http.request import MalformedRequest, read_parameters
+from services.chassis.graphql_http.response import HttpResponse
 from services.chassis.principal import Principal
-
-log = logging.getLogger(__name__)
 
 EXPLORER = Path(__file__).parents[1] / "explorer.html"
 EXPLORER_POLICY = (
@@ -56,107 +33,82 @@ EXPLORER_POLICY = (
 )
 
 COST = "x-raak-cost"
-"""With this header an answer tells its cost, in development."""
-
-PREFLIGHTED = (
-    "authorization",
-    "x-api-key",
-    "graphql-require-preflight",
-    "apollo-require-preflight",
-    "x-apollo-operation-name",
-)
-"""Headers a page of another origin cannot send before its browser has asked us whether it may."""
-
-MAX_CODES = 300
-"""Codes of errors that are told apart in metrics; ours are a hundred."""
-
-REQUESTS = Counter(
-    "raak_graphql_requests", "GraphQL requests by operation type and first error", ["type", "code"]
-)
-SECONDS = Histogram(
-    "raak_graphql_seconds",
-    "Time to answer GraphQL requests by operation type",
-    ["type"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 1, 5),
-)
+"""With this header a response has the operation's cost, in development."""
 
 
-class PreflightRequired(RaakError):
-    """A request that a browser sends for any page, without asking us first."""
-
-    code = "PREFLIGHT_REQUIRED"
-
-
-class BatchingOff(RaakError):
-    """Several requests in one, where that is not allowed."""
+class BatchingNotAllowed(RaakError):
+    """Several requests in one body, where that is not allowed."""
 
     code = "BATCHING_NOT_ALLOWED"
 
 
 class GraphQLOverHttp:
-    """The endpoint, as an ASGI application. `graph` gives the graph as it is now."""
+    """The endpoint. `graph` gives the graph as it is now."""
 
     def __init__(
         self,
         graph: Callable[[], RequestPipeline],
         callers: Authenticator,
-        documents: Documents,
-        rules: Rules,
+        operations: PersistedOperations,
+        settings: EndpointSettings,
     ) -> None:
         self._graph = graph
         self._callers = callers
-        self._documents = documents
-        self._rules = rules
-        self._explorer = EXPLORER.read_bytes() if rules.shows_explorer else None
+        self._operations = operations
+        self._settings = settings
+        self._explorer = EXPLORER.read_bytes() if settings.shows_explorer else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or show the explorer to a browser that asks for a page."""
+        """Answer one request, or send the explorer to a browser that asks for a page."""
         headers = headers_of(scope)
         is_get = scope["method"] == "GET"
         if self._explorer is not None and is_get and "text/html" in headers.get("accept", ""):
             policy = [(b"content-security-policy", EXPLORER_POLICY)]
-            answer = Answer(200, self._explorer, "text/html", policy)
+            response = HttpResponse(200, self._explorer, "text/html", policy)
         else:
-            answer = await self._answer(scope, receive, headers)
-        await answer.send(send)
+            response = await self._respond(scope, receive, headers)
+        await response.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Answer:
+    async def _respond(
+        self, scope: Scope, receive: Receive, headers: Mapping[str, str]
+    ) -> HttpResponse:
         is_get = scope["method"] == "GET"
-        exchange = Exchange()
-        with exchange:
-            exchange.media_type = media_type_for(headers)
+        context = RequestContext()
+        with context:
+            context.media_type = negotiate_media_type(headers)
             caller = await self._callers.authenticate(headers)
-            value = await read_value(scope, receive, headers, self._rules.body)
+            value = await read_client_request(scope, receive, headers, self._settings.body)
             if isinstance(value, list):
-                whole = await self._batch(value, caller, exchange.media_type)
-                return await self._packed(whole, headers)
-            await self._ask(exchange, value, caller, may_change=not is_get)
-            if self._rules.shows_explorer and COST in headers:
-                exchange.tell_cost(value.get("variables") or {})
-        answer = exchange.finished()
-        if is_get and (keep_s := self._keep_s(exchange)) is not None:
-            answer = with_validator(answer, headers.get("if-none-match"), keep_s)
-        return await self._packed(answer, headers)
+                batch = await self._execute_batch(value, caller, context.media_type)
+                return await self._compress(batch, headers)
+            await self._execute(context, value, caller, may_change=not is_get)
+            if self._settings.shows_explorer and COST in headers:
+                context.add_cost(value.get("variables") or {})
+        response = context.finish()
+        if is_get and (max_age_s := self._cache_seconds(context)) is not None:
+            response = add_validator(response, headers.get("if-none-match"), max_age_s)
+        return await self._compress(response, headers)
 
-    async def _ask(
-        self, exchange: "Exchange", value: Any, caller: Principal | None, *, may_change: bool
+    async def _execute(
+        self, context: RequestContext, value: Any, caller: Principal | None, *, may_change: bool
     ) -> None:
-        """Have one request answered, from the JSON it came as."""
-        asked = read_parameters(value)
-        exchange.is_understood = True
-        document = self._documents.text_of(asked)
-        question = GraphQLRequest(document, asked.operation_name, asked.variables, may_change)
+        """Execute one request, from the JSON it came as."""
+        parameters = read_parameters(value)
+        context.is_well_formed = True
         graph = self._graph()
-        exchange.prepared = prepared = graph.prepare(question, caller)
-        self._documents.learn(asked)
+        prepared, request = context.prepare(
+            graph, self._operations, parameters, caller, may_change=may_change
+        )
         _name_span(prepared)
-        exchange.body = await graph.answer(prepared, question, caller)
+        context.body = await graph.answer(prepared, request, caller)
 
-    async def _batch(self, values: list[Any], caller: Principal | None, media_type: str) -> Answer:
-        """The answers to several requests, in their order; each has its own errors."""
-        most = self._rules.max_batch
+    async def _execute_batch(
+        self, values: list[Any], caller: Principal | None, media_type: str
+    ) -> HttpResponse:
+        """The responses to several requests, in their order; each has its own errors."""
+        most = self._settings.max_batch
         if not most:
-            raise BatchingOff(
+            raise BatchingNotAllowed(
                 "The body is a list, and batches are switched off.",
                 hint="Send one request at a time, as an object with `query`.",
             )
@@ -165,156 +117,31 @@ class GraphQLOverHttp:
         if not values:
             raise MalformedRequest("The batch is empty.", hint="Send at least one request in it.")
 
-        async def answered(value: Any) -> bytes:
-            exchange = Exchange(media_type)
-            with exchange:
-                await self._ask(exchange, value, caller, may_change=True)
-            return exchange.finished().body
+        async def respond(value: Any) -> bytes:
+            context = RequestContext(media_type)
+            with context:
+                await self._execute(context, value, caller, may_change=True)
+            return context.finish().body
 
-        answers = await asyncio.gather(*map(answered, values))
-        return Answer(200, b"[%b]" % b",".join(answers), media_type)
+        bodies = await asyncio.gather(*map(respond, values))
+        return HttpResponse(200, b"[%b]" % b",".join(bodies), media_type)
 
-    def _keep_s(self, exchange: "Exchange") -> int | None:
-        """For how long the answer to a GET may be kept, as `how_long` says."""
-        if exchange.prepared is None or "errors" in exchange.body:
+    def _cache_seconds(self, context: RequestContext) -> int | None:
+        """For how long the response to a GET may be cached, as `cache_seconds` says."""
+        if context.prepared is None or "errors" in context.body:
             return None
         tags = self._graph().supergraph.markings.tags
-        return how_long(exchange.prepared.plan.coordinates, tags, self._rules.keep_s)
+        return cache_seconds(context.prepared.plan.coordinates, tags, self._settings.max_age_s)
 
-    async def _packed(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
-        smallest = self._rules.pack_from_bytes
-        if not smallest or len(answer.body) < smallest:
-            return answer
-        if VARY not in answer.headers:
-            answer.headers.append((b"vary", b"Accept-Encoding"))
-        return await packed(answer) if takes_gzip(headers.get("accept-encoding", "")) else answer
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way to its answer. As a context, it turns what fails into an answer."""
-
-    media_type: str = LEGACY
-    is_understood: bool = False
-    """Whether it is a well-formed request: from then on, old clients get 200 with errors."""
-    body: JSON = field(default_factory=dict)
-    prepared: PreparedOperation | None = None
-    refusal: RaakError | None = None
-    has_failed: bool = False
-    started: float = field(default_factory=perf_counter)
-
-    def tell_cost(self, variables: Mapping[str, Any]) -> None:
-        """Say in the answer what the operation was priced at, and where most of that is."""
-        assert self.prepared is not None
-        path, part = self.prepared.cost.dearest(variables)
-        cost = {"requested": self.prepared.cost(variables), "dearest": path, "dearestCost": part}
-        self.body["extensions"] = {"cost": cost}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> bool:
-        if error is None:
-            return False
-        if isinstance(error, RaakError):
-            self.refusal = error
-            self.body = {"errors": errors_of(error)}
-        elif isinstance(error, Exception):
-            self._fail(error)
-        return isinstance(error, Exception)
-
-    def _fail(self, error: Exception) -> None:
-        log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
-        self.has_failed = True
-        self.body = {"errors": [MASKED]}
-
-    def finished(self) -> Answer:
-        """What is answered, in the form that was agreed on; the request is counted."""
-        text = self._written()
-        self.count()
-        headers = extra_headers(self.refusal) if self.refusal else []
-        return Answer(self._status(), text, self.media_type, headers)
-
-    def _written(self) -> bytes:
-        """The answer as JSON, which what a service says may be too deep or too large for."""
-        try:
-            return orjson.dumps(self.body)
-        except TypeError as error:
-            self._fail(error)
-            return orjson.dumps(self.body)
-
-    def count(self) -> None:
-        """The request is over: tell the metrics its kind, its first error and its time."""
-        kind = self.prepared.operation.kind if self.prepared else "none"
-        errors = self.body.get("errors")
-        code = errors[0].get("extensions", {}).get("code", "UNKNOWN") if errors else "OK"
-        _counter(kind, _label(code)).inc()
-        _seconds(kind).observe(perf_counter() - self.started)
-
-    def _status(self) -> int:
-        if self.has_failed:
-            return 500
-        if self.refusal is not None:
-            return status_of(self.refusal, self.media_type, is_understood=self.is_understood)
-        return 400 if "data" not in self.body and self.media_type == MODERN else 200
-
-
-_codes: set[str] = set()
-
-
-def _label(code: str) -> str:
-    """A code to count by: services may have any number of them, metrics may not."""
-    if code not in _codes:
-        if len(_codes) >= MAX_CODES:
-            return "OTHER"
-        _codes.add(code)
-    return code
-
-
-@lru_cache(maxsize=1_024)
-def _counter(kind: str, code: str) -> Counter:
-    return REQUESTS.labels(kind, code)
-
-
-@lru_cache
-def _seconds(kind: str) -> Histogram:
-    return SECONDS.labels(kind)
-
-
-async def read_value(
-    scope: Scope, receive: Receive, headers: Mapping[str, str], limits: BodyLimits
-) -> Any:
-    """The JSON of a request, from its address or its body; raises RaakError."""
-    if scope["method"] == "GET":
-        check_preflighted(headers)
-        return from_url(scope["query_string"], limits.size, limits.setting)
-    if scope["method"] != "POST":
-        raise MethodNotAllowed(
-            f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
-        )
-    check_content_type(headers.get("content-type", ""))
-    return from_body(await read_body(receive, headers, limits))
-
-
-def check_preflighted(headers: Mapping[str, str]) -> None:
-    """Raise PreflightRequired for what a browser may send for any page it shows."""
-    if not any(headers.get(name) for name in PREFLIGHTED):
-        raise PreflightRequired(
-            "Any page could have made a browser send this request.",
-            hint="Send `GraphQL-Require-Preflight: 1` with it, or an Authorization.",
-        )
-
-
-def errors_of(refusal: RaakError) -> list[JSON]:
-    """A refusal as `errors`."""
-    if isinstance(refusal, OperationRefused):
-        return [dict(error) for error in refusal.errors]
-    return [told(refusal)]
+    async def _compress(self, response: HttpResponse, headers: Mapping[str, str]) -> HttpResponse:
+        smallest = self._settings.compress_from_bytes
+        if not smallest or len(response.body) < smallest:
+            return response
+        if VARY not in response.headers:
+            response.headers.append((b"vary", b"Accept-Encoding"))
+        if accepts_gzip(headers.get("accept-encoding", "")):
+            await compress(response)
+        return response
 
 
 def _name_span(prepared: PreparedOperation) -> None:

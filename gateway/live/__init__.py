@@ -1,5 +1,5 @@
-"""What happens with one customer, live: heard on the bus, answered as a subgraph, sent to clients.
+"""What happens with one customer, live; and protocols whose connections stay open.
 
-`feed` listens to NATS, `schema` and `subgraph` make of it a part of the graph, and `sockets` and
-`streams` carry any operation of the graph to clients over graphql-transport-ws and SSE.
+`customer_feed` listens to NATS, `schema` and `subgraph` make a part of the graph of it, and
+`graphql_ws` and `graphql_sse` execute any operation of the graph over graphql-transport-ws and SSE.
 """

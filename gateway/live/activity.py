@@ -1,4 +1,4 @@
-"""What an agent's screen is told of one event of the bus. Pure: no NATS, no graph."""
+"""What a subscription is sent of one event of the bus. Pure: no NATS, no graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,48 +16,50 @@ from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 
 
-@strawberry.enum(description="What happened with a customer, or with our hearing of him.")
+@strawberry.enum(description="What happened with a customer, or with the feed that reports it.")
 class ActivityKind(Enum):
-    """The values of what is told."""
+    """What an activity reports."""
 
     WATCHING = strawberry.enum_value(
         "WATCHING",
-        description="From here on all is told. What is read of the customer now misses nothing.",
+        description="From here on everything is reported. What is read of the customer now misses "
+        "nothing.",
     )
-    EVENT = strawberry.enum_value("EVENT", description="He did something: `event`.")
+    EVENT = strawberry.enum_value("EVENT", description="They did something: `event`.")
     PROFILE_CHANGED = strawberry.enum_value(
-        "PROFILE_CHANGED", description="Something about him is different: `changes`."
+        "PROFILE_CHANGED", description="Something about them is different: `changes`."
     )
     MERGED = strawberry.enum_value(
         "MERGED",
-        description="Two customers are one: `merge`. Whoever watched either goes on with the one "
-        "that is left.",
+        description="Two customers became one: `merge`. Subscriptions to either go on with the one "
+        "that remains.",
     )
     DECISION = strawberry.enum_value(
-        "DECISION", description="Offers were decided on for him: `decision`."
+        "DECISION", description="Offers were decided on for them: `decision`."
     )
     OUTCOME = strawberry.enum_value(
-        "OUTCOME", description="He reacted to an offer: `outcome`, of `decision`."
+        "OUTCOME", description="They reacted to an offer: `outcome`, of `decision`."
     )
     JOURNEY_STEP = strawberry.enum_value(
-        "JOURNEY_STEP", description="He came to a step of a journey: `journey`."
+        "JOURNEY_STEP", description="They came to a step of a journey: `journey`."
     )
     JOURNEY_ENDED = strawberry.enum_value(
         "JOURNEY_ENDED", description="A journey came to its end: `journey`."
     )
     MESSAGE = strawberry.enum_value(
-        "MESSAGE", description="A journey has something to say to him: `message`, of `journey`."
+        "MESSAGE", description="A journey has something to say to them: `message`, of `journey`."
     )
     INTERRUPTED = strawberry.enum_value(
         "INTERRUPTED",
-        description="Nothing can be heard for now. It goes on by itself, with a GAP.",
+        description="Nothing can be reported for now. It goes on by itself, with a GAP.",
     )
     GAP = strawberry.enum_value(
-        "GAP", description="Something may have happened that was not told: read him anew."
+        "GAP",
+        description="Something may have happened that was not reported: read the customer again.",
     )
 
 
-KINDS: Mapping[type[Event], ActivityKind] = {
+ACTIVITY_KINDS: Mapping[type[Event], ActivityKind] = {
     EventRecorded: ActivityKind.EVENT,
     CustomerChanged: ActivityKind.PROFILE_CHANGED,
     CustomersMerged: ActivityKind.MERGED,
@@ -67,14 +69,14 @@ KINDS: Mapping[type[Event], ActivityKind] = {
     InstanceEnded: ActivityKind.JOURNEY_ENDED,
     MessageDue: ActivityKind.MESSAGE,
 }
-"""The events that are told; others of the bus are for services."""
+"""The events that are reported; others of the bus are for services."""
 
-EVENTS: Mapping[str, type[Event]] = {event.type(): event for event in KINDS}
+EVENTS_BY_TYPE: Mapping[str, type[Event]] = {event.type(): event for event in ACTIVITY_KINDS}
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What became different about a customer, by name: the values are profile's to tell."""
+class CustomerDiff:
+    """What became different about a customer, by name; the values are profile's to give."""
 
     traits: tuple[str, ...] = ()
     consents: tuple[str, ...] = ()
@@ -91,19 +93,19 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One thing to be told to whoever watches a customer."""
+    """One thing that happened, for the subscriptions to a customer."""
 
     id: UUID
     at: datetime
     kind: ActivityKind
     customer_id: UUID
-    fact: Event | Changes | None = None
-    """What was heard; None where it was nothing but that we listen, or do not."""
+    content: Event | CustomerDiff | None = None
+    """None for WATCHING, INTERRUPTED and GAP."""
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is remembered of a customer to tell what changed: digests, no values."""
+class CustomerDigests:
+    """What is remembered of a customer to find changes by: digests, no values."""
 
     version: int = 0
     traits: Mapping[str, int] = field(default_factory=dict)
@@ -112,8 +114,8 @@ class Snapshot:
     identities: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
-    def of(cls, event: CustomerChanged) -> Self:
-        """The digests of a snapshot; they mean something within this process only."""
+    def from_event(cls, event: CustomerChanged) -> Self:
+        """The digests of a snapshot; they are comparable within this process only."""
         return cls(
             event.version,
             _digests(event.traits),
@@ -122,15 +124,15 @@ class Snapshot:
             frozenset((identity.type, hash(identity.value)) for identity in event.identities),
         )
 
-    def changes_to(self, later: Self) -> Changes:
+    def compare(self, later: Self) -> CustomerDiff:
         """What differs in a later snapshot."""
-        moved = self.identities ^ later.identities
-        return Changes(
-            _differing(self.traits, later.traits),
-            _differing(self.consents, later.consents),
+        identities = self.identities ^ later.identities
+        return CustomerDiff(
+            _changed_names(self.traits, later.traits),
+            _changed_names(self.consents, later.consents),
             tuple(sorted(later.segments - self.segments)),
             tuple(sorted(self.segments - later.segments)),
-            tuple(sorted({type_ for type_, _ in moved})),
+            tuple(sorted({type_ for type_, _ in identities})),
         )
 
 
@@ -138,24 +140,24 @@ def _digests(values: Mapping[str, Any]) -> dict[str, int]:
     return {name: hash(orjson.dumps(value)) for name, value in values.items()}
 
 
-def _differing(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...]:
+def _changed_names(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...]:
     names = before.keys() | after.keys()
     return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
 
 
 def read_event(subject: str, document: bytes) -> Event | None:
-    """The event of a message on the bus, if it is one that is told.
+    """The event of a message on the bus; None if it is of a type that is not reported.
 
-    Raises ValueError when it is none, or is not about the customer its subject names.
+    Raises ValueError when it is no event, or is not about the customer its subject names.
     """
     type_, _, customer = subject.rpartition(".")
-    kind = EVENTS.get(type_)
-    if kind is None:
+    event_type = EVENTS_BY_TYPE.get(type_)
+    if event_type is None:
         return None
     try:
-        event = kind.from_cloudevent(document)
+        event = event_type.from_cloudevent(document)
     except (KeyError, TypeError):
         raise ValueError("It is not a CloudEvent of ours.") from None
     if str(event.customer_id) != customer:
-        raise ValueError(f"A {kind.fact} is about another customer than its subject says.")
+        raise ValueError(f"A {event_type.fact} is about another customer than its subject says.")
     return event

@@ -1,4 +1,4 @@
-"""The clients that stay: how many of each caller, how long each may, and how they are let go."""
+"""Clients whose connections stay open: how many a caller has, for how long, and how they end."""
 
 import asyncio
 from collections import Counter as Tally
@@ -14,17 +14,21 @@ from gateway.access.limits.rate_limits import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
 
-CHECKED_AGAIN_S = 30.0
-"""How long a revoked key, or the token of a key that is gone, may go on listening."""
+AUTHENTICATE_EVERY_S = 30.0
+"""How long a connection may outlive its API key, or the public key of its token."""
 
-OPEN = Gauge("raak_live_connections", "Clients connected over a protocol that stays", ["protocol"])
+OPEN = Gauge(
+    "raak_live_connections", "Clients connected by websocket or event stream", ["protocol"]
+)
 ENDED = Counter(
-    "raak_live_connections_ended", "Clients gone, by what ended them", ["protocol", "because"]
+    "raak_live_connections_ended",
+    "Connections that ended, by what ended them",
+    ["protocol", "because"],
 )
 
 
 class TooManyConnections(RaakError):
-    """A caller holds as many connections as he may."""
+    """A caller has as many connections as it may have."""
 
     code = "LIMIT_EXCEEDED"
     status = 429
@@ -37,94 +41,96 @@ class GoingAway(RaakError):
     status = 503
 
 
-class Gone(Exception):
-    """The client is not there any more."""
+class ClientDisconnected(Exception):
+    """The client has left."""
 
 
-class Done(Exception):
-    """All that was asked has been answered."""
+class OperationCompleted(Exception):
+    """The operation has sent all its responses."""
 
 
-class Connections:
+class ClientConnections:
     """All clients that are connected now."""
 
     def __init__(self, per_caller: int) -> None:
         self._per_caller = per_caller
-        self._of: Tally[Principal | None] = Tally()
-        self._leaving = asyncio.Event()
-        self._nobody = asyncio.Event()
-        self._nobody.set()
-        self._here = 0
+        self._by_caller: Tally[Principal | None] = Tally()
+        self._draining = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._number = 0
 
     @contextmanager
-    def present(self, protocol: str) -> Iterator[None]:
-        """A client is here as long as the block lasts."""
-        self._here += 1
-        self._nobody.clear()
+    def track(self, protocol: str) -> Iterator[None]:
+        """A client is connected as long as the block lasts."""
+        self._number += 1
+        self._empty.clear()
         OPEN.labels(protocol).inc()
         try:
             yield
         finally:
             OPEN.labels(protocol).dec()
-            self._here -= 1
-            if not self._here:
-                self._nobody.set()
+            self._number -= 1
+            if not self._number:
+                self._empty.set()
 
     @contextmanager
-    def held_by(self, caller: Principal | None) -> Iterator[None]:
-        """A caller holds one connection as long as the block lasts; raises TooManyConnections."""
-        if self._of[caller] >= self._per_caller:
+    def reserve(self, caller: Principal | None) -> Iterator[None]:
+        """A caller has one more connection while the block lasts; raises TooManyConnections."""
+        if self._by_caller[caller] >= self._per_caller:
             raise TooManyConnections(
-                f"The caller holds {self._per_caller} connections (max_connections_per_caller).",
+                f"The caller has {self._per_caller} connections (max_connections_per_caller).",
                 hint="Use one connection for several operations, or close some.",
             )
-        self._of[caller] += 1
+        self._by_caller[caller] += 1
         try:
             yield
         finally:
-            self._of[caller] -= 1
-            if not self._of[caller]:
-                del self._of[caller]
+            self._by_caller[caller] -= 1
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]
 
     @property
-    def is_leaving(self) -> bool:
-        """Whether everybody has to go."""
-        return self._leaving.is_set()
+    def is_draining(self) -> bool:
+        """Whether every client has to leave."""
+        return self._draining.is_set()
 
-    async def until_we_leave(self) -> None:
-        """Raise GoingAway once everybody has to go."""
-        await self._leaving.wait()
+    async def raise_when_draining(self) -> None:
+        """Raise GoingAway once every client has to leave."""
+        await self._draining.wait()
         raise GoingAway("The gateway is being stopped.", hint="Connect again.")
 
     async def drain(self, within_s: float) -> None:
-        """Ask everybody to leave, and wait for them."""
-        self._leaving.set()
+        """Have every client leave, and wait for that."""
+        self._draining.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._nobody.wait()
+                await self._empty.wait()
 
 
-async def while_welcome(
+async def watch_authentication(
     callers: Authenticator, headers: Mapping[str, str], caller: Principal
 ) -> None:
-    """Return never; raise NotAuthenticated when what a caller came with is no longer good."""
-    until = expires_at(headers)
+    """Raise NotAuthenticated once a caller's credentials are no longer valid; never return."""
+    expires_at = read_expiry(headers)
     while True:
-        left = CHECKED_AGAIN_S if until is None else min(CHECKED_AGAIN_S, until - time())
-        await asyncio.sleep(max(0.0, left))
-        if until is not None and time() >= until:
+        left_s = AUTHENTICATE_EVERY_S
+        if expires_at is not None:
+            left_s = min(left_s, expires_at - time())
+        await asyncio.sleep(max(0.0, left_s))
+        if expires_at is not None and time() >= expires_at:
             raise NotAuthenticated("The token has expired.", hint="Connect with a new one.")
         with suppress(Unavailable, TryLater):  # then nothing can be said against it
             if await callers.authenticate(headers) != caller:
                 raise NotAuthenticated(
-                    "The caller may do other things than when he connected.", hint="Connect anew."
+                    "The caller's rights have changed since it connected.", hint="Connect again."
                 )
 
 
-def expires_at(headers: Mapping[str, str]) -> float | None:
-    """When the token of a caller who was let in expires, in seconds since the epoch.
+def read_expiry(headers: Mapping[str, str]) -> float | None:
+    """When the token of an authenticated caller expires, in seconds since the epoch.
 
-    None for an API key, which is good until it is revoked. The token was checked: not here.
+    None for an API key, which is valid until it is revoked. The signature was verified before.
     """
     with suppress(NotAuthenticated, jwt.InvalidTokenError, KeyError):
         token = parse_bearer(headers["authorization"])
@@ -132,11 +138,11 @@ def expires_at(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-async def ended_by(begin: Callable[[asyncio.TaskGroup], None]) -> Exception:
-    """What ended a connection: the failure of the first of its tasks; the others end with it."""
+async def run_until_failure(begin: Callable[[asyncio.TaskGroup], None]) -> Exception:
+    """Run the tasks of a connection; the first failure ends them all and is returned."""
     try:
         async with asyncio.TaskGroup() as tasks:
             begin(tasks)
     except ExceptionGroup as failures:
         return failures.exceptions[0]
-    return Done()
+    return OperationCompleted()

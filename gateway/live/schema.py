@@ -1,7 +1,7 @@
-"""What live has of the graph: one subscription, which tells what happens with one customer.
+"""The subgraph `live`: one subscription, to what happens with one customer.
 
-Customer, decision and action stand here by their keys only: whatever else is asked of them, their
-own services answer, anew for each activity.
+Customer, decision and action are here by their keys only: their own services resolve all else of
+them, again for each activity.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -16,8 +16,8 @@ from strawberry.federation.schema_directives import Key, RequiresScopes
 from strawberry.federation.types import FieldSet
 from strawberry.scalars import JSON
 
-from gateway.live.activity import Activity, ActivityKind, Changes
-from gateway.live.watch import Watch
+from gateway.live.activity import Activity, ActivityKind, CustomerDiff
+from gateway.live.customer_watch import CustomerWatch
 from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
@@ -27,25 +27,25 @@ from services.contracts.journey import InstanceEnded, InstanceState, MessageDue,
 from services.contracts.profile import CustomersMerged, EventRecorded
 from services.contracts.words import Channel, OutcomeKind
 
-Ref = dict[str, Any]
+CustomerRefJson = dict[str, Any]
 """A CustomerRef as plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What the subscription may use: who is meant, and an ear for him."""
+class LiveContext:
+    """What the subscription needs: how to find its customer, and how to watch them."""
 
     principal: Principal
-    find: Callable[[Ref], Awaitable[UUID]]
-    watching: Callable[[UUID], AbstractAsyncContextManager[Watch]]
+    find_customer: Callable[[CustomerRefJson], Awaitable[UUID]]
+    watch: Callable[[UUID], AbstractAsyncContextManager[CustomerWatch]]
     masking: Masking = USUAL
 
 
-Info = strawberry.Info[Context, None]
+Info = strawberry.Info[LiveContext, None]
 
 
-def elsewhere(key: str) -> Key:
-    """The key of an entity that is named here and told by another service."""
+def external_key(key: str) -> Key:
+    """The key of an entity that another subgraph resolves."""
     return Key(fields=FieldSet(key), resolvable=False)
 
 
@@ -55,51 +55,50 @@ strawberry.enum(OutcomeKind)
 
 @strawberry.input(description="What a customer is known by.")
 class IdentityInput:
-    """One identity, as it is written."""
+    """An identity by its type and value."""
 
     type: str
     value: str
 
 
-@strawberry.input(description="Who is meant: one of these.")
+@strawberry.input(description="A customer, by one of these.")
 class CustomerRef:
-    """By id or by identity; profile judges what it means."""
+    """A customer by id or by identity; profile finds them."""
 
     id: strawberry.ID | None = strawberry.UNSET
     identity: IdentityInput | None = strawberry.UNSET
 
-    def as_json(self) -> Ref:
-        """What was given, for profile."""
-        given: Ref = {"id": str(self.id)} if self.id else {}
+    def as_json(self) -> CustomerRefJson:
+        ref: CustomerRefJson = {"id": str(self.id)} if self.id else {}
         if self.identity:
-            given["identity"] = {"type": self.identity.type, "value": self.identity.value}
-        return given
+            ref["identity"] = {"type": self.identity.type, "value": self.identity.value}
+        return ref
 
 
-@strawberry.federation.type(keys=[elsewhere("id")])
+@strawberry.federation.type(keys=[external_key("id")])
 class Customer:
-    """A customer, told by profile and others."""
+    """Resolved by profile and others."""
 
     id: strawberry.ID
 
 
-@strawberry.federation.type(keys=[elsewhere("id")], requires_scopes=DECISIONS)
+@strawberry.federation.type(keys=[external_key("id")], requires_scopes=DECISIONS)
 class Decision:
-    """A decision, told by decision."""
+    """Resolved by decision."""
 
     id: strawberry.ID
 
 
-@strawberry.federation.type(keys=[elsewhere("key")])
+@strawberry.federation.type(keys=[external_key("key")])
 class Action:
-    """An action, told by decision."""
+    """Resolved by decision."""
 
     key: strawberry.ID
 
 
 @strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
 class Money:
-    """As everywhere in the graph."""
+    """Shared by all subgraphs."""
 
     cents: int
     currency: str
@@ -107,20 +106,21 @@ class Money:
 
 @strawberry.type(description="Something a customer did.")
 class ActivityEvent:
-    """Of a recorded event."""
+    """The content of an EVENT."""
 
     name: str
     properties: JSON | None
 
     @classmethod
-    def of(cls, event: EventRecorded) -> Self:
-        """From the bus."""
+    def from_event(cls, event: EventRecorded) -> Self:
         return cls(name=event.name, properties=JSON(event.properties))
 
 
-@strawberry.type(description="What is different about a customer, by name. Ask him for the values.")
+@strawberry.type(
+    description="What is different about a customer, by name. Ask `customer` for the values."
+)
 class ActivityChanges:
-    """Names only."""
+    """The content of a PROFILE_CHANGED."""
 
     traits: list[str]
     consents: list[str] = strawberry.field(description="Purposes.")
@@ -129,14 +129,13 @@ class ActivityChanges:
     identities: list[str] = strawberry.field(description="Types of those that came or went.")
 
     @classmethod
-    def of(cls, changes: Changes) -> Self:
-        """From two snapshots."""
+    def from_diff(cls, diff: CustomerDiff) -> Self:
         return cls(
-            traits=list(changes.traits),
-            consents=list(changes.consents),
-            segments_entered=[strawberry.ID(key) for key in changes.segments_entered],
-            segments_left=[strawberry.ID(key) for key in changes.segments_left],
-            identities=list(changes.identities),
+            traits=list(diff.traits),
+            consents=list(diff.consents),
+            segments_entered=[strawberry.ID(key) for key in diff.segments_entered],
+            segments_left=[strawberry.ID(key) for key in diff.segments_left],
+            identities=list(diff.identities),
         )
 
 
@@ -144,16 +143,15 @@ class ActivityChanges:
     description="Two customers turned out to be one.", requires_scopes=[["identities:read"]]
 )
 class ActivityMerge:
-    """Who became whom."""
+    """The content of a MERGED."""
 
-    id: strawberry.ID = strawberry.field(description="Of the change, by which it can be undone.")
-    from_customer: strawberry.ID = strawberry.field(description="Who is gone.")
-    into_customer: Customer | None = strawberry.field(description="Who he is now.")
+    id: strawberry.ID = strawberry.field(description="Of the change; it can be undone by this id.")
+    from_customer: strawberry.ID = strawberry.field(description="The customer that was absorbed.")
+    into_customer: Customer | None = strawberry.field(description="The customer that remains.")
     reason: str
 
     @classmethod
-    def of(cls, event: CustomersMerged) -> Self:
-        """From the bus."""
+    def from_event(cls, event: CustomersMerged) -> Self:
         return cls(
             id=strawberry.ID(str(event.change_id)),
             from_customer=strawberry.ID(str(event.from_customer_id)),
@@ -164,7 +162,7 @@ class ActivityMerge:
 
 @strawberry.federation.type(description="What became of a proposition.", requires_scopes=DECISIONS)
 class ActivityOutcome:
-    """Of a recorded outcome."""
+    """The content of an OUTCOME."""
 
     id: strawberry.ID
     proposition: strawberry.ID
@@ -177,8 +175,7 @@ class ActivityOutcome:
     reason: str | None = for_staff("What an agent noted.")
 
     @classmethod
-    def of(cls, event: OutcomeRecorded) -> Self:
-        """From the bus."""
+    def from_event(cls, event: OutcomeRecorded) -> Self:
         value = event.value
         return cls(
             id=strawberry.ID(str(event.outcome_id)),
@@ -194,24 +191,23 @@ class ActivityOutcome:
 
 
 @strawberry.federation.type(
-    description="Where a customer's run of a journey stands.",
+    description="Where an instance of a journey is.",
     policy=STAFF,
     requires_scopes=[["journeys:read"]],
 )
 class ActivityJourney:
-    """Of a step, an end or a message."""
+    """The instance of a JOURNEY_STEP, JOURNEY_ENDED or MESSAGE."""
 
     instance: strawberry.ID
     journey: strawberry.ID
     version: int
-    key: str = strawberry.field(description='What it is about beside the customer; "" if nothing.')
+    key: str = strawberry.field(description='What it is about besides the customer; "" if nothing.')
     step: strawberry.ID
     phase: str | None = strawberry.field(description="Of the customer: purchase, for example.")
     end_reason: str | None
 
     @classmethod
-    def of(cls, state: InstanceState, end_reason: str | None = None) -> Self:
-        """From the bus."""
+    def from_state(cls, state: InstanceState, end_reason: str | None = None) -> Self:
         return cls(
             instance=strawberry.ID(str(state.instance_id)),
             journey=strawberry.ID(state.journey),
@@ -225,7 +221,7 @@ class ActivityJourney:
 
 @strawberry.type(description="Something a journey has to say to a customer.")
 class ActivityMessage:
-    """Of a message that is due."""
+    """The content of a MESSAGE."""
 
     id: strawberry.ID
     channel: Channel
@@ -233,8 +229,7 @@ class ActivityMessage:
     content: JSON
 
     @classmethod
-    def of(cls, event: MessageDue) -> Self:
-        """From the bus."""
+    def from_event(cls, event: MessageDue) -> Self:
         return cls(
             id=strawberry.ID(str(event.message_id)),
             channel=Channel(event.channel),
@@ -243,23 +238,25 @@ class ActivityMessage:
         )
 
 
-FACTS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
-    EventRecorded: lambda fact: {"event": ActivityEvent.of(fact)},
-    Changes: lambda fact: {"changes": ActivityChanges.of(fact)},
-    CustomersMerged: lambda fact: {"merge": ActivityMerge.of(fact)},
-    DecisionMade: lambda fact: {"decision": _decision(fact)},
-    OutcomeRecorded: lambda fact: {
-        "decision": _decision(fact),
-        "outcome": ActivityOutcome.of(fact),
+CONTENT_FIELDS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    EventRecorded: lambda content: {"event": ActivityEvent.from_event(content)},
+    CustomerDiff: lambda content: {"changes": ActivityChanges.from_diff(content)},
+    CustomersMerged: lambda content: {"merge": ActivityMerge.from_event(content)},
+    DecisionMade: lambda content: {"decision": _decision(content)},
+    OutcomeRecorded: lambda content: {
+        "decision": _decision(content),
+        "outcome": ActivityOutcome.from_event(content),
     },
-    StepEntered: lambda fact: {"journey": ActivityJourney.of(fact.state)},
-    InstanceEnded: lambda fact: {"journey": ActivityJourney.of(fact.state, fact.reason)},
-    MessageDue: lambda fact: {
-        "journey": ActivityJourney.of(fact.state),
-        "message": ActivityMessage.of(fact),
+    StepEntered: lambda content: {"journey": ActivityJourney.from_state(content.state)},
+    InstanceEnded: lambda content: {
+        "journey": ActivityJourney.from_state(content.state, content.reason)
+    },
+    MessageDue: lambda content: {
+        "journey": ActivityJourney.from_state(content.state),
+        "message": ActivityMessage.from_event(content),
     },
 }
-"""What is filled in of an activity, by what was heard."""
+"""The fields of an activity that its content fills, by the content's class."""
 
 
 def _decision(event: DecisionMade | OutcomeRecorded) -> Decision:
@@ -267,16 +264,16 @@ def _decision(event: DecisionMade | OutcomeRecorded) -> Decision:
 
 
 @strawberry.type(
-    description="Something that happened with a customer. What its kind does not tell is null."
+    description="Something that happened with a customer. What its kind does not fill is null."
 )
 class CustomerActivity:
-    """One line on the agent's screen."""
+    """One activity."""
 
     id: strawberry.ID
-    at: datetime = strawberry.field(description="When it happened, not when it was told.")
+    at: datetime = strawberry.field(description="When it happened, not when it was sent.")
     kind: ActivityKind
     customer: Customer | None = strawberry.field(
-        description="Whom it is about; after a merge, who he is now."
+        description="The customer it is about; after a merge, the one that remains."
     )
     event: ActivityEvent | None = None
     changes: ActivityChanges | None = None
@@ -287,21 +284,20 @@ class CustomerActivity:
     message: ActivityMessage | None = None
 
     @classmethod
-    def of(cls, activity: Activity) -> Self:
-        """As a watcher is told."""
-        fact = activity.fact
+    def from_activity(cls, activity: Activity) -> Self:
+        content = activity.content
         return cls(
             id=strawberry.ID(str(activity.id)),
             at=activity.at,
             kind=activity.kind,
             customer=Customer(id=strawberry.ID(str(activity.customer_id))),
-            **(FACTS[type(fact)](fact) if fact else {}),
+            **(CONTENT_FIELDS[type(content)](content) if content else {}),
         )
 
 
 @strawberry.type
 class Subscription:
-    """What can be watched."""
+    """The only root type that live adds to."""
 
     @strawberry.subscription(  # type: ignore[untyped-decorator]
         description="What is happening with one customer, live: events, journey steps, decisions, "
@@ -311,11 +307,11 @@ class Subscription:
     async def customer_activity(
         self, info: Info, ref: CustomerRef
     ) -> AsyncGenerator[CustomerActivity, None]:
-        """Tell until nobody asks any more."""
-        customer_id = await info.context.find(ref.as_json())
-        async with info.context.watching(customer_id) as watch:
+        """Send activities until the subscription ends."""
+        customer_id = await info.context.find_customer(ref.as_json())
+        async with info.context.watch(customer_id) as watch:
             while True:
-                yield CustomerActivity.of(await watch.next())
+                yield CustomerActivity.from_activity(await watch.next())
 
 
 HIDES: Mapping[str, Hide] = {
@@ -323,8 +319,8 @@ HIDES: Mapping[str, Hide] = {
     "ActivityMessage.content": lambda masking, message, content: hidden_texts(content),
     "Money": as_written,
 }
-"""Here nobody knows which property the key of a run is, nor which of a message's values were filled
-in: both are hidden whole. Journey tells what may be seen of them; all else is hidden plainly.
+"""The gateway does not know which property the key of an instance is, nor which values of a message
+were filled in: both are masked whole. Journey shows what may be seen; all else is masked plainly.
 """
 
 schema = Schema(subscription=Subscription, hides=HIDES)

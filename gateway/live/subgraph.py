@@ -1,7 +1,8 @@
-"""The subgraph `live`, answered in this process: a transport like that of any other subgraph."""
+"""The subgraph `live`, executed in this process: a transport like that of any other subgraph."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -10,8 +11,8 @@ import jwt
 import orjson
 from graphql import GraphQLError
 
-from gateway.live.feed import Feed
-from gateway.live.schema import Context, Ref, schema
+from gateway.live.customer_feed import CustomerFeed
+from gateway.live.schema import CustomerRefJson, LiveContext, schema
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import Reply, Terms, execute
 from services.chassis.errors import RaakError
@@ -22,80 +23,82 @@ JSON: TypeAlias = dict[str, Any]
 Headers: TypeAlias = Mapping[str, str]
 
 NAME = "live"
-WHO = "query Who($ref: CustomerRef!) { customer(ref: $ref) { id } }"
+FIND_CUSTOMER = "query FindCustomer($ref: CustomerRef!) { customer(ref: $ref) { id } }"
 
-Find: TypeAlias = Callable[[Principal, Ref], Awaitable[UUID]]
-"""Who is meant, asked on behalf of who asks; raises when there is nobody it may see."""
+FindCustomer: TypeAlias = Callable[[Principal, CustomerRefJson], Awaitable[UUID]]
+"""Finds a customer on behalf of a caller; raises when there is none that it may see."""
 
 
 class UnknownCustomer(RaakError):
-    """Nobody is known by what a subscription names, so there is nobody to watch."""
+    """No customer has the id or identity that a subscription names."""
 
     code = "UNKNOWN_CUSTOMER"
     status = 404
 
 
-def finding(graph: Callable[[], RequestPipeline]) -> Find:
-    """Find customers by asking the graph, so that the services judge who may see whom."""
+def create_customer_finder(graph: Callable[[], RequestPipeline]) -> FindCustomer:
+    """Finds customers by a query to the graph, so that the services decide who may see whom."""
 
-    async def find(caller: Principal, ref: Ref) -> UUID:
-        asked = graph()
+    async def find_customer(caller: Principal, ref: CustomerRefJson) -> UUID:
+        current = graph()
         answer = await execute(
-            asked.operations.get(WHO, None).plan,
+            current.operations.get(FIND_CUSTOMER, None).plan,
             {"ref": ref},
-            asked.transport,
-            Terms(headers=asked.headers(caller), within_s=asked.within_s),
+            current.transport,
+            Terms(headers=current.headers(caller), within_s=current.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))
         customer = answer["data"]["customer"]
         if customer is None:
             raise UnknownCustomer(
-                "There is no such customer, so there is nobody to watch.",
-                hint="Identify or track him first, or check how he is named.",
+                "There is no such customer.",
+                hint="Identify or track them first, or check the id or identity.",
             )
         return UUID(customer["id"])
 
-    return find
+    return find_customer
 
 
+@dataclass(frozen=True, slots=True)
 class LiveSubgraph:
     """A Transport to the schema of live."""
 
-    def __init__(self, feed: Feed, find: Find, masking: Masking = USUAL) -> None:
-        self._masking = masking
-        self._feed = feed
-        self._find = find
+    feed: CustomerFeed
+    find_customer: FindCustomer
+    masking: Masking = USUAL
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
     ) -> Reply:
-        """Answer a query."""
-        answer = await schema.answer(*_asked(body), self._context(headers))
+        """Execute a query."""
+        answer = await schema.answer(*_read_request(body), self._context(headers))
         return Reply(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(
         self, subgraph: str, body: bytes, headers: Headers
     ) -> AsyncIterator[AsyncIterator[JSON]]:
-        """Answer a subscription, until the context is left."""
-        async with aclosing(schema.answers(*_asked(body), self._context(headers))) as answers:
+        """Execute a subscription until the context is left."""
+        async with aclosing(
+            schema.answers(*_read_request(body), self._context(headers))
+        ) as answers:
             yield answers
 
-    def _context(self, headers: Headers) -> Context:
+    def _context(self, headers: Headers) -> LiveContext:
         caller = _principal(headers)
-        watching = partial(self._feed.watching, follows_unproved=not caller.own_customer_only)
-        return Context(caller, partial(self._find, caller), watching, self._masking)
+        watch = partial(self.feed.watch, follows_unproved=not caller.own_customer_only)
+        return LiveContext(caller, partial(self.find_customer, caller), watch, self.masking)
 
 
 def _principal(headers: Headers) -> Principal:
-    """Who asks, as the gateway says. It signed the token a moment ago, in this process, and nobody
-    else can ask this subgraph: the signature is not looked at.
+    """The caller. The gateway signed the token a moment ago, in this process, and nobody else can
+    reach this subgraph: the signature is not verified.
     """
     token = headers["Authorization"].removeprefix("Bearer ")
     return Principal.from_claims(jwt.decode(token, options={"verify_signature": False}))
 
 
-def _asked(body: bytes) -> tuple[str, JSON | None]:
+def _read_request(body: bytes) -> tuple[str, JSON | None]:
     request = orjson.loads(body)
     return request["query"], request.get("variables")

@@ -17,7 +17,7 @@ from gateway.pipeline.operation_facts import (
 from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import MutationNotAllowed
+from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import NotAuthenticated, Principal
 
 JSON = dict[str, Any]

@@ -44,7 +44,7 @@ from gateway.supergraph import (
 )
 from gateway.supergraph.override_labels import active_labels
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import told
+from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import Principal
 from services.contracts.words import Role
 
@@ -209,7 +209,9 @@ class RequestPipeline:
             within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=active_labels(self.supergraph.labels, lambda label: self.draw(), self.labels),
             denied=self._authorization.denied(caller),
-            refusal=lambda coordinate: told(self._authorization.refusal(caller, coordinate)),
+            refusal=lambda coordinate: format_error(
+                self._authorization.refusal(caller, coordinate)
+            ),
             planning=partial(self.admission.charge_planning, caller_key(caller)),
             witnessed=witnessed,
             max_errors=self.limits.errors,

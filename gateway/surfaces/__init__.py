@@ -1,1 +1,1 @@
-"""Doors beside the graph, in the form tools already speak."""
+"""Endpoints beside the graph, in the form existing tools speak."""

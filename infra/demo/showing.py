@@ -45,7 +45,7 @@ def print_trace(stage: Stage, decision: dict[str, Any], only: str | None = None)
     shown = plain_table("action", "fell out at", "because", title="Why not the others")
     for row in decision["trace"]:
         if row["rank"] is None and only in (None, row["action"]["key"]):
-            failed = "; ".join(f"{f['condition']} (saw {f['seen']})" for f in row["failed"])
+            failed = "; ".join(f"{f['condition']} (was {f['actual']})" for f in row["failed"])
             shown.add_row(row["action"]["key"], row["stage"], failed)
     stage.console.print(shown)
 

@@ -12,7 +12,6 @@ from functools import lru_cache
 from inspect import isawaitable
 from typing import Any, cast
 
-import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -30,28 +29,24 @@ from strawberry.federation import Schema as FederationSchema
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
-from services.chassis import graphql_http, json_scalar, telemetry
+from services.chassis import json_scalar, telemetry
 from services.chassis.authorization import guard
-from services.chassis.bodies import BodyLimits, headers_of, read_body
+from services.chassis.bodies import BodyLimits, headers_of
 from services.chassis.errors import RaakError
 from services.chassis.execution import Compiled, MaskedReader, PlainReader
-from services.chassis.graphql_http import (
+from services.chassis.graphql_http.media_types import negotiate_media_type
+from services.chassis.graphql_http.request import (
     JSON,
-    LEGACY,
-    MASKED,
-    MODERN,
-    Answer,
     MalformedRequest,
-    MethodNotAllowed,
     MutationNotAllowed,
-    Parameters,
-    check_content_type,
-    extra_headers,
-    from_body,
-    from_url,
-    media_type_for,
     read_parameters,
-    status_of,
+    read_request,
+)
+from services.chassis.graphql_http.response import (
+    MASKED_ERROR,
+    GraphQLResponse,
+    HttpResponse,
+    format_error,
 )
 from services.chassis.masking import USUAL, Hide, Masking
 from services.chassis.principal import Principal
@@ -218,9 +213,9 @@ def told(error: GraphQLError) -> JSON:
     """An error as the caller may see it."""
     cause = error.original_error
     if isinstance(cause, RaakError):
-        shown = graphql_http.told(cause)
+        shown = format_error(cause)
     elif _bug(error):
-        shown = dict(MASKED)
+        shown = dict(MASKED_ERROR)
     else:
         extensions = {"code": "BAD_USER_INPUT"} | (error.extensions or {})
         return {**error.formatted, "extensions": extensions}
@@ -260,44 +255,23 @@ class Subgraph:
         answer = await self._answer(scope, receive)
         await answer.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        headers, media_type, is_understood = headers_of(scope), LEGACY, False
-        try:
+    async def _answer(self, scope: Scope, receive: Receive) -> HttpResponse:
+        headers, response = headers_of(scope), GraphQLResponse()
+        with response:
             principal = self._caller(headers.get("authorization"))
-            media_type = media_type_for(headers)
-            asked = await _asked(scope, receive, headers)
-            is_understood = True
-            body = await self._schema.answer(
-                asked.document,
-                asked.variables,
+            response.media_type = negotiate_media_type(headers)
+            parameters = read_parameters(await read_request(scope, receive, headers, BODY))
+            if not parameters.document:
+                raise MalformedRequest("`query` is empty.", hint="Put the GraphQL document there.")
+            response.is_well_formed = True
+            response.body = await self._schema.answer(
+                parameters.document,
+                parameters.variables,
                 self._context(principal),
-                asked.operation_name,
+                parameters.operation_name,
                 ALLOWED[scope["method"]],
             )
-            status = 400 if "data" not in body and media_type == MODERN else 200
-            return Answer(status, orjson.dumps(body), media_type)
-        except RaakError as refusal:
-            status = status_of(refusal, media_type, is_understood=is_understood)
-            body = {"errors": [graphql_http.told(refusal)]}
-            return Answer(status, orjson.dumps(body), media_type, extra_headers(refusal))
-        except Exception as error:
-            log.error("a request failed", extra={"fields": {"because": telemetry.describe(error)}})
-            return Answer(500, orjson.dumps({"errors": [MASKED]}), media_type)
-
-
-async def _asked(scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Parameters:
-    if scope["method"] == "GET":
-        asked = read_parameters(from_url(scope["query_string"], BODY.size, BODY.setting))
-    elif scope["method"] == "POST":
-        check_content_type(headers.get("content-type", ""))
-        asked = read_parameters(from_body(await read_body(receive, headers, BODY)))
-    else:
-        raise MethodNotAllowed(
-            f"{scope['method']} is not allowed.", hint="Send queries by GET or POST."
-        )
-    if not asked.document:
-        raise MalformedRequest("`query` is empty.", hint="Put the GraphQL document there.")
-    return asked
+        return response.to_http()
 
 
 def _check_operation(

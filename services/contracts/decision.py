@@ -39,17 +39,17 @@ class DecisionMade(Event):
     placement: str
     propositions: tuple[RankedAction, ...]
     withheld: tuple[str, ...] = ()
-    """Actions a control group kept back."""
+    """Actions that a control group withheld."""
     control_group: str | None = None
     degraded: str | None = None
     sender: str = SenderClass.SERVER.value
-    """Who asked, a `SenderClass`; of before that was said, as it was believed then."""
+    """Who requested it, a `SenderClass`; a server where an older release did not say."""
     unproved: tuple[str, ...] = ()
-    """What it looked at that only an untrusted sender's word stands for: `event.product_viewed`."""
+    """What it may have used that only an untrusted sender reported: `event.product_viewed`."""
 
 
 class OutcomeRecorded(Event):
-    """A customer reacted to a proposition. `occurred_at` is when he did."""
+    """A customer reacted to a proposition. `occurred_at` is when."""
 
     fact: ClassVar[str] = "decision.outcome_recorded.v1"
 
@@ -67,16 +67,16 @@ class OutcomeRecorded(Event):
     reason: str | None = None
     recorded_at: datetime
     sender: str = SenderClass.SERVER.value
-    """Who reported it, a `SenderClass`; of before that was said, as it was believed then."""
+    """Who reported it, a `SenderClass`; a server where an older release did not say."""
 
     @property
     def event_name(self) -> str:
-        """What conditions call it in a customer's history: `outcome_accepted`, for one."""
+        """Its name in a customer's history, for conditions: `outcome_accepted`, for one."""
         return f"outcome_{self.kind.lower()}"
 
     @property
     def event_properties(self) -> dict[str, Any]:
-        """What conditions may ask of it there."""
+        """Its properties there."""
         return {
             "action": self.action,
             "treatment": self.treatment,
@@ -88,6 +88,6 @@ class OutcomeRecorded(Event):
 
 
 class DecisionSeriesNeeded(SeriesNeeded):
-    """What the published catalogue's conditions ask of history."""
+    """The series that the conditions of the published catalogue need."""
 
     fact: ClassVar[str] = "decision.series_needed.v1"

@@ -1,4 +1,4 @@
-"""What journey publishes."""
+"""The events journey publishes."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -8,14 +8,14 @@ from services.contracts.series import SeriesNeeded
 
 
 class InstanceState(Payload):
-    """Where one run of a journey stands."""
+    """Where an instance of a journey stands."""
 
     instance_id: UUID
     journey: str
     version: int
     """Of the journey's definition."""
     key: str
-    """What the instance is about, beside the customer: "" or for example an order number."""
+    """What the instance is about besides the customer: "" or for example an order number."""
     step: str
     phase: str | None
     sequence: int
@@ -31,7 +31,7 @@ class StepEntered(Event):
 
 
 class InstanceEnded(Event):
-    """An instance came to its end, by its own exit or another's hand."""
+    """An instance came to its end, at an exit step, by an exit trigger or by hand."""
 
     fact: ClassVar[str] = "journey.instance_ended.v1"
 
@@ -40,7 +40,7 @@ class InstanceEnded(Event):
 
 
 class MessageDue(Event):
-    """A journey has something to say to its customer now."""
+    """A journey sends its customer a message now."""
 
     fact: ClassVar[str] = "journey.message_due.v1"
 
@@ -52,6 +52,6 @@ class MessageDue(Event):
 
 
 class JourneySeriesNeeded(SeriesNeeded):
-    """What the published journeys' conditions ask of history."""
+    """The series that the conditions of the published journeys need."""
 
     fact: ClassVar[str] = "journey.series_needed.v1"

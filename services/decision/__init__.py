@@ -1,5 +1,5 @@
 """Owns actions, policies, decisions with their trace, outcomes and what was learned from them.
 
-Publishes decisions made, outcomes recorded, and which histories its conditions need.
+Publishes decisions, outcomes, and which series its conditions need.
 Listens to customer snapshots and merges, and to the states of journeys: its own read model.
 """

@@ -1,4 +1,4 @@
-"""Decision, put together."""
+"""The decision service as an application."""
 
 from fastapi import FastAPI
 
@@ -11,59 +11,66 @@ from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, Outc
 from services.contracts.trust import ServerEvents
 from services.decision.handlers import SUBSCRIPTIONS
 from services.decision.schema import Context, schema
-from services.decision.service.batches import Batches
-from services.decision.service.customers import reading
-from services.decision.service.deciding import Desk, Writing
-from services.decision.service.knowledge import Knowledge
-from services.decision.service.resync import sources
+from services.decision.service.batch_queue import BatchQueue
+from services.decision.service.catalogue_cache import CatalogueCache
+from services.decision.service.customers import build_customer_loader
+from services.decision.service.deciding import DecisionContext, DecisionWriter
+from services.decision.service.resync import build_sources
 from services.decision.settings import DecisionSettings
 from services.decision.store.customers import FOR_MANY_SMALL_READS
 
 
 def create(settings: DecisionSettings | None = None) -> FastAPI:
-    """The service as an application."""
     settings = settings or DecisionSettings()
     masking = Masking.over(settings.identifying_names)
 
     async def compose(foundation: Foundation) -> Service:
-        desk = open_desk(settings, foundation.database, foundation.clock)
+        decision_context = open_decision_context(settings, foundation.database, foundation.clock)
         async with foundation.database.connection() as connection:
-            await desk.knowledge.refresh(connection)
+            await decision_context.catalogue_cache.refresh(connection)
 
         def context(principal: Principal) -> Context:
-            return Context(principal, desk, masking)
+            return Context(principal, decision_context, masking)
 
         return Service(
             context=context,
             publishes=(DecisionMade, OutcomeRecorded, DecisionSeriesNeeded),
             subscriptions=SUBSCRIPTIONS,
-            background=background(desk),
-            told_again=sources(desk.knowledge, foundation.clock),
+            background=list_background_work(decision_context),
+            told_again=build_sources(decision_context.catalogue_cache, foundation.clock),
         )
 
     return service_app(settings, schema, compose)
 
 
-def open_desk(settings: DecisionSettings, database: Database, clock: Clock) -> Desk:
-    """What it takes to decide; its reader, writer and watch are to be run by the caller."""
-    knowledge = Knowledge(database)
-    waiting, largest = settings.waiting_decisions, settings.batched_decisions
-    reader = Batches(
+def open_decision_context(
+    settings: DecisionSettings, database: Database, clock: Clock
+) -> DecisionContext:
+    """What deciding needs; the caller runs its background work."""
+    catalogue_cache = CatalogueCache(database)
+    max_waiting, max_batch = settings.waiting_decisions, settings.batched_decisions
+    reader = BatchQueue(
         database,
-        reading(knowledge, clock),
-        waiting=waiting,
-        largest=largest,
+        build_customer_loader(catalogue_cache, clock),
+        max_waiting=max_waiting,
+        max_batch=max_batch,
         prepare=FOR_MANY_SMALL_READS,
     )
-    writer = Batches(database, Writing(database), waiting=waiting, largest=largest)
+    writer = BatchQueue(
+        database, DecisionWriter(database), max_waiting=max_waiting, max_batch=max_batch
+    )
     server_events = ServerEvents(settings.server_events)
-    return Desk(settings, clock, database, knowledge, reader, writer, server_events)
+    return DecisionContext(
+        settings, clock, database, catalogue_cache, reader, writer, server_events
+    )
 
 
-def background(desk: Desk) -> dict[str, Work]:
-    """What has to run for the desk to answer."""
+def list_background_work(context: DecisionContext) -> dict[str, Work]:
+    """What has to run for decisions to be made."""
     return {
-        "customer reader": desk.reader.run,
-        "decision writer": desk.writer.run,
-        "catalogue watch": lambda: desk.knowledge.watch(desk.settings.catalogue_check_s),
+        "customer reader": context.reader.run,
+        "decision writer": context.writer.run,
+        "catalogue watch": lambda: context.catalogue_cache.watch(
+            context.settings.catalogue_check_s
+        ),
     }

@@ -35,7 +35,7 @@ class DecisionSettings(ServiceSettings):
         default=200, ge=1, le=2_000, description="most decisions read or committed together"
     )
     catalogue_check_s: float = Field(
-        default=5, gt=0, le=600, description="how often to look for news that was not announced"
+        default=5, gt=0, le=600, description="how often to look for changes that were not announced"
     )
     recently_offered_days: int = Field(
         default=30,
@@ -48,7 +48,7 @@ class DecisionSettings(ServiceSettings):
     )
     server_events: Texts = Field(
         default=SERVER_EVENTS,
-        description="events that only servers (API keys) and staff may give, separated by commas, "
+        description="events that only servers (API keys) and staff may send, separated by commas, "
         "`*` for any letters; RAAK_SERVER_EVENTS holds for profile and decision",
     )
     server_outcomes: Texts = Field(

@@ -1,7 +1,7 @@
 """The tables of decision. Keys of customer tables begin with the customer, look-ups with the key.
 
-A decision keeps the identity it came by and the customer it was made for, beside the customer it
-belongs to now, so that a merge can be undone.
+A decision has the identity it was requested by and the customer it was made for, as well as the
+customer it belongs to now, so that a merge can be undone.
 """
 
 from datetime import date, datetime
@@ -27,7 +27,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class CustomerSnapshot(Table, table=True):
-    """What profile last said of a customer."""
+    """The last snapshot of a customer."""
 
     __tablename__ = "customer_snapshot"
 
@@ -38,7 +38,7 @@ class CustomerSnapshot(Table, table=True):
 
 
 class Identity(Table, table=True):
-    """Whose an identity is."""
+    """An identity and its customer."""
 
     __tablename__ = "identity"
     __table_args__ = (sa.Index("identity_by_customer", "customer_id"),)
@@ -49,7 +49,7 @@ class Identity(Table, table=True):
 
 
 class MergedCustomer(Table, table=True):
-    """A customer who became another; never a chain."""
+    """A merged customer and who they are now; never a chain."""
 
     __tablename__ = "merged_customer"
     __table_args__ = (sa.Index("merged_customer_by_customer", "customer_id"),)
@@ -59,7 +59,7 @@ class MergedCustomer(Table, table=True):
 
 
 class JourneyState(Table, table=True):
-    """Where a run of a journey stands. An ended one stays, to know late news of it by."""
+    """Where an instance of a journey is. An ended one stays, to recognise late events of it."""
 
     __tablename__ = "journey_state"
 
@@ -74,7 +74,7 @@ class JourneyState(Table, table=True):
 
 
 class CatalogueVersion(Table, table=True):
-    """A published catalogue; the one with the highest version decides."""
+    """A published catalogue; the one with the highest version is in force."""
 
     __tablename__ = "catalogue_version"
 
@@ -89,7 +89,7 @@ class CatalogueVersion(Table, table=True):
         nullable=False,
         sa_column_kwargs={"server_default": sa.text("""'{"grew_in": 0, "series": []}'""")},
     )
-    """The histories it asks for, and since when; `services.rules.Declaration` reads it."""
+    """The series it needs, and since when; `services.rules.Declaration` reads it."""
 
 
 class Decision(Table, table=True):
@@ -115,7 +115,7 @@ class Decision(Table, table=True):
     control_group: str | None = Field(sa_type=TEXT)
     propositions: list[dict[str, Any]] = Field(sa_type=JSON, nullable=False)
     record: bytes = Field(sa_type=BYTES)
-    """What it looked at; `domain.record` reads it."""
+    """What it was made from; `domain.input_codec` reads it."""
 
 
 class Outcome(Table, table=True):
@@ -146,7 +146,7 @@ class Outcome(Table, table=True):
     sender: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": "server"})
     """Who reported it."""
     lessons: int | None = Field(sa_type=SMALL)
-    """What it taught, as `service.outcomes.Lesson`; null, all it meant."""
+    """What it taught, as `service.outcomes.Lesson`; null: all it could."""
 
 
 class UntrustedLesson(Table, table=True):
@@ -168,7 +168,7 @@ class OutcomeKey(Table, table=True):
     key: str = Field(primary_key=True, sa_type=TEXT)
     outcome_id: UUID
     digest: bytes = Field(sa_type=BYTES)
-    """Of what was reported with it."""
+    """Of the report."""
 
 
 class ArmTally(Table, table=True):

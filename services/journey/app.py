@@ -1,4 +1,4 @@
-"""Journey put together: what it needs, opened; what it does, wired."""
+"""Composition root of the journey service."""
 
 from datetime import timedelta
 from functools import partial
@@ -11,9 +11,9 @@ from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, Messa
 from services.journey.handlers import subscriptions
 from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
+from services.journey.service.maintenance import compact_tallies
 from services.journey.service.resync import sources
 from services.journey.service.timers import TimerRunner
-from services.journey.service.upkeep import keep_tallies_small
 from services.journey.settings import JourneySettings
 
 
@@ -35,7 +35,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
             subscriptions=subscriptions(engine),
             background={
                 "timers": TimerRunner(engine, base.database, settings.timer_batch).run,
-                "tallies": partial(keep_tallies_small, base.database),
+                "tallies": partial(compact_tallies, base.database),
             },
             told_again=sources(engine),
         )

@@ -1,4 +1,4 @@
-"""From events to journeys. Every handler may be given any event again."""
+"""From events to journeys. Every handler may get any event again."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -9,53 +9,52 @@ from services.chassis.handling import Subscriptions
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
-from services.journey.domain.run import Happened
-from services.journey.service import hearing
+from services.journey.domain.instance import EventStimulus
+from services.journey.service import event_handling
 from services.journey.service.engine import Engine
-from services.journey.service.hearing import Heard
+from services.journey.service.event_handling import IncomingEvent
 
 Handle = Callable[[Engine, Connection, Sequence[Any]], Awaitable[None]]
 
 
-async def hear_events(
+async def handle_recorded_events(
     engine: Engine, connection: Connection, events: Sequence[EventRecorded]
 ) -> None:
-    """Let what customers did move their journeys."""
-    await hearing.hear(
-        engine, connection, [_of_event(event) for event in events if event.customer_id]
-    )
+    """Move journeys by what customers did."""
+    incoming = [_from_event(event) for event in events if event.customer_id]
+    await event_handling.handle_events(engine, connection, incoming)
 
 
-async def hear_outcomes(
+async def handle_outcomes(
     engine: Engine, connection: Connection, events: Sequence[OutcomeRecorded]
 ) -> None:
-    """Let how customers reacted to offers move their journeys."""
-    heard = [_of_outcome(event) for event in events if event.customer_id]
-    await hearing.hear(engine, connection, heard)
+    """Move journeys by how customers reacted to offers."""
+    incoming = [_from_outcome(event) for event in events if event.customer_id]
+    await event_handling.handle_events(engine, connection, incoming)
 
 
-def _of_event(event: EventRecorded) -> Heard:
+def _from_event(event: EventRecorded) -> IncomingEvent:
     assert event.customer_id is not None
-    happened = Happened(
+    stimulus = EventStimulus(
         event.event_id, event.name, event.occurred_at, event.properties, event.context
     )
-    return Heard(event.customer_id, happened, event.customer_version)
+    return IncomingEvent(event.customer_id, stimulus, event.customer_version)
 
 
-def _of_outcome(outcome: OutcomeRecorded) -> Heard:
-    """An outcome as the event `outcome_accepted` and its like: named as in everyone's history."""
+def _from_outcome(outcome: OutcomeRecorded) -> IncomingEvent:
+    """An outcome as the event `outcome_accepted` and its like: named as in a customer's history."""
     assert outcome.customer_id is not None
-    happened = Happened(
+    stimulus = EventStimulus(
         outcome.event_id, outcome.event_name, outcome.occurred_at, outcome.event_properties
     )
-    return Heard(outcome.customer_id, happened)
+    return IncomingEvent(outcome.customer_id, stimulus)
 
 
 SUBSCRIPTIONS: dict[type[Event], Handle] = {
-    EventRecorded: hear_events,
-    OutcomeRecorded: hear_outcomes,
-    CustomerChanged: hearing.take_in,
-    CustomersMerged: hearing.merge,
+    EventRecorded: handle_recorded_events,
+    OutcomeRecorded: handle_outcomes,
+    CustomerChanged: event_handling.handle_snapshots,
+    CustomersMerged: event_handling.handle_merges,
 }
 
 

@@ -1,7 +1,7 @@
 """The tables of journey. Keys of customer tables begin with the customer.
 
-A run keeps the customer it began with beside the one it now belongs to, so that a merge can be
-undone.
+An instance (`run` in the database) keeps the customer it began with beside the one it now belongs
+to, so that a merge can be undone.
 """
 
 from datetime import datetime
@@ -36,7 +36,7 @@ def _maybe_text() -> Any:
     return Field(default=None, sa_type=sa.Text)
 
 
-class Definition(Table, table=True):
+class JourneyDefinition(Table, table=True):
     """A published journey; the highest version of a key lets customers in."""
 
     __tablename__ = "definition"
@@ -50,9 +50,9 @@ class Definition(Table, table=True):
     source: str = _text()
     """The YAML as it was published."""
     event_names: list[str] = Field(sa_column=sa.Column(ARRAY(sa.Text), nullable=False))
-    """The events this version listens to."""
+    """The events that trigger something in this version."""
     watches_customer: bool
-    """Whether a change of the customer alone can matter to it."""
+    """Whether a changed snapshot, without an event, can move it."""
     published_at: datetime = _at()
     published_by: str = _text()
     declaration: dict[str, Any] = Field(
@@ -62,26 +62,26 @@ class Definition(Table, table=True):
             server_default=sa.text("""'{"grew_in": 0, "series": []}'"""),
         )
     )
-    """The histories all journeys ask for from this publication on, and since which one;
+    """The series all journeys need from this publication on, and since which one;
     `services.rules.Declaration` reads it."""
 
 
 class Customer(Table, table=True):
-    """What is known of a customer: the latest snapshot of profile, and whom he has become."""
+    """The latest snapshot of a customer, and whom they have become."""
 
     __tablename__ = "customer"
 
     customer_id: UUID = Field(primary_key=True)
     version: int = Field(sa_type=sa.BigInteger)
-    """Of the snapshot; 0 when there is none yet."""
+    """Of the snapshot; 0 before the first."""
     snapshot: dict[str, Any] | None = _json(nullable=True)
     seen_at: datetime | None = _at(nullable=True)
-    """When the snapshot was taken in: the moment its conditions were looked at."""
+    """When the snapshot was received: the moment its conditions were decided."""
     merged_into: UUID | None = None
 
 
-class Run(Table, table=True):
-    """One customer's run of a journey."""
+class Instance(Table, table=True):
+    """One customer's instance of a journey."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -111,7 +111,7 @@ class Run(Table, table=True):
     customer_id: UUID = Field(primary_key=True)
     run_id: UUID = Field(primary_key=True)
     first_customer_id: UUID
-    """Who he was when he entered."""
+    """The customer who entered, whoever they have become since."""
     journey: str = _text()
     version: int
     key: str = _text()
@@ -129,8 +129,8 @@ class Run(Table, table=True):
     end_reason: str | None = _maybe_text()
 
 
-class StepTaken(Table, table=True):
-    """A step a run came to. Rows are only added."""
+class StepRecord(Table, table=True):
+    """A step an instance came to. Rows are only added."""
 
     __tablename__ = "step_taken"
 
@@ -144,7 +144,7 @@ class StepTaken(Table, table=True):
 
 
 class Message(Table, table=True):
-    """Something a journey has to say to a customer."""
+    """A message of a journey to a customer."""
 
     __tablename__ = "message"
 
@@ -161,10 +161,10 @@ class Message(Table, table=True):
     created_at: datetime = _at()
 
 
-class Tally(Table, table=True):
-    """How many came to a step, and how many are there: sums of rows, so that nobody waits.
+class StepTally(Table, table=True):
+    """How many instances came to a step, and how many are there: sums of rows.
 
-    A counter per step would be one row that every transaction wants to change; these rows are only
+    A counter per step would be one row that every transaction waits to change; these rows are only
     added, and now and then replaced by their sums.
     """
 

@@ -1,4 +1,4 @@
-"""Owns what was decided and what became of it: results per action, touchpoints per customer.
+"""Owns the results of decisions per action, and the touchpoints of each customer.
 
 Publishes nothing yet.
 Listens to decisions, outcomes, messages, recorded events, merges and customer snapshots.

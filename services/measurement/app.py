@@ -1,4 +1,4 @@
-"""Measurement, put together."""
+"""Composition root of the measurement service."""
 
 from fastapi import FastAPI
 
@@ -12,7 +12,7 @@ from services.measurement.settings import MeasurementSettings
 
 
 def create(settings: MeasurementSettings | None = None) -> FastAPI:
-    """The service as an application."""
+    """The application of the measurement service."""
     settings = settings or MeasurementSettings()
     masking = Masking.over(settings.identifying_names)
     conversions = Conversions(

@@ -1,4 +1,4 @@
-"""From events to facts. Every handler may be given any event again, and in any order."""
+"""From events to records. Every handler may get any event again, and in any order."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,39 +14,35 @@ from services.measurement.domain.conversions import Conversions
 
 
 async def record_decisions(connection: Connection, events: Sequence[DecisionMade]) -> None:
-    """Keep what was decided."""
-    decided = [one for event in events for one in propositions.of_decision(event)]
-    await service.record(connection, [touchpoints.of_decision(e) for e in events], decided)
+    """Record decisions and their propositions."""
+    ranked = [one for event in events for one in propositions.of_decision(event)]
+    await service.record(connection, [touchpoints.of_decision(e) for e in events], ranked)
 
 
 async def record_outcomes(
     conversions: Conversions, connection: Connection, events: Sequence[OutcomeRecorded]
 ) -> None:
-    """Keep what became of it; what a browser says it was worth is no money."""
+    """Record outcomes; an amount that an untrusted sender states is not counted as money."""
     events = [
         event if conversions.is_money(event.sender) else event.model_copy(update={"value": None})
         for event in events
     ]
-    told = [propositions.of_outcome(event) for event in events]
-    await service.record(connection, [touchpoints.of_outcome(e) for e in events], told, events)
+    reacted = [propositions.of_outcome(event) for event in events]
+    await service.record(connection, [touchpoints.of_outcome(e) for e in events], reacted, events)
 
 
 async def record_messages(connection: Connection, events: Sequence[MessageDue]) -> None:
-    """Keep what journeys said."""
+    """Record the messages of journeys."""
     await service.record(connection, [touchpoints.of_message(event) for event in events])
 
 
-class RecordEvents:
-    """Keeps campaign visits and conversions, and lets all other events pass."""
-
-    def __init__(self, conversions: Conversions) -> None:
-        self._conversions = conversions
-
-    async def __call__(self, connection: Connection, events: Sequence[EventRecorded]) -> None:
-        """Keep what matters of these events."""
-        found = [one for e in events for one in touchpoints.of_event(e, self._conversions)]
-        if found:
-            await service.record(connection, found)
+async def record_events(
+    conversions: Conversions, connection: Connection, events: Sequence[EventRecorded]
+) -> None:
+    """Record campaign visits and conversions; all other events pass."""
+    found = [one for event in events for one in touchpoints.of_event(event, conversions)]
+    if found:
+        await service.record(connection, found)
 
 
 def subscriptions(conversions: Conversions) -> Subscriptions:
@@ -55,7 +51,7 @@ def subscriptions(conversions: Conversions) -> Subscriptions:
         DecisionMade: record_decisions,
         OutcomeRecorded: partial(record_outcomes, conversions),
         MessageDue: record_messages,
-        EventRecorded: RecordEvents(conversions),
+        EventRecorded: partial(record_events, conversions),
         CustomersMerged: service.merge,
-        CustomerChanged: service.see_identities,
+        CustomerChanged: service.record_identities,
     }

@@ -1,7 +1,7 @@
-"""The subgraph of measurement: results per action, and each customer's touchpoints."""
+"""Measurement's subgraph: results per action, and each customer's touchpoints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Annotated, NewType, Self
 from uuid import UUID
@@ -29,28 +29,28 @@ from services.measurement import service
 from services.measurement.domain import intervals, results
 from services.measurement.domain.campaigns import CAMPAIGN_FIELDS, CLICK_IDS
 from services.measurement.domain.touchpoints import TouchpointKind
-from services.measurement.store import Place
+from services.measurement.store import TouchpointPosition
 
-Page = tuple[UUID, Place | None, int]
-"""Customer, where the page before ended, and how many rows to fetch."""
+PageRequest = tuple[UUID, TouchpointPosition | None, int]
+"""Customer, the position the page before ended at, and how many rows to fetch."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What resolvers may use; made anew for each request."""
+    """What resolvers may use, built for each request."""
 
     principal: Principal
     database: Database
-    pages: DataLoader[Page, list[Record]]
+    pages: DataLoader[PageRequest, list[Record]]
     masking: Masking = USUAL
 
     @classmethod
     def over(cls, database: Database, principal: Principal, masking: Masking = USUAL) -> Self:
-        """A fresh context: pages of touchpoints asked for together are fetched together."""
+        """A context whose loader fetches all pages of touchpoints of a request in one query."""
 
-        async def load(pages: list[Page]) -> list[list[Record]]:
+        async def load(pages: list[PageRequest]) -> list[list[Record]]:
             async with database.connection() as connection:
-                return await service.touchpoint_pages(connection, pages)
+                return await service.load_touchpoint_pages(connection, pages)
 
         return cls(principal, database, DataLoader(load_fn=load), masking)
 
@@ -77,7 +77,7 @@ strawberry.enum(TouchpointKind)
 strawberry.enum(
     results.Dimension,
     name="ResultDimension",
-    description="What results can be told apart by. DAY is the UTC day of the decision.",
+    description="What results can be grouped by. DAY is the UTC day of the decision.",
 )
 BY_ACTION_AND_CHANNEL = [results.Dimension.ACTION, results.Dimension.CHANNEL]
 
@@ -92,7 +92,7 @@ class Money:
 
 @strawberry.type(description="A sum of amounts in minor units of a currency.")
 class MoneySum:
-    """A sum outgrows GraphQL's Int at 21 million."""
+    """A sum exceeds GraphQL's Int at 21 million."""
 
     cents: BigInt
     currency: str
@@ -103,7 +103,7 @@ class MoneySum:
     "95% confidence. Estimate and bounds are null when there were no trials."
 )
 class Rate:
-    """How often something happened of how often it could have."""
+    """Successes of trials, with a confidence interval."""
 
     successes: int
     trials: int
@@ -113,25 +113,17 @@ class Rate:
 
     @classmethod
     def of(cls, successes: int, trials: int) -> Self:
-        """The rate of successes among trials."""
-        rate = intervals.rate(successes, trials)
-        return cls(
-            successes=rate.successes,
-            trials=rate.trials,
-            estimate=rate.estimate,
-            low=rate.low,
-            high=rate.high,
-        )
+        return cls(**asdict(intervals.wilson_rate(successes, trials)))
 
 
 @strawberry.type(
     description="What became of the propositions (ranked actions) decided on in a period. Each "
     "counts once per thing that happened to it, whenever that was and however often it was "
     "reported; any reaction means that it was presented. So a later reaction adds to the day of "
-    "its decision, and rates of recent days still grow. A dimension not asked for is null."
+    "its decision, and rates of recent days still grow. A dimension that is not in `by` is null."
 )
 class ActionResult:
-    """One combination of the dimensions asked for."""
+    """One combination of the dimensions."""
 
     action: strawberry.ID | None
     treatment: strawberry.ID | None
@@ -155,52 +147,40 @@ class ActionResult:
 
     @strawberry.field(description="Presented of decided.")
     def presentation_rate(self) -> Rate:
-        """How often what was decided was shown."""
         return Rate.of(self.presented, self.decided)
 
     @strawberry.field(description="Clicked of presented.")
     def click_rate(self) -> Rate:
-        """How often what was shown was clicked on."""
         return Rate.of(self.clicked, self.presented)
 
     @strawberry.field(description="Accepted of presented.")
     def acceptance_rate(self) -> Rate:
-        """How often what was shown was accepted."""
         return Rate.of(self.accepted, self.presented)
 
     @strawberry.field(description="Rejected of presented.")
     def rejection_rate(self) -> Rate:
-        """How often what was shown was refused."""
         return Rate.of(self.rejected, self.presented)
 
     @strawberry.field(description="Converted of presented.")
     def conversion_rate(self) -> Rate:
-        """How often what was shown led to a conversion."""
         return Rate.of(self.converted, self.presented)
 
     @classmethod
     def of(cls, result: results.Result) -> Self:
-        """A row of results, as the graph shows it."""
-        key, counts = result.key, result.counts
+        key = result.key
         return cls(
             action=key.get(results.Dimension.ACTION),
             treatment=key.get(results.Dimension.TREATMENT),
-            channel=known_channel(key.get(results.Dimension.CHANNEL)),
+            channel=parse_channel(key.get(results.Dimension.CHANNEL)),
             placement=key.get(results.Dimension.PLACEMENT),
             day=key.get(results.Dimension.DAY),
-            decided=counts.decided,
-            presented=counts.presented,
-            clicked=counts.clicked,
-            accepted=counts.accepted,
-            rejected=counts.rejected,
-            converted=counts.converted,
-            dismissed=counts.dismissed,
-            accepted_value=sums(result, OutcomeKind.ACCEPTED),
-            converted_value=sums(result, OutcomeKind.CONVERTED),
+            **asdict(result.counts),
+            accepted_value=sum_values(result, OutcomeKind.ACCEPTED),
+            converted_value=sum_values(result, OutcomeKind.CONVERTED),
         )
 
 
-def sums(result: results.Result, wanted: OutcomeKind) -> list[MoneySum]:
+def sum_values(result: results.Result, wanted: OutcomeKind) -> list[MoneySum]:
     """The money reported with one kind of outcome, one sum per currency."""
     return [
         MoneySum(cents=BigInt(cents), currency=currency)
@@ -209,41 +189,37 @@ def sums(result: results.Result, wanted: OutcomeKind) -> list[MoneySum]:
     ]
 
 
-def known_channel(name: str | None) -> Channel | None:
-    """The channel of that name; None for one a newer release has invented."""
+def parse_channel(name: str | None) -> Channel | None:
+    """The channel of that name; None for one of a newer release."""
     return Channel(name) if name and name in Channel.__members__ else None
 
 
 @strawberry.federation.type(
-    description="What brought a customer: UTM names and the ids of advertisers.",
+    description="The campaign of a visit: UTM names and the ids of advertisers.",
     policy=STAFF,
 )
 class CampaignVisit:
-    """As read from the event's context."""
-
     name: str | None
     source: str | None
     medium: str | None
     term: str | None
     content: str | None
     click_ids: list[str] = strawberry.field(
-        description="Which networks marked the click (gclid, fbclid, …), not their marks."
+        description="The names of click ids in the address (gclid, fbclid, …), not their values."
     )
 
     @classmethod
     def of(cls, found: Mapping[str, str]) -> Self:
-        """From what `campaign_of` found."""
+        """The fields that `campaign_of` returns."""
         names = {name: found.get(name) for name in CAMPAIGN_FIELDS}
         return cls(**names, click_ids=[name for name in CLICK_IDS if name in found])
 
 
 @strawberry.type(
-    description="One meeting of a customer with us: offers decided on, a reaction to one, a "
-    "message, a campaign's visit or a conversion. What a kind does not tell is null."
+    description="One contact of a customer with us: a decision, an outcome, a message, a campaign "
+    "visit or a conversion. Fields that a kind does not have are null."
 )
 class Touchpoint:
-    """One row of a customer's history."""
-
     id: strawberry.ID
     kind: TouchpointKind
     at: datetime
@@ -252,16 +228,17 @@ class Touchpoint:
     decision_id: strawberry.ID | None = strawberry.field(description="Of a decision or outcome.")
     proposition_id: strawberry.ID | None = strawberry.field(description="Of an outcome.")
     actions: list[strawberry.ID] | None = strawberry.field(
-        description="Of a decision, best first; of an outcome, the one."
+        description="Of a decision, best first; of an outcome, the one reacted to."
     )
     outcome: OutcomeKind | None
     control_group: str | None = strawberry.federation.field(
-        description="That withheld something, if any.", requires_scopes=[["decisions:explain"]]
+        description="The group that something was withheld for, if any.",
+        requires_scopes=[["decisions:explain"]],
     )
     journey: strawberry.ID | None = for_staff("Of a message.", JOURNEYS)
     step: str | None = for_staff(scopes=JOURNEYS)
     template: str | None = for_staff(scopes=JOURNEYS)
-    event: str | None = strawberry.field(description="Name, of a campaign's visit or conversion.")
+    event: str | None = strawberry.field(description="Its name, of a campaign visit or conversion.")
     campaign: CampaignVisit | None
     value: Money | None = strawberry.field(description="Of an outcome or conversion.")
     recorded_for: strawberry.ID | None = for_staff(
@@ -270,14 +247,13 @@ class Touchpoint:
 
     @classmethod
     def of(cls, row: Record) -> Self:
-        """A row of the history, as the graph shows it."""
         detail = row["detail"]
         campaign = detail.get("campaign")
         return cls(
             id=strawberry.ID(f"{row['kind']}:{row['touchpoint_id']}"),
             kind=TouchpointKind(row["kind"]),
             at=row["touched_at"],
-            channel=known_channel(row["channel"]),
+            channel=parse_channel(row["channel"]),
             placement=detail.get("placement"),
             decision_id=detail.get("decision"),
             proposition_id=detail.get("proposition"),
@@ -289,12 +265,12 @@ class Touchpoint:
             template=detail.get("template"),
             event=detail.get("event"),
             campaign=CampaignVisit.of(campaign) if campaign else None,
-            value=money(row),
+            value=read_money(row),
             recorded_for=strawberry.ID(str(row["recorded_for"])),
         )
 
 
-def money(row: Record) -> Money | None:
+def read_money(row: Record) -> Money | None:
     """The value of a touchpoint, if it has one."""
     if row["value_cents"] is None:
         return None
@@ -303,39 +279,35 @@ def money(row: Record) -> Money | None:
 
 @strawberry.type
 class TouchpointEdge:
-    """A touchpoint and where it stands."""
-
     cursor: str
     node: Touchpoint
 
 
 @strawberry.type
 class TouchpointConnection:
-    """A page of touchpoints."""
-
     edges: list[TouchpointEdge]
     page_info: PageInfo
 
     @classmethod
     def of(cls, rows: list[Record], size: int) -> Self:
-        """The page of `size` rows; one row more tells that another page follows."""
-        edges = [TouchpointEdge(cursor=cursor_of(row), node=Touchpoint.of(row)) for row in rows]
-        shown = edges[:size]
+        """The page of `size` rows; one row more means that another page follows."""
+        edges = [TouchpointEdge(cursor=build_cursor(row), node=Touchpoint.of(row)) for row in rows]
+        visible = edges[:size]
         return cls(
-            edges=shown,
+            edges=visible,
             page_info=PageInfo(
-                has_next_page=len(edges) > size, end_cursor=shown[-1].cursor if shown else None
+                has_next_page=len(edges) > size, end_cursor=visible[-1].cursor if visible else None
             ),
         )
 
 
-def cursor_of(row: Record) -> str:
-    """Where a touchpoint stands in the history."""
+def build_cursor(row: Record) -> str:
+    """The cursor of a touchpoint."""
     return encode_cursor(row["touched_at"], str(row["touchpoint_id"]), row["kind"])
 
 
-def place_of(after: str | None) -> Place | None:
-    """The place a cursor holds; raises InvalidPage for one we did not make."""
+def parse_cursor(after: str | None) -> TouchpointPosition | None:
+    """The position in a cursor; raises InvalidPage for one that is not ours."""
     key = decode_cursor(after, 3)
     if key is None:
         return None
@@ -350,7 +322,7 @@ def place_of(after: str | None) -> Place | None:
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains its history."""
+    """The profile service owns this entity; here it gains its touchpoints."""
 
     id: strawberry.ID
 
@@ -359,14 +331,14 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer("Every meeting with this customer, newest first.")
+    @of_customer("Every contact with this customer, newest first.")
     async def touchpoints(
         self, info: Info, first: int = 50, after: str | None = None
     ) -> TouchpointConnection | None:
         """Pages of all the customers of a request come in one query."""
         await require_own(info.context, UUID(self.id))
         size = page_size(first)
-        rows = await info.context.pages.load((UUID(self.id), place_of(after), size + 1))
+        rows = await info.context.pages.load((UUID(self.id), parse_cursor(after), size + 1))
         return TouchpointConnection.of(rows, size)
 
 
@@ -376,7 +348,7 @@ async def require_own(context: Context, customer: UUID) -> None:
     if not principal.own_customer_only:
         return
     async with context.database.connection() as connection:
-        own = await service.is_the_same(connection, principal.customer_ref, customer)
+        own = await service.is_same_customer(connection, principal.customer_ref, customer)
     if not own:
         raise Forbidden(
             f"The role {principal.role.value!r} may see its own customer only.",
@@ -386,7 +358,7 @@ async def require_own(context: Context, customer: UUID) -> None:
 
 @strawberry.type
 class Query:
-    """What can be asked of measurement by itself."""
+    """The root query fields of measurement."""
 
     @strawberry.federation.field(
         description="Results of what was decided from `from` up to `to`, per combination of the "
@@ -404,8 +376,8 @@ class Query:
     ) -> list[ActionResult] | None:
         """From the daily counts: as fast in the tenth year as on the first day."""
         async with info.context.database.connection() as connection:
-            found = await service.action_results(connection, by, (start, end), action, channel)
-        return [ActionResult.of(result) for result in found]
+            rows = await service.load_action_results(connection, by, (start, end), action, channel)
+        return [ActionResult.of(row) for row in rows]
 
 
 HIDES: Mapping[str, Hide] = {
@@ -414,7 +386,7 @@ HIDES: Mapping[str, Hide] = {
     "MoneySum": as_written,
     "PageInfo": as_written,
 }
-"""What holds no words of a customer; all else is shown plainly to who may not know them."""
+"""Types without words of a customer; the others are masked as `services.chassis.masking` does."""
 
 schema = Schema(
     query=Query, types=[Customer], hides=HIDES, config=StrawberryConfig(scalar_map=SCALARS)

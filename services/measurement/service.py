@@ -1,4 +1,4 @@
-"""What measurement does: record facts once, follow merges, answer with results and histories."""
+"""What measurement does: record each fact once, follow merges, answer results and touchpoints."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,9 +12,9 @@ from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.measurement import store
 from services.measurement.domain.identities import identity_key
-from services.measurement.domain.merges import moves
-from services.measurement.domain.propositions import Proposition, by_owner
-from services.measurement.domain.results import Dimension, Result, TooManyResults, whole_days
+from services.measurement.domain.merges import find_new_owners
+from services.measurement.domain.propositions import Proposition, group_by_owner
+from services.measurement.domain.results import Dimension, Result, TooManyResults, to_whole_days
 from services.measurement.domain.touchpoints import Touchpoint, customer_of
 
 MOST_RESULTS = 10_000
@@ -28,44 +28,44 @@ async def record(
 ) -> None:
     """Record facts under the customers they belong to now, and count what is new in them.
 
-    The order in which facts come, and how often, makes no difference to what is then known.
+    The order in which facts come, and how often, makes no difference to the result.
     """
-    owners = await store.owners(connection, {t.recorded_for for t in touchpoints})
+    owners = await store.load_owners(connection, {t.recorded_for for t in touchpoints})
     await store.add_touchpoints(connection, touchpoints, owners)
     if propositions:
-        known = by_owner(propositions, owners)
+        known = group_by_owner(propositions, owners)
         await store.add_propositions(connection, known)
         await store.add_outcomes(connection, outcomes, owners)
         await store.count(connection, known.keys())
 
 
 async def merge(connection: Connection, merges: Sequence[CustomersMerged]) -> None:
-    """Move all that was recorded for merged customers to whom they became."""
+    """Move all records of merged customers to the customers they became."""
     pairs = [(event.from_customer_id, customer_of(event)) for event in merges]
     customers = {customer for pair in pairs for customer in pair}
-    moved = moves(pairs, await store.owners_for_merging(connection, customers))
-    if moved:
-        await store.add_merges(connection, merges, moved)
-        await store.move_touchpoints(connection, moved)
-        await store.count(connection, await store.move_propositions(connection, moved))
+    moves = find_new_owners(pairs, await store.lock_owners(connection, customers))
+    if moves:
+        await store.add_merges(connection, merges, moves)
+        await store.move_touchpoints(connection, moves)
+        await store.count(connection, await store.move_propositions(connection, moves))
 
 
-async def see_identities(connection: Connection, snapshots: Sequence[CustomerChanged]) -> None:
-    """Keep whose each identity is."""
-    seen = [
+async def record_identities(connection: Connection, snapshots: Sequence[CustomerChanged]) -> None:
+    """Record the customer of each identity."""
+    rows = [
         (identity_key(identity.type, identity.value), customer_of(snapshot), snapshot.occurred_at)
         for snapshot in snapshots
         for identity in snapshot.identities
     ]
-    await store.see_identities(connection, seen)
+    await store.record_identities(connection, rows)
 
 
 async def recount(connection: Connection) -> None:
-    """Make the daily results anew from what was recorded, after a repair or a restored backup."""
+    """Compute the daily results anew from the records, after a repair or a restored backup."""
     await store.recount(connection)
 
 
-async def action_results(
+async def load_action_results(
     connection: Connection,
     by: Sequence[Dimension],
     period: tuple[datetime | None, datetime | None],
@@ -74,10 +74,10 @@ async def action_results(
 ) -> list[Result]:
     """Results per combination of dimensions; raises InvalidPeriod and TooManyResults."""
     by = list(dict.fromkeys(by))
-    question = (*whole_days(*period), action, channel)
+    result_filter = (*to_whole_days(*period), action, channel)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        counts = await store.daily_counts(connection, by, question, MOST_RESULTS + 1)
-        values = await store.daily_values(connection, by, question)
+        counts = await store.load_daily_counts(connection, by, result_filter, MOST_RESULTS + 1)
+        values = await store.load_daily_values(connection, by, result_filter)
     if len(counts) > MOST_RESULTS:
         raise TooManyResults(MOST_RESULTS)
     return [
@@ -85,33 +85,33 @@ async def action_results(
     ]
 
 
-async def touchpoint_pages(
-    connection: Connection, pages: Sequence[tuple[UUID, store.Place | None, int]]
+async def load_touchpoint_pages(
+    connection: Connection, pages: Sequence[tuple[UUID, store.TouchpointPosition | None, int]]
 ) -> list[list[Record]]:
-    """For each (customer, after, size), touchpoints newest first; a merged customer has become
+    """For each (customer, after, size), touchpoints newest first.
 
-    another, whose touchpoints these are.
+    For a merged customer, those of the customer they became.
     """
-    owners = await store.current_owners(connection, {customer for customer, _, _ in pages})
+    owners = await store.load_current_owners(connection, {customer for customer, _, _ in pages})
     current = [(owners[customer], after, size) for customer, after, size in pages]
-    return await store.touchpoint_pages(connection, current)
+    return await store.load_touchpoint_pages(connection, current)
 
 
-async def is_the_same(
+async def is_same_customer(
     connection: Connection, ref: Mapping[str, str] | None, customer: UUID
 ) -> bool:
-    """Whether a caller's own reference (`id`, or `type` and `value`) means this customer."""
-    own = await _customer_meant(connection, ref) if ref else None
+    """Whether a caller's own reference (`id`, or `type` and `value`) is to this customer."""
+    own = await _find_customer(connection, ref) if ref else None
     if own is None:
         return False
-    owners = await store.current_owners(connection, {own, customer})
+    owners = await store.load_current_owners(connection, {own, customer})
     return owners[own] == owners[customer]
 
 
-async def _customer_meant(connection: Connection, ref: Mapping[str, str]) -> UUID | None:
+async def _find_customer(connection: Connection, ref: Mapping[str, str]) -> UUID | None:
     if "id" in ref:
         return UUID(ref["id"])
-    known = await store.customer_by_identity(connection, identity_key(ref["type"], ref["value"]))
+    known = await store.find_by_identity(connection, identity_key(ref["type"], ref["value"]))
     if known is None and ref["type"] in ANONYMOUS_TYPES:
         return derived_customer_id(ref["type"], ref["value"])
     return known

@@ -1,8 +1,8 @@
 """All SQL of measurement. Functions take an asyncpg connection and never commit.
 
-Two rules keep concurrent handlers from undoing or blocking one another. Whoever records first
-calls `owners`, which keeps merges out until he has committed. And every statement that writes many
-rows writes them in the order of their key.
+Two rules keep concurrent handlers from undoing or blocking one another. A handler that records
+calls `load_owners` first, which keeps merges out until it has committed. And every statement that
+writes many rows writes them in the order of their key.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,12 @@ from asyncpg import Record
 from services.chassis.database import Connection
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.profile import CustomersMerged
-from services.measurement.domain.propositions import MEANS, Happened, Key, Proposition
+from services.measurement.domain.propositions import (
+    FLAGS_OF_OUTCOME,
+    Key,
+    OutcomeFlags,
+    Proposition,
+)
 from services.measurement.domain.results import Counts, Dimension
 from services.measurement.domain.touchpoints import Touchpoint
 
@@ -27,33 +32,33 @@ _OWNERS = (
 )
 
 
-async def owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
-    """Whose the records of each customer are now, and stay until this transaction ends.
+async def load_owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """The owner of each customer's records: who they are now, and until this transaction ends.
 
     Without the lock, rows recorded while their customer is merged away would be left behind.
     """
     await connection.execute("LOCK TABLE customer_merge IN ROW SHARE MODE")
-    return await current_owners(connection, customers)
+    return await load_current_owners(connection, customers)
 
 
-async def owners_for_merging(
-    connection: Connection, customers: Collection[UUID]
-) -> dict[UUID, UUID]:
-    """The same for who is about to change it: waits for all who record, and keeps them waiting."""
+async def lock_owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """The same before a merge: waits for all handlers that record, and keeps them waiting."""
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
     await connection.execute(_BY_INDEX)
-    return await current_owners(connection, customers)
+    return await load_current_owners(connection, customers)
 
 
-async def current_owners(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
-    """Whose the records of each customer are at this moment; his own, if he was never merged."""
+async def load_current_owners(
+    connection: Connection, customers: Collection[UUID]
+) -> dict[UUID, UUID]:
+    """The owner of each customer's records at this moment: themselves, if never merged."""
     merged = await connection.fetch(_OWNERS, list(customers))
     return {customer: customer for customer in customers} | {row[0]: row[1] for row in merged}
 
 
 _BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off"
 """A merge moves few rows, but before PostgreSQL has statistics of the tables it reads them whole,
-with everybody waiting: 200 merges among 180,000 propositions took 140 ms, by index 20 ms."""
+with all handlers waiting: 200 merges among 180,000 propositions took 140 ms, by index 20 ms."""
 
 _MOVES = "unnest($1::uuid[], $2::uuid[]) AS move (source, target)"
 
@@ -70,7 +75,7 @@ ON CONFLICT DO NOTHING
 async def add_merges(
     connection: Connection, merges: Sequence[CustomersMerged], moves: Mapping[UUID, UUID]
 ) -> None:
-    """Write merges down; customers merged into one who now moves go on with him."""
+    """Record merges; customers merged before into one who moves now move along."""
     await connection.execute(_FOLLOW_MERGES, list(moves), list(moves.values()))
     new = [merge for merge in merges if merge.from_customer_id in moves]
     await connection.execute(
@@ -83,10 +88,10 @@ async def add_merges(
     )
 
 
-_SEE_IDENTITIES = """
+_RECORD_IDENTITIES = """
 INSERT INTO known_identity (identity_key, customer_id, seen_at)
 SELECT DISTINCT ON (identity_key) identity_key, customer_id, seen_at
-FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS seen (identity_key, customer_id, seen_at)
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS named (identity_key, customer_id, seen_at)
 ORDER BY identity_key, seen_at DESC
 ON CONFLICT (identity_key) DO UPDATE
 SET customer_id = excluded.customer_id, seen_at = excluded.seen_at
@@ -95,15 +100,15 @@ WHERE excluded.seen_at > known_identity.seen_at
 """
 
 
-async def see_identities(
-    connection: Connection, seen: Sequence[tuple[UUID, UUID, datetime]]
+async def record_identities(
+    connection: Connection, rows: Sequence[tuple[UUID, UUID, datetime]]
 ) -> None:
-    """Keep whose each identity is: (key, customer, when); the latest to name it has it."""
-    await connection.execute(_SEE_IDENTITIES, *_columns(seen, 3))
+    """Record identities, (key, customer, time) each; the latest snapshot with one has it."""
+    await connection.execute(_RECORD_IDENTITIES, *_columns(rows, 3))
 
 
-async def customer_by_identity(connection: Connection, identity_key: UUID) -> UUID | None:
-    """Whose an identity is; None for one never heard of."""
+async def find_by_identity(connection: Connection, identity_key: UUID) -> UUID | None:
+    """The customer of an identity; None for an unknown one."""
     customer: UUID | None = await connection.fetchval(
         "SELECT customer_id FROM known_identity WHERE identity_key = $1", identity_key
     )
@@ -158,7 +163,7 @@ ON CONFLICT DO NOTHING
 
 
 async def move_touchpoints(connection: Connection, moves: Mapping[UUID, UUID]) -> None:
-    """Give the touchpoints of merged customers to whom they became."""
+    """Move the touchpoints of merged customers to the customers they became."""
     await connection.execute(_MOVE_TOUCHPOINTS, list(moves), list(moves.values()))
 
 
@@ -177,16 +182,16 @@ LATERAL (
 ORDER BY number, touched_at DESC, touchpoint_id DESC, kind DESC
 """
 
-Place = tuple[datetime, UUID, str]
+TouchpointPosition = tuple[datetime, UUID, str]
 """Where a page ends: the last touchpoint's time, id and kind."""
 
 _START = (None, UUID(int=0), "")
 
 
-async def touchpoint_pages(
-    connection: Connection, pages: Sequence[tuple[UUID, Place | None, int]]
+async def load_touchpoint_pages(
+    connection: Connection, pages: Sequence[tuple[UUID, TouchpointPosition | None, int]]
 ) -> list[list[Record]]:
-    """For each (customer, after, size), his touchpoints newest first. One statement for all."""
+    """For each (customer, after, size), their touchpoints newest first. One statement for all."""
     rows = [
         (number, customer, *(after or _START), size)
         for number, (customer, after, size) in enumerate(pages)
@@ -199,13 +204,13 @@ async def touchpoint_pages(
 
 # Propositions and outcomes
 
-_TOLD = "recorded_for, decision_id, action, treatment, channel, placement, decided_at"
-"""What the decision says of a proposition. Until it is heard, an outcome's word will do."""
+_DECISION_COLUMNS = "recorded_for, decision_id, action, treatment, channel, placement, decided_at"
+"""What the decision says of a proposition. Until it arrives, these come from an outcome."""
 
 _PREFER_THE_DECISION = ", ".join(
     f"{name} = CASE WHEN proposition.decided_at IS NULL"
     f" THEN excluded.{name} ELSE proposition.{name} END"
-    for name in _TOLD.split(", ")
+    for name in _DECISION_COLUMNS.split(", ")
 )
 _JOIN_PROPOSITIONS = f"""
 ON CONFLICT (customer_id, proposition_id) DO UPDATE SET
@@ -214,7 +219,7 @@ ON CONFLICT (customer_id, proposition_id) DO UPDATE SET
     counted = proposition.counted | excluded.counted
 """
 _ADD_PROPOSITIONS = f"""
-INSERT INTO proposition (customer_id, proposition_id, {_TOLD}, happened, counted)
+INSERT INTO proposition (customer_id, proposition_id, {_DECISION_COLUMNS}, happened, counted)
 SELECT *, 0 FROM unnest(
     $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::timestamptz[], $10::smallint[]
@@ -224,7 +229,7 @@ SELECT *, 0 FROM unnest(
 
 
 async def add_propositions(connection: Connection, propositions: Mapping[Key, Proposition]) -> None:
-    """Record what is new about propositions. `count` must follow in the same transaction."""
+    """Record propositions, or what is new of them. `count` must follow in the same transaction."""
     rows = [
         (
             customer_id,
@@ -236,7 +241,7 @@ async def add_propositions(connection: Connection, propositions: Mapping[Key, Pr
             p.channel,
             p.placement,
             p.decided_at,
-            p.happened.value,
+            p.flags.value,
         )
         for (customer_id, proposition_id), p in propositions.items()
     ]
@@ -249,7 +254,7 @@ INSERT INTO outcome (customer_id, {_OUTCOME}, counted)
 SELECT *, value_cents IS NULL FROM unnest(
     $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bigint[],
     $8::text[]
-) AS told (customer_id, {_OUTCOME}) ORDER BY 1, 2, 3
+) AS reported (customer_id, {_OUTCOME}) ORDER BY 1, 2, 3
 ON CONFLICT DO NOTHING
 """
 
@@ -280,12 +285,12 @@ WITH moved AS (
     DELETE FROM proposition USING {_MOVES} WHERE customer_id = source
     RETURNING target, proposition.*
 ), joined AS (
-    SELECT DISTINCT ON (target, proposition_id) target, proposition_id, {_TOLD},
+    SELECT DISTINCT ON (target, proposition_id) target, proposition_id, {_DECISION_COLUMNS},
         bit_or(happened) OVER same AS happened, bit_or(counted) OVER same AS counted
     FROM moved WINDOW same AS (PARTITION BY target, proposition_id)
     ORDER BY target, proposition_id, decided_at
 )
-INSERT INTO proposition (customer_id, proposition_id, {_TOLD}, happened, counted)
+INSERT INTO proposition (customer_id, proposition_id, {_DECISION_COLUMNS}, happened, counted)
 SELECT * FROM joined
 {_JOIN_PROPOSITIONS}
 RETURNING customer_id, proposition_id
@@ -300,10 +305,10 @@ ON CONFLICT DO NOTHING
 
 
 async def move_propositions(connection: Connection, moves: Mapping[UUID, UUID]) -> list[Key]:
-    """Give propositions and outcomes of merged customers to whom they became.
+    """Move propositions and outcomes of merged customers to the customers they became.
 
-    A proposition both had heard of (its decision before the merge, an outcome after) becomes one,
-    so `count` must follow, with the keys this returns.
+    A proposition that both have (its decision before the merge, an outcome after) becomes one, so
+    `count` must follow, with the keys this returns.
     """
     sources, targets = list(moves), list(moves.values())
     moved = await connection.fetch(_MOVE_PROPOSITIONS, sources, targets)
@@ -315,26 +320,26 @@ async def move_propositions(connection: Connection, moves: Mapping[UUID, UUID]) 
 
 _DIMENSIONS = "day, action, treatment, channel, placement"
 _DAY = "(decided_at AT TIME ZONE 'UTC')::date AS day, action, treatment, channel, placement"
-_AMONG = """
+_JOIN_KEYS = """
     JOIN unnest($1::uuid[], $2::uuid[]) AS key (customer_id, proposition_id)
     USING (customer_id, proposition_id)
 """
 COUNTS = [field.name for field in fields(Counts)]
 _NAMES = ", ".join(COUNTS)
-_NEWS = ", ".join(
-    f"count(*) FILTER (WHERE news & {Happened[name.upper()].value} <> 0)" for name in COUNTS
+_NEW_COUNTS = ", ".join(
+    f"count(*) FILTER (WHERE news & {OutcomeFlags[name.upper()].value} <> 0)" for name in COUNTS
 )
-_MORE = ", ".join(f"{name} = daily_count.{name} + excluded.{name}" for name in COUNTS)
+_ADDED_COUNTS = ", ".join(f"{name} = daily_count.{name} + excluded.{name}" for name in COUNTS)
 
 _ADD_COUNTS = f"""
 INSERT INTO daily_count ({_DIMENSIONS}, {_NAMES})
-SELECT {_DIMENSIONS}, {_NEWS} FROM due GROUP BY {_DIMENSIONS} ORDER BY {_DIMENSIONS}
-ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_MORE}
+SELECT {_DIMENSIONS}, {_NEW_COUNTS} FROM due GROUP BY {_DIMENSIONS} ORDER BY {_DIMENSIONS}
+ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_ADDED_COUNTS}
 """
 _COUNT = f"""
 WITH due AS (
     SELECT customer_id, proposition_id, {_DAY}, happened & ~counted AS news
-    FROM proposition {_AMONG}
+    FROM proposition {_JOIN_KEYS}
     WHERE decided_at IS NOT NULL AND happened <> counted
 ), marked AS (
     UPDATE proposition SET counted = happened FROM due
@@ -352,7 +357,7 @@ ON CONFLICT ({_DIMENSIONS}, kind, currency) DO UPDATE SET cents = daily_value.ce
 _SUM_VALUES = f"""
 WITH due AS (
     SELECT customer_id, proposition_id, outcome_id, {_DAY}, kind, currency, value_cents
-    FROM outcome JOIN proposition USING (customer_id, proposition_id) {_AMONG}
+    FROM outcome JOIN proposition USING (customer_id, proposition_id) {_JOIN_KEYS}
     WHERE NOT outcome.counted AND decided_at IS NOT NULL
 ), marked AS (
     UPDATE outcome SET counted = true FROM due
@@ -370,7 +375,7 @@ async def count(connection: Connection, keys: Collection[Key]) -> None:
     await connection.execute(_SUM_VALUES, *columns)
 
 
-_MEND_PROPOSITIONS = """
+_REPAIR_PROPOSITIONS = """
 UPDATE proposition SET happened = truth.happened, counted = truth.counted
 FROM (
     SELECT customer_id, proposition_id, happened,
@@ -382,13 +387,13 @@ FROM (
         LEFT JOIN outcome USING (customer_id, proposition_id)
         LEFT JOIN unnest($1::text[], $2::int[]) AS meaning (kind, happened) USING (kind)
         GROUP BY proposition.customer_id, proposition.proposition_id
-    ) AS told
+    ) AS flags
 ) AS truth
 WHERE (proposition.customer_id, proposition.proposition_id)
     = (truth.customer_id, truth.proposition_id)
   AND (proposition.happened, proposition.counted) <> (truth.happened, truth.counted)
 """
-_MEND_OUTCOMES = """
+_REPAIR_OUTCOMES = """
 UPDATE outcome SET counted = NOT outcome.counted FROM proposition
 WHERE (proposition.customer_id, proposition.proposition_id)
     = (outcome.customer_id, outcome.proposition_id)
@@ -409,46 +414,50 @@ WITH due AS (
 
 
 async def recount(connection: Connection) -> None:
-    """Throw the daily results away and make them anew from decisions and outcomes as recorded."""
+    """Delete the daily results and compute them anew from recorded decisions and outcomes."""
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
     await connection.execute("DELETE FROM daily_count")
     await connection.execute("DELETE FROM daily_value")
-    kinds, flags = [kind.value for kind in MEANS], [means.value for means in MEANS.values()]
-    await connection.execute(_MEND_PROPOSITIONS, kinds, flags, Happened.DECIDED.value)
-    await connection.execute(_MEND_OUTCOMES)
+    kinds, flags = (
+        [kind.value for kind in FLAGS_OF_OUTCOME],
+        [means.value for means in FLAGS_OF_OUTCOME.values()],
+    )
+    await connection.execute(_REPAIR_PROPOSITIONS, kinds, flags, OutcomeFlags.DECIDED.value)
+    await connection.execute(_REPAIR_OUTCOMES)
     await connection.execute(_RECOUNT)
     await connection.execute(_RESUM_VALUES)
 
 
-_ASKED = """
+_FILTER = """
     ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day < $2)
     AND ($3::text IS NULL OR action = $3) AND ($4::text IS NULL OR channel = $4)
 """
 
-Question = tuple[date | None, date | None, str | None, str | None]
+ResultFilter = tuple[date | None, date | None, str | None, str | None]
 """First day, day after the last, action, channel: None does not restrict."""
 
 
-async def daily_counts(
-    connection: Connection, by: Sequence[Dimension], question: Question, most: int
+async def load_daily_counts(
+    connection: Connection, by: Sequence[Dimension], result_filter: ResultFilter, most: int
 ) -> list[tuple[tuple[Any, ...], Counts]]:
-    """Counts per combination of the dimensions asked for, in their order, at most `most`."""
+    """Counts per combination of the dimensions, in their order, at most `most`."""
     sums = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in COUNTS)
     rows = await connection.fetch(
-        f"SELECT {_listed(by)}{sums} FROM daily_count WHERE {_ASKED} {_grouped(by)} LIMIT {most:d}",
-        *question,
+        f"SELECT {_select_columns(by)}{sums} FROM daily_count WHERE {_FILTER}"
+        f" {_group_by(by)} LIMIT {most:d}",
+        *result_filter,
     )
     return [(_key(row, by), Counts(**{name: row[name] for name in COUNTS})) for row in rows]
 
 
-async def daily_values(
-    connection: Connection, by: Sequence[Dimension], question: Question
+async def load_daily_values(
+    connection: Connection, by: Sequence[Dimension], result_filter: ResultFilter
 ) -> dict[tuple[Any, ...], dict[tuple[str, str], int]]:
     """Sums per combination, by outcome kind and currency."""
     rows = await connection.fetch(
-        f"SELECT {_listed(by)}kind, currency, sum(cents)::bigint AS cents FROM daily_value "
-        f"WHERE {_ASKED} GROUP BY {_listed(by)}kind, currency ORDER BY currency",
-        *question,
+        f"SELECT {_select_columns(by)}kind, currency, sum(cents)::bigint AS cents FROM daily_value "
+        f"WHERE {_FILTER} GROUP BY {_select_columns(by)}kind, currency ORDER BY currency",
+        *result_filter,
     )
     found: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
     for row in rows:
@@ -456,11 +465,11 @@ async def daily_values(
     return found
 
 
-def _listed(by: Sequence[Dimension]) -> str:
+def _select_columns(by: Sequence[Dimension]) -> str:
     return "".join(f"{dimension.value}, " for dimension in by)
 
 
-def _grouped(by: Sequence[Dimension]) -> str:
+def _group_by(by: Sequence[Dimension]) -> str:
     columns = ", ".join(dimension.value for dimension in by)
     return f"GROUP BY {columns} ORDER BY {columns}" if by else ""
 

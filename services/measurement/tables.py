@@ -18,11 +18,11 @@ SMALL: Any = sa.SmallInteger
 
 
 class Table(SQLModel, registry=registry()):
-    """Of this service's own metadata."""
+    """Base of this service's tables."""
 
 
 class Touchpoint(Table, table=True):
-    """One meeting with a customer; the key is also the order his history is read in."""
+    """One contact with a customer; the key is also the order their touchpoints are read in."""
 
     __tablename__ = "touchpoint"
 
@@ -41,8 +41,8 @@ class Touchpoint(Table, table=True):
 class Proposition(Table, table=True):
     """A ranked action and what became of it.
 
-    `happened` and `counted` are sets of `Happened`: what is known, and what of it the daily counts
-    hold. Nothing is counted before the decision is heard, which says on which day.
+    `happened` and `counted` are `OutcomeFlags`: what is known, and what of it the daily counts
+    hold. Nothing is counted before the decision arrives, which says on which day.
     """
 
     __tablename__ = "proposition"
@@ -111,7 +111,7 @@ class DailyValue(Table, table=True):
 
 
 class CustomerMerge(Table, table=True):
-    """A customer who became another: `merged_into` as told, `customer_id` who that is by now."""
+    """A customer who became another: `merged_into` by the event, `customer_id` as of now."""
 
     __tablename__ = "customer_merge"
     __table_args__ = (sa.Index("customer_merge_by_customer", "customer_id"),)
@@ -124,7 +124,7 @@ class CustomerMerge(Table, table=True):
 
 
 class KnownIdentity(Table, table=True):
-    """Whose an identity is, to tell whether a caller asks about himself."""
+    """The customer of an identity, to know whether a caller asks about its own customer."""
 
     __tablename__ = "known_identity"
     __table_args__ = (sa.Index("known_identity_by_customer", "customer_id"),)

@@ -10,15 +10,15 @@ from services.rules.declaration import Declaration
 from services.rules.errors import (
     ConditionError,
     ConditionSyntaxError,
+    ConditionTooLarge,
     InvalidArgument,
     InvalidSeries,
     KindMismatch,
-    LimitExceeded,
     NotAllowed,
     UnknownName,
 )
 from services.rules.facts import Facts
-from services.rules.flaw import Flaw, Place
+from services.rules.flaw import DocumentPath, Flaw
 from services.rules.history import (
     RecordedEvent,
     SeriesSet,
@@ -31,8 +31,8 @@ from services.rules.history import (
 from services.rules.parser import parse, series_from_json
 from services.rules.ruleset import MISSING, FailedPart, RuleSet, compile_rules, evaluate
 from services.rules.series import Series, merge_series
-from services.rules.template import InvalidTemplate, Template, read_template
-from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, Limits, Vocabulary
+from services.rules.template import InvalidTemplate, Template, parse_template
+from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, ConditionLimits, Vocabulary
 
 __all__ = [
     "DECISION",
@@ -43,8 +43,11 @@ __all__ = [
     "SEGMENT",
     "Condition",
     "ConditionError",
+    "ConditionLimits",
     "ConditionSyntaxError",
+    "ConditionTooLarge",
     "Declaration",
+    "DocumentPath",
     "Facts",
     "FailedPart",
     "Flaw",
@@ -52,11 +55,8 @@ __all__ = [
     "InvalidSeries",
     "InvalidTemplate",
     "KindMismatch",
-    "LimitExceeded",
-    "Limits",
     "Needs",
     "NotAllowed",
-    "Place",
     "RecordedEvent",
     "RuleSet",
     "Series",
@@ -71,8 +71,8 @@ __all__ = [
     "next_expiry",
     "observe",
     "parse",
+    "parse_template",
     "prune",
-    "read_template",
     "rebuild",
     "series_from_json",
 ]

@@ -15,29 +15,29 @@ from typing import Any, TypeAlias, cast
 from services.rules import functions
 from services.rules.formula import (
     NUMERIC_KINDS,
-    All,
-    Among,
-    As,
+    Aggregation,
     Atom,
-    Call,
-    Compare,
+    ClockTerm,
+    Comparison,
+    Conjunction,
     Constant,
-    Exists,
+    ExistenceTest,
     Formula,
-    History,
-    InSegment,
-    Kind,
+    FunctionCall,
+    KindCast,
     Leaf,
+    ListTest,
     Literal,
     Lookup,
-    Moment,
+    PredicateCall,
+    SegmentTest,
     Term,
-    Test,
-    Truth,
+    ValueKind,
+    YesNoTest,
     inner_terms,
-    leaves,
-    operands,
-    parts_of,
+    iterate_leaves,
+    operands_of,
+    split_parts,
 )
 
 PASSED = -1
@@ -61,58 +61,58 @@ NAMESPACE: Mapping[str, Any] = {
     "YES_NO": bool,
 }
 CLASSES = {
-    Kind.NUMBER: (ast.In(), "NUMERIC"),
-    Kind.TEXT: (ast.Is(), "TEXT"),
-    Kind.YES_NO: (ast.Is(), "YES_NO"),
+    ValueKind.NUMBER: (ast.In(), "NUMERIC"),
+    ValueKind.TEXT: (ast.Is(), "TEXT"),
+    ValueKind.YES_NO: (ast.Is(), "YES_NO"),
 }
 OPERATORS: Mapping[str, ast.cmpop] = {"==": ast.Eq(), "<": ast.Lt(), "<=": ast.LtE()}
 INVERSE: Mapping[str, ast.cmpop] = {"<": ast.GtE(), "<=": ast.Gt()}
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SeriesLookup:
     """The state of one series, looked up in the history."""
 
     series: str
 
 
-Node: TypeAlias = Term | State
+Node: TypeAlias = Term | SeriesLookup
 
 
 def compile_outcomes(formulas: Sequence[Formula]) -> Callable[[Any], list[int]]:
-    """A function of facts that gives the outcome of every formula."""
+    """A function of facts that returns the outcome of every formula."""
     repeated = Counter(formulas)
-    writer = _Writer(repeated)
+    writer = _FunctionWriter(repeated)
     results: dict[Formula, ast.expr] = {}
     for number, (formula, times) in enumerate(repeated.items()):
-        outcome = writer.outcome(parts_of(formula))
+        outcome = writer.write_outcome(split_parts(formula))
         if times > 1:
             outcome = writer.assign(f"o{number}", outcome)
         results[formula] = outcome
-    return writer.function(_list([results[formula] for formula in formulas]))
+    return writer.build_function(_list([results[formula] for formula in formulas]))
 
 
 def compile_filters(formulas: Sequence[Formula]) -> Callable[[Mapping[str, Any]], list[bool]]:
-    """A function of an event's properties that tells which filters it passes."""
-    writer = _Writer(formulas, {"properties": _attribute("facts", "get")})
-    return writer.function(_list([writer.formula(formula) for formula in formulas]))
+    """A function of an event's properties that returns which filters it passes."""
+    writer = _FunctionWriter(formulas, {"properties": _attribute("facts", "get")})
+    return writer.build_function(_list([writer.write_formula(formula) for formula in formulas]))
 
 
 def compile_lookups(lookups: Sequence[Lookup]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """A function of an event's properties that gives the values of several of them."""
-    writer = _Writer((), {"properties": _attribute("facts", "get")}, lookups)
-    return writer.function(_list([writer.term(lookup) for lookup in lookups]))
+    """A function of an event's properties that returns the values of several of them."""
+    writer = _FunctionWriter((), {"properties": _attribute("facts", "get")}, lookups)
+    return writer.build_function(_list([writer.write_term(lookup) for lookup in lookups]))
 
 
 def compile_leaves(atoms: Sequence[Leaf]) -> Callable[[Any], list[list[Any]]]:
-    """A function of facts that gives, for every leaf, whether it holds and the values seen."""
-    seen = [[term for _, term in leaf.seen] for leaf in atoms]
-    writer = _Writer(atoms, also=[term for terms in seen for term in terms])
+    """A function of facts that returns, for every leaf, whether it is true, and its operands."""
+    operands = [[term for _, term in leaf.operands] for leaf in atoms]
+    writer = _FunctionWriter(atoms, also=[term for terms in operands for term in terms])
     rows = [
-        _list([writer.formula(leaf), *map(writer.term, terms)])
-        for leaf, terms in zip(atoms, seen, strict=True)
+        _list([writer.write_formula(leaf), *map(writer.write_term, terms)])
+        for leaf, terms in zip(atoms, operands, strict=True)
     ]
-    return writer.function(_list(rows))
+    return writer.build_function(_list(rows))
 
 
 ROOTS: Mapping[str, Callable[[], ast.expr]] = {
@@ -132,7 +132,7 @@ ROOTS: Mapping[str, Callable[[], ast.expr]] = {
 }
 
 
-class _Writer:
+class _FunctionWriter:
     """Writes the body of one function."""
 
     def __init__(
@@ -147,16 +147,16 @@ class _Writer:
         uses: Counter[Node] = Counter()
         order: dict[Node, None] = {}
         for formula in formulas:
-            for leaf in leaves(formula):
-                for term in _uses(leaf.atom, leaf.negated):
+            for leaf in iterate_leaves(formula):
+                for term in _list_uses(leaf.atom, leaf.negated):
                     _count(term, uses, order)
         for term in also:
             _count(term, uses, order)
         for node in order:
-            if uses[node] > 1 and not isinstance(node, Literal | Moment):
+            if uses[node] > 1 and not isinstance(node, Literal | ClockTerm):
                 self._hoist(node)
 
-    def function(self, result: ast.expr) -> Callable[[Any], Any]:
+    def build_function(self, result: ast.expr) -> Callable[[Any], Any]:
         """The finished function, returning the result."""
         prelude = [_assignment(root, value) for root, value in self.roots.items()]
         body = [*prelude, *self.body, ast.Return(result)]
@@ -175,85 +175,90 @@ class _Writer:
 
     def _hoist(self, node: Node) -> None:
         name = f"t{len(self.names)}"
-        self.assign(name, self.term(node))
+        self.assign(name, self.write_term(node))
         self.names[node] = name
 
     # --- formulas ---------------------------------------------------------------------
 
-    def outcome(self, parts: Sequence[Formula]) -> ast.expr:
+    def write_outcome(self, parts: Sequence[Formula]) -> ast.expr:
         """PASSED, or the index of the first part that is not true."""
         outcome: ast.expr = ast.Constant(PASSED)
         for index in range(len(parts) - 1, -1, -1):
-            outcome = ast.IfExp(self.formula(parts[index]), outcome, ast.Constant(index))
+            outcome = ast.IfExp(self.write_formula(parts[index]), outcome, ast.Constant(index))
         return outcome
 
-    def formula(self, formula: Formula) -> ast.expr:
+    def write_formula(self, formula: Formula) -> ast.expr:
         """The formula as an expression that is True or False."""
         if isinstance(formula, Leaf):
-            return self._atom(formula.atom, formula.negated)
-        joint = ast.And() if isinstance(formula, All) else ast.Or()
-        return ast.BoolOp(joint, [self.formula(part) for part in formula.parts])
+            return self._write_atom(formula.atom, formula.negated)
+        joint = ast.And() if isinstance(formula, Conjunction) else ast.Or()
+        return ast.BoolOp(joint, [self.write_formula(part) for part in formula.parts])
 
-    def _atom(self, atom: Atom, negated: bool) -> ast.expr:
+    def _write_atom(self, atom: Atom, negated: bool) -> ast.expr:
         match atom:
             case Constant(value):
                 return ast.Constant(value is not negated)
-            case Truth(term):
-                return _compare(self.term(term), ast.Is(), ast.Constant(not negated))
-            case Test(function, arguments):
-                answer = _call(function, *map(self.term, arguments))
+            case YesNoTest(term):
+                return _compare(self.write_term(term), ast.Is(), ast.Constant(not negated))
+            case PredicateCall(function, arguments):
+                answer = _call(function, *map(self.write_term, arguments))
                 return _compare(answer, ast.Is(), ast.Constant(not negated))
-            case Compare(operator, left, right):
-                return self._comparison(operator, left, right, negated)
-            case Among(term, values):
-                return self._within(term, ast.Constant(cast(Any, values)), negated)
-            case InSegment(name):
-                return self._within(name, self._root("segments"), negated)
-            case Exists(term):
-                return self._exists(term, negated)
+            case Comparison(operator, left, right):
+                return self._write_comparison(operator, left, right, negated)
+            case ListTest(term, values):
+                return self._write_membership(term, ast.Constant(cast(Any, values)), negated)
+            case SegmentTest(name):
+                return self._write_membership(name, self._write_root("segments"), negated)
+            case ExistenceTest(term):
+                return self._write_existence(term, negated)
 
-    def _comparison(self, operator: str, left: Term, right: Term, negated: bool) -> ast.expr:
-        if left.kind is Kind.TEXT:
-            return self._text_comparison(operator, left, right, negated)
+    def _write_comparison(self, operator: str, left: Term, right: Term, negated: bool) -> ast.expr:
+        if left.kind is ValueKind.TEXT:
+            return self._write_text_comparison(operator, left, right, negated)
         if negated and operator == "==":  # `!=` would call NaN different
             apart = (ast.Lt(), ast.Gt())
             return ast.BoolOp(
-                ast.Or(), [_compare(self.term(left), sign, self.term(right)) for sign in apart]
+                ast.Or(),
+                [_compare(self.write_term(left), sign, self.write_term(right)) for sign in apart],
             )
         sign = INVERSE[operator] if negated else OPERATORS[operator]
-        return _compare(self.term(left), sign, self.term(right))
+        return _compare(self.write_term(left), sign, self.write_term(right))
 
-    def _text_comparison(self, operator: str, left: Term, right: Term, negated: bool) -> ast.expr:
+    def _write_text_comparison(
+        self, operator: str, left: Term, right: Term, negated: bool
+    ) -> ast.expr:
         """None equals no fixed text, but everything else must make sure of both sides."""
         if operator == "==" and not negated and isinstance(right, Literal):
-            return _compare(self.term(left), ast.Eq(), self.term(right))
+            return _compare(self.write_term(left), ast.Eq(), self.write_term(right))
         sign = OPERATORS[operator]
         if negated:
             sign = ast.NotEq() if operator == "==" else INVERSE[operator]
-        known = [self._known(side) for side in (left, right) if not isinstance(side, Literal)]
-        return ast.BoolOp(ast.And(), [*known, _compare(self.term(left), sign, self.term(right))])
+        known = [self._write_known(side) for side in (left, right) if not isinstance(side, Literal)]
+        return ast.BoolOp(
+            ast.And(), [*known, _compare(self.write_term(left), sign, self.write_term(right))]
+        )
 
-    def _within(self, term: Term, holder: ast.expr, negated: bool) -> ast.expr:
+    def _write_membership(self, term: Term, holder: ast.expr, negated: bool) -> ast.expr:
         """An unknown value is in no set, so only `not in` must make sure of it."""
         if not negated:
-            return _compare(self.term(term), ast.In(), holder)
-        outside = _compare(self.term(term), ast.NotIn(), holder)
+            return _compare(self.write_term(term), ast.In(), holder)
+        outside = _compare(self.write_term(term), ast.NotIn(), holder)
         if isinstance(term, Literal):
             return outside
-        return ast.BoolOp(ast.And(), [self._known(term), outside])
+        return ast.BoolOp(ast.And(), [self._write_known(term), outside])
 
-    def _exists(self, term: Term, negated: bool) -> ast.expr:
+    def _write_existence(self, term: Term, negated: bool) -> ast.expr:
         if term.kind in NUMERIC_KINDS:
             sign: ast.cmpop = ast.NotEq() if negated else ast.Eq()
-            return _compare(self.term(term), sign, self.term(term))
-        return _compare(self.term(term), ast.Is() if negated else ast.IsNot(), _none())
+            return _compare(self.write_term(term), sign, self.write_term(term))
+        return _compare(self.write_term(term), ast.Is() if negated else ast.IsNot(), _none())
 
-    def _known(self, term: Term) -> ast.expr:
-        return self._exists(term, negated=False)
+    def _write_known(self, term: Term) -> ast.expr:
+        return self._write_existence(term, negated=False)
 
     # --- terms ------------------------------------------------------------------------
 
-    def term(self, node: Node) -> ast.expr:
+    def write_term(self, node: Node) -> ast.expr:
         """The value of a term: by its name if it was computed before."""
         if node in self.names:
             return _name(self.names[node])
@@ -261,53 +266,57 @@ class _Writer:
             case Literal(value):
                 return ast.Constant(value)
             case Lookup(root, path):
-                first = ast.Call(self._root(root), [ast.Constant(path[0])], [])
+                first = ast.Call(self._write_root(root), [ast.Constant(path[0])], [])
                 rest = [ast.Constant(key) for key in path[1:]]
                 return _call("walk", first, *rest) if rest else first
-            case As(inner, kind):
-                return self._as(inner, kind)
-            case Moment(name):
-                return self._root(name)
-            case State(series):
-                return ast.Call(self._root("history"), [ast.Constant(series), _name("EMPTY")], [])
-            case History(aggregate, series, window_us):
-                return self._aggregate(aggregate, State(series), window_us)
-            case Call(function, arguments):
-                return _call(function, *map(self.term, arguments))
+            case KindCast(inner, kind):
+                return self._write_cast(inner, kind)
+            case ClockTerm(name):
+                return self._write_root(name)
+            case SeriesLookup(series):
+                return ast.Call(
+                    self._write_root("history"), [ast.Constant(series), _name("EMPTY")], []
+                )
+            case Aggregation(aggregate, series, window_us):
+                return self._write_aggregate(aggregate, SeriesLookup(series), window_us)
+            case FunctionCall(function, arguments):
+                return _call(function, *map(self.write_term, arguments))
 
-    def _as(self, inner: Term, kind: Kind) -> ast.expr:
-        if kind is Kind.TIME:
-            return _call("as_time", self.term(inner))
+    def _write_cast(self, inner: Term, kind: ValueKind) -> ast.expr:
+        if kind is ValueKind.TIME:
+            return _call("as_time", self.write_term(inner))
         operator, expected = CLASSES[kind]
-        value = ast.NamedExpr(ast.Name("v", ast.Store()), self.term(inner))
+        value = ast.NamedExpr(ast.Name("v", ast.Store()), self.write_term(inner))
         fits = _compare(ast.Attribute(value, "__class__", ast.Load()), operator, _name(expected))
-        return ast.IfExp(fits, _name("v"), _name("NAN") if kind is Kind.NUMBER else _none())
+        return ast.IfExp(fits, _name("v"), _name("NAN") if kind is ValueKind.NUMBER else _none())
 
-    def _aggregate(self, aggregate: str, state: State, window_us: int | None) -> ast.expr:
+    def _write_aggregate(
+        self, aggregate: str, state: SeriesLookup, window_us: int | None
+    ) -> ast.expr:
         if window_us is None:
-            return _call(f"lifetime_{aggregate}", self.term(state))
-        now, window = self._root("now"), ast.Constant(window_us)
-        return _call(f"window_{aggregate}", self.term(state), now, window)
+            return _call(f"lifetime_{aggregate}", self.write_term(state))
+        now, window = self._write_root("now"), ast.Constant(window_us)
+        return _call(f"window_{aggregate}", self.write_term(state), now, window)
 
-    def _root(self, root: str) -> ast.expr:
+    def _write_root(self, root: str) -> ast.expr:
         if root not in self.roots:
             self.roots[root] = ROOTS[root]()
         return _name(root)
 
 
-def _uses(atom: Atom, negated: bool) -> Sequence[Term]:
-    """The terms an atom's expression will mention, as often as it will."""
+def _list_uses(atom: Atom, negated: bool) -> Sequence[Term]:
+    """The terms an atom's expression mentions, as often as it does."""
     twice = negated
     match atom:
-        case Compare(operator, left, right) if left.kind is Kind.TEXT:
+        case Comparison(operator, left, right) if left.kind is ValueKind.TEXT:
             twice = negated or operator != "==" or not isinstance(right, Literal)
-        case Compare(operator):
+        case Comparison(operator):
             twice = negated and operator == "=="
-        case Exists(term):
+        case ExistenceTest(term):
             twice = term.kind in NUMERIC_KINDS
-        case Truth() | Test():
+        case YesNoTest() | PredicateCall():
             twice = False
-    return operands(atom) * (2 if twice else 1)
+    return operands_of(atom) * (2 if twice else 1)
 
 
 def _count(node: Node, uses: Counter[Node], order: dict[Node, None]) -> None:
@@ -315,8 +324,8 @@ def _count(node: Node, uses: Counter[Node], order: dict[Node, None]) -> None:
     uses[node] += 1
     if uses[node] > 1:
         return
-    inner = (State(node.series),) if isinstance(node, History) else ()
-    for term in inner if isinstance(node, State | History) else inner_terms(node):
+    inner = (SeriesLookup(node.series),) if isinstance(node, Aggregation) else ()
+    for term in inner if isinstance(node, SeriesLookup | Aggregation) else inner_terms(node):
         _count(term, uses, order)
     order[node] = None
 

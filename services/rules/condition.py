@@ -1,4 +1,4 @@
-"""A parsed condition, and what has to be known to decide it."""
+"""A parsed condition, and the data needed to decide it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Needs:
-    """The data a condition looks at, for data mapping and for what profile keeps.
+    """The data a condition reads, for data mapping and for the series profile stores.
 
     `event` are the properties of the event in hand. `series` has one entry per key, kept for
-    the longest window; `windows` are all (series key, window in microseconds) asked for.
+    the longest window; `windows` are all (series key, window in microseconds) used.
     """
 
     roots: frozenset[str] = NONE
@@ -29,7 +29,7 @@ class Needs:
 
     @classmethod
     def of(cls, conditions: "Iterable[Condition]") -> "Needs":
-        """What all the conditions need together."""
+        """The union of the conditions' needs."""
         needs = [condition.needs for condition in conditions]
         return cls(
             roots=NONE.union(*(one.roots for one in needs)),

@@ -1,4 +1,4 @@
-"""What can be wrong with a condition, said where it is wrong."""
+"""The errors of conditions, each with its line and column."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from services.chassis.errors import RaakError
 class ConditionError(RaakError):
     """A condition cannot be used as it is written.
 
-    `line` and `column` count characters from 1 and point at the part to mend.
+    `line` and `column` count characters from 1 and point at the part to change.
     """
 
     code = "RULES_INVALID_CONDITION"
@@ -23,14 +23,14 @@ class ConditionError(RaakError):
 
     @property
     def excerpt(self) -> str:
-        """The line at fault with a caret under the column."""
+        """The line with the error, and a caret under the column."""
         lines = self.source.split("\n")
-        shown = lines[self.line - 1] if self.line <= len(lines) else ""
-        return f"{shown}\n{' ' * (self.column - 1)}^"
+        line_text = lines[self.line - 1] if self.line <= len(lines) else ""
+        return f"{line_text}\n{' ' * (self.column - 1)}^"
 
     def __str__(self) -> str:
-        place = f"line {self.line}, column {self.column}"
-        return f"{self.problem} {self.hint} ({place})\n{self.excerpt}"
+        position = f"line {self.line}, column {self.column}"
+        return f"{self.problem} {self.hint} ({position})\n{self.excerpt}"
 
     def as_json(self) -> dict[str, Any]:
         return {**super().as_json(), "line": self.line, "column": self.column}
@@ -55,7 +55,7 @@ class NotAllowed(ConditionError):
 
 
 class KindMismatch(ConditionError):
-    """Values of two kinds that cannot meet, such as a text and a number."""
+    """Values of two kinds that cannot be compared or computed, such as a text and a number."""
 
     code = "RULES_KIND_MISMATCH"
 
@@ -66,13 +66,13 @@ class InvalidArgument(ConditionError):
     code = "RULES_INVALID_ARGUMENT"
 
 
-class LimitExceeded(ConditionError):
+class ConditionTooLarge(ConditionError):
     """The condition is larger than the limits allow."""
 
     code = "RULES_LIMIT_EXCEEDED"
 
 
 class InvalidSeries(RaakError):
-    """A series that came as JSON is not one."""
+    """A JSON value is not a series."""
 
     code = "RULES_INVALID_SERIES"

@@ -1,4 +1,4 @@
-"""What is known of one customer at one moment."""
+"""The facts of one customer at one moment, which conditions are decided by."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class Facts:
 
     A name that is absent or None is missing. `event` has `name`, `at` and `properties`, or is
     empty. `history` maps series keys to their states: an absent key is a series without events,
-    None one whose history is not known yet, so nothing asked of it is true. `zone` is where
-    `hour` and `weekday` are read.
+    None one that is not known yet, so no condition on it is true. `zone` is the time zone of
+    `hour` and `weekday`.
     """
 
     now: datetime

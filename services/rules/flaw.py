@@ -1,26 +1,26 @@
-"""What is wrong with a definition, said where it is wrong."""
+"""A flaw of a definition, with its place in the document."""
 
 from typing import NamedTuple, Self
 
 from services.rules.errors import ConditionError
 
-Place = tuple[str | int, ...]
-"""Where something stands in a document: `("actions", 2, "eligibility", 0)`."""
+DocumentPath = tuple[str | int, ...]
+"""Where a value is in a document: `("actions", 2, "eligibility", 0)`."""
 
 
 class Flaw(NamedTuple):
-    """What is wrong at a place; `offset` counts characters into the value there."""
+    """A problem at a path; `offset` counts characters into the value there."""
 
-    place: Place
+    path: DocumentPath
     problem: str
     hint: str
     offset: int = 0
 
     @classmethod
-    def of_condition(cls, error: ConditionError, place: Place) -> Self:
-        """What is wrong with the condition at a place."""
-        return cls(place, error.problem, error.hint, error.column - 1 if error.line == 1 else 0)
+    def from_error(cls, error: ConditionError, path: DocumentPath) -> Self:
+        """The flaw of a condition at a path."""
+        return cls(path, error.problem, error.hint, error.column - 1 if error.line == 1 else 0)
 
-    def below(self, place: Place) -> Self:
-        """The same flaw, its place told from further up in the document."""
-        return self._replace(place=(*place, *self.place))
+    def prefix(self, path: DocumentPath) -> Self:
+        """The same flaw, with its path beginning further up in the document."""
+        return self._replace(path=(*path, *self.path))

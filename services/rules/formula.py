@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TypeAlias
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """The static type of a term; ANY is JSON whose kind only shows at run time."""
 
     ANY = "a value"
@@ -26,16 +26,16 @@ class Kind(Enum):
     DURATION = "a duration"
 
 
-NUMERIC_KINDS = frozenset({Kind.NUMBER, Kind.TIME, Kind.DURATION})
-Fixed: TypeAlias = bool | int | float | str
+NUMERIC_KINDS = frozenset({ValueKind.NUMBER, ValueKind.TIME, ValueKind.DURATION})
+LiteralValue: TypeAlias = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A fixed value. Its kind keeps `1` apart from `True`, which Python calls equal."""
 
-    value: Fixed
-    kind: Kind
+    value: LiteralValue
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +44,45 @@ class Lookup:
 
     root: str
     path: tuple[str, ...]
-    kind: Kind = Kind.ANY
+    kind: ValueKind = ValueKind.ANY
 
 
 @dataclass(frozen=True, slots=True)
-class As:
-    """A JSON value taken as one kind; unknown if it is of another."""
+class KindCast:
+    """A JSON value read as one kind; unknown if it is of another."""
 
     term: "Term"
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClockTerm:
     """`now`, `hour` or `weekday`."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class Aggregation:
     """An aggregate over one series; the window in microseconds, None for a lifetime."""
 
     aggregate: str
     series: str
     window_us: int | None
-    kind: Kind
+    kind: ValueKind
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A function of `functions.FUNCTIONS` over terms of the kinds it wants."""
 
     function: str
     arguments: tuple["Term", ...]
-    kind: Kind
+    kind: ValueKind
 
 
-Term: TypeAlias = Literal | Lookup | As | Moment | History | Call
+Term: TypeAlias = Literal | Lookup | KindCast | ClockTerm | Aggregation | FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class YesNoTest:
     """A yes/no value standing alone, as in `consent.email`."""
 
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Comparison:
     """`==`, `<` or `<=` between two terms of one kind, at most one of them fixed."""
 
     operator: str
@@ -109,41 +109,43 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Among:
+class ListTest:
     """Membership of a fixed list, all of one kind."""
 
     term: Term
-    values: frozenset[Fixed]
+    values: frozenset[LiteralValue]
 
 
 @dataclass(frozen=True, slots=True)
-class InSegment:
+class SegmentTest:
     """Membership of the customer's segments."""
 
     name: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Exists:
-    """Whether a value is there at all: the one atom that is never unknown."""
+class ExistenceTest:
+    """Whether a value is there: the one atom that is never unknown."""
 
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PredicateCall:
     """A predicate of `functions.FUNCTIONS`, answering True, False or None for unknown."""
 
     function: str
     arguments: tuple[Term, ...]
 
 
-Atom: TypeAlias = Constant | Truth | Compare | Among | InSegment | Exists | Test
+Atom: TypeAlias = (
+    Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest | PredicateCall
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a part stands in its source, and how it reads there."""
+class SourceExcerpt:
+    """A part of a condition as written, with its line and column."""
 
     text: str
     line: int
@@ -152,57 +154,57 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An atom that must hold, or must fail to hold; `seen` are the values worth showing."""
+    """An atom that must be true, or must be false; `operands` are named for explanations."""
 
     atom: Atom
     negated: bool
-    place: Place = field(compare=False)
-    seen: tuple[tuple[str, Term], ...] = field(compare=False, default=())
+    excerpt: SourceExcerpt = field(compare=False)
+    operands: tuple[tuple[str, Term], ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True, slots=True)
-class All:
-    """Parts of which every one must hold."""
+class Conjunction:
+    """Parts of which every one must be true."""
 
     parts: tuple["Formula", ...]
-    place: Place = field(compare=False)
+    excerpt: SourceExcerpt = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
-    """Parts of which one must hold."""
+class Disjunction:
+    """Parts of which one must be true."""
 
     parts: tuple["Formula", ...]
-    place: Place = field(compare=False)
+    excerpt: SourceExcerpt = field(compare=False)
 
 
-Formula: TypeAlias = Leaf | All | AnyOf
+Formula: TypeAlias = Leaf | Conjunction | Disjunction
 
 
-def parts_of(formula: Formula) -> tuple[Formula, ...]:
-    """The parts a condition is reported by: its top-level `and`, taken apart."""
-    if not isinstance(formula, All):
+def split_parts(formula: Formula) -> tuple[Formula, ...]:
+    """The parts a condition is explained by: its top-level `and`, split."""
+    if not isinstance(formula, Conjunction):
         return (formula,)
-    return tuple(part for inner in formula.parts for part in parts_of(inner))
+    return tuple(part for inner in formula.parts for part in split_parts(inner))
 
 
-def leaves(formula: Formula) -> Iterator[Leaf]:
+def iterate_leaves(formula: Formula) -> Iterator[Leaf]:
     """Every leaf, in the order written."""
     if isinstance(formula, Leaf):
         yield formula
     else:
         for part in formula.parts:
-            yield from leaves(part)
+            yield from iterate_leaves(part)
 
 
-def operands(atom: Atom) -> tuple[Term, ...]:
-    """The terms an atom looks at."""
+def operands_of(atom: Atom) -> tuple[Term, ...]:
+    """The terms an atom reads."""
     match atom:
-        case Truth(term) | Among(term) | Exists(term) | InSegment(term):
+        case YesNoTest(term) | ListTest(term) | ExistenceTest(term) | SegmentTest(term):
             return (term,)
-        case Compare(_, left, right):
+        case Comparison(_, left, right):
             return (left, right)
-        case Test(_, arguments):
+        case PredicateCall(_, arguments):
             return arguments
         case Constant():
             return ()
@@ -211,9 +213,9 @@ def operands(atom: Atom) -> tuple[Term, ...]:
 def inner_terms(term: Term) -> tuple[Term, ...]:
     """The terms a term is made of."""
     match term:
-        case As(inner):
+        case KindCast(inner):
             return (inner,)
-        case Call(_, arguments):
+        case FunctionCall(_, arguments):
             return arguments
         case _:
             return ()

@@ -1,4 +1,4 @@
-"""What terms are worth at run time. No function here raises, whatever the data."""
+"""The functions that compute terms at run time. None of them raises, whatever the data."""
 
 import operator
 from bisect import bisect_right
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from math import fsum, nan
 from typing import Any
 
-from services.rules.formula import Kind
+from services.rules.formula import ValueKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -52,7 +52,7 @@ def event_properties(event: Mapping[str, Any]) -> Mapping[str, Any]:
 # --- arithmetic -------------------------------------------------------------------------
 
 
-def guarded(operation: Callable[[Any, Any], float]) -> Callable[[float, float], float]:
+def guard(operation: Callable[[Any, Any], float]) -> Callable[[float, float], float]:
     """The operation, unknown where it is undefined or too large."""
 
     def run(left: float, right: float) -> float:
@@ -71,7 +71,7 @@ def duration(amount: float, unit_us: int) -> float:
     return round(result) if result == result else nan
 
 
-def rounded(number: float) -> float:
+def round_number(number: float) -> float:
     """The nearest whole number; halves go to the even one."""
     return round(number) if -LARGEST <= number <= LARGEST else nan
 
@@ -109,7 +109,7 @@ def lower(text: str | None) -> str | None:
 # --- predicates: True, False, or None for unknown ---------------------------------------
 
 
-def kind_at_run_time(value: object) -> str | None:
+def kind_of(value: object) -> str | None:
     """What a scalar can be compared with; None for what cannot be compared at all."""
     if isinstance(value, bool):
         return "yes/no"
@@ -122,7 +122,7 @@ def kind_at_run_time(value: object) -> str | None:
 
 def comparable(left: Any, right: Any) -> tuple[Any, Any] | None:
     """Both values in a form Python can compare, or None if they are of two kinds."""
-    kinds = kind_at_run_time(left), kind_at_run_time(right)
+    kinds = kind_of(left), kind_of(right)
     if None in kinds:
         return None
     if "time" in kinds:
@@ -151,7 +151,7 @@ def at_most(left: object, right: object) -> bool | None:
 
 def member(item: object, items: object) -> bool | None:
     """Whether a list in the data holds the item. Entries of other kinds just differ."""
-    if not isinstance(items, list | tuple) or kind_at_run_time(item) is None:
+    if not isinstance(items, list | tuple) or kind_of(item) is None:
         return None
     return any(equal(item, entry) is True for entry in items)
 
@@ -187,7 +187,7 @@ def window_sum(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> 
     if state is None:
         return nan
     start, end = span(state, now_us, window_us)
-    return fsum(value for value in state["values"][start:end] if countable(value))
+    return fsum(value for value in state["values"][start:end] if is_countable(value))
 
 
 def window_distinct(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
@@ -257,8 +257,8 @@ def lifetime_first_time(state: Mapping[str, Any] | None) -> float:
     return state["first"][0] if state and state["first"] else nan
 
 
-def countable(value: object) -> bool:
-    """Whether a value takes part in a sum."""
+def is_countable(value: object) -> bool:
+    """Whether a value counts in a sum."""
     return value.__class__ in NUMERIC and -LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 
@@ -273,49 +273,53 @@ EMPTY_STATE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the language: the kinds it takes, the kind it gives.
+    """A function of the language: the kinds it takes, the kind it returns.
 
     The last parameter of a `variadic` one may be repeated. `public` ones can be called by
     name; the others stand behind operators.
     """
 
     run: Callable[..., Any]
-    parameters: Sequence[Kind]
-    result: Kind
+    parameters: Sequence[ValueKind]
+    result: ValueKind
     public: bool = True
     variadic: bool = False
 
 
-def _operator(run: Callable[..., Any], kind: Kind = Kind.NUMBER) -> Function:
-    return Function(run, (kind, kind), Kind.YES_NO if kind is Kind.ANY else kind, public=False)
+def _operator(run: Callable[..., Any], kind: ValueKind = ValueKind.NUMBER) -> Function:
+    return Function(
+        run, (kind, kind), ValueKind.YES_NO if kind is ValueKind.ANY else kind, public=False
+    )
 
 
 def _predicate(test: Callable[[str, str], bool]) -> Function:
-    return Function(text_test(test), (Kind.TEXT, Kind.TEXT), Kind.YES_NO)
+    return Function(text_test(test), (ValueKind.TEXT, ValueKind.TEXT), ValueKind.YES_NO)
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "abs": Function(abs, (Kind.NUMBER,), Kind.NUMBER),
-    "round": Function(rounded, (Kind.NUMBER,), Kind.NUMBER),
-    "min": Function(smallest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
-    "max": Function(largest, (Kind.NUMBER, Kind.NUMBER), Kind.NUMBER, variadic=True),
-    "len": Function(length, (Kind.ANY,), Kind.NUMBER),
-    "lower": Function(lower, (Kind.TEXT,), Kind.TEXT),
+    "abs": Function(abs, (ValueKind.NUMBER,), ValueKind.NUMBER),
+    "round": Function(round_number, (ValueKind.NUMBER,), ValueKind.NUMBER),
+    "min": Function(
+        smallest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True
+    ),
+    "max": Function(largest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True),
+    "len": Function(length, (ValueKind.ANY,), ValueKind.NUMBER),
+    "lower": Function(lower, (ValueKind.TEXT,), ValueKind.TEXT),
     "startswith": _predicate(str.startswith),
     "endswith": _predicate(str.endswith),
     "contains": _predicate(str.__contains__),
-    "add": _operator(guarded(operator.add)),
-    "subtract": _operator(guarded(operator.sub)),
-    "multiply": _operator(guarded(operator.mul)),
-    "divide": _operator(guarded(operator.truediv)),
-    "modulo": _operator(guarded(operator.mod)),
+    "add": _operator(guard(operator.add)),
+    "subtract": _operator(guard(operator.sub)),
+    "multiply": _operator(guard(operator.mul)),
+    "divide": _operator(guard(operator.truediv)),
+    "modulo": _operator(guard(operator.mod)),
     "duration": _operator(duration),
     "default_number": _operator(default_number),
-    "default_value": _operator(default_value, Kind.ANY),
-    "equal": _operator(equal, Kind.ANY),
-    "less": _operator(less, Kind.ANY),
-    "at_most": _operator(at_most, Kind.ANY),
-    "member": _operator(member, Kind.ANY),
+    "default_value": _operator(default_value, ValueKind.ANY),
+    "equal": _operator(equal, ValueKind.ANY),
+    "less": _operator(less, ValueKind.ANY),
+    "at_most": _operator(at_most, ValueKind.ANY),
+    "member": _operator(member, ValueKind.ANY),
 }
 UNITS_US: Mapping[str, int] = {
     "seconds": 1_000_000,

@@ -1,7 +1,7 @@
 """The history of one customer: the state of every series conditions need.
 
-A state is plain JSON. It holds the entries inside the longest window anyone asks about, so any
-window is exact at the moment it is asked, and lifetime aggregates that no pruning touches.
+A state is plain JSON. It holds the entries inside the longest window any condition uses, so every
+window is exact at the moment it is read, and lifetime aggregates that no pruning touches.
 Entries are ordered by time and, at the same instant, by value: whatever order events
 arrive in, the state is the same.
 """
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from services.rules.compiler import compile_filters, compile_lookups
 from services.rules.condition import Needs
-from services.rules.functions import EPOCH, countable, micros
+from services.rules.functions import EPOCH, is_countable, micros
 from services.rules.series import Series, merge_series
 
 Scalar: TypeAlias = bool | int | float | str
@@ -22,13 +22,18 @@ Entry: TypeAlias = list[Any]
 """[microseconds since 1970 UTC, value or None]"""
 
 
-class SeriesState(TypedDict):
+_DistinctValues = TypedDict("_DistinctValues", {"seen": list[Scalar]}, total=False)  # noqa: UP013
+
+
+"""The different values of a lifetime, only for a series whose conditions count them."""
+
+
+class SeriesState(_DistinctValues):
     """One series of one customer.
 
     `count`, `first` and `last` are over the lifetime. `times` (microseconds since 1970 UTC) and
-    `values` are the entries kept for windows. A series of a property has `values` and `sum`:
-    floats whose exact total is the lifetime's, largest first. `seen` are the different values
-    of a lifetime, kept only for a series that is asked for them.
+    `values` are the entries stored for windows. A series of a property has `values` and `sum`:
+    floats whose exact total is the lifetime's, largest first.
     """
 
     count: int
@@ -37,7 +42,6 @@ class SeriesState(TypedDict):
     times: list[int]
     values: NotRequired[list[Scalar]]
     sum: NotRequired[list[float]]
-    seen: NotRequired[list[Scalar]]
 
 
 class RecordedEvent(NamedTuple):
@@ -49,36 +53,36 @@ class RecordedEvent(NamedTuple):
 
 
 class SeriesSet:
-    """Series compiled to be fed with events: one function per event name."""
+    """Series compiled to take in events: one function per event name."""
 
     def __init__(self, series: Iterable[Series]) -> None:
         self.series = {one.key: one for one in sorted(merge_series(series), key=lambda s: s.key)}
         self._feeds = {
-            name: _Feed([one for one in self.series.values() if one.event == name])
+            name: _EventFeed([one for one in self.series.values() if one.event == name])
             for name in {one.event for one in self.series.values()}
         }
 
-    def matching(self, name: str, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
+    def match(self, name: str, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
         """The series an event belongs to, each with the event's value in it."""
         feed = self._feeds.get(name)
-        return feed.matching(properties) if feed else []
+        return feed.match(properties) if feed else []
 
 
-class _Feed:
+class _EventFeed:
     """The series of one event name, their filters and look-ups each one fused function."""
 
     def __init__(self, series: Sequence[Series]) -> None:
         self.series = series
         filtered = [one for one in series if one.predicate]
         valued = [one for one in series if one.lookup]
-        self._filtered = [one.key for one in filtered]
-        self._valued = [one.key for one in valued]
+        self._filter_keys = [one.key for one in filtered]
+        self._lookup_keys = [one.key for one in valued]
         self._filters = compile_filters([one.predicate for one in filtered if one.predicate])
         self._lookups = compile_lookups([one.lookup for one in valued if one.lookup])
 
-    def matching(self, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
-        passed = dict(zip(self._filtered, self._filters(properties), strict=True))
-        values = dict(zip(self._valued, self._lookups(properties), strict=True))
+    def match(self, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
+        passed = dict(zip(self._filter_keys, self._filters(properties), strict=True))
+        values = dict(zip(self._lookup_keys, self._lookups(properties), strict=True))
         return [
             (one, values.get(one.key))
             for one in self.series
@@ -94,17 +98,17 @@ def observe(
     at: datetime,
     now: datetime,
 ) -> dict[str, SeriesState]:
-    """The states an event changes, as new values; the ones given are left as they are.
+    """The states an event changes, as new values; `states` stay as they are.
 
     Events may come in any order. A series whose state is None (not known yet) stays so: it is
     to be rebuilt from the raw events, this one among them.
     """
     at_us, now_us = micros(at), micros(now)
     changed = {}
-    for one, value in series.matching(name, properties):
-        state = states.get(one.key, _empty(one))
+    for one, value in series.match(name, properties):
+        state = states.get(one.key, _create_state(one))
         if state is not None:
-            changed[one.key] = _observed(state, one, at_us, value, now_us)
+            changed[one.key] = _add_event(state, one, at_us, value, now_us)
     return changed
 
 
@@ -114,15 +118,15 @@ def rebuild(
     """The state of every series from all of a customer's events, in any order."""
     entries: dict[str, list[Entry]] = {key: [] for key in series.series}
     for name, at, properties in events:
-        for one, value in series.matching(name, properties):
+        for one, value in series.match(name, properties):
             entries[one.key].append([micros(at), value])
     now_us = micros(now)
-    return {key: _built(series.series[key], found, now_us) for key, found in entries.items()}
+    return {key: _build_state(series.series[key], found, now_us) for key, found in entries.items()}
 
 
 def prune(state: SeriesState, series: Series, now: datetime) -> SeriesState:
-    """The state without entries older than anyone asks about; the same object if none is."""
-    return _pruned(state, series, micros(now))
+    """The state without entries older than every window; the same object if there are none."""
+    return _prune(state, series, micros(now))
 
 
 def next_expiry(
@@ -137,12 +141,12 @@ def next_expiry(
         moment
         for key, window_us in needs.windows
         if (state := states.get(key)) is not None
-        for moment in _changes(state["times"], window_us, now_us)
+        for moment in _find_window_changes(state["times"], window_us, now_us)
     ]
     return EPOCH + timedelta(microseconds=min(moments)) if moments else None
 
 
-def _changes(times: Sequence[int], window_us: int, now_us: int) -> list[int]:
+def _find_window_changes(times: Sequence[int], window_us: int, now_us: int) -> list[int]:
     oldest, newest = bisect_right(times, now_us - window_us), bisect_right(times, now_us)
     leaves = [times[oldest] + window_us] if oldest < len(times) else []
     enters = [times[newest]] if newest < len(times) else []
@@ -164,7 +168,7 @@ def _order(entry: Entry) -> tuple[int, tuple[str, Any]]:
     return entry[0], _rank(entry[1])
 
 
-def _empty(series: Series) -> SeriesState:
+def _create_state(series: Series) -> SeriesState:
     state: SeriesState = {"count": 0, "first": None, "last": None, "times": []}
     if series.property:
         state["values"], state["sum"] = [], []
@@ -173,7 +177,7 @@ def _empty(series: Series) -> SeriesState:
     return state
 
 
-def _observed(
+def _add_event(
     state: SeriesState, series: Series, at_us: int, value: Any, now_us: int
 ) -> SeriesState:
     entry: Entry = [at_us, value]
@@ -183,16 +187,16 @@ def _observed(
         "first": min(state["first"] or entry, entry, key=_order),
         "last": max(state["last"] or entry, entry, key=_order),
     }
-    if "sum" in state and countable(value):
+    if "sum" in state and is_countable(value):
         changed["sum"] = exact_sum([*state["sum"], value])
     if "seen" in state:
-        changed["seen"] = _with(state["seen"], value)
+        changed["seen"] = _insert_distinct(state["seen"], value)
     if series.keep_us:
-        _insert(changed, at_us, value)
-    return _pruned(changed, series, now_us)
+        _insert_entry(changed, at_us, value)
+    return _prune(changed, series, now_us)
 
 
-def _insert(state: SeriesState, at_us: int, value: Any) -> None:
+def _insert_entry(state: SeriesState, at_us: int, value: Any) -> None:
     times = state["times"]
     place = bisect_right(times, at_us)
     if "values" in state:
@@ -203,38 +207,38 @@ def _insert(state: SeriesState, at_us: int, value: Any) -> None:
     state["times"] = [*times[:place], at_us, *times[place:]]
 
 
-def _pruned(state: SeriesState, series: Series, now_us: int) -> SeriesState:
+def _prune(state: SeriesState, series: Series, now_us: int) -> SeriesState:
     expired = bisect_right(state["times"], now_us - series.keep_us) if series.keep_us else None
     if expired == 0:
         return state
-    kept: SeriesState = {**state, "times": state["times"][expired:] if expired else []}
+    state_within: SeriesState = {**state, "times": state["times"][expired:] if expired else []}
     if "values" in state:
-        kept["values"] = state["values"][expired:] if expired else []
-    return kept
+        state_within["values"] = state["values"][expired:] if expired else []
+    return state_within
 
 
-def _with(seen: list[Scalar], value: Scalar) -> list[Scalar]:
-    place = bisect_left(seen, _rank(value), key=_rank)
-    if place < len(seen) and _rank(seen[place]) == _rank(value):
-        return seen
-    return [*seen[:place], value, *seen[place:]]
+def _insert_distinct(values: list[Scalar], value: Scalar) -> list[Scalar]:
+    place = bisect_left(values, _rank(value), key=_rank)
+    if place < len(values) and _rank(values[place]) == _rank(value):
+        return values
+    return [*values[:place], value, *values[place:]]
 
 
-def _built(series: Series, entries: list[Entry], now_us: int) -> SeriesState:
+def _build_state(series: Series, entries: list[Entry], now_us: int) -> SeriesState:
     entries.sort(key=_order)
-    state = _empty(series)
+    state = _create_state(series)
     if not entries:
         return state
     state["count"], state["first"], state["last"] = len(entries), entries[0], entries[-1]
-    kept = entries if series.keep_us else []
-    state["times"] = [entry[0] for entry in kept]
+    state_within = entries if series.keep_us else []
+    state["times"] = [entry[0] for entry in state_within]
     if "values" in state:
-        state["values"] = [entry[1] for entry in kept]
-        state["sum"] = exact_sum([value for _, value in entries if countable(value)])
+        state["values"] = [entry[1] for entry in state_within]
+        state["sum"] = exact_sum([value for _, value in entries if is_countable(value)])
     if "seen" in state:
-        different = {_rank(value): value for _, value in entries}
-        state["seen"] = [different[rank] for rank in sorted(different)]
-    return _pruned(state, series, now_us)
+        distinct = {_rank(value): value for _, value in entries}
+        state["seen"] = [distinct[rank] for rank in sorted(distinct)]
+    return _prune(state, series, now_us)
 
 
 def exact_sum(numbers: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Conditions at work: decided together, and explained one at a time."""
+"""Rule sets: conditions decided in one call, and explained one at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from services.rules.compiler import PASSED, compile_leaves, compile_outcomes
 from services.rules.condition import Condition, Needs
 from services.rules.facts import Facts
 from services.rules.formula import (
-    All,
+    Conjunction,
     Formula,
-    Kind,
     Leaf,
-    Place,
+    SourceExcerpt,
     Term,
-    leaves,
-    parts_of,
+    ValueKind,
+    iterate_leaves,
+    split_parts,
 )
 from services.rules.functions import EPOCH
 
@@ -26,34 +26,24 @@ MISSING = "missing"
 
 @dataclass(frozen=True, slots=True)
 class FailedPart:
-    """A part of a condition that was not true, and what it saw.
+    """A part of a condition that was not true, and the actual value.
 
-    `saw` is the value compared, "missing" if there was none, or values by name if the part
-    looks at several. An `or` that failed holds every alternative in `within`, and an `and`
+    `actual` is the value compared, "missing" if there was none, or values by name if the part
+    reads several. An `or` that failed holds every alternative in `within`, and an `and`
     inside it those of its parts that failed.
     """
 
     text: str
-    saw: Any
+    actual: Any
     line: int
     column: int
     within: "tuple[FailedPart, ...]" = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The part as a trace keeps it."""
-        return {
-            "text": self.text,
-            "saw": self.saw,
-            "line": self.line,
-            "column": self.column,
-            "within": [part.to_json() for part in self.within],
-        }
 
 
 class RuleSet:
     """Conditions compiled into one function.
 
-    Calling it with facts gives one outcome per condition: PASSED, or the index in
+    Calling it with facts returns one outcome per condition: PASSED, or the index in
     `parts[i]` of the first part that was not true.
     """
 
@@ -61,7 +51,7 @@ class RuleSet:
         self.conditions = tuple(conditions)
         self.needs = Needs.of(self.conditions)
         self.parts = tuple(
-            tuple(part.place.text for part in parts_of(condition.formula))
+            tuple(part.excerpt.text for part in split_parts(condition.formula))
             for condition in self.conditions
         )
         self._outcomes = compile_outcomes([condition.formula for condition in self.conditions])
@@ -74,13 +64,15 @@ class RuleSet:
         """Every part of one condition that is not true; empty if the condition is."""
         formula = self.conditions[index].formula
         if index not in self._leaves:
-            self._leaves[index] = compile_leaves(list(leaves(formula)))
-        seen = iter(self._leaves[index](facts))
-        return tuple(failed for part in parts_of(formula) for failed in _failed(part, seen))
+            self._leaves[index] = compile_leaves(list(iterate_leaves(formula)))
+        rows = iter(self._leaves[index](facts))
+        return tuple(
+            failed for part in split_parts(formula) for failed in _collect_failures(part, rows)
+        )
 
 
 def compile_rules(conditions: Sequence[Condition]) -> RuleSet:
-    """Compile conditions that are decided together for one customer."""
+    """Compile conditions that are decided in one call."""
     return RuleSet(conditions)
 
 
@@ -94,50 +86,53 @@ def _single(condition: Condition) -> RuleSet:
     return RuleSet((condition,))
 
 
-def _failed(formula: Formula, seen: Iterator[list[Any]]) -> tuple[FailedPart, ...]:
-    """The parts of a formula that failed. Takes from `seen` one row for every leaf in it."""
+def _collect_failures(formula: Formula, rows: Iterator[list[Any]]) -> tuple[FailedPart, ...]:
+    """The parts of a formula that failed. Takes from `rows` one row for every leaf in it."""
     if isinstance(formula, Leaf):
-        holds, *values = next(seen)
-        return () if holds else (_part(formula.place, _saw(formula, values)),)
-    results = [_failed(part, seen) for part in formula.parts]
-    if isinstance(formula, All):
+        holds, *values = next(rows)
+        return () if holds else (_build_part(formula.excerpt, _describe_actual(formula, values)),)
+    results = [_collect_failures(part, rows) for part in formula.parts]
+    if isinstance(formula, Conjunction):
         return tuple(failed for result in results for failed in result)
     if not all(results):
         return ()
     alternatives = (
-        result if isinstance(part, Leaf) or len(result) == 1 else (_joint(part, result),)
+        result if isinstance(part, Leaf) or len(result) == 1 else (_join_parts(part, result),)
         for part, result in zip(formula.parts, results, strict=True)
     )
-    return (_joint(formula, tuple(part for found in alternatives for part in found)),)
+    return (_join_parts(formula, tuple(part for found in alternatives for part in found)),)
 
 
-def _joint(formula: Formula, within: tuple[FailedPart, ...]) -> FailedPart:
-    return _part(formula.place, None, within)
+def _join_parts(formula: Formula, within: tuple[FailedPart, ...]) -> FailedPart:
+    return _build_part(formula.excerpt, None, within)
 
 
-def _part(place: Place, saw: Any, within: tuple[FailedPart, ...] = ()) -> FailedPart:
-    return FailedPart(place.text, saw, place.line, place.column, within)
+def _build_part(
+    excerpt: SourceExcerpt, actual: Any, within: tuple[FailedPart, ...] = ()
+) -> FailedPart:
+    return FailedPart(excerpt.text, actual, excerpt.line, excerpt.column, within)
 
 
-def _saw(leaf: Leaf, values: list[Any]) -> Any:
-    """What a failed leaf saw. One without values to show saw the opposite of what it asks."""
-    shown = {
-        name: _shown(term, value) for (name, term), value in zip(leaf.seen, values, strict=True)
+def _describe_actual(leaf: Leaf, values: list[Any]) -> Any:
+    """The actual values of a failed leaf; one without operands was the opposite of its atom."""
+    actual = {
+        name: _format_value(term, value)
+        for (name, term), value in zip(leaf.operands, values, strict=True)
     }
-    if len(shown) > 1:
-        return shown
-    return next(iter(shown.values()), leaf.negated)
+    if len(actual) > 1:
+        return actual
+    return next(iter(actual.values()), leaf.negated)
 
 
-def _shown(term: Term, value: Any) -> Any:
+def _format_value(term: Term, value: Any) -> Any:
     """A value as JSON, times and durations readable."""
     if value is None or value != value:
         return MISSING
     if isinstance(value, datetime):
         return value.isoformat()
     try:
-        if term.kind is Kind.TIME:
+        if term.kind is ValueKind.TIME:
             return (EPOCH + timedelta(microseconds=value)).isoformat()
-        return str(timedelta(microseconds=value)) if term.kind is Kind.DURATION else value
+        return str(timedelta(microseconds=value)) if term.kind is ValueKind.DURATION else value
     except OverflowError:  # a time no calendar reaches
         return value

@@ -1,4 +1,4 @@
-"""The windowed features conditions need: which events of a customer are kept, and how long."""
+"""Series, the state behind features: which events of a customer are stored, and how long."""
 
 import json
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from services.rules.formula import Formula, Lookup
 
 @dataclass(frozen=True)
 class Series:
-    """The events of one name that pass a filter, and the one property looked at.
+    """The events of one name that pass a filter, and the one property read of them.
 
     `where` and `property` are canonical source text. An event without the property is not
-    part of the series. `keep_s` is the longest window asked for, in seconds, 0 for none;
-    `lifetime_distinct` is set when someone counts different values without a window.
-    Made by `parse` and `series_from_json` only, which fill in the compiled side.
+    part of the series. `keep_s` is the longest window used, in seconds, 0 for none;
+    `lifetime_distinct` is set when a condition counts different values without a window.
+    Only `parse` and `series_from_json` create series: they fill in `predicate` and `lookup`.
     """
 
     event: str
@@ -29,7 +29,7 @@ class Series:
 
     @cached_property
     def key(self) -> str:
-        """The identity of the series: what it is made of, not how long it is kept."""
+        """The identity of the series: its events and property, not how long they are stored."""
         of = f"{self.property} of " if self.property else ""
         where = f" where {self.where}" if self.where else ""
         return f"{of}{json.dumps(self.event, ensure_ascii=False)}{where}"
@@ -40,7 +40,7 @@ class Series:
         return round(self.keep_s * 1_000_000)
 
     def covers(self, other: "Series") -> bool:
-        """Whether a state kept for this series answers everything the other asks.
+        """Whether a state stored for this series answers everything the other needs.
 
         If not, the state must be rebuilt from the raw events.
         """
@@ -62,13 +62,13 @@ class Series:
 
 
 def merge_series(series: Iterable[Series]) -> frozenset[Series]:
-    """One series per key, kept as long as the most demanding of its users needs."""
-    merged: dict[str, Series] = {}
+    """One series per key, stored as long as the most demanding of its users needs."""
+    by_key: dict[str, Series] = {}
     for one in series:
-        held = merged.get(one.key, one)
-        merged[one.key] = replace(
-            held,
-            keep_s=max(held.keep_s, one.keep_s),
-            lifetime_distinct=held.lifetime_distinct or one.lifetime_distinct,
+        other = by_key.get(one.key, one)
+        by_key[one.key] = replace(
+            other,
+            keep_s=max(other.keep_s, one.keep_s),
+            lifetime_distinct=other.lifetime_distinct or one.lifetime_distinct,
         )
-    return frozenset(merged.values())
+    return frozenset(by_key.values())

@@ -1,9 +1,9 @@
-"""Content made personal: `{{ traits.first_name | friend }}`, and nothing more powerful.
+"""Templates: content with placeholders such as `{{ traits.first_name | friend }}`.
 
-A placeholder names a value as conditions do and, after a bar, what to say without it. Content is
-read once, when it is published, and filled often. Values are put in as plain text and never read
-again, so a customer's own words cannot become a placeholder; a client that shows content as HTML
-escapes it, as it would any text.
+A placeholder names a value as conditions do and, after a bar, a default. Content is parsed once,
+when it is published, and filled often. Values are put in as plain text and never parsed again, so
+a customer's own words cannot become a placeholder; a client that shows content as HTML escapes it,
+as it would any text.
 """
 
 import re
@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import Any, ClassVar, NamedTuple
 
 from services.chassis.errors import RaakError
-from services.rules.flaw import Flaw, Place
+from services.rules.flaw import DocumentPath, Flaw
 
 LONGEST_VALUE = 200
 LONGEST_QUOTED = 80
@@ -29,7 +29,7 @@ _INSIDE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?:\|(.*))?", re.DOTAL
 
 
 class InvalidTemplate(RaakError):
-    """Content has placeholders that cannot be filled in; `flaws` says all of them."""
+    """Content has placeholders that cannot be filled in; `flaws` lists all of them."""
 
     code: ClassVar[str] = "RULES_INVALID_TEMPLATE"
 
@@ -39,42 +39,42 @@ class InvalidTemplate(RaakError):
 
 
 class Placeholder(NamedTuple):
-    """One placeholder: where its value is found, what is said without, where it is written."""
+    """One placeholder: the keys of its value, its default, and its path in the content."""
 
     keys: Keys
     default: str
-    place: Place
+    path: DocumentPath
 
     def fill(self, sources: Sources) -> str:
-        """The value as text, or the default where there is none that can be read aloud."""
-        return shown(value_at(self.keys, sources))[:LONGEST_VALUE] or self.default
+        """The value as text, or the default where it has none."""
+        return format_value(get_value(self.keys, sources))[:LONGEST_VALUE] or self.default
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """Content ready to be filled.
 
-    `fill` gives it with its values. What holds no placeholder is given as it is, so it must not
-    be changed.
+    `fill` returns it with its values. What holds no placeholder is returned as it is, so it must
+    not be changed.
     """
 
     fill: Fill
     placeholders: Sequence[Placeholder]
 
 
-def read_template(content: Any, roots: Collection[str], alone: Collection[str] = ()) -> Template:
-    """Read the placeholders in every text of a JSON value; raises InvalidTemplate.
+def parse_template(content: Any, roots: Collection[str], exact: Collection[str] = ()) -> Template:
+    """Parse the placeholders in every text of a JSON value; raises InvalidTemplate.
 
     Args:
         content: What to say; names of fields stay as they are.
-        roots: The names a placeholder may begin with, as `traits` in `traits.city`.
-        alone: The names that are a whole placeholder, as `key`.
+        roots: The names that paths may begin with, as `traits` in `traits.city`.
+        exact: The names that are a whole placeholder, as `key`.
     """
-    reader = _Reader(roots, alone)
-    fill = reader.content(content, ())
-    if reader.flaws:
-        raise InvalidTemplate(reader.flaws)
-    return Template(fill, reader.placeholders)
+    parser = _TemplateParser(roots, exact)
+    fill = parser.parse_content(content, ())
+    if parser.flaws:
+        raise InvalidTemplate(parser.flaws)
+    return Template(fill, parser.placeholders)
 
 
 def hide_values(
@@ -87,8 +87,8 @@ def hide_values(
     """Filled content without the values that are to be hidden.
 
     A text of which every placeholder is hidden is as it was written, with the mask in their places;
-    where some are not, the mask is all there is, since what was put in can't be told apart. What
-    holds no placeholder is as it was filled.
+    where some are not, the mask replaces the whole text, since filled values cannot be found in it.
+    What holds no placeholder is as it was filled.
 
     Args:
         content: As it was written.
@@ -97,8 +97,8 @@ def hide_values(
         change: What else is to be done to texts that hold values.
     """
     if isinstance(content, str) and isinstance(filled, str):
-        found = filter(None, map(_INSIDE.fullmatch, _PLACEHOLDER.findall(content)))
-        hidden = [is_hidden(keys_of(inside[1])) for inside in found]
+        match = filter(None, map(_INSIDE.fullmatch, _PLACEHOLDER.findall(content)))
+        hidden = [is_hidden(parse_path(inside[1])) for inside in match]
         if not any(hidden):
             return change(filled) if hidden else filled
         return _PLACEHOLDER.sub(mask, content) if all(hidden) else mask
@@ -113,7 +113,7 @@ def hide_values(
     return filled if content == filled else mask
 
 
-def keys_of(path: str) -> Keys:
+def parse_path(path: str) -> Keys:
     """Where the value of a path is found: `event.total` is a property of the event, as in
     conditions; `event.properties.name` is one that has the name of something else.
     """
@@ -123,16 +123,16 @@ def keys_of(path: str) -> Keys:
     return ("event", *([] if below[0] == "properties" and below[1:] else ["properties"]), *below)
 
 
-def value_at(keys: Keys, sources: Sources) -> Any:
-    """The value keys lead to, None where they lead nowhere."""
+def get_value(keys: Keys, sources: Sources) -> Any:
+    """The value at the end of the keys, None if there is none."""
     here: Any = sources
     for key in keys:
         here = here.get(key) if isinstance(here, Mapping) else None
     return here
 
 
-def shown(value: Any) -> str:
-    """A value as it is read in a sentence; lists and objects are not, and stay out."""
+def format_value(value: Any) -> str:
+    """A value as a sentence shows it; empty for lists and objects."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -144,7 +144,7 @@ def shown(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-class _Fixed:
+class _ConstantFill:
     """A value without placeholders."""
 
     def __init__(self, value: Any) -> None:
@@ -154,75 +154,79 @@ class _Fixed:
         return self._value
 
 
-class _Reader:
-    """Collects the placeholders of a content, and what is wrong with them."""
+class _TemplateParser:
+    """Collects the placeholders of a content, and their flaws."""
 
-    def __init__(self, roots: Collection[str], alone: Collection[str]) -> None:
-        self._roots, self._alone = roots, alone
+    def __init__(self, roots: Collection[str], exact: Collection[str]) -> None:
+        self._roots, self._exact = roots, exact
         self.placeholders: list[Placeholder] = []
         self.flaws: list[Flaw] = []
 
-    def content(self, content: Any, place: Place) -> Fill:
+    def parse_content(self, content: Any, path: DocumentPath) -> Fill:
         if isinstance(content, str):
-            return self._text(content, place)
+            return self._parse_text(content, path)
         if isinstance(content, Mapping):
-            return _mapping({k: self.content(v, (*place, k)) for k, v in content.items()}, content)
+            return _fill_mapping(
+                {k: self.parse_content(v, (*path, k)) for k, v in content.items()}, content
+            )
         if isinstance(content, list | tuple):
-            return _sequence([self.content(v, (*place, n)) for n, v in enumerate(content)], content)
-        return _Fixed(content)
+            return _fill_sequence(
+                [self.parse_content(v, (*path, n)) for n, v in enumerate(content)], content
+            )
+        return _ConstantFill(content)
 
-    def _text(self, text: str, place: Place) -> Fill:
+    def _parse_text(self, text: str, path: DocumentPath) -> Fill:
         pairs, end = [], 0
-        for found in _PLACEHOLDER.finditer(text):
-            self._braces(text, end, found.start(), place)
-            placeholder = self._placeholder(found, place)
+        for match in _PLACEHOLDER.finditer(text):
+            self._find_stray_braces(text, end, match.start(), path)
+            placeholder = self._parse_placeholder(match, path)
             if placeholder:
                 self.placeholders.append(placeholder)
-                pairs.append((text[end : found.start()], placeholder.fill))
-            end = found.end()
-        self._braces(text, end, len(text), place)
+                pairs.append((text[end : match.start()], placeholder.fill))
+            end = match.end()
+        self._find_stray_braces(text, end, len(text), path)
         if not pairs:
-            return _Fixed(text)
+            return _ConstantFill(text)
         last = text[end:]
         return lambda sources: "".join([before + fill(sources) for before, fill in pairs]) + last
 
-    def _braces(self, text: str, start: int, end: int, place: Place) -> None:
-        """Tell of braces outside placeholders: they are one that was written wrong."""
-        for braces, told in (
+    def _find_stray_braces(self, text: str, start: int, end: int, path: DocumentPath) -> None:
+        """Report braces outside placeholders: they are placeholders with a mistake."""
+        for braces, problem in (
             ("{{", "opens {{ and does not close it"),
             ("}}", "has }} without {{"),
         ):
             offset = text.find(braces, start, end)
             if offset >= 0:
                 hint = "Write {{ traits.name | otherwise }}; keep other braces apart: { {."
-                self.flaws.append(Flaw(place, f"{_quoted(text)} {told}.", hint, offset))
+                self.flaws.append(Flaw(path, f"{_quote(text)} {problem}.", hint, offset))
 
-    def _placeholder(self, found: re.Match[str], place: Place) -> Placeholder | None:
-        inside = _INSIDE.fullmatch(found[1])
-        if inside and "{{" not in found[1] and self._known(inside[1]):
-            return Placeholder(keys_of(inside[1]), (inside[2] or "").strip(), place)
-        names = ", ".join([*(f"{root}.…" for root in self._roots), *self._alone])
+    def _parse_placeholder(self, match: re.Match[str], path: DocumentPath) -> Placeholder | None:
+        inside = _INSIDE.fullmatch(match[1])
+        if inside and "{{" not in match[1] and self._is_allowed(inside[1]):
+            return Placeholder(parse_path(inside[1]), (inside[2] or "").strip(), path)
+        names = ", ".join([*(f"{root}.…" for root in self._roots), *self._exact])
         hint = f"Write {{{{ traits.name | otherwise }}}}; the roots are {names}."
-        told = f"{_quoted(found[0])} cannot be filled in."
-        self.flaws.append(Flaw(place, told, hint, found.start()))
+        problem = f"{_quote(match[0])} cannot be filled in."
+        self.flaws.append(Flaw(path, problem, hint, match.start()))
         return None
 
-    def _known(self, path: str) -> bool:
+    def _is_allowed(self, path: str) -> bool:
         root, dot, _ = path.partition(".")
-        return root in (self._roots if dot else self._alone)
+        return root in (self._roots if dot else self._exact)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…")
 
 
-def _mapping(parts: dict[Any, Fill], content: Mapping[Any, Any]) -> Fill:
-    if all(isinstance(part, _Fixed) for part in parts.values()):
-        return _Fixed(content)
+def _fill_mapping(parts: dict[Any, Fill], content: Mapping[Any, Any]) -> Fill:
+    if all(isinstance(part, _ConstantFill) for part in parts.values()):
+        return _ConstantFill(content)
     return lambda sources: {key: part(sources) for key, part in parts.items()}
 
 
-def _sequence(parts: list[Fill], content: Sequence[Any]) -> Fill:
-    if all(isinstance(part, _Fixed) for part in parts):
-        return _Fixed(content)
+def _fill_sequence(parts: list[Fill], content: Sequence[Any]) -> Fill:
+    if all(isinstance(part, _ConstantFill) for part in parts):
+        return _ConstantFill(content)
     return lambda sources: [part(sources) for part in parts]

@@ -1,4 +1,4 @@
-"""What a condition may speak of in the place it stands in, and how large it may be."""
+"""The names a condition may use where it is written, and the limits of its size."""
 
 from dataclasses import dataclass, field
 
@@ -36,7 +36,7 @@ class Vocabulary:
     bare_properties: bool = field(default=False, kw_only=True)
     """A bare name is a property of the event: true only inside an aggregate's filter."""
 
-    def known(self, root: str) -> frozenset[str] | None:
+    def known_names(self, root: str) -> frozenset[str] | None:
         """The names accepted after `root`; None where any is."""
         return {
             "traits": self.traits,
@@ -47,7 +47,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConditionLimits:
     """Bounds that keep every condition readable, and cheap to compile and to run."""
 
     characters: int = 2_000

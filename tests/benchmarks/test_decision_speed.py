@@ -1,9 +1,9 @@
 """Deciding must leave the request to the network and the database.
 
 Measured, for a catalogue of 200 actions with 3 conditions each, caps, suppressions, quiet hours
-and a control group: one decision; one decision with what is kept of it; explaining one; and 200
+and a control group: one decision; one decision with its packed input; explaining one; and 200
 requests at once that are answered when PostgreSQL has committed them.
-Target: median of a decision, and of a decision with its record, under 0.5 ms.
+Target: median of a decision, and of a decision with its input, under 0.5 ms.
 Run: pytest -m benchmark --benchmark-compare-fail=median:20%
 """
 
@@ -24,17 +24,21 @@ from services.chassis.server import supervised
 from services.contracts.profile import CustomerChanged
 from services.contracts.words import Channel
 from services.decision import handlers
-from services.decision.app import background, open_desk
+from services.decision.app import list_background_work, open_decision_context
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled, compiled
-from services.decision.domain.contacts import Contact
+from services.decision.domain.compiled_catalogue import CompiledCatalogue, compile_catalogue
+from services.decision.domain.contact_policies import Contact
 from services.decision.domain.decision import decide
+from services.decision.domain.decision_input import DecisionInput
 from services.decision.domain.explanation import explain
-from services.decision.domain.record import packed
-from services.decision.domain.situation import Situation
-from services.decision.service.deciding import Desk, Request, next_best_actions
+from services.decision.domain.input_codec import pack_input
+from services.decision.service.deciding import (
+    DecisionContext,
+    DecisionRequest,
+    decide_next_best_actions,
+)
 from services.decision.settings import DecisionSettings
-from services.decision.store.customers import Asked
+from services.decision.store.customers import CustomerRef
 from services.rules import Facts
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -96,14 +100,14 @@ def history(now: datetime) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Compiled:
+def shop() -> CompiledCatalogue:
     """The catalogue, ready."""
-    return compiled(1, Catalogue.model_validate(DOCUMENT))
+    return compile_catalogue(1, Catalogue.model_validate(DOCUMENT))
 
 
 @pytest.fixture
-def situation() -> Situation:
-    """A customer with twenty contacts behind him."""
+def decision_input() -> DecisionInput:
+    """A customer with twenty earlier contacts."""
     facts = Facts(
         now=NOW,
         traits=TRAITS,
@@ -116,53 +120,57 @@ def situation() -> Situation:
         Contact(f"a{n * 7}", "WEB", "PRESENTED", NOW.timestamp() - n * 36_000, True)
         for n in range(1, 21)
     ]
-    return Situation(uuid4(), Channel.WEB, "hero", 3, facts, contacts)
+    return DecisionInput(uuid4(), Channel.WEB, "hero", 3, facts, contacts)
 
 
 @pytest.mark.benchmark
 def test_deciding_among_200_actions(
-    benchmark: BenchmarkFixture, shop: Compiled, situation: Situation
+    benchmark: BenchmarkFixture, shop: CompiledCatalogue, decision_input: DecisionInput
 ) -> None:
-    propensity = shop.levels.propensities(shop.levels.tallied({}))
+    propensity = shop.levels.compute_propensities(shop.levels.build_evidence({}))
 
-    verdict = benchmark(decide, shop, propensity, situation)
+    result = benchmark(decide, shop, propensity, decision_input)
 
-    assert len(verdict.proposed) == 3
+    assert len(result.propositions) == 3
 
 
 @pytest.mark.benchmark
-def test_deciding_among_200_actions_and_keeping_what_was_looked_at(
-    benchmark: BenchmarkFixture, shop: Compiled, situation: Situation
+def test_deciding_among_200_actions_and_packing_the_input(
+    benchmark: BenchmarkFixture, shop: CompiledCatalogue, decision_input: DecisionInput
 ) -> None:
-    propensity = shop.levels.propensities(shop.levels.tallied({}))
+    propensity = shop.levels.compute_propensities(shop.levels.build_evidence({}))
 
-    def decide_and_keep() -> bytes:
-        return packed(shop, propensity, situation, decide(shop, propensity, situation))
+    def decide_and_pack() -> bytes:
+        return pack_input(
+            shop, propensity, decision_input, decide(shop, propensity, decision_input)
+        )
 
-    assert len(benchmark(decide_and_keep)) < 2_000
+    assert len(benchmark(decide_and_pack)) < 2_000
 
 
 @pytest.mark.benchmark
 def test_explaining_200_actions(
-    benchmark: BenchmarkFixture, shop: Compiled, situation: Situation
+    benchmark: BenchmarkFixture, shop: CompiledCatalogue, decision_input: DecisionInput
 ) -> None:
-    propensity = shop.levels.propensities(shop.levels.tallied({}))
-    stages = decide(shop, propensity, situation).stages
+    propensity = shop.levels.compute_propensities(shop.levels.build_evidence({}))
+    stages = decide(shop, propensity, decision_input).stages
 
-    assert len(benchmark(explain, shop, propensity, situation, stages)) == ACTIONS
+    assert len(benchmark(explain, shop, propensity, decision_input, stages)) == ACTIONS
 
 
 @asynccontextmanager
-async def desk_on(url: str, shop: Compiled, people: list[UUID]) -> AsyncIterator[Desk]:
+async def replica_on(
+    url: str, shop: CompiledCatalogue, people: list[UUID]
+) -> AsyncIterator[DecisionContext]:
     """A replica at work, that knows these people."""
     await migrate("decision", url)
     async with open_database(url) as database:
-        desk = open_desk(DecisionSettings(), database, utc_now)
-        desk.knowledge.use(shop)
+        context = open_decision_context(DecisionSettings(), database, utc_now)
+        context.catalogue_cache.use(shop)
         async with database.transaction() as connection:
-            await handlers.keep_customers(connection, [known(person) for person in people])
-        async with supervised(background(desk)):
-            yield desk
+            await handlers.save_customers(connection, [known(person) for person in people])
+        async with supervised(list_background_work(context)):
+            yield context
 
 
 def known(person: UUID) -> CustomerChanged:
@@ -190,23 +198,27 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.mark.benchmark
 def test_200_durable_decisions_at_once(
-    benchmark: BenchmarkFixture, shop: Compiled, postgres_url: str, runner: asyncio.Runner
+    benchmark: BenchmarkFixture, shop: CompiledCatalogue, postgres_url: str, runner: asyncio.Runner
 ) -> None:
     people = [uuid4() for _ in range(AT_ONCE)]
-    opened = desk_on(f"{postgres_url}/benchmark_decision", shop, people)
-    desk = runner.run(opened.__aenter__())
-    context = {"page": "p3"}
+    opened = replica_on(f"{postgres_url}/benchmark_decision", shop, people)
+    context = runner.run(opened.__aenter__())
+    page = {"page": "p3"}
 
     async def all_at_once() -> int:
-        requests = [Request(Asked(p), Channel.WEB, "hero", context=context) for p in people]
-        made = await asyncio.gather(*(next_best_actions(desk, one) for one in requests))
-        return sum(len(decision.propositions) for decision in made)
+        requests = [
+            DecisionRequest(CustomerRef(p), Channel.WEB, "hero", context=page) for p in people
+        ]
+        decisions = await asyncio.gather(
+            *(decide_next_best_actions(context, one) for one in requests)
+        )
+        return sum(len(decision.propositions) for decision in decisions)
 
     try:
-        shown = benchmark.pedantic(  # type: ignore[no-untyped-call]
+        proposed = benchmark.pedantic(  # type: ignore[no-untyped-call]
             lambda: runner.run(all_at_once()), rounds=15, warmup_rounds=3
         )
     finally:
         runner.run(opened.__aexit__(None, None, None))
 
-    assert shown == 3 * AT_ONCE
+    assert proposed == 3 * AT_ONCE

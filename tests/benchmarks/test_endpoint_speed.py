@@ -21,11 +21,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
 from gateway.access.limits.registered_operations import OperationRegistry, hash_document
-from gateway.browsers import for_browsers
-from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.pipeline.pipeline import JSON, RequestPipeline
 from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
+from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app
@@ -75,9 +75,11 @@ def app() -> ASGIApp:
     registry = OperationRegistry()
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
-    answering = endpoint(InProcess(), documents=Documents(registry), served=lambda: constant)
+    answering = endpoint(
+        InProcess(), operations=PersistedOperations(registry), served=lambda: constant
+    )
     process.reach("/graphql", answering)
-    return for_browsers(process, (), 0)
+    return add_security_headers(process, (), 0)
 
 
 @pytest.fixture

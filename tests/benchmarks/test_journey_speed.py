@@ -3,9 +3,9 @@
 Measured on real PostgreSQL (without fsync), one replica, lists of 1,000 events in one transaction,
 as the chassis hands them over: events no journey listens to; events that are listened to but let
 nobody in, because they are old (an import) or do not fit; events that let 1,000 customers in, each
-with a run, a step and an event to publish; snapshots while a journey watches segments; timers that
-each take a run through a branch and a message to its next wait. The machine alone, without a
-database, is the last one.
+with an instance, a step and an event to publish; snapshots while a journey watches segments;
+timers that each take an instance through a branch and a message to its next wait. The state machine
+without a database is the last one.
 Target: 100,000 events/s that nobody listens to, 15,000 of an import, 2,000 entries/s, 2,000
 timers/s; a step of the machine under 50 us.
 Run: pytest -m benchmark --benchmark-compare-fail=median:20%
@@ -22,11 +22,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from services.chassis.database import open_database
 from services.contracts.base import Event
-from services.journey.domain.machine import advance
-from services.journey.domain.run import Due
+from services.journey.domain.instance import TimerStimulus
+from services.journey.domain.state_machine import advance
 from services.journey.service.timers import TimerRunner
 from tests.integration.journey.world import World
-from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, Walk, known, made
+from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, Walk, compile_journey, facts_of
 
 LIST = 1_000
 
@@ -79,7 +79,7 @@ def entering(world: World, customers: list[UUID]) -> list[Event]:
 
 
 def changing(world: World, customers: list[UUID]) -> list[Event]:
-    """New snapshots of customers never seen, in no segment a journey is about."""
+    """New snapshots of unknown customers, in no segment a journey is about."""
     traits = {"email": "ann@example.com", "country": "NL"}
     return [
         world.snapshot(customer, 1, traits=traits, segments=("vip", "loyal"))
@@ -100,10 +100,13 @@ def test_hearing_a_list_of_events(
         return (scene(world, [uuid4() for _ in range(LIST)]),), {}
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda events: runner.run(world.hear(*events)), setup=prepare, rounds=15, warmup_rounds=1
+        lambda events: runner.run(world.handle_events(*events)),
+        setup=prepare,
+        rounds=15,
+        warmup_rounds=1,
     )
 
-    tell(benchmark, "events a second")
+    print_rate(benchmark, "events a second")
 
 
 @pytest.mark.benchmark
@@ -113,9 +116,11 @@ def test_firing_timers(benchmark: BenchmarkFixture, stage: Stage) -> None:
 
     async def wait_an_hour() -> None:
         customers = [uuid4() for _ in range(LIST)]
-        await world.hear(*(world.snapshot(one, 1, consents={"p": True}) for one in customers))
+        await world.handle_events(
+            *(world.snapshot(one, 1, consents={"p": True}) for one in customers)
+        )
         world.now += timedelta(days=30)
-        await world.hear(*(world.event(one, "e") for one in customers))
+        await world.handle_events(*(world.event(one, "e") for one in customers))
         async with world.database.transaction() as connection:
             await connection.execute(
                 "UPDATE run SET due_at = NULL WHERE NOT customer_id = ANY($1)", customers
@@ -131,22 +136,22 @@ def test_firing_timers(benchmark: BenchmarkFixture, stage: Stage) -> None:
     )
 
     assert set(fired) == {LIST}
-    tell(benchmark, "timers a second")
+    print_rate(benchmark, "timers a second")
 
 
 @pytest.mark.benchmark
 def test_the_machine_alone(benchmark: BenchmarkFixture) -> None:
-    journey = made(CART)
-    run = Walk(journey).run
+    journey = compile_journey(CART)
+    instance = Walk(journey).instance
     due = NOON + timedelta(hours=2)
-    facts = known(due, consent={"email_marketing": True}, traits={"email": "ann@example.com"})
+    facts = facts_of(due, consent={"email_marketing": True}, traits={"email": "ann@example.com"})
 
-    moved = benchmark(advance, journey, run, Due(), facts, due)
+    moved = benchmark(advance, journey, instance, TimerStimulus(), facts, due)
 
-    assert moved.run.step == "answer"
+    assert moved.instance.step == "answer"
 
 
-def tell(benchmark: BenchmarkFixture, what: str) -> None:
+def print_rate(benchmark: BenchmarkFixture, what: str) -> None:
     """Say how many a second that is."""
     if benchmark.stats is not None:
         benchmark.extra_info[what] = round(LIST / benchmark.stats.stats.median)

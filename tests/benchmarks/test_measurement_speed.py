@@ -21,7 +21,7 @@ from services.contracts.decision import DecisionMade
 from services.contracts.profile import Identity
 from services.measurement import service
 from services.measurement.domain.results import Dimension
-from tests.integration.measurement.story import hear
+from tests.integration.measurement.story import handle
 from tests.unit.measurement import facts
 
 LIST = 1_000
@@ -47,11 +47,11 @@ def running(
 
 
 Scene = tuple[list[Event], list[Event]]
-"""What has been heard before, and the list that is measured."""
+"""Events handled before, and the list that is measured."""
 
 
 def decided() -> list[DecisionMade]:
-    """New decisions with three propositions each, for customers never seen."""
+    """New decisions with three propositions each, for unknown customers."""
     return [facts.decision(uuid4(), "vinyl", "concert", "cassette") for _ in range(LIST)]
 
 
@@ -62,8 +62,10 @@ def decisions() -> Scene:
 
 def outcomes() -> Scene:
     """Reactions with a value, to decisions that are known."""
-    made = decided()
-    return [*made], [facts.outcome(one, "ACCEPTED", cents=100) for one in made]
+    decision_events = decided()
+    return [*decision_events], [
+        facts.outcome(one, "ACCEPTED", cents=100) for one in decision_events
+    ]
 
 
 def messages() -> Scene:
@@ -83,12 +85,14 @@ def page_views() -> Scene:
 
 def merges() -> Scene:
     """Visitors with a decision each, who become known."""
-    made = decided()
-    return [*made], [facts.merge(one.customer_id, uuid4()) for one in made if one.customer_id]
+    decision_events = decided()
+    return [*decision_events], [
+        facts.merge(one.customer_id, uuid4()) for one in decision_events if one.customer_id
+    ]
 
 
 def snapshots() -> Scene:
-    """Customers with an identity not seen before."""
+    """Customers with a new identity."""
     identities = [Identity(type="crm_id", value=str(uuid4())) for _ in CUSTOMERS]
     return [], [facts.snapshot(*pair) for pair in zip(CUSTOMERS, identities, strict=True)]
 
@@ -102,18 +106,18 @@ def test_handling_a_list_of_new_events(
 ) -> None:
     runner, database = running
 
-    async def handle(events: list[Event]) -> None:
+    async def handle_list(events: list[Event]) -> None:
         async with database.transaction() as connection:
-            await hear(connection, events)
+            await handle(connection, events)
 
     def prepare() -> tuple[tuple[list[Event]], dict[str, object]]:
         before, measured = scene()
         if before:
-            runner.run(handle(before))
+            runner.run(handle_list(before))
         return (measured,), {}
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda events: runner.run(handle(events)), setup=prepare, rounds=15, warmup_rounds=1
+        lambda events: runner.run(handle_list(events)), setup=prepare, rounds=15, warmup_rounds=1
     )
 
     if benchmark.stats is not None:
@@ -144,7 +148,7 @@ def test_a_page_of_one_among_many(benchmark: BenchmarkFixture, running: Runner) 
 
     async def read() -> int:
         async with database.connection() as connection:
-            (page,) = await service.touchpoint_pages(connection, [(CUSTOMERS[7], None, 51)])
+            (page,) = await service.load_touchpoint_pages(connection, [(CUSTOMERS[7], None, 51)])
         return len(page)
 
     runner.run(fill())
@@ -165,7 +169,7 @@ def test_a_years_results_of_a_hundred_actions(benchmark: BenchmarkFixture, runni
     async def read() -> int:
         async with database.connection() as connection:
             by = [Dimension.ACTION, Dimension.CHANNEL]
-            return len(await service.action_results(connection, by, (None, None), None, None))
+            return len(await service.load_action_results(connection, by, (None, None), None, None))
 
     runner.run(fill())
     found = benchmark(lambda: runner.run(read()))

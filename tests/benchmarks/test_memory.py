@@ -31,8 +31,8 @@ from gateway.access.audit.audit_log import DROPPED, AuditLog
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits
 from gateway.access.limits.registered_operations import OperationRegistry, hash_document
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.supergraph import Reply
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
@@ -96,7 +96,9 @@ def gateway(audit: AuditLog) -> GraphQLOverHttp:
         audit=audit,
     )
     return endpoint(
-        InProcess(), served=lambda: served, documents=Documents(OperationRegistry(), learns=KEPT)
+        InProcess(),
+        served=lambda: served,
+        operations=PersistedOperations(OperationRegistry(), learns=KEPT),
     )
 
 

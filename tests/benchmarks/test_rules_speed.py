@@ -24,7 +24,7 @@ from services.rules import (
     parse,
     rebuild,
 )
-from services.rules.formula import leaves
+from services.rules.formula import iterate_leaves
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONDITIONS = 200
@@ -104,7 +104,7 @@ def test_deciding_two_hundred_conditions(benchmark: BenchmarkFixture) -> None:
 
     outcomes = benchmark(rules, facts)
 
-    assert sum(1 for c in conditions for _ in leaves(c.formula)) == CONDITIONS * 5
+    assert sum(1 for c in conditions for _ in iterate_leaves(c.formula)) == CONDITIONS * 5
     assert 5 < outcomes.count(PASSED) < CONDITIONS / 2
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from services.rules import ROOTS, ConditionError, Limits
+from services.rules import ROOTS, ConditionError, ConditionLimits
+from services.rules.condition_source import ConditionSource
 from services.rules.functions import PUBLIC
-from services.rules.source import Source
 
 CONDITION, DEFINITION = "where", "yaml"
 """The arguments."""
@@ -43,7 +43,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
 def digest_values(condition: str, digest: Digest) -> str:
     """A condition with a digest for each literal; of what is no condition, a digest of it all."""
     try:
-        tree = _Digesting(digest).visit(Source(condition).tree(Limits()))
+        tree = _Digesting(digest).visit(ConditionSource(condition).parse(ConditionLimits()))
         return ast.unparse(tree)
     except (ConditionError, RecursionError, ValueError):
         return digest("text", condition)

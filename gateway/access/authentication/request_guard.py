@@ -29,7 +29,8 @@ from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
 from gateway.access.limits.rate_limits import TryLater
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import LEGACY, Answer, extra_headers, media_type_for, told
+from services.chassis.graphql_http.media_types import LEGACY, negotiate_media_type
+from services.chassis.graphql_http.response import HttpResponse, format_error, refusal_headers
 
 Network = IPv4Network | IPv6Network
 
@@ -178,18 +179,20 @@ async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
         if extension not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1013, "reason": refusal.code})
             return
-        answer = Answer(refusal.status, b"", LEGACY, extra_headers(refusal))
+        answer = HttpResponse(refusal.status, b"", LEGACY, refusal_headers(refusal))
         await answer.send(lambda message: send({**message, "type": f"websocket.{message['type']}"}))
     elif scope["path"].startswith("/graphql"):
-        body = orjson.dumps({"errors": [told(refusal)]})
-        await Answer(refusal.status, body, _media_type(scope), extra_headers(refusal)).send(send)
+        body = orjson.dumps({"errors": [format_error(refusal)]})
+        await HttpResponse(refusal.status, body, _media_type(scope), refusal_headers(refusal)).send(
+            send
+        )
     else:
         body = orjson.dumps({"success": False, "error": refusal.as_json()})
-        await Answer(refusal.status, body, LEGACY, extra_headers(refusal)).send(send)
+        await HttpResponse(refusal.status, body, LEGACY, refusal_headers(refusal)).send(send)
 
 
 def _media_type(scope: Scope) -> str:
     try:
-        return media_type_for(headers_of(scope))
+        return negotiate_media_type(headers_of(scope))
     except RaakError:
         return LEGACY

@@ -1,9 +1,9 @@
 """Arbitration: which of the actions that may be shown is worth showing first."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.chassis.errors import RaakError
+from services.decision.domain.arrays import Cents, Floats, Positions
 
 
 class InvalidPropensity(RaakError):
@@ -18,12 +18,12 @@ class InvalidPropensity(RaakError):
         )
 
 
-def scores(
-    propensity: NDArray[np.float64],
-    context_weight: NDArray[np.float64],
-    value_cents: NDArray[np.int64],
-    lever: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def compute_scores(
+    propensity: Floats,
+    context_weight: Floats,
+    value_cents: Cents,
+    lever: Floats,
+) -> Floats:
     """The priority of candidates, in expected cents weighed by context and business.
 
     Args:
@@ -45,8 +45,8 @@ def scores(
     return propensity * context_weight * value_cents * lever
 
 
-def ranked(score: NDArray[np.float64], action: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Order candidates best first, keeping of each action its best treatment only.
+def rank_candidates(score: Floats, action: Positions) -> Positions:
+    """Order candidates best first, with the best treatment of each action only.
 
     Args:
         score: Shape (n,).

@@ -1,14 +1,14 @@
 """The catalogue as marketers write it: what can be said, to whom, and how often."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from services.contracts.words import Channel, OutcomeKind
-from services.rules import written
+from services.rules.definition_fields import DefinitionPart, Key, Line, Period, TimeOfDay, TimeZone
 
 MOST_ACTIONS = 2_500
 MOST_TREATMENTS = 20
@@ -32,7 +32,7 @@ class ActionStatus(StrEnum):
 
 
 class Unit(StrEnum):
-    """What a contact policy counts by."""
+    """What a contact policy counts contacts of."""
 
     ACTION = "action"
     GROUP = "group"
@@ -40,13 +40,13 @@ class Unit(StrEnum):
     ALL = "all"
 
 
-def _listed(value: Any) -> Any:
+def _wrap_in_list(value: Any) -> Any:
     """One value stands for a list of one."""
     return [value] if isinstance(value, str | int | float | bool) else value
 
 
-def _moment(value: Any) -> Any:
-    """A date is its first moment; without a time zone UTC is meant."""
+def _parse_moment(value: Any) -> Any:
+    """A date is its first moment; a moment without a time zone is in UTC."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -56,26 +56,19 @@ def _moment(value: Any) -> Any:
     return value
 
 
-Key = Annotated[str, StringConstraints(pattern=written.KEY)]
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
-]
-Keys = Annotated[tuple[Key, ...], BeforeValidator(_listed)]
-Channels = Annotated[tuple[Channel, ...], BeforeValidator(_listed)]
-Conditions = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(max_length=10)]
-Period = Annotated[timedelta, BeforeValidator(written.period)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
+Keys = Annotated[tuple[Key, ...], BeforeValidator(_wrap_in_list)]
+Channels = Annotated[tuple[Channel, ...], BeforeValidator(_wrap_in_list)]
+Conditions = Annotated[tuple[str, ...], BeforeValidator(_wrap_in_list), Field(max_length=10)]
+Moment = Annotated[datetime, BeforeValidator(_parse_moment)]
 
 
-class Part(BaseModel):
-    """A part of the catalogue: unchangeable, and strict about its field names."""
+class CataloguePart(DefinitionPart):
+    """A part of the catalogue; YAML names its fields by their aliases only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(populate_by_name=False)
 
 
-class Placement(Part):
+class Placement(CataloguePart):
     """A spot where treatments appear; `limit` is how many fit."""
 
     key: Key
@@ -83,14 +76,14 @@ class Placement(Part):
     limit: int = Field(default=3, ge=1, le=30)
 
 
-class ConditionalValue(Part):
+class ConditionalValue(CataloguePart):
     """What an acceptance is worth where a condition holds."""
 
     when: str
     cents: int = Field(ge=0, le=MOST_CENTS)
 
 
-class ContextWeight(Part):
+class ContextWeight(CataloguePart):
     """How much more an action fits the moment where a condition holds: 55 means x 1.55."""
 
     when: str
@@ -99,7 +92,7 @@ class ContextWeight(Part):
     """Ends the sentence "…, because", for the agent."""
 
 
-class Treatment(Part):
+class Treatment(CataloguePart):
     """How an action looks on one channel, in one or more placements."""
 
     key: Key
@@ -108,7 +101,7 @@ class Treatment(Part):
     content: dict[str, Any]
 
 
-class Action(Part):
+class Action(CataloguePart):
     """Something that can be said to a customer."""
 
     key: Key
@@ -132,32 +125,32 @@ class Action(Part):
     treatments: tuple[Treatment, ...] = Field(default=(), max_length=MOST_TREATMENTS)
 
 
-class Scope(Part):
-    """Which actions something is about: those that fit every field given; without any, all."""
+class Scope(CataloguePart):
+    """Which actions a policy is about: those that fit every field set; all where none is set."""
 
-    kind: Annotated[tuple[ActionKind, ...], BeforeValidator(_listed)] = ()
+    kind: Annotated[tuple[ActionKind, ...], BeforeValidator(_wrap_in_list)] = ()
     issue: Keys = ()
     group: Keys = ()
     action: Keys = ()
 
-    def holds(self, action: Action) -> bool:
-        """Whether an action is meant."""
-        asked = (
+    def has_action(self, action: Action) -> bool:
+        """Whether an action fits every field that is set."""
+        fields = (
             (self.kind, action.kind),
             (self.issue, action.issue),
             (self.group, action.group),
             (self.action, action.key),
         )
-        return all(not wanted or has in wanted for wanted, has in asked)
+        return all(not wanted or has in wanted for wanted, has in fields)
 
 
 EVERYTHING = Scope()
 
 
-class Cap(Part):
+class Cap(CataloguePart):
     """At most so many presentations of an action, group, issue or all within a period.
 
-    With a channel, only presentations there count, and only those there are held back.
+    With a channel, only presentations on it count, and only those on it are refused.
     """
 
     key: Key
@@ -168,18 +161,18 @@ class Cap(Part):
     only: Scope = EVERYTHING
 
 
-class Suppression(Part):
+class Suppression(CataloguePart):
     """Silence about an action, group or issue for a period after an outcome."""
 
     key: Key
     per: Unit = Unit.ACTION
-    after: Annotated[tuple[OutcomeKind, ...], BeforeValidator(_listed)] = Field(min_length=1)
+    after: Annotated[tuple[OutcomeKind, ...], BeforeValidator(_wrap_in_list)] = Field(min_length=1)
     period: Period = Field(alias="for")
     channel: Channel | None = None
     only: Scope = EVERYTHING
 
 
-class QuietHours(Part):
+class QuietHours(CataloguePart):
     """Hours of the day in which a channel stays silent, over midnight if they begin later."""
 
     key: Key
@@ -190,7 +183,7 @@ class QuietHours(Part):
     only: Scope = EVERYTHING
 
 
-class ContactPolicies(Part):
+class ContactPolicies(CataloguePart):
     """How often and when customers may be spoken to."""
 
     caps: tuple[Cap, ...] = Field(default=(), max_length=100)
@@ -198,20 +191,20 @@ class ContactPolicies(Part):
     quiet_hours: tuple[QuietHours, ...] = Field(default=(), max_length=100)
 
 
-def _all_is_everything(value: Any) -> Any:
+def _parse_scope(value: Any) -> Any:
     return {} if value == "all" else value
 
 
-class ControlGroup(Part):
+class ControlGroup(CataloguePart):
     """A lasting, random share of customers from whom actions are withheld, to measure them."""
 
     key: Key
     share_percent: float = Field(gt=0, lt=100)
     salt: str = Field(default="", max_length=64)
-    withholds: Annotated[Scope, BeforeValidator(_all_is_everything)]
+    withholds: Annotated[Scope, BeforeValidator(_parse_scope)]
 
 
-class Learning(Part):
+class Learning(CataloguePart):
     """How outcomes become propensities."""
 
     strength: float = Field(default=20, gt=0, le=100_000)
@@ -219,7 +212,7 @@ class Learning(Part):
     default_propensity: float = Field(default=0.05, gt=0, lt=1)
 
 
-class Catalogue(Part):
+class Catalogue(CataloguePart):
     """Everything that can be said, with the rules about it. One document is one version."""
 
     currency: str = Field(pattern=r"^[A-Z]{3}$")

@@ -7,7 +7,7 @@ from xxhash import xxh3_64_intdigest
 SHARES = 2**64
 
 
-def belongs(customer_id: UUID, salt: str, share_percent: float) -> bool:
+def is_in_control_group(customer_id: UUID, salt: str, share_percent: float) -> bool:
     """Whether a customer is in the group with this salt.
 
     Groups with different salts are drawn independently of one another, and raising the share of a

@@ -5,48 +5,44 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.decision.domain.arbitration import ranked, scores
+from services.decision.domain.arbitration import compute_scores, rank_candidates
+from services.decision.domain.arrays import Bools, Cents, Floats, Positions, StageNumbers
 from services.decision.domain.catalogue import Action, Treatment
-from services.decision.domain.compiled import Compiled, Slate
-from services.decision.domain.filters import FILTERS, View, view
-from services.decision.domain.reasons import composed
-from services.decision.domain.situation import Situation
-from services.decision.domain.trace import STAGES, Scored, Stage
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Positions = NDArray[np.intp]
-Stages = NDArray[np.uint8]
+from services.decision.domain.compiled_catalogue import CompiledCatalogue, PlacementCandidates
+from services.decision.domain.decision_input import DecisionInput
+from services.decision.domain.filters import FILTERS, FilterInput, build_filter_input
+from services.decision.domain.reasons import compose_reason
+from services.decision.domain.trace import STAGES, ArbitrationResult, Stage
 
 ARBITRATION = STAGES.index(Stage.ARBITRATION)
 CONTROL_GROUP = STAGES.index(Stage.CONTROL_GROUP)
 
 
-class Proposed(NamedTuple):
-    """An action to be shown, as it will look."""
+class ProposedAction(NamedTuple):
+    """An action to be presented, with its personalised content."""
 
     action: Action
     treatment: Treatment
     content: Any
     reason: str
-    scored: Scored
+    arbitration: ArbitrationResult
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was decided."""
+class DecisionResult:
+    """What was decided for one customer at one moment."""
 
-    proposed: Sequence[Proposed] = ()
+    propositions: Sequence[ProposedAction] = ()
+    """Best first."""
     stages: bytes = b""
     """The number of the stage that each action considered reached last, in catalogue order."""
     withheld: Sequence[str] = ()
-    """Actions only a control group kept back."""
+    """Actions that only a control group withheld."""
     control_group: str | None = None
 
 
-class Weighed(NamedTuple):
+class ScoredCandidates(NamedTuple):
     """The treatments that reached arbitration, best first, one of each action.
 
     Positions are those of the catalogue; all have shape (k,).
@@ -56,78 +52,83 @@ class Weighed(NamedTuple):
     treatment: Positions
     propensity: Floats
     context_weight: Floats
-    value_cents: NDArray[np.int64]
+    value_cents: Cents
     lever: Floats
     score: Floats
 
-    def scored(self, catalogue: Compiled, place: int, shown: int) -> Scored:
-        """How the one at a place, from 0, was weighed when the first `shown` are shown."""
-        return Scored(
-            treatment=catalogue.treatments[self.treatment[place]].key,
-            propensity=float(self.propensity[place]),
-            context_weight=float(self.context_weight[place]),
-            value_cents=int(self.value_cents[place]),
-            lever=float(self.lever[place]),
-            score=float(self.score[place]),
-            rank=place + 1,
-            probability=1.0 if place < shown else 0.0,
+    def describe(self, catalogue: CompiledCatalogue, index: int, limit: int) -> ArbitrationResult:
+        """The numbers of one candidate, by its index from 0; the first `limit` are presented."""
+        return ArbitrationResult(
+            treatment=catalogue.treatments[self.treatment[index]].key,
+            propensity=float(self.propensity[index]),
+            context_weight=float(self.context_weight[index]),
+            value_cents=int(self.value_cents[index]),
+            lever=float(self.lever[index]),
+            score=float(self.score[index]),
+            rank=index + 1,
+            probability=1.0 if index < limit else 0.0,
         )
 
 
-def decide(catalogue: Compiled, propensity: Floats, situation: Situation) -> Verdict:
-    """Decide what to show.
+def decide(
+    catalogue: CompiledCatalogue, propensity: Floats, decision_input: DecisionInput
+) -> DecisionResult:
+    """Decide what to propose.
 
     Args:
-        catalogue: The version to decide by; it has the situation's channel and placement.
+        catalogue: The version to decide by; it has the channel and placement of the input.
         propensity: Shape (m,). Of every treatment of the catalogue, each in [0, 1].
-        situation: Who, where, when.
+        decision_input: Customer, placement, moment, and what is known of them.
 
-    Considered are the actions with a treatment for the channel and placement. Equal scores keep
-    the order of the catalogue, so the same arguments always give the same verdict.
+    The actions with a treatment for the channel and placement are considered. Equal scores keep
+    the order of the catalogue, so the same arguments always give the same result.
 
     Raises:
-        InvalidPropensity: The propensity of a treatment that reached arbitration is none.
+        InvalidPropensity: The propensity of a treatment that reached arbitration is not one.
     """
-    slate = catalogue.slates[situation.channel, situation.placement]
-    seen = view(catalogue, situation)
-    reached = stages(seen, slate)
-    weighed = weigh(seen, slate, propensity, reached == ARBITRATION)
-    kept_back = slate.considered[reached == CONTROL_GROUP]
-    return Verdict(
-        proposed=[
-            _proposed(seen, weighed, place, propensity)
-            for place in range(min(shown_at_most(situation, slate), len(weighed.action)))
-        ],
-        stages=reached.tobytes(),
-        withheld=[catalogue.actions[position].key for position in kept_back],
-        control_group=_group_of(seen, kept_back),
+    candidates = catalogue.candidates[decision_input.channel, decision_input.placement]
+    filter_input = build_filter_input(catalogue, decision_input)
+    stages = find_stages(filter_input, candidates)
+    scored = score_candidates(filter_input, candidates, propensity, stages == ARBITRATION)
+    withheld = candidates.unique_actions[stages == CONTROL_GROUP]
+    count = min(limit_propositions(decision_input, candidates), len(scored.action))
+    return DecisionResult(
+        propositions=[_propose(filter_input, scored, index, propensity) for index in range(count)],
+        stages=stages.tobytes(),
+        withheld=[catalogue.actions[position].key for position in withheld],
+        control_group=_find_control_group(filter_input, withheld),
     )
 
 
-def shown_at_most(situation: Situation, slate: Slate) -> int:
+def limit_propositions(decision_input: DecisionInput, candidates: PlacementCandidates) -> int:
     """How many propositions a decision has at most."""
-    return min(situation.limit, slate.limit)
+    return min(decision_input.limit, candidates.limit)
 
 
-def stages(seen: View, slate: Slate) -> Stages:
-    """The number of the stage each considered action reached last, shape (considered,)."""
-    reached = np.full(len(seen.catalogue.actions), ARBITRATION, np.uint8)
-    for number, (_, refuses) in reversed(list(enumerate(FILTERS))):
-        reached[refuses(seen)] = number
-    return reached[slate.considered]
+def find_stages(filter_input: FilterInput, candidates: PlacementCandidates) -> StageNumbers:
+    """The number of the stage each action reached last, shape (unique actions,)."""
+    stages = np.full(len(filter_input.catalogue.actions), ARBITRATION, np.uint8)
+    for number, (_, refuse) in reversed(list(enumerate(FILTERS))):
+        stages[refuse(filter_input)] = number
+    return stages[candidates.unique_actions]
 
 
-def weigh(seen: View, slate: Slate, propensity: Floats, survives: Bools) -> Weighed:
-    """Rank what survived the filters; `survives` runs along the considered actions."""
-    left = np.zeros(len(seen.catalogue.actions), bool)
-    left[slate.considered[survives]] = True
-    in_running = left[slate.actions]
-    treatment, action = slate.treatments[in_running], slate.actions[in_running]
-    p, lever = propensity[treatment], seen.catalogue.lever[action]
-    c, v = _context_weight(seen)[action], _value_cents(seen)[action]
-    score = scores(p, c, v, lever)
-    best = ranked(score, action)
-    return Weighed(
+def score_candidates(
+    filter_input: FilterInput,
+    candidates: PlacementCandidates,
+    propensity: Floats,
+    is_eligible: Bools,
+) -> ScoredCandidates:
+    """Rank the actions that passed the filters; `is_eligible` is along the unique actions."""
+    is_action_eligible = np.zeros(len(filter_input.catalogue.actions), bool)
+    is_action_eligible[candidates.unique_actions[is_eligible]] = True
+    chosen = is_action_eligible[candidates.actions]
+    treatment, action = candidates.treatments[chosen], candidates.actions[chosen]
+    p, lever = propensity[treatment], filter_input.catalogue.lever[action]
+    c, v = _compute_context_weight(filter_input)[action], _find_value(filter_input)[action]
+    score = compute_scores(p, c, v, lever)
+    best = rank_candidates(score, action)
+    return ScoredCandidates(
         action=action[best],
         treatment=treatment[best],
         propensity=p[best],
@@ -138,57 +139,67 @@ def weigh(seen: View, slate: Slate, propensity: Floats, survives: Bools) -> Weig
     )
 
 
-def _context_weight(seen: View) -> Floats:
+def _compute_context_weight(filter_input: FilterInput) -> Floats:
     """Shape (n,). The product of the weights whose condition holds."""
-    weights = seen.catalogue.context_weights
-    weight = np.ones(len(seen.catalogue.actions))
-    holds = seen.holds[weights.condition]
+    weights = filter_input.catalogue.context_weights
+    weight = np.ones(len(filter_input.catalogue.actions))
+    holds = filter_input.holds[weights.condition]
     np.multiply.at(weight, weights.action[holds], weights.amount[holds])
     return weight
 
 
-def _value_cents(seen: View) -> NDArray[np.int64]:
+def _find_value(filter_input: FilterInput) -> Cents:
     """Shape (n,). The first conditional value whose condition holds, else the constant one."""
-    values = seen.catalogue.values_by
-    value = seen.catalogue.value_cents
+    values = filter_input.catalogue.values_by
+    value = filter_input.catalogue.value_cents
     if len(values.action):
         value = value.copy()
-        for i in np.flatnonzero(seen.holds[values.condition]):
+        for i in np.flatnonzero(filter_input.holds[values.condition]):
             value[values.action[i]] = int(values.amount[i])
     return value
 
 
-def _group_of(seen: View, kept_back: Positions) -> str | None:
-    """The first control group that kept something back."""
-    for group in seen.groups:
-        if group.withheld[kept_back].any():
-            return group.group.key
+def _find_control_group(filter_input: FilterInput, withheld: Positions) -> str | None:
+    """The first control group that withheld something."""
+    for group in filter_input.control_groups:
+        if group.withheld[withheld].any():
+            return group.definition.key
     return None
 
 
-def _proposed(seen: View, weighed: Weighed, place: int, propensity: Floats) -> Proposed:
-    catalogue, facts = seen.catalogue, seen.situation.facts
+def _propose(
+    filter_input: FilterInput, scored: ScoredCandidates, index: int, propensity: Floats
+) -> ProposedAction:
+    catalogue, facts = filter_input.catalogue, filter_input.decision_input.facts
     sources = {"traits": facts.traits, "context": facts.context, "event": facts.event}
-    action, treatment = weighed.action[place], weighed.treatment[place]
-    stated = catalogue.reasons[action]
-    return Proposed(
+    action, treatment = scored.action[index], scored.treatment[index]
+    fill_reason = catalogue.reasons[action]
+    return ProposedAction(
         action=catalogue.actions[action],
         treatment=catalogue.treatments[treatment],
         content=catalogue.contents[treatment](sources),
-        reason=stated(sources) if stated else _composed(seen, weighed, place, propensity),
-        scored=weighed.scored(catalogue, place, place + 1),
+        reason=(
+            fill_reason(sources)
+            if fill_reason
+            else _compose_reason(filter_input, scored, index, propensity)
+        ),
+        arbitration=scored.describe(catalogue, index, index + 1),
     )
 
 
-def _composed(seen: View, weighed: Weighed, place: int, propensity: Floats) -> str:
-    """A reason for an action whose author wrote none: what raised it most, if that has words."""
-    weights = seen.catalogue.context_weights
-    action = int(weighed.action[place])
-    speaks = np.flatnonzero(seen.holds[weights.condition] & (weights.action == action)).tolist()
-    told = [(weights.amount[i], because) for i in speaks if (because := weights.because[i])]
-    return composed(
-        seen.catalogue.actions[action],
-        max(told)[1] if told else None,
-        float(weighed.propensity[place]),
+def _compose_reason(
+    filter_input: FilterInput, scored: ScoredCandidates, index: int, propensity: Floats
+) -> str:
+    """A reason for an action whose author wrote none: what raised it most, if that has a text."""
+    weights = filter_input.catalogue.context_weights
+    action = int(scored.action[index])
+    raised_by = np.flatnonzero(
+        filter_input.holds[weights.condition] & (weights.action == action)
+    ).tolist()
+    texts = [(weights.amount[i], because) for i in raised_by if (because := weights.because[i])]
+    return compose_reason(
+        filter_input.catalogue.actions[action],
+        max(texts)[1] if texts else None,
+        float(scored.propensity[index]),
         float(propensity.mean()),
     )

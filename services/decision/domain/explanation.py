@@ -1,68 +1,79 @@
-"""Why a decision came out as it did, told from what it was made of.
+"""Explains a decision from the input and the stages that are stored with it.
 
-A decision keeps what it looked at and the stage each action reached. The record says what
-happened; these functions look again through the same filters for the words. They are asked for
-rarely and cost ten times a decision, so nothing here is on the way to an answer.
+The stages say what happened; these functions apply the same filters again to find out why. That
+is done rarely and costs ten times a decision, so it is never part of deciding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
+from services.decision.domain.arrays import Floats
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.compiled import Compiled
-from services.decision.domain.decision import ARBITRATION, Floats, Weighed, shown_at_most, weigh
-from services.decision.domain.filters import failed, view
-from services.decision.domain.situation import Situation
-from services.decision.domain.trace import STAGES, ActionTrace, Failed, Stage
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
+from services.decision.domain.decision import (
+    ARBITRATION,
+    ScoredCandidates,
+    limit_propositions,
+    score_candidates,
+)
+from services.decision.domain.decision_input import DecisionInput
+from services.decision.domain.filters import build_filter_input, explain_refusal
+from services.decision.domain.trace import STAGES, ActionTrace, FailedCondition, Stage
 
 
 def explain(
-    catalogue: Compiled, propensity: Floats, situation: Situation, stages: bytes
+    catalogue: CompiledCatalogue, propensity: Floats, decision_input: DecisionInput, stages: bytes
 ) -> list[ActionTrace]:
-    """A trace of every action considered: what was weighed, best first, then what fell out.
+    """A trace of every action considered: what reached arbitration, best first, then the others.
 
-    `stages` are those of the verdict; the other arguments are those of `decide`.
+    `stages` are those of the result; the other arguments are those of `decide`.
     """
-    slate = catalogue.slates[situation.channel, situation.placement]
-    seen = view(catalogue, situation)
-    reached = np.frombuffer(stages, np.uint8)
-    weighed = weigh(seen, slate, propensity, reached == ARBITRATION)
-    fallen = [
+    candidates = catalogue.candidates[decision_input.channel, decision_input.placement]
+    filter_input = build_filter_input(catalogue, decision_input)
+    is_eligible = np.frombuffer(stages, np.uint8) == ARBITRATION
+    scored = score_candidates(filter_input, candidates, propensity, is_eligible)
+    refused = [
         ActionTrace(
             catalogue.actions[position].key,
             STAGES[stage],
             False,
-            failed(STAGES[stage], seen, position),
+            explain_refusal(STAGES[stage], filter_input, position),
         )
-        for position, stage in zip(slate.considered.tolist(), stages, strict=True)
+        for position, stage in zip(candidates.unique_actions.tolist(), stages, strict=True)
         if stage != ARBITRATION
     ]
-    return [*_ranked(catalogue, weighed, shown_at_most(situation, slate)), *fallen]
+    limit = limit_propositions(decision_input, candidates)
+    return [*_trace_scored(catalogue, scored, limit), *refused]
 
 
-def _ranked(catalogue: Compiled, weighed: Weighed, shown: int) -> Iterator[ActionTrace]:
-    for place, position in enumerate(weighed.action.tolist()):
-        is_shown = place < shown
+def _trace_scored(
+    catalogue: CompiledCatalogue, scored: ScoredCandidates, limit: int
+) -> Iterator[ActionTrace]:
+    for index, position in enumerate(scored.action.tolist()):
+        is_proposed = index < limit
         yield ActionTrace(
             catalogue.actions[position].key,
             Stage.ARBITRATION,
-            is_shown,
-            () if is_shown else (Failed(f"rank is at most {shown}", place + 1),),
-            weighed.scored(catalogue, place, shown),
+            is_proposed,
+            () if is_proposed else (FailedCondition(f"rank is at most {limit}", index + 1),),
+            scored.describe(catalogue, index, limit),
         )
 
 
-def not_considered(catalogue: Catalogue, action: str, channel: str, placement: str) -> ActionTrace:
+def explain_absence(catalogue: Catalogue, action: str, channel: str, placement: str) -> ActionTrace:
     """The trace of an action that has no treatment for a channel and placement."""
-    found: Sequence[str] = [
-        f"{treatment.channel} {place}"
-        for one in catalogue.actions
-        if one.key == action
-        for treatment in one.treatments
-        for place in treatment.placements
+    existing = [
+        f"{treatment.channel} {key}"
+        for candidate in catalogue.actions
+        if candidate.key == action
+        for treatment in candidate.treatments
+        for key in treatment.placements
     ]
-    told = f"has a treatment for {placement} on {channel}"
+    condition = f"has a treatment for {placement} on {channel}"
     return ActionTrace(
-        action, Stage.VALIDITY, False, (Failed(told, ", ".join(found) or "no treatment at all"),)
+        action,
+        Stage.VALIDITY,
+        False,
+        (FailedCondition(condition, ", ".join(existing) or "no treatment at all"),),
     )

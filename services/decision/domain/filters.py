@@ -1,7 +1,7 @@
-"""The filters an action must pass before it is weighed, each over all actions at once.
+"""The filters an action must pass before it is scored, each over all actions at once.
 
-A filter gives an array of shape (n,), True where it refuses the action; the words for one refused
-action are found afterwards, by `failed`.
+A filter returns an array of shape (n,), True where it refuses the action; why one action was
+refused is found afterwards, by `explain_refusal`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,168 +10,180 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from services.decision.domain.arrays import Bools
 from services.decision.domain.catalogue import Action, ActionStatus
-from services.decision.domain.compiled import GATES, Compiled, Group
-from services.decision.domain.contacts import Closed, closed
-from services.decision.domain.control_groups import belongs
-from services.decision.domain.situation import Situation
-from services.decision.domain.trace import Failed, Stage
+from services.decision.domain.compiled_catalogue import (
+    CONDITION_STAGES,
+    CompiledCatalogue,
+    CompiledControlGroup,
+)
+from services.decision.domain.contact_policies import ContactRefusals, apply_contact_policies
+from services.decision.domain.control_groups import is_in_control_group
+from services.decision.domain.decision_input import DecisionInput
+from services.decision.domain.trace import FailedCondition, Stage
 from services.rules import PASSED, FailedPart
 
-Bools = NDArray[np.bool_]
 
+class FilterInput(NamedTuple):
+    """What the filters of one decision work on."""
 
-class View(NamedTuple):
-    """What the filters of one decision look at."""
-
-    catalogue: Compiled
-    situation: Situation
+    catalogue: CompiledCatalogue
+    decision_input: DecisionInput
     holds: Bools
     """Which of the catalogue's conditions are true."""
-    closed: Closed
-    groups: Sequence[Group]
+    refusals: ContactRefusals
+    control_groups: Sequence[CompiledControlGroup]
     """The control groups the customer is in."""
 
 
-def view(catalogue: Compiled, situation: Situation) -> View:
+def build_filter_input(catalogue: CompiledCatalogue, decision_input: DecisionInput) -> FilterInput:
     """Evaluate all conditions, contact policies and control groups, each once."""
-    outcomes = np.array(catalogue.rules(situation.facts), np.intp)
-    return View(
+    truths = np.array(catalogue.rules(decision_input.facts), np.intp)
+    return FilterInput(
         catalogue,
-        situation,
-        outcomes == PASSED,
-        closed(
-            situation.contacts,
-            catalogue.limits,
-            catalogue.silences,
+        decision_input,
+        truths == PASSED,
+        apply_contact_policies(
+            decision_input.contacts,
+            catalogue.contact_limits,
+            catalogue.quiet_hours,
             catalogue.position_of,
-            situation.channel,
-            situation.now,
+            decision_input.channel,
+            decision_input.now,
         ),
         [
             group
             for group in catalogue.control_groups
-            if belongs(
-                situation.customer_id,
-                group.group.salt or group.group.key,
-                group.group.share_percent,
+            if is_in_control_group(
+                decision_input.customer_id,
+                group.definition.salt or group.definition.key,
+                group.definition.share_percent,
             )
         ],
     )
 
 
-def without_consent(view: View) -> Bools:
-    """Actions that need consent to a purpose for which there is none."""
-    refused = np.zeros(len(view.catalogue.actions), bool)
-    given = view.situation.facts.consent
-    for purpose, needed_by in view.catalogue.purposes.items():
-        if given.get(purpose) is not True:
+def refuse_without_consent(filter_input: FilterInput) -> Bools:
+    """Refuse actions that need a consent the customer has not given."""
+    refused = np.zeros(len(filter_input.catalogue.actions), bool)
+    consent = filter_input.decision_input.facts.consent
+    for purpose, needed_by in filter_input.catalogue.purposes.items():
+        if consent.get(purpose) is not True:
             refused |= needed_by
     return refused
 
 
-def not_valid(view: View) -> Bools:
-    """Actions that are paused, not begun or over."""
-    now_s = view.situation.now.timestamp()
-    early_or_late = (now_s < view.catalogue.valid_from_s) | (now_s >= view.catalogue.valid_until_s)
-    return view.catalogue.paused | early_or_late
+def refuse_invalid(filter_input: FilterInput) -> Bools:
+    """Refuse actions that are paused, not yet valid or no longer."""
+    now_s = filter_input.decision_input.now.timestamp()
+    catalogue = filter_input.catalogue
+    return catalogue.paused | (now_s < catalogue.valid_from_s) | (now_s >= catalogue.valid_until_s)
 
 
-def not_admitted(gate: int, view: View) -> Bools:
-    """Actions of which a condition of this stage is not true."""
-    _, action, condition, _ = view.catalogue.gates[gate]
-    refused = np.zeros(len(view.catalogue.actions), bool)
-    refused[action[~view.holds[condition]]] = True
+def refuse_by_conditions(number: int, filter_input: FilterInput) -> Bools:
+    """Refuse actions of which a condition of the stage is not true."""
+    _, action, condition, _ = filter_input.catalogue.stage_conditions[number]
+    refused = np.zeros(len(filter_input.catalogue.actions), bool)
+    refused[action[~filter_input.holds[condition]]] = True
     return refused
 
 
-def out_of_contact(view: View) -> Bools:
-    """Actions a contact policy closes now."""
-    return view.closed.actions
+def refuse_by_contact_policies(filter_input: FilterInput) -> Bools:
+    """Refuse actions about which the customer may not be spoken to now."""
+    return filter_input.refusals.actions
 
 
-def withheld(view: View) -> Bools:
-    """Actions kept back from the control groups this customer is in."""
-    refused = np.zeros(len(view.catalogue.actions), bool)
-    for group in view.groups:
+def refuse_by_control_groups(filter_input: FilterInput) -> Bools:
+    """Refuse actions withheld from the control groups this customer is in."""
+    refused = np.zeros(len(filter_input.catalogue.actions), bool)
+    for group in filter_input.control_groups:
         refused |= group.withheld
     return refused
 
 
-FILTERS: Sequence[tuple[Stage, Callable[[View], Bools]]] = (
-    (Stage.CONSENT, without_consent),
-    (Stage.VALIDITY, not_valid),
-    *((stage, partial(not_admitted, number)) for number, stage in enumerate(GATES)),
-    (Stage.CONTACT_POLICY, out_of_contact),
-    (Stage.CONTROL_GROUP, withheld),
+FILTERS: Sequence[tuple[Stage, Callable[[FilterInput], Bools]]] = (
+    (Stage.CONSENT, refuse_without_consent),
+    (Stage.VALIDITY, refuse_invalid),
+    *(
+        (stage, partial(refuse_by_conditions, number))
+        for number, stage in enumerate(CONDITION_STAGES)
+    ),
+    (Stage.CONTACT_POLICY, refuse_by_contact_policies),
+    (Stage.CONTROL_GROUP, refuse_by_control_groups),
 )
-"""Every filter, in the order in which actions meet them."""
+"""Every filter, in the order in which they are applied."""
 
 
-def failed(stage: Stage, view: View, position: int) -> Sequence[Failed]:
-    """What the action at a position did not meet at the stage that refused it."""
+def explain_refusal(
+    stage: Stage, filter_input: FilterInput, position: int
+) -> Sequence[FailedCondition]:
+    """The conditions that failed for the action at a position, at the stage that refused it."""
     match stage:
         case Stage.CONSENT:
-            return _missing_consent(view, position)
+            return _find_missing_consents(filter_input, position)
         case Stage.VALIDITY:
-            return _invalidity(view.catalogue.actions[position], view.situation.now)
+            return _find_invalidity(
+                filter_input.catalogue.actions[position], filter_input.decision_input.now
+            )
         case Stage.CONTACT_POLICY:
-            return view.closed.failed[position]
+            return filter_input.refusals.failed[position]
         case Stage.CONTROL_GROUP:
             return [
-                Failed(f"not in control group {group.group.key}", "in it")
-                for group in view.groups
+                FailedCondition(f"not in control group {group.definition.key}", "in it")
+                for group in filter_input.control_groups
                 if group.withheld[position]
             ]
         case _:
-            return _false_parts(view, GATES.index(stage), position)
+            return _find_false_parts(filter_input, CONDITION_STAGES.index(stage), position)
 
 
-def _missing_consent(view: View, position: int) -> list[Failed]:
-    given = view.situation.facts.consent
+def _find_missing_consents(filter_input: FilterInput, position: int) -> list[FailedCondition]:
+    consent = filter_input.decision_input.facts.consent
     return [
-        Failed(f"consent.{purpose}", given.get(purpose, "missing"))
-        for purpose in view.catalogue.actions[position].consent
-        if given.get(purpose) is not True
+        FailedCondition(f"consent.{purpose}", consent.get(purpose, "missing"))
+        for purpose in filter_input.catalogue.actions[position].consent
+        if consent.get(purpose) is not True
     ]
 
 
-def _invalidity(action: Action, now: datetime) -> list[Failed]:
-    found = []
-    at = _iso(now)
+def _find_invalidity(action: Action, now: datetime) -> list[FailedCondition]:
+    failed = []
+    at = _format(now)
     if action.status is ActionStatus.PAUSED:
-        found.append(Failed("status is ACTIVE", action.status.value))
+        failed.append(FailedCondition("status is ACTIVE", action.status.value))
     if action.valid_from and now < action.valid_from:
-        found.append(Failed(f"valid from {_iso(action.valid_from)}", at))
+        failed.append(FailedCondition(f"valid from {_format(action.valid_from)}", at))
     if action.valid_until and now >= action.valid_until:
-        found.append(Failed(f"valid until {_iso(action.valid_until)}", at))
-    return found
+        failed.append(FailedCondition(f"valid until {_format(action.valid_until)}", at))
+    return failed
 
 
-def _false_parts(view: View, gate: int, position: int) -> list[Failed]:
+def _find_false_parts(
+    filter_input: FilterInput, number: int, position: int
+) -> list[FailedCondition]:
+    catalogue, facts = filter_input.catalogue, filter_input.decision_input.facts
     return [
-        told
-        for condition in view.catalogue.gates[gate].of_action[position]
-        if not view.holds[condition]
-        for part in view.catalogue.rules.explain(condition, view.situation.facts)
-        for told in _told(part)
+        failed
+        for condition in catalogue.stage_conditions[number].of_action[position]
+        if not filter_input.holds[condition]
+        for part in catalogue.rules.explain(condition, facts)
+        for failed in _to_failed_conditions(part)
     ]
 
 
-def _told(part: FailedPart) -> list[Failed]:
-    """A failed part; of an `or`, with what each of its alternatives saw."""
+def _to_failed_conditions(part: FailedPart) -> list[FailedCondition]:
+    """A failed part; of an `or`, with the actual value of each of its alternatives."""
     if not part.within:
-        return [Failed(part.text, part.saw)]
-    return [Failed(part.text, {inner.text: inner.saw for inner in _leaves(part)})]
+        return [FailedCondition(part.text, part.actual)]
+    return [FailedCondition(part.text, {inner.text: inner.actual for inner in _list_leaves(part)})]
 
 
-def _leaves(part: FailedPart) -> list[FailedPart]:
+def _list_leaves(part: FailedPart) -> list[FailedPart]:
     if not part.within:
         return [part]
-    return [leaf for inner in part.within for leaf in _leaves(inner)]
+    return [leaf for inner in part.within for leaf in _list_leaves(inner)]
 
 
-def _iso(moment: datetime) -> str:
+def _format(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,7 +1,7 @@
 """A proposition's id is its decision's id with its rank in the last byte.
 
-So an outcome finds its decision by the proposition alone, and nothing has to be looked up or
-indexed twice. Ids stay opaque to clients.
+So the decision of an outcome is found by the id of the proposition, without another index. Ids
+stay opaque to clients.
 """
 
 from base64 import b32encode
@@ -11,21 +11,21 @@ MOST_RANKS = 30
 _RANK = 0xFF
 
 
-def decision_id(fresh: UUID) -> UUID:
+def make_decision_id(fresh: UUID) -> UUID:
     """A fresh id with room for ranks."""
     return UUID(int=fresh.int & ~_RANK)
 
 
-def proposition_id(decision: UUID, rank: int) -> UUID:
+def make_proposition_id(decision: UUID, rank: int) -> UUID:
     """The id of the proposition at a rank, from 1."""
     return UUID(int=decision.int | rank)
 
 
-def split(proposition: UUID) -> tuple[UUID, int]:
+def split_proposition_id(proposition: UUID) -> tuple[UUID, int]:
     """The decision of a proposition, and its rank there."""
-    return decision_id(proposition), proposition.int & _RANK
+    return make_decision_id(proposition), proposition.int & _RANK
 
 
-def tracking_code(proposition: UUID) -> str:
+def make_tracking_code(proposition: UUID) -> str:
     """A code for links: the proposition's id in 26 letters and digits."""
     return b32encode(proposition.bytes).decode().rstrip("=").lower()

@@ -1,26 +1,28 @@
-"""Who has become whom, along whatever chain and in whatever order it was heard."""
+"""Which customer became which, along chains of merges that arrive in any order."""
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 
-def resolved(merges: Iterable[tuple[UUID, UUID]], earlier: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
-    """The merges as pairs of a customer and who he is now: no value is a key.
+def resolve_merges(
+    merges: Iterable[tuple[UUID, UUID]], earlier: Mapping[UUID, UUID]
+) -> dict[UUID, UUID]:
+    """Map each merged customer to the one they are now: no value is a key.
 
     Args:
-        merges: (source, target), in the order heard.
-        earlier: What was resolved before of any of them; no value is a key there either.
+        merges: (source, target), in the order of arrival.
+        earlier: Merges of any of them resolved before; no value is a key there either.
     """
-    became = dict(earlier)
+    targets = dict(earlier)
 
-    def now(customer: UUID) -> UUID:
-        while customer in became:
-            customer = became[customer]
+    def resolve(customer: UUID) -> UUID:
+        while customer in targets:
+            customer = targets[customer]
         return customer
 
     sources = []
     for source, target in merges:
-        if (end := now(target)) != source:
-            became[source] = end
+        if (end := resolve(target)) != source:
+            targets[source] = end
             sources.append(source)
-    return {source: now(source) for source in sources}
+    return {source: resolve(source) for source in sources}

@@ -18,10 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Positions = NDArray[np.intp]
+from services.decision.domain.arrays import Floats
 
 
 class Arm(NamedTuple):
@@ -38,12 +36,12 @@ class Tally(NamedTuple):
     presented: int
     positives: int
 
-    def since(self, earlier: "Tally") -> "Tally":
+    def subtract(self, earlier: "Tally") -> "Tally":
         """What was counted after an earlier tally of the same arm."""
         return Tally(self.presented - earlier.presented, self.positives - earlier.positives)
 
 
-def shrunk(counts: Floats, above: Floats | float, strength: float) -> Floats:
+def shrink(counts: Floats, above: Floats | float, strength: float) -> Floats:
     """The share of positives, drawn towards `above` with the weight of `strength` presentations.
 
     `counts` has presentations in row 0 and positives in row 1.
@@ -54,7 +52,7 @@ def shrunk(counts: Floats, above: Floats | float, strength: float) -> Floats:
 
 
 class Levels:
-    """How the arms of a catalogue hang together; built once for each version of it."""
+    """The actions, channels and arms of a version of the catalogue, and which is above which."""
 
     def __init__(
         self,
@@ -76,9 +74,9 @@ class Levels:
         self._channel_of_arm = np.array([self._channel_at[arm[:2]] for arm in arms], np.intp)
         self._prior = np.array([priors.get(action, np.nan) for action in actions])
 
-    def tallied(self, counts: Mapping[Arm, Tally]) -> "Evidence":
-        """The counts laid along the levels. What was counted for a treatment that is gone still
-        speaks for its action, and for its channel if that is left.
+    def build_evidence(self, counts: Mapping[Arm, Tally]) -> "Evidence":
+        """Counts per level. What was counted for a treatment that the catalogue no longer has still
+        counts for its action, and for its channel if another treatment uses it.
         """
         evidence = Evidence(len(self._action_at), len(self._channel_at), len(self._arm_at))
         for arm, tally in counts.items():
@@ -97,14 +95,14 @@ class Levels:
             if position is not None:
                 level[:, position] += tally
 
-    def propensities(self, evidence: "Evidence") -> Floats:
+    def compute_propensities(self, evidence: "Evidence") -> Floats:
         """The propensity of every arm, shape (number of arms,), each in (0, 1)."""
         k = self._strength
-        everything = shrunk(evidence.total, self._default, k)
+        everything = shrink(evidence.total, self._default, k)
         start = np.where(np.isnan(self._prior), everything, self._prior)
-        action = shrunk(evidence.by_action, start, k)
-        channel = shrunk(evidence.by_channel, action[self._action_of_channel], k)
-        return shrunk(evidence.by_arm, channel[self._channel_of_arm], k)
+        action = shrink(evidence.by_action, start, k)
+        channel = shrink(evidence.by_channel, action[self._action_of_channel], k)
+        return shrink(evidence.by_arm, channel[self._channel_of_arm], k)
 
 
 class Evidence:
@@ -116,4 +114,4 @@ class Evidence:
         self.by_channel = np.zeros((2, channels))
         self.by_arm = np.zeros((2, arms))
         self.observations = 0
-        """Everything counted: grows with every outcome, and so names the state of the model."""
+        """Everything counted; it grows with every outcome, so it names the state of the model."""

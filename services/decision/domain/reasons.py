@@ -3,13 +3,13 @@
 from services.decision.domain.catalogue import Action, ActionKind
 
 
-def composed(
+def compose_reason(
     action: Action, because: str | None, propensity: float, usual_propensity: float
 ) -> str:
-    """A sentence from what spoke for the action, when its author wrote none.
+    """A reason for an action whose author wrote none, from what raised it.
 
-    `because` comes from the context weight that raised it most; `usual_propensity` is what the
-    average action reaches.
+    `because` is that of the context weight that raised it most; `usual_propensity` is the mean
+    over all treatments.
     """
     if because:
         return f"{action.name}: now, because {because.rstrip('.')}."

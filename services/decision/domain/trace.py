@@ -1,4 +1,4 @@
-"""The words of a trace: every action considered, and where it fell out."""
+"""A trace: every action a decision considered, the stage it reached last, and why."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -21,15 +21,15 @@ class Stage(StrEnum):
 STAGES = tuple(Stage)
 
 
-class Failed(NamedTuple):
-    """What an action did not meet, and what was there instead."""
+class FailedCondition(NamedTuple):
+    """A condition that was not true of an action, and the actual value."""
 
     condition: str
-    seen: Any
+    actual: Any
 
 
-class Scored(NamedTuple):
-    """How an action that reached arbitration was weighed."""
+class ArbitrationResult(NamedTuple):
+    """The numbers of an action that reached arbitration, and its rank."""
 
     treatment: str
     propensity: float
@@ -40,7 +40,7 @@ class Scored(NamedTuple):
     rank: int
     """1 is best."""
     probability: float
-    """That it is shown at this rank: 1 or 0 as long as ranking is deterministic."""
+    """Of being presented at this rank: 1 or 0 as long as ranking is deterministic."""
 
 
 class ActionTrace(NamedTuple):
@@ -49,6 +49,7 @@ class ActionTrace(NamedTuple):
     action: str
     stage: Stage
     passed: bool
-    """Whether it was shown."""
-    failed: Sequence[Failed] = ()
-    scored: Scored | None = None
+    """Whether it was proposed."""
+    failed: Sequence[FailedCondition] = ()
+    arbitration: ArbitrationResult | None = None
+    """None: it did not reach arbitration."""

@@ -1,4 +1,4 @@
-"""What resolvers may use, made anew for each request; and who may see what."""
+"""What resolvers may use, built anew for each request; and who may see what."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,50 +8,48 @@ from strawberry.dataloader import DataLoader
 
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
-from services.decision.service.customers import may_ask, require_own
-from services.decision.service.deciding import Desk
+from services.decision.service.customers import has_access, require_own
+from services.decision.service.deciding import DecisionContext
 from services.decision.store import decisions, outcomes
-from services.decision.store.customers import Asked
-from services.decision.store.decisions import Decision
-from services.decision.store.outcomes import Outcome
+from services.decision.store.customers import CustomerRef
+from services.decision.store.decisions import DecisionRecord
+from services.decision.store.outcomes import OutcomeRecord
 
 
 @dataclass
 class Context:
-    """One request: its caller, what the service offers, and loaders that batch its reads."""
+    """One request: its caller, what deciding needs, and loaders that batch its reads."""
 
     principal: Principal
-    desk: Desk
+    decision_context: DecisionContext
     masking: Masking = USUAL
 
     @cached_property
-    def decisions(self) -> DataLoader[UUID, Decision | None]:
-        """Decisions by id."""
-
-        async def load(ids: list[UUID]) -> list[Decision | None]:
-            async with self.desk.database.connection() as connection:
-                found = await decisions.by_id(connection, ids)
-            return [found.get(one) for one in ids]
+    def decisions(self) -> DataLoader[UUID, DecisionRecord | None]:
+        async def load(ids: list[UUID]) -> list[DecisionRecord | None]:
+            async with self.decision_context.database.connection() as connection:
+                records = await decisions.load_by_id(connection, ids)
+            return [records.get(one) for one in ids]
 
         return DataLoader(load_fn=load)
 
     @cached_property
-    def outcomes(self) -> DataLoader[UUID, list[Outcome]]:
+    def outcomes(self) -> DataLoader[UUID, list[OutcomeRecord]]:
         """The outcomes of a decision, by its id."""
 
-        async def load(ids: list[UUID]) -> list[list[Outcome]]:
-            async with self.desk.database.connection() as connection:
-                found = await outcomes.by_decision(connection, ids)
-            return [found.get(one, []) for one in ids]
+        async def load(ids: list[UUID]) -> list[list[OutcomeRecord]]:
+            async with self.decision_context.database.connection() as connection:
+                records = await outcomes.load_by_decision(connection, ids)
+            return [records.get(one, []) for one in ids]
 
         return DataLoader(load_fn=load)
 
-    async def require_own(self, asked: Asked) -> None:
-        """Raise Forbidden for another customer than the caller's own, if it speaks for one, and for
+    async def require_own(self, ref: CustomerRef) -> None:
+        """Raise Forbidden for another customer than the caller's own, if it acts for one, and for
         an identity it may not name customers by.
         """
-        if asked.type is not None:
-            self.principal.check_lookup(asked.type)
-        if not may_ask(self.principal, asked):
-            async with self.desk.database.connection() as connection:
-                await require_own(connection, self.principal, asked)
+        if ref.type is not None:
+            self.principal.check_lookup(ref.type)
+        if not has_access(self.principal, ref):
+            async with self.decision_context.database.connection() as connection:
+                await require_own(connection, self.principal, ref)

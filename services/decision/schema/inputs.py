@@ -1,4 +1,4 @@
-"""What callers pass in."""
+"""The inputs of decision's part of the graph."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,10 +9,10 @@ from strawberry.scalars import JSON
 
 from services.chassis.json_scalar import check_depth
 from services.decision.schema.words import OutcomeKind
-from services.decision.service.customers import reference
-from services.decision.service.deciding import EventNow
-from services.decision.service.outcomes import Report
-from services.decision.store.customers import Asked
+from services.decision.service.customers import parse_customer_ref
+from services.decision.service.deciding import CurrentEvent
+from services.decision.service.outcomes import OutcomeReport
+from services.decision.store import customers
 
 
 @strawberry.input(description="What a customer is known by.")
@@ -26,10 +26,10 @@ class CustomerRef:
     id: strawberry.ID | None = strawberry.UNSET
     identity: IdentityInput | None = strawberry.UNSET
 
-    def read(self) -> Asked:
-        """The one reference given; raises InvalidCustomerRef."""
+    def parse(self) -> customers.CustomerRef:
+        """Raises InvalidCustomerRef unless there is exactly one reference."""
         identity = (self.identity.type, self.identity.value) if self.identity else None
-        return reference(str(self.id) if self.id else None, identity)
+        return parse_customer_ref(str(self.id) if self.id else None, identity)
 
 
 @strawberry.input(
@@ -41,9 +41,8 @@ class EventInput:
     properties: JSON | None = strawberry.UNSET
     at: datetime | None = strawberry.UNSET
 
-    def read(self) -> EventNow:
-        """As the service takes it."""
-        return EventNow(self.name, json_object(self.properties), aware(self.at))
+    def parse(self) -> CurrentEvent:
+        return CurrentEvent(self.name, to_json_object(self.properties), assume_utc(self.at))
 
 
 @strawberry.input(description="An amount in minor units of a currency.")
@@ -63,20 +62,19 @@ class OutcomeInput:
     value: MoneyInput | None = strawberry.UNSET
     reason: str | None = strawberry.UNSET
 
-    def read(self) -> Report:
-        """As the service takes it."""
-        return Report(
+    def parse(self) -> OutcomeReport:
+        return OutcomeReport(
             proposition=str(self.proposition),
             kind=self.kind,
             idempotency_key=self.idempotency_key,
-            at=aware(self.at),
+            at=assume_utc(self.at),
             value=(self.value.cents, self.value.currency) if self.value else None,
             reason=self.reason or None,
         )
 
 
-def json_object(value: JSON | None) -> Mapping[str, Any]:
-    """What should be a JSON object, empty if left out; the service looks whether it is one.
+def to_json_object(value: JSON | None) -> Mapping[str, Any]:
+    """A JSON object, empty if left out; the service checks whether it is an object.
 
     Raises JsonTooDeep.
     """
@@ -84,7 +82,7 @@ def json_object(value: JSON | None) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value or {})
 
 
-def aware(moment: datetime | None) -> datetime | None:
+def assume_utc(moment: datetime | None) -> datetime | None:
     """A moment without a time zone is UTC."""
     if not moment:
         return None

@@ -1,4 +1,4 @@
-"""What can be told to decision. One mutation is one transaction."""
+"""The mutations of decision. One mutation is one transaction."""
 
 from datetime import timedelta
 
@@ -7,27 +7,25 @@ import strawberry
 from services.chassis.graphql import masking_for
 from services.decision.schema.inputs import OutcomeInput
 from services.decision.schema.types import CatalogueChange, Info, Outcome
-from services.decision.service.outcomes import record
+from services.decision.service.outcomes import record_outcome
 from services.decision.service.publishing import publish
 
 
 @strawberry.type
 class Mutation:
-    """The root fields."""
-
     @strawberry.federation.mutation(
         description="Report what became of a proposition. The next decision takes it into account.",
         requires_scopes=[["outcomes:write"]],
     )
     async def record_outcome(self, info: Info, input: OutcomeInput) -> Outcome:
         """Once for each idempotency key."""
-        context, desk = info.context, info.context.desk
-        async with desk.database.transaction() as connection:
-            recorded = await record(
-                connection, context.principal, input.read(), desk.clock(), desk.settings
+        context, deciding = info.context, info.context.decision_context
+        async with deciding.database.transaction() as connection:
+            receipt = await record_outcome(
+                connection, context.principal, input.parse(), deciding.clock(), deciding.settings
             )
-        desk.knowledge.learn(recorded.counted)
-        return Outcome.of(recorded.outcome)
+        deciding.catalogue_cache.learn(receipt.tallies)
+        return Outcome.of(receipt.outcome)
 
     @strawberry.federation.mutation(
         description="Make a YAML document the catalogue. Every decision from now on is made by it; "
@@ -38,17 +36,17 @@ class Mutation:
         self, info: Info, yaml: str, force: bool = False
     ) -> CatalogueChange:
         """The same text is no new version."""
-        context, desk = info.context, info.context.desk
-        async with desk.database.transaction(computes=True) as connection:
+        context, deciding = info.context, info.context.decision_context
+        async with deciding.database.transaction(computes=True) as connection:
             publication = await publish(
                 connection,
-                desk.knowledge,
+                deciding.catalogue_cache,
                 yaml,
                 by=context.principal.subject,
                 force=force,
-                now=desk.clock(),
-                recently=timedelta(days=desk.settings.recently_offered_days),
+                now=deciding.clock(),
+                recently=timedelta(days=deciding.settings.recently_offered_days),
                 masking=masking_for(context),
             )
-        desk.knowledge.use(publication.catalogue)
+        deciding.catalogue_cache.use(publication.catalogue)
         return CatalogueChange.of(publication)

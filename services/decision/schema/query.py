@@ -1,18 +1,22 @@
-"""What can be asked of decision by itself."""
+"""The queries of decision."""
 
 import strawberry
 from strawberry.scalars import JSON
 
-from services.decision.schema.inputs import CustomerRef, EventInput, json_object
-from services.decision.schema.types import Action, Decision, Info, decided, decision_of
+from services.decision.schema.inputs import CustomerRef, EventInput
+from services.decision.schema.types import (
+    Action,
+    Decision,
+    Info,
+    build_request,
+    load_decision,
+    make_decision,
+)
 from services.decision.schema.words import ActionStatus, Channel
-from services.decision.service.deciding import Request
 
 
 @strawberry.type
 class Query:
-    """The root fields."""
-
     @strawberry.federation.field(
         description="What to say to anyone next, also to a visitor we have never seen.",
         requires_scopes=[["decisions:make"]],
@@ -29,25 +33,22 @@ class Query:
         event: EventInput | None = None,
     ) -> Decision | None:
         """Durable when it is answered."""
-        said = event.read() if event else None
-        request = Request(customer.read(), channel, placement, limit, json_object(context), said)
-        return await decided(info.context, request)
+        request = build_request(customer.parse(), channel, placement, limit, context, event)
+        return await make_decision(info.context, request)
 
     @strawberry.federation.field(
         description="A decision that was made; null if there is none of this id.",
         requires_scopes=[["decisions:read"]],
     )
     async def decision(self, info: Info, id: strawberry.ID) -> Decision | None:
-        """As it was answered."""
-        return await decision_of(info.context, str(id))
+        return await load_decision(info.context, str(id))
 
     @strawberry.federation.field(
         description="The actions of the catalogue, in its order.",
         requires_scopes=[["catalogue:read"]],
     )
     def actions(self, info: Info, status: ActionStatus | None = None) -> list[Action] | None:
-        """As they are now."""
-        catalogue = info.context.desk.knowledge.current
+        catalogue = info.context.decision_context.catalogue_cache.current
         if catalogue is None:
             return []
         return [
@@ -61,5 +62,4 @@ class Query:
         requires_scopes=[["catalogue:read"]],
     )
     def action(self, info: Info, key: strawberry.ID) -> Action | None:
-        """As it is now."""
-        return Action.named(str(key), info.context.desk.knowledge.current)
+        return Action.find(str(key), info.context.decision_context.catalogue_cache.current)

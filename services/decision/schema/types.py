@@ -20,11 +20,11 @@ from services.chassis.pagination import (
 )
 from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
-from services.decision.domain.compiled import Compiled
-from services.decision.domain.identifiers import proposition_id, tracking_code
-from services.decision.domain.record import unproved
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
+from services.decision.domain.identifiers import make_proposition_id, make_tracking_code
+from services.decision.domain.input_codec import read_unproved
 from services.decision.schema.context import Context
-from services.decision.schema.inputs import EventInput, json_object
+from services.decision.schema.inputs import EventInput, to_json_object
 from services.decision.schema.words import (
     ActionKind,
     ActionStatus,
@@ -34,10 +34,10 @@ from services.decision.schema.words import (
     Stage,
 )
 from services.decision.service import explaining, publishing
-from services.decision.service.deciding import Request, next_best_actions
-from services.decision.service.knowledge import Knowledge
+from services.decision.service.catalogue_cache import CatalogueCache
+from services.decision.service.deciding import DecisionRequest, decide_next_best_actions
 from services.decision.store import decisions, outcomes
-from services.decision.store.customers import Asked
+from services.decision.store.customers import CustomerRef
 from services.rules.template import hide_values
 
 Info = strawberry.Info[Context, None]
@@ -54,7 +54,7 @@ CATALOGUE = [["catalogue:read"], ["decisions:explain"]]
 
 
 def to_explain(description: str | None = None) -> Any:
-    """A field that tells why a decision is what it is."""
+    """A field that says why a decision is what it is."""
     return strawberry.federation.field(
         description=description, requires_scopes=[["decisions:explain"]]
     )
@@ -94,8 +94,7 @@ class Action:
     catalogue_version: int | None = for_staff(scopes=CATALOGUE)
 
     @classmethod
-    def of(cls, action: domain.Action, catalogue: Compiled) -> Self:
-        """As a version of the catalogue has it."""
+    def of(cls, action: domain.Action, catalogue: CompiledCatalogue) -> Self:
         return cls(
             key=strawberry.ID(action.key),
             name=action.name,
@@ -124,7 +123,7 @@ class Action:
         )
 
     @classmethod
-    def named(cls, key: str, catalogue: Compiled | None) -> Self | None:
+    def find(cls, key: str, catalogue: CompiledCatalogue | None) -> Self | None:
         """The action of a key, if the catalogue has it."""
         position = catalogue.position_of.get(key) if catalogue else None
         if catalogue is None or position is None:
@@ -134,7 +133,7 @@ class Action:
     @classmethod
     def resolve_reference(cls, info: Info, key: strawberry.ID) -> Self | None:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
-        return cls.named(str(key), info.context.desk.knowledge.current)
+        return cls.find(str(key), info.context.decision_context.catalogue_cache.current)
 
 
 @strawberry.type(description="A ranked action of a decision, as it is to be shown.")
@@ -148,14 +147,14 @@ class Proposition:
     value: Money | None = to_explain()
     score: float | None = to_explain()
     reason: str = strawberry.field(description="One sentence an agent can say aloud.")
-    written: strawberry.Private[tuple[object, str | None]]
-    """Content and reason as the catalogue has them."""
+    templates: strawberry.Private[tuple[object, str | None]]
+    """Content and reason as the catalogue has them, with placeholders."""
 
 
 @strawberry.type(description="A part of a condition that was not true.")
 class FailedCondition:
     condition: str
-    seen: JSON = strawberry.field(description='The value there was; "missing" if there was none.')
+    actual: JSON = strawberry.field(description='The actual value; "missing" if there was none.')
 
 
 @strawberry.federation.type(
@@ -165,7 +164,7 @@ class FailedCondition:
 class ActionTrace:
     action: Action
     stage: Stage
-    passed: bool = strawberry.field(description="Whether it was shown.")
+    passed: bool = strawberry.field(description="Whether it was proposed.")
     failed: list[FailedCondition]
     treatment: strawberry.ID | None
     propensity: float | None
@@ -178,28 +177,25 @@ class ActionTrace:
     score: float | None
     rank: int | None
     probability: float | None = strawberry.field(
-        description="That it is shown at this rank, exploration included."
+        description="Of being shown at this rank, exploration included."
     )
 
     @classmethod
-    def of(cls, trace: traces.ActionTrace, catalogue: Compiled) -> Self:
-        """As the graph shows it."""
-        scored = trace.scored
-        currency = catalogue.catalogue.currency
+    def of(cls, trace: traces.ActionTrace, catalogue: CompiledCatalogue) -> Self:
+        arbitration, value = trace.arbitration, None
+        numbers: dict[str, Any] = dict.fromkeys(traces.ArbitrationResult._fields)
+        if arbitration:
+            numbers = arbitration._asdict()
+            value = Money(cents=arbitration.value_cents, currency=catalogue.catalogue.currency)
+        del numbers["value_cents"]
         return cls(
             action=Action.of(catalogue.actions[catalogue.position_of[trace.action]], catalogue),
             stage=trace.stage,
             passed=trace.passed,
-            failed=[FailedCondition(condition=f.condition, seen=f.seen) for f in trace.failed],
-            treatment=strawberry.ID(scored.treatment) if scored else None,
-            propensity=scored.propensity if scored else None,
-            context_weight=scored.context_weight if scored else None,
-            value=Money(cents=scored.value_cents, currency=currency) if scored else None,
-            lever=scored.lever if scored else None,
-            price=0.0 if scored else None,
-            score=scored.score if scored else None,
-            rank=scored.rank if scored else None,
-            probability=scored.probability if scored else None,
+            failed=[FailedCondition(**failed._asdict()) for failed in trace.failed],
+            value=value,
+            price=0.0 if arbitration else None,
+            **numbers,
         )
 
 
@@ -215,14 +211,13 @@ class Outcome:
     sender: SenderClass | None = for_staff("Who reported it.")
 
     @classmethod
-    def of(cls, outcome: outcomes.Outcome) -> Self:
-        """As the graph shows it."""
+    def of(cls, outcome: outcomes.OutcomeRecord) -> Self:
         value = None
         if outcome.value_cents is not None and outcome.currency is not None:
             value = Money(cents=outcome.value_cents, currency=outcome.currency)
         return cls(
             id=strawberry.ID(str(outcome.outcome_id)),
-            proposition=strawberry.ID(str(proposition_id(outcome.decision_id, outcome.rank))),
+            proposition=strawberry.ID(str(make_proposition_id(outcome.decision_id, outcome.rank))),
             kind=OutcomeKind(outcome.kind),
             at=outcome.happened_at,
             recorded_at=outcome.recorded_at,
@@ -249,122 +244,128 @@ class Decision:
     )
     control_group: str | None = to_explain("The holdout that withheld something, if any.")
     catalogue_version: int | None = for_staff()
-    kept: strawberry.Private[decisions.Decision]
+    record: strawberry.Private[decisions.DecisionRecord]
 
     @strawberry.federation.field(
-        description="What its conditions may have looked at that only the word of a browser or an "
-        "app stands for: `traits.city`, `event.product_viewed`, `context.page`.",
+        description="What its conditions may have used that only a browser or an app reported: "
+        "`traits.city`, `event.product_viewed`, `context.page`.",
         policy=STAFF,
     )
     def unproved(self) -> list[str] | None:
-        """Empty where all was said by servers and staff."""
-        return unproved(self.kept.record)
+        """Empty where servers and staff reported all of it."""
+        return read_unproved(self.record.packed_input)
 
     @strawberry.field(description="Every action considered, and where it fell out.")
     async def trace(self, info: Info) -> list[ActionTrace] | None:
-        """Told from what the decision kept, by the catalogue it was made by."""
-        knowledge = info.context.desk.knowledge
-        catalogue = await knowledge.at(self.kept.catalogue_version)
+        """Computed from what the decision was made from, by the catalogue it was made by."""
+        catalogue_cache = info.context.decision_context.catalogue_cache
+        catalogue = await catalogue_cache.load_version(self.record.catalogue_version)
         if catalogue is None:
             return []
-        found = await explaining.trace(knowledge, self.kept)
-        return [ActionTrace.of(trace, catalogue) for trace in found]
+        traces = await explaining.explain_decision(catalogue_cache, self.record)
+        return [ActionTrace.of(trace, catalogue) for trace in traces]
 
     @strawberry.field(description="What became of its propositions so far.")
     async def outcomes(self, info: Info) -> list[Outcome]:
         """In the order recorded."""
-        found = await info.context.outcomes.load(self.kept.decision_id)
-        return [Outcome.of(outcome) for outcome in found]
+        records = await info.context.outcomes.load(self.record.decision_id)
+        return [Outcome.of(record) for record in records]
 
     @classmethod
-    async def of(cls, kept: decisions.Decision, knowledge: Knowledge) -> Self:
-        """As the graph shows it, with the actions of the catalogue it was made by."""
-        catalogue = await knowledge.at(kept.catalogue_version)
+    async def of(cls, record: decisions.DecisionRecord, catalogue_cache: CatalogueCache) -> Self:
+        """With the actions of the catalogue it was made by."""
+        catalogue = await catalogue_cache.load_version(record.catalogue_version)
         return cls(
-            id=strawberry.ID(str(kept.decision_id)),
-            decided_at=kept.decided_at,
-            customer=Customer(id=strawberry.ID(str(kept.customer_id))),
-            channel=Channel(kept.channel),
-            placement=kept.placement,
-            propositions=_propositions(kept, catalogue),
-            degraded=kept.degraded,
-            control_group=kept.control_group,
-            catalogue_version=kept.catalogue_version,
-            kept=kept,
+            id=strawberry.ID(str(record.decision_id)),
+            decided_at=record.decided_at,
+            customer=Customer(id=strawberry.ID(str(record.customer_id))),
+            channel=Channel(record.channel),
+            placement=record.placement,
+            propositions=_to_propositions(record, catalogue),
+            degraded=record.degraded,
+            control_group=record.control_group,
+            catalogue_version=record.catalogue_version,
+            record=record,
         )
 
     @classmethod
     async def resolve_reference(cls, info: Info, id: strawberry.ID) -> Self | None:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
-        return await decision_of(info.context, str(id))  # type: ignore[return-value]
+        return await load_decision(info.context, str(id))  # type: ignore[return-value]
 
 
-async def decision_of(context: Context, id: str) -> Decision | None:
-    """The decision of an id, for those who may see it; raises Forbidden."""
+async def load_decision(context: Context, id: str) -> Decision | None:
+    """A decision, for those who may see it; raises Forbidden."""
     try:
-        kept = await context.decisions.load(UUID(id))
+        record = await context.decisions.load(UUID(id))
     except ValueError:
         return None
-    if kept is None:
+    if record is None:
         return None
-    await context.require_own(Asked(kept.customer_id))
-    return await Decision.of(kept, context.desk.knowledge)
+    await context.require_own(CustomerRef(record.customer_id))
+    return await Decision.of(record, context.decision_context.catalogue_cache)
 
 
-def _propositions(kept: decisions.Decision, catalogue: Compiled | None) -> list[Proposition]:
-    found = []
-    for rank, one in enumerate(kept.propositions, start=1):
-        action = Action.named(one["action"], catalogue)
-        assert action is not None, "a decision keeps the version of the catalogue it was made by"
-        proposition = proposition_id(kept.decision_id, rank)
-        found.append(
+def _to_propositions(
+    record: decisions.DecisionRecord, catalogue: CompiledCatalogue | None
+) -> list[Proposition]:
+    propositions = []
+    for rank, one in enumerate(record.propositions, start=1):
+        action = Action.find(one["action"], catalogue)
+        assert action is not None, "a decision names the version of the catalogue it was made by"
+        proposition_id = make_proposition_id(record.decision_id, rank)
+        propositions.append(
             Proposition(
-                id=strawberry.ID(str(proposition)),
+                id=strawberry.ID(str(proposition_id)),
                 rank=rank,
                 action=action,
                 content=one["content"],
-                tracking_code=tracking_code(proposition),
+                tracking_code=make_tracking_code(proposition_id),
                 propensity=one["propensity"],
                 value=Money(cents=one["value_cents"], currency=one["currency"]),
                 score=one["score"],
                 reason=one["reason"],
-                written=_written(catalogue, one["action"], one["treatment"]),
+                templates=_find_templates(catalogue, one["action"], one["treatment"]),
             )
         )
-    return found
+    return propositions
 
 
-def _written(catalogue: Compiled | None, action: str, treatment: str) -> tuple[object, str | None]:
+def _find_templates(
+    catalogue: CompiledCatalogue | None, action: str, treatment: str
+) -> tuple[object, str | None]:
     if catalogue is None:
         return None, None
-    of = catalogue.actions[catalogue.position_of[action]]
-    contents = (one.content for one in of.treatments if one.key == treatment)
-    return next(contents, None), of.reason
+    definition = catalogue.actions[catalogue.position_of[action]]
+    contents = (one.content for one in definition.treatments if one.key == treatment)
+    return next(contents, None), definition.reason
 
 
-def _filled(masking: Masking, written: object, filled: Any) -> Any:
-    """What was filled in with values of a customer, without those that tell who that is."""
-    return hide_values(written, filled, MASK, masking.is_path_personal, masking.value)
+def _mask_values(masking: Masking, template: object, text: Any) -> Any:
+    """A personalised text without the values that identify the customer."""
+    return hide_values(template, text, MASK, masking.is_path_personal, masking.value)
 
 
 HIDES: Mapping[str, Hide] = {
     "Action": as_written,
     "CatalogueChange": as_written,
-    "FailedCondition.seen": lambda masking, failed, seen: masking.mask_compared(
-        failed.condition, seen
+    "FailedCondition.actual": lambda masking, failed, actual: masking.mask_compared(
+        failed.condition, actual
     ),
     "Money": as_written,
     "PageInfo": as_written,
-    "Proposition.content": lambda masking, made, content: _filled(
-        masking, made.written[0], content
+    "Proposition.content": lambda masking, proposition, content: _mask_values(
+        masking, proposition.templates[0], content
     ),
-    "Proposition.reason": lambda masking, made, reason: (
-        _filled(masking, made.written[1], reason) if made.written[1] else reason
+    "Proposition.reason": lambda masking, proposition, reason: (
+        _mask_values(masking, proposition.templates[1], reason)
+        if proposition.templates[1]
+        else reason
     ),
     "Proposition.trackingCode": as_written,
     "Treatment": as_written,
 }
-"""How what may tell who somebody is is shown to who may not know; all else plainly."""
+"""What callers that may not identify customers get instead of a field that could tell."""
 
 
 @strawberry.type(description="A decision and where it stands.")
@@ -379,16 +380,21 @@ class DecisionConnection:
     page_info: PageInfo
 
     @classmethod
-    async def of(cls, found: Sequence[decisions.Decision], size: int, knowledge: Knowledge) -> Self:
-        """The page of `size` decisions; one more tells that another page follows."""
+    async def of(
+        cls, records: Sequence[decisions.DecisionRecord], size: int, catalogue_cache: CatalogueCache
+    ) -> Self:
+        """The page of the first `size` records; one more means that another page follows."""
         edges = [
             DecisionEdge(
-                cursor=encode_cursor(str(one.decision_id)), node=await Decision.of(one, knowledge)
+                cursor=encode_cursor(str(record.decision_id)),
+                node=await Decision.of(record, catalogue_cache),
             )
-            for one in found[:size]
+            for record in records[:size]
         ]
         end = edges[-1].cursor if edges else None
-        return cls(edges=edges, page_info=PageInfo(has_next_page=len(found) > size, end_cursor=end))
+        return cls(
+            edges=edges, page_info=PageInfo(has_next_page=len(records) > size, end_cursor=end)
+        )
 
 
 @strawberry.federation.type(keys=["id"])
@@ -401,6 +407,11 @@ class Customer:
     def resolve_reference(cls, id: strawberry.ID) -> Self:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
+
+    @property
+    def ref(self) -> CustomerRef:
+        """The customer as the service names them."""
+        return CustomerRef(UUID(self.id))
 
     @strawberry.federation.field(
         description="What to say to this customer next, here and now.",
@@ -417,20 +428,21 @@ class Customer:
         event: EventInput | None = None,
     ) -> Decision | None:
         """Durable when it is answered."""
-        request = self._request(channel, placement, limit, context, event)
-        return await decided(info.context, request)
+        request = build_request(
+            self.ref, channel, placement, limit, context, event, is_vouched_for=True
+        )
+        return await make_decision(info.context, request)
 
     @of_customer("What was decided for this customer, newest first.", [["decisions:read"]])
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None
     ) -> DecisionConnection | None:
-        """A page of them."""
-        await info.context.require_own(Asked(UUID(self.id)))
-        size, before = page_size(first), _place(after)
-        desk = info.context.desk
-        async with desk.database.connection() as connection:
-            found = await decisions.page(connection, UUID(self.id), before, size + 1)
-        return await DecisionConnection.of(found, size, desk.knowledge)
+        await info.context.require_own(self.ref)
+        size, before = page_size(first), _parse_cursor(after)
+        deciding = info.context.decision_context
+        async with deciding.database.connection() as connection:
+            records = await decisions.load_page(connection, UUID(self.id), before, size + 1)
+        return await DecisionConnection.of(records, size, deciding.catalogue_cache)
 
     @of_customer("What would become of an action now. Changes nothing.", [["decisions:explain"]])
     async def why_not(
@@ -441,29 +453,38 @@ class Customer:
         placement: str,
         context: JSON | None = None,
     ) -> ActionTrace | None:
-        """The trace of one action in a decision that is not made."""
-        await info.context.require_own(Asked(UUID(self.id)))
-        request = self._request(channel, placement, 3, context, None)
-        why = await explaining.why_not(info.context.desk, request, str(action))
-        return ActionTrace.of(why.trace, why.catalogue)
-
-    def _request(
-        self,
-        channel: Channel,
-        placement: str,
-        limit: int,
-        context: JSON | None,
-        event: EventInput | None,
-    ) -> Request:
-        asked = Asked(UUID(self.id))
-        said = event.read() if event else None
-        return Request(
-            asked, channel, placement, limit, json_object(context), said, vouched_for=True
+        await info.context.require_own(self.ref)
+        request = build_request(self.ref, channel, placement, 3, context, None, is_vouched_for=True)
+        why_not = await explaining.explain_why_not(
+            info.context.decision_context, request, str(action)
         )
+        return ActionTrace.of(why_not.trace, why_not.catalogue)
 
 
-def _place(after: str | None) -> UUID | None:
-    """The decision a cursor holds; raises InvalidPage for one we did not make."""
+def build_request(
+    customer: CustomerRef,
+    channel: Channel,
+    placement: str,
+    limit: int,
+    context: JSON | None,
+    event: EventInput | None,
+    *,
+    is_vouched_for: bool = False,
+) -> DecisionRequest:
+    """The service's request of a field's arguments."""
+    return DecisionRequest(
+        customer,
+        channel,
+        placement,
+        limit,
+        to_json_object(context),
+        event.parse() if event else None,
+        is_vouched_for,
+    )
+
+
+def _parse_cursor(after: str | None) -> UUID | None:
+    """The decision a cursor names; raises InvalidPage for one we did not issue."""
     key = decode_cursor(after, 1)
     try:
         return UUID(key[0]) if key else None
@@ -474,12 +495,12 @@ def _place(after: str | None) -> UUID | None:
         ) from None
 
 
-async def decided(context: Context, request: Request) -> Decision:
-    """Decide for a caller who may ask; raises Forbidden."""
-    await context.require_own(request.asked)
+async def make_decision(context: Context, request: DecisionRequest) -> Decision:
+    """Decide for a caller that may ask; raises Forbidden."""
+    await context.require_own(request.customer)
     request = replace(request, sender=context.principal.sender_class)
-    kept = await next_best_actions(context.desk, request)
-    return await Decision.of(kept, context.desk.knowledge)
+    record = await decide_next_best_actions(context.decision_context, request)
+    return await Decision.of(record, context.decision_context.catalogue_cache)
 
 
 @strawberry.type(description="What a published catalogue changed, by keys of actions.")
@@ -489,17 +510,16 @@ class CatalogueChange:
     removed: list[strawberry.ID]
     changed: list[strawberry.ID]
     unchanged: list[strawberry.ID]
-    warnings: list[str] = strawberry.field(description="Allowed, but probably not meant.")
+    warnings: list[str] = strawberry.field(description="Allowed, but probably a mistake.")
 
     @classmethod
     def of(cls, publication: publishing.Publication) -> Self:
-        """As the graph shows it."""
-        found = publication.changes
+        changes = publication.changes
         return cls(
             version=publication.catalogue.version,
-            added=[strawberry.ID(key) for key in found.added],
-            removed=[strawberry.ID(key) for key in found.removed],
-            changed=[strawberry.ID(key) for key in found.changed],
-            unchanged=[strawberry.ID(key) for key in found.unchanged],
+            added=[strawberry.ID(key) for key in changes.added],
+            removed=[strawberry.ID(key) for key in changes.removed],
+            changed=[strawberry.ID(key) for key in changes.changed],
+            unchanged=[strawberry.ID(key) for key in changes.unchanged],
             warnings=publication.warnings,
         )

@@ -1,6 +1,6 @@
-"""Who is meant, what is known of him, and who may ask."""
+"""References to customers, loading them, and whose data a caller may have."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,44 +18,46 @@ from services.contracts.identity import (
     is_placeholder,
     normalised,
 )
-from services.decision.domain.contacts import Contact
+from services.decision.domain.contact_policies import Contact
+from services.decision.service.batch_queue import Work
+from services.decision.service.catalogue_cache import CatalogueCache
 from services.decision.service.errors import InvalidCustomerRef
-from services.decision.service.knowledge import Knowledge
 from services.decision.store import customers
-from services.decision.store.customers import Asked
+from services.decision.store.customers import CustomerRef
 from services.rules import Facts
 
 LONGEST_VALUE = 255
 EPOCH = datetime.fromtimestamp(0, UTC)
-NOTHING = 0
-"""Answered by a snapshot from before there were declarations: everything asked for is unknown."""
-EVERYTHING = 2**63 - 1
-"""Answered by somebody new: that he has no history is all there is to know."""
+NO_DECLARATION = 0
+"""Of a snapshot of before there were declarations: all its series are unknown."""
+EVERY_DECLARATION = 2**63 - 1
+"""Of a new customer: their series are known to be empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Customer:
-    """What the read model holds of one customer."""
+class LoadedCustomer:
+    """What the read model has of one customer."""
 
-    customer_id: UUID | None
-    """None: the identity asked about is nobody's."""
-    known: bool
-    """Whether anything was ever heard of him."""
+    customer_id: UUID
+    is_known: bool
+    """Whether any event or decision was ever about them."""
     snapshot_version: int | None = None
-    """None: profile has not said anything of him yet."""
+    """None: no snapshot of them has arrived yet."""
     traits: Mapping[str, Any] = field(default_factory=dict)
     consents: Mapping[str, bool] = field(default_factory=dict)
     segments: Sequence[str] = ()
     series: Mapping[str, Any] = field(default_factory=dict)
-    answered: int = EVERYTHING
-    """The declaration his series answer."""
+    declaration_version: int = EVERY_DECLARATION
+    """The declaration their series were computed for."""
     journeys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contacts: Sequence[Contact] = ()
     unproved_traits: Sequence[str] = ()
-    """Those that only an untrusted sender's word stands for."""
+    """Traits that only an untrusted sender reported."""
+    degraded: str | None = None
+    """What is missing, if the customer could not be loaded whole."""
 
-    def facts(self, now: datetime) -> Facts:
-        """What conditions may look at, before the situation is added."""
+    def build_facts(self, now: datetime) -> Facts:
+        """The facts for conditions, without those of a request."""
         return Facts(
             now=now,
             traits=self.traits,
@@ -66,31 +68,31 @@ class Customer:
         )
 
 
-def reference(id: str | None, identity: tuple[str, str] | None) -> Asked:
-    """Who a caller means; raises InvalidCustomerRef.
+def parse_customer_ref(id: str | None, identity: tuple[str, str] | None) -> CustomerRef:
+    """The customer a caller names; raises InvalidCustomerRef.
 
-    A visitor nobody has seen yet is asked about with the id he will have.
+    The reference to an anonymous customer has the id they get if they are new.
     """
     if (id is None) == (identity is None):
         raise InvalidCustomerRef(
-            "The customer is named by an id or by an identity, and here it is by both or neither.",
-            hint="Give exactly one: {id: …} or {identity: {type: …, value: …}}.",
+            "A customer is named by an id or by an identity; this reference has both or neither.",
+            hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
         )
     if identity is None:
-        return Asked(_uuid(id))
-    return _by_identity(*identity)
+        return CustomerRef(_parse_id(id))
+    return _parse_identity(*identity)
 
 
-def _uuid(id: str | None) -> UUID:
+def _parse_id(id: str | None) -> UUID:
     try:
         return UUID(id)
     except (ValueError, TypeError):
         raise InvalidCustomerRef(
-            f"{id!r} is not a customer's id.", hint="Pass the id as the graph gave it."
+            f"{id!r} is not a customer's id.", hint="Pass the id as the graph returned it."
         ) from None
 
 
-def _by_identity(type: str, value: str) -> Asked:
+def _parse_identity(type: str, value: str) -> CustomerRef:
     if type not in TYPES:
         raise InvalidCustomerRef(
             f"{type!r} is not a type of identity.", hint=f"There are: {', '.join(sorted(TYPES))}."
@@ -107,41 +109,46 @@ def _by_identity(type: str, value: str) -> Asked:
             hint=f"An identity has 1 to {LONGEST_VALUE}.",
         )
     new = derived_customer_id(type, value) if type in ANONYMOUS_TYPES else None
-    return Asked(new, type, value)
+    return CustomerRef(new, type, value)
 
 
-def shown(asked: Asked) -> str:
-    """How a customer is named in an error: as the caller did. Errors of ours are never logged."""
-    if asked.type is None:
-        return f"the id {str(asked.customer_id)!r}"
-    return f"{asked.type} {asked.value!r}"
+def describe_customer_ref(ref: CustomerRef) -> str:
+    """Name a customer in an error as the caller did. Our errors are never logged."""
+    if ref.type is None:
+        return f"the id {str(ref.customer_id)!r}"
+    return f"{ref.type} {ref.value!r}"
 
 
-def reading(
-    knowledge: Knowledge, clock: Clock
-) -> Callable[[Connection, Sequence[Asked]], Awaitable[Sequence[Customer]]]:
-    """Work for batches: reads customers, with their contacts as far back as policies look."""
+def build_customer_loader(
+    catalogue_cache: CatalogueCache, clock: Clock
+) -> Work[CustomerRef, LoadedCustomer | None]:
+    """Work for a batch queue: loads customers, with their contacts as far back as policies need."""
 
-    async def read(connection: Connection, asked: Sequence[Asked]) -> Sequence[Customer]:
-        catalogue = knowledge.current
-        since = clock() - catalogue.memory if catalogue else clock()
-        kinds = catalogue.kinds_of_interest if catalogue else ()
-        return [_customer(row) for row in await customers.read(connection, asked, since, kinds)]
+    async def load(
+        connection: Connection, refs: Sequence[CustomerRef]
+    ) -> Sequence[LoadedCustomer | None]:
+        catalogue = catalogue_cache.current
+        since = clock() - catalogue.contact_window if catalogue else clock()
+        kinds = catalogue.reaction_kinds if catalogue else ()
+        return [_to_customer(row) for row in await customers.load(connection, refs, since, kinds)]
 
-    return read
+    return load
 
 
-def _customer(row: asyncpg.Record) -> Customer:
+def _to_customer(row: asyncpg.Record) -> LoadedCustomer | None:
+    """None: no customer has the identity."""
+    if row["customer_id"] is None:
+        return None
     facts = row["facts"] or {}
-    return Customer(
+    return LoadedCustomer(
         customer_id=row["customer_id"],
-        known=row["known"],
+        is_known=row["known"],
         snapshot_version=row["version"],
         traits=facts.get("traits", {}),
         consents=facts.get("consents", {}),
         segments=facts.get("segments", ()),
         series=facts.get("series", {}),
-        answered=facts.get("answered", NOTHING) if facts else EVERYTHING,
+        declaration_version=(facts.get("answered", NO_DECLARATION) if facts else EVERY_DECLARATION),
         journeys={
             journey: {"key": key, "step": step, "phase": phase}
             for journey, key, step, phase in row["journeys"] or ()
@@ -151,29 +158,29 @@ def _customer(row: asyncpg.Record) -> Customer:
     )
 
 
-def may_ask(principal: Principal, asked: Asked) -> bool:
-    """Whether it is plain that a caller may ask about a customer, without looking anyone up."""
-    return not principal.own_customer_only or _own(principal) == asked
+def has_access(principal: Principal, ref: CustomerRef) -> bool:
+    """Whether a caller may ask about a customer, as far as is plain without the database."""
+    return not principal.own_customer_only or _find_own_ref(principal) == ref
 
 
-async def require_own(connection: Connection, principal: Principal, asked: Asked) -> None:
-    """Refuse a caller who speaks for one customer and asks about another; raises Forbidden."""
-    if may_ask(principal, asked):
+async def require_own(connection: Connection, principal: Principal, ref: CustomerRef) -> None:
+    """Refuse a caller that acts for one customer and asks about another; raises Forbidden."""
+    if has_access(principal, ref):
         return
-    own = _own(principal)
-    ids = await customers.who(connection, [own, asked]) if own else [None, None]
+    own = _find_own_ref(principal)
+    ids = await customers.resolve_ids(connection, [own, ref]) if own else [None, None]
     if ids[0] is None or ids[0] != ids[1]:
         raise Forbidden(
-            f"A {principal.role} may see his own customer only, and this is another.",
+            f"A {principal.role} may see its own customer only, and this is another.",
             hint="Ask with the identity the token was made for.",
         )
 
 
-def _own(principal: Principal) -> Asked | None:
-    """The customer a caller speaks for."""
+def _find_own_ref(principal: Principal) -> CustomerRef | None:
+    """The customer a caller acts for."""
     ref = principal.customer_ref or {}
     if "id" in ref:
-        return reference(ref["id"], None)
+        return parse_customer_ref(ref["id"], None)
     if "type" in ref and "value" in ref:
-        return reference(None, (ref["type"], ref["value"]))
+        return parse_customer_ref(None, (ref["type"], ref["value"]))
     return None

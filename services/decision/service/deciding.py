@@ -1,9 +1,9 @@
-"""Next best actions: read, decide, write down, and only then answer."""
+"""Next best actions: load the customer, decide, store the decision, and only then answer."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,50 +18,56 @@ from services.chassis.ids import new_id
 from services.contracts.decision import DecisionMade, Money, RankedAction
 from services.contracts.trust import RESERVED, ServerEvents
 from services.contracts.words import Channel, SenderClass
-from services.decision.domain.compiled import Compiled
-from services.decision.domain.decision import Proposed, Verdict, decide
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
+from services.decision.domain.decision import ProposedAction, decide
+from services.decision.domain.decision_input import DecisionInput
 from services.decision.domain.identifiers import (
     MOST_RANKS,
-    decision_id,
-    proposition_id,
-    tracking_code,
+    make_decision_id,
+    make_proposition_id,
+    make_tracking_code,
 )
-from services.decision.domain.record import packed
-from services.decision.domain.situation import Situation
-from services.decision.service.batches import Batches
-from services.decision.service.customers import NOTHING, Customer, shown
+from services.decision.domain.input_codec import pack_input
+from services.decision.service.batch_queue import BatchQueue
+from services.decision.service.catalogue_cache import CatalogueCache
+from services.decision.service.customers import (
+    NO_DECLARATION,
+    LoadedCustomer,
+    describe_customer_ref,
+)
 from services.decision.service.errors import (
-    InvalidRequest,
-    NotDurable,
-    ServerEvent,
+    DecisionNotDurable,
+    InvalidDecisionRequest,
     UnknownCustomer,
     UnknownPlacement,
+    UntrustedEvent,
 )
-from services.decision.service.knowledge import Knowledge
 from services.decision.settings import DecisionSettings
 from services.decision.store import catalogues, customers, decisions
-from services.decision.store.customers import Asked
-from services.decision.store.decisions import Decision
+from services.decision.store.customers import CustomerRef
+from services.decision.store.decisions import DecisionRecord
 from services.rules import Facts, observe
 
 DECISIONS = Counter("raak_decisions", "Decisions answered", ["channel", "degraded"])
-TOGETHER = Histogram(
+BATCH_SIZE = Histogram(
     "raak_decisions_per_commit",
     "Decisions that shared a commit",
     buckets=(1, 2, 5, 10, 20, 50, 200),
 )
 
-LARGEST_SITUATION = 16_384
-"""Bytes of `context` and of `event` in a request, as JSON."""
+LARGEST_JSON = 16_384
+"""Bytes of `context`, and of `event`, in a request."""
 LONGEST_NAME = 200
 
 NO_CATALOGUE = "No catalogue has been published yet."
-NO_SNAPSHOT = "Nothing is known of this customer here yet, so conditions about him do not hold."
-TOO_LATE = "What is known of this customer could not be read in time, so he is met as a stranger."
+NO_SNAPSHOT = "Nothing is known of this customer here yet, so conditions about them do not hold."
+TOO_LATE = (
+    "What is known of this customer could not be read in time, so they are treated as a stranger."
+)
 
 
-class EventNow(NamedTuple):
-    """What the customer is doing at this moment, told with the request."""
+class CurrentEvent(NamedTuple):
+    """What the customer is doing at this moment, as the request says."""
 
     name: str
     properties: Mapping[str, Any]
@@ -69,86 +75,86 @@ class EventNow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DecisionRequest:
     """A request for next best actions."""
 
-    asked: Asked
+    customer: CustomerRef
     channel: Channel
     placement: str
     limit: int = 3
     context: Mapping[str, Any] = field(default_factory=dict)
-    event: EventNow | None = None
-    vouched_for: bool = False
-    """Whether the customer exists by another service's word."""
+    event: CurrentEvent | None = None
+    is_vouched_for: bool = False
+    """Whether another service says that the customer exists."""
     sender: SenderClass = SenderClass.VISITOR
-    """Whose word its context and event are."""
+    """Who sent it, and so how far its context and event are trusted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What it takes to decide: held by a replica as long as it runs."""
+class DecisionContext:
+    """What deciding needs; a replica has one as long as it runs."""
 
     settings: DecisionSettings
     clock: Clock
     database: Database
-    knowledge: Knowledge
-    reader: Batches[Asked, Customer]
-    writer: "Batches[Made, None]"
+    catalogue_cache: CatalogueCache
+    reader: BatchQueue[CustomerRef, LoadedCustomer | None]
+    writer: "BatchQueue[PendingDecision, None]"
     server_events: ServerEvents
 
 
-class Met(NamedTuple):
-    """A customer as he was met for a request, and what was missing."""
-
-    customer: Customer
-    customer_id: UUID
-    degraded: str | None
-
-
-class Made(NamedTuple):
+class PendingDecision(NamedTuple):
     """A decision on its way to the database."""
 
-    decision: Decision
+    decision: DecisionRecord
     withheld: Sequence[str]
     sender: SenderClass
     unproved: Sequence[str] = ()
 
 
-async def next_best_actions(desk: Desk, request: Request) -> Decision:
-    """Decide what to show, and answer when the decision is durable.
+async def decide_next_best_actions(
+    context: DecisionContext, request: DecisionRequest
+) -> DecisionRecord:
+    """Decide what to propose, and answer when the decision is durable.
 
     Raises:
-        InvalidRequest, UnknownPlacement, UnknownCustomer: The request asks for what is not there.
-        NotDurable, Overloaded: The database is away or too slow; nothing was decided.
+        InvalidDecisionRequest, UntrustedEvent, UnknownPlacement, UnknownCustomer: The request is
+            wrong.
+        DecisionNotDurable, DecisionsOverloaded: The database is away or too slow; nothing was
+            decided.
     """
-    now = desk.clock()
-    catalogue = checked(desk, request, now)
-    met = await meet(desk, request)
-    made = _decided(desk, request, catalogue, met, now)
-    await _write(desk, made)
-    DECISIONS.labels(request.channel.value, str(made.decision.degraded is not None).lower()).inc()
-    return made.decision
+    now = context.clock()
+    catalogue = check_request(context, request, now)
+    customer = await load_customer_in_time(context, request)
+    pending = _decide(context, request, catalogue, customer, now)
+    await _write(context, pending)
+    DECISIONS.labels(
+        request.channel.value, str(pending.decision.degraded is not None).lower()
+    ).inc()
+    return pending.decision
 
 
-def checked(desk: Desk, request: Request, now: datetime) -> Compiled | None:
-    """The catalogue to decide by, if the request can be answered from it."""
+def check_request(
+    context: DecisionContext, request: DecisionRequest, now: datetime
+) -> CompiledCatalogue | None:
+    """Check a request; returns the catalogue to decide by, None if none was published yet."""
     _check_size(request)
-    _check_moment(request.event, now, desk.settings.clock_tolerance_s)
-    _check_belief(desk.server_events, request)
-    catalogue = desk.knowledge.current
+    _check_moment(request.event, now, context.settings.clock_tolerance_s)
+    _check_trust(context.server_events, request)
+    catalogue = context.catalogue_cache.current
     if catalogue is not None:
         _check_placement(catalogue, request)
     return catalogue
 
 
-def _check_size(request: Request) -> None:
+def _check_size(request: DecisionRequest) -> None:
     if not 1 <= request.limit <= MOST_RANKS:
-        raise InvalidRequest(
+        raise InvalidDecisionRequest(
             f"limit is {request.limit!r}.", hint=f"Ask for 1 to {MOST_RANKS} propositions."
         )
     event = request.event
     if event is not None and not 0 < len(event.name) <= LONGEST_NAME:
-        raise InvalidRequest(
+        raise InvalidDecisionRequest(
             f"The event's name has {len(event.name)} characters.",
             hint=f"It has 1 to {LONGEST_NAME}.",
         )
@@ -160,50 +166,53 @@ def _check_json(name: str, value: Any) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"{name} is {value!r}.", hint="Pass a JSON object.")
+        raise InvalidDecisionRequest(f"{name} is {value!r}.", hint="Pass a JSON object.")
     try:
         size = len(orjson.dumps(value))
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(
-            f"{name} cannot be kept: {error}.", hint="Pass plain JSON, numbers of at most 64 bits."
+        raise InvalidDecisionRequest(
+            f"{name} cannot be stored: {error}.",
+            hint="Pass plain JSON, numbers of at most 64 bits.",
         ) from None
-    if size > LARGEST_SITUATION:
-        raise InvalidRequest(
-            f"{name} has {size} bytes.", hint=f"Send at most {LARGEST_SITUATION} with a request."
+    if size > LARGEST_JSON:
+        raise InvalidDecisionRequest(
+            f"{name} has {size} bytes.", hint=f"Send at most {LARGEST_JSON} with a request."
         )
 
 
-def _check_moment(event: EventNow | None, now: datetime, tolerance_s: float) -> None:
+def _check_moment(event: CurrentEvent | None, now: datetime, tolerance_s: float) -> None:
     if event and event.at and event.at > now + timedelta(seconds=tolerance_s):
-        raise InvalidRequest(
+        raise InvalidDecisionRequest(
             f"The event is dated {event.at.isoformat()}, in the future.",
             hint="Leave `at` out for what happens now, and mend the caller's clock.",
         )
 
 
-def _check_belief(server_events: ServerEvents, request: Request) -> None:
-    """Raise ServerEvent for an event that the sender's word is not enough for."""
+def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
+    """Raise UntrustedEvent for an event that only more trusted senders may send."""
     event = request.event
     if event is None or server_events.may_send(request.sender, event.name):
         return
     if event.name.startswith(RESERVED):
-        raise ServerEvent(
+        raise UntrustedEvent(
             f"The event {event.name!r} is recorded by recordOutcome only.",
             hint="Report the outcome: the next decision knows it.",
         )
-    raise ServerEvent(
+    raise UntrustedEvent(
         f"The event {event.name!r} is believed from servers only.",
         hint="Send it from your server with an API key; the next decision knows it.",
     )
 
 
-def _check_placement(catalogue: Compiled, request: Request) -> None:
+def _check_placement(catalogue: CompiledCatalogue, request: DecisionRequest) -> None:
     channels = catalogue.placements.get(request.placement)
     if channels is None:
-        here = [key for key, on in catalogue.placements.items() if request.channel in on]
+        on_channel = [
+            key for key, channels in catalogue.placements.items() if request.channel in channels
+        ]
         raise UnknownPlacement(
             f"There is no placement {request.placement!r}.",
-            hint=nearest(request.placement, here or catalogue.placements),
+            hint=nearest(request.placement, on_channel or catalogue.placements),
         )
     if request.channel not in channels:
         raise UnknownPlacement(
@@ -212,165 +221,189 @@ def _check_placement(catalogue: Compiled, request: Request) -> None:
         )
 
 
-async def meet(desk: Desk, request: Request) -> Met:
-    """Read the customer; if that takes too long, meet them as a stranger."""
+async def load_customer_in_time(
+    context: DecisionContext, request: DecisionRequest
+) -> LoadedCustomer:
+    """Load the customer; if that takes too long, decide as for a stranger."""
     try:
-        async with asyncio.timeout(desk.settings.answer_within_ms / 1000):
-            return await look_up(desk, request)
+        async with asyncio.timeout(context.settings.answer_within_ms / 1000):
+            return await load_customer(context, request)
     except (TimeoutError, Unavailable):
-        stranger = Customer(request.asked.customer_id, known=False, answered=NOTHING)
-        return Met(stranger, request.asked.customer_id or new_id(), TOO_LATE)
+        return LoadedCustomer(
+            request.customer.customer_id or new_id(),
+            is_known=False,
+            declaration_version=NO_DECLARATION,
+            degraded=TOO_LATE,
+        )
 
 
-async def look_up(desk: Desk, request: Request) -> Met:
-    """Read the customer, however long it takes; raises Unavailable if they cannot be read."""
-    customer = await desk.reader.submit(request.asked)
-    new_visitor = request.asked.type is not None and request.asked.customer_id is not None
-    if customer.customer_id is None or not (customer.known or new_visitor or request.vouched_for):
-        raise UnknownCustomer(shown(request.asked))
-    expected = customer.known or request.vouched_for
-    if expected and customer.snapshot_version is None and not new_visitor:
-        return Met(replace(customer, answered=NOTHING), customer.customer_id, NO_SNAPSHOT)
-    return Met(customer, customer.customer_id, None)
+async def load_customer(context: DecisionContext, request: DecisionRequest) -> LoadedCustomer:
+    """Load the customer, however long it takes.
+
+    Raises:
+        UnknownCustomer: No customer has this id or identity.
+        Unavailable: The database cannot be read.
+    """
+    ref = request.customer
+    customer = await context.reader.submit(ref)
+    is_new_visitor = ref.type is not None and ref.customer_id is not None
+    if customer is None or not (customer.is_known or is_new_visitor or request.is_vouched_for):
+        raise UnknownCustomer(describe_customer_ref(ref))
+    if customer.snapshot_version is None and not is_new_visitor:
+        return replace(customer, declaration_version=NO_DECLARATION, degraded=NO_SNAPSHOT)
+    return customer
 
 
-def _decided(
-    desk: Desk, request: Request, catalogue: Compiled | None, met: Met, now: datetime
-) -> Made:
-    decision = Decision(
-        decision_id=decision_id(new_id()),
-        customer_id=met.customer_id,
-        decided_for=met.customer_id,
-        identity=(request.asked.type, request.asked.value),
+def _decide(
+    context: DecisionContext,
+    request: DecisionRequest,
+    catalogue: CompiledCatalogue | None,
+    customer: LoadedCustomer,
+    now: datetime,
+) -> PendingDecision:
+    decision = DecisionRecord(
+        decision_id=make_decision_id(new_id()),
+        customer_id=customer.customer_id,
+        decided_for=customer.customer_id,
+        identity_type=request.customer.type,
+        identity_value=request.customer.value,
         decided_at=now,
         channel=request.channel.value,
         placement=request.placement,
         catalogue_version=0,
-        snapshot_version=met.customer.snapshot_version,
+        snapshot_version=customer.snapshot_version,
         observations=0,
-        degraded=met.degraded,
+        degraded=customer.degraded,
         control_group=None,
         propositions=[],
-        record=b"",
+        packed_input=b"",
     )
     if catalogue is None:
-        return Made(replace(decision, degraded=NO_CATALOGUE), (), request.sender)
-    model = desk.knowledge.model()
-    at = situation(catalogue, request, met.customer, met.customer_id, now)
-    verdict = decide(catalogue, model.propensities, at)
-    unproved = _unproved(catalogue, request, met.customer)
+        return PendingDecision(replace(decision, degraded=NO_CATALOGUE), (), request.sender)
+    model = context.catalogue_cache.get_model()
+    decision_input = build_decision_input(catalogue, request, customer, now)
+    result = decide(catalogue, model.propensities, decision_input)
+    unproved = _find_unproved(catalogue, request, customer)
     decision = replace(
         decision,
         catalogue_version=catalogue.version,
         observations=model.observations,
-        control_group=verdict.control_group,
-        propositions=_propositions(verdict, catalogue.catalogue.currency),
-        record=packed(catalogue, model.propensities, at, verdict, unproved, request.sender),
+        control_group=result.control_group,
+        propositions=[_to_json(p, catalogue.catalogue.currency) for p in result.propositions],
+        packed_input=pack_input(
+            catalogue, model.propensities, decision_input, result, unproved, request.sender
+        ),
     )
-    return Made(decision, verdict.withheld, request.sender, unproved)
+    return PendingDecision(decision, result.withheld, request.sender, unproved)
 
 
-def _unproved(catalogue: Compiled, request: Request, customer: Customer) -> list[str]:
-    """What conditions may look at that only the word of a browser or an app stands for."""
+def _find_unproved(
+    catalogue: CompiledCatalogue, request: DecisionRequest, customer: LoadedCustomer
+) -> list[str]:
+    """What conditions may use that only a browser or an app reported."""
     needs, event = catalogue.rules.needs, request.event
     traits = needs.traits & customer.traits.keys() & {*customer.unproved_traits}
     unproved = [f"traits.{name}" for name in sorted(traits)]
     if request.sender.is_trusted:
         return unproved
     unproved += [f"context.{name}" for name in sorted(needs.context & request.context.keys())]
-    if event and (
-        "event" in needs.roots or catalogue.series.matching(event.name, event.properties)
-    ):
+    if event and ("event" in needs.roots or catalogue.series.match(event.name, event.properties)):
         unproved.append(f"event.{event.name}")
     return unproved
 
 
-def situation(
-    catalogue: Compiled,
-    request: Request,
-    customer: Customer,
-    customer_id: UUID,
+def build_decision_input(
+    catalogue: CompiledCatalogue,
+    request: DecisionRequest,
+    customer: LoadedCustomer,
     now: datetime,
-) -> Situation:
-    """The customer in the situation of the request; its event counts as having happened."""
-    facts = customer.facts(now)
-    facts.history = catalogue.declaration.known(facts.history, customer.answered)
+) -> DecisionInput:
+    """The customer at the placement of the request; its event counts as having happened."""
+    facts = customer.build_facts(now)
+    facts.history = catalogue.declaration.mask_unanswered(
+        facts.history, customer.declaration_version
+    )
     facts.context = request.context
     facts.zone = catalogue.catalogue.time_zone
     if request.event is not None:
-        _lay_over(facts, request.event, catalogue)
-    return Situation(
-        customer_id, request.channel, request.placement, request.limit, facts, customer.contacts
+        _apply_event(facts, request.event, catalogue)
+    return DecisionInput(
+        customer.customer_id,
+        request.channel,
+        request.placement,
+        request.limit,
+        facts,
+        customer.contacts,
     )
 
 
-def _lay_over(facts: Facts, event: EventNow, catalogue: Compiled) -> None:
+def _apply_event(facts: Facts, event: CurrentEvent, catalogue: CompiledCatalogue) -> None:
     at = min(event.at or facts.now, facts.now)
     facts.event = {"name": event.name, "at": at, "properties": dict(event.properties)}
     changed = observe(facts.history, catalogue.series, event.name, event.properties, at, facts.now)
     facts.history = {**facts.history, **changed}
 
 
-def _propositions(verdict: Verdict, currency: str) -> list[dict[str, Any]]:
-    return [_kept(proposed, currency) for proposed in verdict.proposed]
-
-
-def _kept(proposed: Proposed, currency: str) -> dict[str, Any]:
+def _to_json(proposed: ProposedAction, currency: str) -> dict[str, Any]:
     return {
         "action": proposed.action.key,
         "treatment": proposed.treatment.key,
         "content": proposed.content,
-        "propensity": proposed.scored.propensity,
-        "value_cents": proposed.scored.value_cents,
+        "propensity": proposed.arbitration.propensity,
+        "value_cents": proposed.arbitration.value_cents,
         "currency": currency,
-        "score": proposed.scored.score,
+        "score": proposed.arbitration.score,
         "reason": proposed.reason,
     }
 
 
-async def _write(desk: Desk, made: Made) -> None:
+async def _write(context: DecisionContext, pending: PendingDecision) -> None:
     try:
-        async with asyncio.timeout(desk.settings.commit_within_ms / 1000):
-            await desk.writer.submit(made)
+        async with asyncio.timeout(context.settings.commit_within_ms / 1000):
+            await context.writer.submit(pending)
     except TimeoutError:
-        raise NotDurable(f"not within {desk.settings.commit_within_ms} ms") from None
+        raise DecisionNotDurable(f"not within {context.settings.commit_within_ms} ms") from None
 
 
-class Writing:
-    """Work for batches: commits decisions together, with their events."""
+class DecisionWriter:
+    """Work for a batch queue: commits decisions in one transaction, with their events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._noted: dict[str, Any] = {}
+        self._offered_on: dict[str, date] = {}
+        """The last day each action was noted as offered."""
 
-    async def __call__(self, connection: Connection, batch: Sequence[Made]) -> Sequence[None]:
-        """One transaction for all of them."""
+    async def __call__(
+        self, connection: Connection, batch: Sequence[PendingDecision]
+    ) -> Sequence[None]:
         async with connection.transaction():
-            await customers.hold_off_merges(connection, [one.decision.decided_for for one in batch])
-            await decisions.insert(connection, [made.decision for made in batch])
-            await outbox.publish(connection, [event_of(made) for made in batch])
-            offered = self._newly_offered(batch)
+            await customers.block_merges(connection, [one.decision.decided_for for one in batch])
+            await decisions.insert(connection, [pending.decision for pending in batch])
+            await outbox.publish(connection, [build_event(pending) for pending in batch])
+            offered = self._find_newly_offered(batch)
             for day, actions in offered.items():
                 await catalogues.note_offered(connection, actions, day)
-        self._noted.update((action, day) for day, those in offered.items() for action in those)
+        self._offered_on.update(
+            (action, day) for day, actions in offered.items() for action in actions
+        )
         self._database.committed()
-        TOGETHER.observe(len(batch))
+        BATCH_SIZE.observe(len(batch))
         return [None] * len(batch)
 
-    def _newly_offered(self, batch: Sequence[Made]) -> dict[Any, set[str]]:
-        """Actions not yet noted as offered on the day they were."""
-        found: dict[Any, set[str]] = {}
-        for made in batch:
-            day = made.decision.decided_at.date()
-            for proposition in made.decision.propositions:
-                if self._noted.get(proposition["action"]) != day:
-                    found.setdefault(day, set()).add(proposition["action"])
-        return found
+    def _find_newly_offered(self, batch: Sequence[PendingDecision]) -> dict[date, set[str]]:
+        """The actions not yet noted as offered on a day, by day."""
+        actions: dict[date, set[str]] = {}
+        for pending in batch:
+            day = pending.decision.decided_at.date()
+            for proposition in pending.decision.propositions:
+                if self._offered_on.get(proposition["action"]) != day:
+                    actions.setdefault(day, set()).add(proposition["action"])
+        return actions
 
 
-def event_of(made: Made) -> DecisionMade:
-    """A decision as it is told, always under the same id."""
-    decision = made.decision
+def build_event(pending: PendingDecision) -> DecisionMade:
+    """The event of a decision, always with the same id."""
+    decision = pending.decision
     return DecisionMade(
         event_id=decision.decision_id,
         customer_id=decision.customer_id,
@@ -379,26 +412,26 @@ def event_of(made: Made) -> DecisionMade:
         channel=decision.channel,
         placement=decision.placement,
         propositions=tuple(
-            _ranked(decision.decision_id, rank, kept)
-            for rank, kept in enumerate(decision.propositions, start=1)
+            _to_ranked_action(decision.decision_id, rank, proposition)
+            for rank, proposition in enumerate(decision.propositions, start=1)
         ),
-        withheld=tuple(made.withheld),
+        withheld=tuple(pending.withheld),
         control_group=decision.control_group,
         degraded=decision.degraded,
-        sender=made.sender.value,
-        unproved=tuple(made.unproved),
+        sender=pending.sender.value,
+        unproved=tuple(pending.unproved),
     )
 
 
-def _ranked(id: UUID, rank: int, kept: Mapping[str, Any]) -> RankedAction:
-    proposition = proposition_id(id, rank)
+def _to_ranked_action(id: UUID, rank: int, proposition: Mapping[str, Any]) -> RankedAction:
+    proposition_id = make_proposition_id(id, rank)
     return RankedAction(
-        proposition_id=proposition,
+        proposition_id=proposition_id,
         rank=rank,
-        action=kept["action"],
-        treatment=kept["treatment"],
-        tracking_code=tracking_code(proposition),
-        propensity=kept["propensity"],
-        value=Money(cents=kept["value_cents"], currency=kept["currency"]),
-        score=kept["score"],
+        action=proposition["action"],
+        treatment=proposition["treatment"],
+        tracking_code=make_tracking_code(proposition_id),
+        propensity=proposition["propensity"],
+        value=Money(cents=proposition["value_cents"], currency=proposition["currency"]),
+        score=proposition["score"],
     )

@@ -1,4 +1,4 @@
-"""What callers of decision can get wrong, and what to do about it."""
+"""What can go wrong with a request to decision, and what to do about it."""
 
 from services.chassis.errors import RaakError, Unavailable
 
@@ -45,12 +45,12 @@ class UnknownProposition(RaakError):
     def __init__(self, proposition: object) -> None:
         super().__init__(
             f"There is no proposition {str(proposition)!r}.",
-            hint="Pass the id of a proposition as nextBestActions gave it.",
+            hint="Pass the id of a proposition as nextBestActions returned it.",
         )
 
 
 class IdempotencyConflict(RaakError):
-    """The same key, for something else."""
+    """An idempotency key that stands for another outcome."""
 
     code = "DECISION_IDEMPOTENCY_CONFLICT"
     status = 409
@@ -68,46 +68,46 @@ class InvalidOutcome(RaakError):
     code = "DECISION_INVALID_OUTCOME"
 
 
-class ServerOutcome(RaakError):
+class UntrustedOutcome(RaakError):
     """An outcome of a kind, or of a worth, that is believed from the company's servers only."""
 
     code = "DECISION_SERVER_OUTCOME"
     status = 403
 
 
-class ServerEvent(RaakError):
+class UntrustedEvent(RaakError):
     """A request's event that is believed from the company's servers only."""
 
     code = "DECISION_SERVER_EVENT"
     status = 403
 
 
-class InvalidRequest(RaakError):
-    """A request that asks for what cannot be given."""
+class InvalidDecisionRequest(RaakError):
+    """A request for next best actions that cannot be answered."""
 
     code = "DECISION_INVALID_REQUEST"
 
 
-class StillOffered(RaakError):
-    """A new catalogue would remove actions customers have been offered lately."""
+class ActionInUse(RaakError):
+    """A new catalogue would remove active actions that were offered lately."""
 
-    code = "DECISION_STILL_OFFERED"
+    code = "ACTION_IN_USE"
     status = 409
 
 
-class NotDurable(Unavailable):
-    """A decision could not be written down, so it is not given."""
+class DecisionNotDurable(Unavailable):
+    """A decision could not be stored, so it is not returned."""
 
     code = "DECISION_NOT_DURABLE"
 
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"The decision could not be made durable ({reason}).",
-            hint="Ask again: nothing was shown and nothing is counted.",
+            hint="Ask again: nothing was proposed and nothing is counted.",
         )
 
 
-class Overloaded(Unavailable):
+class DecisionsOverloaded(Unavailable):
     """More requests wait than can be answered in time."""
 
     code = "DECISION_OVERLOADED"

@@ -1,64 +1,74 @@
-"""Why: the trace of a decision that was made, or of one that might be."""
+"""Traces: of a decision that was made, or of one that might be."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.chassis.errors import nearest
 from services.contracts.words import Channel
-from services.decision.domain.compiled import Compiled
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.decision import decide
-from services.decision.domain.explanation import explain, not_considered
-from services.decision.domain.record import unpacked
+from services.decision.domain.explanation import explain, explain_absence
+from services.decision.domain.input_codec import unpack_input
 from services.decision.domain.trace import ActionTrace
-from services.decision.service.deciding import Desk, Request, checked, look_up, situation
+from services.decision.service.catalogue_cache import CatalogueCache
+from services.decision.service.deciding import (
+    DecisionContext,
+    DecisionRequest,
+    build_decision_input,
+    check_request,
+    load_customer,
+)
 from services.decision.service.errors import UnknownAction
-from services.decision.service.knowledge import Knowledge
-from services.decision.store.decisions import Decision
+from services.decision.store.decisions import DecisionRecord
 
 
-async def trace(knowledge: Knowledge, decision: Decision) -> Sequence[ActionTrace]:
-    """The trace of a decision, however long ago: by the catalogue and facts of then."""
-    catalogue = await knowledge.at(decision.catalogue_version)
+async def explain_decision(
+    catalogue_cache: CatalogueCache, decision: DecisionRecord
+) -> Sequence[ActionTrace]:
+    """The trace of a decision, however old, by the catalogue and facts it was made from."""
+    catalogue = await catalogue_cache.load_version(decision.catalogue_version)
     if catalogue is None:
         return ()
-    propensity, at, stages = unpacked(
-        decision.record,
+    propensity, decision_input, stages = unpack_input(
+        decision.packed_input,
         catalogue,
         decision.decided_for,
         Channel(decision.channel),
         decision.placement,
     )
-    return explain(catalogue, propensity, at, stages)
+    return explain(catalogue, propensity, decision_input, stages)
 
 
 class WhyNot(NamedTuple):
-    """What would become of an action, by the catalogue of now."""
+    """The trace of an action in a decision that is not made, and the catalogue in force."""
 
     trace: ActionTrace
-    catalogue: Compiled
+    catalogue: CompiledCatalogue
 
 
-async def why_not(desk: Desk, request: Request, action: str) -> WhyNot:
-    """What would become of an action if the request were made now. Nothing is kept or counted.
+async def explain_why_not(
+    context: DecisionContext, request: DecisionRequest, action: str
+) -> WhyNot:
+    """What would become of an action if the request were made now. Nothing is stored or counted.
 
-    It waits for the customer: of a stranger it would say what is not so. Raises Unavailable.
+    It waits for the customer: explained as of a stranger it would be wrong. Raises Unavailable.
     """
-    now = desk.clock()
-    catalogue = _with_action(checked(desk, request, now), action)
-    met = await look_up(desk, request)
-    propensity = desk.knowledge.model().propensities
-    at = situation(catalogue, request, met.customer, met.customer_id, now)
-    verdict = decide(catalogue, propensity, at)
-    for found in explain(catalogue, propensity, at, verdict.stages):
-        if found.action == action:
-            return WhyNot(found, catalogue)
-    trace = not_considered(catalogue.catalogue, action, request.channel, request.placement)
+    now = context.clock()
+    catalogue = _require_action(check_request(context, request, now), action)
+    customer = await load_customer(context, request)
+    propensity = context.catalogue_cache.get_model().propensities
+    decision_input = build_decision_input(catalogue, request, customer, now)
+    result = decide(catalogue, propensity, decision_input)
+    for trace in explain(catalogue, propensity, decision_input, result.stages):
+        if trace.action == action:
+            return WhyNot(trace, catalogue)
+    trace = explain_absence(catalogue.catalogue, action, request.channel, request.placement)
     return WhyNot(trace, catalogue)
 
 
-def _with_action(catalogue: Compiled | None, action: str) -> Compiled:
+def _require_action(catalogue: CompiledCatalogue | None, action: str) -> CompiledCatalogue:
     """The catalogue, if it has the action; raises UnknownAction."""
-    known = catalogue.position_of if catalogue else {}
-    if catalogue is None or action not in known:
-        raise UnknownAction(f"There is no action {action!r}.", hint=nearest(action, known))
+    actions = catalogue.position_of if catalogue else {}
+    if catalogue is None or action not in actions:
+        raise UnknownAction(f"There is no action {action!r}.", hint=nearest(action, actions))
     return catalogue

@@ -1,4 +1,4 @@
-"""Outcomes: recorded once each, counted at once, and felt by the very next decision."""
+"""Outcomes: recorded once each, counted at once, and known to the very next decision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,23 +16,27 @@ from services.chassis.ids import new_id
 from services.chassis.principal import Principal
 from services.contracts.decision import Money, OutcomeRecorded
 from services.contracts.words import OutcomeKind, SenderClass
-from services.decision.domain.identifiers import proposition_id, split, tracking_code
+from services.decision.domain.identifiers import (
+    make_proposition_id,
+    make_tracking_code,
+    split_proposition_id,
+)
 from services.decision.domain.propensity import Arm, Tally
 from services.decision.service.customers import require_own
 from services.decision.service.errors import (
     IdempotencyConflict,
     InvalidOutcome,
-    ServerOutcome,
     UnknownProposition,
+    UntrustedOutcome,
 )
 from services.decision.settings import DecisionSettings
 from services.decision.store import catalogues, decisions, outcomes
-from services.decision.store.customers import Asked
-from services.decision.store.decisions import Decision
-from services.decision.store.outcomes import Claim, Outcome
+from services.decision.store.customers import CustomerRef
+from services.decision.store.decisions import DecisionRecord
+from services.decision.store.outcomes import IdempotencyClaim, OutcomeRecord
 
 POSITIVE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.CONVERTED})
-"""What the propensity of an action is the chance of."""
+"""The outcomes whose probability is the propensity."""
 UNTRUSTED_HINT = "Have your server report it with an API key."
 LONGEST_KEY = 200
 LONGEST_REASON = 1_000
@@ -46,7 +50,7 @@ class Lesson(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class OutcomeReport:
     """What a caller says became of a proposition."""
 
     proposition: str
@@ -59,90 +63,93 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """An outcome on record, and how its arm was counted if this report changed that."""
+class OutcomeReceipt:
+    """A recorded outcome, and the tally of its arm if the report changed that."""
 
-    outcome: Outcome
-    counted: dict[Arm, Tally]
+    outcome: OutcomeRecord
+    tallies: dict[Arm, Tally]
 
 
-async def record(
+async def record_outcome(
     connection: Connection,
     principal: Principal,
-    report: Report,
+    report: OutcomeReport,
     now: datetime,
     settings: DecisionSettings,
-) -> Recorded:
+) -> OutcomeReceipt:
     """Record an outcome in the caller's transaction. The same report again changes nothing.
 
     Raises:
-        UnknownProposition, InvalidOutcome, ServerOutcome, IdempotencyConflict, Forbidden.
+        UnknownProposition, InvalidOutcome, UntrustedOutcome, IdempotencyConflict, Forbidden.
     """
     _check_texts(report)
-    decision, rank = await _proposition(connection, report.proposition)
-    await require_own(connection, principal, Asked(decision.customer_id))
-    mine = Claim(new_id(), _digest(report))
-    claimed = await outcomes.claim(connection, _key(principal, report, decision), mine)
-    if claimed.digest != mine.digest:
+    decision, rank = await _lock_decision(connection, report.proposition)
+    await require_own(connection, principal, CustomerRef(decision.customer_id))
+    new = IdempotencyClaim(new_id(), _compute_digest(report))
+    claim = await outcomes.claim(connection, _build_key(principal, report, decision), new)
+    if claim.digest != new.digest:
         raise IdempotencyConflict(report.idempotency_key)
-    earlier = await _of_proposition(connection, decision.decision_id, rank)
-    if claimed.outcome_id != mine.outcome_id:
-        return Recorded(next(o for o in earlier if o.outcome_id == claimed.outcome_id), {})
+    earlier = await _load_outcomes(connection, decision.decision_id, rank)
+    if claim.outcome_id != new.outcome_id:
+        return OutcomeReceipt(next(o for o in earlier if o.outcome_id == claim.outcome_id), {})
     sender = principal.sender_class
-    _check(report, decision, now, timedelta(seconds=settings.clock_tolerance_s))
-    _check_belief(report, sender, decision.propositions[rank - 1], settings)
-    outcome = _outcome(report, decision, rank, mine.outcome_id, now, sender, first=not earlier)
-    lessons = await _lessons(connection, outcome, earlier)
+    _check_report(report, decision, now, timedelta(seconds=settings.clock_tolerance_s))
+    _check_trust(report, sender, decision.propositions[rank - 1], settings)
+    outcome = _build_outcome(report, decision, rank, new.outcome_id, now, sender, first=not earlier)
+    lessons = await _claim_lessons(connection, outcome, earlier)
     outcome = replace(outcome, lessons=lessons.value)
     await outcomes.insert(connection, outcome)
-    await outbox.publish(connection, [event_of(outcome)])
-    return Recorded(outcome, await _count(connection, outcome, lessons))
+    await outbox.publish(connection, [build_event(outcome)])
+    return OutcomeReceipt(outcome, await _count(connection, outcome, lessons))
 
 
-def _key(principal: Principal, report: Report, decision: Decision) -> str:
-    """The idempotency key, which a caller who speaks for one customer can take from no other."""
+def _build_key(principal: Principal, report: OutcomeReport, decision: DecisionRecord) -> str:
+    """The idempotency key; a caller that acts for one customer has keys of its own per decision."""
     if not principal.own_customer_only:
         return report.idempotency_key
     return f"{decision.decision_id}/{report.idempotency_key}"
 
 
-def _check_texts(report: Report) -> None:
+def _check_texts(report: OutcomeReport) -> None:
     for name, text, longest in (
         ("idempotencyKey", report.idempotency_key, LONGEST_KEY),
         ("reason", report.reason or "-", LONGEST_REASON),
     ):
         if not 0 < len(text) <= longest or "\0" in text:
             raise InvalidOutcome(
-                f"{name} has {len(text)} characters, or one that is no text.",
+                f"{name} has {len(text)} characters, or a NUL character.",
                 hint=f"It has 1 to {longest}.",
             )
 
 
-async def _proposition(connection: Connection, id: str) -> tuple[Decision, int]:
-    """The decision of a proposition, locked, and the rank; raises UnknownProposition."""
+async def _lock_decision(connection: Connection, id: str) -> tuple[DecisionRecord, int]:
+    """Lock the decision of a proposition; returns it with the rank; raises UnknownProposition."""
     try:
-        decision_id, rank = split(UUID(id))
+        decision_id, rank = split_proposition_id(UUID(id))
     except ValueError:
         raise UnknownProposition(id) from None
-    decision = await decisions.locked(connection, decision_id)
+    decision = await decisions.lock(connection, decision_id)
     if decision is None or not 1 <= rank <= len(decision.propositions):
         raise UnknownProposition(id)
     return decision, rank
 
 
-def _digest(report: Report) -> bytes:
-    """What was reported, as far as it must be the same under the same key."""
+def _compute_digest(report: OutcomeReport) -> bytes:
+    """Of what must be the same in all reports with the same key."""
     at = report.at and report.at.timestamp()
-    said = [str(UUID(report.proposition)), report.kind, at, report.value, report.reason]
-    return xxh3_128_digest(orjson.dumps(said))
+    content = [str(UUID(report.proposition)), report.kind, at, report.value, report.reason]
+    return xxh3_128_digest(orjson.dumps(content))
 
 
-async def _of_proposition(connection: Connection, decision: UUID, rank: int) -> list[Outcome]:
-    found = await outcomes.by_decision(connection, [decision])
-    return [outcome for outcome in found.get(decision, []) if outcome.rank == rank]
+async def _load_outcomes(connection: Connection, decision: UUID, rank: int) -> list[OutcomeRecord]:
+    """The earlier outcomes of a proposition."""
+    by_decision = await outcomes.load_by_decision(connection, [decision])
+    return [outcome for outcome in by_decision.get(decision, []) if outcome.rank == rank]
 
 
-def _check(report: Report, decision: Decision, now: datetime, tolerance: timedelta) -> None:
+def _check_report(
+    report: OutcomeReport, decision: DecisionRecord, now: datetime, tolerance: timedelta
+) -> None:
     if report.at is not None and report.at > now + tolerance:
         raise InvalidOutcome(
             f"at is {report.at.isoformat()}, in the future.",
@@ -152,25 +159,28 @@ def _check(report: Report, decision: Decision, now: datetime, tolerance: timedel
         raise InvalidOutcome(
             f"at is {report.at.isoformat()}, before the decision itself"
             f" ({decision.decided_at.isoformat()}).",
-            hint="Check which proposition is meant, and the caller's clock.",
+            hint="Check the id of the proposition, and the caller's clock.",
         )
     if report.value is None:
         return
     cents, currency = report.value
-    kept = {proposition["currency"] for proposition in decision.propositions}
-    if cents < 0 or currency not in kept:
+    currencies = {proposition["currency"] for proposition in decision.propositions}
+    if cents < 0 or currency not in currencies:
         raise InvalidOutcome(
             f"The value is {cents} {currency!r}.",
-            hint=f"It is 0 or more, in the currency of the catalogue ({', '.join(kept)}).",
+            hint=f"It is 0 or more, in the currency of the catalogue ({', '.join(currencies)}).",
         )
 
 
-def _check_belief(
-    report: Report, sender: SenderClass, proposition: Mapping[str, Any], settings: DecisionSettings
+def _check_trust(
+    report: OutcomeReport,
+    sender: SenderClass,
+    proposition: Mapping[str, Any],
+    settings: DecisionSettings,
 ) -> None:
-    """Raise ServerOutcome for what the sender's word is not enough for."""
+    """Raise UntrustedOutcome for what only more trusted senders may report."""
     if not sender.is_trusted and report.kind.value in settings.server_outcomes:
-        raise ServerOutcome(
+        raise UntrustedOutcome(
             f"An outcome {report.kind.value} is believed from servers only.", hint=UNTRUSTED_HINT
         )
     cents, currency = report.value or (0, "")
@@ -182,25 +192,25 @@ def _check_belief(
         )
     worth = int(proposition["value_cents"] * settings.untrusted_value_factor)
     if not sender.is_trusted and cents > worth:
-        raise ServerOutcome(
+        raise UntrustedOutcome(
             f"The value is {cents} {currency!r}, and the action was worth {worth}.",
             hint=f"Leave the value out. {UNTRUSTED_HINT}",
         )
 
 
-def _outcome(
-    report: Report,
-    decision: Decision,
+def _build_outcome(
+    report: OutcomeReport,
+    decision: DecisionRecord,
     rank: int,
     id: UUID,
     now: datetime,
     sender: SenderClass,
     *,
     first: bool,
-) -> Outcome:
+) -> OutcomeRecord:
     proposition = decision.propositions[rank - 1]
     cents, currency = report.value or (None, None)
-    return Outcome(
+    return OutcomeRecord(
         outcome_id=id,
         customer_id=decision.customer_id,
         decision_id=decision.decision_id,
@@ -220,16 +230,18 @@ def _outcome(
     )
 
 
-async def _lessons(connection: Connection, outcome: Outcome, earlier: list[Outcome]) -> Lesson:
-    """What an outcome teaches: of its proposition once that it was presented, once that it worked.
+async def _claim_lessons(
+    connection: Connection, outcome: OutcomeRecord, earlier: list[OutcomeRecord]
+) -> Lesson:
+    """What an outcome teaches: once per proposition that it was presented, once that it worked.
 
-    What browsers and apps report teaches once per customer, action and day of ours, however many
-    propositions it is about: they can make as many as they like.
+    What browsers and apps report teaches once per customer, action and UTC day, however many
+    propositions it is about: they can request as many as they like.
     """
-    known = Lesson(0)
+    learned = Lesson(0)
     for one in earlier:
-        known |= _lessons_given(one)
-    lessons = _lessons_of(outcome) & ~known
+        learned |= _read_lessons(one)
+    lessons = _derive_lessons(outcome) & ~learned
     if SenderClass(outcome.sender).is_trusted or not lessons:
         return lessons
     day = outcome.recorded_at.date()
@@ -239,18 +251,20 @@ async def _lessons(connection: Connection, outcome: Outcome, earlier: list[Outco
     return Lesson(sum(fresh))
 
 
-def _lessons_of(outcome: Outcome) -> Lesson:
-    """What an outcome says: nobody reacts to what was not presented."""
+def _derive_lessons(outcome: OutcomeRecord) -> Lesson:
+    """What an outcome could teach: any reaction means that it was presented."""
     positive = OutcomeKind(outcome.kind) in POSITIVE
     return Lesson.PRESENTED | Lesson.POSITIVE if positive else Lesson.PRESENTED
 
 
-def _lessons_given(outcome: Outcome) -> Lesson:
-    """What an outcome taught; all it meant when that was not noted yet."""
-    return _lessons_of(outcome) if outcome.lessons is None else Lesson(outcome.lessons)
+def _read_lessons(outcome: OutcomeRecord) -> Lesson:
+    """What an outcome taught; all it could, by a release that did not store it."""
+    return _derive_lessons(outcome) if outcome.lessons is None else Lesson(outcome.lessons)
 
 
-async def _count(connection: Connection, outcome: Outcome, lessons: Lesson) -> dict[Arm, Tally]:
+async def _count(
+    connection: Connection, outcome: OutcomeRecord, lessons: Lesson
+) -> dict[Arm, Tally]:
     """Count what an outcome taught."""
     if not lessons:
         return {}
@@ -259,9 +273,9 @@ async def _count(connection: Connection, outcome: Outcome, lessons: Lesson) -> d
     return {arm: await catalogues.count(connection, arm, more)}
 
 
-def event_of(outcome: Outcome) -> OutcomeRecorded:
-    """An outcome as it is told, always under the same id."""
-    proposition = proposition_id(outcome.decision_id, outcome.rank)
+def build_event(outcome: OutcomeRecord) -> OutcomeRecorded:
+    """The event of an outcome, always with the same id."""
+    proposition_id = make_proposition_id(outcome.decision_id, outcome.rank)
     value = None
     if outcome.value_cents is not None and outcome.currency is not None:
         value = Money(cents=outcome.value_cents, currency=outcome.currency)
@@ -271,12 +285,12 @@ def event_of(outcome: Outcome) -> OutcomeRecorded:
         occurred_at=outcome.happened_at,
         outcome_id=outcome.outcome_id,
         decision_id=outcome.decision_id,
-        proposition_id=proposition,
+        proposition_id=proposition_id,
         action=outcome.action,
         treatment=outcome.treatment,
         channel=outcome.channel,
         placement=outcome.placement,
-        tracking_code=tracking_code(proposition),
+        tracking_code=make_tracking_code(proposition_id),
         kind=outcome.kind,
         value=value,
         reason=outcome.reason,

@@ -1,4 +1,4 @@
-"""Publishing a catalogue: read, compared, kept as a version, announced."""
+"""Publishing a catalogue: compile it, compare it, store it as a version, announce it."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -9,27 +9,31 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.masking import Masking
 from services.contracts.decision import DecisionSeriesNeeded
-from services.decision.domain.changes import Changes, changes
-from services.decision.domain.checks import warnings
-from services.decision.domain.compiled import Compiled
-from services.decision.service.errors import StillOffered
-from services.decision.service.knowledge import Knowledge, read_catalogue, renumbered
+from services.decision.domain.catalogue_changes import CatalogueChanges, compare_catalogues
+from services.decision.domain.catalogue_validation import find_warnings
+from services.decision.domain.compiled_catalogue import CompiledCatalogue
+from services.decision.service.catalogue_cache import (
+    CatalogueCache,
+    read_catalogue,
+    renumber_declaration,
+)
+from services.decision.service.errors import ActionInUse
 from services.decision.store import catalogues
 from services.rules import Declaration
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The catalogue that decides after a publication, and what is different about it."""
+    """The catalogue in force after a publication, and what differs from the one before."""
 
-    catalogue: Compiled
-    changes: Changes
+    catalogue: CompiledCatalogue
+    changes: CatalogueChanges
     warnings: list[str]
 
 
 async def publish(
     connection: Connection,
-    knowledge: Knowledge,
+    catalogue_cache: CatalogueCache,
     source: str,
     *,
     by: str,
@@ -42,49 +46,53 @@ async def publish(
 
     Raises:
         InvalidDefinition: With every problem of the document.
-        StillOffered: It drops active actions that were offered recently, and `force` is not set.
-        IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
-            publishes it may not see that.
+        ActionInUse: It removes active actions that were offered recently, and `force` is not set.
+        IdentitiesAsked: A new condition uses identifying data, and `masking` is set since the
+            publisher may not see those.
     """
     new = await asyncio.to_thread(read_catalogue, source, 0)
-    await catalogues.publish_alone(connection)
-    row = await catalogues.latest(connection)
-    old = await knowledge.at(row["version"]) if row else None
+    await catalogues.lock_publishing(connection)
+    row = await catalogues.load_latest(connection)
+    old = await catalogue_cache.load_version(row["version"]) if row else None
     is_new = row is None or row["source"] != source
     latest = row["version"] if row else 0
     version = latest + 1 if is_new else latest
     epoch = await epochs.current(connection)
-    declaration = renumbered(old.declaration, epoch) if old else Declaration()
+    declaration = renumber_declaration(old.declaration, epoch) if old else Declaration()
     number = epochs.stamped(version, epoch)
-    declaration = declaration.followed_by(number, new.series.series.values())
+    declaration = declaration.extend(number, new.series.series.values())
     new = replace(new, version=version, declaration=declaration)
-    found = changes(old.catalogue if old else None, new.catalogue)
+    changes = compare_catalogues(old.catalogue if old else None, new.catalogue)
     if is_new:
         if masking:
-            masking.check(_sources(new) - (_sources(old) if old else set()))
+            masking.check(_list_conditions(new) - (_list_conditions(old) if old else set()))
         if not force:
-            await _check_removals(connection, found, now - recently)
+            await _check_removals(connection, changes, now - recently)
         await catalogues.insert(connection, version, source, declaration.to_json(), now, by)
-        await outbox.publish(connection, [series_needed(new, epoch, now)])
-    return Publication(new, found, warnings(new.catalogue))
+        await outbox.publish(connection, [build_event(new, epoch, now)])
+    return Publication(new, changes, find_warnings(new.catalogue))
 
 
-async def _check_removals(connection: Connection, found: Changes, since: datetime) -> None:
-    offered = await catalogues.offered_since(connection, found.removed_while_active, since.date())
+async def _check_removals(
+    connection: Connection, changes: CatalogueChanges, since: datetime
+) -> None:
+    offered = await catalogues.load_offered_since(
+        connection, changes.removed_while_active, since.date()
+    )
     if offered:
-        told = ", ".join(f"{key!r} (last on {day})" for key, day in sorted(offered.items()))
-        raise StillOffered(
-            f"The new catalogue removes active actions that were offered lately: {told}.",
+        actions = ", ".join(f"{key!r} (last on {day})" for key, day in sorted(offered.items()))
+        raise ActionInUse(
+            f"The new catalogue removes active actions that were offered lately: {actions}.",
             hint="Set their status to PAUSED first, or publish with force: true.",
         )
 
 
-def _sources(catalogue: Compiled) -> set[str]:
+def _list_conditions(catalogue: CompiledCatalogue) -> set[str]:
     return {condition.source for condition in catalogue.rules.conditions}
 
 
-def series_needed(catalogue: Compiled, epoch: int, now: datetime) -> DecisionSeriesNeeded:
-    """What a catalogue asks of history, as it is told in an epoch."""
+def build_event(catalogue: CompiledCatalogue, epoch: int, now: datetime) -> DecisionSeriesNeeded:
+    """The event that says which series a catalogue needs, with the version numbers of an epoch."""
     return DecisionSeriesNeeded(
         event_id=new_id(),
         customer_id=None,

@@ -1,4 +1,4 @@
-"""What decision tells again: what its catalogue asks of history, decisions and outcomes."""
+"""What decision publishes again: the series its catalogue needs, decisions and outcomes."""
 
 from datetime import datetime
 from functools import partial
@@ -10,58 +10,67 @@ from services.chassis.database import Connection
 from services.chassis.ids import first_id_at
 from services.chassis.resync import Page, Source
 from services.contracts.base import Json
-from services.decision.domain import record
+from services.decision.domain import input_codec
 from services.decision.service import deciding, outcomes, publishing
-from services.decision.service.deciding import Made
-from services.decision.service.knowledge import Knowledge
+from services.decision.service.catalogue_cache import CatalogueCache
+from services.decision.service.deciding import PendingDecision
 from services.decision.store import catalogues, decisions
 from services.decision.store import outcomes as outcome_store
 
 WIDE = 5
-"""Times as many rows are read where most of them are not told."""
+"""Times as many rows are read where most of them are not published."""
 
 
-def sources(knowledge: Knowledge, clock: Clock) -> dict[str, Source]:
+def build_sources(catalogue_cache: CatalogueCache, clock: Clock) -> dict[str, Source]:
     """By name, in this order."""
     return {
-        "catalogue": partial(_catalogue, knowledge, clock),
-        "decisions": _decisions,
-        "outcomes": _outcomes,
+        "catalogue": partial(_load_catalogue, catalogue_cache, clock),
+        "decisions": _load_decisions,
+        "outcomes": _load_outcomes,
     }
 
 
-async def _catalogue(
-    knowledge: Knowledge,
+async def _load_catalogue(
+    catalogue_cache: CatalogueCache,
     clock: Clock,
     connection: Connection,
     after: Json | None,
     since: datetime,
     most: int,
 ) -> Page:
-    await catalogues.publish_alone(connection)
-    await knowledge.refresh(connection)
-    if knowledge.current is None:
+    await catalogues.lock_publishing(connection)
+    await catalogue_cache.refresh(connection)
+    if catalogue_cache.current is None:
         return Page((), None)
     epoch = await epochs.current(connection)
-    return Page([publishing.series_needed(knowledge.current, epoch, clock())], None)
+    return Page([publishing.build_event(catalogue_cache.current, epoch, clock())], None)
 
 
-async def _decisions(
+async def _load_decisions(
     connection: Connection, after: Json | None, since: datetime, most: int
 ) -> Page:
-    """Without the actions that were withheld: those are in the trace alone."""
+    """Without the actions that were withheld: only the trace has those."""
     start = UUID(after) if after else first_id_at(since)
-    rows = await decisions.later(connection, start, most)
+    rows = await decisions.load_after(connection, start, most)
     events = [
-        deciding.event_of(Made(row, (), record.sender(row.record), record.unproved(row.record)))
+        deciding.build_event(
+            PendingDecision(
+                row,
+                (),
+                input_codec.read_sender(row.packed_input),
+                input_codec.read_unproved(row.packed_input),
+            )
+        )
         for row in rows
     ]
     return Page(events, str(rows[-1].decision_id) if len(rows) == most else None)
 
 
-async def _outcomes(connection: Connection, after: Json | None, since: datetime, most: int) -> Page:
+async def _load_outcomes(
+    connection: Connection, after: Json | None, since: datetime, most: int
+) -> Page:
     place = (UUID(after[0]), UUID(after[1])) if after else None
-    rows = await outcome_store.all_after(connection, place, WIDE * most)
-    events = [outcomes.event_of(row) for row in rows if row.recorded_at >= since]
+    rows = await outcome_store.load_after(connection, place, WIDE * most)
+    events = [outcomes.build_event(row) for row in rows if row.recorded_at >= since]
     last = [str(rows[-1].customer_id), str(rows[-1].outcome_id)] if rows else None
     return Page(events, last if len(rows) == WIDE * most else None)

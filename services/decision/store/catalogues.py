@@ -1,4 +1,4 @@
-"""Published catalogues, what was counted of their treatments, and what was offered lately."""
+"""Published catalogues, the tallies of their treatments, and when actions were offered last."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
@@ -21,22 +21,22 @@ VALUES ($1, $2, $3, $4, $5)
 """
 
 
-async def publish_alone(connection: Connection) -> None:
+async def lock_publishing(connection: Connection) -> None:
     """Hold off other publications until the caller's transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", PUBLISHING)
 
 
-async def latest(connection: Connection) -> asyncpg.Record | None:
-    """The version, source and declaration that decide now, None before the first publication."""
+async def load_latest(connection: Connection) -> asyncpg.Record | None:
+    """The version, source and declaration in force; None before the first publication."""
     return await connection.fetchrow(_LATEST)
 
 
-async def latest_version(connection: Connection) -> int:
-    """The version that decides now, 0 before the first publication."""
+async def load_latest_version(connection: Connection) -> int:
+    """The version in force; 0 before the first publication."""
     return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM catalogue_version"))
 
 
-async def at(connection: Connection, version: int) -> asyncpg.Record | None:
+async def load_version(connection: Connection, version: int) -> asyncpg.Record | None:
     """The version, source and declaration of a version."""
     return await connection.fetchrow(_VERSION, version)
 
@@ -49,7 +49,7 @@ async def insert(
     at: datetime,
     by: str,
 ) -> None:
-    """Keep a new version, and announce it to all replicas when the transaction commits."""
+    """Store a new version, and announce it to all replicas when the transaction commits."""
     await connection.execute(_INSERT, version, text, declaration, at, by)
     await connection.execute("SELECT pg_notify($1, $2)", PUBLISHED, str(version))
 
@@ -65,7 +65,7 @@ WHERE action_offered.last_offered < excluded.last_offered
 """
 
 
-async def offered_since(
+async def load_offered_since(
     connection: Connection, actions: Collection[str], since: date
 ) -> dict[str, date]:
     """Which of these actions were offered on a day or later, and when last."""
@@ -74,7 +74,7 @@ async def offered_since(
 
 
 async def note_offered(connection: Connection, actions: Collection[str], day: date) -> None:
-    """Remember that actions were offered on a day."""
+    """Note that actions were offered on a day."""
     await connection.execute(_OFFERED, sorted(actions), day)
 
 
@@ -85,19 +85,21 @@ _SOME_TALLIES = f"""
 )
 """
 _COUNT = """
-INSERT INTO arm_tally AS held (action, channel, treatment, presented, positives)
+INSERT INTO arm_tally AS tally (action, channel, treatment, presented, positives)
 VALUES ($1, $2, $3, greatest($4::bigint, $5), $5::bigint)
 ON CONFLICT (action, channel, treatment) DO UPDATE SET
     presented = greatest(
-        held.presented + $4, held.positives + excluded.positives
+        tally.presented + $4, tally.positives + excluded.positives
     ),
-    positives = held.positives + excluded.positives
+    positives = tally.positives + excluded.positives
 RETURNING presented, positives
 """
 
 
-async def tallies(connection: Connection, arms: Sequence[Arm] | None = None) -> dict[Arm, Tally]:
-    """What was counted of these arms, or of all."""
+async def load_tallies(
+    connection: Connection, arms: Sequence[Arm] | None = None
+) -> dict[Arm, Tally]:
+    """The tallies of these arms, or of all."""
     if arms is None:
         rows = await connection.fetch(_TALLIES)
     else:
@@ -112,10 +114,11 @@ async def tallies(connection: Connection, arms: Sequence[Arm] | None = None) -> 
 
 
 async def count(connection: Connection, arm: Arm, more: Tally) -> Tally:
-    """Count more outcomes of an arm, and tell all replicas when the transaction commits.
+    """Count more outcomes of an arm, and notify all replicas when the transaction commits.
 
-    Returns what is counted by then. What was not counted as presented, since the customer had been
-    shown the action elsewhere that day, is when it worked: never more successes than presentations.
+    Returns the tally by then. An outcome that was not counted as presented, since the customer had
+    been presented the action elsewhere that day, is so if it is positive: an arm never has more
+    positives than presentations.
     """
     row = await connection.fetchrow(_COUNT, *arm, *more)
     assert row is not None

@@ -1,4 +1,4 @@
-"""The read model: what this service knows of customers, and of who has become whom."""
+"""The read model: snapshots, identities, merges and journeys of customers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,8 +13,11 @@ from services.contracts.journey import InstanceState
 from services.contracts.profile import CustomerChanged
 
 
-class Asked(NamedTuple):
-    """Who is asked about: an identity, an id, or an identity with the id it has if it is new."""
+class CustomerRef(NamedTuple):
+    """A customer as a caller names them: by an id, or by an identity.
+
+    An anonymous identity comes with the id its customer has if they are new.
+    """
 
     customer_id: UUID | None
     type: str | None = None
@@ -24,9 +27,9 @@ class Asked(NamedTuple):
 _SNAPSHOTS = """
 INSERT INTO customer_snapshot (customer_id, version, facts)
 SELECT DISTINCT ON (customer_id) customer_id, version, facts::json
-FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS told (customer_id, version, facts)
+FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS incoming (customer_id, version, facts)
 WHERE NOT EXISTS (
-    SELECT FROM merged_customer WHERE from_customer_id = told.customer_id
+    SELECT FROM merged_customer WHERE from_customer_id = incoming.customer_id
 )
 ORDER BY customer_id, version DESC
 ON CONFLICT (customer_id) DO UPDATE SET version = excluded.version, facts = excluded.facts
@@ -35,19 +38,19 @@ RETURNING customer_id, version
 """
 
 
-async def keep_snapshots(
+async def save_snapshots(
     connection: Connection, events: Sequence[CustomerChanged]
 ) -> list[CustomerChanged]:
-    """Keep what is newer than what is known; returns the events that were."""
+    """Save snapshots that are newer than the stored ones; returns the events of those."""
     rows = await connection.fetch(
         _SNAPSHOTS,
         [event.customer_id for event in events],
         [event.version for event in events],
         [_facts(event) for event in events],
     )
-    kept = {(row["customer_id"], row["version"]) for row in rows}
+    saved = {(row["customer_id"], row["version"]) for row in rows}
     newest = {(event.customer_id, event.version): event for event in events}
-    return [event for key, event in newest.items() if key in kept]
+    return [event for key, event in newest.items() if key in saved]
 
 
 def _facts(event: CustomerChanged) -> str:
@@ -66,7 +69,7 @@ def _facts(event: CustomerChanged) -> str:
 _IDENTITIES = """
 INSERT INTO identity (type, value, customer_id)
 SELECT DISTINCT ON (type, value) type, value, customer_id
-FROM unnest($1::text[], $2::text[], $3::uuid[]) AS told (type, value, customer_id)
+FROM unnest($1::text[], $2::text[], $3::uuid[]) AS incoming (type, value, customer_id)
 ORDER BY type, value
 ON CONFLICT (type, value) DO UPDATE SET customer_id = excluded.customer_id
 WHERE identity.customer_id <> excluded.customer_id
@@ -74,17 +77,17 @@ WHERE identity.customer_id <> excluded.customer_id
 _LOST_IDENTITIES = """
 DELETE FROM identity
 WHERE customer_id = ANY($4::uuid[]) AND NOT EXISTS (
-    SELECT FROM unnest($1::text[], $2::text[], $3::uuid[]) AS told (type, value, customer_id)
-    WHERE (told.type, told.value, told.customer_id)
+    SELECT FROM unnest($1::text[], $2::text[], $3::uuid[]) AS incoming (type, value, customer_id)
+    WHERE (incoming.type, incoming.value, incoming.customer_id)
         = (identity.type, identity.value, identity.customer_id)
 )
 """
 
 
-async def keep_identities(connection: Connection, events: Sequence[CustomerChanged]) -> None:
-    """Make the identities of these customers those their snapshots name, and no others."""
-    held = [(i.type, i.value, e.customer_id) for e in events for i in e.identities]
-    columns = [[row[column] for row in held] for column in range(3)]
+async def save_identities(connection: Connection, events: Sequence[CustomerChanged]) -> None:
+    """Make the identities of these customers those of their snapshots, and no others."""
+    identities = [(i.type, i.value, e.customer_id) for e in events for i in e.identities]
+    columns = [[row[column] for row in identities] for column in range(3)]
     await connection.execute(_LOST_IDENTITIES, *columns, [e.customer_id for e in events])
     await connection.execute(_IDENTITIES, *columns)
 
@@ -94,14 +97,14 @@ INSERT INTO journey_state
     (customer_id, instance_id, journey, key, step, phase, sequence, ended)
 SELECT DISTINCT ON (customer_id, instance_id) *
 FROM (
-    SELECT coalesce(merged.customer_id, told.customer_id) AS customer_id,
+    SELECT coalesce(merged.customer_id, incoming.customer_id) AS customer_id,
         instance_id, journey, key, step, phase, sequence, ended
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
         $7::bigint[], $8::boolean[]
-    ) AS told (customer_id, instance_id, journey, key, step, phase, sequence, ended)
-    LEFT JOIN merged_customer AS merged ON merged.from_customer_id = told.customer_id
-) AS now_of
+    ) AS incoming (customer_id, instance_id, journey, key, step, phase, sequence, ended)
+    LEFT JOIN merged_customer AS merged ON merged.from_customer_id = incoming.customer_id
+) AS states
 ORDER BY customer_id, instance_id, sequence DESC, ended DESC
 ON CONFLICT (customer_id, instance_id) DO UPDATE SET
     step = excluded.step, phase = excluded.phase,
@@ -110,10 +113,10 @@ WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, exclud
 """
 
 
-async def keep_journey_states(
+async def save_journey_states(
     connection: Connection, states: Sequence[tuple[UUID, InstanceState, bool]]
 ) -> None:
-    """Keep where journeys stand; an older state than the one known is ignored."""
+    """Save where instances of journeys are; a state older than the stored one is ignored."""
     rows = [
         (customer, s.instance_id, s.journey, s.key, s.step, s.phase, s.sequence, ended)
         for customer, s, ended in states
@@ -121,7 +124,7 @@ async def keep_journey_states(
     await connection.execute(_STATES, *([row[column] for row in rows] for column in range(8)))
 
 
-_BECAME = """
+_LOAD_MERGES = """
 SELECT from_customer_id, customer_id FROM merged_customer WHERE from_customer_id = ANY($1::uuid[])
 """
 _MERGES = "unnest($1::uuid[], $2::uuid[]) AS merged (source, target)"
@@ -129,7 +132,7 @@ _MERGE = f"""
 INSERT INTO merged_customer (from_customer_id, customer_id) SELECT source, target FROM {_MERGES}
 ON CONFLICT (from_customer_id) DO UPDATE SET customer_id = excluded.customer_id
 """
-_STATES_MOVED = f"""
+_MOVE_STATES = f"""
 INSERT INTO journey_state
 SELECT DISTINCT ON (target, instance_id)
     target, instance_id, journey, key, step, phase, sequence, ended
@@ -140,21 +143,21 @@ ON CONFLICT (customer_id, instance_id) DO UPDATE SET
     sequence = excluded.sequence, ended = excluded.ended
 WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
 """
-_LESSONS_MOVED = f"""
-INSERT INTO untrusted_lesson AS held
+_MOVE_LESSONS = f"""
+INSERT INTO untrusted_lesson AS lesson_of_target
 SELECT target, action, lesson, max(last_day)
 FROM untrusted_lesson JOIN {_MERGES} ON customer_id = source
 GROUP BY target, action, lesson
 ON CONFLICT (customer_id, action, lesson) DO UPDATE SET
-    last_day = greatest(held.last_day, excluded.last_day)
+    last_day = greatest(lesson_of_target.last_day, excluded.last_day)
 """
-_MOVED = (
+_MOVES = (
     *(
         f"UPDATE {table} SET customer_id = target FROM {_MERGES} WHERE customer_id = source"
         for table in ("merged_customer", "identity", "decision", "outcome")
     ),
-    _STATES_MOVED,
-    _LESSONS_MOVED,
+    _MOVE_STATES,
+    _MOVE_LESSONS,
     *(
         f"DELETE FROM {table} USING {_MERGES} WHERE customer_id = source"
         for table in ("journey_state", "customer_snapshot", "untrusted_lesson")
@@ -162,60 +165,60 @@ _MOVED = (
 )
 
 
-async def became(connection: Connection, customers: Iterable[UUID]) -> dict[UUID, UUID]:
-    """Who of these has become whom."""
-    rows = await connection.fetch(_BECAME, list(customers))
+async def load_merges(connection: Connection, customers: Iterable[UUID]) -> dict[UUID, UUID]:
+    """The customers of these that are merged away, each with who they are now."""
+    rows = await connection.fetch(_LOAD_MERGES, list(customers))
     return {row["from_customer_id"]: row["customer_id"] for row in rows}
 
 
 async def merge(connection: Connection, merges: Mapping[UUID, UUID]) -> None:
-    """Make everything of each key belong to its value, who is himself not merged.
+    """Move everything of each key to its value, a customer who is not merged away.
 
-    The caller holds the keys (`hold_for_merge`).
+    The caller holds the locks (`lock_for_merge`).
     """
     columns = list(merges.keys()), list(merges.values())
     await connection.execute(_MERGE, *columns)
-    for statement in _MOVED:
+    for statement in _MOVES:
         await connection.execute(statement, *columns)
 
 
 MERGING = 0x6D657267 << 8  # "merg": the first of the locks below
 STRIPES = 64
-"""Locks that customers share: one each, for a list of a thousand, would fill the lock table."""
-_HOLD = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS held (key)"
-_HOLD_OFF = "SELECT pg_advisory_xact_lock_shared(key) FROM unnest($1::bigint[]) AS held (key)"
+"""Locks that customers share: one for each of a thousand would fill the lock table."""
+_LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS locks (key)"
+_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(key) FROM unnest($1::bigint[]) AS locks (key)"
 
 
-async def hold_for_merge(connection: Connection, sources: Iterable[UUID]) -> None:
-    """Have these customers alone until the transaction ends, and merge alone: nothing written for
-    one of them may be left behind, and no other merge may lead on from where this one ends.
+async def lock_for_merge(connection: Connection, sources: Iterable[UUID]) -> None:
+    """Lock these customers, and merging itself, until the transaction ends: nothing written for one
+    of them may be left behind, and no other merge may continue from where this one ends.
     """
-    await connection.execute(_HOLD, [MERGING - 1, *_locks(sources)])
+    await connection.execute(_LOCK, [MERGING - 1, *_list_locks(sources)])
 
 
-async def hold_off_merges(connection: Connection, customers: Iterable[UUID]) -> None:
-    """Let no merge move these customers until the transaction ends."""
-    await connection.execute(_HOLD_OFF, _locks(customers))
+async def block_merges(connection: Connection, customers: Iterable[UUID]) -> None:
+    """Block merges of these customers until the transaction ends."""
+    await connection.execute(_LOCK_SHARED, _list_locks(customers))
 
 
-def _locks(customers: Iterable[UUID]) -> list[int]:
-    """Always taken in the same order, so that nobody waits in a circle."""
+def _list_locks(customers: Iterable[UUID]) -> list[int]:
+    """Sorted: transactions that lock in one order cannot deadlock."""
     return sorted({MERGING + customer.int % STRIPES for customer in customers})
 
 
-_READ = """
+_LOAD = """
 SELECT who.customer_id, snapshot.version, snapshot.facts,
     journeys.states AS journeys, contacts.contacts,
     snapshot.version IS NOT NULL OR known.customer_id IS NOT NULL
         OR merged.customer_id IS NOT NULL OR journeys.states IS NOT NULL
         OR EXISTS (SELECT FROM decision WHERE decision.customer_id = who.customer_id) AS known
 FROM unnest($1::uuid[], $2::text[], $3::text[])
-    WITH ORDINALITY AS asked (customer_id, type, value, place)
-LEFT JOIN identity AS known ON known.type = asked.type AND known.value = asked.value
+    WITH ORDINALITY AS ref (customer_id, type, value, place)
+LEFT JOIN identity AS known ON known.type = ref.type AND known.value = ref.value
 LEFT JOIN merged_customer AS merged
-    ON merged.from_customer_id = coalesce(known.customer_id, asked.customer_id)
+    ON merged.from_customer_id = coalesce(known.customer_id, ref.customer_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(merged.customer_id, known.customer_id, asked.customer_id) AS customer_id
+    SELECT coalesce(merged.customer_id, known.customer_id, ref.customer_id) AS customer_id
 ) AS who
 LEFT JOIN customer_snapshot AS snapshot ON snapshot.customer_id = who.customer_id
 LEFT JOIN LATERAL (
@@ -238,41 +241,41 @@ SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; SET enable_
 """For a connection that only reads customers: plan once, and always go by the keys."""
 
 
-async def read(
-    connection: Connection, asked: Sequence[Asked], since: datetime, kinds: Sequence[str]
+async def load(
+    connection: Connection, refs: Sequence[CustomerRef], since: datetime, kinds: Sequence[str]
 ) -> list[asyncpg.Record]:
-    """All that decisions need of customers, in the order asked: one statement for all of them.
+    """All that decisions need of customers, in the order of the references, in one statement.
 
     Contacts are outcomes after `since` that were the first of their proposition, or of one of
     `kinds`.
     """
     return await connection.fetch(
-        _READ,
-        [one.customer_id for one in asked],
-        [one.type for one in asked],
-        [one.value for one in asked],
+        _LOAD,
+        [ref.customer_id for ref in refs],
+        [ref.type for ref in refs],
+        [ref.value for ref in refs],
         since,
         kinds,
     )
 
 
-_WHO = """
-SELECT coalesce(merged.customer_id, known.customer_id, asked.customer_id) AS customer_id
+_RESOLVE = """
+SELECT coalesce(merged.customer_id, known.customer_id, ref.customer_id) AS customer_id
 FROM unnest($1::uuid[], $2::text[], $3::text[])
-    WITH ORDINALITY AS asked (customer_id, type, value, place)
-LEFT JOIN identity AS known ON known.type = asked.type AND known.value = asked.value
+    WITH ORDINALITY AS ref (customer_id, type, value, place)
+LEFT JOIN identity AS known ON known.type = ref.type AND known.value = ref.value
 LEFT JOIN merged_customer AS merged
-    ON merged.from_customer_id = coalesce(known.customer_id, asked.customer_id)
+    ON merged.from_customer_id = coalesce(known.customer_id, ref.customer_id)
 ORDER BY place
 """
 
 
-async def who(connection: Connection, asked: Sequence[Asked]) -> list[UUID | None]:
-    """The ids these customers have now, in the order asked; None for one not heard of."""
+async def resolve_ids(connection: Connection, refs: Sequence[CustomerRef]) -> list[UUID | None]:
+    """The ids these customers have now, in the order of the references; None if unknown."""
     rows = await connection.fetch(
-        _WHO,
-        [one.customer_id for one in asked],
-        [one.type for one in asked],
-        [one.value for one in asked],
+        _RESOLVE,
+        [ref.customer_id for ref in refs],
+        [ref.type for ref in refs],
+        [ref.value for ref in refs],
     )
     return [row["customer_id"] for row in rows]

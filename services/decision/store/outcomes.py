@@ -1,4 +1,4 @@
-"""What became of propositions."""
+"""Outcomes of propositions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from services.contracts.words import SenderClass
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """An outcome as it is kept."""
+class OutcomeRecord:
+    """An outcome as it is stored."""
 
     outcome_id: UUID
     customer_id: UUID
@@ -34,10 +34,10 @@ class Outcome:
     sender: str = SenderClass.SERVER.value
     """Who reported it, a `SenderClass`."""
     lessons: int | None = None
-    """What it taught, the sum of `Lesson`s; None: all it meant, of before that was noted."""
+    """What it taught, as a sum of `Lesson`s; None: all it could, by a release before this field."""
 
 
-class Claim(NamedTuple):
+class IdempotencyClaim(NamedTuple):
     """What an idempotency key stands for."""
 
     outcome_id: UUID
@@ -48,19 +48,19 @@ _CLAIM = """
 INSERT INTO outcome_key (key, outcome_id, digest) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO NOTHING RETURNING outcome_id, digest
 """
-_CLAIMED = "SELECT outcome_id, digest FROM outcome_key WHERE key = $1"
+_LOAD_CLAIM = "SELECT outcome_id, digest FROM outcome_key WHERE key = $1"
 
 
-async def claim(connection: Connection, key: str, mine: Claim) -> Claim:
-    """Take an idempotency key; returns what it stands for, which is `mine` if it was free.
+async def claim(connection: Connection, key: str, new: IdempotencyClaim) -> IdempotencyClaim:
+    """Claim an idempotency key; returns what it stands for, which is `new` if it was free.
 
-    Waits for another transaction that is about to take it.
+    Waits for another transaction that is about to claim it.
     """
-    row = await connection.fetchrow(_CLAIM, key, *mine)
+    row = await connection.fetchrow(_CLAIM, key, *new)
     if row is None:
-        row = await connection.fetchrow(_CLAIMED, key)
+        row = await connection.fetchrow(_LOAD_CLAIM, key)
     assert row is not None
-    return Claim(row["outcome_id"], row["digest"])
+    return IdempotencyClaim(row["outcome_id"], row["digest"])
 
 
 _COLUMNS = """outcome_id, customer_id, decision_id, rank, action, treatment, channel, placement,
@@ -79,36 +79,36 @@ ORDER BY customer_id, outcome_id LIMIT $1
 """
 
 
-async def all_after(
+async def load_after(
     connection: Connection, place: tuple[UUID, UUID] | None, most: int
-) -> list[Outcome]:
+) -> list[OutcomeRecord]:
     """The next outcomes after a customer and an id, in the order of both; None: the first."""
-    query, given = (_ALL_AFTER, place) if place else (_ALL, ())
-    return [_outcome(row) for row in await connection.fetch(query, most, *given)]
+    query, arguments = (_ALL_AFTER, place) if place else (_ALL, ())
+    return [_to_record(row) for row in await connection.fetch(query, most, *arguments)]
 
 
-async def insert(connection: Connection, outcome: Outcome) -> None:
-    """Keep an outcome."""
+async def insert(connection: Connection, outcome: OutcomeRecord) -> None:
+    """Store an outcome."""
     await connection.execute(
-        _INSERT, *(getattr(outcome, field) for field in Outcome.__dataclass_fields__)
+        _INSERT, *(getattr(outcome, field) for field in OutcomeRecord.__dataclass_fields__)
     )
 
 
-async def by_decision(
+async def load_by_decision(
     connection: Connection, decisions: Sequence[UUID]
-) -> dict[UUID, list[Outcome]]:
+) -> dict[UUID, list[OutcomeRecord]]:
     """The outcomes of decisions, in the order recorded; decisions without any are absent."""
-    found: dict[UUID, list[Outcome]] = {}
+    found: dict[UUID, list[OutcomeRecord]] = {}
     for row in await connection.fetch(_BY_DECISION, decisions):
-        found.setdefault(row["decision_id"], []).append(_outcome(row))
+        found.setdefault(row["decision_id"], []).append(_to_record(row))
     return found
 
 
 _CLAIM_LESSONS = """
-INSERT INTO untrusted_lesson AS held (customer_id, action, lesson, last_day)
-SELECT $1, $2, lesson, $4 FROM unnest($3::smallint[]) AS claimed (lesson) ORDER BY lesson
+INSERT INTO untrusted_lesson AS earlier (customer_id, action, lesson, last_day)
+SELECT $1, $2, lesson, $4 FROM unnest($3::smallint[]) AS lessons (lesson) ORDER BY lesson
 ON CONFLICT (customer_id, action, lesson) DO UPDATE SET last_day = excluded.last_day
-WHERE held.last_day < excluded.last_day
+WHERE earlier.last_day < excluded.last_day
 RETURNING lesson
 """
 
@@ -116,12 +116,12 @@ RETURNING lesson
 async def claim_lessons(
     connection: Connection, customer: UUID, action: str, lessons: Sequence[int], day: date
 ) -> list[int]:
-    """Take what untrusted senders may teach of a customer and an action on a day; gives what was
-    left of it. Waits for another transaction that is about to take it.
+    """Claim what untrusted senders may teach of a customer and an action on a day; returns what was
+    still free. Waits for another transaction that is about to claim it.
     """
     rows = await connection.fetch(_CLAIM_LESSONS, customer, action, lessons, day)
     return [row["lesson"] for row in rows]
 
 
-def _outcome(row: asyncpg.Record) -> Outcome:
-    return Outcome(**dict(row.items()))
+def _to_record(row: asyncpg.Record) -> OutcomeRecord:
+    return OutcomeRecord(**dict(row.items()))

@@ -1,26 +1,32 @@
 """A journey as marketers write it: who enters, what happens step by step, what ends it."""
 
-from datetime import time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from services.contracts.base import Json
 from services.contracts.words import Channel
-from services.rules import written
+from services.rules.definition_fields import (
+    DefinitionPart,
+    Key,
+    Line,
+    Period,
+    TimeOfDay,
+    TimeZone,
+)
 
 MOST_STEPS = 200
 
 
-class Again(StrEnum):
+class ReentryRule(StrEnum):
     """Whether a customer who has been in a journey may enter it once more, for the same key."""
 
     ONCE = "once"
     WHEN_ENDED = "when_ended"
     ALWAYS = "always"
-    """A run under way is ended, and a new one begins."""
+    """An active instance is ended, and a new one begins."""
 
 
 class StepKind(StrEnum):
@@ -32,33 +38,18 @@ class StepKind(StrEnum):
     EXIT = "EXIT"
 
 
-Key = Annotated[str, StringConstraints(pattern=written.KEY)]
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=written.LONGEST_LINE, strip_whitespace=True)
-]
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Period = Annotated[timedelta, BeforeValidator(written.period)]
-TimeOfDay = Annotated[time, BeforeValidator(written.time_of_day)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(written.time_zone)]
 EventPath = Annotated[
     str, StringConstraints(pattern=r"^event(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,8}$")
 ]
 """`event.order_id`: a property of the event."""
 
 
-class Part(BaseModel):
-    """A part of a journey: unchangeable, and strict about its field names."""
+class Trigger(DefinitionPart):
+    """An event with a condition, or a condition on the customer that becomes true.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True
-    )
-
-
-class Trigger(Part):
-    """Something that can happen: an event that fits, or the customer coming to fit.
-
-    With `event`, `when` is asked of that event and the customer together. Without, the trigger is
-    about the customer alone; `segment` is short for a condition on it.
+    With `event`, `when` is about that event and the customer. Without, it is about the customer
+    only; `segment` is short for a condition on their segments.
     """
 
     event: EventName | None = None
@@ -67,42 +58,42 @@ class Trigger(Part):
     key: EventPath | None = None
 
     @property
-    def given(self) -> bool:
-        """Whether anything is asked at all."""
+    def is_set(self) -> bool:
+        """Whether it says anything."""
         return bool(self.event or self.segment or self.when)
 
     @property
     def condition(self) -> str | None:
-        """What must hold, as one condition; None when the event alone is enough."""
+        """`segment` and `when` as one condition; None when the event is enough."""
         if self.segment is None:
             return self.when
         within = f'"{self.segment}" in segments'
         return f"{within} and ({self.when})" if self.when else within
 
 
-class Entry(Trigger):
+class EntryTrigger(Trigger):
     """Who enters, and how often."""
 
-    again: Again = Again.WHEN_ENDED
+    again: ReentryRule = ReentryRule.WHEN_ENDED
     cooldown: Period | None = None
     """Least time from one entry to the next."""
     enter_late: Period | None = None
-    """How old an event may be and still let its customer in; none: as the operator has set."""
+    """How old an event may be and still let its customer in; None: as the operator has set."""
 
 
-class ExitWhen(Trigger):
-    """What ends the journey, whichever step it is at."""
+class ExitTrigger(Trigger):
+    """What ends an instance, whichever step it is at."""
 
     reason: Line | None = None
 
     @property
-    def told(self) -> str:
-        """The reason an instance ends with."""
+    def end_reason(self) -> str:
+        """The reason an instance ends with; where none is written, the trigger itself."""
         return self.reason or self.event or self.condition or ""
 
 
 class Wait(Trigger):
-    """Wait for a period, until a time of day, or until something happens or `timeout` is over."""
+    """Wait for a period, until a time of day, or for a trigger, at most until `timeout` is over."""
 
     period: Period | None = Field(default=None, alias="for")
     until: TimeOfDay | None = None
@@ -111,15 +102,15 @@ class Wait(Trigger):
     on_timeout: Key | None = None
 
 
-class Case(Part):
-    """One way out of a branch."""
+class BranchCase(DefinitionPart):
+    """A condition and the step it leads to."""
 
     when: str
     next: Key
 
 
-class Send(Part):
-    """A message for the customer's inbox, if he has consented to its purpose."""
+class OutboundMessage(DefinitionPart):
+    """A message for the customer's inbox, if they have consented to its purpose."""
 
     channel: Channel
     template: Key
@@ -127,22 +118,22 @@ class Send(Part):
     content: dict[str, Json] = Field(default_factory=dict)
 
 
-class Step(Part):
-    """One step: exactly one of `wait`, `branch`, `send` and `exit`."""
+class Step(DefinitionPart):
+    """A step with exactly one of `wait`, `branch`, `send` and `exit`."""
 
     key: Key
     name: Line | None = None
     phase: Key | None = None
     wait: Wait | None = None
-    branch: tuple[Case, ...] | None = Field(default=None, min_length=1, max_length=20)
+    branch: tuple[BranchCase, ...] | None = Field(default=None, min_length=1, max_length=20)
     otherwise: Key | None = None
-    send: Send | None = None
+    send: OutboundMessage | None = None
     exit: Line | None = None
     next: Key | None = None
 
     @property
     def kinds(self) -> list[StepKind]:
-        """The kinds this step claims to be; a sound one claims one."""
+        """The kinds this step claims to be; a valid one claims one."""
         claims = {
             StepKind.WAIT: self.wait,
             StepKind.BRANCH: self.branch,
@@ -157,40 +148,40 @@ class Step(Part):
         return self.kinds[0]
 
 
-class Definition(Part):
-    """A journey as published."""
+class JourneyDefinition(DefinitionPart):
+    """A journey as a marketer publishes it."""
 
     key: Key
     name: Line
     description: str = Field(default="", max_length=2_000)
     time_zone: TimeZone = ZoneInfo("UTC")
     paused: bool = False
-    """Nobody enters; those under way go on."""
-    entry: Entry
-    exit_when: tuple[ExitWhen, ...] = Field(default=(), max_length=20)
+    """Nobody enters; active instances go on."""
+    entry: EntryTrigger
+    exit_when: tuple[ExitTrigger, ...] = Field(default=(), max_length=20)
     steps: tuple[Step, ...] = Field(min_length=1, max_length=MOST_STEPS)
 
-    def following(self, position: int) -> str | None:
-        """Where a step leads when it says nothing else: `next`, or the step written below it."""
+    def next_step(self, position: int) -> str | None:
+        """Where a step leads by default: `next`, or the step written below it."""
         step = self.steps[position]
         if step.next is not None or step.kinds in ([StepKind.EXIT], [StepKind.BRANCH]):
             return step.next
         below = position + 1
         return self.steps[below].key if below < len(self.steps) else None
 
-    def ways(self: Self, position: int) -> list[tuple[str, str]]:
-        """Where a step can lead, each with the reason in words."""
-        step, following = self.steps[position], self.following(position)
-        ways = [(case.next, case.when) for case in step.branch or ()]
+    def transitions(self: Self, position: int) -> list[tuple[str, str]]:
+        """The steps a step can lead to, each with its condition in words."""
+        step, next_step = self.steps[position], self.next_step(position)
+        transitions = [(case.next, case.when) for case in step.branch or ()]
         if step.otherwise:
-            ways.append((step.otherwise, "otherwise"))
-        if following:
-            ways.append((following, _reason(step.wait)))
+            transitions.append((step.otherwise, "otherwise"))
+        if next_step:
+            transitions.append((next_step, _transition_label(step.wait)))
         if step.wait and step.wait.on_timeout:
-            ways.append((step.wait.on_timeout, "timeout"))
-        return ways
+            transitions.append((step.wait.on_timeout, "timeout"))
+        return transitions
 
 
-def _reason(wait: Wait | None) -> str:
-    """Why a wait is over, when it is not by timeout."""
+def _transition_label(wait: Wait | None) -> str:
+    """What ends a wait, other than its timeout."""
     return (wait.event or wait.condition or "") if wait else ""

@@ -1,38 +1,38 @@
-"""Steps and triggers in words, for those who look at a journey drawn."""
+"""Steps and triggers in words, as a drawn journey shows them."""
 
-from services.journey.domain.definition import Send, Step, Trigger, Wait
-from services.rules.written import period_in_words
+from services.journey.domain.definition import OutboundMessage, Step, Trigger, Wait
+from services.rules.definition_values import format_period
 
 
-def of_step(step: Step) -> str:
+def describe_step(step: Step) -> str:
     """What a step does, in a few words."""
     if step.wait:
-        return _of_wait(step.wait)
+        return _describe_wait(step.wait)
     if step.branch:
         return "Choose a way"
     if step.send:
-        return _of_send(step.send)
+        return _describe_message(step.send)
     return f"End: {step.exit}"
 
 
-def of_trigger(trigger: Trigger) -> str:
-    """What a trigger asks, in a few words."""
+def describe_trigger(trigger: Trigger) -> str:
+    """What a trigger waits for, in a few words."""
     if trigger.event is None:
         return trigger.condition or ""
-    asked = f" where {trigger.when}" if trigger.when else ""
-    keyed = f", per {trigger.key}" if trigger.key else ""
-    return f"{trigger.event}{asked}{keyed}"
+    condition = f" where {trigger.when}" if trigger.when else ""
+    key = f", per {trigger.key}" if trigger.key else ""
+    return f"{trigger.event}{condition}{key}"
 
 
-def _of_wait(wait: Wait) -> str:
+def _describe_wait(wait: Wait) -> str:
     if wait.period:
-        return f"Wait {period_in_words(wait.period)}"
+        return f"Wait {format_period(wait.period)}"
     if wait.until:
         zone = f" ({wait.time_zone.key})" if wait.time_zone else ""
         return f"Wait until {wait.until:%H:%M}{zone}"
     assert wait.timeout is not None
-    return f"Wait for {of_trigger(wait)}, at most {period_in_words(wait.timeout)}"
+    return f"Wait for {describe_trigger(wait)}, at most {format_period(wait.timeout)}"
 
 
-def _of_send(send: Send) -> str:
+def _describe_message(send: OutboundMessage) -> str:
     return f"Send {send.template} by {send.channel}, with consent to {send.purpose}"

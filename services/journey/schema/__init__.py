@@ -1,4 +1,4 @@
-"""Journey's part of the graph."""
+"""Journey's subgraph."""
 
 from services.chassis.graphql import Schema
 from services.journey.schema.context import Context

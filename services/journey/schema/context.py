@@ -1,4 +1,4 @@
-"""What resolvers may use, made anew for each request; and who may see and do what."""
+"""What resolvers may use, built for each request; and whose data a caller may read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from services.chassis.database import Database
 from services.chassis.graphql import masking_for
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
-from services.journey.service import telling
-from services.journey.service.book import Book, Version
+from services.journey.service import queries
 from services.journey.service.engine import Engine
-from services.journey.store import messages, runs, tallies
-from services.journey.store.messages import Message
-from services.journey.store.runs import StepTaken
-from services.journey.store.tallies import Count, Place
+from services.journey.service.journey_cache import JourneySet, JourneyVersion
+from services.journey.store import instances, messages, tallies
+from services.journey.store.instances import StepRecord
+from services.journey.store.messages import InboxMessage
+from services.journey.store.tallies import StepCount, StepKey
 
 
 @dataclass
@@ -29,16 +29,16 @@ class Context:
     database: Database
     engine: Engine
     masking: Masking = USUAL
-    runs: DataLoader[tuple[UUID, bool | None], list[Run]] = field(init=False)
-    """By customer, and whether those under way are meant, the ended ones, or both."""
-    steps: DataLoader[tuple[UUID, UUID], list[StepTaken]] = field(init=False)
-    """By customer and run."""
-    inboxes: DataLoader[tuple[UUID, int], list[Message]] = field(init=False)
+    instances: DataLoader[tuple[UUID, bool | None], list[Instance]] = field(init=False)
+    """By customer, and whether to load the active, the ended (False), or both (None)."""
+    steps: DataLoader[tuple[UUID, UUID], list[StepRecord]] = field(init=False)
+    """By customer and instance."""
+    inboxes: DataLoader[tuple[UUID, int], list[InboxMessage]] = field(init=False)
     """By customer and number of messages."""
-    counts: DataLoader[Version, dict[Place, Count]] = field(init=False)
+    counts: DataLoader[JourneyVersion, dict[StepKey, StepCount]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.runs = DataLoader(load_fn=self._load_runs)
+        self.instances = DataLoader(load_fn=self._load_instances)
         self.steps = DataLoader(load_fn=self._load_steps)
         self.inboxes = DataLoader(load_fn=self._load_inboxes)
         self.counts = DataLoader(load_fn=self._load_counts)
@@ -47,59 +47,60 @@ class Context:
     def factory(
         cls, database: Database, engine: Engine, masking: Masking = USUAL
     ) -> Callable[[Principal], "Context"]:
-        """What makes the context of a caller."""
+        """A function that builds the context of a caller."""
         return lambda principal: cls(principal, database, engine, masking)
 
-    async def book(self) -> Book:
+    async def load_journeys(self) -> JourneySet:
         """All published journeys."""
         async with self.database.connection() as connection:
-            return await self.engine.library.book(connection)
+            return await self.engine.cache.load(connection)
 
-    async def followed(self, customer: UUID) -> dict[UUID, Journey]:
-        """The versions a customer's runs follow, by run, where something is to be hidden by them;
-        else none.
+    async def load_masking_journeys(self, customer: UUID) -> dict[UUID, Journey]:
+        """For a caller who gets masked values, the journey that each instance follows; else none.
+
+        What is personal in an instance or message shows in the journey's definition.
         """
         if masking_for(self) is None:
             return {}
-        book, found = await self.book(), await self.runs.load((customer, None))
-        await book.prepare((run.journey, run.version) for run in found)
-        return {run.id: book.journey(run.journey, run.version) for run in found}
+        journeys, found = await self.load_journeys(), await self.instances.load((customer, None))
+        await journeys.compile((instance.journey, instance.version) for instance in found)
+        return {instance.id: journeys.get(instance.journey, instance.version) for instance in found}
 
     async def require_own(self, customer: UUID) -> None:
         """Let a caller who speaks for one customer see no other; raises Forbidden."""
         if not self.principal.own_customer_only:
             return
         async with self.database.connection() as connection:
-            own = await telling.is_own(connection, self.principal, customer)
+            own = await queries.is_own(connection, self.principal, customer)
         if not own:
             raise Forbidden(
                 "This is not the customer your token speaks for.",
                 hint="Ask for your own customer, or use a token of an agent.",
             )
 
-    async def _load_runs(self, asked: list[tuple[UUID, bool | None]]) -> list[list[Run]]:
+    async def _load_instances(self, keys: list[tuple[UUID, bool | None]]) -> list[list[Instance]]:
         found = {}
         async with self.database.connection() as connection:
-            for active in {active for _, active in asked}:
-                ids = [customer for customer, which in asked if which is active]
-                found[active] = await runs.shown(connection, ids, active)
-        return [found[active][customer] for customer, active in asked]
+            for active in {active for _, active in keys}:
+                ids = [customer for customer, which in keys if which is active]
+                found[active] = await instances.load_by_customer(connection, ids, active)
+        return [found[active][customer] for customer, active in keys]
 
-    async def _load_steps(self, asked: list[tuple[UUID, UUID]]) -> list[list[StepTaken]]:
+    async def _load_steps(self, keys: list[tuple[UUID, UUID]]) -> list[list[StepRecord]]:
         async with self.database.connection() as connection:
-            found = await runs.steps(connection, asked)
-        return [found[run] for _, run in asked]
+            found = await instances.load_steps(connection, keys)
+        return [found[instance] for _, instance in keys]
 
-    async def _load_inboxes(self, asked: list[tuple[UUID, int]]) -> list[list[Message]]:
+    async def _load_inboxes(self, keys: list[tuple[UUID, int]]) -> list[list[InboxMessage]]:
         async with self.database.connection() as connection:
-            most = max(first for _, first in asked)
-            found = await messages.latest(connection, {customer for customer, _ in asked}, most)
-        return [found[customer][:first] for customer, first in asked]
+            most = max(first for _, first in keys)
+            found = await messages.load_latest(connection, {customer for customer, _ in keys}, most)
+        return [found[customer][:first] for customer, first in keys]
 
-    async def _load_counts(self, asked: list[Version]) -> list[dict[Place, Count]]:
+    async def _load_counts(self, versions: list[JourneyVersion]) -> list[dict[StepKey, StepCount]]:
         async with self.database.connection() as connection:
-            found = await tallies.sums(connection, asked)
+            found = await tallies.load_counts(connection, versions)
         return [
-            {place: count for place, count in found.items() if place[:2] == version}
-            for version in asked
+            {step: count for step, count in found.items() if step[:2] == version}
+            for version in versions
         ]

@@ -1,4 +1,4 @@
-"""What can be told to journey. One mutation is one transaction."""
+"""The root mutation fields of journey. One mutation is one transaction."""
 
 import strawberry
 
@@ -11,17 +11,15 @@ LONGEST_REASON = 300
 
 
 class InvalidReason(RaakError):
-    """A reason is empty, or a story."""
+    """A reason is empty or too long."""
 
     code = "JOURNEY_INVALID_REASON"
 
 
 @strawberry.type
 class Mutation:
-    """The root fields."""
-
     @strawberry.federation.mutation(
-        description="Make a journey's next version the one customers enter. Instances under way"
+        description="Make a journey's next version the one customers enter. Active instances"
         " finish on theirs; publishing what is published already changes nothing.",
         requires_scopes=[["journeys:write"]],
     )
@@ -29,14 +27,14 @@ class Mutation:
         """The same text is no new version."""
         context = info.context
         async with context.database.transaction(computes=True) as connection:
-            row, book = await publishing.publish(
+            row, journeys = await publishing.publish(
                 context.engine,
                 connection,
                 yaml,
                 context.principal.subject,
                 masking_for(context),
             )
-        definition = await JourneyDefinition.of(book, row.key, row.version)
+        definition = await JourneyDefinition.of(journeys, row.key, row.version)
         assert definition is not None
         return definition
 
@@ -47,7 +45,7 @@ class Mutation:
     async def exit_journey(
         self, info: Info, instance: strawberry.ID, reason: str
     ) -> JourneyInstance:
-        """Of any customer: it is not for those who speak for one."""
+        """Of any customer: no scope of a customer's own token allows it."""
         context = info.context
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             raise InvalidReason(
@@ -55,6 +53,8 @@ class Mutation:
                 hint=f"Say in 1 to {LONGEST_REASON} characters why the journey ends.",
             )
         async with context.database.transaction() as connection:
-            run = await publishing.exit_run(context.engine, connection, instance, reason.strip())
-        followed = await context.followed(run.customer_id)
-        return JourneyInstance.of(run, followed.get(run.id))
+            ended = await publishing.exit_instance(
+                context.engine, connection, instance, reason.strip()
+            )
+        masking_journeys = await context.load_masking_journeys(ended.customer_id)
+        return JourneyInstance.of(ended, masking_journeys.get(ended.id))

@@ -1,22 +1,20 @@
-"""What can be asked of journey by itself."""
+"""The root query fields of journey."""
 
 import strawberry
 
 from services.journey.schema.types import DataMapping, DataUse, Info, JourneyDefinition
-from services.journey.service import telling
+from services.journey.service import queries
 
 
 @strawberry.type
 class Query:
-    """The root fields."""
-
     @strawberry.federation.field(
         description="The current version of every journey.", requires_scopes=[["journeys:read"]]
     )
     async def journey_definitions(self, info: Info) -> list[JourneyDefinition] | None:
         """In the order of their keys."""
-        book = await info.context.book()
-        found = [await JourneyDefinition.of(book, key, None) for key in book.current]
+        journeys = await info.context.load_journeys()
+        found = [await JourneyDefinition.of(journeys, key, None) for key in journeys.current]
         return [definition for definition in found if definition]
 
     @strawberry.federation.field(
@@ -27,14 +25,14 @@ class Query:
         self, info: Info, key: strawberry.ID, version: int | None = None
     ) -> JourneyDefinition | None:
         """Null if there is none."""
-        return await JourneyDefinition.of(await info.context.book(), key, version)
+        return await JourneyDefinition.of(await info.context.load_journeys(), key, version)
 
     @strawberry.federation.field(
         description="What data the current journeys need.", requires_scopes=[["journeys:read"]]
     )
     async def data_mapping(self, info: Info) -> DataMapping | None:
         """Read from their compiled form."""
-        book = await info.context.book()
-        journeys = book.journeys((row.key, row.version) for row in book.current.values())
-        needed = telling.needed(journeys)
-        return DataMapping(**{kind: DataUse.each(uses) for kind, uses in needed.items()})
+        journeys = await info.context.load_journeys()
+        current = journeys.get_all((row.key, row.version) for row in journeys.current.values())
+        uses = queries.collect_data_uses(current)
+        return DataMapping(**{kind: DataUse.from_uses(names) for kind, names in uses.items()})

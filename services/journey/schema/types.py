@@ -1,4 +1,4 @@
-"""The types of journey's part of the graph."""
+"""The types of journey's subgraph."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,15 +15,14 @@ from services.contracts.base import Json
 from services.contracts.words import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
 from services.journey.schema.context import Context
-from services.journey.service.book import Book
-from services.journey.service.telling import Uses
+from services.journey.service.journey_cache import JourneySet
+from services.journey.service.queries import DataUses
 from services.journey.store import messages
-from services.journey.store.definitions import Published
-from services.journey.store.runs import StepTaken
-from services.rules.template import Keys, hide_values, keys_of
+from services.journey.store.definitions import PublishedJourney
+from services.rules.template import Keys, hide_values, parse_path
 
 Info = strawberry.Info[Context, None]
 
@@ -35,37 +34,22 @@ strawberry.enum(StepKind, name="JourneyStepKind", description="What a step of a 
 
 @strawberry.type(description="A step an instance came to.")
 class JourneyStepTaken:
-    """One line of an instance's history."""
-
     sequence: int
     step: strawberry.ID
     phase: str | None
     entered_at: datetime
     note: str | None = strawberry.field(description="What was left out at this step, and why.")
 
-    @classmethod
-    def of(cls, taken: StepTaken) -> Self:
-        """From the store."""
-        return cls(
-            sequence=taken.sequence,
-            step=strawberry.ID(taken.step),
-            phase=taken.phase,
-            entered_at=taken.entered_at,
-            note=taken.note,
-        )
-
 
 @strawberry.federation.type(
-    description="A customer's run of a journey, on the version he entered.",
+    description="A customer's instance of a journey, on the version they entered.",
     policy=STAFF,
     requires_scopes=[["journeys:read"], ["journeys:exit"]],
 )
 class JourneyInstance:
-    """Where one run stands."""
-
-    run: strawberry.Private[Run]
-    follows: strawberry.Private[Journey | None]
-    """The version it follows, where something is to be hidden by it."""
+    instance: strawberry.Private[Instance]
+    masking_journey: strawberry.Private[Journey | None]
+    """The version it follows, where the caller gets masked values."""
     id: strawberry.ID
     journey: strawberry.ID
     version: int
@@ -75,69 +59,65 @@ class JourneyInstance:
     active: bool
     entered_at: datetime
     since: datetime = strawberry.field(description="When it came to its step.")
-    due_at: datetime | None = strawberry.field(description="When time alone moves it on.")
+    due_at: datetime | None = strawberry.field(description="When its timer moves it on.")
     ended_at: datetime | None
     end_reason: str | None
 
     @classmethod
-    def of(cls, run: Run, follows: Journey | None) -> Self:
-        """From the store."""
+    def of(cls, instance: Instance, masking_journey: Journey | None) -> Self:
         return cls(
-            run=run,
-            follows=follows,
-            id=strawberry.ID(str(run.id)),
-            journey=strawberry.ID(run.journey),
-            version=run.version,
-            key=run.key,
-            step=strawberry.ID(run.step),
-            phase=run.phase,
-            active=run.active,
-            entered_at=run.entered_at,
-            since=run.since,
-            due_at=run.due_at,
-            ended_at=run.ended_at,
-            end_reason=run.end_reason,
+            instance=instance,
+            masking_journey=masking_journey,
+            id=strawberry.ID(str(instance.id)),
+            journey=strawberry.ID(instance.journey),
+            version=instance.version,
+            key=instance.key,
+            step=strawberry.ID(instance.step),
+            phase=instance.phase,
+            active=instance.is_active,
+            entered_at=instance.entered_at,
+            since=instance.since,
+            due_at=instance.due_at,
+            ended_at=instance.ended_at,
+            end_reason=instance.end_reason,
         )
 
     @of_customer("The steps it came to, in order.", JOURNEYS)
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
         """Of all the instances of a request in one query."""
-        taken = await info.context.steps.load((self.run.customer_id, self.run.id))
-        return [JourneyStepTaken.of(one) for one in taken]
+        records = await info.context.steps.load((self.instance.customer_id, self.instance.id))
+        return [JourneyStepTaken(**record._asdict()) for record in records]
 
     @strawberry.field(description="The version of the journey it follows.")
     async def definition(self, info: Info) -> "JourneyDefinition | None":
-        """How a journey goes on, which is not its customers' business."""
-        book = await info.context.book()
-        return await JourneyDefinition.of(book, self.run.journey, self.run.version)
+        """For staff only: how a journey goes on is not its customers' business."""
+        journeys = await info.context.load_journeys()
+        return await JourneyDefinition.of(journeys, self.instance.journey, self.instance.version)
 
 
-@strawberry.type(description="Something a journey has to say to a customer.")
+@strawberry.type(description="A message of a journey to a customer.")
 class Message:
-    """One message of an inbox."""
-
     id: strawberry.ID
     instance: strawberry.ID | None = for_staff(scopes=JOURNEYS)
     journey: strawberry.ID | None = for_staff(scopes=JOURNEYS)
     step: strawberry.ID | None = for_staff(scopes=JOURNEYS)
     channel: Channel
     template: str | None = for_staff(scopes=JOURNEYS)
-    purpose: str = strawberry.field(description="The consent it was made under.")
+    purpose: str = strawberry.field(description="The purpose of consent it is sent under.")
     content: JSON
-    status: str = strawberry.field(description="DUE until a channel has taken it on.")
+    status: str = strawberry.field(description="DUE until a channel has fetched it.")
     created_at: datetime
-    follows: strawberry.Private[Journey | None]
-    at: strawberry.Private[str]
-    """The step that says it."""
+    masking_journey: strawberry.Private[Journey | None]
+    step_key: strawberry.Private[str]
+    """The step that sends it."""
 
     @classmethod
-    def of(cls, message: messages.Message, follows: Journey | None) -> Self:
-        """From the store."""
+    def of(cls, message: messages.InboxMessage, masking_journey: Journey | None) -> Self:
         return cls(
-            follows=follows,
-            at=message.step,
+            masking_journey=masking_journey,
+            step_key=message.step,
             id=strawberry.ID(str(message.message_id)),
-            instance=strawberry.ID(str(message.run_id)),
+            instance=strawberry.ID(str(message.instance_id)),
             journey=strawberry.ID(message.journey),
             step=strawberry.ID(message.step),
             channel=Channel(message.channel),
@@ -160,16 +140,16 @@ class Customer:
         """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer("Journeys under way (active), ended (not active), or both.", JOURNEYS)
+    @of_customer("Their active instances, the ended ones (active: false), or both.", JOURNEYS)
     async def journeys(
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
         """Of all the customers of a request in one query, newest first."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
-        found = await info.context.runs.load((customer, active))
-        followed = await info.context.followed(customer)
-        return [JourneyInstance.of(run, followed.get(run.id)) for run in found]
+        found = await info.context.instances.load((customer, active))
+        masking_journeys = await info.context.load_masking_journeys(customer)
+        return [JourneyInstance.of(one, masking_journeys.get(one.id)) for one in found]
 
     @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
@@ -177,31 +157,31 @@ class Customer:
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
-        followed = await info.context.followed(customer)
-        return [Message.of(message, followed.get(message.run_id)) for message in found]
+        masking_journeys = await info.context.load_masking_journeys(customer)
+        return [Message.of(one, masking_journeys.get(one.instance_id)) for one in found]
 
 
 def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
-    """Whether what a run is about tells who somebody is, or may."""
+    """Whether the key of a journey's instances may tell who the customer is."""
     if journey is None:
         return True
     key = journey.definition.entry.key
-    return key is not None and masking.is_path_personal(keys_of(key))
+    return key is not None and masking.is_path_personal(parse_path(key))
 
 
-def _key(masking: Masking, instance: JourneyInstance, key: str) -> str:
-    return MASK if key and _is_key_hidden(masking, instance.follows) else masking.value(key)
+def _mask_key(masking: Masking, instance: JourneyInstance, key: str) -> str:
+    return MASK if key and _is_key_hidden(masking, instance.masking_journey) else masking.value(key)
 
 
-def _content(masking: Masking, message: Message, content: Json) -> Json:
-    """What was filled in with values of a customer, without those that tell who that is."""
-    step = message.follows.steps.get(message.at) if message.follows else None
+def _mask_content(masking: Masking, message: Message, content: Json) -> Json:
+    """A message's content without the values that tell who the customer is."""
+    step = message.masking_journey.steps.get(message.step_key) if message.masking_journey else None
     if step is None or step.send is None:
         return hidden_texts(content)
 
     def is_hidden(keys: Keys) -> bool:
         if keys == ("key",):
-            return _is_key_hidden(masking, message.follows)
+            return _is_key_hidden(masking, message.masking_journey)
         return masking.is_path_personal(keys)
 
     return hide_values(step.send.content, content, MASK, is_hidden, masking.value)
@@ -210,32 +190,28 @@ def _content(masking: Masking, message: Message, content: Json) -> Json:
 HIDES: Mapping[str, Hide] = {
     "DataUse": as_written,
     "JourneyDefinition": as_written,
-    "JourneyInstance.key": _key,
+    "JourneyInstance.key": _mask_key,
     "JourneyStep": as_written,
-    "JourneyWay": as_written,
-    "Message.content": _content,
+    "JourneyTransition": as_written,
+    "Message.content": _mask_content,
 }
-"""How what may tell who somebody is is shown to who may not know; all else plainly."""
+"""How these fields are masked; all others as `services.chassis.masking` does by default."""
 
 
-@strawberry.type(description="A way from one step to another.")
-class JourneyWay:
-    """An edge of the graph."""
-
+@strawberry.type(description="The way from one step to another.")
+class JourneyTransition:
     to: strawberry.ID
     label: str = strawberry.field(description="When it is taken; empty if always.")
 
 
-@strawberry.type(description="A step of a journey: a node, its ways on, and how busy it is.")
+@strawberry.type(description="A step of a journey, its transitions, and how busy it is.")
 class JourneyStep:
-    """One step."""
-
     key: strawberry.ID
     name: str
     phase: str | None
     kind: StepKind
     summary: str = strawberry.field(description="What it does, in words.")
-    next: list[JourneyWay]
+    next: list[JourneyTransition]
     present: int = strawberry.field(description="Instances that are at this step now.")
     passed: int = strawberry.field(description="Times an instance came to this step.")
 
@@ -246,9 +222,7 @@ class JourneyStep:
     requires_scopes=[["journeys:read"], ["journeys:write"]],
 )
 class JourneyDefinition:
-    """A definition, its steps as a graph."""
-
-    row: strawberry.Private[Published]
+    row: strawberry.Private[PublishedJourney]
     journey: strawberry.Private[Journey]
     key: strawberry.ID
     version: int
@@ -263,14 +237,14 @@ class JourneyDefinition:
     published_by: str
 
     @classmethod
-    async def of(cls, book: Book, key: str, version: int | None) -> Self | None:
-        """A version, the current one if none is given; None where there is none."""
-        current = book.current.get(key)
-        row = current if version is None else book.rows.get((key, version))
+    async def of(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
+        """A version, without one the current; None where there is none."""
+        current = journeys.current.get(key)
+        row = current if version is None else journeys.rows.get((key, version))
         if row is None:
             return None
-        await book.prepare([(row.key, row.version)])
-        journey = book.journey(row.key, row.version)
+        await journeys.compile([(row.key, row.version)])
+        journey = journeys.get(row.key, row.version)
         definition = journey.definition
         return cls(
             row=row,
@@ -281,8 +255,8 @@ class JourneyDefinition:
             description=definition.description,
             current=row == current,
             paused=definition.paused,
-            entry=summary.of_trigger(definition.entry),
-            exit_when=[summary.of_trigger(trigger) for trigger in definition.exit_when],
+            entry=summary.describe_trigger(definition.entry),
+            exit_when=[summary.describe_trigger(trigger) for trigger in definition.exit_when],
             yaml=row.source,
             published_at=row.published_at,
             published_by=row.published_by,
@@ -294,52 +268,47 @@ class JourneyDefinition:
         key, version = self.row.key, self.row.version
         counts = await info.context.counts.load((key, version))
         definition = self.journey.definition
-        shown = []
+        steps = []
         for position, step in enumerate(definition.steps):
             count = counts.get((key, version, step.key))
-            shown.append(
+            steps.append(
                 JourneyStep(
                     key=strawberry.ID(step.key),
-                    name=step.name or summary.of_step(step),
+                    name=step.name or summary.describe_step(step),
                     phase=step.phase,
                     kind=step.kind,
-                    summary=summary.of_step(step),
+                    summary=summary.describe_step(step),
                     next=[
-                        JourneyWay(to=strawberry.ID(target), label=label)
-                        for target, label in definition.ways(position)
+                        JourneyTransition(to=strawberry.ID(target), label=label)
+                        for target, label in definition.transitions(position)
                     ],
                     present=count.present if count else 0,
                     passed=count.passed if count else 0,
                 )
             )
-        return shown
+        return steps
 
 
 @strawberry.type(description="Something journeys need, and the journeys that need it.")
 class DataUse:
-    """One line of the data mapping."""
-
     name: str
     journeys: list[strawberry.ID]
 
     @classmethod
-    def each(cls, uses: Uses) -> list[Self]:
-        """All of a kind, by name."""
+    def from_uses(cls, uses: DataUses) -> list[Self]:
         return [
             cls(name=name, journeys=[strawberry.ID(key) for key in keys])
             for name, keys in uses.items()
         ]
 
 
-@strawberry.type(
-    description="What the conditions, keys and contents of the current journeys look at."
-)
+@strawberry.type(description="What the conditions, keys and contents of the current journeys read.")
 class DataMapping:
     """Read from the definitions as they are compiled, so it cannot be out of date."""
 
     traits: list[DataUse]
     segments: list[DataUse]
     purposes: list[DataUse] = strawberry.field(description="Consents.")
-    events: list[DataUse] = strawberry.field(description="Listened to, or counted.")
-    properties: list[DataUse] = strawberry.field(description="Of the events listened to.")
-    journeys: list[DataUse] = strawberry.field(description="Other journeys, by their state.")
+    events: list[DataUse] = strawberry.field(description="Those that trigger, or are counted.")
+    properties: list[DataUse] = strawberry.field(description="Of the events that trigger.")
+    journeys: list[DataUse] = strawberry.field(description="Other journeys, whose state is read.")

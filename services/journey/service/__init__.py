@@ -1,1 +1,1 @@
-"""What journey does: publishing, hearing what happens, firing timers, telling what is the case."""
+"""What journey does: publish definitions, handle events, fire timers, answer queries."""

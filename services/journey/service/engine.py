@@ -1,4 +1,4 @@
-"""What hearing events and firing timers have in common."""
+"""What handling events and firing timers have in common."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
@@ -10,15 +10,15 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
 from services.chassis.ids import new_id
-from services.journey.domain.run import Run
-from services.journey.service.book import Book, Library
-from services.journey.service.standing import Standing
-from services.journey.service.writing import write
+from services.journey.domain.instance import Instance
+from services.journey.service.journey_cache import JourneyCache, JourneySet
+from services.journey.service.journey_state import JourneyState
+from services.journey.service.persistence import save_changes
 from services.journey.store import customers
 
 
 class Alarm:
-    """Tells the timer runner of this process that a timer was set, so that it oversleeps none."""
+    """Wakes the timer runner of this process when an earlier timer is set."""
 
     def __init__(self) -> None:
         self._earliest: datetime | None = None
@@ -31,7 +31,7 @@ class Alarm:
             self._set.set()
 
     def forget(self) -> datetime | None:
-        """Start afresh; gives the earliest moment that was expected."""
+        """Start afresh; returns the earliest moment that was expected."""
         earliest, self._earliest = self._earliest, None
         self._set.clear()
         return earliest
@@ -52,22 +52,28 @@ class Engine:
     """How old an event may be and still let its customer in, where the journey says nothing."""
     patience_s: float
     """Longest wait for snapshots that contain a list of events."""
-    library: Library = field(default_factory=Library)
+    cache: JourneyCache = field(default_factory=JourneyCache)
     alarm: Alarm = field(default_factory=Alarm)
     new_id: Callable[[], UUID] = new_id
 
-    async def standing(
-        self, connection: Connection, book: Book, ids: Collection[UUID], runs: Iterable[Run]
-    ) -> Standing:
-        """Where customers stand, by the snapshots held and the runs given."""
-        known = await customers.snapshots(connection, ids)
-        runs = list(runs)
-        await book.prepare((run.journey, run.version) for run in runs)
-        return Standing(book, self.clock(), known, runs, self.new_id)
+    async def load_state(
+        self,
+        connection: Connection,
+        journeys: JourneySet,
+        ids: Collection[UUID],
+        instances: Iterable[Instance],
+    ) -> JourneyState:
+        """The state of customers, from their stored snapshots and these instances."""
+        snapshots = await customers.load_snapshots(connection, ids)
+        instances = list(instances)
+        await journeys.compile((instance.journey, instance.version) for instance in instances)
+        return JourneyState(journeys, self.clock(), snapshots, instances, self.new_id)
 
-    async def write(self, connection: Connection, standing: Standing) -> None:
-        """Write and publish all that changed, and have the alarm set for new timers."""
-        await write(connection, standing, self.clock(), self.new_id)
-        due = [run.due_at for run in standing.changed.values() if run.due_at is not None]
+    async def save(self, connection: Connection, state: JourneyState) -> None:
+        """Write and publish all that changed, and set the alarm for new timers."""
+        await save_changes(connection, state, self.clock(), self.new_id)
+        due = [
+            instance.due_at for instance in state.changed.values() if instance.due_at is not None
+        ]
         if due:
             self.alarm.expect(min(due))

@@ -1,4 +1,4 @@
-"""Publishing journeys, and ending runs by hand."""
+"""Publishing journeys, and ending instances by hand."""
 
 import asyncio
 from datetime import datetime
@@ -10,19 +10,19 @@ from services.chassis.definitions import InvalidDefinition, parse_yaml
 from services.chassis.errors import RaakError
 from services.chassis.masking import Masking
 from services.contracts.journey import JourneySeriesNeeded
-from services.journey.domain.checks import flaws
-from services.journey.domain.definition import Definition
+from services.journey.domain.definition import JourneyDefinition
+from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Run
-from services.journey.service.book import Book
+from services.journey.domain.validation import find_flaws
 from services.journey.service.engine import Engine
-from services.journey.store import definitions, runs
-from services.journey.store.definitions import Published
+from services.journey.service.journey_cache import JourneySet
+from services.journey.store import definitions, instances
+from services.journey.store.definitions import PublishedJourney
 from services.rules import merge_series
 
 
 class UnknownInstance(RaakError):
-    """There is no run with this id."""
+    """There is no instance with this id."""
 
     code = "JOURNEY_UNKNOWN_INSTANCE"
     status = 404
@@ -34,15 +34,15 @@ class UnknownInstance(RaakError):
         )
 
 
-def read(yaml: str) -> Definition:
-    """A sound definition; raises InvalidDefinition with all that is wrong with it.
+def parse_definition(yaml: str) -> JourneyDefinition:
+    """A valid definition; raises InvalidDefinition with all that is wrong with it.
 
     Takes up to a second: run it in a thread.
     """
-    definition, source = parse_yaml(yaml, Definition)
+    definition, source = parse_yaml(yaml, JourneyDefinition)
     problems = [
         source.problem(place, problem, hint, offset=offset)
-        for place, problem, hint, offset in flaws(definition)
+        for place, problem, hint, offset in find_flaws(definition)
     ]
     if problems:
         raise InvalidDefinition(problems)
@@ -51,85 +51,89 @@ def read(yaml: str) -> Definition:
 
 async def publish(
     engine: Engine, connection: Connection, yaml: str, by: str, masking: Masking | None = None
-) -> tuple[Published, Book]:
+) -> tuple[PublishedJourney, JourneySet]:
     """Make a definition the version of its journey that customers enter from now on.
 
-    Runs under way finish on theirs. Publishing what is published already changes nothing.
+    Active instances finish on their version. Publishing the current text again changes nothing.
 
     Raises:
         InvalidDefinition: All that is wrong with it.
         IdentitiesAsked: A new condition tells who somebody is, and `masking` is set since whoever
             publishes it may not see that.
     """
-    made = await asyncio.to_thread(_prepared, yaml)
-    definition = made.definition
-    await definitions.one_at_a_time(connection)
-    book = await engine.library.book(connection)
-    held = book.current.get(definition.key)
-    if held is not None and held.source == yaml:
-        return held, book
+    journey = await asyncio.to_thread(_compile, yaml)
+    definition = journey.definition
+    await definitions.lock_publishing(connection)
+    journeys = await engine.cache.load(connection)
+    current = journeys.current.get(definition.key)
+    if current is not None and current.source == yaml:
+        return current, journeys
     if masking:
-        before = book.journey(held.key, held.version).conditions if held else frozenset()
-        masking.check(made.conditions - before)
+        before = journeys.get(current.key, current.version).conditions if current else frozenset()
+        masking.check(journey.conditions - before)
     row = await definitions.insert(
         connection,
         definition.key,
         yaml,
-        made.event_names,
-        made.watches_customer,
+        journey.event_names,
+        journey.watches_customer,
         engine.clock(),
         by,
     )
-    return row, await _declare(engine, connection, row.revision, book)
+    return row, await _declare(engine, connection, row.revision, journeys)
 
 
-def _prepared(yaml: str) -> Journey:
-    return Journey(read(yaml), version=0)
+def _compile(yaml: str) -> Journey:
+    return Journey(parse_definition(yaml), version=0)
 
 
-async def _declare(engine: Engine, connection: Connection, revision: int, before: Book) -> Book:
-    """Tell profile which histories the journeys need that somebody enters or is under way on."""
-    book = await engine.library.read(connection, before.epoch)
-    used = {(row.key, row.version) for row in book.current.values()}
-    used |= await definitions.running(connection)
-    journeys = await asyncio.to_thread(book.journeys, used)
-    series = merge_series(one for journey in journeys for one in journey.series)
-    book.declaration = before.declaration.followed_by(book.number(revision), series)
-    await definitions.declare(connection, revision, book.declaration.to_json())
+async def _declare(
+    engine: Engine, connection: Connection, revision: int, before: JourneySet
+) -> JourneySet:
+    """Declare to profile the series of all versions that customers enter or are active on."""
+    journeys = await engine.cache.load_uncommitted(connection, before.epoch)
+    versions = {(row.key, row.version) for row in journeys.current.values()}
+    versions |= await definitions.load_active_versions(connection)
+    in_use = await asyncio.to_thread(journeys.get_all, versions)
+    series = merge_series(one for journey in in_use for one in journey.series)
+    journeys.declaration = before.declaration.extend(journeys.stamp(revision), series)
+    await definitions.save_declaration(connection, revision, journeys.declaration.to_json())
     await outbox.publish(
-        connection, [series_needed(book, revision, engine.new_id(), engine.clock())]
+        connection, [build_series_event(journeys, revision, engine.new_id(), engine.clock())]
     )
-    return book
+    return journeys
 
 
-def series_needed(book: Book, revision: int, id: UUID, now: datetime) -> JourneySeriesNeeded:
-    """What the journeys ask of history since a publication, as it is told."""
-    declared = sorted(book.declaration.series.items())
+def build_series_event(
+    journeys: JourneySet, revision: int, id: UUID, now: datetime
+) -> JourneySeriesNeeded:
+    """The event that declares the series the journeys need since a publication."""
+    declared = sorted(journeys.declaration.series.items())
     return JourneySeriesNeeded(
         event_id=id,
         customer_id=None,
         occurred_at=now,
-        version=book.number(revision),
+        version=journeys.stamp(revision),
         series=tuple(one.series.to_json() for _, one in declared),
-        grew_in=book.declaration.grew_in,
+        grew_in=journeys.declaration.grew_in,
     )
 
 
-async def exit_run(engine: Engine, connection: Connection, id: str, reason: str) -> Run:
-    """End a run by hand; one that has ended already stays as it ended."""
-    run = await runs.lock_by_id(connection, _id(id))
-    if run is None:
+async def exit_instance(engine: Engine, connection: Connection, id: str, reason: str) -> Instance:
+    """End an instance by hand; one that has ended already stays as it ended."""
+    instance = await instances.lock_by_id(connection, _parse_id(id))
+    if instance is None:
         raise UnknownInstance(id)
-    if not run.active:
-        return run
-    book = await engine.library.book(connection)
-    standing = await engine.standing(connection, book, [run.customer_id], [run])
-    standing.end(run, reason)
-    await engine.write(connection, standing)
-    return standing.changed[run.id]
+    if not instance.is_active:
+        return instance
+    journeys = await engine.cache.load(connection)
+    state = await engine.load_state(connection, journeys, [instance.customer_id], [instance])
+    state.end(instance, reason)
+    await engine.save(connection, state)
+    return state.changed[instance.id]
 
 
-def _id(id: str) -> UUID:
+def _parse_id(id: str) -> UUID:
     try:
         return UUID(id)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What journey tells again: what journeys ask of history, where runs stand, and messages."""
+"""What a resync of journey publishes again: the series declaration, instances, and messages."""
 
 from datetime import datetime
 from functools import partial
@@ -8,76 +8,82 @@ from services.chassis.database import Connection
 from services.chassis.resync import Page, Source
 from services.contracts.base import Event, Json
 from services.contracts.journey import MessageDue
-from services.journey.domain.run import Ended, Entered, Run
+from services.journey.domain.instance import EndEffect, EntryEffect, Instance
 from services.journey.service.engine import Engine
-from services.journey.service.publishing import series_needed
-from services.journey.service.writing import event_of, state_of
-from services.journey.store import definitions, messages, runs
+from services.journey.service.persistence import build_event, build_state
+from services.journey.service.publishing import build_series_event
+from services.journey.store import definitions, instances, messages
 
-WIDE = 5
-"""Times as many rows are read where most of them are not told."""
+READ_FACTOR = 5
+"""How many rows are read for one event, where most rows are too old to be published."""
 
 
 def sources(engine: Engine) -> dict[str, Source]:
     """By name, in this order."""
     return {
-        "journeys": partial(_journeys, engine),
-        "runs": partial(_runs, engine),
-        "messages": partial(_messages, engine),
+        "journeys": partial(_load_series, engine),
+        "runs": partial(_load_instances, engine),
+        "messages": partial(_load_messages, engine),
     }
 
 
-async def _journeys(
+async def _load_series(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
 ) -> Page:
-    await definitions.one_at_a_time(connection)
-    book = await engine.library.book(connection)
-    if not book.rows:
+    await definitions.lock_publishing(connection)
+    journeys = await engine.cache.load(connection)
+    if not journeys.rows:
         return Page((), None)
-    return Page([series_needed(book, book.revision, engine.new_id(), engine.clock())], None)
+    return Page(
+        [build_series_event(journeys, journeys.revision, engine.new_id(), engine.clock())], None
+    )
 
 
-async def _runs(
+async def _load_instances(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
 ) -> Page:
-    """Where each run stands that is under way, and the ends of others."""
-    book = await engine.library.book(connection)
+    """The states of active instances, and the recent ends of others."""
+    journeys = await engine.cache.load(connection)
     now = engine.clock()
 
-    def describe(run: Run) -> Event:
-        effect = Entered(run) if run.active else Ended(run)
-        return event_of(engine.new_id(), effect, now, book.number)
+    def build(instance: Instance) -> Event:
+        effect = EntryEffect(instance) if instance.is_active else EndEffect(instance)
+        return build_event(engine.new_id(), effect, now, journeys.stamp)
 
-    rows = await runs.lock_after(connection, _place(after), WIDE * most)
-    events = [describe(run) for run in rows if run.ended_at is None or run.ended_at >= since]
+    rows = await instances.lock_page(connection, _parse_position(after), READ_FACTOR * most)
+    events = [
+        build(instance)
+        for instance in rows
+        if instance.ended_at is None or instance.ended_at >= since
+    ]
     last = [str(rows[-1].customer_id), str(rows[-1].id)] if rows else None
-    return Page(events, last if len(rows) == WIDE * most else None)
+    return Page(events, last if len(rows) == READ_FACTOR * most else None)
 
 
-async def _messages(
+async def _load_messages(
     engine: Engine, connection: Connection, after: Json | None, since: datetime, most: int
 ) -> Page:
-    book = await engine.library.book(connection)
-    rows = await messages.all_after(connection, _place(after), WIDE * most)
+    journeys = await engine.cache.load(connection)
+    rows = await messages.load_page(connection, _parse_position(after), READ_FACTOR * most)
     recent = [row for row in rows if row.created_at >= since]
-    of = await runs.by_id(connection, {row.run_id for row in recent})
+    senders = await instances.load_by_id(connection, {row.instance_id for row in recent})
     events = [
         MessageDue(
             event_id=row.message_id,
             customer_id=row.customer_id,
             occurred_at=row.created_at,
             message_id=row.message_id,
-            state=state_of(of[row.run_id], book.number),
+            state=build_state(senders[row.instance_id], journeys.stamp),
             channel=row.channel,
             template=row.template,
             content=row.content,
         )
         for row in recent
-        if row.run_id in of
+        if row.instance_id in senders
     ]
     last = [str(rows[-1].customer_id), str(rows[-1].message_id)] if rows else None
-    return Page(events, last if len(rows) == WIDE * most else None)
+    return Page(events, last if len(rows) == READ_FACTOR * most else None)
 
 
-def _place(after: Json | None) -> tuple[UUID, UUID] | None:
+def _parse_position(after: Json | None) -> tuple[UUID, UUID] | None:
     return (UUID(after[0]), UUID(after[1])) if after else None

@@ -1,4 +1,4 @@
-"""Durable timers: a run's `due_at`, claimed by whoever comes first, fired in the same transaction.
+"""Durable timers: an instance's `due_at`, claimed by the first runner, fired in one transaction.
 
 A runner sleeps until the next timer, and is woken when this process sets an earlier one; what
 another replica sets it sees when it looks again. A transaction that fails leaves its timers due.
@@ -10,9 +10,9 @@ from datetime import timedelta
 from services.chassis import telemetry
 from services.chassis.database import AWAY, Connection, Database, is_away
 from services.chassis.isolation import SET_ASIDE
-from services.journey.domain.run import Due, Run
+from services.journey.domain.instance import Instance, TimerStimulus
 from services.journey.service.engine import Engine
-from services.journey.store import runs
+from services.journey.store import instances
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class TimerRunner:
         while True:
             fired = await self.fire_due()
             if fired < self._batch:
-                await self._engine.alarm.wait(await self._until_next_s())
+                await self._engine.alarm.wait(await self._seconds_until_next())
 
     async def fire_due(self) -> int:
         """Fire one batch of timers, and say how many there were.
@@ -50,61 +50,65 @@ class TimerRunner:
             return await self._fire(self._batch)
         except AWAY:
             raise
-        except Exception as error:  # whatever a run makes go wrong, the others must go on
-            self._complain("timers not fired together", error)
+        except Exception as error:  # whatever an instance makes go wrong, the others must go on
+            self._log_failure("timers not fired together", error)
         return await self._fire_singly()
 
     async def _fire(self, most: int) -> int:
         async with self._database.transaction() as connection:
-            due = await runs.claim_due(connection, self._engine.clock(), most)
+            due = await instances.claim_due(connection, self._engine.clock(), most)
             await fire(self._engine, connection, due)
         return len(due)
 
     async def _fire_singly(self) -> int:
         for number in range(self._batch):
             async with self._database.transaction() as connection:
-                due = await runs.claim_due(connection, self._engine.clock(), 1)
+                due = await instances.claim_due(connection, self._engine.clock(), 1)
                 if not due:
                     return number
                 await self._fire_or_postpone(connection, due[0])
         return self._batch
 
-    async def _fire_or_postpone(self, connection: Connection, run: Run) -> None:
+    async def _fire_or_postpone(self, connection: Connection, instance: Instance) -> None:
         """Fire one timer; if that fails, undo what it did and set it to later."""
         try:
             async with connection.transaction():
-                await fire(self._engine, connection, [run])
-        except Exception as error:  # whatever it was, it is told, and tried again later
+                await fire(self._engine, connection, [instance])
+        except Exception as error:  # whatever it was, it is logged, and tried again later
             if is_away(error, connection):
                 raise
-            self._complain("a timer is postponed", error)
+            self._log_failure("a timer is postponed", error)
             SET_ASIDE.labels("journey", "timers", type(error).__name__).inc()
-            await runs.postpone(connection, run, self._engine.clock() + POSTPONED)
+            await instances.postpone(connection, instance, self._engine.clock() + POSTPONED)
 
-    def _complain(self, what: str, error: Exception) -> None:
+    def _log_failure(self, what: str, error: Exception) -> None:
         log.error(what, extra={"fields": {"because": telemetry.describe(error)}})
 
-    async def _until_next_s(self) -> float:
+    async def _seconds_until_next(self) -> float:
         """Seconds to sleep: to the next timer written, or being written, within bounds."""
         expected = self._engine.alarm.forget()
         async with self._database.connection() as connection:
-            written = await runs.next_due(connection)
-        ahead = [moment for moment in (expected, written) if moment is not None]
+            stored = await instances.load_next_due(connection)
+        ahead = [moment for moment in (expected, stored) if moment is not None]
         if not ahead:
             return LOOK_AGAIN_S
         wait_s = (min(ahead) - self._engine.clock()).total_seconds()
         return min(max(wait_s, PAUSE_S), LOOK_AGAIN_S)
 
 
-async def fire(engine: Engine, connection: Connection, due: list[Run]) -> None:
-    """Let time move runs whose timers this transaction holds."""
+async def fire(engine: Engine, connection: Connection, due: list[Instance]) -> None:
+    """Move the instances whose timers this transaction has claimed."""
     if not due:
         return
-    book = await engine.library.book(connection)
-    ids = {run.customer_id for run in due}
-    claimed = {run.id for run in due}
-    others = [run for run in await runs.active(connection, ids) if run.id not in claimed]
-    standing = await engine.standing(connection, book, ids, [*due, *others])
-    for run in due:
-        standing.move(run, Due())
-    await engine.write(connection, standing)
+    journeys = await engine.cache.load(connection)
+    ids = {instance.customer_id for instance in due}
+    claimed = {instance.id for instance in due}
+    others = [
+        instance
+        for instance in await instances.load_active(connection, ids)
+        if instance.id not in claimed
+    ]
+    state = await engine.load_state(connection, journeys, ids, [*due, *others])
+    for instance in due:
+        state.apply_to(instance, TimerStimulus())
+    await engine.save(connection, state)

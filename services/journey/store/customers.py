@@ -1,4 +1,4 @@
-"""The read model: the latest snapshot of every customer, and whom merged ones have become."""
+"""The latest snapshot of every customer, and whom merged customers have become."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -9,11 +9,11 @@ from services.chassis.database import Connection
 from services.contracts.base import Json
 from services.journey.store.columns import columns
 
-_BECAME = """
+_SURVIVORS = """
 SELECT customer_id, merged_into FROM customer
 WHERE customer_id = ANY($1) AND merged_into IS NOT NULL
 """
-_MAKE_SURE = """
+_ADD_MISSING = """
 INSERT INTO customer (customer_id, version) SELECT unnest($1::uuid[]), 0 ON CONFLICT DO NOTHING
 """
 _LOCK = """
@@ -37,26 +37,26 @@ UPDATE customer SET merged_into = $2, snapshot = NULL, seen_at = NULL WHERE cust
 """
 
 
-class Snapshot(NamedTuple):
-    """What is known of a customer, and when it was taken in."""
+class CustomerSnapshot(NamedTuple):
+    """What is known of a customer, and when we received it."""
 
     document: Mapping[str, Json]
-    seen_at: datetime
+    received_at: datetime
 
 
-async def became(connection: Connection, ids: Collection[UUID]) -> dict[UUID, UUID]:
+async def find_survivors(connection: Connection, ids: Collection[UUID]) -> dict[UUID, UUID]:
     """Whom merged customers are now; those never merged are absent."""
     steps: dict[UUID, UUID] = {}
     ahead = set(ids)
     while ahead:
-        rows = await connection.fetch(_BECAME, list(ahead))
+        rows = await connection.fetch(_SURVIVORS, list(ahead))
         found = {row["customer_id"]: row["merged_into"] for row in rows}
         steps |= found
         ahead = set(found.values()) - steps.keys()
-    return {one: _end(steps, one) for one in ids if one in steps}
+    return {one: _follow_chain(steps, one) for one in ids if one in steps}
 
 
-def _end(steps: Mapping[UUID, UUID], id: UUID) -> UUID:
+def _follow_chain(steps: Mapping[UUID, UUID], id: UUID) -> UUID:
     """Where a chain of merges ends; one that bites its tail ends where it began."""
     here = id
     for _ in steps:
@@ -65,57 +65,59 @@ def _end(steps: Mapping[UUID, UUID], id: UUID) -> UUID:
 
 
 async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
-    """Keep all other handlers from these customers until the commit; gives snapshot versions.
+    """Keep all other handlers from these customers until the commit; returns snapshot versions.
 
-    Rows are locked in the order of ids, so that two transactions never wait for each other. A
-    customer never heard of gets a row; one who has been merged meanwhile is absent.
+    Rows are locked in the order of ids, so that two transactions never wait for each other. An
+    unknown customer gets a row; one who has been merged meanwhile is absent.
     """
-    await connection.execute(_MAKE_SURE, sorted(ids))
+    await connection.execute(_ADD_MISSING, sorted(ids))
     rows = await connection.fetch(_LOCK, list(ids))
     return {row["customer_id"]: row["version"] for row in rows if row["merged_into"] is None}
 
 
 async def lock_with_survivors(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
-    """Lock these customers as `lock` does, and whoever they have become, also while we waited.
+    """Lock these customers as `lock` does, and whomever they have become, also while we waited.
 
     To lock one more later would break the order, and somebody might wait for us in a circle: so
     every lock is let go, by undoing a savepoint, and all are taken anew.
     """
     wanted = set(ids)
     while True:
-        wanted.update((await became(connection, wanted)).values())
+        wanted.update((await find_survivors(connection, wanted)).values())
         attempt = connection.transaction()
         await attempt.start()
         held = await lock(connection, wanted)
-        if wanted.issuperset((await became(connection, wanted)).values()):
+        if wanted.issuperset((await find_survivors(connection, wanted)).values()):
             await attempt.commit()
             return held
         await attempt.rollback()
 
 
-async def versions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
-    """The snapshot versions held now."""
+async def load_versions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """The versions of the stored snapshots."""
     return {
         row["customer_id"]: row["version"] for row in await connection.fetch(_VERSIONS, list(ids))
     }
 
 
-async def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Snapshot]:
-    """The snapshots held now; customers without one are absent."""
+async def load_snapshots(
+    connection: Connection, ids: Collection[UUID]
+) -> dict[UUID, CustomerSnapshot]:
+    """The stored snapshots; customers without one are absent."""
     rows = await connection.fetch(_SNAPSHOTS, list(ids))
-    return {row["customer_id"]: Snapshot(row["snapshot"], row["seen_at"]) for row in rows}
+    return {row["customer_id"]: CustomerSnapshot(row["snapshot"], row["seen_at"]) for row in rows}
 
 
-async def save(
+async def save_snapshots(
     connection: Connection,
     snapshots: Sequence[tuple[UUID, int, Mapping[str, Json]]],
-    seen_at: datetime,
+    received_at: datetime,
 ) -> None:
-    """Keep snapshots, (customer, version, document) each, where they are newer than those held."""
-    rows = [(*snapshot, seen_at) for snapshot in snapshots]
+    """Store snapshots, (customer, version, document) each, that are newer than the stored ones."""
+    rows = [(*snapshot, received_at) for snapshot in snapshots]
     await connection.execute(_SAVE, *columns(sorted(rows, key=lambda row: row[0])))
 
 
-async def merge(connection: Connection, from_id: UUID, into_id: UUID) -> None:
-    """Note whom a customer has become, and forget what was known of him alone."""
+async def record_merge(connection: Connection, from_id: UUID, into_id: UUID) -> None:
+    """Record whom a customer has become, and delete their own snapshot."""
     await connection.execute(_MERGE, from_id, into_id)

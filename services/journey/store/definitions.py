@@ -22,11 +22,11 @@ INSERT INTO definition (key, version, source, event_names, watches_customer, pub
 SELECT $1, 1 + coalesce(max(version), 0), $2, $3, $4, $5, $6 FROM definition WHERE key = $1
 RETURNING {_COLUMNS}
 """
-_DECLARE = "UPDATE definition SET declaration = $2 WHERE revision = $1"
-_RUNNING = "SELECT DISTINCT journey, version FROM run WHERE ended_at IS NULL"
+_SAVE_DECLARATION = "UPDATE definition SET declaration = $2 WHERE revision = $1"
+_ACTIVE_VERSIONS = "SELECT DISTINCT journey, version FROM run WHERE ended_at IS NULL"
 
 
-class Published(NamedTuple):
+class PublishedJourney(NamedTuple):
     """A row of `definition`."""
 
     key: str
@@ -38,22 +38,22 @@ class Published(NamedTuple):
     published_at: datetime
     published_by: str
     declaration: Mapping[str, Json]
-    """What all journeys need of history since this publication."""
+    """The series all journeys need since this publication."""
 
 
-async def revision(connection: Connection) -> tuple[int, int]:
+async def load_revision(connection: Connection) -> tuple[int, int]:
     """The last publication's number, 0 before the first, and the epoch of the database."""
     row = await connection.fetchrow(_REVISION)
     assert row is not None
     return row[0], row[1]
 
 
-async def every(connection: Connection) -> list[Published]:
+async def load_all(connection: Connection) -> list[PublishedJourney]:
     """All versions of all journeys, the highest version of each key last."""
-    return [Published(*row) for row in await connection.fetch(_ALL)]
+    return [PublishedJourney(*row) for row in await connection.fetch(_ALL)]
 
 
-async def one_at_a_time(connection: Connection) -> None:
+async def lock_publishing(connection: Connection) -> None:
     """Wait until no other publication is under way, and keep others waiting until the commit."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", PUBLISHING_LOCK)
 
@@ -66,20 +66,22 @@ async def insert(
     watches_customer: bool,
     at: datetime,
     by: str,
-) -> Published:
+) -> PublishedJourney:
     """Add the next version of a journey."""
     row = await connection.fetchrow(
         _INSERT, key, source, sorted(event_names), watches_customer, at, by
     )
     assert row is not None
-    return Published(*row)
+    return PublishedJourney(*row)
 
 
-async def declare(connection: Connection, revision: int, declaration: Mapping[str, Json]) -> None:
-    """Keep what all journeys need of history from a publication on."""
-    await connection.execute(_DECLARE, revision, declaration)
+async def save_declaration(
+    connection: Connection, revision: int, declaration: Mapping[str, Json]
+) -> None:
+    """Store the series all journeys need from a publication on."""
+    await connection.execute(_SAVE_DECLARATION, revision, declaration)
 
 
-async def running(connection: Connection) -> set[tuple[str, int]]:
-    """The versions somebody is under way on, as (journey, version)."""
-    return {(row["journey"], row["version"]) for row in await connection.fetch(_RUNNING)}
+async def load_active_versions(connection: Connection) -> set[tuple[str, int]]:
+    """The versions with active instances, as (journey, version)."""
+    return {(row["journey"], row["version"]) for row in await connection.fetch(_ACTIVE_VERSIONS)}

@@ -21,19 +21,19 @@ SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM message WHERE customer_id = asked.id ORDER BY message_id DESC LIMIT $2
 ) AS latest
 """
-_ALL = f"SELECT {_COLUMNS} FROM message ORDER BY customer_id, message_id LIMIT $1"
-_ALL_AFTER = f"""
+_FIRST_PAGE = f"SELECT {_COLUMNS} FROM message ORDER BY customer_id, message_id LIMIT $1"
+_NEXT_PAGE = f"""
 SELECT {_COLUMNS} FROM message WHERE (customer_id, message_id) > ($2, $3)
 ORDER BY customer_id, message_id LIMIT $1
 """
 
 
-class Message(NamedTuple):
+class InboxMessage(NamedTuple):
     """A row of `message`."""
 
     customer_id: UUID
     message_id: UUID
-    run_id: UUID
+    instance_id: UUID
     journey: str
     step: str
     channel: str
@@ -44,24 +44,24 @@ class Message(NamedTuple):
     created_at: datetime
 
 
-async def add(connection: Connection, messages: Sequence[Message]) -> None:
+async def add(connection: Connection, messages: Sequence[InboxMessage]) -> None:
     """Put messages into inboxes."""
     await connection.execute(_ADD, *columns(messages))
 
 
-async def all_after(
-    connection: Connection, place: tuple[UUID, UUID] | None, most: int
-) -> list[Message]:
-    """The next messages after a customer and an id, in the order of both; None: the first."""
-    query, given = (_ALL_AFTER, place) if place else (_ALL, ())
-    return [Message(*row) for row in await connection.fetch(query, most, *given)]
+async def load_page(
+    connection: Connection, after: tuple[UUID, UUID] | None, most: int
+) -> list[InboxMessage]:
+    """The messages that follow a (customer, id), in this order; None: the first."""
+    query, position = (_NEXT_PAGE, after) if after else (_FIRST_PAGE, ())
+    return [InboxMessage(*row) for row in await connection.fetch(query, most, *position)]
 
 
-async def latest(
+async def load_latest(
     connection: Connection, ids: Collection[UUID], first: int
-) -> dict[UUID, list[Message]]:
+) -> dict[UUID, list[InboxMessage]]:
     """Each customer's latest messages, newest first."""
-    inboxes: dict[UUID, list[Message]] = {one: [] for one in ids}
+    inboxes: dict[UUID, list[InboxMessage]] = {one: [] for one in ids}
     for row in await connection.fetch(_LATEST, list(ids), first):
-        inboxes[row["customer_id"]].append(Message(*row))
+        inboxes[row["customer_id"]].append(InboxMessage(*row))
     return inboxes

@@ -24,30 +24,32 @@ INSERT INTO tally (journey, version, step, passed, present)
 SELECT journey, version, step, sum(passed), sum(present) FROM gone GROUP BY journey, version, step
 """
 
-Place = tuple[str, int, str]
+StepKey = tuple[str, int, str]
 """Journey, version, step."""
 
 
-class Count(NamedTuple):
-    """At one step."""
+class StepCount(NamedTuple):
+    """How busy a step is."""
 
     passed: int
-    """Runs that came to it, as often as they did."""
+    """Instances that came to it, as often as they did."""
     present: int
-    """Runs that are there now."""
+    """Instances that are there now."""
 
 
-async def add(connection: Connection, counts: Mapping[Place, Count]) -> None:
-    """Add to the counts."""
-    rows = [(*place, count.passed, count.present) for place, count in sorted(counts.items())]
+async def add(connection: Connection, counts: Mapping[StepKey, StepCount]) -> None:
+    """Add rows to be summed."""
+    rows = [(*step, count.passed, count.present) for step, count in sorted(counts.items())]
     await connection.execute(_ADD, *columns(rows))
 
 
-async def sums(connection: Connection, versions: Collection[tuple[str, int]]) -> dict[Place, Count]:
-    """The counts of every step anyone came to, of some versions."""
+async def load_counts(
+    connection: Connection, versions: Collection[tuple[str, int]]
+) -> dict[StepKey, StepCount]:
+    """The counts of all steps of some versions; steps nobody came to are absent."""
     rows = await connection.fetch(_SUMS, *columns(list(versions))) if versions else []
     return {
-        (row["journey"], row["version"], row["step"]): Count(row["passed"], row["present"])
+        (row["journey"], row["version"], row["step"]): StepCount(row["passed"], row["present"])
         for row in rows
     }
 

@@ -1,4 +1,4 @@
-"""Reading from an event's context which campaign brought the customer."""
+"""Reading the campaign of a visit from an event's context."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
@@ -16,8 +16,8 @@ CLICK_IDS = (
 """What advertisers' networks add to the address of a click on them."""
 
 LONGEST = 500
-"""Characters kept of a name: it comes from an address anyone may have typed. A NUL in it, which the
-database holds in no text, becomes U+FFFD, as what is not UTF-8 does."""
+"""Characters stored of a name: it comes from an address anyone may have typed. A NUL in it, which
+the database holds in no text, becomes U+FFFD, as what is not UTF-8 does."""
 
 
 def campaign_of(context: Mapping[str, Json]) -> dict[str, str]:

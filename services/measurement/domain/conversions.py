@@ -25,7 +25,7 @@ MINOR_DIGITS = {
 
 @dataclass(frozen=True, slots=True)
 class Conversions:
-    """What counts as a conversion here."""
+    """Which events are conversions, by the operator's settings."""
 
     events: frozenset[str]
     currency: str
@@ -34,18 +34,18 @@ class Conversions:
     """Whether an amount that a browser or an app states is money."""
 
     def is_money(self, sender: str) -> bool:
-        """Whether an amount counts, by who states it: a `SenderClass`, or one not known here."""
+        """Whether an amount counts, by its sender: a `SenderClass`, or one of a newer release."""
         return self.untrusted_values or sender in TRUSTED_SENDERS
 
-    def value_of(self, properties: Mapping[str, Json]) -> Money | None:
-        """What a conversion was worth; None when it does not say, or says something impossible."""
-        currency = self._currency_of(properties)
+    def read_value(self, properties: Mapping[str, Json]) -> Money | None:
+        """What a conversion was worth; None when it states no amount, or an impossible one."""
+        currency = self._read_currency(properties)
         for name in VALUE_PROPERTIES:
             if (cents := minor_units(properties.get(name), currency)) is not None:
                 return Money(cents=cents, currency=currency)
         return None
 
-    def _currency_of(self, properties: Mapping[str, Json]) -> str:
+    def _read_currency(self, properties: Mapping[str, Json]) -> str:
         named = properties.get("currency")
         if isinstance(named, str) and len(named) == 3 and named.isascii() and named.isalpha():
             return named.upper()

@@ -7,6 +7,6 @@ from services.contracts.identity import normalised
 
 
 def identity_key(type: str, value: str) -> UUID:
-    """A digest of an identity. Measurement compares identities; it never has to show one."""
+    """A digest of an identity. Measurement only compares identities, it never shows one."""
     text = f"{type}:{normalised(type, value)}"
     return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())

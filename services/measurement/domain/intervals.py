@@ -1,4 +1,4 @@
-"""How sure a measured rate is."""
+"""Rates and their confidence intervals."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -32,7 +32,7 @@ class Rate:
     high: float | None
 
 
-def rate(successes: int, trials: int, z: float = Z_95) -> Rate:
+def wilson_rate(successes: int, trials: int, z: float = Z_95) -> Rate:
     """A rate with its Wilson score interval.
 
     Args:

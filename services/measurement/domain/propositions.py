@@ -1,6 +1,6 @@
-"""What became of a proposition, as a set of flags that only grows.
+"""The outcomes of a proposition, as a set of flags that only grows.
 
-Because flags are joined with "or", the order in which decision and outcomes are heard, and how
+Because flags are joined with "or", the order in which decision and outcomes arrive, and how
 often, makes no difference.
 """
 
@@ -15,8 +15,8 @@ from services.contracts.words import OutcomeKind
 from services.measurement.domain.touchpoints import customer_of
 
 
-class Happened(IntFlag):
-    """What happened to a proposition, each at most once. The numbers are stored: keep them."""
+class OutcomeFlags(IntFlag):
+    """What happened to a proposition. The numbers are stored: never change them."""
 
     DECIDED = 1
     PRESENTED = 2
@@ -27,17 +27,17 @@ class Happened(IntFlag):
     DISMISSED = 64
 
 
-NOTHING = Happened(0)
+NO_FLAGS = OutcomeFlags(0)
 
-MEANS: dict[OutcomeKind, Happened] = {
-    kind: Happened.PRESENTED | Happened[kind.name] for kind in OutcomeKind
+FLAGS_OF_OUTCOME: dict[OutcomeKind, OutcomeFlags] = {
+    kind: OutcomeFlags.PRESENTED | OutcomeFlags[kind.name] for kind in OutcomeKind
 }
-"""What an outcome says: nobody reacts to what he was not shown, so each implies PRESENTED."""
+"""The flags of an outcome: nobody reacts to what was not shown, so each implies PRESENTED."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposition:
-    """A ranked action, as far as it is known. `decided_at` is None until its decision is heard."""
+    """A ranked action, as far as known. `decided_at` is None until its decision arrives."""
 
     recorded_for: UUID
     """The customer its event named; a merge may have made it another's since."""
@@ -48,7 +48,7 @@ class Proposition:
     channel: str
     placement: str
     decided_at: datetime | None
-    happened: Happened
+    flags: OutcomeFlags
 
 
 Key = tuple[UUID, UUID]
@@ -56,7 +56,7 @@ Key = tuple[UUID, UUID]
 
 
 def of_decision(event: DecisionMade) -> list[Proposition]:
-    """The propositions of a decision, decided and nothing more."""
+    """The propositions of a decision, decided only."""
     return [
         Proposition(
             recorded_for=customer_of(event),
@@ -67,14 +67,14 @@ def of_decision(event: DecisionMade) -> list[Proposition]:
             channel=event.channel,
             placement=event.placement,
             decided_at=event.occurred_at,
-            happened=Happened.DECIDED,
+            flags=OutcomeFlags.DECIDED,
         )
         for ranked in event.propositions
     ]
 
 
 def of_outcome(event: OutcomeRecorded) -> Proposition:
-    """The proposition an outcome speaks of, as far as the outcome tells.
+    """The proposition of an outcome, as far as the outcome describes it.
 
     Raises ValueError for a kind of outcome this release does not know.
     """
@@ -87,22 +87,22 @@ def of_outcome(event: OutcomeRecorded) -> Proposition:
         channel=event.channel,
         placement=event.placement,
         decided_at=None,
-        happened=MEANS[OutcomeKind(event.kind)],
+        flags=FLAGS_OF_OUTCOME[OutcomeKind(event.kind)],
     )
 
 
-def joined(one: Proposition, other: Proposition) -> Proposition:
-    """Both as one. The decision's word counts most: what it says of itself is never changed."""
+def combine(one: Proposition, other: Proposition) -> Proposition:
+    """Both as one. What the decision says of a proposition prevails over an outcome's."""
     base = other if one.decided_at is None else one
-    return replace(base, happened=one.happened | other.happened)
+    return replace(base, flags=one.flags | other.flags)
 
 
-def by_owner(
+def group_by_owner(
     propositions: Iterable[Proposition], owners: Mapping[UUID, UUID]
 ) -> dict[Key, Proposition]:
-    """The propositions under the customers they belong to now, each once."""
+    """The propositions by the customers they belong to now, each once."""
     found: dict[Key, Proposition] = {}
     for proposition in propositions:
         key = (owners[proposition.recorded_for], proposition.proposition_id)
-        found[key] = joined(found[key], proposition) if key in found else proposition
+        found[key] = combine(found[key], proposition) if key in found else proposition
     return found

@@ -10,7 +10,7 @@ from services.chassis.errors import RaakError
 
 
 class Dimension(StrEnum):
-    """What results can be told apart by. The values are columns."""
+    """What results can be grouped by. The values are columns."""
 
     ACTION = "action"
     TREATMENT = "treatment"
@@ -21,7 +21,7 @@ class Dimension(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many propositions something happened to, each counted once."""
+    """How many propositions had each outcome, each counted once."""
 
     decided: int
     presented: int
@@ -34,7 +34,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row of results: the values of the dimensions asked for, counts, and money."""
+    """One row of results: the values of its dimensions, counts, and money."""
 
     key: Mapping[Dimension, Any]
     counts: Counts
@@ -49,7 +49,7 @@ class InvalidPeriod(RaakError):
 
 
 class TooManyResults(RaakError):
-    """The question has more answers than can be sent."""
+    """There are more results than can be sent."""
 
     code = "MEASUREMENT_TOO_MANY_RESULTS"
 
@@ -60,7 +60,7 @@ class TooManyResults(RaakError):
         )
 
 
-def whole_days(start: datetime | None, end: datetime | None) -> tuple[date | None, date | None]:
+def to_whole_days(start: datetime | None, end: datetime | None) -> tuple[date | None, date | None]:
     """The first UTC day of a period and the first one after it; None where it is open.
 
     Every day the period touches counts whole, so midnight to midnight is exactly the days between.
@@ -73,7 +73,7 @@ def whole_days(start: datetime | None, end: datetime | None) -> tuple[date | Non
     if start and end and end <= start:
         raise InvalidPeriod(
             f"to ({end.isoformat()!r}) is not after from ({start.isoformat()!r}).",
-            hint="Give two different times, the earlier one as from.",
+            hint="Send two different times, the earlier one as from.",
         )
     return first, after
 

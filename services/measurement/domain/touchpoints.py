@@ -1,4 +1,4 @@
-"""Touchpoints: every meeting of a customer with what we said, and what came of it."""
+"""Touchpoints: every contact of a customer with what we said, and its outcome."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from services.measurement.domain.identities import identity_key
 
 
 class TouchpointKind(StrEnum):
-    """What kind of meeting a touchpoint was."""
+    """What kind of contact a touchpoint is."""
 
     DECISION = "DECISION"
     OUTCOME = "OUTCOME"
@@ -26,7 +26,7 @@ class TouchpointKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Touchpoint:
-    """One meeting. `(touched_at, touchpoint_id, kind)` is its place in the customer's history."""
+    """One contact. `(touched_at, touchpoint_id, kind)` is its place in the customer's history."""
 
     recorded_for: UUID
     """The customer its event named; a merge may have made it another's since."""
@@ -39,7 +39,7 @@ class Touchpoint:
     identity_key: UUID | None = None
     """The identity it came by, where the event says."""
     detail: dict[str, Json] = field(default_factory=dict)
-    """What only this kind has to tell."""
+    """The fields that only this kind has."""
 
 
 def customer_of(event: Event) -> UUID:
@@ -50,7 +50,7 @@ def customer_of(event: Event) -> UUID:
 
 
 def of_decision(event: DecisionMade) -> Touchpoint:
-    """Offers were picked for the customer."""
+    """Actions were decided on for the customer."""
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -69,7 +69,7 @@ def of_decision(event: DecisionMade) -> Touchpoint:
 
 
 def of_outcome(event: OutcomeRecorded) -> Touchpoint:
-    """The customer reacted to one of them."""
+    """The customer reacted to a proposition."""
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -90,7 +90,7 @@ def of_outcome(event: OutcomeRecorded) -> Touchpoint:
 
 
 def of_message(event: MessageDue) -> Touchpoint:
-    """A journey said something to him. The words themselves stay with journey."""
+    """A journey sent them a message. Its content stays with journey."""
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -107,14 +107,14 @@ def of_message(event: MessageDue) -> Touchpoint:
 
 
 def of_event(event: EventRecorded, conversions: Conversions) -> list[Touchpoint]:
-    """What an event means to measurement: a campaign's visit, a conversion, both or nothing."""
+    """The touchpoints of an event: a campaign visit, a conversion, both or none."""
     found = []
     if campaign := campaign_of(event.context):
         detail = {"event": event.name, "campaign": campaign}
         found.append(_of_event(event, TouchpointKind.CAMPAIGN_VISIT, None, detail))
     if event.name in conversions.events:
         is_money = conversions.is_money(event.sender)
-        value = conversions.value_of(event.properties) if is_money else None
+        value = conversions.read_value(event.properties) if is_money else None
         found.append(_of_event(event, TouchpointKind.CONVERSION, value, {"event": event.name}))
     return found
 

@@ -129,7 +129,7 @@ class Rulebook:
     def _value(self, index: int, facts: Facts) -> Any:
         """`missing(x)` fails when x has a value, and the explanation of the failure shows it."""
         failed = self._shown.explain(index, facts)
-        return None if not failed or failed[0].saw == MISSING else failed[0].saw
+        return None if not failed or failed[0].actual == MISSING else failed[0].actual
 
 
 EMPTY = Rulebook(version=0, segments=(), declared=())

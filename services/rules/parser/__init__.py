@@ -6,32 +6,32 @@ from functools import lru_cache
 from typing import Any
 
 from services.rules.condition import Condition
+from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidSeries
-from services.rules.parser.aggregates import Reader, canonical
+from services.rules.parser.aggregate_parser import ConditionParser, canonicalize
 from services.rules.series import Series
-from services.rules.source import Source
-from services.rules.vocabulary import DECISION, FILTER, Limits, Vocabulary
+from services.rules.vocabulary import DECISION, FILTER, ConditionLimits, Vocabulary
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ConditionLimits()
 
 
 def parse(
-    source: str, vocabulary: Vocabulary = DECISION, limits: Limits = DEFAULT_LIMITS
+    source: str, vocabulary: Vocabulary = DECISION, limits: ConditionLimits = DEFAULT_LIMITS
 ) -> Condition:
-    """Read a condition.
+    """Parse a condition.
 
     Raises:
         ConditionError: It is not an expression, uses a name or construct that conditions do
             not have, compares what cannot be compared, or is over a limit.
     """
-    text = Source(source)
-    reader = Reader(text, vocabulary, limits)
-    formula = reader.formula(text.tree(limits))
-    return Condition(source, formula, reader.needs())
+    text = ConditionSource(source)
+    parser = ConditionParser(text, vocabulary, limits)
+    formula = parser.parse_formula(text.parse(limits))
+    return Condition(source, formula, parser.needs())
 
 
 def series_from_json(data: Mapping[str, Any]) -> Series:
-    """Read a series back from `Series.to_json`, trusting nothing in it.
+    """Parse what `Series.to_json` returned, trusting nothing in it.
 
     Raises:
         InvalidSeries: A field is missing or of the wrong type.
@@ -50,21 +50,26 @@ def series_from_json(data: Mapping[str, Any]) -> Series:
             f"The fields of this series have wrong types: {dict(data)!r}.",
             hint="Send what `to_json` gave.",
         )
-    return _series(event, where, name, float(keep_s), distinct is True)
+    return _build_series(event, where, name, float(keep_s), distinct is True)
 
 
 @lru_cache(maxsize=4096)
-def _series(
+def _build_series(
     event: str, where: str | None, name: str | None, keep_s: float, distinct: bool
 ) -> Series:
-    limits = Limits(characters=3 * DEFAULT_LIMITS.characters)  # canonical text is more spacious
+    limits = ConditionLimits(
+        characters=3 * DEFAULT_LIMITS.characters
+    )  # canonical text is more spacious
     predicate = lookup = None
     if where is not None:
-        text = Source(where)
-        tree = text.tree(limits)
-        predicate, where = Reader(text, FILTER, limits).formula(tree), canonical([tree])
+        text = ConditionSource(where)
+        tree = text.parse(limits)
+        predicate, where = (
+            ConditionParser(text, FILTER, limits).parse_formula(tree),
+            canonicalize([tree]),
+        )
     if name is not None:
-        text = Source(name)
-        tree = text.tree(limits)
-        lookup, name = Reader(text, FILTER, limits).property(tree), ast.unparse(tree)
+        text = ConditionSource(name)
+        tree = text.parse(limits)
+        lookup, name = ConditionParser(text, FILTER, limits).parse_property(tree), ast.unparse(tree)
     return Series(event, where, name, keep_s, distinct, predicate, lookup)

@@ -17,9 +17,9 @@ from services.contracts.journey import InstanceState, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged, Identity
 from services.contracts.words import Role
 from services.decision import handlers
-from services.decision.app import background, open_desk
+from services.decision.app import list_background_work, open_decision_context
 from services.decision.schema import Context, schema
-from services.decision.service.deciding import Desk
+from services.decision.service.deciding import DecisionContext
 from services.decision.settings import DecisionSettings
 from tests.callers import caller
 
@@ -105,7 +105,7 @@ class Replica:
 
     database: Database
     now: datetime = START
-    desk: Desk = None  # type: ignore[assignment]
+    context: DecisionContext = None  # type: ignore[assignment]
 
     def clock(self) -> datetime:
         """What the test says it is."""
@@ -115,7 +115,7 @@ class Replica:
         self, query: str, principal: Principal = AGENT, **variables: Any
     ) -> dict[str, Any]:
         """Execute a GraphQL document; data and errors as callers get them."""
-        return await schema.answer(query, variables, Context(principal, self.desk))
+        return await schema.answer(query, variables, Context(principal, self.context))
 
     async def publish(self, yaml: str = CATALOGUE, force: bool = False) -> dict[str, Any]:
         """Publish a catalogue; what changed."""
@@ -133,8 +133,8 @@ class Replica:
 
     async def report(self, proposition: str, kind: str, key: str = "", **more: Any) -> Any:
         """Report an outcome; the outcome."""
-        given = {"proposition": proposition, "kind": kind, "idempotencyKey": key or uuid4().hex}
-        answer = await self.ask(REPORT, input=given | more)
+        report = {"proposition": proposition, "kind": kind, "idempotencyKey": key or uuid4().hex}
+        answer = await self.ask(REPORT, input=report | more)
         assert "errors" not in answer, answer
         return answer["data"]["recordOutcome"]
 
@@ -147,7 +147,7 @@ class Replica:
 
     async def know(self, *events: CustomerChanged) -> None:
         """Take snapshots in."""
-        await self.hear(handlers.keep_customers, *events)
+        await self.hear(handlers.save_customers, *events)
 
     async def count(self, table: str) -> int:
         """How many rows a table has."""
@@ -219,10 +219,12 @@ async def running(url: str, **settings: Any) -> AsyncIterator[Replica]:
     patient = {"answer_within_ms": 60_000, "commit_within_ms": 60_000}
     async with open_database(url) as database:
         replica = Replica(database)
-        replica.desk = open_desk(DecisionSettings(**patient | settings), database, replica.clock)
+        replica.context = open_decision_context(
+            DecisionSettings(**patient | settings), database, replica.clock
+        )
         async with database.connection() as connection:
-            await replica.desk.knowledge.refresh(connection)
-        async with supervised(background(replica.desk)):
+            await replica.context.catalogue_cache.refresh(connection)
+        async with supervised(list_background_work(replica.context)):
             yield replica
 
 

@@ -25,7 +25,7 @@ WITHOUT_NEWSLETTER = (
 )
 TRACE = """
 query ($id: ID!) { decision(id: $id) { catalogueVersion trace {
-  action { key name } stage passed failed { condition seen }
+  action { key name } stage passed failed { condition actual }
   propensity contextWeight value { cents } lever price score rank probability
 } } }
 """
@@ -48,7 +48,7 @@ async def test_content_is_what_was_written_and_read_beside_the_thread_that_answe
     }
 
 
-async def test_every_problem_is_told_with_its_line_and_a_remedy(replica: Replica) -> None:
+async def test_every_problem_is_reported_with_its_line_and_a_remedy(replica: Replica) -> None:
     broken = (
         CATALOGUE.replace("traits.age >= 18", "trait.age >= 18")
         .replace("placements: hero", "placements: herro", 1)
@@ -70,8 +70,8 @@ async def test_every_problem_is_told_with_its_line_and_a_remedy(replica: Replica
     assert problems[0]["path"] == "actions[0].eligibility[0]"
     assert "traits" in problems[0]["hint"]
     assert problems[1]["hint"] == "Did you mean `hero`?"
-    told = by_model["errors"][0]["extensions"]["problems"]
-    assert {(p["path"], p["problem"]) for p in told} == {
+    problems = by_model["errors"][0]["extensions"]["problems"]
+    assert {(p["path"], p["problem"]) for p in problems} == {
         ("actions[0].value_cents", "This is missing."),
         ("actions[0].value", "'value' is not known here."),
     }
@@ -103,7 +103,7 @@ async def test_an_action_offered_lately_is_removed_only_by_force(replica: Replic
     change = await replica.publish(WITHOUT_NEWSLETTER)
 
     error = refused["errors"][0]
-    assert error["extensions"]["code"] == "DECISION_STILL_OFFERED"
+    assert error["extensions"]["code"] == "ACTION_IN_USE"
     assert "'newsletter' (last on 2026-11-22)" in error["message"]
     assert change["removed"] == ["newsletter"]
 
@@ -132,21 +132,21 @@ async def test_publications_at_once_are_versions_one_after_the_other(replica: Re
     changes = await asyncio.gather(*(replica.publish(text) for text in texts))
 
     assert sorted(change["version"] for change in changes) == [2, 3, 4, 5]
-    assert replica.desk.knowledge.version == 5
+    assert replica.context.catalogue_cache.version == 5
 
 
 async def test_another_replica_hears_of_catalogue_and_counts(
     replicas: tuple[Replica, Replica],
 ) -> None:
     first, second = replicas
-    await until(lambda: second.desk.knowledge.version == 1)
+    await until(lambda: second.context.catalogue_cache.version == 1)
     decision = await second.offers(by("anonymous_id", "b1"))
     [before] = decision["propositions"]
 
     await first.report(before["id"], "ACCEPTED")
     await first.publish(CATALOGUE.replace("The newsletter", "The weekly"))
-    await until(lambda: second.desk.knowledge.version == 2)
-    await until(lambda: second.desk.knowledge.model().observations == 2)
+    await until(lambda: second.context.catalogue_cache.version == 2)
+    await until(lambda: second.context.catalogue_cache.get_model().observations == 2)
 
     [after] = (await second.offers(by("anonymous_id", "b2")))["propositions"]
     assert after["propensity"] > before["propensity"]
@@ -168,21 +168,21 @@ async def test_a_decision_is_explained_by_the_catalogue_and_facts_of_then(
     async with running(database_url) as another:
         answer = await another.ask(TRACE, id=decision["id"])
 
-    kept = answer["data"]["decision"]
-    assert kept["catalogueVersion"] == 1
-    assert [(t["action"]["key"], t["stage"], t["passed"], t["rank"]) for t in kept["trace"]] == [
+    stored = answer["data"]["decision"]
+    assert stored["catalogueVersion"] == 1
+    assert [(t["action"]["key"], t["stage"], t["passed"], t["rank"]) for t in stored["trace"]] == [
         ("jazz", "ARBITRATION", True, 1),
         ("newsletter", "ARBITRATION", False, 2),
         ("loyalty", "CONSENT", False, None),
     ]
-    jazz, newsletter, loyalty = kept["trace"]
+    jazz, newsletter, loyalty = stored["trace"]
     assert jazz["score"] == decision["propositions"][0]["score"]
     assert jazz["probability"] == 1.0
-    assert newsletter["failed"] == [{"condition": "rank is at most 1", "seen": 2}]
-    assert loyalty["failed"] == [{"condition": "consent.personalisation", "seen": False}]
+    assert newsletter["failed"] == [{"condition": "rank is at most 1", "actual": 2}]
+    assert loyalty["failed"] == [{"condition": "consent.personalisation", "actual": False}]
 
 
-async def test_the_actions_of_the_catalogue_can_be_listed(replica: Replica) -> None:
+async def test_the_actions_of_the_catalogue_can_be_queried(replica: Replica) -> None:
     await replica.publish(CATALOGUE.replace("key: jazz\n", "key: jazz\n    status: PAUSED\n"))
 
     answer = await replica.ask(

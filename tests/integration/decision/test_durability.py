@@ -34,9 +34,9 @@ async def test_whatever_is_cut_off_an_answer_always_has_its_row(replica: Replica
     answered = {UUID(a["data"]["nextBestActions"]["id"]) for a in answers if "errors" not in a}
     refused = {a["errors"][0]["extensions"]["code"] for a in answers if "errors" in a}
     rows = await replica.database.pool.fetch("SELECT decision_id FROM decision")
-    told = {event.decision_id for event in await replica.published(DecisionMade)}
+    published = {event.decision_id for event in await replica.published(DecisionMade)}
     assert answered
-    assert answered <= {row["decision_id"] for row in rows} == told
+    assert answered <= {row["decision_id"] for row in rows} == published
     assert refused <= {"DATABASE_UNAVAILABLE", "DECISION_NOT_DURABLE"}
 
 
@@ -77,7 +77,7 @@ async def test_two_hundred_at_once_share_a_few_commits(replica: Replica) -> None
     assert after - before < 40
 
 
-async def test_a_decision_the_database_refuses_fails_alone(replica: Replica) -> None:
+async def test_a_decision_the_database_refuses_fails_by_itself(replica: Replica) -> None:
     await replica.database.pool.execute(
         "ALTER TABLE decision ADD CHECK (identity_value <> 'b7') NOT VALID"
     )

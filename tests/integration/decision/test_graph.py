@@ -27,7 +27,7 @@ WHY_NOT = """
 query ($reference: [_Any!]!, $action: ID!, $channel: Channel! = WEB, $placement: String! = "hero") {
   _entities(representations: $reference) { ... on Customer {
     whyNot(action: $action, channel: $channel, placement: $placement) {
-      stage passed rank failed { condition seen }
+      stage passed rank failed { condition actual }
     }
   } }
 }
@@ -35,7 +35,7 @@ query ($reference: [_Any!]!, $action: ID!, $channel: Channel! = WEB, $placement:
 
 
 def visitor(value: str) -> Principal:
-    """A visitor, known by his browser."""
+    """A visitor, known by their browser."""
     return caller(Role.VISITOR, "v", {"type": "anonymous_id", "value": value})
 
 
@@ -49,7 +49,7 @@ def entity(customer: object, type: str = "Customer") -> list[dict[str, Any]]:
     return [{"__typename": type, "id": str(customer)}]
 
 
-async def test_a_visitor_is_served_himself_and_nobody_else(replica: Replica) -> None:
+async def test_a_visitor_is_served_their_own_customer_and_no_other(replica: Replica) -> None:
     ada = uuid4()
     await replica.know(snapshot(ada))
 
@@ -93,7 +93,7 @@ async def test_who_may_not_look_customers_up_asks_offers_by_id_or_browser_only(
     assert await replica.count("decision") == 2
 
 
-async def test_a_visitor_who_became_known_may_ask_for_who_he_is(replica: Replica) -> None:
+async def test_a_visitor_who_became_known_may_ask_for_who_they_are_now(replica: Replica) -> None:
     ada = uuid4()
     await replica.know(snapshot(ada))
     first = await replica.ask(OFFERS, visitor("b1"), customer=by("anonymous_id", "b1"))
@@ -125,7 +125,7 @@ async def test_entities_show_a_visitor_no_other_customer(replica: Replica, field
     assert await replica.count("decision") == 0
 
 
-async def test_a_decision_is_shown_to_its_customer_and_to_staff(replica: Replica) -> None:
+async def test_a_decision_is_readable_for_its_customer_and_for_staff(replica: Replica) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
     query = "query ($id: ID!) { decision(id: $id) { id customer { id } } }"
     federated = """query ($r: [_Any!]!) {
@@ -148,9 +148,9 @@ async def test_a_decision_is_shown_to_its_customer_and_to_staff(replica: Replica
 async def test_decisions_are_paged_newest_first(replica: Replica) -> None:
     ada = uuid4()
     await replica.know(snapshot(ada))
-    made = []
+    ids = []
     for _ in range(5):
-        made.append((await replica.offers({"id": str(ada)}))["id"])
+        ids.append((await replica.offers({"id": str(ada)}))["id"])
         later(replica, seconds=1)
     query = """query ($r: [_Any!]!, $after: String) { _entities(representations: $r) {
       ... on Customer { decisions(first: 2, after: $after) {
@@ -166,10 +166,10 @@ async def test_decisions_are_paged_newest_first(replica: Replica) -> None:
             break
         after = page["pageInfo"]["endCursor"]
 
-    assert pages == [made[4:2:-1], made[2:0:-1], made[:1]]
+    assert pages == [ids[4:2:-1], ids[2:0:-1], ids[:1]]
 
 
-async def test_why_not_waits_for_the_customer_rather_than_tell_of_a_stranger(
+async def test_why_not_waits_for_the_customer_rather_than_explain_a_stranger(
     database_url: str,
 ) -> None:
     ada = uuid4()
@@ -185,7 +185,7 @@ async def test_why_not_waits_for_the_customer_rather_than_tell_of_a_stranger(
 
     assert "could not be read in time" in decided["degraded"]
     assert answer["data"]["_entities"][0]["whyNot"]["failed"] == [
-        {"condition": "traits.age >= 18", "seen": 17}
+        {"condition": "traits.age >= 18", "actual": 17}
     ]
 
 
@@ -199,17 +199,17 @@ async def test_why_not_names_the_stage_the_condition_and_the_value(replica: Repl
 
     jazz, loyalty = await why("jazz"), await why("loyalty")
     elsewhere = await why("loyalty", channel="CALL_CENTRE", placement="desk")
-    shown, unknown = await why("newsletter"), await why("jaz")
+    proposed, unknown = await why("newsletter"), await why("jaz")
 
     assert jazz["stage"] == "ELIGIBILITY"
-    assert jazz["failed"] == [{"condition": "traits.age >= 18", "seen": 17}]
+    assert jazz["failed"] == [{"condition": "traits.age >= 18", "actual": 17}]
     assert loyalty["stage"] == "SUITABILITY"
-    assert loyalty["failed"][0]["seen"] == 0
+    assert loyalty["failed"][0]["actual"] == 0
     assert elsewhere["stage"] == "VALIDITY"
     assert elsewhere["failed"] == [
-        {"condition": "has a treatment for desk on CALL_CENTRE", "seen": "WEB hero"}
+        {"condition": "has a treatment for desk on CALL_CENTRE", "actual": "WEB hero"}
     ]
-    assert (shown["stage"], shown["passed"], shown["rank"]) == ("ARBITRATION", True, 1)
+    assert (proposed["stage"], proposed["passed"], proposed["rank"]) == ("ARBITRATION", True, 1)
     assert unknown["code"] == "DECISION_UNKNOWN_ACTION"
     assert unknown["hint"] == "Did you mean `jazz`?"
     assert await replica.count("decision") == 0
@@ -231,18 +231,18 @@ async def test_why_not_names_the_stage_the_condition_and_the_value(replica: Repl
             "DECISION_INVALID_REQUEST",
             "Leave `at` out",
         ),
-        ({"customer": {}}, "INVALID_CUSTOMER_REF", "Give exactly one"),
-        ({"customer": {"id": "17"}}, "INVALID_CUSTOMER_REF", "as the graph gave it"),
+        ({"customer": {}}, "INVALID_CUSTOMER_REF", "Pass exactly one"),
+        ({"customer": {"id": "17"}}, "INVALID_CUSTOMER_REF", "as the graph returned it"),
         ({"customer": by("telex", "1")}, "INVALID_CUSTOMER_REF", "anonymous_id"),
         ({"customer": by("email", "a\0b@c.d")}, "INVALID_CUSTOMER_REF", "1 to 255"),
     ],
 )
-async def test_a_request_gone_wrong_is_told_what_and_how_to_mend_it(
+async def test_a_wrong_request_gets_the_problem_and_the_remedy(
     replica: Replica, wrong: dict[str, Any], code: str, hint: str
 ) -> None:
-    asked = {"customer": by("anonymous_id", "b1"), **wrong}
+    variables = {"customer": by("anonymous_id", "b1"), **wrong}
 
-    answer = await replica.ask(OFFERS, **asked)
+    answer = await replica.ask(OFFERS, **variables)
 
     [error] = answer["errors"]
     assert error["extensions"]["code"] == code

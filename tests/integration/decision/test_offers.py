@@ -39,7 +39,7 @@ async def test_a_known_customer_gets_personal_offers_best_first(replica: Replica
     assert decision["degraded"] is None
 
 
-async def test_a_visitor_never_seen_gets_what_asks_nothing_of_him(replica: Replica) -> None:
+async def test_a_new_visitor_gets_what_has_no_conditions_about_them(replica: Replica) -> None:
     decision = await replica.offers(by("anonymous_id", "browser-1"))
 
     assert keys(decision) == ["newsletter"]
@@ -68,7 +68,7 @@ async def test_nothing_is_decided_for_a_placeholder(
     assert "stands for nobody" in error["message"]
 
 
-async def test_an_event_too_deep_to_be_told_of_again_is_refused(replica: Replica) -> None:
+async def test_an_event_too_deep_to_be_published_is_refused(replica: Replica) -> None:
     deep: dict[str, Any] = {}
     for _ in range(32):
         deep = {"a": deep}
@@ -115,30 +115,30 @@ async def test_only_a_newer_snapshot_replaces_the_one_held(replica: Replica) -> 
 
 
 async def test_journey_states_count_in_order_of_their_sequence(replica: Replica) -> None:
-    ada, run = uuid4(), uuid4()
+    ada, instance = uuid4(), uuid4()
     gated = CATALOGUE.replace(
         "eligibility: traits.age >= 18", 'eligibility: journey.onboarding.phase == "purchase"'
     )
     await replica.publish(gated)
     await replica.know(snapshot(ada))
 
-    await replica.hear(handlers.keep_steps, step(ada, 2, "purchase", run))
-    await replica.hear(handlers.keep_steps, step(ada, 1, "orientation", run))
+    await replica.hear(handlers.save_steps, step(ada, 2, "purchase", instance))
+    await replica.hear(handlers.save_steps, step(ada, 1, "orientation", instance))
     in_purchase = await replica.offers({"id": str(ada)})
-    await replica.hear(handlers.keep_steps, step(ada, 3, "aftercare", run))
+    await replica.hear(handlers.save_steps, step(ada, 3, "aftercare", instance))
     in_aftercare = await replica.offers({"id": str(ada)})
 
     assert keys(in_purchase) == ["jazz", "newsletter"]
     assert keys(in_aftercare) == ["newsletter"]
 
 
-async def test_a_merge_moves_decisions_outcomes_and_states_and_keeps_who_he_was(
+async def test_a_merge_moves_decisions_outcomes_and_states_and_keeps_who_they_were(
     replica: Replica,
 ) -> None:
-    ada, run = uuid4(), uuid4()
+    ada, instance = uuid4(), uuid4()
     visitor = derived_customer_id("anonymous_id", "b1")
     await replica.know(snapshot(ada))
-    await replica.hear(handlers.keep_steps, step(visitor, 1, "orientation", run))
+    await replica.hear(handlers.save_steps, step(visitor, 1, "orientation", instance))
     decision = await replica.offers(by("anonymous_id", "b1"))
     await replica.report(decision["propositions"][0]["id"], "REJECTED")
 
@@ -146,7 +146,7 @@ async def test_a_merge_moves_decisions_outcomes_and_states_and_keeps_who_he_was(
     after = await replica.offers(by("anonymous_id", "b1"))
 
     assert after["customer"]["id"] == str(ada)
-    assert keys(after) == ["jazz"]  # the newsletter was rejected before he was known
+    assert keys(after) == ["jazz"]  # the newsletter was rejected before they were known
     rows = await replica.database.pool.fetch(
         "SELECT customer_id, decided_for, identity_value FROM decision ORDER BY decision_id"
     )
@@ -172,7 +172,7 @@ async def test_merges_resolve_along_a_chain_in_whatever_order_they_are_heard(
     assert await replica.count("customer_snapshot") == 1
 
 
-async def test_a_decision_taken_while_a_merge_commits_belongs_to_who_he_became(
+async def test_a_decision_made_while_a_merge_commits_belongs_to_the_target(
     replica: Replica,
 ) -> None:
     ada, visitor = uuid4(), derived_customer_id("anonymous_id", "b2")
@@ -188,14 +188,14 @@ async def test_a_decision_taken_while_a_merge_commits_belongs_to_who_he_became(
     assert await replica.database.pool.fetchval("SELECT customer_id FROM decision") == ada
 
 
-async def test_what_is_heard_of_a_customer_while_he_is_merged_is_not_left_behind(
+async def test_what_arrives_about_a_customer_while_they_are_merged_is_not_left_behind(
     replica: Replica,
 ) -> None:
-    ada, visitor, run = uuid4(), uuid4(), uuid4()
+    ada, visitor, instance = uuid4(), uuid4(), uuid4()
     await replica.know(snapshot(ada))
     async with replica.database.transaction() as connection:
-        await handlers.keep_customers(connection, [snapshot(visitor)])
-        await handlers.keep_steps(connection, [step(visitor, 1, "orientation", run)])
+        await handlers.save_customers(connection, [snapshot(visitor)])
+        await handlers.save_steps(connection, [step(visitor, 1, "orientation", instance)])
         merging = asyncio.create_task(replica.hear(handlers.merge_customers, merged(visitor, ada)))
         await asyncio.sleep(0.1)
         assert not merging.done()
@@ -218,7 +218,7 @@ async def test_before_the_first_catalogue_the_answer_is_empty_and_says_why(
         assert await replica.count("decision") == 1
 
 
-async def test_a_customer_profile_vouches_for_is_served_before_his_snapshot_arrives(
+async def test_a_customer_profile_vouches_for_is_served_before_their_snapshot_arrives(
     replica: Replica,
 ) -> None:
     query = """
@@ -256,13 +256,13 @@ async def test_a_read_that_takes_too_long_costs_the_facts_but_not_the_answer(
     assert "could not be read in time" in decision["degraded"]
 
 
-async def test_what_was_decided_is_told_to_the_other_services(replica: Replica) -> None:
+async def test_a_decision_is_published_to_the_other_services(replica: Replica) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
 
-    [told] = await replica.published(DecisionMade)
+    [event] = await replica.published(DecisionMade)
 
-    assert str(told.decision_id) == decision["id"]
-    [proposition] = told.propositions
+    assert str(event.decision_id) == decision["id"]
+    [proposition] = event.propositions
     assert str(proposition.proposition_id) == decision["propositions"][0]["id"]
     assert proposition.tracking_code == decision["propositions"][0]["trackingCode"]
     assert (proposition.rank, proposition.action, proposition.treatment) == (

@@ -104,8 +104,8 @@ async def test_the_same_key_for_something_else_is_a_conflict(replica: Replica) -
     proposition = decision["propositions"][0]["id"]
     await replica.report(proposition, "PRESENTED", "k")
 
-    given = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
-    answer = await replica.ask(REPORT, input=given)
+    report = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
+    answer = await replica.ask(REPORT, input=report)
 
     assert answer["errors"][0]["extensions"]["code"] == "DECISION_IDEMPOTENCY_CONFLICT"
     assert await replica.count("outcome") == 1
@@ -120,14 +120,14 @@ async def test_an_unknown_proposition_is_an_error(replica: Replica, proposition:
         decision = await replica.offers(by("anonymous_id", "b1"))
         proposition = decision["propositions"][0]["id"][:-1] + "9"
 
-    given = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
-    answer = await replica.ask(REPORT, input=given)
+    report = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
+    answer = await replica.ask(REPORT, input=report)
 
     assert answer["errors"][0]["extensions"]["code"] == "DECISION_UNKNOWN_PROPOSITION"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "problem"),
     [
         ({"at": timedelta(days=1)}, "in the future"),
         ({"at": timedelta(days=-1)}, "before the decision itself"),
@@ -137,26 +137,26 @@ async def test_an_unknown_proposition_is_an_error(replica: Replica, proposition:
     ],
 )
 async def test_an_outcome_that_cannot_be_is_refused_with_a_remedy(
-    replica: Replica, wrong: dict[str, Any], told: str
+    replica: Replica, wrong: dict[str, Any], problem: str
 ) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
     if "at" in wrong:
         wrong = {"at": (replica.now + wrong["at"]).isoformat()}
-    given = {
+    report = {
         "proposition": decision["propositions"][0]["id"],
         "kind": "ACCEPTED",
         "idempotencyKey": "k",
     }
 
-    answer = await replica.ask(REPORT, input=given | wrong)
+    answer = await replica.ask(REPORT, input=report | wrong)
 
     error = answer["errors"][0]
     assert error["extensions"]["code"] == "DECISION_INVALID_OUTCOME"
-    assert told in error["message"] + error["extensions"]["hint"]
+    assert problem in error["message"] + error["extensions"]["hint"]
     assert await replica.count("outcome") == await replica.count("outcome_key") == 0
 
 
-async def test_outcomes_are_told_to_the_other_services_and_shown_with_their_decision(
+async def test_outcomes_are_published_and_queried_with_their_decision(
     replica: Replica,
 ) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
@@ -173,8 +173,8 @@ async def test_outcomes_are_told_to_the_other_services_and_shown_with_their_deci
     assert str(event.proposition_id) == proposition
     query = """query ($id: ID!) { decision(id: $id) {
       outcomes { proposition kind value { cents } reason } } }"""
-    shown = await replica.ask(query, id=decision["id"])
-    assert shown["data"]["decision"]["outcomes"] == [
+    answer = await replica.ask(query, id=decision["id"])
+    assert answer["data"]["decision"]["outcomes"] == [
         {
             "proposition": proposition,
             "kind": "CONVERTED",
@@ -196,16 +196,16 @@ async def test_counts_of_one_channel_teach_the_others_less(replica: Replica) -> 
     assert 0.05 < on_phone["propensity"] < on_web["propensity"] < 1
 
 
-async def test_a_visitor_reports_on_his_own_propositions_only(replica: Replica) -> None:
+async def test_a_visitor_reports_on_their_own_propositions_only(replica: Replica) -> None:
     mine = caller(Role.VISITOR, "v", {"type": "anonymous_id", "value": "b1"})
     decision = await replica.offers(by("anonymous_id", "b2"))
-    given = {
+    report = {
         "proposition": decision["propositions"][0]["id"],
         "kind": "ACCEPTED",
         "idempotencyKey": "k",
     }
 
-    answer = await replica.ask(REPORT, mine, input=given)
+    answer = await replica.ask(REPORT, mine, input=report)
 
     assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     assert await replica.count("outcome") == 0

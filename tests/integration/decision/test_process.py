@@ -1,4 +1,4 @@
-"""The whole process, over a real bus: what profile says is decided by, and what is decided told."""
+"""The whole process, over a real bus: it decides by snapshots, and publishes its decisions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,11 +36,11 @@ async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
 
 async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> Any:
     """Post an operation; the answer."""
-    asked = {"query": query, "variables": variables}
-    return (await client.post("/graphql", json=asked)).json()
+    request = {"query": query, "variables": variables}
+    return (await client.post("/graphql", json=request)).json()
 
 
-async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_told_on_it(
+async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_published_on_it(
     client: httpx.AsyncClient, bus: Bus
 ) -> None:
     ada, visitor = uuid4(), uuid4()
@@ -58,17 +58,17 @@ async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_told_on
                 break
             await asyncio.sleep(0.05)
     proposition = decision["propositions"][0]["id"]
-    given = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
-    reported = await ask(client, REPORT, input=given)
+    report = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
+    reported = await ask(client, REPORT, input=report)
 
     assert published["data"]["publishCatalogue"]["added"] == ["jazz", "newsletter", "loyalty"]
     assert keys(decision) == ["jazz", "newsletter"]
     assert "errors" not in reported
     needed = await next_of(heard, DecisionSeriesNeeded)
-    made = await next_of(heard, DecisionMade, lambda e: str(e.decision_id) == decision["id"])
+    decided = await next_of(heard, DecisionMade, lambda e: str(e.decision_id) == decision["id"])
     outcome = await next_of(heard, OutcomeRecorded)
     assert [one["event"] for one in needed.series] == ["order_completed"]
-    assert [ranked.action for ranked in made.propositions] == keys(decision)
+    assert [ranked.action for ranked in decided.propositions] == keys(decision)
     assert str(outcome.proposition_id) == proposition
 
 

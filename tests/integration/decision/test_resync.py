@@ -7,49 +7,49 @@ from uuid import uuid4
 from services.chassis import epochs
 from services.contracts.base import Event
 from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
-from services.decision.service.resync import sources
+from services.decision.service.resync import build_sources
 from tests.integration.decision.conftest import CATALOGUE, Replica, snapshot
 
 
 async def tell_all(replica: Replica, hours: float = 1) -> list[Event]:
     """Everything a resync would tell."""
-    told: list[Event] = []
-    for source in sources(replica.desk.knowledge, replica.clock).values():
+    events: list[Event] = []
+    for source in build_sources(replica.context.catalogue_cache, replica.clock).values():
         after: Any = ()
         while after is not None:
             async with replica.database.transaction() as connection:
                 since = replica.now - timedelta(hours=hours)
                 page = await source(connection, after or None, since, 2)
-            told, after = [*told, *page.events], page.after
-    return told
+            events, after = [*events, *page.events], page.after
+    return events
 
 
-async def test_decisions_and_outcomes_are_told_again_under_their_ids(replica: Replica) -> None:
+async def test_decisions_and_outcomes_are_published_again_under_their_ids(replica: Replica) -> None:
     for _ in range(3):
         customer = uuid4()
         await replica.know(snapshot(customer))
         decision = await replica.offers({"id": str(customer)})
         await replica.report(decision["propositions"][0]["id"], "CLICKED")
 
-    told = await tell_all(replica)
+    events = await tell_all(replica)
 
     for fact in (DecisionMade, OutcomeRecorded):
         known = {event.event_id: event for event in await replica.published(fact)}
-        again = {event.event_id: event for event in told if isinstance(event, fact)}
+        again = {event.event_id: event for event in events if isinstance(event, fact)}
         assert again == known
         assert len(known) == 3
 
 
-async def test_what_was_long_ago_is_not_told_again(replica: Replica) -> None:
+async def test_what_was_long_ago_is_not_published_again(replica: Replica) -> None:
     customer = uuid4()
     await replica.know(snapshot(customer))
     decision = await replica.offers({"id": str(customer)})
     await replica.report(decision["propositions"][0]["id"], "CLICKED")
     replica.now += timedelta(days=400)
 
-    told = await tell_all(replica)
+    events = await tell_all(replica)
 
-    assert [type(event) for event in told] == [DecisionSeriesNeeded]
+    assert [type(event) for event in events] == [DecisionSeriesNeeded]
 
 
 async def test_in_a_new_epoch_a_catalogue_asks_by_numbers_above_all_of_before(
@@ -62,9 +62,9 @@ async def test_in_a_new_epoch_a_catalogue_asks_by_numbers_above_all_of_before(
         await connection.execute("DELETE FROM catalogue_version WHERE version > 1")
         await epochs.begin(connection)
 
-    [told] = [one for one in await tell_all(replica) if isinstance(one, DecisionSeriesNeeded)]
+    [event] = [one for one in await tell_all(replica) if isinstance(one, DecisionSeriesNeeded)]
 
-    assert told.version > last.version
-    assert told.grew_in > last.grew_in
-    assert replica.desk.knowledge.current is not None
-    assert replica.desk.knowledge.current.declaration.grew_in == told.grew_in
+    assert event.version > last.version
+    assert event.grew_in > last.grew_in
+    assert replica.context.catalogue_cache.current is not None
+    assert replica.context.catalogue_cache.current.declaration.grew_in == event.grew_in

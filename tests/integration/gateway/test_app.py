@@ -93,7 +93,7 @@ async def house(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[House]:
-    monkeypatch.setattr(subgraph_health, "PAUSE_S", 0.05)
+    monkeypatch.setattr(subgraph_health, "CHECK_EVERY_S", 0.05)
     signing, verify = key_files
     roles = tmp_path / "roles.yaml"
     roles.write_text(ROLES_YAML)

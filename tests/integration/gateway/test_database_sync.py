@@ -56,7 +56,7 @@ class Replica:
 
     keys: ApiKeyCache
     registry: OperationRegistry
-    keeping: DatabaseSync
+    sync: DatabaseSync
 
     def opens(self, text: str) -> bool:
         try:
@@ -72,8 +72,8 @@ def replica(url: str) -> Replica:
 
 
 @asynccontextmanager
-async def keeping_on(*replicas: Replica) -> AsyncIterator[None]:
-    async with supervised({str(n): each.keeping.run for n, each in enumerate(replicas)}):
+async def syncing(*replicas: Replica) -> AsyncIterator[None]:
+    async with supervised({str(n): each.sync.run for n, each in enumerate(replicas)}):
         yield
 
 
@@ -102,8 +102,8 @@ async def test_a_key_is_known_and_revoked_soon_on_every_replica(
     text, key = new_key()
     async with database_for("gateway") as database:
         replicas = [replica(address(database)) for _ in range(2)]
-        async with keeping_on(*replicas):
-            await soon(lambda: not any(r.keeping.not_ready() for r in replicas))
+        async with syncing(*replicas):
+            await soon(lambda: not any(r.sync.not_ready() for r in replicas))
             assert not any(each.opens(text) for each in replicas)
 
             async with database.transaction() as connection:
@@ -120,7 +120,7 @@ async def test_an_operation_is_known_and_retired_soon_on_every_replica(
 ) -> None:
     async with database_for("gateway") as database:
         replicas = [replica(address(database)) for _ in range(2)]
-        async with keeping_on(*replicas):
+        async with syncing(*replicas):
             async with database.transaction() as connection:
                 assert await store.publish(connection, documents(OFFERS, RESULTS), NOW) == 2
             await soon(lambda: all(r.registry.is_registered(OFFERS) for r in replicas))
@@ -171,10 +171,10 @@ async def test_nothing_is_read_again_that_did_not_change(
     async with database_for("gateway") as database:
         known = replica(address(database))
         for _ in range(3):
-            await known.keeping.look(database)
+            await known.sync.look(database)
         async with database.transaction() as connection:
             await store.publish(connection, documents(OFFERS), NOW)
-        await known.keeping.look(database)
+        await known.sync.look(database)
 
     assert reads == ["keys", "operations", "operations"]
 
@@ -185,10 +185,10 @@ async def test_the_last_use_of_a_key_is_written_down(database_for: DatabaseFor) 
         async with database.transaction() as connection:
             await store.add_key(connection, key)
         known = replica(address(database))
-        await known.keeping.look(database)
+        await known.sync.look(database)
         known.keys.principal(text)
 
-        await known.keeping.look(database)
+        await known.sync.look(database)
 
         async with database.connection() as connection:
             [kept] = await store.keys(connection)
@@ -204,8 +204,8 @@ async def test_while_the_database_is_away_what_was_read_goes_on_to_hold(
         async with database.transaction() as connection:
             await store.add_key(connection, key)
         known = replica(address(database))
-        async with keeping_on(known):
-            await soon(lambda: known.keeping.not_ready() is None)
+        async with syncing(known):
+            await soon(lambda: known.sync.not_ready() is None)
             async with database.connection() as connection:
                 await connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -20,7 +20,7 @@ from gateway.access.authentication.service_tokens import load_private_key
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.registered_operations import RegisteredOperation, hash_document
 from gateway.app import create
-from gateway.live.sockets import PROTOCOL
+from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal

@@ -41,8 +41,8 @@ def basic(credentials: bytes) -> str:
 
 
 @dataclass
-class Profile:
-    """Profile's door for events: notes what it is handed, answers what it is told to."""
+class FakeProfile:
+    """Profile's endpoint for events: notes what it is sent, and answers what a test sets."""
 
     verifier: Verifier
     taken: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Door:
     """The gateway's surface, and profile behind it."""
 
     client: httpx.AsyncClient
-    profile: Profile
+    profile: FakeProfile
     server: Server
     log: Path
     known: int = 0
@@ -128,7 +128,7 @@ async def open_door(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Door]:
     """Started once: a server takes half a second to stop."""
-    profile = Profile(Verifier(key_files[1], "profile"))
+    profile = FakeProfile(Verifier(key_files[1], "profile"))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(profile.app()))
         database_url = await stack.enter_async_context(database_url_for("gateway"))
@@ -246,7 +246,7 @@ async def test_without_a_header_the_body_must_hold_the_key(
     assert door.profile.taken == []
 
 
-async def test_what_profile_refuses_is_told_to_the_sender(door: Door) -> None:
+async def test_a_sender_gets_profiles_refusal(door: Door) -> None:
     door.profile.status = 400
     door.profile.answer = {"success": False, "error": {"code": "PROFILE_NO_IDENTITY"}}
 
@@ -298,7 +298,7 @@ async def test_a_batch_just_under_the_limit_is_handed_on(door: Door) -> None:
     assert len(door.profile.taken[0][2]) == len(body)
 
 
-async def test_while_profile_is_down_senders_are_told_to_come_again(door: Door) -> None:
+async def test_while_profile_is_down_senders_are_to_send_again(door: Door) -> None:
     await door.send()
     await door.server.stop()
 
@@ -357,7 +357,7 @@ async def test_there_are_no_other_calls(door: Door) -> None:
     ],
     ids=["basic", "bearer", "header", "body"],
 )
-async def test_a_server_may_send_with_its_api_key_and_profile_is_told_so(
+async def test_a_server_may_send_with_its_api_key_and_profile_learns_that(
     door: Door, how: dict[str, Any]
 ) -> None:
     assert (await door.send(**how)).status_code == 200
@@ -386,7 +386,9 @@ async def test_an_unknown_api_key_is_not_taken_for_a_write_key(door: Door) -> No
     assert refused.json()["error"]["code"] == "UNAUTHENTICATED"
 
 
-async def test_who_sent_what_of_whom_is_written_down_once_a_request(door: Door) -> None:
+async def test_each_request_is_recorded_once_with_its_sender_calls_and_identities(
+    door: Door,
+) -> None:
     await door.settle()
     ann = {"userId": "ann", "traits": {"email": "Ann@example.com"}}
     door.profile.answer = {
@@ -444,7 +446,7 @@ async def test_what_profile_did_not_take_is_written_down_with_why(
     assert (record["calls"], record["errors"]) == ({"track": 1}, [errors])
 
 
-async def test_a_call_whose_sender_has_gone_is_written_down(door: Door) -> None:
+async def test_a_call_whose_sender_has_left_is_recorded(door: Door) -> None:
     await door.settle()
     door.profile.takes_s = 1.0
 

@@ -47,12 +47,14 @@ def keys(*ids: Any) -> list[dict[str, str]]:
 
 
 async def entered_and_waited(world: World) -> None:
-    """Ann has been sent a reminder, Bob has just put something into his cart."""
+    """Ann has been sent a reminder, Bob has just put something into a cart."""
     await world.publish(CART)
-    await world.hear(world.snapshot(ANN, 1, **REACHABLE))
-    await world.hear(world.event(ANN, "product_added", value=25, cart_id="c1", product="LP"))
+    await world.handle_events(world.snapshot(ANN, 1, **REACHABLE))
+    await world.handle_events(
+        world.event(ANN, "product_added", value=25, cart_id="c1", product="LP")
+    )
     await world.pass_time(hours=2)
-    await world.hear(world.event(BOB, "product_added", value=25, cart_id="c1"))
+    await world.handle_events(world.event(BOB, "product_added", value=25, cart_id="c1"))
 
 
 async def test_customers_show_their_journeys_and_inbox(world: World, graph: Graph) -> None:
@@ -64,7 +66,7 @@ async def test_customers_show_their_journeys_and_inbox(world: World, graph: Grap
     ann, bob, nobody = answer["data"]["_entities"]
     [journey] = ann["journeys"]
     assert (journey["step"], journey["phase"], journey["active"]) == ("answer", "purchase", True)
-    assert [taken["step"] for taken in journey["history"]] == [
+    assert [states["step"] for states in journey["history"]] == [
         "think",
         "has_mail",
         "remind",
@@ -77,11 +79,11 @@ async def test_customers_show_their_journeys_and_inbox(world: World, graph: Grap
     assert (nobody["journeys"], nobody["inbox"]) == ([], [])
 
 
-async def test_journeys_can_be_asked_for_by_whether_they_are_active(
+async def test_journeys_can_be_filtered_by_whether_they_are_active(
     world: World, graph: Graph
 ) -> None:
     await entered_and_waited(world)
-    await world.hear(world.event(ANN, "order_completed", cart_id="c1"))
+    await world.handle_events(world.event(ANN, "order_completed", cart_id="c1"))
 
     async def of(active: bool | None) -> list[str]:
         answer = await graph(CUSTOMERS, AGENT, ids=keys(ANN), active=active)
@@ -118,7 +120,7 @@ async def test_counts_stay_right_when_they_are_summed_up(world: World, graph: Gr
 
     async with world.database.transaction() as connection:
         await tallies.compact(connection)
-    await world.hear(world.event(BOB, "order_completed", cart_id="c1"))
+    await world.handle_events(world.event(BOB, "order_completed", cart_id="c1"))
     async with world.database.transaction() as connection:
         await tallies.compact(connection)
 
@@ -181,12 +183,12 @@ async def test_a_definition_that_is_wrong_is_refused_with_its_problems(graph: Gr
 
 async def test_an_agent_ends_an_instance_once(world: World, graph: Graph) -> None:
     await entered_and_waited(world)
-    [run] = await world.runs(ANN)
+    [instance] = await world.instances(ANN)
     end = """mutation ($id: ID!, $reason: String!) {
         exitJourney(instance: $id, reason: $reason) { active endReason } }"""
 
-    first = await graph(end, AGENT, id=str(run["run_id"]), reason=" asked us to stop ")
-    again = await graph(end, AGENT, id=str(run["run_id"]), reason="again")
+    first = await graph(end, AGENT, id=str(instance["run_id"]), reason=" asked us to stop ")
+    again = await graph(end, AGENT, id=str(instance["run_id"]), reason="again")
 
     ended = {"active": False, "endReason": "asked us to stop"}
     assert first["data"]["exitJourney"] == ended
@@ -276,7 +278,9 @@ async def test_what_a_role_may_not_do_is_refused(graph: Graph, query: str, role:
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
 
 
-async def test_a_visitor_does_not_see_which_journeys_he_is_in(world: World, graph: Graph) -> None:
+async def test_a_visitor_does_not_see_which_journeys_they_are_in(
+    world: World, graph: Graph
+) -> None:
     await entered_and_waited(world)
     query = """query ($ids: [_Any!]!) { _entities(representations: $ids) { ... on Customer {
       journeys { journey } inbox { channel journey template } } } }"""

@@ -29,72 +29,76 @@ def paid(count: int) -> dict[str, Any]:
 
 
 def answers(revision: int, series: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The parts of a snapshot made for a revision of the journeys."""
+    """The parts of a snapshot computed for a revision of the journeys."""
     return {"series": series or {}, "series_versions": {"journey": revision}}
 
 
-async def test_a_loyal_customer_is_not_welcomed_while_his_history_is_being_looked_up(
+async def test_a_loyal_customer_is_not_welcomed_while_their_history_is_being_looked_up(
     world: World,
 ) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0)))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0))
+    )
     row = await world.publish(WELCOME)
 
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
-    too_early = await world.runs()
-    await world.hear(
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    too_early = await world.instances()
+    await world.handle_events(
         world.snapshot(ANN, 2, **answers(row.revision, paid(3))),
         world.snapshot(BOB, 2, **answers(row.revision)),
     )
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
 
     assert too_early == []
-    assert [run["customer_id"] for run in await world.runs()] == [BOB]
+    assert [instance["customer_id"] for instance in await world.instances()] == [BOB]
 
 
-async def test_a_visitor_nobody_has_heard_of_has_no_history(world: World) -> None:
+async def test_an_unknown_visitor_has_no_history(world: World) -> None:
     await world.publish(WELCOME)
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
 
 
 async def test_looking_a_history_up_lets_nobody_in(world: World) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0)))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(0)), world.snapshot(BOB, 1, **answers(0))
+    )
     await world.publish(LOYAL)
     row = await world.publish(NEWCOMERS.replace("key: welcome", "key: newcomers"))
 
-    await world.hear(
+    await world.handle_events(
         world.snapshot(ANN, 2, **answers(row.revision, paid(3))),
         world.snapshot(BOB, 2, **answers(row.revision)),
     )
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_coming_to_fit_after_the_history_was_looked_up_lets_a_customer_in(
     world: World,
 ) -> None:
-    await world.hear(world.snapshot(ANN, 1, **answers(0)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(0)))
     row = await world.publish(LOYAL)
-    await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(1))))
+    await world.handle_events(world.snapshot(ANN, 2, **answers(row.revision, paid(1))))
 
-    await world.hear(world.snapshot(ANN, 3, **answers(row.revision, paid(2))))
+    await world.handle_events(world.snapshot(ANN, 3, **answers(row.revision, paid(2))))
 
-    assert len(await world.runs(ANN)) == 1
+    assert len(await world.instances(ANN)) == 1
 
 
 async def test_another_version_that_asks_for_as_much_makes_nothing_unknown(world: World) -> None:
     row = await world.publish(WELCOME)
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(row.revision)))
     later = await world.publish(WELCOME.replace("for: 1h", "for: 2h"))
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
-    assert len(await world.runs(ANN)) == 1
-    told = await world.told(JourneySeriesNeeded)
-    assert [one.version for one in told] == [row.revision, later.revision]
-    assert [one.grew_in for one in told] == [row.revision, row.revision]
+    assert len(await world.instances(ANN)) == 1
+    published = await world.published(JourneySeriesNeeded)
+    assert [one.version for one in published] == [row.revision, later.revision]
+    assert [one.grew_in for one in published] == [row.revision, row.revision]
 
 
 async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World) -> None:
@@ -106,13 +110,15 @@ async def test_a_timer_waits_for_no_history_and_takes_the_other_way(world: World
         "  - {key: gift, exit: gift}\n"
         "  - {key: done",
     )
-    await world.hear(world.snapshot(ANN, 1, **answers(0)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(0)))
     await world.publish(branching)
-    await world.hear(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"), world.event(BOB, "shop_visited"))
 
     await world.pass_time(hours=1)
 
-    reasons = {run["customer_id"]: run["end_reason"] for run in await world.runs()}
+    reasons = {
+        instance["customer_id"]: instance["end_reason"] for instance in await world.instances()
+    }
     assert reasons == {ANN: "done", BOB: "gift"}
 
 
@@ -121,19 +127,21 @@ async def test_a_history_that_profile_could_not_send_is_no_history_without_event
 ) -> None:
     row = await world.publish(WELCOME)
     unknown = {'"order_paid"': None}
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, unknown)))
+    await world.handle_events(world.snapshot(ANN, 1, **answers(row.revision, unknown)))
 
-    await world.hear(world.event(ANN, "shop_visited"))
+    await world.handle_events(world.event(ANN, "shop_visited"))
 
-    assert await world.runs() == []
+    assert await world.instances() == []
 
 
 async def test_losing_a_history_to_its_size_and_getting_it_back_lets_nobody_in(
     world: World,
 ) -> None:
     row = await world.publish(LOYAL)
-    await world.hear(world.snapshot(ANN, 1, **answers(row.revision, {'"order_paid"': None})))
+    await world.handle_events(
+        world.snapshot(ANN, 1, **answers(row.revision, {'"order_paid"': None}))
+    )
 
-    await world.hear(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
+    await world.handle_events(world.snapshot(ANN, 2, **answers(row.revision, paid(3))))
 
-    assert await world.runs() == []
+    assert await world.instances() == []

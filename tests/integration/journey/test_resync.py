@@ -1,4 +1,4 @@
-"""Journey telling again what it holds, by the numbers of its epoch."""
+"""A resync of journey, numbered by its epoch."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,41 +25,41 @@ steps:
 """
 
 
-async def tell_all(world: World) -> list[Event]:
-    """Everything a resync would tell."""
-    told: list[Event] = []
+async def resync_all(world: World) -> list[Event]:
+    """Everything a resync would publish."""
+    published: list[Event] = []
     for source in sources(world.engine).values():
         after: Any = ()
         while after is not None:
             async with world.database.transaction() as connection:
                 page = await source(connection, after or None, world.now - timedelta(days=1), 1)
-            told, after = [*told, *page.events], page.after
-    return told
+            published, after = [*published, *page.events], page.after
+    return published
 
 
 async def enter(world: World) -> None:
-    """A customer of his own enters the journey."""
+    """A new customer enters the journey."""
     customer = uuid4()
-    await world.hear(world.snapshot(customer, 1, **REACHABLE))
-    await world.hear(world.event(customer, "product_added", **ADDED))
+    await world.handle_events(world.snapshot(customer, 1, **REACHABLE))
+    await world.handle_events(world.event(customer, "product_added", **ADDED))
 
 
-async def test_where_runs_stand_is_told_again_and_messages_under_their_ids(world: World) -> None:
+async def test_instances_are_published_again_and_messages_under_their_ids(world: World) -> None:
     await world.publish(CART)
     for _ in range(7):  # more than a page
         await enter(world)
     await world.pass_time(hours=2)
 
-    told = await tell_all(world)
+    published = await resync_all(world)
 
-    known = {step.state.instance_id: step.state for step in await world.told(StepEntered)}
-    known |= {end.state.instance_id: end.state for end in await world.told(InstanceEnded)}
-    again = [one.state for one in told if isinstance(one, StepEntered | InstanceEnded)]
+    known = {step.state.instance_id: step.state for step in await world.published(StepEntered)}
+    known |= {end.state.instance_id: end.state for end in await world.published(InstanceEnded)}
+    again = [one.state for one in published if isinstance(one, StepEntered | InstanceEnded)]
     assert {state.instance_id: state for state in again} == known
     assert len(again) == 7
-    messages = [one for one in told if isinstance(one, MessageDue)]
+    messages = [one for one in published if isinstance(one, MessageDue)]
     assert {one.event_id for one in messages} == {
-        one.event_id for one in await world.told(MessageDue)
+        one.event_id for one in await world.published(MessageDue)
     }
     assert messages
 
@@ -67,19 +67,19 @@ async def test_where_runs_stand_is_told_again_and_messages_under_their_ids(world
 async def test_in_a_new_epoch_states_and_wishes_are_above_all_of_before(world: World) -> None:
     await world.publish(CART)
     await enter(world)
-    [*_, step] = await world.told(StepEntered)
+    [*_, step] = await world.published(StepEntered)
     await world.publish(LOYAL)
-    [_, wish] = await world.told(JourneySeriesNeeded)
+    [_, wish] = await world.published(JourneySeriesNeeded)
     async with world.database.transaction() as connection:
         await epochs.begin(connection)
 
-    told = await tell_all(world)
+    published = await resync_all(world)
     await world.pass_time(hours=2)
 
-    [again] = [one for one in told if isinstance(one, StepEntered)]
-    [wished] = [one for one in told if isinstance(one, JourneySeriesNeeded)]
-    later: list[StepEntered | InstanceEnded] = [*await world.told(StepEntered)]
-    later += await world.told(InstanceEnded)
+    [again] = [one for one in published if isinstance(one, StepEntered)]
+    [wished] = [one for one in published if isinstance(one, JourneySeriesNeeded)]
+    later: list[StepEntered | InstanceEnded] = [*await world.published(StepEntered)]
+    later += await world.published(InstanceEnded)
     after = later[-1]
     assert step.state.sequence < again.state.sequence < after.state.sequence
     assert wish.version < wished.version

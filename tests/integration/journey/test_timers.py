@@ -13,7 +13,7 @@ from services.chassis.database import Connection, DatabaseUnavailable, open_data
 from services.contracts.journey import MessageDue
 from services.journey.service import timers
 from services.journey.service.timers import TimerRunner, fire
-from services.journey.store import runs
+from services.journey.store import instances
 from tests.integration.journey.world import World
 from tests.postgres_errors import AWAY as EVERY_ERROR
 from tests.postgres_errors import raising
@@ -28,8 +28,8 @@ async def crowd(world: World, size: int) -> None:
     """So many customers, each with a timer an hour ahead."""
     await world.publish(ROUND)
     ids = [uuid4() for _ in range(size)]
-    await world.hear(*(world.snapshot(one, 1, **WILLING) for one in ids))
-    await world.hear(*(world.event(one, "e") for one in ids))
+    await world.handle_events(*(world.snapshot(one, 1, **WILLING) for one in ids))
+    await world.handle_events(*(world.event(one, "e") for one in ids))
 
 
 async def test_a_transaction_that_is_cut_off_leaves_its_timer_to_go_off_once(world: World) -> None:
@@ -38,13 +38,15 @@ async def test_a_transaction_that_is_cut_off_leaves_its_timer_to_go_off_once(wor
 
     with suppress(asyncio.CancelledError):
         async with world.database.transaction() as connection:
-            await fire(world.engine, connection, await runs.claim_due(connection, world.now, 10))
+            await fire(
+                world.engine, connection, await instances.claim_due(connection, world.now, 10)
+            )
             raise asyncio.CancelledError
     fired = await world.runner.fire_due()
 
     assert fired == 1
     assert await world.runner.fire_due() == 0
-    assert len(await world.told(MessageDue)) == 1
+    assert len(await world.published(MessageDue)) == 1
 
 
 async def test_a_claim_is_nobody_elses_until_it_ends(world: World) -> None:
@@ -52,7 +54,7 @@ async def test_a_claim_is_nobody_elses_until_it_ends(world: World) -> None:
     world.now += timedelta(hours=1)
 
     async with world.database.transaction() as connection:
-        claimed = await runs.claim_due(connection, world.now, 10)
+        claimed = await instances.claim_due(connection, world.now, 10)
         assert await world.runner.fire_due() == 0
 
     assert len(claimed) == 1
@@ -74,20 +76,20 @@ async def test_two_runners_share_the_work_and_every_timer_goes_off_once(world: W
 
     assert sum(shares) == 300
     assert min(shares) > 0
-    sent = Counter(one.state.instance_id for one in await world.told(MessageDue))
+    sent = Counter(one.state.instance_id for one in await world.published(MessageDue))
     assert len(sent) == 300
     assert set(sent.values()) == {1}
 
 
-async def test_a_runner_fires_what_is_due_without_being_told(world: World) -> None:
+async def test_a_runner_fires_what_is_due_by_itself(world: World) -> None:
     await crowd(world, 3)
     running = asyncio.create_task(world.runner.run())
 
     await asyncio.sleep(0.2)
-    before = len(await world.told(MessageDue))
+    before = len(await world.published(MessageDue))
     world.now += timedelta(hours=1)
     async with asyncio.timeout(30):
-        while len(await world.told(MessageDue)) < 3:
+        while len(await world.published(MessageDue)) < 3:
             await asyncio.sleep(0.02)
 
     running.cancel()
@@ -99,13 +101,13 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
 ) -> None:
     monkeypatch.setattr(timers, "LOOK_AGAIN_S", 60.0)
     looks = Counter[str]()
-    claim = runs.claim_due
+    claim = instances.claim_due
 
     async def counted(connection: Connection, *of: Any) -> Any:
         looks["claims"] += 1
         return await claim(connection, *of)
 
-    monkeypatch.setattr(runs, "claim_due", counted)
+    monkeypatch.setattr(instances, "claim_due", counted)
     await crowd(world, 1)
     running = asyncio.create_task(world.runner.run())
     await until(lambda: looks["claims"] > 0)
@@ -117,7 +119,7 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
     await asyncio.sleep(0.05)
     world.now += timedelta(seconds=0.2)
     async with asyncio.timeout(30):
-        while not await world.told(MessageDue):
+        while not await world.published(MessageDue):
             await asyncio.sleep(0.02)
 
     running.cancel()
@@ -128,12 +130,12 @@ async def test_a_timer_that_cannot_be_fired_harms_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await crowd(world, 3)
-    bad = (await world.runs())[1]["run_id"]
+    bad = (await world.instances())[1]["run_id"]
     world.now += timedelta(hours=1)
     healthy = timers.fire
 
     async def sometimes(engine: Any, connection: Connection, due: Any) -> None:
-        if any(run.id == bad for run in due):
+        if any(instance.id == bad for instance in due):
             raise ZeroDivisionError
         await healthy(engine, connection, due)
 
@@ -141,10 +143,10 @@ async def test_a_timer_that_cannot_be_fired_harms_no_other(
     assert await world.runner.fire_due() == 3
     monkeypatch.undo()
 
-    assert len(await world.told(MessageDue)) == 2
+    assert len(await world.published(MessageDue)) == 2
     assert await world.runner.fire_due() == 0
     assert await world.pass_time(minutes=5) == 1
-    assert len(await world.told(MessageDue)) == 3
+    assert len(await world.published(MessageDue)) == 3
 
 
 async def test_no_timer_is_put_off_by_a_database_that_cannot_do_it_now(
@@ -168,22 +170,22 @@ async def test_no_timer_is_put_off_by_a_database_that_cannot_do_it_now(
             await world.runner.fire_due()
     monkeypatch.undo()
 
-    assert await world.told(MessageDue) == []
+    assert await world.published(MessageDue) == []
     assert await world.runner.fire_due() == 2
-    assert len(await world.told(MessageDue)) == 2
+    assert len(await world.published(MessageDue)) == 2
 
 
-async def test_a_timer_and_an_event_at_once_move_a_run_once(world: World) -> None:
+async def test_a_timer_and_an_event_at_once_move_an_instance_once(world: World) -> None:
     await world.publish(ROUND)
-    await world.hear(world.snapshot(ANN, 1, **WILLING))
-    await world.hear(world.event(ANN, "e"))
+    await world.handle_events(world.snapshot(ANN, 1, **WILLING))
+    await world.handle_events(world.event(ANN, "e"))
     world.now += timedelta(hours=1)
 
-    await asyncio.gather(world.runner.fire_due(), world.hear(world.event(ANN, "stop")))
+    await asyncio.gather(world.runner.fire_due(), world.handle_events(world.event(ANN, "stop")))
 
-    [run] = await world.runs()
-    assert run["end_reason"] == "stop"
-    assert run["due_at"] is None
+    [instance] = await world.instances()
+    assert instance["end_reason"] == "stop"
+    assert instance["due_at"] is None
     assert await world.runner.fire_due() == 0
 
 
@@ -196,4 +198,4 @@ async def test_timers_survive_the_process_that_set_them(world: World, postgres_u
         later.now = world.now
         assert await later.pass_time(hours=1) == 1
 
-    assert len(await world.told(MessageDue)) == 1
+    assert len(await world.published(MessageDue)) == 1

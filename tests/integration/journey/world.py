@@ -17,7 +17,7 @@ from services.journey.handlers import subscriptions
 from services.journey.service import publishing
 from services.journey.service.engine import Engine
 from services.journey.service.timers import TimerRunner
-from services.journey.store.definitions import Published
+from services.journey.store.definitions import PublishedJourney
 from tests.unit.journey.journeys import NOON
 
 E = TypeVar("E", bound=Event)
@@ -26,7 +26,7 @@ COOKIE = Identity(type="anonymous_id", value="cookie")
 
 
 class World:
-    """One replica whose time stands still until it is told to pass."""
+    """One replica whose time stands still until a test lets it pass."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -48,13 +48,13 @@ class World:
         """Another engine over the same database."""
         return Engine(clock=self.clock, enter_late=timedelta(days=7), patience_s=patience_s)
 
-    async def publish(self, yaml: str) -> Published:
+    async def publish(self, yaml: str) -> PublishedJourney:
         """Publish a journey."""
         async with self.database.transaction() as connection:
             row, _ = await publishing.publish(self.engine, connection, yaml, "mia")
         return row
 
-    async def hear(self, *events: Event) -> None:
+    async def handle_events(self, *events: Event) -> None:
         """Handle events of one fact, as the chassis would."""
         async with self.database.transaction() as connection:
             await self.handlers[type(events[0])](connection, events)
@@ -117,7 +117,7 @@ class World:
             recorded_at=self.now,
         )
 
-    def merged(self, from_id: UUID, into_id: UUID) -> CustomersMerged:
+    def merge(self, from_id: UUID, into_id: UUID) -> CustomersMerged:
         """Two customers turn out to be one."""
         return CustomersMerged(
             event_id=new_id(),
@@ -129,7 +129,7 @@ class World:
             reason="logged in",
         )
 
-    async def told(self, kind: type[E]) -> list[E]:
+    async def published(self, kind: type[E]) -> list[E]:
         """What was published of one fact, in order."""
         async with self.database.connection() as connection:
             rows = await connection.fetch("SELECT body FROM outbox ORDER BY id")
@@ -140,13 +140,13 @@ class World:
             if orjson.loads(body)["type"] == kind.type()
         ]
 
-    async def runs(self, customer: UUID | None = None) -> Sequence[dict[str, Any]]:
-        """The runs of one customer, or of all, in the order they began."""
+    async def instances(self, customer: UUID | None = None) -> Sequence[dict[str, Any]]:
+        """The instances of one customer, or of all, in the order they began."""
         async with self.database.connection() as connection:
-            return await all_runs(connection, customer)
+            return await fetch_instances(connection, customer)
 
 
-async def all_runs(connection: Connection, customer: UUID | None) -> list[dict[str, Any]]:
+async def fetch_instances(connection: Connection, customer: UUID | None) -> list[dict[str, Any]]:
     """Rows of `run` as they are."""
     query = "SELECT * FROM run WHERE $1::uuid IS NULL OR customer_id = $1 ORDER BY run_id"
     return [dict(row) for row in await connection.fetch(query, customer)]

@@ -1,4 +1,4 @@
-"""A made-up history of events, and what measurement should know once it has heard all of it."""
+"""A generated history of events, and what measurement should hold once it has handled all of it."""
 
 import random
 from collections import Counter
@@ -31,13 +31,13 @@ class Story:
     became: dict[UUID, UUID] = field(default_factory=dict)
 
     def owner(self, customer: UUID) -> UUID:
-        """Who a customer is when all merges are heard."""
+        """Who a customer is after all merges."""
         while customer in self.became:
             customer = self.became[customer]
         return customer
 
 
-def told_by(rng: random.Random) -> Story:
+def generate_story(rng: random.Random) -> Story:
     """Eight customers, of whom five become another; decisions, reactions, messages and visits."""
     story = Story()
     customers = [uuid4() for _ in range(8)]
@@ -54,12 +54,12 @@ def _episode(rng: random.Random, story: Story, customer: UUID) -> Iterable[Event
     at = facts.NOON + timedelta(hours=rng.randrange(96))
     actions = rng.sample(["vinyl", "cassette", "concert"], rng.randrange(4))
     channel, placement = rng.choice(["WEB", "APP"]), rng.choice(["home", "cart"])
-    made = facts.decision(customer, *actions, at=at, channel=channel, placement=placement)
-    yield made
+    decision_event = facts.decision(customer, *actions, at=at, channel=channel, placement=placement)
+    yield decision_event
     for _ in range(rng.randrange(6) if actions else 0):
         currency, cents = rng.choice(CURRENCIES)
         yield facts.outcome(
-            made,
+            decision_event,
             rng.choice(list(OutcomeKind)).value,
             rng.randrange(len(actions)) + 1,
             at=at + timedelta(hours=rng.randrange(30)),
@@ -72,7 +72,7 @@ def _episode(rng: random.Random, story: Story, customer: UUID) -> Iterable[Event
                       properties={"total": 5}, context=rng.choice([{}, SPRING]))  # fmt: skip
 
 
-def jumbled(rng: random.Random, events: Sequence[Event]) -> list[list[Event]]:
+def shuffle_lists(rng: random.Random, events: Sequence[Event]) -> list[list[Event]]:
     """The events in lists of one fact, in any order, some of them several times."""
     stream = [event for event in events for _ in range(rng.choice([1, 1, 2, 3]))]
     rng.shuffle(stream)
@@ -85,7 +85,7 @@ def jumbled(rng: random.Random, events: Sequence[Event]) -> list[list[Event]]:
     return lists
 
 
-async def hear(connection: Connection, events: Sequence[Event]) -> None:
+async def handle(connection: Connection, events: Sequence[Event]) -> None:
     """Handle a list of events of one fact."""
     await HANDLERS[type(events[0])](connection, events)
 
@@ -94,18 +94,23 @@ def counts_expected(story: Story) -> Counter[tuple[Any, ...]]:
     """(day, action, treatment, channel, placement, thing) to how many propositions, by hand."""
     counts: Counter[tuple[Any, ...]] = Counter()
     outcomes = [event for event in story.events if isinstance(event, OutcomeRecorded)]
-    for made in story.events:
-        if not isinstance(made, DecisionMade):
+    for decision_event in story.events:
+        if not isinstance(decision_event, DecisionMade):
             continue
-        for ranked in made.propositions:
+        for ranked in decision_event.propositions:
             reactions = {o.kind for o in outcomes if o.proposition_id == ranked.proposition_id}
             things = {"decided"} | {kind.lower() for kind in reactions}
             if reactions:
                 things.add("presented")
-            day = made.occurred_at.date()
+            day = decision_event.occurred_at.date()
             for thing in things:
                 counts[
-                    day, ranked.action, ranked.treatment, made.channel, made.placement, thing
+                    day,
+                    ranked.action,
+                    ranked.treatment,
+                    decision_event.channel,
+                    decision_event.placement,
+                    thing,
                 ] += 1
     return counts
 

@@ -26,11 +26,11 @@ async def agree(database: Database, story: Story) -> None:
 @pytest.mark.parametrize("seed", range(20))
 async def test_any_order_and_any_repetition_come_to_the_same(database: Database, seed: int) -> None:
     rng = random.Random(seed)
-    story = stories.told_by(rng)
+    story = stories.generate_story(rng)
 
-    for events in stories.jumbled(rng, story.events):
+    for events in stories.shuffle_lists(rng, story.events):
         async with database.transaction() as connection:
-            await stories.hear(connection, events)
+            await stories.handle(connection, events)
 
     await agree(database, story)
 
@@ -40,24 +40,24 @@ async def test_handlers_that_run_at_once_do_not_lose_or_block_one_another(
     database: Database, seed: int
 ) -> None:
     rng = random.Random(1_000 + seed)
-    story = stories.told_by(rng)
+    story = stories.generate_story(rng)
 
-    async def hear(events: list[Event]) -> None:
+    async def handle(events: list[Event]) -> None:
         async with database.transaction() as connection:
-            await stories.hear(connection, events)
+            await stories.handle(connection, events)
 
     async with asyncio.timeout(30):
-        await asyncio.gather(*map(hear, stories.jumbled(rng, story.events)))
+        await asyncio.gather(*map(handle, stories.shuffle_lists(rng, story.events)))
 
     await agree(database, story)
 
 
 async def test_recounting_from_the_raw_records_changes_nothing(database: Database) -> None:
     rng = random.Random(7)
-    story = stories.told_by(rng)
-    for events in stories.jumbled(rng, story.events):
+    story = stories.generate_story(rng)
+    for events in stories.shuffle_lists(rng, story.events):
         async with database.transaction() as connection:
-            await stories.hear(connection, events)
+            await stories.handle(connection, events)
 
     async with database.transaction() as connection:
         await service.recount(connection)
@@ -67,10 +67,10 @@ async def test_recounting_from_the_raw_records_changes_nothing(database: Databas
 
 async def test_recounting_mends_counts_that_were_damaged(database: Database) -> None:
     rng = random.Random(8)
-    story = stories.told_by(rng)
-    for events in stories.jumbled(rng, story.events):
+    story = stories.generate_story(rng)
+    for events in stories.shuffle_lists(rng, story.events):
         async with database.transaction() as connection:
-            await stories.hear(connection, events)
+            await stories.handle(connection, events)
     async with database.transaction() as connection:
         await connection.execute("UPDATE daily_count SET decided = decided + 1")
         await connection.execute("DELETE FROM daily_value")
@@ -83,13 +83,13 @@ async def test_recounting_mends_counts_that_were_damaged(database: Database) -> 
 
 
 async def test_an_outcome_counts_only_when_its_decision_is_known(database: Database) -> None:
-    made = facts.decision(uuid4(), "vinyl")
-    reaction = facts.outcome(made, "ACCEPTED", cents=500)
+    decision_event = facts.decision(uuid4(), "vinyl")
+    reaction = facts.outcome(decision_event, "ACCEPTED", cents=500)
 
     async with database.transaction() as connection:
-        await stories.hear(connection, [reaction])
+        await stories.handle(connection, [reaction])
         before = await stories.counts_found(connection)
-        await stories.hear(connection, [made])
+        await stories.handle(connection, [decision_event])
         after = await stories.counts_found(connection)
         values = await stories.values_found(connection)
 
@@ -101,13 +101,13 @@ async def test_an_outcome_counts_only_when_its_decision_is_known(database: Datab
 
 
 async def test_a_list_that_fails_leaves_nothing_behind(database: Database) -> None:
-    made = facts.decision(uuid4(), "vinyl")
-    bad = facts.outcome(made, "CLICKED", cents=2**70)
+    decision_event = facts.decision(uuid4(), "vinyl")
+    bad = facts.outcome(decision_event, "CLICKED", cents=2**70)
 
     async def hear_both() -> None:
         async with database.transaction() as connection:
-            await stories.hear(connection, [made])
-            await stories.hear(connection, [bad])
+            await stories.handle(connection, [decision_event])
+            await stories.handle(connection, [bad])
 
     with pytest.raises(asyncpg.DataError):
         await hear_both()

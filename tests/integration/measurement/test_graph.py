@@ -13,7 +13,7 @@ from services.contracts.words import Role, SenderClass
 from services.measurement import service
 from tests.callers import caller
 from tests.integration.measurement.conftest import Graph
-from tests.integration.measurement.test_merges import take_in
+from tests.integration.measurement.test_merges import handle_all
 from tests.unit.measurement import facts
 
 TOUCHPOINTS = """
@@ -49,29 +49,31 @@ async def page(graph: Graph, customer: UUID, **arguments: Any) -> Any:
 async def test_what_a_browser_says_an_outcome_was_worth_is_no_money(
     database: Database, graph: Graph
 ) -> None:
-    made = facts.decision(uuid4(), "vinyl")
-    told = [
-        facts.outcome(made, "ACCEPTED", cents=100, sender=sender)
+    decision_event = facts.decision(uuid4(), "vinyl")
+    outcomes = [
+        facts.outcome(decision_event, "ACCEPTED", cents=100, sender=sender)
         for sender in (SenderClass.VISITOR, SenderClass.APP, SenderClass.SERVER)
     ]
-    await take_in(database, [made], told)
+    await handle_all(database, [decision_event], outcomes)
 
     answer = await graph("{ actionResults { accepted acceptedValue { cents } } }")
-    shown = await page(graph, cast(UUID, made.customer_id), first=10)
+    result_page = await page(graph, cast(UUID, decision_event.customer_id), first=10)
 
     assert answer["data"]["actionResults"] == [{"accepted": 1, "acceptedValue": [{"cents": 100}]}]
-    values = [edge["node"]["value"] for edge in shown["edges"]]
+    values = [edge["node"]["value"] for edge in result_page["edges"]]
     assert sum(value is not None for value in values) == 1
 
 
 async def test_results_tell_rates_with_intervals_and_sums_of_money(
     database: Database, graph: Graph
 ) -> None:
-    made = [facts.decision(uuid4(), "vinyl", "concert") for _ in range(4)]
-    shown = [facts.outcome(one, "PRESENTED") for one in made]
-    taken = [facts.outcome(made[0], "ACCEPTED", cents=2_000_000_000) for _ in range(2)]
-    bought = [facts.outcome(made[0], "CONVERTED", cents=700, currency="USD")]
-    await take_in(database, made, [*shown, *taken, *bought])
+    decision_events = [facts.decision(uuid4(), "vinyl", "concert") for _ in range(4)]
+    presented = [facts.outcome(one, "PRESENTED") for one in decision_events]
+    accepted = [
+        facts.outcome(decision_events[0], "ACCEPTED", cents=2_000_000_000) for _ in range(2)
+    ]
+    converted = [facts.outcome(decision_events[0], "CONVERTED", cents=700, currency="USD")]
+    await handle_all(database, decision_events, [*presented, *accepted, *converted])
 
     answer = await graph(
         """{ actionResults(action: "vinyl") {
@@ -98,11 +100,9 @@ async def test_results_tell_rates_with_intervals_and_sums_of_money(
     )
 
 
-async def test_results_are_told_apart_by_the_dimensions_asked_for(
-    database: Database, graph: Graph
-) -> None:
+async def test_results_are_grouped_by_the_dimensions(database: Database, graph: Graph) -> None:
     day = timedelta(days=1)
-    await take_in(
+    await handle_all(
         database,
         [
             facts.decision(uuid4(), "vinyl", placement="home"),
@@ -161,7 +161,7 @@ async def test_more_rows_than_can_be_sent_are_refused(
     database: Database, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MOST_RESULTS", 2)
-    await take_in(database, [facts.decision(uuid4(), "vinyl", "concert", "cassette")])
+    await handle_all(database, [facts.decision(uuid4(), "vinyl", "concert", "cassette")])
 
     answer = await graph("{ actionResults { decided } }")
 
@@ -172,27 +172,30 @@ async def test_every_kind_of_touchpoint_tells_its_own_story_newest_first(
     database: Database, graph: Graph
 ) -> None:
     ann = uuid4()
-    made = facts.decision(ann, "vinyl", control_group="always")
+    decision_event = facts.decision(ann, "vinyl", control_group="always")
     campaign = {"campaign": {"name": "spring", "source": "news", "gclid": "x"}}
     visit = facts.event(ann, context=campaign, at=facts.NOON + timedelta(minutes=3))
     order = facts.event(
         ann, "order_completed", properties={"revenue": 12.5}, at=facts.NOON + timedelta(minutes=4)
     )
-    await take_in(
+    await handle_all(
         database,
-        [made],
-        [facts.outcome(made, "CLICKED", at=facts.NOON + timedelta(minutes=1))],
+        [decision_event],
+        [facts.outcome(decision_event, "CLICKED", at=facts.NOON + timedelta(minutes=1))],
         [facts.message(ann, facts.NOON + timedelta(minutes=2))],
         [visit, order, facts.event(ann, "page_viewed")],
     )
 
     found = [edge["node"] for edge in (await page(graph, ann))["edges"]]
 
-    told = [{name: value for name, value in node.items() if value is not None} for node in found]
-    for node in told:
+    nodes = [{name: value for name, value in node.items() if value is not None} for node in found]
+    for node in nodes:
         del node["id"], node["at"]
-    decision, proposition = str(made.decision_id), str(made.propositions[0].proposition_id)
-    assert told == [
+    decision, proposition = (
+        str(decision_event.decision_id),
+        str(decision_event.propositions[0].proposition_id),
+    )
+    assert nodes == [
         {
             "kind": "CONVERSION",
             "event": "order_completed",
@@ -223,38 +226,38 @@ async def test_pages_stay_as_they_are_while_new_touchpoints_arrive(
 ) -> None:
     ann = uuid4()
     old = [facts.message(ann) for _ in range(7)]  # all at the same moment: the id decides
-    await take_in(database, old)
-    seen: list[str] = []
+    await handle_all(database, old)
+    ids: list[str] = []
     after = None
 
     for minute in range(1, 5):
-        shown = await page(graph, ann, first=2, after=after)
-        seen += [edge["node"]["id"] for edge in shown["edges"]]
-        after = shown["pageInfo"]["endCursor"]
-        await take_in(database, [facts.message(ann, facts.NOON + timedelta(minutes=minute))])
+        result_page = await page(graph, ann, first=2, after=after)
+        ids += [edge["node"]["id"] for edge in result_page["edges"]]
+        after = result_page["pageInfo"]["endCursor"]
+        await handle_all(database, [facts.message(ann, facts.NOON + timedelta(minutes=minute))])
 
-    assert not shown["pageInfo"]["hasNextPage"]
-    assert seen == [f"MESSAGE:{one}" for one in sorted((m.message_id for m in old), reverse=True)]
+    assert not result_page["pageInfo"]["hasNextPage"]
+    assert ids == [f"MESSAGE:{one}" for one in sorted((m.message_id for m in old), reverse=True)]
 
 
 async def test_pages_of_many_customers_come_in_one_query(
     database: Database, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob, nobody = uuid4(), uuid4(), uuid4()
-    await take_in(database, [facts.message(ann), facts.message(bob), facts.message(bob)])
-    asked = []
-    fetch = service.touchpoint_pages
+    await handle_all(database, [facts.message(ann), facts.message(bob), facts.message(bob)])
+    sizes = []
+    fetch = service.load_touchpoint_pages
 
-    async def counted(connection: Any, pages: Any) -> Any:
-        asked.append(len(pages))
+    async def count(connection: Any, pages: Any) -> Any:
+        sizes.append(len(pages))
         return await fetch(connection, pages)
 
-    monkeypatch.setattr(service, "touchpoint_pages", counted)
+    monkeypatch.setattr(service, "load_touchpoint_pages", count)
     answer = await graph(TOUCHPOINTS, ids=keys(ann, bob, nobody, ann))
 
     found = [len(one["touchpoints"]["edges"]) for one in answer["data"]["_entities"]]
     assert found == [1, 2, 0, 1]
-    assert asked == [3]
+    assert sizes == [3]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ async def may_see(graph: Graph, customer: UUID, **own: str) -> bool:
 
 async def test_an_app_sees_its_own_customer_only(database: Database, graph: Graph) -> None:
     ann, bob = uuid4(), uuid4()
-    await take_in(database, [facts.snapshot(ann, EMAIL)])
+    await handle_all(database, [facts.snapshot(ann, EMAIL)])
 
     assert await may_see(graph, ann, id=str(ann))
     assert await may_see(graph, ann, type="email", value=" Ann@Example.com ")
@@ -319,7 +322,7 @@ async def test_a_visitor_is_himself_before_and_after_logging_in(
 
     assert await may_see(graph, visitor, **browser)
     assert not await may_see(graph, known, **browser)
-    await take_in(database, [facts.merge(visitor, known)])
+    await handle_all(database, [facts.merge(visitor, known)])
     assert await may_see(graph, known, **browser)
 
 
@@ -327,7 +330,7 @@ async def test_an_identity_belongs_to_whom_named_it_last(database: Database, gra
     ann, bob = uuid4(), uuid4()
     late = facts.snapshot(bob, EMAIL, at=facts.NOON + timedelta(days=1))
 
-    await take_in(database, [late], [facts.snapshot(ann, EMAIL)])
+    await handle_all(database, [late], [facts.snapshot(ann, EMAIL)])
 
     assert await may_see(graph, bob, type="email", value="ann@example.com")
     assert not await may_see(graph, ann, type="email", value="ann@example.com")

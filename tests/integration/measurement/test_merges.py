@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from services.chassis.database import Database
 from services.contracts.base import Event
 from tests.integration.measurement.conftest import Graph
-from tests.integration.measurement.story import hear
+from tests.integration.measurement.story import handle
 from tests.unit.measurement import facts
 
 TOUCHPOINTS = """
@@ -20,11 +20,11 @@ query ($id: ID!) {
 RESULTS = "{ actionResults { decided presented accepted } }"
 
 
-async def take_in(database: Database, *lists: Sequence[Event]) -> None:
+async def handle_all(database: Database, *lists: Sequence[Event]) -> None:
     """Handle lists of events, each in a transaction of its own."""
     for events in lists:
         async with database.transaction() as connection:
-            await hear(connection, events)
+            await handle(connection, events)
 
 
 async def history(graph: Graph, customer: UUID) -> list[tuple[str, str | None, str]]:
@@ -35,35 +35,35 @@ async def history(graph: Graph, customer: UUID) -> list[tuple[str, str | None, s
     return [(e["node"]["kind"], e["node"]["outcome"], e["node"]["recordedFor"]) for e in edges]
 
 
-async def test_a_visitor_who_logs_in_takes_his_history_along(
+async def test_a_visitor_who_logs_in_takes_their_history_along(
     database: Database, graph: Graph
 ) -> None:
     visitor, known = uuid4(), uuid4()
-    made = facts.decision(visitor, "vinyl")
-    clicked = facts.outcome(made, "CLICKED", at=facts.NOON + timedelta(minutes=1))
+    decision_event = facts.decision(visitor, "vinyl")
+    clicked = facts.outcome(decision_event, "CLICKED", at=facts.NOON + timedelta(minutes=1))
 
-    await take_in(database, [made], [clicked], [facts.merge(visitor, known)])
+    await handle_all(database, [decision_event], [clicked], [facts.merge(visitor, known)])
 
     expected = [("OUTCOME", "CLICKED", str(visitor)), ("DECISION", None, str(visitor))]
     assert await history(graph, known) == expected
 
 
-async def test_a_merged_customers_old_id_leads_to_whom_he_became(
+async def test_a_merged_customers_old_id_leads_to_whom_they_became(
     database: Database, graph: Graph
 ) -> None:
     visitor, known = uuid4(), uuid4()
 
-    await take_in(database, [facts.decision(visitor)], [facts.merge(visitor, known)])
+    await handle_all(database, [facts.decision(visitor)], [facts.merge(visitor, known)])
 
     assert await history(graph, visitor) == await history(graph, known) != []
 
 
-async def test_what_is_recorded_late_for_a_merged_customer_goes_to_whom_he_became(
+async def test_what_is_recorded_late_for_a_merged_customer_goes_to_whom_they_became(
     database: Database, graph: Graph
 ) -> None:
     visitor, known = uuid4(), uuid4()
 
-    await take_in(database, [facts.merge(visitor, known)], [facts.decision(visitor, "vinyl")])
+    await handle_all(database, [facts.merge(visitor, known)], [facts.decision(visitor, "vinyl")])
 
     assert await history(graph, known) == [("DECISION", None, str(visitor))]
 
@@ -72,33 +72,33 @@ async def test_an_outcome_after_the_merge_finds_the_decision_from_before_it(
     database: Database, graph: Graph
 ) -> None:
     visitor, known = uuid4(), uuid4()
-    made = facts.decision(visitor, "vinyl")
-    accepted = facts.outcome(made, "ACCEPTED", customer=known)
+    decision_event = facts.decision(visitor, "vinyl")
+    accepted = facts.outcome(decision_event, "ACCEPTED", customer=known)
 
-    await take_in(database, [made], [accepted])  # the merge itself comes last
+    await handle_all(database, [decision_event], [accepted])  # the merge itself comes last
     before = await graph(RESULTS)
-    await take_in(database, [facts.merge(visitor, known)])
+    await handle_all(database, [facts.merge(visitor, known)])
     after = await graph(RESULTS)
 
     assert before["data"]["actionResults"] == [{"decided": 1, "presented": 0, "accepted": 0}]
     assert after["data"]["actionResults"] == [{"decided": 1, "presented": 1, "accepted": 1}]
 
 
-async def test_a_merge_heard_twice_moves_nothing_more(database: Database, graph: Graph) -> None:
+async def test_a_merge_handled_twice_moves_nothing_more(database: Database, graph: Graph) -> None:
     visitor, known = uuid4(), uuid4()
     merge = facts.merge(visitor, known)
-    made = facts.decision(visitor, "vinyl")
+    decision_event = facts.decision(visitor, "vinyl")
 
-    await take_in(database, [made], [merge, merge], [merge], [made])
+    await handle_all(database, [decision_event], [merge, merge], [merge], [decision_event])
 
     assert len(await history(graph, known)) == 1
     assert (await graph(RESULTS))["data"]["actionResults"][0]["decided"] == 1
 
 
-async def test_a_merge_is_kept_as_a_record(database: Database) -> None:
+async def test_a_merge_is_recorded(database: Database) -> None:
     first, second, third = uuid4(), uuid4(), uuid4()
 
-    await take_in(database, [facts.merge(first, second)], [facts.merge(second, third)])
+    await handle_all(database, [facts.merge(first, second)], [facts.merge(second, third)])
 
     async with database.connection() as connection:
         rows = await connection.fetch(

@@ -37,9 +37,9 @@ async def ask(client: httpx.AsyncClient, query: str) -> Any:
 async def test_what_the_bus_brings_in_any_order_and_twice_is_measured_once(
     client: httpx.AsyncClient, bus: Bus
 ) -> None:
-    made = [facts.decision(uuid4(), "vinyl") for _ in range(50)]
-    taken = [facts.outcome(one, "ACCEPTED", cents=100) for one in made]
-    events: list[Event] = [*made, *taken, *made, *taken]
+    decision_events = [facts.decision(uuid4(), "vinyl") for _ in range(50)]
+    outcome_events = [facts.outcome(one, "ACCEPTED", cents=100) for one in decision_events]
+    events: list[Event] = [*decision_events, *outcome_events, *decision_events, *outcome_events]
     random.Random(3).shuffle(events)
 
     await send(bus, *events)

@@ -1,24 +1,31 @@
-"""What is shown first."""
+"""What is proposed first."""
 
 import numpy as np
 import pytest
 
-from services.decision.domain.arbitration import InvalidPropensity, ranked, scores
+from services.decision.domain.arbitration import InvalidPropensity, compute_scores, rank_candidates
 from services.decision.domain.decision import decide
 from services.decision.domain.propensity import Arm, Tally
-from tests.unit.decision.shop import action, catalogue, decided, shown, situation, traces
+from tests.unit.decision.factories import (
+    decide_for,
+    explain_all,
+    make_action,
+    make_catalogue,
+    make_input,
+    propose,
+)
 
 
 def test_a_likely_cheap_action_loses_to_an_unlikely_dear_one() -> None:
-    likely_cheap = action("cheap", propensity=0.9, value_cents=100)
-    unlikely_dear = action("dear", propensity=0.1, value_cents=2_000)
+    likely_cheap = make_action("cheap", propensity=0.9, value_cents=100)
+    unlikely_dear = make_action("dear", propensity=0.1, value_cents=2_000)
 
-    assert shown(catalogue(likely_cheap, unlikely_dear), situation()) == ["dear", "cheap"]
+    assert propose(make_catalogue(likely_cheap, unlikely_dear), make_input()) == ["dear", "cheap"]
 
 
 def test_the_score_is_propensity_times_context_times_value_times_lever() -> None:
-    shop = catalogue(
-        action(
+    shop = make_catalogue(
+        make_action(
             "jazz",
             propensity=0.2,
             value_cents=300,
@@ -31,7 +38,9 @@ def test_the_score_is_propensity_times_context_times_value_times_lever() -> None
         )
     )
 
-    scored = traces(shop, situation(context={"page": "jazz"}, traits={"fan": True}))["jazz"].scored
+    scored = explain_all(shop, make_input(context={"page": "jazz"}, traits={"fan": True}))[
+        "jazz"
+    ].arbitration
 
     assert scored is not None
     assert scored.context_weight == pytest.approx(1.55 * 0.5)
@@ -43,10 +52,10 @@ def test_the_first_conditional_value_that_holds_counts() -> None:
         {"when": "traits.tier == 'gold'", "cents": 700},
         {"when": "traits.age > 60", "cents": 400},
     ]
-    shop = catalogue(action("card", value_by=values))
+    shop = make_catalogue(make_action("card", value_by=values))
 
     def value(**traits: object) -> int:
-        scored = traces(shop, situation(traits=traits))["card"].scored
+        scored = explain_all(shop, make_input(traits=traits))["card"].arbitration
         assert scored is not None
         return scored.value_cents
 
@@ -56,56 +65,60 @@ def test_the_first_conditional_value_that_holds_counts() -> None:
 
 
 def test_equal_actions_keep_the_order_of_the_catalogue() -> None:
-    many_equal = [action(f"a{number}") for number in range(50)]  # enough to upset an unstable sort
-    shop = catalogue(*many_equal, action("best", value_cents=101))
+    many_equal = [
+        make_action(f"a{number}") for number in range(50)
+    ]  # enough to upset an unstable sort
+    shop = make_catalogue(*many_equal, make_action("best", value_cents=101))
 
-    assert shown(shop, situation(limit=30)) == ["best", *(f"a{number}" for number in range(29))]
+    assert propose(shop, make_input(limit=30)) == ["best", *(f"a{number}" for number in range(29))]
 
 
-def test_of_one_action_only_the_treatment_most_likely_to_work_is_shown() -> None:
+def test_of_one_action_only_the_treatment_most_likely_to_work_is_proposed() -> None:
     treatments = [
         {"key": key, "channel": "WEB", "placements": "hero", "content": {"title": key}}
         for key in ("red", "blue", "green")
     ]
-    shop = catalogue(action("jazz", treatments=treatments), action("pop", value_cents=99))
-    learned = shop.levels.tallied({Arm("jazz", "WEB", "blue"): Tally(100, 50)})
+    shop = make_catalogue(
+        make_action("jazz", treatments=treatments), make_action("pop", value_cents=99)
+    )
+    learned = shop.levels.build_evidence({Arm("jazz", "WEB", "blue"): Tally(100, 50)})
 
-    before = decided(shop, situation())
-    after = decide(shop, shop.levels.propensities(learned), situation())
+    before = decide_for(shop, make_input())
+    after = decide(shop, shop.levels.compute_propensities(learned), make_input())
 
-    assert [p.treatment.key for p in before.proposed] == ["red", "t"]
-    assert [p.treatment.key for p in after.proposed] == ["blue", "t"]
+    assert [p.treatment.key for p in before.propositions] == ["red", "t"]
+    assert [p.treatment.key for p in after.propositions] == ["blue", "t"]
 
 
 def test_a_placement_shows_no_more_than_fit() -> None:
     placements = [{"key": "hero", "channels": "WEB", "limit": 2}]
-    shop = catalogue(*(action(f"a{n}") for n in range(5)), placements=placements)
+    shop = make_catalogue(*(make_action(f"a{n}") for n in range(5)), placements=placements)
 
-    assert len(shown(shop, situation(limit=4))) == 2
-    assert len(shown(shop, situation(limit=1))) == 1
+    assert len(propose(shop, make_input(limit=4))) == 2
+    assert len(propose(shop, make_input(limit=1))) == 1
 
 
 def test_what_was_outranked_says_by_how_much() -> None:
-    shop = catalogue(action("first", value_cents=2), action("second", value_cents=1))
+    shop = make_catalogue(make_action("first", value_cents=2), make_action("second", value_cents=1))
 
-    trace = traces(shop, situation(limit=1))["second"]
+    trace = explain_all(shop, make_input(limit=1))["second"]
 
     assert [tuple(failed) for failed in trace.failed] == [("rank is at most 1", 2)]
-    assert trace.scored is not None
-    assert (trace.scored.rank, trace.scored.probability) == (2, 0.0)
+    assert trace.arbitration is not None
+    assert (trace.arbitration.rank, trace.arbitration.probability) == (2, 0.0)
 
 
 def test_log_odds_are_refused_with_a_remedy() -> None:
     ones = np.ones(2)
 
     with pytest.raises(InvalidPropensity, match=r"candidate 1 is -1\.2.*apply `sigmoid`"):
-        scores(np.array([0.5, -1.2]), ones, ones.astype(np.int64), ones)
+        compute_scores(np.array([0.5, -1.2]), ones, ones.astype(np.int64), ones)
     with pytest.raises(InvalidPropensity, match="candidate 0 is nan"):
-        scores(np.array([np.nan, 0.5]), ones, ones.astype(np.int64), ones)
+        compute_scores(np.array([np.nan, 0.5]), ones, ones.astype(np.int64), ones)
 
 
 def test_ranking_keeps_the_best_of_each_action() -> None:
     score = np.array([1.0, 3.0, 2.0, 3.0, 0.5])
     actions = np.array([0, 0, 1, 2, 3])
 
-    assert ranked(score, actions).tolist() == [1, 3, 2, 4]
+    assert rank_candidates(score, actions).tolist() == [1, 3, 2, 4]

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from services.chassis.definitions import InvalidDefinition
 from services.decision.domain.catalogue import Catalogue
-from services.decision.domain.changes import changes
-from services.decision.domain.checks import warnings
-from services.decision.service.knowledge import read_catalogue
-from tests.unit.decision.shop import action, catalogue, from_yaml
+from services.decision.domain.catalogue_changes import compare_catalogues
+from services.decision.domain.catalogue_validation import find_warnings
+from services.decision.service.catalogue_cache import read_catalogue
+from tests.unit.decision.factories import make_action, make_catalogue, parse_catalogue
 
 MINIMAL = """
 currency: EUR
@@ -28,7 +28,7 @@ actions:
 
 
 def problems(text: str) -> list[tuple[int, str, str]]:
-    """Line, path and what is said of every problem of a document."""
+    """Line, path and what is text of every problem of a document."""
     with pytest.raises(InvalidDefinition) as caught:
         read_catalogue(text, 1)
     return [(p.line, p.path, f"{p.problem} {p.hint}") for p in caught.value.problems]
@@ -52,17 +52,17 @@ contact_policies:
 control_groups: [{key: g, share_percent: 5, withholds: all}]
 """
     )
-    read = from_yaml(text)
+    read = parse_catalogue(text)
 
     assert read.actions[0].valid_from == datetime(2026, 12, 1, tzinfo=UTC)
     assert read.contact_policies.caps[0].within == timedelta(days=14)
     hours = read.contact_policies.quiet_hours[0]
     assert (hours.start, hours.end) == (time(21, 30), time(8))
-    assert read.control_groups[0].withholds.holds(read.actions[0])
+    assert read.control_groups[0].withholds.has_action(read.actions[0])
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "path", "told"),
+    ("old", "new", "line", "path", "problem"),
     [
         ("kind: OFFER", "kind: OFER", 7, "actions[0].kind", "'OFER' does not fit"),
         ("group: vinyl", "gruop: vinyl", 9, "actions[0].gruop", "Did you mean `group`?"),
@@ -88,16 +88,16 @@ control_groups: [{key: g, share_percent: 5, withholds: all}]
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line_field_and_remedy(
-    old: str, new: str, line: int, path: str, told: str
+def test_a_mistake_is_reported_with_its_line_field_and_remedy(
+    old: str, new: str, line: int, path: str, problem: str
 ) -> None:
     found = problems(MINIMAL.replace(old, new, 1))
 
-    assert any(at == line and path in where and told in said for at, where, said in found)
+    assert any(at == line and path in where and problem in text for at, where, text in found)
 
 
 @pytest.mark.parametrize(
-    ("more", "path", "told"),
+    ("more", "path", "problem"),
     [
         ("caps: [{key: c, per: day, at_most: 1, within: 7d}]", "caps[0].per", "'day'"),
         (
@@ -124,10 +124,10 @@ def test_a_mistake_is_told_with_its_line_field_and_remedy(
         ),
     ],
 )
-def test_mistakes_in_policies_are_told_too(more: str, path: str, told: str) -> None:
+def test_mistakes_in_policies_are_reported_too(more: str, path: str, problem: str) -> None:
     found = problems(f"{MINIMAL}contact_policies:\n  {more}\n")
 
-    assert any(path in where and told in said for _, where, said in found)
+    assert any(path in where and problem in text for _, where, text in found)
     assert {line for line, _, _ in found} <= {12, 13}
 
 
@@ -138,7 +138,7 @@ def test_repeated_keys_are_refused() -> None:
 
 
 def test_a_catalogue_has_at_most_2500_actions() -> None:
-    one = action("a")
+    one = make_action("a")
 
     with pytest.raises(ValidationError, match="at most 2500"):
         Catalogue.model_validate(
@@ -146,30 +146,37 @@ def test_a_catalogue_has_at_most_2500_actions() -> None:
         )
 
 
-def test_changes_are_told_action_by_action() -> None:
-    old = catalogue(
-        action("same"), action("dearer"), action("gone"), action("off", status="PAUSED")
+def test_changes_are_reported_action_by_action() -> None:
+    old = make_catalogue(
+        make_action("same"),
+        make_action("dearer"),
+        make_action("gone"),
+        make_action("off", status="PAUSED"),
     )
-    new = catalogue(action("new"), action("dearer", value_cents=101), action("same"))
+    new = make_catalogue(
+        make_action("new"), make_action("dearer", value_cents=101), make_action("same")
+    )
 
-    found = changes(old.catalogue, new.catalogue)
+    found = compare_catalogues(old.catalogue, new.catalogue)
 
     assert (found.added, found.removed) == (("new",), ("gone", "off"))
     assert (found.changed, found.unchanged) == (("dearer",), ("same",))
     assert found.removed_while_active == ("gone",)
-    assert changes(None, new.catalogue).added == ("new", "dearer", "same")
+    assert compare_catalogues(None, new.catalogue).added == ("new", "dearer", "same")
 
 
-def test_what_is_probably_not_meant_is_warned_of() -> None:
+def test_what_is_probably_a_mistake_is_warned_of() -> None:
     placements: list[dict[str, Any]] = [
         {"key": "hero", "channels": "WEB"},
         {"key": "footer", "channels": "WEB"},
     ]
-    shop = catalogue(
-        action("mute", treatments=[]), action("free", value_cents=0), placements=placements
+    shop = make_catalogue(
+        make_action("mute", treatments=[]),
+        make_action("free", value_cents=0),
+        placements=placements,
     )
 
-    assert warnings(shop.catalogue) == [
+    assert find_warnings(shop.catalogue) == [
         "Action 'mute' has no treatment, so it is never shown.",
         "No action has a treatment for placement 'footer'.",
         "Action 'free' is worth 0 cents and can only come last.",

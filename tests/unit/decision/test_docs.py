@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from services.chassis.errors import RaakError
 from services.decision.domain import catalogue
 from services.decision.domain.catalogue import ActionKind
-from services.decision.domain.checks import warnings
+from services.decision.domain.catalogue_validation import find_warnings
 from services.decision.domain.trace import Stage
 from services.decision.service import errors
-from services.decision.service.knowledge import read_catalogue
+from services.decision.service.catalogue_cache import read_catalogue
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFERENCE = (DOCS / "catalogue.md").read_text()
@@ -20,17 +20,17 @@ EXPLAINED = (DOCS / "decisions-explained.md").read_text()
 PARTS = [
     part
     for part in vars(catalogue).values()
-    if isinstance(part, type) and issubclass(part, catalogue.Part) and part.model_fields
+    if isinstance(part, type) and issubclass(part, catalogue.CataloguePart) and part.model_fields
 ]
 
 
-def test_the_catalogue_shown_can_be_published_without_a_warning() -> None:
-    [shown] = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
+def test_the_example_catalogue_can_be_published_without_a_warning() -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
 
-    compiled = read_catalogue(shown, 1)
+    compiled = read_catalogue(example, 1)
 
     assert len(compiled.actions) == 2
-    assert warnings(compiled.catalogue) == []
+    assert find_warnings(compiled.catalogue) == []
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
@@ -53,7 +53,7 @@ def test_every_kind_stage_and_error_is_described() -> None:
     assert {code for code in codes if f"`{code}`" not in EXPLAINED} == set()
 
 
-def test_the_stages_are_told_in_their_order() -> None:
-    told = re.findall(r"^\| `([A-Z_]+)` \| (?!what)", EXPLAINED, re.MULTILINE)
+def test_the_stages_are_described_in_their_order() -> None:
+    stages = re.findall(r"^\| `([A-Z_]+)` \| (?!what)", EXPLAINED, re.MULTILINE)
 
-    assert [stage for stage in told if stage in set(Stage)] == list(Stage)
+    assert [stage for stage in stages if stage in set(Stage)] == list(Stage)

@@ -2,22 +2,22 @@
 
 from uuid import UUID
 
-from services.decision.domain.merges import resolved
+from services.decision.domain.merges import resolve_merges
 
 A, B, C, D = (UUID(int=number) for number in range(1, 5))
 
 
-def test_a_chain_ends_where_it_ends_in_whatever_order_it_is_heard() -> None:
+def test_a_chain_ends_where_it_ends_in_whatever_order_it_arrives() -> None:
     expected = {A: D, B: D, C: D}
 
-    assert resolved([(A, B), (B, C), (C, D)], {}) == expected
-    assert resolved([(C, D), (B, C), (A, B)], {}) == expected
+    assert resolve_merges([(A, B), (B, C), (C, D)], {}) == expected
+    assert resolve_merges([(C, D), (B, C), (A, B)], {}) == expected
 
 
 def test_what_was_resolved_before_leads_on() -> None:
-    assert resolved([(A, B)], {B: D}) == {A: D}
+    assert resolve_merges([(A, B)], {B: D}) == {A: D}
 
 
-def test_hearing_it_again_changes_nothing_and_nobody_becomes_himself() -> None:
-    assert resolved([(A, B)], {A: B}) == {A: B}
-    assert resolved([(B, A), (B, B)], {A: B}) == {}
+def test_a_repeated_merge_changes_nothing_and_no_customer_becomes_themselves() -> None:
+    assert resolve_merges([(A, B)], {A: B}) == {A: B}
+    assert resolve_merges([(B, A), (B, B)], {A: B}) == {}

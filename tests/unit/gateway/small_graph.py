@@ -17,9 +17,9 @@ from gateway.access.authentication.verification_keys import VerificationKey, Ver
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.registered_operations import OperationRegistry
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
-from gateway.graphql_http.rules import Rules
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.graphql_http.settings import EndpointSettings
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import Reply, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
@@ -186,9 +186,9 @@ def endpoint(
     transport: InProcess,
     *,
     is_open: bool = False,
-    documents: Documents | None = None,
+    operations: PersistedOperations | None = None,
     served: Callable[[], RequestPipeline] | None = None,
-    **rules: Any,
+    **settings: Any,
 ) -> GraphQLOverHttp:
     granted = ROLES.resolve_grant
     keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
@@ -198,8 +198,8 @@ def endpoint(
     return GraphQLOverHttp(
         served or (lambda: answering),
         callers,
-        documents or Documents(OperationRegistry()),
-        replace(Rules(body, shows_explorer=is_open), **rules),
+        operations or PersistedOperations(OperationRegistry()),
+        replace(EndpointSettings(body, shows_explorer=is_open), **settings),
     )
 
 

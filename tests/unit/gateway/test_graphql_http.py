@@ -16,12 +16,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import read_subgraphs
-from gateway.graphql_http.endpoint import EXPLORER, REQUESTS
+from gateway.graphql_http.endpoint import EXPLORER
+from gateway.graphql_http.request_context import REQUESTS
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES
-from services.chassis.graphql_http import preferred
+from services.chassis.graphql_http.media_types import choose_media_type
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
 from tests.unit.over_http import OverHttp
@@ -114,7 +115,7 @@ class TestTheGatewaySpeaksGraphQLOverHttp(OverHttp):
 def test_the_answer_comes_in_the_form_the_client_prefers(
     accept: str, media_type: str | None
 ) -> None:
-    assert preferred(accept) == media_type
+    assert choose_media_type(accept) == media_type
 
 
 async def test_a_client_that_says_nothing_gets_json(client: httpx.AsyncClient) -> None:
@@ -126,7 +127,7 @@ async def test_a_client_that_says_nothing_gets_json(client: httpx.AsyncClient) -
     assert response.json() == {"data": {"segments": ["loyal"]}}
 
 
-async def test_a_client_that_takes_no_form_of_ours_is_told_which_there_are(
+async def test_a_client_that_accepts_no_media_type_of_ours_learns_which_there_are(
     client: httpx.AsyncClient,
 ) -> None:
     response = await post(client, {"query": "{ segments }"}, "image/png")
@@ -218,7 +219,7 @@ async def test_parts_that_are_null_are_as_good_as_absent(client: httpx.AsyncClie
     ],
 )
 @pytest.mark.parametrize("accept", [MODERN, LEGACY])
-async def test_a_body_that_is_no_request_is_told_what_is_wrong_with_it(
+async def test_a_body_that_is_no_request_is_refused_with_the_reason(
     client: httpx.AsyncClient, body: bytes, said: str, accept: str
 ) -> None:
     headers = {"Content-Type": "application/json", "Accept": accept}
@@ -254,7 +255,7 @@ async def test_only_json_is_taken(
     assert response.status_code == status
 
 
-async def test_a_body_without_end_is_heard_out_so_far_and_not_kept() -> None:
+async def test_a_body_without_end_is_read_so_far_and_dropped() -> None:
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -308,7 +309,7 @@ class _Streaming(httpx.AsyncBaseTransport):
         return httpx.Response(start["status"], headers=start["headers"], content=content)
 
 
-async def test_a_body_that_is_too_large_is_told_the_limit(client: httpx.AsyncClient) -> None:
+async def test_the_refusal_of_a_large_body_names_the_limit(client: httpx.AsyncClient) -> None:
     response = await post(client, {"query": "{ segments }" + " " * 70_000})
 
     assert response.status_code == 413
@@ -341,7 +342,7 @@ async def test_a_mutation_by_get_is_refused_and_not_done() -> None:
 
 
 @pytest.mark.parametrize("parameters", [{}, {"query": "{ segments }", "variables": "{"}])
-async def test_a_get_that_is_no_request_is_told_so(
+async def test_a_get_that_is_no_request_is_refused(
     client: httpx.AsyncClient, parameters: dict[str, str]
 ) -> None:
     response = await client.get("/graphql", params=parameters)

@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.access.limits.registered_operations import OperationRegistry
-from gateway.graphql_http.documents import Documents
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.pipeline.pipeline import RequestPipeline
 from services.chassis.bodies import BodyLimits
-from services.chassis.graphql_http import MAX_DEPTH
+from services.chassis.graphql_http.request import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error
 from tests.unit.over_http import MODERN
 
@@ -46,10 +46,10 @@ async def refused(client: httpx.AsyncClient, body: bytes, **headers: str) -> tup
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"query": "{ segments }", "query": "{ action }"}', "`query` is there twice"),
-        (b'{"query": "{ segments }", "qu\\u0065ry": "{ action }"}', "`query` is there twice"),
-        (b'{"query": "{ a }", "variables": {}, "variables": {}}', "`variables` is there twice"),
-        (b'[{"query": "{ a }", "query": "{ b }"}]', "`query` is there twice"),
+        (b'{"query": "{ segments }", "query": "{ action }"}', "`query` is sent twice"),
+        (b'{"query": "{ segments }", "qu\\u0065ry": "{ action }"}', "`query` is sent twice"),
+        (b'{"query": "{ a }", "variables": {}, "variables": {}}', "`variables` is sent twice"),
+        (b'[{"query": "{ a }", "query": "{ b }"}]', "`query` is sent twice"),
         (b'{"query": "{ a }", "documentId": "x", "documentId": "y"}', "`documentId` is"),
         (b'{"query": "{ segments }", "variables": {"a": NaN}}', "not valid JSON"),
         (b'{"query": "{ segments }", "variables": {"a": Infinity}}', "not valid JSON"),
@@ -95,8 +95,8 @@ async def test_what_only_looks_like_it_is_answered(client: httpx.AsyncClient, bo
 @pytest.mark.parametrize(
     ("query_string", "said"),
     [
-        ("query={a}&query={b}", "`query` is there twice"),
-        ("query={segments}&variables={}&variables={}", "`variables` is there twice"),
+        ("query={a}&query={b}", "`query` is sent twice"),
+        ("query={segments}&variables={}&variables={}", "`variables` is sent twice"),
         ("query=%ff", "not UTF-8"),
         ("query={segments}&variables=7", "`variables` is a number"),
         ("query={segments}&extensions={", "extensions is not valid JSON"),
@@ -309,7 +309,10 @@ async def test_what_a_browser_sends_for_any_page_is_refused(header: str) -> None
 # --- anything at all --------------------------------------------------------------------------
 
 FUZZED = endpoint(
-    InProcess(), max_batch=2, documents=Documents(OperationRegistry(), 5), pack_from_bytes=99
+    InProcess(),
+    max_batch=2,
+    operations=PersistedOperations(OperationRegistry(), 5),
+    compress_from_bytes=99,
 )
 NAMES = st.text(max_size=5) | st.sampled_from(
     ["query", "variables", "operationName", "extensions", "documentId", "persistedQuery"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.graphql_http.endpoint import REQUESTS
+from gateway.graphql_http.request_context import REQUESTS
 from gateway.pipeline.pipeline import RequestPipeline
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from gateway.graphql_http.caching import how_long
-from gateway.graphql_http.packing import takes_gzip
+from gateway.graphql_http.caching import cache_seconds
+from gateway.graphql_http.compression import accepts_gzip
 from services.chassis.bodies import BodyLimits
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint
@@ -16,8 +16,8 @@ CATALOGUE = {"query": "{ catalogue }"}
 """Of a field that its service has tagged as cacheable."""
 
 
-async def test_an_answer_by_get_may_be_kept_by_its_client_who_asks_whether_it_still_holds() -> None:
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+async def test_a_response_to_a_get_may_be_cached_by_its_client_which_revalidates_it() -> None:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         first = await client.get("/graphql", params=SEGMENTS)
         again = await client.get(
             "/graphql", params=SEGMENTS, headers={"If-None-Match": first.headers["etag"]}
@@ -50,7 +50,7 @@ async def test_a_client_may_have_several_answers(form: str) -> None:
 
 
 async def test_what_is_the_same_for_all_may_be_kept_by_any_cache_for_a_while() -> None:
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         response = await client.get("/graphql", params=CATALOGUE)
 
     assert response.headers["cache-control"] == "public, max-age=60"
@@ -65,14 +65,14 @@ async def test_what_is_the_same_for_all_may_be_kept_by_any_cache_for_a_while() -
     ],
 )
 async def test_with_a_field_that_is_not_tagged_it_may_not(query: str) -> None:
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         response = await client.get("/graphql", params={"query": query})
 
     assert response.headers["cache-control"] == "private, no-cache"
 
 
 async def test_nothing_is_kept_by_caches_unless_it_is_switched_on() -> None:
-    async with asking(endpoint(InProcess(), keep_s=0)) as client:
+    async with asking(endpoint(InProcess(), max_age_s=0)) as client:
         response = await client.get("/graphql", params=CATALOGUE)
 
     assert response.headers["cache-control"] == "private, no-cache"
@@ -81,7 +81,7 @@ async def test_nothing_is_kept_by_caches_unless_it_is_switched_on() -> None:
 async def test_an_answer_with_an_error_is_not_kept() -> None:
     services = InProcess(down={"profile"})
 
-    async with asking(endpoint(services, keep_s=60)) as client:
+    async with asking(endpoint(services, max_age_s=60)) as client:
         partial = await client.get("/graphql", params=CATALOGUE)
         refused = await client.get("/graphql", params={"query": "{"})
 
@@ -92,7 +92,7 @@ async def test_an_answer_with_an_error_is_not_kept() -> None:
 
 
 async def test_an_answer_by_post_is_not_kept() -> None:
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         response = await client.post("/graphql", json=CATALOGUE, headers={"If-None-Match": "*"})
 
     assert response.status_code == 200
@@ -110,7 +110,7 @@ async def test_two_callers_have_validators_of_what_they_got() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coordinates", "keep_s"),
+    ("coordinates", "max_age_s"),
     [
         ({"Query.catalogue"}, 60),
         ({"Query.catalogue", "Action.name", "Action.key"}, 60),
@@ -122,7 +122,7 @@ async def test_two_callers_have_validators_of_what_they_got() -> None:
     ],
 )
 def test_an_answer_is_kept_as_its_fields_and_their_types_are_tagged(
-    coordinates: set[str], keep_s: int | None
+    coordinates: set[str], max_age_s: int | None
 ) -> None:
     tags = {
         "Query.catalogue": frozenset({"other", "cacheable"}),
@@ -132,13 +132,13 @@ def test_an_answer_is_kept_as_its_fields_and_their_types_are_tagged(
         "Customer": frozenset({"other"}),
     }
 
-    assert how_long(coordinates, tags, keep_s=60) == keep_s
+    assert cache_seconds(coordinates, tags, max_age_s=60) == max_age_s
 
 
 async def test_an_answer_that_leaves_a_trace_is_not_kept() -> None:
     query = {"query": '{ nextBestActions(customer: {id: "1"}) }'}
 
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         response = await client.get("/graphql", params=query)
 
     assert response.json() == {"data": {"nextBestActions": ["jazz weeks"]}}
@@ -163,13 +163,13 @@ async def test_an_answer_that_leaves_a_trace_is_not_kept() -> None:
     ],
 )
 def test_gzip_is_for_clients_that_take_it(accept_encoding: str, takes: bool) -> None:
-    assert takes_gzip(accept_encoding) is takes
+    assert accepts_gzip(accept_encoding) is takes
 
 
-async def test_a_large_answer_is_packed_for_who_takes_it() -> None:
+async def test_a_large_response_is_compressed_for_clients_that_accept_it() -> None:
     query = {"query": "{ " + " ".join(f"s{n}: segments" for n in range(10)) + " }"}
 
-    async with asking(endpoint(InProcess(), pack_from_bytes=100)) as client:
+    async with asking(endpoint(InProcess(), compress_from_bytes=100)) as client:
         packed = await client.post("/graphql", json=query, headers={"Accept-Encoding": "gzip"})
         plain = await client.post("/graphql", json=query, headers={"Accept-Encoding": "identity"})
 
@@ -182,7 +182,7 @@ async def test_a_large_answer_is_packed_for_who_takes_it() -> None:
 
 async def test_a_small_answer_is_not_packed_nor_any_where_it_is_off() -> None:
     for smallest in (200, 0):
-        async with asking(endpoint(InProcess(), pack_from_bytes=smallest)) as client:
+        async with asking(endpoint(InProcess(), compress_from_bytes=smallest)) as client:
             response = await client.post("/graphql", json=SEGMENTS)
 
         assert "content-encoding" not in response.headers
@@ -193,7 +193,7 @@ async def test_an_answer_too_large_to_pack_in_passing_is_packed_all_the_same() -
     batch = [query] * 10
 
     async with asking(
-        endpoint(InProcess(), pack_from_bytes=200, max_batch=10, body=ROOMY)
+        endpoint(InProcess(), compress_from_bytes=200, max_batch=10, body=ROOMY)
     ) as client:
         response = await client.post("/graphql", json=batch)
 
@@ -202,7 +202,7 @@ async def test_an_answer_too_large_to_pack_in_passing_is_packed_all_the_same() -
 
 
 async def test_a_packed_answer_has_the_validator_of_the_plain_one() -> None:
-    async with asking(endpoint(InProcess(), pack_from_bytes=1)) as client:
+    async with asking(endpoint(InProcess(), compress_from_bytes=1)) as client:
         packed = await client.get("/graphql", params=SEGMENTS)
         plain = await client.get(
             "/graphql", params=SEGMENTS, headers={"Accept-Encoding": "identity"}
@@ -222,8 +222,8 @@ async def test_a_body_may_come_by_gzip() -> None:
     assert response.json() == {"data": {"segments": ["loyal"]}}
 
 
-async def test_who_may_not_have_it_gets_no_more_than_that_to_keep() -> None:
-    async with asking(endpoint(InProcess(), keep_s=60)) as client:
+async def test_a_denied_field_is_not_cached() -> None:
+    async with asking(endpoint(InProcess(), max_age_s=60)) as client:
         kept = await client.get("/graphql", params=CATALOGUE)
         client.headers.update(bearer(Role.APP, ANN))
         denied = await client.get(

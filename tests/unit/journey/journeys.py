@@ -1,13 +1,20 @@
-"""Journeys, stimuli and facts that tests are made of."""
+"""Journeys, stimuli and facts for tests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.journey.domain.instance import (
+    ChangeStimulus,
+    EntryEffect,
+    EventStimulus,
+    Instance,
+    Stimulus,
+    TimerStimulus,
+)
 from services.journey.domain.journey import Journey
-from services.journey.domain.machine import Advance, advance, begin, entry_key
-from services.journey.domain.run import Changed, Due, Happened, Run, Stimulus
-from services.journey.service.publishing import read
+from services.journey.domain.state_machine import Advance, advance, begin, find_entry_key
+from services.journey.service.publishing import parse_definition
 from services.rules import Facts
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -87,23 +94,23 @@ steps:
 """
 
 
-def made(yaml: str = CART, version: int = 1) -> Journey:
+def compile_journey(yaml: str = CART, version: int = 1) -> Journey:
     """A journey from its YAML."""
-    return Journey(read(yaml), version)
+    return Journey(parse_definition(yaml), version)
 
 
-def event(number: int, name: str, at: datetime = NOON, **properties: Any) -> Happened:
+def event(number: int, name: str, at: datetime = NOON, **properties: Any) -> EventStimulus:
     """Something that happened; events are recorded in the order of their numbers."""
-    return Happened(UUID(int=number), name, at, properties)
+    return EventStimulus(UUID(int=number), name, at, properties)
 
 
-def change(number: int, at: datetime = NOON) -> Changed:
+def change(number: int, at: datetime = NOON) -> ChangeStimulus:
     """A change of what is known."""
-    return Changed(UUID(int=number), at)
+    return ChangeStimulus(UUID(int=number), at)
 
 
-def known(now: datetime = NOON, **facts: Any) -> Facts:
-    """What is known of the customer."""
+def facts_of(now: datetime = NOON, **facts: Any) -> Facts:
+    """Facts of the customer."""
     return Facts(now=now, **facts)
 
 
@@ -111,40 +118,42 @@ ADDED = event(1, "product_added", value=25, cart_id="c1", product="LP")
 
 
 class Walk:
-    """One run, told things one after another; keeps what became of each."""
+    """An instance and what the last stimulus did to it."""
 
     def __init__(
         self,
         journey: Journey,
-        first: Happened | Changed = ADDED,
+        first: EventStimulus | ChangeStimulus = ADDED,
         now: datetime = NOON,
         **facts: Any,
     ) -> None:
         self.journey = journey
         self.now = now
-        key = entry_key(journey, first, known(now, **facts))
+        key = find_entry_key(journey, first, facts_of(now, **facts))
         assert key is not None
-        run_id = UUID(int=0x100)
-        self.last = begin(journey, run_id, ANN, key, first, known(now, **facts), now)
+        instance_id = UUID(int=0x100)
+        self.last = begin(journey, instance_id, ANN, key, first, facts_of(now, **facts), now)
 
     @property
-    def run(self) -> Run:
+    def instance(self) -> Instance:
         """Where it stands."""
-        return self.last.run
+        return self.last.instance
 
-    def tell(self, stimulus: Stimulus, after: timedelta = timedelta(0), **facts: Any) -> Advance:
-        """Tell it something a while later."""
+    def apply(self, stimulus: Stimulus, after: timedelta = timedelta(0), **facts: Any) -> Advance:
+        """Apply a stimulus a while later."""
         self.now += after
-        self.last = advance(self.journey, self.run, stimulus, known(self.now, **facts), self.now)
+        self.last = advance(
+            self.journey, self.instance, stimulus, facts_of(self.now, **facts), self.now
+        )
         return self.last
 
     def pass_time(self, **facts: Any) -> Advance:
         """Let its timer go off."""
-        assert self.run.due_at is not None
-        return self.tell(Due(), self.run.due_at - self.now, **facts)
+        assert self.instance.due_at is not None
+        return self.apply(TimerStimulus(), self.instance.due_at - self.now, **facts)
 
     def steps(self) -> list[str]:
         """The steps of the last advance."""
         return [
-            effect.run.step for effect in self.last.effects if type(effect).__name__ == "Entered"
+            effect.instance.step for effect in self.last.effects if isinstance(effect, EntryEffect)
         ]

@@ -4,16 +4,16 @@ import pytest
 
 from services.chassis.definitions import InvalidDefinition, Problem
 from services.journey.domain import summary
-from services.journey.service.publishing import read
-from services.journey.service.telling import needed
-from tests.unit.journey.journeys import CART, LAPSING, made
+from services.journey.service.publishing import parse_definition
+from services.journey.service.queries import collect_data_uses
+from tests.unit.journey.journeys import CART, LAPSING, compile_journey
 
 HEAD = "key: k\nname: K\nentry: {event: e}\nsteps:\n"
 
 
 def problems(yaml: str) -> list[Problem]:
     with pytest.raises(InvalidDefinition) as refused:
-        read(yaml)
+        parse_definition(yaml)
     return refused.value.problems
 
 
@@ -190,18 +190,18 @@ def test_an_entry_at_fault_is_refused(entry: str, path: str) -> None:
 def test_a_time_of_day_needs_no_quotes(until: str) -> None:
     wait = f"  - {{key: a, wait: {{until: {until}}}}}\n  - {{key: done, exit: x}}\n"
 
-    shown = summary.of_step(read(HEAD + wait).steps[0])
+    shown = summary.describe_step(parse_definition(HEAD + wait).steps[0])
 
     assert shown == f"Wait until {until.strip(chr(39)).zfill(5)}"
 
 
 def test_steps_and_triggers_can_be_read_in_words() -> None:
-    definition = read(CART)
+    definition = parse_definition(CART)
 
-    assert summary.of_trigger(definition.entry) == (
+    assert summary.describe_trigger(definition.entry) == (
         "product_added where event.value >= 20, per event.cart_id"
     )
-    assert [summary.of_step(step) for step in definition.steps] == [
+    assert [summary.describe_step(step) for step in definition.steps] == [
         "Wait 2h",
         "Choose a way",
         "Send cart_reminder by EMAIL, with consent to email_marketing",
@@ -212,9 +212,9 @@ def test_steps_and_triggers_can_be_read_in_words() -> None:
 
 
 def test_the_ways_between_steps_are_known_with_their_reasons() -> None:
-    definition = read(CART)
+    definition = parse_definition(CART)
 
-    assert [definition.ways(position) for position in range(6)] == [
+    assert [definition.transitions(position) for position in range(6)] == [
         [("has_mail", "")],
         [
             ("remind", "consent.email_marketing and exists(traits.email)"),
@@ -228,7 +228,7 @@ def test_the_ways_between_steps_are_known_with_their_reasons() -> None:
 
 
 def test_what_a_journey_needs_is_read_from_its_conditions_keys_and_contents() -> None:
-    mapping = needed([made(CART), made(LAPSING)])
+    mapping = collect_data_uses([compile_journey(CART), compile_journey(LAPSING)])
 
     assert {kind: set(uses) for kind, uses in mapping.items()} == {
         "traits": {"email", "first_name", "country"},

@@ -1,4 +1,4 @@
-"""Whatever a journey looks like and whatever happens: what must always be true of its runs."""
+"""Whatever a journey looks like and whatever happens: what must always be true of its instances."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.definitions import InvalidDefinition
-from services.journey.domain import machine
-from services.journey.domain.definition import Again
+from services.journey.domain import state_machine
+from services.journey.domain.definition import ReentryRule
+from services.journey.domain.instance import (
+    ChangeStimulus,
+    Effect,
+    EndEffect,
+    EntryEffect,
+    EventStimulus,
+    Instance,
+    TimerStimulus,
+)
 from services.journey.domain.journey import Journey
-from services.journey.domain.run import Changed, Due, Effect, Ended, Entered, Happened, Run
 from services.rules import Facts
-from tests.unit.journey.journeys import ANN, NOON, made
+from tests.unit.journey.journeys import ANN, NOON, compile_journey
 
 EVENTS = ("a", "b", "c")
 SEGMENTS = ("x", "y")
@@ -27,11 +35,11 @@ def journeys(draw: st.DrawFn) -> Journey:
     keys = [f"s{number}" for number in range(draw(st.integers(1, 6)))]
     ahead = [*keys[1:], "end"]
     steps = [draw(step(*place, keys)) for place in zip(keys, ahead, strict=True)]
-    return mended(
+    return break_circles(
         {
             "key": "random",
             "name": "Random",
-            "entry": {"event": "a", "again": draw(st.sampled_from(list(Again)))},
+            "entry": {"event": "a", "again": draw(st.sampled_from(list(ReentryRule)))},
             "exit_when": draw(st.sampled_from([[], [{"event": "c"}], [{"segment": "y"}]])),
             "steps": [*steps, {"key": "end", "exit": "end"}],
         }
@@ -64,11 +72,11 @@ def step(key: str, ahead: str, keys: list[str]) -> st.SearchStrategy[dict[str, A
     )
 
 
-def mended(definition: dict[str, Any]) -> Journey:
+def break_circles(definition: dict[str, Any]) -> Journey:
     """The journey, with a wait in every circle that has none."""
     while True:
         try:
-            return made(orjson.dumps(definition).decode())
+            return compile_journey(orjson.dumps(definition).decode())
         except InvalidDefinition as error:
             place = int(error.problems[0].path.removeprefix("steps[").removesuffix("]"))
             ahead = definition["steps"][place + 1]["key"]
@@ -92,76 +100,86 @@ happenings = st.lists(
 
 @dataclass
 class Life:
-    """One customer's runs of one journey, in a world as simple as can be."""
+    """One customer's instances of one journey, in a world as simple as can be."""
 
     journey: Journey
     now: datetime = NOON
-    runs: list[Run] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 
-    def take(self, advance: machine.Advance, place: int) -> None:
-        """Keep what became of a run."""
-        self.runs[place : place + 1] = [advance.run]
+    def take(self, advance: state_machine.Advance, place: int) -> None:
+        """Keep what became of an instance."""
+        self.instances[place : place + 1] = [advance.instance]
         self.effects += advance.effects
 
     def until(self, moment: datetime, segments: frozenset[str]) -> None:
         """Let timers go off in their time."""
-        while due := [run.due_at for run in self.runs if run.due_at and run.due_at <= moment]:
+        while due := [
+            instance.due_at
+            for instance in self.instances
+            if instance.due_at and instance.due_at <= moment
+        ]:
             self.now = min(due)
-            self.tell(Due(), segments)
+            self.apply(TimerStimulus(), segments)
         self.now = moment
 
-    def tell(self, stimulus: Happened | Changed | Due, segments: frozenset[str]) -> None:
-        """Let something happen to all runs, and perhaps begin one."""
+    def apply(
+        self, stimulus: EventStimulus | ChangeStimulus | TimerStimulus, segments: frozenset[str]
+    ) -> None:
+        """Let something happen to all instances, and perhaps begin one."""
         facts = Facts(now=self.now, segments=segments, consent={"p": "x" in segments})
-        for place, run in enumerate(self.runs):
-            self.take(machine.advance(self.journey, run, stimulus, facts, self.now), place)
-        if isinstance(stimulus, Due):
+        for place, instance in enumerate(self.instances):
+            self.take(
+                state_machine.advance(self.journey, instance, stimulus, facts, self.now), place
+            )
+        if isinstance(stimulus, TimerStimulus):
             return
-        last = self.runs[-1] if self.runs else None
-        key = machine.entry_key(self.journey, stimulus, facts)
-        if key is None or not machine.may_enter(self.journey, last, stimulus.id, self.now):
+        last = self.instances[-1] if self.instances else None
+        key = state_machine.find_entry_key(self.journey, stimulus, facts)
+        if key is None or not state_machine.can_enter(self.journey, last, stimulus.id, self.now):
             return
-        if last is not None and last.active:
-            self.take(machine.end(last, machine.RESTARTED, self.now), len(self.runs) - 1)
-        run_id = UUID(int=len(self.runs) + 1)
-        began = machine.begin(self.journey, run_id, ANN, key, stimulus, facts, self.now)
-        self.take(began, len(self.runs))
+        if last is not None and last.is_active:
+            self.take(
+                state_machine.end(last, state_machine.RESTARTED, self.now), len(self.instances) - 1
+            )
+        instance_id = UUID(int=len(self.instances) + 1)
+        began = state_machine.begin(self.journey, instance_id, ANN, key, stimulus, facts, self.now)
+        self.take(began, len(self.instances))
 
 
 def live(journey: Journey, things: list[Happening], times: int = 1) -> Life:
-    """A life in which everything is told so many times."""
+    """A life in which every stimulus comes so many times."""
     life = Life(journey)
     for number, (minutes, name, segments) in enumerate(things, start=1):
         life.until(life.now + timedelta(minutes=minutes), segments)
-        told: Happened | Changed = Changed(UUID(int=number), life.now)
+        stimulus: EventStimulus | ChangeStimulus = ChangeStimulus(UUID(int=number), life.now)
         if name is not None:
-            told = Happened(UUID(int=number), name, life.now, {})
+            stimulus = EventStimulus(UUID(int=number), name, life.now, {})
         for _ in range(times):
-            life.tell(told, segments)
+            life.apply(stimulus, segments)
     life.until(life.now + timedelta(days=9), frozenset())
     return life
 
 
 @settings(deadline=None)
 @given(journeys(), happenings)
-def test_a_journey_has_one_active_run_at_one_step_and_never_goes_back(
+def test_a_journey_has_one_active_instance_at_one_step_and_never_goes_back(
     journey: Journey, things: list[Happening]
 ) -> None:
     life = live(journey, things)
 
-    assert sum(run.active for run in life.runs) <= 1
-    for run in life.runs:
-        taken = [one.run for one in life.effects if one.run.id == run.id]
+    assert sum(instance.is_active for instance in life.instances) <= 1
+    for instance in life.instances:
+        states = [one.instance for one in life.effects if one.instance.id == instance.id]
         steps = [
-            one.run.sequence
+            one.instance.sequence
             for one in life.effects
-            if isinstance(one, Entered) and one.run.id == run.id
+            if isinstance(one, EntryEffect) and one.instance.id == instance.id
         ]
         assert steps == list(range(1, len(steps) + 1))
-        assert [one.since for one in taken] == sorted(one.since for one in taken)
-        assert run.sequence == len(steps) + (not run.active)
-        assert run.active == (run.due_at is not None)
+        assert [one.since for one in states] == sorted(one.since for one in states)
+        assert instance.sequence == len(steps) + (not instance.is_active)
+        assert instance.is_active == (instance.due_at is not None)
 
 
 @settings(deadline=None)
@@ -178,20 +196,20 @@ def test_an_event_from_before_the_last_one_used_changes_nothing(
     journey: Journey, things: list[Happening]
 ) -> None:
     life = live(journey, things)
-    runs, effects = list(life.runs), list(life.effects)
-    used = runs[-1].moved_by.int if runs else 0
+    instances, effects = list(life.instances), list(life.effects)
+    used = instances[-1].moved_by.int if instances else 0
 
     for number, (_, name, segments) in enumerate(things[:used], start=1):
-        life.tell(Happened(UUID(int=number), name or "a", life.now, {}), segments)
+        life.apply(EventStimulus(UUID(int=number), name or "a", life.now, {}), segments)
 
-    assert (life.runs, life.effects) == (runs, effects)
+    assert (life.instances, life.effects) == (instances, effects)
 
 
 @settings(deadline=None)
 @given(journeys(), happenings)
-def test_a_run_tells_of_its_end_once(journey: Journey, things: list[Happening]) -> None:
+def test_an_instance_publishes_its_end_once(journey: Journey, things: list[Happening]) -> None:
     life = live(journey, things)
 
-    ends = [one.run.id for one in life.effects if isinstance(one, Ended)]
+    ends = [one.instance.id for one in life.effects if isinstance(one, EndEffect)]
 
-    assert ends == [run.id for run in life.runs if not run.active]
+    assert ends == [instance.id for instance in life.instances if not instance.is_active]

@@ -1,4 +1,4 @@
-"""Events as measurement hears them, made with as few words as a test needs."""
+"""Events that measurement handles, with as few arguments as a test needs."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +47,7 @@ def decision(
 
 
 def outcome(
-    made: DecisionMade,
+    decision_event: DecisionMade,
     kind: str,
     rank: int = 1,
     *,
@@ -57,19 +57,19 @@ def outcome(
     customer: UUID | None = None,
     sender: str = SenderClass.SERVER.value,
 ) -> OutcomeRecorded:
-    """A reaction to a decision's proposition, by its customer or whom he has become."""
-    ranked = made.propositions[rank - 1]
+    """A reaction to a decision's proposition, by its customer or whom they have become."""
+    ranked = decision_event.propositions[rank - 1]
     return OutcomeRecorded(
         event_id=uuid4(),
-        customer_id=customer or made.customer_id,
+        customer_id=customer or decision_event.customer_id,
         occurred_at=at,
         outcome_id=uuid4(),
-        decision_id=made.decision_id,
+        decision_id=decision_event.decision_id,
         proposition_id=ranked.proposition_id,
         action=ranked.action,
         treatment=ranked.treatment,
-        channel=made.channel,
-        placement=made.placement,
+        channel=decision_event.channel,
+        placement=decision_event.placement,
         tracking_code=ranked.tracking_code,
         kind=kind,
         value=None if cents is None else Money(cents=cents, currency=currency),

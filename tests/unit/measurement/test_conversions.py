@@ -44,17 +44,17 @@ def test_a_currency_has_its_own_decimals(currency: str, units: int) -> None:
 
 
 def test_revenue_goes_before_total_before_value() -> None:
-    value = ORDERS.value_of({"value": 1, "total": 2, "revenue": 3})
+    value = ORDERS.read_value({"value": 1, "total": 2, "revenue": 3})
 
     assert value == Money(cents=300, currency="EUR")
 
 
 def test_an_unreadable_revenue_leaves_the_total() -> None:
-    assert ORDERS.value_of({"revenue": "?", "total": 2}) == Money(cents=200, currency="EUR")
+    assert ORDERS.read_value({"revenue": "?", "total": 2}) == Money(cents=200, currency="EUR")
 
 
 @pytest.mark.parametrize(
     ("named", "taken"), [("usd", "USD"), ("DOLLAR", "EUR"), (7, "EUR"), ("€€€", "EUR")]
 )
 def test_the_event_names_the_currency_if_it_can(named: Json, taken: str) -> None:
-    assert ORDERS.value_of({"total": 1, "currency": named}) == Money(cents=100, currency=taken)
+    assert ORDERS.read_value({"total": 1, "currency": named}) == Money(cents=100, currency=taken)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.measurement.domain.intervals import ImpossibleRate, Rate, rate
+from services.measurement.domain.intervals import ImpossibleRate, Rate, wilson_rate
 
 
 @pytest.mark.parametrize(
@@ -20,25 +20,25 @@ def test_the_intervals_are_those_newcombe_printed(
     successes: int, trials: int, low: float, high: float
 ) -> None:
     """R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
-    found = rate(successes, trials)
+    found = wilson_rate(successes, trials)
 
     assert found.low == pytest.approx(low, abs=5e-5)
     assert found.high == pytest.approx(high, abs=5e-5)
 
 
 def test_nothing_is_known_without_trials() -> None:
-    assert rate(0, 0) == Rate(0, 0, None, None, None)
+    assert wilson_rate(0, 0) == Rate(0, 0, None, None, None)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 0), (3, 2), (-1, 5)])
 def test_more_successes_than_trials_are_refused(successes: int, trials: int) -> None:
     with pytest.raises(ImpossibleRate, match=f"{successes} successes of {trials} trials"):
-        rate(successes, trials)
+        wilson_rate(successes, trials)
 
 
 @given(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_an_interval_holds_its_estimate_and_stays_a_share(counted: tuple[int, int]) -> None:
-    found = rate(*counted)
+    found = wilson_rate(*counted)
 
     assert found.low is not None
     assert found.estimate is not None
@@ -47,7 +47,7 @@ def test_an_interval_holds_its_estimate_and_stays_a_share(counted: tuple[int, in
 
 
 def test_more_trials_make_it_surer() -> None:
-    few, many = rate(3, 10), rate(300, 1_000)
+    few, many = wilson_rate(3, 10), wilson_rate(300, 1_000)
 
     assert few.low is not None
     assert many.low is not None

@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 import pytest
 
-from services.measurement.domain.results import InvalidPeriod, whole_days
+from services.measurement.domain.results import InvalidPeriod, to_whole_days
 
 MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
 
@@ -25,7 +25,7 @@ def test_a_day_that_is_touched_counts_whole(
 ) -> None:
     period = [datetime.fromisoformat(moment) if moment else None for moment in (start, end)]
 
-    assert whole_days(*period) == (first, after)
+    assert to_whole_days(*period) == (first, after)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_day_that_is_touched_counts_whole(
 )
 def test_an_impossible_period_is_refused(start: str, end: str, problem: str) -> None:
     with pytest.raises(InvalidPeriod, match=problem):
-        whole_days(datetime.fromisoformat(start), datetime.fromisoformat(end))
+        to_whole_days(datetime.fromisoformat(start), datetime.fromisoformat(end))

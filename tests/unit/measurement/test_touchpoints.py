@@ -8,7 +8,7 @@ from services.contracts.words import SenderClass
 from services.measurement.domain import propositions, touchpoints
 from services.measurement.domain.conversions import Conversions
 from services.measurement.domain.identities import identity_key
-from services.measurement.domain.propositions import NOTHING, Happened
+from services.measurement.domain.propositions import NO_FLAGS, OutcomeFlags
 from services.measurement.domain.touchpoints import TouchpointKind
 from tests.unit.measurement import facts
 
@@ -44,7 +44,7 @@ def test_an_amount_is_money_if_a_server_or_staff_states_it(sender: SenderClass) 
     assert believed.value is not None
 
 
-def test_a_touchpoint_keeps_whom_it_came_by_but_not_his_address() -> None:
+def test_a_touchpoint_keeps_whom_it_came_by_but_not_their_address() -> None:
     visit = facts.event(uuid4(), context=SPRING)
 
     (found,) = touchpoints.of_event(visit, ORDERS)
@@ -64,9 +64,9 @@ def test_a_message_leaves_its_words_with_journey() -> None:
 
 @pytest.mark.parametrize("kind", ["CLICKED", "ACCEPTED", "REJECTED", "CONVERTED", "DISMISSED"])
 def test_every_reaction_means_it_was_presented(kind: str) -> None:
-    told = propositions.of_outcome(facts.outcome(facts.decision(uuid4(), "vinyl"), kind))
+    reaction = propositions.of_outcome(facts.outcome(facts.decision(uuid4(), "vinyl"), kind))
 
-    assert told.happened == Happened.PRESENTED | Happened[kind]
+    assert reaction.flags == OutcomeFlags.PRESENTED | OutcomeFlags[kind]
 
 
 def test_an_outcome_of_a_kind_not_known_here_is_refused() -> None:
@@ -77,17 +77,20 @@ def test_an_outcome_of_a_kind_not_known_here_is_refused() -> None:
 
 
 def test_joined_in_either_order_the_decision_has_the_word() -> None:
-    made = facts.decision(uuid4(), "vinyl")
-    (decided,) = propositions.of_decision(made)
-    told = propositions.of_outcome(facts.outcome(made, "CLICKED", customer=uuid4()))
+    decision_event = facts.decision(uuid4(), "vinyl")
+    (decided,) = propositions.of_decision(decision_event)
+    reaction = propositions.of_outcome(facts.outcome(decision_event, "CLICKED", customer=uuid4()))
 
-    one, other = propositions.joined(decided, told), propositions.joined(told, decided)
+    one, other = propositions.combine(decided, reaction), propositions.combine(reaction, decided)
 
     assert one == other
-    assert (one.recorded_for, one.decided_at) == (made.customer_id, made.occurred_at)
-    assert one.happened == Happened.DECIDED | Happened.PRESENTED | Happened.CLICKED
+    assert (one.recorded_for, one.decided_at) == (
+        decision_event.customer_id,
+        decision_event.occurred_at,
+    )
+    assert one.flags == OutcomeFlags.DECIDED | OutcomeFlags.PRESENTED | OutcomeFlags.CLICKED
 
 
 def test_the_flags_fit_their_column_and_start_from_nothing() -> None:
-    assert NOTHING == 0
-    assert sum(Happened) < 2**15
+    assert NO_FLAGS == 0
+    assert sum(OutcomeFlags) < 2**15

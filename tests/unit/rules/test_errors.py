@@ -1,4 +1,4 @@
-"""What authors get wrong, and what they are told."""
+"""What authors get wrong, and the errors they get."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from services.rules import (
     DECISION,
     SEGMENT,
     ConditionError,
+    ConditionLimits,
     ConditionSyntaxError,
+    ConditionTooLarge,
     InvalidArgument,
     KindMismatch,
-    LimitExceeded,
-    Limits,
     NotAllowed,
     UnknownName,
     Vocabulary,
@@ -80,7 +80,7 @@ def test_an_unknown_name_is_shown_at_its_column_with_the_nearest(
         ("[x for x in traits.a] == 1", NotAllowed, "comparisons"),
         ("traits.age if consent.email else 3", NotAllowed, "comparisons"),
         ("(traits.age > 3) == consent.email", NotAllowed, "Join conditions"),
-        ("exists(traits.age) == True", NotAllowed, "stand alone"),
+        ("exists(traits.age) == True", NotAllowed, "as a condition"),
         ("traits.age in []", NotAllowed, "at least one"),
         ("traits.age in [1, traits.x]", NotAllowed, "or"),
         ("__import__('os').system('x')", NotAllowed, "manual"),
@@ -159,20 +159,26 @@ def test_an_open_parenthesis_points_at_the_end_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("source", "limits", "problem"),
     [
-        ("traits.age > 3", Limits(characters=10), "characters 14, over the limit of 10"),
-        ("not " * 30 + "consent.a", Limits(depth=9), "depth 10, over the limit of 9"),
-        (" or ".join(["consent.a"] * 50), Limits(nodes=100), "nodes 101, over the limit of 100"),
-        ("traits.a in [1, 2, 3]", Limits(list_items=2), "3 values, over the limit of 2"),
+        ("traits.age > 3", ConditionLimits(characters=10), "characters 14, over the limit of 10"),
+        ("not " * 30 + "consent.a", ConditionLimits(depth=9), "depth 10, over the limit of 9"),
+        (
+            " or ".join(["consent.a"] * 50),
+            ConditionLimits(nodes=100),
+            "nodes 101, over the limit of 100",
+        ),
+        ("traits.a in [1, 2, 3]", ConditionLimits(list_items=2), "3 values, over the limit of 2"),
         (
             "events.count('a') > 1 and events.count('b') > 1",
-            Limits(series=1),
+            ConditionLimits(series=1),
             "more than 1 series",
         ),
-        ("events.count('a', last='8d') > 1", Limits(window_days=7), "limit of 7 days"),
+        ("events.count('a', last='8d') > 1", ConditionLimits(window_days=7), "limit of 7 days"),
     ],
 )
-def test_a_limit_is_named_with_its_value(source: str, limits: Limits, problem: str) -> None:
-    with pytest.raises(LimitExceeded) as caught:
+def test_a_limit_is_named_with_its_value(
+    source: str, limits: ConditionLimits, problem: str
+) -> None:
+    with pytest.raises(ConditionTooLarge) as caught:
         parse(source, limits=limits)
 
     assert problem in caught.value.problem
@@ -186,7 +192,7 @@ def test_nesting_of_any_depth_is_an_error_and_not_a_crash(build: Callable[[int],
     for depth in (100, 900, 50_000):
         error = refused(f"{build(depth)} > traits.x")
 
-        assert isinstance(error, LimitExceeded | ConditionSyntaxError)
+        assert isinstance(error, ConditionTooLarge | ConditionSyntaxError)
 
 
 TOKENS = r"""

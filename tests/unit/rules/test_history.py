@@ -152,8 +152,8 @@ busy_hours = st.lists(
 def test_every_aggregate_is_what_going_through_all_events_gives(
     events: list[RecordedEvent],
 ) -> None:
-    asked = itertools.product(EVERY_AGGREGATE, ("1h", "2h", "3h"), range(5))
-    rules = compile_rules([parse(one.format(w=window, n=n)) for one, window, n in asked])
+    combinations = itertools.product(EVERY_AGGREGATE, ("1h", "2h", "3h"), range(5))
+    rules = compile_rules([parse(one.format(w=window, n=n)) for one, window, n in combinations])
     facts = Facts(now=NOW, history=rebuild(SeriesSet(rules.needs.series), events, NOW))
 
     outcomes = rules(facts)
@@ -236,7 +236,7 @@ def test_one_series_serves_all_conditions_for_the_longest_of_their_windows() -> 
     assert series.key == "\"viewed\" where a == 1 and b == 'x' and c < 3 and d > 4 and (e or f)"
 
 
-def test_a_state_kept_shorter_or_without_its_values_does_not_cover_a_new_need() -> None:
+def test_a_state_stored_shorter_or_without_its_values_does_not_cover_a_new_need() -> None:
     def only(source: str) -> Series:
         [series] = parse(source).needs.series
         return series

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.rules import ROOTS, SEGMENT, Facts, Limits, evaluate, parse
+from services.rules import ROOTS, SEGMENT, ConditionLimits, Facts, evaluate, parse
 from services.rules.functions import AGGREGATES, PUBLIC
 
 MANUAL = (Path(__file__).parents[3] / "docs" / "conditions.md").read_text()
@@ -29,9 +29,9 @@ def test_the_manual_names_every_function_aggregate_and_root() -> None:
 
 
 def test_the_manual_gives_every_limit_its_value() -> None:
-    told = [int(value) for value in re.findall(r"^\| .* \| (\d+) \|$", MANUAL, re.MULTILINE)]
+    limits = [int(value) for value in re.findall(r"^\| .* \| (\d+) \|$", MANUAL, re.MULTILINE)]
 
-    assert told == list(dataclasses.asdict(Limits()).values())
+    assert limits == list(dataclasses.asdict(ConditionLimits()).values())
 
 
 def test_the_manual_tells_what_a_segment_may_use() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.rules import InvalidTemplate, read_template
-from services.rules.template import keys_of, shown
+from services.rules import InvalidTemplate, parse_template
+from services.rules.template import format_value, parse_path
 
 ROOTS = ("traits", "context", "event")
 SOURCES: dict[str, dict[str, Any] | str] = {
@@ -23,7 +23,7 @@ SOURCES: dict[str, dict[str, Any] | str] = {
 
 def filled(content: Any, sources: Any = SOURCES) -> Any:
     """The content with its placeholders filled in."""
-    return read_template(content, ROOTS, alone=("key",)).fill(sources)
+    return parse_template(content, ROOTS, exact=("key",)).fill(sources)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_event_is_named_as_in_conditions() -> None:
 
     assert filled(text) == "bought a record for 19.95 on 2026-03-02T00:00:00+00:00"
     assert filled(text, {"event": {}}) == "  for  on "
-    assert keys_of("event.properties") == ("event", "properties", "properties")
+    assert parse_path("event.properties") == ("event", "properties", "properties")
 
 
 def test_a_filled_in_value_is_not_filled_in_again() -> None:
@@ -76,9 +76,9 @@ def test_content_is_filled_wherever_it_has_text_and_the_rest_is_left_alone() -> 
 def test_a_template_tells_what_it_needs_and_where() -> None:
     content = {"a": ["{{ key }}", "{{ traits.home.city | x }} {{ event.total }}"]}
 
-    read = read_template(content, ROOTS, alone=("key",))
+    read = parse_template(content, ROOTS, exact=("key",))
 
-    assert [(one.keys, one.place) for one in read.placeholders] == [
+    assert [(one.keys, one.path) for one in read.placeholders] == [
         (("key",), ("a", 0)),
         (("traits", "home", "city"), ("a", 1)),
         (("event", "properties", "total"), ("a", 1)),
@@ -108,17 +108,17 @@ def test_what_is_no_placeholder_is_refused_at_its_place(
         filled({"x": ["fine", text]})
 
     [flaw] = caught.value.flaws
-    assert (flaw.place, flaw.problem, flaw.offset) == (("x", 1), problem, offset)
+    assert (flaw.path, flaw.problem, flaw.offset) == (("x", 1), problem, offset)
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_flaws_are_reported_at_once() -> None:
     content = {"a": "{{ nobody }} {{ traits.a", "b": "{{ context.x }}"}
 
     with pytest.raises(InvalidTemplate, match=r"the roots are traits\.…, key\.") as caught:
-        read_template(content, ["traits"], alone=["key"])
+        parse_template(content, ["traits"], exact=["key"])
 
-    assert [flaw.place for flaw in caught.value.flaws] == [("a",), ("a",), ("b",)]
-    assert [flaw.below(("send",)).place for flaw in caught.value.flaws][2] == ("send", "b")
+    assert [flaw.path for flaw in caught.value.flaws] == [("a",), ("a",), ("b",)]
+    assert [flaw.prefix(("send",)).path for flaw in caught.value.flaws][2] == ("send", "b")
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     [(True, "yes"), (False, "no"), (0, "0"), (2.0, "2"), (2.5, "2.5"), (1e16, "1e+16"), ({}, "")],
 )
 def test_values_are_shown_as_they_are_read_aloud(value: Any, said: str) -> None:
-    assert shown(value) == said
+    assert format_value(value) == said

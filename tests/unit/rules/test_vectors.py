@@ -44,7 +44,7 @@ def test_a_vector_means_what_it_says(vector: dict[str, Any]) -> None:
     facts = facts_for(condition, vector.get("facts", {}))
     rules = compile_rules([condition])
 
-    failed = {part.text: part.saw for part in rules.explain(0, facts)}
+    failed = {part.text: part.actual for part in rules.explain(0, facts)}
 
     assert failed == vector.get("failed", {})
     assert (rules(facts) == [PASSED]) is (not failed)
@@ -76,10 +76,10 @@ def test_a_failed_or_shows_every_alternative_and_what_it_saw() -> None:
 
     [age, both, consent] = failed.within
 
-    assert (age.text, age.saw) == ("traits.age > 50", 41)
-    assert (consent.text, consent.saw) == ("consent.x", "missing")
+    assert (age.text, age.actual) == ("traits.age > 50", 41)
+    assert (consent.text, consent.actual) == ("consent.x", "missing")
     assert consent.column == condition.source.index("consent.x") + 1
-    assert {part.text: part.saw for part in both.within} == {
+    assert {part.text: part.actual for part in both.within} == {
         "consent.sms": False,
         'traits.city == "Zeist"': "Utrecht",
     }

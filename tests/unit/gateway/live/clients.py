@@ -13,12 +13,12 @@ from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
-from gateway.live.connections import Connections
-from gateway.live.rules import Rules
-from gateway.live.sockets import PROTOCOL, Sockets
+from gateway.live.connections import ClientConnections
+from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
+from gateway.live.settings import LiveSettings
 from services.chassis.bodies import BodyLimits
 from services.chassis.errors import RaakError
-from services.chassis.graphql_http import Parameters
+from services.chassis.graphql_http.request import RequestParameters
 from services.chassis.principal import Principal
 from tests.unit.gateway.small_graph import AGENT, KEY, ROLES
 
@@ -26,14 +26,14 @@ JSON = dict[str, Any]
 TOKEN = AGENT["Authorization"]
 REFUSED: JSON = {"errors": [{"message": "No.", "extensions": {"code": "NO", "hint": "Don't."}}]}
 
-RULES = Rules(
+SETTINGS = LiveSettings(
     body=BodyLimits(10_000, "max_body_bytes", within_s=30),
     connections_per_caller=3,
-    operations=5,
+    operations_per_connection=5,
     init_within_s=30,
     unread_bytes=10_000,
     waiting_activities=10,
-    takes_strangers=True,
+    allows_anonymous=True,
 )
 
 
@@ -48,25 +48,26 @@ class Script:
     asked: list[tuple[str, Principal | None, bool]] = field(default_factory=list)
     under_way: int = 0
 
-    def open(self, asked: Parameters, caller: Principal | None, *, may_change: bool) -> Any:
+    def open(self, asked: RequestParameters, caller: Principal | None, *, may_change: bool) -> Any:
         self.asked.append((asked.document, caller, may_change))
-        return _Scripted(self, asked.document)
+        return _Scripted(self, asked.document, caller)
 
 
 @dataclass
 class _Scripted:
     script: Script
     text: str
+    caller: Principal | None
     refusal: RaakError | None = None
 
     @property
     def is_subscription(self) -> bool:
         return self.text == "endless"
 
-    def traced(self, traceparent: str | None) -> AbstractContextManager[None]:
+    def trace(self, traceparent: str | None) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def answers(self) -> AsyncGenerator[JSON, None]:
+    async def execute(self) -> AsyncGenerator[JSON, None]:
         self.script.under_way += 1
         try:
             if self.text == "endless":
@@ -154,9 +155,9 @@ class Client:
 class House:
     """The endpoint of websockets, and who comes to it."""
 
-    sockets: Sockets
+    sockets: GraphQLOverWebSocket
     script: Script
-    connections: Connections
+    connections: ClientConnections
     app: ASGIApp
     """What clients come to: the sockets, or what stands before them."""
     clients: list[Client] = field(default_factory=list)
@@ -171,15 +172,15 @@ class House:
         return client
 
     async def enter(self) -> Client:
-        """A client who was let in."""
+        """A client that is acknowledged."""
         return await (await self.connect()).acknowledged()
 
 
 @asynccontextmanager
-async def house(rules: Rules = RULES) -> AsyncIterator[House]:
+async def house(settings: LiveSettings = SETTINGS) -> AsyncIterator[House]:
     """An endpoint that is empty again, and has left no task behind, when the block ends."""
-    script, connections = Script(), Connections(rules.connections_per_caller)
-    sockets = Sockets(script, callers(), connections, rules)  # type: ignore[arg-type]
+    script, connections = Script(), ClientConnections(settings.connections_per_caller)
+    sockets = GraphQLOverWebSocket(script, callers(), connections, settings)  # type: ignore[arg-type]
     before = asyncio.all_tasks()
     here = House(sockets, script, connections, sockets)
     yield here

@@ -6,10 +6,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.live.activity import EVENTS, KINDS, Changes, Snapshot, read_event
+from gateway.live.activity import (
+    ACTIVITY_KINDS,
+    EVENTS_BY_TYPE,
+    CustomerDiff,
+    CustomerDigests,
+    read_event,
+)
 from services.contracts.decision import DecisionSeriesNeeded
 from services.contracts.profile import CustomerChanged, Identity
-from tests.unit.gateway.live.happenings import ANN, BEN, HAPPENINGS, outcome
+from tests.unit.gateway.live.events import ANN, BEN, EVENTS, outcome
 
 
 def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
@@ -29,19 +35,19 @@ def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
     )
 
 
-def changes(before: CustomerChanged, after: CustomerChanged) -> Changes:
-    return Snapshot.of(before).changes_to(Snapshot.of(after))
+def changes(before: CustomerChanged, after: CustomerChanged) -> CustomerDiff:
+    return CustomerDigests.from_event(before).compare(CustomerDigests.from_event(after))
 
 
-def test_every_fact_that_is_told_is_read_back_from_the_bus() -> None:
-    for event in HAPPENINGS:
+def test_every_event_that_is_reported_is_read_back_from_the_bus() -> None:
+    for event in EVENTS:
         assert read_event(event.address(), event.to_cloudevent()) == event
 
-    assert {type(event) for event in HAPPENINGS} == set(KINDS)
-    assert len(EVENTS) == len(KINDS)
+    assert {type(event) for event in EVENTS} == set(ACTIVITY_KINDS)
+    assert len(EVENTS_BY_TYPE) == len(ACTIVITY_KINDS)
 
 
-def test_what_services_say_to_each_other_is_not_told() -> None:
+def test_events_for_services_are_not_reported() -> None:
     needed = DecisionSeriesNeeded(
         event_id=uuid4(),
         customer_id=None,
@@ -66,32 +72,32 @@ def test_what_is_no_event_is_refused(document: bytes) -> None:
         read_event(outcome().address(), document)
 
 
-def test_a_snapshot_with_nothing_new_but_an_event_tells_nothing() -> None:
+def test_a_snapshot_with_nothing_new_but_an_event_is_no_change() -> None:
     assert not changes(snapshot(), snapshot(3, series={"clicks": [1, 2, 3]}))
 
 
 @pytest.mark.parametrize(
     ("new", "told"),
     [
-        ({"traits": {"name": "Ann", "town": "Breda"}}, Changes(traits=("town",))),
-        ({"traits": {"name": "Ann"}}, Changes(traits=("town",))),
-        ({"consents": {"email": False, "sms": True}}, Changes(consents=("email", "sms"))),
+        ({"traits": {"name": "Ann", "town": "Breda"}}, CustomerDiff(traits=("town",))),
+        ({"traits": {"name": "Ann"}}, CustomerDiff(traits=("town",))),
+        ({"consents": {"email": False, "sms": True}}, CustomerDiff(consents=("email", "sms"))),
         (
             {"segments": ("lapsed",)},
-            Changes(segments_entered=("lapsed",), segments_left=("loyal",)),
+            CustomerDiff(segments_entered=("lapsed",), segments_left=("loyal",)),
         ),
         (
             {"identities": (Identity(type="phone", value="+31"),)},
-            Changes(identities=("email", "phone")),
+            CustomerDiff(identities=("email", "phone")),
         ),
     ],
 )
-def test_changes_are_told_by_name(new: dict[str, Any], told: Changes) -> None:
+def test_changes_are_reported_by_name(new: dict[str, Any], told: CustomerDiff) -> None:
     assert changes(snapshot(), snapshot(3, **new)) == told
 
 
-def test_what_is_remembered_of_a_customer_holds_none_of_his_values() -> None:
-    remembered = repr(Snapshot.of(snapshot()))
+def test_digests_of_a_customer_hold_none_of_their_values() -> None:
+    remembered = repr(CustomerDigests.from_event(snapshot()))
 
     assert "Delft" not in remembered
     assert "ann@example.com" not in remembered

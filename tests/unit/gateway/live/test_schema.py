@@ -13,14 +13,14 @@ from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits
 from gateway.access.limits.registered_operations import OperationRegistry
-from gateway.graphql_http.documents import Documents
-from gateway.live.activity import KINDS, Activity, Changes
-from gateway.live.answering import Answering
+from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.live.activity import ACTIVITY_KINDS, Activity, CustomerDiff
+from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
+from gateway.live.operation_stream import OperationStreams
 from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
-from gateway.live.watch import Topic, Watch
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
-from services.chassis.graphql_http import read_parameters
+from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
@@ -30,7 +30,7 @@ from services.contracts.profile import EventRecorded
 from services.contracts.words import Role
 from tests.callers import ROLES, caller
 from tests.unit.gateway.clock import Clock
-from tests.unit.gateway.live.happenings import ANN, AT, HAPPENINGS, changed, recorded
+from tests.unit.gateway.live.events import ANN, AT, EVENTS, changed, recorded
 from tests.unit.gateway.small_graph import KEY, InProcess, graph
 
 QUERY = """
@@ -56,7 +56,7 @@ JOURNEY = {
     "endReason": None,
 }
 DECISION = {"id": str(UUID(int=0xD))}
-TOLD: Mapping[str, dict[str, Any]] = {
+FIELDS: Mapping[str, dict[str, Any]] = {
     "EVENT": {"event": {"name": "Cart Viewed", "properties": {"price": 20}}},
     "PROFILE_CHANGED": {
         "changes": {
@@ -94,37 +94,41 @@ TOLD: Mapping[str, dict[str, Any]] = {
         },
     },
 }
-"""What is told beside what every activity has, by kind; MERGED has ids of its own."""
+"""What an activity has besides what all have, by kind; MERGED has ids of its own."""
 
 
-class Ear:
-    """A feed that has heard some things already, and notes who was listened for."""
+class FakeFeed:
+    """A feed of activities that are there already; it notes which customers are watched."""
 
-    def __init__(self, *heard: Activity) -> None:
-        self._heard = heard
-        self.listening: set[UUID] = set()
-        self.proof_needed = False
+    def __init__(self, *activities: Activity) -> None:
+        self._activities = activities
+        self.watched: set[UUID] = set()
+        self.needs_proof = False
 
     @asynccontextmanager
-    async def watching(self, customer_id: UUID, *, follows_unproved: bool) -> AsyncIterator[Watch]:
-        self.proof_needed = not follows_unproved
-        self.listening.add(customer_id)
-        watch = Watch(Topic(customer_id), 100)
-        for activity in self._heard:
-            watch.tell(activity)
+    async def watch(
+        self, customer_id: UUID, *, follows_unproved: bool
+    ) -> AsyncIterator[CustomerWatch]:
+        self.needs_proof = not follows_unproved
+        self.watched.add(customer_id)
+        watch = CustomerWatch(WatchedCustomer(customer_id), 100)
+        for activity in self._activities:
+            watch.put(activity)
         try:
             yield watch
         finally:
-            self.listening.discard(customer_id)
+            self.watched.discard(customer_id)
 
 
-async def ann(asking: Principal, ref: dict[str, Any]) -> UUID:
-    """Who is meant is always Ann."""
+async def find_ann(principal: Principal, ref: dict[str, Any]) -> UUID:
+    """Every reference is to Ann."""
     return ANN
 
 
-def activity(event: Event, fact: Event | Changes | None = None) -> Activity:
-    return Activity(event.event_id, event.occurred_at, KINDS[type(event)], ANN, fact or event)
+def activity(event: Event, content: Event | CustomerDiff | None = None) -> Activity:
+    return Activity(
+        event.event_id, event.occurred_at, ACTIVITY_KINDS[type(event)], ANN, content or event
+    )
 
 
 def headers(role: Role = Role.AGENT) -> dict[str, str]:
@@ -145,64 +149,62 @@ async def first(live: LiveSubgraph, query: str = QUERY, role: Role = Role.AGENT)
         return await anext(aiter(answers))
 
 
-def live_with(*heard: Activity, find: Any = ann) -> LiveSubgraph:
-    return LiveSubgraph(Ear(*heard), find)  # type: ignore[arg-type]
+def live_with(*activities: Activity, find: Any = find_ann) -> LiveSubgraph:
+    return LiveSubgraph(FakeFeed(*activities), find)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("event", HAPPENINGS, ids=lambda event: type(event).__name__)
-async def test_each_event_is_told_in_the_words_of_the_graph(event: Event) -> None:
-    fact = Changes(traits=("town",)) if event.compacted else event
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+async def test_each_event_is_sent_in_the_words_of_the_graph(event: Event) -> None:
+    content = CustomerDiff(traits=("town",)) if event.compacted else event
 
-    answer = await first(live_with(activity(event, fact)))
+    answer = await first(live_with(activity(event, content)))
 
-    told = {k: v for k, v in answer["data"]["customerActivity"].items() if v is not None}
-    kind = told.pop("kind")
-    assert told.pop("customer") == {"id": str(ANN)}
-    assert (told.pop("id"), told.pop("at")) == (str(event.event_id), AT.isoformat())
-    assert kind == KINDS[type(event)].value
+    fields = {k: v for k, v in answer["data"]["customerActivity"].items() if v is not None}
+    kind = fields.pop("kind")
+    assert fields.pop("customer") == {"id": str(ANN)}
+    assert (fields.pop("id"), fields.pop("at")) == (str(event.event_id), AT.isoformat())
+    assert kind == ACTIVITY_KINDS[type(event)].value
     if kind == "MERGED":
-        assert told["merge"]["intoCustomer"] == {"id": str(ANN)}
+        assert fields["merge"]["intoCustomer"] == {"id": str(ANN)}
     else:
-        assert told == TOLD[kind]
+        assert fields == FIELDS[kind]
 
 
-async def test_everything_heard_is_told_in_order() -> None:
+async def test_activities_are_sent_in_order() -> None:
     live = live_with(*(activity(recorded(name)) for name in ("a", "b", "c")))
 
     async with live.stream("live", body(), headers()) as answers:
-        told = [await anext(aiter(answers)) for _ in range(3)]
+        received = [await anext(aiter(answers)) for _ in range(3)]
 
-    names = [answer["data"]["customerActivity"]["event"]["name"] for answer in told]
+    names = [answer["data"]["customerActivity"]["event"]["name"] for answer in received]
     assert names == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(("role", "needed"), [(Role.VISITOR, True), (Role.AGENT, False)])
-async def test_only_staff_follows_whom_nobody_proved_to_be_the_same(
-    role: Role, needed: bool
-) -> None:
-    ear = Ear(activity(recorded()))
-    live = LiveSubgraph(ear, ann)  # type: ignore[arg-type]
+async def test_only_staff_follows_a_merge_that_nobody_proved(role: Role, needed: bool) -> None:
+    feed = FakeFeed(activity(recorded()))
+    live = LiveSubgraph(feed, find_ann)  # type: ignore[arg-type]
 
     async with live.stream("live", body(), headers(role)) as answers:
         await anext(aiter(answers))
 
-    assert ear.proof_needed is needed
+    assert feed.needs_proof is needed
 
 
-async def test_leaving_the_stream_ends_the_listening() -> None:
-    ear = Ear(activity(recorded()))
-    live = LiveSubgraph(ear, ann)  # type: ignore[arg-type]
+async def test_leaving_the_stream_ends_the_watch() -> None:
+    feed = FakeFeed(activity(recorded()))
+    live = LiveSubgraph(feed, find_ann)  # type: ignore[arg-type]
 
     async with live.stream("live", body(), headers()) as answers:
         await anext(aiter(answers))
-        listened = set(ear.listening)
+        watched = set(feed.watched)
 
-    assert listened == {ANN}
-    assert ear.listening == set()
+    assert watched == {ANN}
+    assert feed.watched == set()
 
 
-async def test_who_is_unknown_cannot_be_watched() -> None:
-    async def nobody(asking: Principal, ref: dict[str, Any]) -> UUID:
+async def test_an_unknown_customer_cannot_be_watched() -> None:
+    async def nobody(principal: Principal, ref: dict[str, Any]) -> UUID:
         raise UnknownCustomer("There is no such customer.", hint="Look again.")
 
     answer = await first(live_with(find=nobody))
@@ -212,7 +214,7 @@ async def test_who_is_unknown_cannot_be_watched() -> None:
 
 
 async def test_a_failure_of_ours_is_masked() -> None:
-    async def broken(asking: Principal, ref: dict[str, Any]) -> UUID:
+    async def broken(principal: Principal, ref: dict[str, Any]) -> UUID:
         raise RuntimeError("secret")
 
     answer = await first(live_with(find=broken))
@@ -221,28 +223,28 @@ async def test_a_failure_of_ours_is_masked() -> None:
     assert "secret" not in str(answer)
 
 
-async def test_a_customer_is_not_shown_his_journeys_or_what_an_agent_noted() -> None:
-    live = live_with(*(activity(event) for event in HAPPENINGS if not event.compacted))
+async def test_a_customer_does_not_get_their_journeys_or_what_an_agent_noted() -> None:
+    live = live_with(*(activity(event) for event in EVENTS if not event.compacted))
 
     async with live.stream("live", body(), headers(Role.VISITOR)) as answers:
-        told = [await anext(aiter(answers)) for _ in range(len(HAPPENINGS) - 1)]
+        received = [await anext(aiter(answers)) for _ in range(len(EVENTS) - 1)]
 
-    activities = [answer["data"]["customerActivity"] for answer in told]
-    assert all(said["journey"] is None and said["merge"] is None for said in activities)
-    (reacted,) = [said["outcome"] for said in activities if said["outcome"]]
-    assert reacted["reason"] is None
-    assert reacted["action"] == {"key": "jazz_weeks"}
+    activities = [answer["data"]["customerActivity"] for answer in received]
+    assert all(one["journey"] is None and one["merge"] is None for one in activities)
+    (outcome,) = [one["outcome"] for one in activities if one["outcome"]]
+    assert outcome["reason"] is None
+    assert outcome["action"] == {"key": "jazz_weeks"}
 
 
 SECRET = "ann@example.com"
-SAID = {"email": "2002", "note": [f"of {SECRET}"], "town": "Delft"}
+PROPERTIES = {"email": "2002", "note": [f"of {SECRET}"], "town": "Delft"}
 
 
-def telling(event: Event) -> Event:
-    """The event, with what tells who somebody is wherever somebody's words may stand."""
+def identifying(event: Event) -> Event:
+    """The event, with what identifies a customer wherever free text may stand."""
     changes: dict[str, Any] = {"reason": f"as {SECRET} wished"} if hasattr(event, "reason") else {}
     if isinstance(event, EventRecorded):
-        changes |= {"name": f"looked {SECRET}", "properties": SAID}
+        changes |= {"name": f"looked {SECRET}", "properties": PROPERTIES}
     if isinstance(event, StepEntered | InstanceEnded | MessageDue):
         changes["state"] = event.state.model_copy(update={"key": "2002"})
     if isinstance(event, MessageDue):
@@ -250,29 +252,29 @@ def telling(event: Event) -> Event:
     return event.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("event", HAPPENINGS, ids=lambda event: type(event).__name__)
-async def test_who_may_not_read_identities_hears_what_happens_and_not_to_whom(
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+async def test_a_caller_that_may_not_read_identities_gets_what_happens_and_not_to_whom(
     event: Event,
 ) -> None:
-    fact = Changes(traits=("email",)) if event.compacted else telling(event)
-    live = live_with(activity(event, fact))
+    content = CustomerDiff(traits=("email",)) if event.compacted else identifying(event)
+    live = live_with(activity(event, content))
 
-    hidden = str(await first(live, role=Role.MARKETER))
-    shown = str(await first(live))
+    masked = str(await first(live, role=Role.MARKETER))
+    plain = str(await first(live))
 
-    assert not [secret for secret in (SECRET, "2002", "Dear Ann") if secret in hidden]
+    assert not [secret for secret in (SECRET, "2002", "Dear Ann") if secret in masked]
     if isinstance(event, EventRecorded | OutcomeRecorded | InstanceEnded | MessageDue):
-        assert SECRET in shown
-        assert MASK in hidden
-    assert ("Delft" in hidden) == isinstance(event, EventRecorded)
+        assert SECRET in plain
+        assert MASK in masked
+    assert ("Delft" in masked) == isinstance(event, EventRecorded)
 
 
-async def test_an_operator_s_further_names_are_hidden_and_a_customer_hears_all_of_themselves() -> (
+async def test_an_operator_s_further_names_are_masked_and_a_customer_gets_all_of_their_own() -> (
     None
 ):
-    event = telling(next(one for one in HAPPENINGS if isinstance(one, EventRecorded)))
-    ear = Ear(activity(event, event))
-    live = LiveSubgraph(ear, ann, Masking.over(["town"]))  # type: ignore[arg-type]
+    event = identifying(next(one for one in EVENTS if isinstance(one, EventRecorded)))
+    feed = FakeFeed(activity(event, event))
+    live = LiveSubgraph(feed, find_ann, Masking.over(["town"]))  # type: ignore[arg-type]
 
     assert "Delft" not in str(await first(live, role=Role.MARKETER))
     assert "Delft" in str(await first(live, role=Role.APP))
@@ -280,17 +282,17 @@ async def test_an_operator_s_further_names_are_hidden_and_a_customer_hears_all_o
 
 async def test_without_the_scope_to_read_customers_nothing_is_watched() -> None:
     nobody = headers_of(Principal(Role.AGENT, "tester"))
-    ear = Ear(activity(recorded()))
-    live = LiveSubgraph(ear, ann)  # type: ignore[arg-type]
+    feed = FakeFeed(activity(recorded()))
+    live = LiveSubgraph(feed, find_ann)  # type: ignore[arg-type]
 
     async with live.stream("live", body(), nobody) as answers:
         answer = await anext(aiter(answers))
 
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHORIZED_FIELD_OR_TYPE"
-    assert ear.listening == set()
+    assert feed.watched == set()
 
 
-async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_ends() -> None:
+async def test_a_subscription_beyond_the_rate_is_slowed_and_then_ends_with_the_reason() -> None:
     naps: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -308,15 +310,15 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
         admission=door,
     )
     watch = 'subscription { customerActivity(ref: {id: "1"}) { event { name } } }'
-    asked = read_parameters({"query": watch})
-    operation = Answering(lambda: front, Documents(OperationRegistry())).open(
-        asked, caller(Role.AGENT, "agnes"), may_change=True
+    parameters = read_parameters({"query": watch})
+    operation = OperationStreams(lambda: front, PersistedOperations(OperationRegistry())).open(
+        parameters, caller(Role.AGENT, "agnes"), may_change=True
     )
 
-    answers = [answer async for answer in operation.answers()]
+    answers = [answer async for answer in operation.execute()]
 
-    *told, last = answers
-    names = [answer["data"]["customerActivity"]["event"]["name"] for answer in told]
+    *activities, last = answers
+    names = [answer["data"]["customerActivity"]["event"]["name"] for answer in activities]
     assert names[:2] == ["e0", "e1"]
     assert naps == sorted(naps)
     assert max(naps) <= 5
@@ -326,7 +328,7 @@ async def test_who_hears_more_than_may_be_asked_is_slowed_and_then_told_why_it_e
     assert error["extensions"]["retryAfterMs"] > 5_000
 
 
-def test_a_decision_is_not_asked_for_by_each_event_it_would_be_itself() -> None:
+def test_a_decision_is_refused_below_a_subscription() -> None:
     decide = 'nextBestActions(channel: WEB, placement: "home") { id }'
     cache = PlanCache(compose(read_subgraphs()))
     watch = 'subscription { customerActivity(ref: {id: "1"}) { customer { %s } } }'
@@ -337,7 +339,7 @@ def test_a_decision_is_not_asked_for_by_each_event_it_would_be_itself() -> None:
     assert cache.plan(f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')
 
 
-async def test_the_schema_is_told_as_of_any_subgraph() -> None:
+async def test_it_answers_with_its_sdl_as_any_subgraph_does() -> None:
     request = orjson.dumps({"query": "{ _service { sdl } }"})
 
     reply = await live_with().fetch("live", request, headers(), is_idempotent=True)
@@ -345,7 +347,7 @@ async def test_the_schema_is_told_as_of_any_subgraph() -> None:
     assert "customerActivity" in orjson.loads(reply.body)["data"]["_service"]["sdl"]
 
 
-async def test_a_snapshot_is_never_told_itself() -> None:
-    told = activity(changed(2, town="Delft"), Changes(traits=("town",)))
+async def test_a_snapshot_is_never_sent_whole() -> None:
+    change = activity(changed(2, town="Delft"), CustomerDiff(traits=("town",)))
 
-    assert "Delft" not in str(await first(live_with(told)))
+    assert "Delft" not in str(await first(live_with(change)))

@@ -15,7 +15,7 @@ from gateway.pipeline.authorize import IntrospectionOff, OperationNotRegistered
 from gateway.pipeline.parse import OperationNotIdentified, UnreadableDocument
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.graphql_http import MutationNotAllowed
+from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.identity import derived_customer_id
 from services.contracts.words import Role

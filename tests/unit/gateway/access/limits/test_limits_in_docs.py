@@ -27,14 +27,14 @@ from gateway.access.limits.load_shedding import (
 from gateway.access.limits.rate_limits import RateLimiter, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
-from gateway.graphql_http.documents import Documents
 from gateway.graphql_http.endpoint import GraphQLOverHttp
+from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.settings import GatewaySettings
 from gateway.supergraph import PlanCache, Reply, compose
-from gateway.surfaces.segment import Segment
+from gateway.surfaces.segment import SegmentApi
 from infra.demo import asking as asking_of_the_demo
-from services.chassis.graphql_http import MODERN
+from services.chassis.graphql_http.media_types import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
 from services.contracts.words import Role
 from tests.unit.gateway.small_graph import KEY
@@ -93,12 +93,12 @@ class House:
         endpoint = GraphQLOverHttp(
             lambda: self.graph,
             self,  # type: ignore[arg-type]
-            Documents(OperationRegistry()),
-            SETTINGS.rules,
+            PersistedOperations(OperationRegistry()),
+            SETTINGS.endpoint_settings,
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
-        anybody = SimpleNamespace(check=lambda key: None, behind=lambda key: ADMIN)
-        segment = Segment(anybody, None, None, collect, admission)  # type: ignore[arg-type]
+        anybody = SimpleNamespace(authenticate=lambda key: ADMIN)
+        segment = SegmentApi(anybody, None, None, collect, admission)  # type: ignore[arg-type]
         app = Starlette(routes=segment.routes())
 
         async def routed(scope: Any, receive: Any, send: Any) -> None:

@@ -1,0 +1,101 @@
+"""Operations sent by their hash: registered ones, and those the gateway has learnt from clients.
+
+A client names a document by `documentId` (`sha256:<hex>`, or the hex alone) or by Apollo's
+`extensions.persistedQuery.sha256Hash`. Apollo's clients may also register documents by sending
+them, when that is switched on: they send a hash, get an error that it is not known, and send the
+document with it.
+"""
+
+import re
+
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
+from gateway.supergraph.lru import Lru
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http.request import MalformedRequest, RequestParameters
+
+SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+class PersistedQueryNotFound(RaakError):
+    """No document has this hash; Apollo's clients send the document after this."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("PersistedQueryNotFound", hint="Send the document in `query` with it.")
+
+
+class PersistedQueryNotSupported(RaakError):
+    """Apollo's hash of a document that is not registered, where the gateway learns none.
+
+    Apollo's clients send whole documents from then on.
+    """
+
+    code = "PERSISTED_QUERY_NOT_SUPPORTED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PersistedQueryNotSupported",
+            hint="Register the document with `raak operations publish`, or send it in `query`.",
+        )
+
+
+class PersistedQueryHashMismatch(RaakError):
+    """A document came with the hash of another one."""
+
+    code = "PERSISTED_QUERY_HASH_MISMATCH"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The hash is not that of `query`.", hint="Send SHA-256 of the exact text, in hex."
+        )
+
+
+class PersistedOperations:
+    """Finds the document of a request. `learns` is how many clients may add; 0: none."""
+
+    def __init__(self, registry: OperationRegistry, learns: int = 0) -> None:
+        self._registry = registry
+        self._learnt: Lru[str] | None = Lru(learns) if learns else None
+
+    def read_document(self, parameters: RequestParameters) -> str:
+        """The document a request sends or names by its hash; raises RaakError."""
+        if parameters.document_id is None and "persistedQuery" not in parameters.extensions:
+            return parameters.document
+        sha256 = _read_hash(parameters)
+        if parameters.query is None:
+            return self._find(sha256, is_apollos=parameters.document_id is None)
+        if hash_document(parameters.query) != sha256:
+            raise PersistedQueryHashMismatch
+        return parameters.query
+
+    def _find(self, sha256: str, *, is_apollos: bool) -> str:
+        text = self._registry.text_of(sha256)
+        if text is None and self._learnt is not None:
+            text = self._learnt.get(sha256)
+        if text is not None:
+            return text
+        if not is_apollos or self._learnt is None:  # else its client sends the document now
+            self._registry.check_read()
+        is_unsupported = is_apollos and self._learnt is None
+        raise PersistedQueryNotSupported if is_unsupported else PersistedQueryNotFound
+
+    def learn(self, parameters: RequestParameters) -> None:
+        """Keep a document that came with its hash. Only a valid one is worth its place."""
+        query = parameters.query
+        if self._learnt is not None and query and "persistedQuery" in parameters.extensions:
+            self._learnt.put(_read_hash(parameters), query)
+
+
+def _read_hash(parameters: RequestParameters) -> str:
+    text = parameters.document_id
+    if text is None:
+        persisted = parameters.extensions["persistedQuery"]
+        text = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
+    match = SHA256.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise MalformedRequest(
+            "The hash of the document is not a SHA-256 in lower-case hex.",
+            hint="Send SHA-256 of the exact text as 64 hexadecimal digits in lower case.",
+        )
+    return match[1]

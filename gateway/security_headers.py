@@ -1,0 +1,77 @@
+"""Headers of every response that restrict browsers, and CORS: which pages may call."""
+
+from collections.abc import Sequence
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.graphql_http.preflight import PREFLIGHT_HEADERS
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
+DEFAULT_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Where an endpoint has not set its own."""
+
+ALLOWED_HEADERS = [
+    *PREFLIGHT_HEADERS,
+    "content-type",
+    "content-encoding",
+    "if-none-match",
+    "traceparent",
+    "x-retry-count",  # of analytics.js: without it what had to be sent again would never arrive
+]
+EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate"]
+PREFLIGHT_MAX_AGE_S = 600
+"""How long a browser may remember that a page may call."""
+
+
+class SecurityHeaders:
+    """ASGI middleware: no response is to be framed, cached, or taken for a page.
+
+    `https_only_s` is how long browsers are to use HTTPS only; 0: no such header.
+    """
+
+    def __init__(self, app: ASGIApp, https_only_s: int = 0) -> None:
+        self._app = app
+        hsts = (b"strict-transport-security", b"max-age=%d; includeSubDomains" % https_only_s)
+        self._always = (*SECURITY_HEADERS, hsts) if https_only_s else SECURITY_HEADERS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and add the headers to its response."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = self._add(message.get("headers", ()))
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+    def _add(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        names = {name for name, _ in headers}
+        defaults = (pair for pair in DEFAULT_HEADERS if pair[0] not in names)
+        return [*headers, *self._always, *defaults]
+
+
+def add_security_headers(app: ASGIApp, origins: Sequence[str], https_only_s: int) -> ASGIApp:
+    """The application with its security headers; pages of these origins may call it (`*`: of all).
+
+    They call with a token, never with cookies: CORS does not allow credentials.
+    """
+    app = SecurityHeaders(app, https_only_s)
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=ALLOWED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=PREFLIGHT_MAX_AGE_S,
+    )

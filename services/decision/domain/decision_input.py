@@ -1,0 +1,29 @@
+"""What a decision is made from, besides the catalogue and the propensities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.contracts.words import Channel
+from services.decision.domain.contact_policies import Contact
+from services.rules import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionInput:
+    """The customer, the placement, the moment, and all that is known of them."""
+
+    customer_id: UUID
+    channel: Channel
+    placement: str
+    limit: int
+    """How many propositions are requested; a placement may hold fewer."""
+    facts: Facts
+    contacts: Sequence[Contact] = ()
+    """The outcomes of this customer, as far back as contact policies look."""
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the decision."""
+        return self.facts.now

@@ -1,0 +1,115 @@
+"""Parsing literals, and converting terms to the kind that is needed."""
+
+import ast
+from collections.abc import Iterable
+
+from services.chassis.errors import nearest
+from services.rules.condition_source import ConditionSource
+from services.rules.errors import (
+    ConditionError,
+    InvalidArgument,
+    KindMismatch,
+    NotAllowed,
+    UnknownName,
+)
+from services.rules.formula import ClockTerm, KindCast, Literal, Term, ValueKind
+from services.rules.functions import as_time
+from services.rules.vocabulary import WEEKDAYS, ConditionLimits, Vocabulary
+
+WEEKDAY = ClockTerm("weekday", ValueKind.TEXT)
+
+
+class KindConverter:
+    """Checks and converts terms; holds the source, the vocabulary and the limits."""
+
+    def __init__(
+        self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
+    ) -> None:
+        self.source = source
+        self.vocabulary = vocabulary
+        self.limits = limits
+
+    def error(
+        self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
+    ) -> ConditionError:
+        """The error, pointing at the node."""
+        return error(problem, hint=hint, **self.source.locate(node))
+
+    def _convert(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
+        """The term as one of this kind."""
+        if kind in (term.kind, ValueKind.ANY):
+            return term
+        if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
+            return KindCast(term, kind)
+        if kind is ValueKind.TIME and isinstance(term, Literal) and term.kind is ValueKind.TEXT:
+            return self._parse_time(str(term.value), node)
+        hint = "Both sides of a comparison are of one kind"
+        if kind is ValueKind.DURATION:
+            hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
+        raise self.error(
+            KindMismatch,
+            node,
+            f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed.",
+            f"{hint}.",
+        )
+
+    def _parse_literal(self, node: ast.Constant) -> Literal:
+        match node.value:
+            case bool():
+                return Literal(node.value, ValueKind.YES_NO)
+            case int() | float() if -(2**63) <= node.value < 2**63:
+                return Literal(node.value, ValueKind.NUMBER)
+            case int() | float():
+                raise self.error(
+                    InvalidArgument, node, "The number is too large.", "Stay within 64 bits."
+                )
+            case str() if encodable(node.value):
+                return Literal(node.value, ValueKind.TEXT)
+        self._refuse_none(node)
+        raise self.error(
+            NotAllowed,
+            node,
+            f"{node.value!a:.40} is not a value of conditions.",
+            "Use texts of whole characters, numbers, True and False.",
+        )
+
+    def _parse_time(self, text: str, node: ast.expr) -> Literal:
+        moment = as_time(text)
+        if moment != moment:
+            raise self.error(
+                InvalidArgument,
+                node,
+                f"{text!r} is not a date or time.",
+                'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".',
+            )
+        return Literal(moment, ValueKind.TIME)
+
+    def _check_weekday(self, term: Term, other: Term, node: ast.expr) -> None:
+        """A fixed text beside `weekday` is the name of one."""
+        if term != WEEKDAY or not isinstance(other, Literal) or other.value in WEEKDAYS:
+            return
+        hint = nearest(str(other.value), WEEKDAYS)
+        raise self.error(UnknownName, node, f"There is no weekday {other.value!r}.", hint)
+
+    def _refuse_none(self, node: ast.expr) -> None:
+        if isinstance(node, ast.Constant) and node.value is None:
+            raise self.error(
+                NotAllowed,
+                node,
+                "Nothing can be compared with None.",
+                "Ask `missing(traits.x)` or `exists(traits.x)`.",
+            )
+
+    def _refuse_fixed(self, terms: Iterable[Term], node: ast.expr) -> None:
+        if all(isinstance(term, Literal) for term in terms):
+            raise self.error(
+                NotAllowed,
+                node,
+                "This compares fixed values only, so its answer never changes.",
+                "Compare with a trait, the context or the history of the customer.",
+            )
+
+
+def encodable(text: str) -> bool:
+    """Whether a text can leave as UTF-8, which lone surrogates cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
