@@ -25,7 +25,6 @@ from graphql import (
     VariableNode,
     get_directive_values,
     get_named_type,
-    value_from_ast_untyped,
 )
 from graphql.execution.values import VariableValues, get_variable_values
 from graphql.language import InlineFragmentNode
@@ -41,6 +40,7 @@ from gateway.access.limits.operation_limits import (
     check_page,
     check_size,
     find_root_fields,
+    variable_defaults,
 )
 from gateway.pipeline.parse import choose_operation
 from gateway.supergraph.syntax import fragments_in, variables_in
@@ -202,11 +202,7 @@ class _FactCollector:
 def _pages(
     arguments: list[Argument], operation: OperationDefinitionNode, limits: OperationLimits
 ) -> Iterator[PageArgument]:
-    defaults = {
-        declared.variable.name.value: value_from_ast_untyped(declared.default_value)
-        for declared in operation.variable_definitions or ()
-        if declared.default_value
-    }
+    defaults = variable_defaults(operation)
     for argument in arguments:
         if argument.name not in PAGE_ARGUMENTS:
             continue

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway.access.audit.audit_log import AuditEntry, AuditLog
 from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
-from gateway.access.authentication.attempts import attempt
+from gateway.access.authentication.attempts import current_attempt
 from gateway.access.authentication.request_guard import INGEST
 from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission
@@ -117,7 +117,7 @@ def _limit_key(sender: Principal) -> Hashable:
     """
     if sender.policies == SERVER_POLICIES:
         return caller_key(sender)
-    tried = attempt.get()
+    tried = current_attempt.get()
     return ("ingest", tried.address if tried else None)
 
 

@@ -26,6 +26,7 @@ from graphql import (
     SelectionSetNode,
 )
 
+from gateway.supergraph.syntax import fragments_in
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalised
 
@@ -82,11 +83,7 @@ class AuditedOperation:
         cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
     ) -> "AuditedOperation":
         """An operation of a document that is within the limits and valid."""
-        fragments = {
-            definition.name.value: definition
-            for definition in document.definitions
-            if isinstance(definition, FragmentDefinitionNode)
-        }
+        fragments = fragments_in(document)
         fields: dict[str, dict[str, None]] = {}
         for path in _paths(definition.selection_set, fragments):
             root, _, below = path.partition(".")

@@ -59,14 +59,16 @@ class AuthenticationAttempt:
     it was no guess."""
 
 
-attempt: ContextVar[AuthenticationAttempt | None] = ContextVar("attempt", default=None)
+current_attempt: ContextVar[AuthenticationAttempt | None] = ContextVar(
+    "current_attempt", default=None
+)
 """That of the request under way; the guard sets it."""
 
 
 def mark_genuine() -> None:
     """The credential of the request under way is no guess."""
-    if (tried := attempt.get()) is not None:
-        tried.is_genuine = True
+    if (attempt := current_attempt.get()) is not None:
+        attempt.is_genuine = True
 
 
 class SignatureChecks:
@@ -90,10 +92,10 @@ class SignatureChecks:
 
     async def turn(self) -> None:
         """Return when a signature may be checked; raises RateLimited if that would take long."""
-        tried = attempt.get()
+        attempt = current_attempt.get()
         counted: list[tuple[TokenBuckets, Hashable]] = [(self._everybody, None)]
-        if tried is not None and tried.is_suspect:
-            counted = [(self._suspects, None), (self._suspect, tried.address)]
+        if attempt is not None and attempt.is_suspect:
+            counted = [(self._suspects, None), (self._suspect, attempt.address)]
         wait_s = max(buckets.wait(key) for buckets, key in counted)
         if wait_s > TURN_WITHIN_S + WORTH_NOTHING_S:
             raise RateLimited(

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.authentication.attempts import (
     AuthenticationAttempt,
     FailedAuthentications,
-    attempt,
+    current_attempt,
 )
 from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
 from gateway.access.limits.rate_limits import TryLater
@@ -117,10 +117,10 @@ class RequestGuard:
         except TryLater as refusal:
             await refuse(scope, send, refusal)
             return
-        tried = AuthenticationAttempt(address, self._failures.is_suspect(address))
-        attempt.set(tried)
+        attempt = AuthenticationAttempt(address, self._failures.is_suspect(address))
+        current_attempt.set(attempt)
         may_guess = has_credential or is_ingest
-        watch = _Watch(scope, send, tried, self._failures, may_guess=may_guess)
+        watch = _ResponseWatch(scope, send, attempt, self._failures, may_guess=may_guess)
         await self._app(scope, receive, watch)
 
     def _check(self, address: str, *, has_credential: bool, is_ingest: bool) -> None:
@@ -133,23 +133,23 @@ class RequestGuard:
             self._admission.check(INGEST)
 
 
-class _Watch:
+class _ResponseWatch:
     """Passes an answer on, unless it refuses one bad credential too many: that one has to wait."""
 
-    __slots__ = ("_failures", "_is_over", "_may_guess", "_scope", "_send", "_tried")
+    __slots__ = ("_attempt", "_failures", "_is_over", "_may_guess", "_scope", "_send")
 
     def __init__(
         self,
         scope: Scope,
         send: Send,
-        tried: AuthenticationAttempt,
+        attempt: AuthenticationAttempt,
         failures: FailedAuthentications,
         *,
         may_guess: bool,
     ) -> None:
         self._scope = scope
         self._send = send
-        self._tried = tried
+        self._attempt = attempt
         self._failures = failures
         self._may_guess = may_guess
         """Ingest may carry its key in the body, everybody else's is in a header."""
@@ -169,7 +169,7 @@ class _Watch:
         await self._send(message)
 
     def _failed(self) -> TryLater | None:
-        return None if self._tried.is_genuine else self._failures.failed(self._tried.address)
+        return None if self._attempt.is_genuine else self._failures.failed(self._attempt.address)
 
 
 async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:

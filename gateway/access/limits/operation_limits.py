@@ -21,6 +21,7 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
+    value_from_ast_untyped,
 )
 from graphql.language import InlineFragmentNode
 
@@ -280,6 +281,15 @@ def measure_longest_list(values: Any) -> int:
         elif isinstance(value, ObjectValueNode):
             waiting += [field.value for field in value.fields]
     return longest
+
+
+def variable_defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
+    """The defaults of an operation's variables, as plain values."""
+    return {
+        declared.variable.name.value: value_from_ast_untyped(declared.default_value)
+        for declared in operation.variable_definitions or ()
+        if declared.default_value is not None
+    }
 
 
 def find_root_fields(

@@ -14,9 +14,9 @@ An operation is priced once into a tree in which all that no variable moves is a
 so a warm operation's price is looked up, or costs a microsecond for each size in a variable.
 """
 
-from gateway.access.limits.cost.price import OperationCost, check_cost
-from gateway.access.limits.cost.reading import CostModel
-from gateway.access.limits.cost.sizes import SlicingArgumentRequired
-from gateway.access.limits.cost.weights import CostWeights
+from gateway.access.limits.cost.cost_model import CostModel
+from gateway.access.limits.cost.list_sizes import SlicingArgumentRequired
+from gateway.access.limits.cost.operation_cost import OperationCost, check_cost
+from gateway.access.limits.cost.schema_costs import CostWeights
 
 __all__ = ["CostModel", "CostWeights", "OperationCost", "SlicingArgumentRequired", "check_cost"]

@@ -26,7 +26,7 @@ from gateway.access.limits.load_shedding.admission import (
     AdmissionTicket,
     AdmittedSubscription,
 )
-from gateway.access.limits.load_shedding.load import (
+from gateway.access.limits.load_shedding.load_shedder import (
     INTERVAL_S,
     LATE_FOR,
     SHARES,
@@ -35,7 +35,7 @@ from gateway.access.limits.load_shedding.load import (
     LoadTuning,
     Overloaded,
 )
-from gateway.access.limits.load_shedding.work import (
+from gateway.access.limits.load_shedding.workload import (
     InvalidPriorities,
     Priorities,
     WorkClass,

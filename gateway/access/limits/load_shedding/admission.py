@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
-from gateway.access.limits.load_shedding.load import LoadShedder, Overloaded
-from gateway.access.limits.load_shedding.work import Priorities, Workload
+from gateway.access.limits.load_shedding.load_shedder import LoadShedder, Overloaded
+from gateway.access.limits.load_shedding.workload import Priorities, Workload
 from gateway.access.limits.rate_limits import Clock, RateLimited, RateLimiter, RateLimits
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from gateway.access.authentication.attempts import (
     AuthenticationAttempt,
     FailedAuthentications,
     SignatureChecks,
-    attempt,
+    current_attempt,
 )
 from gateway.access.limits.rate_limits import RateLimited, RateLimits
 from tests.unit.gateway.clock import Clock
@@ -62,7 +62,7 @@ def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
 
 async def checked(checks: SignatureChecks, address: str, *, is_suspect: bool, tokens: int) -> int:
     """How many of so many fresh tokens, sent at once, are checked without waiting long."""
-    attempt.set(AuthenticationAttempt(address, is_suspect))
+    current_attempt.set(AuthenticationAttempt(address, is_suspect))
     turns = (checks.turn() for _ in range(tokens))
     done = await asyncio.gather(*turns, return_exceptions=True)
     return sum(result is None for result in done)

@@ -20,7 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import OKPAlgorithm
 
 from gateway.access.authentication.api_keys import ApiKeyCache
-from gateway.access.authentication.attempts import AuthenticationAttempt, SignatureChecks, attempt
+from gateway.access.authentication.attempts import (
+    AuthenticationAttempt,
+    SignatureChecks,
+    current_attempt,
+)
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.authentication.caller_tokens import (
     CallerTokens,
@@ -216,7 +220,7 @@ async def test_a_token_may_live_as_long_as_its_rules_say(stamps: dict[str, Any])
     ],
 )
 async def test_only_what_was_signed_for_us_is_no_guess(token: str, is_genuine: bool) -> None:
-    attempt.set(tried := AuthenticationAttempt("203.0.113.9"))
+    current_attempt.set(tried := AuthenticationAttempt("203.0.113.9"))
     keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
     callers = Authenticator(CallerTokens(keys, granted), ApiKeyCache("", granted))
 

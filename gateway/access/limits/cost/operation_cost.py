@@ -111,7 +111,7 @@ class SelectionCost:
 class OperationCost:
     """The price of one operation, for any variables."""
 
-    _sum: SelectionSetCost
+    _root: SelectionSetCost
     _fixed: int | None = None
 
     @classmethod
@@ -126,13 +126,13 @@ class OperationCost:
 
     def __call__(self, variables: Variables) -> int:
         """The price with these variables; where they are not what is declared, a guess."""
-        return self._sum.price(variables, {}) if self._fixed is None else self._fixed
+        return self._root.price(variables, {}) if self._fixed is None else self._fixed
 
     def dearest(self, variables: Variables) -> tuple[str, int]:
         """Where at least half of each price comes from, as a path, and the price of all there."""
         memo: CostMemo = {}
         path: list[str] = []
-        times, price, here = 1, self._sum.price(variables, memo), self._sum
+        times, price, here = 1, self._root.price(variables, memo), self._root
         while part := max(_all_parts(here), key=lambda p: p.price(variables, memo), default=None):
             below = part.price(variables, memo)
             if 2 * below < here.price(variables, memo) and path:

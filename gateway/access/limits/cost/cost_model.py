@@ -1,4 +1,4 @@
-"""Reads an operation for its price."""
+"""Reads an operation for its cost."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +8,6 @@ from graphql import (
     DirectiveNode,
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLInterfaceType,
     GraphQLNamedType,
@@ -25,16 +24,18 @@ from graphql import (
 )
 from graphql.language import InlineFragmentNode
 
-from gateway.access.limits.cost.inputs import InputCosts
-from gateway.access.limits.cost.price import (
+from gateway.access.limits.cost.input_costs import InputCosts
+from gateway.access.limits.cost.list_sizes import NO_SIZING, ListSizes, ListSizing
+from gateway.access.limits.cost.operation_cost import (
     OperationCost,
     SelectionCost,
     SelectionSetCost,
     VariableAmount,
 )
-from gateway.access.limits.cost.sizes import NO_SIZING, ListSizes, ListSizing
-from gateway.access.limits.cost.weights import CostWeights, SchemaCosts
+from gateway.access.limits.cost.schema_costs import CostWeights, SchemaCosts
+from gateway.access.limits.operation_limits import variable_defaults
 from gateway.supergraph.schema_metadata import Markings
+from gateway.supergraph.syntax import fragments_in
 
 
 @dataclass(frozen=True)
@@ -55,41 +56,37 @@ class CostModel:
 
         Raises SlicingArgumentRequired.
         """
-        return _Reading(self, document, operation).price()
+        return _CostBuilder(self, document, operation).price()
 
 
-class _Reading:
-    """The pricing of one operation."""
+class _CostBuilder:
+    """Builds the cost of one operation, selection by selection."""
 
     def __init__(
-        self, pricing: CostModel, document: DocumentNode, operation: OperationDefinitionNode
+        self, model: CostModel, document: DocumentNode, operation: OperationDefinitionNode
     ) -> None:
-        self._schema = pricing.schema
-        self._schema_costs = pricing.schema_costs
-        self._weights = pricing.weights
+        self._schema = model.schema
+        self._schema_costs = model.schema_costs
+        self._weights = model.weights
         self._operation = operation
-        self._fragments = {
-            d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)
-        }
-        self._defaults = {
-            v.variable.name.value: value_from_ast_untyped(v.default_value)
-            for v in operation.variable_definitions or ()
-            if v.default_value is not None
-        }
+        self._fragments = fragments_in(document)
+        self._defaults = variable_defaults(operation)
         self._sizes = ListSizes(
             self._schema,
-            pricing.markings.list_sizes,
+            model.markings.list_sizes,
             self._weights.assumed_list_size,
             self._defaults,
         )
         self._inputs = InputCosts(self._schema_costs, self._defaults)
-        self._sums: dict[tuple[str, ListSizing], SelectionSetCost] = {}
+        self._fragment_costs: dict[tuple[str, ListSizing], SelectionSetCost] = {}
 
     def price(self) -> OperationCost:
         root = self._schema.get_root_type(self._operation.operation)
-        return OperationCost.of(self._sum(0, self._operation.selection_set, root, NO_SIZING))
+        return OperationCost.of(
+            self._selection_set_cost(0, self._operation.selection_set, root, NO_SIZING)
+        )
 
-    def _sum(
+    def _selection_set_cost(
         self,
         own: int,
         selection_set: SelectionSetNode | None,
@@ -104,7 +101,7 @@ class _Reading:
             included = self._included(selection)
             if included is False:
                 continue
-            part, condition = self._part(selection, type_, sizing, included)
+            part, condition = self._selection_cost(selection, type_, sizing, included)
             is_one_of = is_abstract_type(type_) and is_object_type(condition)
             (by_type.setdefault(condition.name, []) if is_one_of and condition else parts).append(
                 part
@@ -112,7 +109,7 @@ class _Reading:
         alternatives = [SelectionSetCost(0, group) for group in by_type.values()]
         return SelectionSetCost(own, parts, alternatives, is_shared=is_shared)
 
-    def _part(
+    def _selection_cost(
         self,
         selection: SelectionNode,
         type_: GraphQLNamedType | None,
@@ -121,17 +118,17 @@ class _Reading:
     ) -> tuple[SelectionCost, GraphQLNamedType | None]:
         """A selection's price, and the type it is limited to."""
         if isinstance(selection, FieldNode):
-            return self._field(selection, type_, sizing, included), None
+            return self._field_cost(selection, type_, sizing, included), None
         if isinstance(selection, FragmentSpreadNode):
-            whole, condition = self._fragment(selection.name.value, sizing)
+            whole, condition = self._fragment_cost(selection.name.value, sizing)
             return SelectionCost("", whole, included=included), condition
         assert isinstance(selection, InlineFragmentNode)
         named = selection.type_condition
         condition = self._schema.get_type(named.name.value) if named else type_
-        whole = self._sum(0, selection.selection_set, condition, sizing)
+        whole = self._selection_set_cost(0, selection.selection_set, condition, sizing)
         return SelectionCost("", whole, included=included), condition if named else None
 
-    def _fragment(
+    def _fragment_cost(
         self, name: str, sizing: ListSizing
     ) -> tuple[SelectionSetCost, GraphQLNamedType | None]:
         """A fragment's price; one that holds itself costs nothing, validation refuses it."""
@@ -140,14 +137,14 @@ class _Reading:
             return SelectionSetCost(0), None
         condition = self._schema.get_type(fragment.type_condition.name.value)
         key = (name, sizing)
-        if key not in self._sums:
-            self._sums[key] = SelectionSetCost(0)
-            self._sums[key] = self._sum(
+        if key not in self._fragment_costs:
+            self._fragment_costs[key] = SelectionSetCost(0)
+            self._fragment_costs[key] = self._selection_set_cost(
                 0, fragment.selection_set, condition, sizing, is_shared=True
             )
-        return self._sums[key], condition
+        return self._fragment_costs[key], condition
 
-    def _field(
+    def _field_cost(
         self,
         node: FieldNode,
         parent: GraphQLNamedType | None,
@@ -165,7 +162,7 @@ class _Reading:
         own, below = self._sizes.of(parent, node, known, sizing)
         returned = get_named_type(known.type)
         weight = self._schema_costs.field(parent, name, returned)
-        each = self._sum(weight, node.selection_set, returned, below)
+        each = self._selection_set_cost(weight, node.selection_set, returned, below)
         writing = self._weights.mutation if parent.name == "Mutation" else 0
         once = self._inputs.of(parent, node, known.args, extra=writing)
         return SelectionCost(name, each, once=once, times=own, included=included)
@@ -176,16 +173,16 @@ class _Reading:
         """Whether a selection is asked: False, None for always, or what the variables say."""
         found: list[VariableAmount] = []
         for directive in selection.directives or ():
-            holds = self._holds(directive)
-            if holds is False:
+            condition = self._condition(directive)
+            if condition is False:
                 return False
-            if callable(holds):
-                found.append(holds)
+            if callable(condition):
+                found.append(condition)
         if len(found) < 2:
             return found[0] if found else None
-        return lambda variables: all(holds(variables) for holds in found)
+        return lambda variables: all(condition(variables) for condition in found)
 
-    def _holds(self, directive: DirectiveNode) -> VariableAmount | bool:
+    def _condition(self, directive: DirectiveNode) -> VariableAmount | bool:
         if directive.name.value not in ("skip", "include") or not directive.arguments:
             return True
         is_wanted = directive.name.value == "include"

@@ -8,7 +8,7 @@ from time import monotonic
 
 from prometheus_client import Counter, Gauge
 
-from gateway.access.limits.load_shedding.work import WorkClass, Workload
+from gateway.access.limits.load_shedding.workload import WorkClass, Workload
 from gateway.access.limits.rate_limits import Clock, TryLater
 from gateway.supergraph.lru import Lru
 

@@ -21,8 +21,8 @@ from graphql import (
     get_named_type,
 )
 
-from gateway.access.limits.cost.price import CostMemo, VariableCost, Variables
-from gateway.access.limits.cost.weights import SchemaCosts
+from gateway.access.limits.cost.operation_cost import CostMemo, VariableCost, Variables
+from gateway.access.limits.cost.schema_costs import SchemaCosts
 
 
 class InputCosts:

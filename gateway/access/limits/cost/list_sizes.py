@@ -20,8 +20,8 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from gateway.access.limits.cost.price import VariableAmount, Variables
-from gateway.access.limits.cost.weights import possible_types
+from gateway.access.limits.cost.operation_cost import VariableAmount, Variables
+from gateway.access.limits.cost.schema_costs import possible_types
 from gateway.access.limits.operation_limits import MOST, PAGE_ARGUMENTS
 from gateway.supergraph.schema_metadata import ListSize
 from services.chassis.errors import RaakError
