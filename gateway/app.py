@@ -129,7 +129,7 @@ def _warn_of_proxies(settings: GatewaySettings) -> None:
 
 
 def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> SchemaSource:
-    """Where the settings have the graph and its roles come from, unless its SDL is given."""
+    """Where the graph and its roles come from by the settings, or of this SDL."""
     read_roles = partial(read_roles_text, settings.roles_file or OURS)
     return replace(_schemas(settings, sdls), read_roles=read_roles)
 

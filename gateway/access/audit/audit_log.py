@@ -214,7 +214,7 @@ class AuditLog:
         nobody (an outcome is reported of a proposition), and every read that touches a customer,
         or looks for some by a condition.
 
-        What is given must not change afterwards: it is looked at when it is written.
+        The arguments must not change afterwards: they are formatted when the record is written.
 
         Args:
             customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).

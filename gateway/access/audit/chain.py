@@ -220,7 +220,7 @@ class ChainVerifier:
             self._fail(place, "follows another line than the one before it")
 
     def _begin(self, place: str, members: Mapping[str, Any]) -> None:
-        """A chain begins: what it has seen before itself must be there."""
+        """A chain begins: what its first line says came before it must be there."""
         if members.get("broken"):
             self._explain(len(self._broken))
         if not members.get("after"):
@@ -257,7 +257,7 @@ class ChainVerifier:
         if not self._is_head_found:
             raise AuditChanged(
                 f"The log ends before {self._expected}, or does not hold it as it was.",
-                hint="Lines at its end were removed, or the file that holds them was not given.",
+                hint="Lines at its end were removed, or the file that holds them is missing here.",
             )
         return self.verified
 

@@ -31,7 +31,7 @@ from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalised
 
 MAX_ITEMS = 50
-"""Customers, identities or fields listed in one record; how many there were is always told."""
+"""Customers, identities or fields listed in one record; how many there were is always recorded."""
 LONGEST_NAME = 100
 FEW = 5
 """Customers in an answer, or among the arguments, whose record may wait as it is."""
@@ -48,7 +48,7 @@ UUID_FORM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class AuditedRequest(Protocol):
-    """What a record says was asked."""
+    """What a record says of the request."""
 
     @property
     def kind(self) -> str:

@@ -30,7 +30,7 @@ ANOTHER = "Use another one; `raak keys list` shows what there is, `raak keys cre
 
 
 class InvalidKeyRequest(RaakError):
-    """A key is asked for that could not be used."""
+    """A key that could not be used cannot be created."""
 
     code = "INVALID_KEY_REQUEST"
 
@@ -43,7 +43,7 @@ class KeysUnknown(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is kept of a key."""
+    """What is stored of a key."""
 
     id: str
     digest: bytes
@@ -58,7 +58,7 @@ class ApiKey:
 
 
 def digest_key(text: str, secret: str) -> bytes:
-    """What is kept instead of a key."""
+    """What is stored instead of a key."""
     return hmac.digest(secret.encode(), text.encode(), "sha256")
 
 
@@ -73,7 +73,7 @@ def create_key(
     expires_at: datetime | None = None,
     random: Callable[[int], str] = secrets.token_hex,
 ) -> tuple[str, ApiKey]:
-    """A new key: its text, which is told once and never again, and what is kept of it.
+    """A new key: its text, which is shown once and never again, and what is stored of it.
 
     `random` gives so many random bytes in hex. Raises InvalidKeyRequest.
     """

@@ -19,8 +19,8 @@ TURN_WITHIN_S = 1.0
 
 
 class FailedAuthentications:
-    """Counts the bad credentials of each address. Past the limit it is suspect: what fails is told
-    to wait, and fresh tokens have their signatures checked after those of others. A good credential
+    """Counts the bad credentials of each address. Past the limit it is suspect: what fails has to
+    wait, and fresh tokens have their signatures checked after those of others. A good credential
     passes all the same: who shares an address with a guesser goes on working.
     """
 

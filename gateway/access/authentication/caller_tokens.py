@@ -46,7 +46,7 @@ ResolveGrant = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], fro
 
 
 class InvalidTokenRequest(RaakError):
-    """A token is asked for that no role could use."""
+    """A token that no role could use cannot be issued."""
 
     code = "INVALID_TOKEN_REQUEST"
 
@@ -239,7 +239,7 @@ class CallerTokens:
         )
 
     def _not_now(self, token: str) -> NotAuthenticated:
-        """How far the time of a token is from ours, if it is meant for us."""
+        """How far the time of a token is from ours, if its audience is the gateway."""
         try:
             claims = self._claims(token, None, **BUT_THE_TIME)
             begins = max(int(claims.get("nbf") or 0), int(claims.get("iat") or 0))

@@ -41,7 +41,7 @@ INGEST = Workload(WorkClass.INGEST, INGEST_PATH)
 
 CREDENTIALS = (b"authorization", b"x-api-key")
 UNAUTHORIZED = (4401, 4403)
-"""What graphql-transport-ws closes with when it is not told who asks, or does not believe it."""
+"""What graphql-transport-ws closes with when a client does not authenticate, or fails to."""
 
 
 class ClientAddresses:
@@ -173,7 +173,7 @@ class _ResponseWatch:
 
 
 async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
-    """Answer a request with a refusal, in the way of who was asked."""
+    """Answer a request with a refusal, in the form of the protocol that was asked."""
     if scope["type"] == "websocket":
         extension = "websocket.http.response"
         if extension not in scope.get("extensions", {}):

@@ -45,7 +45,7 @@ ALGORITHMS: Mapping[type, str] = {Ed25519PublicKey: "EdDSA", RSAPublicKey: "RS25
 
 
 class UnusableKeySet(RaakError):
-    """What was given as a key set is none, or cannot be fetched."""
+    """A key set is malformed, or cannot be fetched."""
 
     code = "UNUSABLE_KEY_SET"
     status = 500
@@ -146,7 +146,7 @@ def _is_for_checking(entry: Mapping[str, Any]) -> bool:
 
 
 ReadKeySet = Callable[[], Awaitable[bytes]]
-"""Reads a key set where it is kept; raises OSError, httpx.HTTPError or RaakError."""
+"""Reads a key set from its file or address; raises OSError, httpx.HTTPError or RaakError."""
 
 
 def key_set_reader(place: str) -> ReadKeySet:
@@ -263,7 +263,7 @@ class VerificationKeys:
         await asyncio.shield(self._fetch)
 
     async def _refresh(self, read: ReadKeySet) -> None:
-        """Read the set; the last good one is kept while its source fails."""
+        """Read the set; the last good one stays while its source fails."""
         try:
             async with asyncio.timeout(self._within_s):
                 keys = read_key_set(await read())

@@ -22,7 +22,7 @@ Scopes: TypeAlias = frozenset[str]
 Policies: TypeAlias = frozenset[str]
 
 CLASSES = 1_000
-"""Classes of callers that are kept worked out; there are a few for each role."""
+"""Classes of callers whose denied fields are remembered; there are a few for each role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _requirements(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requireme
 
 
 def _places(type_: GraphQLObjectType, name: str, field: GraphQLField) -> Iterable[str]:
-    """Where what is asked of a field may stand: on it, on its type and on what it returns.
+    """Where the requirements of a field may stand: on it, on its type and on what it returns.
 
     Its own type counts because it can be reached where only an interface or a union leads to it.
     """

@@ -1,6 +1,6 @@
 """Which customers a caller may name: a visitor or app its own only.
 
-Whoever is meant is said in arguments of the type `CustomerRef`, wherever in them it stands. Their
+Customers are named by arguments of the type `CustomerRef`, at any depth. Their
 values are looked at as the services will get them: after variables and defaults are filled in.
 Identities that are to be added to a customer are profile's to judge: it knows whose they are.
 """
@@ -29,7 +29,7 @@ REFERENCE = "CustomerRef"
 
 
 def names_customers(type_: GraphQLInputType) -> bool:
-    """Whether a value of this type can say which customer is meant."""
+    """Whether a value of this type can name a customer."""
     return _names_customers(type_, set())
 
 
@@ -87,7 +87,7 @@ def find_references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
     """Whether a reference can only mean the customer `own`.
 
-    What cannot be told without the services' data (a known identity against an id) is not own.
+    What cannot be decided without the services' data (a known identity against an id) is not own.
     """
     by_id, by_identity = reference.get("id"), reference.get("identity")
     if by_id is None and by_identity is None:

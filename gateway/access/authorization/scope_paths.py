@@ -60,7 +60,7 @@ def find_paths_with_scope(
 
 
 def find_paths(schema: GraphQLSchema, denied: frozenset[str]) -> dict[str, str]:
-    """Every `Type.field` that can be asked where some are denied, with the shortest path to it.
+    """Every `Type.field` that can be selected where some are denied, with the shortest path to it.
 
     A field that returns an interface or union leads to every type it may be of.
     """

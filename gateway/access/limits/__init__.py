@@ -1,1 +1,1 @@
-"""How much may be asked: by one operation, by one caller, and by all of them at once."""
+"""How much may be requested: by one operation, by one caller, and by all of them at once."""

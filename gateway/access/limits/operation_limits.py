@@ -142,7 +142,7 @@ MEASURED: Mapping[str, str] = {
     "repeats": "The operation repeats a field {} times in one selection.",
     "list_items": "The operation has a list of {} items in an argument.",
 }
-"""How each measure of `SelectionSize` is told; the names are those of limits."""
+"""The message for each measure of `SelectionSize`; the names are those of limits."""
 
 
 def check_document(document: DocumentNode, limits: OperationLimits) -> None:
@@ -166,7 +166,7 @@ def check_size(
 
 
 def check_page(place: str, argument: str, amount: object, limits: OperationLimits) -> None:
-    """Raise LimitExceeded when a list is asked for a longer page than is served."""
+    """Raise LimitExceeded when a longer page of a list is requested than is served."""
     if isinstance(amount, int):
         _check(amount, "page_size", limits, f"{place} is asked for {argument}: {{}}.")
 

@@ -170,7 +170,7 @@ class _CostBuilder:
     # @skip and @include
 
     def _included(self, selection: SelectionNode) -> VariableAmount | Literal[False] | None:
-        """Whether a selection is asked: False, None for always, or what the variables say."""
+        """Whether a selection is included: False, None for always, or what the variables say."""
         found: list[VariableAmount] = []
         for directive in selection.directives or ():
             condition = self._condition(directive)

@@ -1,4 +1,4 @@
-"""What the values given in arguments cost: the weights of arguments and of input fields.
+"""What the values of arguments cost: the weights of arguments and of input fields.
 
 The IBM specification adds to a field's own weight that of each argument and input field in use.
 What is null is not in use. An input object as such is free, unlike there: it does no work by

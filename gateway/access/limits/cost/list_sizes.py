@@ -148,7 +148,7 @@ def _usual(known: GraphQLField) -> ListSize:
 
 def _refuse_slicing(place: str, arguments: Sequence[str], count: int) -> None:
     raise SlicingArgumentRequired(
-        f"{place} is asked with {count} of its slicing arguments, and needs one.",
+        f"{place} has {count} of its slicing arguments, and needs one.",
         hint=f"Give one of: {', '.join(arguments)}.",
     )
 

@@ -60,7 +60,7 @@ class SelectionSetCost:
 
 
 class SelectionCost:
-    """A field or fragment with all that is asked below it; the latter has no name."""
+    """What a field or fragment costs with all its selections; a fragment has no name."""
 
     __slots__ = ("_included", "_once", "_times", "each", "fixed", "name")
 

@@ -1,7 +1,7 @@
 """What parts of the schema cost: what `@cost` says, else what is usual.
 
-Interfaces and unions can't be marked: what is asked of them may be asked of any of their types,
-so the dearest counts.
+Interfaces and unions can't be marked: an object of any of their types may come, so the dearest
+counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class SchemaCosts:
         return self._dearest(parent, f".{name}", self._type(returned))
 
     def argument(self, parent: GraphQLNamedType, field: str, name: str) -> int:
-        """The weight of an argument that is given."""
+        """The weight of an argument."""
         return self._dearest(parent, f".{field}({name}:)", 0)
 
     def _type(self, type_: GraphQLNamedType) -> int:
