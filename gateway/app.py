@@ -41,9 +41,10 @@ from gateway.schema_source import (
 from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
-from gateway.supergraph import HttpTransport, Resilient, Supergraph, Transport
+from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
+from services.chassis import telemetry
 from services.chassis.progress import Progress
 from services.chassis.server import Process, Work, process_app, supervised
 
@@ -71,12 +72,13 @@ def create(
             await stack.enter_async_context(access.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            resilient, health = Resilient(http, within_s=http.within_s), SubgraphHealth(session)
+            health = SubgraphHealth(session)
+            resilient = ResilientTransport(http, within_s=http.within_s)
             live = LiveUpdates(settings.live_settings, settings.nats_url, graph)
             transport = live.add_subgraph(resilient)
 
             def build(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
-                http.learn(_addresses(supergraph, settings))
+                http.add_urls(_addresses(supergraph, settings))
                 health.watch(_watched(supergraph, settings))
                 return _pipeline(settings, supergraph, roles, transport, graph, access, admission)
 
@@ -165,6 +167,7 @@ def _http(settings: GatewaySettings) -> HttpTransport:
         {},
         within_s=settings.subgraph_deadline_ms / 1000,
         within_s_by_subgraph=settings.deadlines_s,
+        traceparent=telemetry.traceparent,
     )
 
 
@@ -225,7 +228,7 @@ def _segment(
 
 def _ready(
     health: SubgraphHealth,
-    transport: Resilient,
+    transport: ResilientTransport,
     reloader: GraphReloader,
     access: AccessControl,
     progress: Progress,
@@ -238,7 +241,7 @@ def _ready(
             "status": "not ready" if reasons else "ready",
             "subgraphs": {name: each.status for name, each in health.statuses.items()},
             "clocks": health.clock_differences(),
-            "breakers": transport.states(),
+            "breakers": transport.circuit_states(),
             "graph": {
                 "digest": reloader.digest,
                 "refused": reloader.refused,

@@ -9,7 +9,7 @@ from gateway.access.audit.record import Digests
 from gateway.settings import GatewaySettings
 from infra.instance import Instance
 from services.chassis.errors import RaakError
-from services.contracts.identity import normalised
+from services.contracts.identity import normalise_value
 
 
 class UnreadableLog(RaakError):
@@ -76,4 +76,4 @@ def describe(verified: VerifiedLog) -> Iterator[str]:
 
 def digest(kind: str, value: str, secret: str) -> str:
     """What the log calls an identity (`email`), or a caller (`subject`)."""
-    return Digests(secret.encode()).of(kind, normalised(kind, value))
+    return Digests(secret.encode()).of(kind, normalise_value(kind, value))

@@ -186,6 +186,27 @@ def schema(
 
 
 @app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="of GraphQL: one operation or several")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the plans as Apollo's JSON, one after the other")
+    ] = False,
+    supergraph: Annotated[
+        Path | None, typer.Option(help="plan over this supergraph SDL, not over our own graph")
+    ] = None,
+    variables: Annotated[
+        str, typer.Option(help="JSON: what @skip and @include read; by default false")
+    ] = "{}",
+) -> None:
+    """Print how the gateway fetches operations: which service is asked for what, after what."""
+    from infra import query_plans
+
+    graph = query_plans.load_supergraph(supergraph)
+    for found in query_plans.plan_file(file, graph, query_plans.read_variables(variables)):
+        print(found.as_json() if as_json else found.as_text())
+
+
+@app.command()
 def apply(
     folder: Annotated[Path, typer.Argument(help="segments, catalogue and journeys")],
     data: Folder = HERE,

@@ -9,7 +9,7 @@ from gateway.settings import GatewaySettings
 from infra.door import opened
 from services.chassis.errors import RaakError
 from services.chassis.server import MissingSetting
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 
 class NoSuchRole(RaakError):

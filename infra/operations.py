@@ -108,7 +108,7 @@ class _Checker:
         self._limits = settings.limits
         self._schema = supergraph.schema
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
-        self._pricing = CostModel(supergraph.schema, supergraph.markings, settings.weights)
+        self._pricing = CostModel(supergraph.schema, supergraph.metadata, settings.weights)
 
     def problems(self, path: Path, text: str) -> list[Problem]:
         """Everything that is wrong with a document, by line."""

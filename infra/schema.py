@@ -20,7 +20,7 @@ from graphql import (
 
 from gateway.settings import GatewaySettings
 from gateway.supergraph import compose, compose_sdl
-from gateway.supergraph.errors import sentence
+from gateway.supergraph.errors import to_sentence
 from infra.instance import SERVICES
 from services.chassis.errors import RaakError
 
@@ -140,7 +140,7 @@ class Code:
         try:
             before = build_schema(committed)
         except (GraphQLError, TypeError) as error:
-            raise SchemaUnreadable(path.name, sentence(error.args[0])) from None
+            raise SchemaUnreadable(path.name, to_sentence(error.args[0])) from None
         changes = find_schema_changes(before, build_schema(self.files[path]))
         return sorted(c.description for c in changes if isinstance(c.type, kind))
 

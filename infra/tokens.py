@@ -13,10 +13,10 @@ from gateway.access.authentication.caller_tokens import (
 )
 from gateway.access.authentication.service_tokens import load_private_key
 from services.chassis.errors import RaakError
+from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
-from services.contracts.words import Role
-from services.profile.domain.identities import given_identity
-from services.profile.service.claims import make_claim
+from services.profile.domain.identities import parse_identity
+from services.profile.service.signed_claims import make_claim
 
 
 class NoSuchRole(RaakError):
@@ -93,5 +93,5 @@ def issue_claim(
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )
     for kind, value in {"anonymous_id": browser, **said}.items():
-        given_identity(kind, value)
+        parse_identity(kind, value)
     return make_claim(secret, browser, said, now, timedelta(minutes=minutes))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from gateway.access.authorization.roles import Roles
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 ROLES = Roles.read()
 NOBODY: Mapping[str, str] = {}

@@ -35,6 +35,12 @@ EXPLORER_POLICY = (
 COST = "x-raak-cost"
 """With this header a response has the operation's cost, in development."""
 
+PLAN = "apollo-expose-query-plan"
+"""With this header a response has its query plan, in development and to a signed-in caller, as
+Apollo Router does: `true`, or `dry-run` to have the plan and not execute it.
+"""
+PLAN_MODES = ("true", "dry-run")
+
 
 class BatchingNotAllowed(RaakError):
     """Several requests in one body, where that is not allowed."""
@@ -73,7 +79,7 @@ class GraphQLOverHttp:
         self, scope: Scope, receive: Receive, headers: Mapping[str, str]
     ) -> HttpResponse:
         is_get = scope["method"] == "GET"
-        context = RequestContext()
+        context, plan = RequestContext(), ""
         with context:
             context.media_type = negotiate_media_type(headers)
             caller = await self._callers.authenticate(headers)
@@ -81,18 +87,27 @@ class GraphQLOverHttp:
             if isinstance(value, list):
                 batch = await self._execute_batch(value, caller, context.media_type)
                 return await self._compress(batch, headers)
-            await self._execute(context, value, caller, may_change=not is_get)
+            plan = self._plan_mode(headers, caller)
+            await self._execute(context, value, caller, may_change=not is_get, plan=plan)
             if self._settings.shows_explorer and COST in headers:
                 context.add_cost(value.get("variables") or {})
         response = context.finish()
-        if is_get and (max_age_s := self._cache_seconds(context)) is not None:
+        if is_get and not plan and (max_age_s := self._cache_seconds(context)) is not None:
             response = add_validator(response, headers.get("if-none-match"), max_age_s)
         return await self._compress(response, headers)
 
     async def _execute(
-        self, context: RequestContext, value: Any, caller: Principal | None, *, may_change: bool
+        self,
+        context: RequestContext,
+        value: Any,
+        caller: Principal | None,
+        *,
+        may_change: bool,
+        plan: str = "",
     ) -> None:
-        """Execute one request, from the JSON it came as."""
+        """Execute one request, from the JSON it came as. With `plan` (see PLAN) the response has
+        its query plan.
+        """
         parameters = read_parameters(value)
         context.is_well_formed = True
         graph = self._graph()
@@ -100,7 +115,18 @@ class GraphQLOverHttp:
             graph, self._operations, parameters, caller, may_change=may_change
         )
         _name_span(prepared)
-        context.body = await graph.answer(prepared, request, caller)
+        if plan == "dry-run":
+            context.body = {"data": None}
+        else:
+            context.body = await graph.answer(prepared, request, caller)
+        if plan and caller:
+            context.add_extension("apolloQueryPlan", graph.explain(prepared, request, caller))
+
+    def _plan_mode(self, headers: Mapping[str, str], caller: Principal | None) -> str:
+        """How the query plan is wanted, if it is and this caller may have it."""
+        mode = headers.get(PLAN, "")
+        is_open = self._settings.shows_explorer and caller is not None
+        return mode if is_open and mode in PLAN_MODES else ""
 
     async def _execute_batch(
         self, values: list[Any], caller: Principal | None, media_type: str
@@ -130,7 +156,7 @@ class GraphQLOverHttp:
         """For how long the response to a GET may be cached, as `cache_seconds` says."""
         if context.prepared is None or "errors" in context.body:
             return None
-        tags = self._graph().supergraph.markings.tags
+        tags = self._graph().supergraph.metadata.tags
         return cache_seconds(context.prepared.plan.coordinates, tags, self._settings.max_age_s)
 
     async def _compress(self, response: HttpResponse, headers: Mapping[str, str]) -> HttpResponse:

@@ -68,7 +68,11 @@ class RequestContext(GraphQLResponse):
         assert self.prepared is not None
         path, part = self.prepared.cost.dearest(variables)
         cost = {"requested": self.prepared.cost(variables), "dearest": path, "dearestCost": part}
-        self.body["extensions"] = {"cost": cost}
+        self.add_extension("cost", cost)
+
+    def add_extension(self, name: str, value: JSON) -> None:
+        """Add to the extensions of the response."""
+        self.body.setdefault("extensions", {})[name] = value
 
     def finish(self) -> HttpResponse:
         """The response as it is sent; the request is counted."""

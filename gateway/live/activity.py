@@ -11,7 +11,7 @@ import orjson
 import strawberry
 
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
 from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 
@@ -63,7 +63,7 @@ ACTIVITY_KINDS: Mapping[type[Event], ActivityKind] = {
     EventRecorded: ActivityKind.EVENT,
     CustomerChanged: ActivityKind.PROFILE_CHANGED,
     CustomersMerged: ActivityKind.MERGED,
-    DecisionMade: ActivityKind.DECISION,
+    DecisionRecorded: ActivityKind.DECISION,
     OutcomeRecorded: ActivityKind.OUTCOME,
     StepEntered: ActivityKind.JOURNEY_STEP,
     InstanceEnded: ActivityKind.JOURNEY_ENDED,

@@ -15,7 +15,7 @@ from gateway.live.operation_stream import OperationStreams
 from gateway.live.settings import LiveSettings
 from gateway.live.subgraph import NAME, LiveSubgraph, create_customer_finder
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.supergraph import Transport, Transports
+from gateway.supergraph import RoutingTransport, Transport
 
 
 class LiveUpdates:
@@ -32,7 +32,9 @@ class LiveUpdates:
     def add_subgraph(self, others: Transport) -> Transport:
         """A transport to the subgraph `live` in this process, and to all others."""
         find = create_customer_finder(self._graph)
-        return Transports({NAME: LiveSubgraph(self.feed, find, self._settings.masking)}, others)
+        return RoutingTransport(
+            {NAME: LiveSubgraph(self.feed, find, self._settings.masking)}, others
+        )
 
     def create_endpoints(
         self, path: str, over_http: ASGIApp, callers: Authenticator, operations: PersistedOperations

@@ -22,10 +22,10 @@ from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, as_written, hidden_texts
 from services.chassis.principal import Principal
-from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
+from services.contracts.enums import Channel, OutcomeKind
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.contracts.words import Channel, OutcomeKind
 
 CustomerRefJson = dict[str, Any]
 """A CustomerRef as plain JSON."""
@@ -242,7 +242,7 @@ CONTENT_FIELDS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     EventRecorded: lambda content: {"event": ActivityEvent.from_event(content)},
     CustomerDiff: lambda content: {"changes": ActivityChanges.from_diff(content)},
     CustomersMerged: lambda content: {"merge": ActivityMerge.from_event(content)},
-    DecisionMade: lambda content: {"decision": _decision(content)},
+    DecisionRecorded: lambda content: {"decision": _decision(content)},
     OutcomeRecorded: lambda content: {
         "decision": _decision(content),
         "outcome": ActivityOutcome.from_event(content),
@@ -259,7 +259,7 @@ CONTENT_FIELDS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
 """The fields of an activity that its content fills, by the content's class."""
 
 
-def _decision(event: DecisionMade | OutcomeRecorded) -> Decision:
+def _decision(event: DecisionRecorded | OutcomeRecorded) -> Decision:
     return Decision(id=strawberry.ID(str(event.decision_id)))
 
 

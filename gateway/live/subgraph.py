@@ -14,8 +14,8 @@ from graphql import GraphQLError
 from gateway.live.customer_feed import CustomerFeed
 from gateway.live.schema import CustomerRefJson, LiveContext, schema
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.supergraph import Reply, Terms, execute
-from services.chassis.errors import RaakError
+from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
+from services.chassis.errors import UnknownCustomer
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
 
@@ -29,13 +29,6 @@ FindCustomer: TypeAlias = Callable[[Principal, CustomerRefJson], Awaitable[UUID]
 """Finds a customer on behalf of a caller; raises when there is none that it may see."""
 
 
-class UnknownCustomer(RaakError):
-    """No customer has the id or identity that a subscription names."""
-
-    code = "UNKNOWN_CUSTOMER"
-    status = 404
-
-
 def create_customer_finder(graph: Callable[[], RequestPipeline]) -> FindCustomer:
     """Finds customers by a query to the graph, so that the services decide who may see whom."""
 
@@ -45,7 +38,7 @@ def create_customer_finder(graph: Callable[[], RequestPipeline]) -> FindCustomer
             current.operations.get(FIND_CUSTOMER, None).plan,
             {"ref": ref},
             current.transport,
-            Terms(headers=current.headers(caller), within_s=current.within_s),
+            ExecutionOptions(headers=current.headers(caller), within_s=current.within_s),
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))
@@ -70,10 +63,10 @@ class LiveSubgraph:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         """Execute a query."""
         answer = await schema.answer(*_read_request(body), self._context(headers))
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(

@@ -29,24 +29,27 @@ from gateway.pipeline.authorize import (
     refuse_changes,
     token_missing,
 )
+from gateway.pipeline.operation_facts import coerce_variables
 from gateway.pipeline.prepare import PreparedOperation, PreparedOperationCache
 from gateway.pipeline.price import price
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import (
+    EntityIdsHandler,
+    ExecutionOptions,
     HeadersFor,
-    Plan,
+    QueryPlan,
     Supergraph,
-    Terms,
     Transport,
-    Witnessed,
     execute,
+    explain_plan,
+    print_plan,
     subscribe,
 )
 from gateway.supergraph.override_labels import active_labels
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.response import format_error
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 JSON = dict[str, Any]
 
@@ -140,12 +143,12 @@ class RequestPipeline:
         request: GraphQLRequest,
         caller: Principal,
         customers: Sequence[CustomerReference],
-        witnessed: Witnessed | None,
+        on_entity_ids: EntityIdsHandler | None,
     ) -> JSON:
         cost = self._check(prepared, request, caller, customers)
-        options = self._options(prepared.plan, caller, witnessed)
+        options = self._options(prepared.plan, caller, on_entity_ids)
         schema, denied = self.supergraph.schema, options.denied
-        if refused := refuse_changes(prepared, request, schema, denied, options.refusal):
+        if refused := refuse_changes(prepared, request, schema, denied, options.denied_error):
             return {"data": None, "errors": refused}
         with self.admission.enter(caller_key(caller), prepared.workload, cost) as ticket:
             answer = await execute(prepared.plan, request.variables, self.transport, options)
@@ -171,6 +174,23 @@ class RequestPipeline:
             answers = record_answers(answers, entry)
         guarded = self.subscription_guard(prepared.operation.root_coordinates, answers)
         return self.admission.hold(caller_key(caller), guarded, cost)
+
+    def explain(
+        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal
+    ) -> JSON:
+        """The query plan that a request of this caller is answered by, as routers expose it."""
+        plan = prepared.plan
+        declared = plan.operation.variable_definitions or ()
+        variables = coerce_variables(declared, request.variables, self.supergraph.schema)
+        options = self._options(plan, caller, None)
+        variant = plan.variant(
+            variables.coerced if variables else {},
+            labels=options.labels,
+            denied=options.denied,
+            planning=options.planning,
+        )
+        explained = explain_plan(self.supergraph, variant)
+        return {"object": explained, "text": print_plan(explained)}
 
     # --- the steps, with what they need ---
 
@@ -203,17 +223,19 @@ class RequestPipeline:
         check_customers(caller, customers)
         return cost
 
-    def _options(self, plan: Plan, caller: Principal, witnessed: Witnessed | None) -> Terms:
-        return Terms(
+    def _options(
+        self, plan: QueryPlan, caller: Principal, on_entity_ids: EntityIdsHandler | None
+    ) -> ExecutionOptions:
+        return ExecutionOptions(
             headers=self.headers(caller),
             within_s=self.changes_within_s if plan.is_mutation else self.within_s,
             labels=active_labels(self.supergraph.labels, lambda label: self.draw(), self.labels),
             denied=self._authorization.denied(caller),
-            refusal=lambda coordinate: format_error(
+            denied_error=lambda coordinate: format_error(
                 self._authorization.refusal(caller, coordinate)
             ),
             planning=partial(self.admission.charge_planning, caller_key(caller)),
-            witnessed=witnessed,
+            on_entity_ids=on_entity_ids,
             max_errors=self.limits.errors,
         )
 

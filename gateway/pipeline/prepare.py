@@ -10,7 +10,7 @@ from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.operation_facts import OperationFacts, collect_facts
 from gateway.pipeline.parse import parse_document
-from gateway.supergraph import Plan, PlanCache, Supergraph
+from gateway.supergraph import PlanCache, QueryPlan, Supergraph
 from gateway.supergraph.lru import Lru
 
 CUSTOMER_IDS: Mapping[str, str] = {"Customer": "id"}
@@ -22,7 +22,7 @@ class PreparedOperation:
     """What is remembered of an operation."""
 
     operation: OperationFacts
-    plan: Plan
+    plan: QueryPlan
     cost: OperationCost
     workload: Workload
     audited: AuditedOperation
@@ -47,9 +47,9 @@ class PreparedOperationCache:
         self._schema = supergraph.schema
         self._limits = limits
         self._classify = classify
-        self._costs = CostModel(supergraph.schema, supergraph.markings, weights)
+        self._costs = CostModel(supergraph.schema, supergraph.metadata, weights)
         self._plans = PlanCache(
-            supergraph, size=size, max_tokens=limits.tokens, witness=CUSTOMER_IDS
+            supergraph, size=size, max_tokens=limits.tokens, entity_id_fields=CUSTOMER_IDS
         )
         self._prepared: Lru[PreparedOperation] = Lru(size)
 

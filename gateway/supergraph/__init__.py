@@ -8,55 +8,63 @@ from gateway.supergraph.composition.read_supergraph_sdl import read_supergraph
 from gateway.supergraph.errors import (
     CannotPlan,
     CompositionError,
-    NotIdempotentBelowEvents,
+    CompositionProblem,
+    NotIdempotentInSubscription,
     OperationRefused,
-    Problem,
     SupergraphUnreadable,
 )
-from gateway.supergraph.executor.execute import HeadersFor, Terms, Witnessed, execute, refusal
-from gateway.supergraph.executor.subscribe import subscribe
+from gateway.supergraph.executor.execute import (
+    EntityIdsHandler,
+    ExecutionOptions,
+    HeadersFor,
+    execute,
+    respond_to_refusal,
+    subscribe,
+)
+from gateway.supergraph.planner.explain_plan import explain_plan, print_plan
 from gateway.supergraph.planner.plan_cache import PlanCache
-from gateway.supergraph.planner.query_plan import Plan, plan
+from gateway.supergraph.planner.query_plan import QueryPlan, plan
 from gateway.supergraph.supergraph import Supergraph
-from gateway.supergraph.transport.circuit_breaker import Resilient
-from gateway.supergraph.transport.http import (
-    HttpTransport,
-    Reply,
+from gateway.supergraph.transport.circuit_breaker import ResilientTransport
+from gateway.supergraph.transport.http import HttpTransport
+from gateway.supergraph.transport.subgraph_response import (
     SubgraphError,
     SubgraphInvalidResponse,
+    SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
-    Transport,
-    Transports,
 )
+from gateway.supergraph.transport.transport import RoutingTransport, Transport
 
 __all__ = [
     "CannotPlan",
     "CompositionError",
+    "CompositionProblem",
+    "EntityIdsHandler",
+    "ExecutionOptions",
     "HeadersFor",
     "HttpTransport",
-    "NotIdempotentBelowEvents",
+    "NotIdempotentInSubscription",
     "OperationRefused",
-    "Plan",
     "PlanCache",
-    "Problem",
-    "Reply",
-    "Resilient",
+    "QueryPlan",
+    "ResilientTransport",
+    "RoutingTransport",
     "SubgraphError",
     "SubgraphInvalidResponse",
+    "SubgraphResponse",
     "SubgraphTimeout",
     "SubgraphUnavailable",
     "Supergraph",
     "SupergraphUnreadable",
-    "Terms",
     "Transport",
-    "Transports",
-    "Witnessed",
     "compose",
     "compose_sdl",
     "execute",
+    "explain_plan",
     "plan",
+    "print_plan",
     "read_supergraph",
-    "refusal",
+    "respond_to_refusal",
     "subscribe",
 ]

@@ -1,13 +1,14 @@
 """What can go wrong between a set of subgraphs and an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self, TypeAlias
 
 from services.chassis.errors import RaakError
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class CompositionProblem:
     """One reason why the subgraphs do not compose."""
 
     subgraphs: tuple[str, ...]
@@ -16,14 +17,22 @@ class Problem:
     reason: str
     hint: str
 
+    @classmethod
+    def of(cls, subgraphs: Iterable[str], coordinate: str, reason: str, hint: str) -> Self:
+        """A problem of these subgraphs, each of which is named once."""
+        return cls(tuple(dict.fromkeys(subgraphs)), coordinate, reason, hint)
+
     def __str__(self) -> str:
         place = f" {self.coordinate}" if self.coordinate else ""
         return f"[{', '.join(self.subgraphs)}]{place}: {self.reason} {self.hint}"
 
 
-def sentence(said: str) -> str:
-    """What a library says, with a full stop if it has none."""
-    return said if said.endswith((".", "?")) else f"{said}."
+Problems: TypeAlias = Iterator[CompositionProblem]
+
+
+def to_sentence(message: str) -> str:
+    """A library's message, with a full stop if it has none."""
+    return message if message.endswith((".", "?")) else f"{message}."
 
 
 class CompositionError(RaakError):
@@ -34,11 +43,11 @@ class CompositionError(RaakError):
     fact = "The subgraphs do not compose"
     remedy = "Mend the schemas of the services named in brackets."
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[CompositionProblem]) -> None:
         self.problems = tuple(problems)
-        listed = "\n".join(f"- {problem}" for problem in self.problems)
+        lines = "\n".join(f"- {problem}" for problem in self.problems)
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "1 problem"
-        super().__init__(f"{self.fact} ({count}):\n{listed}\n", hint=self.remedy)
+        super().__init__(f"{self.fact} ({count}):\n{lines}\n", hint=self.remedy)
 
 
 class SupergraphUnreadable(CompositionError):
@@ -62,16 +71,16 @@ class OperationRefused(RaakError):
         self.errors = tuple(errors)
 
 
-class NotIdempotentBelowEvents(RaakError):
-    """A subscription asks a field that does something each time it is asked."""
+class NotIdempotentInSubscription(RaakError):
+    """A subscription selects a field that does something each time it is fetched."""
 
     code = "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
 
     def __init__(self, coordinates: Sequence[str]) -> None:
         super().__init__(
-            f"A subscription would ask {', '.join(coordinates)} for every event, and what is asked "
-            "of it is done and stored each time.",
-            hint="Leave it out of the subscription, and ask it in a query when it is wanted.",
+            f"A subscription would fetch {', '.join(coordinates)} for every event, which does and "
+            "stores something each time.",
+            hint="Leave it out of the subscription, and send it in a query when you need it.",
         )
 
 

@@ -30,12 +30,12 @@ class FieldSet:
         return cls(" ".join(print_ast(selections).split()), selections)
 
     @property
-    def written(self) -> str:
-        """As it stands in SDL: without the outer braces."""
+    def sdl(self) -> str:
+        """The `fields:` argument: without the outer braces."""
         return self.text[1:-1].strip()
 
     def names(self) -> Iterator[str]:
-        """The fields at the top, whatever type conditions they stand under."""
+        """The fields at the top, whatever type conditions apply."""
         return (selected.name.value for selected in selected_fields(self.selections))
 
 

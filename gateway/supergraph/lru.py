@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Lru(Generic[T]):
-    """A dictionary that forgets what was longest not asked for."""
+    """A dictionary that drops what was least recently used."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -21,7 +21,7 @@ class Lru(Generic[T]):
         return found
 
     def put(self, key: object, value: T) -> None:
-        """Keep a value, and forget the oldest one if there are too many."""
+        """Add a value, and drop the least recently used one if there are too many."""
         self._items[key] = value
         if len(self._items) > self._size:
             self._items.popitem(last=False)

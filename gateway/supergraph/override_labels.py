@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-:./]*|percent\((100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,8})?)\)")
-"""What composers take for a label."""
+"""What composers accept as a label."""
 PERCENT = re.compile(r"percent\((\d+(?:\.\d+)?)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class OverrideLabel:
     """A progressive @override: the field is resolved here only while `name` is (not) active."""
 
     name: str
@@ -30,7 +30,7 @@ def active_labels(
 
     Args:
         draw: A number in [0, 1) for each label of the form `percent(x)`, which is active where
-            the number is below x / 100. Drawn by request, or by caller to be steady for him.
+            the number is below x / 100. Drawn by request, or by caller to be steady for it.
         externally_active: The other labels that are switched on.
     """
     return frozenset(

@@ -1,21 +1,21 @@
-"""Markings: what guards, prices and tags the parts of the graph."""
+"""Schema metadata: what guards, prices and tags the parts of the graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 NOT_IDEMPOTENT = "not-idempotent"
-"""The @tag of a field that must not be asked twice, though it stands in a query: it is another each
-time, and leaves a trace. On a type: of all its fields.
+"""The @tag of a query field that must not be fetched twice: its value is another each time, and
+a record of it stays. On a type: of all its fields.
 """
 
 AnyOf: TypeAlias = frozenset[frozenset[str]]
-"""One of these sets must be had whole; empty: nothing is asked."""
+"""All members of one of these sets are required; empty: nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """What @authenticated, @requiresScopes and @policy ask of who wants a field or type."""
+class AccessRequirement:
+    """What @authenticated, @requiresScopes and @policy require of the caller of a field or type."""
 
     authenticated: bool = False
     scopes: AnyOf = frozenset()
@@ -33,13 +33,13 @@ class ListSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Markings:
-    """What subgraphs say of coordinates (`Type`, `Type.field`, `Type.field(argument:)`) beside how
-    to resolve them.
+class SchemaMetadata:
+    """Access, cost, list sizes and tags by coordinate (`Type`, `Type.field`,
+    `Type.field(argument:)`).
     """
 
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)
-    """By `Type` and `Type.field`. Where several subgraphs ask something, all of it is asked."""
+    requirements: Mapping[str, AccessRequirement] = field(default_factory=dict)
+    """By `Type` and `Type.field`. What several subgraphs require is required together."""
     costs: Mapping[str, int] = field(default_factory=dict)
     """@cost, by `Type`, `Type.field` (of input types, too) and `Type.field(argument:)`."""
     list_sizes: Mapping[str, ListSize] = field(default_factory=dict)

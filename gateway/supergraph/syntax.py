@@ -1,20 +1,35 @@
-"""What the syntax tree of an operation uses: fragments, variables, and conditions of its fields."""
+"""Syntax trees of GraphQL: what an operation uses, and small tools to read and build nodes."""
 
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from graphql import (
+    BooleanValueNode,
+    ConstArgumentNode,
+    ConstDirectiveNode,
+    ConstListValueNode,
+    ConstValueNode,
+    DefinitionNode,
     DocumentNode,
+    EnumValueNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLIncludeDirective,
     GraphQLSkipDirective,
+    IntValueNode,
+    ListTypeNode,
+    NamedTypeNode,
+    NameNode,
+    Node,
+    NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
+    StringValueNode,
+    TypeNode,
     VariableNode,
 )
-from graphql.language import Node
 
 ROOTS = {
     OperationType.QUERY: "Query",
@@ -22,9 +37,10 @@ ROOTS = {
     OperationType.SUBSCRIPTION: "Subscription",
 }
 """The type that an operation's root fields belong to."""
+TYPENAME = "__typename"
 CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
-Selecting: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
+ExecutableDefinition: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
 
 
 def used_fragments(
@@ -33,7 +49,7 @@ def used_fragments(
     """The fragments an operation spreads, also by way of other fragments, by name."""
     defined = fragments_in(document)
     used: dict[str, FragmentDefinitionNode] = {}
-    waiting: list[Selecting] = [operation]
+    waiting: list[ExecutableDefinition] = [operation]
     while waiting:
         for selection in _selections(waiting.pop()):
             name = selection.name.value if isinstance(selection, FragmentSpreadNode) else None
@@ -57,7 +73,7 @@ def variables_in(*nodes: Node) -> frozenset[str]:
     return frozenset(n.name.value for n in _nodes(nodes) if isinstance(n, VariableNode))
 
 
-def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
+def conditions_in(*definitions: ExecutableDefinition) -> tuple[str, ...]:
     """The variables that @skip and @include read in these definitions."""
     found: set[str] = set()
     for definition in definitions:
@@ -68,7 +84,7 @@ def conditions_in(*definitions: Selecting) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _selections(definition: Selecting) -> Iterator[SelectionNode]:
+def _selections(definition: ExecutableDefinition) -> Iterator[SelectionNode]:
     """Everything selected in a definition, at any depth."""
     waiting = [definition.selection_set]
     while waiting:
@@ -101,3 +117,60 @@ def _nodes(nodes: Iterable[Node]) -> Iterator[Node]:
                 waiting.append(value)
             elif isinstance(value, tuple):
                 waiting += [item for item in value if isinstance(item, Node)]
+
+
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+@dataclass(frozen=True, slots=True)
+class EnumLiteral:
+    """The name of an enum value, written without quotes."""
+
+    name: str
+
+
+Value: TypeAlias = "str | bool | int | EnumLiteral | Sequence[Value]"
+
+
+def copy_node(node: AnyNode, **changed: Any) -> AnyNode:
+    """The node with some of its parts changed."""
+    return type(node)(**{key: getattr(node, key) for key in node.keys} | changed)
+
+
+def definition_name(definition: DefinitionNode) -> str:
+    """The name of a type definition."""
+    return str(definition.name.value)  # type: ignore[attr-defined]
+
+
+def named_type(type_: TypeNode) -> str:
+    """The name inside lists and non-null wrappers."""
+    while isinstance(type_, ListTypeNode | NonNullTypeNode):
+        type_ = type_.type
+    assert isinstance(type_, NamedTypeNode)
+    return type_.name.value
+
+
+def directive(name: str, /, **arguments: "Value | None") -> ConstDirectiveNode:
+    """A use of a directive; arguments that are None are left out."""
+    return ConstDirectiveNode(
+        name=NameNode(value=name),
+        arguments=tuple(
+            ConstArgumentNode(name=NameNode(value=argument), value=_value(value))
+            for argument, value in arguments.items()
+            if value is not None
+        ),
+    )
+
+
+def _value(value: "Value") -> ConstValueNode:
+    match value:
+        case EnumLiteral():
+            return EnumValueNode(value=value.name)
+        case bool():
+            return BooleanValueNode(value=value)
+        case int():
+            return IntValueNode(value=str(value))
+        case str():
+            return StringValueNode(value=value)
+        case _:
+            return ConstListValueNode(values=tuple(_value(item) for item in value))

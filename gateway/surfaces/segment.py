@@ -30,7 +30,7 @@ from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json,
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 CALLS: Mapping[str, str] = {
     "track": "track",

@@ -33,6 +33,13 @@ class Unavailable(RaakError):
     status = 503
 
 
+class UnknownCustomer(RaakError):
+    """Nobody is known by this id or identity."""
+
+    code = "UNKNOWN_CUSTOMER"
+    status = 404
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what was probably meant, or else what there is."""
     names = sorted(known)

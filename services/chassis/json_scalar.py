@@ -18,7 +18,7 @@ from graphql import (
 from graphql.pyutils import Undefined
 
 from services.chassis.errors import RaakError
-from services.contracts.base import DEEPEST_JSON, DEEPEST_SHOWN, Json, is_deeper, shallow
+from services.contracts.base import DEEPEST_JSON, DEEPEST_OUTPUT, Json, cut_depth, is_deeper
 
 NAME = "JSON"
 
@@ -53,7 +53,7 @@ def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Js
 
 def cut_depths(value: Json) -> Json:
     """A value as it may leave."""
-    return shallow(value, DEEPEST_SHOWN)
+    return cut_depth(value, DEEPEST_OUTPUT)
 
 
 def _value(node: ValueNode, variables: dict[str, Any] | None) -> Json:

@@ -60,7 +60,7 @@ REDUCED = Counter(
 _MOMENT = sa.DateTime(timezone=True)
 
 
-class EventTooLarge(RaakError):
+class MessageTooLarge(RaakError):
     """An event does not fit through the bus."""
 
     code: ClassVar[str] = "EVENT_TOO_LARGE"
@@ -156,7 +156,7 @@ def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
 async def publish(connection: Connection, events: Sequence[Event]) -> None:
     """Write events to the outbox, in the caller's transaction and in this order.
 
-    One that is too large goes out with less in it; raises EventTooLarge for one that cannot.
+    One that is too large goes out with less in it; raises MessageTooLarge for one that cannot.
     """
     if not events:
         return
@@ -177,7 +177,7 @@ def _document(event: Event, traceparent: str | None) -> bytes:
     fitting = event.fit(LARGEST_EVENT - ROOM_FOR_A_TRACE)
     smaller = fitting.to_cloudevent(traceparent) if fitting else document
     if len(smaller) > LARGEST_EVENT:
-        raise EventTooLarge(
+        raise MessageTooLarge(
             f"A {event.fact} of customer {event.customer_id} has {len(document)} bytes.",
             hint=f"Events hold at most {LARGEST_EVENT} bytes: send less at once.",
         )

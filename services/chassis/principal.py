@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role, SenderClass
 from services.contracts.identity import KNOWN_TYPES
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role, SenderClass
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ Json = Any
 """A JSON value: None, bool, int, float, str, or lists and dicts of them."""
 
 DEEPEST_JSON = 32
-"""Levels of lists and objects in a JSON value that comes in. What leaves is within an answer, or an
-event, and the doors out take a hundred levels."""
+"""Most levels of lists and objects in a JSON value that comes in. What goes out is inside an answer
+or an event, which may have a hundred levels."""
 
-DEEPEST_SHOWN = 2 * DEEPEST_JSON
-"""Levels of a value that goes out: of before there was a limit, some are deeper."""
+DEEPEST_OUTPUT = 2 * DEEPEST_JSON
+"""Most levels of a value that goes out: some stored before there was a limit are deeper."""
 
 
 def is_deeper(value: Json, levels: int) -> bool:
@@ -24,12 +24,12 @@ def is_deeper(value: Json, levels: int) -> bool:
     for _ in range(levels):
         if not level:
             return False
-        level = [inner for outer in level for inner in _inside(outer)]
+        level = [inner for outer in level for inner in _containers(outer)]
     return bool(level)
 
 
-def shallow(value: Json, levels: int) -> Json:
-    """The value, with null in the place of what is deeper than so many levels."""
+def cut_depth(value: Json, levels: int) -> Json:
+    """The value, with null in place of what is deeper than so many levels."""
     return _cut(value, levels) if is_deeper(value, levels) else value
 
 
@@ -43,7 +43,7 @@ def _cut(value: Json, levels: int) -> Json:
     return {name: _cut(inner, levels - 1) for name, inner in value.items()}
 
 
-def _inside(value: Json) -> list[Json]:
+def _containers(value: Json) -> list[Json]:
     values = value.values() if isinstance(value, dict) else value
     return [inner for inner in values if isinstance(inner, dict | list)]
 
@@ -52,7 +52,7 @@ ENVELOPE = frozenset({"event_id", "customer_id", "occurred_at"})
 
 
 class Payload(BaseModel):
-    """Part of an event: frozen, and deaf to fields a newer sender added."""
+    """Part of an event: frozen; fields that a newer sender added are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -60,8 +60,8 @@ class Payload(BaseModel):
 class Event(Payload):
     """A fact, in the past tense, about one customer (or about none).
 
-    `fact` is `<service>.<fact>.v<version>`. A `compacted` event carries the whole state it speaks
-    of, so the bus keeps only the latest one of each customer.
+    `fact` is `<service>.<fact>.v<version>`. A `compacted` event carries the whole state it is
+    about, so the bus keeps only the latest one of each customer.
     """
 
     fact: ClassVar[str]
@@ -86,7 +86,7 @@ class Event(Payload):
         return f"{self.type()}.{self.customer_id or '-'}"
 
     def fit(self, largest_bytes: int) -> Self | None:
-        """The event with so much left out of it that its document has at most so many bytes.
+        """The event with parts left out, so that its document has at most so many bytes.
 
         None if nothing of this fact may be left out.
         """

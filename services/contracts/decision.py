@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from services.contracts.base import Event, Payload
+from services.contracts.enums import SenderClass
 from services.contracts.series import SeriesNeeded
-from services.contracts.words import SenderClass
 
 
 class Money(Payload):
@@ -29,7 +29,7 @@ class RankedAction(Payload):
     score: float
 
 
-class DecisionMade(Event):
+class DecisionRecorded(Event):
     """Offers were decided on for a customer. `occurred_at` is when."""
 
     fact: ClassVar[str] = "decision.made.v1"

@@ -45,11 +45,11 @@ IDENTIFYING_NAMES = KNOWN_TYPES | {
     "zip_code",
 }
 """Names of traits and properties that tell who somebody is, in whatever spelling: `userName` is
-one, `shippingAddress` ends with one. Their values are shown only to who may read identities.
+one, `shippingAddress` ends with one. Only callers that may read identities see their values.
 """
 
 IDENTIFYING_TRAITS = IDENTIFYING_NAMES | {"name"}
-"""The same for what is said of a customer; elsewhere `name` may be a product's."""
+"""The same for traits of a customer; elsewhere `name` may be a product's."""
 
 PLACEHOLDERS = frozenset({
     "undefined", "null", "none", "nil", "nan", "inf", "infinity", "true", "false",
@@ -60,9 +60,9 @@ PLACEHOLDERS = frozenset({
     "{}", "[]", "[object]", "[object object]", "[object undefined]", "[object null]",
     "ffffffff-ffff-ffff-ffff-ffffffffffff", "9774d56d682e549c", "02:00:00:00:00:00",
 })  # fmt: skip
-"""What programs write where they know nobody, in small letters: taken for an identity, it makes one
-customer of everybody it was written for. The last line is what devices say that
-will not tell, or cannot."""
+"""What programs write when they know no customer, in small letters: taken for an identity, it
+would make one customer of everybody it was written for. The last line is what devices report when
+they have no id, or hide it."""
 
 _ZEROS = "0-:. "
 _BRACKETS = "()<>{}[]\"'`"
@@ -70,7 +70,7 @@ _BRACKETS = "()<>{}[]\"'`"
 _VISITORS = UUID("7d0c7c4e-52a1-5a1f-9c3d-2f9b1a6f4a10")
 
 
-def normalised(type: str, value: str) -> str:
+def normalise_value(type: str, value: str) -> str:
     """The value as it is stored and looked up: trimmed, e-mail in lower case, phone as +digits."""
     value = value.strip()
     if type == "email":
@@ -81,9 +81,9 @@ def normalised(type: str, value: str) -> str:
 
 
 def is_placeholder(type: str, value: str) -> bool:
-    """Whether a value stands for nobody: `undefined`, `null`, zeros (of a UUID, of a phone number)
-    and their like; a variable of a template nobody has filled in; an e-mail address of nothing else
-    (`null@null.com`). Letters count as small ones.
+    """Whether a value names nobody: `undefined`, `null`, zeros (of a UUID, of a phone number) and
+    their like; a template's variable that was not replaced; an e-mail address made of such values
+    (`null@null.com`). Capital letters count as small ones.
     """
     text = value.strip().casefold()
     if text in PLACEHOLDERS or (bare := text.strip(_BRACKETS)) in PLACEHOLDERS:
@@ -98,15 +98,15 @@ def is_placeholder(type: str, value: str) -> bool:
     return False
 
 
-def derived_customer_id(type: str, value: str) -> UUID:
-    """The id of the customer first seen by this anonymous identity.
+def derive_customer_id(type: str, value: str) -> UUID:
+    """The id of the customer that an anonymous identity stands for.
 
-    Every service derives the same one, so a decision taken before profile has heard of a visitor
-    belongs to him afterwards. Only for `ANONYMOUS_TYPES`: an id derived from an e-mail address
-    would let its holder test who someone is.
+    Every service derives the same one, so a decision taken before profile knows a visitor is still
+    theirs afterwards. Only for `ANONYMOUS_TYPES`: an id derived from an e-mail address would let
+    whoever holds the id test whose it is.
     """
     if type not in ANONYMOUS_TYPES:
         raise ValueError(f"{type!r} is not an anonymous identity: its customer id is not derived")
     if is_placeholder(type, value):
         raise ValueError(f"{value[:60]!r} stands for nobody: no customer id is derived from it")
-    return uuid5(_VISITORS, f"{type}:{normalised(type, value)}")
+    return uuid5(_VISITORS, f"{type}:{normalise_value(type, value)}")

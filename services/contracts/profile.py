@@ -9,11 +9,11 @@ import orjson
 from pydantic import Field
 
 from services.contracts.base import Event, Json, Payload
+from services.contracts.enums import PROVED_LINKS, SenderClass
 from services.contracts.identity import ANONYMOUS_TYPES
-from services.contracts.words import PROVED_LINKS, SenderClass
 
 
-class Identity(Payload):
+class IdentityPayload(Payload):
     """One way a customer is known; `value` is normalised."""
 
     type: str
@@ -31,55 +31,55 @@ class EventRecorded(Event):
     """Where it happened; `context.campaign` holds UTM names."""
     message_id: str
     """The sender's own id of the event; the same one is recorded once."""
-    identity: Identity
+    identity: IdentityPayload
     """The identity the event came by."""
     received_at: datetime
     customer_version: int
     """The first snapshot version that contains this event."""
     sender: str = SenderClass.SERVER.value
-    """Who said so, a `SenderClass`; of before that was said, as it was believed then."""
+    """Who sent it, a `SenderClass`; the default is for events from before senders were recorded."""
 
 
 class EventSetAside(Event):
-    """Recording an event failed by profile's own fault: its word to itself to try again.
+    """Recording an event failed by profile's own fault: it is set aside, to be tried again.
 
-    Nobody else listens. `occurred_at` is when it failed; whose the event is was not settled then.
+    Only profile listens. `occurred_at` is when it failed; whose the event is was not known then.
     """
 
     fact: ClassVar[str] = "profile.event_set_aside.v1"
 
     call: dict[str, Json]
-    """All that was to be recorded, as profile reads it."""
+    """The whole call that was to be recorded, as JSON."""
 
 
 class CustomerChanged(Event):
-    """The whole snapshot of a customer. A version not above the one held is ignored.
+    """The whole snapshot of a customer. One whose version is not above the last is ignored.
 
-    One that would not fit through the bus leaves out, in this order and no more than it must: the
+    One that is too large for the bus leaves out, in this order and no more than it must: the
     largest traits; the largest series, each of which is null then: not known; identities of
-    browsers and devices. Consents and segments are always all there.
+    browsers and devices. Consents and segments are always complete.
     """
 
     fact: ClassVar[str] = "profile.customer_changed.v1"
     compacted: ClassVar[bool] = True
 
     version: int
-    identities: tuple[Identity, ...]
+    identities: tuple[IdentityPayload, ...]
     traits: dict[str, Json]
     """Name to current value."""
     consents: dict[str, bool]
-    """Purpose to whether it is given; a purpose never asked is absent."""
+    """Purpose to whether consent is given; a purpose without a yes or no is absent."""
     segments: tuple[str, ...]
     series: dict[str, Json]
     """`Series.key` to the state of that series, as `services.rules` reads it; null: not known."""
     series_versions: dict[str, int] = Field(default={})
-    """Service to `grew_in` of the `SeriesNeeded` that `series` answers; 0 if absent. What was asked
-    for later is not known, whether `series` has it or not."""
+    """Service to `grew_in` of the `SeriesNeeded` that `series` answers; 0 if absent. Series needed
+    since a later version are not known, whether `series` has them or not."""
     unproved_traits: tuple[str, ...] = ()
-    """The traits whose current value only an untrusted sender's word stands for."""
+    """The traits whose current value came from an untrusted sender."""
 
     def fit(self, largest_bytes: int) -> Self:
-        """The snapshot with as little left out as makes it fit, if that can be."""
+        """The snapshot with as little left out as makes it fit, if it can."""
         excess = len(self.to_cloudevent()) - largest_bytes
         traits = {name: _size(name) + _size(value) for name, value in self.traits.items()}
         series = {key: _size(state) - len("null") for key, state in self.series.items()}
@@ -91,7 +91,7 @@ class CustomerChanged(Event):
                 "traits": {n: v for n, v in self.traits.items() if n not in without_traits},
                 "unproved_traits": tuple(unproved),
                 "series": self.series | dict.fromkeys(without_series),
-                "identities": _without(self.identities, excess),
+                "identities": _drop_anonymous(self.identities, excess),
             }
         )
 
@@ -101,7 +101,7 @@ def _size(value: Json) -> int:
 
 
 def _largest(sizes: Mapping[str, int], excess: int) -> tuple[set[str], int]:
-    """The largest of these, as many as have so many bytes, and how many are still too many."""
+    """The names of the largest until their sizes reach the excess, and what remains of it."""
     chosen: set[str] = set()
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         if excess <= 0 or sizes[name] <= 0:
@@ -111,15 +111,17 @@ def _largest(sizes: Mapping[str, int], excess: int) -> tuple[set[str], int]:
     return chosen, excess
 
 
-def _without(identities: tuple[Identity, ...], excess: int) -> tuple[Identity, ...]:
-    """These, without as many of browsers and devices as have so many bytes."""
-    left = []
+def _drop_anonymous(
+    identities: tuple[IdentityPayload, ...], excess: int
+) -> tuple[IdentityPayload, ...]:
+    """The identities without those of browsers and devices, until the excess is gone."""
+    rest = []
     for identity in identities:
         if excess > 0 and identity.type in ANONYMOUS_TYPES:
             excess -= _size(identity.model_dump())
         else:
-            left.append(identity)
-    return tuple(left)
+            rest.append(identity)
+    return tuple(rest)
 
 
 class CustomersMerged(Event):
@@ -129,18 +131,18 @@ class CustomersMerged(Event):
 
     change_id: UUID
     from_customer_id: UUID
-    identities: tuple[Identity, ...]
-    """The identities that moved; of thousands those of a person, and so many as fit."""
+    identities: tuple[IdentityPayload, ...]
+    """The identities that moved; if there are thousands, those of a person and as many as fit."""
     reason: str
     linked_by: str | None = None
-    """By whose word they are one, a `LinkSource`; None if that was not noted."""
+    """By whose word they are one, a `LinkSource`; None if that was not recorded."""
 
     @property
     def is_proved(self) -> bool:
-        """Whether somebody said so who may say who a customer is."""
+        """Whether who linked the two may say who a customer is."""
         return self.linked_by in PROVED_LINKS
 
     def fit(self, largest_bytes: int) -> Self:
-        """The merge without some of the identities of browsers and devices."""
+        """The merge without some identities of browsers and devices."""
         excess = len(self.to_cloudevent()) - largest_bytes
-        return self.model_copy(update={"identities": _without(self.identities, excess)})
+        return self.model_copy(update={"identities": _drop_anonymous(self.identities, excess)})

@@ -1,4 +1,4 @@
-"""Which histories a service's conditions ask for: profile keeps them and sends them along."""
+"""The series a service's conditions need: profile computes them and sends them in snapshots."""
 
 from services.contracts.base import Event, Json
 
@@ -7,7 +7,7 @@ class SeriesNeeded(Event):
     """The whole set of event series the sender's conditions need, replacing its earlier one.
 
     `series` holds `services.rules.Series` in their JSON form. A `version` not above the last one
-    heard from the same sender is ignored. About no customer.
+    received from the same sender is ignored. About no customer.
     """
 
     version: int

@@ -1,22 +1,22 @@
-"""Which events only the company's servers may send: they stand for money, or for our own word."""
+"""Which events only the company's servers may send: they stand for money, or Raak records them."""
 
 import re
 from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 
 SERVER_EVENTS = ("order_completed", "order_updated", "order_cancelled", "order_refunded")
-"""Unless an operator names others."""
+"""The default; an operator may name others."""
 RESERVED = "outcome_"
-"""What the events begin with that outcomes become in a customer's history: nobody sends those."""
+"""The prefix of the events that outcomes become in a customer's history: nobody may send those."""
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-_.:]+")
 
 
 def plain_name(name: str) -> str:
-    """A name as events have it: `Order Completed` and `orderCompleted` are `order_completed`."""
+    """A name in snake case: `Order Completed` and `orderCompleted` are `order_completed`."""
     return "_".join(filter(None, _WORDS.split(name))).lower()
 
 
@@ -24,12 +24,12 @@ class ServerEvents:
     """Names of events that are believed from servers and staff only; `*` stands for any letters."""
 
     def __init__(self, patterns: Iterable[str] = SERVER_EVENTS) -> None:
-        together = "|".join(translate(plain_name(pattern)) for pattern in patterns)
-        self._names = re.compile(together) if together else None
+        alternatives = "|".join(translate(plain_name(pattern)) for pattern in patterns)
+        self._names = re.compile(alternatives) if alternatives else None
         self._is_named = lru_cache(maxsize=1_000)(self._matches)
 
     def may_send(self, sender: SenderClass, name: str) -> bool:
-        """Whether somebody's word is enough for an event of this name."""
+        """Whether a sender of this class is believed to report an event of this name."""
         if name.startswith(RESERVED):
             return False
         return sender.is_trusted or not self._is_named(name)

@@ -7,7 +7,7 @@ from services.chassis.database import Database
 from services.chassis.masking import Masking
 from services.chassis.principal import Principal
 from services.chassis.server import Foundation, Service, Work, service_app
-from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, DecisionSeriesNeeded, OutcomeRecorded
 from services.contracts.trust import ServerEvents
 from services.decision.handlers import SUBSCRIPTIONS
 from services.decision.schema import Context, schema
@@ -34,7 +34,7 @@ def create(settings: DecisionSettings | None = None) -> FastAPI:
 
         return Service(
             context=context,
-            publishes=(DecisionMade, OutcomeRecorded, DecisionSeriesNeeded),
+            publishes=(DecisionRecorded, OutcomeRecorded, DecisionSeriesNeeded),
             subscriptions=SUBSCRIPTIONS,
             background=list_background_work(decision_context),
             told_again=build_sources(decision_context.catalogue_cache, foundation.clock),

@@ -5,8 +5,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from services.chassis.settings import ServiceSettings, Texts
+from services.contracts.enums import OutcomeKind
 from services.contracts.trust import SERVER_EVENTS
-from services.contracts.words import OutcomeKind
 from services.decision.domain.catalogue import MOST_CENTS
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from services.chassis.database import Connection
 from services.chassis.handling import Subscriptions
-from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
 from services.contracts.journey import MessageDue
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.measurement import service
@@ -13,7 +13,7 @@ from services.measurement.domain import propositions, touchpoints
 from services.measurement.domain.conversions import Conversions
 
 
-async def record_decisions(connection: Connection, events: Sequence[DecisionMade]) -> None:
+async def record_decisions(connection: Connection, events: Sequence[DecisionRecorded]) -> None:
     """Record decisions and their propositions."""
     ranked = [one for event in events for one in propositions.of_decision(event)]
     await service.record(connection, [touchpoints.of_decision(e) for e in events], ranked)
@@ -48,7 +48,7 @@ async def record_events(
 def subscriptions(conversions: Conversions) -> Subscriptions:
     """What measurement listens to."""
     return {
-        DecisionMade: record_decisions,
+        DecisionRecorded: record_decisions,
         OutcomeRecorded: partial(record_outcomes, conversions),
         MessageDue: record_messages,
         EventRecorded: partial(record_events, conversions),

@@ -24,7 +24,7 @@ from services.chassis.pagination import (
     page_size,
 )
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.words import Channel, OutcomeKind
+from services.contracts.enums import Channel, OutcomeKind
 from services.measurement import service
 from services.measurement.domain import intervals, results
 from services.measurement.domain.campaigns import CAMPAIGN_FIELDS, CLICK_IDS

@@ -8,7 +8,7 @@ from asyncpg import Record
 
 from services.chassis.database import Connection
 from services.contracts.decision import OutcomeRecorded
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
+from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.measurement import store
 from services.measurement.domain.identities import identity_key
@@ -113,5 +113,5 @@ async def _find_customer(connection: Connection, ref: Mapping[str, str]) -> UUID
         return UUID(ref["id"])
     known = await store.find_by_identity(connection, identity_key(ref["type"], ref["value"]))
     if known is None and ref["type"] in ANONYMOUS_TYPES:
-        return derived_customer_id(ref["type"], ref["value"])
+        return derive_customer_id(ref["type"], ref["value"])
     return known

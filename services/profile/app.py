@@ -1,4 +1,4 @@
-"""Profile put together: what it needs, opened; what it does, wired."""
+"""The composition of the profile service."""
 
 import logging
 from functools import partial
@@ -17,15 +17,15 @@ from services.contracts.profile import (
 from services.profile.collect import Collector
 from services.profile.handlers import subscriptions
 from services.profile.schema import Context, schema
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import CallReader
 from services.profile.service.refreshing import Refresher
-from services.profile.service.resync import Customers
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.resync import CustomerResync
+from services.profile.service.segment_cache import SegmentCache
 from services.profile.settings import ProfileSettings
 
 log = logging.getLogger(__name__)
 
-LOOSE = (
+TRUST_WARNING = (
     "RAAK_PROFILE_TRUST_WRITE_KEYS is on: whoever reads a write key in a page can attach their"
     " browser to any customer by an e-mail address or another identity, read and change what is"
     " known of that customer with a visitor's token, and join two customers."
@@ -38,19 +38,19 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
 
     async def compose(base: Foundation) -> Service:
         if settings.trust_write_keys:
-            log.warning(LOOSE)
-        rulebooks, reader = Rulebooks(), Reader.within(settings)
+            log.warning(TRUST_WARNING)
+        cache, reader = SegmentCache(), CallReader.from_settings(settings)
         refresher = Refresher(
             base.database,
-            rulebooks,
+            cache,
             base.clock,
             settings.refresh_every_s,
             settings.refresh_chunk,
-            backlog=partial(snapshots_on_their_way, base),
+            backlog=partial(count_unsent_snapshots, base),
         )
         collector = Collector(
             base.database,
-            rulebooks,
+            cache,
             reader,
             base.verifier,
             base.clock,
@@ -59,7 +59,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
         return Service(
             context=Context.factory(
                 base.database,
-                rulebooks,
+                cache,
                 reader,
                 refresher.wake,
                 base.clock,
@@ -68,16 +68,16 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
                 settings.trust_write_keys,
             ),
             publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],
-            subscriptions=subscriptions(rulebooks, base.clock, reader.room),
+            subscriptions=subscriptions(cache, base.clock, reader.customer_limits),
             background={"refresher": refresher.run},
-            told_again={"customers": Customers(rulebooks, base.clock)},
+            told_again={"customers": CustomerResync(cache, base.clock)},
             router=collector.router(),
         )
 
     return service_app(settings, schema, compose)
 
 
-async def snapshots_on_their_way(base: Foundation) -> int:
-    """How many snapshots have not reached all who listen."""
+async def count_unsent_snapshots(base: Foundation) -> int:
+    """How many snapshots have not reached all listeners."""
     async with base.database.connection() as connection:
         return await outbox.backlog(connection, base.bus, CustomerChanged)

@@ -1,4 +1,4 @@
-"""The bulk door: Segment's HTTP spec, as the gateway hands it on. It answers after the commit."""
+"""The collect endpoint: Segment's HTTP calls from the gateway, answered after the commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,31 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from services.chassis.bodies import json_in, parse_json
+from services.chassis.bodies import BodyTooLarge, json_in, parse_json
 from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, Verifier
-from services.contracts.words import Role, SenderClass
+from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
 from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
-from services.profile.service.reading import Reader, Rejected
-from services.profile.service.recording import Taken, record_apart
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.call_reader import CallReader, Rejected
+from services.profile.service.recording import RecordedCall, record_apart
+from services.profile.service.segment_cache import SegmentCache
 
 _position = attrgetter("position")
 
 SENDERS = frozenset({Role.ADMIN, Role.APP})
 
 
-class BodyTooLarge(RaakError):
-    """A request carries more than one may."""
+class CollectBodyTooLarge(BodyTooLarge):
+    """A request to the collect endpoint is larger than it may be."""
 
-    code: ClassVar[str] = "PROFILE_BODY_TOO_LARGE"
-    status = 413
+    code = "PROFILE_BODY_TOO_LARGE"
 
 
 class InvalidBody(RaakError):
-    """A body that holds no JSON, or not the JSON of this call."""
+    """A body that is not JSON, or not the JSON of this call."""
 
     code: ClassVar[str] = "PROFILE_INVALID_BODY"
 
@@ -50,11 +49,11 @@ class UnknownCall(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Takes in the calls of one process."""
+    """Records the calls that one process receives."""
 
     database: Database
-    rulebooks: Rulebooks
-    reader: Reader
+    cache: SegmentCache
+    reader: CallReader
     verifier: Verifier
     clock: Clock
     largest_body_bytes: int
@@ -66,36 +65,38 @@ class Collector:
         return router
 
     async def answer(self, call: str, request: Request) -> Response:
-        """Take one request in; raises RaakError for one that cannot be taken at all."""
+        """Answer one request; raises RaakError if nothing of it can be read."""
         principal = self.verifier.principal(request.headers.get("authorization"))
         _check_sender(principal)
         if call not in CALLS and call != "batch":
             raise UnknownCall(
                 f"There is no call {call!r}.", hint=f"Use one of {', '.join(CALLS)}, batch."
             )
-        body = await self._body(request)
+        body = await self._read_body(request)
         value = read_json(json_in(body, request.headers.get("content-type", "")))
-        status, answer = await self.take(principal.sender_class, call, value, self.clock())
+        status, answer = await self.record(principal.sender_class, call, value, self.clock())
         return Response(orjson.dumps(answer), status, media_type="application/json")
 
-    async def take(
+    async def record(
         self, sender: SenderClass, call: str, value: object, now: datetime
     ) -> tuple[int, dict[str, Any]]:
-        """Record what a request holds, and say what became of it."""
+        """Record the calls of a request; gives the status and the body of the answer."""
         calls, rejected = (
-            self._batch(sender, value, now)
+            self._read_batch(sender, value, now)
             if call == "batch"
-            else self._one(sender, call, value, now)
+            else self._read_one(sender, call, value, now)
         )
         async with self.database.transaction() as connection:
-            recorded = await record_apart(connection, self.rulebooks, calls, now, self.reader.room)
-        taken = [one for one in recorded if isinstance(one, Taken)]
-        ignored = _refused(calls, [getattr(one, "ignored", None) for one in recorded], rejected)
-        rejected = sorted([*rejected, *_refused(calls, recorded, rejected)], key=_position)
-        duplicates = sum(one.duplicate for one in taken)
+            results = await record_apart(
+                connection, self.cache, calls, now, self.reader.customer_limits
+            )
+        recorded = [result for result in results if isinstance(result, RecordedCall)]
+        ignored = _find_errors(calls, [getattr(one, "ignored", None) for one in results], rejected)
+        rejected = sorted([*rejected, *_find_errors(calls, results, rejected)], key=_position)
+        duplicates = sum(one.is_duplicate for one in recorded)
         answer = {
-            "success": bool(taken) or not rejected,
-            "accepted": len(taken) - duplicates,
+            "success": bool(recorded) or not rejected,
+            "accepted": len(recorded) - duplicates,
             "duplicates": duplicates,
             "rejected": [one.as_json() for one in rejected],
         }
@@ -104,15 +105,15 @@ class Collector:
         status = rejected[0].error.status if rejected and call != "batch" else 200
         return status, answer
 
-    def _one(
+    def _read_one(
         self, sender: SenderClass, call: str, value: object, now: datetime
     ) -> tuple[list[Call], list[Rejected]]:
         try:
-            return [self.reader.read(value, self.reader.reading(sender, now), call)], []
+            return [self.reader.read(value, self.reader.open_batch(sender, now), call)], []
         except InvalidEvent as error:
             return [], [Rejected(0, None, error)]
 
-    def _batch(
+    def _read_batch(
         self, sender: SenderClass, value: object, now: datetime
     ) -> tuple[list[Call], list[Rejected]]:
         events = value.get("batch") if isinstance(value, dict) else None
@@ -121,19 +122,19 @@ class Collector:
                 "A batch is an object with a list of events under `batch`.",
                 hint='Send {"batch": [{"type": "track", …}, …], "sentAt": "…"}.',
             )
-        reading = self.reader.reading(
+        batch = self.reader.open_batch(
             sender,
             now,
             sent_at=read_sent_at(value.get("sentAt")),
             context=value.get("context"),
         )
-        return self.reader.read_all(events, reading)
+        return self.reader.read_all(events, batch)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _read_body(self, request: Request) -> bytes:
         """The body, read no further than the limit."""
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self.largest_body_bytes:
-            raise self._too_large(f"{declared} bytes")
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > self.largest_body_bytes:
+            raise self._too_large(f"{announced} bytes")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -141,28 +142,28 @@ class Collector:
                 raise self._too_large(f"more than {self.largest_body_bytes} bytes")
         return bytes(body)
 
-    def _too_large(self, size: str) -> BodyTooLarge:
-        return BodyTooLarge(
+    def _too_large(self, size: str) -> CollectBodyTooLarge:
+        return CollectBodyTooLarge(
             f"The body has {size}, over the limit of {self.largest_body_bytes}.",
             hint="Send the events in smaller batches.",
         )
 
 
-def _refused(
-    calls: Sequence[Call], recorded: Sequence[object], unread: Sequence[Rejected]
+def _find_errors(
+    calls: Sequence[Call], results: Sequence[object], unread: Sequence[Rejected]
 ) -> list[Rejected]:
-    """The calls with an error in their place, by their places among all events."""
+    """The calls whose result is an error, by their positions among all events."""
     gaps = {one.position for one in unread}
-    places = (place for place in count() if place not in gaps)
+    positions = (position for position in count() if position not in gaps)
     return [
-        Rejected(place, _message_id_of(call), one)
-        for place, call, one in zip(places, calls, recorded, strict=False)
-        if isinstance(one, RaakError)
+        Rejected(position, _sent_message_id(call), result)
+        for position, call, result in zip(positions, calls, results, strict=False)
+        if isinstance(result, RaakError)
     ]
 
 
-def _message_id_of(call: Call) -> str | None:
-    """The id the sender will look for, if it gave one."""
+def _sent_message_id(call: Call) -> str | None:
+    """The id the sender will look for, if it sent one."""
     return None if call.message_id.startswith(OWN_MESSAGE_ID) else call.message_id[:100]
 
 

@@ -1,5 +1,5 @@
-"""What profile listens to: outcomes are events of a customer too, others need series kept, and
-what it could not record itself comes back.
+"""The events profile subscribes to: outcomes, which are events of a customer too; the series other
+services need; and events it could not record before.
 """
 
 from collections.abc import Sequence
@@ -11,59 +11,66 @@ from services.chassis.database import Connection
 from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.decision import DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.enums import SenderClass
 from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.profile import EventSetAside
 from services.contracts.series import SeriesNeeded
-from services.contracts.words import SenderClass
 from services.profile.domain.calls import Call
-from services.profile.domain.customer import DEFAULT_ROOM, Room
+from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
+from services.profile.service.publishing import declare_series
 from services.profile.service.recording import record, record_again
-from services.profile.service.rulebooks import Rulebooks, declare_series
+from services.profile.service.segment_cache import SegmentCache
 
 
-async def take_outcomes(
-    rulebooks: Rulebooks, clock: Clock, connection: Connection, outcomes: Sequence[OutcomeRecorded]
+async def record_outcomes(
+    cache: SegmentCache, clock: Clock, connection: Connection, outcomes: Sequence[OutcomeRecorded]
 ) -> None:
     """Record outcomes as events `outcome_presented` and so on; an outcome counts once."""
-    await record(connection, rulebooks, [_call(o) for o in outcomes if o.customer_id], clock())
+    await record(connection, cache, [_to_call(o) for o in outcomes if o.customer_id], clock())
 
 
-async def take_set_aside(
-    rulebooks: Rulebooks,
+async def record_set_aside(
+    cache: SegmentCache,
     clock: Clock,
-    room: Room,
+    limits: CustomerLimits,
     connection: Connection,
     events: Sequence[EventSetAside],
 ) -> None:
     """Record events that could not be recorded when they came."""
-    await record_again(connection, rulebooks, events, clock(), room)
+    await record_again(connection, cache, events, clock(), limits)
 
 
-async def keep_series(clock: Clock, connection: Connection, wishes: Sequence[SeriesNeeded]) -> None:
-    """Keep what a service's conditions ask of history; an older wish changes nothing."""
-    for needed in wishes:
+async def declare_all_series(
+    clock: Clock, connection: Connection, declarations: Sequence[SeriesNeeded]
+) -> None:
+    """Compute the series that services need; an older declaration changes nothing."""
+    for needed in declarations:
         await declare_series(connection, needed, clock())
 
 
-def subscriptions(rulebooks: Rulebooks, clock: Clock, room: Room = DEFAULT_ROOM) -> Subscriptions:
-    """The handlers, given what they need."""
-    needs = {
-        take_outcomes: (rulebooks, clock),
-        take_set_aside: (rulebooks, clock, room),
-        keep_series: (clock,),
+def subscriptions(
+    cache: SegmentCache, clock: Clock, limits: CustomerLimits = DEFAULT_LIMITS
+) -> Subscriptions:
+    """The handlers with their dependencies bound."""
+    dependencies = {
+        record_outcomes: (cache, clock),
+        record_set_aside: (cache, clock, limits),
+        declare_all_series: (clock,),
     }
-    return {event: partial(handler, *needs[handler]) for event, handler in SUBSCRIPTIONS.items()}
+    return {
+        event: partial(handler, *dependencies[handler]) for event, handler in SUBSCRIPTIONS.items()
+    }
 
 
 SUBSCRIPTIONS: dict[type[Any], Any] = {
-    OutcomeRecorded: take_outcomes,
-    EventSetAside: take_set_aside,
-    DecisionSeriesNeeded: keep_series,
-    JourneySeriesNeeded: keep_series,
+    OutcomeRecorded: record_outcomes,
+    EventSetAside: record_set_aside,
+    DecisionSeriesNeeded: declare_all_series,
+    JourneySeriesNeeded: declare_all_series,
 }
 
 
-def _call(outcome: OutcomeRecorded) -> Call:
+def _to_call(outcome: OutcomeRecorded) -> Call:
     return Call(
         kind="outcome",
         name=outcome.event_name,

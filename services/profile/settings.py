@@ -1,4 +1,4 @@
-"""What an operator may tune of profile without a release."""
+"""The settings of the profile service."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -8,11 +8,11 @@ from pydantic import Field
 from services.chassis.production import weak_secret
 from services.chassis.settings import ServiceSettings, Texts
 from services.contracts.trust import SERVER_EVENTS
-from services.profile.domain.customer import DEFAULT_ROOM, Room
+from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
 
 
 class ProfileSettings(ServiceSettings):
-    """Limits of what is taken in, and the pace of work behind."""
+    """Limits of what is recorded, and the pace of recomputing."""
 
     process: ClassVar[str] = "profile"
 
@@ -39,22 +39,25 @@ class ProfileSettings(ServiceSettings):
         default=300, ge=0, description="how far ahead of our clock an event may lie"
     )
     most_traits: int = Field(
-        default=DEFAULT_ROOM.traits, ge=1, le=5_000, description="most traits that one customer has"
+        default=DEFAULT_LIMITS.traits,
+        ge=1,
+        le=5_000,
+        description="most traits that one customer has",
     )
     largest_trait_bytes: int = Field(
-        default=DEFAULT_ROOM.value_bytes,
+        default=DEFAULT_LIMITS.value_bytes,
         ge=64,
         le=256 * 1024,
         description="largest single trait, as JSON",
     )
     largest_traits_bytes: int = Field(
-        default=DEFAULT_ROOM.traits_bytes,
+        default=DEFAULT_LIMITS.traits_bytes,
         ge=1024,
         le=512 * 1024,
         description="largest sum of one customer's traits, as JSON",
     )
     most_purposes: int = Field(
-        default=DEFAULT_ROOM.purposes,
+        default=DEFAULT_LIMITS.purposes,
         ge=1,
         le=1_000,
         description="most purposes that one customer has a word on",
@@ -78,15 +81,14 @@ class ProfileSettings(ServiceSettings):
     )
 
     def lacking(self) -> Iterator[str]:
-        """What every service lacks, and secrets of claims that could be guessed."""
+        """What every service lacks, and secrets of claims that are easy to guess."""
         yield from super().lacking()
         for secret in self.claim_secrets:
             yield from weak_secret("RAAK_PROFILE_CLAIM_SECRETS", secret)
 
     @property
-    def room(self) -> Room:
-        """How much may be known of one customer."""
-        return Room(
+    def customer_limits(self) -> CustomerLimits:
+        return CustomerLimits(
             self.most_traits,
             self.largest_trait_bytes,
             self.largest_traits_bytes,

@@ -33,7 +33,7 @@ def _text(primary_key: bool = False) -> Any:
 
 
 class Customer(Table, table=True):
-    """A customer and the state of his series; a merged one only says who he has become."""
+    """A customer and the state of their series; one merged away only names the survivor."""
 
     __tablename__ = "customer"
     __table_args__ = (
@@ -51,12 +51,12 @@ class Customer(Table, table=True):
 
     customer_id: UUID = Field(primary_key=True)
     version: int = Field(sa_type=sa.BigInteger)
-    """Of his snapshot."""
+    """Of their snapshot."""
     rules_version: int = Field(sa_type=sa.BigInteger)
-    """The rulebook his series and segments were computed with."""
+    """The version of the segment definitions that series and segments were computed with."""
     series: dict[str, Any] = _json()
     reevaluate_at: datetime | None = _at(nullable=True)
-    """When time alone may change his segments."""
+    """When time alone may change their segments."""
     merged_into: UUID | None = None
     created_at: datetime = _at()
     updated_at: datetime = _at()
@@ -71,12 +71,12 @@ class Identity(Table, table=True):
     identity_value: str = _text(primary_key=True)
     customer_id: UUID = Field(index=True)
     linked_by: str | None = Field(default=None, sa_type=sa.Text)
-    """By whose word it is this customer's; null: it was by itself, or that is not known."""
+    """By whose word it is this customer's; null: nobody linked it, or that is not known."""
     since: datetime = _at()
 
 
 class IdentityClaim(Table, table=True):
-    """An identity that somebody named as a customer's and could not prove to be."""
+    """An identity that somebody named as a customer's without proof."""
 
     __tablename__ = "identity_claim"
 
@@ -125,7 +125,7 @@ class Trait(Table, table=True):
 
 
 class Consent(Table, table=True):
-    """The latest word on a purpose by the identity it came by and the class of who sent it."""
+    """The latest choice on a purpose by the identity it came by and the class of who sent it."""
 
     __tablename__ = "consent"
 
@@ -141,7 +141,7 @@ class Consent(Table, table=True):
 
 
 class Event(Table, table=True):
-    """Everything a customer did or said, as it came; a message id counts once, by its sender."""
+    """Everything a customer did or said, as it was sent; a message id counts once by its sender."""
 
     __tablename__ = "event"
     __table_args__ = (sa.Index("event_in_time", "customer_id", "occurred_at", "event_id"),)
@@ -161,7 +161,7 @@ class Event(Table, table=True):
 
 
 class SetAside(Table, table=True):
-    """A customer who could not be recomputed behind the scenes, and when that is tried again."""
+    """A customer who could not be recomputed in the background, and when that is tried again."""
 
     __tablename__ = "set_aside"
 
@@ -198,7 +198,7 @@ class Segment(Table, table=True):
 
 
 class SeriesDeclaration(Table, table=True):
-    """The series another service needs kept."""
+    """The series another service needs."""
 
     __tablename__ = "series_declaration"
 
@@ -209,19 +209,19 @@ class SeriesDeclaration(Table, table=True):
     """The last version that asked for more."""
 
 
-class Rulebook(Table, table=True):
-    """What was kept and computed from a version on; the highest one is in force."""
+class SegmentDefinitions(Table, table=True):
+    """What is computed for customers from a version on; the highest one is in force."""
 
     __tablename__ = "rulebook"
 
     version: int = Field(sa_column=sa.Column(sa.BigInteger, primary_key=True, autoincrement=False))
     series: list[Any] = _json()
-    """Every series kept, so that a customer of this version need not be rebuilt in full."""
+    """Every series computed, so that a customer of this version need not be rebuilt in full."""
     made_at: datetime = _at()
     answers: dict[str, int] = Field(
         sa_column=sa.Column(JSONB, nullable=False, server_default=sa.text("'{}'"))
     )
-    """Service to `grew_in` of the declaration that was part of it."""
+    """Service to `grew_in` of the declaration that is part of it."""
 
 
 metadata = Table.metadata

@@ -62,13 +62,24 @@ class RuleSet:
 
     def explain(self, index: int, facts: Facts) -> tuple[FailedPart, ...]:
         """Every part of one condition that is not true; empty if the condition is."""
-        formula = self.conditions[index].formula
-        if index not in self._leaves:
-            self._leaves[index] = compile_leaves(list(iterate_leaves(formula)))
-        rows = iter(self._leaves[index](facts))
+        formula, rows = self.conditions[index].formula, iter(self._rows(index, facts))
         return tuple(
             failed for part in split_parts(formula) for failed in _collect_failures(part, rows)
         )
+
+    def values(self, index: int, facts: Facts) -> list[Any]:
+        """The value that each leaf of one condition looks at, as JSON, or "missing"."""
+        formula = self.conditions[index].formula
+        pairs = zip(iterate_leaves(formula), self._rows(index, facts), strict=True)
+        return [_describe_actual(leaf, values) for leaf, (_, *values) in pairs]
+
+    def _rows(self, index: int, facts: Facts) -> list[list[Any]]:
+        """For every leaf of one condition whether it holds, and the values it looks at."""
+        if index not in self._leaves:
+            formula = self.conditions[index].formula
+            self._leaves[index] = compile_leaves(list(iterate_leaves(formula)))
+        rows: list[list[Any]] = self._leaves[index](facts)
+        return rows
 
 
 def compile_rules(conditions: Sequence[Condition]) -> RuleSet:
@@ -114,7 +125,7 @@ def _build_part(
 
 
 def _describe_actual(leaf: Leaf, values: list[Any]) -> Any:
-    """The actual values of a failed leaf; one without operands was the opposite of its atom."""
+    """The actual values of a leaf; one without operands is the opposite of its atom."""
     actual = {
         name: _format_value(term, value)
         for (name, term), value in zip(leaf.operands, values, strict=True)

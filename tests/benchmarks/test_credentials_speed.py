@@ -22,7 +22,7 @@ from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 

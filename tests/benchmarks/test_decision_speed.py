@@ -21,8 +21,8 @@ from services.chassis.clock import utc_now
 from services.chassis.database import open_database
 from services.chassis.migrations import migrate
 from services.chassis.server import supervised
+from services.contracts.enums import Channel
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Channel
 from services.decision import handlers
 from services.decision.app import list_background_work, open_decision_context
 from services.decision.domain.catalogue import Catalogue

@@ -29,7 +29,7 @@ from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
 from services.chassis.server import Process, process_app
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
 QUERY = "query A($r: CustomerRef!) { customer(ref: $r) { name events nextBestActions } }"

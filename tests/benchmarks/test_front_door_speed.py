@@ -31,7 +31,7 @@ from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_ke
 from gateway.pipeline.operation_facts import collect_facts
 from gateway.pipeline.parse import parse_document
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 SCHEMA = build_schema("""
 type Query { customer(id: ID!): Customer }

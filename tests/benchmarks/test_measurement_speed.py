@@ -17,8 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from services.chassis.database import Database, open_database
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade
-from services.contracts.profile import Identity
+from services.contracts.decision import DecisionRecorded
+from services.contracts.profile import IdentityPayload
 from services.measurement import service
 from services.measurement.domain.results import Dimension
 from tests.integration.measurement.story import handle
@@ -50,7 +50,7 @@ Scene = tuple[list[Event], list[Event]]
 """Events handled before, and the list that is measured."""
 
 
-def decided() -> list[DecisionMade]:
+def decided() -> list[DecisionRecorded]:
     """New decisions with three propositions each, for unknown customers."""
     return [facts.decision(uuid4(), "vinyl", "concert", "cassette") for _ in range(LIST)]
 
@@ -93,7 +93,7 @@ def merges() -> Scene:
 
 def snapshots() -> Scene:
     """Customers with a new identity."""
-    identities = [Identity(type="crm_id", value=str(uuid4())) for _ in CUSTOMERS]
+    identities = [IdentityPayload(type="crm_id", value=str(uuid4())) for _ in CUSTOMERS]
     return [], [facts.snapshot(*pair) for pair in zip(CUSTOMERS, identities, strict=True)]
 
 

@@ -33,7 +33,7 @@ from gateway.access.limits.rate_limits import RateLimiter, RateLimits
 from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
-from gateway.supergraph import Reply
+from gateway.supergraph import SubgraphResponse
 from tests.unit.gateway.small_graph import AGENT, InProcess, endpoint, graph
 
 JSON = dict[str, Any]
@@ -47,7 +47,7 @@ that is kept, and that took a third of the time.
 """
 WAITING = 1_000
 """Records of the audit log that may wait: a tenth of the default."""
-NOTHING = Reply(200, b'{"data": {}}')
+NOTHING = SubgraphResponse(200, b'{"data": {}}')
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"authorization", AGENT["Authorization"].encode()),
@@ -81,7 +81,7 @@ class Prompt(InProcess):
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         await asyncio.sleep(0)  # as a socket does, lets what goes on beside requests go on
         return NOTHING
 

@@ -25,7 +25,7 @@ import pytest
 
 from gateway.access.authentication.caller_tokens import issue_token
 from gateway.access.authentication.service_tokens import load_private_key
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.benchmarks.overload import CAPACITY
 from tests.conftest import free_port
 

@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from services.chassis.clock import utc_now
 from services.chassis.database import open_database
 from services.chassis.principal import Verifier
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.collect import Collector, read_json
 from tests.integration.profile.conftest import Profile
 
@@ -89,7 +89,7 @@ def batch(name: str, *, new: bool = False) -> bytes:
 
 async def send(collector: Collector, call: str, body: bytes) -> dict[str, Any]:
     """What the route does with a body."""
-    return (await collector.take(SenderClass.SERVER, call, read_json(body), datetime.now(UTC)))[1]
+    return (await collector.record(SenderClass.SERVER, call, read_json(body), datetime.now(UTC)))[1]
 
 
 @pytest.mark.benchmark(group="collect 1,500 events")

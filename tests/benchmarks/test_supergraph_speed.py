@@ -18,7 +18,7 @@ import pytest
 from graphql import parse, validate
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from gateway.supergraph import PlanCache, Reply, Supergraph, compose, execute, plan
+from gateway.supergraph import PlanCache, SubgraphResponse, Supergraph, compose, execute, plan
 
 LINK = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
@@ -90,8 +90,8 @@ OFFERS = [
 ]
 CUSTOMER = {"name": "Ada", "city": "Delft", "segments": ["loyal"], "raak_id": "42"}
 ANSWERS = {
-    "profile": Reply(200, orjson.dumps({"data": {"customer": CUSTOMER}})),
-    "decision": Reply(200, orjson.dumps({"data": {"_entities": [{"offers": OFFERS}]}})),
+    "profile": SubgraphResponse(200, orjson.dumps({"data": {"customer": CUSTOMER}})),
+    "decision": SubgraphResponse(200, orjson.dumps({"data": {"_entities": [{"offers": OFFERS}]}})),
 }
 
 
@@ -100,7 +100,7 @@ class Canned:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         return ANSWERS[subgraph]
 
     def stream(self, subgraph: str, body: bytes, headers: Mapping[str, str]) -> Any:
@@ -140,7 +140,7 @@ def test_planning_a_valid_operation_of_the_real_graph(
 
     planned = benchmark(plan, supergraph, document)
 
-    assert len(planned.variant({}).stages[0].requests) == services
+    assert len(planned.variant({}).stages[0].fetches) == services
 
 
 @pytest.mark.benchmark

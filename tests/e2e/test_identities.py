@@ -25,7 +25,7 @@ from infra import tokens
 from infra.client import Graph
 from infra.demo.asking import until
 from services.chassis.principal import IDENTITIES, Principal
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
 from tests.stack import Stack
 

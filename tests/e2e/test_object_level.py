@@ -13,7 +13,7 @@ import pytest
 
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from tests.e2e.people import JSON, REFUSALS, Person, as_, codes, told_nothing
 from tests.stack import Stack
 
@@ -79,7 +79,7 @@ def references(victim: Person, attacker: Person) -> Iterator[JSON]:
     yield {"id": victim.id, "identity": attacker.identity}
     yield {"id": attacker.id, "identity": victim.identity}
     if victim.type == "anonymous_id":
-        yield {"id": str(derived_customer_id(victim.type, victim.value))}
+        yield {"id": str(derive_customer_id(victim.type, victim.value))}
 
 
 @pytest.mark.parametrize("role", OWN_ROLES)

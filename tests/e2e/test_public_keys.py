@@ -17,7 +17,7 @@ import pytest
 
 from infra.demo.asking import until as wait_until
 from infra.tokens import issue_claim
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from tests.e2e import test_live as live
 from tests.e2e.people import JSON, codes, wait_until_known
 from tests.stack import Stack
@@ -159,7 +159,7 @@ def test_a_browser_that_names_a_person_with_the_write_key_stays_who_it_is(
     shop.ask(CONSENT, "visitor", own, i=given)
 
     seen = shop.look_at("app", own, me)
-    assert seen["id"] == str(derived_customer_id("anonymous_id", mine))
+    assert seen["id"] == str(derive_customer_id("anonymous_id", mine))
     assert seen["identities"] == [{"type": "anonymous_id", "value": mine}]
     assert seen["traits"] == []
     assert victim.email not in str(seen).lower()
@@ -179,7 +179,7 @@ def test_a_browser_that_names_anothers_browser_stays_who_it_is(
     shop.page("track", event="x", anonymousId=mine, context=OTHERS_BROWSER[way](victim))
 
     seen = shop.look_at("app", f"anonymous_id={mine}", ref("anonymous_id", mine))
-    assert seen["id"] == str(derived_customer_id("anonymous_id", mine))
+    assert seen["id"] == str(derive_customer_id("anonymous_id", mine))
     assert IBAN not in str(seen)
 
 
@@ -257,7 +257,7 @@ async def test_a_subscription_that_is_open_follows_nobody_the_write_key_names(
 
     activities = [one["data"]["customerActivity"] for one in heard]
     assert {one["customer"]["id"] for one in activities} == {
-        str(derived_customer_id("anonymous_id", mine))
+        str(derive_customer_id("anonymous_id", mine))
     }
     assert "the victim's own" not in str(activities)
     assert "MERGED" not in {one["kind"] for one in activities}

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from infra.instance import PROCESSES, SERVICES
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.callers import caller
 from tests.stack import Stack
 

@@ -18,7 +18,7 @@ from services.chassis.bus import Bus, OutgoingMessage
 from services.chassis.principal import ALGORITHM, ISSUER, audience_of
 from services.chassis.settings import ServiceSettings
 from services.contracts.base import Event
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.callers import caller
 
 S = TypeVar("S", bound=ServiceSettings)

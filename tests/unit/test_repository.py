@@ -75,7 +75,7 @@ def test_pure_code_may_import_no_chassis_module_but_errors() -> None:
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     pure = [c for c in contracts if "errors only" in c["name"]]
 
-    assert len(pure) == 2
+    assert len(pure) == 3
     for contract in pure:
         named = {m for m in contract["forbidden_modules"] if m.startswith("services.chassis.")}
         assert named == chassis - {"services.chassis.errors"}

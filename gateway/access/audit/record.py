@@ -28,7 +28,7 @@ from graphql import (
 
 from gateway.supergraph.syntax import fragments_in
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
-from services.contracts.identity import TYPES, normalised
+from services.contracts.identity import TYPES, normalise_value
 
 MAX_ITEMS = 50
 """Customers, identities or fields listed in one record; how many there were is always recorded."""
@@ -214,7 +214,7 @@ class RecordFormatter:
 
     def _identity(self, identity: Mapping[str, Any]) -> str:
         kind, value = str(identity["type"]), str(identity["value"])
-        return self.digest(kind if kind in TYPES else "unknown", normalised(kind, value))
+        return self.digest(kind if kind in TYPES else "unknown", normalise_value(kind, value))
 
     def _format_caller(self, caller: Principal) -> bytes:
         is_hidden = caller.own_customer_only or self._digests_staff

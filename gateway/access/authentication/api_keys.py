@@ -17,7 +17,7 @@ from gateway.access.authentication.caller_tokens import ResolveGrant
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import SUBJECT_OF_KEYS, NotAuthenticated, Principal
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 
 PREFIX = "raak_"
 FORM = re.compile(r"raak_([0-9a-f]{16})_[0-9a-f]{64}")

@@ -26,8 +26,8 @@ from services.chassis.principal import (
     NotAuthenticated,
     Principal,
 )
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from services.contracts.identity import is_placeholder
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
 
 CALLER_AUDIENCE = "raak"
 MAX_TOKEN_CHARS = 8_192

@@ -12,11 +12,11 @@ from typing import TypeAlias
 from graphql import GraphQLField, GraphQLObjectType, get_named_type
 
 from gateway.access.authorization.roles import Roles
-from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Supergraph
 from services.chassis.authorization import Unauthorized, is_met, wording
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 Scopes: TypeAlias = frozenset[str]
 Policies: TypeAlias = frozenset[str]
@@ -30,7 +30,7 @@ class Authorization:
     """Answers for one supergraph and one file of roles."""
 
     roles: Roles
-    requirements: Mapping[str, tuple[Requirement, ...]]
+    requirements: Mapping[str, tuple[AccessRequirement, ...]]
     """What the marks ask of who wants a field, for every `Type.field` there is."""
     _denied: Callable[[Role, Scopes, Policies], frozenset[str]]
 
@@ -72,18 +72,18 @@ class Authorization:
         return f"The token lacks what it asks: {_wording(missing)}."
 
 
-def satisfies(scopes: Scopes, policies: Policies, requirement: Requirement) -> bool:
+def satisfies(scopes: Scopes, policies: Policies, requirement: AccessRequirement) -> bool:
     """Whether a caller has what is required. That it is known at all authentication has checked."""
     return is_met(requirement.scopes, scopes) and is_met(requirement.policies, policies)
 
 
-def _wording(requirement: Requirement) -> str:
+def _wording(requirement: AccessRequirement) -> str:
     named = {"the scope": requirement.scopes, "the policy": requirement.policies}
     return "; ".join(f"{kind} {wording(sets)}" for kind, sets in named.items() if sets)
 
 
-def _requirements(supergraph: Supergraph) -> Iterator[tuple[str, tuple[Requirement, ...]]]:
-    requirements = supergraph.markings.requirements
+def _requirements(supergraph: Supergraph) -> Iterator[tuple[str, tuple[AccessRequirement, ...]]]:
+    requirements = supergraph.metadata.requirements
     for type_ in supergraph.schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
             for name, field in type_.fields.items():

@@ -20,9 +20,9 @@ from graphql import (
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
-    derived_customer_id,
+    derive_customer_id,
     is_placeholder,
-    normalised,
+    normalise_value,
 )
 
 REFERENCE = "CustomerRef"
@@ -106,16 +106,16 @@ def _is_own_identity(own: Mapping[str, str], type: str, value: str) -> bool:
     if is_placeholder(type, value):
         return False
     if own.get("type") == type:
-        return normalised(type, own["value"]) == normalised(type, value)
+        return normalise_value(type, own["value"]) == normalise_value(type, value)
     mine = _id(own)
-    return mine is not None and type in ANONYMOUS_TYPES and mine == derived_customer_id(type, value)
+    return mine is not None and type in ANONYMOUS_TYPES and mine == derive_customer_id(type, value)
 
 
 def _id(own: Mapping[str, str]) -> UUID | None:
     if "id" in own:
         return _uuid(own["id"])
     if own.get("type") in ANONYMOUS_TYPES:
-        return derived_customer_id(own["type"], own["value"])
+        return derive_customer_id(own["type"], own["value"])
     return None
 
 

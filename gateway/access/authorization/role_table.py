@@ -13,7 +13,7 @@ from gateway.access.authorization.roles import Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.authorization import wording
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OPENING = """\
 # Who may read what

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.chassis.definitions import InvalidDefinition, read_yaml
 from services.chassis.errors import RaakError
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OURS = Path(__file__).with_name("roles.yaml")
 

@@ -22,7 +22,7 @@ from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OPENING = """\
 # What one scope opens

@@ -1,4 +1,4 @@
-"""Directives of the subgraphs' own that the supergraph shall keep: @composeDirective."""
+"""Directives of the subgraphs' own that the supergraph keeps: @composeDirective."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from gateway.supergraph.composition.federation_directives import (
 )
 from gateway.supergraph.composition.join_spec import WHERE_USED, Spec
 from gateway.supergraph.composition.spec_links import Link, arguments_of, read_links
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import named_type
 
-TAKEN = {"link", "listSize", *WHERE_USED, *STANDARD}
-"""What a supergraph means by these names is settled."""
+RESERVED = {"link", "listSize", *WHERE_USED, *STANDARD}
+"""Names of directives that the supergraph defines itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class ComposedDirective:
     """One such directive, and the specification it was imported from."""
 
     name: str
@@ -46,26 +46,28 @@ class Composed:
         return "/v".join((self.link.spec, *map(str, self.version[:1])))
 
 
-def composed_in(document: DocumentNode, names: DirectiveNames) -> dict[str, Composed]:
-    """The directives that one subgraph wants kept, by name; problems are reported."""
+def read_composed_directives(
+    document: DocumentNode, names: DirectiveNames
+) -> dict[str, ComposedDirective]:
+    """The directives that one subgraph composes, by name; problems are reported."""
     definitions = {
         node.name.value: node
         for node in document.definitions
         if isinstance(node, DirectiveDefinitionNode)
     }
     links = {name: link for link in read_links(document) for name in link.imports}
-    composed: dict[str, Composed] = {}
+    composed: dict[str, ComposedDirective] = {}
     for wanted in _wanted(document, names):
         name = wanted.removeprefix("@")
         if wanted not in links or name not in definitions:
             reason = f"@composeDirective names {wanted!r}, which isn't both imported and defined."
             names.report("", reason, "Write its name with @, @link its specification, define it.")
-        elif links[wanted].spec == FEDERATION or name in TAKEN:
+        elif links[wanted].spec == FEDERATION or name in RESERVED:
             reason = f"@composeDirective names {wanted!r}, which is the supergraph's own."
             names.report("", reason, "Leave it out, or import yours under another name.")
         else:
             types = tuple(_types_of(definitions[name], document, names))
-            composed[name] = Composed(name, links[wanted], definitions[name], types)
+            composed[name] = ComposedDirective(name, links[wanted], definitions[name], types)
     return composed
 
 
@@ -84,30 +86,30 @@ def _types_of(
             waiting += [named_type(field.type) for field in getattr(found, "fields", None) or ()]
 
 
-def composed_specs(composed: Iterable[Composed]) -> list[Spec]:
+def composed_specs(composed: Iterable[ComposedDirective]) -> list[Spec]:
     """The links and definitions of all; of several versions the latest."""
-    latest: dict[str, Composed] = {}
+    latest: dict[str, ComposedDirective] = {}
     for one in composed:
         if one.name not in latest or one.version > latest[one.name].version:
             latest[one.name] = one
-    by_spec: dict[str, list[Composed]] = {}
+    by_spec: dict[str, list[ComposedDirective]] = {}
     for _, one in sorted(latest.items()):
         by_spec.setdefault(one.link.spec, []).append(one)
-    return [_spec(together) for _, together in sorted(by_spec.items())]
+    return [_spec(directives) for _, directives in sorted(by_spec.items())]
 
 
-def _spec(together: list[Composed]) -> Spec:
-    link = max(together, key=lambda one: one.version).link
-    imports = ", ".join(_import(one) for one in together)
-    types = {node.name.value: node for one in together for node in one.types}
-    nodes = (*(one.definition for one in together), *types.values())
+def _spec(directives: list[ComposedDirective]) -> Spec:
+    link = max(directives, key=lambda one: one.version).link
+    imports = ", ".join(_import(one) for one in directives)
+    types = {node.name.value: node for one in directives for node in one.types}
+    nodes = (*(one.definition for one in directives), *types.values())
     return Spec(
         f'  @link(url: "{link.url}", import: [{imports}])',
         "\n\n".join(print_ast(node) for node in nodes),
     )
 
 
-def _import(one: Composed) -> str:
+def _import(one: ComposedDirective) -> str:
     here, there = f"@{one.name}", one.link.imports[f"@{one.name}"]
     return f'"{here}"' if here == there else f'{{name: "{there}", as: "{here}"}}'
 

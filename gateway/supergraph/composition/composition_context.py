@@ -1,6 +1,6 @@
-"""All subgraphs beside each other: what they have to agree on is asked of this."""
+"""All subgraphs of a composition, as the rules on their agreement see them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -13,21 +13,21 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.field_set_usage import coordinates
-from gateway.supergraph.composition.merge_metadata import Marker
+from gateway.supergraph.composition.merge_metadata import MetadataMerger
 from gateway.supergraph.composition.subgraph_schema import SubgraphDefinition, TypeDefinition
-from gateway.supergraph.errors import Problem
+from gateway.supergraph.errors import Problems
 from gateway.supergraph.supergraph import Subgraph
 
 
 @dataclass(frozen=True)
-class Together:
-    """All subgraphs: as they were read, the facts derived from them, and what they merge to."""
+class CompositionContext:
+    """All subgraphs: their definitions, the join facts of these, and what they merge to."""
 
     subgraphs: Mapping[str, SubgraphDefinition]
-    joined: Mapping[str, Subgraph]
+    join_facts: Mapping[str, Subgraph]
     merged: Mapping[str, DefinitionNode]
-    hidden: set[str]
-    marker: Marker
+    inaccessible: set[str]
+    metadata: MetadataMerger
 
     @cached_property
     def objects(self) -> Mapping[str, ObjectTypeDefinitionNode]:
@@ -48,7 +48,7 @@ class Together:
         """`Interface.field` of all that some subgraph has on an interface, not on an object."""
         return frozenset(
             f"{type_.name}.{name}"
-            for subgraph in self.joined.values()
+            for subgraph in self.join_facts.values()
             for type_ in subgraph.types.values()
             if not type_.is_object
             for name in type_.fields
@@ -56,7 +56,7 @@ class Together:
 
     @cached_property
     def keys(self) -> Mapping[str, frozenset[str]]:
-        """The fields that keys are made of, by subgraph."""
+        """The coordinates of the fields in keys, by subgraph."""
         return {
             name: frozenset(
                 coordinate
@@ -64,10 +64,10 @@ class Together:
                 for key in type_.keys
                 for coordinate in coordinates(subgraph, type_.name, key.fields.selections)
             )
-            for name, subgraph in self.joined.items()
+            for name, subgraph in self.join_facts.items()
         }
 
-    def owned(self, type_name: str) -> Mapping[str, TypeDefinition]:
+    def definitions_of(self, type_name: str) -> Mapping[str, TypeDefinition]:
         """The type as each subgraph defines it that has it."""
         return {s.name: s.types[type_name] for s in self.subgraphs.values() if type_name in s.types}
 
@@ -80,14 +80,9 @@ class Together:
         return None
 
 
-Rule: TypeAlias = Callable[[Together], Iterator[Problem]]
+Rule: TypeAlias = Callable[[CompositionContext], Problems]
 
 
 def implemented(node: ObjectTypeDefinitionNode) -> set[str]:
     """The interfaces of a merged type."""
     return {interface.name.value for interface in node.interfaces or ()}
-
-
-def problem(subgraphs: Iterable[str], coordinate: str, reason: str, hint: str) -> Problem:
-    """Something wrong between these subgraphs, each of which is named once."""
-    return Problem(tuple(dict.fromkeys(subgraphs)), coordinate, reason, hint)

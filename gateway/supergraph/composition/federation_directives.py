@@ -18,7 +18,7 @@ from graphql import (
 from graphql.pyutils import did_you_mean, suggestion_list
 
 from gateway.supergraph.composition.spec_links import APOLLO, Arguments, Link, read_links
-from gateway.supergraph.errors import Problem, sentence
+from gateway.supergraph.errors import CompositionProblem, to_sentence
 
 FEDERATION = f"{APOLLO}federation"
 LINK = f"{APOLLO}link"
@@ -101,7 +101,9 @@ class DirectiveNames:
     silently: it may be what guards a field.
     """
 
-    def __init__(self, subgraph: str, document: DocumentNode, problems: list[Problem]) -> None:
+    def __init__(
+        self, subgraph: str, document: DocumentNode, problems: list[CompositionProblem]
+    ) -> None:
         self._subgraph = subgraph
         self._problems = problems
         self._reported: set[str] = set()
@@ -163,8 +165,10 @@ class DirectiveNames:
     def _import(self, alias: str, name: str) -> None:
         self._names[alias] = name
         if name not in SINCE:
-            meant = did_you_mean([f"@{known}" for known in suggestion_list(name, sorted(SINCE))])
-            reason = f"It imports @{name}, which Federation hasn't.{meant}"
+            suggestion = did_you_mean(
+                [f"@{known}" for known in suggestion_list(name, sorted(SINCE))]
+            )
+            reason = f"It imports @{name}, which Federation hasn't.{suggestion}"
             self.report("", reason, "Mend its name, or don't import it.")
         elif SINCE[name] > self._version:
             reason = f"It imports @{name}, but links Federation v2.{self._version}."
@@ -210,7 +214,7 @@ class DirectiveNames:
         try:
             return get_argument_values(signature, node)
         except GraphQLError as error:
-            self.report(coordinate, f"@{signature.name}: {sentence(error.message)}", hint)
+            self.report(coordinate, f"@{signature.name}: {to_sentence(error.message)}", hint)
             return {}
 
     def means(self, used: str) -> str | None:
@@ -249,4 +253,4 @@ class DirectiveNames:
         """Note a problem of this subgraph, once."""
         if coordinate + reason not in self._reported:
             self._reported.add(coordinate + reason)
-            self._problems.append(Problem((self._subgraph,), coordinate, reason, hint))
+            self._problems.append(CompositionProblem((self._subgraph,), coordinate, reason, hint))

@@ -1,4 +1,4 @@
-"""Which fields of a subgraph its keys, @requires and @provides are made of."""
+"""Which fields of a subgraph its keys, @requires and @provides select."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ def selected_on(selections: SelectionSetNode, type_name: str) -> Iterator[Select
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A field set where it stands."""
+class FieldSetUse:
+    """A field set and the directive that uses it."""
 
     directive: str
     coordinate: str
@@ -35,17 +35,17 @@ class Written:
     fields: FieldSet
 
 
-def written_in(subgraph: Subgraph) -> Iterator[Written]:
+def field_set_uses(subgraph: Subgraph) -> Iterator[FieldSetUse]:
     """Every field set of a subgraph."""
     for type_ in subgraph.types.values():
         for key in type_.keys:
-            yield Written("@key", type_.name, type_.name, key.fields)
+            yield FieldSetUse("@key", type_.name, type_.name, key.fields)
         for found in type_.fields.values():
             coordinate = f"{type_.name}.{found.name}"
             if found.requires:
-                yield Written("@requires", coordinate, type_.name, found.requires)
+                yield FieldSetUse("@requires", coordinate, type_.name, found.requires)
             if found.provides:
-                yield Written("@provides", coordinate, found.named, found.provides)
+                yield FieldSetUse("@provides", coordinate, found.type_name, found.provides)
 
 
 def used_coordinates(subgraph: Subgraph) -> frozenset[str]:
@@ -54,8 +54,8 @@ def used_coordinates(subgraph: Subgraph) -> frozenset[str]:
     """
     return frozenset(
         coordinate
-        for written in written_in(subgraph)
-        for coordinate in coordinates(subgraph, written.on, written.fields.selections)
+        for use in field_set_uses(subgraph)
+        for coordinate in coordinates(subgraph, use.on, use.fields.selections)
     )
 
 
@@ -63,8 +63,8 @@ def coordinates(subgraph: Subgraph, on: str, selections: SelectionSetNode) -> It
     """`Type.field` of everything selected on a type, at any depth."""
     for name, node in selected_on(selections, on):
         type_ = subgraph.types.get(name)
-        for known in {name, *(type_.possible if type_ else ())}:
+        for known in {name, *(type_.possible_types if type_ else ())}:
             yield f"{known}.{node.name.value}"
         found = type_.fields.get(node.name.value) if type_ else None
         if found and node.selection_set:
-            yield from coordinates(subgraph, found.named, node.selection_set)
+            yield from coordinates(subgraph, found.type_name, node.selection_set)

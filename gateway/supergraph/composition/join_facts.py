@@ -1,6 +1,6 @@
 """Derive the join facts from the subgraphs' directives, and refuse what contradicts itself."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphql import (
@@ -19,24 +19,24 @@ from gateway.supergraph.composition.subgraph_schema import (
     TypeDefinition,
     is_interface_object,
 )
-from gateway.supergraph.errors import Problem, sentence
+from gateway.supergraph.errors import CompositionProblem, to_sentence
 from gateway.supergraph.field_sets import FieldSet
-from gateway.supergraph.override_labels import LABEL, Label
+from gateway.supergraph.override_labels import LABEL, OverrideLabel
 from gateway.supergraph.supergraph import JoinField, JoinType, Key, Subgraph
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import named_type
 
 COMPOSITES = {"object", "interface", "union"}
 
 
 @dataclass(slots=True)
-class Joiner:
+class JoinFactsBuilder:
     """Turns definitions into join facts; what is wrong is gathered in `problems`."""
 
     subgraphs: Mapping[str, SubgraphDefinition]
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[CompositionProblem] = field(default_factory=list)
     _overridden: dict[tuple[str, str], str] = field(default_factory=dict)
     """(subgraph, coordinate) → the subgraph that took the field over."""
-    _labels: dict[tuple[str, str], Label] = field(default_factory=dict)
+    _labels: dict[tuple[str, str], OverrideLabel] = field(default_factory=dict)
     """(subgraph, coordinate) → while what it resolves the field; on both sides of an @override."""
 
     def join(self) -> dict[str, Subgraph]:
@@ -59,8 +59,8 @@ class Joiner:
                     hint = "Use `percent(x)` with x from 0 to 100, or a name like `new-prices`."
                     self._refuse(subgraph, coordinate, reason, hint)
                 elif self._has(origin, coordinate):
-                    self._labels[subgraph.name, coordinate] = Label(str(label), active=True)
-                    self._labels[origin, coordinate] = Label(str(label), active=False)
+                    self._labels[subgraph.name, coordinate] = OverrideLabel(str(label), active=True)
+                    self._labels[origin, coordinate] = OverrideLabel(str(label), active=False)
 
     def _has(self, subgraph: str, coordinate: str) -> bool:
         """Whether there is a field to take over; without one an @override says nothing."""
@@ -85,7 +85,7 @@ class Joiner:
                 for name, member in type_.members.items()
             },
             keys=keys,
-            possible=frozenset(_possible(subgraph, type_)),
+            possible_types=frozenset(_possible(subgraph, type_)),
             is_object=type_.kind == "object",
             is_interface_object=is_interface_object(type_),
         )
@@ -150,7 +150,7 @@ class Joiner:
             fields = FieldSet.parse(text)
         except GraphQLSyntaxError as error:
             reason = (
-                f"The fields of {directive}, {text!r}, can't be read: {sentence(error.message)}"
+                f"The fields of {directive}, {text!r}, can't be read: {to_sentence(error.message)}"
             )
             self._refuse(subgraph, coordinate, reason, "Write them as a GraphQL selection.")
             return None
@@ -163,10 +163,7 @@ class Joiner:
     def _refuse(
         self, subgraph: SubgraphDefinition, coordinate: str, reason: str, hint: str
     ) -> None:
-        self._problem([subgraph.name], coordinate, reason, hint)
-
-    def _problem(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
-        self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
+        self.problems.append(CompositionProblem((subgraph.name,), coordinate, reason, hint))
 
 
 def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinition]]:
@@ -214,8 +211,8 @@ def _unknown_field(
 ) -> Iterator[str]:
     member = on.members.get(selection.name.value)
     if member is None or not isinstance(member.node, FieldDefinitionNode):
-        meant = did_you_mean(suggestion_list(selection.name.value, on.members))
-        yield f"{on.name} has no field {selection.name.value!r}.{meant}"
+        suggestion = did_you_mean(suggestion_list(selection.name.value, on.members))
+        yield f"{on.name} has no field {selection.name.value!r}.{suggestion}"
         return
     returned = subgraph.types.get(named_type(member.node.type))
     is_composite = returned is not None and returned.kind in COMPOSITES

@@ -1,4 +1,4 @@
-"""Gather what guards, prices and tags the parts of the graph, and combine what several say."""
+"""Merge the subgraphs' access requirements, costs, list sizes and tags, by coordinate."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,27 +8,27 @@ from typing import Any
 from graphql import GraphQLInterfaceType, GraphQLSchema
 
 from gateway.supergraph.composition.federation_directives import Applied
-from gateway.supergraph.composition.spec_links import listed
-from gateway.supergraph.schema_metadata import AnyOf, ListSize, Markings, Requirement
+from gateway.supergraph.composition.spec_links import as_list
+from gateway.supergraph.schema_metadata import AccessRequirement, AnyOf, ListSize, SchemaMetadata
 
-NOTHING = Requirement()
+NOTHING = AccessRequirement()
 
 
-def both(one: Requirement, other: Requirement) -> Requirement:
-    """All that either of the two asks."""
-    return Requirement(
+def combine(one: AccessRequirement, other: AccessRequirement) -> AccessRequirement:
+    """All that either of the two requires."""
+    return AccessRequirement(
         one.authenticated or other.authenticated,
-        _and(one.scopes, other.scopes),
-        _and(one.policies, other.policies),
+        _conjoin(one.scopes, other.scopes),
+        _conjoin(one.policies, other.policies),
     )
 
 
-def implies(one: Requirement, other: Requirement) -> bool:
-    """Whether who meets `one` meets `other`, too."""
-    return both(one, other) == both(one, NOTHING)
+def implies(one: AccessRequirement, other: AccessRequirement) -> bool:
+    """Whether a caller that meets `one` meets `other`, too."""
+    return combine(one, other) == combine(one, NOTHING)
 
 
-def _and(one: AnyOf, other: AnyOf) -> AnyOf:
+def _conjoin(one: AnyOf, other: AnyOf) -> AnyOf:
     """The pairs of both: (a or b) and c is (a and c) or (b and c)."""
     pairs = {a | b for a in one or {frozenset()} for b in other or {frozenset()}}
     least = frozenset(s for s in pairs if not any(s > smaller for smaller in pairs))
@@ -36,21 +36,21 @@ def _and(one: AnyOf, other: AnyOf) -> AnyOf:
 
 
 @dataclass(slots=True)
-class Marker:
-    """Notes markings one by one. Noting several at one coordinate combines them: all that is
+class MetadataMerger:
+    """Takes in metadata directive by directive. Several at one coordinate are combined: all that is
     required, the highest cost, the largest list, every tag.
     """
 
-    requirements: dict[str, Requirement] = field(default_factory=dict)
+    requirements: dict[str, AccessRequirement] = field(default_factory=dict)
     costs: dict[str, int] = field(default_factory=dict)
     list_sizes: dict[str, ListSize] = field(default_factory=dict)
     tags: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    def note(self, coordinate: str, applied: Applied) -> None:
-        """Take in the directives that stand at a coordinate in one subgraph."""
-        asked = _requirement(applied)
-        if asked != NOTHING:
-            self.require(coordinate, asked)
+    def add(self, coordinate: str, applied: Applied) -> None:
+        """Take in the directives at a coordinate of one subgraph."""
+        requirement = _requirement(applied)
+        if requirement != NOTHING:
+            self.require(coordinate, requirement)
         for cost in applied.get("cost", ()):
             weight = int(cost.get("weight", 0))
             self.costs[coordinate] = max(weight, self.costs.get(coordinate, weight))
@@ -59,29 +59,29 @@ class Marker:
         if tags := frozenset(str(tag.get("name")) for tag in applied.get("tag", ())):
             self.tags[coordinate] = self.tags.get(coordinate, frozenset()) | tags
 
-    def require(self, coordinate: str, asked: Requirement) -> None:
-        """Ask this, too."""
-        self.requirements[coordinate] = both(self.required(coordinate), asked)
+    def require(self, coordinate: str, requirement: AccessRequirement) -> None:
+        """Require this, too."""
+        self.requirements[coordinate] = combine(self.requirement_of(coordinate), requirement)
 
     def copy(self, origin: str, coordinate: str) -> None:
-        """Say of a coordinate what is said of another."""
-        noted: tuple[dict[str, Any], ...] = (
+        """Give a coordinate the metadata of another."""
+        parts: tuple[dict[str, Any], ...] = (
             self.requirements,
             self.costs,
             self.list_sizes,
             self.tags,
         )
-        for said in noted:
-            if origin in said:
-                said[coordinate] = said[origin]
+        for part in parts:
+            if origin in part:
+                part[coordinate] = part[origin]
 
-    def required(self, coordinate: str) -> Requirement:
-        """What is asked so far."""
+    def requirement_of(self, coordinate: str) -> AccessRequirement:
+        """What is required so far."""
         return self.requirements.get(coordinate, NOTHING)
 
-    def markings(self) -> Markings:
-        """What was noted, in a fixed order."""
-        return Markings(
+    def build(self) -> SchemaMetadata:
+        """The merged metadata, in a fixed order."""
+        return SchemaMetadata(
             requirements=dict(sorted(self.requirements.items())),
             costs=dict(sorted(self.costs.items())),
             list_sizes=dict(sorted(self.list_sizes.items())),
@@ -89,27 +89,27 @@ class Marker:
         )
 
 
-def _requirement(applied: Applied) -> Requirement:
+def _requirement(applied: Applied) -> AccessRequirement:
     scopes: AnyOf = frozenset()
     policies: AnyOf = frozenset()
     for use in applied.get("requiresScopes", ()):
-        scopes = _and(scopes, _any_of(use.get("scopes")))
+        scopes = _conjoin(scopes, _any_of(use.get("scopes")))
     for use in applied.get("policy", ()):
-        policies = _and(policies, _any_of(use.get("policies")))
-    return Requirement("authenticated" in applied, scopes, policies)
+        policies = _conjoin(policies, _any_of(use.get("policies")))
+    return AccessRequirement("authenticated" in applied, scopes, policies)
 
 
 def _any_of(written: Any) -> AnyOf:
-    return _and(
-        frozenset(frozenset(map(str, listed(all_of))) for all_of in listed(written)), frozenset()
+    return _conjoin(
+        frozenset(frozenset(map(str, as_list(all_of))) for all_of in as_list(written)), frozenset()
     )
 
 
 def _size(arguments: Mapping[str, Any]) -> ListSize:
     return ListSize(
         assumed=arguments.get("assumedSize"),
-        slicing_arguments=tuple(listed(arguments.get("slicingArguments"))),
-        sized_fields=tuple(listed(arguments.get("sizedFields"))),
+        slicing_arguments=tuple(as_list(arguments.get("slicingArguments"))),
+        sized_fields=tuple(as_list(arguments.get("sizedFields"))),
         require_one_slicing_argument=arguments.get("requireOneSlicingArgument") is not False,
     )
 
@@ -120,44 +120,48 @@ def _larger(one: ListSize, other: ListSize | None) -> ListSize:
     assumed = [size.assumed for size in (one, other) if size.assumed is not None]
     return ListSize(
         assumed=max(assumed, default=None),
-        slicing_arguments=_together(other.slicing_arguments, one.slicing_arguments),
-        sized_fields=_together(other.sized_fields, one.sized_fields),
+        slicing_arguments=_union(other.slicing_arguments, one.slicing_arguments),
+        sized_fields=_union(other.sized_fields, one.sized_fields),
         require_one_slicing_argument=(
             one.require_one_slicing_argument and other.require_one_slicing_argument
         ),
     )
 
 
-def _together(some: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+def _union(some: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*some, *more)))
 
 
-def guard_implementations(marker: Marker, whole: GraphQLSchema, *, derived: bool) -> None:
-    """Let what is asked of an interface be asked of every implementation instead.
-
-    Plans know object types only, so this is where a guard counts.
+def guard_implementations(
+    metadata: MetadataMerger, full_schema: GraphQLSchema, *, derived: bool
+) -> None:
+    """Move what an interface requires to every implementation: plans know object types only.
 
     Args:
-        derived: Other composers write on an interface all that any implementation asks, for
+        derived: Other composers write on an interface all that any implementation requires, for
             routers that look at interfaces. Leave out what is no more than that.
     """
-    for interface in whole.type_map.values():
+    for interface in full_schema.type_map.values():
         if isinstance(interface, GraphQLInterfaceType):
-            owners = [type_.name for type_ in whole.get_implementations(interface).objects]
+            owners = [type_.name for type_ in full_schema.get_implementations(interface).objects]
             for suffix in ("", *(f".{name}" for name in interface.fields)):
                 _hand_down(
-                    marker, f"{interface.name}{suffix}", [f"{o}{suffix}" for o in owners], derived
+                    metadata, f"{interface.name}{suffix}", [f"{o}{suffix}" for o in owners], derived
                 )
 
 
-def _hand_down(marker: Marker, coordinate: str, below: Sequence[str], derived: bool) -> None:
-    asked = marker.requirements.pop(coordinate, NOTHING)
-    if derived and implies(all_of(marker.required(place) for place in below), asked):
+def _hand_down(
+    metadata: MetadataMerger, coordinate: str, below: Sequence[str], derived: bool
+) -> None:
+    requirement = metadata.requirements.pop(coordinate, NOTHING)
+    if derived and implies(
+        combine_all(metadata.requirement_of(place) for place in below), requirement
+    ):
         return
-    for place in below if asked != NOTHING else ():
-        marker.require(place, asked)
+    for place in below if requirement != NOTHING else ():
+        metadata.require(place, requirement)
 
 
-def all_of(requirements: Iterable[Requirement]) -> Requirement:
-    """What all of them ask together."""
-    return reduce(both, requirements, NOTHING)
+def combine_all(requirements: Iterable[AccessRequirement]) -> AccessRequirement:
+    """All that any of them requires."""
+    return reduce(combine, requirements, NOTHING)

@@ -27,36 +27,36 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.federation_directives import Applied
-from gateway.supergraph.composition.merge_metadata import Marker
+from gateway.supergraph.composition.merge_metadata import MetadataMerger
 from gateway.supergraph.composition.subgraph_schema import (
     MemberDefinition,
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
-    spoken,
+    kind_name,
 )
-from gateway.supergraph.errors import Problem
+from gateway.supergraph.errors import CompositionProblem
 from gateway.supergraph.supergraph import Subgraph
-from gateway.supergraph.syntax_tree import copied, named_type
+from gateway.supergraph.syntax import copy_node, named_type
 
-Owned: TypeAlias = Mapping[str, TypeDefinition]
+DefinitionsBySubgraph: TypeAlias = Mapping[str, TypeDefinition]
 """One type's definitions by the subgraph that wrote them."""
-OwnedMembers: TypeAlias = Mapping[str, MemberDefinition]
-KEPT_DIRECTIVES = ("deprecated", "specifiedBy", "oneOf")
+MembersBySubgraph: TypeAlias = Mapping[str, MemberDefinition]
+MERGED_DIRECTIVES = ("deprecated", "specifiedBy", "oneOf")
 
 
 @dataclass(slots=True)
-class Merger:
-    """Merges types one by one. On the way it gathers what is wrong, what is hidden, and what
-    guards, prices and tags what.
+class TypeMerger:
+    """Merges types one by one. On the way it gathers problems, inaccessible coordinates and
+    metadata.
     """
 
     subgraphs: Sequence[SubgraphDefinition]
-    joined: Mapping[str, Subgraph]
-    problems: list[Problem] = field(default_factory=list)
+    join_facts: Mapping[str, Subgraph]
+    problems: list[CompositionProblem] = field(default_factory=list)
     inaccessible: set[str] = field(default_factory=set)
     """Coordinates: `Type`, `Type.member`, `Type.field(argument:)`."""
-    marker: Marker = field(default_factory=Marker)
+    metadata: MetadataMerger = field(default_factory=MetadataMerger)
     _added: dict[str, dict[str, FieldDefinitionNode]] = field(default_factory=dict)
     """What interface objects add to each interface."""
     _supertypes: dict[str, set[str]] = field(default_factory=dict)
@@ -65,13 +65,13 @@ class Merger:
 
     def merge(self) -> list[DefinitionNode]:
         """Every type once, in alphabetical order; look at `problems` before using it."""
-        self._survey()
+        self._collect_relations()
         names = sorted({name for subgraph in self.subgraphs for name in subgraph.types})
         merged = [definition for name in names if (definition := self._merge_type(name))]
         return [self._with_added_fields(definition) for definition in merged]
 
-    def _survey(self) -> None:
-        """Note who is a subtype of whom, and which types go in and which come out."""
+    def _collect_relations(self) -> None:
+        """Collect each type's supertypes, and which types are used as input and as output."""
         for subgraph in self.subgraphs:
             for type_ in subgraph.types.values():
                 for interface in type_.interfaces:
@@ -79,9 +79,9 @@ class Merger:
                 for member in type_.union:
                     self._supertypes.setdefault(member, set()).add(type_.name)
                 for member_definition in type_.members.values():
-                    self._survey_member(type_.kind, member_definition)
+                    self._collect_uses(type_.kind, member_definition)
 
-    def _survey_member(self, kind: str, member: MemberDefinition) -> None:
+    def _collect_uses(self, kind: str, member: MemberDefinition) -> None:
         if isinstance(member.node, EnumValueDefinitionNode):
             return
         used = self._inputs if kind == "input_object" else self._outputs
@@ -93,12 +93,12 @@ class Merger:
         owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
         kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
         if len(kinds) > 1:
-            says = ", ".join(f"{spoken(type_.kind)} in {o}" for o, type_ in owned.items())
+            says = ", ".join(f"{kind_name(type_.kind)} in {o}" for o, type_ in owned.items())
             self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
             return None
         for type_ in owned.values():
             self._note(name, type_.directives)
-        merge: Callable[[str, Owned], DefinitionNode] = {
+        merge: Callable[[str, DefinitionsBySubgraph], DefinitionNode] = {
             "object": self._merge_object,
             "interface": self._merge_interface,
             "input_object": self._merge_input,
@@ -108,10 +108,10 @@ class Merger:
         }[kinds[0]]
         return merge(name, owned)
 
-    def _merge_object(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_object(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         return ObjectTypeDefinitionNode(**self._common(name, owned), **self._composite(name, owned))
 
-    def _merge_interface(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_interface(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         merged = InterfaceTypeDefinitionNode(
             **self._common(name, owned), **self._composite(name, owned)
         )
@@ -134,33 +134,33 @@ class Merger:
             for name, node in self._added.get(interface.name.value, {}).items():
                 if name not in fields:
                     fields[name] = node
-                    self._note_alike(f"{interface.name.value}.{name}", definition, node)
+                    self._copy_metadata(f"{interface.name.value}.{name}", definition, node)
         if len(fields) == len(definition.fields or ()):
             return definition
-        return copied(definition, fields=tuple(fields.values()))
+        return copy_node(definition, fields=tuple(fields.values()))
 
-    def _note_alike(
+    def _copy_metadata(
         self,
         origin: str,
         definition: ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode,
         node: FieldDefinitionNode,
     ) -> None:
-        """What is said of an interface's field holds for the one added to an implementation."""
+        """The metadata of an interface's field holds for the one added to an implementation."""
         places = ["", *(f"({argument.name.value}:)" for argument in node.arguments or ())]
         for place in places:
             added = f"{definition.name.value}.{node.name.value}{place}"
-            self.marker.copy(f"{origin}{place}", added)
+            self.metadata.copy(f"{origin}{place}", added)
             if f"{origin}{place}" in self.inaccessible:
                 self.inaccessible.add(added)
 
-    def _merge_scalar(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_scalar(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         return ScalarTypeDefinitionNode(**self._common(name, owned))
 
-    def _merge_union(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_union(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         members = _distinct(member for type_ in owned.values() for member in type_.union)
         return UnionTypeDefinitionNode(**self._common(name, owned), types=_named(members))
 
-    def _composite(self, name: str, owned: Owned) -> dict[str, Any]:
+    def _composite(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
         fields = (
             self._merge_field(f"{name}.{member}", owners)
             for member, owners in _members(owned).items()
@@ -168,7 +168,7 @@ class Merger:
         interfaces = _distinct(i for type_ in owned.values() for i in type_.interfaces)
         return {"fields": tuple(fields), "interfaces": _named(interfaces)}
 
-    def _merge_field(self, coordinate: str, owners: OwnedMembers) -> FieldDefinitionNode:
+    def _merge_field(self, coordinate: str, owners: MembersBySubgraph) -> FieldDefinitionNode:
         resolving = {o: m for o, m in owners.items() if self._resolves(o, coordinate)} or owners
         types = [_type_of(member) for member in resolving.values()]
         return FieldDefinitionNode(
@@ -180,10 +180,10 @@ class Merger:
     def _resolves(self, owner: str, coordinate: str) -> bool:
         """Whether the field's type counts here, or is only repeated from another subgraph."""
         type_name, _, name = coordinate.partition(".")
-        return not self.joined[owner].types[type_name].fields[name].external
+        return not self.join_facts[owner].types[type_name].fields[name].external
 
     def _merge_arguments(
-        self, coordinate: str, owners: OwnedMembers
+        self, coordinate: str, owners: MembersBySubgraph
     ) -> tuple[InputValueDefinitionNode, ...]:
         by_name: dict[str, dict[str, MemberDefinition]] = {}
         for owner, member in owners.items():
@@ -195,19 +195,19 @@ class Merger:
         )
         return tuple(argument for argument in merged if argument)
 
-    def _merge_input(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_input(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         fields = (
             self._merge_input_value(f"{name}.{member}", owners, set(owned))
             for member, owners in _members(owned).items()
         )
-        kept = tuple(merged for merged in fields if merged)
-        if not kept:
+        common = tuple(field for field in fields if field)
+        if not common:
             reason = "Its definitions have no field in common."
             self._refuse(owned, name, reason, "Share at least one field, or rename one of them.")
-        return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=kept)
+        return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=common)
 
     def _merge_input_value(
-        self, coordinate: str, values: OwnedMembers, owners: set[str]
+        self, coordinate: str, values: MembersBySubgraph, owners: set[str]
     ) -> InputValueDefinitionNode | None:
         """An input all owners know. One that some don't know is left out, if it may be."""
         nodes = [_input_node(member) for member in values.values()]
@@ -223,7 +223,7 @@ class Merger:
             default_value=self._merge_default(coordinate, values),
         )
 
-    def _merge_default(self, coordinate: str, values: OwnedMembers) -> ConstValueNode | None:
+    def _merge_default(self, coordinate: str, values: MembersBySubgraph) -> ConstValueNode | None:
         """The default of all; none if some have none, for they'd get no value at all."""
         defaults = {owner: _input_node(member).default_value for owner, member in values.items()}
         written = {owner: print_ast(value) for owner, value in defaults.items() if value}
@@ -233,7 +233,7 @@ class Merger:
             self._refuse(written, coordinate, reason, "Use one default.")
         return next(iter(defaults.values())) if len(written) == len(defaults) else None
 
-    def _merge_enum(self, name: str, owned: Owned) -> DefinitionNode:
+    def _merge_enum(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
         """Values that go in must be known to all owners; values that come out, to one of them."""
         members = _members(owned)
         missing = {
@@ -246,40 +246,40 @@ class Merger:
             says = ", ".join(f"{value} isn't in {_names(who)}" for value, who in missing.items())
             reason = f"It is used both as input and as output, but {says}."
             self._refuse(owned, name, reason, "Give it the same values everywhere.")
-        kept = members.keys() - missing.keys() if goes_in else members.keys()
+        names = members.keys() - missing.keys() if goes_in else members.keys()
         values = tuple(
             EnumValueDefinitionNode(**self._member(f"{name}.{value}", owners))
             for value, owners in members.items()
-            if value in kept
+            if value in names
         )
         if not values:
             reason = "It is used as input, and its definitions have no value in common."
             self._refuse(owned, name, reason, "Share at least one value.")
         return EnumTypeDefinitionNode(**self._common(name, owned), values=values)
 
-    def _common(self, name: str, owned: Owned) -> dict[str, Any]:
+    def _common(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
         nodes = [node for type_ in owned.values() for node in type_.nodes]
         return {
             "name": NameNode(value=name),
             "description": _description(nodes),
-            "directives": self._kept_directives(nodes),
+            "directives": self._merge_directives(nodes),
         }
 
-    def _member(self, coordinate: str, owners: OwnedMembers) -> dict[str, Any]:
+    def _member(self, coordinate: str, owners: MembersBySubgraph) -> dict[str, Any]:
         for member in owners.values():
             self._note(coordinate, member.directives)
         nodes = [member.node for member in owners.values()]
         return {
             "name": nodes[0].name,
             "description": _description(nodes),
-            "directives": self._kept_directives(nodes),
+            "directives": self._merge_directives(nodes),
         }
 
-    def _kept_directives(self, nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
-        """GraphQL's own, of which the first is kept; and what @composeDirective names, of which
-        each that is written differently is kept if there may be several.
+    def _merge_directives(self, nodes: Iterable[Any]) -> tuple[ConstDirectiveNode, ...]:
+        """GraphQL's own, of which the first counts; and what @composeDirective names, of which all
+        different ones count if the directive is repeatable.
         """
-        kept: dict[str, ConstDirectiveNode] = {}
+        merged: dict[str, ConstDirectiveNode] = {}
         for node in nodes:
             for directive in node.directives or ():
                 name = directive.name.value
@@ -287,13 +287,13 @@ class Merger:
                     (s.composed[name] for s in self.subgraphs if name in s.composed), None
                 )
                 if composed and composed.definition.repeatable:
-                    kept.setdefault(print_ast(directive), directive)
-                elif composed or name in KEPT_DIRECTIVES:
-                    kept.setdefault(name, directive)
-        return tuple(kept.values())
+                    merged.setdefault(print_ast(directive), directive)
+                elif composed or name in MERGED_DIRECTIVES:
+                    merged.setdefault(name, directive)
+        return tuple(merged.values())
 
     def _note(self, coordinate: str, directives: Applied) -> None:
-        self.marker.note(coordinate, directives)
+        self.metadata.add(coordinate, directives)
         if "inaccessible" in directives:
             self.inaccessible.add(coordinate)
 
@@ -323,7 +323,7 @@ class Merger:
                 new.append(supertype)
         return found
 
-    def _refuse_types(self, coordinate: str, owners: OwnedMembers) -> TypeNode:
+    def _refuse_types(self, coordinate: str, owners: MembersBySubgraph) -> TypeNode:
         """One of the types, all the same, lest the place be missed where it is needed."""
         types = {owner: _type_of(member) for owner, member in owners.items()}
         says = ", ".join(f"{print_ast(type_)} in {owner}" for owner, type_ in types.items())
@@ -331,7 +331,7 @@ class Merger:
         return next(iter(types.values()))
 
     def _refuse(self, owners: Iterable[str], coordinate: str, reason: str, hint: str) -> None:
-        self.problems.append(Problem(tuple(owners), coordinate, reason, hint))
+        self.problems.append(CompositionProblem(tuple(owners), coordinate, reason, hint))
 
 
 def _strictest(types: Sequence[TypeNode]) -> TypeNode | None:
@@ -349,7 +349,7 @@ def _strictest(types: Sequence[TypeNode]) -> TypeNode | None:
     return merged
 
 
-def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
+def _members(owned: DefinitionsBySubgraph) -> dict[str, dict[str, MemberDefinition]]:
     members: dict[str, dict[str, MemberDefinition]] = {}
     for owner, type_ in owned.items():
         for name, member in type_.members.items():
@@ -357,7 +357,7 @@ def _members(owned: Owned) -> dict[str, dict[str, MemberDefinition]]:
     return members
 
 
-def _is_hidden(owners: OwnedMembers) -> bool:
+def _is_hidden(owners: MembersBySubgraph) -> bool:
     return any("inaccessible" in member.directives for member in owners.values())
 
 

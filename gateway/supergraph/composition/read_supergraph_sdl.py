@@ -27,7 +27,7 @@ from gateway.supergraph.composition.api_schema import build_schemas, public_sdl
 from gateway.supergraph.composition.federation_directives import SIGNATURES, STANDARD, Applied
 from gateway.supergraph.composition.field_set_usage import selected_on
 from gateway.supergraph.composition.join_spec import JOIN_VERSIONS, UNDERSTOOD
-from gateway.supergraph.composition.merge_metadata import Marker, guard_implementations
+from gateway.supergraph.composition.merge_metadata import MetadataMerger, guard_implementations
 from gateway.supergraph.composition.spec_links import (
     APOLLO,
     Arguments,
@@ -35,14 +35,19 @@ from gateway.supergraph.composition.spec_links import (
     arguments_of,
     read_links,
 )
-from gateway.supergraph.composition.subgraph_schema import syntax_fault, with_standard_root_names
-from gateway.supergraph.errors import CompositionError, Problem, SupergraphUnreadable, sentence
+from gateway.supergraph.composition.subgraph_schema import syntax_problem, with_standard_root_names
+from gateway.supergraph.errors import (
+    CompositionError,
+    CompositionProblem,
+    SupergraphUnreadable,
+    to_sentence,
+)
 from gateway.supergraph.field_sets import FieldSet
-from gateway.supergraph.override_labels import Label
+from gateway.supergraph.override_labels import OverrideLabel
 from gateway.supergraph.supergraph import JoinField, JoinType, Key, Subgraph, Supergraph
 
 SUPERGRAPH = "supergraph"
-"""Named where a problem names its subgraphs: it can't be told whose it is."""
+"""Stands for the subgraphs of a problem: the SDL doesn't say whose it is."""
 
 Composite: TypeAlias = (
     ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode | UnionTypeDefinitionNode
@@ -60,38 +65,38 @@ def read_supergraph(sdl: str) -> Supergraph:
         document = with_standard_root_names(parse(sdl, no_location=False))
     except GraphQLError as error:
         raise SupergraphUnreadable(
-            [_problem("", syntax_fault(error), "Mend the SDL there.")]
+            [_problem("", syntax_problem(error), "Mend the SDL there.")]
         ) from None
-    reader = _Reader(document)
-    joined = reader.join()
+    reader = _SupergraphReader(document)
+    join_facts = reader.join()
     try:
-        whole, schema = build_schemas(
-            reader.definitions, reader.hidden, lambda _: (SUPERGRAPH,), reader.problems
+        full_schema, schema = build_schemas(
+            reader.definitions, reader.inaccessible, lambda _: (SUPERGRAPH,), reader.problems
         )
     except CompositionError as error:
         raise SupergraphUnreadable(error.problems) from None
-    guard_implementations(reader.marker, whole, derived=True)
+    guard_implementations(reader.metadata, full_schema, derived=True)
     return Supergraph(
         schema=schema,
-        whole=whole,
+        full_schema=full_schema,
         sdl=public_sdl(schema),
-        subgraphs=joined,
-        markings=reader.marker.markings(),
+        subgraphs=join_facts,
+        metadata=reader.metadata.build(),
         urls=reader.urls,
     )
 
 
-class _Names:
+class _SupergraphDirectives:
     """What the directives of the specifications in use are called in this document."""
 
-    def __init__(self, links: Iterable[Link], problems: list[Problem]) -> None:
+    def __init__(self, links: Iterable[Link], problems: list[CompositionProblem]) -> None:
         self._problems = problems
         self._canonical = {name: name for name in STANDARD}
         self.namespaces = {"link", "core"}
         self.types: set[str] = set()
         by_name = {link.short_name: link for link in links if link.spec.startswith(APOLLO)}
         for link in links:
-            self._survey(link)
+            self._read_link(link)
         for spec, directives in UNDERSTOOD.items():
             link = by_name.get(spec, Link(f"{APOLLO}{spec}/v0.1", spec, {}, None))
             for directive in directives:
@@ -101,7 +106,7 @@ class _Names:
             reason = "It links no join specification, so it is no supergraph."
             problems.append(_problem("", reason, "Pass subgraph SDL to `compose` instead."))
 
-    def _survey(self, link: Link) -> None:
+    def _read_link(self, link: Link) -> None:
         self.namespaces.add(link.namespace)
         self.types |= {name for name in link.imports if not name.startswith("@")}
         is_known = link.spec.startswith(APOLLO) and link.short_name in UNDERSTOOD
@@ -128,7 +133,7 @@ class _Names:
         try:
             return get_argument_values(SIGNATURES[name], directive)
         except GraphQLError as error:
-            reason = f"@{name}: {sentence(error.message)}"
+            reason = f"@{name}: {to_sentence(error.message)}"
             self._problems.append(_problem(coordinate, reason, "Compose it anew."))
             return {}
 
@@ -139,13 +144,13 @@ class _Names:
 
 
 @dataclass(slots=True)
-class _Graphs:
+class _JoinGraphs:
     """Subgraph names and URLs, by their names in the enum join__Graph."""
 
     names: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
 
-    def read(self, node: EnumTypeDefinitionNode, names: _Names) -> None:
+    def read(self, node: EnumTypeDefinitionNode, names: _SupergraphDirectives) -> None:
         for value in node.values or ():
             for graph in names.applied(value, value.name.value).get("join__graph", ()):
                 name = str(graph.get("name"))
@@ -154,16 +159,16 @@ class _Graphs:
                     self.urls[name] = str(graph["url"])
 
 
-class _Reader:
+class _SupergraphReader:
     """Reads one document. What is in the way is gathered in `problems`."""
 
     def __init__(self, document: DocumentNode) -> None:
-        self.problems: list[Problem] = []
-        self.marker = Marker()
-        self.hidden: set[str] = set()
+        self.problems: list[CompositionProblem] = []
+        self.metadata = MetadataMerger()
+        self.inaccessible: set[str] = set()
         self.definitions: list[DefinitionNode] = []
-        self._names = _Names(list(read_links(document)), self.problems)
-        self._graphs = _Graphs()
+        self._names = _SupergraphDirectives(list(read_links(document)), self.problems)
+        self._graphs = _JoinGraphs()
         self._types: dict[str, Composite] = {}
         self._applied: dict[str, Applied] = {}
         self._field_types: dict[tuple[str, str], TypeNode] = {}
@@ -172,8 +177,8 @@ class _Reader:
                 self._graphs.read(node, self._names)
         for node in document.definitions:
             if isinstance(node, TypeDefinitionNode) and not self._is_machinery(node):
-                self._survey(node)
-        self._tells_implementations = any("join__implements" in a for a in self._applied.values())
+                self._read_type(node)
+        self._has_implements = any("join__implements" in a for a in self._applied.values())
 
     @property
     def urls(self) -> dict[str, str]:
@@ -191,7 +196,7 @@ class _Reader:
     def _is_machinery(self, node: TypeDefinitionNode) -> bool:
         return self._names.is_machinery(node.name.value)
 
-    def _survey(self, node: TypeDefinitionNode) -> None:
+    def _read_type(self, node: TypeDefinitionNode) -> None:
         name = node.name.value
         self.definitions.append(node)
         self._applied[name] = self._note(name, node)
@@ -207,9 +212,9 @@ class _Reader:
 
     def _note(self, coordinate: str, node: Any) -> Applied:
         applied = self._names.applied(node, coordinate)
-        self.marker.note(coordinate, applied)
+        self.metadata.add(coordinate, applied)
         if "inaccessible" in applied:
-            self.hidden.add(coordinate)
+            self.inaccessible.add(coordinate)
         for connected in applied.get("join__directive", ()):
             if connected.get("name") == "connect":
                 reason = "A connector resolves it, which this gateway can't do."
@@ -235,7 +240,7 @@ class _Reader:
             self._add(types, on.name, key.fields.selections, external=False)
         for found in on.fields.values():
             if found.provides:
-                self._add(types, found.named, found.provides.selections, external=True)
+                self._add(types, found.type_name, found.provides.selections, external=True)
 
     def _add(
         self, types: dict[str, JoinType], on: str, selections: SelectionSetNode, *, external: bool
@@ -250,7 +255,9 @@ class _Reader:
                 added = JoinField(name, type_node, external=external)
                 types[condition] = type_ = replace(type_, fields={**type_.fields, name: added})
             if node.selection_set:
-                self._add(types, type_.fields[name].named, node.selection_set, external=external)
+                self._add(
+                    types, type_.fields[name].type_name, node.selection_set, external=external
+                )
 
     def _has_type(self, graph: str, name: str) -> bool:
         """A type without @join__type is a value type of join v0.1: it is everywhere."""
@@ -267,7 +274,7 @@ class _Reader:
             name=name,
             fields=fields,
             keys=keys,
-            possible=frozenset((name,) if is_object else self._possible(graph, name, node)),
+            possible_types=frozenset((name,) if is_object else self._possible(graph, name, node)),
             is_object=is_object,
             is_interface_object=is_interface_object,
         )
@@ -295,7 +302,7 @@ class _Reader:
                 yield other
 
     def _implements(self, graph: str, node: ObjectTypeDefinitionNode, interface: str) -> bool:
-        if self._tells_implementations:
+        if self._has_implements:
             uses = self._applied[node.name.value].get("join__implements", ())
             return {"graph": graph, "interface": interface} in uses
         named = {implemented.name.value for implemented in node.interfaces or ()}
@@ -315,7 +322,7 @@ class _Reader:
     def _uses(
         self, graph: str, type_name: str, name: str, in_keys: set[str]
     ) -> Iterator[Arguments]:
-        """What is said about a field in this subgraph; nothing if it isn't there."""
+        """The @join__field uses for a field in this subgraph; none if it isn't there."""
         uses = self._applied[f"{type_name}.{name}"].get("join__field")
         owners = [use.get("graph") for use in self._applied[type_name].get("join__owner", ())]
         here = [use for use in uses or () if use.get("graph") == graph]
@@ -340,14 +347,14 @@ class _Reader:
             overridden=use.get("usedOverridden") is True and not label,
             requires=self._field_set(coordinate, use.get("requires")),
             provides=self._field_set(coordinate, use.get("provides")),
-            label=Label(str(label), active=bool(use.get("override"))) if label else None,
+            label=OverrideLabel(str(label), active=bool(use.get("override"))) if label else None,
         )
 
     def _type(self, coordinate: str, merged: TypeNode, own: object) -> TypeNode:
         try:
             return parse_type(str(own), no_location=True) if own else merged
         except GraphQLSyntaxError as error:
-            reason = f"Its type {own!r} can't be read: {sentence(error.message)}"
+            reason = f"Its type {own!r} can't be read: {to_sentence(error.message)}"
             self.problems.append(_problem(coordinate, reason, "Compose it anew."))
             return merged
 
@@ -355,7 +362,7 @@ class _Reader:
         try:
             return FieldSet.parse(text) if text else None
         except GraphQLSyntaxError as error:
-            reason = f"The fields {text!r} can't be read: {sentence(error.message)}"
+            reason = f"The fields {text!r} can't be read: {to_sentence(error.message)}"
             self.problems.append(_problem(coordinate, reason, "Compose it anew."))
             return None
 
@@ -365,5 +372,5 @@ def _is_bare_root(found: JoinType) -> bool:
     return found.name == "Query" and not found.fields
 
 
-def _problem(coordinate: str, reason: str, hint: str) -> Problem:
-    return Problem((SUPERGRAPH,), coordinate, reason, hint)
+def _problem(coordinate: str, reason: str, hint: str) -> CompositionProblem:
+    return CompositionProblem((SUPERGRAPH,), coordinate, reason, hint)

@@ -1,29 +1,32 @@
-"""Check that whatever the supergraph offers can be fetched, along every path to it."""
+"""Satisfiability: whether all that the supergraph offers can be fetched, on every path to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from graphql import SelectionSetNode, is_object_type
+from graphql import FieldNode, is_object_type
 
-from gateway.supergraph.errors import Problem
-from gateway.supergraph.field_sets import selected_fields
-from gateway.supergraph.planner.selection_tree import TYPENAME
+from gateway.supergraph.errors import CompositionProblem, Problems
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.query_graph import FREE, QueryGraphSearch, Route
 from gateway.supergraph.supergraph import (
+    QUERY,
     JoinField,
     JoinType,
-    Standpoint,
     Subgraph,
+    SubgraphView,
     Supergraph,
     TypeNames,
 )
 from gateway.supergraph.syntax import ROOTS
 
-Stands: TypeAlias = frozenset[Standpoint]
+Routes: TypeAlias = dict[SubgraphView, Route]
+"""The views that are reached; there is a route to each, and here it costs nothing."""
+TypeField: TypeAlias = tuple[TypeNames, str]
 MAX_STATES = 100_000
 """Far above any real graph; reached only if @provides multiply without end."""
 
 
-def unreachable_fields(supergraph: Supergraph) -> Iterator[Problem]:
+def find_unreachable_fields(supergraph: Supergraph) -> Problems:
     """A problem for every field that some path leads to, but no key leads on to; whatever labels
     of progressive @override are active, none or all or one of them.
     """
@@ -31,68 +34,67 @@ def unreachable_fields(supergraph: Supergraph) -> Iterator[Problem]:
     reported: set[str] = set()
     single = [frozenset({label}) for label in sorted(labels)]
     for active in dict.fromkeys((frozenset[str](), labels, *single)):
-        for problem in _Walk(supergraph.under(active)).problems():
+        for problem in _SatisfiabilityCheck(supergraph.with_labels(active)).find_problems():
             if problem.coordinate not in reported:
                 reported.add(problem.coordinate)
                 yield problem
 
 
-class _Walk:
-    """Walks every (object type, standpoints one may have there) from the root types on."""
+class _SatisfiabilityCheck(QueryGraphSearch[TypeNames, SubgraphView, TypeField]):
+    """Visits every (object type, views one may have of it) from the root types on."""
 
     def __init__(self, supergraph: Supergraph) -> None:
-        self._supergraph = supergraph
+        super().__init__(supergraph)
         self._subgraphs = supergraph.subgraphs.values()
-        self._seen: set[tuple[str, Stands]] = set()
+        self._visited: set[tuple[str, frozenset[SubgraphView]]] = set()
         self._reported: set[str] = set()
-        self._requiring: set[tuple[str, str, str]] = set()
-        """What is being looked into: a field that requires itself can't be had."""
-        self._entering: set[tuple[str, str]] = set()
-        """What is being entered: keys of two types may hold objects of each other's."""
+        self._resolving: set[tuple[str, str, str]] = set()
+        """What is being resolved: a field that requires itself can't be had."""
 
-    def problems(self) -> Iterator[Problem]:
-        waiting: list[tuple[str, Stands, str]] = []
+    def find_problems(self) -> Problems:
+        """A problem for every field that can't be fetched on some path."""
+        waiting: list[tuple[TypeNames, Routes, str]] = []
         for root in ROOTS.values():
-            stands = frozenset(Standpoint(s) for s in self._subgraphs if root in s.types)
-            if stands:
-                waiting.append((root, stands, root))
-        while waiting and len(self._seen) < MAX_STATES:
-            type_name, stands, path = waiting.pop()
-            if (type_name, stands) in self._seen:
+            if roots := [SubgraphView(s) for s in self._subgraphs if root in s.types]:
+                waiting.append((self.supergraph.names[root], dict.fromkeys(roots, FREE), root))
+        while waiting and len(self._visited) < MAX_STATES:
+            names, views, path = waiting.pop()
+            state = (names.name, frozenset(views))
+            if state in self._visited:
                 continue
-            self._seen.add((type_name, stands))
-            reached = self._close(type_name, stands)
-            if all(stand.seen_as for stand in reached):
-                yield from self._untold(type_name, stands, path)
+            self._visited.add(state)
+            reached = self.enter_by_keys(names, views)
+            if all(view.interface_object for view in reached):
+                yield from self._report_unknown_type(names, views, path)
                 continue
-            for field_name in self._supergraph.whole.type_map[type_name].fields:  # type: ignore[attr-defined]
-                coordinate = f"{type_name}.{field_name}"
-                found = list(self._beyond(type_name, reached, field_name))
-                if not self._gives(type_name, reached, field_name):
-                    yield from self._report(coordinate, stands, reached, path)
-                waiting += [(name, below, coordinate) for name, below in found]
+            for field_name in self.supergraph.full_schema.type_map[names.name].fields:  # type: ignore[attr-defined]
+                coordinate = f"{names.name}.{field_name}"
+                field = (names, field_name)
+                if not any(True for _ in self.find_resolvers(field, reached)):
+                    yield from self._report(coordinate, views, reached, path)
+                waiting += [(n, v, coordinate) for n, v in self.follow_field(field, reached)]
 
-    def _report(
-        self, coordinate: str, stands: Stands, reached: Stands, path: str
-    ) -> Iterator[Problem]:
+    def _report(self, coordinate: str, views: Routes, reached: Routes, path: str) -> Problems:
         if coordinate in self._reported:
             return
         self._reported.add(coordinate)
         type_name, _, field_name = coordinate.partition(".")
-        names = self._supergraph.names[type_name]
-        here = tuple(sorted(stand.subgraph.name for stand in stands))
-        found = (stand.field(names, field_name) for stand in reached)
+        names = self.supergraph.names[type_name]
+        here = _subgraph_names(views)
+        found = (view.field(names, field_name) for view in reached)
         unmet = next((field.requires for field in found if field and field.requires), None)
         if unmet:
             reason = (
-                f"It @requires {unmet.written!r}, which can't be had, or can't be brought back by "
+                f"It @requires {unmet.sdl!r}, which can't be had, or can't be brought back by "
                 f"a @key, from the {type_name} that {path} returns."
             )
-            yield Problem(here, coordinate, reason, f"Give {type_name} a @key that both can use.")
+            yield CompositionProblem(
+                here, coordinate, reason, f"Give {type_name} a @key that both can use."
+            )
             return
         owners = [s.name for s in self._subgraphs if _resolves(s, names, field_name)]
         there, inside = ", ".join(owners), ", ".join(here)
-        yield Problem(
+        yield CompositionProblem(
             here,
             coordinate,
             f"It is resolved by {there} only, and can't be reached from the "
@@ -100,144 +102,121 @@ class _Walk:
             f"Give {type_name} a @key in {there} whose fields {inside} has.",
         )
 
-    def _untold(self, type_name: str, stands: Stands, path: str) -> Iterator[Problem]:
-        """Nobody who can be reached knows the type of an interface object."""
-        interface = next(stand.seen_as for stand in stands if stand.seen_as)
+    def _report_unknown_type(self, names: TypeNames, views: Routes, path: str) -> Problems:
+        """No subgraph that can be reached knows the type of an interface object."""
+        interface = next(view.interface_object for view in views if view.interface_object)
         if path in self._reported:
             return
         self._reported.add(path)
-        here = tuple(sorted(stand.subgraph.name for stand in stands))
-        yield Problem(
+        here = _subgraph_names(views)
+        yield CompositionProblem(
             here,
             path,
             f"It returns the @interfaceObject {interface}, and no subgraph that can be reached "
-            f"says whether that is of the type {type_name}.",
+            f"says whether that is of the type {names.name}.",
             f"Give the interface {interface} a @key, in the subgraph that defines it, whose "
             f"fields {', '.join(here)} has.",
         )
 
-    def _gives(self, type_name: str, stands: Stands, field_name: str) -> bool:
-        names = self._supergraph.names[type_name]
-        return any(
-            (found := stand.field(names, field_name))
-            and self._can_require(type_name, stands, stand, found)
-            for stand in stands
-        )
+    # The query graph, whose places are object types
 
-    def _can_require(
-        self, type_name: str, stands: Stands, stand: Standpoint, found: JoinField
+    def names_of(self, place: TypeNames) -> TypeNames:
+        return place
+
+    def view_of(self, node: SubgraphView) -> SubgraphView:
+        return node
+
+    def select(self, place: TypeNames, selection: FieldNode) -> TypeField:
+        return place, selection.name.value
+
+    def entry_nodes(self, place: TypeNames, routes: Routes) -> list[SubgraphView]:
+        reached = {view.subgraph.name for view in routes}
+        others = (subgraph for subgraph in self._subgraphs if subgraph.name not in reached)
+        return [view for subgraph in others for view in subgraph.views(place)]
+
+    def entry_keys(
+        self, place: TypeNames, node: SubgraphView, routes: Routes
+    ) -> list[FieldSet] | None:
+        """The keys of all types as which the objects may be entered; the query root needs none."""
+        if place.name == QUERY:
+            return []
+        types = self._entry_types(node, node.local_type(place), routes)
+        return [key for type_ in types for key in type_.entry_keys or ()] or None
+
+    def _entry_types(
+        self, node: SubgraphView, local_type: JoinType, routes: Routes
+    ) -> Iterator[JoinType]:
+        """The objects' own type, if it is known; else it takes a subgraph that finds their
+        interface by a key, and so knows it.
+        """
+        if node.interface_object or any(view.interface_object is None for view in routes):
+            yield local_type
+        if node.interface_object:
+            return
+        for interface in {view.interface_object for view in routes if view.interface_object}:
+            found = node.subgraph.types.get(interface)
+            if found and not found.is_object and local_type.name in found.possible_types:
+                yield found
+
+    def find_entry_route(
+        self, place: TypeNames, node: SubgraphView, routes: Routes
+    ) -> Route | None:
+        return FREE if self.choose_key(place, node, routes) else None
+
+    def find_resolvers(
+        self, field: TypeField, routes: Routes
+    ) -> Iterator[tuple[SubgraphView, Route]]:
+        """The first view that resolves a field: one is enough."""
+        names, field_name = field
+        for view in routes:
+            found = view.field(names, field_name)
+            if found and self._has_required(names, view, found, routes):
+                yield view, FREE
+                return
+
+    def _has_required(
+        self, names: TypeNames, view: SubgraphView, found: JoinField, routes: Routes
     ) -> bool:
         """Whether what a field @requires can be had, and brought back to its subgraph by a key."""
         if found.requires is None:
             return True
-        asked = (type_name, found.name, stand.subgraph.name)
-        if asked in self._requiring:
+        resolving = (names.name, found.name, view.subgraph.name)
+        if resolving in self._resolving:
             return False
-        self._requiring.add(asked)
-        guise = stand.seen_as or type_name
-        met = self._has_key(type_name, stand.subgraph.types[guise], stands) and self._can_select(
-            type_name, stands, found.requires.selections
+        self._resolving.add(resolving)
+        can_enter = any(
+            self.route_to_inputs(names, key.selections, routes) is not None
+            for key in view.local_type(names).entry_keys or ()
         )
-        self._requiring.discard(asked)
-        return met
+        inputs = found.requires.selections
+        is_met = can_enter and self.route_to_inputs(names, inputs, routes) is not None
+        self._resolving.discard(resolving)
+        return is_met
 
-    def _beyond(
-        self, type_name: str, stands: Stands, field_name: str
-    ) -> Iterator[tuple[str, Stands]]:
-        """The object types behind a field, with where one may stand there."""
-        names = self._supergraph.names[type_name]
-        below: dict[str, set[Standpoint]] = {}
-        for stand in stands:
-            if found := stand.field(names, field_name):
-                for name in self._objects(found.named):
-                    if there := stand.at(names, found, self._supergraph.names[name]):
-                        below.setdefault(name, set()).add(there)
-        for name, points in below.items():
-            yield name, frozenset(points)
+    def follow_field(
+        self, field: TypeField, routes: Routes, resolvers: Sequence[tuple[SubgraphView, Route]] = ()
+    ) -> Iterator[tuple[TypeNames, Routes]]:
+        names, field_name = field
+        below: dict[str, Routes] = {}
+        for view in routes:
+            if found := view.field(names, field_name):
+                for name in self._object_types(found.type_name):
+                    if reached := view.follow(names, found, self.supergraph.names[name]):
+                        below.setdefault(name, {})[reached] = FREE
+        for name, views in below.items():
+            yield self.supergraph.names[name], views
 
-    def _objects(self, type_name: str) -> Iterator[str]:
+    def _object_types(self, type_name: str) -> Iterator[str]:
         """The object types of a type; an interface that nothing implements has none."""
-        for name in self._supergraph.possible.get(type_name, ()):
-            if is_object_type(self._supergraph.whole.type_map[name]):
+        for name in self.supergraph.possible_types.get(type_name, ()):
+            if is_object_type(self.supergraph.full_schema.type_map[name]):
                 yield name
 
-    def _close(self, type_name: str, stands: Stands) -> Stands:
-        """All standpoints that keys lead to from the given ones."""
-        reached = set(stands)
-        grown = True
-        while grown:
-            grown = False
-            inside = {stand.subgraph.name for stand in reached}
-            for subgraph in self._subgraphs:
-                if subgraph.name not in inside:
-                    entered = list(self._enter(type_name, subgraph, frozenset(reached)))
-                    reached.update(entered)
-                    grown |= bool(entered)
-        return frozenset(reached)
 
-    def _enter(self, type_name: str, subgraph: Subgraph, reached: Stands) -> Iterator[Standpoint]:
-        """The standpoint a key of this subgraph leads to."""
-        if type_name == "Query":
-            if type_name in subgraph.types:
-                yield Standpoint(subgraph)
-            return
-        asked = (type_name, subgraph.name)
-        if asked not in self._entering:
-            self._entering.add(asked)
-            yield from self._enter_by_key(type_name, subgraph, reached)
-            self._entering.discard(asked)
-
-    def _enter_by_key(
-        self, type_name: str, subgraph: Subgraph, reached: Stands
-    ) -> Iterator[Standpoint]:
-        names = self._supergraph.names[type_name]
-        for guise in subgraph.guises(names):
-            seen_as = guise.name if guise.is_interface_object else None
-            ways = [guise] if seen_as else self._ways_in(guise, subgraph, reached)
-            if any(self._has_key(type_name, way, reached) for way in ways):
-                yield Standpoint(subgraph, seen_as=seen_as)
-
-    def _ways_in(self, guise: JoinType, subgraph: Subgraph, reached: Stands) -> Iterator[JoinType]:
-        """The types whose keys may be used. Who has only seen an interface object doesn't know
-        the type of it; a subgraph that finds the interface by a key tells.
-        """
-        if any(stand.seen_as is None for stand in reached):
-            yield guise
-        for seen_as in {stand.seen_as for stand in reached if stand.seen_as}:
-            found = subgraph.types.get(seen_as)
-            if found and not found.is_object and guise.name in found.possible:
-                yield found
-
-    def _has_key(self, type_name: str, way: JoinType, reached: Stands) -> bool:
-        return any(
-            key.resolvable and self._can_select(type_name, reached, key.fields.selections)
-            for key in way.keys
-        )
-
-    def _can_select(self, type_name: str, stands: Stands, selections: SelectionSetNode) -> bool:
-        names = self._supergraph.names[type_name]
-        for selected in selected_fields(selections, names.all):
-            if selected.name.value == TYPENAME:
-                continue  # every object has it
-            if not self._gives(type_name, stands, selected.name.value):
-                return False
-            if selected.selection_set:
-                for name, below in self._beyond(type_name, stands, selected.name.value):
-                    if not self._can_select_below(name, below, selected.selection_set):
-                        return False
-        return True
-
-    def _can_select_below(
-        self, type_name: str, stands: Stands, selections: SelectionSetNode
-    ) -> bool:
-        """The same inside a field; keys are followed only where they must be, for they may hold
-        objects with keys again.
-        """
-        return self._can_select(type_name, stands, selections) or self._can_select(
-            type_name, self._close(type_name, stands), selections
-        )
+def _subgraph_names(views: Routes) -> tuple[str, ...]:
+    return tuple(sorted(view.subgraph.name for view in views))
 
 
 def _resolves(subgraph: Subgraph, names: TypeNames, field_name: str) -> bool:
-    found = (guise.fields.get(field_name) for guise in subgraph.guises(names))
+    found = (local_type.fields.get(field_name) for local_type in subgraph.local_types(names))
     return any(f and not (f.external or f.overridden) for f in found)

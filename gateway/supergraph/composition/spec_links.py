@@ -69,7 +69,7 @@ def arguments_of(directive: ConstDirectiveNode) -> Arguments:
     return {a.name.value: value_from_ast_untyped(a.value) for a in directive.arguments or ()}
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """A list as GraphQL reads it: a single value is a list of one."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
@@ -77,7 +77,7 @@ def listed(value: Any) -> list[Any]:
 def _link(url: str, arguments: Arguments) -> Link:
     words = url.rstrip("/").split("/")
     spec = words[-2] if len(words) > 1 else url
-    imports = dict(filter(None, map(_import, listed(arguments.get("import")))))
+    imports = dict(filter(None, map(_import, as_list(arguments.get("import")))))
     return Link(url, str(arguments.get("as") or spec), imports, arguments.get("for"))
 
 

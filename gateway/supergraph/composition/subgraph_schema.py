@@ -24,12 +24,14 @@ from graphql import (
     visit,
 )
 
-from gateway.supergraph.composition.composed_directives import Composed, composed_in
+from gateway.supergraph.composition.composed_directives import (
+    ComposedDirective,
+    read_composed_directives,
+)
 from gateway.supergraph.composition.federation_directives import Applied, DirectiveNames
 from gateway.supergraph.composition.spec_links import LINKING, Arguments
-from gateway.supergraph.errors import Problem
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import copied
+from gateway.supergraph.errors import CompositionProblem
+from gateway.supergraph.syntax import ROOTS, copy_node
 
 MACHINERY_FIELDS = {"_entities", "_service"}
 MEMBERS = {
@@ -90,7 +92,7 @@ class TypeDefinition:
         self.members[member.name.value] = _member(coordinate, member, MEMBERS[self.kind], names)
 
 
-def spoken(kind: str) -> str:
+def kind_name(kind: str) -> str:
     """As one writes it: `input object`."""
     return kind.replace("_", " ")
 
@@ -107,7 +109,7 @@ class SubgraphDefinition:
     name: str
     is_federation_1: bool
     types: dict[str, TypeDefinition]
-    composed: Mapping[str, Composed] = field(default_factory=dict)
+    composed: Mapping[str, ComposedDirective] = field(default_factory=dict)
     """The directives of its own that the supergraph shall keep."""
 
     def member(self, coordinate: str) -> MemberDefinition | None:
@@ -126,12 +128,16 @@ def owners(subgraphs: Mapping[str, SubgraphDefinition], coordinate: str) -> list
     return having or knowing or list(subgraphs)
 
 
-def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefinition | None:
+def read_subgraph(
+    name: str, sdl: str, problems: list[CompositionProblem]
+) -> SubgraphDefinition | None:
     """The types of one subgraph, without Federation's machinery; None if it can't be parsed."""
     try:
         document = parse(sdl, no_location=False)
     except GraphQLError as error:
-        problems.append(Problem((name,), "", syntax_fault(error), "Mend the SDL there."))
+        problems.append(
+            CompositionProblem((name,), "", syntax_problem(error), "Mend the SDL there.")
+        )
         return None
     names = DirectiveNames(name, document, problems)
     _check_marks_of_schema(document, names)
@@ -147,15 +153,19 @@ def read_subgraph(name: str, sdl: str, problems: list[Problem]) -> SubgraphDefin
         kind = node.kind.partition("_type_")[0]
         found = types.setdefault(type_name, TypeDefinition(type_name, kind))
         if found.kind != kind:
-            reason = f"It is both {spoken(found.kind)} and {spoken(kind)}."
-            problems.append(Problem((name,), type_name, reason, "Give one of them another name."))
+            reason = f"It is both {kind_name(found.kind)} and {kind_name(kind)}."
+            problems.append(
+                CompositionProblem((name,), type_name, reason, "Give one of them another name.")
+            )
             continue
         found.fold(node, names)
     _remove_machinery_fields(types)
-    return SubgraphDefinition(name, names.is_federation_1, types, composed_in(document, names))
+    return SubgraphDefinition(
+        name, names.is_federation_1, types, read_composed_directives(document, names)
+    )
 
 
-def syntax_fault(error: GraphQLError) -> str:
+def syntax_problem(error: GraphQLError) -> str:
     """What is wrong with an SDL, and where in it."""
     places = error.locations or ()
     where = "".join(f" (line {place.line}, column {place.column})" for place in places)
@@ -190,7 +200,7 @@ def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
 def with_standard_root_names(document: DocumentNode) -> DocumentNode:
     """Call the root types Query, Mutation and Subscription, whatever `schema { … }` says."""
     renames = {name: standard for name, standard in _roots(document) if name != standard}
-    return visit(document, _Renamer(renames)) if renames else document
+    return visit(document, _RootRenamer(renames)) if renames else document
 
 
 def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
@@ -220,7 +230,7 @@ def _check_roots(document: DocumentNode, names: DirectiveNames) -> None:
             names.report(standard, reason, "Give it another name.")
 
 
-class _Renamer(Visitor):
+class _RootRenamer(Visitor):
     def __init__(self, renames: Mapping[str, str]) -> None:
         super().__init__()
         self._renames = renames
@@ -233,4 +243,4 @@ class _Renamer(Visitor):
         self, node: ObjectTypeDefinitionNode, *_: Any
     ) -> ObjectTypeDefinitionNode | None:
         new = self._renames.get(node.name.value)
-        return copied(node, name=NameNode(value=new)) if new else None
+        return copy_node(node, name=NameNode(value=new)) if new else None

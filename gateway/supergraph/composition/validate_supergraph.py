@@ -1,4 +1,4 @@
-"""What subgraphs have to agree on, beyond that their definitions can be merged."""
+"""What subgraphs have to agree on, once their definitions can be merged."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,143 +17,152 @@ from graphql import (
     validate,
 )
 
-from gateway.supergraph.composition.composition_context import Rule, Together, implemented, problem
-from gateway.supergraph.composition.field_set_usage import selected_on, written_in
-from gateway.supergraph.composition.merge_metadata import all_of, implies
+from gateway.supergraph.composition.composition_context import CompositionContext, Rule, implemented
+from gateway.supergraph.composition.field_set_usage import field_set_uses, selected_on
+from gateway.supergraph.composition.merge_metadata import combine_all, implies
 from gateway.supergraph.composition.subgraph_schema import is_interface_object, owners
 from gateway.supergraph.composition.validate_sharing import (
     every_field_is_resolved,
     external_fields_are_like_the_real_ones,
     fields_of_several_owners_are_shareable,
 )
-from gateway.supergraph.errors import Problem, sentence
-from gateway.supergraph.schema_metadata import Requirement
+from gateway.supergraph.errors import CompositionProblem, Problems, to_sentence
+from gateway.supergraph.schema_metadata import AccessRequirement
 from gateway.supergraph.supergraph import Subgraph
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import named_type
+from gateway.supergraph.syntax import ROOTS, named_type
 
 ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesOfCorrectTypeRule)
 
 
-def disagreements(together: Together) -> Iterator[Problem]:
-    """Everything the subgraphs don't agree on."""
+def find_supergraph_problems(context: CompositionContext) -> Problems:
+    """Everything on which the subgraphs contradict each other."""
     for rule in RULES:
-        yield from rule(together)
+        yield from rule(context)
 
 
-def unfit_requirements(joined: Mapping[str, Subgraph], whole: GraphQLSchema) -> Iterator[Problem]:
-    """The @requires whose arguments don't fit the fields they are for."""
-    for name, subgraph in joined.items():
-        for written in written_in(subgraph):
-            if written.directive == "@requires":
-                document = parse(f"fragment required on {written.on} {written.fields.text}")
-                for error in validate(whole, document, ARGUMENT_RULES):
-                    fields = written.fields.written
-                    reason = f"@requires(fields: {fields!r}): {sentence(error.message)}"
+def find_requires_problems(
+    join_facts: Mapping[str, Subgraph], full_schema: GraphQLSchema
+) -> Problems:
+    """Every @requires whose arguments don't fit the fields they are for."""
+    for name, subgraph in join_facts.items():
+        for use in field_set_uses(subgraph):
+            if use.directive == "@requires":
+                document = parse(f"fragment required on {use.on} {use.fields.text}")
+                for error in validate(full_schema, document, ARGUMENT_RULES):
+                    fields = use.fields.sdl
+                    reason = f"@requires(fields: {fields!r}): {to_sentence(error.message)}"
                     hint = "Give the arguments that the field takes."
-                    yield problem([name], written.coordinate, reason, hint)
+                    yield CompositionProblem.of([name], use.coordinate, reason, hint)
 
 
 # @override and extensions
 
 
-def _overridden_fields_do_not_override(together: Together) -> Iterator[Problem]:
-    for name, subgraph in together.subgraphs.items():
+def _overridden_fields_do_not_override(context: CompositionContext) -> Problems:
+    for name, subgraph in context.subgraphs.items():
         for type_ in subgraph.types.values():
             for member_name, member in type_.members.items():
                 coordinate = f"{type_.name}.{member_name}"
                 for use in member.directives.get("override", ()):
                     origin = str(use.get("from"))
-                    if origin != name and _overrides(together, origin, coordinate):
+                    if origin != name and _overrides(context, origin, coordinate):
                         reason = f"It overrides the field of {origin}, which has @override, too."
                         hint = "Let one of the two own the field."
-                        yield problem((name, origin), coordinate, reason, hint)
+                        yield CompositionProblem.of((name, origin), coordinate, reason, hint)
 
 
-def _overrides(together: Together, subgraph: str, coordinate: str) -> bool:
-    known = together.subgraphs.get(subgraph)
+def _overrides(context: CompositionContext, subgraph: str, coordinate: str) -> bool:
+    known = context.subgraphs.get(subgraph)
     member = known.member(coordinate) if known else None
     return member is not None and "override" in member.directives
 
 
-def _extended_types_are_defined(together: Together) -> Iterator[Problem]:
+def _extended_types_are_defined(context: CompositionContext) -> Problems:
     """In Federation 1 `extend type` names something of another subgraph; in 2 it needn't."""
-    for name in together.merged:
-        owned = together.owned(name)
+    for name in context.merged:
+        owned = context.definitions_of(name)
         is_root = name in ROOTS.values()
         if not is_root and all(
-            together.subgraphs[owner].is_federation_1 and type_.is_extension
+            context.subgraphs[owner].is_federation_1 and type_.is_extension
             for owner, type_ in owned.items()
         ):
             reason = "It is extended only, and defined nowhere."
-            yield problem(owned, name, reason, "Write `type` instead of `extend type` in one.")
+            yield CompositionProblem.of(
+                owned, name, reason, "Write `type` instead of `extend type` in one."
+            )
 
 
-def _composed_directives_mean_the_same(together: Together) -> Iterator[Problem]:
-    names = {name for subgraph in together.subgraphs.values() for name in subgraph.composed}
+def _composed_directives_mean_the_same(context: CompositionContext) -> Problems:
+    names = {name for subgraph in context.subgraphs.values() for name in subgraph.composed}
     for name in sorted(names):
-        owned = {s.name: s.composed.get(name) for s in together.subgraphs.values()}
+        owned = {s.name: s.composed.get(name) for s in context.subgraphs.values()}
         origins = {owner: found.origin for owner, found in owned.items() if found}
         if len(set(origins.values())) > 1:
             says = ", ".join(f"{origin} in {owner}" for owner, origin in origins.items())
             reason = f"@composeDirective keeps several @{name}: of {says}."
-            yield problem(origins, "", reason, "Import one of them under another name.")
+            yield CompositionProblem.of(
+                origins, "", reason, "Import one of them under another name."
+            )
 
 
 # Interface objects
 
 
-def _interface_objects_stand_for_an_interface(together: Together) -> Iterator[Problem]:
-    for name in together.interfaces:
-        owned = together.owned(name)
+def _interface_objects_stand_for_an_interface(context: CompositionContext) -> Problems:
+    for name in context.interfaces:
+        owned = context.definitions_of(name)
         if all(is_interface_object(type_) for type_ in owned.values()):
             reason = "It is an @interfaceObject wherever it is defined."
-            yield problem(owned, name, reason, "Define the interface in another subgraph.")
+            yield CompositionProblem.of(
+                owned, name, reason, "Define the interface in another subgraph."
+            )
 
 
-def _interface_objects_hide_implementations(together: Together) -> Iterator[Problem]:
-    for name, implementations in together.interfaces.items():
-        for subgraph in together.subgraphs.values():
+def _interface_objects_hide_implementations(context: CompositionContext) -> Problems:
+    for name, implementations in context.interfaces.items():
+        for subgraph in context.subgraphs.values():
             type_ = subgraph.types.get(name)
             known = sorted(subgraph.types.keys() & set(implementations))
             if type_ and is_interface_object(type_) and known:
                 reason = f"It is an @interfaceObject, but {', '.join(known)} is defined here, too."
                 hint = "Define the interface and its implementations, or the object alone."
-                yield problem([subgraph.name], name, reason, hint)
+                yield CompositionProblem.of([subgraph.name], name, reason, hint)
 
 
-def _entity_interfaces_know_all_implementations(together: Together) -> Iterator[Problem]:
+def _entity_interfaces_know_all_implementations(context: CompositionContext) -> Problems:
     """Who finds an interface by a key must be able to say which type it is."""
-    for name, implementations in together.interfaces.items():
-        for subgraph in together.joined.values():
+    for name, implementations in context.interfaces.items():
+        for subgraph in context.join_facts.values():
             type_ = subgraph.types.get(name)
             if type_ is None or type_.is_object or not any(k.resolvable for k in type_.keys):
                 continue
-            if missing := sorted(set(implementations) - type_.possible):
+            if missing := sorted(set(implementations) - type_.possible_types):
                 reason = f"It has a @key, but {', '.join(missing)} implements it elsewhere only."
                 hint = f"Define {', '.join(missing)} here as well, or drop the @key."
-                yield problem([subgraph.name], name, reason, hint)
+                yield CompositionProblem.of([subgraph.name], name, reason, hint)
 
 
 # @inaccessible
 
 
-def _what_is_hidden_is_not_required(together: Together) -> Iterator[Problem]:
-    for coordinate, node in _inputs(together):
+def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
+    for coordinate, node in _inputs(context):
         is_required = isinstance(node.type, NonNullTypeNode) and not node.default_value
         parent = coordinate.partition("(")[0] if "(" in coordinate else coordinate.partition(".")[0]
-        shown = not {parent, parent.partition(".")[0]} & together.hidden
-        if is_required and shown and coordinate in together.hidden:
+        is_public = not {parent, parent.partition(".")[0]} & context.inaccessible
+        if is_required and is_public and coordinate in context.inaccessible:
             reason = "It is required and @inaccessible, so clients can't give it."
             hint = "Make it optional, or give it a default."
-            yield problem(owners(together.subgraphs, coordinate), coordinate, reason, hint)
+            yield CompositionProblem.of(
+                owners(context.subgraphs, coordinate), coordinate, reason, hint
+            )
 
 
-def _inputs(together: Together) -> Iterator[tuple[str, InputValueDefinitionNode]]:
-    for name, node in together.merged.items():
+def _inputs(context: CompositionContext) -> Iterator[tuple[str, InputValueDefinitionNode]]:
+    for name, node in context.merged.items():
         if isinstance(node, InputObjectTypeDefinitionNode):
-            for given in node.fields or ():
-                yield f"{name}.{given.name.value}", given
+            for input_field in node.fields or ():
+                yield f"{name}.{input_field.name.value}", input_field
         elif isinstance(node, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
             for field in node.fields or ():
                 for argument in field.arguments or ():
@@ -163,45 +172,47 @@ def _inputs(together: Together) -> Iterator[tuple[str, InputValueDefinitionNode]
 # Access
 
 
-def _who_requires_a_guarded_field_is_guarded(together: Together) -> Iterator[Problem]:
-    """Else the field would tell what its inputs don't."""
-    for name, subgraph in together.joined.items():
+def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -> Problems:
+    """Otherwise the field would disclose what its inputs guard."""
+    for name, subgraph in context.join_facts.items():
         for type_ in subgraph.types.values():
             for field in type_.fields.values():
                 if field.requires is None:
                     continue
                 coordinate = f"{type_.name}.{field.name}"
-                own = _access(together, type_.name, field.name)
-                asked = _asked(together, type_.name, field.requires.selections)
-                for guarded, requirement in asked:
+                own = _access(context, type_.name, field.name)
+                inputs = _access_of_inputs(context, type_.name, field.requires.selections)
+                for guarded, requirement in inputs:
                     if not implies(own, requirement):
-                        reason = f"It @requires {guarded}, but not what {guarded} asks of callers."
+                        reason = (
+                            f"It @requires {guarded}, but not what {guarded} requires of callers."
+                        )
                         hint = f"Repeat what guards {guarded}."
-                        yield problem([name], coordinate, reason, hint)
+                        yield CompositionProblem.of([name], coordinate, reason, hint)
 
 
-def _asked(
-    together: Together, on: str, selections: SelectionSetNode
-) -> Iterator[tuple[str, Requirement]]:
+def _access_of_inputs(
+    context: CompositionContext, on: str, selections: SelectionSetNode
+) -> Iterator[tuple[str, AccessRequirement]]:
     for type_name, node in selected_on(selections, on):
-        for known in together.interfaces.get(type_name, (type_name,)):
-            yield f"{known}.{node.name.value}", _access(together, known, node.name.value)
-        field = together.field(f"{type_name}.{node.name.value}")
+        for known in context.interfaces.get(type_name, (type_name,)):
+            yield f"{known}.{node.name.value}", _access(context, known, node.name.value)
+        field = context.field(f"{type_name}.{node.name.value}")
         if field and node.selection_set:
-            yield from _asked(together, named_type(field.type), node.selection_set)
+            yield from _access_of_inputs(context, named_type(field.type), node.selection_set)
 
 
-def _access(together: Together, type_name: str, field_name: str) -> Requirement:
-    """What is asked for a field: by itself, by the type it is on and the one it returns, and by
-    the interfaces of both.
+def _access(context: CompositionContext, type_name: str, field_name: str) -> AccessRequirement:
+    """What a field requires of callers: by itself, by the type it is on and the one it returns, and
+    by the interfaces of both.
     """
-    field = together.field(f"{type_name}.{field_name}")
+    field = context.field(f"{type_name}.{field_name}")
     places = [type_name, f"{type_name}.{field_name}"]
-    if known := together.objects.get(type_name):
+    if known := context.objects.get(type_name):
         places += [f"{name}{of}" for name in implemented(known) for of in ("", f".{field_name}")]
     if field:
         places.append(named_type(field.type))
-    return all_of(together.marker.required(place) for place in places)
+    return combine_all(context.metadata.requirement_of(place) for place in places)
 
 
 RULES: tuple[Rule, ...] = (
@@ -214,6 +225,6 @@ RULES: tuple[Rule, ...] = (
     _interface_objects_stand_for_an_interface,
     _interface_objects_hide_implementations,
     _entity_interfaces_know_all_implementations,
-    _what_is_hidden_is_not_required,
-    _who_requires_a_guarded_field_is_guarded,
+    _inaccessible_inputs_are_optional,
+    _fields_that_require_guarded_ones_are_guarded,
 )

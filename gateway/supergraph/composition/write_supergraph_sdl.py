@@ -16,16 +16,15 @@ from graphql import (
 from gateway.supergraph.composition.composed_directives import composed_specs
 from gateway.supergraph.composition.field_set_usage import used_coordinates
 from gateway.supergraph.composition.join_spec import BASE, WHERE_USED
-from gateway.supergraph.composition.merge_metadata import NOTHING, all_of
+from gateway.supergraph.composition.merge_metadata import NOTHING, combine_all
 from gateway.supergraph.composition.subgraph_schema import (
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
 )
-from gateway.supergraph.schema_metadata import AnyOf, ListSize, Requirement
+from gateway.supergraph.schema_metadata import AccessRequirement, AnyOf, ListSize
 from gateway.supergraph.supergraph import JoinField, Supergraph
-from gateway.supergraph.syntax import ROOTS
-from gateway.supergraph.syntax_tree import Bare, copied, directive
+from gateway.supergraph.syntax import ROOTS, EnumLiteral, copy_node, directive
 
 Directives = Iterator[ConstDirectiveNode]
 
@@ -34,7 +33,7 @@ def write_supergraph(
     supergraph: Supergraph,
     subgraphs: Sequence[SubgraphDefinition],
     definitions: Sequence[DefinitionNode],
-    hidden: set[str],
+    inaccessible: set[str],
 ) -> str:
     """The SDL of what was composed. The same subgraphs give the same text.
 
@@ -43,14 +42,16 @@ def write_supergraph(
         definitions: The merged types.
         hidden: The coordinates that are @inaccessible.
     """
-    writer = _Writer(supergraph, subgraphs, hidden)
-    types = [print_ast(writer.joined(node)) for node in definitions]
+    writer = _SupergraphWriter(supergraph, subgraphs, inaccessible)
+    types = [print_ast(writer.annotate(node)) for node in definitions]
     composed = (one for subgraph in subgraphs for one in subgraph.composed.values())
     used = (spec for name, spec in WHERE_USED.items() if name in writer.used)
     specs = [BASE, *used, *composed_specs(composed)]
     links = "\n".join(spec.link for spec in specs)
     roots = "\n".join(
-        f"  {root.lower()}: {root}" for root in ROOTS.values() if root in supergraph.whole.type_map
+        f"  {root.lower()}: {root}"
+        for root in ROOTS.values()
+        if root in supergraph.full_schema.type_map
     )
     head = f"schema\n{links}\n{{\n{roots}\n}}"
     parts = [head, *(spec.definitions for spec in specs), writer.graphs(), *types]
@@ -72,19 +73,22 @@ def graph_names(subgraphs: Sequence[str]) -> dict[str, str]:
     return names
 
 
-class _Writer:
-    """Adds to each merged definition where it comes from and what is said of it.
+class _SupergraphWriter:
+    """Adds to each merged definition where it comes from, and its access, cost and tags.
 
     `used` gathers the specifications that need a link.
     """
 
     def __init__(
-        self, supergraph: Supergraph, subgraphs: Sequence[SubgraphDefinition], hidden: set[str]
+        self,
+        supergraph: Supergraph,
+        subgraphs: Sequence[SubgraphDefinition],
+        inaccessible: set[str],
     ) -> None:
         self.used: set[str] = set()
         self._supergraph = supergraph
         self._subgraphs = {subgraph.name: subgraph for subgraph in subgraphs}
-        self._hidden = hidden
+        self._inaccessible = inaccessible
         self._names = graph_names(list(self._subgraphs))
         self._used_fields = {
             name: used_coordinates(subgraph) for name, subgraph in supergraph.subgraphs.items()
@@ -99,20 +103,20 @@ class _Writer:
         )
         return "enum join__Graph {\n" + "\n".join(values) + "\n}"
 
-    def joined(self, node: Any) -> Any:
+    def annotate(self, node: Any) -> Any:
         """A merged definition with all its directives."""
         name = node.name.value
         owned = {s.name: s.types[name] for s in self._subgraphs.values() if name in s.types}
         changed: dict[str, Any] = {
-            "directives": (*self._of_type(name, owned), *node.directives, *self._marks(name))
+            "directives": (*self._of_type(name, owned), *node.directives, *self._metadata(name))
         }
         for key in ("fields", "values"):
             if members := getattr(node, key, None):
                 changed[key] = tuple(self._member(node, member, owned) for member in members)
-        return copied(node, **changed)
+        return copy_node(node, **changed)
 
-    def _graph(self, subgraph: str) -> Bare:
-        return Bare(self._names[subgraph])
+    def _graph(self, subgraph: str) -> EnumLiteral:
+        return EnumLiteral(self._names[subgraph])
 
     # Types
 
@@ -127,23 +131,23 @@ class _Writer:
                 yield directive("join__unionMember", graph=self._graph(owner), member=member)
 
     def _owners(self, name: str, owned: Mapping[str, TypeDefinition]) -> Sequence[str]:
-        """Every subgraph has a query root: it is where entities are asked for."""
+        """Every subgraph has a query root: it is where entities are requirement for."""
         return list(self._names if name == "Query" else owned)
 
     def _of_keys(self, name: str, owner: str, type_: TypeDefinition | None) -> Directives:
-        joined = self._supergraph.subgraphs[owner].types.get(name)
+        join_type = self._supergraph.subgraphs[owner].types.get(name)
         is_entity_interface = type_ is not None and is_interface_object(type_)
         more: dict[str, Any] = {"isInterfaceObject": True if is_entity_interface else None}
-        for key in joined.keys if joined else ():
+        for key in join_type.keys if join_type else ():
             yield directive(
                 "join__type",
                 graph=self._graph(owner),
-                key=key.fields.written,
+                key=key.fields.sdl,
                 extension=True if type_ and type_.is_extension else None,
                 resolvable=None if key.resolvable else False,
                 **more,
             )
-        if not joined or not joined.keys:
+        if not join_type or not join_type.keys:
             yield directive("join__type", graph=self._graph(owner), **more)
 
     # Members
@@ -159,11 +163,11 @@ class _Writer:
         changed: dict[str, Any] = {}
         if arguments := getattr(member, "arguments", None):
             changed["arguments"] = tuple(
-                self._marked(argument, f"{name}.{field}({argument.name.value}:)")
+                self._with_metadata(argument, f"{name}.{field}({argument.name.value}:)")
                 for argument in arguments
             )
-        marked = self._marked(member, f"{name}.{field}")
-        return copied(marked, directives=(*origin, *marked.directives), **changed)
+        annotated = self._with_metadata(member, f"{name}.{field}")
+        return copy_node(annotated, directives=(*origin, *annotated.directives), **changed)
 
     def _of_value(self, value: str, owned: Mapping[str, TypeDefinition]) -> Directives:
         for owner, type_ in owned.items():
@@ -185,15 +189,15 @@ class _Writer:
         merged = print_ast(member.type)
         facts: dict[str, dict[str, Any]] = {}
         for owner in owned:
-            joined = self._supergraph.subgraphs[owner].types.get(name)
-            found = joined.fields.get(member.name.value) if joined else None
+            join_type = self._supergraph.subgraphs[owner].types.get(name)
+            found = join_type.fields.get(member.name.value) if join_type else None
             if found and self._counts(owner, owned[owner], found):
                 facts[owner] = _facts(found, merged, self._origin(owned[owner], found))
         if not facts:
             yield directive("join__field")
         elif any(facts.values()) or list(facts) != self._owners(name, owned):
-            for owner, told in facts.items():
-                yield directive("join__field", graph=self._graph(owner), **told)
+            for owner, fact in facts.items():
+                yield directive("join__field", graph=self._graph(owner), **fact)
 
     def _counts(self, owner: str, type_: TypeDefinition, found: JoinField) -> bool:
         """Whether a subgraph that doesn't resolve a field needs it all the same: in a field set,
@@ -214,37 +218,37 @@ class _Writer:
                 return origin
         return None
 
-    # What is said of a coordinate
+    # Metadata of a coordinate
 
-    def _marked(self, node: Any, coordinate: str) -> Any:
-        return copied(node, directives=(*node.directives, *self._marks(coordinate)))
+    def _with_metadata(self, node: Any, coordinate: str) -> Any:
+        return copy_node(node, directives=(*node.directives, *self._metadata(coordinate)))
 
-    def _marks(self, coordinate: str) -> Directives:
-        for mark in self._written_marks(coordinate):
-            self.used.add({"listSize": "cost"}.get(mark.name.value, mark.name.value))
-            yield mark
+    def _metadata(self, coordinate: str) -> Directives:
+        for found in self._metadata_directives(coordinate):
+            self.used.add({"listSize": "cost"}.get(found.name.value, found.name.value))
+            yield found
 
-    def _written_marks(self, coordinate: str) -> Directives:
-        markings = self._supergraph.markings
-        for tag in sorted(markings.tags.get(coordinate, ())):
+    def _metadata_directives(self, coordinate: str) -> Directives:
+        metadata = self._supergraph.metadata
+        for tag in sorted(metadata.tags.get(coordinate, ())):
             yield directive("tag", name=tag)
-        if coordinate in self._hidden:
+        if coordinate in self._inaccessible:
             yield directive("inaccessible")
-        yield from _guards(self._required(coordinate))
-        if coordinate in markings.costs:
-            yield directive("cost", weight=markings.costs[coordinate])
-        if coordinate in markings.list_sizes:
-            yield _list_size(markings.list_sizes[coordinate])
+        yield from _access_directives(self._requirement(coordinate))
+        if coordinate in metadata.costs:
+            yield directive("cost", weight=metadata.costs[coordinate])
+        if coordinate in metadata.list_sizes:
+            yield _list_size(metadata.list_sizes[coordinate])
 
-    def _required(self, coordinate: str) -> Requirement:
-        """For an interface, all that any implementation asks: other routers look at it."""
-        requirements = self._supergraph.markings.requirements
+    def _requirement(self, coordinate: str) -> AccessRequirement:
+        """For an interface, all that any implementation requires: other routers look at it."""
+        requirements = self._supergraph.metadata.requirements
         name, dot, field = coordinate.partition(".")
-        type_ = self._supergraph.whole.type_map[name]
+        type_ = self._supergraph.full_schema.type_map[name]
         if not isinstance(type_, GraphQLInterfaceType):
             return requirements.get(coordinate, NOTHING)
-        implementations = self._supergraph.whole.get_implementations(type_).objects
-        return all_of(
+        implementations = self._supergraph.full_schema.get_implementations(type_).objects
+        return combine_all(
             requirements.get(f"{found.name}{dot}{field}", NOTHING) for found in implementations
         )
 
@@ -252,29 +256,29 @@ class _Writer:
 def _facts(found: JoinField, merged: str, origin: str | None) -> dict[str, Any]:
     """What is special about a field in one subgraph: the arguments of its @join__field."""
     own = print_ast(found.type)
-    told = {
-        "requires": found.requires.written if found.requires else None,
-        "provides": found.provides.written if found.provides else None,
+    arguments = {
+        "requires": found.requires.sdl if found.requires else None,
+        "provides": found.provides.sdl if found.provides else None,
         "type": own if own != merged else None,
         "external": found.external or None,
         "override": origin,
         "usedOverridden": (found.overridden and not found.external) or None,
         "overrideLabel": found.label.name if found.label else None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _guards(asked: Requirement) -> Directives:
-    if asked.authenticated:
+def _access_directives(requirement: AccessRequirement) -> Directives:
+    if requirement.authenticated:
         yield directive("authenticated")
-    if asked.scopes:
-        yield directive("requiresScopes", scopes=_lists(asked.scopes))
-    if asked.policies:
-        yield directive("policy", policies=_lists(asked.policies))
+    if requirement.scopes:
+        yield directive("requiresScopes", scopes=_lists(requirement.scopes))
+    if requirement.policies:
+        yield directive("policy", policies=_lists(requirement.policies))
 
 
 def _lists(any_of: AnyOf) -> list[list[str]]:
-    return sorted(sorted(all_of) for all_of in any_of)
+    return sorted(sorted(combine_all) for combine_all in any_of)
 
 
 def _list_size(size: ListSize) -> ConstDirectiveNode:

@@ -1,28 +1,33 @@
-"""The one tree that all answers are gathered in: what to ask of entities, and merging what came."""
+"""Entities: which to fetch, and merging what comes into the one tree of all data."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from gateway.supergraph.planner.fetch_nodes import JSON, Load, Place, Source
+from gateway.supergraph.planner.fetch_nodes import (
+    JSON,
+    EntityFetch,
+    QueryPath,
+    RepresentationSource,
+)
 
 
-class Batch:
-    """The distinct entities of one load, each with the objects that wait for it."""
+class EntityBatch:
+    """The distinct entities of one entity fetch, each with the objects that wait for it."""
 
-    def __init__(self, load: Load, data: JSON) -> None:
-        self.load = load
+    def __init__(self, entity_fetch: EntityFetch, data: JSON) -> None:
+        self.entity_fetch = entity_fetch
         self.representations: list[JSON] = []
-        self.left_out: list[tuple[Source, JSON]] = []
-        """Objects of which too little is known to ask for them."""
-        self._waiting: list[list[tuple[Source, JSON]]] = []
+        self.incomplete: list[tuple[RepresentationSource, JSON]] = []
+        """Objects that can't be represented, since inputs are missing."""
+        self._waiting: list[list[tuple[RepresentationSource, JSON]]] = []
         known: dict[bytes, int] = {}
-        for source in load.sources:
-            for item in source.place.find(data):
+        for source in entity_fetch.sources:
+            for item in source.path.find(data):
                 representation = source.represent(item)
                 if representation is None:
-                    self.left_out.append((source, item))
+                    self.incomplete.append((source, item))
                     continue
                 identity = orjson.dumps(representation)
                 index = known.setdefault(identity, len(self.representations))
@@ -32,35 +37,37 @@ class Batch:
                 self._waiting[index].append((source, item))
 
     def merge(self, entities: Any, *, has_errors: bool) -> bool:
-        """Give each object its entity; False if the entities are not what was asked for."""
+        """Give each object its entity; False if the entities are not those represented."""
         if entities is None:
             return has_errors or not self.representations
         if not isinstance(entities, list) or len(entities) != len(self.representations):
             return False
         for entity, waiting in zip(entities, self._waiting, strict=True):
             if isinstance(entity, dict):
-                _share(entity, waiting)
+                _merge_into_all(entity, waiting)
         return True
 
-    def targets(self, index: int | None = None) -> Iterator[tuple[Place, list[JSON]]]:
-        """The objects that wait for one entity, or for any, by their place."""
+    def targets(self, index: int | None = None) -> Iterator[tuple[QueryPath, list[JSON]]]:
+        """The objects that wait for one entity, or for any, by their path."""
         waiting = self._waiting
         if index is not None and 0 <= index < len(waiting):
             waiting = [waiting[index]]
-        yield from by_place(pair for pairs in waiting for pair in pairs)
+        yield from group_by_path(pair for pairs in waiting for pair in pairs)
 
 
-def by_place(pairs: Iterable[tuple[Source, JSON]]) -> Iterable[tuple[Place, list[JSON]]]:
-    """The objects of each source, by where they are."""
-    found: dict[int, tuple[Place, list[JSON]]] = {}
+def group_by_path(
+    pairs: Iterable[tuple[RepresentationSource, JSON]],
+) -> Iterable[tuple[QueryPath, list[JSON]]]:
+    """The objects of each source, with their path."""
+    found: dict[int, tuple[QueryPath, list[JSON]]] = {}
     for source, item in pairs:
-        found.setdefault(id(source), (source.place, []))[1].append(item)
+        found.setdefault(id(source), (source.path, []))[1].append(item)
     return found.values()
 
 
-def _share(entity: JSON, waiting: list[tuple[Source, JSON]]) -> None:
-    """Merge an entity into all objects that wait for it. Objects of one place may share what
-    is inside; another place gets a copy, for its plan may add other things to it.
+def _merge_into_all(entity: JSON, waiting: list[tuple[RepresentationSource, JSON]]) -> None:
+    """Merge an entity into all objects that wait for it. Objects of one path may share what is
+    inside; another path gets a copy, for its plan may add other things to it.
     """
     owned = {id(waiting[0][0]): entity}
     for source, item in waiting:
@@ -71,7 +78,7 @@ def _share(entity: JSON, waiting: list[tuple[Source, JSON]]) -> None:
 
 
 def merge(target: JSON, source: JSON) -> None:
-    """Add what `source` knows to `target`; what both know as objects is merged inside."""
+    """Add what `source` has to `target`; what both have as objects is merged inside."""
     for key, value in source.items():
         known = target.get(key)
         if known is None:

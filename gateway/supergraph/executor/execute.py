@@ -1,12 +1,12 @@
-"""Execute a plan: send its requests, gather what comes back, shape the answer.
+"""Execute a plan: send its fetches, merge what comes back, shape the response.
 
-The gathered data is one tree of plain JSON under raw keys. Entities are merged into the very
+The merged data is one tree of plain JSON under subgraph keys. Entities are merged into the very
 objects they were represented from; equal representations are sent once. Nothing but
 introspection is resolved field by field.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,244 +14,305 @@ import orjson
 from graphql import execute_sync
 
 from gateway.supergraph.errors import OperationRefused
-from gateway.supergraph.executor.entities import Batch, by_place, merge
-from gateway.supergraph.executor.response_errors import MAX_ERRORS, Refusal, Reports, plain_refusal
-from gateway.supergraph.planner.fetch_nodes import Request, Source
-from gateway.supergraph.planner.query_plan import NONE, Plan, Planning, Stage, Variant
-from gateway.supergraph.transport.http import (
+from gateway.supergraph.executor.entities import EntityBatch, group_by_path, merge
+from gateway.supergraph.executor.prepared_plans import prepare_coercion, prepare_shape
+from gateway.supergraph.executor.response_errors import (
+    MAX_ERRORS,
+    DeniedErrorBuilder,
+    ResponseErrors,
+    default_denied_error,
+)
+from gateway.supergraph.planner.fetch_nodes import FetchNode, RepresentationSource
+from gateway.supergraph.planner.query_plan import (
+    EMPTY,
+    PlanningContext,
+    PlanStage,
+    PlanVariant,
+    QueryPlan,
+)
+from gateway.supergraph.transport.subgraph_response import (
     SubgraphError,
     SubgraphInvalidResponse,
     SubgraphTimeout,
-    Transport,
-    is_mutation,
-    request_ends,
 )
+from gateway.supergraph.transport.transport import Transport, is_mutation, request_deadline
 
 JSON: TypeAlias = dict[str, Any]
 HeadersFor: TypeAlias = Callable[[str], Mapping[str, str]]
-"""Headers for a subgraph: who asks, as a token that subgraph accepts. Called for every request,
-so that a subscription may go on for longer than a token is good for."""
-Witnessed: TypeAlias = Callable[[str, set[str]], None]
-"""Told which objects of a type were read or changed, by the field `Plan.witness` names. Those that
-nobody told the type of are told by the name of the interface as which they were found."""
+"""Headers for a subgraph: the caller, as a token that subgraph accepts. Called for every fetch,
+so that a subscription may go on for longer than a token is valid."""
+EntityIdsHandler: TypeAlias = Callable[[str, set[str]], None]
+"""Called with the ids of the objects of a type that were read or changed: the values of the field
+that `QueryPlan.entity_id_fields` names. Objects of unknown type come under their interface."""
 
-SUBSCRIBE_INSTEAD = {
+USE_SUBSCRIBE = {
     "message": "Subscriptions don't run as requests.",
     "extensions": {"code": OperationRefused.code, "hint": "Subscribe over a websocket or SSE."},
 }
 
 
 def no_headers(_: str) -> Mapping[str, str]:
-    """Nothing is said of who asks."""
+    """No headers: an anonymous caller."""
     return {}
 
 
-class Terms(NamedTuple):
-    """On whose behalf something is executed, and within which bounds."""
+class ExecutionOptions(NamedTuple):
+    """On whose behalf a plan is executed, and within which bounds."""
 
     headers: HeadersFor = no_headers
     within_s: float | None = None
-    """When to give up on everything not yet answered; what is there is returned. For each event
-    of a subscription anew."""
-    labels: frozenset[str] = NONE
-    denied: frozenset[str] = NONE
-    """See `Plan.variant`."""
-    refusal: Refusal = plain_refusal
-    """What is told of a field of `denied`."""
-    planning: Planning = nullcontext
-    """See `Plan.variant`."""
-    witnessed: Witnessed | None = None
+    """When to stop waiting for fetches; what is there is returned. For each event of a
+    subscription anew."""
+    labels: frozenset[str] = EMPTY
+    denied: frozenset[str] = EMPTY
+    """See `QueryPlan.variant`."""
+    denied_error: DeniedErrorBuilder = default_denied_error
+    """Builds the error for a field of `denied`."""
+    planning: PlanningContext = nullcontext
+    """See `QueryPlan.variant`."""
+    on_entity_ids: EntityIdsHandler | None = None
     max_errors: int = MAX_ERRORS
 
 
-PLAIN = Terms()
-"""Nobody asks, and nothing bounds him."""
+DEFAULT_OPTIONS = ExecutionOptions()
+"""An anonymous caller, and no bounds."""
 
 
 async def execute(
-    plan: Plan, variables: Mapping[str, Any] | None, transport: Transport, terms: Terms = PLAIN
+    plan: QueryPlan,
+    variables: Mapping[str, Any] | None,
+    transport: Transport,
+    options: ExecutionOptions = DEFAULT_OPTIONS,
 ) -> JSON:
-    """The answer to an operation: `data`, and `errors` if there are any. Without `data` if the
+    """The response to an operation: `data`, and `errors` if there are any. Without `data` if the
     variables are wrong.
     """
     if plan.is_subscription:
-        return {"errors": [SUBSCRIBE_INSTEAD]}
-    run = begun(plan, variables, transport, terms)
-    return await run.answer() if isinstance(run, Run) else run
+        return {"errors": [USE_SUBSCRIBE]}
+    execution = begin_execution(plan, variables, transport, options)
+    return await execution.respond() if isinstance(execution, PlanExecution) else execution
 
 
-def begun(
-    plan: Plan, variables: Mapping[str, Any] | None, transport: Transport, terms: Terms
-) -> "Run | JSON":
-    """An execution that has asked for nothing yet, or the answer to variables that are wrong."""
-    given = dict(variables or {})
-    coerced = plan.inputs.coerce(given)
+async def subscribe(
+    plan: QueryPlan,
+    variables: Mapping[str, Any] | None,
+    transport: Transport,
+    options: ExecutionOptions = DEFAULT_OPTIONS,
+) -> AsyncGenerator[JSON, None]:
+    """One response for each event of the source stream: the root field's subgraph.
+
+    A service that fails costs a response its own fields, as in a query; the next event asks it
+    again. What ends the source stream itself is the last response, which has `errors` and no
+    `data`, as has the only response to wrong variables.
+
+    The next event is read when the next response is awaited: a slow client makes the source
+    wait. Close the generator (`aclosing`) to end the source stream.
+    """
+    execution = begin_execution(plan, variables, transport, options)
+    if not isinstance(execution, PlanExecution):
+        yield execution
+        return
+    fetch = execution.variant.source_fetch
+    if fetch is None:
+        yield await execution.respond()
+        return
+    body = build_body(fetch, select_variables(fetch, execution.variables))
+    headers = options.headers(fetch.subgraph)
+    try:
+        async with transport.stream(fetch.subgraph, body, headers) as events:
+            async for event in events:
+                next_execution = execution.restart()
+                next_execution.merge_response(fetch, event)
+                yield await next_execution.respond()
+    except SubgraphError as error:
+        extensions = {"code": error.code, "hint": error.hint, "service": fetch.subgraph}
+        yield {"errors": [{"message": error.problem, "extensions": extensions}]}
+
+
+def begin_execution(
+    plan: QueryPlan,
+    variables: Mapping[str, Any] | None,
+    transport: Transport,
+    options: ExecutionOptions,
+) -> "PlanExecution | JSON":
+    """An execution that has sent nothing yet, or the response to variables that are wrong."""
+    values = dict(variables or {})
+    coerced = prepare_coercion(plan).coerce(values)
     if isinstance(coerced, list):
-        return _refusal_of_variables(coerced)
+        return _respond_to_wrong_variables(coerced)
     variant = plan.variant(
-        coerced, labels=terms.labels, denied=terms.denied, planning=terms.planning
+        coerced, labels=options.labels, denied=options.denied, planning=options.planning
     )
-    return Run(plan, variant, given, transport, terms)
+    return PlanExecution(plan, variant, values, transport, options)
 
 
-def _refusal_of_variables(reasons: Sequence[str]) -> JSON:
-    """The answer to variables that are not what the operation declares."""
+def _respond_to_wrong_variables(reasons: Sequence[str]) -> JSON:
+    """The response to variables that are not what the operation declares."""
     hint = "Send the variables as the operation declares them."
     extensions = {"code": "BAD_USER_INPUT", "hint": hint}
     return {"errors": [{"message": reason, "extensions": extensions} for reason in reasons]}
 
 
-def refusal(error: OperationRefused) -> JSON:
-    """The answer to an operation that was refused."""
+def respond_to_refusal(error: OperationRefused) -> JSON:
+    """The response to an operation that was refused."""
     return {"errors": list(error.errors)}
 
 
-class Run:
+class PlanExecution:
     """One execution of a plan, or of the part of a subscription's plan that follows an event."""
 
     def __init__(
-        self, plan: Plan, variant: Variant, variables: JSON, transport: Transport, terms: Terms
+        self,
+        plan: QueryPlan,
+        variant: PlanVariant,
+        variables: JSON,
+        transport: Transport,
+        options: ExecutionOptions,
     ) -> None:
         self._plan = plan
         self.variant = variant
         self.variables = variables
         self._transport = transport
-        self._terms = terms
+        self._options = options
         self._now = asyncio.get_running_loop().time
-        self._ends = None if terms.within_s is None else self._now() + terms.within_s
+        self._deadline = None if options.within_s is None else self._now() + options.within_s
         self._data: JSON = {}
-        self._not_asked: list[tuple[Request, Sequence[tuple[Source, JSON]]]] = []
-        """What could not be asked for, since an input is not there."""
-        self._reports = Reports(plan.supergraph, self._data, terms.max_errors, terms.refusal)
+        self._incomplete: list[tuple[FetchNode, Sequence[tuple[RepresentationSource, JSON]]]] = []
+        """What could not be fetched, since an input is missing."""
+        self._errors = ResponseErrors(
+            plan.supergraph, self._data, options.max_errors, options.denied_error
+        )
 
-    def anew(self) -> "Run":
+    def restart(self) -> "PlanExecution":
         """Another execution of the same, whose time begins now."""
-        return Run(self._plan, self.variant, self.variables, self._transport, self._terms)
+        return PlanExecution(
+            self._plan, self.variant, self.variables, self._transport, self._options
+        )
 
-    async def answer(self) -> JSON:
-        """Everything that can be had until the deadline."""
-        token = None if self._ends is None else request_ends.set(self._ends)
+    async def respond(self) -> JSON:
+        """The response, with what has come by the deadline."""
+        token = None if self._deadline is None else request_deadline.set(self._deadline)
         try:
             for stage in self.variant.stages:
                 await self._run_stage(stage)
         finally:
             if token is not None:
-                request_ends.reset(token)
+                request_deadline.reset(token)
         if self.variant.introspection:
             self._introspect()
-        if self._not_asked and self._reports.has_any:
-            self._tell_not_asked()
-        for denial in self.variant.denials:
-            self._reports.denied(denial)
-        if self._terms.witnessed:
-            self._witness(self._terms.witnessed)
-        return self._shaped()
+        if self._incomplete and self._errors.has_any:
+            self._report_incomplete()
+        for denied in self.variant.denied_fields:
+            self._errors.add_denied(denied)
+        if self._options.on_entity_ids:
+            self._report_entity_ids(self._options.on_entity_ids)
+        return self._build_response()
 
-    def _shaped(self) -> JSON:
-        projection = self.variant.projection
-        data = projection(self._data)
-        answer: JSON = {"data": data}
-        if projection.is_violated:
-            self._reports.violated(projection.violations(self._data))
-        if errors := self._reports.listed(data):
-            answer["errors"] = errors
-        return answer
+    def _build_response(self) -> JSON:
+        shape = prepare_shape(self._plan, self.variant)
+        data = shape(self._data)
+        response: JSON = {"data": data}
+        if shape.is_violated:
+            self._errors.add_violations(shape.find_violations(self._data))
+        if errors := self._errors.collect(data):
+            response["errors"] = errors
+        return response
 
-    async def _run_stage(self, stage: Stage) -> None:
-        waiting = {request: request.waits_for for request in stage.requests}
-        first = [request for request in stage.requests if not request.waits_for]
-        await self._run_all(first, waiting)
+    async def _run_stage(self, stage: PlanStage) -> None:
+        waiting = {fetch: fetch.dependency_count for fetch in stage.fetches}
+        first = [fetch for fetch in stage.fetches if not fetch.dependency_count]
+        await self._fetch_all(first, waiting)
 
-    async def _run_all(self, ready: Sequence[Request], waiting: dict[Request, int]) -> None:
-        """Send requests at once, and each that waits when its last input is there; if anything
-        but a service fails, none goes on running.
+    async def _fetch_all(self, ready: Sequence[FetchNode], waiting: dict[FetchNode, int]) -> None:
+        """Send these fetches at once, and each dependent one when its last input is there; if
+        anything but a service fails, all are cancelled.
         """
         while len(ready) == 1:
-            ready = await self._run(ready[0], waiting)
+            ready = await self._fetch_one(ready[0], waiting)
         if ready:
-            async with asyncio.TaskGroup() as together:
-                for request in ready:
-                    together.create_task(self._run_all([request], waiting))
+            async with asyncio.TaskGroup() as tasks:
+                for fetch in ready:
+                    tasks.create_task(self._fetch_all([fetch], waiting))
 
-    async def _run(self, request: Request, waiting: dict[Request, int]) -> list[Request]:
-        """Send a request; those are returned that only waited for it."""
-        await (self._load_entities(request) if request.loads else self._load_plain(request))
-        for follower in request.followers:
-            waiting[follower] -= 1
-        return [follower for follower in request.followers if not waiting[follower]]
+    async def _fetch_one(self, fetch: FetchNode, waiting: dict[FetchNode, int]) -> list[FetchNode]:
+        """Send a fetch; returns those that only waited for it."""
+        await (self._fetch_entities(fetch) if fetch.entity_fetches else self._fetch_fields(fetch))
+        for dependent in fetch.dependents:
+            waiting[dependent] -= 1
+        return [dependent for dependent in fetch.dependents if not waiting[dependent]]
 
-    async def _load_plain(self, request: Request) -> None:
-        assert request.place is not None
-        if request.place.find(self._data):
-            variables = used_variables(request, self.variables)
-            self.take(request, await self._fetch(request, variables))
+    async def _fetch_fields(self, fetch: FetchNode) -> None:
+        assert fetch.path is not None
+        if fetch.path.find(self._data):
+            variables = select_variables(fetch, self.variables)
+            self.merge_response(fetch, await self._send(fetch, variables))
 
-    def take(self, request: Request, answered: JSON | SubgraphError) -> None:
-        """Gather what was answered to a request for fields, at the objects they belong to."""
-        assert request.place is not None
-        targets = request.place.find(self._data)
-        if isinstance(answered, SubgraphError):
-            self._reports.failed(answered, request, request.place, targets)
+    def merge_response(self, fetch: FetchNode, response: JSON | SubgraphError) -> None:
+        """Merge the response to a fetch of fields into the objects they belong to."""
+        assert fetch.path is not None
+        targets = fetch.path.find(self._data)
+        if isinstance(response, SubgraphError):
+            self._errors.add_failure(response, fetch, fetch.path, targets)
             return
-        data = answered.get("data")
+        data = response.get("data")
         if isinstance(data, dict):
             for target in targets:
                 merge(target, data)
-        self._reports.told(answered.get("errors") or (), request, request.place, targets)
+        self._errors.add_subgraph_errors(response.get("errors") or (), fetch, fetch.path, targets)
 
-    async def _load_entities(self, request: Request) -> None:
-        variables = used_variables(request, self.variables)
-        batches = [Batch(load, self._data) for load in request.loads]
+    async def _fetch_entities(self, fetch: FetchNode) -> None:
+        variables = select_variables(fetch, self.variables)
+        batches = [EntityBatch(load, self._data) for load in fetch.entity_fetches]
         for batch in batches:
-            variables[batch.load.variable] = batch.representations
-        self._not_asked += [(request, batch.left_out) for batch in batches if batch.left_out]
+            variables[batch.entity_fetch.variable] = batch.representations
+        self._incomplete += [(fetch, batch.incomplete) for batch in batches if batch.incomplete]
         if not any(batch.representations for batch in batches):
             return
-        answered = await self._fetch(request, variables)
-        if not isinstance(answered, SubgraphError):
-            answered = self._merge_entities(request, batches, answered)
-        if isinstance(answered, SubgraphError):
+        response = await self._send(fetch, variables)
+        if not isinstance(response, SubgraphError):
+            response = self._merge_entities(fetch, batches, response)
+        if isinstance(response, SubgraphError):
             for batch in batches:
-                for place, items in batch.targets():
-                    self._reports.failed(answered, request, place, items)
+                for query_path, items in batch.targets():
+                    self._errors.add_failure(response, fetch, query_path, items)
 
     def _merge_entities(
-        self, request: Request, batches: Sequence[Batch], answered: JSON
+        self, fetch: FetchNode, batches: Sequence[EntityBatch], response: JSON
     ) -> JSON | SubgraphError:
-        data = answered.get("data")
-        errors = answered.get("errors") or ()
+        data = response.get("data")
+        errors = response.get("errors") or ()
         if isinstance(data, dict):
             for batch in batches:
-                if not batch.merge(data.get(batch.load.alias), has_errors=bool(errors)):
+                if not batch.merge(data.get(batch.entity_fetch.alias), has_errors=bool(errors)):
                     return SubgraphInvalidResponse(
-                        request.subgraph, "its entities are not those asked for"
+                        fetch.subgraph, "its entities are not those requested"
                     )
-        self._reports.told_of_entities(errors, request, batches)
-        return answered
+        self._errors.add_entity_errors(errors, fetch, batches)
+        return response
 
-    async def _fetch(self, request: Request, variables: JSON) -> JSON | SubgraphError:
-        if self._ends is not None and self._now() >= self._ends:
+    async def _send(self, fetch: FetchNode, variables: JSON) -> JSON | SubgraphError:
+        if self._deadline is not None and self._now() >= self._deadline:
             # It must not even begin: it may be a mutation.
-            return SubgraphTimeout(request.subgraph, was_sent=False)
-        token = is_mutation.set(True) if request.is_mutation else None
+            return SubgraphTimeout(fetch.subgraph, was_sent=False)
+        token = is_mutation.set(True) if fetch.is_mutation else None
         try:
-            reply = await self._transport.fetch(
-                request.subgraph,
-                body_of(request, variables),
-                self._terms.headers(request.subgraph),
-                is_idempotent=request.is_idempotent,
+            response = await self._transport.fetch(
+                fetch.subgraph,
+                build_body(fetch, variables),
+                self._options.headers(fetch.subgraph),
+                is_idempotent=fetch.is_idempotent,
             )
-            return reply.answer(request.subgraph)
+            return response.parse(fetch.subgraph)
         except SubgraphError as error:
-            return error if request.is_idempotent else error.doubted()
+            return error if fetch.is_idempotent else error.mark_as_possibly_executed()
         finally:
             if token is not None:
                 is_mutation.reset(token)
 
-    def _tell_not_asked(self) -> None:
-        for request, left_out in self._not_asked:
-            for place, items in by_place(left_out):
-                self._reports.not_asked(request, place, items)
+    def _report_incomplete(self) -> None:
+        for fetch, incomplete in self._incomplete:
+            for query_path, items in group_by_path(incomplete):
+                self._errors.add_incomplete(fetch, query_path, items)
 
     def _introspect(self) -> None:
         assert self.variant.introspection is not None
@@ -260,26 +321,26 @@ class Run:
         self._data.update(result.data or {})
         for error in result.errors or ():
             path = tuple(error.path or ())
-            self._reports.add(error.message, path, {"code": "INTROSPECTION_FAILED"})
+            self._errors.add(error.message, path, {"code": "INTROSPECTION_FAILED"})
 
-    def _witness(self, witnessed: Witnessed) -> None:
-        """Tell which objects the answer may hold, once for each type."""
-        seen: dict[str, set[str]] = {}
-        for witness in self.variant.witnesses:
-            ids = seen.setdefault(witness.type_name, set())
-            for item in witness.place.find(self._data):
-                if isinstance(told := item.get(witness.raw_key), str | int):
-                    ids.add(str(told))
-        for type_name, ids in seen.items():
+    def _report_entity_ids(self, on_entity_ids: EntityIdsHandler) -> None:
+        """Report the ids of all objects that the response may hold, once for each type."""
+        ids_by_type: dict[str, set[str]] = {}
+        for entity_ids in self.variant.entity_ids:
+            ids = ids_by_type.setdefault(entity_ids.type_name, set())
+            for item in entity_ids.path.find(self._data):
+                if isinstance(entity_id := item.get(entity_ids.subgraph_key), str | int):
+                    ids.add(str(entity_id))
+        for type_name, ids in ids_by_type.items():
             if ids:
-                witnessed(type_name, ids)
+                on_entity_ids(type_name, ids)
 
 
-def used_variables(request: Request, given: JSON) -> JSON:
-    """A service is told only the variables its request uses."""
-    return {name: given[name] for name in request.variables if name in given}
+def select_variables(fetch: FetchNode, variables: JSON) -> JSON:
+    """The variables that a fetch uses: a service gets no others."""
+    return {name: variables[name] for name in fetch.variables if name in variables}
 
 
-def body_of(request: Request, variables: JSON) -> bytes:
-    """A request as it is sent."""
-    return request.opening + orjson.dumps(variables) + b"}"
+def build_body(fetch: FetchNode, variables: JSON) -> bytes:
+    """The body of the HTTP request for a fetch."""
+    return fetch.body_start + orjson.dumps(variables) + b"}"

@@ -1,4 +1,4 @@
-"""The errors of one answer, told in the client's own terms: its paths, and which service."""
+"""The errors of one response, in the client's own terms: its paths, and which service."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,75 +6,78 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import orjson
-from graphql import GraphQLInterfaceType, GraphQLList, GraphQLObjectType
-from graphql.type import is_wrapping_type
 
-from gateway.supergraph.executor.entities import Batch
-from gateway.supergraph.executor.response import Violation
-from gateway.supergraph.planner.fetch_nodes import JSON, ClientPath, Place, Request
-from gateway.supergraph.planner.query_plan import Denial
-from gateway.supergraph.planner.selection_tree import Answered, Branch, Position, type_name_of
+from gateway.supergraph.executor.entities import EntityBatch
+from gateway.supergraph.executor.null_violations import NullViolation
+from gateway.supergraph.planner.fetch_nodes import JSON, FetchNode, QueryPath, ResponsePath
+from gateway.supergraph.planner.query_plan import DeniedFields
+from gateway.supergraph.planner.selection_tree import (
+    Branch,
+    ResponseField,
+    ResponsePosition,
+    type_name_of,
+)
 from gateway.supergraph.supergraph import Supergraph
-from gateway.supergraph.transport.http import SubgraphError
+from gateway.supergraph.transport.subgraph_response import SubgraphError
 
-Located: TypeAlias = Mapping[int, Sequence[ClientPath]]
-"""The raw paths of each object at a place, by its identity."""
+PathsById: TypeAlias = Mapping[int, Sequence[ResponsePath]]
+"""The subgraph paths of each object at a query path, by its identity."""
 
 MAX_ERRORS = 100
 MAX_MESSAGE_CHARS = 1_000
-MAX_PASSED_BYTES = 32_000
+MAX_EXTENSION_BYTES = 32_000
 MAX_INDEX = 2**31 - 1
-PASSED: Mapping[str, type] = {"code": str, "hint": str, "problems": list}
-"""What is passed on of the extensions of a service's error, unless it is something else or huge."""
-NOT_ASKED = {
+PASSED_EXTENSIONS: Mapping[str, type] = {"code": str, "hint": str, "problems": list}
+"""The extensions of a service's error that clients get, if they are of this type and not huge."""
+INCOMPLETE = {
     "code": "SUBGRAPH_NOT_ASKED",
-    "hint": "See the other errors: once what failed is there again, so is this.",
+    "hint": "See the other errors: once what failed works again, so does this.",
 }
-DENIED = {
+DENIED_EXTENSIONS = {
     "code": "UNAUTHORIZED_FIELD_OR_TYPE",
     "hint": "Ask with a token that grants it, or leave the field out.",
 }
 
-Refusal: TypeAlias = Callable[[str], JSON]
-"""The error (`message`, `extensions`) for a field, `Type.field`, that a caller may not have."""
+DeniedErrorBuilder: TypeAlias = Callable[[str], JSON]
+"""Builds the error (`message`, `extensions`) for a field, `Type.field`, that is denied."""
 
 
-def plain_refusal(coordinate: str) -> JSON:
-    """What can be said without knowing why."""
-    return {"message": f"Access to {coordinate!r} is denied.", "extensions": DENIED}
+def default_denied_error(coordinate: str) -> JSON:
+    """The error where the reason is not known."""
+    return {"message": f"Access to {coordinate!r} is denied.", "extensions": DENIED_EXTENSIONS}
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A raw path as the client knows it, which may know only the beginning."""
+class _ClientPath:
+    """A subgraph path as the client knows it, which may know only the beginning."""
 
-    keys: ClientPath
+    keys: ResponsePath
     is_whole: bool
 
-    def to(self, *below: str | int | None) -> ClientPath:
+    def to(self, *below: str | int | None) -> ResponsePath:
         """The path to something below, if what is above is known."""
         return (*self.keys, *(key for key in below if key is not None and self.is_whole))
 
 
-class Reports:
-    """Gathers the errors of one answer; bounded, for a service may report any number of them."""
+class ResponseErrors:
+    """Collects the errors of one response; bounded, for a service may report any number of them."""
 
     def __init__(
         self,
         supergraph: Supergraph,
         data: JSON,
-        most: int = MAX_ERRORS,
-        refusal: Refusal = plain_refusal,
+        max_errors: int = MAX_ERRORS,
+        build_denied: DeniedErrorBuilder = default_denied_error,
     ) -> None:
         self._supergraph = supergraph
-        self._most = most
-        self._refusal = refusal
+        self._max_errors = max_errors
+        self._build_denied = build_denied
         self._data = data
         self._errors: list[JSON] = []
         self._left_out = 0
 
-    def add(self, message: str, path: ClientPath | None, extensions: JSON) -> None:
-        """Keep one error, or only count it."""
+    def add(self, message: str, path: ResponsePath | None, extensions: JSON) -> None:
+        """Add one error, or only count it if there are too many."""
         if self._is_full:
             self._left_out += 1
             return
@@ -90,99 +93,109 @@ class Reports:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._errors) >= self._most
+        return len(self._errors) >= self._max_errors
 
-    def failed(
-        self, error: SubgraphError, request: Request, place: Place, targets: Sequence[JSON]
+    def add_failure(
+        self, error: SubgraphError, fetch: FetchNode, query_path: QueryPath, targets: Sequence[JSON]
     ) -> None:
-        """One error for each field of the client's that a failed request would have filled."""
-        extensions = {"code": error.code, "hint": error.hint, "service": request.subgraph}
-        for path in self._filled_by(request, place, targets):
+        """One error for each of the client's fields that a failed fetch would have filled."""
+        extensions = {"code": error.code, "hint": error.hint, "service": fetch.subgraph}
+        for path in self._client_paths_of_fetch(fetch, query_path, targets):
             self.add(error.problem, path, extensions)
 
-    def not_asked(self, request: Request, place: Place, targets: Sequence[JSON]) -> None:
-        """Say of what a request would have filled that its inputs failed, unless they say so."""
-        message = f"The service {request.subgraph!r} was not asked: what it needs is missing."
-        for path in self._filled_by(request, place, targets):
-            self._add_untold(message, path, NOT_ASKED | {"service": request.subgraph})
+    def add_incomplete(
+        self, fetch: FetchNode, query_path: QueryPath, targets: Sequence[JSON]
+    ) -> None:
+        """One error for each of the client's fields that a fetch would have filled whose inputs are
+        missing, unless another error covers it.
+        """
+        message = f"The service {fetch.subgraph!r} was not called: its inputs are missing."
+        for path in self._client_paths_of_fetch(fetch, query_path, targets):
+            self._add_unless_covered(message, path, INCOMPLETE | {"service": fetch.subgraph})
 
-    def _filled_by(
-        self, request: Request, place: Place, targets: Sequence[JSON]
-    ) -> Iterator[ClientPath]:
-        """The client's paths of what a request fills of some objects."""
+    def _client_paths_of_fetch(
+        self, fetch: FetchNode, query_path: QueryPath, targets: Sequence[JSON]
+    ) -> Iterator[ResponsePath]:
+        """The client's paths of the fields that a fetch fills of some objects."""
         keys = [
-            answered.key
-            for answered in place.branch.answer
-            if answered.source and _is_fetched_by(answered.source.visits, request)
+            selected.key
+            for selected in query_path.branch.response_fields
+            if selected.field and _is_fetched_by(selected.field.fetch_groups, fetch)
         ]
-        for found in self._paths(place, targets):
+        for found in self._paths(query_path, targets):
             for key in keys or (None,):
                 yield found.to(key)
 
-    def denied(self, denial: Denial) -> None:
-        """One error for each place where a field would have been that is denied."""
-        branch = denial.place.branch
-        refusal = cache(self._refusal)
-        for item, path in denial.place.find_with_paths(self._data):
+    def add_denied(self, denial: DeniedFields) -> None:
+        """One error for each place where a denied field would be."""
+        branch = denial.path.branch
+        build_denied = cache(self._build_denied)
+        for item, path in denial.path.find_with_paths(self._data):
             at = self._client_path(_root_of(branch), path)
             type_name = type_name_of(item) or branch.types[0]
             for key, name in denial.fields:
-                error = refusal(f"{type_name}.{name}")
+                error = build_denied(f"{type_name}.{name}")
                 self.add(error["message"], at.to(key), error["extensions"])
 
-    def told(
-        self, errors: Sequence[Any], request: Request, place: Place, targets: Sequence[JSON]
+    def add_subgraph_errors(
+        self,
+        errors: Sequence[Any],
+        fetch: FetchNode,
+        query_path: QueryPath,
+        targets: Sequence[JSON],
     ) -> None:
-        """What a service reported beside its data, for each place the data belongs to."""
+        """The errors a service reported, for each object its data belongs to."""
         if not errors:
             return
-        paths = list(self._paths(place, targets))
-        for error in self._first(errors):
-            message, rest, extensions = _read(error, request.subgraph)
-            below = self._client_path(place.branch.position, rest)
+        paths = list(self._paths(query_path, targets))
+        for error in self._take_within_limit(errors):
+            message, rest, extensions = _read_error(error, fetch.subgraph)
+            below = self._client_path(query_path.branch.position, rest)
             for path in paths:
                 self.add(message, path.to(*below.keys), extensions)
 
-    def told_of_entities(
-        self, errors: Sequence[Any], request: Request, batches: Sequence[Batch]
+    def add_entity_errors(
+        self, errors: Sequence[Any], fetch: FetchNode, batches: Sequence[EntityBatch]
     ) -> None:
         """Repeat an entity's error for every object it was fetched for."""
-        located: dict[Place, Located] = {}
-        for error in self._first(errors):
-            message, path, extensions = _read(error, request.subgraph)
+        located: dict[QueryPath, PathsById] = {}
+        for error in self._take_within_limit(errors):
+            message, path, extensions = _read_error(error, fetch.subgraph)
             alias, index = (*path[:2], None, None)[:2]
             for batch in batches:
-                if alias not in (None, batch.load.alias):
+                if alias not in (None, batch.entity_fetch.alias):
                     continue
-                for place, items in batch.targets(index if isinstance(index, int) else None):
-                    if place not in located:
-                        located[place] = self._locate(place)
-                    below = self._client_path(place.branch.position, path[2:])
-                    for at in self._paths(place, items, located[place]):
+                for query_path, items in batch.targets(index if isinstance(index, int) else None):
+                    if query_path not in located:
+                        located[query_path] = self._locate(query_path)
+                    below = self._client_path(query_path.branch.position, path[2:])
+                    for at in self._paths(query_path, items, located[query_path]):
                         self.add(message, at.to(*below.keys), extensions)
 
-    def _first(self, errors: Sequence[Any]) -> Iterator[Any]:
-        """As many errors as there is room for; the others are counted, not looked at."""
+    def _take_within_limit(self, errors: Sequence[Any]) -> Iterator[Any]:
+        """As many errors as there is room for; the others are only counted."""
         for i, error in enumerate(errors):
             if self._is_full:
                 self._left_out += len(errors) - i
                 return
             yield error
 
-    def violated(self, violations: Iterable[Violation]) -> None:
-        """Say why something is null, unless an error at, above or below it says so already."""
+    def add_violations(self, violations: Iterable[NullViolation]) -> None:
+        """Why a null propagated, unless an error at, above or below it says so already."""
         for violation in violations:
-            self._add_untold(violation.reason, violation.path, {"code": "NULL_IN_NON_NULL_FIELD"})
+            self._add_unless_covered(
+                violation.reason, violation.path, {"code": "NULL_IN_NON_NULL_FIELD"}
+            )
 
-    def _add_untold(self, message: str, path: ClientPath, extensions: JSON) -> None:
-        if self._is_full or not any(_tells(error, path) for error in self._errors):
+    def _add_unless_covered(self, message: str, path: ResponsePath, extensions: JSON) -> None:
+        if self._is_full or not any(_covers(error, path) for error in self._errors):
             self.add(message, path, extensions)
 
-    def listed(self, data: JSON | None) -> list[JSON]:
-        """All errors of the answer with this data; the last one says how many are left out."""
+    def collect(self, data: JSON | None) -> list[JSON]:
+        """All errors of the response with this data; the last one says how many are left out."""
         for error in self._errors:
             if "path" in error:
-                error["path"] = _within(data, error["path"])
+                error["path"] = _truncate_path(data, error["path"])
         if not self._left_out:
             return self._errors
         message = f"{self._left_out} further errors are left out."
@@ -190,24 +203,24 @@ class Reports:
 
     # Paths
 
-    def _locate(self, place: Place) -> Located:
-        located: dict[int, list[ClientPath]] = {}
-        for item, path in place.find_with_paths(self._data):
+    def _locate(self, query_path: QueryPath) -> PathsById:
+        located: dict[int, list[ResponsePath]] = {}
+        for item, path in query_path.find_with_paths(self._data):
             located.setdefault(id(item), []).append(path)
         return located
 
     def _paths(
-        self, place: Place, targets: Sequence[JSON], located: Located | None = None
-    ) -> Iterator["_Found"]:
-        """The client's paths of some of the objects at a place."""
-        found = self._locate(place) if located is None else located
-        root = _root_of(place.branch)
+        self, query_path: QueryPath, targets: Sequence[JSON], located: PathsById | None = None
+    ) -> Iterator["_ClientPath"]:
+        """The client's paths of some of the objects at a query path."""
+        found = self._locate(query_path) if located is None else located
+        root = _root_of(query_path.branch)
         for target in dict.fromkeys(map(id, targets)):
             for path in found.get(target, ()):
                 yield self._client_path(root, path)
 
-    def _client_path(self, position: Position | None, raw: Sequence[Any]) -> "_Found":
-        """A raw path as the client knows it. It ends where only the plan asked for more, and
+    def _client_path(self, position: ResponsePosition | None, raw: Sequence[Any]) -> "_ClientPath":
+        """A subgraph path as the client knows it. It ends where only the plan selected more, and
         where it says something that can't be: a service may write there what it likes.
         """
         path: list[str | int] = []
@@ -217,58 +230,49 @@ class Reports:
                 path.append(segment)
                 lists -= 1
                 continue
-            answered = _answered_as(position, segment) if not lists else None
-            if answered is None or answered.source is None:
-                return _Found(tuple(path), is_whole=False)
-            path.append(answered.key)
-            position = answered.source.child
-            lists = self._list_depth(answered.source.branch.types[0], answered.source.name)
-        return _Found(tuple(path), is_whole=not lists)  # an object may stand where a list should
-
-    def _list_depth(self, type_name: str, field_name: str) -> int:
-        type_ = self._supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        field = type_.fields.get(field_name)
-        returned: Any = field.type if field else None
-        depth = 0
-        while is_wrapping_type(returned):
-            depth += isinstance(returned, GraphQLList)
-            returned = returned.of_type
-        return depth
+            selected = _find_response_field(position, segment) if not lists else None
+            if selected is None or selected.field is None:
+                return _ClientPath(tuple(path), is_whole=False)
+            path.append(selected.key)
+            position = selected.field.child
+            lists = self._supergraph.list_depth(selected.field.branch.types[0], selected.field.name)
+        return _ClientPath(
+            tuple(path), is_whole=not lists
+        )  # an object may stand where a list should
 
 
-def _tells(error: JSON, path: ClientPath) -> bool:
+def _covers(error: JSON, path: ResponsePath) -> bool:
     """Whether an error is about something at, above or below a path."""
     shared = zip(error.get("path", ()), path, strict=False)
     return all(known == new for known, new in shared)
 
 
-def _is_fetched_by(visits: Sequence[Any], request: Request) -> bool:
-    return any(visit.subgraph.name == request.subgraph for visit in visits)
+def _is_fetched_by(fetch_groups: Sequence[Any], fetch: FetchNode) -> bool:
+    return any(group.view.subgraph.name == fetch.subgraph for group in fetch_groups)
 
 
-def _read(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:
-    """Message, raw path and extensions of an error as a subgraph wrote it."""
+def _read_error(error: Any, subgraph: str) -> tuple[str, Sequence[Any], JSON]:
+    """Message, subgraph path and extensions of an error as a subgraph wrote it."""
     written = error if isinstance(error, dict) else {}
     message, path = written.get("message"), written.get("path")
     if not isinstance(message, str):
         message = "The service reported an error."
     inner = written.get("extensions")
     inner = inner if isinstance(inner, dict) else {}
-    passed = {
+    extensions = {
         key: inner[key]
-        for key, kind in PASSED.items()
-        if isinstance(inner.get(key), kind) and len(orjson.dumps(inner[key])) <= MAX_PASSED_BYTES
+        for key, kind in PASSED_EXTENSIONS.items()
+        if isinstance(inner.get(key), kind) and len(orjson.dumps(inner[key])) <= MAX_EXTENSION_BYTES
     }
     return (
         message,
         path if isinstance(path, list) else (),
-        {"code": "SUBGRAPH_ERROR"} | passed | {"service": subgraph},
+        {"code": "SUBGRAPH_ERROR"} | extensions | {"service": subgraph},
     )
 
 
-def _within(data: Any, path: Sequence[str | int]) -> list[str | int]:
-    """A path as far as it leads through the data; below a null, nobody can tell."""
+def _truncate_path(data: Any, path: Sequence[str | int]) -> list[str | int]:
+    """A path as far as it leads through the data; below a null, it stays as it is."""
     for i, key in enumerate(path):
         if data is None:
             break
@@ -278,16 +282,18 @@ def _within(data: Any, path: Sequence[str | int]) -> list[str | int]:
     return list(path)
 
 
-def _root_of(branch: Branch) -> Position:
+def _root_of(branch: Branch) -> ResponsePosition:
     position = branch.position
     while position.parent is not None:
         position = position.parent.branch.position
     return position
 
 
-def _answered_as(position: Position | None, raw_key: Any) -> Answered | None:
+def _find_response_field(
+    position: ResponsePosition | None, subgraph_key: Any
+) -> ResponseField | None:
     for branch in position.branches if position else ():
-        for answered in branch.answer:
-            if answered.source and answered.source.raw_key == raw_key:
-                return answered
+        for selected in branch.response_fields:
+            if selected.field and selected.field.subgraph_key == subgraph_key:
+                return selected
     return None

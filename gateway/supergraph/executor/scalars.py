@@ -1,5 +1,5 @@
-"""What scalars and enums may be in an answer. A service can write anything; what is not of the
-type is not passed on.
+"""The values that scalars and enums may have in a response. A service can write anything; what is
+not of the type is not passed on.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from graphql import (
     get_nullable_type,
 )
 
-Leaf: TypeAlias = Callable[[Any], Any]
+ScalarReader: TypeAlias = Callable[[Any], Any]
 """The value as clients get it, None if it is not of the type. Never called with None."""
 
 MAX_INT = 2**31 - 1
@@ -45,7 +45,7 @@ def _id(value: Any) -> Any:
     return str(value) if type(value) is int else None
 
 
-BUILT_IN: dict[str, Leaf] = {
+BUILT_IN: dict[str, ScalarReader] = {
     "String": _string,
     "Boolean": _boolean,
     "Int": _int,
@@ -54,28 +54,28 @@ BUILT_IN: dict[str, Leaf] = {
 }
 
 
-def leaf(type_: GraphQLNamedType, schema: GraphQLSchema) -> Leaf | None:
+def scalar_reader(type_: GraphQLNamedType, schema: GraphQLSchema) -> ScalarReader | None:
     """How to read a value of a scalar or enum; None if any JSON is one. Of an enum, clients see
     the values that `schema` has.
     """
     if not isinstance(type_, GraphQLEnumType):
         return BUILT_IN.get(type_.name)
     public = schema.type_map.get(type_.name)
-    shown = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
-    return lambda value: value if type(value) is str and value in shown else None
+    visible = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
+    return lambda value: value if type(value) is str and value in visible else None
 
 
-PLAIN: dict[str, type] = {"String": str, "Boolean": bool, "Float": float, "ID": str}
+PLAIN_TYPES: dict[str, type] = {"String": str, "Boolean": bool, "Float": float, "ID": str}
 
 
 def plain_type(type_: GraphQLOutputType) -> type | None:
-    """The Python type whose values `leaf` would all return as they are, if there is one."""
+    """The Python type whose values all go into the response as they are, if there is one."""
     nullable = get_nullable_type(type_)
-    return PLAIN.get(nullable.name) if isinstance(nullable, GraphQLScalarType) else None
+    return PLAIN_TYPES.get(nullable.name) if isinstance(nullable, GraphQLScalarType) else None
 
 
 def is_hidden(type_: GraphQLNamedType, value: Any) -> bool:
-    """Whether a value is one of the enum's that clients don't see: there is nothing to tell then.
-    `type_` is of the whole schema.
+    """Whether a value is one of the enum's that clients don't see: that is no error. `type_` is of
+    the full schema.
     """
     return isinstance(type_, GraphQLEnumType) and type(value) is str and value in type_.values

@@ -1,4 +1,4 @@
-"""What a plan fetches: requests ready to be sent, and the places their answers belong to."""
+"""What a plan fetches: operations ready to be sent, and the objects their responses belong to."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,50 +6,51 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, type_name_of
+from gateway.supergraph.planner.selection_tree import Branch, type_name_of
+from gateway.supergraph.syntax import TYPENAME
 
 JSON: TypeAlias = dict[str, Any]
-ClientPath: TypeAlias = tuple[str | int, ...]
-Types: TypeAlias = frozenset[str | None] | None
-"""Some types, or all; None among them takes in objects of which the type is not known."""
+ResponsePath: TypeAlias = tuple[str | int, ...]
+TypeFilter: TypeAlias = frozenset[str | None] | None
+"""Some types, or all; None among them includes objects of unknown type."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One field on the way from the root to the objects of a branch."""
+class PathStep:
+    """One field on the path from the root to the objects of a branch."""
 
-    types: Types
+    types: TypeFilter
     """Only objects of these types are followed; None follows all."""
-    raw_key: str
+    subgraph_key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the gathered data the objects of a branch are."""
+class QueryPath:
+    """Where in the merged data the objects of a branch are."""
 
     branch: Branch
-    steps: tuple[Step, ...]
-    types: Types
+    steps: tuple[PathStep, ...]
+    types: TypeFilter
 
     def find(self, data: JSON) -> list[JSON]:
         """The objects there, in order, lists looked through."""
         found = [data]
         for step in self.steps:
             following: list[JSON] = []
-            for item in _of_types(found, step.types):
-                _flatten(item.get(step.raw_key), following)
+            for item in _filter_types(found, step.types):
+                _flatten(item.get(step.subgraph_key), following)
             found = following
-        return list(_of_types(found, self.types))
+        return list(_filter_types(found, self.types))
 
-    def find_with_paths(self, data: JSON) -> list[tuple[JSON, ClientPath]]:
-        """The same objects in the same order, with their raw paths."""
-        found: list[tuple[JSON, ClientPath]] = [(data, ())]
+    def find_with_paths(self, data: JSON) -> list[tuple[JSON, ResponsePath]]:
+        """The same objects in the same order, each with its path."""
+        found: list[tuple[JSON, ResponsePath]] = [(data, ())]
         for step in self.steps:
-            following: list[tuple[JSON, ClientPath]] = []
+            following: list[tuple[JSON, ResponsePath]] = []
             for item, path in found:
                 if step.types is None or type_name_of(item) in step.types:
-                    value = item.get(step.raw_key)
-                    _flatten_with_paths(value, (*path, step.raw_key), following)
+                    value = item.get(step.subgraph_key)
+                    _flatten_with_paths(value, (*path, step.subgraph_key), following)
             found = following
         return [
             (item, path)
@@ -58,7 +59,7 @@ class Place:
         ]
 
 
-def _of_types(items: Iterable[JSON], types: Types) -> Iterable[JSON]:
+def _filter_types(items: Iterable[JSON], types: TypeFilter) -> Iterable[JSON]:
     if types is None:
         return items
     return [item for item in items if type_name_of(item) in types]
@@ -72,7 +73,9 @@ def _flatten(value: Any, into: list[JSON]) -> None:
             _flatten(item, into)
 
 
-def _flatten_with_paths(value: Any, path: ClientPath, into: list[tuple[JSON, ClientPath]]) -> None:
+def _flatten_with_paths(
+    value: Any, path: ResponsePath, into: list[tuple[JSON, ResponsePath]]
+) -> None:
     if isinstance(value, dict):
         into.append((value, path))
     elif isinstance(value, list):
@@ -81,109 +84,112 @@ def _flatten_with_paths(value: Any, path: ClientPath, into: list[tuple[JSON, Cli
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One field of a representation, and the raw key it is read from."""
+class RepresentationField:
+    """One field of a representation, and the subgraph key it is read from."""
 
     name: str
-    raw_key: str
+    subgraph_key: str
     is_required: bool
-    below: Mapping[str, tuple["Part", ...]] | None
-    """For an object, the parts by its type; the empty name stands for the only type."""
+    fields_by_type: Mapping[str, tuple["RepresentationField", ...]] | None
+    """For an object, its fields by its type; the empty name stands for the only type."""
 
 
-class MissingInput(Exception):
-    """A representation can't be made, since an input is not there."""
+class MissingRepresentationInput(Exception):
+    """An object has not all fields that its representation needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RepresentationSource:
     """Objects of one branch, and how each is represented to the subgraph entered."""
 
-    place: Place
+    path: QueryPath
     typename: str | None
     """None where the branch has several types: then the object says which."""
-    parts: tuple[Part, ...]
+    fields: tuple[RepresentationField, ...]
 
     def represent(self, item: JSON) -> JSON | None:
         """What identifies an object to the subgraph; None if too little is known of it."""
         representation: JSON = {TYPENAME: self.typename or item.get(TYPENAME)}
         try:
-            for part in self.parts:
-                representation[part.name] = _read(part, item)
-        except MissingInput:
+            for field in self.fields:
+                representation[field.name] = _read_field(field, item)
+        except MissingRepresentationInput:
             return None
         return representation
 
 
-def _read(part: Part, item: JSON) -> Any:
+def _read_field(field: RepresentationField, item: JSON) -> Any:
     try:
-        value = item[part.raw_key]
+        value = item[field.subgraph_key]
     except KeyError:
-        raise MissingInput from None
-    if value is None and part.is_required:
-        raise MissingInput
-    return value if part.below is None else _read_below(part.below, value)
+        raise MissingRepresentationInput from None
+    if value is None and field.is_required:
+        raise MissingRepresentationInput
+    return value if field.fields_by_type is None else _read_object(field.fields_by_type, value)
 
 
-def _read_below(below: Mapping[str, tuple[Part, ...]], value: Any) -> Any:
+def _read_object(fields_by_type: Mapping[str, tuple[RepresentationField, ...]], value: Any) -> Any:
     if isinstance(value, list):
-        return [_read_below(below, item) for item in value]
+        return [_read_object(fields_by_type, item) for item in value]
     if not isinstance(value, dict):
         return value
-    if "" in below:
-        return {part.name: _read(part, value) for part in below[""]}
+    if "" in fields_by_type:
+        return {field.name: _read_field(field, value) for field in fields_by_type[""]}
     typename = value.get(TYPENAME)
     if typename is None:
-        return {part.name: _read(part, value) for part in next(iter(below.values()))}
-    parts = below.get(str(typename), ())
-    return {TYPENAME: typename} | {part.name: _read(part, value) for part in parts}
+        return {
+            field.name: _read_field(field, value) for field in next(iter(fields_by_type.values()))
+        }
+    fields = fields_by_type.get(str(typename), ())
+    return {TYPENAME: typename} | {field.name: _read_field(field, value) for field in fields}
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """One `_entities` field of a request: entities of all `sources`, selected alike."""
+class EntityFetch:
+    """One `_entities` field of a fetch: entities of all `sources`, selected alike."""
 
     alias: str
     variable: str
-    sources: tuple[Source, ...]
+    sources: tuple[RepresentationSource, ...]
 
 
 @dataclass(slots=True, eq=False)
-class Request:
-    """One HTTP request to a subgraph. With `place`, its data belongs to the objects there; with
-    `loads`, each entity belongs to the objects it was represented from.
+class FetchNode:
+    """One HTTP request to a subgraph. With `path`, its data belongs to the objects there; with
+    `entity_fetches`, each entity belongs to the objects it was represented from.
     """
 
     subgraph: str
-    text: str
+    operation: str
     variables: tuple[str, ...]
-    place: Place | None
-    loads: tuple[Load, ...]
+    path: QueryPath | None
+    entity_fetches: tuple[EntityFetch, ...]
     is_idempotent: bool = True
-    """Whether asking again can do no harm: no mutation, and no field tagged `not-idempotent`."""
+    """Whether sending it twice does no harm: no mutation, and no field tagged `not-idempotent`."""
     is_mutation: bool = False
-    waits_for: int = 0
-    followers: list["Request"] = field(default_factory=list)
-    opening: bytes = b""
+    dependency_count: int = 0
+    dependents: list["FetchNode"] = field(default_factory=list)
+    body_start: bytes = b""
     """The body up to its variables."""
 
     def __post_init__(self) -> None:
-        self.opening = b'{"query":' + orjson.dumps(self.text) + b',"variables":'
+        self.body_start = b'{"query":' + orjson.dumps(self.operation) + b',"variables":'
 
 
-def place_of(branch: Branch) -> Place:
-    """Where the objects of a branch are."""
-    steps: list[Step] = []
+def path_to(branch: Branch) -> QueryPath:
+    """The path to the objects of a branch."""
+    steps: list[PathStep] = []
     position = branch.position
     while position.parent is not None:
         parent = position.parent
-        steps.append(Step(_filter(parent.branch), parent.raw_key))
+        steps.append(PathStep(_type_filter(parent.branch), parent.subgraph_key))
         position = parent.branch.position
-    return Place(branch, tuple(reversed(steps)), _filter(branch))
+    return QueryPath(branch, tuple(reversed(steps)), _type_filter(branch))
 
 
-def _filter(branch: Branch) -> Types:
+def _type_filter(branch: Branch) -> TypeFilter:
     position = branch.position
     if branch.is_generic or len(position.branches) == 1:
         return None
-    return frozenset((*branch.types, None) if branch is position.nameless_branch else branch.types)
+    is_untyped = branch is position.untyped_branch
+    return frozenset((*branch.types, None) if is_untyped else branch.types)

@@ -1,330 +1,301 @@
-"""What can be reached from what is fetched already, and over which routes.
+"""The cheapest path to each field, from what is fetched already.
 
-At each branch there are *sites*: places where its objects can be had. A site is the root of a
-subgraph, a field of a parent's site, or an entity entered by a key. A *route* to a site is
-the set of sites that would still have to be opened, each costing a fetch; what an opened site
-(a *visit*) can give costs nothing more.
+At each branch there are *nodes*: subgraph views by which its objects can be had. A node is the
+root of a subgraph, a field of a parent's node, or an entity entered by a key. A *route* to a node
+is the set of nodes that still have to be opened, each costing a fetch; what an opened node (a
+*fetch group*) can resolve costs nothing more.
 
 Objects may be found as an interface object, so that their types are not known. They can then be
-entered as that interface in a subgraph that knows its implementations: by a site of the generic
-branch, from which one steps aside, for nothing, to a site of the branch of each type. Whatever
-depends on the type waits for such a site.
+entered as that interface in a subgraph that knows its implementations: by a node of the generic
+branch, which narrows, for nothing, to a node of the branch of each type. Whatever depends on the
+type waits for such a node.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from graphql import SelectionSetNode
+from graphql import FieldNode, SelectionSetNode
 from graphql.language import InlineFragmentNode
 
-from gateway.supergraph.field_sets import FieldSet, selected_fields
-from gateway.supergraph.planner.query_graph import HERE, Reached, Route, Site, Visit
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, Field, Tree
-from gateway.supergraph.supergraph import JoinField, Standpoint, Supergraph
+from gateway.supergraph.field_sets import FieldSet
+from gateway.supergraph.planner.fetch_groups import FetchGroup, QueryGraphNode
+from gateway.supergraph.planner.selection_tree import Branch, SelectionField, SelectionTree
+from gateway.supergraph.query_graph import FREE, QueryGraphSearch, Route
+from gateway.supergraph.supergraph import JoinField, SubgraphView, TypeNames
 
-QUERY = "Query"
+Routes: TypeAlias = dict[QueryGraphNode, Route]
+Resolver: TypeAlias = tuple[QueryGraphNode, Route]
+"""A node that can resolve a field, with the route to it."""
 
 
-@dataclass(slots=True)
-class Ways:
-    """Finds sites and routes for one tree; changes nothing but what it remembers."""
+class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
+    """Finds nodes and routes for one tree; changes nothing but its caches.
 
-    tree: Tree
-    owners: tuple[str, ...] | None
-    """Where root fields may be fetched; None leaves the choice open."""
-    visits: Sequence[Visit]
-    """What is opened so far. With each visit, routes get shorter."""
-    _roots: dict[Branch, list[Site]] = field(default_factory=dict)
-    _stands: dict[Branch, list[Standpoint]] = field(default_factory=dict)
-    _hops: dict[Branch, list[Site]] = field(default_factory=dict)
-    _required: dict[Branch, dict[tuple[Standpoint, FieldSet], Site]] = field(default_factory=dict)
-    _requiring: set[Field] = field(default_factory=set)
-    _entering: set[tuple[str, Standpoint]] = field(default_factory=set)
-    """What is being entered: keys of two types may hold objects of each other's."""
-    _memo: dict[Branch, tuple[int, Reached]] = field(default_factory=dict)
+    Args:
+        root_subgraphs: Where root fields may be fetched; None leaves the choice open.
+        fetch_groups: What is opened so far. With each group, routes get shorter.
+    """
 
-    @property
-    def _supergraph(self) -> Supergraph:
-        return self.tree.supergraph
+    def __init__(
+        self,
+        tree: SelectionTree,
+        root_subgraphs: tuple[str, ...] | None,
+        fetch_groups: Sequence[FetchGroup],
+    ) -> None:
+        super().__init__(tree.supergraph)
+        self._tree = tree
+        self._root_subgraphs = root_subgraphs
+        self._fetch_groups = fetch_groups
+        self._root_nodes_cache: dict[Branch, list[QueryGraphNode]] = {}
+        self._entry_views_cache: dict[Branch, list[SubgraphView]] = {}
+        self._entry_nodes_cache: dict[Branch, list[QueryGraphNode]] = {}
+        self._requires_nodes: dict[Branch, dict[tuple[SubgraphView, FieldSet], QueryGraphNode]] = {}
+        self._resolving: set[SelectionField] = set()
+        """What is being resolved: a field that requires itself can't be had."""
+        self._routes_cache: dict[Branch, tuple[int, Routes]] = {}
 
-    def of(self, branch: Branch) -> Reached:
-        """Every site of a branch with its cheapest route, as things stand now."""
-        known = self._memo.get(branch)
-        if known and known[0] == len(self.visits):
+    def find_routes(self, branch: Branch) -> Routes:
+        """Every node of a branch with its cheapest route, given what is opened now."""
+        known = self._routes_cache.get(branch)
+        if known and known[0] == len(self._fetch_groups):
             return known[1]
         parent = branch.position.parent
         if parent is None:
-            reached = {site: _left_to_open(site) for site in self._root_sites(branch)}
+            routes = {node: _root_route(node) for node in self._root_nodes(branch)}
         else:
-            options = self.options(parent, self.of(parent.branch))
-            reached = self._close(branch, self._direct(parent, branch, options))
-        self._memo[branch] = (len(self.visits), reached)
-        return reached
+            resolvers = self.find_resolvers(parent, self.find_routes(parent.branch))
+            routes = self.enter_by_keys(branch, self._follow(parent, branch, resolvers))
+        self._routes_cache[branch] = (len(self._fetch_groups), routes)
+        return routes
 
-    def options(self, wanted: Field, reached: Reached) -> Iterator[tuple[Site, Route]]:
-        """The sites that can resolve a field, with the routes to them."""
-        for site, route in reached.items():
-            found = self.found(site.stand, wanted)
+    def find_resolvers(self, wanted: SelectionField, routes: Routes) -> Iterator[Resolver]:
+        """The nodes that can resolve a field, with the routes to them."""
+        for node, route in routes.items():
+            found = self.join_field_of(node.view, wanted)
             if (
                 found
-                and (not found.requires or site.requires == found.requires)
-                and (not site.is_nameless or _is_common(wanted, site.stand))
+                and (not found.requires or node.requires == found.requires)
+                and (not node.is_untyped or _is_selected_of_all(wanted, node.view))
             ):
-                yield site, route
-        yield from self._options_by_requirement(wanted, reached)
+                yield node, route
+        yield from self._find_requires_resolvers(wanted, routes)
 
-    def can_give(self, option: tuple[Site, Route], wanted: Field) -> bool:
-        """Whether one of the sites of a parent leads on to a field."""
+    def can_resolve(self, resolver: Resolver, wanted: SelectionField) -> bool:
+        """Whether one of the nodes that resolve the parent leads on to a field."""
         parent = wanted.branch.position.parent
         assert parent is not None
-        sites = self._close(wanted.branch, self._direct(parent, wanted.branch, [option]))
-        return not sites or any(True for _ in self.options(wanted, sites))
+        routes = self.enter_by_keys(wanted.branch, self._follow(parent, wanted.branch, [resolver]))
+        return not routes or any(True for _ in self.find_resolvers(wanted, routes))
 
-    def found(self, stand: Standpoint, wanted: Field) -> JoinField | None:
-        """The field as it is resolved from a standpoint, if it is."""
-        return stand.field(wanted.branch.names, wanted.name)
+    def join_field_of(self, view: SubgraphView, wanted: SelectionField) -> JoinField | None:
+        """The field as a view resolves it, if it does."""
+        return view.field(wanted.branch.names, wanted.name)
 
-    def standpoints(self, branch: Branch) -> list[Standpoint]:
-        """Where one may stand at the objects of a branch, as far as a key leads there."""
-        if branch not in self._stands:
-            self._stands[branch] = [
-                Standpoint(subgraph, seen_as=guise.name if guise.is_interface_object else None)
-                for subgraph in self._supergraph.subgraphs.values()
-                for guise in subgraph.guises(branch.names)
-            ]
-        return self._stands[branch]
-
-    def _root_sites(self, branch: Branch) -> list[Site]:
-        if branch not in self._roots:
-            self._roots[branch] = [
-                Site(branch, Standpoint(subgraph))
-                for subgraph in self._supergraph.subgraphs.values()
+    def _root_nodes(self, branch: Branch) -> list[QueryGraphNode]:
+        if branch not in self._root_nodes_cache:
+            self._root_nodes_cache[branch] = [
+                QueryGraphNode(branch, SubgraphView(subgraph))
+                for subgraph in self.supergraph.subgraphs.values()
                 if branch.types[0] in subgraph.types
-                and (self.owners is None or subgraph.name in self.owners)
+                and (self._root_subgraphs is None or subgraph.name in self._root_subgraphs)
             ]
-        return self._roots[branch]
+        return self._root_nodes_cache[branch]
 
-    def _options_by_requirement(
-        self, wanted: Field, reached: Reached
-    ) -> Iterator[tuple[Site, Route]]:
-        if wanted.name not in self._supergraph.requiring or wanted in self._requiring:
+    def _find_requires_resolvers(
+        self, wanted: SelectionField, routes: Routes
+    ) -> Iterator[Resolver]:
+        if wanted.name not in self.supergraph.fields_with_requires or wanted in self._resolving:
             return
-        self._requiring.add(wanted)
-        for stand in self.standpoints(wanted.branch):
-            found = self.found(stand, wanted)
+        self._resolving.add(wanted)
+        for view in self.entry_views(wanted.branch):
+            found = self.join_field_of(view, wanted)
             if found and found.requires:
-                site = self._required_site(wanted.branch, stand, found.requires)
-                route = None if site in reached else self._entry(site, reached)
-                if route is not None:
-                    yield site, route
-        self._requiring.discard(wanted)
+                node = self._requires_node(wanted.branch, view, found.requires)
+                if node not in routes:
+                    route = self.find_entry_route(wanted.branch, node, routes)
+                    if route is not None:
+                        yield node, route
+        self._resolving.discard(wanted)
 
-    def _required_site(self, branch: Branch, stand: Standpoint, requires: FieldSet) -> Site:
-        sites = self._required.setdefault(branch, {})
-        if (stand, requires) not in sites:
-            sites[stand, requires] = Site(branch, stand, requires=requires)
-        return sites[stand, requires]
+    def _requires_node(
+        self, branch: Branch, view: SubgraphView, requires: FieldSet
+    ) -> QueryGraphNode:
+        nodes = self._requires_nodes.setdefault(branch, {})
+        if (view, requires) not in nodes:
+            nodes[view, requires] = QueryGraphNode(branch, view, requires=requires)
+        return nodes[view, requires]
 
-    def _direct(self, via: Field, branch: Branch, options: Iterable[tuple[Site, Route]]) -> Reached:
-        """The sites that a field leads to from its own sites; none if objects of these types
-        never occur. Subgraphs that share a field mean the same by it, so there can be none where
-        one of them returns no such objects.
+    def _follow(
+        self, field: SelectionField, branch: Branch, resolvers: Iterable[Resolver]
+    ) -> Routes:
+        """The nodes that a field leads to from those that resolve it; none if objects of these
+        types never occur. Subgraphs that share a field mean the same by it, so there can be none
+        where one of them returns no such objects.
         """
-        reached: Reached = {}
-        for parent, route in options:
-            child = self._child(parent, via, branch)
+        routes: Routes = {}
+        for parent, route in resolvers:
+            child = self._follow_from(parent, field, branch)
             if child:
-                reached[child] = route
+                routes[child] = route
             elif not branch.is_generic:
                 return {}
-        for seen_as in sorted({site.stand.seen_as for site in reached if site.stand.seen_as}):
-            if not branch.is_generic:
-                reached |= self._aside(self.tree.generic(branch.position, seen_as), branch)
-        return reached
+        if not branch.is_generic:
+            interfaces = {view.interface_object for view in (node.view for node in routes)} - {None}
+            for interface in sorted(map(str, interfaces)):
+                generic = self._tree.generic_branch(branch.position, interface)
+                routes |= self._narrow(generic, branch)
+        return routes
 
-    def _child(self, parent: Site, via: Field, branch: Branch) -> Site | None:
-        """Where one stands at the objects of `branch`, coming through a field of `parent`."""
-        key = (via, branch)
+    def _follow_from(
+        self, parent: QueryGraphNode, field: SelectionField, branch: Branch
+    ) -> QueryGraphNode | None:
+        """The node of the objects of `branch` behind a field of `parent`."""
+        key = (field, branch)
         if key not in parent.children:
-            found = self.found(parent.stand, via)
-            stand = parent.stand.at(via.branch.names, found, branch.names) if found else None
-            is_there = stand and (stand.seen_as or not branch.is_generic)
-            child = Site(branch, stand, parent=parent, via=via) if stand and is_there else None
+            child = None
+            found = self.join_field_of(parent.view, field)
+            view = found and parent.view.follow(field.branch.names, found, branch.names)
+            if view and (view.interface_object or not branch.is_generic):
+                child = QueryGraphNode(branch, view, parent=parent, parent_field=field)
             parent.children[key] = child
         return parent.children[key]
 
-    def _aside(self, generic: Branch, branch: Branch) -> Reached:
-        """The sites of a branch within the entities of the generic one."""
-        reached: Reached = {}
-        for parent, route in self.of(generic).items():
-            if parent.parent is None and (site := self._beside(parent, branch)):
-                reached[site] = route
-        return reached
+    def _narrow(self, generic: Branch, branch: Branch) -> Routes:
+        """The nodes of a branch within the entities of the generic one."""
+        routes: Routes = {}
+        for parent, route in self.find_routes(generic).items():
+            if parent.parent is None and (node := self._narrow_from(parent, branch)):
+                routes[node] = route
+        return routes
 
-    def _beside(self, parent: Site, branch: Branch) -> Site | None:
+    def _narrow_from(self, parent: QueryGraphNode, branch: Branch) -> QueryGraphNode | None:
         key = (None, branch)
         if key not in parent.children:
-            entered_as = parent.stand.seen_as or parent.branch.types[0]
-            guise = parent.stand.subgraph.guise_in(entered_as, branch.names)
-            parent.children[key] = Site(branch, parent.stand, parent=parent) if guise else None
+            entered_as = parent.view.interface_object or parent.branch.types[0]
+            local_type = parent.view.subgraph.find_local_type(entered_as, branch.names)
+            child = QueryGraphNode(branch, parent.view, parent=parent) if local_type else None
+            parent.children[key] = child
         return parent.children[key]
 
-    def _close(self, branch: Branch, direct: Reached) -> Reached:
-        """Add the sites that keys lead to, over the cheapest routes."""
-        if not direct:
-            return direct
-        reached = dict(direct)
-        for site in self._required.get(branch, {}).values():
-            if site.visit:
-                reached[site] = HERE
-        improved = True
-        while improved:
-            improved = False
-            for hop in self._hop_sites(branch):
-                known = reached.get(hop)
-                route = HERE if hop.visit else None if known == HERE else self._entry(hop, reached)
-                if route is not None and (known is None or len(route) < len(known)):
-                    reached[hop] = route
-                    improved = True
-        return reached
+    def needs_type(self, node: QueryGraphNode) -> bool:
+        """Whether an entity can't be represented, or even picked out, while its type is unknown."""
+        position, branch = node.branch.position, node.branch
+        if not position.generics or branch.is_generic:
+            return False
+        has_types = not node.view.interface_object and len(branch.types) > 1
+        return len(position.branches) > 1 or has_types
 
-    def _hop_sites(self, branch: Branch) -> list[Site]:
-        if branch not in self._hops:
-            self._hops[branch] = [
-                Site(branch, stand)
-                for stand in self.standpoints(branch)
-                if _keys(branch, stand) is not None
+    def entry_views(self, branch: Branch) -> list[SubgraphView]:
+        """The views of a branch's objects in every subgraph, whether a key leads there or not."""
+        if branch not in self._entry_views_cache:
+            self._entry_views_cache[branch] = [
+                view
+                for subgraph in self.supergraph.subgraphs.values()
+                for view in subgraph.views(branch.names)
             ]
-        return self._hops[branch]
+        return self._entry_views_cache[branch]
 
-    def _entry(self, site: Site, reached: Reached) -> Route | None:
-        """The cheapest route into an entity, over any of its keys; None if there is none."""
-        if site.visit:
-            return HERE
-        best = self.best_key(site, reached)
+    # The query graph, whose places are branches
+
+    def names_of(self, place: Branch) -> TypeNames:
+        return place.names
+
+    def view_of(self, node: QueryGraphNode) -> SubgraphView:
+        return node.view
+
+    def select(self, place: Branch, selection: FieldNode) -> SelectionField:
+        return self._tree.input_field(place, selection)
+
+    def entry_nodes(self, place: Branch, routes: Routes) -> list[QueryGraphNode]:
+        if place not in self._entry_nodes_cache:
+            self._entry_nodes_cache[place] = [
+                QueryGraphNode(place, view)
+                for view in self.entry_views(place)
+                if view.local_type(place.names).entry_keys is not None
+            ]
+        return self._entry_nodes_cache[place]
+
+    def entry_keys(
+        self, place: Branch, node: QueryGraphNode, routes: Routes
+    ) -> list[FieldSet] | None:
+        """The keys of the node's type; the query root needs none."""
+        return node.view.local_type(place.names).entry_keys
+
+    def enter_by_keys(self, place: Branch, routes: Routes) -> Routes:
+        """Add the nodes that are open, and those that keys lead to, over the cheapest routes."""
+        if not routes:
+            return routes
+        open_nodes = (
+            node for node in self._requires_nodes.get(place, {}).values() if node.fetch_group
+        )
+        return super().enter_by_keys(place, routes | dict.fromkeys(open_nodes, FREE))
+
+    def follow_field(
+        self, field: SelectionField, routes: Routes, resolvers: Sequence[Resolver]
+    ) -> Iterator[tuple[Branch, Routes]]:
+        assert field.child is not None
+        for branch in field.child.branches:
+            yield branch, self._follow(field, branch, resolvers)
+
+    def find_entry_route(self, place: Branch, node: QueryGraphNode, routes: Routes) -> Route | None:
+        if node.fetch_group:
+            return FREE
+        best = self.choose_key(place, node, routes)
         if best is None:
             return None
         _, route = best
-        if self.needs_name(site):
-            namer = cheapest_namer(reached)
-            if namer is None:
+        if self.needs_type(node):
+            typed_node = cheapest_typed_node(routes)
+            if typed_node is None:
                 return None
-            route |= reached[namer]
-        if site.requires:
-            required = self._gather(site.branch, site.requires.selections, reached)
+            route |= routes[typed_node]
+        if node.requires:
+            required = self.route_to_inputs(place, node.requires.selections, routes)
             if required is None:
                 return None
             route |= required
-        return route | {site}
+        return route | {node}
 
-    def best_key(self, site: Site, reached: Reached) -> tuple[FieldSet | None, Route] | None:
-        """The key to enter a site by, None at the query root, which takes none; and what has to be
-        opened to know it. None if no key can be known.
-        """
-        keys = _keys(site.branch, site.stand)
-        if keys is None:
-            return None
-        if not keys:
-            return None, HERE
-        asked = (site.branch.types[0], site.stand)
-        if asked in self._entering:
-            return None
-        self._entering.add(asked)
-        routes = [(key, self._gather(site.branch, key.selections, reached)) for key in keys]
-        self._entering.discard(asked)
-        found = [(key, route) for key, route in routes if route is not None]
-        return min(found, key=lambda choice: len(choice[1]), default=None)
-
-    def _gather(
-        self, branch: Branch, selections: SelectionSetNode, reached: Reached
+    def route_to_typed_inputs(
+        self, place: Branch, selections: SelectionSetNode, routes: Routes
     ) -> Route | None:
-        """What has to be opened to know these fields; None if they can't be known."""
-        gathered = HERE
-        for node in selected_fields(selections, branch.names.all):
-            if node.name.value == TYPENAME:
-                continue
-            wanted = self.tree.input(branch, node)
-            options = list(self.options(wanted, reached))
-            if not options:
-                return None
-            if wanted.child and node.selection_set:
-                for below in wanted.child.branches:
-                    direct = self._direct(wanted, below, options)
-                    route = self._gather_below(below, node.selection_set, direct)
-                    if route is None:
-                        return None
-                    gathered |= route
-            else:
-                gathered |= min((route for _, route in options), key=len)
-        return gathered
-
-    def _gather_below(
-        self, branch: Branch, selections: SelectionSetNode, direct: Reached
-    ) -> Route | None:
-        """The same inside a field. Keys are followed only where they must be: each key that holds
-        objects would open as many ways again.
-        """
-        if not direct:
-            return HERE
-        route = self._gather_named(branch, selections, direct)
-        if route is not None:
+        """What has to be opened to know the inputs, and the types they depend on."""
+        route = self.route_to_inputs(place, selections, routes)
+        if route is None or not selects_by_type(place, selections):
             return route
-        return self._gather_named(branch, selections, self._close(branch, direct))
-
-    def _gather_named(
-        self, branch: Branch, selections: SelectionSetNode, reached: Reached
-    ) -> Route | None:
-        route = self._gather(branch, selections, reached)
-        if route is None or not needs_types(branch, selections):
-            return route
-        namer = cheapest_namer(reached)
-        return route | reached[namer] if namer else None
-
-    def needs_name(self, site: Site) -> bool:
-        """Whether an entity can't be represented, or even picked out, while its type is unknown."""
-        position, branch = site.branch.position, site.branch
-        if not position.generics or branch.is_generic:
-            return False
-        return len(position.branches) > 1 or (not site.stand.seen_as and len(branch.types) > 1)
+        typed_node = cheapest_typed_node(routes)
+        return route | routes[typed_node] if typed_node else None
 
 
-def _keys(branch: Branch, stand: Standpoint) -> list[FieldSet] | None:
-    """The keys by which a subgraph can be entered; the query root needs none."""
-    type_ = stand.subgraph.types[stand.seen_as or branch.types[0]]
-    if type_.name != QUERY and not any(key.resolvable for key in type_.keys):
-        return None
-    return [key.fields for key in type_.keys if key.resolvable]
-
-
-def needs_types(branch: Branch, selections: SelectionSetNode) -> bool:
+def selects_by_type(branch: Branch, selections: SelectionSetNode) -> bool:
     """Whether what is selected as an input depends on types that may not be known."""
     return bool(branch.position.generics) and any(
-        isinstance(selection, InlineFragmentNode) for selection in selections.selections
+        isinstance(part, InlineFragmentNode) for part in selections.selections
     )
 
 
-def cheapest_namer(reached: Reached) -> Site | None:
-    """The cheapest site that tells the types of objects, best one that is open."""
-    namers = [site for site in reached if site.stand.seen_as is None]
-    return min(namers, key=lambda s: (len(reached[s]), s.visit is None), default=None)
+def cheapest_typed_node(routes: Routes) -> QueryGraphNode | None:
+    """The cheapest node that knows the types of objects, preferably an open one."""
+    typed_nodes = [node for node in routes if node.view.interface_object is None]
+    return min(typed_nodes, key=lambda s: (len(routes[s]), s.fetch_group is None), default=None)
 
 
-def _is_common(wanted: Field, stand: Standpoint) -> bool:
-    """Whether a field may be asked of all objects seen as an interface object: what is asked of
+def _is_selected_of_all(wanted: SelectionField, view: SubgraphView) -> bool:
+    """Whether a field may be fetched of all objects of an interface object: what is selected of
     some types only must not be, for it may fail for the others.
     """
-    return not wanted.is_asked or all(
-        alike(wanted, branch)
+    return not wanted.is_selected or all(
+        find_counterpart(wanted, branch)
         for branch in wanted.branch.position.branches
-        if stand.seen_as in branch.names.all
+        if view.interface_object in branch.names.all
     )
 
 
-def alike(wanted: Field, branch: Branch) -> Field | None:
-    """What is asked of a branch like a field of another one."""
-    asked = wanted.name, wanted.arguments
-    return next((f for f in branch.fields.values() if (f.name, f.arguments) == asked), None)
+def find_counterpart(wanted: SelectionField, branch: Branch) -> SelectionField | None:
+    """The field of a branch that selects the same as one of another branch."""
+    selected = wanted.name, wanted.arguments
+    return next((f for f in branch.fields.values() if (f.name, f.arguments) == selected), None)
 
 
-def _left_to_open(site: Site) -> Route:
-    return HERE if site.visit else frozenset((site,))
+def _root_route(node: QueryGraphNode) -> Route:
+    return FREE if node.fetch_group else frozenset((node,))

@@ -1,4 +1,4 @@
-"""Plan an operation: which requests go where, in which order, and how the answer is shaped."""
+"""Plan an operation: which fetches go where, in which order, and what the response consists of."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,107 +16,101 @@ from graphql import (
     get_operation_ast,
 )
 
-from gateway.supergraph.errors import NotIdempotentBelowEvents, OperationRefused
-from gateway.supergraph.executor.response import Projection
-from gateway.supergraph.executor.variables import Inputs
+from gateway.supergraph.errors import NotIdempotentInSubscription, OperationRefused
 from gateway.supergraph.lru import Lru
-from gateway.supergraph.planner.fetch_nodes import Place, Request, place_of
-from gateway.supergraph.planner.router import Router
+from gateway.supergraph.planner.fetch_nodes import FetchNode, QueryPath, path_to
+from gateway.supergraph.planner.router import FieldRouter
 from gateway.supergraph.planner.selection_tree import (
-    NOTHING,
-    TYPENAME,
-    Answered,
+    NO_ENTITY_ID_FIELDS,
     Branch,
-    Field,
-    Position,
-    Tree,
+    ResponseField,
+    ResponsePosition,
+    SelectionField,
+    SelectionTree,
 )
-from gateway.supergraph.planner.subgraph_operations import RequestWriter
+from gateway.supergraph.planner.subgraph_operations import OperationWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
-from gateway.supergraph.supergraph import Standpoint, Supergraph
-from gateway.supergraph.syntax import ROOTS, conditions_in, used_fragments
+from gateway.supergraph.supergraph import SubgraphView, Supergraph
+from gateway.supergraph.syntax import ROOTS, TYPENAME, conditions_in, used_fragments
 
 MAX_VARIANTS = 32
-NONE: frozenset[str] = frozenset()
-Planning: TypeAlias = Callable[[], AbstractContextManager[None]]
+EMPTY: frozenset[str] = frozenset()
+PlanningContext: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Requests that may run at once, as far as they don't wait for each other. A query has one
+class PlanStage:
+    """Fetches that may run at once, as far as they don't depend on each other. A query has one
     stage, a mutation one for each run of fields that go to the same subgraph.
     """
 
-    requests: tuple[Request, ...]
-    root: Position
+    fetches: tuple[FetchNode, ...]
+    root: ResponsePosition
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
-    """Fields the client asked for and may not have, of the objects at one place."""
+class DeniedFields:
+    """Fields of the objects at one path that the client selected and may not have."""
 
-    place: Place
+    path: QueryPath
     fields: tuple[tuple[str, str], ...]
-    """The client's key and the name of each field."""
+    """The response key and the name of each field."""
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """Objects of one type, and the raw key under which each says which one it is."""
+class EntityIds:
+    """Where the ids of all objects of one type are: their path, and the subgraph key of the id."""
 
     type_name: str
-    """Of objects that don't say their type, the interface as which they were found."""
-    place: Place
-    raw_key: str
+    """Of objects of unknown type, their interface."""
+    path: QueryPath
+    subgraph_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PlanVariant:
     """The plan for one combination of what @skip and @include read, of active labels and of
     denied fields.
     """
 
-    stages: tuple[Stage, ...]
-    projection: Projection
+    stages: tuple[PlanStage, ...]
+    root_type: str
+    response_fields: tuple[ResponseField, ...]
+    """What the client selected at the root, introspection included."""
     introspection: DocumentNode | None
-    """The part that the gateway answers from its own schema."""
-    source: Request | None = None
+    """The part that the gateway resolves from its own schema."""
+    source_fetch: FetchNode | None = None
     """What a subscription subscribes to; its `stages` run for each event. None if the only root
-    field is skipped or denied: then there is one answer, without any event.
+    field is skipped or denied: then there is one response, without any event.
     """
-    denials: tuple[Denial, ...] = ()
-    witnesses: tuple[Witness, ...] = ()
-    asked: frozenset[str] = NONE
-    """The coordinates of object types that the client asks and gets."""
+    denied_fields: tuple[DeniedFields, ...] = ()
+    entity_ids: tuple[EntityIds, ...] = ()
+    coordinates: frozenset[str] = EMPTY
+    """`Type.field` of object types that the client selects and may have."""
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, eq=False)
+class QueryPlan:
     """A planned operation, good for all variables."""
 
     supergraph: Supergraph
     operation: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
     conditions: tuple[str, ...]
-    witness: Mapping[str, str]
-    """The field that tells the objects of a type apart; fetched with them where they are."""
-    _variants: Lru[Variant] = field(default_factory=lambda: Lru(MAX_VARIANTS), repr=False)
+    entity_id_fields: Mapping[str, str]
+    """By type, the field that identifies its objects; fetched with them where that is free."""
+    _variants: Lru[PlanVariant] = field(default_factory=lambda: Lru(MAX_VARIANTS), repr=False)
 
     @cached_property
     def coordinates(self) -> frozenset[str]:
-        """Every `Type.field` of object types that the client asks, whatever is skipped."""
+        """Every `Type.field` of object types that the client selects, whatever is skipped."""
         if not self.conditions:
-            return self.variant({}).asked
-        tree = Tree(self.supergraph, self.fragments, chosen=None)
+            return self.variant({}).coordinates
+        tree = SelectionTree(self.supergraph, self.fragments, condition_values=None)
         root = ROOTS[self.operation.operation]
-        collected = tree.collect(self.supergraph.names[root], [self.operation.selection_set])
-        tree.root(root, _fetched(collected))
-        return frozenset(tree.asked)
-
-    @cached_property
-    def inputs(self) -> Inputs:
-        """Its variables."""
-        return Inputs(self.supergraph.schema, self.operation.variable_definitions or ())
+        collected = tree.collect_fields(self.supergraph.names[root], [self.operation.selection_set])
+        tree.build_root(root, _subgraph_fields(collected))
+        return frozenset(tree.coordinates)
 
     @property
     def is_mutation(self) -> bool:
@@ -125,32 +119,32 @@ class Plan:
 
     @property
     def is_subscription(self) -> bool:
-        """Whether it is answered once for each event."""
+        """Whether it has a response for each event."""
         return self.operation.operation is OperationType.SUBSCRIPTION
 
     def variant(
         self,
         variables: Mapping[str, Any],
         *,
-        labels: frozenset[str] = NONE,
-        denied: frozenset[str] = NONE,
-        planning: Planning = nullcontext,
-    ) -> Variant:
+        labels: frozenset[str] = EMPTY,
+        denied: frozenset[str] = EMPTY,
+        planning: PlanningContext = nullcontext,
+    ) -> PlanVariant:
         """What to do, given the coerced variables.
 
         Args:
             labels: The labels of progressive @override that are active.
-            denied: Coordinates the caller may not have. They are answered as null, and fetched
+            denied: Coordinates the caller may not have. They are null in the response, and fetched
                 only where a join needs them.
-            planning: Makes a context for planning in, if that has yet to be done.
+            planning: Opens a context to plan in, if there is no such variant yet.
         """
-        chosen = tuple(bool(variables.get(name)) for name in self.conditions)
-        denied = denied & self.coordinates if denied else NONE
-        key = (chosen, labels & self.supergraph.labels, denied)
+        condition_values = tuple(bool(variables.get(name)) for name in self.conditions)
+        denied = denied & self.coordinates if denied else EMPTY
+        key = (condition_values, labels & self.supergraph.labels, denied)
         found = self._variants.get(key)
         if found is None:
             with planning():
-                found = _Planner(self, *key).plan()
+                found = _VariantPlanner(self, *key).plan()
             self._variants.put(key, found)
         return found
 
@@ -160,221 +154,233 @@ def plan(
     document: DocumentNode,
     operation_name: str | None = None,
     *,
-    witness: Mapping[str, str] = NOTHING,
-) -> Plan:
+    entity_id_fields: Mapping[str, str] = NO_ENTITY_ID_FIELDS,
+) -> QueryPlan:
     """Plan one operation of a valid document.
 
     Args:
-        witness: By type, a field that every object of it is to be fetched with, if that costs no
-            fetch of its own.
+        entity_id_fields: By type, a field that every object of it is to be fetched with, if that
+            costs no fetch of its own.
 
     Raises:
         OperationRefused: There is no such operation.
-        NotIdempotentBelowEvents: A subscription asks what may not be asked again and again.
+        NotIdempotentInSubscription: A subscription selects what may not be fetched repeatedly.
         CannotPlan: It is too large.
     """
     operation = get_operation_ast(document, operation_name)
     if operation is None:
-        raise _unclear(document, operation_name)
+        raise _unknown_operation(document, operation_name)
     fragments = used_fragments(operation, document)
-    planned = Plan(
+    query_plan = QueryPlan(
         supergraph,
         operation,
         fragments,
         conditions_in(operation, *fragments.values()),
-        witness,
+        entity_id_fields,
     )
-    if planned.is_subscription:
-        _check_idempotent(planned)
-    if not planned.conditions:
-        planned.variant({})
-    return planned
+    if query_plan.is_subscription:
+        _check_idempotent(query_plan)
+    if not query_plan.conditions:
+        query_plan.variant({})
+    return query_plan
 
 
-def _check_idempotent(planned: Plan) -> None:
-    """Whatever is skipped now may be asked with other variables, so all of it counts."""
+def _check_idempotent(query_plan: QueryPlan) -> None:
+    """Whatever is skipped now may be included with other variables, so all of it counts."""
     found = [
         coordinate
-        for coordinate in sorted(planned.coordinates)
+        for coordinate in sorted(query_plan.coordinates)
         for type_name, _, field_name in (coordinate.partition("."),)
-        if planned.supergraph.is_tagged(type_name, field_name, NOT_IDEMPOTENT)
+        if query_plan.supergraph.is_tagged(type_name, field_name, NOT_IDEMPOTENT)
     ]
     if found:
-        raise NotIdempotentBelowEvents(found)
+        raise NotIdempotentInSubscription(found)
 
 
-def _fetched(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:
-    """The root fields that subgraphs answer."""
+def _subgraph_fields(collected: Mapping[str, list[FieldNode]]) -> dict[str, list[FieldNode]]:
+    """The root fields that subgraphs resolve."""
     return {
         key: nodes for key, nodes in collected.items() if not nodes[0].name.value.startswith("__")
     }
 
 
-def _unclear(document: DocumentNode, operation_name: str | None) -> OperationRefused:
+def _unknown_operation(document: DocumentNode, operation_name: str | None) -> OperationRefused:
     names = [
         node.name.value
         for node in document.definitions
         if isinstance(node, OperationDefinitionNode) and node.name
     ]
-    message = "Which operation is meant is not said."
     if operation_name:
         message = f"There is no operation {operation_name!r}."
+    elif any(isinstance(node, OperationDefinitionNode) for node in document.definitions):
+        message = "The document has several operations and no operationName was sent."
+    else:
+        message = "The document has no operation."
     hint = f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation."
     extensions = {"code": OperationRefused.code, "hint": hint}
     return OperationRefused([{"message": message, "extensions": extensions}])
 
 
-class _Planner:
+class _VariantPlanner:
     """Plans one variant."""
 
     def __init__(
         self,
-        planned: Plan,
-        chosen: Sequence[bool],
+        query_plan: QueryPlan,
+        condition_values: Sequence[bool],
         labels: frozenset[str],
         denied: frozenset[str],
     ) -> None:
-        self._supergraph = planned.supergraph.under(labels)
-        self._operation = planned.operation
-        self._is_subscription = planned.is_subscription
-        self._fragments = planned.fragments
-        self._root = ROOTS[planned.operation.operation]
-        self._tree = Tree(
+        self._supergraph = query_plan.supergraph.with_labels(labels)
+        self._operation = query_plan.operation
+        self._is_subscription = query_plan.is_subscription
+        self._fragments = query_plan.fragments
+        self._root = ROOTS[query_plan.operation.operation]
+        self._tree = SelectionTree(
             self._supergraph,
-            planned.fragments,
-            dict(zip(planned.conditions, chosen, strict=True)),
+            query_plan.fragments,
+            dict(zip(query_plan.conditions, condition_values, strict=True)),
             denied,
-            planned.witness,
+            query_plan.entity_id_fields,
         )
-        self._witnesses: list[Witness] = []
+        self._entity_ids: list[EntityIds] = []
 
-    def plan(self) -> Variant:
+    def plan(self) -> PlanVariant:
         names = self._supergraph.names[self._root]
-        collected = self._tree.collect(names, [self._operation.selection_set])
-        parts = self._parts(_fetched(collected))
-        stages = [self._stage(*part) for part in parts if part[1]]
+        collected = self._tree.collect_fields(names, [self._operation.selection_set])
+        parts = self._split_root_fields(_subgraph_fields(collected))
+        stages = [self._plan_stage(*part) for part in parts if part[1]]
         known = {
-            answered.key: answered for stage in stages for answered in stage.root.branches[0].answer
+            found.key: found for stage in stages for found in stage.root.branches[0].response_fields
         }
-        answer = [self._answered(key, nodes[0], known) for key, nodes in collected.items()]
-        source = None
+        response_fields = tuple(
+            self._response_field(key, nodes[0], known) for key, nodes in collected.items()
+        )
+        source_fetch = None
         if self._is_subscription and stages:
-            source, stages[0] = _take_source(stages[0])
-        return Variant(
+            source_fetch, stages[0] = _take_source_fetch(stages[0])
+        return PlanVariant(
             tuple(stages),
-            Projection(self._supergraph, self._root, answer),
+            self._root,
+            response_fields,
             self._introspection(collected),
-            source,
-            tuple(denial for stage in stages for denial in _denials(stage.root)),
-            tuple(self._witnesses),
-            frozenset(self._tree.asked),
+            source_fetch,
+            tuple(denied for stage in stages for denied in _find_denied_fields(stage.root)),
+            tuple(self._entity_ids),
+            frozenset(self._tree.coordinates),
         )
 
-    def _answered(self, key: str, node: FieldNode, known: Mapping[str, Answered]) -> Answered:
+    def _response_field(
+        self, key: str, node: FieldNode, known: Mapping[str, ResponseField]
+    ) -> ResponseField:
         name = node.name.value
         if name == TYPENAME:
-            return Answered(key, None)
+            return ResponseField(key, None)
         if name.startswith("__"):
-            root = Position(self._root, None, is_abstract=False)
+            root = ResponsePosition(self._root, None, is_abstract=False)
             nowhere = Branch(root, (self._root,), self._supergraph.names[self._root])
-            return Answered(key, Field(nowhere, name, "", key, is_asked=True))
+            return ResponseField(key, SelectionField(nowhere, name, "", key, is_selected=True))
         return known[key]
 
-    def _parts(
+    def _split_root_fields(
         self, fetched: Mapping[str, list[FieldNode]]
     ) -> list[tuple[tuple[str, ...] | None, dict[str, list[FieldNode]]]]:
-        """The root fields to fetch together, with the subgraph that must be asked, if any:
-        mutations run one after the other, and they and subscriptions each in one place only.
+        """The root fields by stage, with the only subgraph that may resolve them, if there is one:
+        mutations run one after the other, and they and subscriptions each in one subgraph.
         """
         if self._root == "Query":
             return [(None, dict(fetched))]
         parts: list[tuple[tuple[str, ...] | None, dict[str, list[FieldNode]]]] = []
         for key, nodes in fetched.items():
-            owner = (self._owner(nodes[0].name.value),)
-            if not parts or parts[-1][0] != owner:
-                parts.append((owner, {}))
+            subgraph = (self._root_subgraph(nodes[0].name.value),)
+            if not parts or parts[-1][0] != subgraph:
+                parts.append((subgraph, {}))
             parts[-1][1][key] = nodes
         return parts
 
-    def _owner(self, field_name: str) -> str:
+    def _root_subgraph(self, field_name: str) -> str:
         names = self._supergraph.names[self._root]
         return next(
             subgraph.name
             for subgraph in self._supergraph.subgraphs.values()
-            if Standpoint(subgraph).field(names, field_name)
+            if SubgraphView(subgraph).field(names, field_name)
         )
 
-    def _stage(
-        self, owners: tuple[str, ...] | None, collected: Mapping[str, list[FieldNode]]
-    ) -> Stage:
-        root = self._tree.root(self._root, collected)
-        router = Router(self._tree, owners)
+    def _plan_stage(
+        self, root_subgraphs: tuple[str, ...] | None, collected: Mapping[str, list[FieldNode]]
+    ) -> PlanStage:
+        root = self._tree.build_root(self._root, collected)
+        router = FieldRouter(self._tree, root_subgraphs)
         router.route(root)
-        self._witnesses += _witnesses(router, root)
+        self._entity_ids += _find_entity_ids(router, root)
         name = self._operation.name.value if self._operation.name else "Operation"
         variables = {
             definition.variable.name.value: definition
             for definition in self._operation.variable_definitions or ()
         }
-        writer = RequestWriter(self._tree, self._operation.operation.value, name, variables)
-        return Stage(writer.write(router.visits), root)
+        writer = OperationWriter(self._tree, self._operation.operation.value, name, variables)
+        return PlanStage(writer.write(router.fetch_groups), root)
 
     def _introspection(self, collected: Mapping[str, list[FieldNode]]) -> DocumentNode | None:
-        asked = [
+        introspected = [
             node
             for nodes in collected.values()
             for node in nodes
             if node.name.value in ("__schema", "__type")
         ]
-        if not asked:
+        if not introspected:
             return None
         operation = OperationDefinitionNode(
             operation=self._operation.operation,
             variable_definitions=self._operation.variable_definitions,
-            selection_set=SelectionSetNode(selections=tuple(asked)),
+            selection_set=SelectionSetNode(selections=tuple(introspected)),
         )
         return DocumentNode(definitions=(operation, *self._fragments.values()))
 
 
-def _take_source(stage: Stage) -> tuple[Request | None, Stage]:
-    """The request for a subscription's root field, and the stage without it."""
-    source = next((request for request in stage.requests if not request.waits_for), None)
-    if source is None:
+def _take_source_fetch(stage: PlanStage) -> tuple[FetchNode | None, PlanStage]:
+    """The fetch of a subscription's root field, and the stage without it."""
+    fetch = next((node for node in stage.fetches if not node.dependency_count), None)
+    if fetch is None:
         return None, stage
-    for follower in source.followers:
-        follower.waits_for -= 1
-    return source, replace(stage, requests=tuple(r for r in stage.requests if r is not source))
+    for dependent in fetch.dependents:
+        dependent.dependency_count -= 1
+    return fetch, replace(stage, fetches=tuple(f for f in stage.fetches if f is not fetch))
 
 
-def _positions(root: Position) -> Iterator[Position]:
+def _walk_positions(root: ResponsePosition) -> Iterator[ResponsePosition]:
     """All positions that the client sees, from one down."""
     yield root
     for branch in root.branches:
-        for answered in branch.answer:
-            if answered.source and answered.source.child:
-                yield from _positions(answered.source.child)
+        for found in branch.response_fields:
+            if found.field and found.field.child:
+                yield from _walk_positions(found.field.child)
 
 
-def _denials(root: Position) -> Iterator[Denial]:
-    for position in _positions(root):
+def _find_denied_fields(root: ResponsePosition) -> Iterator[DeniedFields]:
+    for position in _walk_positions(root):
         for branch in position.branches:
-            if denied := tuple((a.key, a.denied) for a in branch.answer if a.denied):
-                yield Denial(place_of(branch), denied)
+            if denied := tuple(
+                (found.key, found.denied_field)
+                for found in branch.response_fields
+                if found.denied_field
+            ):
+                yield DeniedFields(path_to(branch), denied)
 
 
-def _witnesses(router: Router, root: Position) -> Iterator[Witness]:
-    """Objects are told by their types only where these are known. An interface object of which
-    nobody said what it is may be of a type that is looked for: it is told as the interface.
+def _find_entity_ids(router: FieldRouter, root: ResponsePosition) -> Iterator[EntityIds]:
+    """The ids of objects whose types are known; and of interface objects whose types stay unknown
+    and may be one that is looked for, under the interface's name.
     """
-    for position in _positions(root):
+    for position in _walk_positions(root):
         for branch in position.branches:
-            for wanted in router.witnesses(branch):
-                place = place_of(branch)
-                types = place.types and place.types - {None}
-                yield Witness(branch.types[0], replace(place, types=types), wanted.raw_key)
+            for wanted in router.fetch_entity_ids(branch):
+                path = path_to(branch)
+                types = path.types and path.types - {None}
+                yield EntityIds(branch.types[0], replace(path, types=types), wanted.subgraph_key)
         if len(position.branches) == 1:
-            continue  # then there is but one type they can have
+            continue  # then there is only one type they can have
         for generic in list(position.generics.values()):
-            for wanted in router.witnesses(generic):
-                place = replace(place_of(generic), types=frozenset({None}))
-                yield Witness(generic.types[0], place, wanted.raw_key)
+            for wanted in router.fetch_entity_ids(generic):
+                path = replace(path_to(generic), types=frozenset({None}))
+                yield EntityIds(generic.types[0], path, wanted.subgraph_key)

@@ -1,9 +1,9 @@
 """Route every field of an operation the cheapest way through the join graph.
 
 Fields are routed one by one, those with the fewest subgraphs to choose from first, each over the
-route that opens the least (see `ways`). Opening a site makes it a visit: what it must know before
-is routed in the same way, and its visits come first. At the end the types of objects are named
-that were only seen as interface objects, where the answer depends on them.
+route that opens the least (see `path_finder`). Opening a node makes it a fetch group: its inputs
+are routed in the same way, and their groups come first. At the end the types of interface objects
+are fetched, where the response depends on them.
 """
 
 from collections.abc import Iterator
@@ -13,219 +13,233 @@ from graphql import FieldNode, NameNode, SelectionSetNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.field_sets import FieldSet, selected_fields
-from gateway.supergraph.planner.path_finder import Ways, alike, cheapest_namer, needs_types
-from gateway.supergraph.planner.query_graph import Route, Site, Visit
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, Field, Position, Tree
+from gateway.supergraph.planner.fetch_groups import FetchGroup, QueryGraphNode
+from gateway.supergraph.planner.path_finder import (
+    PathFinder,
+    cheapest_typed_node,
+    find_counterpart,
+    selects_by_type,
+)
+from gateway.supergraph.planner.selection_tree import (
+    Branch,
+    ResponsePosition,
+    SelectionField,
+    SelectionTree,
+)
+from gateway.supergraph.query_graph import Route
+from gateway.supergraph.syntax import TYPENAME
 
 
 @dataclass(slots=True)
-class Router:
-    """Routes the fields of one tree. `visits` are the fetches found, in order of opening."""
+class FieldRouter:
+    """Routes the fields of one tree. `fetch_groups` is the result, in order of opening."""
 
-    tree: Tree
-    owners: tuple[str, ...] | None = None
+    tree: SelectionTree
+    root_subgraphs: tuple[str, ...] | None = None
     """Where root fields may be fetched; None leaves the choice open."""
-    visits: list[Visit] = field(default_factory=list)
-    _ways: Ways = field(init=False)
+    fetch_groups: list[FetchGroup] = field(default_factory=list)
+    _paths: PathFinder = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ways = Ways(self.tree, self.owners, self.visits)
+        self._paths = PathFinder(self.tree, self.root_subgraphs, self.fetch_groups)
 
-    def route(self, root: Position) -> None:
+    def route(self, root: ResponsePosition) -> None:
         """Route everything below `root`; raises CannotPlan if something can't be reached."""
-        for wanted in sorted(_leaves(root), key=self._choices):
-            self._serve(wanted)
-        for wanted in _composites(root):
-            if not wanted.visits:
-                self._serve(wanted)
+        for wanted in sorted(_leaf_fields(root), key=self._count_resolvers):
+            self._fetch(wanted)
+        for wanted in _composite_fields(root):
+            if not wanted.fetch_groups:
+                self._fetch(wanted)
             if wanted.child:
-                self._check_together(wanted.child)
+                self._check_joint_resolution(wanted.child)
         if self.tree.supergraph.has_interface_objects:
-            self._name_where_it_matters(root)
+            self._fetch_types_where_needed(root)
 
-    def _choices(self, wanted: Field) -> int:
-        """In how many subgraphs the field is resolved outright; the least free go first."""
-        found = (self._ways.found(stand, wanted) for stand in self._ways.standpoints(wanted.branch))
+    def _count_resolvers(self, wanted: SelectionField) -> int:
+        """How many subgraphs resolve the field without inputs; fields with the fewest go first."""
+        views = self._paths.entry_views(wanted.branch)
+        found = (self._paths.join_field_of(view, wanted) for view in views)
         return sum(1 for join_field in found if join_field and not join_field.requires)
 
-    def _check_together(self, position: Position) -> None:
-        """Make sure that what is asked of all types at a position can be had for all of them from
-        one of the sites that lead there. Items of two subgraphs' lists are merged by their place:
-        that is sound where both can tell of all items, and needless where each tells of some.
+    def _check_joint_resolution(self, position: ResponsePosition) -> None:
+        """Make sure that what is selected of all types at a position can be had for all of them
+        from one of the nodes that lead there. Items of two subgraphs' lists are merged by their
+        index: that is sound where both know all items, and needless where each knows some.
         """
         parent = position.parent
-        if parent is None or len(position.branches) == 1 or len(parent.visits) <= 1:
+        if parent is None or len(position.branches) == 1 or len(parent.fetch_groups) <= 1:
             return
-        options = list(self._ways.options(parent, self._ways.of(parent.branch)))
+        routes = self._paths.find_routes(parent.branch)
+        resolvers = list(self._paths.find_resolvers(parent, routes))
         for wanted in list(position.branches[0].fields.values()):  # inputs may be added
-            asked = [field for b in position.branches if (field := alike(wanted, b))]
-            if not wanted.is_asked or len(asked) < len(position.branches):
+            same = [f for b in position.branches if (f := find_counterpart(wanted, b))]
+            if not wanted.is_selected or len(same) < len(position.branches):
                 continue
-            if not any(all(self._ways.can_give(o, field) for field in asked) for o in options):
-                raise _unreachable(wanted)
+            if not any(all(self._paths.can_resolve(r, f) for f in same) for r in resolvers):
+                raise _no_resolver(wanted)
 
-    def _serve(self, wanted: Field) -> Visit | None:
+    def _fetch(self, wanted: SelectionField) -> FetchGroup | None:
         """Fetch a field where that opens the least; None if its branch never occurs."""
-        reached = self._ways.of(wanted.branch)
-        if not reached:
+        routes = self._paths.find_routes(wanted.branch)
+        if not routes:
             return None
-        options = list(self._ways.options(wanted, reached))
-        if not options:
-            raise _unreachable(wanted)
-        site, _ = min(options, key=lambda option: _cost(wanted, *option))
-        visit = self._open(site)
-        visit.include(wanted)
-        return visit
+        resolvers = list(self._paths.find_resolvers(wanted, routes))
+        if not resolvers:
+            raise _no_resolver(wanted)
+        node, _ = min(resolvers, key=lambda resolver: _cost(wanted, *resolver))
+        group = self._open(node)
+        group.include(wanted)
+        return group
 
-    def witnesses(self, branch: Branch) -> Iterator[Field]:
-        """The fields that tell the objects of a branch apart, fetched where the objects are; of a
+    def fetch_entity_ids(self, branch: Branch) -> Iterator[SelectionField]:
+        """The fields that identify the objects of a branch, fetched where the objects are; of a
         generic branch, those of all types they may have.
         """
-        witness = self.tree.witness
-        types = self.tree.supergraph.possible[branch.types[0]] if witness else ()
-        for name in sorted({witness[type_name] for type_name in types if type_name in witness}):
-            wanted = self.tree.input(branch, FieldNode(name=NameNode(value=name), arguments=()))
-            if branch.is_generic or not wanted.visits:
-                self._include_where_fetched(wanted)
-            if wanted.visits:
+        id_fields = self.tree.entity_id_fields
+        types = self.tree.supergraph.possible_types[branch.types[0]] if id_fields else ()
+        for name in sorted({id_fields[type_name] for type_name in types if type_name in id_fields}):
+            selection = FieldNode(name=NameNode(value=name), arguments=())
+            wanted = self.tree.input_field(branch, selection)
+            if branch.is_generic or not wanted.fetch_groups:
+                self._add_where_fetched(wanted)
+            if wanted.fetch_groups:
                 yield wanted
 
-    def _include_where_fetched(self, wanted: Field) -> None:
+    def _add_where_fetched(self, wanted: SelectionField) -> None:
         """Fetch a field with its objects, if that costs no fetch of its own; for a generic branch
         where they are interface objects, so that it is there even if their types are not.
         """
         branch = wanted.branch
         opened = [
-            (site, route)
-            for site, route in self._ways.options(wanted, self._ways.of(branch))
-            if site.is_fetched and (site.is_nameless or not branch.is_generic)
+            (node, route)
+            for node, route in self._paths.find_resolvers(wanted, self._paths.find_routes(branch))
+            if node.is_fetched and (node.is_untyped or not branch.is_generic)
         ]
         if opened:
-            site, _ = min(opened, key=lambda option: _cost(wanted, *option))
-            self._open(site).include(wanted)
+            node, _ = min(opened, key=lambda resolver: _cost(wanted, *resolver))
+            self._open(node).include(wanted)
 
     # What types objects have
 
-    def _name_where_it_matters(self, root: Position) -> None:
-        for position in (wanted.child for wanted in _composites(root)):
+    def _fetch_types_where_needed(self, root: ResponsePosition) -> None:
+        for position in (wanted.child for wanted in _composite_fields(root)):
             assert position is not None
-            occurring = [branch for branch in position.branches if self._ways.of(branch)]
-            position.is_nameless = bool(position.generics) and not self.tree.tells_apart(position)
-            if position.generics and not position.is_nameless:
-                for branch in occurring:
-                    self._name(branch)
+            occurring = [branch for branch in position.branches if self._paths.find_routes(branch)]
+            if not position.generics:
+                continue
+            position.is_untyped = not self.tree.depends_on_types(position)
+            for branch in () if position.is_untyped else occurring:
+                self._fetch_types(branch)
 
-    def _name(self, branch: Branch) -> Visit:
+    def _fetch_types(self, branch: Branch) -> FetchGroup:
         """Fetch the types of the objects of a branch."""
-        namer = cheapest_namer(self._ways.of(branch))
-        if namer is None:
+        typed_node = cheapest_typed_node(self._paths.find_routes(branch))
+        if typed_node is None:
             raise CannotPlan(
-                f"No subgraph that can be reached knows which {branch.types[0]} is meant here.",
+                f"No subgraph that can be reached knows which objects are {branch.types[0]} here.",
                 hint="Give the interface a resolvable @key where its implementations are defined.",
             )
-        return self._open(namer)
+        return self._open(typed_node)
 
-    def _names_above(self, branch: Branch) -> Iterator[Visit]:
-        """The visits by which one finds the way to a branch, past objects of other types."""
+    def _fetch_types_above(self, branch: Branch) -> Iterator[FetchGroup]:
+        """The groups that know which objects lead to a branch, among those of other types."""
         above = branch.position.parent
         while above is not None:
             position = above.branch.position
             if position.generics and len(position.branches) > 1 and not above.branch.is_generic:
-                yield self._name(above.branch)
+                yield self._fetch_types(above.branch)
             above = position.parent
 
     # Opening
 
-    def _open(self, site: Site) -> Visit:
-        if site.visit is None:
-            site.visit = self._open_parent(site) if site.parent else self._open_visit(site)
-        return site.visit
+    def _open(self, node: QueryGraphNode) -> FetchGroup:
+        if node.fetch_group is None:
+            node.fetch_group = self._open_parent(node) if node.parent else self._open_group(node)
+        return node.fetch_group
 
-    def _open_parent(self, site: Site) -> Visit:
-        assert site.parent is not None
-        visit = self._open(site.parent)
-        if site.via:
-            visit.include(site.via)
-        return visit
+    def _open_parent(self, node: QueryGraphNode) -> FetchGroup:
+        assert node.parent is not None
+        group = self._open(node.parent)
+        if node.parent_field:
+            group.include(node.parent_field)
+        return group
 
-    def _open_visit(self, site: Site) -> Visit:
-        inputs = [] if site.is_root else self._choose_inputs(site)
-        sources = {
-            visit
-            for fields in inputs
-            for visit in self._serve_selections(site.branch, fields.selections)
-        }
-        if not site.is_root and not sources:
-            sources = self._finders(site.branch)
-        if self._ways.needs_name(site):
-            sources.add(self._name(site.branch))
-        sources.update(self._names_above(site.branch))
-        visit = Visit(len(self.visits), site.stand, site.branch)
-        visit.inputs = inputs
-        visit.sources = sources
-        visit.depth = 1 + max((source.depth for source in sources), default=-1)
-        self.visits.append(visit)
-        return visit
+    def _open_group(self, node: QueryGraphNode) -> FetchGroup:
+        inputs = [] if node.is_root else self._choose_inputs(node)
+        selections = [fields.selections for fields in inputs]
+        dependencies = {group for s in selections for group in self._fetch_inputs(node.branch, s)}
+        if not node.is_root and not dependencies:
+            dependencies = self._fetch_parent(node.branch)
+        if self._paths.needs_type(node):
+            dependencies.add(self._fetch_types(node.branch))
+        dependencies.update(self._fetch_types_above(node.branch))
+        group = FetchGroup(len(self.fetch_groups), node.view, node.branch, inputs, dependencies)
+        self.fetch_groups.append(group)
+        return group
 
-    def _choose_inputs(self, site: Site) -> list[FieldSet]:
-        best = self._ways.best_key(site, self._ways.of(site.branch))
+    def _choose_inputs(self, node: QueryGraphNode) -> list[FieldSet]:
+        best = self._paths.choose_key(node.branch, node, self._paths.find_routes(node.branch))
         assert best is not None
-        return [fields for fields in (best[0], site.requires) if fields]
+        return [fields for fields in (best[0], node.requires) if fields]
 
-    def _serve_selections(self, branch: Branch, selections: SelectionSetNode) -> Iterator[Visit]:
-        for node in selected_fields(selections, branch.names.all):
-            if node.name.value == TYPENAME:
+    def _fetch_inputs(self, branch: Branch, selections: SelectionSetNode) -> Iterator[FetchGroup]:
+        for selection in selected_fields(selections, branch.names.all):
+            if selection.name.value == TYPENAME:
                 continue
-            wanted = self.tree.input(branch, node)
-            if wanted.child and node.selection_set:
+            wanted = self.tree.input_field(branch, selection)
+            if wanted.child and selection.selection_set:
                 for below in wanted.child.branches:
-                    yield from self._serve_selections(below, node.selection_set)
-                    if needs_types(below, node.selection_set) and self._ways.of(below):
-                        yield self._name(below)
-            elif visit := self._serve(wanted):
-                yield visit
+                    yield from self._fetch_inputs(below, selection.selection_set)
+                    if selects_by_type(below, selection.selection_set) and self._paths.find_routes(
+                        below
+                    ):
+                        yield self._fetch_types(below)
+            elif group := self._fetch(wanted):
+                yield group
 
-    def _finders(self, branch: Branch) -> set[Visit]:
-        """The visit that finds the objects of a branch, for a hop that needs no key."""
+    def _fetch_parent(self, branch: Branch) -> set[FetchGroup]:
+        """The group that finds the objects of a branch, for an entry that needs no key."""
         parent = branch.position.parent
-        visit = self._serve(parent) if parent else None
-        return {visit} if visit else set()
+        group = self._fetch(parent) if parent else None
+        return {group} if group else set()
 
 
-def _unreachable(wanted: Field) -> CannotPlan:
+def _no_resolver(wanted: SelectionField) -> CannotPlan:
     return CannotPlan(
         f"No subgraph that can be reached resolves {wanted.branch.types[0]}.{wanted.name} here.",
         hint="Compose the supergraph anew: composition checks that this can't happen.",
     )
 
 
-def _cost(wanted: Field, site: Site, route: Route) -> tuple[int, bool, int, bool]:
+def _cost(
+    wanted: SelectionField, node: QueryGraphNode, route: Route
+) -> tuple[int, bool, int, bool]:
     """Fewest fetches first; then where it is fetched anyway, early, and without a hop."""
-    visit = site.visit
-    already = visit is not None and wanted in visit.fields
-    return len(route), not already, visit.depth if visit else 0, site.parent is None
+    group = node.fetch_group
+    is_fetched = group is not None and wanted in group.fields
+    return len(route), not is_fetched, group.depth if group else 0, node.parent is None
 
 
-def _asked(position: Position) -> list[Field]:
-    """What the client asks for here; fields that only joins need are routed with these."""
+def _client_fields(position: ResponsePosition) -> list[SelectionField]:
+    """What the client selects here; fields that only joins need are routed with these."""
     return [
-        answered.source
+        response_field.field
         for branch in position.branches
-        for answered in branch.answer
-        if answered.source
+        for response_field in branch.response_fields
+        if response_field.field
     ]
 
 
-def _leaves(position: Position) -> Iterator[Field]:
-    for wanted in _asked(position):
+def _leaf_fields(position: ResponsePosition) -> Iterator[SelectionField]:
+    for wanted in _client_fields(position):
         if wanted.child is None:
             yield wanted
         else:
-            yield from _leaves(wanted.child)
+            yield from _leaf_fields(wanted.child)
 
 
-def _composites(position: Position) -> Iterator[Field]:
-    for wanted in _asked(position):
+def _composite_fields(position: ResponsePosition) -> Iterator[SelectionField]:
+    for wanted in _client_fields(position):
         if wanted.child:
             yield wanted
-            yield from _composites(wanted.child)
+            yield from _composite_fields(wanted.child)

@@ -1,17 +1,18 @@
-"""An operation as a tree of positions, with fragments dissolved.
+"""An operation as a tree of response positions, with fragments dissolved.
 
-A *position* is a place in the answer that holds objects. Object types that can be fetched
+A *position* is a place in the response that holds objects. Object types that can be fetched
 alike there form one *branch*, so that an interface with twenty alike implementations costs as
-much to plan as one type. Every field has a *raw key*, under which the subgraphs answer it; keys
-and other inputs of joins become fields of the same tree that the client's answer leaves out.
+much to plan as one type. Every field has a *subgraph key*, the response key under which it is
+fetched from subgraphs; keys and other inputs of joins become fields of the same tree that the
+client's response leaves out.
 
-A subgraph for which an interface is an object (@interfaceObject) can't tell the types of the
+A subgraph for which an interface is an object (@interfaceObject) doesn't know the types of the
 objects it returns. What is needed to find them out, in a subgraph that knows the implementations,
 are the fields of a *generic* branch: it stands for all objects of that interface at a position.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -20,9 +21,6 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLInterfaceType,
-    GraphQLObjectType,
-    GraphQLOutputType,
     SelectionSetNode,
     VariableNode,
     get_named_type,
@@ -34,10 +32,9 @@ from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import CannotPlan
 from gateway.supergraph.supergraph import Supergraph, TypeNames
-from gateway.supergraph.syntax import CONDITIONALS, variables_in
+from gateway.supergraph.syntax import CONDITIONALS, TYPENAME, variables_in
 
-TYPENAME = "__typename"
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_ENTITY_ID_FIELDS: Mapping[str, str] = MappingProxyType({})
 MAX_FIELDS = 20_000
 """Fields of one dissolved operation; aliased fragments can grow it exponentially."""
 
@@ -48,100 +45,70 @@ def type_name_of(item: Mapping[str, Any]) -> str | None:
     return name if name is None or type(name) is str else ""
 
 
-class Field:
-    """One field of a branch: asked by the client, or an input that a join needs."""
+@dataclass(slots=True, eq=False, repr=False)
+class SelectionField:
+    """One field of a branch: selected by the client, or an input that a join needs."""
 
-    __slots__ = (
-        "arguments",
-        "branch",
-        "child",
-        "is_asked",
-        "name",
-        "raw_key",
-        "variables",
-        "visits",
-    )
-
-    def __init__(
-        self, branch: "Branch", name: str, arguments: str, raw_key: str, *, is_asked: bool
-    ) -> None:
-        self.branch = branch
-        self.name = name
-        self.arguments = arguments
-        self.raw_key = raw_key
-        self.is_asked = is_asked
-        self.variables: frozenset[str] = frozenset()
-        self.child: Position | None = None
-        self.visits: list[Any] = []
-        """The visits that fetch it, filled by the planner."""
+    branch: "Branch"
+    name: str
+    arguments: str
+    subgraph_key: str
+    is_selected: bool
+    variables: frozenset[str] = frozenset()
+    child: "ResponsePosition | None" = None
+    fetch_groups: list[Any] = field(default_factory=list)
+    """The fetch groups that fetch it, filled by the planner."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A field of the client's answer; without `source` it is the name of the type, or the name
-    of a field that is `denied`: always null.
+class ResponseField:
+    """A field of the client's response; without `field` it is the name of the type, or null for
+    a `denied_field`.
     """
 
     key: str
-    source: Field | None
-    denied: str | None = None
+    field: SelectionField | None
+    denied_field: str | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Branch:
     """The object types at a position that are fetched alike, and what is wanted of them."""
 
-    __slots__ = ("answer", "fields", "is_generic", "names", "position", "types")
-
-    def __init__(
-        self,
-        position: "Position",
-        types: tuple[str, ...],
-        names: TypeNames,
-        *,
-        is_generic: bool = False,
-    ) -> None:
-        self.position = position
-        self.types = types
-        self.names = names
-        self.is_generic = is_generic
-        self.fields: dict[str, Field] = {}
-        self.answer: list[Answered] = []
+    position: "ResponsePosition"
+    types: tuple[str, ...]
+    names: TypeNames
+    is_generic: bool = False
+    fields: dict[str, SelectionField] = field(default_factory=dict)
+    response_fields: list[ResponseField] = field(default_factory=list)
 
 
-class Position:
-    """A place in the answer; `parent` is the field that leads to it, None at the root."""
+@dataclass(slots=True, eq=False, repr=False)
+class ResponsePosition:
+    """A place in the response that holds objects; `parent` is the field that leads to it, None at
+    the root.
+    """
 
-    __slots__ = (
-        "branches",
-        "generics",
-        "is_abstract",
-        "is_nameless",
-        "parent",
-        "raw_keys",
-        "type_name",
-    )
-
-    def __init__(self, type_name: str, parent: Field | None, is_abstract: bool) -> None:
-        self.type_name = type_name
-        self.parent = parent
-        self.is_abstract = is_abstract
-        self.branches: list[Branch] = []
-        self.generics: dict[str, Branch] = {}
-        """By interface, where a subgraph returns it as an object."""
-        self.is_nameless = False
-        """Whether the types of objects may stay unknown, since they make no difference."""
-        self.raw_keys: dict[str, Hashable] = {TYPENAME: TYPENAME}
-        """Raw keys in use here, with the shape of what they hold."""
+    type_name: str
+    parent: SelectionField | None
+    is_abstract: bool
+    branches: list[Branch] = field(default_factory=list)
+    generics: dict[str, Branch] = field(default_factory=dict)
+    """By interface, where a subgraph returns it as an object."""
+    is_untyped: bool = False
+    """Whether the types of objects may stay unknown, since they make no difference."""
+    subgraph_keys: dict[str, Hashable] = field(default_factory=lambda: {TYPENAME: TYPENAME})
+    """Subgraph keys in use here, with the shape of what they hold."""
 
     @property
-    def nameless_branch(self) -> Branch | None:
+    def untyped_branch(self) -> Branch | None:
         """The branch for objects that don't say which type they have; any will do, if it can be
         the type of an interface object.
         """
-        if not self.is_nameless:
+        if not self.is_untyped:
             return None
-        possible = (b for b in self.branches if not b.names.all.isdisjoint(self.generics))
-        return next(possible, None)
+        possible_types = (b for b in self.branches if not b.names.all.isdisjoint(self.generics))
+        return next(possible_types, None)
 
     def all_branches(self) -> Iterator[Branch]:
         """The branches, the generic ones last."""
@@ -149,43 +116,43 @@ class Position:
         yield from self.generics.values()
 
 
-class Tree:
+class SelectionTree:
     """Builds positions for a supergraph and one operation's fragments.
 
-    `chosen` are the values of the variables that @skip and @include read: a plan is made for
-    each combination, so nothing conditional is left in it; None includes whatever may be.
-    What the client asks of `denied` (coordinates of object types) is answered as null; joins may
-    still use it. `witness` names a field for some types, by which they are told apart.
+    `condition_values` are the values of the variables that @skip and @include read: there is a plan
+    for each combination, so nothing conditional is left in it; None includes whatever may be.
+    What the client selects of `denied` (coordinates of object types) is null in the response; joins
+    may still use it. `entity_id_fields` names a field for some types that identifies their objects.
     """
 
     def __init__(
         self,
         supergraph: Supergraph,
         fragments: Mapping[str, FragmentDefinitionNode],
-        chosen: Mapping[str, Any] | None,
+        condition_values: Mapping[str, Any] | None,
         denied: frozenset[str] = frozenset(),
-        witness: Mapping[str, str] = NOTHING,
+        entity_id_fields: Mapping[str, str] = NO_ENTITY_ID_FIELDS,
     ) -> None:
         self.supergraph = supergraph
-        self.witness = witness
-        self.asked: set[str] = set()
-        """The coordinates of all that the client asks and gets."""
+        self.entity_id_fields = entity_id_fields
+        self.coordinates: set[str] = set()
+        """The coordinates of all that the client selects and may have."""
         self._fragments = fragments
-        self._chosen = chosen
+        self._chosen = condition_values
         self._denied = denied
         self._size = 0
 
-    def collect(
+    def collect_fields(
         self, names: TypeNames, selections: Iterable[SelectionSetNode]
     ) -> dict[str, list[FieldNode]]:
-        """The fields an object of this type is asked for, by response key, in order."""
+        """The fields selected of an object of this type, by response key, in order."""
         collected: dict[str, list[FieldNode]] = {}
         visited: set[str] = set()
         for selection_set in selections:
-            self._collect(names, selection_set, visited, collected)
+            self._collect_fields(names, selection_set, visited, collected)
         return collected
 
-    def _collect(
+    def _collect_fields(
         self,
         names: TypeNames,
         selection_set: SelectionSetNode,
@@ -201,14 +168,14 @@ class Tree:
             elif isinstance(selection, InlineFragmentNode):
                 condition = selection.type_condition
                 if condition is None or condition.name.value in names.all:
-                    self._collect(names, selection.selection_set, visited, collected)
+                    self._collect_fields(names, selection.selection_set, visited, collected)
             elif isinstance(selection, FragmentSpreadNode):
                 name = selection.name.value
                 if name not in visited:
                     visited.add(name)
                     fragment = self._fragments[name]
                     if fragment.type_condition.name.value in names.all:
-                        self._collect(names, fragment.selection_set, visited, collected)
+                        self._collect_fields(names, fragment.selection_set, visited, collected)
 
     def _is_included(self, directives: Sequence[DirectiveNode]) -> bool:
         if self._chosen is None:
@@ -224,22 +191,28 @@ class Tree:
                     return False
         return True
 
-    def root(self, type_name: str, collected: Mapping[str, list[FieldNode]]) -> Position:
-        """The root position, asked for the fields collected."""
-        position = Position(type_name, None, is_abstract=False)
-        self._fill(position, [((type_name,), dict(collected))])
+    def build_root(
+        self, type_name: str, collected: Mapping[str, list[FieldNode]]
+    ) -> ResponsePosition:
+        """The root position, with the fields collected."""
+        position = ResponsePosition(type_name, None, is_abstract=False)
+        self._add_branches(position, [((type_name,), dict(collected))])
         return position
 
-    def _position(self, parent: Field, type_name: str, nodes: list[FieldNode]) -> Position:
-        possible = self.supergraph.possible[type_name]
-        position = Position(type_name, parent, is_abstract=possible != (type_name,))
+    def _build_position(
+        self, parent: SelectionField, type_name: str, nodes: list[FieldNode]
+    ) -> ResponsePosition:
+        possible_types = self.supergraph.possible_types[type_name]
+        position = ResponsePosition(type_name, parent, is_abstract=possible_types != (type_name,))
         selections = [node.selection_set for node in nodes if node.selection_set]
-        alike: dict[Hashable, tuple[list[str], dict[str, list[FieldNode]]]] = {}
-        for name in possible:
-            collected = self.collect(self.supergraph.names[name], selections)
-            signature = self._signature(name, collected) if len(possible) > 1 else name
-            alike.setdefault(signature, ([], collected))[0].append(name)
-        self._fill(position, [(tuple(types), fields) for types, fields in alike.values()])
+        by_signature: dict[Hashable, tuple[list[str], dict[str, list[FieldNode]]]] = {}
+        for name in possible_types:
+            collected = self.collect_fields(self.supergraph.names[name], selections)
+            signature = self._signature(name, collected) if len(possible_types) > 1 else name
+            by_signature.setdefault(signature, ([], collected))[0].append(name)
+        self._add_branches(
+            position, [(tuple(types), fields) for types, fields in by_signature.values()]
+        )
         return position
 
     def _signature(self, name: str, collected: Mapping[str, list[FieldNode]]) -> Hashable:
@@ -248,17 +221,17 @@ class Tree:
                 key,
                 tuple(id(node) for node in nodes),
                 self.supergraph.field_signature(name, nodes[0].name.value),
-                str(self._type_of(name, nodes[0].name.value)),
+                str(self.supergraph.field_type(name, nodes[0].name.value)),
                 f"{name}.{nodes[0].name.value}" in self._denied,
             )
             for key, nodes in collected.items()
         )
-        apart = name if name in self.witness else None
-        return fields, self.supergraph.type_signature(name), apart
+        identity = name if name in self.entity_id_fields else None
+        return fields, self.supergraph.type_signature(name), identity
 
-    def _fill(
+    def _add_branches(
         self,
-        position: Position,
+        position: ResponsePosition,
         branches: Sequence[tuple[tuple[str, ...], Mapping[str, list[FieldNode]]]],
     ) -> None:
         reserved = {key for _, collected in branches for key in collected}
@@ -266,65 +239,71 @@ class Tree:
             branch = Branch(position, types, self.supergraph.names[types[0]])
             position.branches.append(branch)
             for key, nodes in collected.items():
-                branch.answer.append(self._answer(branch, key, nodes, reserved))
+                branch.response_fields.append(
+                    self._build_response_field(branch, key, nodes, reserved)
+                )
 
-    def _answer(
+    def _build_response_field(
         self, branch: Branch, key: str, nodes: list[FieldNode], reserved: set[str]
-    ) -> Answered:
+    ) -> ResponseField:
         name = nodes[0].name.value
         if name == TYPENAME:
-            return Answered(key, None)
+            return ResponseField(key, None)
         if f"{branch.types[0]}.{name}" in self._denied:
-            return Answered(key, None, denied=name)
-        self.asked.update(f"{type_name}.{name}" for type_name in branch.types)
+            return ResponseField(key, None, denied_field=name)
+        self.coordinates.update(f"{type_name}.{name}" for type_name in branch.types)
         shape = self._shape(branch, name, _arguments(nodes[0]))
-        raw_key = _free_key(branch, key, shape, reserved)
-        return Answered(key, self._field(branch, nodes, raw_key, shape, is_asked=True))
+        subgraph_key = _choose_key(branch, key, shape, reserved)
+        return ResponseField(
+            key, self._add_field(branch, nodes, subgraph_key, shape, is_selected=True)
+        )
 
     def _shape(self, branch: Branch, name: str, arguments: str) -> Hashable:
-        """Equal for fields that may share a raw key; an object is only ever like itself."""
-        returned = get_named_type(self._type_of(branch.types[0], name))
+        """Equal for fields that may share a subgraph key; an object is only ever like itself."""
+        returned = get_named_type(self.supergraph.field_type(branch.types[0], name))
         if branch.is_generic or is_composite_type(returned):
             return branch, name, arguments
         return name, arguments, self.supergraph.field_types(branch.types[0], name)
 
-    def _field(
+    def _add_field(
         self,
         branch: Branch,
         nodes: list[FieldNode],
-        raw_key: str,
+        subgraph_key: str,
         shape: Hashable,
         *,
-        is_asked: bool,
-    ) -> Field:
+        is_selected: bool,
+    ) -> SelectionField:
         self._size += len(branch.types)
         if self._size > MAX_FIELDS:
             raise CannotPlan(
                 f"The operation selects more than {MAX_FIELDS} fields.",
-                hint="Ask for less, or in several operations.",
+                hint="Select less, or send several operations.",
             )
         node = nodes[0]
-        field = Field(branch, node.name.value, _arguments(node), raw_key, is_asked=is_asked)
+        field = SelectionField(
+            branch, node.name.value, _arguments(node), subgraph_key, is_selected=is_selected
+        )
         field.variables = variables_in(*(node.arguments or ()))
-        branch.position.raw_keys[raw_key] = shape
-        branch.fields[raw_key] = field
-        returned = get_named_type(self._type_of(branch.types[0], field.name))
+        branch.position.subgraph_keys[subgraph_key] = shape
+        branch.fields[subgraph_key] = field
+        returned = get_named_type(self.supergraph.field_type(branch.types[0], field.name))
         if is_composite_type(returned):
-            field.child = self._position(field, returned.name, nodes)
+            field.child = self._build_position(field, returned.name, nodes)
         return field
 
-    def input(self, branch: Branch, node: FieldNode) -> Field:
-        """The field of a join's input, taken from what the client asks if it does."""
+    def input_field(self, branch: Branch, node: FieldNode) -> SelectionField:
+        """The field of a join's input; the client's own field, if it selects the same."""
         name, arguments = node.name.value, _arguments(node)
-        for field in branch.fields.values():
-            if field.name == name and field.arguments == arguments:
-                return field
+        for known in branch.fields.values():
+            if known.name == name and known.arguments == arguments:
+                return known
         shape = self._shape(branch, name, arguments)
-        key = _free_key(branch, f"raak_{name}", shape)
+        key = _choose_key(branch, f"raak_{name}", shape)
         bare = FieldNode(name=node.name, arguments=node.arguments, directives=())
-        return self._field(branch, [bare], key, shape, is_asked=False)
+        return self._add_field(branch, [bare], key, shape, is_selected=False)
 
-    def generic(self, position: Position, interface: str) -> Branch:
+    def generic_branch(self, position: ResponsePosition, interface: str) -> Branch:
         """The branch for objects of an interface whose types are not known."""
         if interface not in position.generics:
             names = self.supergraph.names[interface]
@@ -332,34 +311,40 @@ class Tree:
             position.generics[interface] = branch
         return position.generics[interface]
 
-    def tells_apart(self, position: Position) -> bool:
-        """Whether the answer depends on which types the objects at a position have."""
-        looks = {self._look(branch, name) for branch in position.branches for name in branch.types}
-        return len(looks) > 1
+    def depends_on_types(self, position: ResponsePosition) -> bool:
+        """Whether the response depends on which types the objects at a position have."""
+        signatures = {
+            self._response_signature(branch, name)
+            for branch in position.branches
+            for name in branch.types
+        }
+        return len(signatures) > 1
 
-    def _look(self, branch: Branch, type_name: str) -> Hashable:
+    def _response_signature(self, branch: Branch, type_name: str) -> Hashable:
         if type_name not in self.supergraph.schema.type_map:
-            return None  # @inaccessible: answered as null
+            return None  # @inaccessible: null in the response
         return tuple(
-            (answered.key, answered.source.raw_key, self._printed_type(type_name, answered))
-            if answered.source
-            else (answered.key, answered.denied or type_name, "")
-            for answered in branch.answer
+            (
+                response_field.key,
+                response_field.field.subgraph_key,
+                self._print_type(type_name, response_field),
+            )
+            if response_field.field
+            else (response_field.key, response_field.denied_field or type_name, "")
+            for response_field in branch.response_fields
         )
 
-    def _printed_type(self, type_name: str, answered: Answered) -> str:
-        return str(self._type_of(type_name, answered.source.name)) if answered.source else ""
-
-    def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType | None:
-        type_ = self.supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        field = type_.fields.get(field_name)
-        return field.type if field else None
+    def _print_type(self, type_name: str, response_field: ResponseField) -> str:
+        return (
+            str(self.supergraph.field_type(type_name, response_field.field.name))
+            if response_field.field
+            else ""
+        )
 
 
-def _free_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str] = ()) -> str:
+def _choose_key(branch: Branch, key: str, shape: Hashable, reserved: Iterable[str] = ()) -> str:
     """`key`, or a variation of it where it already stands for something else."""
-    shapes = branch.position.raw_keys
+    shapes = branch.position.subgraph_keys
     candidate, n = key, 0
     while (
         candidate in branch.fields

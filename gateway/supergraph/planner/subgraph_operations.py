@@ -1,205 +1,214 @@
-"""Turn visits into requests: one per subgraph and level, as text that is ready to be sent."""
+"""Turn fetch groups into fetches: one per subgraph and level, as text that is ready to be sent."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphql import (
-    GraphQLInterfaceType,
     GraphQLNonNull,
-    GraphQLObjectType,
     SelectionSetNode,
     print_ast,
 )
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.field_sets import FieldSet, selected_fields
-from gateway.supergraph.planner.fetch_nodes import Load, Part, Request, Source, place_of
-from gateway.supergraph.planner.query_graph import Visit
-from gateway.supergraph.planner.selection_tree import TYPENAME, Branch, Field, Tree
+from gateway.supergraph.planner.fetch_groups import FetchGroup
+from gateway.supergraph.planner.fetch_nodes import (
+    EntityFetch,
+    FetchNode,
+    RepresentationField,
+    RepresentationSource,
+    path_to,
+)
+from gateway.supergraph.planner.selection_tree import Branch, SelectionField, SelectionTree
 from gateway.supergraph.planner.subgraph_selections import SelectionWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
+from gateway.supergraph.syntax import TYPENAME
 
 
 @dataclass(slots=True)
-class RequestWriter:
-    """Writes the requests of one tree's visits."""
+class OperationWriter:
+    """Writes the fetches of one tree's fetch groups."""
 
-    tree: Tree
+    tree: SelectionTree
     kind: str
     name: str
     variables: Mapping[str, VariableDefinitionNode]
 
-    def write(self, visits: Sequence[Visit]) -> tuple[Request, ...]:
-        """Requests in an order in which none comes before one it waits for."""
-        grouped: dict[object, list[Visit]] = {}
-        for visit in sorted(visits, key=lambda visit: (visit.depth, visit.order)):
-            grouped.setdefault(_group(visit), []).append(visit)
-        requests = {
-            group: self._request(number, members)
-            for number, (group, members) in enumerate(grouped.items())
+    def write(self, groups: Sequence[FetchGroup]) -> tuple[FetchNode, ...]:
+        """The fetches in an order in which each comes after those it depends on."""
+        by_key: dict[object, list[FetchGroup]] = {}
+        for group in sorted(groups, key=lambda group: (group.depth, group.order)):
+            by_key.setdefault(_fetch_key(group), []).append(group)
+        fetches = {
+            key: self._write_fetch(number, members)
+            for number, (key, members) in enumerate(by_key.items())
         }
-        for group, members in grouped.items():
-            sources = {_group(source) for visit in members for source in visit.sources}
-            requests[group].waits_for = len(sources)
-            for source in sources:
-                requests[source].followers.append(requests[group])
-        return tuple(requests.values())
+        for key, members in by_key.items():
+            dependencies = {_fetch_key(d) for group in members for d in group.dependencies}
+            fetches[key].dependency_count = len(dependencies)
+            for dependency in dependencies:
+                fetches[dependency].dependents.append(fetches[key])
+        return tuple(fetches.values())
 
-    def _request(self, number: int, visits: list[Visit]) -> Request:
-        if not visits[0].inputs:
-            return self._plain_request(number, visits[0])
-        return self._entity_request(number, visits)
+    def _write_fetch(self, number: int, groups: list[FetchGroup]) -> FetchNode:
+        if not groups[0].inputs:
+            return self._write_root_fetch(number, groups[0])
+        return self._write_entity_fetch(number, groups)
 
-    def _plain_request(self, number: int, visit: Visit) -> Request:
-        """A request for root fields, at the root or at a field that returns Query."""
+    def _write_root_fetch(self, number: int, group: FetchGroup) -> FetchNode:
+        """Fetch root fields, at the root or at a field that returns Query."""
         fragments: dict[str, str] = {}
-        writer = SelectionWriter({visit}, visit.subgraph, fragments)
-        selection = writer.object(visit.branch, visit.branch.types[0])
-        used = _used_variables([visit])
-        kind = self.kind if visit.branch.position.parent is None else "query"
-        text = self._operation(kind, number, visit, self._declared(used), selection)
-        return Request(
-            visit.subgraph.name,
-            text + _definitions(fragments),
+        writer = SelectionWriter({group}, group.view.subgraph, fragments)
+        selection = writer.write_object(group.branch, group.branch.types[0])
+        used = _used_variables([group])
+        kind = self.kind if group.branch.position.parent is None else "query"
+        text = self._operation(kind, number, group, self._print_variables(used), selection)
+        return FetchNode(
+            group.view.subgraph.name,
+            text + _print_fragments(fragments),
             used,
-            place_of(visit.branch),
+            path_to(group.branch),
             (),
-            is_idempotent=kind != "mutation" and self._is_idempotent([visit]),
+            is_idempotent=kind != "mutation" and self._is_idempotent([group]),
             is_mutation=kind == "mutation",
         )
 
-    def _entity_request(self, number: int, visits: list[Visit]) -> Request:
+    def _write_entity_fetch(self, number: int, groups: list[FetchGroup]) -> FetchNode:
         fragments: dict[str, str] = {}
-        by_selection: dict[str, list[Source]] = {}
-        for members in _compatible(visits):
+        by_selection: dict[str, list[RepresentationSource]] = {}
+        for members in _group_compatible(groups):
             branch = members[0].branch
-            source = self._source(branch, members)
-            writer = SelectionWriter(set(members), visits[0].subgraph, fragments)
-            text = writer.entities(branch, members[0].seen_as)
+            source = self._build_source(branch, members)
+            writer = SelectionWriter(set(members), groups[0].view.subgraph, fragments)
+            text = writer.write_entities(branch, members[0].view.interface_object)
             by_selection.setdefault(text, []).append(source)
-        used = _used_variables(visits)
-        prefix = self._free_prefix()
-        loads = tuple(
-            Load(f"_{n}" if n else "_entities", f"{prefix}{n}", tuple(sources))
+        used = _used_variables(groups)
+        prefix = self._choose_prefix()
+        entity_fetches = tuple(
+            EntityFetch(f"_{n}" if n else "_entities", f"{prefix}{n}", tuple(sources))
             for n, sources in enumerate(by_selection.values())
         )
         selected = " ".join(
-            f"{load.alias if load.alias == '_entities' else f'{load.alias}: _entities'}"
-            f"(representations: ${load.variable}) {text}"
-            for load, text in zip(loads, by_selection, strict=True)
+            f"{fetch.alias if fetch.alias == '_entities' else f'{fetch.alias}: _entities'}"
+            f"(representations: ${fetch.variable}) {text}"
+            for fetch, text in zip(entity_fetches, by_selection, strict=True)
         )
-        declared = [*self._declared(used), *(f"${load.variable}: [_Any!]!" for load in loads)]
-        text = self._operation("query", number, visits[0], declared, f"{{ {selected} }}")
-        return Request(
-            visits[0].subgraph.name,
-            text + _definitions(fragments),
+        representations = (f"${fetch.variable}: [_Any!]!" for fetch in entity_fetches)
+        declared = [*self._print_variables(used), *representations]
+        text = self._operation("query", number, groups[0], declared, f"{{ {selected} }}")
+        return FetchNode(
+            groups[0].view.subgraph.name,
+            text + _print_fragments(fragments),
             used,
             None,
-            loads,
-            is_idempotent=self._is_idempotent(visits),
+            entity_fetches,
+            is_idempotent=self._is_idempotent(groups),
         )
 
-    def _is_idempotent(self, visits: Iterable[Visit]) -> bool:
+    def _is_idempotent(self, groups: Iterable[FetchGroup]) -> bool:
         supergraph = self.tree.supergraph
         return not any(
             supergraph.is_tagged(type_name, wanted.name, NOT_IDEMPOTENT)
-            for visit in visits
-            for wanted in visit.fields
+            for group in groups
+            for wanted in group.fields
             for type_name in wanted.branch.types
         )
 
     def _operation(
-        self, kind: str, number: int, visit: Visit, declared: Sequence[str], selection: str
+        self, kind: str, number: int, group: FetchGroup, declared: Sequence[str], selection: str
     ) -> str:
-        subgraph = "".join(c if c.isascii() and c.isalnum() else "_" for c in visit.subgraph.name)
+        subgraph = "".join(
+            c if c.isascii() and c.isalnum() else "_" for c in group.view.subgraph.name
+        )
         variables = f"({', '.join(declared)})" if declared else ""
         return f"{kind} {self.name}__{subgraph}__{number}{variables} {selection}"
 
-    def _declared(self, used: Iterable[str]) -> list[str]:
+    def _print_variables(self, used: Iterable[str]) -> list[str]:
         return [print_ast(self.variables[name]) for name in used]
 
-    def _free_prefix(self) -> str:
+    def _choose_prefix(self) -> str:
         prefix = "representations"
         while any(name.startswith(prefix) for name in self.variables):
             prefix = f"_{prefix}"
         return prefix
 
-    def _source(self, branch: Branch, visits: Sequence[Visit]) -> Source:
+    def _build_source(self, branch: Branch, groups: Sequence[FetchGroup]) -> RepresentationSource:
         """Where the entities of a branch are read from, and how."""
-        keys = {id(visit.inputs[0].selections) for visit in visits}
-        chosen = {fields: None for visit in visits for fields in visit.inputs}
-        selections = [(fields.selections, id(fields.selections) in keys) for fields in chosen]
-        return Source(
-            place=place_of(branch),
-            typename=visits[0].seen_as or (branch.types[0] if len(branch.types) == 1 else None),
-            parts=self._parts(branch, selections),
+        keys = {id(group.inputs[0].selections) for group in groups}
+        field_sets = {fields: None for group in groups for fields in group.inputs}
+        selections = [(fields.selections, id(fields.selections) in keys) for fields in field_sets]
+        return RepresentationSource(
+            path=path_to(branch),
+            typename=groups[0].view.interface_object
+            or (branch.types[0] if len(branch.types) == 1 else None),
+            fields=self._build_fields(branch, selections),
         )
 
-    def _parts(
+    def _build_fields(
         self, branch: Branch, selections: Sequence[tuple[SelectionSetNode, bool]]
-    ) -> tuple[Part, ...]:
+    ) -> tuple[RepresentationField, ...]:
         names = branch.names
-        merged: dict[str, tuple[Field, list[tuple[SelectionSetNode, bool]], bool]] = {}
+        merged: dict[str, tuple[SelectionField, list[tuple[SelectionSetNode, bool]], bool]] = {}
         for selection_set, is_key in selections:
             for node in selected_fields(selection_set, names.all):
                 name = node.name.value
                 if name == TYPENAME:
                     continue
-                wanted = self.tree.input(branch, node)
-                required = is_key or self._is_non_null(branch.types[0], name)
+                wanted = self.tree.input_field(branch, node)
+                type_ = self.tree.supergraph.field_type(branch.types[0], name)
+                required = is_key or isinstance(type_, GraphQLNonNull)
                 _, below, was_required = merged.get(name, (wanted, [], False))
                 if node.selection_set:
                     below.append((node.selection_set, is_key))
                 merged[name] = (wanted, below, required or was_required)
         return tuple(
-            Part(name, wanted.raw_key, required, self._below(wanted, below))
+            RepresentationField(
+                name, wanted.subgraph_key, required, self._build_fields_by_type(wanted, below)
+            )
             for name, (wanted, below, required) in merged.items()
         )
 
-    def _below(
-        self, wanted: Field, selections: Sequence[tuple[SelectionSetNode, bool]]
-    ) -> Mapping[str, tuple[Part, ...]] | None:
+    def _build_fields_by_type(
+        self, wanted: SelectionField, selections: Sequence[tuple[SelectionSetNode, bool]]
+    ) -> Mapping[str, tuple[RepresentationField, ...]] | None:
         if wanted.child is None:
             return None
         if not wanted.child.is_abstract:
-            return {"": self._parts(wanted.child.branches[0], selections)}
+            return {"": self._build_fields(wanted.child.branches[0], selections)}
         return {
-            name: self._parts(branch, selections)
+            name: self._build_fields(branch, selections)
             for branch in wanted.child.branches
             for name in branch.types
         }
 
-    def _is_non_null(self, type_name: str, field_name: str) -> bool:
-        type_ = self.tree.supergraph.whole.type_map[type_name]
-        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
-        return isinstance(type_.fields[field_name].type, GraphQLNonNull)
+
+def _fetch_key(group: FetchGroup) -> object:
+    """Equal for groups that share a fetch. Each root has its own: there is one per subgraph."""
+    if not group.inputs:
+        return group
+    return group.view.subgraph.name, group.depth
 
 
-def _group(visit: Visit) -> object:
-    """Visits of one group share a request. Roots stay alone: there is one per subgraph."""
-    if not visit.inputs:
-        return visit
-    return visit.subgraph.name, visit.depth
-
-
-def _compatible(visits: Iterable[Visit]) -> list[list[Visit]]:
-    """Visits of one branch together, unless they enter as another type, or need the same input
-    with other arguments.
+def _group_compatible(groups: Iterable[FetchGroup]) -> list[list[FetchGroup]]:
+    """The groups of each branch in one list, unless they enter as another type, or need the same
+    input with other arguments.
     """
-    together: list[tuple[list[Visit], dict[str, str]]] = []
-    for visit in visits:
-        needed = dict(_arguments(visit.inputs))
-        for members, known in together:
-            is_alike = (members[0].branch, members[0].seen_as) == (visit.branch, visit.seen_as)
-            if is_alike and all(
-                known.get(path, arguments) == arguments for path, arguments in needed.items()
+    compatible: list[tuple[list[FetchGroup], dict[str, str]]] = []
+    for group in groups:
+        needed = dict(_arguments(group.inputs))
+        for members, known in compatible:
+            first = members[0]
+            if (
+                first.branch is group.branch
+                and first.view.interface_object == group.view.interface_object
+                and all(known.get(path, written) == written for path, written in needed.items())
             ):
-                members.append(visit)
+                members.append(group)
                 known.update(needed)
                 break
         else:
-            together.append(([visit], needed))
-    return [members for members, _ in together]
+            compatible.append(([group], needed))
+    return [members for members, _ in compatible]
 
 
 def _arguments(inputs: Iterable[FieldSet]) -> Iterator[tuple[str, str]]:
@@ -214,10 +223,10 @@ def _arguments(inputs: Iterable[FieldSet]) -> Iterator[tuple[str, str]]:
                 waiting.append((path, node.selection_set))
 
 
-def _used_variables(visits: Iterable[Visit]) -> tuple[str, ...]:
-    names = {name for visit in visits for wanted in visit.fields for name in wanted.variables}
+def _used_variables(groups: Iterable[FetchGroup]) -> tuple[str, ...]:
+    names = {name for group in groups for wanted in group.fields for name in wanted.variables}
     return tuple(sorted(names))
 
 
-def _definitions(fragments: Mapping[str, str]) -> str:
+def _print_fragments(fragments: Mapping[str, str]) -> str:
     return "".join(f" fragment {name} {text}" for text, name in fragments.items())

@@ -1,4 +1,4 @@
-"""Keep a failing subgraph cheap: one retry within a budget, and a breaker that stops asking.
+"""Keep a failing subgraph cheap: one retry within a budget, and a circuit breaker.
 
 The budget is Finagle's RetryBudget: retries may be a share of the requests of the last seconds,
 and a few per second so that a quiet gateway retries too (Envoy's `retry_budget` does the same by
@@ -18,16 +18,15 @@ from typing import Any, TypeAlias, TypeVar
 
 from prometheus_client import Counter, Gauge
 
-from gateway.supergraph.transport.http import (
+from gateway.supergraph.transport.subgraph_response import (
     JSON,
-    Reply,
     SubgraphError,
+    SubgraphResponse,
     SubgraphResponseTooLarge,
     SubgraphTimeout,
     SubgraphUnavailable,
-    Transport,
-    request_ends,
 )
+from gateway.supergraph.transport.transport import Transport, request_deadline
 
 log = logging.getLogger(__name__)
 
@@ -43,52 +42,52 @@ RETRIES = Counter(
     "Failed requests to subgraphs that were sent again, or were not for want of budget",
     ["subgraph", "outcome"],
 )
-OPEN = Gauge("raak_subgraph_breaker_open", "1 while a subgraph is not asked", ["subgraph"])
+OPEN = Gauge("raak_subgraph_breaker_open", "1 while a subgraph gets no requests", ["subgraph"])
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """When to retry and when to stop asking."""
+class ResilienceSettings:
+    """When to retry, and when to stop sending requests to a subgraph."""
 
     window_s: int = 10
     """How long a fetch counts."""
-    retry_share: float = 0.2
-    retries_per_s: float = 1.0
+    retry_ratio: float = 0.2
+    min_retries_per_s: float = 1.0
     """Retries beyond the share."""
-    failing_share: float = 0.5
-    failing_of: int = 20
-    """Open when this share of at least so many fetches failed,"""
-    unreached: int = 5
+    failure_ratio: float = 0.5
+    min_fetches: int = 20
+    """The circuit opens when this share of at least so many fetches failed,"""
+    max_unreachable: int = 5
     """or when so many in a row could not even be sent."""
-    rest_s: float = 1.0
-    """How long it stays open; doubled whenever a probe fails."""
-    longest_rest_s: float = 8.0
+    open_s: float = 1.0
+    """How long the circuit stays open; doubled whenever a probe fails."""
+    max_open_s: float = 8.0
 
 
-class Verdict(StrEnum):
+class FetchOutcome(StrEnum):
     """What became of a fetch."""
 
-    FINE = "ok"
-    UNREACHED = "unreached"
+    SUCCESS = "ok"
+    UNREACHABLE = "unreached"
     """It was not sent, so the subgraph can't have acted on it."""
-    LATE = "late"
+    TIMEOUT = "late"
     BROKEN = "broken"
     """It broke off, a proxy failed, or what came can't be read."""
     FAILED = "failed"
     """The subgraph says that it failed. It would fail again."""
     REFUSED = "refused"
-    """The breaker is open."""
+    """The circuit is open."""
 
 
-class State(StrEnum):
-    """Of a breaker."""
+class CircuitState(StrEnum):
+    """Whether requests go through, none does, or one probe does."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
 
 
-class Recent:
+class FetchWindow:
     """Counts of the last seconds, in slots of one second."""
 
     def __init__(self, window_s: int) -> None:
@@ -96,8 +95,8 @@ class Recent:
         self._slots: deque[list[int]] = deque()
         self.fetches = self.failures = self.retries = 0
 
-    def at(self, now: float) -> "Recent":
-        """The counts as they are now: what is too old is forgotten."""
+    def at(self, now: float) -> "FetchWindow":
+        """The counts of the window that ends now."""
         second = int(now)
         while self._slots and self._slots[0][0] <= second - self._window_s:
             _, fetches, failures, retries = self._slots.popleft()
@@ -107,12 +106,12 @@ class Recent:
         return self
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Start from nothing."""
         self._slots.clear()
         self.fetches = self.failures = self.retries = 0
 
     def add(self, now: float, *, fetches: int = 0, failures: int = 0, retries: int = 0) -> None:
-        """Count something that has just been."""
+        """Count what has just happened."""
         self.at(now)
         second = int(now)
         if not self._slots or self._slots[-1][0] != second:
@@ -126,127 +125,137 @@ class Recent:
         self.retries += retries
 
 
-class Breaker:
-    """Decides whether a subgraph is asked.
+class CircuitBreaker:
+    """Decides whether a request to a subgraph may be sent.
 
     Args:
         draw: A random number in [0, 1), so that gateways do not all probe at once.
     """
 
-    def __init__(self, rules: Rules, recent: Recent, draw: Callable[[], float]) -> None:
-        self._rules = rules
-        self._recent = recent
+    def __init__(
+        self, settings: ResilienceSettings, window: FetchWindow, draw: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._window = window
         self._draw = draw
-        self._unreached = 0
-        self._rest_s = rules.rest_s
-        self.state = State.CLOSED
-        self.rests_until = 0.0
+        self._unreachable = 0
+        self._open_s = settings.open_s
+        self.state = CircuitState.CLOSED
+        self.open_until = 0.0
 
-    def admits(self, now: float) -> bool:
-        """Whether a fetch may go through. Once rested, it is the probe: until that has ended
-        there is no other.
+    def admit(self, now: float) -> bool:
+        """Whether a fetch may go through. The first one after `open_until` is the probe: until it
+        has ended there is no other.
         """
-        if self.state is State.CLOSED:
+        if self.state is CircuitState.CLOSED:
             return True
-        if self.state is State.HALF_OPEN or now < self.rests_until:
+        if self.state is CircuitState.HALF_OPEN or now < self.open_until:
             return False
-        self.state = State.HALF_OPEN
+        self.state = CircuitState.HALF_OPEN
         return True
 
-    def ended(self, verdict: Verdict, now: float, *, was_probe: bool) -> None:
-        """Learn from a fetch. Those that began before it opened no longer tell anything new."""
+    def record(self, outcome: FetchOutcome, now: float, *, was_probe: bool) -> None:
+        """Learn from a fetch. One that began before the circuit opened no longer counts."""
         if was_probe:
-            self._close() if verdict is Verdict.FINE else self._open(now, self._rest_s * 2)
+            self._close() if outcome is FetchOutcome.SUCCESS else self._open(now, self._open_s * 2)
             return
-        if self.state is not State.CLOSED:
+        if self.state is not CircuitState.CLOSED:
             return
-        if verdict is Verdict.FINE:
-            self._unreached = 0
+        if outcome is FetchOutcome.SUCCESS:
+            self._unreachable = 0
             return
-        self._unreached = self._unreached + 1 if verdict is Verdict.UNREACHED else 0
-        if self._unreached >= self._rules.unreached or self._is_failing(now):
-            self._open(now, self._rules.rest_s)
+        self._unreachable = self._unreachable + 1 if outcome is FetchOutcome.UNREACHABLE else 0
+        if self._unreachable >= self._settings.max_unreachable or self._is_failing(now):
+            self._open(now, self._settings.open_s)
 
-    def abandoned(self, now: float) -> None:
-        """The probe was called off and tells nothing: let the next fetch be the probe."""
-        self.state = State.OPEN
-        self.rests_until = now
+    def abandon_probe(self, now: float) -> None:
+        """The probe was cancelled: let the next fetch be the probe."""
+        self.state = CircuitState.OPEN
+        self.open_until = now
 
     def _is_failing(self, now: float) -> bool:
-        recent = self._recent.at(now)
+        window = self._window.at(now)
         return (
-            recent.fetches >= self._rules.failing_of
-            and recent.failures >= self._rules.failing_share * recent.fetches
+            window.fetches >= self._settings.min_fetches
+            and window.failures >= self._settings.failure_ratio * window.fetches
         )
 
-    def _open(self, now: float, rest_s: float) -> None:
-        self.state = State.OPEN
-        self._rest_s = min(rest_s, self._rules.longest_rest_s)
-        self.rests_until = now + self._rest_s * (0.5 + 0.5 * self._draw())
+    def _open(self, now: float, open_s: float) -> None:
+        self.state = CircuitState.OPEN
+        self._open_s = min(open_s, self._settings.max_open_s)
+        self.open_until = now + self._open_s * (0.5 + 0.5 * self._draw())
 
     def _close(self) -> None:
-        self.state = State.CLOSED
-        self._unreached = 0
-        self._recent.clear()
+        self.state = CircuitState.CLOSED
+        self._unreachable = 0
+        self._window.clear()
 
 
-class _Guard:
-    """What is known of one subgraph, and what follows from it."""
+class _SubgraphCircuit:
+    """One subgraph's circuit breaker, retry budget and metrics."""
 
-    def __init__(self, subgraph: str, rules: Rules, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, subgraph: str, settings: ResilienceSettings, draw: Callable[[], float]
+    ) -> None:
         self._subgraph = subgraph
-        self._rules = rules
-        self._recent = Recent(rules.window_s)
-        self.breaker = Breaker(rules, self._recent, draw)
-        self._outcomes = {verdict: FETCHES.labels(subgraph, verdict.value) for verdict in Verdict}
-        self._retried = RETRIES.labels(subgraph, "made")
+        self._settings = settings
+        self._window = FetchWindow(settings.window_s)
+        self.breaker = CircuitBreaker(settings, self._window, draw)
+        self._outcomes = {
+            outcome: FETCHES.labels(subgraph, outcome.value) for outcome in FetchOutcome
+        }
+        self._retries_sent = RETRIES.labels(subgraph, "made")
         self._over_budget = RETRIES.labels(subgraph, "over budget")
-        self._open = OPEN.labels(subgraph)
-        self._open.set(0)
+        self._gauge = OPEN.labels(subgraph)
+        self._gauge.set(0)
 
-    def refusal(self, now: float) -> SubgraphUnavailable:
-        """What to say while the breaker is open."""
-        self._outcomes[Verdict.REFUSED].inc()
-        rest_s = max(0.0, self.breaker.rests_until - now)
-        hint = f"It failed too often just now; it is asked again in {rest_s:.1f} s."
+    def refuse(self, now: float) -> SubgraphUnavailable:
+        """The error while the circuit is open."""
+        self._outcomes[FetchOutcome.REFUSED].inc()
+        open_s = max(0.0, self.breaker.open_until - now)
+        hint = f"It failed too often just now; try again in {open_s:.1f} s."
         return SubgraphUnavailable(self._subgraph, was_sent=False, hint=hint)
 
-    def ended(self, verdict: Verdict, now: float, *, was_probe: bool) -> None:
-        """Learn from a fetch."""
-        self._outcomes[verdict].inc()
-        self._recent.add(now, fetches=1, failures=verdict is not Verdict.FINE)
-        fetches, failures = self._recent.fetches, self._recent.failures
+    def record(self, outcome: FetchOutcome, now: float, *, was_probe: bool) -> None:
+        """Count a fetch, and log it if the circuit opens or closes."""
+        self._outcomes[outcome].inc()
+        self._window.add(now, fetches=1, failures=outcome is not FetchOutcome.SUCCESS)
+        fetches, failures = self._window.fetches, self._window.failures
         before = self.breaker.state
-        self.breaker.ended(verdict, now, was_probe=was_probe)
+        self.breaker.record(outcome, now, was_probe=was_probe)
         if self.breaker.state is not before:
-            self._tell(last=verdict.value, fetches=fetches, failures=failures)
+            self._log_change(last=outcome.value, fetches=fetches, failures=failures)
 
-    def _tell(self, **counts: str | int) -> None:
-        is_open = self.breaker.state is State.OPEN
-        self._open.set(is_open)
+    def _log_change(self, **counts: str | int) -> None:
+        is_open = self.breaker.state is CircuitState.OPEN
+        self._gauge.set(is_open)
         level = logging.WARNING if is_open else logging.INFO
-        said = "a subgraph is not asked for a while" if is_open else "a subgraph is asked again"
-        log.log(level, said, extra={"fields": {"subgraph": self._subgraph, **counts}})
+        message = (
+            "a subgraph gets no requests for a while"
+            if is_open
+            else "a subgraph gets requests again"
+        )
+        log.log(level, message, extra={"fields": {"subgraph": self._subgraph, **counts}})
 
-    def may_retry(self, now: float) -> bool:
+    def take_retry(self, now: float) -> bool:
         """Take a retry out of the budget, if there is one."""
-        recent = self._recent.at(now)
-        budget = (recent.fetches - recent.retries) * self._rules.retry_share
-        budget += self._rules.retries_per_s * self._rules.window_s
-        if recent.retries + 1 > budget:
+        window = self._window.at(now)
+        budget = (window.fetches - window.retries) * self._settings.retry_ratio
+        budget += self._settings.min_retries_per_s * self._settings.window_s
+        if window.retries + 1 > budget:
             self._over_budget.inc()
             return False
-        self._recent.add(now, retries=1)
-        self._retried.inc()
+        self._window.add(now, retries=1)
+        self._retries_sent.inc()
         return True
 
 
-class Resilient:
-    """Any transport, with one retry of what may be sent twice and a breaker for each subgraph.
+class ResilientTransport:
+    """Any transport, with one retry of what may be sent twice and a circuit breaker per subgraph.
 
     Args:
         within_s: How long a fetch may take, by subgraph: the retry has what the first has left.
-        draw: A random number in [0, 1) for the length of rests.
+        draw: A random number in [0, 1) for how long a circuit stays open.
     """
 
     def __init__(
@@ -254,51 +263,55 @@ class Resilient:
         inner: Transport,
         *,
         within_s: Callable[[str], float] = lambda subgraph: inf,
-        rules: Rules | None = None,
+        settings: ResilienceSettings | None = None,
         clock: Clock = time.monotonic,
         draw: Callable[[], float] = random,
     ) -> None:
         self._inner = inner
         self._within_s = within_s
-        self._rules = rules or Rules()
+        self._settings = settings or ResilienceSettings()
         self._clock = clock
         self._draw = draw
-        self._guards: dict[str, _Guard] = {}
+        self._circuits: dict[str, _SubgraphCircuit] = {}
 
-    def states(self) -> dict[str, str]:
-        """Each subgraph asked so far, with the state of its breaker."""
-        return {name: guard.breaker.state.value for name, guard in self._guards.items()}
+    def circuit_states(self) -> dict[str, str]:
+        """The state of each subgraph's circuit, of those that were sent anything so far."""
+        return {name: circuit.breaker.state.value for name, circuit in self._circuits.items()}
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         """Send a GraphQL request, twice if need be."""
 
-        def send() -> Coroutine[Any, Any, Reply]:
+        def send() -> Coroutine[Any, Any, SubgraphResponse]:
             return self._inner.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
 
-        guard = self._guard(subgraph)
+        circuit = self._circuit(subgraph)
         started = self._clock()
-        outcome, verdict = await self._attempt(guard, send, started)
-        if verdict in RETRIED and (is_idempotent or verdict is Verdict.UNREACHED):
-            ends = min(request_ends.get() or inf, started + self._within_s(subgraph))
-            if (now := self._clock()) < ends and guard.may_retry(now):
-                again, verdict = await self._again(guard, send, now, ends)
-                if verdict is not Verdict.REFUSED:
-                    outcome = again
-        if isinstance(outcome, SubgraphError):
-            raise outcome
-        return outcome
+        result, outcome = await self._attempt(circuit, send, started)
+        if outcome in RETRYABLE and (is_idempotent or outcome is FetchOutcome.UNREACHABLE):
+            deadline = min(request_deadline.get() or inf, started + self._within_s(subgraph))
+            if (now := self._clock()) < deadline and circuit.take_retry(now):
+                retried, outcome = await self._retry(circuit, send, now, deadline)
+                if outcome is not FetchOutcome.REFUSED:
+                    result = retried
+        if isinstance(result, SubgraphError):
+            raise result
+        return result
 
-    async def _again(
-        self, guard: _Guard, send: Callable[[], Coroutine[Any, Any, T]], now: float, ends: float
-    ) -> tuple[T | SubgraphError, Verdict]:
-        """Send something once more, within the time of both."""
-        token = request_ends.set(None if ends == inf else ends)
+    async def _retry(
+        self,
+        circuit: _SubgraphCircuit,
+        send: Callable[[], Coroutine[Any, Any, T]],
+        now: float,
+        deadline: float,
+    ) -> tuple[T | SubgraphError, FetchOutcome]:
+        """Send something once more, within the time of both attempts."""
+        token = request_deadline.set(None if deadline == inf else deadline)
         try:
-            return await self._attempt(guard, send, now)
+            return await self._attempt(circuit, send, now)
         finally:
-            request_ends.reset(token)
+            request_deadline.reset(token)
 
     @asynccontextmanager
     async def stream(
@@ -310,60 +323,62 @@ class Resilient:
             def begin() -> Coroutine[Any, Any, AsyncIterator[JSON]]:
                 return stack.enter_async_context(self._inner.stream(subgraph, body, headers))
 
-            begun, _ = await self._attempt(self._guard(subgraph), begin, self._clock())
-            if isinstance(begun, SubgraphError):
-                raise begun
-            yield begun
+            events, _ = await self._attempt(self._circuit(subgraph), begin, self._clock())
+            if isinstance(events, SubgraphError):
+                raise events
+            yield events
 
     async def _attempt(
-        self, guard: _Guard, send: Callable[[], Coroutine[Any, Any, T]], now: float
-    ) -> tuple[T | SubgraphError, Verdict]:
-        """Send something if the breaker lets it through, and learn from what becomes of it."""
-        breaker = guard.breaker
-        if not breaker.admits(now):
-            return guard.refusal(now), Verdict.REFUSED
-        is_probe = breaker.state is State.HALF_OPEN
-        outcome: T | SubgraphError
+        self, circuit: _SubgraphCircuit, send: Callable[[], Coroutine[Any, Any, T]], now: float
+    ) -> tuple[T | SubgraphError, FetchOutcome]:
+        """Send something if the circuit breaker admits it, and record its outcome."""
+        breaker = circuit.breaker
+        if not breaker.admit(now):
+            return circuit.refuse(now), FetchOutcome.REFUSED
+        is_probe = breaker.state is CircuitState.HALF_OPEN
+        result: T | SubgraphError
         try:
-            outcome = await send()
-            verdict = _judged(outcome)
+            result = await send()
+            outcome = _classify_response(result)
         except SubgraphError as error:
-            outcome, verdict = error, _verdict(error)
-        except BaseException:  # cancelled: nobody waits any more
+            result, outcome = error, _classify_error(error)
+        except BaseException:  # cancelled: nobody waits for it any more
             if is_probe:
-                breaker.abandoned(self._clock())
+                breaker.abandon_probe(self._clock())
             raise
-        guard.ended(verdict, self._clock(), was_probe=is_probe)
-        return outcome, verdict
+        circuit.record(outcome, self._clock(), was_probe=is_probe)
+        return result, outcome
 
-    def _guard(self, subgraph: str) -> _Guard:
-        guard = self._guards.get(subgraph)
-        if guard is None:
-            guard = self._guards[subgraph] = _Guard(subgraph, self._rules, self._draw)
-        return guard
+    def _circuit(self, subgraph: str) -> _SubgraphCircuit:
+        circuit = self._circuits.get(subgraph)
+        if circuit is None:
+            circuit = self._circuits[subgraph] = _SubgraphCircuit(
+                subgraph, self._settings, self._draw
+            )
+        return circuit
 
 
-RETRIED = frozenset({Verdict.UNREACHED, Verdict.BROKEN})
-"""Not what was late: it has had all of its time, and whoever waits would wait twice as long."""
+RETRYABLE = frozenset({FetchOutcome.UNREACHABLE, FetchOutcome.BROKEN})
+"""Not a timeout: it has had all of its time, and the client would wait twice as long."""
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 
 
-def _verdict(error: SubgraphError) -> Verdict:
+def _classify_error(error: SubgraphError) -> FetchOutcome:
     if isinstance(error, SubgraphResponseTooLarge):
-        return Verdict.FINE  # it works; it was asked for too much, and would be again
+        return FetchOutcome.SUCCESS  # the subgraph works; the request asks for too much
     if isinstance(error, SubgraphUnavailable) and not error.was_sent:
-        return Verdict.UNREACHED
-    return Verdict.LATE if isinstance(error, SubgraphTimeout) else Verdict.BROKEN
+        return FetchOutcome.UNREACHABLE
+    return FetchOutcome.TIMEOUT if isinstance(error, SubgraphTimeout) else FetchOutcome.BROKEN
 
 
-def _judged(sent: object) -> Verdict:
+def _classify_response(sent: object) -> FetchOutcome:
     """GraphQL errors are no failure of the subgraph, unless its status says so. A stream that has
-    begun is fine.
+    begun is a success.
     """
-    if not isinstance(sent, Reply):
-        return Verdict.FINE
+    if not isinstance(sent, SubgraphResponse):
+        return FetchOutcome.SUCCESS
     if sent.status in GATEWAY_ERRORS:
-        return Verdict.BROKEN
+        return FetchOutcome.BROKEN
     if sent.status >= 500:
-        return Verdict.FAILED
-    return Verdict.BROKEN if isinstance(sent.said, str) else Verdict.FINE
+        return FetchOutcome.FAILED
+    return FetchOutcome.BROKEN if isinstance(sent.content, str) else FetchOutcome.SUCCESS

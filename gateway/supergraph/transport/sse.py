@@ -6,11 +6,11 @@ from collections.abc import Iterator
 LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
 
-class EventTooLarge(Exception):
-    """One event holds more than is kept of any."""
+class StreamEventTooLarge(Exception):
+    """One event is larger than `max_bytes`."""
 
 
-class EventReader:
+class EventStreamReader:
     """Takes a stream in pieces and gives its events, each a name and its data."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -23,28 +23,28 @@ class EventReader:
         self._ended_in_return = False
 
     @property
-    def is_within(self) -> bool:
+    def is_inside_event(self) -> bool:
         """Whether an event has begun and not ended."""
         return bool(self._line or self._name or self._data)
 
     def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
-        """The events that end in this piece; raises EventTooLarge after those before it."""
+        """The events that end in this piece; raises StreamEventTooLarge after those before it."""
         if not piece:
             return
         is_torn = self._ended_in_return and piece.startswith(b"\n")
         self._ended_in_return = piece.endswith(b"\r")
         first, *more = LINE_ENDS.split(piece[1:] if is_torn else piece)
-        self._keep(first)
+        self._append(first)
         for following in more:
             yield from self._end_line()
-            self._keep(following)
+            self._append(following)
 
-    def _keep(self, part: bytes) -> None:
+    def _append(self, part: bytes) -> None:
         if part:
             self._line.append(part)
             self._size += len(part)
             if self._size > self._max_bytes:
-                raise EventTooLarge
+                raise StreamEventTooLarge
 
     def _end_line(self) -> Iterator[tuple[str, bytes]]:
         line = b"".join(self._line)
@@ -58,7 +58,7 @@ class EventReader:
         else:
             if name == b"event":
                 self._name = value.decode(errors="replace")
-            self._size -= len(line)  # comments and unknown fields are not kept
+            self._size -= len(line)  # comments and unknown fields take no room
 
     def _end_event(self) -> Iterator[tuple[str, bytes]]:
         if self._name or self._data:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from services.contracts.words import Channel, OutcomeKind
+from services.contracts.enums import Channel, OutcomeKind
 from services.rules.definition_fields import DefinitionPart, Key, Line, Period, TimeOfDay, TimeZone
 
 MOST_ACTIONS = 2_500

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain import contact_policies
 from services.decision.domain.arrays import Bools, Cents, Floats, Positions
 from services.decision.domain.catalogue import (

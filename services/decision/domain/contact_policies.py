@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.arrays import Bools, Positions
 from services.decision.domain.catalogue import (
     Action,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.contact_policies import Contact
 from services.rules import Facts
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from services.contracts.words import Channel, SenderClass
+from services.contracts.enums import Channel, SenderClass
 from services.decision.domain.arrays import Floats
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.contact_policies import Contact

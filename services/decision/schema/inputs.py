@@ -8,7 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.json_scalar import check_depth
-from services.decision.schema.words import OutcomeKind
+from services.decision.schema.enums import OutcomeKind
 from services.decision.service.customers import parse_customer_ref
 from services.decision.service.deciding import CurrentEvent
 from services.decision.service.outcomes import OutcomeReport

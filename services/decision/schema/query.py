@@ -3,6 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
+from services.decision.schema.enums import ActionStatus, Channel
 from services.decision.schema.inputs import CustomerRef, EventInput
 from services.decision.schema.types import (
     Action,
@@ -12,7 +13,6 @@ from services.decision.schema.types import (
     load_decision,
     make_decision,
 )
-from services.decision.schema.words import ActionStatus, Channel
 
 
 @strawberry.type

@@ -24,8 +24,7 @@ from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.identifiers import make_proposition_id, make_tracking_code
 from services.decision.domain.input_codec import read_unproved
 from services.decision.schema.context import Context
-from services.decision.schema.inputs import EventInput, to_json_object
-from services.decision.schema.words import (
+from services.decision.schema.enums import (
     ActionKind,
     ActionStatus,
     Channel,
@@ -33,6 +32,7 @@ from services.decision.schema.words import (
     SenderClass,
     Stage,
 )
+from services.decision.schema.inputs import EventInput, to_json_object
 from services.decision.service import explaining, publishing
 from services.decision.service.catalogue_cache import CatalogueCache
 from services.decision.service.deciding import DecisionRequest, decide_next_best_actions

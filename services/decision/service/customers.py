@@ -14,9 +14,9 @@ from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
     TYPES,
-    derived_customer_id,
+    derive_customer_id,
     is_placeholder,
-    normalised,
+    normalise_value,
 )
 from services.decision.domain.contact_policies import Contact
 from services.decision.service.batch_queue import Work
@@ -102,13 +102,13 @@ def _parse_identity(type: str, value: str) -> CustomerRef:
             f"{value[:60]!r} stands for nobody.",
             hint="Ask for offers once you know whom they are for: a browser has an anonymous_id.",
         )
-    value = normalised(type, value)
+    value = normalise_value(type, value)
     if not 0 < len(value) <= LONGEST_VALUE or "\0" in value:
         raise InvalidCustomerRef(
             f"The {type} has {len(value)} characters.",
             hint=f"An identity has 1 to {LONGEST_VALUE}.",
         )
-    new = derived_customer_id(type, value) if type in ANONYMOUS_TYPES else None
+    new = derive_customer_id(type, value) if type in ANONYMOUS_TYPES else None
     return CustomerRef(new, type, value)
 
 

@@ -13,11 +13,11 @@ from prometheus_client import Counter, Histogram
 from services.chassis import outbox
 from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
-from services.chassis.errors import Unavailable, nearest
+from services.chassis.errors import Unavailable, UnknownCustomer, nearest
 from services.chassis.ids import new_id
-from services.contracts.decision import DecisionMade, Money, RankedAction
+from services.contracts.decision import DecisionRecorded, Money, RankedAction
+from services.contracts.enums import Channel, SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.contracts.words import Channel, SenderClass
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.decision import ProposedAction, decide
 from services.decision.domain.decision_input import DecisionInput
@@ -38,7 +38,6 @@ from services.decision.service.customers import (
 from services.decision.service.errors import (
     DecisionNotDurable,
     InvalidDecisionRequest,
-    UnknownCustomer,
     UnknownPlacement,
     UntrustedEvent,
 )
@@ -248,7 +247,10 @@ async def load_customer(context: DecisionContext, request: DecisionRequest) -> L
     customer = await context.reader.submit(ref)
     is_new_visitor = ref.type is not None and ref.customer_id is not None
     if customer is None or not (customer.is_known or is_new_visitor or request.is_vouched_for):
-        raise UnknownCustomer(describe_customer_ref(ref))
+        raise UnknownCustomer(
+            f"No customer is known by {describe_customer_ref(ref)}.",
+            hint="Identify the customer first, or ask with the anonymous_id of the visitor.",
+        )
     if customer.snapshot_version is None and not is_new_visitor:
         return replace(customer, declaration_version=NO_DECLARATION, degraded=NO_SNAPSHOT)
     return customer
@@ -401,10 +403,10 @@ class DecisionWriter:
         return actions
 
 
-def build_event(pending: PendingDecision) -> DecisionMade:
+def build_event(pending: PendingDecision) -> DecisionRecorded:
     """The event of a decision, always with the same id."""
     decision = pending.decision
-    return DecisionMade(
+    return DecisionRecorded(
         event_id=decision.decision_id,
         customer_id=decision.customer_id,
         occurred_at=decision.decided_at,

@@ -3,19 +3,6 @@
 from services.chassis.errors import RaakError, Unavailable
 
 
-class UnknownCustomer(RaakError):
-    """Nobody is known by this id or identity."""
-
-    code = "UNKNOWN_CUSTOMER"
-    status = 404
-
-    def __init__(self, shown: str) -> None:
-        super().__init__(
-            f"No customer is known by {shown}.",
-            hint="Identify the customer first, or ask with the anonymous_id of the visitor.",
-        )
-
-
 class InvalidCustomerRef(RaakError):
     """A reference to a customer that names none, or two."""
 

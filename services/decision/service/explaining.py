@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.chassis.errors import nearest
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
 from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, explain_absence

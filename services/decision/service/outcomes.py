@@ -15,7 +15,7 @@ from services.chassis.database import Connection
 from services.chassis.ids import new_id
 from services.chassis.principal import Principal
 from services.contracts.decision import Money, OutcomeRecorded
-from services.contracts.words import OutcomeKind, SenderClass
+from services.contracts.enums import OutcomeKind, SenderClass
 from services.decision.domain.identifiers import (
     make_proposition_id,
     make_tracking_code,

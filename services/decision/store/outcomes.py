@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from services.chassis.database import Connection
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 
 
 @dataclass(frozen=True, slots=True)

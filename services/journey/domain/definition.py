@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, StringConstraints
 
 from services.contracts.base import Json
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.rules.definition_fields import (
     DefinitionPart,
     Key,

@@ -12,7 +12,7 @@ from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.masking import MASK, Hide, Masking, as_written, hidden_texts
 from services.chassis.pagination import page_size
 from services.contracts.base import Json
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
 from services.journey.domain.instance import Instance

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from services.chassis.database import Connection
 from services.chassis.principal import Principal
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id, normalised
+from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id, normalise_value
 from services.journey.domain.journey import Journey
 from services.journey.store import customers
 
@@ -22,10 +22,10 @@ async def is_own(connection: Connection, principal: Principal, customer: UUID) -
     if "type" not in ref:
         return False
     kind, value = ref["type"], ref["value"]
-    if kind in ANONYMOUS_TYPES and derived_customer_id(kind, value) == customer:
+    if kind in ANONYMOUS_TYPES and derive_customer_id(kind, value) == customer:
         return True
     snapshots = await customers.load_snapshots(connection, [customer])
-    own = {"type": kind, "value": normalised(kind, value)}
+    own = {"type": kind, "value": normalise_value(kind, value)}
     return any(own in snapshot.document["identities"] for snapshot in snapshots.values())
 
 

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from services.contracts.base import Json
 from services.contracts.decision import Money
-from services.contracts.words import TRUSTED_SENDERS
+from services.contracts.enums import TRUSTED_SENDERS
 
 VALUE_PROPERTIES = ("revenue", "total", "value")
 """Looked at in this order, as in the Segment e-commerce spec, where `revenue` is without tax."""

@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import IntFlag
 from uuid import UUID
 
-from services.contracts.decision import DecisionMade, OutcomeRecorded
-from services.contracts.words import OutcomeKind
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
+from services.contracts.enums import OutcomeKind
 from services.measurement.domain.touchpoints import customer_of
 
 
@@ -55,7 +55,7 @@ Key = tuple[UUID, UUID]
 """Customer id and proposition id."""
 
 
-def of_decision(event: DecisionMade) -> list[Proposition]:
+def of_decision(event: DecisionRecorded) -> list[Proposition]:
     """The propositions of a decision, decided only."""
     return [
         Proposition(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.contracts.base import Event, Json
-from services.contracts.decision import DecisionMade, Money, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, Money, OutcomeRecorded
 from services.contracts.journey import MessageDue
 from services.contracts.profile import EventRecorded
 from services.measurement.domain.campaigns import campaign_of
@@ -49,7 +49,7 @@ def customer_of(event: Event) -> UUID:
     return event.customer_id
 
 
-def of_decision(event: DecisionMade) -> Touchpoint:
+def of_decision(event: DecisionRecorded) -> Touchpoint:
     """Actions were decided on for the customer."""
     return Touchpoint(
         recorded_for=customer_of(event),

@@ -1,1 +1,1 @@
-"""Who a customer is and what is known of him: functions over values, no I/O."""
+"""Who a customer is and what is known of them: functions over values, no I/O."""

@@ -1,4 +1,4 @@
-"""What profile takes in, whatever the door it came by: one call about one customer."""
+"""One call about one customer, however it reached profile, and why a call is refused."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,45 +10,45 @@ from pydantic import TypeAdapter
 
 from services.chassis.errors import RaakError
 from services.contracts.base import Json
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.enums import LinkSource, SenderClass
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class InvalidEvent(RaakError):
-    """An event cannot be taken in as it is; the others of its batch can."""
+    """An event cannot be recorded as it is; the others of its batch can."""
 
     code: ClassVar[str] = "PROFILE_INVALID_EVENT"
 
 
 class NoIdentity(InvalidEvent):
-    """An event says of nobody that it is his."""
+    """An event names no customer."""
 
     code = "PROFILE_NO_IDENTITY"
 
 
 class PlaceholderIdentity(NoIdentity):
-    """An event names only what programs write where they know nobody."""
+    """An event names only what programs write when they know no customer."""
 
     code = "PROFILE_PLACEHOLDER_IDENTITY"
 
 
-class ServerEvent(InvalidEvent):
-    """An event that is believed from the company's servers only, or that is our own word."""
+class ServerOnlyEvent(InvalidEvent):
+    """An event that is believed from the company's servers only, or that only Raak records."""
 
     code = "PROFILE_SERVER_EVENT"
 
 
 class UnprovedIdentity(InvalidEvent):
-    """Whoever sends with a key that everybody can read does not say who somebody is."""
+    """The event names a person only, and its sender cannot say who somebody is."""
 
     code = "PROFILE_UNPROVED_IDENTITY"
 
 
 class UnprovedChange(InvalidEvent):
-    """A sender would change what is known of a customer who is not proved to be its own."""
+    """The event would change a known customer whom its sender has not proved to speak for."""
 
     code = "PROFILE_UNPROVED_CHANGE"
 
@@ -56,37 +56,37 @@ class UnprovedChange(InvalidEvent):
     def of(cls, what: str) -> Self:
         """For the traits, consents or alias of a known customer that came with a write key."""
         return cls(
-            f"A write key does not change the {what} of a customer who is known.",
+            f"A write key cannot change the {what} of a customer who is known.",
             hint="Send it from your server with an API key, or with a signed claim.",
         )
 
 
 class UnprovedProvenance(InvalidEvent):
-    """A sender says of its own word that it is a better one."""
+    """A browser or app claims a provenance that only servers may."""
 
     code = "PROFILE_UNPROVED_PROVENANCE"
 
 
 class InvalidClaim(InvalidEvent):
-    """A signed claim that proves nothing of this event; the message never shows it."""
+    """A signed claim that proves nothing for this event; the message never quotes it."""
 
     code = "PROFILE_INVALID_CLAIM"
 
 
 class ClaimExpired(InvalidClaim):
-    """A signed claim was good once."""
+    """A signed claim is no longer valid."""
 
     code = "PROFILE_CLAIM_EXPIRED"
 
 
 class ClaimsOff(InvalidClaim):
-    """A signed claim came, and there is no secret to check it with."""
+    """A signed claim came, and no secret is set to check it with."""
 
     code = "PROFILE_CLAIMS_OFF"
 
 
 class EventInFuture(InvalidEvent):
-    """An event lies ahead of our clock, further than clocks differ."""
+    """An event lies further ahead of our clock than the tolerance."""
 
     code = "PROFILE_EVENT_IN_FUTURE"
 
@@ -99,19 +99,19 @@ class EventTooLarge(InvalidEvent):
 
 
 class TooManyTraits(InvalidEvent):
-    """An event brings a customer more traits than one may have."""
+    """The customer would have more traits than one may have."""
 
     code = "PROFILE_TOO_MANY_TRAITS"
 
 
 class TraitsTooLarge(InvalidEvent):
-    """An event brings a trait, or a customer's traits together, more bytes than they may have."""
+    """A trait, or all traits of a customer, would have more bytes than the limit."""
 
     code = "PROFILE_TRAITS_TOO_LARGE"
 
 
 class TooManyPurposes(InvalidEvent):
-    """An event brings a customer words on more purposes than one may have."""
+    """The customer would have consents for more purposes than one may have."""
 
     code = "PROFILE_TOO_MANY_PURPOSES"
 
@@ -125,8 +125,8 @@ class Provenance(NamedTuple):
     lawful_basis: LawfulBasis = LawfulBasis.LI
 
 
-class ConsentGiven(NamedTuple):
-    """One word on one purpose."""
+class ConsentChoice(NamedTuple):
+    """A customer's choice on one purpose, as a call says it."""
 
     status: ConsentStatus
     source: str
@@ -134,7 +134,7 @@ class ConsentGiven(NamedTuple):
 
 
 class SignedClaim(NamedTuple):
-    """What a server says of its visitor: this browser is now used by the holder of these."""
+    """A server's word that the holder of these identities uses this browser now."""
 
     browser: Identity
     identities: frozenset[Identity]
@@ -149,16 +149,15 @@ def refuse_claim(text: object, now: datetime) -> SignedClaim:
 
 
 class Call(NamedTuple):
-    """One call, checked: what happened, to whom, and what it says of them.
+    """One valid call: what happened, to whom, and what it says of them.
 
-    `identities` are the strongest first. `customer` is set when it is known already who is meant.
+    `identities` are the strongest first. `customer` is set when it is known already whose it is.
     `previous` is the id an alias call joins to the identities. `claims` are identities the sender
-    names and does not prove. Who sent a call that is not `is_proved` changes nothing of a customer
-    who is known.
+    names and does not prove. A call that is not `is_proved` changes nothing of a known customer.
     """
 
     kind: str
-    """track, page, screen, group, identify or alias; consent or outcome when it is ours."""
+    """track, page, screen, group, identify or alias; consent or outcome when Raak made it."""
     name: str
     sender: SenderClass
     event_id: UUID
@@ -171,7 +170,7 @@ class Call(NamedTuple):
     customer: UUID | None = None
     traits: Mapping[str, Any] = NOTHING
     provenance: Provenance = Provenance()
-    consents: Mapping[str, ConsentGiven] = NOTHING
+    consents: Mapping[str, ConsentChoice] = NOTHING
     previous: str | None = None
     claims: tuple[Identity, ...] = ()
     is_proved: bool = True
@@ -179,24 +178,21 @@ class Call(NamedTuple):
     """By whose word its identities are one customer's."""
 
     @property
-    def came_by(self) -> Identity:
+    def primary_identity(self) -> Identity:
         """The identity this call is filed under."""
-        return self.identities[0] if self.identities else by_id(self.customer)
+        if self.identities:
+            return self.identities[0]
+        return Identity("customer_id", str(self.customer))
 
 
 _CALL = TypeAdapter(Call)
 
 
 def dump_call(call: Call) -> dict[str, Json]:
-    """A call as an event holds it; `load_call` reads it back."""
+    """A call as JSON; `load_call` reads it back."""
     return call._replace(traits=dict(call.traits), consents=dict(call.consents))._asdict()
 
 
 def load_call(fields: Mapping[str, Json]) -> Call:
-    """The call an event holds; raises ValueError (pydantic's) if it holds none."""
+    """A call from its JSON; raises ValueError (pydantic's) if it is not one."""
     return _CALL.validate_python(fields)
-
-
-def by_id(customer: UUID | None) -> Identity:
-    """How something is filed that came by our own id for a customer."""
-    return Identity("customer_id", str(customer))

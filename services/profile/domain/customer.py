@@ -1,4 +1,4 @@
-"""A customer in memory: what is known of him, and how one more call changes it."""
+"""A customer in memory: what is known of them, and how one more call changes it."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -8,17 +8,16 @@ from uuid import UUID
 
 import orjson
 
-from services.contracts.base import DEEPEST_SHOWN, Json, shallow
-from services.contracts.profile import CustomerChanged
-from services.contracts.profile import Identity as IdentitySent
-from services.contracts.words import TRUSTED_SENDERS, SenderClass
+from services.contracts.base import DEEPEST_OUTPUT, Json, cut_depth
+from services.contracts.enums import TRUSTED_SENDERS, SenderClass
+from services.contracts.profile import CustomerChanged, IdentityPayload
 from services.profile.domain.calls import Call, TooManyPurposes, TooManyTraits, TraitsTooLarge
+from services.profile.domain.enums import CONSENT_VALUES, ConsentStatus
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import DECIDED, ConsentStatus
 
 
 class Trait(NamedTuple):
-    """The latest value of a trait by one identity and class. `value` None: it was taken back."""
+    """The latest value of a trait by one identity and class. `value` None: it was removed."""
 
     value: Json
     kind: str
@@ -29,7 +28,7 @@ class Trait(NamedTuple):
 
 
 class Consent(NamedTuple):
-    """The latest word on a purpose by one identity and class of sender."""
+    """The latest choice on a purpose by one identity and class of sender."""
 
     status: str
     lawful_basis: str
@@ -37,16 +36,16 @@ class Consent(NamedTuple):
     changed_at: datetime
 
 
-class Filed(NamedTuple):
+class ObservationKey(NamedTuple):
     """A trait's name or a consent's purpose, the identity it came by, and who sent it."""
 
     name: str
-    came_by: Identity
+    identity: Identity
     sender: SenderClass
 
 
-class Room(NamedTuple):
-    """How much may be known of one customer. Bytes are those of the values and names as JSON."""
+class CustomerLimits(NamedTuple):
+    """How much may be stored of one customer. Bytes are those of names and values as JSON."""
 
     traits: int = 500
     value_bytes: int = 16 * 1024
@@ -56,26 +55,26 @@ class Room(NamedTuple):
     purposes: int = 200
 
 
-DEFAULT_ROOM = Room()
+DEFAULT_LIMITS = CustomerLimits()
 
 WITHDRAWN = ConsentStatus.DENIED
-"""What counts whoever says it."""
+"""The status that counts whoever says it."""
 
-_NO_LESS = {
+_AT_LEAST = {
     one: frozenset(other for other in SenderClass if other.trust >= one.trust)
     for one in SenderClass
 }
-"""Of each class of sender all that are believed no less."""
+"""For each class of sender all classes that are believed at least as much."""
 
 
 @dataclass(slots=True)
 class Customer:
-    """One customer while a transaction works on him.
+    """One customer while a transaction works on them.
 
-    `rules_version` is the rulebook his `series` and `segments` were computed with; 0 for none.
-    `new_traits`, `old_traits` (which are to go), `new_consents`, `joined` and `left` (segments)
-    name what is still to be written;
-    `changed` says whether his snapshot is another one now.
+    `rules_version` is the version of the segment definitions that their `series` and `segments`
+    were computed with; 0 for none. `new_traits`, `old_traits` (to be deleted), `new_consents`,
+    `new_segments` and `old_segments` name what is still to be written; `is_changed` says whether
+    their snapshot differs from the last one published.
     """
 
     id: UUID
@@ -85,154 +84,155 @@ class Customer:
     reevaluate_at: datetime | None = None
     merged_into: UUID | None = None
     identities: set[Identity] = field(default_factory=set)
-    traits: dict[Filed, Trait] = field(default_factory=dict)
-    consents: dict[Filed, Consent] = field(default_factory=dict)
+    traits: dict[ObservationKey, Trait] = field(default_factory=dict)
+    consents: dict[ObservationKey, Consent] = field(default_factory=dict)
     segments: dict[str, datetime] = field(default_factory=dict)
-    new_traits: set[Filed] = field(default_factory=set)
-    old_traits: set[Filed] = field(default_factory=set)
-    new_consents: set[Filed] = field(default_factory=set)
-    joined: set[str] = field(default_factory=set)
-    left: set[str] = field(default_factory=set)
-    changed: bool = False
+    new_traits: set[ObservationKey] = field(default_factory=set)
+    old_traits: set[ObservationKey] = field(default_factory=set)
+    new_consents: set[ObservationKey] = field(default_factory=set)
+    new_segments: set[str] = field(default_factory=set)
+    old_segments: set[str] = field(default_factory=set)
+    is_changed: bool = False
 
-    def learn(self, call: Call, room: Room = DEFAULT_ROOM) -> None:
+    def learn(self, call: Call, limits: CustomerLimits = DEFAULT_LIMITS) -> None:
         """Take over the traits and consents of a call, unless something later is known.
 
-        Raises TooManyTraits, TraitsTooLarge or TooManyPurposes, and takes over nothing, when there
-        is no room for what it adds; there always is for what takes a trait back or words anew.
+        Raises TooManyTraits, TraitsTooLarge or TooManyPurposes, and takes over nothing, when what
+        it adds is over a limit. Removing a trait, or choosing again on a purpose, always fits.
         """
         if call.traits:
-            self._check_traits(call, room)
+            self._check_traits(call, limits)
         if call.consents:
-            self._check_purposes(call, room)
+            self._check_purposes(call, limits)
         for name, value in call.traits.items():
-            filed = Filed(name, call.came_by, call.sender)
-            self._set_trait(filed, Trait(value, *call.provenance, call.occurred_at))
-        for purpose, word in call.consents.items():
-            consent = Consent(word.status, word.lawful_basis, word.source, call.occurred_at)
-            self._set_consent(Filed(purpose, call.came_by, call.sender), consent)
-        if len(self.traits) > 2 * room.traits:
-            self._forget_taken_back(room)
+            key = ObservationKey(name, call.primary_identity, call.sender)
+            self._set_trait(key, Trait(value, *call.provenance, call.occurred_at))
+        for purpose, choice in call.consents.items():
+            consent = Consent(choice.status, choice.lawful_basis, choice.source, call.occurred_at)
+            self._set_consent(ObservationKey(purpose, call.primary_identity, call.sender), consent)
+        if len(self.traits) > 2 * limits.traits:
+            self._forget_removed_traits(limits)
 
-    def _check_traits(self, call: Call, room: Room) -> None:
-        """What less believed senders have said leaves as much room for others as if they had not.
+    def _check_traits(self, call: Call, limits: CustomerLimits) -> None:
+        """Refuse a call whose traits are over a limit.
 
-        What a higher class's word hides counts as long as it may come to light again.
+        Values of less believed senders take no room from more believed ones. A value that a higher
+        class's hides counts as long as it may become the current one again.
         """
         for name, value in call.traits.items():
-            if (size := _bytes(name, value)) > room.value_bytes:
+            if (size := _bytes(name, value)) > limits.value_bytes:
                 raise TraitsTooLarge(
                     f"The trait {name[:60]!r} has {size} bytes as JSON, over the limit of"
-                    f" {room.value_bytes}.",
+                    f" {limits.value_bytes}.",
                     hint="Keep large things in a store of your own, and their address here.",
                 )
-        words = self._words(_NO_LESS[call.sender])
-        before = {name: _weight(name, told) for name, told in words.items()}
+        latest = self._latest_traits(_AT_LEAST[call.sender])
+        before = {name: _weight(name, by_class) for name, by_class in latest.items()}
         after = dict(before)
         for name, value in call.traits.items():
-            told, trait = words.get(name, {}), Trait(value, *call.provenance, call.occurred_at)
-            if call.sender not in told or told[call.sender].observed_at <= trait.observed_at:
-                after[name] = _weight(name, {**told, call.sender: trait})
-        number, was = (sum(map(bool, taken.values())) for taken in (after, before))
-        if number > max(room.traits, was):
+            by_class, trait = latest.get(name, {}), Trait(value, *call.provenance, call.occurred_at)
+            if _is_latest(by_class.get(call.sender), trait):
+                after[name] = _weight(name, {**by_class, call.sender: trait})
+        number, previous = (sum(map(bool, weights.values())) for weights in (after, before))
+        if number > max(limits.traits, previous):
             raise TooManyTraits(
-                f"The customer would have {number} traits, over the limit of {room.traits}.",
-                hint="Take back those you do not need (null), or send them as an event's"
-                " properties.",
+                f"The customer would have {number} traits, over the limit of {limits.traits}.",
+                hint="Remove those you do not need (null), or send them as an event's properties.",
             )
         size = sum(after.values())
-        if size > max(room.traits_bytes, sum(before.values())):
+        if size > max(limits.traits_bytes, sum(before.values())):
             raise TraitsTooLarge(
                 f"The customer's traits would have {size} bytes as JSON, over the limit of"
-                f" {room.traits_bytes}.",
-                hint="Take back those you do not need (null), or send them as an event's"
-                " properties.",
+                f" {limits.traits_bytes}.",
+                hint="Remove those you do not need (null), or send them as an event's properties.",
             )
 
-    def _words(self, classes: Set[SenderClass]) -> dict[str, dict[SenderClass, Trait]]:
+    def _latest_traits(self, classes: Set[SenderClass]) -> dict[str, dict[SenderClass, Trait]]:
         """Of each trait the latest by every one of these classes of sender."""
-        words: dict[str, dict[SenderClass, Trait]] = {}
+        latest: dict[str, dict[SenderClass, Trait]] = {}
         for (name, _, sender), trait in self.traits.items():
             if sender in classes:
-                told = words.setdefault(name, {})
-                if sender not in told or told[sender].observed_at <= trait.observed_at:
-                    told[sender] = trait
-        return words
+                by_class = latest.setdefault(name, {})
+                if _is_latest(by_class.get(sender), trait):
+                    by_class[sender] = trait
+        return latest
 
-    def _check_purposes(self, call: Call, room: Room) -> None:
-        held = {one.name for one in self.consents if one.sender in _NO_LESS[call.sender]}
-        number = len(held | call.consents.keys())
-        if number > max(room.purposes, len(held)):
+    def _check_purposes(self, call: Call, limits: CustomerLimits) -> None:
+        current = {key.name for key in self.consents if key.sender in _AT_LEAST[call.sender]}
+        number = len(current | call.consents.keys())
+        if number > max(limits.purposes, len(current)):
             raise TooManyPurposes(
-                f"The customer would have words on {number} purposes, over the limit of"
-                f" {room.purposes}.",
+                f"The customer would have consents for {number} purposes, over the limit of"
+                f" {limits.purposes}.",
                 hint="Send consents only for purposes that conditions ask for.",
             )
 
-    def _forget_taken_back(self, room: Room) -> None:
-        """Forget traits that were taken back, the longest ago first, until there is room again.
+    def _forget_removed_traits(self, limits: CustomerLimits) -> None:
+        """Forget traits that were removed, the longest ago first, until few enough are left.
 
-        All that was said of such a trait goes: of a part, something older would count again.
+        All values of such a trait go: without only some, an older one would be current again.
         """
-        current, empty = self.current_traits(), dict[str, list[Filed]]()
-        for filed in self.traits:
-            if filed.name not in current:
-                empty.setdefault(filed.name, []).append(filed)
-        latest = {n: max(self.traits[one].observed_at for one in them) for n, them in empty.items()}
-        for name in sorted(empty, key=lambda name: (latest[name], name)):
-            if len(self.traits) <= 2 * room.traits:
+        current, removed = self.current_traits(), dict[str, list[ObservationKey]]()
+        for key in self.traits:
+            if key.name not in current:
+                removed.setdefault(key.name, []).append(key)
+        latest = {
+            name: max(self.traits[key].observed_at for key in keys)
+            for name, keys in removed.items()
+        }
+        for name in sorted(removed, key=lambda name: (latest[name], name)):
+            if len(self.traits) <= 2 * limits.traits:
                 break
-            for filed in empty[name]:
-                del self.traits[filed]
-            self.new_traits.difference_update(empty[name])
-            self.old_traits.update(empty[name])
+            for key in removed[name]:
+                del self.traits[key]
+            self.new_traits.difference_update(removed[name])
+            self.old_traits.update(removed[name])
 
-    def _set_trait(self, filed: Filed, trait: Trait) -> None:
-        held = self.traits.get(filed)
-        if held is None or held.observed_at <= trait.observed_at:
-            self.traits[filed] = trait
-            self.new_traits.add(filed)
-            self.old_traits.discard(filed)
-            self.changed = True
+    def _set_trait(self, key: ObservationKey, trait: Trait) -> None:
+        if _is_latest(self.traits.get(key), trait):
+            self.traits[key] = trait
+            self.new_traits.add(key)
+            self.old_traits.discard(key)
+            self.is_changed = True
 
-    def _set_consent(self, filed: Filed, consent: Consent) -> None:
-        """Repeating a word changes nothing: `changed_at` stays when it was first given."""
-        held = self.consents.get(filed)
-        if held is None or (held.changed_at <= consent.changed_at and held[:3] != consent[:3]):
-            self.consents[filed] = consent
-            self.new_consents.add(filed)
-            self.changed = True
+    def _set_consent(self, key: ObservationKey, consent: Consent) -> None:
+        """Repeating a choice changes nothing: `changed_at` stays when it was first made."""
+        old = self.consents.get(key)
+        if old is None or (old.changed_at <= consent.changed_at and old[:3] != consent[:3]):
+            self.consents[key] = consent
+            self.new_consents.add(key)
+            self.is_changed = True
 
     def current_traits(self) -> dict[str, tuple[Trait, SenderClass]]:
-        """The value of every trait that counts, whatever identity it came by, and who sent it.
+        """The current value of every trait, whatever identity it came by, and who sent it.
 
-        Of each class of sender that is the latest, of the classes it is the highest's: a lower one
-        counts where the higher have said nothing, or have taken back what they said before that.
+        Of each class of sender the latest counts, of the classes the highest's: a lower one counts
+        where the higher have said nothing, or have removed their value before.
         """
         latest: dict[str, tuple[Trait, SenderClass]] = {}
         disputed: dict[str, dict[SenderClass, Trait]] = {}
         for (name, _, sender), trait in self.traits.items():
-            found = latest.get(name)
-            if found is None or (found[1] is sender and found[0].observed_at <= trait.observed_at):
+            other = latest.get(name)
+            if other is None or (other[1] is sender and other[0].observed_at <= trait.observed_at):
                 latest[name] = (trait, sender)
-            elif found[1] is not sender:
-                words = disputed.setdefault(name, {})
-                if sender not in words or words[sender].observed_at <= trait.observed_at:
-                    words[sender] = trait
-        for name, words in disputed.items():
+            elif other[1] is not sender:
+                by_class = disputed.setdefault(name, {})
+                if sender not in by_class or by_class[sender].observed_at <= trait.observed_at:
+                    by_class[sender] = trait
+        for name, by_class in disputed.items():
             trait, sender = latest[name]
-            latest[name] = _counting(words | {sender: trait})
-        return {name: found for name, found in latest.items() if found[0].value is not None}
+            latest[name] = _choose_current(by_class | {sender: trait})
+        return {name: pair for name, pair in latest.items() if pair[0].value is not None}
 
     def trait_values(self) -> dict[str, Json]:
-        """What conditions see of the traits."""
+        """The traits as conditions see them."""
         return {name: trait.value for name, (trait, _) in self.current_traits().items()}
 
     def current_consents(self) -> dict[str, tuple[Consent, SenderClass]]:
-        """The word on every purpose that counts, whatever identity it came by, and who sent it.
+        """The current choice on every purpose, whatever identity it came by, and who sent it.
 
         That is the latest, except that a write key, which everybody can read, only withdraws what
-        others have said: it gives where nobody else has said anything.
+        others have sent: it gives consent where nobody else has sent a choice.
         """
         proved: dict[str, tuple[Consent, SenderClass]] = {}
         unproved: dict[str, tuple[Consent, SenderClass]] = {}
@@ -242,43 +242,46 @@ class Customer:
                 latest[purpose] = (consent, sender)
         for purpose, (consent, sender) in unproved.items():
             other = proved.get(purpose)
-            withdrawn = consent.status == WITHDRAWN
-            if other is None or (withdrawn and other[0].changed_at <= consent.changed_at):
+            is_withdrawn = consent.status == WITHDRAWN
+            if other is None or (is_withdrawn and other[0].changed_at <= consent.changed_at):
                 proved[purpose] = (consent, sender)
         return proved
 
-    def decided_consents(self) -> dict[str, bool]:
-        """What conditions see of the consents: purposes undecided are absent."""
-        words = ((p, ConsentStatus(c.status)) for p, (c, _) in self.current_consents().items())
-        return {purpose: DECIDED[status] for purpose, status in words if status in DECIDED}
+    def consent_values(self) -> dict[str, bool]:
+        """The consents as conditions see them: purposes without a yes or no are absent."""
+        values = (
+            (p, CONSENT_VALUES.get(c.status)) for p, (c, _) in self.current_consents().items()
+        )
+        return {purpose: value for purpose, value in values if value is not None}
 
-    def move_to(self, segments: set[str], now: datetime) -> None:
+    def set_segments(self, segments: set[str], now: datetime) -> None:
         """Be in exactly these segments from now on."""
-        self.joined, self.left = segments - self.segments.keys(), self.segments.keys() - segments
+        self.new_segments = segments - self.segments.keys()
+        self.old_segments = self.segments.keys() - segments
         self.segments = {key: self.segments.get(key, now) for key in segments}
-        self.changed |= bool(self.joined or self.left)
+        self.is_changed |= bool(self.new_segments or self.old_segments)
 
-    def absorb_into(self, survivor: UUID) -> None:
-        """Leave nothing but the name of the customer he has become."""
+    def merge_into(self, survivor: UUID) -> None:
+        """Leave nothing but the id of the customer this one has become."""
         self.version += 1
         self.merged_into, self.reevaluate_at = survivor, None
         self.identities, self.traits, self.consents = set(), {}, {}
         self.segments, self.series = {}, {}
-        self.changed = True
+        self.is_changed = True
 
     def snapshot(
         self, event_id: UUID, now: datetime, answers: Mapping[str, int]
     ) -> CustomerChanged:
-        """All of him, as the other services keep it; `answers` is of the rulebook he is of."""
+        """The whole customer, for the other services; `answers` are those of their definitions."""
         current = self.current_traits()
         return CustomerChanged.model_construct(
             event_id=event_id,
             customer_id=self.id,
             occurred_at=now,
             version=self.version,
-            identities=tuple(sent(identity) for identity in sorted(self.identities)),
-            traits={n: shallow(trait.value, DEEPEST_SHOWN) for n, (trait, _) in current.items()},
-            consents=self.decided_consents(),
+            identities=tuple(to_payload(identity) for identity in sorted(self.identities)),
+            traits={n: cut_depth(trait.value, DEEPEST_OUTPUT) for n, (trait, _) in current.items()},
+            consents=self.consent_values(),
             segments=tuple(sorted(self.segments)),
             series=self.series,
             series_versions=dict(answers),
@@ -288,32 +291,37 @@ class Customer:
         )
 
 
-def _counting(words: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
-    """Of the latest values by each class of sender the one that counts."""
-    highest_first = sorted(words, key=lambda sender: -sender.trust)
-    found = words[highest_first[0]], highest_first[0]
-    for sender in highest_first[1:]:
-        if found[0].value is not None:
+def _choose_current(by_class: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
+    """Of the latest values by each class of sender the current one."""
+    highest, *lower = sorted(by_class, key=lambda sender: -sender.trust)
+    current, current_sender = by_class[highest], highest
+    for sender in lower:
+        if current.value is not None:
             break
-        if words[sender].observed_at > found[0].observed_at:
-            found = words[sender], sender
-    return found
+        if by_class[sender].observed_at > current.observed_at:
+            current, current_sender = by_class[sender], sender
+    return current, current_sender
 
 
-def sent(identity: Identity) -> IdentitySent:
-    """An identity as it travels in events."""
-    return IdentitySent.model_construct(type=identity.type, value=identity.value)
+def _is_latest(other: Trait | None, trait: Trait) -> bool:
+    return other is None or other.observed_at <= trait.observed_at
 
 
-def _weight(name: str, words: Mapping[SenderClass, Trait]) -> int:
-    """The bytes a trait takes, given the latest by each class of sender: the most it may have.
+def to_payload(identity: Identity) -> IdentityPayload:
+    """An identity as events carry it."""
+    return IdentityPayload.model_construct(type=identity.type, value=identity.value)
 
-    A higher class's word that is as late hides one for ever, be it taken back.
+
+def _weight(name: str, by_class: Mapping[SenderClass, Trait]) -> int:
+    """The bytes a trait may take at most, given the latest value by each class of sender.
+
+    A higher class's value that is as late hides a lower one for ever, even once it is removed.
     """
     most, latest = 0, None
-    highest_first = sorted(words, key=lambda sender: -sender.trust) if len(words) > 1 else words
+    several = len(by_class) > 1
+    highest_first = sorted(by_class, key=lambda sender: -sender.trust) if several else by_class
     for sender in highest_first:
-        trait = words[sender]
+        trait = by_class[sender]
         if latest is None or trait.observed_at > latest:
             latest = trait.observed_at
             if trait.value is not None:

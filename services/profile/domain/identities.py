@@ -1,4 +1,4 @@
-"""Whose event is this? Identities of a batch resolved in memory, against what is on record.
+"""Identity resolution: whose event this is, decided in memory against what is on record.
 
 Every anonymous identity starts as a customer of its own, whose id all services derive alike. It
 turns known by being merged into a known customer. Two known customers become one only when
@@ -12,16 +12,16 @@ from typing import ClassVar, NamedTuple
 from uuid import UUID, uuid5
 
 from services.chassis.errors import RaakError, nearest
+from services.contracts.enums import LinkSource
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
     KNOWN_TYPES,
     TYPES,
-    derived_customer_id,
+    derive_customer_id,
     is_placeholder,
-    normalised,
+    normalise_value,
 )
-from services.contracts.words import LinkSource
-from services.profile.domain.words import ChangeKind
+from services.profile.domain.enums import IdentityChangeKind
 
 STRONGEST_FIRST = (
     "user_id",
@@ -48,13 +48,13 @@ class Identity(NamedTuple):
     value: str
 
 
-def identity(type: str, value: str) -> Identity | None:
+def normalise_identity(type: str, value: str) -> Identity | None:
     """The identity, normalised; None if the value names nobody (blank, a placeholder, an e-mail
     without an @).
     """
     if is_placeholder(type, value):
         return None
-    value = normalised(type, value)
+    value = normalise_value(type, value)
     if type == "email" and "@" not in value:
         return None
     if type == "phone" and len(value) < 2:
@@ -74,38 +74,38 @@ class InvalidIdentity(RaakError):
     code: ClassVar[str] = "PROFILE_INVALID_IDENTITY"
 
 
-def given_identity(type: str, value: str) -> Identity:
+def parse_identity(type: str, value: str) -> Identity:
     """The identity a caller names; raises UnknownIdentityType or InvalidIdentity."""
     if type not in TYPES:
         hint = nearest(type, TYPES)
         raise UnknownIdentityType(f"There is no identity type {type[:50]!r}.", hint=hint)
-    found = identity(type, value)
-    if found is None or len(found.value) > LONGEST_VALUE or "\0" in found.value:
+    identity = normalise_identity(type, value)
+    if identity is None or len(identity.value) > LONGEST_VALUE or "\0" in identity.value:
         raise InvalidIdentity(
             f"{value[:50]!r} is no {type}.",
             hint=f"Send text of at most {LONGEST_VALUE} characters that names somebody.",
         )
-    return found
+    return identity
 
 
-def visitor_of(identity: Identity) -> UUID | None:
+def derive_visitor_id(identity: Identity) -> UUID | None:
     """The customer an identity stands for by itself.
 
-    None for one of a person, and for a placeholder, of which there are some of before they counted
-    as nobody.
+    None for one of a person, and for a placeholder: some were stored before placeholders were
+    refused.
     """
     if identity.type not in ANONYMOUS_TYPES or is_placeholder(*identity):
         return None
-    return derived_customer_id(*identity)
+    return derive_customer_id(*identity)
 
 
-def strongest_first(identities: Iterable[Identity]) -> tuple[Identity, ...]:
-    """Without repetition, those that name a person most surely first."""
+def sort_by_strength(identities: Iterable[Identity]) -> tuple[Identity, ...]:
+    """The identities without repetition, those that name a person most surely first."""
     return tuple(sorted(set(identities), key=lambda i: (STRONGEST_FIRST.index(i.type), i.value)))
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class IdentityChange:
     """A merge, or an attachment that was refused.
 
     MERGED: everything of `from_customer` is now `into_customer`'s, `identities` moved.
@@ -113,16 +113,16 @@ class Change:
     """
 
     id: UUID
-    kind: ChangeKind
+    kind: IdentityChangeKind
     from_customer: UUID
     into_customer: UUID
     identities: tuple[Identity, ...]
     reason: str
     linked_by: LinkSource | None = None
-    """By whose word; None for what was noted before that was."""
+    """By whose word; None for changes recorded before links had a source."""
 
 
-class _Word(NamedTuple):
+class _Evidence(NamedTuple):
     """Why identities belong together: the kind of call that named them, and by whose word."""
 
     reason: str
@@ -130,29 +130,29 @@ class _Word(NamedTuple):
 
 
 @dataclass(slots=True)
-class Directory:
-    """Who holds which identity, as far as one transaction sees; it notes what it changes.
+class IdentityDirectory:
+    """Who holds which identity, as one transaction sees it, and what the transaction changes.
 
     `holdings` names the identities of every customer that may be concerned, also of those
     without any. `owners` is its inverse. `links` says by whose word an identity is its owner's,
-    unless it is there by itself.
+    unless nobody linked it.
     """
 
     holdings: dict[UUID, set[Identity]]
     new_id: Callable[[], UUID]
     links: dict[Identity, LinkSource] = field(default_factory=dict)
     owners: dict[Identity, UUID] = field(default_factory=dict)
-    created: set[UUID] = field(default_factory=set)
-    moved: dict[Identity, UUID] = field(default_factory=dict)
+    new_customers: set[UUID] = field(default_factory=set)
+    new_owners: dict[Identity, UUID] = field(default_factory=dict)
     """Identities whose owner or link is not on record yet, with their owner."""
-    merges: list[Change] = field(default_factory=list)
-    refusals: dict[UUID, Change] = field(default_factory=dict)
+    merges: list[IdentityChange] = field(default_factory=list)
+    refusals: dict[UUID, IdentityChange] = field(default_factory=dict)
     _merged_into: dict[UUID, UUID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for customer, identities in self.holdings.items():
-            for held in identities:
-                self.owners[held] = customer
+            for identity in identities:
+                self.owners[identity] = customer
 
     def survivor(self, customer: UUID) -> UUID:
         """The customer this one has become."""
@@ -167,18 +167,18 @@ class Directory:
         customer: UUID | None = None,
         source: LinkSource = LinkSource.SERVER,
     ) -> UUID:
-        """The customer these identities (strongest first) speak of, made and joined as needed.
+        """The customer these identities (strongest first) name, created and merged as needed.
 
-        `customer` says who is meant when that is known already.
+        `customer` is whose they are when that is known already.
         """
-        for given in identities:
-            if given.type in ANONYMOUS_TYPES and given not in self.owners:
-                self._introduce(given)
+        for identity in identities:
+            if identity.type in ANONYMOUS_TYPES and identity not in self.owners:
+                self._introduce(identity)
         subject = self._customer(customer) if customer else self._subject(identities)
-        before = [self.owners.get(given) for given in identities]
-        word = _Word(reason, source)
-        for given in identities:
-            self._join(subject, given, word)
+        before = [self.owners.get(identity) for identity in identities]
+        evidence = _Evidence(reason, source)
+        for identity in identities:
+            self._attach(subject, identity, evidence)
         if len(identities) > (0 if customer else 1):
             self._link(subject, zip(identities, before, strict=True), source, customer)
         return self.survivor(subject)
@@ -186,20 +186,20 @@ class Directory:
     def alias(self, previous: str, customer: UUID, source: LinkSource = LinkSource.SERVER) -> UUID:
         """Merge whoever was known by the id `previous` into `customer`, because a call said so."""
         for kind in ("user_id", "anonymous_id"):
-            named = Identity(kind, previous)
-            if named in self.owners:
+            identity = Identity(kind, previous)
+            if identity in self.owners:
                 break
         else:
-            self._introduce(named)
-        before = self.owners[named]
+            self._introduce(identity)
+        before = self.owners[identity]
         if before != customer:
-            self._merge(before, customer, _Word("alias", source))
-        self._note(customer, named, before, source)
+            self._merge(before, customer, _Evidence("alias", source))
+        self._record_link(customer, identity, before, source)
         return customer
 
     def is_known(self, customer: UUID) -> bool:
         """Whether a customer holds an identity of a person."""
-        return any(held.type in KNOWN_TYPES for held in self.holdings[customer])
+        return any(identity.type in KNOWN_TYPES for identity in self.holdings[customer])
 
     def _link(
         self,
@@ -208,98 +208,99 @@ class Directory:
         source: LinkSource,
         customer: UUID | None,
     ) -> None:
-        """Note by whose word identities are the subject's, given whose they were before.
+        """Record by whose word identities are the subject's; `before` says whose they were.
 
-        A word moves what it says of the one who spoke it to the subject; for what was there
-        already, proof takes the place of what was not proved, and nothing else does. Who names the
-        id of a customer names the browser it is derived of, too.
+        An identity that changes its owner takes this source. Of those that were the subject's
+        before, a proof replaces a source that proved nothing, and nothing else does. Whoever names
+        the id of a customer names the browser it is derived from, too.
         """
-        joined = [(given, owner) for given, owner in before if self.owners[given] == subject]
-        if len(joined) < (1 if customer else 2):
+        own = [(identity, owner) for identity, owner in before if self.owners[identity] == subject]
+        if len(own) < (1 if customer else 2):
             return
         if customer:
-            joined += [(held, subject) for held in self._browsers_of(customer, subject)]
-        for given, owner in joined:
-            self._note(subject, given, owner, source)
+            own += [(identity, subject) for identity in self._browsers_of(customer, subject)]
+        for identity, owner in own:
+            self._record_link(subject, identity, owner, source)
 
-    def _note(
-        self, subject: UUID, given: Identity, before: UUID | None, source: LinkSource
+    def _record_link(
+        self, subject: UUID, identity: Identity, before: UUID | None, source: LinkSource
     ) -> None:
-        link = self.links.get(given)
+        link = self.links.get(identity)
         is_better = link is not source and (
             link is None or (source.is_proved and not link.is_proved)
         )
         if is_better or before != subject:
-            self.links[given] = source
-            self.moved[given] = subject
+            self.links[identity] = source
+            self.new_owners[identity] = subject
 
     def _browsers_of(self, customer: UUID, holder: UUID) -> list[Identity]:
-        """The anonymous identities among those held that an id is derived of."""
-        return [held for held in self.holdings[holder] if visitor_of(held) == customer]
+        """The anonymous identities of the holder that the customer's id is derived from."""
+        return [one for one in self.holdings[holder] if derive_visitor_id(one) == customer]
 
-    def _introduce(self, unseen: Identity) -> None:
+    def _introduce(self, identity: Identity) -> None:
         """Give an anonymous identity the customer it stands for."""
-        customer = self._customer(derived_customer_id(*unseen))
-        self._give(unseen, customer)
+        self._give(identity, self._customer(derive_customer_id(*identity)))
 
     def _customer(self, id: UUID) -> UUID:
         customer = self.survivor(id)
         if customer not in self.holdings:
             self.holdings[customer] = set()
-            self.created.add(customer)
+            self.new_customers.add(customer)
         return customer
 
     def _subject(self, identities: Sequence[Identity]) -> UUID:
-        """The owner of the strongest identity whose owner can be meant; a new customer if none.
+        """The owner of the strongest identity that contradicts none; a new customer if none.
 
         The strongest identity of a call is therefore always held by its customer.
         """
-        for rank, given in enumerate(identities):
-            owner = self.owners.get(given)
+        for rank, identity in enumerate(identities):
+            owner = self.owners.get(identity)
             if owner is not None and (rank == 0 or self._can_be(owner, identities)):
                 return owner
         return self._customer(self.new_id())
 
     def _can_be(self, customer: UUID, identities: Sequence[Identity]) -> bool:
-        """Whether no singular identity given contradicts those the customer holds."""
-        held = self.holdings[customer]
+        """Whether no singular identity named contradicts those the customer holds."""
+        own = self.holdings[customer]
         return not any(
-            given.type in SINGULAR
-            and given not in held
-            and any(other.type == given.type for other in held)
-            for given in identities
+            identity.type in SINGULAR
+            and identity not in own
+            and any(other.type == identity.type for other in own)
+            for identity in identities
         )
 
-    def _join(self, subject: UUID, given: Identity, word: _Word) -> None:
-        owner = self.owners.get(given)
+    def _attach(self, subject: UUID, identity: Identity, evidence: _Evidence) -> None:
+        owner = self.owners.get(identity)
         if owner is None:
-            self._give(given, subject)
-        elif owner != subject and given.type == "device":
-            # A device goes from hand to hand: it joins only while it is all we know of somebody.
-            if self.holdings[owner] == {given}:
-                self._merge(owner, subject, word)
+            self._give(identity, subject)
+        elif owner != subject and identity.type == "device":
+            # A device goes from hand to hand: it is merged only while its owner has nothing else.
+            if self.holdings[owner] == {identity}:
+                self._merge(owner, subject, evidence)
         elif owner != subject and self.is_known(owner):
-            self._refuse(subject, given, owner, word)
+            self._refuse(subject, identity, owner, evidence)
         elif owner != subject:
-            self._merge(owner, subject, word)
+            self._merge(owner, subject, evidence)
 
-    def _give(self, given: Identity, customer: UUID) -> None:
-        self.owners[given] = self.moved[given] = customer
-        self.holdings[customer].add(given)
+    def _give(self, identity: Identity, customer: UUID) -> None:
+        self.owners[identity] = self.new_owners[identity] = customer
+        self.holdings[customer].add(identity)
 
-    def _merge(self, absorbed: UUID, into: UUID, word: _Word) -> None:
+    def _merge(self, absorbed: UUID, into: UUID, evidence: _Evidence) -> None:
         identities = tuple(sorted(self.holdings[absorbed]))
         self.merges.append(
-            Change(self.new_id(), ChangeKind.MERGED, absorbed, into, identities, *word)
+            IdentityChange(
+                self.new_id(), IdentityChangeKind.MERGED, absorbed, into, identities, *evidence
+            )
         )
-        for held in identities:
-            self._give(held, into)
+        for identity in identities:
+            self._give(identity, into)
         self.holdings[absorbed] = set()
         self._merged_into[absorbed] = into
 
-    def _refuse(self, subject: UUID, given: Identity, owner: UUID, word: _Word) -> None:
-        """Note that an identity stays with its owner; the same refusal is noted once, ever."""
-        known_by = uuid5(_REFUSALS, f"{subject}:{given.type}:{given.value}")
-        self.refusals[known_by] = Change(
-            known_by, ChangeKind.REFUSED, owner, subject, (given,), *word
+    def _refuse(self, subject: UUID, identity: Identity, owner: UUID, evidence: _Evidence) -> None:
+        """Record that an identity stays with its owner; the same refusal has the same id."""
+        change_id = uuid5(_REFUSALS, f"{subject}:{identity.type}:{identity.value}")
+        self.refusals[change_id] = IdentityChange(
+            change_id, IdentityChangeKind.REFUSED, owner, subject, (identity,), *evidence
         )

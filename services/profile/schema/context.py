@@ -1,4 +1,4 @@
-"""What resolvers may use, made anew for each request; and who may see whom."""
+"""What resolvers use, created for each request; and who may see whom."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from services.chassis.clock import Clock
 from services.chassis.database import Database
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.identity import ANONYMOUS_TYPES, derived_customer_id
+from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id
 from services.profile.domain.customer import Customer
-from services.profile.domain.identities import Change, Identity, given_identity
-from services.profile.domain.rulebook import Rulebook, Segment
-from services.profile.service import finding
-from services.profile.service.finding import Ref
-from services.profile.service.reading import Reader
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.domain.identities import Identity, IdentityChange, parse_identity
+from services.profile.domain.segment_definitions import Segment, SegmentDefinitions
+from services.profile.service import queries
+from services.profile.service.call_reader import CallReader
+from services.profile.service.queries import CustomerRef
+from services.profile.service.segment_cache import SegmentCache
 from services.profile.store import claims as claim_store
 from services.profile.store import identities as identity_store
-from services.profile.store import rulebook as rulebook_store
-from services.profile.store.claims import Claim
+from services.profile.store import segment_definitions as segment_store
+from services.profile.store.claims import IdentityClaim
 
 
 @dataclass
@@ -32,23 +32,23 @@ class Context:
 
     principal: Principal
     database: Database
-    rulebooks: Rulebooks
-    reader: Reader
+    segment_cache: SegmentCache
+    reader: CallReader
     wake: Callable[[], None]
     clock: Clock
     scan_limit: int
     masking: Masking = USUAL
     trust_write_keys: bool = False
-    people: DataLoader[UUID, Customer | None] = field(init=False)
-    changes: DataLoader[UUID, list[tuple[Change, datetime]]] = field(init=False)
-    refs: DataLoader[Ref, UUID | None] = field(init=False)
-    reached: DataLoader[tuple[Ref, UUID], bool] = field(init=False)
-    claims: DataLoader[UUID, list[Claim]] = field(init=False)
+    customers: DataLoader[UUID, Customer | None] = field(init=False)
+    changes: DataLoader[UUID, list[tuple[IdentityChange, datetime]]] = field(init=False)
+    refs: DataLoader[CustomerRef, UUID | None] = field(init=False)
+    reached: DataLoader[tuple[CustomerRef, UUID], bool] = field(init=False)
+    claims: DataLoader[UUID, list[IdentityClaim]] = field(init=False)
     segments: DataLoader[str, Segment | None] = field(init=False)
     counts: DataLoader[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.people = DataLoader(load_fn=self._load_people)
+        self.customers = DataLoader(load_fn=self._load_customers)
         self.changes = DataLoader(load_fn=self._load_changes)
         self.refs = DataLoader(load_fn=self._load_refs)
         self.reached = DataLoader(load_fn=self._load_reached)
@@ -58,100 +58,103 @@ class Context:
 
     @classmethod
     def factory(cls, *parts: Any) -> Callable[[Principal], "Context"]:
-        """What makes the context of a caller; `parts` are the fields after `principal`."""
+        """A function that makes a caller's context; `parts` are the fields after `principal`."""
         return lambda principal: cls(principal, *parts)
 
-    async def rulebook(self) -> Rulebook:
-        """The rulebook in force."""
+    async def segment_definitions(self) -> SegmentDefinitions:
+        """The definitions in force."""
         async with self.database.connection() as connection:
-            return await self.rulebooks.current(connection)
+            return await self.segment_cache.current(connection)
 
-    async def person(self, id: UUID) -> Customer | None:
-        """A customer the caller may see; None for one we do not know. Raises Forbidden."""
-        person = await self.people.load(id)
-        if self.principal.own_customer_only and await self.own_id() != (
-            person.id if person else id
+    async def customer(self, customer_id: UUID) -> Customer | None:
+        """A customer the caller may see; None for an unknown one. Raises Forbidden."""
+        customer = await self.customers.load(customer_id)
+        own_id = await self.own_id() if self.principal.own_customer_only else None
+        if self.principal.own_customer_only and own_id != (
+            customer.id if customer else customer_id
         ):
-            raise _not_yours()
-        return person
+            raise _not_own()
+        return customer
 
-    async def find(self, ref: Ref) -> Customer | None:
-        """Who is meant, if the caller may see them; None for nobody. Raises Forbidden."""
+    async def find(self, ref: CustomerRef) -> Customer | None:
+        """The customer named, if the caller may see them; None for nobody. Raises Forbidden."""
         if isinstance(ref, Identity):
             self.principal.check_lookup(ref.type)
-        found = await self.refs.load(ref)
-        if found is not None:
-            return await self.person(found)
+        customer_id = await self.refs.load(ref)
+        if customer_id is not None:
+            return await self.customer(customer_id)
         if self.principal.own_customer_only and ref != self.own_ref():
-            raise _not_yours()
+            raise _not_own()
         return None
 
-    def own_ref(self) -> Ref | None:
-        """The customer the caller speaks for, as his token says it."""
-        given = self.principal.customer_ref or {}
-        if "id" in given:
-            return UUID(given["id"])
-        return given_identity(given["type"], given["value"]) if "type" in given else None
+    def own_ref(self) -> CustomerRef | None:
+        """The customer the caller speaks for, as its token says."""
+        ref = self.principal.customer_ref or {}
+        if "id" in ref:
+            return UUID(ref["id"])
+        return parse_identity(ref["type"], ref["value"]) if "type" in ref else None
 
     async def own_id(self) -> UUID | None:
-        """Its customer's id; a visitor has one before we have heard of them.
+        """The id of the caller's customer; a visitor has one before any event is recorded.
 
-        None if the customer is known by now and nobody who may say so has linked the two.
+        None if the customer is known by now and no trusted sender has linked the two.
         """
         ref = self.own_ref()
-        found = await self.refs.load(ref) if ref else None
+        customer_id = await self.refs.load(ref) if ref else None
         if (
             ref
-            and found
+            and customer_id
             and not self.trust_write_keys
-            and not await self.reached.load((ref, found))
+            and not await self.reached.load((ref, customer_id))
         ):
             return None
-        if found is None and isinstance(ref, Identity) and ref.type in ANONYMOUS_TYPES:
-            return derived_customer_id(*ref)
-        return found or (ref if isinstance(ref, UUID) else None)
+        if customer_id is None and isinstance(ref, Identity) and ref.type in ANONYMOUS_TYPES:
+            return derive_customer_id(*ref)
+        return customer_id or (ref if isinstance(ref, UUID) else None)
 
-    def forget_loaded(self) -> None:
-        """Read anew what a mutation may have changed."""
-        loaders = (self.people, self.changes, self.refs, self.reached, self.claims, self.counts)
+    def clear_loaders(self) -> None:
+        """Read again what a mutation may have changed."""
+        loaders = (self.customers, self.changes, self.refs, self.reached, self.claims, self.counts)
         for loader in loaders:
             loader.clear_all()
 
-    async def _load_people(self, ids: list[UUID]) -> list[Customer | None]:
+    async def _load_customers(self, ids: list[UUID]) -> list[Customer | None]:
         async with self.database.connection() as connection:
-            found = await finding.load(connection, ids)
-        return [found.get(asked) for asked in ids]
+            customers = await queries.load(connection, ids)
+        return [customers.get(customer_id) for customer_id in ids]
 
-    async def _load_changes(self, ids: list[UUID]) -> list[list[tuple[Change, datetime]]]:
+    async def _load_changes(self, ids: list[UUID]) -> list[list[tuple[IdentityChange, datetime]]]:
         async with self.database.connection() as connection:
-            found = await identity_store.changes(connection, ids)
-        return [found[asked] for asked in ids]
+            changes = await identity_store.read_changes(connection, ids)
+        return [changes[customer_id] for customer_id in ids]
 
-    async def _load_refs(self, refs: list[Ref]) -> list[UUID | None]:
+    async def _load_refs(self, refs: list[CustomerRef]) -> list[UUID | None]:
         async with self.database.connection() as connection:
-            found = await finding.resolve(connection, refs)
-        return [found.get(ref) for ref in refs]
+            ids = await queries.resolve(connection, refs)
+        return [ids.get(ref) for ref in refs]
 
-    async def _load_reached(self, asked: list[tuple[Ref, UUID]]) -> list[bool]:
+    async def _load_reached(self, pairs: list[tuple[CustomerRef, UUID]]) -> list[bool]:
         async with self.database.connection() as connection:
-            return [await finding.is_reached(connection, ref, found) for ref, found in asked]
+            return [
+                await queries.is_reached(connection, ref, customer_id) for ref, customer_id in pairs
+            ]
 
-    async def _load_claims(self, ids: list[UUID]) -> list[list[Claim]]:
+    async def _load_claims(self, ids: list[UUID]) -> list[list[IdentityClaim]]:
         async with self.database.connection() as connection:
-            found = await claim_store.claims(connection, ids)
-        return [found[asked] for asked in ids]
+            claims = await claim_store.read_claims(connection, ids)
+        return [claims[customer_id] for customer_id in ids]
 
     async def _load_segments(self, keys: list[str]) -> list[Segment | None]:
-        found = {segment.key: segment for segment in (await self.rulebook()).segments}
-        return [found.get(key) for key in keys]
+        segments = {one.key: one for one in (await self.segment_definitions()).segments}
+        return [segments.get(key) for key in keys]
 
     async def _load_counts(self, keys: list[str]) -> list[int]:
         async with self.database.connection() as connection:
-            found = await rulebook_store.counts(connection, keys)
-        return [found.get(key, 0) for key in keys]
+            counts = await segment_store.count_members(connection, keys)
+        return [counts.get(key, 0) for key in keys]
 
 
-def _not_yours() -> Forbidden:
+def _not_own() -> Forbidden:
     return Forbidden(
         "This is not the customer your token speaks for.",
         hint="Ask for your own customer, or use a token of an agent.",

@@ -1,4 +1,4 @@
-"""What callers pass in, and how it becomes a call of the spec."""
+"""The inputs of profile's mutations, and how they become calls of the Segment spec."""
 
 from datetime import datetime
 from typing import Any
@@ -7,52 +7,52 @@ import strawberry
 from strawberry.scalars import JSON
 
 from services.chassis.errors import RaakError
-from services.profile.domain.identities import given_identity
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     XDM_STATUS,
     ConsentStatus,
     ContextCategory,
     LawfulBasis,
     TraitKind,
 )
+from services.profile.domain.identities import parse_identity
 from services.profile.schema.types import read_id
-from services.profile.service.finding import Ref
+from services.profile.service import queries
 
 XDM_LETTERS = {status: letter for letter, status in XDM_STATUS.items()}
 
 
 class InvalidReference(RaakError):
-    """A reference that means nobody, or two."""
+    """A reference that names no customer, or two."""
 
     code = "PROFILE_INVALID_REFERENCE"
 
 
-@strawberry.input(description="What a customer is known by.")
+@strawberry.input(description="An identity of a customer.")
 class IdentityInput:
     type: str
     value: str
 
 
-@strawberry.input(description="Who is meant: one of these.")
+@strawberry.input(description="The customer, by one of these.")
 class CustomerRef:
     id: strawberry.ID | None = strawberry.UNSET
     identity: IdentityInput | None = strawberry.UNSET
 
-    def read(self) -> Ref:
-        """The one reference given; raises InvalidReference and what reading it raises."""
+    def read(self) -> queries.CustomerRef:
+        """The reference; raises InvalidReference, and what reading an id or identity raises."""
         if bool(self.id) == bool(self.identity):
             raise InvalidReference(
                 "A customer is named by `id` or by `identity`, one of them.",
                 hint='Pass {identity: {type: "email", value: "…"}}, or {id: "…"}.',
             )
         if self.identity:
-            return given_identity(self.identity.type, self.identity.value)
+            return parse_identity(self.identity.type, self.identity.value)
         return read_id(str(self.id))
 
 
 @strawberry.input(
-    description="Traits of a customer, and what else he is known by. `email`, `phone`, `crm_id`"
-    " and `loyalty_id` among the traits are identities too."
+    description="Traits and further identities of a customer. `email`, `phone`, `crm_id` and"
+    " `loyalty_id` among the traits are identities too."
 )
 class IdentifyInput:
     customer: CustomerRef
@@ -65,15 +65,15 @@ class IdentifyInput:
     at: datetime | None = strawberry.UNSET
     message_id: str | None = strawberry.UNSET
 
-    def event(self) -> dict[str, Any]:
+    def event_fields(self) -> dict[str, Any]:
         """The input as a call of the spec."""
-        said = {
+        raak = {
             "kind": self.kind,
             "context": self.context,
             "source": "graph" if self.source is None else self.source,
             "lawfulBasis": self.lawful_basis,
         }
-        return _event(self.at, self.message_id, traits=self.traits or {}, context={"raak": said})
+        return _event(self.at, self.message_id, traits=self.traits or {}, context={"raak": raak})
 
 
 @strawberry.input(description="Something a customer did.")
@@ -85,7 +85,7 @@ class TrackInput:
     at: datetime | None = strawberry.UNSET
     message_id: str | None = strawberry.UNSET
 
-    def call(self) -> dict[str, Any]:
+    def event_fields(self) -> dict[str, Any]:
         """The input as a call of the spec."""
         return _event(
             self.at,
@@ -96,7 +96,7 @@ class TrackInput:
         )
 
 
-@strawberry.input(description="A customer's word on one purpose.")
+@strawberry.input(description="A customer's choice on one purpose.")
 class ConsentInput:
     customer: CustomerRef
     purpose: str
@@ -105,9 +105,9 @@ class ConsentInput:
     source: str | None = "graph"
     at: datetime | None = strawberry.UNSET
 
-    def event(self) -> dict[str, Any]:
+    def event_fields(self) -> dict[str, Any]:
         """The input as a call of the spec: an event that carries the consent in its context."""
-        said = {
+        raak = {
             "source": "graph" if self.source is None else self.source,
             "lawfulBasis": (self.lawful_basis or LawfulBasis.CONSENT).value,
         }
@@ -116,8 +116,8 @@ class ConsentInput:
             self.at,
             None,
             event="consent_changed",
-            properties={"purpose": self.purpose, "status": self.status.value, **said},
-            context={"raak": said, "consent": {"categoryPreferences": preferences}},
+            properties={"purpose": self.purpose, "status": self.status.value, **raak},
+            context={"raak": raak, "consent": {"categoryPreferences": preferences}},
         )
 
 

@@ -1,4 +1,4 @@
-"""What can be told to profile. One mutation is one transaction."""
+"""Profile's mutations. Each is one transaction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from services.chassis.errors import RaakError
 from services.chassis.graphql import masking_for
 from services.chassis.principal import Forbidden
 from services.profile.domain.calls import Call
-from services.profile.domain.identities import Identity, given_identity, strongest_first
+from services.profile.domain.identities import Identity, parse_identity, sort_by_strength
 from services.profile.domain.spec import Subject
 from services.profile.schema.context import Context
 from services.profile.schema.inputs import ConsentInput, CustomerRef, IdentifyInput, TrackInput
 from services.profile.schema.types import Customer, Info, Segment
-from services.profile.service.finding import UnknownCustomer
-from services.profile.service.recording import Taken, record
-from services.profile.service.rulebooks import publish_segments
+from services.profile.service.publishing import publish_segments
+from services.profile.service.queries import UnknownCustomerId
+from services.profile.service.recording import RecordedCall, record
 
 CONSENTS = "consents:write"
 
@@ -29,40 +29,41 @@ class TrackResult:
 
 @strawberry.type
 class Mutation:
-    """The root fields."""
+    """Profile's fields of the root type."""
 
     @strawberry.federation.mutation(
-        description="Say who a customer is; an unknown identity is a new one.",
+        description="Say who a customer is; an unknown identity makes a new customer.",
         requires_scopes=[["customers:write"]],
     )
     async def identify(self, info: Info, input: IdentifyInput) -> Customer:
         """Traits and identities in one call."""
-        further = [given_identity(one.type, one.value) for one in input.identities or ()]
-        taken = await _take(info.context, "identify", input.customer, input.event(), further)
-        return Customer(id=strawberry.ID(str(taken.customer)))
+        further = [parse_identity(one.type, one.value) for one in input.identities or ()]
+        fields = input.event_fields()
+        recorded = await _record(info.context, "identify", input.customer, fields, further)
+        return Customer(id=strawberry.ID(str(recorded.customer)))
 
     @strawberry.federation.mutation(
         description="Record what a customer did; a message id counts once."
-        " Consents in its context ask the scope `consents:write`, too.",
+        " Consents in its context need the scope `consents:write`, too.",
         requires_scopes=[["customers:write"]],
     )
     async def track(self, info: Info, input: TrackInput) -> TrackResult:
         """Answers when it is recorded."""
-        taken = await _take(info.context, "track", input.customer, input.call())
-        customer = Customer(id=strawberry.ID(str(taken.customer)))
-        return TrackResult(customer=customer, duplicate=taken.duplicate)
+        recorded = await _record(info.context, "track", input.customer, input.event_fields())
+        customer = Customer(id=strawberry.ID(str(recorded.customer)))
+        return TrackResult(customer=customer, duplicate=recorded.is_duplicate)
 
     @strawberry.federation.mutation(
-        description="Record a customer's word on one purpose; the latest counts.",
+        description="Record a customer's choice on one purpose; the latest counts.",
         requires_scopes=[[CONSENTS]],
     )
     async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
-        """Kept as an event too."""
-        taken = await _take(info.context, "consent", input.customer, input.event())
-        return Customer(id=strawberry.ID(str(taken.customer)))
+        """The choice is recorded as an event, too."""
+        recorded = await _record(info.context, "consent", input.customer, input.event_fields())
+        return Customer(id=strawberry.ID(str(recorded.customer)))
 
     @strawberry.federation.mutation(
-        description="Put a segment in force, or all under `segments:`; gives the first one."
+        description="Put a segment in force, or all under `segments:`; returns the first one."
         " Customers are recomputed in the background, at the latest when they do something.",
         requires_scopes=[["segments:write"]],
     )
@@ -71,68 +72,67 @@ class Mutation:
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             segments = await publish_segments(
-                connection, context.rulebooks, yaml, context.clock(), masking_for(context)
+                connection, context.segment_cache, yaml, context.clock(), masking_for(context)
             )
-        context.forget_loaded()
+        context.clear_loaders()
         context.wake()
         return Segment.of(segments[0])
 
 
-async def _take(
+async def _record(
     context: Context,
     kind: str,
     ref: CustomerRef,
     event: dict[str, Any],
     further: Sequence[Identity] = (),
-) -> Taken:
-    """Record one call about the customer meant; raises what is wrong with any of it."""
-    subject = await _subject(context, ref, further)
+) -> RecordedCall:
+    """Record one call about the customer named; raises what is wrong with any of it."""
+    subject = await _find_subject(context, ref, further)
     now = context.clock()
-    reading = context.reader.reading(context.principal.sender_class, now)
-    call = context.reader.read(event, reading, "track" if kind == "consent" else kind, subject)
+    batch = context.reader.open_batch(context.principal.sender_class, now)
+    call = context.reader.read(event, batch, "track" if kind == "consent" else kind, subject)
     if call.consents and CONSENTS not in context.principal.scopes:
         raise Forbidden(
             f"The context carries consents, and the caller has no scope {CONSENTS!r}.",
             hint=f"Leave context.consent out, or use a token or key with {CONSENTS}.",
         )
     await _check_own(context, call)
+    calls = [call._replace(kind=kind)]
     async with context.database.transaction() as connection:
-        [taken] = await record(
-            connection,
-            context.rulebooks,
-            [call._replace(kind=kind)],
-            now,
-            context.reader.room,
+        [result] = await record(
+            connection, context.segment_cache, calls, now, context.reader.customer_limits
         )
-    if isinstance(taken, RaakError):
-        raise taken
-    context.forget_loaded()
-    return taken
+    if isinstance(result, RaakError):
+        raise result
+    context.clear_loaders()
+    return result
 
 
-async def _subject(context: Context, given: CustomerRef, further: Sequence[Identity]) -> Subject:
-    ref = given.read()
-    found = await context.find(ref)
+async def _find_subject(
+    context: Context, input: CustomerRef, further: Sequence[Identity]
+) -> Subject:
+    ref = input.read()
+    customer = await context.find(ref)
     if isinstance(ref, Identity):
-        return Subject(strongest_first([ref, *further]))
-    if found is None:
-        raise UnknownCustomer(ref)
-    return Subject(strongest_first(further), found.id)
+        return Subject(sort_by_strength([ref, *further]))
+    if customer is None:
+        raise UnknownCustomerId(ref)
+    return Subject(sort_by_strength(further), customer.id)
 
 
 async def _check_own(context: Context, call: Call) -> None:
-    """Let nobody who speaks for one customer claim what names another, or may name one later.
+    """Let a caller that speaks for one customer name no identity but theirs.
 
-    An e-mail address nobody has yet is not his because he says so: whoever claimed another's before
-    that one registers would be taken for him from then on. The same holds for a browser's id.
+    An e-mail address nobody has yet is not theirs because they say so: whoever claimed another's
+    before that one registers would be taken for them from then on. So it is with a browser's id.
     """
     if not context.principal.own_customer_only:
         return
-    own, proved = await context.own_id(), context.own_ref()
+    own_id, own_ref = await context.own_id(), context.own_ref()
     owners = await context.refs.load_many(call.identities)
-    for given, owner in zip(call.identities, owners, strict=True):
-        if given != proved and (owner is None or owner != own):
+    for identity, owner in zip(call.identities, owners, strict=True):
+        if identity != own_ref and (owner is None or owner != own_id):
             raise Forbidden(
                 "One of these identities is another customer's, or is not proved to be this one's.",
-                hint="Have the customer log in with it, and let your server identify him.",
+                hint="Have the customer log in with it, and let your server identify them.",
             )

@@ -1,4 +1,4 @@
-"""What can be asked of profile."""
+"""Profile's queries."""
 
 from uuid import UUID
 
@@ -15,21 +15,21 @@ from services.profile.schema.types import (
     Segment,
     read_cursor,
 )
-from services.profile.service import finding
+from services.profile.service import queries
 
 
 @strawberry.type
 class Query:
-    """The root fields."""
+    """Profile's fields of the root type."""
 
     @strawberry.federation.field(
-        description="The customer meant; null if we know nobody like that.",
+        description="One customer; null if the reference names nobody.",
         requires_scopes=[["customers:read"]],
     )
     async def customer(self, info: Info, ref: CustomerRef) -> Customer | None:
-        """Also answers a visitor who asks for himself."""
-        found = await info.context.find(ref.read())
-        return Customer.of(found) if found else None
+        """A visitor may read themselves, too."""
+        customer = await info.context.find(ref.read())
+        return Customer.of(customer) if customer else None
 
     @strawberry.federation.field(
         description="Customers by id, of a segment, of whom the condition `where` is true now."
@@ -45,45 +45,44 @@ class Query:
         first: int = 20,
         after: str | None = None,
     ) -> CustomerConnection | None:
-        """One bounded scan. Whoever may not see identities may not ask for them either."""
+        """One bounded scan. A caller that may not read identities may not search by them either."""
         if where is not None and (masking := masking_for(info.context)):
             masking.check([where])
-        place = read_cursor(after, UUID)
+        position = read_cursor(after, UUID)
         async with info.context.database.connection() as connection:
-            found = await finding.search(
+            page = await queries.search(
                 connection,
                 segment=segment,
                 where=where,
                 first=page_size(first),
-                after=place[0] if place else None,
+                after=position[0] if position else None,
                 scan_limit=info.context.scan_limit,
                 now=info.context.clock(),
             )
-        return _connection(found)
+        return _to_connection(page)
 
     @strawberry.federation.field(
         description="All segments, by key.", requires_scopes=[["segments:read"]]
     )
     async def segments(self, info: Info) -> list[Segment] | None:
-        """As they are defined now."""
-        return [Segment.of(segment) for segment in (await info.context.rulebook()).segments]
+        definitions = await info.context.segment_definitions()
+        return [Segment.of(segment) for segment in definitions.segments]
 
     @strawberry.federation.field(
         description="One segment; null if there is none of this key.",
         requires_scopes=[["segments:read"]],
     )
     async def segment(self, info: Info, key: strawberry.ID) -> Segment | None:
-        """As it is defined now."""
-        found = await info.context.segments.load(str(key))
-        return Segment.of(found) if found else None
+        segment = await info.context.segments.load(str(key))
+        return Segment.of(segment) if segment else None
 
 
-def _connection(found: finding.Found) -> CustomerConnection:
+def _to_connection(page: queries.CustomerPage) -> CustomerConnection:
     edges = [
         CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(str(customer.id)))
-        for customer in found.customers
+        for customer in page.customers
     ]
-    end = encode_cursor(str(found.last)) if found.last else None
+    end = encode_cursor(str(page.last)) if page.last else None
     return CustomerConnection(
-        edges=edges, page_info=PageInfo(has_next_page=found.more, end_cursor=end)
+        edges=edges, page_info=PageInfo(has_next_page=page.has_more, end_cursor=end)
     )

@@ -1,4 +1,4 @@
-"""The types of the graph that profile owns."""
+"""The GraphQL types that profile owns."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,14 +18,14 @@ from services.chassis.pagination import (
     encode_cursor,
     page_size,
 )
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.enums import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
-from services.profile.domain import rulebook as rulebook_domain
-from services.profile.domain.words import (
-    ChangeKind,
+from services.profile.domain import segment_definitions as segment_domain
+from services.profile.domain.enums import (
     ConsentStatus,
     ContextCategory,
+    IdentityChangeKind,
     LawfulBasis,
     TraitKind,
 )
@@ -45,29 +45,29 @@ strawberry.enum(
 )
 strawberry.enum(ConsentStatus, description="XDM's y, n, p, u, dy and dn, spelled out.")
 strawberry.enum(
-    ChangeKind,
+    IdentityChangeKind,
     name="IdentityChangeKind",
     description="MERGED: two customers became one. REFUSED: an identity stayed with its owner.",
 )
 
 strawberry.enum(
     SenderClass,
-    description="By whose word something is known: a visitor's or app's token, a write key,"
-    " a server's API key, or staff.",
+    description="Who sent something: a visitor's or app's token, a write key, a server's API key,"
+    " or staff.",
 )
 strawberry.enum(
-    LinkSource, description="By whose word identities are one customer's; CLAIM: a signed claim."
+    LinkSource, description="Who said that identities are one customer's; CLAIM: a signed claim."
 )
 
 
 class InvalidId(RaakError):
-    """Something that is no id of ours."""
+    """An id that is not of this graph."""
 
     code = "PROFILE_INVALID_ID"
 
 
 def read_id(id: str) -> UUID:
-    """A customer's id as it comes in the graph; raises InvalidId."""
+    """A customer's id from a GraphQL ID; raises InvalidId."""
     try:
         return UUID(id)
     except ValueError:
@@ -86,11 +86,12 @@ class Identity:
 
     @classmethod
     def of(cls, identity: identity_domain.Identity) -> Self:
-        """As the graph shows it."""
         return cls(type=identity.type, value=identity.value)
 
 
-@strawberry.type(description="What is known of a customer, and by what right.")
+@strawberry.type(
+    description="Something known of a customer: who said so, when, and on what lawful basis."
+)
 class Trait:
     name: str
     value: JSON
@@ -103,7 +104,6 @@ class Trait:
 
     @classmethod
     def of(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
-        """As the graph shows it."""
         return cls(
             name=name,
             value=trait.value,
@@ -116,7 +116,7 @@ class Trait:
         )
 
 
-@strawberry.type(description="A customer's latest word on one purpose.")
+@strawberry.type(description="A customer's latest choice on one purpose.")
 class Consent:
     purpose: str
     status: ConsentStatus
@@ -127,7 +127,6 @@ class Consent:
 
     @classmethod
     def of(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
-        """As the graph shows it."""
         return cls(
             purpose=purpose,
             status=ConsentStatus(consent.status),
@@ -157,8 +156,7 @@ class Segment:
         return await info.context.counts.load(str(self.key))
 
     @classmethod
-    def of(cls, segment: rulebook_domain.Segment) -> Self:
-        """As the graph shows it."""
+    def of(cls, segment: segment_domain.Segment) -> Self:
         return cls(
             key=strawberry.ID(segment.key),
             version=segment.version,
@@ -176,13 +174,13 @@ class SegmentMembership:
 
     @strawberry.field(description="The segment as it is defined now.")
     async def segment(self, info: Info) -> Segment | None:
-        """Customers see that they are in one, but not how it is made."""
-        found = await info.context.segments.load(str(self.key))
-        return Segment.of(found) if found else None
+        """Customers see that they are in a segment, but not its definition."""
+        segment = await info.context.segments.load(str(self.key))
+        return Segment.of(segment) if segment else None
 
 
 @strawberry.federation.type(
-    description="An aggregate a segment asks for, as it is written there, and now.",
+    description="An aggregate of a customer's history that a segment uses, and its value now.",
     policy=STAFF,
 )
 class Feature:
@@ -205,8 +203,7 @@ class CustomerEvent:
     sender: SenderClass
 
     @classmethod
-    def of(cls, event: event_store.Recorded) -> Self:
-        """As the graph shows it."""
+    def of(cls, event: event_store.StoredEvent) -> Self:
         fields = event._asdict()
         event_id, sender = fields.pop("event_id"), fields.pop("sender")
         return cls(id=strawberry.ID(str(event_id)), sender=SenderClass(sender), **fields)
@@ -214,7 +211,7 @@ class CustomerEvent:
 
 @strawberry.type
 class EventEdge:
-    """An event and its place in the list."""
+    """An event and its position in the list."""
 
     node: CustomerEvent
     cursor: str
@@ -229,19 +226,18 @@ class EventConnection:
 @strawberry.type(description="What happened to the identities of a customer.")
 class IdentityChange:
     id: strawberry.ID
-    kind: ChangeKind
+    kind: IdentityChangeKind
     from_customer: strawberry.ID
     into_customer: strawberry.ID
     identities: list[Identity] | None
     reason: str
     at: datetime
     linked_by: LinkSource | None = strawberry.field(
-        description="By whose word; null if that was not noted yet."
+        description="Who said so; null if that was not recorded yet."
     )
 
     @classmethod
-    def of(cls, change: identity_domain.Change, at: datetime) -> Self:
-        """As the graph shows it."""
+    def of(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
         return cls(
             id=strawberry.ID(str(change.id)),
             kind=change.kind,
@@ -255,8 +251,8 @@ class IdentityChange:
 
 
 @strawberry.federation.type(
-    description="An identity that somebody named as a customer's and could not prove to be: it is"
-    " another's, nobody's or theirs, until a server or a signed claim says so.",
+    description="An identity that somebody named as a customer's without proof. It becomes theirs"
+    " when a server or a signed claim says so.",
     requires_scopes=[["identities:read"]],
 )
 class IdentityClaim:
@@ -268,8 +264,7 @@ class IdentityClaim:
     confirmed_at: datetime | None
 
     @classmethod
-    def of(cls, claim: claim_store.Claim) -> Self:
-        """As the graph shows it."""
+    def of(cls, claim: claim_store.IdentityClaim) -> Self:
         return cls(
             type=claim.identity.type,
             value=claim.identity.value,
@@ -282,33 +277,32 @@ class IdentityClaim:
 
 @strawberry.federation.type(keys=["id"], description="A person we know, or a visitor.")
 class Customer:
-    """Every field reads through the request's loaders, which also guard who sees whom."""
+    """Every field reads through the request's loaders, which also check who may see whom."""
 
     id: strawberry.ID
 
     @classmethod
     def resolve_reference(cls, id: str) -> Self:
-        """Build the entity from a router's key, which arrives as plain JSON."""
+        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(read_id(str(id)))))
 
     @classmethod
     def of(cls, customer: domain.Customer) -> Self:
-        """As the graph shows him."""
         return cls(id=strawberry.ID(str(customer.id)))
 
-    async def known(self, info: Info) -> domain.Customer:
-        """All that is known of him, which is nothing for a visitor we have not heard of."""
-        asked = read_id(str(self.id))
-        return await info.context.person(asked) or domain.Customer(asked)
+    async def load(self, info: Info) -> domain.Customer:
+        """All that is known of the customer: nothing for a visitor not recorded yet."""
+        customer_id = read_id(str(self.id))
+        return await info.context.customer(customer_id) or domain.Customer(customer_id)
 
-    @of_customer("All he is known by, the strongest first.", [["identities:read"]])
+    @of_customer("All their identities, the strongest first.", IDENTITIES)
     async def identities(self, info: Info) -> list[Identity] | None:
-        held = (await self.known(info)).identities
-        return [Identity.of(identity) for identity in identity_domain.strongest_first(held)]
+        identities = (await self.load(info)).identities
+        return [Identity.of(one) for one in identity_domain.sort_by_strength(identities)]
 
-    @for_staff("Identities claimed for them and not proved, the latest first.", IDENTITIES)
+    @for_staff("Identities claimed for them without proof, the latest first.", IDENTITIES)
     async def claims(self, info: Info) -> list[IdentityClaim] | None:
-        customer = await self.known(info)
+        customer = await self.load(info)
         return [IdentityClaim.of(claim) for claim in await info.context.claims.load(customer.id)]
 
     @of_customer("The latest value of each trait.")
@@ -319,7 +313,7 @@ class Customer:
         kind: TraitKind | None = None,
         context: ContextCategory | None = None,
     ) -> list[Trait] | None:
-        current = (await self.known(info)).current_traits()
+        current = (await self.load(info)).current_traits()
         return [
             Trait.of(name, trait, sender)
             for name, (trait, sender) in sorted(current.items())
@@ -328,55 +322,55 @@ class Customer:
             and (context is None or trait.context == context)
         ]
 
-    @of_customer("The latest word on each purpose.")
+    @of_customer("The latest choice on each purpose.")
     async def consents(self, info: Info) -> list[Consent] | None:
-        current = (await self.known(info)).current_consents()
+        current = (await self.load(info)).current_consents()
         return [
             Consent.of(purpose, consent, sender)
             for purpose, (consent, sender) in sorted(current.items())
         ]
 
-    @of_customer("The segments he is in now.")
+    @of_customer("The segments they are in now.")
     async def segments(self, info: Info) -> list[SegmentMembership] | None:
-        segments = (await self.known(info)).segments
+        segments = (await self.load(info)).segments
         return [
             SegmentMembership(key=strawberry.ID(key), since=since)
             for key, since in sorted(segments.items())
         ]
 
-    @of_customer("What segments ask of his history, and its value now.")
+    @of_customer("The aggregates of their history that segments use, and their values now.")
     async def features(self, info: Info, names: list[str] | None = None) -> list[Feature] | None:
-        customer = await self.known(info)
-        rulebook = await info.context.rulebook()
-        values = rulebook.feature_values(customer, info.context.clock())
+        customer = await self.load(info)
+        definitions = await info.context.segment_definitions()
+        values = definitions.feature_values(customer, info.context.clock())
         return [
             Feature(name=name, value=value)
             for name, value in values.items()
             if names is None or name in names
         ]
 
-    @of_customer("All he did or said, the latest first.")
+    @of_customer("All they did or said, the latest first.")
     async def events(
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
     ) -> EventConnection | None:
-        customer, size = await self.known(info), page_size(first)
-        place = cast(
+        customer, size = await self.load(info), page_size(first)
+        position = cast(
             "tuple[datetime, UUID] | None", read_cursor(after, datetime.fromisoformat, UUID)
         )
         async with info.context.database.connection() as connection:
-            rows = await event_store.page(connection, customer.id, name, place, size + 1)
-        return _connection(rows[:size], more=len(rows) > size)
+            rows = await event_store.read_page(connection, customer.id, name, position, size + 1)
+        return _to_connection(rows[:size], has_more=len(rows) > size)
 
     @of_customer(
         "Merges, and identities that were claimed but stayed with their owner.",
-        [["identities:read"]],
+        IDENTITIES,
     )
     async def history(self, info: Info) -> list[IdentityChange] | None:
-        """A refusal tells that an identity is somebody else's, so customers do not see any."""
-        customer = await self.known(info)
+        """A refusal reveals that an identity is another customer's, so customers see none."""
+        customer = await self.load(info)
         changes = await info.context.changes.load(customer.id)
         if info.context.principal.own_customer_only:
-            changes = [c for c in changes if c[0].kind is ChangeKind.MERGED]
+            changes = [c for c in changes if c[0].kind is IdentityChangeKind.MERGED]
         return [IdentityChange.of(change, at) for change, at in changes]
 
 
@@ -389,11 +383,11 @@ HIDES: Mapping[str, Hide] = {
     "Segment": as_written,
     "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),
 }
-"""How what may tell who somebody is is shown to who may not know; all else plainly."""
+"""How fields that may identify somebody look to callers that may not read identities."""
 
 
 def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
-    """The sort key in a cursor, each part read by its kind; raises InvalidPage."""
+    """The sort key in a cursor, each part parsed by its kind; raises InvalidPage."""
     key = decode_cursor(after, len(kinds))
     try:
         return tuple(kind(part) for kind, part in zip(kinds, key, strict=True)) if key else None
@@ -404,7 +398,7 @@ def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, .
         ) from None
 
 
-def _connection(rows: list[event_store.Recorded], *, more: bool) -> EventConnection:
+def _to_connection(rows: list[event_store.StoredEvent], *, has_more: bool) -> EventConnection:
     edges = [
         EventEdge(
             node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
@@ -412,12 +406,12 @@ def _connection(rows: list[event_store.Recorded], *, more: bool) -> EventConnect
         for row in rows
     ]
     end = edges[-1].cursor if edges else None
-    return EventConnection(edges=edges, page_info=PageInfo(has_next_page=more, end_cursor=end))
+    return EventConnection(edges=edges, page_info=PageInfo(has_next_page=has_more, end_cursor=end))
 
 
 @strawberry.type
 class CustomerEdge:
-    """A customer and his place in the list."""
+    """A customer and their position in the list."""
 
     node: Customer
     cursor: str

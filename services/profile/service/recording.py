@@ -1,13 +1,12 @@
 """Recording: a list of calls becomes events, and changes the customers they speak of.
 
 One list is one transaction, whatever its length, and a fixed number of statements. The order is:
-lock the customers concerned, by id; set aside what is recorded already; resolve identities in
-memory; claim and merge; bring customers up to date; apply; write; publish.
+lock the customers concerned, by id; find what is recorded already; resolve identities in memory;
+write links and merges; recompute customers; apply; write; publish.
 """
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -16,46 +15,31 @@ import asyncpg
 
 from services.chassis import outbox, telemetry
 from services.chassis.database import Connection
-from services.chassis.errors import RaakError, Unavailable
-from services.chassis.ids import new_id
+from services.chassis.errors import RaakError
 from services.chassis.isolation import SET_ASIDE, Failure, act_apart
 from services.contracts.base import Event
-from services.contracts.identity import KNOWN_TYPES
 from services.contracts.profile import CustomersMerged, EventRecorded, EventSetAside
-from services.profile.domain.calls import (
-    Call,
-    InvalidEvent,
-    UnprovedChange,
-    dump_call,
-    load_call,
+from services.profile.domain.calls import Call, InvalidEvent, dump_call, load_call
+from services.profile.domain.customer import DEFAULT_LIMITS, Customer, CustomerLimits, to_payload
+from services.profile.domain.identities import Identity, IdentityChange, IdentityDirectory
+from services.profile.domain.segment_definitions import SegmentDefinitions
+from services.profile.service.customers import make_snapshots, recompute_series, write_customers
+from services.profile.service.locked_customers import (
+    ConcurrentUpdate,
+    LockedCustomers,
+    lock_customers,
 )
-from services.profile.domain.customer import DEFAULT_ROOM, WITHDRAWN, Customer, Room, sent
-from services.profile.domain.identities import Change, Directory, Identity, visitor_of
-from services.profile.domain.rulebook import Rulebook
-from services.profile.service.catching_up import catch_up, snapshots, write
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import SegmentCache
 from services.profile.store import claims as claim_store
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
-from services.profile.store.events import Recorded
+from services.profile.store.events import StoredEvent
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PUBLISHED = frozenset({"track", "page", "screen", "group"})
-
-
-class Overtaken(Unavailable):
-    """Others kept changing the same customers at the same time."""
-
-    code = "PROFILE_OVERTAKEN"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The customers concerned were changed by others at the same moment.",
-            hint="Send the same again: what was recorded is not recorded twice.",
-        )
 
 
 class NotRecorded(RaakError):
@@ -71,70 +55,69 @@ class NotRecorded(RaakError):
         )
 
 
-class _Refused(Exception):
-    """Some calls ask for more than their customers have room for: by the id of the event."""
+class _LimitsExceeded(Exception):
+    """Some calls would exceed the limits of their customers: by the id of the event."""
 
     def __init__(self, errors: Mapping[UUID, InvalidEvent]) -> None:
         super().__init__()
         self.errors = errors
 
 
-class Taken(NamedTuple):
-    """What became of a call: whose it is, and whether it was recorded before.
+class RecordedCall(NamedTuple):
+    """A call that is recorded: whose it is, and whether it was recorded before.
 
-    `ignored` says what was not taken over of one that is recorded.
+    `ignored` says what of it was not taken over.
     """
 
     customer: UUID
-    duplicate: bool
+    is_duplicate: bool
     ignored: InvalidEvent | None = None
 
 
 async def record(
     connection: Connection,
-    rulebooks: Rulebooks,
+    cache: SegmentCache,
     calls: Sequence[Call],
     now: datetime,
-    room: Room = DEFAULT_ROOM,
-) -> list[Taken | InvalidEvent]:
+    limits: CustomerLimits = DEFAULT_LIMITS,
+) -> list[RecordedCall | InvalidEvent]:
     """Record calls in the caller's transaction; the answer has one entry for each.
 
-    A message id a customer has already changes nothing. Two transactions that meet the same new
-    identity, or lock each other out, are told apart by a further attempt. A call that may not
-    change what it would, or that its customer has no room for, is refused alone: its entry says
-    why.
+    A message id a customer has already changes nothing. When two transactions create the same
+    identity, or lock each other out, one tries again. A call that may not change what it would, or
+    that would exceed its customer's limits, costs itself only: its entry says why.
 
     Raises:
-        Overtaken: It went wrong several times over.
+        ConcurrentUpdate: Every attempt failed.
     """
     refused: dict[UUID, InvalidEvent] = {}
     for _ in range(ATTEMPTS):
-        left = [call for call in calls if call.event_id not in refused]
+        rest = [call for call in calls if call.event_id not in refused]
         try:
             async with connection.transaction():
-                taken = iter(await _record(connection, rulebooks, left, now, room) if left else [])
-                return [refused.get(call.event_id) or next(taken) for call in calls]
-        except _Refused as more:
+                results = iter(await _record(connection, cache, rest, now, limits) if rest else [])
+                return [refused.get(call.event_id) or next(results) for call in calls]
+        except _LimitsExceeded as more:
             refused |= more.errors
-        except (Overtaken, asyncpg.DeadlockDetectedError):
+        except (ConcurrentUpdate, asyncpg.DeadlockDetectedError):
             continue
-    raise Overtaken
+    raise ConcurrentUpdate
 
 
 async def record_apart(
     connection: Connection,
-    rulebooks: Rulebooks,
+    cache: SegmentCache,
     calls: Sequence[Call],
     now: datetime,
-    room: Room = DEFAULT_ROOM,
-) -> list[Taken | RaakError]:
-    """As `record`; a call that cannot be recorded, whatever the reason, costs itself only.
+    limits: CustomerLimits = DEFAULT_LIMITS,
+) -> list[RecordedCall | RaakError]:
+    """As `record`, and a call that cannot be recorded for any reason costs itself only.
 
     One that failed by our fault is set aside in the caller's transaction, to be tried again.
     """
 
-    async def act(some: Sequence[Call]) -> Sequence[Taken | RaakError]:
-        return await record(connection, rulebooks, some, now, room)
+    async def act(some: Sequence[Call]) -> Sequence[RecordedCall | RaakError]:
+        return await record(connection, cache, some, now, limits)
 
     results = [_result(one) for one in await act_apart(connection, calls, act)]
     pairs = zip(calls, results, strict=True)
@@ -143,7 +126,7 @@ async def record_apart(
     return results
 
 
-def _result(recorded: Taken | RaakError | Failure) -> Taken | RaakError:
+def _result(recorded: RecordedCall | RaakError | Failure) -> RecordedCall | RaakError:
     if not isinstance(recorded, Failure):
         return recorded
     SET_ASIDE.labels("profile", "record", recorded.reason).inc()
@@ -160,17 +143,17 @@ def _set_aside(call: Call, now: datetime) -> EventSetAside:
 
 async def record_again(
     connection: Connection,
-    rulebooks: Rulebooks,
+    cache: SegmentCache,
     events: Sequence[EventSetAside],
     now: datetime,
-    room: Room,
+    limits: CustomerLimits,
 ) -> None:
-    """Record what was set aside; what its sender has sent again meanwhile changes nothing.
+    """Record calls that were set aside; those sent again meanwhile change nothing.
 
-    What may not be recorded by now is refused as it would be at the door, but that nobody is there.
+    One that may not be recorded by now is refused as usual, but no sender is there to hear it.
     """
     calls = [load_call(event.call) for event in events]
-    for result in await record(connection, rulebooks, calls, now, room):
+    for result in await record(connection, cache, calls, now, limits):
         if isinstance(result, InvalidEvent):
             fields = {"because": result.code}
             log.error("an event that was set aside is refused", extra={"fields": fields})
@@ -178,303 +161,184 @@ async def record_again(
 
 async def _record(
     connection: Connection,
-    rulebooks: Rulebooks,
+    cache: SegmentCache,
     calls: Sequence[Call],
     now: datetime,
-    room: Room,
-) -> list[Taken | InvalidEvent]:
-    rulebook = await rulebooks.current(connection)
-    desk = await _open_desk(connection, calls, rulebooks.base)
-    before = await _recorded_before(connection, desk, calls)
-    assigned = desk.assign(calls, before)
-    await _settle(connection, desk, now)
-    await claim_store.confirm(connection, desk.proved(calls, assigned), now)
-    taken = await _without_repetition(connection, desk, calls, assigned, before)
-    fresh = [
-        (one.customer, desk.admitted(call))
-        for one, call in zip(taken, calls, strict=True)
-        if isinstance(one, Taken) and not one.duplicate
+    limits: CustomerLimits,
+) -> list[RecordedCall | InvalidEvent]:
+    definitions = await cache.current(connection)
+    locked = await lock_customers(connection, calls, cache.base)
+    before = await _find_recorded(connection, locked, calls)
+    assigned = locked.assign(calls, before)
+    await _write_identities(connection, locked.directory, locked.customers, now)
+    await claim_store.confirm_claims(connection, locked.proved_claims(calls, assigned), now)
+    results = await _find_duplicates(connection, locked, calls, assigned, before)
+    new = [
+        (result.customer, locked.admit(call))
+        for result, call in zip(results, calls, strict=True)
+        if isinstance(result, RecordedCall) and not result.is_duplicate
     ]
-    customers, gone = desk.touched({customer for customer, _ in fresh}), desk.absorbed()
-    await customer_store.fill_in(connection, customers)
-    await _bring_up_to_date(connection, rulebooks, rulebook, desk, customers.values(), now)
-    _apply(rulebook, customers, fresh, now, room)
-    await _write(connection, desk, [*customers.values(), *gone], now)
-    if fresh:
-        await event_store.append(connection, fresh)
-    await claim_store.note(connection, desk.unproved(fresh), now)
-    await outbox.publish(connection, list(_news(rulebook, desk, customers, gone, fresh, now)))
-    return taken
+    customers = locked.affected_customers({customer for customer, _ in new})
+    merged_away = locked.merge_away()
+    await customer_store.read_values(connection, customers)
+    await _recompute(connection, cache, definitions, locked, customers.values(), now)
+    _apply(definitions, customers, new, now, limits)
+    await _write(connection, locked, [*customers.values(), *merged_away], now)
+    if new:
+        await event_store.append(connection, new)
+    await claim_store.record_claims(connection, locked.unproved_claims(new), now)
+    events = _make_events(definitions, locked, customers, merged_away, new, now)
+    await outbox.publish(connection, list(events))
+    return results
 
 
-@dataclass(slots=True)
-class _Desk:
-    """The customers a transaction has locked, and who they are."""
-
-    locked: dict[UUID, Customer]
-    directory: Directory
-    meant: dict[UUID, UUID]
-    """Ids that calls name, and the customers these have become."""
-    base: int
-    """What the versions of new customers count from."""
-    refusals: dict[UUID, InvalidEvent] = field(default_factory=dict)
-    """Calls that may not do what they ask, by the ids of their events."""
-    ignored: dict[UUID, InvalidEvent] = field(default_factory=dict)
-    """Calls whose consents are not taken over, but for withdrawals."""
-
-    def candidates(self, call: Call) -> set[UUID]:
-        """The customers a call may have been recorded with before."""
-        found = {self.directory.owners.get(i) or visitor_of(i) for i in call.identities}
-        if call.customer:
-            found.add(self.meant.get(call.customer, call.customer))
-        return {one for one in found if one in self.locked}
-
-    def assign(self, calls: Sequence[Call], before: Sequence[UUID | None]) -> list[UUID]:
-        """Say whose each call is; one recorded before joins nobody again."""
-        owners = [b or self._resolve(call) for call, b in zip(calls, before, strict=True)]
-        return [self.directory.survivor(owner) for owner in owners]
-
-    def _resolve(self, call: Call) -> UUID:
-        named = self.meant.get(call.customer, call.customer) if call.customer else None
-        customer = self.directory.resolve(call.identities, call.kind, named, call.linked_by)
-        if call.previous:
-            self.directory.alias(call.previous, customer, call.linked_by)
-        if not call.is_proved and self.directory.is_known(customer):
-            self._restrict(call)
-        return customer
-
-    def _restrict(self, call: Call) -> None:
-        """Let a sender that proves nothing say nothing of a known customer, but that they say no.
-
-        Consent libraries send their words with every event, which is to be recorded all the same.
-        """
-        if call.traits or call.kind == "alias":
-            what = "alias" if call.kind == "alias" else "traits"
-            self.refusals[call.event_id] = UnprovedChange.of(what)
-        elif any(word.status != WITHDRAWN for word in call.consents.values()):
-            self.ignored[call.event_id] = UnprovedChange.of("consents")
-
-    def admitted(self, call: Call) -> Call:
-        """The call without what its sender may not say."""
-        if call.event_id not in self.ignored:
-            return call
-        consents = {p: word for p, word in call.consents.items() if word.status == WITHDRAWN}
-        return call._replace(consents=consents)
-
-    def unproved(self, fresh: Iterable[tuple[UUID, Call]]) -> Iterator[tuple[UUID, Identity, str]]:
-        """The identities that calls claim for their customers, and which are not theirs."""
-        for customer, call in fresh:
-            for claim in call.claims:
-                if self.directory.owners.get(claim) != customer:
-                    yield customer, claim, call.sender
-
-    def proved(self, calls: Iterable[Call], assigned: Iterable[UUID]) -> set[tuple[UUID, Identity]]:
-        """The identities of persons that somebody may just have proved to be a customer's."""
-        if not self.directory.moved:
-            return set()
-        return {
-            (customer, named)
-            for customer, call in zip(assigned, calls, strict=True)
-            if call.linked_by.is_proved
-            for named in call.identities
-            if named.type in KNOWN_TYPES and self.directory.owners[named] == customer
-        }
-
-    def touched(self, assigned: Collection[UUID]) -> dict[UUID, Customer]:
-        """The customers that calls were assigned to, or others merged into."""
-        merged = {self.directory.survivor(m.into_customer) for m in self.directory.merges}
-        return {one: self._customer(one) for one in sorted({*assigned, *merged})}
-
-    def joined(self) -> set[UUID]:
-        """The customers who got somebody's history."""
-        merges = self.directory.merges
-        return {
-            self.directory.survivor(merge.into_customer)
-            for merge in merges
-            if merge.from_customer in self.locked
-        }
-
-    def absorbed(self) -> list[Customer]:
-        """The customers that are others' now."""
-        gone = [self._customer(merge.from_customer) for merge in self.directory.merges]
-        for customer in gone:
-            customer.absorb_into(self.directory.survivor(customer.id))
-        return gone
-
-    def _customer(self, id: UUID) -> Customer:
-        customer = self.locked.get(id) or Customer(id, self.base)
-        customer.identities = self.directory.holdings[id]
-        return customer
-
-
-async def _open_desk(connection: Connection, calls: Sequence[Call], base: int) -> _Desk:
-    """Lock every customer the calls may concern, and read who they are."""
-    wanted = {identity for call in calls for identity in _named(call)}
-    named = {call.customer for call in calls if call.customer}
-    owners = await identity_store.owners(connection, wanted) if wanted else {}
-    meant = await identity_store.survivors(connection, named) if named else {}
-    visitors = {visitor for i in wanted - owners.keys() if (visitor := visitor_of(i))}
-    locked = await customer_store.lock(connection, {*owners.values(), *meant.values(), *visitors})
-    held = await identity_store.links(connection, locked)
-    directory = Directory(
-        {customer: set(identities) for customer, identities in held.items()},
-        new_id,
-        {one: link for links in held.values() for one, link in links.items() if link},
-    )
-    if not (owners.keys() <= directory.owners.keys() and locked.keys() >= set(meant.values())):
-        raise Overtaken  # somebody merged one of them before we had the lock
-    return _Desk(locked, directory, meant, base)
-
-
-def _named(call: Call) -> Iterator[Identity]:
-    yield from call.identities
-    if call.previous:
-        yield Identity("user_id", call.previous)
-        yield Identity("anonymous_id", call.previous)
-
-
-async def _recorded_before(
-    connection: Connection, desk: _Desk, calls: Sequence[Call]
+async def _find_recorded(
+    connection: Connection, locked: LockedCustomers, calls: Sequence[Call]
 ) -> list[UUID | None]:
     """With which customer each call is recorded already, None for one that is new."""
-    candidates = [desk.candidates(call) for call in calls]
-    pairs = list(zip(calls, candidates, strict=True))
-    known = await _known(connection, {_key(one, call) for call, them in pairs for one in them})
-    return [next((o for o in them if _key(o, call) in known), None) for call, them in pairs]
+    candidates = [(call, locked.candidates(call)) for call in calls]
+    keys = {_key(customer_id, call) for call, ids in candidates for customer_id in ids}
+    recorded = await event_store.find_recorded(connection, keys)
+    return [next((i for i in ids if _key(i, call) in recorded), None) for call, ids in candidates]
 
 
 def _key(customer: UUID, call: Call) -> event_store.Key:
     return customer, call.sender, call.message_id
 
 
-async def _without_repetition(
+async def _find_duplicates(
     connection: Connection,
-    desk: _Desk,
+    locked: LockedCustomers,
     calls: Sequence[Call],
     assigned: Sequence[UUID],
     before: Sequence[UUID | None],
-) -> list[Taken | InvalidEvent]:
+) -> list[RecordedCall | InvalidEvent]:
     """Tell new calls from those their customer has already, or has earlier in the list."""
-    keys = [_key(one, call) for one, call in zip(assigned, calls, strict=True)]
-    merged = bool(desk.directory.merges)  # then he has more than was looked up before
-    seen = await _known(connection, set(keys)) if merged else set()
-    taken: list[Taken | InvalidEvent] = []
-    for key, recorded, call in zip(keys, before, calls, strict=True):
-        duplicate = recorded is not None or key in seen
-        if not duplicate and (refusal := desk.refusals.get(call.event_id)):
-            taken.append(refusal)
+    keys = [_key(customer_id, call) for customer_id, call in zip(assigned, calls, strict=True)]
+    recorded: set[event_store.Key] = set()
+    if locked.directory.merges:  # a survivor has more than was looked up before
+        recorded = await event_store.find_recorded(connection, set(keys))
+    results: list[RecordedCall | InvalidEvent] = []
+    for key, owner, call in zip(keys, before, calls, strict=True):
+        is_duplicate = owner is not None or key in recorded
+        if not is_duplicate and (refusal := locked.refusals.get(call.event_id)):
+            results.append(refusal)
             continue
-        taken.append(Taken(key[0], duplicate, desk.ignored.get(call.event_id)))
-        seen.add(key)
-    return taken
+        results.append(RecordedCall(key[0], is_duplicate, locked.ignored.get(call.event_id)))
+        recorded.add(key)
+    return results
 
 
-async def _known(connection: Connection, keys: Collection[event_store.Key]) -> set[event_store.Key]:
-    return await event_store.known(connection, keys) if keys else set()
-
-
-async def _settle(connection: Connection, desk: _Desk, now: datetime) -> None:
-    """Make the resolved identities true: claims, merges, and the record of both."""
-    directory = desk.directory
-    if directory.moved:
-        given = await identity_store.claim(
-            connection, directory.moved, directory.links, desk.locked, now
+async def _write_identities(
+    connection: Connection,
+    directory: IdentityDirectory,
+    customers: Collection[UUID],
+    now: datetime,
+) -> None:
+    """Write the resolved identities: owners, merges, and the history of both."""
+    owners = directory.new_owners
+    if owners:
+        count = await identity_store.assign_owners(
+            connection, owners, directory.links, customers, now
         )
-        if given != len(directory.moved):
-            raise Overtaken  # somebody else claimed one in the meantime
+        if count != len(owners):
+            raise ConcurrentUpdate  # another transaction assigned one in the meantime
     for merge in directory.merges:
-        if merge.from_customer in desk.locked:
-            await customer_store.hand_over(
+        if merge.from_customer in customers:
+            await customer_store.move_to_survivor(
                 connection, merge.from_customer, directory.survivor(merge.into_customer)
             )
-    changes: list[Change] = [*directory.merges, *directory.refusals.values()]
+    changes: list[IdentityChange] = [*directory.merges, *directory.refusals.values()]
     rows = [(directory.survivor(change.into_customer), change) for change in changes]
-    await identity_store.note_changes(connection, rows, now)
+    await identity_store.insert_changes(connection, rows, now)
 
 
-async def _bring_up_to_date(
+async def _recompute(
     connection: Connection,
-    rulebooks: Rulebooks,
-    rulebook: Rulebook,
-    desk: _Desk,
+    cache: SegmentCache,
+    definitions: SegmentDefinitions,
+    locked: LockedCustomers,
     customers: Iterable[Customer],
     now: datetime,
 ) -> None:
-    joined, given = desk.joined(), set(desk.directory.moved.values())
+    with_new_history = locked.customers_with_new_history()
+    with_new_identities = set(locked.directory.new_owners.values())
     for customer in customers:
-        if customer.rules_version > rulebook.version:
-            raise Overtaken  # somebody published while we waited for the lock
-        new = customer.id in desk.directory.created
-        customer.changed |= new or customer.id in given
-        if customer.id in joined:
+        if customer.rules_version > definitions.version:
+            raise ConcurrentUpdate  # a newer version was published while we waited for the lock
+        is_new = customer.id in locked.directory.new_customers
+        customer.is_changed |= is_new or customer.id in with_new_identities
+        if customer.id in with_new_history:
             customer.rules_version = 0  # its history is another one now
-        elif new:
-            customer.rules_version = rulebook.version  # it has no history yet
-    await catch_up(connection, rulebooks, rulebook, customers, now)
+        elif is_new:
+            customer.rules_version = definitions.version  # it has no history yet
+    await recompute_series(connection, cache, definitions, customers, now)
 
 
 def _apply(
-    rulebook: Rulebook,
+    definitions: SegmentDefinitions,
     customers: dict[UUID, Customer],
-    fresh: Iterable[tuple[UUID, Call]],
+    calls: Iterable[tuple[UUID, Call]],
     now: datetime,
-    room: Room,
+    limits: CustomerLimits,
 ) -> None:
     refused: dict[UUID, InvalidEvent] = {}
-    for one, call in fresh:
+    for customer_id, call in calls:
         try:
-            customers[one].learn(call, room)
+            customers[customer_id].learn(call, limits)
         except InvalidEvent as error:
             refused[call.event_id] = error
         else:
-            rulebook.observe(customers[one], call, now)
+            definitions.observe(customers[customer_id], call, now)
     if refused:
-        raise _Refused(refused)
+        raise _LimitsExceeded(refused)
     for customer in customers.values():
-        rulebook.decide(customer, now)
-        customer.version += customer.changed
+        definitions.assign_segments(customer, now)
+        customer.version += customer.is_changed
 
 
 async def _write(
-    connection: Connection, desk: _Desk, customers: Sequence[Customer], now: datetime
+    connection: Connection, locked: LockedCustomers, customers: Sequence[Customer], now: datetime
 ) -> None:
-    created = desk.directory.created
-    if await write(connection, customers, created, now) != len(created):
-        raise Overtaken  # somebody else met the same visitor first
+    created = locked.directory.new_customers
+    if await write_customers(connection, customers, created, now) != len(created):
+        raise ConcurrentUpdate  # another transaction created the same visitor first
 
 
-def _news(
-    rulebook: Rulebook,
-    desk: _Desk,
+def _make_events(
+    definitions: SegmentDefinitions,
+    locked: LockedCustomers,
     customers: dict[UUID, Customer],
-    gone: Sequence[Customer],
-    fresh: Iterable[tuple[UUID, Call]],
+    merged_away: Sequence[Customer],
+    calls: Iterable[tuple[UUID, Call]],
     now: datetime,
 ) -> Iterator[Event]:
-    for merge in desk.directory.merges:
-        yield merged(merge, now)
-    for one, call in fresh:
+    for merge in locked.directory.merges:
+        yield to_customers_merged(merge, now)
+    for customer_id, call in calls:
         if call.kind in PUBLISHED:
-            yield event_recorded(call, call.came_by, customers[one])
-    yield from snapshots(rulebook, [*gone, *customers.values()], now)
+            yield to_event_recorded(call, call.primary_identity, customers[customer_id])
+    yield from make_snapshots(definitions, [*merged_away, *customers.values()], now)
 
 
-def merged(merge: Change, at: datetime) -> CustomersMerged:
-    """A merge as it is told, always under the same id."""
+def to_customers_merged(merge: IdentityChange, at: datetime) -> CustomersMerged:
+    """The event that publishes a merge, always under the same id."""
     return CustomersMerged.model_construct(
         event_id=merge.id,
         customer_id=merge.into_customer,
         occurred_at=at,
         change_id=merge.id,
         from_customer_id=merge.from_customer,
-        identities=tuple(sent(identity) for identity in merge.identities),
+        identities=tuple(to_payload(identity) for identity in merge.identities),
         reason=merge.reason,
         linked_by=merge.linked_by and merge.linked_by.value,
     )
 
 
-def event_recorded(event: Call | Recorded, came_by: Identity, customer: Customer) -> EventRecorded:
-    """An event as it is told, always under the same id."""
+def to_event_recorded(
+    event: Call | StoredEvent, identity: Identity, customer: Customer
+) -> EventRecorded:
+    """The event that publishes a customer's event, always under the same id."""
     return EventRecorded.model_construct(
         event_id=event.event_id,
         customer_id=customer.id,
@@ -483,7 +347,7 @@ def event_recorded(event: Call | Recorded, came_by: Identity, customer: Customer
         properties=event.properties,
         context=event.context,
         message_id=event.message_id,
-        identity=sent(came_by),
+        identity=to_payload(identity),
         received_at=event.received_at,
         customer_version=customer.version,
         sender=str(event.sender),

@@ -1,4 +1,4 @@
-"""What profile tells again: merges, recent events and the snapshot of every customer."""
+"""Resync: profile publishes merges, recent events and every customer's snapshot again."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,73 +10,72 @@ from services.chassis.ids import new_id
 from services.chassis.resync import Page
 from services.contracts.base import Event, Json
 from services.profile.domain.customer import Customer
+from services.profile.domain.enums import IdentityChangeKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ChangeKind
-from services.profile.service.recording import PUBLISHED, event_recorded, merged
+from services.profile.service.customers import read_details
+from services.profile.service.recording import PUBLISHED, to_customers_merged, to_event_recorded
 from services.profile.service.refreshing import recompute
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import SegmentCache
 from services.profile.store import customers as customer_store
 from services.profile.store import events as event_store
 from services.profile.store import identities as identity_store
 
 
-class Customers:
-    """Tells customers in the order of their ids, brought up to date as for any other news.
+class CustomerResync:
+    """Publishes customers again in the order of their ids, recomputed first.
 
-    Who cannot be keeps nobody waiting: their snapshot is told when they can.
+    One that cannot be recomputed keeps nobody waiting: their snapshot is published once they can.
     """
 
-    def __init__(self, rulebooks: Rulebooks, clock: Clock) -> None:
-        self._rulebooks = rulebooks
+    def __init__(self, cache: SegmentCache, clock: Clock) -> None:
+        self._cache = cache
         self._clock = clock
 
     async def __call__(
         self, connection: Connection, after: Json | None, since: datetime, most: int
     ) -> Page:
-        """Lock a page of customers, so that nothing newer is told before, and tell it."""
+        """Lock a page of customers, so that nothing newer is published before, and publish it."""
         now = self._clock()
         start = UUID(after) if after else None
-        ids = await customer_store.page(connection, start, most, None)
+        ids = await customer_store.read_page(connection, start, most, None)
         customers = await customer_store.lock(connection, ids)
-        rulebook = await self._rulebooks.current(connection)
-        late = {c.id for c in customers.values() if c.rules_version != rulebook.version}
-        if late:
-            late -= await customer_store.find_set_aside(connection, late)
-            await recompute(connection, self._rulebooks, sorted(late), now)
+        definitions = await self._cache.current(connection)
+        outdated = {c.id for c in customers.values() if c.rules_version != definitions.version}
+        if outdated:
+            outdated -= await customer_store.find_set_aside(connection, outdated)
+            await recompute(connection, self._cache, sorted(outdated), now)
             customers = await customer_store.read(connection, ids)
-        for one, identities in (await identity_store.held(connection, customers)).items():
-            customers[one].identities = identities
-        await customer_store.fill_in(connection, customers)
+        await read_details(connection, customers)
         events = [
-            *await _merges(connection, customers, since),
-            *await _events(connection, customers, since),
+            *await _read_merges(connection, customers, since),
+            *await _read_events(connection, customers, since),
             *(
-                one.snapshot(new_id(), now, rulebook.answers)
+                one.snapshot(new_id(), now, definitions.answers)
                 for one in customers.values()
-                if one.rules_version == rulebook.version
+                if one.rules_version == definitions.version
             ),
         ]
         return Page(events, str(ids[-1]) if len(ids) == most else None)
 
 
-async def _merges(
+async def _read_merges(
     connection: Connection, customers: dict[UUID, Customer], since: datetime
 ) -> Iterator[Event]:
-    changes = await identity_store.changes(connection, customers)
-    told = [
-        merged(change, at)
-        for of_one in changes.values()
-        for change, at in of_one
-        if change.kind is ChangeKind.MERGED and at >= since
+    changes = await identity_store.read_changes(connection, customers)
+    merges = [
+        to_customers_merged(change, at)
+        for history in changes.values()
+        for change, at in history
+        if change.kind is IdentityChangeKind.MERGED and at >= since
     ]
-    return iter(sorted(told, key=lambda merge: merge.event_id))
+    return iter(sorted(merges, key=lambda merge: merge.event_id))
 
 
-async def _events(
+async def _read_events(
     connection: Connection, customers: dict[UUID, Customer], since: datetime
 ) -> Iterator[Event]:
-    rows = await event_store.received_since(connection, customers, since, sorted(PUBLISHED))
+    rows = await event_store.read_received_since(connection, customers, since, sorted(PUBLISHED))
     return (
-        event_recorded(row, Identity(*came_by), customers[customer])
-        for customer, came_by, row in rows
+        to_event_recorded(event, Identity(*identity), customers[customer])
+        for customer, identity, event in rows
     )

@@ -1,4 +1,4 @@
-"""Identities somebody named as a customer's without being able to prove it."""
+"""Unproved claims: identities that somebody named as a customer's without proof."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -9,9 +9,9 @@ from services.chassis.database import Connection
 from services.profile.domain.identities import Identity
 
 MOST_CLAIMS = 20
-"""Of one customer; of more the latest are kept."""
+"""Of one customer; of more only the latest are stored."""
 
-_NOTE = """
+_UPSERT = """
 INSERT INTO identity_claim (customer_id, identity_type, identity_value, sender, first_claimed_at,
     last_claimed_at)
 SELECT customer_id, type, value, sender, $5, $5
@@ -20,7 +20,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
 ON CONFLICT (customer_id, identity_type, identity_value) DO UPDATE SET
     sender = excluded.sender, last_claimed_at = excluded.last_claimed_at
 """
-_FORGET = """
+_DELETE_OLDEST = """
 DELETE FROM identity_claim USING (
     SELECT customer_id, identity_type, identity_value, row_number() OVER (
         PARTITION BY customer_id ORDER BY last_claimed_at DESC, identity_type, identity_value
@@ -45,7 +45,7 @@ ORDER BY customer_id, last_claimed_at DESC, identity_type, identity_value
 """
 
 
-class Claim(NamedTuple):
+class IdentityClaim(NamedTuple):
     """An identity claimed; `confirmed_at` is when somebody proved it."""
 
     identity: Identity
@@ -55,31 +55,35 @@ class Claim(NamedTuple):
     confirmed_at: datetime | None
 
 
-async def note(
+async def record_claims(
     connection: Connection, claims: Iterable[tuple[UUID, Identity, str]], now: datetime
 ) -> None:
-    """Record what was claimed, of which customer and by which class of sender."""
+    """Record the identities claimed for customers, and by which class of sender."""
     latest = {(customer, identity): sender for customer, identity, sender in claims}
     if not latest:
         return
     rows = [(customer, *identity, sender) for (customer, identity), sender in latest.items()]
     rows.sort()
-    await connection.execute(_NOTE, *map(list, zip(*rows, strict=True)), now)
-    await connection.execute(_FORGET, list({customer for customer, _ in latest}), MOST_CLAIMS)
+    await connection.execute(_UPSERT, *map(list, zip(*rows, strict=True)), now)
+    await connection.execute(
+        _DELETE_OLDEST, list({customer for customer, _ in latest}), MOST_CLAIMS
+    )
 
 
-async def confirm(
+async def confirm_claims(
     connection: Connection, proved: Iterable[tuple[UUID, Identity]], now: datetime
 ) -> None:
-    """Settle the claims of identities that are now proved to be a customer's."""
+    """Confirm the claims of identities that are now proved to be a customer's."""
     rows = [(customer, *identity) for customer, identity in proved]
     if rows:
         await connection.execute(_CONFIRM, *map(list, zip(*rows, strict=True)), now)
 
 
-async def claims(connection: Connection, customers: Collection[UUID]) -> dict[UUID, list[Claim]]:
-    """What was claimed of each customer, the latest first; every one asked for is there."""
-    found: dict[UUID, list[Claim]] = {customer: [] for customer in customers}
+async def read_claims(
+    connection: Connection, customers: Collection[UUID]
+) -> dict[UUID, list[IdentityClaim]]:
+    """The claims of each customer, the latest first; no customer is absent."""
+    claims: dict[UUID, list[IdentityClaim]] = {customer: [] for customer in customers}
     for customer, kind, value, *rest in await connection.fetch(_CLAIMS, list(customers)):
-        found[customer].append(Claim(Identity(kind, value), *rest))
-    return found
+        claims[customer].append(IdentityClaim(Identity(kind, value), *rest))
+    return claims

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.chassis.epochs import stamp
-from services.contracts.words import SenderClass
-from services.profile.domain.customer import Consent, Customer, Filed, Trait
+from services.contracts.enums import SenderClass
+from services.profile.domain.customer import Consent, Customer, ObservationKey, Trait
 from services.profile.domain.identities import Identity
 
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=6)
-"""When a customer who could not be recomputed is tried again."""
+"""How long a customer who could not be recomputed is set aside, the longest at last."""
 
 _COLUMNS = f"customer_id, {stamp('version')}, rules_version, series, reevaluate_at"
 _READ = f"SELECT {_COLUMNS} FROM customer WHERE customer_id = ANY($1) AND merged_into IS NULL"
@@ -64,7 +64,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
     identity_type, identity_value, sender, value, kind, context, source, lawful_basis, observed_at)
 {_ON_OTHER_TRAIT}
 """
-_FORGET_TRAITS = """
+_DELETE_TRAITS = """
 DELETE FROM trait USING unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
     AS old (customer_id, name, identity_type, identity_value, sender)
 WHERE trait.customer_id = old.customer_id AND trait.name = old.name
@@ -89,7 +89,7 @@ DELETE FROM segment_member USING unnest($1::uuid[], $2::text[]) AS gone (custome
 WHERE segment_member.customer_id = gone.customer_id
     AND segment_member.segment_key = gone.segment_key
 """
-_HAND_OVER = (
+_MOVE_TO_SURVIVOR = (
     """
 UPDATE event SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS (
     SELECT FROM event AS same WHERE same.customer_id = $2 AND same.sender = event.sender
@@ -113,7 +113,7 @@ UPDATE identity_claim SET customer_id = $2 WHERE customer_id = $1 AND NOT EXISTS
         AND same.identity_value = identity_claim.identity_value)
 """,
 )
-_LEAVE_ALL = (
+_DELETE_REST = (
     "DELETE FROM segment_member WHERE customer_id = $1",
     "DELETE FROM identity_claim WHERE customer_id = $1",
 )
@@ -140,8 +140,8 @@ FROM unnest($1::uuid[], $2::text[]) AS failed (customer_id, reason)
 ON CONFLICT (customer_id) DO UPDATE SET failures = held.failures + 1, reason = excluded.reason,
     retry_at = $3::timestamptz + least($4::interval * 2 ^ least(held.failures, 20), $5::interval)
 """
-_ASIDE = "SELECT customer_id FROM set_aside WHERE customer_id = ANY($1)"
-_TAKE_BACK = "DELETE FROM set_aside WHERE customer_id = ANY($1)"
+_FIND_SET_ASIDE = "SELECT customer_id FROM set_aside WHERE customer_id = ANY($1)"
+_END_SET_ASIDE = "DELETE FROM set_aside WHERE customer_id = ANY($1)"
 _PAGE = """
 SELECT customer_id FROM customer
 WHERE merged_into IS NULL AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
@@ -151,45 +151,45 @@ SELECT customer_id FROM segment_member
 WHERE segment_key = $3 AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
 """
 
-NewTrait = tuple[UUID, Filed, Trait]
-NewConsent = tuple[UUID, Filed, Consent]
+TraitRow = tuple[UUID, ObservationKey, Trait]
+ConsentRow = tuple[UUID, ObservationKey, Consent]
 
 
 async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Customers for changing, locked in the order of their ids; merged ones are absent."""
-    return await _rows(connection, _LOCK, ids)
+    """Customers to be changed, locked in the order of their ids; merged ones are absent."""
+    return await _fetch(connection, _LOCK, ids)
 
 
 async def read(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Customers as they are; merged ones are absent."""
-    return await _rows(connection, _READ, ids)
+    """Customers without a lock; merged ones are absent."""
+    return await _fetch(connection, _READ, ids)
 
 
-async def _rows(connection: Connection, query: str, ids: Collection[UUID]) -> dict[UUID, Customer]:
+async def _fetch(connection: Connection, query: str, ids: Collection[UUID]) -> dict[UUID, Customer]:
     rows = await connection.fetch(query, list(ids))
     return {row["customer_id"]: Customer(*row) for row in rows}
 
 
-async def fill_in(connection: Connection, customers: dict[UUID, Customer]) -> None:
+async def read_values(connection: Connection, customers: dict[UUID, Customer]) -> None:
     """Read the traits, consents and memberships of customers into them."""
     ids = list(customers)
     for row in await connection.fetch(_TRAITS, ids):
-        customers[row["customer_id"]].traits[_filed(tuple(row))] = Trait(*tuple(row)[5:])
+        customers[row["customer_id"]].traits[_read_key(tuple(row))] = Trait(*tuple(row)[5:])
     for row in await connection.fetch(_CONSENTS, ids):
-        customers[row["customer_id"]].consents[_filed(tuple(row))] = Consent(*tuple(row)[5:])
+        customers[row["customer_id"]].consents[_read_key(tuple(row))] = Consent(*tuple(row)[5:])
     for customer, segment, since in await connection.fetch(_MEMBERSHIPS, ids):
         customers[customer].segments[segment] = since
 
 
-def _filed(row: Sequence[Any]) -> Filed:
+def _read_key(row: Sequence[Any]) -> ObservationKey:
     _, name, type_, value, sender, *_ = row
-    return Filed(name, Identity(type_, value), SenderClass(sender))
+    return ObservationKey(name, Identity(type_, value), SenderClass(sender))
 
 
 async def insert(connection: Connection, customers: Sequence[Customer], now: datetime) -> int:
-    """Write new customers, and say how many of them were new indeed."""
-    done = await connection.execute(_INSERT, *_columns(customers), now)
-    return int(done.rpartition(" ")[2])
+    """Write new customers, unless there are such already; gives how many it wrote."""
+    status = await connection.execute(_INSERT, *_columns(customers), now)
+    return int(status.rpartition(" ")[2])
 
 
 async def update(connection: Connection, customers: Sequence[Customer], now: datetime) -> None:
@@ -208,7 +208,7 @@ def _columns(customers: Sequence[Customer]) -> tuple[list[object], ...]:
     )
 
 
-async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None:
+async def set_traits(connection: Connection, traits: Iterable[TraitRow]) -> None:
     """Write the latest values of traits."""
     rows = [
         (customer, name, *identity, sender, encode_json(trait.value), *trait[1:])
@@ -218,15 +218,17 @@ async def set_traits(connection: Connection, traits: Iterable[NewTrait]) -> None
         await connection.execute(_SET_TRAITS, *map(list, zip(*rows, strict=True)))
 
 
-async def forget_traits(connection: Connection, traits: Iterable[tuple[UUID, Filed]]) -> None:
-    """Forget what was known of traits."""
+async def delete_traits(
+    connection: Connection, traits: Iterable[tuple[UUID, ObservationKey]]
+) -> None:
+    """Delete values of traits."""
     rows = [(customer, name, *identity, sender) for customer, (name, identity, sender) in traits]
     if rows:
-        await connection.execute(_FORGET_TRAITS, *map(list, zip(*rows, strict=True)))
+        await connection.execute(_DELETE_TRAITS, *map(list, zip(*rows, strict=True)))
 
 
-async def set_consents(connection: Connection, consents: Iterable[NewConsent]) -> None:
-    """Write the latest words on purposes."""
+async def set_consents(connection: Connection, consents: Iterable[ConsentRow]) -> None:
+    """Write the latest choices on purposes."""
     rows = [
         (customer, purpose, *identity, sender, *consent)
         for customer, (purpose, identity, sender), consent in consents
@@ -236,34 +238,34 @@ async def set_consents(connection: Connection, consents: Iterable[NewConsent]) -
 
 
 async def join_segments(
-    connection: Connection, joining: Sequence[tuple[UUID, str, datetime]]
+    connection: Connection, memberships: Sequence[tuple[UUID, str, datetime]]
 ) -> None:
     """Put customers into segments."""
-    if joining:
-        await connection.execute(_JOIN, *map(list, zip(*joining, strict=True)))
+    if memberships:
+        await connection.execute(_JOIN, *map(list, zip(*memberships, strict=True)))
 
 
-async def leave_segments(connection: Connection, leaving: Sequence[tuple[UUID, str]]) -> None:
+async def leave_segments(connection: Connection, memberships: Sequence[tuple[UUID, str]]) -> None:
     """Take customers out of segments."""
-    if leaving:
-        await connection.execute(_LEAVE, *map(list, zip(*leaving, strict=True)))
+    if memberships:
+        await connection.execute(_LEAVE, *map(list, zip(*memberships, strict=True)))
 
 
-async def hand_over(connection: Connection, absorbed: UUID, into: UUID) -> None:
-    """Make everything filed with one customer another's; each row keeps the identity it came by.
+async def move_to_survivor(connection: Connection, absorbed: UUID, survivor: UUID) -> None:
+    """Give the survivor all rows of an absorbed customer; each keeps the identity it came by.
 
     An event both have under one message id is one event, and stays where it is. Of a trait both
     have by one identity and class of sender the later counts: a call by our id of a customer may
     name another's identity, under which its traits are filed all the same.
     """
-    for statement in _HAND_OVER:
-        await connection.execute(statement, absorbed, into)
-    for statement in _LEAVE_ALL:
+    for statement in _MOVE_TO_SURVIVOR:
+        await connection.execute(statement, absorbed, survivor)
+    for statement in _DELETE_REST:
         await connection.execute(statement, absorbed)
 
 
 async def claim_outdated(connection: Connection, rules_version: int, limit: int) -> list[UUID]:
-    """Some customers of an older rulebook, locked; those somebody else holds are passed over."""
+    """Some customers of an older version, locked; those another transaction holds are skipped."""
     return [row[0] for row in await connection.fetch(_OUTDATED, rules_version, limit)]
 
 
@@ -278,25 +280,25 @@ async def claim_retry(connection: Connection, now: datetime) -> list[UUID]:
 
 
 async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: datetime) -> None:
-    """Claim customers again only some time after `now`, longer each time in a row."""
+    """Skip customers for some time after `now`, longer each time in a row."""
     columns = list(reasons), list(reasons.values())
     await connection.execute(_SET_ASIDE, *columns, now, FIRST_RETRY, LONGEST_RETRY)
 
 
 async def find_set_aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
     """Which of these customers are set aside."""
-    return {row[0] for row in await connection.fetch(_ASIDE, list(customers))}
+    return {row[0] for row in await connection.fetch(_FIND_SET_ASIDE, list(customers))}
 
 
-async def take_back(connection: Connection, customers: Collection[UUID]) -> None:
-    """Forget that customers were set aside: they could be recomputed."""
-    await connection.execute(_TAKE_BACK, list(customers))
+async def end_set_aside(connection: Connection, customers: Collection[UUID]) -> None:
+    """Let customers who could be recomputed no longer be set aside."""
+    await connection.execute(_END_SET_ASIDE, list(customers))
 
 
-async def page(
+async def read_page(
     connection: Connection, after: UUID | None, limit: int, segment: str | None
 ) -> list[UUID]:
-    """The next customers, all or of a segment, in the order of their ids."""
+    """The ids of the next customers, all or of a segment, in order."""
     if segment is None:
         return [row[0] for row in await connection.fetch(_PAGE, after, limit)]
     return [row[0] for row in await connection.fetch(_PAGE_OF_SEGMENT, after, limit, segment)]

@@ -1,4 +1,4 @@
-"""Raw events: everything customers did or said, as it came."""
+"""Raw events: everything customers did or said, as it was sent."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
@@ -7,11 +7,11 @@ from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
 from services.contracts.base import Json
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.domain.calls import Call
 from services.rules.history import RecordedEvent
 
-_KNOWN = """
+_RECORDED = """
 SELECT event.customer_id, event.sender, event.message_id
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS asked (customer_id, sender, message_id)
 JOIN event USING (customer_id, sender, message_id)
@@ -30,7 +30,7 @@ _COLUMNS = (
     "identity_type",
     "identity_value",
 )
-_HISTORY = """
+_HISTORIES = """
 SELECT customer_id, name, occurred_at, properties
 FROM event WHERE customer_id = ANY($1) AND name = ANY($2)
 """
@@ -49,8 +49,8 @@ ORDER BY event_id
 """
 
 
-class Recorded(NamedTuple):
-    """An event as it is read back."""
+class StoredEvent(NamedTuple):
+    """An event as it is stored."""
 
     event_id: UUID
     kind: str
@@ -67,42 +67,44 @@ Key = tuple[UUID, SenderClass, str]
 """A customer, who sent it, and a message id: what an event is recorded under."""
 
 
-async def known(connection: Connection, keys: Collection[Key]) -> set[Key]:
+async def find_recorded(connection: Connection, keys: Collection[Key]) -> set[Key]:
     """Which of these are recorded."""
-    rows = await connection.fetch(_KNOWN, *map(list, zip(*keys, strict=True)))
+    if not keys:
+        return set()
+    rows = await connection.fetch(_RECORDED, *map(list, zip(*keys, strict=True)))
     return {(row[0], SenderClass(row[1]), row[2]) for row in rows}
 
 
-async def append(connection: Connection, recorded: Iterable[tuple[UUID, Call]]) -> None:
+async def append(connection: Connection, events: Iterable[tuple[UUID, Call]]) -> None:
     """Add events by COPY. The caller holds the customers' locks and knows none is there yet."""
 
     async def lines() -> AsyncIterator[bytes]:
-        yield "".join(_line(customer, call) for customer, call in recorded).encode()
+        yield "".join(_format_line(customer, call) for customer, call in events).encode()
 
     await connection.copy_to_table("event", source=lines(), columns=_COLUMNS)
 
 
-def _line(customer: UUID, call: Call) -> str:
-    kind, value = call.came_by
+def _format_line(customer: UUID, call: Call) -> str:
+    kind, value = call.primary_identity
     fields = (
         str(customer),
         call.sender,
-        _escaped(call.message_id),
+        _escape(call.message_id),
         str(call.event_id),
         call.kind,
-        _escaped(call.name),
+        _escape(call.name),
         call.occurred_at.isoformat(),
         call.received_at.isoformat(),
-        _escaped(encode_json(call.properties)),
-        _escaped(encode_json(call.context)),
+        _escape(encode_json(call.properties)),
+        _escape(encode_json(call.context)),
         kind,
-        _escaped(value),
+        _escape(value),
     )
     return "\t".join(fields) + "\n"
 
 
-def _escaped(text: str) -> str:
-    """As COPY's text format reads it back: backslash first, then what would end a field."""
+def _escape(text: str) -> str:
+    """Text as COPY reads it: backslashes first, then what would end a field."""
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if not text.isprintable():
@@ -110,34 +112,34 @@ def _escaped(text: str) -> str:
     return text
 
 
-async def histories(
+async def read_histories(
     connection: Connection, customers: Collection[UUID], names: Collection[str]
 ) -> dict[UUID, list[RecordedEvent]]:
-    """All events of these names, by customer; every customer asked for is in the answer."""
-    found: dict[UUID, list[RecordedEvent]] = {customer: [] for customer in customers}
+    """All events of these names, by customer; no customer is absent."""
+    histories: dict[UUID, list[RecordedEvent]] = {customer: [] for customer in customers}
     if customers and names:
-        for customer, *event in await connection.fetch(_HISTORY, list(customers), list(names)):
+        for customer, *event in await connection.fetch(_HISTORIES, list(customers), list(names)):
             name, at, properties = event
-            found[customer].append(RecordedEvent(name, at, properties))
-    return found
+            histories[customer].append(RecordedEvent(name, at, properties))
+    return histories
 
 
-async def received_since(
+async def read_received_since(
     connection: Connection, customers: Collection[UUID], since: datetime, kinds: Collection[str]
-) -> list[tuple[UUID, tuple[str, str], Recorded]]:
+) -> list[tuple[UUID, tuple[str, str], StoredEvent]]:
     """The events of some kinds of these customers: each with its customer and its identity."""
     rows = await connection.fetch(_RECEIVED_SINCE, list(customers), since, list(kinds))
-    return [(row[0], (row[1], row[2]), Recorded(*tuple(row)[3:])) for row in rows]
+    return [(row[0], (row[1], row[2]), StoredEvent(*tuple(row)[3:])) for row in rows]
 
 
-async def page(
+async def read_page(
     connection: Connection,
     customer: UUID,
     name: str | None,
     after: tuple[datetime, UUID] | None,
     limit: int,
-) -> list[Recorded]:
-    """A customer's events, the latest first, from after a place in that order."""
+) -> list[StoredEvent]:
+    """A customer's events, the latest first, from after a position in that order."""
     at, event_id = after or (None, None)
     rows: Sequence[Any] = await connection.fetch(_PAGE, customer, name, at, event_id, limit)
-    return [Recorded(*row) for row in rows]
+    return [StoredEvent(*row) for row in rows]

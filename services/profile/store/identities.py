@@ -5,22 +5,22 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis.database import Connection, encode_json
-from services.contracts.words import LinkSource
-from services.profile.domain.identities import Change, Identity
-from services.profile.domain.words import ChangeKind
+from services.contracts.enums import LinkSource
+from services.profile.domain.enums import IdentityChangeKind
+from services.profile.domain.identities import Identity, IdentityChange
 
 _OWNERS = """
 SELECT i.identity_type, i.identity_value, i.customer_id
 FROM unnest($1::text[], $2::text[]) AS wanted (type, value)
 JOIN identity i ON i.identity_type = wanted.type AND i.identity_value = wanted.value
 """
-_HELD = """
+_LINKS = """
 SELECT customer_id, identity_type, identity_value, linked_by FROM identity
 WHERE customer_id = ANY($1)
 """
-# An owner other than the expected one means somebody was faster: the row is left alone, and
-# missing from the count.
-_CLAIM = """
+# An owner other than the expected one means another transaction was faster: the row stays as it is,
+# and is missing from the count.
+_ASSIGN = """
 INSERT INTO identity AS held (identity_type, identity_value, customer_id, linked_by, since)
 SELECT type, value, customer_id, linked_by, $6
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
@@ -39,7 +39,7 @@ WITH RECURSIVE chain (asked, customer_id) AS (
 SELECT chain.asked, customer.customer_id
 FROM chain JOIN customer USING (customer_id) WHERE customer.merged_into IS NULL
 """
-_NOTE_CHANGES = """
+_INSERT_CHANGES = """
 INSERT INTO identity_change
     (customer_id, change_id, kind, from_customer_id, into_customer_id, identities, reason,
     linked_by, changed_at)
@@ -71,7 +71,9 @@ SELECT EXISTS (
 """
 
 
-async def owners(connection: Connection, identities: Collection[Identity]) -> dict[Identity, UUID]:
+async def find_owners(
+    connection: Connection, identities: Collection[Identity]
+) -> dict[Identity, UUID]:
     """Who holds each identity; those that nobody holds are absent."""
     rows = await connection.fetch(
         _OWNERS, [i.type for i in identities], [i.value for i in identities]
@@ -79,55 +81,47 @@ async def owners(connection: Connection, identities: Collection[Identity]) -> di
     return {Identity(row[0], row[1]): row[2] for row in rows}
 
 
-async def held(connection: Connection, customers: Collection[UUID]) -> dict[UUID, set[Identity]]:
-    """What each customer is known by; every customer asked for is in the answer."""
-    found: dict[UUID, set[Identity]] = {customer: set() for customer in customers}
-    for customer, kind, value, _ in await connection.fetch(_HELD, list(customers)):
-        found[customer].add(Identity(kind, value))
-    return found
-
-
-async def links(
+async def read_links(
     connection: Connection, customers: Collection[UUID]
 ) -> dict[UUID, dict[Identity, LinkSource | None]]:
-    """What each customer is known by, with by whose word; every one asked for is there."""
-    found: dict[UUID, dict[Identity, LinkSource | None]] = {one: {} for one in customers}
-    for customer, kind, value, source in await connection.fetch(_HELD, list(customers)):
-        found[customer][Identity(kind, value)] = LinkSource(source) if source else None
-    return found
+    """Each customer's identities, and by whose word they are theirs; no customer is absent."""
+    links: dict[UUID, dict[Identity, LinkSource | None]] = {one: {} for one in customers}
+    for customer, kind, value, source in await connection.fetch(_LINKS, list(customers)):
+        links[customer][Identity(kind, value)] = LinkSource(source) if source else None
+    return links
 
 
-async def claim(
+async def assign_owners(
     connection: Connection,
-    moved: Mapping[Identity, UUID],
+    owners: Mapping[Identity, UUID],
     links: Mapping[Identity, LinkSource],
     previous_owners: Collection[UUID],
     now: datetime,
 ) -> int:
-    """Give identities to customers, unless somebody else got hold of one; says how many it gave."""
-    claims = sorted(moved.items())
-    done: str = await connection.execute(
-        _CLAIM,
-        [identity.type for identity, _ in claims],
-        [identity.value for identity, _ in claims],
-        [customer for _, customer in claims],
-        [links.get(identity) for identity, _ in claims],
+    """Give identities to customers, but those of others than the previous owners; says how many."""
+    pairs = sorted(owners.items())
+    status: str = await connection.execute(
+        _ASSIGN,
+        [identity.type for identity, _ in pairs],
+        [identity.value for identity, _ in pairs],
+        [customer for _, customer in pairs],
+        [links.get(identity) for identity, _ in pairs],
         list(previous_owners),
         now,
     )
-    return int(done.rpartition(" ")[2])
+    return int(status.rpartition(" ")[2])
 
 
-async def survivors(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
-    """Who each customer has become, himself if never merged; unknown ones are absent."""
+async def find_survivors(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
+    """Who each customer has become, itself if never merged; unknown ones are absent."""
     rows = await connection.fetch(_SURVIVORS, list(customers))
     return {row[0]: row[1] for row in rows}
 
 
-async def note_changes(
-    connection: Connection, changes: Iterable[tuple[UUID, Change]], now: datetime
+async def insert_changes(
+    connection: Connection, changes: Iterable[tuple[UUID, IdentityChange]], now: datetime
 ) -> None:
-    """Record changes in the history of the customer named with each; a known one is kept as is."""
+    """Record changes in the history of the customer named with each; a known one stays."""
     rows = [
         (
             customer,
@@ -142,26 +136,26 @@ async def note_changes(
         for customer, change in changes
     ]
     if rows:
-        await connection.execute(_NOTE_CHANGES, *map(list, zip(*rows, strict=True)), now)
+        await connection.execute(_INSERT_CHANGES, *map(list, zip(*rows, strict=True)), now)
 
 
-async def changes(
+async def read_changes(
     connection: Connection, customers: Collection[UUID]
-) -> dict[UUID, list[tuple[Change, datetime]]]:
+) -> dict[UUID, list[tuple[IdentityChange, datetime]]]:
     """What happened to each customer's identities, and when, oldest first."""
-    found: dict[UUID, list[tuple[Change, datetime]]] = {customer: [] for customer in customers}
+    changes: dict[UUID, list[tuple[IdentityChange, datetime]]] = {one: [] for one in customers}
     for row in await connection.fetch(_CHANGES, list(customers)):
-        change = Change(
+        change = IdentityChange(
             id=row["change_id"],
-            kind=ChangeKind(row["kind"]),
+            kind=IdentityChangeKind(row["kind"]),
             from_customer=row["from_customer_id"],
             into_customer=row["into_customer_id"],
             identities=tuple(Identity(i["type"], i["value"]) for i in row["identities"]),
             reason=row["reason"],
             linked_by=LinkSource(row["linked_by"]) if row["linked_by"] else None,
         )
-        found[row["customer_id"]].append((change, row["changed_at"]))
-    return found
+        changes[row["customer_id"]].append((change, row["changed_at"]))
+    return changes
 
 
 async def is_merged_unproved(connection: Connection, customer: UUID, survivor: UUID) -> bool:

@@ -11,7 +11,7 @@ from gateway.app import create
 from gateway.settings import GatewaySettings
 from infra.instance import make_keys
 from services.chassis.server import serve
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 ASKED = {
     "Query": ("customer",),

@@ -13,7 +13,7 @@ from services.chassis.graphql import Schema, Subgraph
 from services.chassis.listening import Server, configured
 from services.chassis.principal import Principal
 from services.chassis.server import collect_garbage_rarely
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OFFERS = 5
 

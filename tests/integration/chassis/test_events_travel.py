@@ -179,7 +179,7 @@ async def test_a_compacted_stream_keeps_the_latest_event_of_each_customer(
 
 async def test_an_event_no_bus_can_carry_is_refused_where_it_is_made(database: Database) -> None:
     async with database.connection() as connection:
-        with pytest.raises(outbox.EventTooLarge, match="send less at once"):
+        with pytest.raises(outbox.MessageTooLarge, match="send less at once"):
             await outbox.publish(connection, [spoken("x" * 1_000_001)])
 
 

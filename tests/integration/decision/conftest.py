@@ -13,9 +13,9 @@ from services.chassis.database import Database, open_database
 from services.chassis.principal import Principal
 from services.chassis.server import supervised
 from services.contracts.base import Event
+from services.contracts.enums import Role
 from services.contracts.journey import InstanceState, StepEntered
-from services.contracts.profile import CustomerChanged, CustomersMerged, Identity
-from services.contracts.words import Role
+from services.contracts.profile import CustomerChanged, CustomersMerged, IdentityPayload
 from services.decision import handlers
 from services.decision.app import list_background_work, open_decision_context
 from services.decision.schema import Context, schema
@@ -174,7 +174,7 @@ def keys(decision: dict[str, Any]) -> list[str]:
 def snapshot(customer: UUID, version: int = 1, **parts: Any) -> CustomerChanged:
     """What profile says of a customer."""
     known: dict[str, Any] = {
-        "identities": (Identity(type="email", value=f"{customer}@example.com"),),
+        "identities": (IdentityPayload(type="email", value=f"{customer}@example.com"),),
         "traits": {"age": 30, "first_name": "Ada"},
         "consents": {"personalisation": True},
         "segments": (),

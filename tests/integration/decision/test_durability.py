@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.contracts.decision import DecisionMade
+from services.contracts.decision import DecisionRecorded
 from tests.integration.decision.conftest import OFFERS, Replica, by, snapshot
 
 HERE: dict[str, Any] = {"channel": "WEB", "placement": "hero"}
@@ -34,7 +34,7 @@ async def test_whatever_is_cut_off_an_answer_always_has_its_row(replica: Replica
     answered = {UUID(a["data"]["nextBestActions"]["id"]) for a in answers if "errors" not in a}
     refused = {a["errors"][0]["extensions"]["code"] for a in answers if "errors" in a}
     rows = await replica.database.pool.fetch("SELECT decision_id FROM decision")
-    published = {event.decision_id for event in await replica.published(DecisionMade)}
+    published = {event.decision_id for event in await replica.published(DecisionRecorded)}
     assert answered
     assert answered <= {row["decision_id"] for row in rows} == published
     assert refused <= {"DATABASE_UNAVAILABLE", "DECISION_NOT_DURABLE"}
@@ -73,7 +73,7 @@ async def test_two_hundred_at_once_share_a_few_commits(replica: Replica) -> None
 
     assert len({decision["id"] for decision in decisions}) == 200
     assert await replica.count("decision") == 200
-    assert len(await replica.published(DecisionMade)) == 200
+    assert len(await replica.published(DecisionRecorded)) == 200
     assert after - before < 40
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.decision import handlers
 from services.decision.schema import schema
 from tests.callers import caller

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.contracts.decision import DecisionMade
-from services.contracts.identity import derived_customer_id
-from services.contracts.profile import Identity
+from services.contracts.decision import DecisionRecorded
+from services.contracts.identity import derive_customer_id
+from services.contracts.profile import IdentityPayload
 from services.decision import handlers
 from tests.integration.decision.conftest import (
     CATALOGUE,
@@ -43,7 +43,7 @@ async def test_a_new_visitor_gets_what_has_no_conditions_about_them(replica: Rep
     decision = await replica.offers(by("anonymous_id", "browser-1"))
 
     assert keys(decision) == ["newsletter"]
-    assert UUID(decision["customer"]["id"]) == derived_customer_id("anonymous_id", "browser-1")
+    assert UUID(decision["customer"]["id"]) == derive_customer_id("anonymous_id", "browser-1")
     assert decision["degraded"] is None
 
 
@@ -136,7 +136,7 @@ async def test_a_merge_moves_decisions_outcomes_and_states_and_keeps_who_they_we
     replica: Replica,
 ) -> None:
     ada, instance = uuid4(), uuid4()
-    visitor = derived_customer_id("anonymous_id", "b1")
+    visitor = derive_customer_id("anonymous_id", "b1")
     await replica.know(snapshot(ada))
     await replica.hear(handlers.save_steps, step(visitor, 1, "orientation", instance))
     decision = await replica.offers(by("anonymous_id", "b1"))
@@ -163,7 +163,7 @@ async def test_merges_resolve_along_a_chain_in_whatever_order_they_are_heard(
     await replica.hear(handlers.merge_customers, merged(second, third))
     await replica.hear(handlers.merge_customers, merged(first, second))
     await replica.hear(handlers.merge_customers, merged(second, third))
-    late = snapshot(first, 9, identities=(Identity(type="email", value="late@example.com"),))
+    late = snapshot(first, 9, identities=(IdentityPayload(type="email", value="late@example.com"),))
     await replica.know(late)
 
     for one in (first, second, third):
@@ -175,7 +175,7 @@ async def test_merges_resolve_along_a_chain_in_whatever_order_they_are_heard(
 async def test_a_decision_made_while_a_merge_commits_belongs_to_the_target(
     replica: Replica,
 ) -> None:
-    ada, visitor = uuid4(), derived_customer_id("anonymous_id", "b2")
+    ada, visitor = uuid4(), derive_customer_id("anonymous_id", "b2")
     await replica.know(snapshot(ada))
     async with replica.database.transaction() as connection:
         await handlers.merge_customers(connection, [merged(visitor, ada)])
@@ -259,7 +259,7 @@ async def test_a_read_that_takes_too_long_costs_the_facts_but_not_the_answer(
 async def test_a_decision_is_published_to_the_other_services(replica: Replica) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
 
-    [event] = await replica.published(DecisionMade)
+    [event] = await replica.published(DecisionRecorded)
 
     assert str(event.decision_id) == decision["id"]
     [proposition] = event.propositions

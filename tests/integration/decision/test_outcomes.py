@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.principal import Principal
 from services.contracts.decision import OutcomeRecorded
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.callers import caller
 from tests.integration.decision.conftest import (
     CATALOGUE,

@@ -10,8 +10,8 @@ import pytest
 from nats.aio.msg import Msg
 
 from services.chassis.bus import Bus
-from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
-from services.contracts.words import Role
+from services.contracts.decision import DecisionRecorded, DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.enums import Role
 from services.decision.app import create
 from services.decision.settings import DecisionSettings
 from tests.integration.conftest import Running, send
@@ -45,7 +45,7 @@ async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_publish
 ) -> None:
     ada, visitor = uuid4(), uuid4()
     heard: asyncio.Queue[Msg] = asyncio.Queue()
-    for fact in (DecisionMade, OutcomeRecorded, DecisionSeriesNeeded):
+    for fact in (DecisionRecorded, OutcomeRecorded, DecisionSeriesNeeded):
         await bus.subscribe("test", fact.fact, heard.put)
     published = await ask(client, PUBLISH, yaml=CATALOGUE)
     await send(bus, snapshot(ada), snapshot(ada), snapshot(visitor), merged(visitor, ada))
@@ -65,7 +65,7 @@ async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_publish
     assert keys(decision) == ["jazz", "newsletter"]
     assert "errors" not in reported
     needed = await next_of(heard, DecisionSeriesNeeded)
-    decided = await next_of(heard, DecisionMade, lambda e: str(e.decision_id) == decision["id"])
+    decided = await next_of(heard, DecisionRecorded, lambda e: str(e.decision_id) == decision["id"])
     outcome = await next_of(heard, OutcomeRecorded)
     assert [one["event"] for one in needed.series] == ["order_completed"]
     assert [ranked.action for ranked in decided.propositions] == keys(decision)

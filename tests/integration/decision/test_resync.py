@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from services.chassis import epochs
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade, DecisionSeriesNeeded, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, DecisionSeriesNeeded, OutcomeRecorded
 from services.decision.service.resync import build_sources
 from tests.integration.decision.conftest import CATALOGUE, Replica, snapshot
 
@@ -33,7 +33,7 @@ async def test_decisions_and_outcomes_are_published_again_under_their_ids(replic
 
     events = await tell_all(replica)
 
-    for fact in (DecisionMade, OutcomeRecorded):
+    for fact in (DecisionRecorded, OutcomeRecorded):
         known = {event.event_id: event for event in await replica.published(fact)}
         again = {event.event_id: event for event in events if isinstance(event, fact)}
         assert again == known

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 
 from services.chassis.principal import Principal
-from services.contracts.decision import DecisionMade, OutcomeRecorded
-from services.contracts.identity import derived_customer_id
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
+from services.contracts.enums import Role, SenderClass
+from services.contracts.identity import derive_customer_id
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role, SenderClass
 from services.decision import handlers
 from tests.callers import caller
 from tests.integration.decision.conftest import (
@@ -125,7 +125,7 @@ async def test_who_merges_with_another_teaches_no_more_for_it(replica: Replica) 
     await report(replica, VISITOR, one)
 
     await replica.hear(
-        handlers.merge_customers, merged(derived_customer_id("anonymous_id", "b1"), person)
+        handlers.merge_customers, merged(derive_customer_id("anonymous_id", "b1"), person)
     )
     refused = await report(replica, VISITOR, other)
 
@@ -217,7 +217,7 @@ async def test_a_decision_says_what_only_a_browser_said(replica: Replica) -> Non
     unproved = ["context.page", "event.product_viewed"]
     assert [one["unproved"] for one in decisions] == [unproved, [], []]
     assert hidden["data"]["nextBestActions"]["unproved"] is None
-    events = await replica.published(DecisionMade)
+    events = await replica.published(DecisionRecorded)
     assert [(list(one.unproved), one.sender) for one in events] == [
         (unproved, SenderClass.VISITOR),
         ([], SenderClass.SERVER),
@@ -245,7 +245,7 @@ async def test_a_decision_says_which_traits_only_a_browser_said(replica: Replica
 
     assert b"unproved" not in of_before
     assert unproved == [[], ["traits.age"], []]
-    assert [list(one.unproved) for one in await replica.published(DecisionMade)] == unproved
+    assert [list(one.unproved) for one in await replica.published(DecisionRecorded)] == unproved
 
 
 async def test_a_trait_that_a_snapshot_had_no_room_for_is_not_called_unproved(
@@ -257,7 +257,7 @@ async def test_a_trait_that_a_snapshot_had_no_room_for_is_not_called_unproved(
 
     await replica.offers({"id": str(ann)})
 
-    assert [one.unproved for one in await replica.published(DecisionMade)] == [()]
+    assert [one.unproved for one in await replica.published(DecisionRecorded)] == [()]
 
 
 async def test_the_event_a_browser_brings_along_is_of_that_decision_only(replica: Replica) -> None:

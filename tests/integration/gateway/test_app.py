@@ -18,7 +18,7 @@ from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError
 from services.chassis.principal import Principal, UnusableKey
 from services.chassis.server import MissingSetting
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import (
     Server,
     counted,

@@ -19,7 +19,7 @@ from gateway.access.authentication.caller_tokens import issue_token
 from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving
 
 SDL = """

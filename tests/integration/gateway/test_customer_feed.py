@@ -17,8 +17,8 @@ from infra import embedded
 from services.chassis.bus import Bus, OutgoingMessage, open_bus
 from services.chassis.server import supervised
 from services.contracts.base import Event
+from services.contracts.enums import LinkSource
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
-from services.contracts.words import LinkSource
 from tests.conftest import free_port
 from tests.unit.gateway.live.events import changed, decided, merged, recorded
 from tests.waiting import until

@@ -37,7 +37,7 @@ from gateway.database_sync import DatabaseSync
 from services.chassis.database import Database
 from services.chassis.principal import NotAuthenticated
 from services.chassis.server import supervised
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.conftest import DatabaseFor
 from tests.integration.gateway.serving import serving
 

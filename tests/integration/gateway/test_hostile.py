@@ -14,16 +14,16 @@ import orjson
 import pytest
 
 from gateway.supergraph import (
+    ExecutionOptions,
     HttpTransport,
     PlanCache,
-    Resilient,
-    Terms,
+    ResilientTransport,
+    RoutingTransport,
     Transport,
-    Transports,
     compose,
     execute,
 )
-from gateway.supergraph.transport.circuit_breaker import Rules
+from gateway.supergraph.transport.circuit_breaker import ResilienceSettings
 from tests.integration.gateway.misbehaving import (
     Behaviour,
     Misbehaving,
@@ -64,7 +64,7 @@ async def shop_with(
         misbehaving(behaviour) as server,
         HttpTransport({"offers": server.url}, **options) as http,
     ):
-        yield Transports({"offers": http}, shop.InProcess()), server
+        yield RoutingTransport({"offers": http}, shop.InProcess()), server
 
 
 def codes(answer: dict[str, Any]) -> set[str]:
@@ -223,7 +223,7 @@ async def test_at_the_requests_deadline_nothing_is_left_running() -> None:
 
     async with shop_with(says(), within_s=30.0) as (transport, server):
         started = time.perf_counter()
-        answer = await execute(PLAN, None, transport, Terms(within_s=1.0))
+        answer = await execute(PLAN, None, transport, ExecutionOptions(within_s=1.0))
         took_s = time.perf_counter() - started
 
         assert await server.all_closed()
@@ -248,9 +248,9 @@ async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
 
     transport.fetch = slow  # type: ignore[method-assign]
 
-    answer = await execute(planned, None, transport, Terms(within_s=0.5))
+    answer = await execute(planned, None, transport, ExecutionOptions(within_s=0.5))
 
-    assert [name for name, _ in transport.asked] == ["customers"]
+    assert [name for name, _ in transport.sent] == ["customers"]
     assert codes(answer) == {LATE}
 
 
@@ -280,8 +280,10 @@ async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_ba
         misbehaving(answers(GOOD)) as server,
         HttpTransport({"offers": server.url}, within_s=1.0) as http,
     ):
-        resilient = Resilient(http, rules=Rules(rest_s=0.2, longest_rest_s=0.4))
-        transport = Transports({"offers": resilient}, shop.InProcess())
+        resilient = ResilientTransport(
+            http, settings=ResilienceSettings(open_s=0.2, max_open_s=0.4)
+        )
+        transport = RoutingTransport({"offers": resilient}, shop.InProcess())
 
         async def ask() -> tuple[set[str], float]:
             started = time.perf_counter()
@@ -292,7 +294,7 @@ async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_ba
         server.behaviour = says()
 
         hanging = await asyncio.gather(*(ask() for _ in range(20)))
-        state_then = resilient.states()["offers"]
+        state_then = resilient.circuit_states()["offers"]
         while_open = [await ask() for _ in range(50)]
         server.behaviour = answers(GOOD)
         async with asyncio.timeout(30):
@@ -306,7 +308,7 @@ async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_ba
     assert {UNAVAILABLE} in [found for found, _ in while_open]
     assert median(took_s for _, took_s in while_open) < 0.5, "a probe now and then may wait"
     assert not any(found for found, _ in before + after)
-    assert resilient.states()["offers"] == "closed"
+    assert resilient.circuit_states()["offers"] == "closed"
 
 
 async def test_a_connection_that_breaks_off_is_tried_again_for_queries_only() -> None:
@@ -314,7 +316,7 @@ async def test_a_connection_that_breaks_off_is_tried_again_for_queries_only() ->
     good = answers(GOOD)
 
     async with misbehaving(leaves) as server, HttpTransport({"offers": server.url}) as http:
-        transport = Transports({"offers": Resilient(http)}, shop.InProcess())
+        transport = RoutingTransport({"offers": ResilientTransport(http)}, shop.InProcess())
 
         async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await (leaves if len(server.requests) == 1 else good)(reader, writer)

@@ -24,7 +24,7 @@ from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving, serving_all, small_services
 from tests.unit.gateway.small_graph import SDLS
 

@@ -21,7 +21,7 @@ from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import create
 from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving
 
 SDL = """

@@ -22,7 +22,7 @@ from gateway.schema_source import CompositionResult, SubgraphUnknown, subgraph_f
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.composition.compose import compose_sdl
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import counted, serving
 from tests.unit.gateway.small_graph import AGENT, ROLES_YAML, SDLS, InProcess, endpoint, graph
 from tests.waiting import until
@@ -244,7 +244,7 @@ async def test_a_whole_gateway_tells_which_service_it_leaves_alone(
     answer = response.json()
     assert answer["data"] == {"temperature": None}
     assert answer["errors"][0]["extensions"]["code"] == "SUBGRAPH_UNAVAILABLE"
-    assert "asked again in" in answer["errors"][0]["extensions"]["hint"]
+    assert "try again in" in answer["errors"][0]["extensions"]["hint"]
     assert breakers == {"weather": "open"}
     assert 'raak_subgraph_breaker_open{subgraph="weather"} 1.0' in metrics
 

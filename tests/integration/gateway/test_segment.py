@@ -27,7 +27,7 @@ from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal, Verifier
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import SDLS
 

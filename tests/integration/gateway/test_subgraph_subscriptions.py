@@ -11,7 +11,13 @@ import pytest
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
 
-from gateway.supergraph import HttpTransport, Resilient, Transport, Transports, subscribe
+from gateway.supergraph import (
+    HttpTransport,
+    ResilientTransport,
+    RoutingTransport,
+    Transport,
+    subscribe,
+)
 from tests.integration.gateway.misbehaving import (
     Behaviour,
     answers,
@@ -45,7 +51,7 @@ async def a_till() -> AsyncIterator[Transport]:
     """A transport to a real till over HTTP; the shop answers in this process."""
     app = GraphQL(till.SCHEMA, subscription_protocols=[GRAPHQL_SSE_PROTOCOL])
     async with serving(app) as server, HttpTransport({"till": server.url}) as http:
-        yield Transports({"till": Resilient(http)}, shop.InProcess())
+        yield RoutingTransport({"till": ResilientTransport(http)}, shop.InProcess())
 
 
 async def test_a_strawberry_subgraph_streams_and_the_others_fill_in() -> None:

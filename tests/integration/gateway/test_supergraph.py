@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.asgi import GraphQL
 
-from gateway.supergraph import HttpTransport, PlanCache, Terms, compose, execute
+from gateway.supergraph import ExecutionOptions, HttpTransport, PlanCache, compose, execute
 from services.chassis import telemetry
 from tests.integration.gateway.serving import Server, serving_all
 from tests.unit.gateway.supergraph import shop
@@ -61,7 +61,7 @@ class Shop:
     def transport(self, **options: Any) -> HttpTransport:
         """The way to them."""
         urls = {name: f"{server.url}/graphql" for name, server in self.servers.items()}
-        return HttpTransport(urls, **options)
+        return HttpTransport(urls, traceparent=telemetry.traceparent, **options)
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def test_each_service_gets_its_own_headers_and_the_trace(
                 planned,
                 None,
                 transport,
-                Terms(headers=lambda name: {"Authorization": f"Bearer for {name}"}),
+                ExecutionOptions(headers=lambda name: {"Authorization": f"Bearer for {name}"}),
             )
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
 

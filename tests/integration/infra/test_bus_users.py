@@ -28,7 +28,7 @@ from services.chassis.bus import (
     stream_of,
 )
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade
+from services.contracts.decision import DecisionRecorded
 from services.contracts.profile import (
     CustomerChanged,
     CustomersMerged,
@@ -109,7 +109,7 @@ async def bus(url: str) -> AsyncIterator[Bus]:
         open_bus(as_("decision", url), process="decision") as decision,
     ):
         await profile.keep([EventRecorded, CustomerChanged, CustomersMerged])
-        await decision.keep([DecisionMade, CustomerChanged, CustomersMerged])
+        await decision.keep([DecisionRecorded, CustomerChanged, CustomersMerged])
         yield profile
 
 
@@ -184,11 +184,13 @@ async def test_a_service_cannot_say_what_another_says(url: str, bus: Bus) -> Non
         for subject in (
             forged.address,
             "raak.journey.step_entered.v1.x",
-            f"raak.dead.profile.{DecisionMade.fact}",
+            f"raak.dead.profile.{DecisionRecorded.fact}",
             f"raak.retry.decision.{CustomersMerged.fact}",
         ):
             assert await guest.is_refused(decision.publish(subject, forged.body)), subject
-        own = await decision.jetstream(timeout=30).publish(f"{DecisionMade.type()}.{ANN}", b"{}")
+        own = await decision.jetstream(timeout=30).publish(
+            f"{DecisionRecorded.type()}.{ANN}", b"{}"
+        )
         assert own.seq == 1
 
     async with open_bus(url) as operator:
@@ -239,14 +241,14 @@ async def test_a_service_deletes_empties_and_changes_no_stream_of_another(
             js.update_stream(changed),
             js.delete_msg(stream, 1),
             js.delete_stream(DEAD_LETTERS),
-            js.delete_stream(stream_name(DecisionMade.fact)),
+            js.delete_stream(stream_name(DecisionRecorded.fact)),
             js.add_stream(StreamConfig(name="MINE", subjects=["mine.>"])),
             js.add_stream(stream_of(EventRecorded)),
             js.streams_info(),
         ):
             assert await guest.is_refused(attempt)
         patient = decision.jetstream(timeout=30)
-        await patient.update_stream(stream_of(DecisionMade))
+        await patient.update_stream(stream_of(DecisionRecorded))
         with pytest.raises(nats.js.errors.BadRequestError):  # it is there, and is another
             await patient.add_stream(changed)
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.chassis.database import Database
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
 from tests.callers import caller

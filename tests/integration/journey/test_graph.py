@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from services.chassis.principal import Principal
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
+from services.contracts.enums import Role
+from services.contracts.identity import derive_customer_id
 from services.journey.store import tallies
 from tests.callers import caller
 from tests.integration.journey.conftest import Graph
@@ -245,7 +245,7 @@ def visitor(**customer: str) -> Principal:
 
 async def test_a_visitor_sees_himself_only(world: World, graph: Graph) -> None:
     await entered_and_waited(world)
-    new = derived_customer_id("anonymous_id", "never-seen")
+    new = derive_customer_id("anonymous_id", "never-seen")
 
     async def sees(principal: Principal, customer: Any) -> bool:
         query = """query ($ids: [_Any!]!) {

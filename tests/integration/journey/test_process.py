@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from services.chassis.migrations import check
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.journey.app import create
 from services.journey.settings import JourneySettings
 from tests.integration.conftest import Running

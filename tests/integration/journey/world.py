@@ -12,7 +12,12 @@ from services.chassis.handling import Subscriptions
 from services.chassis.ids import new_id
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
-from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded, Identity
+from services.contracts.profile import (
+    CustomerChanged,
+    CustomersMerged,
+    EventRecorded,
+    IdentityPayload,
+)
 from services.journey.handlers import subscriptions
 from services.journey.service import publishing
 from services.journey.service.engine import Engine
@@ -22,7 +27,7 @@ from tests.unit.journey.journeys import NOON
 
 E = TypeVar("E", bound=Event)
 
-COOKIE = Identity(type="anonymous_id", value="cookie")
+COOKIE = IdentityPayload(type="anonymous_id", value="cookie")
 
 
 class World:

@@ -7,7 +7,7 @@ import pytest
 
 from services.chassis.database import Database
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.measurement.schema import Context, schema
 from tests.callers import caller
 from tests.conftest import DatabaseFor

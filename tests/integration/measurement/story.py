@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 from services.chassis.database import Connection
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, OutcomeRecorded
+from services.contracts.enums import OutcomeKind
 from services.contracts.journey import MessageDue
 from services.contracts.profile import CustomersMerged, EventRecorded
-from services.contracts.words import OutcomeKind
 from services.measurement.domain.conversions import Conversions
 from services.measurement.handlers import subscriptions
 from tests.unit.measurement import facts
@@ -95,7 +95,7 @@ def counts_expected(story: Story) -> Counter[tuple[Any, ...]]:
     counts: Counter[tuple[Any, ...]] = Counter()
     outcomes = [event for event in story.events if isinstance(event, OutcomeRecorded)]
     for decision_event in story.events:
-        if not isinstance(decision_event, DecisionMade):
+        if not isinstance(decision_event, DecisionRecorded):
             continue
         for ranked in decision_event.propositions:
             reactions = {o.kind for o in outcomes if o.proposition_id == ranked.proposition_id}
@@ -118,7 +118,7 @@ def counts_expected(story: Story) -> Counter[tuple[Any, ...]]:
 def values_expected(story: Story) -> Counter[tuple[Any, ...]]:
     """(day, action, kind, currency) to cents, by hand."""
     days = {
-        e.decision_id: e.occurred_at.date() for e in story.events if isinstance(e, DecisionMade)
+        e.decision_id: e.occurred_at.date() for e in story.events if isinstance(e, DecisionRecorded)
     }
     values: Counter[tuple[Any, ...]] = Counter()
     for event in story.events:
@@ -139,7 +139,7 @@ def touchpoints_expected(story: Story) -> Counter[tuple[UUID, str, UUID]]:
 
 
 def _kinds(event: Event) -> Iterable[str]:
-    if isinstance(event, DecisionMade):
+    if isinstance(event, DecisionRecorded):
         yield "DECISION"
     elif isinstance(event, OutcomeRecorded):
         yield "OUTCOME"

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.database import Database
-from services.contracts.identity import derived_customer_id
-from services.contracts.profile import Identity
-from services.contracts.words import Role, SenderClass
+from services.contracts.enums import Role, SenderClass
+from services.contracts.identity import derive_customer_id
+from services.contracts.profile import IdentityPayload
 from services.measurement import service
 from tests.callers import caller
 from tests.integration.measurement.conftest import Graph
@@ -31,7 +31,7 @@ query ($ids: [_Any!]!, $first: Int! = 50, $after: String) {
   }
 }
 """
-EMAIL = Identity(type="email", value="ann@example.com")
+EMAIL = IdentityPayload(type="email", value="ann@example.com")
 
 
 def keys(*customers: UUID) -> list[dict[str, str]]:
@@ -318,7 +318,7 @@ async def test_a_visitor_is_himself_before_and_after_logging_in(
 ) -> None:
     known = uuid4()
     browser = {"type": "anonymous_id", "value": "browser-1"}
-    visitor = derived_customer_id(**browser)
+    visitor = derive_customer_id(**browser)
 
     assert await may_see(graph, visitor, **browser)
     assert not await may_see(graph, known, **browser)

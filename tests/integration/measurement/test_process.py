@@ -11,7 +11,7 @@ import pytest
 
 from services.chassis.bus import Bus
 from services.contracts.base import Event
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.measurement.app import create
 from services.measurement.settings import MeasurementSettings
 from tests.integration.conftest import Running, send

@@ -11,17 +11,18 @@ import pytest
 from services.chassis.database import Database
 from services.chassis.principal import Principal, Verifier
 from services.contracts.base import Event
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged
-from services.contracts.words import Role, SenderClass
 from services.profile.collect import Collector
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
-from services.profile.domain.spec import Reading
+from services.profile.domain.spec import BatchContext
 from services.profile.schema import Context, schema
-from services.profile.service import finding
-from services.profile.service.reading import Reader
-from services.profile.service.refreshing import refresh
-from services.profile.service.rulebooks import Rulebooks, publish_segments
+from services.profile.service import queries
+from services.profile.service.call_reader import CallReader
+from services.profile.service.publishing import publish_segments
+from services.profile.service.refreshing import recompute_next
+from services.profile.service.segment_cache import SegmentCache
 from tests.callers import caller
 from tests.conftest import DatabaseFor
 
@@ -39,8 +40,8 @@ class Profile:
     verifier: Verifier
     now: datetime = START
     scan_limit: int = 2_000
-    rulebooks: Rulebooks = field(default_factory=Rulebooks)
-    reader: Reader = field(default_factory=lambda: Reader(32 * 1024, timedelta(minutes=5)))
+    segment_cache: SegmentCache = field(default_factory=SegmentCache)
+    reader: CallReader = field(default_factory=lambda: CallReader(32 * 1024, timedelta(minutes=5)))
 
     def clock(self) -> datetime:
         """What the test says it is."""
@@ -49,7 +50,7 @@ class Profile:
     def collector(self) -> Collector:
         """The bulk door of a process of its own."""
         return Collector(
-            self.database, Rulebooks(), self.reader, self.verifier, self.clock, 500 * 1024
+            self.database, SegmentCache(), self.reader, self.verifier, self.clock, 500 * 1024
         )
 
     async def collect(
@@ -57,12 +58,12 @@ class Profile:
     ) -> dict[str, Any]:
         """Send a batch; the answer."""
         body = {"batch": list(events), **batch}
-        _, answer = await self.collector().take(sender, "batch", body, self.now)
+        _, answer = await self.collector().record(sender, "batch", body, self.now)
         return answer
 
-    def reading(self) -> Reading:
+    def reading(self) -> BatchContext:
         """How an event of a server is read now."""
-        return self.reader.reading(SenderClass.SERVER, self.now)
+        return self.reader.open_batch(SenderClass.SERVER, self.now)
 
     async def publish(self, yaml: str) -> None:
         """Put segments in force, and recompute everybody."""
@@ -72,7 +73,7 @@ class Profile:
     async def publish_only(self, yaml: str) -> None:
         """Put segments in force."""
         async with self.database.transaction() as connection:
-            await publish_segments(connection, self.rulebooks, yaml, self.now)
+            await publish_segments(connection, self.segment_cache, yaml, self.now)
 
     async def refresh_all(self, chunk: int = 50) -> int:
         """Recompute all that is due, and say how many customers that were."""
@@ -83,7 +84,7 @@ class Profile:
 
     async def _refresh(self, chunk: int) -> int:
         async with self.database.transaction() as connection:
-            return await refresh(connection, self.rulebooks, self.now, chunk)
+            return await recompute_next(connection, self.segment_cache, self.now, chunk)
 
     async def ask(
         self, query: str, principal: Principal = AGENT, **variables: Any
@@ -92,7 +93,7 @@ class Profile:
         context = Context(
             principal,
             self.database,
-            self.rulebooks,
+            self.segment_cache,
             self.reader,
             lambda: None,
             self.clock,
@@ -116,11 +117,11 @@ class Profile:
         ]
 
     async def customer(self, type: str, value: str) -> Customer:
-        """The customer who is called this, as he is stored."""
+        """The customer who is called this, as they are stored."""
         ref = Identity(type, value)
         async with self.database.connection() as connection:
-            found = (await finding.resolve(connection, [ref]))[ref]
-            return (await finding.load(connection, [found]))[found]
+            found = (await queries.resolve(connection, [ref]))[ref]
+            return (await queries.load(connection, [found]))[found]
 
     async def count(self, query: str) -> int:
         """The one number a query gives."""

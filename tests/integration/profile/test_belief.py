@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from services.chassis.principal import Principal
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded
-from services.contracts.words import Role, SenderClass
 from services.profile.domain.spec import CALLS
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import CallReader
 from services.profile.settings import ProfileSettings
 from tests.callers import caller
 from tests.integration.profile.conftest import AGENT, Profile, app, identify, track, visitor
@@ -25,8 +25,8 @@ SERVER = caller(Role.ADMIN, "key:0123")
 async def mutate(profile: Profile, who: Principal, event: str) -> Any:
     """Track by the graph; the code of the error, None if there is none."""
     customer = {"identity": {"type": "anonymous_id", "value": "a"}}
-    given = {"customer": customer, "event": event, "properties": FORGED}
-    answer = await profile.ask(TRACK, who, input=given)
+    fields = {"customer": customer, "event": event, "properties": FORGED}
+    answer = await profile.ask(TRACK, who, input=fields)
     return answer["errors"][0]["extensions"]["code"] if answer["errors"] else None
 
 
@@ -109,8 +109,8 @@ async def test_every_event_says_who_sent_it(profile: Profile) -> None:
 async def test_a_snapshot_names_the_traits_of_a_browser_until_a_server_says_them(
     profile: Profile,
 ) -> None:
-    said = identify(anonymousId="a", traits={"city": "Breda", "band": "x"})
-    await profile.collect(said, sender=SenderClass.WRITE_KEY)
+    event = identify(anonymousId="a", traits={"city": "Breda", "band": "x"})
+    await profile.collect(event, sender=SenderClass.WRITE_KEY)
     await profile.collect(identify(anonymousId="a", traits={"city": "Breda"}))
 
     named = [set(one.unproved_traits) for one in await profile.published(CustomerChanged)]
@@ -119,7 +119,9 @@ async def test_a_snapshot_names_the_traits_of_a_browser_until_a_server_says_them
 
 
 async def test_an_operator_says_which_events_these_are(profile: Profile) -> None:
-    profile.reader = Reader.within(ProfileSettings(server_events="lead_*, Contract Signed"))
+    profile.reader = CallReader.from_settings(
+        ProfileSettings(server_events="lead_*, Contract Signed")
+    )
 
     answer = await profile.collect(
         *map(track, ("order_completed", "Lead Won", "contract_signed", "lead")),

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from services.contracts.profile import CustomerChanged, EventRecorded
 from tests.integration.profile.conftest import START, Profile, identify, track
 
@@ -102,7 +102,7 @@ async def test_a_visitor_is_known_by_the_id_every_service_derives(profile: Profi
 
     found = await profile.customer("anonymous_id", "visitor-1")
 
-    assert found.id == derived_customer_id("anonymous_id", "visitor-1")
+    assert found.id == derive_customer_id("anonymous_id", "visitor-1")
 
 
 async def test_two_writers_of_one_new_identity_make_one_customer(profile: Profile) -> None:

@@ -11,7 +11,7 @@ from services.contracts.journey import JourneySeriesNeeded
 from services.contracts.profile import CustomerChanged
 from services.contracts.series import SeriesNeeded
 from services.profile.handlers import subscriptions
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.segment_cache import SegmentCache
 from services.rules import merge_series, parse
 from tests.integration.profile.conftest import Profile, track
 
@@ -38,12 +38,12 @@ async def test_who_has_no_events_of_a_new_series_is_told_of_too_and_only_once(
     profile: Profile,
 ) -> None:
     await profile.collect(*[track(anonymousId=f"a{n}") for n in range(30)])
-    told = len(await profile.published(CustomerChanged))
+    count = len(await profile.published(CustomerChanged))
 
     await declare(profile, DecisionSeriesNeeded, 1, BOUGHT)
     visited = await profile.refresh_all(chunk=7)
 
-    news = (await profile.published(CustomerChanged))[told:]
+    news = (await profile.published(CustomerChanged))[count:]
     assert (visited, len(news)) == (30, 30)
     assert {one.customer_id for one in news} == {
         one.customer_id for one in await profile.published(CustomerChanged)
@@ -64,12 +64,12 @@ async def test_a_declaration_that_asks_for_no_more_is_no_news(profile: Profile) 
 async def test_asking_for_what_is_kept_already_is_answered_all_the_same(profile: Profile) -> None:
     await profile.collect(track())
     await profile.publish(ACTIVE)
-    told = len(await profile.published(CustomerChanged))
+    count = len(await profile.published(CustomerChanged))
 
     await declare(profile, DecisionSeriesNeeded, 1, VIEWED)
     await profile.refresh_all()
 
-    [news] = (await profile.published(CustomerChanged))[told:]
+    [news] = (await profile.published(CustomerChanged))[count:]
     assert news.series_versions == {"decision": 1}
 
 
@@ -79,11 +79,11 @@ async def test_a_segment_published_after_a_declaration_tells_nobody_more_than_it
     await profile.collect(track("bought"))
     await declare(profile, DecisionSeriesNeeded, 1, BOUGHT)
     await profile.refresh_all()
-    told = len(await profile.published(CustomerChanged))
+    count = len(await profile.published(CustomerChanged))
 
     await profile.publish(ACTIVE)
 
-    assert len(await profile.published(CustomerChanged)) == told
+    assert len(await profile.published(CustomerChanged)) == count
 
 
 async def test_a_customer_who_comes_or_acts_after_a_declaration_is_right_at_once(
@@ -106,13 +106,13 @@ async def test_a_declaration_that_comes_in_between_is_not_answered_before_its_ru
     await profile.collect(track("bought"))
     await declare(profile, DecisionSeriesNeeded, 1, VIEWED)
     await profile.refresh_all()
-    rulebooks = Rulebooks()
+    cache = SegmentCache()
 
     async with profile.database.transaction() as connection:
         await _declare_half(connection, [BOUGHT], 2)
-        rulebook = await rulebooks.current(connection)
+        definitions = await cache.current(connection)
 
-    assert rulebook.answers == {"decision": 1}
+    assert definitions.answers == {"decision": 1}
 
 
 async def test_two_services_that_declare_at_once_are_both_answered(profile: Profile) -> None:
@@ -144,7 +144,7 @@ async def declare(
         series=tuple(one.to_json() for one in merge_series(parse(condition).needs.series)),
         grew_in=version if grew_in is None else grew_in,
     )
-    handle = subscriptions(profile.rulebooks, profile.clock)[fact]
+    handle = subscriptions(profile.segment_cache, profile.clock)[fact]
     async with profile.database.transaction() as connection:
         await handle(connection, [needed])
 

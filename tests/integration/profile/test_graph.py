@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from services.chassis.pagination import encode_cursor
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
+from services.contracts.enums import Role
+from services.contracts.identity import derive_customer_id
 from tests.callers import caller
 from tests.integration.profile.conftest import (
     AGENT,
@@ -63,12 +63,12 @@ async def test_all_that_is_known_of_a_customer_can_be_read(profile: Profile) -> 
 
     answer = await profile.ask(WHOLE, ref=by("email", "a@B.nl "))
 
-    shown = answer["data"]["customer"]
-    assert shown["identities"] == [
+    node = answer["data"]["customer"]
+    assert node["identities"] == [
         {"type": "user_id", "value": "u"},
         {"type": "email", "value": "a@b.nl"},
     ]
-    assert shown["traits"] == [
+    assert node["traits"] == [
         {
             "name": "city",
             "value": "Breda",
@@ -79,11 +79,11 @@ async def test_all_that_is_known_of_a_customer_can_be_read(profile: Profile) -> 
             "observedAt": START.isoformat(),
         }
     ]
-    consents = {c["purpose"]: (c["status"], c["lawfulBasis"]) for c in shown["consents"]}
+    consents = {c["purpose"]: (c["status"], c["lawfulBasis"]) for c in node["consents"]}
     assert consents == {"email": ("DEFAULT_GIVEN", "CONSENT"), "sms": ("PENDING", "CONSENT")}
-    assert [s["key"] for s in shown["segments"]] == ["active", "reachable"]
-    assert shown["segments"][0]["segment"] == {"name": "Active"}
-    assert shown["features"] == [{"name": 'events.count("product_viewed", last="7d")', "value": 1}]
+    assert [s["key"] for s in node["segments"]] == ["active", "reachable"]
+    assert node["segments"][0]["segment"] == {"name": "Active"}
+    assert node["features"] == [{"name": 'events.count("product_viewed", last="7d")', "value": 1}]
     assert (await profile.snapshot("user_id", "u")).consents == {"email": True}
 
 
@@ -94,13 +94,13 @@ async def test_nobody_known_by_a_reference_is_null_and_a_mutation_on_an_unknown_
 
     nobody = await profile.ask(WHOLE, ref=by("email", "nobody@example.com"))
     by_id = await profile.ask(WHOLE, ref={"id": unknown})
-    told = await profile.ask(
+    refused = await profile.ask(
         'mutation ($id: ID!) { track(input: {customer: {id: $id}, event: "x"}) { duplicate } }',
         id=unknown,
     )
 
     assert (nobody, by_id) == ({"data": {"customer": None}, "errors": []},) * 2
-    assert codes(told) == ["PROFILE_UNKNOWN_CUSTOMER"]
+    assert codes(refused) == ["PROFILE_UNKNOWN_CUSTOMER"]
     assert await profile.count("SELECT count(*) FROM customer") == 0
 
 
@@ -176,8 +176,8 @@ async def test_track_answers_with_the_customer_and_counts_a_message_id_once(
     first = await profile.ask(mutation, ref=by("anonymous_id", "a"))
     again = await profile.ask(mutation, ref=by("anonymous_id", "a"))
 
-    shown = {"name": "call", "kind": "track", "properties": {"n": 1}, "messageId": "m-1"}
-    page = {"edges": [{"node": shown}], "pageInfo": {"hasNextPage": False}}
+    node = {"name": "call", "kind": "track", "properties": {"n": 1}, "messageId": "m-1"}
+    page = {"edges": [{"node": node}], "pageInfo": {"hasNextPage": False}}
     assert first["data"]["track"] == {"duplicate": False, "customer": {"events": page}}
     assert again["data"]["track"] == {"duplicate": True, "customer": {"events": page}}
 
@@ -189,16 +189,16 @@ async def test_events_are_paged_latest_first_without_gaps(profile: Profile) -> N
       events(first: 4, after: $after) {
         edges { node { id occurredAt } } pageInfo { hasNextPage endCursor } } } }"""
 
-    seen, after, pages = [], None, 0
+    nodes, after, pages = [], None, 0
     while after or not pages:
         answer = await profile.ask(query, ref=by("anonymous_id", "a"), after=after)
         page = answer["data"]["customer"]["events"]
-        seen += [(edge["node"]["occurredAt"], edge["node"]["id"]) for edge in page["edges"]]
+        nodes += [(edge["node"]["occurredAt"], edge["node"]["id"]) for edge in page["edges"]]
         after = page["pageInfo"]["hasNextPage"] and page["pageInfo"]["endCursor"]
         pages += 1
 
-    assert (pages, len(seen)) == (3, 9)
-    assert seen == sorted(set(seen), reverse=True)
+    assert (pages, len(nodes)) == (3, 9)
+    assert nodes == sorted(set(nodes), reverse=True)
 
 
 @pytest.mark.parametrize("key", [["x"], [7], ["2026-11-22", "x"], [None, None]])
@@ -209,10 +209,10 @@ async def test_a_cursor_of_somewhere_else_is_refused(profile: Profile, key: list
     events = """query ($ref: CustomerRef!, $after: String) {
       customer(ref: $ref) { events(after: $after) { edges { cursor } } } }"""
 
-    listed = await profile.ask(customers, after=after)
+    listing = await profile.ask(customers, after=after)
     done = await profile.ask(events, ref=by("anonymous_id", "a"), after=after)
 
-    assert codes(listed) == codes(done) == ["INVALID_PAGE"]
+    assert codes(listing) == codes(done) == ["INVALID_PAGE"]
 
 
 async def test_customers_are_found_by_segment_and_by_any_condition(profile: Profile) -> None:
@@ -350,8 +350,8 @@ async def test_who_may_not_look_customers_up_asks_by_id_or_browser(two: Profile)
 async def test_a_visitor_is_refused_others_by_entity_key(two: Profile) -> None:
     ann, bob = [await two.customer("user_id", name) for name in ("ann", "bob")]
 
-    himself = app("anonymous_id", "a")
-    answer = await two.ask(ENTITY, himself, keys=keys(ann.id, bob.id))
+    own_token = app("anonymous_id", "a")
+    answer = await two.ask(ENTITY, own_token, keys=keys(ann.id, bob.id))
     agent = await two.ask(ENTITY, keys=keys(ann.id, bob.id))
 
     assert codes(answer) == ["FORBIDDEN"]
@@ -363,7 +363,7 @@ async def test_a_visitor_is_refused_others_by_entity_key(two: Profile) -> None:
 async def test_a_visitor_we_have_not_heard_of_is_an_empty_customer_to_himself(
     two: Profile,
 ) -> None:
-    own = derived_customer_id("anonymous_id", "new")
+    own = derive_customer_id("anonymous_id", "new")
 
     answer = await two.ask(ENTITY, app("anonymous_id", "new"), keys=keys(own))
 
@@ -405,21 +405,21 @@ async def test_a_visitor_who_claimed_an_address_before_its_owner_registered_gets
     refused = await two.ask(claim, visitor("anonymous_id", "mallory"))
     await two.collect(identify(userId="eve", traits={"email": "eve@example.com", "city": "Delft"}))
     query = """query ($ref: CustomerRef!) { customer(ref: $ref) { traits { name value } } }"""
-    seen = await two.ask(query, app("anonymous_id", "mallory"), ref=by("anonymous_id", "mallory"))
+    answer = await two.ask(query, app("anonymous_id", "mallory"), ref=by("anonymous_id", "mallory"))
 
     assert codes(refused) == ["FORBIDDEN"]
-    assert seen["data"] == {"customer": None}
+    assert answer["data"] == {"customer": None}
 
 
 async def test_an_app_may_claim_what_its_token_proves_and_nothing_else(two: Profile) -> None:
-    himself = by("user_id", "new")
+    own_ref = by("user_id", "new")
     mutation = """mutation ($input: IdentifyInput!) { identify(input: $input) {
       identities { type } } }"""
     browser = {"type": "anonymous_id", "value": "a browser we have not heard of"}
 
-    own = await two.ask(mutation, app("user_id", "new"), input={"customer": himself})
+    own = await two.ask(mutation, app("user_id", "new"), input={"customer": own_ref})
     more = await two.ask(
-        mutation, app("user_id", "new"), input={"customer": himself, "identities": [browser]}
+        mutation, app("user_id", "new"), input={"customer": own_ref, "identities": [browser]}
     )
 
     assert own["data"]["identify"]["identities"] == [{"type": "user_id"}]
@@ -451,9 +451,9 @@ async def test_a_customer_is_not_told_that_an_identity_is_somebody_elses(two: Pr
     await two.collect(identify(userId="bob", traits={"email": "ann@example.com"}))
     query = "query ($ref: CustomerRef!) { customer(ref: $ref) { history { kind } } }"
 
-    told = await two.ask(query, ref=by("user_id", "bob"))
+    full = await two.ask(query, ref=by("user_id", "bob"))
     bob = caller(Role.APP, "app", {"type": "user_id", "value": "bob"})
-    himself = await two.ask(query, bob, ref=by("user_id", "bob"))
+    own = await two.ask(query, bob, ref=by("user_id", "bob"))
 
-    assert told["data"]["customer"]["history"] == [{"kind": "REFUSED"}]
-    assert himself["data"]["customer"]["history"] == []
+    assert full["data"]["customer"]["history"] == [{"kind": "REFUSED"}]
+    assert own["data"]["customer"]["history"] == []

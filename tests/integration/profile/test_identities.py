@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from tests.integration.profile.conftest import START, Profile, identify, track
 
@@ -43,7 +43,7 @@ async def test_a_visitor_who_logs_in_brings_his_history_to_the_customer_we_know(
 async def test_a_merge_is_a_record_and_rows_keep_the_identity_they_came_by(
     profile: Profile,
 ) -> None:
-    visitor = derived_customer_id("anonymous_id", "a")
+    visitor = derive_customer_id("anonymous_id", "a")
     await profile.collect(identify(userId="u"), track())
 
     await profile.collect(track(userId="u", anonymousId="a"))
@@ -70,7 +70,7 @@ async def test_what_is_left_of_a_merged_customer_is_an_empty_snapshot(profile: P
 
     await profile.collect(identify(anonymousId="a", userId="u"))
 
-    visitor = derived_customer_id("anonymous_id", "a")
+    visitor = derive_customer_id("anonymous_id", "a")
     last = [s for s in await profile.published(CustomerChanged) if s.customer_id == visitor][-1]
     assert (last.version, last.identities, last.traits, last.series) == (2, (), {}, {})
     assert (await profile.snapshot("user_id", "u")).traits == {"x": 1}
@@ -82,7 +82,7 @@ async def test_others_hear_of_a_visitor_they_may_know_before_we_do(profile: Prof
     await profile.collect(track(anonymousId="never-seen", userId="u"))
 
     [merge] = await profile.published(CustomersMerged)
-    assert merge.from_customer_id == derived_customer_id("anonymous_id", "never-seen")
+    assert merge.from_customer_id == derive_customer_id("anonymous_id", "never-seen")
     assert merge.customer_id == (await profile.customer("user_id", "u")).id
 
 
@@ -93,7 +93,7 @@ async def test_a_visitor_known_from_his_first_call_keeps_the_derived_id(profile:
 
     customer = await profile.customer("email", "ann@example.com")
 
-    assert customer.id == derived_customer_id("anonymous_id", "a")
+    assert customer.id == derive_customer_id("anonymous_id", "a")
     assert await profile.published(CustomersMerged) == []
 
 
@@ -158,16 +158,16 @@ async def test_an_event_of_a_merged_customer_reaches_the_survivor(profile: Profi
     await profile.collect(track(), identify(userId="u"))
     await profile.collect(identify(anonymousId="a", userId="u"))
 
-    visitor = derived_customer_id("anonymous_id", "a")
+    visitor = derive_customer_id("anonymous_id", "a")
     answer = await profile.ask(
         """mutation ($id: ID!) { track(input: {customer: {id: $id}, event: "call"}) {
              customer { id events { edges { node { name } } } } } }""",
         id=str(visitor),
     )
 
-    shown = answer["data"]["track"]["customer"]
-    assert shown["id"] == str((await profile.customer("user_id", "u")).id)
-    assert {e["node"]["name"] for e in shown["events"]["edges"]} == {
+    node = answer["data"]["track"]["customer"]
+    assert node["id"] == str((await profile.customer("user_id", "u")).id)
+    assert {e["node"]["name"] for e in node["events"]["edges"]} == {
         "call",
         "identify",
         "product_viewed",

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.collect import read_json
 from tests.integration.profile.conftest import Profile, identify, track
 
@@ -28,7 +28,7 @@ async def send(profile: Profile, *events: bytes, context: bytes = b"{}") -> dict
     """Send a batch of texts; the answer, which can be written as JSON."""
     body = b'{"batch": [' + b", ".join(events) + b'], "context": ' + context + b"}"
     sender, value = SenderClass.SERVER, read_json(body)
-    _, answer = await profile.collector().take(sender, "batch", value, profile.now)
+    _, answer = await profile.collector().record(sender, "batch", value, profile.now)
     written: dict[str, Any] = orjson.loads(orjson.dumps(answer))
     return written
 
@@ -79,7 +79,9 @@ async def test_alone_it_is_an_error_of_the_request_that_names_it(
 ) -> None:
     value = read_json(b'{"event": "x", "userId": "u", "properties": {"title": "%b"}}' % half)
 
-    status, answer = await profile.collector().take(SenderClass.SERVER, "track", value, profile.now)
+    status, answer = await profile.collector().record(
+        SenderClass.SERVER, "track", value, profile.now
+    )
 
     assert (status, answer["success"]) == (400, False)
     assert answer["rejected"][0]["code"] == "PROFILE_INVALID_EVENT"

@@ -10,17 +10,17 @@ import pytest
 
 from services.chassis.database import Connection, DatabaseUnavailable
 from services.chassis.outbox import LARGEST_EVENT
+from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
-from services.contracts.words import Role, SenderClass
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Rulebook
+from services.profile.domain.segment_definitions import SegmentDefinitions
 from services.profile.handlers import subscriptions
 from services.profile.service import recording, refreshing
 from tests.callers import caller
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 ADMIN = caller(Role.ADMIN, "ada")
-SEEN = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
+VIEWERS = "{key: seen, name: Seen, condition: \"events.count('product_viewed') >= 1\"}"
 WITHDRAW = """
 mutation ($id: String!) { setConsent(input: {
   customer: {identity: {type: "user_id", value: $id}}, purpose: "email", status: DENIED
@@ -102,7 +102,7 @@ async def test_a_large_customer_keeps_nobody_out_of_a_segment(profile: Profile) 
     await profile.collect(track(userId="big"))
     await swell(profile)
 
-    await profile.publish(SEEN)
+    await profile.publish(VIEWERS)
 
     assert await members(profile, "seen") == 21
     snapshot = await profile.snapshot("user_id", "big")
@@ -177,8 +177,8 @@ def failing_for(profile: Profile, customer: UUID) -> Callable[..., Awaitable[Non
     """Work of the refresher that no code was written for, whenever this customer is in it."""
     recompute = refreshing._recompute
 
-    async def fail(connection: Connection, rulebooks: Any, ids: Sequence[UUID], now: Any) -> None:
-        await recompute(connection, rulebooks, ids, now)
+    async def fail(connection: Connection, cache: Any, ids: Sequence[UUID], now: Any) -> None:
+        await recompute(connection, cache, ids, now)
         if customer in ids:
             raise ArithmeticError("secret")
 
@@ -192,7 +192,7 @@ async def test_who_cannot_be_recomputed_is_set_aside_and_tried_again_later_and_l
     poisonous = (await profile.customer("user_id", "u7")).id
     monkeypatch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
 
-    await profile.publish(SEEN)
+    await profile.publish(VIEWERS)
 
     assert await members(profile, "seen") == 19
     async with profile.database.connection() as connection:
@@ -218,7 +218,7 @@ async def test_who_can_be_recomputed_again_is_set_aside_no_more(
     poisonous = (await profile.customer("user_id", "u")).id
     with monkeypatch.context() as patch:
         patch.setattr(refreshing, "_recompute", failing_for(profile, poisonous))
-        await profile.publish(SEEN)
+        await profile.publish(VIEWERS)
     before = await members(profile, "seen")
 
     profile.now += timedelta(minutes=1)
@@ -235,22 +235,20 @@ async def test_one_who_takes_too_long_is_found_in_ever_smaller_chunks(
     slow = (await profile.customer("user_id", "u3")).id
     recompute = refreshing._recompute
 
-    async def time_out(
-        connection: Connection, rulebooks: Any, ids: Sequence[UUID], now: Any
-    ) -> None:
+    async def time_out(connection: Connection, cache: Any, ids: Sequence[UUID], now: Any) -> None:
         if slow in ids:
             raise TimeoutError
-        await recompute(connection, rulebooks, ids, now)
+        await recompute(connection, cache, ids, now)
 
-    await profile.publish_only(SEEN)
+    await profile.publish_only(VIEWERS)
     monkeypatch.setattr(refreshing, "_recompute", time_out)
     refresher = refreshing.Refresher(
-        profile.database, profile.rulebooks, profile.clock, 1, 8, backlog=nobody_behind
+        profile.database, profile.segment_cache, profile.clock, 1, 8, backlog=nobody_behind
     )
 
     for _ in range(20):
         try:
-            if not await refresher.refresh_some():
+            if not await refresher.recompute_chunk():
                 break
         except DatabaseUnavailable:
             continue
@@ -266,19 +264,21 @@ async def nobody_behind() -> int:
 
 def break_for(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """Have recording fail by our fault for the customer who is called this."""
-    decide = Rulebook.decide
+    decide = SegmentDefinitions.assign_segments
 
-    def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
+    def fail(definitions: SegmentDefinitions, customer: Customer, now: Any) -> None:
         if any(identity.value == value for identity in customer.identities):
             raise ArithmeticError("secret")
-        decide(rulebook, customer, now)
+        decide(definitions, customer, now)
 
-    monkeypatch.setattr(Rulebook, "decide", fail)
+    monkeypatch.setattr(SegmentDefinitions, "assign_segments", fail)
 
 
 async def take_again(profile: Profile, *events: EventSetAside) -> None:
     """Take in what was set aside, as the chassis would."""
-    handle = subscriptions(profile.rulebooks, profile.clock, profile.reader.room)[EventSetAside]
+    handle = subscriptions(profile.segment_cache, profile.clock, profile.reader.customer_limits)[
+        EventSetAside
+    ]
     async with profile.database.transaction() as connection:
         await handle(connection, events)
 
@@ -311,16 +311,16 @@ async def test_an_event_that_could_not_be_recorded_is_kept_and_recorded_once(
             track(anonymousId="ann"), failing, sender=SenderClass.WRITE_KEY
         )
     received, profile.now = profile.now, profile.now + timedelta(hours=1)
-    [kept] = await profile.published(EventSetAside)
+    [set_aside] = await profile.published(EventSetAside)
 
-    await take_again(profile, kept)
+    await take_again(profile, set_aside)
     again = await profile.collect(failing, sender=SenderClass.WRITE_KEY)
-    await take_again(profile, kept)
+    await take_again(profile, set_aside)
 
     assert "is kept" in answer["rejected"][0]["problem"]
     assert (again["accepted"], again["duplicates"]) == (0, 1)
     [_, recorded] = await profile.published(EventRecorded)
-    assert (recorded.event_id, recorded.message_id) == (kept.event_id, "m-1")
+    assert (recorded.event_id, recorded.message_id) == (set_aside.event_id, "m-1")
     assert (recorded.received_at, recorded.occurred_at) == (received, START)
     assert (recorded.sender, recorded.properties) == (SenderClass.WRITE_KEY, {"price": 12.5})
 
@@ -341,7 +341,9 @@ async def test_an_event_sent_again_before_it_was_tried_again_counts_once(
 
 
 async def test_an_event_that_is_refused_for_what_is_in_it_is_not_kept(profile: Profile) -> None:
-    profile.reader = replace(profile.reader, room=profile.reader.room._replace(traits=1))
+    profile.reader = replace(
+        profile.reader, customer_limits=profile.reader.customer_limits._replace(traits=1)
+    )
 
     answer = await profile.collect(
         identify(userId="u", traits={"a": 1, "b": 2}), track("outcome_accepted"), track(userId="u")
@@ -362,7 +364,9 @@ async def test_an_event_set_aside_that_has_no_room_by_now_costs_itself(
         await profile.collect(
             identify(userId="poison", traits={"a": 1, "b": 2}), track(userId="poison")
         )
-    profile.reader = replace(profile.reader, room=profile.reader.room._replace(traits=1))
+    profile.reader = replace(
+        profile.reader, customer_limits=profile.reader.customer_limits._replace(traits=1)
+    )
 
     await take_again(profile, *await profile.published(EventSetAside))
 
@@ -373,14 +377,14 @@ async def test_an_event_set_aside_that_has_no_room_by_now_costs_itself(
 
 
 async def test_a_trait_forgotten_is_gone_from_the_database(profile: Profile) -> None:
-    room = profile.reader.room._replace(traits=2)
+    limits = profile.reader.customer_limits._replace(traits=2)
     async with profile.database.transaction() as connection:
         for number in range(8):
             event = identify(
                 userId="u", at=START + timedelta(seconds=number), traits={f"t{number}": None}
             )
             call = profile.reader.read(event, profile.reading())
-            await recording.record(connection, profile.rulebooks, [call], profile.now, room)
+            await recording.record(connection, profile.segment_cache, [call], profile.now, limits)
 
     assert await profile.count("SELECT count(*) FROM trait") == 4
     assert len(await profile.published(CustomerChanged)) == 8

@@ -13,11 +13,11 @@ from uuid_utils.compat import uuid7
 
 from services.chassis.bus import Bus
 from services.contracts.decision import DecisionSeriesNeeded
+from services.contracts.enums import Role
 from services.contracts.profile import CustomerChanged, EventRecorded, EventSetAside
-from services.contracts.words import Role
 from services.profile.app import create
 from services.profile.domain.customer import Customer
-from services.profile.domain.rulebook import Rulebook
+from services.profile.domain.segment_definitions import SegmentDefinitions
 from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send
@@ -44,18 +44,18 @@ def one(**fields: Any) -> bytes:
 
 
 async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncClient) -> None:
-    taken = {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
+    accepted = {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
     form = "application/x-www-form-urlencoded"
 
-    assert await post(client, "track", one()) == (200, taken)
-    assert await post(client, "track", one(), **{"Content-Type": "text/plain"}) == (200, taken)
-    assert await post(client, "track", one(), **{"Content-Type": form}) == (200, taken)
+    assert await post(client, "track", one()) == (200, accepted)
+    assert await post(client, "track", one(), **{"Content-Type": "text/plain"}) == (200, accepted)
+    assert await post(client, "track", one(), **{"Content-Type": form}) == (200, accepted)
     encoded = str(httpx.QueryParams({"data": one().decode()})).encode()
-    assert await post(client, "track", encoded, **{"Content-Type": form}) == (200, taken)
+    assert await post(client, "track", encoded, **{"Content-Type": form}) == (200, accepted)
 
 
 @pytest.mark.parametrize(
-    ("call", "body", "status", "code", "told"),
+    ("call", "body", "status", "code", "problem"),
     [
         ("track", b'{"event": "x",}', 400, "PROFILE_INVALID_BODY", "line 1, column 14"),
         ("track", b'{"event": "\xff"}', 400, "PROFILE_INVALID_BODY", "byte 11 is 0xff"),
@@ -68,12 +68,12 @@ async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncCl
     ],
 )
 async def test_what_cannot_be_read_is_refused_with_its_place(
-    client: httpx.AsyncClient, call: str, body: bytes, status: int, code: str, told: str
+    client: httpx.AsyncClient, call: str, body: bytes, status: int, code: str, problem: str
 ) -> None:
     answered, answer = await post(client, call, body)
 
     assert (answered, answer["success"], answer["error"]["code"]) == (status, False, code)
-    assert told in answer["error"]["problem"]
+    assert problem in answer["error"]["problem"]
 
 
 async def test_a_body_without_a_length_is_read_no_further_than_the_limit(
@@ -142,7 +142,7 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
     heard: asyncio.Queue[EventRecorded] = asyncio.Queue()
     event, attempts = one(anonymousId="poison"), 0
 
-    def fail(rulebook: Rulebook, customer: Customer, now: Any) -> None:
+    def fail(definitions: SegmentDefinitions, customer: Customer, now: Any) -> None:
         nonlocal attempts
         attempts += 1
         raise ArithmeticError("secret")
@@ -153,7 +153,7 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
 
     await bus.subscribe("journey", EventRecorded.fact, hear)
     with monkeypatch.context() as broken:
-        broken.setattr(Rulebook, "decide", fail)
+        broken.setattr(SegmentDefinitions, "assign_segments", fail)
         status, answer = await post(client, "track", event)
         async with asyncio.timeout(60):
             while not (letters := await bus.dead_letters()):

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from services.contracts.identity import derived_customer_id
+from services.contracts.enums import LinkSource, SenderClass
+from services.contracts.identity import derive_customer_id
 from services.contracts.profile import CustomersMerged
-from services.contracts.words import LinkSource, SenderClass
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import CallReader
 from services.profile.store.claims import MOST_CLAIMS
 from tests.integration.profile.conftest import (
     START,
@@ -22,8 +22,8 @@ from tests.integration.profile.conftest import (
 )
 
 PAGE, SERVER = SenderClass.WRITE_KEY, SenderClass.SERVER
-STRICT = Reader(32 * 1024, timedelta(minutes=5))
-LOOSE = Reader(32 * 1024, timedelta(minutes=5), trust_write_keys=True)
+STRICT = CallReader(32 * 1024, timedelta(minutes=5))
+LOOSE = CallReader(32 * 1024, timedelta(minutes=5), trust_write_keys=True)
 WHO = "query($r: CustomerRef!) { customer(ref: $r) { id consents { purpose } } }"
 CLAIMS = """query($r: CustomerRef!) { customer(ref: $r) {
   claims { type value sender confirmedAt } } }"""
@@ -71,7 +71,7 @@ async def test_what_a_browser_was_moves_to_its_person_by_a_servers_word_and_keep
 
     person = await profile.customer("user_id", "u")
     assert person.trait_values() == {"town": "Delft", "age": 40}
-    assert person.decided_consents() == {"email": False, "ads": True}
+    assert person.consent_values() == {"email": False, "ads": True}
     assert person.current_traits()["age"][1] is PAGE
     assert await profile.count("SELECT count(*) FROM event WHERE sender = 'write_key'") == 3
     [merge] = await profile.published(CustomersMerged)
@@ -99,8 +99,8 @@ async def test_what_names_people_is_in_no_trait_and_no_event_of_a_browser(
     browser = await profile.customer("anonymous_id", "a")
     assert browser.trait_values() == {"town": "Delft"}
     assert {i.type for i in browser.identities} == {"anonymous_id"}
-    told = "SELECT count(*) FROM event WHERE properties::text LIKE '%ann@x.y%'"
-    assert await profile.count(told) == 0
+    query = "SELECT count(*) FROM event WHERE properties::text LIKE '%ann@x.y%'"
+    assert await profile.count(query) == 0
     assert {c["type"] for c in await claims(profile)} == named.keys() - {"town"}
 
 
@@ -111,8 +111,8 @@ async def test_no_browser_has_more_claims_than_may_be(profile: Profile) -> None:
 
     await profile.collect(identify(anonymousId="a", userId="last"), sender=PAGE)
 
-    kept = await claims(profile)
-    assert (len(kept), kept[0]["value"]) == (MOST_CLAIMS, "last")
+    latest = await claims(profile)
+    assert (len(latest), latest[0]["value"]) == (MOST_CLAIMS, "last")
 
 
 async def test_a_proved_identity_of_ones_own_is_no_claim(profile: Profile) -> None:
@@ -155,7 +155,7 @@ async def test_a_write_key_gives_nothing_for_a_known_customer_and_withdraws_all_
     )
 
     assert (answer["accepted"], answer["ignored"][0]["code"]) == (1, "PROFILE_UNPROVED_CHANGE")
-    assert (await profile.customer("user_id", "u")).decided_consents() == {"ads": False}
+    assert (await profile.customer("user_id", "u")).consent_values() == {"ads": False}
 
 
 async def test_one_message_id_is_as_many_events_as_classes_of_sender_and_stays_so_in_a_merge(
@@ -206,7 +206,7 @@ async def by_alias(profile: Profile) -> None:
 TOKENS = {
     "visitor": visitor("anonymous_id", "a"),
     "app": app("anonymous_id", "a"),
-    "id": customer_principal(derived_customer_id("anonymous_id", "a")),
+    "id": customer_principal(derive_customer_id("anonymous_id", "a")),
 }
 
 
@@ -223,15 +223,15 @@ async def test_links_of_the_loose_way_open_nothing_once_it_is_off(
     profile.reader = STRICT
 
     assert loose["data"]["customer"]["id"] == str(person.id)
-    given = {"customer": BROWSER, "purpose": "email", "status": "GIVEN"}
+    fields = {"customer": BROWSER, "purpose": "email", "status": "GIVEN"}
     for name, token in TOKENS.items():
         ref = BROWSER if name != "id" else {"id": dict(token.customer)["id"]}
-        for asked in (
+        for answer in (
             await profile.ask(WHO, token, r=ref),
             await profile.ask(WHO, token, r={"id": str(person.id)}),
-            await profile.ask(SET_CONSENT, token, i=given | {"customer": ref}),
+            await profile.ask(SET_CONSENT, token, i=fields | {"customer": ref}),
         ):
-            assert codes(asked) == {"FORBIDDEN"}, name
+            assert codes(answer) == {"FORBIDDEN"}, name
     answer = await profile.collect(
         identify(anonymousId="a", traits={"x": 1}), track(anonymousId="a"), sender=PAGE
     )
@@ -283,7 +283,7 @@ async def test_in_the_loose_way_a_better_word_still_counts(profile: Profile) -> 
     person = await profile.customer("anonymous_id", "a")
     assert [one["code"] for one in answer["rejected"]] == ["PROFILE_UNPROVED_PROVENANCE"]
     assert person.trait_values() == {"tier": "silver"}
-    assert person.decided_consents() == {"email": False}
+    assert person.consent_values() == {"email": False}
 
 
 async def test_a_token_for_the_id_of_who_was_joined_by_a_write_key_opens_nothing(
@@ -306,7 +306,7 @@ async def test_staff_names_a_browser_by_its_id_and_its_token_reaches_the_person(
     profile: Profile,
 ) -> None:
     await profile.collect(track(anonymousId="a"), sender=PAGE)
-    browser = str(derived_customer_id("anonymous_id", "a"))
+    browser = str(derive_customer_id("anonymous_id", "a"))
     mutation = "mutation($i: IdentifyInput!) { identify(input: $i) { id } }"
     person = [{"type": "email", "value": "ann@x.y"}]
 
@@ -322,5 +322,5 @@ async def test_an_unlinked_browser_reaches_itself(profile: Profile) -> None:
     answers = [await profile.ask(WHO, token, r=BROWSER) for token in list(TOKENS.values())[:2]]
 
     assert {UUID(one["data"]["customer"]["id"]) for one in answers} == {
-        derived_customer_id("anonymous_id", "a")
+        derive_customer_id("anonymous_id", "a")
     }

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import LinkSource, SenderClass
+from services.contracts.enums import LinkSource, SenderClass
+from services.contracts.identity import derive_customer_id
 from services.profile.domain.identities import Identity
-from services.profile.service.claims import ClaimVerifier, make_claim
-from services.profile.service.reading import Reader
+from services.profile.service.call_reader import CallReader
+from services.profile.service.signed_claims import ClaimVerifier, make_claim
 from services.profile.store import identities as identity_store
 from tests.integration.profile.conftest import START, Profile, identify, track, visitor
 
@@ -19,11 +19,13 @@ WHO = "query($r: CustomerRef!) { customer(ref: $r) { id } }"
 
 
 @pytest.fixture
-def reader(profile: Profile) -> Reader:
+def reader(profile: Profile) -> CallReader:
     """A reader that checks claims, and has little room for a customer."""
-    room = profile.reader.room._replace(traits=3)
+    limits = profile.reader.customer_limits._replace(traits=3)
     claims = ClaimVerifier((SECRET,), timedelta(hours=1))
-    profile.reader = Reader(32 * 1024, timedelta(minutes=5), claims=claims, room=room)
+    profile.reader = CallReader(
+        32 * 1024, timedelta(minutes=5), claims=claims, customer_limits=limits
+    )
     return profile.reader
 
 
@@ -57,7 +59,7 @@ async def test_a_placeholder_is_neither_a_browser_nor_a_claim(profile: Profile) 
 
 
 async def test_a_write_key_cannot_fill_a_customer_up_for_the_server(
-    profile: Profile, reader: Reader
+    profile: Profile, reader: CallReader
 ) -> None:
     junk = identify(anonymousId="a", traits={"x1": 1, "x2": 2, "x3": 3})
     await profile.collect(junk, sender=PAGE)
@@ -73,7 +75,7 @@ async def test_a_write_key_cannot_fill_a_customer_up_for_the_server(
 
 
 async def test_a_login_that_is_refused_for_its_traits_links_nobody(
-    profile: Profile, reader: Reader
+    profile: Profile, reader: CallReader
 ) -> None:
     await profile.collect(track(anonymousId="a"), sender=PAGE)
     await profile.collect(identify(userId="u", traits={"tier": "gold"}))
@@ -86,14 +88,14 @@ async def test_a_login_that_is_refused_for_its_traits_links_nobody(
 
     assert [one["code"] for one in answer["rejected"]] == ["PROFILE_TOO_MANY_TRAITS"]
     assert answer["accepted"] == 1
-    assert apart == derived_customer_id("anonymous_id", "a")
+    assert apart == derive_customer_id("anonymous_id", "a")
     assert (await profile.customer("anonymous_id", "a")).id == (
         await profile.customer("user_id", "u")
     ).id
 
 
 async def test_a_claim_of_the_batch_proves_who_somebody_is_and_no_order_of_theirs(
-    profile: Profile, reader: Reader
+    profile: Profile, reader: CallReader
 ) -> None:
     claim = make_claim(SECRET, "a", {"user_id": "u"}, START, QUARTER)
     batch = {
@@ -105,7 +107,7 @@ async def test_a_claim_of_the_batch_proves_who_somebody_is_and_no_order_of_their
         "context": {"raak": {"claim": claim}},
     }
 
-    _, answer = await profile.collector().take(PAGE, "batch", batch, profile.now)
+    _, answer = await profile.collector().record(PAGE, "batch", batch, profile.now)
 
     assert [(one["index"], one["code"]) for one in answer["rejected"]] == [
         (1, "PROFILE_SERVER_EVENT"),
@@ -137,7 +139,7 @@ async def test_placeholders_of_before_they_counted_as_nobody_close_no_door(
     async with profile.database.transaction() as connection:
         old = {Identity("anonymous_id", "undefined"): person, Identity("device", "0"): person}
         links = dict.fromkeys(old, LinkSource.SERVER)
-        await identity_store.claim(connection, old, links, (), profile.now)
+        await identity_store.assign_owners(connection, old, links, (), profile.now)
     mutation = "mutation($i: IdentifyInput!) { identify(input: $i) { id } }"
     further = [{"type": "email", "value": "ann@x.y"}]
 

@@ -9,11 +9,11 @@ import pytest
 from services.chassis import epochs
 from services.chassis.database import Connection
 from services.chassis.resync import CHUNK
+from services.contracts.enums import SenderClass
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
-from services.contracts.words import SenderClass
 from services.profile.service import refreshing
-from services.profile.service.resync import Customers
-from services.profile.service.rulebooks import Rulebooks
+from services.profile.service.resync import CustomerResync
+from services.profile.service.segment_cache import SegmentCache
 from tests.integration.profile.conftest import START, Profile, identify, track
 
 
@@ -23,16 +23,16 @@ async def begin_epoch(profile: Profile) -> None:
         await epochs.begin(connection)
 
 
-async def tell_all(profile: Profile, since: timedelta = timedelta(0)) -> list[object]:
+async def publish_all(profile: Profile, since: timedelta = timedelta(0)) -> list[object]:
     """Everything a resync would tell."""
-    source, after = Customers(profile.rulebooks, profile.clock), None
-    told: list[object] = []
+    source, after = CustomerResync(profile.segment_cache, profile.clock), None
+    events: list[object] = []
     while True:
         async with profile.database.transaction() as connection:
             page = await source(connection, after, profile.now - since, CHUNK)
-        told += page.events
+        events += page.events
         if (after := page.after) is None:
-            return told
+            return events
 
 
 async def test_in_a_new_epoch_a_customers_next_version_is_above_all_of_before(
@@ -41,7 +41,7 @@ async def test_in_a_new_epoch_a_customers_next_version_is_above_all_of_before(
     for age in range(5):
         await profile.collect(identify(anonymousId="a", traits={"age": age}))
     highest = (await profile.snapshot("anonymous_id", "a")).version
-    async with profile.database.transaction() as connection:  # the backup knew less of him
+    async with profile.database.transaction() as connection:  # the backup knew less of them
         await connection.execute("UPDATE customer SET version = 1")
     await begin_epoch(profile)
 
@@ -61,13 +61,13 @@ async def test_a_resync_tells_every_customer_as_he_is_under_the_version_he_has(
     known = await profile.snapshot("anonymous_id", "a")
     await profile.collect(*(track(anonymousId=f"c{n}") for n in range(CHUNK)))
 
-    told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
-    again = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+    events = [one for one in await publish_all(profile) if isinstance(one, CustomerChanged)]
+    again = [one for one in await publish_all(profile) if isinstance(one, CustomerChanged)]
 
-    [same] = [one for one in told if one.customer_id == known.customer_id]
+    [same] = [one for one in events if one.customer_id == known.customer_id]
     assert same.model_copy(update={"event_id": known.event_id}) == known
-    assert len(told) == CHUNK + 2
-    assert [one.version for one in told] == [one.version for one in again]
+    assert len(events) == CHUNK + 2
+    assert [one.version for one in events] == [one.version for one in again]
 
 
 async def test_a_resync_in_a_new_epoch_tells_everybody_above_what_was_heard(
@@ -78,11 +78,11 @@ async def test_a_resync_in_a_new_epoch_tells_everybody_above_what_was_heard(
     before = await profile.snapshot("anonymous_id", "a")
     await begin_epoch(profile)
 
-    told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
-    again = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+    events = [one for one in await publish_all(profile) if isinstance(one, CustomerChanged)]
+    again = [one for one in await publish_all(profile) if isinstance(one, CustomerChanged)]
 
-    assert [one.version > before.version for one in told] == [True]
-    assert [one.version for one in again] == [one.version for one in told]
+    assert [one.version > before.version for one in events] == [True]
+    assert [one.version for one in again] == [one.version for one in events]
 
 
 async def test_recent_events_and_merges_are_told_again_under_their_ids(profile: Profile) -> None:
@@ -91,8 +91,8 @@ async def test_recent_events_and_merges_are_told_again_under_their_ids(profile: 
     profile.now += timedelta(hours=2)
     await profile.collect(track("order_completed", at=profile.now, userId="ann"))
 
-    all_of_it = await tell_all(profile, timedelta(days=1))
-    latest = await tell_all(profile, timedelta(hours=1))
+    all_of_it = await publish_all(profile, timedelta(days=1))
+    latest = await publish_all(profile, timedelta(hours=1))
 
     first, second = await profile.published(EventRecorded)
     events = [one for one in all_of_it if isinstance(one, EventRecorded)]
@@ -109,10 +109,10 @@ async def test_an_event_and_a_merge_are_told_again_by_whose_word_they_are(profil
     await profile.collect(identify(userId="ann"))
     await profile.collect(identify(userId="ann", anonymousId="a"))
 
-    told = await tell_all(profile, timedelta(days=1))
+    events = await publish_all(profile, timedelta(days=1))
 
-    assert [one.sender for one in told if isinstance(one, EventRecorded)] == ["write_key"]
-    assert [one.is_proved for one in told if isinstance(one, CustomersMerged)] == [True]
+    assert [one.sender for one in events if isinstance(one, EventRecorded)] == ["write_key"]
+    assert [one.is_proved for one in events if isinstance(one, CustomersMerged)] == [True]
 
 
 async def test_who_cannot_be_brought_up_to_date_keeps_no_other_from_being_told(
@@ -123,20 +123,20 @@ async def test_who_cannot_be_brought_up_to_date_keeps_no_other_from_being_told(
     compute = refreshing._recompute
 
     async def fail(
-        connection: Connection, rulebooks: Rulebooks, ids: Sequence[UUID], now: datetime
+        connection: Connection, cache: SegmentCache, ids: Sequence[UUID], now: datetime
     ) -> None:
-        await compute(connection, rulebooks, ids, now)
+        await compute(connection, cache, ids, now)
         if poisonous in ids:
             raise ArithmeticError
 
     await profile.publish_only("{key: seen, name: Seen, condition: \"events.count('x') >= 0\"}")
     with monkeypatch.context() as patch:
         patch.setattr(refreshing, "_recompute", fail)
-        told = [one for one in await tell_all(profile) if isinstance(one, CustomerChanged)]
+        events = [one for one in await publish_all(profile) if isinstance(one, CustomerChanged)]
     profile.now += timedelta(minutes=1)
     await profile.refresh_all()
 
-    assert len(told) == 8
-    assert poisonous not in {one.customer_id for one in told}
-    assert {one.segments for one in told} == {("seen",)}
+    assert len(events) == 8
+    assert poisonous not in {one.customer_id for one in events}
+    assert {one.segments for one in events} == {("seen",)}
     assert (await profile.snapshot("anonymous_id", "v4")).segments == ("seen",)

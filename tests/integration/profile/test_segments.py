@@ -12,10 +12,10 @@ from uuid_utils.compat import uuid7
 from services.chassis.database import DatabaseUnavailable
 from services.chassis.definitions import InvalidDefinition
 from services.contracts.decision import DecisionSeriesNeeded, Money, OutcomeRecorded
-from services.contracts.identity import derived_customer_id
+from services.contracts.identity import derive_customer_id
 from services.contracts.profile import CustomerChanged, EventRecorded
 from services.profile.handlers import subscriptions
-from services.profile.service.rulebooks import publish_segments
+from services.profile.service.publishing import publish_segments
 from services.rules import DECISION, Facts, evaluate, merge_series, parse
 from tests.integration.profile.conftest import MARKETER, START, Profile, identify, track
 from tests.reading import reading_threads
@@ -67,7 +67,7 @@ async def test_a_publication_that_is_rolled_back_leaves_nothing_in_memory(
 
     async def publish_and_fail() -> None:
         async with profile.database.transaction() as connection:
-            await publish_segments(connection, profile.rulebooks, ACTIVE, profile.now)
+            await publish_segments(connection, profile.segment_cache, ACTIVE, profile.now)
             raise ConnectionResetError
 
     with pytest.raises(DatabaseUnavailable):
@@ -76,8 +76,8 @@ async def test_a_publication_that_is_rolled_back_leaves_nothing_in_memory(
     await profile.publish(ACTIVE.replace(">= 2", ">= 1"))
 
     async with profile.database.connection() as connection:
-        rulebook = await profile.rulebooks.current(connection)
-    assert [one.condition.source for one in rulebook.segments] == [
+        definitions = await profile.segment_cache.current(connection)
+    assert [one.condition.source for one in definitions.segments] == [
         "events.count('product_viewed', last='7d') >= 1"
     ]
 
@@ -108,7 +108,7 @@ async def test_a_customer_who_acts_before_his_turn_is_brought_up_to_date_at_once
 ) -> None:
     await profile.collect(track())
     async with profile.database.transaction() as connection:
-        await publish_segments(connection, profile.rulebooks, ACTIVE, profile.now)
+        await publish_segments(connection, profile.segment_cache, ACTIVE, profile.now)
 
     await profile.collect(track())  # nobody has refreshed anything yet
 
@@ -139,8 +139,8 @@ async def test_a_bad_definition_says_line_field_and_remedy(profile: Profile) -> 
         await profile.publish(document + "  condition: context.page == 'x'\n")
 
     assert [(p.line, p.path) for p in missing.value.problems] == [(5, "segments[1].condition")]
-    told = [(p.line, p.path) for p in unknown.value.problems]
-    assert told == [
+    problems = [(p.line, p.path) for p in unknown.value.problems]
+    assert problems == [
         (4, "segments[0].condition"),
         (5, "segments[1].key"),
         (7, "segments[1].condition"),
@@ -247,7 +247,7 @@ async def test_an_outcome_counts_once_and_is_not_told_again(profile: Profile) ->
         recorded_at=START,
     )
 
-    handle = subscriptions(profile.rulebooks, profile.clock)[OutcomeRecorded]
+    handle = subscriptions(profile.segment_cache, profile.clock)[OutcomeRecorded]
     for _ in range(2):
         async with profile.database.transaction() as connection:
             await handle(connection, [outcome])
@@ -261,7 +261,7 @@ async def test_an_outcome_counts_once_and_is_not_told_again(profile: Profile) ->
 async def test_an_outcome_of_a_visitor_we_have_not_heard_of_is_his_when_we_do(
     profile: Profile,
 ) -> None:
-    visitor = derived_customer_id("anonymous_id", "a")
+    visitor = derive_customer_id("anonymous_id", "a")
     outcome = OutcomeRecorded.model_validate(
         {
             **dict.fromkeys(("event_id", "outcome_id", "decision_id", "proposition_id"), uuid7()),
@@ -271,7 +271,7 @@ async def test_an_outcome_of_a_visitor_we_have_not_heard_of_is_his_when_we_do(
             "kind": "PRESENTED",
         }
     )
-    handle = subscriptions(profile.rulebooks, profile.clock)[OutcomeRecorded]
+    handle = subscriptions(profile.segment_cache, profile.clock)[OutcomeRecorded]
     async with profile.database.transaction() as connection:
         await handle(connection, [outcome])
 
@@ -292,7 +292,7 @@ async def declare(profile: Profile, version: int, *conditions: str) -> None:
         version=version,
         series=tuple(one.to_json() for one in series),
     )
-    handle = subscriptions(profile.rulebooks, profile.clock)[DecisionSeriesNeeded]
+    handle = subscriptions(profile.segment_cache, profile.clock)[DecisionSeriesNeeded]
     async with profile.database.transaction() as connection:
         await handle(connection, [needed])
 
@@ -300,13 +300,13 @@ async def declare(profile: Profile, version: int, *conditions: str) -> None:
 def brute_force(condition: str, events: list[dict[str, Any]], now: datetime) -> bool:
     """The condition decided by looking at every event."""
     call, sign, limit = condition.rsplit(" ", 2)
-    seen = [e["properties"] for e in events if _in_window(call, e, now)]
+    matching = [e["properties"] for e in events if _in_window(call, e, now)]
     if "sku == 'x'" in call:
-        seen = [p for p in seen if p["sku"] == "x"]
+        matching = [p for p in matching if p["sku"] == "x"]
     worth = {
-        "count": len(seen),
-        "sum": sum(round(p["total"] * 10) for p in seen) / 10,
-        "distinct": len({p["sku"] for p in seen}),
+        "count": len(matching),
+        "sum": sum(round(p["total"] * 10) for p in matching) / 10,
+        "distinct": len({p["sku"] for p in matching}),
     }[call.removeprefix("events.").partition("(")[0]]
     return bool(worth >= float(limit) if sign == ">=" else worth < float(limit))
 

@@ -12,7 +12,7 @@ from strawberry.federation.schema_directives import Authenticated, Policy, Requi
 from services.chassis.authorization import is_met, wording
 from services.chassis.graphql import Schema, told
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 BAKER = Principal(
     Role.AGENT,

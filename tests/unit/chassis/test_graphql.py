@@ -16,7 +16,7 @@ from services.chassis import graphql
 from services.chassis.errors import RaakError
 from services.chassis.graphql import DOCUMENTS, Schema, Subgraph
 from services.chassis.principal import ALGORITHM, Principal, Verifier
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.over_http import OverHttp
 
 

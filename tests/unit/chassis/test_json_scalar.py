@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 
 from services.chassis.graphql import Schema
 from services.chassis.json_scalar import JsonTooDeep, check_depth
-from services.contracts.base import DEEPEST_JSON, DEEPEST_SHOWN, is_deeper, shallow
+from services.contracts.base import DEEPEST_JSON, DEEPEST_OUTPUT, cut_depth, is_deeper
 
 
 @strawberry.type
@@ -87,19 +87,19 @@ async def test_literals_without_variables_are_what_they_were() -> None:
 async def test_what_is_stored_too_deep_is_shown_without_its_depths() -> None:
     query = "query ($levels: Int!) { deep(levels: $levels) }"
 
-    as_deep = await SCHEMA.answer(query, {"levels": DEEPEST_SHOWN})
+    as_deep = await SCHEMA.answer(query, {"levels": DEEPEST_OUTPUT})
     deeper = await SCHEMA.answer(query, {"levels": 250})
 
-    assert as_deep == {"data": {"deep": nested(DEEPEST_SHOWN)}}
-    assert not is_deeper(deeper["data"]["deep"], DEEPEST_SHOWN)
+    assert as_deep == {"data": {"deep": nested(DEEPEST_OUTPUT)}}
+    assert not is_deeper(deeper["data"]["deep"], DEEPEST_OUTPUT)
 
 
 @pytest.mark.parametrize("levels", [1, 2, DEEPEST_JSON])
 def test_depth_is_counted_in_lists_and_objects(levels: int) -> None:
     assert not is_deeper(nested(levels), levels)
     assert is_deeper(nested(levels), levels - 1)
-    assert not is_deeper(shallow(nested(levels), levels - 1), levels - 1)
-    assert shallow(nested(levels), levels) == nested(levels)
+    assert not is_deeper(cut_depth(nested(levels), levels - 1), levels - 1)
+    assert cut_depth(nested(levels), levels) == nested(levels)
 
 
 def test_what_comes_in_too_deep_is_refused() -> None:

@@ -21,8 +21,8 @@ from services.chassis.masking import (
     words_of,
 )
 from services.chassis.principal import IDENTITIES, Principal
+from services.contracts.enums import Role
 from services.contracts.identity import IDENTIFYING_NAMES
-from services.contracts.words import Role
 
 # --- by looks ---------------------------------------------------------------------------------
 

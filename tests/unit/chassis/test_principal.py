@@ -31,8 +31,8 @@ from services.chassis.principal import (
     UnusableKey,
     Verifier,
 )
+from services.contracts.enums import Role
 from services.contracts.identity import ANONYMOUS_TYPES, KNOWN_TYPES
-from services.contracts.words import Role
 
 Keys = tuple[Path, Path]
 

@@ -32,11 +32,11 @@ def test_work_that_fails_five_times_in_a_row_is_named_with_the_class_of_the_fail
     for _ in range(4):
         progress.fail("relay", "ValueError", 0.1)
     before = progress.standstill()
-    progress.fail("relay", "EventTooLarge", 0.1)
+    progress.fail("relay", "MessageTooLarge", 0.1)
 
     assert before is None
     assert progress.standstill() == (
-        "The background work 'relay' has not got on for 0 s (EventTooLarge)."
+        "The background work 'relay' has not got on for 0 s (MessageTooLarge)."
     )
 
 

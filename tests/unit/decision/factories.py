@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.definitions import read_yaml
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.catalogue import Catalogue
 from services.decision.domain.compiled_catalogue import CompiledCatalogue, compile_catalogue
 from services.decision.domain.contact_policies import Contact

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.contact_policies import is_within
 from services.decision.domain.trace import FailedCondition, Stage
 from tests.unit.decision.factories import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contracts.words import Channel
+from services.contracts.enums import Channel
 from services.decision.domain.control_groups import is_in_control_group
 from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, explain_absence

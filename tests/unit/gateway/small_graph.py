@@ -21,10 +21,10 @@ from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.settings import EndpointSettings
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.supergraph import Reply, SubgraphUnavailable, compose
+from gateway.supergraph import SubgraphResponse, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 KEY = Ed25519PrivateKey.generate()
 ANN = {"type": "email", "value": "ann@example.com"}
@@ -154,14 +154,14 @@ class InProcess:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Any, *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         self.asked.append(subgraph)
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         request = orjson.loads(body)
         answer = await SCHEMAS[subgraph].answer(request["query"], request.get("variables"))
         assert "errors" not in answer, answer["errors"]
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     def stream(self, subgraph: str, body: bytes, headers: Any) -> Any:
         raise AssertionError("these services have no subscriptions")

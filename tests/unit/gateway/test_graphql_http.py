@@ -23,7 +23,7 @@ from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import HEARD_OUT_BYTES
 from services.chassis.graphql_http.media_types import choose_media_type
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
 from tests.unit.over_http import OverHttp
 
@@ -372,10 +372,99 @@ async def test_the_explorer_needs_nothing_from_elsewhere(developer: httpx.AsyncC
     assert "src=" not in page
 
 
+async def test_the_explorer_shows_the_query_plan(developer: httpx.AsyncClient) -> None:
+    page = (await developer.get("/graphql", headers={"Accept": "text/html"})).text
+
+    assert '<pre id="plan"' in page
+    assert 'headers["Apollo-Expose-Query-Plan"] = plan' in page
+    assert '"dry-run"' in page
+
+
 async def test_a_browser_sees_no_explorer_in_production(client: httpx.AsyncClient) -> None:
     response = await client.get("/graphql", headers={"Accept": "text/html"})
 
     assert response.status_code == 406
+
+
+# --- the query plan ---------------------------------------------------------------------------
+
+PLANNED = {
+    "query": "query A($id: ID!) { customer(ref: {id: $id}) { id } }",
+    "variables": {"id": "1"},
+}
+
+
+async def post_for_plan(client: httpx.AsyncClient, body: Any, mode: str = "true") -> httpx.Response:
+    headers = {"Accept": MODERN, "Apollo-Expose-Query-Plan": mode}
+    return await client.post("/graphql", json=body, headers=headers)
+
+
+async def test_a_signed_in_developer_gets_the_query_plan_with_the_answer(
+    developer: httpx.AsyncClient,
+) -> None:
+    plain = await post(developer, PLANNED)
+
+    response = await post_for_plan(developer, PLANNED)
+
+    answer = response.json()
+    plan = answer.pop("extensions")["apolloQueryPlan"]
+    assert answer == plain.json()
+    assert plan["object"]["kind"] == "QueryPlan"
+    assert plan["object"]["node"]["serviceName"] == "profile"
+    assert plan["text"].startswith('QueryPlan {\n  Fetch(service: "profile") {\n')
+
+
+async def test_a_dry_run_gives_the_plan_and_asks_no_service() -> None:
+    services = InProcess()
+    async with asking(endpoint(services, is_open=True)) as client:
+        response = await post_for_plan(client, PLANNED, "dry-run")
+
+    assert response.status_code == 200
+    assert response.json()["data"] is None
+    assert "QueryPlan" in response.json()["extensions"]["apolloQueryPlan"]["text"]
+    assert services.asked == []
+
+
+@pytest.mark.parametrize("mode", ["true", "dry-run"])
+async def test_the_query_plan_is_exposed_neither_in_production_nor_without_a_token(
+    mode: str, client: httpx.AsyncClient, developer: httpx.AsyncClient
+) -> None:
+    in_production = await post_for_plan(client, PLANNED, mode)
+    del developer.headers["authorization"]
+    anonymous = await post_for_plan(developer, {"query": "{ __typename }"}, mode)
+
+    assert in_production.json() == (await post(client, PLANNED)).json()
+    assert "extensions" not in anonymous.json()
+
+
+async def test_the_query_plan_is_not_exposed_unless_it_is_asked_for(
+    developer: httpx.AsyncClient,
+) -> None:
+    for mode in ("false", ""):
+        assert "extensions" not in (await post_for_plan(developer, PLANNED, mode)).json()
+
+
+async def test_wrong_variables_are_refused_beside_the_plan(developer: httpx.AsyncClient) -> None:
+    response = await post_for_plan(developer, PLANNED | {"variables": {}})
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_an_operation_that_is_refused_has_no_plan(developer: httpx.AsyncClient) -> None:
+    response = await post_for_plan(developer, {"query": "{ nonsense }"})
+
+    assert set(response.json()) == {"errors"}
+
+
+async def test_an_answer_with_a_plan_is_not_cached(developer: httpx.AsyncClient) -> None:
+    url = "/graphql?query={__typename}"
+
+    plain = await developer.get(url)
+    planned = await developer.get(url, headers={"Apollo-Expose-Query-Plan": "true"})
+
+    assert "etag" in plain.headers
+    assert "etag" not in planned.headers
 
 
 # --- what is told of it -----------------------------------------------------------------------

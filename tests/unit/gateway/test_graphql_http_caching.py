@@ -7,7 +7,7 @@ import pytest
 from gateway.graphql_http.caching import cache_seconds
 from gateway.graphql_http.compression import accepts_gzip
 from services.chassis.bodies import BodyLimits
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint
 
 ROOMY = BodyLimits(1024 * 1024, "max_body_bytes", within_s=30)

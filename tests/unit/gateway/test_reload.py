@@ -31,7 +31,7 @@ from gateway.supergraph import Supergraph, compose
 from gateway.supergraph.composition.compose import compose_sdl
 from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ROLES_YAML, SDLS, InProcess, graph
 from tests.waiting import until
 

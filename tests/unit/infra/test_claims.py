@@ -10,7 +10,7 @@ from infra.cli import app
 from infra.instance import PROCESSES, Instance
 from infra.tokens import ClaimSaysNothing, issue_claim
 from services.profile.domain.identities import Identity, InvalidIdentity
-from services.profile.service.claims import ClaimVerifier
+from services.profile.service.signed_claims import ClaimVerifier
 
 SECRET = "s" * 32
 NOW = datetime(2026, 11, 30, 9, tzinfo=UTC)

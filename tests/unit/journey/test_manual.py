@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from services.chassis.settings import ServiceSettings
-from services.contracts.words import Channel, OutcomeKind
+from services.contracts.enums import Channel, OutcomeKind
 from services.journey.domain.definition import (
     BranchCase,
     EntryTrigger,

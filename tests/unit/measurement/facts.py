@@ -4,13 +4,18 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.contracts.decision import DecisionMade, Money, OutcomeRecorded, RankedAction
+from services.contracts.decision import DecisionRecorded, Money, OutcomeRecorded, RankedAction
+from services.contracts.enums import SenderClass
 from services.contracts.journey import InstanceState, MessageDue
-from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded, Identity
-from services.contracts.words import SenderClass
+from services.contracts.profile import (
+    CustomerChanged,
+    CustomersMerged,
+    EventRecorded,
+    IdentityPayload,
+)
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-BROWSER = Identity(type="anonymous_id", value="browser-1")
+BROWSER = IdentityPayload(type="anonymous_id", value="browser-1")
 
 
 def decision(
@@ -20,9 +25,9 @@ def decision(
     channel: str = "WEB",
     placement: str = "home",
     control_group: str | None = None,
-) -> DecisionMade:
+) -> DecisionRecorded:
     """A decision that ranked these actions."""
-    return DecisionMade(
+    return DecisionRecorded(
         event_id=uuid4(),
         customer_id=customer,
         occurred_at=at,
@@ -47,7 +52,7 @@ def decision(
 
 
 def outcome(
-    decision_event: DecisionMade,
+    decision_event: DecisionRecorded,
     kind: str,
     rank: int = 1,
     *,
@@ -139,7 +144,7 @@ def merge(source: UUID, target: UUID, at: datetime = NOON) -> CustomersMerged:
     )
 
 
-def snapshot(customer: UUID, *identities: Identity, at: datetime = NOON) -> CustomerChanged:
+def snapshot(customer: UUID, *identities: IdentityPayload, at: datetime = NOON) -> CustomerChanged:
     """A customer's snapshot, of which only the identities matter here."""
     return CustomerChanged(
         event_id=uuid4(),

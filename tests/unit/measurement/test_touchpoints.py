@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.measurement.domain import propositions, touchpoints
 from services.measurement.domain.conversions import Conversions
 from services.measurement.domain.identities import identity_key

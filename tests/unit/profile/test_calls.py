@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.profile import EventSetAside
-from services.contracts.words import LinkSource, SenderClass
-from services.profile.domain.calls import Call, ConsentGiven, Provenance, dump_call, load_call
+from services.profile.domain.calls import Call, ConsentChoice, Provenance, dump_call, load_call
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.identities import Identity
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 
 NOW = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
 PLAIN = Call(
@@ -29,7 +29,7 @@ FULL = PLAIN._replace(
     customer=UUID(int=2),
     traits={"age": 40, "tags": ["x"]},
     provenance=Provenance(TraitKind.DERIVED, ContextCategory.PERSONAL, "crm", LawfulBasis.CONSENT),
-    consents={"email": ConsentGiven(ConsentStatus.DENIED, "web", LawfulBasis.CONSENT)},
+    consents={"email": ConsentChoice(ConsentStatus.DENIED, "web", LawfulBasis.CONSENT)},
     previous="a",
     claims=(Identity("email", "ann@example.com"),),
     is_proved=False,

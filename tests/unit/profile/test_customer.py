@@ -1,4 +1,4 @@
-"""What a call changes of a customer, and what the snapshot says of him."""
+"""What a call changes of a customer, and what their snapshot says."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,18 +6,18 @@ from uuid import UUID
 
 import pytest
 
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
 from services.profile.domain.calls import (
     Call,
-    ConsentGiven,
+    ConsentChoice,
     TooManyPurposes,
     TooManyTraits,
     TraitsTooLarge,
 )
-from services.profile.domain.customer import Customer, Filed, Room
+from services.profile.domain.customer import Customer, CustomerLimits, ObservationKey
+from services.profile.domain.enums import ConsentStatus, LawfulBasis
 from services.profile.domain.identities import Identity
-from services.profile.domain.rulebook import Kept, Rulebook, Segment
-from services.profile.domain.words import ConsentStatus, LawfulBasis
+from services.profile.domain.segment_definitions import ComputedVersion, Segment, SegmentDefinitions
 from services.rules import SEGMENT, SeriesSet, parse
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -37,9 +37,9 @@ def call(minutes: int = 0, came_by: Identity = WEB, **fields: Any) -> Call:
     )
 
 
-def consent(status: ConsentStatus) -> ConsentGiven:
+def consent(status: ConsentStatus) -> ConsentChoice:
     """A word on a purpose."""
-    return ConsentGiven(status, "web", LawfulBasis.CONSENT)
+    return ConsentChoice(status, "web", LawfulBasis.CONSENT)
 
 
 def test_the_latest_observation_counts_whatever_order_it_comes_in() -> None:
@@ -59,8 +59,8 @@ def test_the_latest_counts_across_identities_and_both_are_kept() -> None:
 
     assert customer.trait_values() == {"city": "Utrecht"}
     assert customer.traits.keys() == {
-        Filed("city", SHOP, SenderClass.SERVER),
-        Filed("city", WEB, SenderClass.SERVER),
+        ObservationKey("city", SHOP, SenderClass.SERVER),
+        ObservationKey("city", WEB, SenderClass.SERVER),
     }
 
 
@@ -79,7 +79,7 @@ def test_repeating_a_consent_keeps_the_moment_it_was_given() -> None:
     for minutes in range(3):
         customer.learn(call(minutes, consents={"email": consent(ConsentStatus.GIVEN)}))
 
-    assert customer.consents[Filed("email", WEB, SenderClass.SERVER)].changed_at == NOW
+    assert customer.consents[ObservationKey("email", WEB, SenderClass.SERVER)].changed_at == NOW
 
 
 @pytest.mark.parametrize("lower", [SenderClass.VISITOR, SenderClass.WRITE_KEY, SenderClass.APP])
@@ -105,20 +105,20 @@ def test_what_a_server_took_back_a_visitor_may_say_anew_but_not_as_it_was() -> N
 
     customer.learn(call(1, traits={"city": "Breda"}, sender=SenderClass.VISITOR))
     customer.learn(call(2, SHOP, traits={"city": None}))
-    taken_back = customer.trait_values()
+    removed = customer.trait_values()
     customer.learn(call(3, traits={"city": "Delft"}, sender=SenderClass.VISITOR))
 
-    assert (taken_back, customer.trait_values()) == ({}, {"city": "Delft"})
+    assert (removed, customer.trait_values()) == ({}, {"city": "Delft"})
 
 
 GIVEN, DENIED = ConsentStatus.GIVEN, ConsentStatus.DENIED
 OTHERS = [one for one in SenderClass if one is not SenderClass.WRITE_KEY]
 
 
-def words(*said: tuple[SenderClass, ConsentStatus]) -> Customer:
+def words(*choices: tuple[SenderClass, ConsentStatus]) -> Customer:
     """A customer after words on one purpose, a minute after one another."""
     customer = Customer(UUID(int=7))
-    for minutes, (sender, status) in enumerate(said):
+    for minutes, (sender, status) in enumerate(choices):
         customer.learn(call(minutes, consents={"email": consent(status)}, sender=sender))
     return customer
 
@@ -130,10 +130,10 @@ def test_a_write_key_only_withdraws_what_others_have_said(
 ) -> None:
     key = SenderClass.WRITE_KEY
 
-    assert words((other, DENIED), (key, loose)).decided_consents() == {"email": False}
-    assert words((key, loose), (other, DENIED)).decided_consents() == {"email": False}
-    assert words((other, GIVEN), (key, DENIED)).decided_consents() == {"email": False}
-    assert words((key, DENIED), (other, GIVEN)).decided_consents() == {"email": True}
+    assert words((other, DENIED), (key, loose)).consent_values() == {"email": False}
+    assert words((key, loose), (other, DENIED)).consent_values() == {"email": False}
+    assert words((other, GIVEN), (key, DENIED)).consent_values() == {"email": False}
+    assert words((key, DENIED), (other, GIVEN)).consent_values() == {"email": True}
 
 
 def test_a_write_key_does_not_wash_a_withdrawal_away_by_repeating_it_first() -> None:
@@ -141,13 +141,13 @@ def test_a_write_key_does_not_wash_a_withdrawal_away_by_repeating_it_first() -> 
 
     customer = words((server, DENIED), (key, DENIED), (key, GIVEN))
 
-    assert customer.decided_consents() == {"email": False}
+    assert customer.consent_values() == {"email": False}
 
 
 def test_a_write_key_gives_where_nobody_else_has_said_anything() -> None:
     key = SenderClass.WRITE_KEY
 
-    assert words((key, DENIED), (key, GIVEN)).decided_consents() == {"email": True}
+    assert words((key, DENIED), (key, GIVEN)).consent_values() == {"email": True}
 
 
 def test_the_snapshot_holds_only_consents_that_decide_something() -> None:
@@ -178,9 +178,9 @@ def test_the_snapshot_names_the_traits_that_only_a_browser_or_an_app_stands_for(
     assert customer.snapshot(UUID(int=9), NOW, {}).unproved_traits == ("shoe",)
 
 
-def rulebook(*conditions: str) -> Rulebook:
+def definitions(*conditions: str) -> SegmentDefinitions:
     """Segments s0, s1, … of these conditions."""
-    return Rulebook(
+    return SegmentDefinitions(
         1,
         tuple(
             Segment(f"s{n}", 1, "", "", parse(text, SEGMENT), NOW)
@@ -192,33 +192,35 @@ def rulebook(*conditions: str) -> Rulebook:
 
 def test_it_is_news_that_a_customer_has_no_events_of_a_series_somebody_asked_for() -> None:
     declared = tuple(parse('events.count("x") == 0').needs.series)
-    asked = Rulebook(2, (), declared, {"decision": 5})
-    told, late = Customer(UUID(int=7)), Customer(UUID(int=8))
+    needed = SegmentDefinitions(2, (), declared, {"decision": 5})
+    current, late = Customer(UUID(int=7)), Customer(UUID(int=8))
 
-    asked.catch_up(late, Kept((), {}), SeriesSet(declared), [], NOW)
-    asked.catch_up(told, Kept((), {"decision": 5}), SeriesSet(declared), [], NOW)
+    needed.recompute_series(late, ComputedVersion((), {}), SeriesSet(declared), [], NOW)
+    needed.recompute_series(
+        current, ComputedVersion((), {"decision": 5}), SeriesSet(declared), [], NOW
+    )
 
-    assert (late.changed, told.changed) == (True, False)
-    snapshot = late.snapshot(UUID(int=9), NOW, asked.answers)
+    assert (late.is_changed, current.is_changed) == (True, False)
+    snapshot = late.snapshot(UUID(int=9), NOW, needed.answers)
     assert (snapshot.series, snapshot.series_versions) == ({}, {"decision": 5})
 
 
 def test_segments_say_when_time_alone_will_change_them() -> None:
-    rules = rulebook('events.count("x", last="2d") >= 1', 'events.count("x", last="9d") >= 1')
+    rules = definitions('events.count("x", last="2d") >= 1', 'events.count("x", last="9d") >= 1')
     customer = Customer(UUID(int=7))
 
     rules.observe(customer, call(), NOW)
-    rules.decide(customer, NOW)
+    rules.assign_segments(customer, NOW)
     first = customer.reevaluate_at
-    rules.decide(customer, NOW + timedelta(days=2))
+    rules.assign_segments(customer, NOW + timedelta(days=2))
 
     assert first == NOW + timedelta(days=2)
-    assert (customer.segments, customer.left) == ({"s1": NOW}, {"s0"})
+    assert (customer.segments, customer.old_segments) == ({"s1": NOW}, {"s0"})
     assert customer.reevaluate_at == NOW + timedelta(days=9)
 
 
 def test_features_are_named_as_their_author_wrote_them() -> None:
-    rules = rulebook(
+    rules = definitions(
         'events.count("x",\n   last="2d") >= 1',
         "events.last('x') > date('2020-01-01') and not exists(events.sum(\"x\", total))",
     )
@@ -233,15 +235,15 @@ def test_features_are_named_as_their_author_wrote_them() -> None:
 
 
 def test_a_customer_of_an_older_rulebook_lacks_only_what_was_not_kept() -> None:
-    old = rulebook('events.count("x", last="2d") >= 1', 'events.count("y") >= 1')
-    new = rulebook('events.count("x", last="3d") >= 1', 'events.count("y") >= 1')
+    old = definitions('events.count("x", last="2d") >= 1', 'events.count("y") >= 1')
+    new = definitions('events.count("x", last="3d") >= 1', 'events.count("y") >= 1')
 
-    lacking = new.missing(old.series.series.values())
+    lacking = new.missing_series(old.series.series.values())
 
     assert list(lacking.series) == ['"x"']
 
 
-SMALL = Room(traits=3, value_bytes=100, traits_bytes=200, purposes=2)
+SMALL = CustomerLimits(traits=3, value_bytes=100, traits_bytes=200, purposes=2)
 
 
 def test_a_trait_too_many_is_refused_and_nothing_of_its_call_is_learnt() -> None:
@@ -320,14 +322,14 @@ def test_taking_back_what_was_never_told_takes_no_room_for_ever() -> None:
 
 def test_a_purpose_too_many_is_refused_and_a_word_on_a_known_one_never() -> None:
     customer = Customer(UUID(int=7))
-    given, denied = consent(ConsentStatus.GIVEN), consent(ConsentStatus.DENIED)
-    customer.learn(call(1, consents={"email": given, "sms": given}), SMALL)
+    granted, denied = consent(ConsentStatus.GIVEN), consent(ConsentStatus.DENIED)
+    customer.learn(call(1, consents={"email": granted, "sms": granted}), SMALL)
 
     with pytest.raises(TooManyPurposes, match="3 purposes, over the limit of 2"):
-        customer.learn(call(2, consents={"post": given}), SMALL)
+        customer.learn(call(2, consents={"post": granted}), SMALL)
     customer.learn(call(3, consents={"email": denied}), SMALL)
 
-    assert customer.decided_consents() == {"email": False, "sms": True}
+    assert customer.consent_values() == {"email": False, "sms": True}
 
 
 # --- room, and who says so ------------------------------------------------------------------
@@ -353,15 +355,15 @@ def test_a_write_key_fills_a_customer_up_for_itself_only() -> None:
 
 def test_a_write_key_leaves_room_for_purposes_of_who_is_believed_more() -> None:
     customer = Customer(UUID(int=7))
-    given = consent(ConsentStatus.GIVEN)
-    junk = call(1, consents={"x1": given, "x2": given})._replace(sender=PAGE)
+    granted = consent(ConsentStatus.GIVEN)
+    junk = call(1, consents={"x1": granted, "x2": granted})._replace(sender=PAGE)
     customer.learn(junk, SMALL)
 
-    customer.learn(call(2, consents={"email": given, "sms": given}), SMALL)
+    customer.learn(call(2, consents={"email": granted, "sms": granted}), SMALL)
 
-    assert customer.decided_consents().keys() == {"x1", "x2", "email", "sms"}
+    assert customer.consent_values().keys() == {"x1", "x2", "email", "sms"}
     with pytest.raises(TooManyPurposes):
-        customer.learn(call(3, consents={"x3": given})._replace(sender=PAGE), SMALL)
+        customer.learn(call(3, consents={"x3": granted})._replace(sender=PAGE), SMALL)
 
 
 def test_what_a_higher_word_hides_counts_while_it_may_come_to_light() -> None:

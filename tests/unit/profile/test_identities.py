@@ -5,36 +5,36 @@ from uuid import UUID
 
 import pytest
 
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import LinkSource
+from services.contracts.enums import LinkSource
+from services.contracts.identity import derive_customer_id
+from services.profile.domain.enums import IdentityChangeKind
 from services.profile.domain.identities import (
-    Directory,
     Identity,
+    IdentityDirectory,
     UnknownIdentityType,
-    given_identity,
-    identity,
-    strongest_first,
-    visitor_of,
+    derive_visitor_id,
+    normalise_identity,
+    parse_identity,
+    sort_by_strength,
 )
-from services.profile.domain.words import ChangeKind
 
 ANN, BOB = UUID(int=1), UUID(int=2)
 
 
-def directory(**holdings: str) -> Directory:
+def directory(**holdings: str) -> IdentityDirectory:
     """A directory in which ANN and BOB hold what is said, as `ann="user_id:u email:e@x"`."""
     fresh = count(100)
     known = {"ann": ANN, "bob": BOB}
-    held = {known[name]: set(identities(text)) for name, text in holdings.items()}
-    return Directory(held, lambda: UUID(int=next(fresh)))
+    own = {known[name]: set(identities(text)) for name, text in holdings.items()}
+    return IdentityDirectory(own, lambda: UUID(int=next(fresh)))
 
 
 def identities(text: str) -> tuple[Identity, ...]:
     """`"user_id:u email:e@x"` as identities, the strongest first."""
-    return strongest_first(Identity(*one.split(":")) for one in text.split())
+    return sort_by_strength(Identity(*one.split(":")) for one in text.split())
 
 
-def resolve(book: Directory, text: str) -> UUID:
+def resolve(book: IdentityDirectory, text: str) -> UUID:
     """Whose call with these identities is."""
     return book.resolve(identities(text), "track")
 
@@ -44,9 +44,9 @@ def test_an_unseen_visitor_gets_the_id_every_service_derives() -> None:
 
     found = resolve(book, "anonymous_id:a")
 
-    assert found == derived_customer_id("anonymous_id", "a")
-    assert book.created == {found}
-    assert book.moved == {Identity("anonymous_id", "a"): found}
+    assert found == derive_customer_id("anonymous_id", "a")
+    assert book.new_customers == {found}
+    assert book.new_owners == {Identity("anonymous_id", "a"): found}
 
 
 def test_an_unseen_person_gets_an_id_nobody_can_derive() -> None:
@@ -64,7 +64,7 @@ def test_a_visitor_named_for_the_first_time_becomes_known_in_place() -> None:
     found = resolve(book, "anonymous_id:a user_id:u")
 
     assert found == ANN
-    assert book.moved == dict.fromkeys(identities("anonymous_id:a user_id:u"), ANN)
+    assert book.new_owners == dict.fromkeys(identities("anonymous_id:a user_id:u"), ANN)
     assert book.merges == []
 
 
@@ -88,12 +88,12 @@ def test_what_two_known_customers_claim_stays_where_it_is_and_is_noted_once() ->
     [refusal] = book.refusals.values()
     assert found == [BOB] * 3
     assert (refusal.kind, refusal.from_customer, refusal.into_customer) == (
-        ChangeKind.REFUSED,
+        IdentityChangeKind.REFUSED,
         ANN,
         BOB,
     )
     assert book.merges == []
-    assert book.moved == {}
+    assert book.new_owners == {}
 
 
 def test_another_user_on_a_known_browser_is_somebody_else() -> None:
@@ -118,7 +118,7 @@ def test_the_strongest_identity_decides_even_against_all_others() -> None:
     found = resolve(book, "user_id:u-1 crm_id:k-2")
 
     assert found == ANN
-    assert book.created == set()
+    assert book.new_customers == set()
 
 
 def test_a_device_that_changed_hands_joins_nobody() -> None:
@@ -126,7 +126,7 @@ def test_a_device_that_changed_hands_joins_nobody() -> None:
 
     found = resolve(book, "anonymous_id:b device:d")
 
-    assert found == derived_customer_id("anonymous_id", "b")
+    assert found == derive_customer_id("anonymous_id", "b")
     assert book.merges == []
     assert book.refusals == {}
 
@@ -154,7 +154,7 @@ def test_alias_of_an_unseen_id_takes_it_for_a_visitor() -> None:
     book.alias("visitor", BOB)
 
     assert book.owners[Identity("anonymous_id", "visitor")] == BOB
-    assert book.merges[0].from_customer == derived_customer_id("anonymous_id", "visitor")
+    assert book.merges[0].from_customer == derive_customer_id("anonymous_id", "visitor")
 
 
 def test_a_chain_of_merges_ends_with_the_last_survivor() -> None:
@@ -181,20 +181,20 @@ def test_a_chain_of_merges_ends_with_the_last_survivor() -> None:
 def test_identities_are_normalised_or_name_nobody(
     type: str, value: str, stored: str | None
 ) -> None:
-    assert identity(type, value) == (Identity(type, stored) if stored else None)
+    assert normalise_identity(type, value) == (Identity(type, stored) if stored else None)
 
 
 def test_an_unknown_identity_type_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownIdentityType, match=r"'e-mail'.*Did you mean `email`"):
-        given_identity("e-mail", "ann@example.com")
+        parse_identity("e-mail", "ann@example.com")
 
 
-def linked(book: Directory) -> dict[str, str]:
+def linked(book: IdentityDirectory) -> dict[str, str]:
     """By whose word each identity is its customer's."""
     return {f"{one.type}:{one.value}": source.value for one, source in book.links.items()}
 
 
-def say(book: Directory, text: str, source: LinkSource = LinkSource.SERVER) -> UUID:
+def say(book: IdentityDirectory, text: str, source: LinkSource = LinkSource.SERVER) -> UUID:
     """The customer of a call by somebody's word."""
     return book.resolve(identities(text), "track", source=source)
 
@@ -219,11 +219,11 @@ def test_proof_takes_the_place_of_what_was_not_proved_and_not_the_other_way_roun
     say(book, "anonymous_id:a user_id:u", LinkSource.WRITE_KEY)
     say(book, "anonymous_id:a user_id:u")
     say(book, "anonymous_id:a user_id:u", LinkSource.WRITE_KEY)
-    book.moved.clear()
+    book.new_owners.clear()
     say(book, "anonymous_id:a user_id:u", LinkSource.STAFF)
 
     assert linked(book) == dict.fromkeys(("anonymous_id:a", "user_id:u"), "server")
-    assert book.moved == {}
+    assert book.new_owners == {}
 
 
 def test_a_name_by_itself_proves_no_link() -> None:
@@ -278,5 +278,7 @@ def test_a_placeholder_of_before_they_counted_as_nobody_hinders_nobody() -> None
     found = book.resolve(identities("email:ann@example.com"), "identify", ANN)
 
     assert found == ANN
-    assert visitor_of(Identity("anonymous_id", "undefined")) is None
-    assert visitor_of(Identity("anonymous_id", "a")) == derived_customer_id("anonymous_id", "a")
+    assert derive_visitor_id(Identity("anonymous_id", "undefined")) is None
+    assert derive_visitor_id(Identity("anonymous_id", "a")) == derive_customer_id(
+        "anonymous_id", "a"
+    )

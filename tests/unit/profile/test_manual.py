@@ -10,46 +10,46 @@ import pytest
 
 from services.chassis.errors import RaakError
 from services.chassis.settings import ServiceSettings
+from services.contracts.enums import OutcomeKind, SenderClass
 from services.contracts.identity import TYPES
-from services.contracts.words import OutcomeKind, SenderClass
 from services.profile import app
 from services.profile.domain.calls import Provenance
+from services.profile.domain.enums import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
 from services.profile.domain.spec import CALLS, read_call
-from services.profile.domain.words import ConsentStatus, ContextCategory, LawfulBasis, TraitKind
-from services.profile.service.reading import Reader
-from services.profile.service.rulebooks import read_segments
+from services.profile.service.call_reader import CallReader
+from services.profile.service.publishing import read_segments
 from services.profile.settings import ProfileSettings
 
 ROOT = Path(__file__).parents[3]
 MANUAL = (ROOT / "docs" / "profile.md").read_text()
 EXAMPLES = sorted((ROOT / "examples").glob("*/segments/*.yaml"))
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-READER = Reader(32 * 1024, timedelta(minutes=5))
+READER = CallReader(32 * 1024, timedelta(minutes=5))
 
 
-def shown(language: str) -> list[str]:
+def read_blocks(language: str) -> list[str]:
     """The examples in a language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL)
 
 
 def test_the_events_shown_are_taken_in() -> None:
-    batch = orjson.loads(shown("json")[0])
+    batch = orjson.loads(read_blocks("json")[0])
 
-    calls, rejected = READER.read_all(batch["batch"], READER.reading(SenderClass.SERVER, NOW))
+    calls, rejected = READER.read_all(batch["batch"], READER.open_batch(SenderClass.SERVER, NOW))
 
     assert [call.kind for call in calls] == ["track", "identify"]
     assert rejected == []
 
 
 def test_the_provenance_shown_is_the_one_unsaid() -> None:
-    said = orjson.loads(shown("json")[2])
-    event = {"type": "identify", "userId": "u", **said}
+    fields = orjson.loads(read_blocks("json")[2])
+    event = {"type": "identify", "userId": "u", **fields}
 
-    assert read_call(event, READER.reading(SenderClass.SERVER, NOW)).provenance == Provenance()
+    assert read_call(event, READER.open_batch(SenderClass.SERVER, NOW)).provenance == Provenance()
 
 
 def test_the_segments_shown_can_be_published() -> None:
-    [yaml] = shown("yaml")
+    [yaml] = read_blocks("yaml")
 
     assert [segment.key for segment in read_segments(yaml)] == ["explorers", "reachable"]
 

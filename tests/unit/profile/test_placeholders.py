@@ -6,19 +6,19 @@ from uuid import uuid4
 
 import pytest
 
-from services.contracts.identity import TYPES, derived_customer_id, is_placeholder
-from services.contracts.words import SenderClass
+from services.contracts.enums import SenderClass
+from services.contracts.identity import TYPES, derive_customer_id, is_placeholder
 from services.profile.domain.calls import NoIdentity, PlaceholderIdentity
 from services.profile.domain.identities import (
     Identity,
     InvalidIdentity,
-    given_identity,
-    identity,
+    normalise_identity,
+    parse_identity,
 )
-from services.profile.domain.spec import Reading, read_call
+from services.profile.domain.spec import BatchContext, read_call
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-READING = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)
+READING = BatchContext(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)
 NOBODY = (
     "undefined",
     "Undefined",
@@ -66,15 +66,15 @@ SOMEBODY = (
 @pytest.mark.parametrize("value", NOBODY)
 @pytest.mark.parametrize("type", sorted(TYPES))
 def test_a_placeholder_is_no_identity_of_any_type(type: str, value: str) -> None:
-    assert identity(type, value) is None
+    assert normalise_identity(type, value) is None
     with pytest.raises(InvalidIdentity):
-        given_identity(type, value)
+        parse_identity(type, value)
 
 
 @pytest.mark.parametrize("value", SOMEBODY)
 @pytest.mark.parametrize("type", sorted(TYPES - {"email", "phone"}))
 def test_what_only_looks_like_one_is_an_identity(type: str, value: str) -> None:
-    assert identity(type, value) == Identity(type, value)
+    assert normalise_identity(type, value) == Identity(type, value)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_addresses_and_numbers_have_placeholders_of_their_own(
     type: str, value: str, is_nobody: bool
 ) -> None:
     assert is_placeholder(type, value) is is_nobody
-    assert (identity(type, value) is None) is is_nobody
+    assert (normalise_identity(type, value) is None) is is_nobody
 
 
 @pytest.mark.parametrize("type", ["anonymous_id", "device"])
 def test_no_customer_is_derived_from_one(type: str) -> None:
     with pytest.raises(ValueError, match="'undefined' stands for nobody"):
-        derived_customer_id(type, "undefined")
+        derive_customer_id(type, "undefined")
 
 
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "screen", "group"])

@@ -17,7 +17,7 @@ class Counting(Refresher):
 
     chunks = 0
 
-    async def refresh_some(self) -> int:
+    async def recompute_chunk(self) -> int:
         """One more chunk."""
         self.chunks += 1
         raise asyncio.CancelledError
@@ -25,15 +25,15 @@ class Counting(Refresher):
 
 async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
     behind: Iterator[int] = iter([5_000, 900, 201, 200])
-    asked = []
+    backlogs = []
 
     async def backlog() -> int:
-        asked.append(next(behind))
-        return asked[-1]
+        backlogs.append(next(behind))
+        return backlogs[-1]
 
     refresher = Counting(
         database=cast(Any, None),
-        rulebooks=cast(Any, None),
+        cache=cast(Any, None),
         clock=lambda: datetime.now(UTC),
         every_s=60,
         chunk=200,
@@ -43,7 +43,7 @@ async def test_a_chunk_waits_until_listeners_have_caught_up() -> None:
     with suppress(asyncio.CancelledError):
         await refresher.run()
 
-    assert asked == [5_000, 900, 201, 200]
+    assert backlogs == [5_000, 900, 201, 200]
     assert refresher.chunks == 1
 
 
@@ -53,7 +53,7 @@ async def test_a_bus_that_does_not_answer_is_told_of_and_not_taken_for_a_full_ro
 
     refresher = Counting(
         database=cast(Any, None),
-        rulebooks=cast(Any, None),
+        cache=cast(Any, None),
         clock=lambda: datetime.now(UTC),
         every_s=60,
         chunk=200,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.contracts.profile import CustomerChanged, CustomersMerged, Identity
+from services.contracts.profile import CustomerChanged, CustomersMerged, IdentityPayload
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 LARGEST = 20_000
@@ -65,8 +65,8 @@ def test_a_series_that_does_not_fit_is_unknown_and_the_others_stay() -> None:
 
 
 def test_ids_of_browsers_go_before_those_of_a_person() -> None:
-    browsers = tuple(Identity(type="anonymous_id", value=f"{n:0100}") for n in range(1_000))
-    person = Identity(type="user_id", value="ann")
+    browsers = tuple(IdentityPayload(type="anonymous_id", value=f"{n:0100}") for n in range(1_000))
+    person = IdentityPayload(type="user_id", value="ann")
 
     fitting = snapshot(identities=(*browsers, person)).fit(LARGEST)
 
@@ -93,7 +93,7 @@ def test_a_merge_of_thousands_of_browsers_fits() -> None:
         occurred_at=NOW,
         change_id=UUID(int=3),
         from_customer_id=UUID(int=4),
-        identities=tuple(Identity(type="device", value=f"{n:0100}") for n in range(1_000)),
+        identities=tuple(IdentityPayload(type="device", value=f"{n:0100}") for n in range(1_000)),
         reason="alias",
     )
 

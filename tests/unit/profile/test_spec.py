@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import ANONYMOUS_TYPES
-from services.contracts.words import LinkSource, SenderClass
 from services.profile.domain.calls import (
     Call,
     ClaimsOff,
@@ -21,21 +21,21 @@ from services.profile.domain.calls import (
     SignedClaim,
     UnprovedProvenance,
 )
-from services.profile.domain.identities import Identity
-from services.profile.domain.spec import CALLS, Reading, read_call
-from services.profile.domain.words import (
+from services.profile.domain.enums import (
     ConsentStatus,
     ContextCategory,
     LawfulBasis,
     TraitKind,
 )
-from services.profile.service.reading import Reader
+from services.profile.domain.identities import Identity
+from services.profile.domain.spec import CALLS, BatchContext, read_call
+from services.profile.service.call_reader import CallReader
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-READING = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)
+READING = BatchContext(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)
 
 
-def read(kind: str = "track", reading: Reading = READING, **fields: Any) -> Call:
+def read(kind: str = "track", reading: BatchContext = READING, **fields: Any) -> Call:
     """Read an event of user u."""
     event = {"type": kind, "userId": "u", **({"event": "x"} if kind == "track" else {}), **fields}
     return read_call(event, reading)
@@ -118,10 +118,10 @@ def test_a_clock_far_in_the_future_is_refused_and_five_minutes_are_not() -> None
 
 
 def test_traits_are_declared_and_relational_unless_said_otherwise() -> None:
-    said = {"kind": "derived", "context": "PERSONAL", "source": "model", "lawfulBasis": "CT"}
+    raak = {"kind": "derived", "context": "PERSONAL", "source": "model", "lawfulBasis": "CT"}
 
     plain = read("identify", traits={"x": 1}).provenance
-    stated = read("identify", traits={"x": 1}, context={"raak": said}).provenance
+    stated = read("identify", traits={"x": 1}, context={"raak": raak}).provenance
 
     assert plain == Provenance(
         TraitKind.DECLARED, ContextCategory.RELATIONAL, "segment", LawfulBasis.LI
@@ -151,7 +151,7 @@ def test_the_context_of_a_batch_stands_behind_each_events_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "problem"),
     [
         ({"type": "trck"}, r"'trck'.*Did you mean `track`"),
         ({"type": None}, r"type is missing.*Known: alias, group"),
@@ -170,14 +170,14 @@ def test_the_context_of_a_batch_stands_behind_each_events_own() -> None:
         ),
         (
             {"timestamp": "0001-01-01T00:00:00Z", "sentAt": "9999-12-31T00:00:00Z"},
-            r"ages apart",
+            r"too far apart",
         ),
     ],
 )
 def test_what_is_wrong_is_told_with_the_value_and_the_remedy(
-    fields: dict[str, Any], told: str
+    fields: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(InvalidEvent, match=told):
+    with pytest.raises(InvalidEvent, match=problem):
         read_call({"type": "track", "event": "x", "userId": "u", **fields}, READING)
 
 
@@ -241,9 +241,9 @@ EVENTS = st.builds(
 
 @given(EVENTS | JSON, st.sampled_from([SenderClass.SERVER, SenderClass.WRITE_KEY]))
 def test_any_json_is_read_or_refused_and_never_crashes(event: Any, sender: SenderClass) -> None:
-    reader = Reader(32 * 1024, timedelta(minutes=5))
+    reader = CallReader(32 * 1024, timedelta(minutes=5))
 
-    [*calls], [*rejected] = reader.read_all([event], reader.reading(sender, NOW))
+    [*calls], [*rejected] = reader.read_all([event], reader.open_batch(sender, NOW))
 
     assert len(calls) + len(rejected) == 1
     for call in calls:
@@ -263,10 +263,10 @@ def test_any_json_is_read_or_refused_and_never_crashes(event: Any, sender: Sende
 # --- who says so -------------------------------------------------------------------------
 
 BROWSER, USER = Identity("anonymous_id", "a"), Identity("user_id", "u")
-PAGE = Reading(NOW, timedelta(minutes=5), uuid4, SenderClass.WRITE_KEY)
+PAGE = BatchContext(NOW, timedelta(minutes=5), uuid4, SenderClass.WRITE_KEY)
 
 
-def proving(*identities: Identity) -> Reading:
+def proving(*identities: Identity) -> BatchContext:
     """A page whose claims, whatever they are, say that browser a is used by the holder of these."""
     claim = SignedClaim(BROWSER, frozenset(identities))
     return PAGE._replace(verify=lambda text, now: claim)
@@ -324,7 +324,7 @@ def test_a_claim_of_another_browser_is_refused(anonymous: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("sender", SenderClass)
 def test_a_claim_that_nobody_can_check_is_told(sender: SenderClass) -> None:
-    reading = Reading(NOW, timedelta(minutes=5), uuid4, sender)
+    reading = BatchContext(NOW, timedelta(minutes=5), uuid4, sender)
 
     with pytest.raises(ClaimsOff, match="RAAK_PROFILE_CLAIM_SECRETS"):
         read(reading=reading, anonymousId="a", context={"raak": {"claim": "…"}})
@@ -338,7 +338,7 @@ def test_only_those_who_are_trusted_say_more_of_their_word_than_that_it_was_decl
     sender: SenderClass, lie: dict[str, str]
 ) -> None:
     event: dict[str, Any] = {"anonymousId": "a", "context": {"raak": lie}}
-    mere = Reading(NOW, timedelta(minutes=5), uuid4, sender)
+    mere = BatchContext(NOW, timedelta(minutes=5), uuid4, sender)
 
     read("identify", **event)
 
@@ -380,9 +380,9 @@ OPTIONAL = (
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "screen"])
 def test_null_in_an_optional_field_is_as_if_left_out(kind: str, field: str) -> None:
     fields: dict[str, Any] = {field: None}
-    given, left_out = read(kind, **fields), read(kind)
+    blank, left_out = read(kind, **fields), read(kind)
 
-    assert given._replace(event_id=left_out.event_id, message_id="") == left_out._replace(
+    assert blank._replace(event_id=left_out.event_id, message_id="") == left_out._replace(
         message_id=""
     )
 
@@ -421,12 +421,12 @@ def test_a_time_of_sending_that_is_none_is_as_if_left_out(sent_at: object) -> No
     assert read(timestamp=at.isoformat(), sentAt=sent_at).occurred_at == at
 
 
-READER = Reader(2_000, timedelta(minutes=5))
+READER = CallReader(2_000, timedelta(minutes=5))
 
 
 def refusals(event: dict[str, Any], context: object = None) -> list[str]:
     """Why an event of a batch with this context is refused."""
-    reading = READER.reading(SenderClass.SERVER, NOW, context=context)
+    reading = READER.open_batch(SenderClass.SERVER, NOW, context=context)
     _, rejected = READER.read_all(
         [{"type": "track", "event": "x", "userId": "u", **event}], reading
     )
@@ -455,7 +455,7 @@ def test_many_brackets_are_not_deep() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "told"),
+    ("context", "expected"),
     [
         ({"a": "x\0"}, "The batch's context holds a NUL character."),
         ({"a\0": "x"}, "The batch's context holds a NUL character."),
@@ -468,11 +468,11 @@ def test_many_brackets_are_not_deep() -> None:
     ],
 )
 def test_what_is_wrong_with_a_batchs_context_is_told_of_each_event(
-    context: object, told: str
+    context: object, expected: str
 ) -> None:
     [problem] = refusals({}, context)
 
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("context", [None, [], {}])

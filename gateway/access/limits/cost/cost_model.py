@@ -34,7 +34,7 @@ from gateway.access.limits.cost.operation_cost import (
 )
 from gateway.access.limits.cost.schema_costs import CostWeights, SchemaCosts
 from gateway.access.limits.operation_limits import variable_defaults
-from gateway.supergraph.schema_metadata import Markings
+from gateway.supergraph.schema_metadata import SchemaMetadata
 from gateway.supergraph.syntax import fragments_in
 
 
@@ -43,13 +43,13 @@ class CostModel:
     """Prices operations over a schema."""
 
     schema: GraphQLSchema
-    markings: Markings = field(default_factory=Markings)
+    metadata: SchemaMetadata = field(default_factory=SchemaMetadata)
     weights: CostWeights = field(default_factory=CostWeights)
 
     @cached_property
     def schema_costs(self) -> SchemaCosts:
         """The weights of the schema."""
-        return SchemaCosts(self.schema, self.markings.costs, self.weights)
+        return SchemaCosts(self.schema, self.metadata.costs, self.weights)
 
     def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> OperationCost:
         """The price of an operation; what the schema does not have is free, validation refuses it.
@@ -73,7 +73,7 @@ class _CostBuilder:
         self._defaults = variable_defaults(operation)
         self._sizes = ListSizes(
             self._schema,
-            model.markings.list_sizes,
+            model.metadata.list_sizes,
             self._weights.assumed_list_size,
             self._defaults,
         )

@@ -5,13 +5,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.contracts.base import Event
-from services.contracts.decision import DecisionMade, Money, OutcomeRecorded
+from services.contracts.decision import DecisionRecorded, Money, OutcomeRecorded
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
-from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded, Identity
+from services.contracts.profile import (
+    CustomerChanged,
+    CustomersMerged,
+    EventRecorded,
+    IdentityPayload,
+)
 
 ANN, BEN = UUID(int=0xA), UUID(int=0xB)
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ANNS = Identity(type="email", value="ann@example.com")
+ANNS = IdentityPayload(type="email", value="ann@example.com")
 DECISION = UUID(int=0xD)
 
 
@@ -51,8 +56,8 @@ def merged(gone: UUID = BEN, into: UUID = ANN) -> CustomersMerged:
     )
 
 
-def decided(customer: UUID = ANN) -> DecisionMade:
-    return DecisionMade(
+def decided(customer: UUID = ANN) -> DecisionRecorded:
+    return DecisionRecorded(
         **about(customer),
         decision_id=DECISION,
         channel="WEB",

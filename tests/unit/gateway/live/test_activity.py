@@ -14,13 +14,13 @@ from gateway.live.activity import (
     read_event,
 )
 from services.contracts.decision import DecisionSeriesNeeded
-from services.contracts.profile import CustomerChanged, Identity
+from services.contracts.profile import CustomerChanged, IdentityPayload
 from tests.unit.gateway.live.events import ANN, BEN, EVENTS, outcome
 
 
 def snapshot(version: int = 2, **more: Any) -> CustomerChanged:
     known: dict[str, Any] = {
-        "identities": (Identity(type="email", value="ann@example.com"),),
+        "identities": (IdentityPayload(type="email", value="ann@example.com"),),
         "traits": {"name": "Ann", "town": "Delft"},
         "consents": {"email": True},
         "segments": ("loyal",),
@@ -87,7 +87,7 @@ def test_a_snapshot_with_nothing_new_but_an_event_is_no_change() -> None:
             CustomerDiff(segments_entered=("lapsed",), segments_left=("loyal",)),
         ),
         (
-            {"identities": (Identity(type="phone", value="+31"),)},
+            {"identities": (IdentityPayload(type="phone", value="+31"),)},
             CustomerDiff(identities=("email", "phone")),
         ),
     ],

@@ -19,7 +19,7 @@ from gateway.live.graphql_sse import GraphQLOverSse, is_event_stream_preferred
 from gateway.live.settings import LiveSettings
 from services.chassis.errors import Unavailable
 from services.chassis.graphql_http.media_types import LEGACY, MODERN
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, Script, callers
 from tests.unit.gateway.small_graph import KEY
 from tests.waiting import until

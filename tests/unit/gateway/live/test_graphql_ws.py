@@ -14,7 +14,7 @@ from gateway.access.authentication.caller_tokens import issue_token
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.limits.load_shedding import Admission
 from gateway.access.limits.rate_limits import RateLimits
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, house
 from tests.unit.gateway.small_graph import KEY
 from tests.waiting import until

@@ -10,7 +10,7 @@ from gateway.graphql_http.request_context import REQUESTS
 from gateway.live.operation_stream import OperationStreams, format_failure
 from services.chassis.graphql_http.request import read_parameters
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.callers import caller
 from tests.unit.gateway.small_graph import InProcess, graph
 

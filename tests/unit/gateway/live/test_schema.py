@@ -17,17 +17,18 @@ from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.activity import ACTIVITY_KINDS, Activity, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
 from gateway.live.operation_stream import OperationStreams
-from gateway.live.subgraph import LiveSubgraph, UnknownCustomer
+from gateway.live.subgraph import LiveSubgraph
 from gateway.schema_source import read_subgraphs
-from gateway.supergraph import NotIdempotentBelowEvents, PlanCache, Transports, compose
+from gateway.supergraph import NotIdempotentInSubscription, PlanCache, RoutingTransport, compose
+from services.chassis.errors import UnknownCustomer
 from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
 from services.chassis.principal import Principal
 from services.contracts.base import Event
 from services.contracts.decision import OutcomeRecorded
+from services.contracts.enums import Role
 from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import EventRecorded
-from services.contracts.words import Role
 from tests.callers import ROLES, caller
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.live.events import ANN, AT, EVENTS, changed, recorded
@@ -301,7 +302,7 @@ async def test_a_subscription_beyond_the_rate_is_slowed_and_then_ends_with_the_r
     rates = RateLimits(rate_per_s=1, burst=2)
     door = Admission(RateLimiter(rates, Clock()), LoadShedder(), Priorities.read(), sleep=sleep)
     live = live_with(*(activity(recorded(f"e{n}")) for n in range(20)))
-    transport = Transports({"live": live}, InProcess())
+    transport = RoutingTransport({"live": live}, InProcess())
     front = replace(
         graph(InProcess()),
         supergraph=compose(read_subgraphs()),
@@ -333,7 +334,7 @@ def test_a_decision_is_refused_below_a_subscription() -> None:
     cache = PlanCache(compose(read_subgraphs()))
     watch = 'subscription { customerActivity(ref: {id: "1"}) { customer { %s } } }'
 
-    with pytest.raises(NotIdempotentBelowEvents, match=r"Customer\.nextBestActions"):
+    with pytest.raises(NotIdempotentInSubscription, match=r"Customer\.nextBestActions"):
         cache.plan(watch % decide)
     assert cache.plan(watch % "traits { value } decisions { edges { node { id } } }")
     assert cache.plan(f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')

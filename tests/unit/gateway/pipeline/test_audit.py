@@ -15,7 +15,7 @@ from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import ANN, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "desk 7", policies=frozenset({LOOKUP_POLICY}))

@@ -7,9 +7,9 @@ import pytest
 
 from gateway.pipeline.request import GraphQLRequest
 from gateway.settings import GatewaySettings
-from gateway.supergraph import Reply, compose
+from gateway.supergraph import SubgraphResponse, compose
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import InProcess, graph
 
 AGENT = Principal(Role.AGENT, "tester", policies=frozenset({"staff"}))
@@ -29,8 +29,8 @@ class WhoAnswers(InProcess):
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: object, *, is_idempotent: bool
-    ) -> Reply:
-        return Reply(200, orjson.dumps({"data": {"segments": [subgraph]}}))
+    ) -> SubgraphResponse:
+        return SubgraphResponse(200, orjson.dumps({"data": {"segments": [subgraph]}}))
 
 
 async def asked_of(label: str, *, on: frozenset[str] = frozenset(), drawn: float = 0.0) -> str:

@@ -17,8 +17,8 @@ from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
+from services.contracts.enums import Role
+from services.contracts.identity import derive_customer_id
 from tests.unit.gateway.small_graph import ANN, SDLS, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "agnes", policies=frozenset({LOOKUP_POLICY}))
@@ -343,12 +343,12 @@ async def test_an_app_reaches_its_own_customer() -> None:
 async def test_a_visitor_may_be_asked_for_by_the_id_his_identity_gives() -> None:
     device = {"type": "device", "value": "d-1"}
     visitor = Principal(Role.VISITOR, "shop", tuple(sorted(device.items())))
-    own = str(derived_customer_id("device", "d-1"))
+    own = str(derive_customer_id("device", "d-1"))
     query = "query($id: ID!) { customer(ref: {id: $id}) { id } }"
 
     assert (await answer(query, visitor, id=own))["data"]["customer"] == {"id": "1"}
     with pytest.raises(Forbidden):
-        await answer(query, visitor, id=str(derived_customer_id("device", "d-2")))
+        await answer(query, visitor, id=str(derive_customer_id("device", "d-2")))
 
 
 ANNS = 'identity: {type: "email", value: "ann@example.com"}'

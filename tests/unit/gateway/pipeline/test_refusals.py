@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.pipeline.request import GraphQLRequest
-from gateway.supergraph import PlanCache, Terms, compose, subscribe
+from gateway.supergraph import ExecutionOptions, PlanCache, compose, subscribe
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import SDLS, InProcess, graph
 
 AGENT = Principal(Role.AGENT, "ann")
@@ -80,9 +80,9 @@ async def test_a_subscription_says_it_too() -> None:
         plans.plan("subscription { b }"),
         {},
         InProcess(),
-        Terms(
+        ExecutionOptions(
             denied=frozenset({"Subscription.b"}),
-            refusal=lambda denied: {"message": denied, "extensions": {"hint": "Be another."}},
+            denied_error=lambda denied: {"message": denied, "extensions": {"hint": "Be another."}},
         ),
     )
 

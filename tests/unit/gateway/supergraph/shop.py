@@ -17,7 +17,7 @@ from strawberry.federation import Schema
 from strawberry.federation import field as federated
 from strawberry.federation import type as entity
 
-from gateway.supergraph import Reply, SubgraphUnavailable
+from gateway.supergraph import SubgraphResponse, SubgraphUnavailable
 
 CUSTOMERS: dict[str, dict[str, Any]] = {
     "1": {"name": "Ada", "email": "ada@example.com", "level": "GOLD", "tags": ["vip", None, "nl"]},
@@ -503,29 +503,29 @@ class InProcess:
 
     def __init__(self, schemas: Mapping[str, Schema] = SCHEMAS) -> None:
         self._schemas = schemas
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.sent: list[tuple[str, dict[str, Any]]] = []
         self.down: set[str] = set()
         self.events: list[dict[str, Any] | Exception] = []
         """What the next stream says; an exception ends it."""
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         request = orjson.loads(body)
-        self.asked.append((subgraph, request))
+        self.sent.append((subgraph, request))
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         result = await self._schemas[subgraph].execute(request["query"], request["variables"])
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
             answer["errors"] = [error.formatted for error in result.errors]
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
     @asynccontextmanager
     async def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        self.asked.append((subgraph, orjson.loads(body)))
+        self.sent.append((subgraph, orjson.loads(body)))
         if subgraph in self.down:
             raise SubgraphUnavailable(subgraph)
         async with aclosing(self._said()) as said:
@@ -541,17 +541,17 @@ class InProcess:
 class Scripted(InProcess):
     """Services of which some answer what they are told to."""
 
-    def __init__(self, answers: Mapping[str, Reply | Exception | float]) -> None:
+    def __init__(self, answers: Mapping[str, SubgraphResponse | Exception | float]) -> None:
         super().__init__()
         self._answers = answers
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         answer = self._answers.get(subgraph)
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, Reply):
+        if isinstance(answer, SubgraphResponse):
             return answer
         await asyncio.sleep(answer or 0)
         return await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)

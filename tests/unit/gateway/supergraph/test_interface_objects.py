@@ -8,8 +8,8 @@ import orjson
 import pytest
 from graphql import parse
 
-from gateway.supergraph import Reply, Supergraph, Terms, execute, plan
-from tests.unit.gateway.supergraph.composing import composed
+from gateway.supergraph import ExecutionOptions, SubgraphResponse, Supergraph, execute, plan
+from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 MEDIA = """
 type Query { media: [Media!]! }
@@ -28,7 +28,7 @@ type Media @key(fields: "id") @interfaceObject {
 }
 """
 PEOPLE = 'type Person @key(fields: "name") { name: ID! born: Int }'
-SUPERGRAPH = composed(media=MEDIA, reviews=REVIEWS, shop=SHOP, people=PEOPLE)
+SUPERGRAPH = compose_all(media=MEDIA, reviews=REVIEWS, shop=SHOP, people=PEOPLE)
 
 
 class Scripted:
@@ -36,15 +36,15 @@ class Scripted:
 
     def __init__(self, *answers: dict[str, Any]) -> None:
         self._answers = list(answers)
-        self.asked: list[tuple[str, str, Any]] = []
+        self.sent: list[tuple[str, str, Any]] = []
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         request = orjson.loads(body)
         representations = request["variables"].get("representations0")
-        self.asked.append((subgraph, request["query"], representations))
-        return Reply(200, orjson.dumps({"data": self._answers.pop(0)}))
+        self.sent.append((subgraph, request["query"], representations))
+        return SubgraphResponse(200, orjson.dumps({"data": self._answers.pop(0)}))
 
     def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
@@ -55,7 +55,7 @@ class Scripted:
 def requests(text: str, supergraph: Supergraph = SUPERGRAPH) -> list[tuple[str, str]]:
     """Service and selection of each request of a plan."""
     stages = plan(supergraph, parse(text)).variant({}).stages
-    return [(r.subgraph, r.text.partition(" ")[2]) for stage in stages for r in stage.requests]
+    return [(r.subgraph, r.operation.partition(" ")[2]) for stage in stages for r in stage.fetches]
 
 
 def services(text: str) -> list[str]:
@@ -85,7 +85,7 @@ async def test_objects_are_entered_as_the_interface_and_get_their_types_from_the
     answer = await execute(planned, None, transport)
 
     assert answer == {"data": {"reviewed": [{"stars": 5, "pages": 9}, {"stars": 1}]}}
-    assert transport.asked[1][2] == [
+    assert transport.sent[1][2] == [
         {"__typename": "Media", "id": "b"},
         {"__typename": "Media", "id": "f"},
     ]
@@ -101,31 +101,31 @@ async def test_fields_of_concrete_types_are_asked_of_the_interface_object() -> N
     answer = await execute(planned, None, transport)
 
     assert answer == {"data": {"media": [{"stars": 4}, {}]}}
-    service, query, representations = transport.asked[1]
+    service, query, representations = transport.sent[1]
     assert service == "reviews"
     assert "... on Media { stars }" in query
     assert representations == [{"__typename": "Media", "id": "b"}]
 
 
 def test_what_only_some_types_are_asked_waits_until_the_types_are_known() -> None:
-    asked = requests("{ reviewed { ... on Book { stars } } }")
+    sent = requests("{ reviewed { ... on Book { stars } } }")
 
-    assert [service for service, _ in asked] == ["reviews", "media", "reviews"]
-    assert "stars" not in asked[0][1]
+    assert [service for service, _ in sent] == ["reviews", "media", "reviews"]
+    assert "stars" not in sent[0][1]
 
 
 def test_what_is_asked_of_all_types_is_asked_at_once() -> None:
-    asked = requests("{ reviewed { stars ... on Book { pages } } }")
+    sent = requests("{ reviewed { stars ... on Book { pages } } }")
 
-    assert [service for service, _ in asked] == ["reviews", "media"]
-    assert asked[0][1].count("stars") == 1
+    assert [service for service, _ in sent] == ["reviews", "media"]
+    assert sent[0][1].count("stars") == 1
 
 
 def test_an_input_of_an_interface_object_is_fetched_from_the_implementations() -> None:
-    asked = requests("{ reviewed { label } }")
+    sent = requests("{ reviewed { label } }")
 
-    assert [service for service, _ in asked] == ["reviews", "media", "shop"]
-    assert "raak_title: title" in asked[1][1]
+    assert [service for service, _ in sent] == ["reviews", "media", "shop"]
+    assert "raak_title: title" in sent[1][1]
 
 
 def test_below_an_interface_object_other_services_are_reached_by_key() -> None:
@@ -160,7 +160,7 @@ async def test_an_object_that_turns_out_to_be_nothing_is_null_and_the_others_sta
 
 
 def test_the_only_implementation_needs_no_telling() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface M @key(fields: "id") { id: ID! }'
         ' type B implements M @key(fields: "id") { id: ID! }',
         reviews='type Query { m: [M!] } type M @key(fields: "id") @interfaceObject { id: ID! }',
@@ -170,7 +170,7 @@ def test_the_only_implementation_needs_no_telling() -> None:
 
 
 def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface M @key(fields: "id") { id: ID! }'
         ' type B implements M @key(fields: "id") { id: ID! }'
         ' type C implements M @key(fields: "id") { id: ID! }',
@@ -178,13 +178,13 @@ def test_two_fields_of_one_name_and_other_arguments_are_kept_apart() -> None:
         ' type M @key(fields: "id") @interfaceObject { id: ID! f(x: Int): Int }',
     )
 
-    asked = requests("{ m { ... on B { y: f(x: 1) } ... on C { y: f(x: 2) } } }", supergraph)
+    sent = requests("{ m { ... on B { y: f(x: 1) } ... on C { y: f(x: 2) } } }", supergraph)
 
-    assert "y: f(x: 1)" in asked[2][1]
-    assert "y__1: f(x: 2)" in asked[2][1]
+    assert "y: f(x: 1)" in sent[2][1]
+    assert "y__1: f(x: 2)" in sent[2][1]
 
 
-NODES = composed(
+NODES = compose_all(
     media="interface Node { id: ID! }"
     ' interface Media implements Node @key(fields: "id") { id: ID! title: String }'
     ' type Book implements Media & Node @key(fields: "id") { id: ID! title: String }'
@@ -205,8 +205,8 @@ async def test_interface_objects_beside_other_types_are_told_from_them() -> None
     answer = await execute(planned, None, transport)
 
     assert answer == {"data": {"nodes": [{"title": "Emma"}, {"name": "Ada"}]}}
-    assert "... on Media { raak_id: id }" in transport.asked[0][1]
-    assert transport.asked[1][2] == [{"__typename": "Media", "id": "b"}]
+    assert "... on Media { raak_id: id }" in transport.sent[0][1]
+    assert transport.sent[1][2] == [{"__typename": "Media", "id": "b"}]
 
 
 async def test_interface_objects_beside_other_types_may_stay_nameless() -> None:
@@ -225,16 +225,18 @@ async def test_what_is_denied_of_one_type_is_not_asked_of_an_interface_object() 
     )
     planned = plan(SUPERGRAPH, parse("{ reviewed { stars } }"))
 
-    answer = await execute(planned, None, transport, Terms(denied=frozenset({"Book.stars"})))
+    answer = await execute(
+        planned, None, transport, ExecutionOptions(denied=frozenset({"Book.stars"}))
+    )
 
     assert answer["data"] == {"reviewed": [{"stars": None}, {"stars": 2}]}
     assert [error["path"] for error in answer["errors"]] == [["reviewed", 0, "stars"]]
-    assert "stars" not in transport.asked[0][1]
-    assert transport.asked[2][2] == [{"__typename": "Media", "id": "f"}]
+    assert "stars" not in transport.sent[0][1]
+    assert transport.sent[2][2] == [{"__typename": "Media", "id": "f"}]
 
 
 async def test_an_input_that_depends_on_types_waits_until_they_are_known() -> None:
-    supergraph = composed(
+    supergraph = compose_all(
         media='interface Media @key(fields: "id") { id: ID! }'
         ' type Book implements Media @key(fields: "id") { id: ID! }'
         ' type Film implements Media @key(fields: "id") { id: ID! }',
@@ -255,30 +257,30 @@ async def test_an_input_that_depends_on_types_waits_until_they_are_known() -> No
     answer = await execute(plan(supergraph, parse("{ review { label } }")), None, transport)
 
     assert answer == {"data": {"review": {"label": "one book"}}}
-    (representation,) = transport.asked[2][2]
+    (representation,) = transport.sent[2][2]
     assert representation["of"] == [{"__typename": "Book", "id": "b"}, {"__typename": "Film"}]
 
 
 # Whom an answer is about, where some objects' types stay unknown
 
 
-async def seen(
+async def collect_entity_ids(
     transport: Scripted, text: str, *of: str, supergraph: Supergraph = SUPERGRAPH
 ) -> dict[str, set[str]]:
     """The ids told of objects by the type they are told as, of those of some types."""
-    told: dict[str, set[str]] = {}
-    planned = plan(supergraph, parse(text), witness=dict.fromkeys(of, "id"))
-    await execute(planned, None, transport, Terms(witnessed=told.__setitem__))
-    return told
+    ids: dict[str, set[str]] = {}
+    planned = plan(supergraph, parse(text), entity_id_fields=dict.fromkeys(of, "id"))
+    await execute(planned, None, transport, ExecutionOptions(on_entity_ids=ids.__setitem__))
+    return ids
 
 
 @pytest.mark.parametrize("of", ["Book", "Film"])
 async def test_an_object_whose_type_makes_no_difference_is_told_as_the_interface(of: str) -> None:
     ids = [{"id": key, "raak_id": key} for key in ("b", "f")]
 
-    told = await seen(Scripted({"reviewed": ids}), "{ reviewed { id } }", of)
+    found = await collect_entity_ids(Scripted({"reviewed": ids}), "{ reviewed { id } }", of)
 
-    assert told == {"Media": {"b", "f"}}
+    assert found == {"Media": {"b", "f"}}
 
 
 @pytest.mark.parametrize("of", ["Book", "Film"])
@@ -288,33 +290,35 @@ async def test_an_object_whose_type_was_to_be_told_and_was_not_is_told_as_the_in
     ids = [{"stars": 1, "raak_id": key, "raak_id__1": key} for key in ("b", "f")]
     transport = Scripted({"reviewed": ids}, {"_entities": [None, None]})
 
-    told = await seen(transport, "{ reviewed { stars ... on Book { pages } } }", of)
+    found = await collect_entity_ids(transport, "{ reviewed { stars ... on Book { pages } } }", of)
 
-    assert told == {"Media": {"b", "f"}}
+    assert found == {"Media": {"b", "f"}}
 
 
 async def test_an_object_whose_type_is_told_is_not_told_as_the_interface() -> None:
     ids = [{"stars": 1, "raak_id": key, "raak_id__1": key} for key in ("b", "f", "?")]
     names = [{"__typename": "Book"}, {"__typename": "Film"}, None]
 
-    told = await seen(
+    found = await collect_entity_ids(
         Scripted({"reviewed": ids}, {"_entities": names}), "{ reviewed { __typename } }", "Book"
     )
 
-    assert told == {"Book": {"b"}, "Media": {"?"}}
+    assert found == {"Book": {"b"}, "Media": {"?"}}
 
 
 async def test_its_id_is_fetched_where_it_is_found_though_the_client_gets_it_elsewhere() -> None:
     transport = Scripted({"reviewed": [{"raak_id": "b"}]}, {"_entities": [None]})
 
-    told = await seen(transport, "{ reviewed { ... on Book { id pages } } }", "Book")
+    found = await collect_entity_ids(transport, "{ reviewed { ... on Book { id pages } } }", "Book")
 
-    assert told == {"Media": {"b"}}
+    assert found == {"Media": {"b"}}
 
 
 async def test_an_object_that_cant_be_one_of_those_looked_for_is_not_told() -> None:
     nodes = [{"id": "b"}, {"__typename": "Person", "id": "p"}]
 
-    told = await seen(Scripted({"nodes": nodes}), "{ nodes { id } }", "Person", supergraph=NODES)
+    found = await collect_entity_ids(
+        Scripted({"nodes": nodes}), "{ nodes { id } }", "Person", supergraph=NODES
+    )
 
-    assert told == {"Person": {"p"}}
+    assert found == {"Person": {"p"}}

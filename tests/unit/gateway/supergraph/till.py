@@ -10,7 +10,7 @@ from strawberry.federation import Schema
 from strawberry.federation import field as federated
 from strawberry.federation import type as entity
 
-from gateway.supergraph import PlanCache, Reply, compose
+from gateway.supergraph import PlanCache, SubgraphResponse, compose
 from tests.unit.gateway.supergraph import shop
 
 
@@ -54,7 +54,7 @@ class Subscription:
 SCHEMA = Schema(query=TillQuery, subscription=Subscription)
 SDLS = {**shop.SDLS, "till": SCHEMA.as_str()}
 SUPERGRAPH = compose(SDLS)
-CACHE = PlanCache(SUPERGRAPH, witness={"Customer": "id"})
+CACHE = PlanCache(SUPERGRAPH, entity_id_fields={"Customer": "id"})
 
 
 class InProcess:
@@ -65,7 +65,7 @@ class InProcess:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         raise AssertionError("nobody asks the till anything")
 
     @asynccontextmanager

@@ -25,7 +25,7 @@ from gateway.access.audit.audit_log import (
 )
 from gateway.access.audit.record import Digests
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 NOW = datetime(2026, 11, 22, 9, 30, 0, 120_000, tzinfo=UTC)
 AGENT = Principal(Role.AGENT, "desk 7")

@@ -24,7 +24,7 @@ from gateway.access.audit.chain import (
 )
 from infra.audit import UnreadableLog, describe, verify
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 NOW = datetime(2026, 11, 30, 9, 30, tzinfo=UTC)
 SECRET = "audit secret"

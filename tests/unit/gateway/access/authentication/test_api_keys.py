@@ -16,7 +16,7 @@ from gateway.access.authentication.api_keys import (
     create_key,
 )
 from services.chassis.principal import NotAuthenticated
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 SECRET = "a secret of the server's"

@@ -36,7 +36,7 @@ from gateway.access.authentication.service_tokens import ServiceTokens, load_pri
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.limits.rate_limits import RateLimits
 from services.chassis.principal import NotAuthenticated, Principal, UnusableKey
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 KEY = Ed25519PrivateKey.generate()
 RSA = generate_private_key(65_537, 2_048)

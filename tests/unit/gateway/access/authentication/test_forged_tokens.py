@@ -20,7 +20,7 @@ from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 OURS, MALLORYS = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 RSA, MALLORYS_RSA = generate_private_key(65_537, 2_048), generate_private_key(65_537, 2_048)

@@ -7,10 +7,10 @@ from graphql import build_schema
 
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
-from gateway.supergraph.schema_metadata import Markings, Requirement
+from gateway.supergraph.schema_metadata import AccessRequirement, SchemaMetadata
 from gateway.supergraph.supergraph import Supergraph
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 
 SCHEMA = build_schema("""
 type Query { customer: Customer, recipes: [Recipe!], anything: Anything, secret: Int, new: Int }
@@ -35,15 +35,15 @@ fields:
   Card: {price: all, owner: all}
 """)
 REQUIREMENTS = {
-    "Customer.orders": Requirement(scopes=frozenset({frozenset({"orders"})})),
-    "Order.margin": Requirement(scopes=frozenset({frozenset({"books", "orders"})})),
-    "Recipe": Requirement(policies=frozenset({frozenset({"staff"})})),
-    "Sold": Requirement(scopes=frozenset({frozenset({"cards"}), frozenset({"till"})})),
-    "Sold.price": Requirement(scopes=frozenset({frozenset({"till"}), frozenset({"books"})})),
-    "Customer.id": Requirement(authenticated=True),
+    "Customer.orders": AccessRequirement(scopes=frozenset({frozenset({"orders"})})),
+    "Order.margin": AccessRequirement(scopes=frozenset({frozenset({"books", "orders"})})),
+    "Recipe": AccessRequirement(policies=frozenset({frozenset({"staff"})})),
+    "Sold": AccessRequirement(scopes=frozenset({frozenset({"cards"}), frozenset({"till"})})),
+    "Sold.price": AccessRequirement(scopes=frozenset({frozenset({"till"}), frozenset({"books"})})),
+    "Customer.id": AccessRequirement(authenticated=True),
 }
 AUTHORIZATION = Authorization.over(
-    Supergraph(SCHEMA, SCHEMA, "", {}, Markings(requirements=REQUIREMENTS)), ROLES
+    Supergraph(SCHEMA, SCHEMA, "", {}, SchemaMetadata(requirements=REQUIREMENTS)), ROLES
 )
 
 

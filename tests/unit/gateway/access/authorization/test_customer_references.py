@@ -12,13 +12,13 @@ from gateway.access.authorization.customer_references import (
     names_customers,
 )
 from services.chassis.principal import Forbidden, Principal
-from services.contracts.identity import derived_customer_id
-from services.contracts.words import Role
+from services.contracts.enums import Role
+from services.contracts.identity import derive_customer_id
 
 ID = str(uuid4())
 EMAIL = {"type": "email", "value": "ann@example.com"}
 VISITOR = {"type": "anonymous_id", "value": "v-1"}
-VISITOR_ID = str(derived_customer_id("anonymous_id", "v-1"))
+VISITOR_ID = str(derive_customer_id("anonymous_id", "v-1"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from gateway.access.authorization.roles import InvalidRoles, Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
-from services.contracts.words import OWN_CUSTOMER_ONLY, Role
+from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
 
 ROLES = Roles.read()
@@ -143,11 +143,11 @@ def test_whatever_the_file_allows_a_role_the_services_let_it_have(role: Role) ->
 def test_everything_that_can_be_asked_of_the_root_asks_a_scope() -> None:
     for coordinate in ROLES.readers:
         if coordinate.startswith(("Query.", "Mutation.")):
-            assert GRAPH.markings.requirements[coordinate].scopes, f"{coordinate} asks no scope"
+            assert GRAPH.metadata.requirements[coordinate].scopes, f"{coordinate} asks no scope"
 
 
 def test_every_scope_and_policy_that_is_asked_or_granted_is_both() -> None:
-    requirements = GRAPH.markings.requirements.values()
+    requirements = GRAPH.metadata.requirements.values()
     admin = ROLES.grants[Role.ADMIN]
 
     assert {s for r in requirements for sets in r.scopes for s in sets} == admin.scopes

@@ -19,7 +19,7 @@ from gateway.supergraph import compose
 from services.chassis.authorization import Unauthorized
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from services.decision.schema import schema as decision
 from services.journey.schema import schema as journey
 from services.measurement.schema import schema as measurement
@@ -92,7 +92,7 @@ def test_who_may_only_write_reads_back_no_more_than_what_was_written(scope: str)
 
 def test_what_asks_a_scope_can_be_null_where_it_is_refused() -> None:
     """Else a narrowed token loses the object it stands in, and all that is beside it."""
-    for coordinate, requirement in GRAPH.markings.requirements.items():
+    for coordinate, requirement in GRAPH.metadata.requirements.items():
         type_name, _, field = coordinate.partition(".")
         type_ = GRAPH.schema.get_type(type_name)
         if field and requirement.scopes and type_name not in ("Mutation", "Subscription"):
@@ -134,7 +134,7 @@ async def test_whatever_way_a_field_is_reached_its_service_asks_what_the_graph_d
     name: str, scope: str
 ) -> None:
     principal = replace(caller(Role.ADMIN), scopes=frozenset({scope}))
-    requirements = GRAPH.markings.requirements
+    requirements = GRAPH.metadata.requirements
 
     for coordinate, field in resolvers(SERVICES[name]).items():
         here = [requirements.get(coordinate), requirements.get(get_named_type(field.type).name)]

@@ -16,7 +16,7 @@ from gateway.access.limits.cost import (
     check_cost,
 )
 from gateway.access.limits.operation_limits import MOST, LimitExceeded, OperationLimits
-from gateway.supergraph.schema_metadata import ListSize, Markings
+from gateway.supergraph.schema_metadata import ListSize, SchemaMetadata
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
 SCHEMA = build_schema("""
@@ -53,10 +53,10 @@ union Thing = Shop | Person | Town
 """)
 
 
-def price(text: str, markings: Markings | None = None) -> OperationCost:
+def price(text: str, metadata: SchemaMetadata | None = None) -> OperationCost:
     document = parse(text)
     [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return CostModel(SCHEMA, markings or Markings()).price(document, operation)
+    return CostModel(SCHEMA, metadata or SchemaMetadata()).price(document, operation)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_sizes_in_variables_count_as_they_are_given(
     assert price(text)(given) == cost
 
 
-MARKED = Markings(
+MARKED = SchemaMetadata(
     costs={
         "Town": 5,
         "Shop.tags": 2,
@@ -159,7 +159,7 @@ def test_marks_of_the_services_take_the_place_of_what_is_usual(
     assert price(text, MARKED)(given) == cost
 
 
-SEARCH = Markings(
+SEARCH = SchemaMetadata(
     costs={
         "Query.search": 5,
         "Query.search(filter:)": 15,
@@ -250,7 +250,7 @@ def test_arguments_and_input_fields_cost_what_they_are_marked_with(
     ],
 )  # fmt: skip
 def test_input_fields_count_through_variables(text: str, given: dict[str, Any], cost: int) -> None:
-    marked = Markings(costs={**SEARCH.costs, "Mutation.open(name:)": 7})
+    marked = SchemaMetadata(costs={**SEARCH.costs, "Mutation.open(name:)": 7})
 
     assert price(text, marked)(given) == cost
 
@@ -290,7 +290,7 @@ def test_a_variable_is_looked_through_once_however_often_it_is_used() -> None:
 def test_of_an_interface_or_union_the_dearest_type_counts(text: str, cost: int) -> None:
     costs = {"Person": 2, "Town": 5, "Shop.name": 4, "Person.name(long:)": 6}
 
-    assert price(text, Markings(costs=costs))({}) == cost
+    assert price(text, SchemaMetadata(costs=costs))({}) == cost
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_of_an_interface_or_union_the_dearest_type_counts(text: str, cost: int) 
     ],
 )
 def test_of_an_interface_the_largest_list_counts(sizes: dict[str, int], cost: int) -> None:
-    marked = Markings(list_sizes={place: ListSize(assumed=n) for place, n in sizes.items()})
+    marked = SchemaMetadata(list_sizes={place: ListSize(assumed=n) for place, n in sizes.items()})
 
     assert price("{ named { tagged { name } } }", marked)({}) == cost
 

@@ -31,12 +31,12 @@ from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.settings import GatewaySettings
-from gateway.supergraph import PlanCache, Reply, compose
+from gateway.supergraph import PlanCache, SubgraphResponse, compose
 from gateway.surfaces.segment import SegmentApi
 from infra.demo import asking as asking_of_the_demo
 from services.chassis.graphql_http.media_types import MODERN
 from services.chassis.principal import NotAuthenticated, Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import KEY
 
 ROOT = Path(__file__).parents[5]
@@ -65,9 +65,9 @@ class Failing:
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Any, *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         errors = [{"message": f"complaint {n}"} for n in range(102)]
-        return Reply(200, orjson.dumps({"data": None, "errors": errors}))
+        return SubgraphResponse(200, orjson.dumps({"data": None, "errors": errors}))
 
     def stream(self, subgraph: str, body: bytes, headers: Any) -> Any:
         raise AssertionError("nobody subscribes")

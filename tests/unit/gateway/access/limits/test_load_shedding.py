@@ -31,7 +31,7 @@ from gateway.app import read_subgraphs
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import compose
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, graph
 

@@ -16,9 +16,9 @@ from gateway.access.limits.rate_limits import (
     TokenBuckets,
     caller_key,
 )
-from gateway.supergraph import Reply
+from gateway.supergraph import SubgraphResponse
 from services.chassis.principal import Principal
-from services.contracts.words import Role
+from services.contracts.enums import Role
 from tests.unit.gateway.clock import Clock
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, graph
 
@@ -171,7 +171,7 @@ def test_a_caller_is_a_subject_with_the_customer_it_speaks_for() -> None:
 class Slow(InProcess):
     """Services that let others go first."""
 
-    async def fetch(self, *args: Any, **how: Any) -> Reply:
+    async def fetch(self, *args: Any, **how: Any) -> SubgraphResponse:
         await asyncio.sleep(0)
         return await super().fetch(*args, **how)
 

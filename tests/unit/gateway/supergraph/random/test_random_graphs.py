@@ -1,7 +1,7 @@
 """Over any federated graph, any operation is answered as if the graph were one schema.
 
-The graphs, the operations and the data are drawn; see `drawing`, `asking` and `world`. The services
-are strict (`serving`): they fail if they are asked for what they can't know.
+The graphs, the operations and the data are drawn; see `graphs`, `operations` and `world`. The
+`services` are strict: they fail if they are asked for what they can't know.
 """
 
 import asyncio
@@ -15,22 +15,22 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from gateway.supergraph import (
-    Plan,
-    Reply,
+    ExecutionOptions,
+    QueryPlan,
+    SubgraphResponse,
     SubgraphTimeout,
     SubgraphUnavailable,
     Supergraph,
-    Terms,
     compose,
     compose_sdl,
     execute,
     plan,
     read_supergraph,
 )
-from tests.unit.gateway.supergraph.random import judging
-from tests.unit.gateway.supergraph.random.asking import Operation, draw_operation
-from tests.unit.gateway.supergraph.random.drawing import draw_world
-from tests.unit.gateway.supergraph.random.serving import Services, Whole
+from tests.unit.gateway.supergraph.random import expectations
+from tests.unit.gateway.supergraph.random.graphs import draw_world
+from tests.unit.gateway.supergraph.random.operations import Operation, draw_operation
+from tests.unit.gateway.supergraph.random.services import Services, Whole
 from tests.unit.gateway.supergraph.random.world import EACH, JSON, World, chance
 
 steady = settings(max_examples=30, deadline=None, derandomize=True, database=None)
@@ -44,9 +44,9 @@ class Case:
     world: World
     supergraph: Supergraph
     operation: Operation
-    plan: Plan
+    plan: QueryPlan
     labels: frozenset[str]
-    told: dict[str, set[str]] = field(default_factory=dict)
+    entity_ids: dict[str, set[str]] = field(default_factory=dict)
     """Ids of objects that an answer was told to hold, by the type they were told as."""
 
     def whole(self) -> Whole:
@@ -60,14 +60,16 @@ class Case:
             abstract = self.world.abstracts.get(type_name)
             names = abstract.members if abstract else [type_name]
             assert ids <= {f"{name}:{n}" for name in names for n in range(EACH)}
-            self.told[type_name] = ids
+            self.entity_ids[type_name] = ids
 
         return asyncio.run(
             execute(
                 self.plan,
                 self.operation.variables,
                 services,
-                Terms(labels=self.labels, denied=denied, max_errors=10_000, witnessed=witnessed),
+                ExecutionOptions(
+                    labels=self.labels, denied=denied, max_errors=10_000, on_entity_ids=witnessed
+                ),
             )
         )
 
@@ -88,7 +90,7 @@ def draw_case(seed: int) -> Case:
         for type_ in world.types.values()
         if "id" in type_.fields and type_.all_keys and random.random() < 0.3
     }
-    planned = plan(supergraph, operation.document, witness=witness)
+    planned = plan(supergraph, operation.document, entity_id_fields=witness)
     return Case(world, supergraph, operation, planned, labels)
 
 
@@ -112,9 +114,9 @@ def test_any_graph_is_what_its_services_say_together(seed: int) -> None:
     assert requests(plan(read, operation.document)) == requests(plan(composed, operation.document))
 
 
-def requests(planned: Plan) -> list[tuple[str, str]]:
+def requests(planned: QueryPlan) -> list[tuple[str, str]]:
     variant = planned.variant({"yes": True})
-    return [(r.subgraph, r.text) for stage in variant.stages for r in stage.requests]
+    return [(r.subgraph, r.operation) for stage in variant.stages for r in stage.fetches]
 
 
 @steady
@@ -126,17 +128,19 @@ def test_any_operation_over_any_graph_is_answered_like_one_schema(seed: int) -> 
 
     answer = case.answer(services)
 
-    assert judging.essence(answer) == judging.essence(expected)
+    assert expectations.essence(answer) == expectations.essence(expected)
     done = services.ledger.done
     if expected["data"] is None:  # then mutations that are left may be done or not
         done = done[: len(whole.ledger.done)]
     assert done == whole.ledger.done
-    judging.check_requests(services.sent)
+    expectations.check_requests(services.sent)
     variant = case.plan.variant(case.operation.variables, labels=case.labels)
-    judging.check_plan(variant, case.operation)
-    apart = judging.count_apart(case.supergraph, case.operation, case.labels)
-    assert judging.count_requests(variant) <= apart
-    judging.check_told(case.told, case.plan.witness, whole, case.operation)
+    expectations.check_plan(variant, case.operation)
+    apart = expectations.count_apart(case.supergraph, case.operation, case.labels)
+    assert expectations.count_requests(variant) <= apart
+    expectations.check_entity_ids(
+        case.entity_ids, case.plan.entity_id_fields, whole, case.operation
+    )
 
 
 @steady
@@ -152,8 +156,8 @@ def test_any_denied_fields_are_null_and_not_asked_for(seed: int) -> None:
 
     answer = case.answer(services, denied)
 
-    assert judging.essence(answer) == judging.essence(expected)
-    judging.check_denied(services.sent, services.schemas(), denied)
+    assert expectations.essence(answer) == expectations.essence(expected)
+    expectations.check_denied(services.sent, services.schemas(), denied)
 
 
 class Failing(Services):
@@ -163,12 +167,12 @@ class Failing(Services):
         super().__init__(case.world, case.labels)
         self._seed = seed
         self.failed: set[str] = set()
-        self.is_told = True
+        self.is_reported = True
         """Whether all that is missing is told by those who don't give it."""
 
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
-    ) -> Reply:
+    ) -> SubgraphResponse:
         reply = await super().fetch(subgraph, body, headers, is_idempotent=is_idempotent)
         if chance(self._seed, subgraph) % 3 or chance(self._seed, body) % 3 == 0:
             return reply
@@ -179,13 +183,15 @@ class Failing(Services):
             case 1:
                 raise SubgraphTimeout(subgraph)
             case 2:
-                return Reply(500, b"oh no")
+                return SubgraphResponse(500, b"oh no")
             case 3:
-                return Reply(200, b'{"data": null, "errors": [{"message": "all wrong"}]}')
+                return SubgraphResponse(
+                    200, b'{"data": null, "errors": [{"message": "all wrong"}]}'
+                )
             case _:
                 return self._without_some(orjson.loads(reply.body))
 
-    def _without_some(self, answer: JSON) -> Reply:
+    def _without_some(self, answer: JSON) -> SubgraphResponse:
         """Some of what it found, it did not find."""
         errors = answer.setdefault("errors", [])
         for key, value in (answer["data"] or {}).items():
@@ -195,10 +201,10 @@ class Failing(Services):
                     if chance(self._seed) % 3:
                         errors.append({"message": "lost", "path": [key, i]})
                     else:
-                        self.is_told = False
+                        self.is_reported = False
         if not errors:
             del answer["errors"]
-        return Reply(200, orjson.dumps(answer))
+        return SubgraphResponse(200, orjson.dumps(answer))
 
 
 @steady
@@ -211,6 +217,6 @@ def test_whatever_fails_the_rest_is_answered_and_each_gap_is_told(seed: int) -> 
     answer = case.answer(services)
 
     if services.failed:
-        judging.check_degraded(answer, whole, case.operation, is_told=services.is_told)
+        expectations.check_degraded(answer, whole, case.operation, is_reported=services.is_reported)
     else:
-        assert judging.essence(answer) == judging.essence(expected)
+        assert expectations.essence(answer) == expectations.essence(expected)

@@ -234,12 +234,12 @@ class World:
         return self.select(value, selections) if value and selections else value
 
     def _arguments(self, source: JSON, node: FieldNode) -> JSON:
-        given = {a.name.value: value_from_ast_untyped(a.value) for a in node.arguments or ()}
+        written = {a.name.value: value_from_ast_untyped(a.value) for a in node.arguments or ()}
         declared = self.types[source["__typename"]].fields[node.name.value].arguments
         defaults = {
             name: int(what.partition("= ")[2]) for name, what in declared.items() if "Int =" in what
         }
-        return defaults | given
+        return defaults | written
 
     # Schemas
 
@@ -287,8 +287,8 @@ class World:
         directives = " @inaccessible" if found.is_hidden else ""
         if found.taken and found.taken[0] == service:
             _, old, label = found.taken
-            told = f', label: "{label}"' if label else ""
-            directives += f' @override(from: "{old}"{told})'
+            label_argument = f', label: "{label}"' if label else ""
+            directives += f' @override(from: "{old}"{label_argument})'
         elif len(found.owners) > 1 and not found.taken:
             directives += " @shareable"
         if found.requires:
@@ -347,15 +347,15 @@ class World:
         known = set().union(*self.known.values())
         for name in sorted(known):
             if (type_ := self.types.get(name)) and not type_.is_hidden:
-                together = [k for k in self.known.values() if name in k]
-                interfaces = [i for i in type_.interfaces if any(i in k for k in together)]
+                local = [k for k in self.known.values() if name in k]
+                interfaces = [i for i in type_.interfaces if any(i in k for k in local)]
                 implements = f" implements {' & '.join(interfaces)}" if interfaces else ""
-                fields = [f.printed() for f in type_.fields.values() if self._is_seen(type_, f)]
+                fields = [f.printed() for f in type_.fields.values() if self._is_declared(type_, f)]
                 yield f"type {name}{implements} {{ {' '.join(fields)} }}"
             elif name in self.abstracts:
                 yield self._merged_abstract(self.abstracts[name])
 
-    def _is_seen(self, type_: Type, found: Field) -> bool:
+    def _is_declared(self, type_: Type, found: Field) -> bool:
         defined = found.interface or any(
             self.defines(service, type_.name, found.name) for service in self.services
         )

@@ -1,0 +1,153 @@
+"""`raak plan`: how the gateway fetches the operations of a file, as Apollo and Hive show it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    parse,
+    value_from_ast_untyped,
+)
+
+from gateway.pipeline.prepare import CUSTOMER_IDS
+from gateway.supergraph import (
+    CannotPlan,
+    NotIdempotentInSubscription,
+    OperationRefused,
+    PlanCache,
+    QueryPlan,
+    Supergraph,
+    compose,
+    explain_plan,
+    print_plan,
+    read_supergraph,
+)
+from services.chassis.errors import RaakError
+
+SUBGRAPHS = Path(__file__).parents[1] / "gateway" / "subgraphs"
+MAX_TOKENS = 10_000
+
+
+class FileUnreadable(RaakError):
+    """A file that is not there, or is no text."""
+
+    code = "FILE_UNREADABLE"
+
+
+class VariablesInvalid(RaakError):
+    """Variables that are no JSON object."""
+
+    code = "VARIABLES_INVALID"
+
+
+class OperationInvalid(RaakError):
+    """Operations that the gateway would refuse, each with its place in the file."""
+
+    code = "OPERATION_INVALID"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(
+            "\n".join(problems), hint="Mend the operation, or plan it over another --supergraph."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OperationPlan:
+    """One operation's query plan, with the conditions of @skip and @include it holds for."""
+
+    name: str | None
+    conditions: Mapping[str, bool]
+    plan: dict[str, Any]
+    """As `explain_plan` gives it."""
+
+    def as_text(self) -> str:
+        """The plan as Apollo and Hive print it, below a comment that says whose it is."""
+        conditions = "".join(f" ${name}: {json.dumps(on)}" for name, on in self.conditions.items())
+        return f"# {self.name or 'Operation'}{conditions}\n{print_plan(self.plan)}"
+
+    def as_json(self) -> str:
+        """The plan as Apollo's JSON, with the operation's name and conditions."""
+        head = {"operationName": self.name, "conditions": self.conditions}
+        return json.dumps(head | self.plan, indent=2)
+
+
+def load_supergraph(path: Path | None) -> Supergraph:
+    """The supergraph of the committed subgraphs, or the one in a file."""
+    if path:
+        return read_supergraph(_read(path))
+    return compose({found.stem: _read(found) for found in sorted(SUBGRAPHS.glob("*.graphql"))})
+
+
+def plan_file(
+    path: Path, supergraph: Supergraph, variables: Mapping[str, Any]
+) -> list[OperationPlan]:
+    """The plans of all operations in a file; raises FileUnreadable or OperationInvalid."""
+    text = _read(path)
+    try:
+        document = parse(text, max_tokens=MAX_TOKENS)
+    except GraphQLError as error:
+        raise OperationInvalid([_locate(path, error.formatted)]) from None
+    cache = PlanCache(supergraph, max_tokens=MAX_TOKENS, entity_id_fields=CUSTOMER_IDS)
+    plans: list[OperationPlan] = []
+    problems: dict[str, None] = {}
+    for operation in _operations(document) or (None,):
+        name = operation.name.value if operation and operation.name else None
+        try:
+            plans.append(_explain(name, cache.plan(text, name, document), variables))
+        except OperationRefused as refused:
+            problems |= dict.fromkeys(_locate(path, error) for error in refused.errors)
+        except (CannotPlan, NotIdempotentInSubscription) as refused:
+            line = operation.loc.start_token.line if operation and operation.loc else 1
+            problems[f"{path}:{line}: {refused.problem} {refused.hint}"] = None
+    if problems:
+        raise OperationInvalid(list(problems))
+    return plans
+
+
+def read_variables(text: str) -> dict[str, Any]:
+    """Variables from JSON; raises VariablesInvalid."""
+    try:
+        variables = json.loads(text)
+    except json.JSONDecodeError:
+        variables = None
+    if not isinstance(variables, dict):
+        raise VariablesInvalid(
+            f"{text!r} is no JSON object.", hint="Write --variables '{\"a\": true}'."
+        )
+    return variables
+
+
+def _explain(name: str | None, plan: QueryPlan, variables: Mapping[str, Any]) -> OperationPlan:
+    values = dict(_defaults(plan)) | dict(variables)
+    conditions = {condition: bool(values.get(condition)) for condition in plan.conditions}
+    return OperationPlan(name, conditions, explain_plan(plan.supergraph, plan.variant(conditions)))
+
+
+def _defaults(plan: QueryPlan) -> Iterator[tuple[str, Any]]:
+    for definition in plan.operation.variable_definitions or ():
+        if definition.default_value:
+            yield definition.variable.name.value, value_from_ast_untyped(definition.default_value)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise FileUnreadable(
+            f"{str(path)!r} can't be read: {reason}.", hint="Name a file of GraphQL."
+        ) from None
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+
+
+def _locate(path: Path, error: Mapping[str, Any]) -> str:
+    places = error.get("locations") or [{"line": 1, "column": 1}]
+    return f"{path}:{places[0]['line']}:{places[0]['column']}: {error['message']}"

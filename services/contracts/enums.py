@@ -1,0 +1,92 @@
+"""Enums that mean the same in every service and in the graph."""
+
+from enum import StrEnum
+
+
+class Channel(StrEnum):
+    """Where a customer is spoken to."""
+
+    WEB = "WEB"
+    APP = "APP"
+    CALL_CENTRE = "CALL_CENTRE"
+    EMAIL = "EMAIL"
+    SMS = "SMS"
+    PUSH = "PUSH"
+    PAID_MEDIA = "PAID_MEDIA"
+    STORE = "STORE"
+
+
+class OutcomeKind(StrEnum):
+    """What became of a proposition."""
+
+    PRESENTED = "PRESENTED"
+    CLICKED = "CLICKED"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+    CONVERTED = "CONVERTED"
+    DISMISSED = "DISMISSED"
+
+
+class Role(StrEnum):
+    """The role a caller of the graph has, which says what it may do."""
+
+    VISITOR = "visitor"
+    APP = "app"
+    AGENT = "agent"
+    MARKETER = "marketer"
+    ANALYST = "analyst"
+    PRIVACY = "privacy"
+    ADMIN = "admin"
+
+
+class SenderClass(StrEnum):
+    """The class of who sends something, the least believed first."""
+
+    WRITE_KEY = "write_key"
+    """A page or app, by a key that everybody can read in it."""
+    VISITOR = "visitor"
+    """A browser, by the token of one customer."""
+    APP = "app"
+    """An app, by the token of one customer."""
+    SERVER = "server"
+    """A server of the company's, by an API key."""
+    STAFF = "staff"
+    """Somebody who works for the company."""
+
+    @property
+    def trust(self) -> int:
+        """The higher, the more a sender of this class is believed."""
+        return tuple(SenderClass).index(self)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether a sender of this class may say who somebody is."""
+        return self in TRUSTED_SENDERS
+
+
+TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
+"""The classes that are believed to say who somebody is, and what something was worth."""
+
+
+class LinkSource(StrEnum):
+    """By whose word an identity is a customer's: a class of sender, or a signed claim."""
+
+    WRITE_KEY = "write_key"
+    VISITOR = "visitor"
+    APP = "app"
+    CLAIM = "claim"
+    """A browser, with a token the company's server signed for its visitor."""
+    SERVER = "server"
+    STAFF = "staff"
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether who linked it may say who a customer is."""
+        return self in PROVED_LINKS
+
+
+PROVED_LINKS = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
+"""The sources that are believed to say whose an identity is."""
+
+OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
+"""Roles that act for one customer and reach no other."""
