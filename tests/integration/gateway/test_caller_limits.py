@@ -95,7 +95,7 @@ def refusal(response: httpx.Response) -> tuple[int, str, int]:
     return response.status_code, error["extensions"]["code"], wait_ms
 
 
-async def test_who_asks_too_often_waits_as_long_as_he_is_told_and_is_let_in(
+async def test_a_caller_that_asks_too_often_waits_as_told_and_is_let_in(
     gateway: Gateway,
 ) -> None:
     answers = [await gateway.ask() for _ in range(4)]

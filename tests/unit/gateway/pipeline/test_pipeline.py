@@ -43,7 +43,7 @@ async def answer(
     return await front.answer(front.prepare(asked, caller), asked, caller)
 
 
-async def test_an_agent_gets_what_he_asks_from_all_services() -> None:
+async def test_an_agent_gets_what_it_asks_from_all_services() -> None:
     query = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
 
     assert await answer(query) == {
@@ -340,7 +340,7 @@ async def test_an_app_reaches_its_own_customer() -> None:
     assert (await answer(query, APP, r={"identity": ANN}))["data"]["customer"] == {"name": "Ann"}
 
 
-async def test_a_visitor_may_be_asked_for_by_the_id_his_identity_gives() -> None:
+async def test_a_visitor_may_be_asked_for_by_the_id_their_identity_gives() -> None:
     device = {"type": "device", "value": "d-1"}
     visitor = Principal(Role.VISITOR, "shop", tuple(sorted(device.items())))
     own = str(derive_customer_id("device", "d-1"))

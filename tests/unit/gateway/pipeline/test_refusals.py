@@ -1,4 +1,4 @@
-"""Whoever may not have a field is told who may, whatever he asks."""
+"""A caller that may not have a field is told who may, whatever it asks."""
 
 from dataclasses import replace
 from typing import Any

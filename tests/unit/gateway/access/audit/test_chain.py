@@ -114,7 +114,7 @@ def insert(lines: Lines) -> Lines:
 
 
 def forge(lines: Lines) -> Lines:
-    forger = AuditChain("a secret of his own", random=lambda size: "ab" * size)
+    forger = AuditChain("a secret of its own", random=lambda size: "ab" * size)
     return [*lines[:2], *written_by(forger, 1).splitlines(), *lines[2:]]
 
 
@@ -123,7 +123,7 @@ def forge_the_seal(lines: Lines) -> Lines:
     found = SEAL.search(lines[2])
     assert found is not None
     text = lines[2][: found.start(4)].replace(b'"n":1', b'"n":9')
-    seal = Sealer("a secret of his own").seal(text).encode()
+    seal = Sealer("a secret of its own").seal(text).encode()
     return [*lines[:2], b'%b,"seal":"%b"}' % (text, seal), *lines[3:]]
 
 

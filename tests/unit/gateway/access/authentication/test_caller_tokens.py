@@ -83,7 +83,7 @@ async def test_a_token_we_issued_names_its_caller() -> None:
     assert await checked(token) == somebody(Role.AGENT, "ann")
 
 
-async def test_a_visitor_comes_with_his_customer() -> None:
+async def test_a_visitor_comes_with_its_customer() -> None:
     token = issue_token(KEY, Role.VISITOR, "shop", customer=VISITOR)
 
     assert (await checked(token)).customer_ref == VISITOR

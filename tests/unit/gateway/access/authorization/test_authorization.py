@@ -63,7 +63,7 @@ def test_the_file_and_the_marks_count_both() -> None:
     denied = AUTHORIZATION.denied(caller(Role.ANALYST))
 
     assert "Order.margin" in denied, "the file denies it"
-    assert "Customer.card" in denied, "it returns what asks a scope he lacks"
+    assert "Customer.card" in denied, "it returns what asks a scope it lacks"
     assert "Customer.orders" not in denied
 
 

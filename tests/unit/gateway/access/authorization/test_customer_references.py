@@ -34,7 +34,7 @@ VISITOR_ID = str(derive_customer_id("anonymous_id", "v-1"))
         ({"id": VISITOR_ID}, {"identity": VISITOR}),
     ],
 )
-def test_he_is_himself_by_any_name_that_proves_it(
+def test_a_caller_names_its_own_customer_in_any_way_that_proves_it(
     own: dict[str, str], reference: dict[str, object]
 ) -> None:
     assert is_own(own, reference)
@@ -98,7 +98,7 @@ def test_arguments_that_can_name_a_customer_are_found_by_their_type() -> None:
         ("many", [[{"identity": EMAIL}], [{"identity": VISITOR}]]),
     ],
 )
-def test_another_customer_is_found_wherever_he_is_named(argument: str, value: object) -> None:
+def test_another_customer_is_found_wherever_they_are_named(argument: str, value: object) -> None:
     ann = Principal(Role.APP, "app", tuple(EMAIL.items()))
 
     *_, other = find_references(value, ARGUMENTS[argument].type)

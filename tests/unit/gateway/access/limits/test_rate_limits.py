@@ -37,7 +37,7 @@ def test_a_rested_caller_may_send_a_burst_and_then_as_fast_as_the_rate(clock: Cl
     assert [buckets.take("ann") for _ in range(2)] == [0, pytest.approx(0.1)]
 
 
-def test_who_waits_exactly_as_long_as_he_is_told_is_let_in(clock: Clock) -> None:
+def test_a_caller_that_waits_as_long_as_it_was_told_is_let_in(clock: Clock) -> None:
     limits = RateLimiter(RateLimits(rate_per_s=3, burst=1), clock)
     limits.arrive("ann")
 
