@@ -1,42 +1,30 @@
 """What the audit log is to know of a request."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from graphql import GraphQLSchema
 
 from gateway.access.audit.audit_log import AuditEntry, AuditLog
-from gateway.pipeline.authorize import CustomerReference
-from gateway.pipeline.operation_facts import OperationFacts, coerce_variables
-from gateway.pipeline.prepare import PreparedOperation
-from gateway.pipeline.request import GraphQLRequest
-from services.chassis.principal import Principal
+from gateway.pipeline.caller_request import CallerRequest
+from gateway.pipeline.operation_facts import coerce_variables
 
 JSON = dict[str, Any]
 
 
-def open_entry(
-    log: AuditLog,
-    prepared: PreparedOperation,
-    request: GraphQLRequest,
-    caller: Principal,
-    customers: Sequence[CustomerReference],
-    schema: GraphQLSchema,
-) -> AuditEntry:
+def open_entry(log: AuditLog, call: CallerRequest, schema: GraphQLSchema) -> AuditEntry:
     """The entry of a request that is about to be answered."""
-    references = [reference for _, reference in customers]
-    if not prepared.operation.texts:
-        return AuditEntry(log, caller, prepared.audited, references)
-    details = log.describe(_texts(prepared.operation, request, schema))
-    return AuditEntry(log, caller, prepared.audited, references, details)
+    references = [reference for _, reference in call.customers]
+    texts = call.prepared.operation.texts
+    details = log.describe(_texts(call, schema)) if texts else b""
+    return AuditEntry(log, call.caller, call.prepared.audited, references, details)
 
 
-def _texts(
-    operation: OperationFacts, request: GraphQLRequest, schema: GraphQLSchema
-) -> Iterator[tuple[str, str, str]]:
+def _texts(call: CallerRequest, schema: GraphQLSchema) -> Iterator[tuple[str, str, str]]:
     """The definitions and conditions of a request: field, argument, text."""
-    variables = coerce_variables(operation.text_variables, request.variables, schema)
+    operation = call.prepared.operation
+    variables = coerce_variables(operation.text_variables, call.request.variables, schema)
     for argument in operation.texts if variables is not None else ():
         if isinstance(text := argument.value_with(variables), str):
             yield argument.place.partition(".")[2], argument.name, text

@@ -1,16 +1,14 @@
-"""Whether a request may be answered at all, and about which customers it asks."""
+"""Whether a request may be answered at all."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 from graphql import GraphQLSchema
 
-from gateway.access.authorization.customer_references import check_reference, find_references
-from gateway.access.limits.operation_limits import OperationLimits, check_variables
+from gateway.access.authorization.customer_references import check_reference
 from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.pipeline.caller_request import CallerRequest
 from gateway.pipeline.operation_facts import (
-    Argument,
-    OperationFacts,
     coerce_variables,
     select_root_fields,
 )
@@ -21,9 +19,6 @@ from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import NotAuthenticated, Principal
 
 JSON = dict[str, Any]
-
-CustomerReference: TypeAlias = tuple[Argument, Mapping[str, Any]]
-"""A customer that is named in a request, and where."""
 
 
 class IntrospectionOff(RaakError):
@@ -79,37 +74,14 @@ def token_missing() -> NotAuthenticated:
     )
 
 
-def find_customers(
-    operation: OperationFacts,
-    request: GraphQLRequest,
-    schema: GraphQLSchema,
-    limits: OperationLimits,
-) -> Sequence[CustomerReference]:
-    """The customers a request names, as the services get them; none if they will get nothing:
-    variables that are not what is declared are left to execution, which says how.
-
-    Raises LimitExceeded.
-    """
-    check_variables(request.variables, limits)
-    if not operation.references:
-        return ()
-    variables = coerce_variables(operation.reference_variables, request.variables, schema)
-    return [
-        (argument, reference)
-        for argument in (operation.references if variables is not None else ())
-        for reference in find_references(argument.value_with(variables), argument.type)
-    ]
-
-
-def check_customers(caller: Principal, customers: Sequence[CustomerReference]) -> None:
+def check_customers(call: CallerRequest) -> None:
     """Raise Forbidden for a customer the caller may not name."""
-    for argument, reference in customers:
-        check_reference(caller, f"{argument.place}({argument.name}:)", reference)
+    for argument, reference in call.customers:
+        check_reference(call.caller, f"{argument.place}({argument.name}:)", reference)
 
 
 def refuse_changes(
-    prepared: PreparedOperation,
-    request: GraphQLRequest,
+    call: CallerRequest,
     schema: GraphQLSchema,
     denied: frozenset[str],
     refusal: Callable[[str], JSON],
@@ -117,11 +89,11 @@ def refuse_changes(
     """The errors of a mutation some of whose fields are denied: nothing of it is done, since half
     of what was to be changed may be worse.
     """
-    operation = prepared.operation
-    if not prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
+    operation = call.prepared.operation
+    if not call.prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
         return []
     declared = operation.definition.variable_definitions or ()
-    variables = coerce_variables(declared, request.variables, schema)
+    variables = coerce_variables(declared, call.request.variables, schema)
     if variables is None:
         return []
     return [

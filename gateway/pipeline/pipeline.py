@@ -4,13 +4,13 @@ It knows nothing of HTTP, so that any protocol can stand before it. `prepare` lo
 operation, which is done once for each; `answer` and `subscribe` at one caller with its variables.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from random import random
 from typing import Any, TypeAlias
 
-from gateway.access.audit.audit_log import AuditEntry, AuditLog
+from gateway.access.audit.audit_log import AuditLog
 from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
@@ -21,14 +21,13 @@ from gateway.access.limits.rate_limits import caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.audit import open_entry, record_answers
 from gateway.pipeline.authorize import (
-    CustomerReference,
     check_customers,
     check_operation,
     check_registered,
-    find_customers,
     refuse_changes,
     token_missing,
 )
+from gateway.pipeline.caller_request import CallerRequest
 from gateway.pipeline.operation_facts import coerce_variables
 from gateway.pipeline.prepare import PreparedOperation, PreparedOperationCache
 from gateway.pipeline.price import price
@@ -123,35 +122,28 @@ class RequestPipeline:
         self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
     ) -> JSON:
         """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
-        caller = caller or ANONYMOUS
-        customers = self._customers(prepared, request)
-        entry = self._entry(prepared, request, caller, customers)
-        if entry is None:
-            return await self._answer(prepared, request, caller, customers, None)
+        call = self._read(prepared, request, caller)
+        if self.audit is None:
+            return await self._answer(call, None)
+        entry = open_entry(self.audit, call, self.supergraph.schema)
         await entry.begin()
         try:
-            answer = await self._answer(prepared, request, caller, customers, entry.add_customers)
+            answer = await self._answer(call, entry.add_customers)
         except BaseException as error:  # even a request that was cancelled may have changed things
             entry.record_failure(error)
             raise
         entry.record_answer(answer)
         return answer
 
-    async def _answer(
-        self,
-        prepared: PreparedOperation,
-        request: GraphQLRequest,
-        caller: Principal,
-        customers: Sequence[CustomerReference],
-        on_entity_ids: EntityIdsHandler | None,
-    ) -> JSON:
-        cost = self._check(prepared, request, caller, customers)
-        options = self._options(prepared.plan, caller, on_entity_ids)
+    async def _answer(self, call: CallerRequest, on_entity_ids: EntityIdsHandler | None) -> JSON:
+        cost = self._check(call)
+        options = self._options(call.prepared.plan, call.caller, on_entity_ids)
         schema, denied = self.supergraph.schema, options.denied
-        if refused := refuse_changes(prepared, request, schema, denied, options.denied_error):
+        if refused := refuse_changes(call, schema, denied, options.denied_error):
             return {"data": None, "errors": refused}
-        with self.admission.enter(caller_key(caller), prepared.workload, cost) as ticket:
-            answer = await execute(prepared.plan, request.variables, self.transport, options)
+        plan, variables = call.prepared.plan, call.request.variables
+        with self.admission.enter(caller_key(call.caller), call.prepared.workload, cost) as ticket:
+            answer = await execute(plan, variables, self.transport, options)
             ticket.is_whole = _is_whole(answer)
         return answer
 
@@ -159,21 +151,20 @@ class RequestPipeline:
         self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
     ) -> AsyncGenerator[JSON, None]:
         """One answer for each event, until it is closed (`aclose`). Raises RaakError at once."""
-        caller = caller or ANONYMOUS
-        customers = self._customers(prepared, request)
-        entry = self._entry(prepared, request, caller, customers)
+        call = self._read(prepared, request, caller)
+        entry = open_entry(self.audit, call, self.supergraph.schema) if self.audit else None
         try:
-            cost = self._check(prepared, request, caller, customers)
+            cost = self._check(call)
         except RaakError as refusal:
             if entry:
                 entry.record_failure(refusal)
             raise
-        options = self._options(prepared.plan, caller, entry.add_customers if entry else None)
+        options = self._options(prepared.plan, call.caller, entry.add_customers if entry else None)
         answers = subscribe(prepared.plan, request.variables, self.transport, options)
         if entry:
             answers = record_answers(answers, entry)
         guarded = self.subscription_guard(prepared.operation.root_coordinates, answers)
-        return self.admission.hold(caller_key(caller), guarded, cost)
+        return self.admission.hold(caller_key(call.caller), guarded, cost)
 
     def explain(
         self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal
@@ -194,33 +185,16 @@ class RequestPipeline:
 
     # --- the steps, with what they need ---
 
-    def _customers(
-        self, prepared: PreparedOperation, request: GraphQLRequest
-    ) -> Sequence[CustomerReference]:
-        return find_customers(prepared.operation, request, self.supergraph.schema, self.limits)
+    def _read(
+        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
+    ) -> CallerRequest:
+        schema, limits = self.supergraph.schema, self.limits
+        return CallerRequest.read(prepared, request, caller or ANONYMOUS, schema, limits)
 
-    def _entry(
-        self,
-        prepared: PreparedOperation,
-        request: GraphQLRequest,
-        caller: Principal,
-        customers: Sequence[CustomerReference],
-    ) -> AuditEntry | None:
-        if self.audit is None:
-            return None
-        schema = self.supergraph.schema
-        return open_entry(self.audit, prepared, request, caller, customers, schema)
-
-    def _check(
-        self,
-        prepared: PreparedOperation,
-        request: GraphQLRequest,
-        caller: Principal,
-        customers: Sequence[CustomerReference],
-    ) -> int:
+    def _check(self, call: CallerRequest) -> int:
         """The cost of a request; raises RaakError if it may not be answered."""
-        cost = price(prepared, request, self.limits)
-        check_customers(caller, customers)
+        cost = price(call, self.limits)
+        check_customers(call)
         return cost
 
     def _options(
