@@ -360,7 +360,7 @@ def test_fragments_that_would_cost_exponentially_are_priced_at_once() -> None:
     with pytest.raises(LimitExceeded, match=r"costs more than 1000000000000, most of it for shop"):
         check_cost(asked, {"n": 3}, OperationLimits())
 
-    assert process_time() - started < 0.5
+    assert process_time() - started < 10  # priced anew at each spread it would take years
 
 
 def test_fragments_that_hold_themselves_end() -> None:
