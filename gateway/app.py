@@ -14,24 +14,26 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.access.guard import Addresses, Guard
-from gateway.access.rates import CallerLimits, FailedAuthentications
-from gateway.access.roles import OURS, Roles, text_of
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.trusted import Registry
-from gateway.front_door import FrontDoor
-from gateway.graph import Graph
+from gateway.access.authentication.attempts import FailedAuthentications
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.authorization.roles import OURS, Roles, read_roles_text
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import RateLimiter
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.access_control import AccessControl
+from gateway.current_graph import CurrentGraph
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.live_updates import LiveUpdates
 from gateway.live.subgraph import NAME as LIVE
-from gateway.reload import (
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.reload import GraphReloader
+from gateway.schema_source import (
     SUBGRAPHS,
-    Composed,
-    Served,
-    Source,
+    CompositionResult,
+    SchemaSource,
     SubgraphUnknown,
-    given,
+    fixed_sdl,
     read_subgraphs,
     subgraph_folder,
     supergraph_file,
@@ -44,7 +46,7 @@ from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
-from services.chassis.server import ProcessApp, process_app, supervise
+from services.chassis.server import ProcessApp, Work, process_app, supervise
 
 log = logging.getLogger(__name__)
 
@@ -56,67 +58,71 @@ def create(
 ) -> ASGIApp:
     """The application; raises RaakError when the schemas or settings do not allow one."""
     settings = settings or GatewaySettings()
-    source = source_of(settings, sdls)
-    composed = Composed.of(source)
+    graph, source = CurrentGraph(), source_of(settings, sdls)
+    composed = CompositionResult.of(source)
     _addresses(composed.supergraph, settings)
-    door = FrontDoor.of(settings, composed.roles)
-    _tell_of_proxies(settings)
-    admission = Admission(CallerLimits(settings.rates), Load(settings.tuning), Priorities.read())
+    access = AccessControl.from_settings(settings, composed.roles, graph.plan)
+    _warn_of_proxies(settings)
+    load = LoadShedder(settings.tuning)
+    admission = Admission(RateLimiter(settings.rates), load, Priorities.read())
 
     @asynccontextmanager
     async def lifespan(app: ProcessApp) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(door.audit.writing())
+            await stack.enter_async_context(access.audit.writing())
             http = await stack.enter_async_context(_http(settings))
             session = await stack.enter_async_context(_session())
-            transport, health = (
-                ResilientTransport(http, within_s=http.within_s),
-                SubgraphHealth(session),
-            )
-            live = LiveUpdates(settings.live_settings, settings.nats_url, lambda: served())
+            health = SubgraphHealth(session)
+            resilient = ResilientTransport(http, within_s=http.within_s)
+            live = LiveUpdates(settings.live_settings, settings.nats_url, graph)
+            transport = live.add_subgraph(resilient)
 
-            def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
+            def build(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
                 http.add_urls(_addresses(supergraph, settings))
                 health.watch(_watched(supergraph, settings))
-                everywhere = live.add_subgraph(transport)
-                return _graph(settings, supergraph, everywhere, door, roles, admission)
+                return _pipeline(settings, supergraph, roles, transport, graph, access, admission)
 
-            every_s = settings.schemas_every_ms / 1000
+            reloader = GraphReloader(
+                source,
+                composed,
+                graph,
+                build,
+                partial(_plan_registered, access.registry),
+                access.grant_by,
+                every_s=settings.schemas_every_ms / 1000,
+            )
+            operations = _operations(settings, access.registry)
+            over_http = GraphQLOverHttp(
+                graph, access.authenticator, operations, settings.endpoint_settings
+            )
+            endpoint, sockets = live.create_endpoints(
+                "/graphql", over_http, access.authenticator, operations
+            )
+            app.mount_direct("/graphql", endpoint)
             progress = BackgroundHealth(
                 standstill_s=inf
             )  # it answers most things while others are away
-            planning = _planning(door.registry)
-            served = Served(source, composed, guarded, planning, door.grant_by, every_s=every_s)
-            door.registry.compile_with(lambda text, name: served().read(text, name))
-            operations = _operations(settings, door.registry)
-            over_http = GraphQLOverHttp(
-                served, door.callers, operations, settings.endpoint_settings
-            )
-            endpoint, sockets = live.create_endpoints(
-                "/graphql", over_http, door.callers, operations
-            )
-            app.mount_direct("/graphql", endpoint)
             app.router.routes[:0] = [
                 sockets,
-                *_segment(settings, session, door, admission).routes(),
-                Route("/health/ready", _ready(health, transport, served, door, progress)),
+                *_segment(settings, session, access, admission).routes(),
+                Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
             ]
-            work = {"subgraph watch": health.run, "schema watch": served.run, **door.work()}
-            work |= {"load": admission.load.run, "live feed": live.feed.run}
+            work: dict[str, Work] = {
+                "subgraph watch": health.run,
+                "schema watch": reloader.run,
+                "load": load.run,
+            }
+            work |= {"live feed": live.feed.run, **access.background_work()}
             await stack.enter_async_context(supervise(work, progress))
             yield {"drain": partial(live.connections.drain, settings.drain_s)}
 
     app = process_app(settings, lifespan)
-    guard = Guard(
-        app,
-        admission,
-        FailedAuthentications(settings.rates),
-        Addresses(settings.trusted_proxies),
-    )
+    failures = FailedAuthentications(settings.rates)
+    guard = RequestGuard(app, admission, failures, ClientAddresses(settings.trusted_proxies))
     return add_security_headers(guard, settings.cors_origins, settings.https_only_s)
 
 
-def _tell_of_proxies(settings: GatewaySettings) -> None:
+def _warn_of_proxies(settings: GatewaySettings) -> None:
     if settings.mode == "production" and not settings.trusted_proxies:
         log.warning(
             "RAAK_GATEWAY_TRUSTED_PROXIES is not set: behind a proxy everybody comes from its "
@@ -126,15 +132,15 @@ def _tell_of_proxies(settings: GatewaySettings) -> None:
         )
 
 
-def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> Source:
-    """Where the settings have the graph and its roles come from, unless its SDL is given."""
-    read_roles = partial(text_of, settings.roles_file or OURS)
+def source_of(settings: GatewaySettings, sdls: Mapping[str, str] | None = None) -> SchemaSource:
+    """Where the graph and its roles come from by the settings, or of this SDL."""
+    read_roles = partial(read_roles_text, settings.roles_file or OURS)
     return replace(_schemas(settings, sdls), read_roles=read_roles)
 
 
-def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> Source:
+def _schemas(settings: GatewaySettings, sdls: Mapping[str, str] | None) -> SchemaSource:
     if sdls is not None:
-        return given(sdls)
+        return fixed_sdl(sdls)
     if settings.supergraph_file is not None:
         return supergraph_file(settings.supergraph_file)
     return subgraph_folder(settings.schemas_dir or SUBGRAPHS)
@@ -172,78 +178,76 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def _graph(
+def _pipeline(
     settings: GatewaySettings,
     supergraph: Supergraph,
-    transport: Transport,
-    door: FrontDoor,
     roles: Roles,
+    transport: Transport,
+    graph: CurrentGraph,
+    access: AccessControl,
     admission: Admission,
-) -> Graph:
-    return Graph(
+) -> RequestPipeline:
+    return RequestPipeline(
         supergraph=supergraph,
         transport=transport,
-        service_tokens=door.service_tokens,
+        service_tokens=access.service_tokens,
         roles=roles,
         limits=settings.limits,
-        registry=door.registry,
+        registry=access.registry,
         is_open=settings.mode == "development",
         trusted_only=settings.answers_registered_only,
-        kept=settings.plans,
+        cache_size=settings.plans,
         within_s=settings.request_deadline_ms / 1000,
         changes_within_s=settings.mutation_deadline_ms / 1000,
         weights=settings.weights,
         admission=admission,
-        audit=door.audit,
+        audit=access.audit,
+        subscription_guard=graph.guard_subscription,
         labels=frozenset(settings.override_labels),
     )
 
 
-def _planning(registry: Registry) -> Callable[[Graph], Awaitable[None]]:
-    async def plan_registered(graph: Graph) -> None:
-        registry.compile_with(graph.read)
-        await registry.compile_all()
-
-    return plan_registered
+async def _plan_registered(registry: OperationRegistry, pipeline: RequestPipeline) -> None:
+    await registry.plan_all(pipeline.operations.get)
 
 
-def _operations(settings: GatewaySettings, registry: Registry) -> PersistedOperations:
+def _operations(settings: GatewaySettings, registry: OperationRegistry) -> PersistedOperations:
     return PersistedOperations(registry, 0 if settings.answers_registered_only else settings.apq)
 
 
 def _segment(
     settings: GatewaySettings,
     session: aiohttp.ClientSession,
-    door: FrontDoor,
+    access: AccessControl,
     admission: Admission,
 ) -> SegmentApi:
     within_s = settings.collect_deadline_ms / 1000
-    profile = ProfileClient(session, settings.profile_url, door.service_tokens, within_s)
+    profile = ProfileClient(session, settings.profile_url, access.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
-    senders = SenderAuthenticator(settings.write_keys, door.api_keys)
-    return SegmentApi(senders, profile, door.audit, limits, admission)
+    senders = SenderAuthenticator(settings.write_keys, access.api_keys)
+    return SegmentApi(senders, profile, access.audit, limits, admission)
 
 
 def _ready(
     health: SubgraphHealth,
     transport: ResilientTransport,
-    served: Served,
-    door: FrontDoor,
+    reloader: GraphReloader,
+    access: AccessControl,
     progress: BackgroundHealth,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
-        reasons = [*door.not_ready(), *health.not_ready()]
+        reasons = [*access.not_ready(), *health.not_ready()]
         if stands_still := progress.find_standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {
             "status": "not ready" if reasons else "ready",
-            "subgraphs": {name: one.status for name, one in health.statuses.items()},
+            "subgraphs": {name: each.status for name, each in health.statuses.items()},
             "clocks": health.clock_differences(),
             "breakers": transport.circuit_states(),
             "graph": {
-                "digest": served.digest,
-                "refused": served.refused,
-                "because": served.because,
+                "digest": reloader.digest,
+                "refused": reloader.refused,
+                "reason": reloader.reason,
             },
         }
         if reasons:

@@ -1,213 +1,82 @@
-"""The graph that is served, and how another takes its place while requests go on.
+"""How another graph takes the place of the one that is served, while requests go on.
 
 Where it comes from, the schemas and the file of roles, is looked at again and again. What has
 changed is composed beside the graph that is served, the operations in use are planned over it, and
-only then it takes its place. Whatever does not compose is told, and changes nothing. A request ends
-on the graph it began on.
+only then it takes its place. What does not compose is logged, and changes nothing.
 """
 
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, replace
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from prometheus_client import Counter
 
-from gateway.access.roles import Roles, text_of
-from gateway.graph import Graph
-from gateway.supergraph import Supergraph, compose, read_supergraph
+from gateway.access.authorization.roles import Roles
+from gateway.current_graph import CurrentGraph
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.schema_source import CompositionResult, SchemaSource, SourceTexts
+from gateway.supergraph import Supergraph
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 
 log = logging.getLogger(__name__)
 
-JSON = dict[str, Any]
-
-SUBGRAPHS = Path(__file__).with_name("subgraphs")
 HOT = 500
-"""How many of the operations asked last are planned before a graph is served."""
+"""How many of the operations used last are planned before a graph is served."""
 
 RELOADS = Counter("raak_graph_reloads", "Graphs that were served or refused", ["outcome"])
 
 
-class SubgraphUnknown(RaakError):
-    """A schema has no service behind it, or there is no schema."""
-
-    code = "SUBGRAPH_UNKNOWN"
-    status = 500
-
-
-def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
-    """The schemas in a folder, by service; raises SubgraphUnknown if there are none."""
-    sdls = {path.stem: _text(path) for path in sorted(folder.glob("*.graphql"))}
-    if not sdls:
-        raise SubgraphUnknown(
-            f"There is no schema in {folder}.", hint="Write the services' schemas: `make generate`."
-        )
-    return sdls
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a graph comes from."""
-
-    read: Callable[[], Mapping[str, str]]
-    """Texts of SDL, by name; raises RaakError if they can't be had."""
-    make: Callable[[Mapping[str, str]], Supergraph]
-    """Makes a graph of them; raises RaakError with everything that is wrong."""
-    read_roles: Callable[[], str] = text_of
-    """The text of the file of roles; raises RaakError if it can't be had."""
-
-    def texts(self) -> "Texts":
-        """What it holds now; raises RaakError."""
-        return Texts(self.read(), self.read_roles())
-
-
-def subgraph_folder(folder: Path) -> Source:
-    """Compose the schemas of a folder."""
-    return Source(lambda: read_subgraphs(folder), compose)
-
-
-def supergraph_file(file: Path) -> Source:
-    """Serve a supergraph that was composed elsewhere."""
-    return Source(lambda: {file.name: _text(file)}, lambda texts: read_supergraph(texts[file.name]))
-
-
-def given(sdls: Mapping[str, str]) -> Source:
-    """Compose this SDL, by subgraph. It never changes."""
-    return Source(lambda: sdls, compose)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SubgraphUnknown(
-            f"{str(path)!r} can't be read ({type(error).__name__}).",
-            hint="Write it as UTF-8, where the gateway may read it.",
-        ) from None
-
-
-def digest_of(texts: Mapping[str, str]) -> str:
-    """Equal for equal texts under equal names."""
-    digest = sha256()
-    for name, text in sorted(texts.items()):
-        for part in (name, text):
-            encoded = part.encode(errors="surrogatepass")
-            digest.update(b"%d:" % len(encoded) + encoded)
-    return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What a source holds at one moment: schemas by name, and the file of roles."""
-
-    schemas: Mapping[str, str]
-    roles: str
-
-    @property
-    def digest(self) -> str:
-        """Equal for equal texts."""
-        return digest_of({"schemas": digest_of(self.schemas), "roles": self.roles})
-
-
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """A graph with its roles, and the digest of what they were made of."""
-
-    supergraph: Supergraph
-    roles: Roles
-    digest: str
-
-    @classmethod
-    def of(cls, source: Source, texts: Texts | None = None) -> "Composed":
-        """What a source holds now, unless its texts are given; raises RaakError."""
-        texts = texts or source.texts()
-        return cls(source.make(texts.schemas), Roles.parse(texts.roles), texts.digest)
-
-
-class SubscriptionEnded(RaakError):
-    """What a subscription subscribes to is gone, or fewer may read it."""
-
-    code = "SUBSCRIPTION_ENDED"
-
-    @classmethod
-    def gone(cls, coordinates: frozenset[str]) -> "SubscriptionEnded":
-        """The graph lacks these fields."""
-        return cls(
-            f"The graph has changed, and has no {', '.join(sorted(coordinates))} any more.",
-            hint="Read the schema again, and subscribe to what it has now.",
-        )
-
-    @classmethod
-    def narrowed(cls) -> "SubscriptionEnded":
-        """What was allowed at its beginning may not be now."""
-        return cls("Some roles may read less than before.", hint="Subscribe again.")
-
-
-class Served:
-    """The graph that is served: call it to get it.
+class GraphReloader:
+    """Watches where the graph comes from, and serves what it has become.
 
     Args:
-        guarded: Makes a graph with its guards of a composed one, and tells who has to know where
-            its services are; raises RaakError if nobody knows.
+        build: Makes a pipeline over a composed graph, and tells who has to know where its services
+            are; raises RaakError if nobody knows.
         plan_registered: Plans the registered operations over a graph before it is served.
-        grant_by: Told the roles of each further graph at the moment it is served.
+        grant_by: Called with the roles of each further graph at the moment it is served.
         every_s: How often to look for changes; 0: only on SIGHUP.
     """
 
     def __init__(
         self,
-        source: Source,
-        composed: Composed,
-        guarded: Callable[[Supergraph, Roles], Graph],
-        plan_registered: Callable[[Graph], Awaitable[None]],
+        source: SchemaSource,
+        composed: CompositionResult,
+        graph: CurrentGraph,
+        build: Callable[[Supergraph, Roles], RequestPipeline],
+        plan_registered: Callable[[RequestPipeline], Awaitable[None]],
         grant_by: Callable[[Roles], None] = lambda roles: None,
         *,
         every_s: float = 1.0,
     ) -> None:
         self._source = source
-        self._guarded = guarded
+        self._graph = graph
+        self._build = build
         self._plan_registered = plan_registered
         self._grant_by = grant_by
         self._every_s = every_s
-        self._graph = self._guard(composed)
         self.digest = composed.digest
         self.refused: str | None = None
         """The digest of what was found last, if that can't be served."""
-        self.because: str | None = None
+        self.reason: str | None = None
         """Why it can't."""
-        self._seen = composed.digest
-        self._asked_to_look = asyncio.Event()
-        self._narrowed = 0
-        """How often roles came to be served that took something away."""
-        self._waiting: dict[asyncio.Timeout, tuple[frozenset[str], int]] = {}
-
-    def __call__(self) -> Graph:
-        return self._graph
-
-    def _guard(self, composed: Composed) -> Graph:
-        guarded = self._guarded(composed.supergraph, composed.roles)
-        return replace(guarded, lasting=self.lasting)
-
-    # Watching
+        self._latest = composed.digest
+        self._hangup = asyncio.Event()
+        graph.serve(build(composed.supergraph, composed.roles))
 
     async def run(self) -> None:
         """Look for changes until cancelled: again and again, and at once on SIGHUP."""
-        with _on_hangup(self._asked_to_look.set):
+        with _on_hangup(self._hangup.set):
             while True:
                 try:
                     async with asyncio.timeout(self._every_s or None):
-                        await self._asked_to_look.wait()
+                        await self._hangup.wait()
                 except TimeoutError:
                     await self.look()
                 else:
-                    self._asked_to_look.clear()
+                    self._hangup.clear()
                     await self.look(at_once=True)
 
     async def look(self, *, at_once: bool = False) -> None:
@@ -220,108 +89,44 @@ class Served:
             self._refuse("unreadable", error)
             return
         digest = texts.digest
-        is_settled = at_once or digest == self._seen
-        self._seen = digest
+        is_settled = at_once or digest == self._latest
+        self._latest = digest
         if digest == self.digest:
-            self.refused = self.because = None
+            self.refused = self.reason = None
         elif is_settled and digest != self.refused:
             await self._try(texts)
 
-    async def _try(self, texts: Texts) -> None:
+    async def _try(self, texts: SourceTexts) -> None:
         try:
-            composed = await asyncio.to_thread(Composed.of, self._source, texts)
-            graph = self._guard(composed)
-            await _plan(graph, self._graph.operations()[-HOT:])
-            await self._plan_registered(graph)
+            composed = await asyncio.to_thread(CompositionResult.of, self._source, texts)
+            pipeline = self._build(composed.supergraph, composed.roles)
+            await _plan(pipeline, self._graph().operations.keys()[-HOT:])
+            await self._plan_registered(pipeline)
         except Exception as error:  # whatever is wrong with it: the one that is served is better
             self._refuse(texts.digest, error)
             return
-        self._serve(graph, texts.digest)
+        self._serve(pipeline, texts.digest)
 
-    def _serve(self, graph: Graph, digest: str) -> None:
-        self._narrowed += _is_narrowed(self._graph.roles, graph)
-        self._graph, self.digest, self.refused, self.because = graph, digest, None, None
-        self._grant_by(graph.roles)
+    def _serve(self, pipeline: RequestPipeline, digest: str) -> None:
+        self._graph.serve(pipeline)
+        self.digest, self.refused, self.reason = digest, None, None
+        self._grant_by(pipeline.roles)
         RELOADS.labels("served").inc()
         log.info("another graph is served", extra={"fields": {"digest": digest}})
-        self._end_what_may_not_go_on()
 
     def _refuse(self, digest: str, error: Exception) -> None:
         if digest == self.refused:
             return
         self.refused = digest
-        self.because = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
+        self.reason = str(error) if isinstance(error, RaakError) else telemetry.describe(error)
         RELOADS.labels("refused").inc()
         log.error(
             "a changed graph can't be served; the one before it still is",
-            extra={"fields": {"digest": digest, "served": self.digest, "because": self.because}},
+            extra={"fields": {"digest": digest, "served": self.digest, "reason": self.reason}},
         )
 
-    # Subscriptions
 
-    async def lasting(
-        self, coordinates: frozenset[str], answers: AsyncGenerator[JSON, None]
-    ) -> AsyncGenerator[JSON, None]:
-        """The answers of a subscription; it ends when a field it subscribes to is gone, or when
-        roles take something away, maybe from its caller: what he is denied was seen to at its
-        beginning.
-        """
-        async with aclosing(answers):
-            try:
-                async for answer in self._until_gone(coordinates, answers):
-                    yield answer
-            except SubscriptionEnded as ended:
-                extensions = ended.as_json()
-                message = extensions.pop("problem")
-                yield {"errors": [{"message": message, "extensions": extensions}]}
-
-    async def _until_gone(
-        self, coordinates: frozenset[str], answers: AsyncIterator[JSON]
-    ) -> AsyncIterator[JSON]:
-        since = self._narrowed
-        while (ended := self._ended(coordinates, since)) is None:
-            try:
-                async with asyncio.timeout(None) as patience:
-                    self._waiting[patience] = coordinates, since
-                    try:
-                        answer = await anext(answers, None)
-                    finally:
-                        del self._waiting[patience]
-            except TimeoutError:
-                continue
-            if answer is None:
-                return
-            yield answer
-        raise ended
-
-    def _ended(self, coordinates: frozenset[str], since: int) -> SubscriptionEnded | None:
-        gone = frozenset(c for c in coordinates if not _has(self._graph, c))
-        if gone:
-            return SubscriptionEnded.gone(gone)
-        return SubscriptionEnded.narrowed() if since != self._narrowed else None
-
-    def _end_what_may_not_go_on(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for patience, begun in self._waiting.items():
-            if self._ended(*begun):
-                patience.reschedule(now)
-
-
-def _has(graph: Graph, coordinate: str) -> bool:
-    type_name, _, field = coordinate.partition(".")
-    type_ = graph.supergraph.schema.type_map.get(type_name)
-    return field in getattr(type_, "fields", ())
-
-
-def _is_narrowed(before: Roles, graph: Graph) -> bool:
-    """Whether some role may not read a field of the graph that it might before."""
-    return any(
-        _has(graph, coordinate) and not readers <= graph.roles.readers.get(coordinate, frozenset())
-        for coordinate, readers in before.readers.items()
-    )
-
-
-async def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
+async def _plan(pipeline: RequestPipeline, operations: list[tuple[str, str | None]]) -> None:
     """Plan operations, for half of the time; those no longer valid are refused when asked.
 
     Not in a thread: requests would wait for the interpreter at each of their steps, not once.
@@ -330,7 +135,7 @@ async def _plan(graph: Graph, operations: list[tuple[str, str | None]]) -> None:
     for text, name in operations:
         began = now()
         with suppress(RaakError):
-            graph.read(text, name)
+            pipeline.operations.get(text, name)
         await asyncio.sleep(now() - began)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from gateway.access.keys import ApiKey
-from gateway.access.trusted import Document
+from gateway.access.authentication.api_keys import ApiKey
+from gateway.access.limits.registered_operations import RegisteredOperation
 from services.chassis.database import Connection
 
 KEYS, OPERATIONS = "keys", "operations"
@@ -88,15 +88,17 @@ async def note_use(connection: Connection, used: Mapping[str, datetime]) -> None
     await connection.execute(_USED, list(used), list(used.values()))
 
 
-async def operations(connection: Connection) -> list[Document]:
+async def operations(connection: Connection) -> list[RegisteredOperation]:
     """The registered documents, by their sources."""
     rows = await connection.fetch(
         "SELECT document, source, published_at FROM registered_operation ORDER BY source, hash"
     )
-    return [Document(*row) for row in rows]
+    return [RegisteredOperation(*row) for row in rows]
 
 
-async def publish(connection: Connection, documents: Sequence[Document], at: datetime) -> int:
+async def publish(
+    connection: Connection, documents: Sequence[RegisteredOperation], at: datetime
+) -> int:
     """Register documents; those that are registered already stay as they are. Gives the new ones'
     number.
     """

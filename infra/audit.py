@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gateway.access.audit import audit_secret
-from gateway.access.audit_chain import Head, Verified, Verifier
-from gateway.access.audit_record import Digests
+from gateway.access.audit.audit_log import audit_secret
+from gateway.access.audit.chain import ChainHead, ChainVerifier, VerifiedLog
+from gateway.access.audit.record import Digests
 from gateway.settings import GatewaySettings
 from infra.instance import EmbeddedInstance
 from services.chassis.errors import RaakError
@@ -26,19 +26,19 @@ def load_audit_secret(data: Path) -> str:
     return audit_secret(EmbeddedInstance.load(data).secret("key-secret"))
 
 
-def verify(files: Iterable[Path], secret: str, head: str = "") -> Verified:
+def verify(files: Iterable[Path], secret: str, head: str = "") -> VerifiedLog:
     """Read files, the oldest first. `head` is one that the gateway's log has printed.
 
     Raises AuditChanged at the first line that is not as it was written, or UnreadableLog.
     """
-    verifier = Verifier(secret, _parse_head(head) if head else None)
+    verifier = ChainVerifier(secret, _parse_head(head) if head else None)
     for file in files:
         for number, line in _lines(file):
             verifier.read(f"{file.name}, line {number}", line)
     return verifier.end()
 
 
-def _parse_head(written: str) -> Head:
+def _parse_head(written: str) -> ChainHead:
     chain, _, rest = written.partition(":")
     seq, _, seal = rest.partition(":")
     if not (chain and seal and seq.isdecimal()):
@@ -46,7 +46,7 @@ def _parse_head(written: str) -> Head:
             f"{written!r} is no head of an audit log.",
             hint="Give it as the gateway's log prints it: chain, number and seal, with colons.",
         )
-    return Head(chain, int(seq), seal)
+    return ChainHead(chain, int(seq), seal)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -60,7 +60,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
         ) from None
 
 
-def describe(verified: Verified) -> Iterator[str]:
+def describe(verified: VerifiedLog) -> Iterator[str]:
     """What can be said of a log that nobody has changed, a line each."""
     yield f"OK: {verified.records} records in {len(verified.heads)} chains, none changed."
     for chain, head in verified.heads.items():

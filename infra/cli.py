@@ -359,12 +359,12 @@ def operations_publish(
 @operations.command("list")
 def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
-    from gateway.access.trusted import operations_in
+    from gateway.access.limits.registered_operations import list_operations
     from infra import operations as registered
     from infra.gateway_database import load_gateway_settings
 
     for document in asyncio.run(registered.list_documents(load_gateway_settings(data))):
-        names = ", ".join(name or "(without a name)" for name in operations_in(document.text))
+        names = ", ".join(name or "(without a name)" for name in list_operations(document.text))
         line = f"{document.hash}  {_moment(document.published_at)}  {document.source}: {names}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 

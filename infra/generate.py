@@ -5,10 +5,10 @@ from pathlib import Path
 
 from graphql import GraphQLSchema
 
-from gateway.access import role_table, scope_paths
-from gateway.access.authorization import Authorization
-from gateway.access.roles import Roles
-from gateway.reload import read_subgraphs
+from gateway.access.authorization import role_table, scope_paths
+from gateway.access.authorization.authorization import Authorization
+from gateway.access.authorization.roles import Roles
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from infra import error_reference, nats_users, settings_doc
 from infra.schema import SchemaFiles

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gateway.access.tokens import private_key
+from gateway.access.authentication.service_tokens import load_private_key
 from infra.embedded import secret
 from services.chassis.errors import RaakError
 from services.chassis.settings import ProcessSettings
@@ -44,7 +44,7 @@ def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Pa
     if not signing.exists():
         key = Ed25519PrivateKey.generate()
         _write(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    public = private_key(signing.read_text()).public_key()
+    public = load_private_key(signing.read_text()).public_key()
     text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if not verify.exists() or verify.read_bytes() != text:
         _write(verify, text, 0o644)

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from gateway import store
-from gateway.access.keys import ROLES, ApiKey, KeyCannotBe, make_key
-from gateway.access.roles import OURS, Roles
+from gateway.access.authentication.api_keys import ROLES, ApiKey, InvalidKeyRequest, create_key
+from gateway.access.authorization.roles import OURS, Roles
 from gateway.settings import GatewaySettings
 from infra.gateway_database import open_gateway_database
 from infra.tokens import UnknownRole
@@ -34,9 +34,9 @@ async def create(
         raise MissingSetting(
             "RAAK_GATEWAY_KEY_SECRET is not set.", hint="Give the one the gateway has."
         )
-    text, key = make_key(
+    text, key = create_key(
         settings.key_secret,
-        Roles.read(settings.roles_file or OURS).granted,
+        Roles.read(settings.roles_file or OURS).resolve_grant,
         name=name,
         role=Role(role),
         scopes=frozenset(scopes) if scopes else None,
@@ -52,7 +52,7 @@ def _after(days: float, now: datetime) -> datetime:
     try:
         return now + timedelta(days=days)
     except (OverflowError, ValueError):  # ValueError: NaN
-        raise KeyCannotBe(
+        raise InvalidKeyRequest(
             f"A key cannot be valid for {days!r} days.",
             hint="Leave the days out: then it does not expire.",
         ) from None

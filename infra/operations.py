@@ -13,11 +13,12 @@ from typing import Any
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway import store
-from gateway.access.cost import Pricing, check_cost
-from gateway.access.operations import read_document, read_operation
-from gateway.access.trusted import Document
+from gateway.access.limits.cost import CostModel, check_cost
+from gateway.access.limits.registered_operations import RegisteredOperation
 from gateway.app import source_of
-from gateway.reload import Composed
+from gateway.pipeline.operation_facts import collect_facts
+from gateway.pipeline.parse import parse_document
+from gateway.schema_source import CompositionResult
 from gateway.settings import GatewaySettings
 from gateway.supergraph import OperationRefused, PlanCache, Supergraph
 from infra.gateway_database import open_gateway_database
@@ -64,7 +65,7 @@ class OperationNotFound(RaakError):
 
 async def publish(
     settings: GatewaySettings, folders: Sequence[Path], now: datetime
-) -> tuple[list[Document], int]:
+) -> tuple[list[RegisteredOperation], int]:
     """Register the documents of folders, and the command line's own: all of them or none.
 
     Gives them, and how many were not registered yet. Raises InvalidOperations or NothingToPublish.
@@ -76,16 +77,16 @@ async def publish(
 
 def check_documents(
     settings: GatewaySettings, folders: Sequence[Path], now: datetime
-) -> list[Document]:
+) -> list[RegisteredOperation]:
     """Read the documents of folders; raises InvalidOperations unless the gateway can answer all."""
-    checker = _OperationChecker(settings, Composed.of(source_of(settings)).supergraph)
-    documents: list[Document] = []
+    checker = _OperationChecker(settings, CompositionResult.of(source_of(settings)).supergraph)
+    documents: list[RegisteredOperation] = []
     problems: list[OperationProblem] = []
     for folder in folders:
         for path in _find_files(folder):
             text = path.read_bytes().decode(errors="replace")  # the parser reports where
             problems += checker.find_problems(path, text)
-            documents.append(Document(text, str(path.relative_to(folder)), now))
+            documents.append(RegisteredOperation(text, str(path.relative_to(folder)), now))
     if problems:
         raise InvalidOperations(problems)
     return documents
@@ -107,7 +108,7 @@ class _OperationChecker:
         self._limits = settings.limits
         self._schema = supergraph.schema
         self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
-        self._pricing = Pricing(supergraph.schema, supergraph.metadata, settings.weights)
+        self._pricing = CostModel(supergraph.schema, supergraph.metadata, settings.weights)
 
     def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
         """Everything that is wrong with a document, by line."""
@@ -127,8 +128,8 @@ class _OperationChecker:
         name = operation.name.value if operation.name else None
         try:
             self._plans.plan(text, name)
-            document = read_document(text, self._limits)
-            read = read_operation(document, name, self._schema, self._limits)
+            document = parse_document(text, self._limits)
+            read = collect_facts(document, name, self._schema, self._limits)
             price = self._pricing.price(read.document, read.definition)
             if price.is_fixed:
                 check_cost(price, {}, self._limits)
@@ -149,13 +150,13 @@ def _problem_at(path: Path, error: Any) -> OperationProblem:
     return OperationProblem(path, places[0]["line"], error["message"])
 
 
-async def list_documents(settings: GatewaySettings) -> list[Document]:
+async def list_documents(settings: GatewaySettings) -> list[RegisteredOperation]:
     """The registered documents, by their sources."""
     async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.operations(connection)
 
 
-async def retire(settings: GatewaySettings, beginning: str) -> Document:
+async def retire(settings: GatewaySettings, beginning: str) -> RegisteredOperation:
     """Forget the document whose hash begins like this, and give it; raises OperationNotFound."""
     async with open_gateway_database(settings) as database, database.transaction() as connection:
         matches = [d for d in await store.operations(connection) if d.hash.startswith(beginning)]

@@ -14,7 +14,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from gateway.graph import WITNESS
+from gateway.pipeline.prepare import CUSTOMER_IDS
 from gateway.supergraph import (
     CannotPlan,
     NotIdempotentInSubscription,
@@ -92,7 +92,7 @@ def plan_file(
         document = parse(text, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
         raise OperationInvalid([_locate(path, error.formatted)]) from None
-    cache = PlanCache(supergraph, max_tokens=MAX_TOKENS, entity_id_fields=WITNESS)
+    cache = PlanCache(supergraph, max_tokens=MAX_TOKENS, entity_id_fields=CUSTOMER_IDS)
     plans: list[OperationPlan] = []
     problems: dict[str, None] = {}
     for operation in _operations(document) or (None,):

@@ -6,7 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway.access.tokens import LONGEST_LIFE_S, TokenCannotBe, issue_token, private_key
+from gateway.access.authentication.caller_tokens import (
+    LONGEST_LIFE_S,
+    InvalidTokenRequest,
+    issue_token,
+)
+from gateway.access.authentication.service_tokens import load_private_key
 from services.chassis.errors import RaakError
 from services.contracts.enums import Role
 from services.contracts.identity import KNOWN_TYPES
@@ -46,7 +51,7 @@ def issue(
     would live longer than `longest_s`, which the gateway would not take.
     """
     if hours * 3600 > longest_s:
-        raise TokenCannotBe(
+        raise InvalidTokenRequest(
             f"A token cannot be good for {hours:g} hours: {longest_s / 3600:g} are the most "
             "(RAAK_GATEWAY_TOKEN_LONGEST_LIFE_S).",
             hint="Make one for less, or an API key for a server: `raak keys create`.",
@@ -54,7 +59,7 @@ def issue(
     if role not in set(Role):
         raise UnknownRole(f"{role!r} is not a role.", hint=f"There are: {', '.join(Role)}.")
     return issue_token(
-        private_key(signing.read_text()),
+        load_private_key(signing.read_text()),
         Role(role),
         subject,
         customer=_parse_customer(customer) if customer else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.access.roles import Roles
+from gateway.access.authorization.roles import Roles
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -14,5 +14,5 @@ def caller(
     role: Role, subject: str = "somebody", customer: Mapping[str, str] = NOBODY
 ) -> Principal:
     """A caller of this role, who may speak for one customer."""
-    scopes, policies = ROLES.granted(role, None)
+    scopes, policies = ROLES.resolve_grant(role, None)
     return Principal(role, subject, tuple(sorted(customer.items())), scopes, policies)

@@ -1,1 +1,1 @@
-"""Who may come in, what he may ask, and how much of it."""
+"""Which callers may come in, what each may ask, how much of it, and what is written down."""

@@ -8,15 +8,16 @@ from typing import Any
 from opentelemetry import trace
 from starlette.types import Receive, Scope, Send
 
-from gateway.access.callers import Callers
-from gateway.access.limits import LimitExceeded
-from gateway.graph import Graph, Prepared
+from gateway.access.authentication.authenticator import Authenticator
+from gateway.access.limits.operation_limits import LimitExceeded
 from gateway.graphql_http.caching import VARY, add_validator, cache_seconds
 from gateway.graphql_http.compression import accepts_gzip, compress
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.preflight import read_client_request
 from gateway.graphql_http.request_context import RequestContext
 from gateway.graphql_http.settings import EndpointSettings
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
 from services.chassis import telemetry
 from services.chassis.bodies import headers_of
 from services.chassis.errors import RaakError
@@ -52,8 +53,8 @@ class GraphQLOverHttp:
 
     def __init__(
         self,
-        graph: Callable[[], Graph],
-        callers: Callers,
+        graph: Callable[[], RequestPipeline],
+        callers: Authenticator,
         operations: PersistedOperations,
         settings: EndpointSettings,
     ) -> None:
@@ -81,7 +82,7 @@ class GraphQLOverHttp:
         context, plan = RequestContext(), ""
         with context:
             context.media_type = negotiate_media_type(headers)
-            caller = await self._callers.of(headers)
+            caller = await self._callers.authenticate(headers)
             value = await read_client_request(scope, receive, headers, self._settings.body)
             if isinstance(value, list):
                 batch = await self._execute_batch(value, caller, context.media_type)
@@ -169,7 +170,7 @@ class GraphQLOverHttp:
         return response
 
 
-def _name_span(prepared: Prepared) -> None:
+def _name_span(prepared: PreparedOperation) -> None:
     if telemetry.tracing():
         operation = prepared.operation
         span = trace.get_current_span()

@@ -8,7 +8,7 @@ document with it.
 
 import re
 
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import MalformedRequest, RequestParameters
@@ -54,7 +54,7 @@ class PersistedQueryHashMismatch(RaakError):
 class PersistedOperations:
     """Finds the document of a request. `learns` is how many clients may add; 0: none."""
 
-    def __init__(self, registry: Registry, learns: int = 0) -> None:
+    def __init__(self, registry: OperationRegistry, learns: int = 0) -> None:
         self._registry = registry
         self._learnt: Lru[str] | None = Lru(learns) if learns else None
 
@@ -65,7 +65,7 @@ class PersistedOperations:
         sha256 = _read_hash(parameters)
         if parameters.query is None:
             return self._find(sha256, is_apollos=parameters.document_id is None)
-        if hash_of(parameters.query) != sha256:
+        if hash_document(parameters.query) != sha256:
             raise PersistedQueryHashMismatch
         return parameters.query
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from gateway.graph import Asked, Graph, Prepared
 from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import JSON, RequestParameters
@@ -34,21 +36,23 @@ SECONDS = Histogram(
 class RequestContext(GraphQLResponse):
     """The response to one request, with the operation it asks for."""
 
-    prepared: Prepared | None = None
+    prepared: PreparedOperation | None = None
     started: float = field(default_factory=perf_counter)
 
     def prepare(
         self,
-        graph: Graph,
+        graph: RequestPipeline,
         operations: PersistedOperations,
         parameters: RequestParameters,
         caller: Principal | None,
         *,
         may_change: bool,
-    ) -> tuple[Prepared, Asked]:
+    ) -> tuple[PreparedOperation, GraphQLRequest]:
         """Prepare the operation a client sent, or named by its hash; raises RaakError."""
         document = operations.read_document(parameters)
-        request = Asked(document, parameters.operation_name, parameters.variables, may_change)
+        request = GraphQLRequest(
+            document, parameters.operation_name, parameters.variables, may_change
+        )
         self.prepared = prepared = graph.prepare(request, caller)
         operations.learn(parameters)
         return prepared, request
@@ -62,8 +66,8 @@ class RequestContext(GraphQLResponse):
     def add_cost(self, variables: Mapping[str, Any]) -> None:
         """Say in the response what the operation was priced at, and where most of that is."""
         assert self.prepared is not None
-        path, part = self.prepared.price.dearest(variables)
-        cost = {"requested": self.prepared.price(variables), "dearest": path, "ofIt": part}
+        path, part = self.prepared.cost.dearest(variables)
+        cost = {"requested": self.prepared.cost(variables), "dearest": path, "dearestCost": part}
         self.add_extension("cost", cost)
 
     def add_extension(self, name: str, value: JSON) -> None:

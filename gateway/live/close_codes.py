@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.types import Message
 
-from gateway.access.rates import TryLater
+from gateway.access.limits.rate_limits import TryLater
 from gateway.live.connections import GoingAway, TooManyConnections
 from gateway.live.outgoing_queue import ClientTooSlow
 from services.chassis.errors import RaakError, Unavailable

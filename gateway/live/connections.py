@@ -9,8 +9,8 @@ from time import time
 import jwt
 from prometheus_client import Counter, Gauge
 
-from gateway.access.callers import Callers, bearer
-from gateway.access.rates import TryLater
+from gateway.access.authentication.authenticator import Authenticator, parse_bearer
+from gateway.access.limits.rate_limits import TryLater
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import NotAuthenticated, Principal
 
@@ -109,7 +109,7 @@ class ClientConnections:
 
 
 async def watch_authentication(
-    callers: Callers, headers: Mapping[str, str], caller: Principal
+    callers: Authenticator, headers: Mapping[str, str], caller: Principal
 ) -> None:
     """Raise NotAuthenticated once a caller's credentials are no longer valid; never return."""
     expires_at = read_expiry(headers)
@@ -121,7 +121,7 @@ async def watch_authentication(
         if expires_at is not None and time() >= expires_at:
             raise NotAuthenticated("The token has expired.", hint="Connect with a new one.")
         with suppress(Unavailable, TryLater):  # then nothing can be said against it
-            if await callers.of(headers) != caller:
+            if await callers.authenticate(headers) != caller:
                 raise NotAuthenticated(
                     "The caller's rights have changed since it connected.", hint="Connect again."
                 )
@@ -133,7 +133,7 @@ def read_expiry(headers: Mapping[str, str]) -> float | None:
     None for an API key, which is valid until it is revoked. The signature was verified before.
     """
     with suppress(NotAuthenticated, jwt.InvalidTokenError, KeyError):
-        token = bearer(headers["authorization"])
+        token = parse_bearer(headers["authorization"])
         return float(jwt.decode(token, options={"verify_signature": False})["exp"])
     return None
 

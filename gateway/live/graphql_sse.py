@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.callers import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.graphql_http.preflight import read_client_request
 from gateway.live.connections import (
     ENDED,
@@ -73,7 +73,7 @@ class GraphQLOverSse:
 
     over_http: ASGIApp
     streams: OperationStreams
-    callers: Callers
+    callers: Authenticator
     connections: ClientConnections
     settings: LiveSettings
 
@@ -87,7 +87,7 @@ class GraphQLOverSse:
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         try:
-            caller = await self.callers.of(headers)
+            caller = await self.callers.authenticate(headers)
             value = await read_client_request(scope, receive, headers, self.settings.body)
             parameters = read_parameters(value)
             operation = self.streams.open(parameters, caller, may_change=scope["method"] == "POST")

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access.callers import Callers
+from gateway.access.authentication.authenticator import Authenticator
 from gateway.live.close_codes import INTERNAL_ERROR, CloseWebSocket
 from gateway.live.connections import (
     ENDED,
@@ -66,7 +66,7 @@ class GraphQLOverWebSocket:
     """The endpoint of websockets, as an ASGI application."""
 
     streams: OperationStreams
-    callers: Callers
+    callers: Authenticator
     connections: ClientConnections
     settings: LiveSettings
 
@@ -200,7 +200,7 @@ class _Connection:
         if not isinstance(payload, dict):
             raise CloseWebSocket(4400, "The payload of connection_init is not an object.")
         self._headers = _with_credentials(self._headers, payload)
-        self._caller = await self._endpoint.callers.of(self._headers)
+        self._caller = await self._endpoint.callers.authenticate(self._headers)
         if self._caller is None and not self._settings.allows_anonymous:
             raise CloseWebSocket(4403, "Forbidden: send a token as `Authorization` in the payload.")
         self._resources.enter_context(self._endpoint.connections.reserve(self._caller))

@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 from opentelemetry.trace import SpanKind
 
-from gateway.graph import Asked, Graph, Prepared
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.request_context import RequestContext
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
 from services.chassis import telemetry
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import JSON, RequestParameters
@@ -22,9 +24,9 @@ Responses: TypeAlias = AsyncGenerator[JSON, None]
 class OperationStream:
     """An operation, prepared; or why it is refused."""
 
-    graph: Graph
+    graph: RequestPipeline
     context: RequestContext
-    request: Asked | None
+    request: GraphQLRequest | None
     caller: Principal | None
 
     @property
@@ -65,7 +67,7 @@ class OperationStream:
             context.count()
         yield context.body
 
-    async def _execute(self, prepared: Prepared) -> Responses:
+    async def _execute(self, prepared: PreparedOperation) -> Responses:
         assert self.request is not None
         if not prepared.plan.is_subscription:
             yield await self.graph.answer(prepared, self.request, self.caller)
@@ -79,7 +81,7 @@ class OperationStream:
 class OperationStreams:
     """Opens streams on the graph as it is now."""
 
-    graph: Callable[[], Graph]
+    graph: Callable[[], RequestPipeline]
     operations: PersistedOperations
 
     def open(

@@ -11,9 +11,9 @@ import jwt
 import orjson
 from graphql import GraphQLError
 
-from gateway.graph import Graph
 from gateway.live.customer_feed import CustomerFeed
 from gateway.live.schema import CustomerRefJson, LiveContext, schema
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
 from services.chassis.errors import UnknownCustomer
 from services.chassis.masking import USUAL, Masking
@@ -29,13 +29,13 @@ FindCustomer: TypeAlias = Callable[[Principal, CustomerRefJson], Awaitable[UUID]
 """Finds a customer on behalf of a caller; raises when there is none that it may see."""
 
 
-def create_customer_finder(graph: Callable[[], Graph]) -> FindCustomer:
+def create_customer_finder(graph: Callable[[], RequestPipeline]) -> FindCustomer:
     """Finds customers by a query to the graph, so that the services decide who may see whom."""
 
     async def find_customer(caller: Principal, ref: CustomerRefJson) -> UUID:
         current = graph()
         answer = await execute(
-            current.read(FIND_CUSTOMER, None).plan,
+            current.operations.get(FIND_CUSTOMER, None).plan,
             {"ref": ref},
             current.transport,
             ExecutionOptions(headers=current.headers(caller), within_s=current.within_s),

@@ -26,6 +26,10 @@ class Lru(Generic[T]):
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._items.clear()
+
     def keys(self) -> list[Any]:
         """All keys, the most recent last."""
         return list(self._items)

@@ -17,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access.audit import Audit, Visit
-from gateway.access.guard import INGEST
-from gateway.access.keys import PREFIX, ApiKeys
-from gateway.access.rates import attempt, caller_key
-from gateway.access.shedding import Admission
-from gateway.access.tokens import ServiceTokens
+from gateway.access.audit.audit_log import AuditEntry, AuditLog
+from gateway.access.authentication.api_keys import PREFIX, ApiKeyCache
+from gateway.access.authentication.attempts import current_attempt
+from gateway.access.authentication.request_guard import INGEST
+from gateway.access.authentication.service_tokens import ServiceTokens
+from gateway.access.limits.load_shedding import Admission
+from gateway.access.limits.rate_limits import caller_key
 from gateway.surfaces.audited_events import AuditedEvents, read_events
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
@@ -83,7 +84,7 @@ class SenderAuthenticator:
     reveals nothing of them.
     """
 
-    def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeys) -> None:
+    def __init__(self, write_keys: tuple[str, ...], api_keys: ApiKeyCache) -> None:
         digests = map(_digest, write_keys)
         self._by_digest = {
             digest: Principal(Role.APP, f"{WRITE_KEY_PREFIX}{digest[:16]}") for digest in digests
@@ -116,7 +117,7 @@ def _limit_key(sender: Principal) -> Hashable:
     """
     if sender.policies == SERVER_POLICIES:
         return caller_key(sender)
-    tried = attempt.get()
+    tried = current_attempt.get()
     return ("ingest", tried.address if tried else None)
 
 
@@ -192,7 +193,7 @@ class SegmentApi:
 
     senders: SenderAuthenticator
     profile: ProfileClient
-    audit: Audit
+    audit: AuditLog
     limits: BodyLimits
     admission: Admission
 
@@ -216,16 +217,16 @@ class SegmentApi:
         body = await read_body(request.receive, headers, self.limits)
         document = _parse(json_in(body, content_type), is_required=sender is None)
         sender = sender or self._authenticate(_key_in_body(document), call)
-        visit = Visit(self.audit, sender, *read_events(call, document))
+        visit = AuditEntry(self.audit, sender, *read_events(call, document))
         await visit.begin()
         # Not before its body is there: a slow sender would hold a place that others need.
         with self.admission.enter(_limit_key(sender), INGEST) as ticket:
             try:
                 response = await self.profile.send(sender, call, body, content_type)
             except BaseException as error:  # even what was cancelled may have been stored
-                visit.cut_off(error)
+                visit.record_failure(error)
                 raise
-            visit.note({"errors": _errors_in(response)})
+            visit.record_answer({"errors": _errors_in(response)})
             ticket.is_whole = response.status_code < 400
         return response
 
@@ -235,7 +236,7 @@ class SegmentApi:
         try:
             _check_scope(sender)
         except Forbidden as refusal:
-            Visit(self.audit, sender, AuditedEvents(call), ()).cut_off(refusal)
+            AuditEntry(self.audit, sender, AuditedEvents(call), ()).record_failure(refusal)
             raise
         return sender
 

@@ -16,30 +16,30 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys, make_key
-from gateway.access.roles import Roles
-from gateway.access.tokens import CallerTokens
+from gateway.access.authentication.api_keys import ApiKeyCache, create_key
+from gateway.access.authentication.authenticator import Authenticator
+from gateway.access.authentication.caller_tokens import CallerTokens
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
+from gateway.access.authorization.roles import Roles
 from services.chassis.principal import NotAuthenticated
 from services.contracts.enums import Role
 
 PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 ED25519, RSA = Ed25519PrivateKey.generate(), generate_private_key(65_537, 2_048)
 SECRET = "what the keys are hashed with"
-TEXT, KEY = make_key(
+TEXT, KEY = create_key(
     SECRET, GRANTED, name="shop", role=Role.AGENT, scopes=None, now=datetime.now(UTC)
 )
 ROUNDS, EACH = 9, 2_000
 
 
-def callers(key: PrivateKey) -> Callers:
-    keys = ApiKeys(SECRET, GRANTED)
+def callers(key: PrivateKey) -> Authenticator:
+    keys = ApiKeyCache(SECRET, GRANTED)
     keys.adopt([KEY])
     public = VerificationKey.of(key.public_key())
-    return Callers(CallerTokens(CallerKeys(public), GRANTED), keys)
+    return Authenticator(CallerTokens(VerificationKeys(public), GRANTED), keys)
 
 
 def tokens(key: PrivateKey, algorithm: str, number: int) -> list[str]:
@@ -47,13 +47,13 @@ def tokens(key: PrivateKey, algorithm: str, number: int) -> list[str]:
     return [jwt.encode(claims | {"sub": str(n)}, key, algorithm) for n in range(number)]
 
 
-async def microseconds(known: Callers, credentials: Sequence[str]) -> float:
+async def microseconds(known: Authenticator, credentials: Sequence[str]) -> float:
     """What one of these requests takes; the text is a new one each time, as from a socket."""
     raw = [f"Bearer {credential}".encode() for credential in credentials]
     started = perf_counter()
     for header in raw:
         with suppress(NotAuthenticated):
-            await known.of({"authorization": header.decode("latin-1")})
+            await known.authenticate({"authorization": header.decode("latin-1")})
     return (perf_counter() - started) / len(raw) * 1e6
 
 

@@ -20,9 +20,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp
 
-from gateway.access.trusted import Registry, hash_of
-from gateway.graph import JSON, Asked, Graph, Prepared
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.pipeline.pipeline import JSON, RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
 from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
 from services.chassis.principal import Principal
@@ -44,17 +46,19 @@ HEADERS = [
 ]
 
 
-class Constant(Graph):
+class Constant(RequestPipeline):
     """Plans one operation once, and answers it at once."""
 
     @cached_property
-    def prepared(self) -> Prepared:
-        return super().prepare(Asked(QUERY), Principal(Role.AGENT, "bench"))
+    def prepared(self) -> PreparedOperation:
+        return super().prepare(GraphQLRequest(QUERY), Principal(Role.AGENT, "bench"))
 
-    def prepare(self, asked: Asked, caller: Principal | None) -> Prepared:
+    def prepare(self, asked: GraphQLRequest, caller: Principal | None) -> PreparedOperation:
         return self.prepared
 
-    async def answer(self, prepared: Prepared, asked: Asked, caller: Principal | None) -> JSON:
+    async def answer(
+        self, prepared: PreparedOperation, asked: GraphQLRequest, caller: Principal | None
+    ) -> JSON:
         return ANSWER
 
 
@@ -68,7 +72,7 @@ def app() -> ASGIApp:
 
     small = graph(InProcess())
     constant = Constant(**{part.name: getattr(small, part.name) for part in fields(small)})
-    registry = Registry()
+    registry = OperationRegistry()
     asyncio.run(registry.adopt([QUERY]))
     process = process_app(GatewaySettings(), lifespan)
     answering = endpoint(
@@ -109,7 +113,7 @@ async def asked(app: ASGIApp, method: str, query_string: bytes, body: bytes) -> 
 
 
 BODY = orjson.dumps({"query": QUERY, "variables": VARIABLES})
-ADDRESS = f"documentId={hash_of(QUERY)}&variables={quote(orjson.dumps(VARIABLES))}".encode()
+ADDRESS = f"documentId={hash_document(QUERY)}&variables={quote(orjson.dumps(VARIABLES))}".encode()
 
 
 @pytest.mark.benchmark

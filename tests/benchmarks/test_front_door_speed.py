@@ -17,12 +17,19 @@ from graphql import OperationDefinitionNode, build_schema, parse
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.cost import Price, Pricing
-from gateway.access.guard import Addresses, Guard
-from gateway.access.limits import LimitExceeded, Limits, check_text, check_variables
-from gateway.access.operations import read_document, read_operation
-from gateway.access.rates import CallerLimits, FailedAuthentications, Rates, caller_key
-from gateway.access.shedding import Admission, Load, Priorities
+from gateway.access.authentication.attempts import FailedAuthentications
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.limits.cost import CostModel, OperationCost
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.operation_limits import (
+    LimitExceeded,
+    OperationLimits,
+    check_text,
+    check_variables,
+)
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.pipeline.operation_facts import collect_facts
+from gateway.pipeline.parse import parse_document
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -100,16 +107,18 @@ def times(app: ASGIApp, requests: int = 100) -> Callable[[], None]:
 @pytest.mark.benchmark
 @pytest.mark.parametrize("is_guarded", [False, True], ids=["bare", "guarded"])
 def test_a_hundred_requests(benchmark: BenchmarkFixture, is_guarded: bool) -> None:
-    guard = Guard(bare, Admission.usual(), FailedAuthentications(Rates()), Addresses())
+    guard = RequestGuard(
+        bare, Admission.usual(), FailedAuthentications(RateLimits()), ClientAddresses()
+    )
 
     benchmark(times(guard if is_guarded else bare))
 
 
 @pytest.mark.benchmark
 def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
-    endless = CallerLimits(Rates(rate_per_s=1e9, burst=10**9))
-    admission = Admission(endless, Load(), Priorities.read())
-    work = admission.work({"Query.nextBestActions"})
+    endless = RateLimiter(RateLimits(rate_per_s=1e9, burst=10**9))
+    admission = Admission(endless, LoadShedder(), Priorities.read())
+    work = admission.classify({"Query.nextBestActions"})
 
     def admit() -> None:
         admission.arrive(caller_key(CALLER))
@@ -119,10 +128,10 @@ def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
     benchmark(admit)
 
 
-def price(text: str) -> Price:
+def price(text: str) -> OperationCost:
     document = parse(text)
     [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return Pricing(SCHEMA).price(document, operation)
+    return CostModel(SCHEMA).price(document, operation)
 
 
 @pytest.mark.benchmark
@@ -139,18 +148,20 @@ def test_pricing_a_new_operation(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.benchmark
 def test_measuring_variables(benchmark: BenchmarkFixture) -> None:
-    benchmark(check_variables, VARIABLES, Limits())
+    benchmark(check_variables, VARIABLES, OperationLimits())
 
 
 @pytest.mark.benchmark
 def test_measuring_a_text(benchmark: BenchmarkFixture) -> None:
-    benchmark(check_text, OPERATION, Limits())
+    benchmark(check_text, OPERATION, OperationLimits())
 
 
 @pytest.mark.benchmark
 def test_refusing_a_document_that_grows_exponentially(benchmark: BenchmarkFixture) -> None:
     def refused() -> Any:
         with pytest.raises(LimitExceeded):
-            read_operation(read_document(DOUBLING, Limits()), None, SCHEMA, Limits())
+            collect_facts(
+                parse_document(DOUBLING, OperationLimits()), None, SCHEMA, OperationLimits()
+            )
 
     benchmark(refused)

@@ -27,10 +27,10 @@ import orjson
 import psutil
 import pytest
 
-from gateway.access.audit import DROPPED, Audit
-from gateway.access.rates import CallerLimits, Rates
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.audit.audit_log import DROPPED, AuditLog
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.supergraph import SubgraphResponse
@@ -56,7 +56,7 @@ HEADERS = [
 
 def by_hash(text: str) -> JSON:
     """What Apollo's clients ask for a document by; with the text they teach it."""
-    return {"extensions": {"persistedQuery": {"sha256Hash": hash_of(text)}}}
+    return {"extensions": {"persistedQuery": {"sha256Hash": hash_document(text)}}}
 
 
 KINDS: Mapping[str, Callable[[int], JSON]] = {
@@ -86,17 +86,19 @@ class Prompt(InProcess):
         return NOTHING
 
 
-def gateway(audit: Audit) -> GraphQLOverHttp:
+def gateway(audit: AuditLog) -> GraphQLOverHttp:
     """The endpoint of a gateway on which one caller may ask without end."""
-    endless = CallerLimits(Rates(rate_per_s=1e9, burst=10**9))
+    endless = RateLimiter(RateLimits(rate_per_s=1e9, burst=10**9))
     served = replace(
         graph(Prompt()),
-        kept=KEPT,
-        admission=Admission(endless, Load(), Priorities.read()),
+        cache_size=KEPT,
+        admission=Admission(endless, LoadShedder(), Priorities.read()),
         audit=audit,
     )
     return endpoint(
-        InProcess(), served=lambda: served, operations=PersistedOperations(Registry(), learns=KEPT)
+        InProcess(),
+        served=lambda: served,
+        operations=PersistedOperations(OperationRegistry(), learns=KEPT),
     )
 
 
@@ -126,7 +128,7 @@ async def resident_mb(kinds: Sequence[str], many: int) -> dict[int, float]:
     """Resident memory after so many operations, printed on the way."""
     told: dict[int, float] = {}
     process, started = psutil.Process(), perf_counter()
-    audit = Audit(lambda lines: None, "secret", waiting=WAITING)
+    audit = AuditLog(lambda lines: None, "secret", waiting=WAITING)
     app = gateway(audit)
     gc.collect()
     gc.freeze()  # as every process of ours does at its start

@@ -23,7 +23,8 @@ from time import perf_counter
 import aiohttp
 import pytest
 
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
 from services.contracts.enums import Role
 from tests.benchmarks.overload import CAPACITY
 from tests.conftest import free_port
@@ -139,7 +140,7 @@ class Measured:
 
 
 def tokens_of_callers(signing_key: Path) -> list[str]:
-    key = private_key(signing_key.read_text())
+    key = load_private_key(signing_key.read_text())
     return [issue_token(key, Role.ADMIN, f"caller-{n}") for n in range(CALLERS)]
 
 

@@ -17,8 +17,8 @@ from graphql import (
     is_required_argument,
 )
 
-from gateway.access.tokens import ServiceTokens, private_key
-from gateway.reload import read_subgraphs
+from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
+from gateway.schema_source import read_subgraphs
 from infra.instance import SERVICES
 from services.contracts.enums import Role
 from tests.callers import caller
@@ -74,7 +74,7 @@ def entities(
     stack: Stack, service: str, role: Role, own: Person, field: str, keys: list[JSON]
 ) -> JSON:
     """What a service answers a router that speaks for a caller, by an internal token."""
-    signing = private_key(stack.instance.keys[0].read_text())
+    signing = load_private_key(stack.instance.keys[0].read_text())
     header = ServiceTokens(signing).authorization(caller(role, "attacker", own.identity), service)
     type_name = keys[0]["__typename"]
     document = (

@@ -17,9 +17,9 @@ import yaml
 from graphql import GraphQLArgument, GraphQLObjectType, GraphQLOutputType, get_named_type
 from graphql.type import is_leaf_type, is_required_argument
 
-from gateway.access.authorization import Authorization
-from gateway.access.roles import Roles
-from gateway.reload import read_subgraphs
+from gateway.access.authorization.authorization import Authorization
+from gateway.access.authorization.roles import Roles
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from infra import tokens
 from infra.demo.queries import wait_until

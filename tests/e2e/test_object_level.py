@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.contracts.identity import derive_customer_id
 from tests.e2e.people import JSON, REFUSALS, Person, as_, codes, told_nothing

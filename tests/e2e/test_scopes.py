@@ -17,7 +17,7 @@ import pytest
 from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
 from graphql.type import is_required_argument
 
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from gateway.supergraph.syntax import ROOTS
 from infra import tokens

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from gateway.access.tokens import ServiceTokens, private_key
+from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from infra.instance import PROCESSES, SERVICES
 from services.contracts.enums import Role
 from tests.callers import caller
@@ -81,7 +81,7 @@ async def test_a_process_is_refused_by_every_database_but_its_own(stack: Stack, 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_token_for_one_service_opens_no_other(stack: Stack, service: str) -> None:
-    tokens = ServiceTokens(private_key(stack.instance.keys[0].read_text()))
+    tokens = ServiceTokens(load_private_key(stack.instance.keys[0].read_text()))
     admin = caller(Role.ADMIN)
     port = stack.instance.ports[service]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from infra.instance import make_keys
@@ -32,7 +33,7 @@ def command(folder: Path, port: int, subgraphs: dict[str, int]) -> list[str]:
 def headers(folder: Path) -> dict[str, str]:
     """An agent's token."""
     signing, _ = make_keys(folder / "keys")
-    token = issue_token(private_key(signing.read_text()), Role.AGENT, "benchmark")
+    token = issue_token(load_private_key(signing.read_text()), Role.AGENT, "benchmark")
     return {"Authorization": f"Bearer {token}"}
 
 

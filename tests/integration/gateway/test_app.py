@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from gateway import subgraph_health
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError
@@ -44,7 +45,7 @@ class House:
         self, role: Role = Role.AGENT, customer: dict[str, str] | None = None
     ) -> dict[str, str]:
         """What a caller of this role sends, who may speak for one customer."""
-        key = private_key(self.signing_key.read_text())
+        key = load_private_key(self.signing_key.read_text())
         return {"Authorization": f"Bearer {issue_token(key, role, 'tester', customer=customer)}"}
 
     async def ask(

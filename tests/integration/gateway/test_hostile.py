@@ -275,7 +275,7 @@ async def test_hundreds_of_misbehaving_answers_leak_no_memory() -> None:
 
 
 async def test_a_service_that_hangs_costs_little_and_is_found_soon_when_it_is_back() -> None:
-    """Nothing is worse than to hang: each who asks waits until his deadline."""
+    """Nothing is worse than to hang: each client waits until its deadline."""
     async with (
         misbehaving(answers(GOOD)) as server,
         HttpTransport({"offers": server.url}, within_s=1.0) as http,

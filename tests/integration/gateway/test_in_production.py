@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from gateway import store
-from gateway.access.keys import make_key
-from gateway.access.roles import Roles
-from gateway.access.tokens import issue_token, private_key
-from gateway.access.trusted import Document, hash_of
+from gateway.access.authentication.api_keys import create_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
+from gateway.access.authorization.roles import Roles
+from gateway.access.limits.registered_operations import RegisteredOperation, hash_document
 from gateway.app import create
 from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
@@ -30,8 +31,8 @@ from tests.unit.gateway.small_graph import SDLS
 NOW = datetime.now(UTC)
 SECRET = "what the keys of this test are hashed with"
 SEGMENTS = "query Segments { segments }"
-TEXT, KEY = make_key(
-    SECRET, Roles.read().granted, name="shop", role=Role.AGENT, scopes=None, now=NOW
+TEXT, KEY = create_key(
+    SECRET, Roles.read().resolve_grant, name="shop", role=Role.AGENT, scopes=None, now=NOW
 )
 DatabaseUrlFor = Callable[[str], AbstractAsyncContextManager[str]]
 
@@ -75,7 +76,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30)
         )
-        token = issue_token(private_key(signing.read_text()), Role.AGENT, "tester")
+        token = issue_token(load_private_key(signing.read_text()), Role.AGENT, "tester")
         yield House(client, token, callers)
 
 
@@ -86,7 +87,9 @@ async def house(
     async with database_url_for("gateway") as url:
         async with open_database(url) as database, database.transaction() as connection:
             await store.add_key(connection, KEY)
-            await store.publish(connection, [Document(SEGMENTS, "segments.graphql", NOW)], NOW)
+            await store.publish(
+                connection, [RegisteredOperation(SEGMENTS, "segments.graphql", NOW)], NOW
+            )
         async with standing(key_files, url) as house:
             async with asyncio.timeout(10):
                 while await house.reason():
@@ -101,10 +104,10 @@ def codes(answer: dict[str, Any]) -> list[str]:
 async def test_a_registered_operation_is_answered_by_its_text_and_by_its_hash(
     house: House,
 ) -> None:
-    by_hash = {"sha256Hash": hash_of(SEGMENTS), "version": 1}
+    by_hash = {"sha256Hash": hash_document(SEGMENTS), "version": 1}
     for request in (
         {"query": SEGMENTS},
-        {"documentId": hash_of(SEGMENTS)},
+        {"documentId": hash_document(SEGMENTS)},
         {"extensions": {"persistedQuery": by_hash}},
         {"query": SEGMENTS, "extensions": {"persistedQuery": by_hash}},
     ):
@@ -148,11 +151,11 @@ async def test_without_its_database_the_gateway_knows_tokens_and_is_not_ready(
         assert "have not been read" in await house.reason()
 
 
-APOLLOS = {"extensions": {"persistedQuery": {"sha256Hash": hash_of(SEGMENTS), "version": 1}}}
+APOLLOS = {"extensions": {"persistedQuery": {"sha256Hash": hash_document(SEGMENTS), "version": 1}}}
 
 
 @pytest.mark.parametrize(
-    "request_", [{"query": SEGMENTS}, {"documentId": hash_of(SEGMENTS)}, APOLLOS]
+    "request_", [{"query": SEGMENTS}, {"documentId": hash_document(SEGMENTS)}, APOLLOS]
 )
 async def test_before_they_are_read_a_registered_operation_is_to_be_asked_again(
     key_files: tuple[Path, Path], request_: dict[str, Any]

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import create
 from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
@@ -52,7 +53,7 @@ class Gateway:
 
     def token(self) -> str:
         """A good one that was never seen before."""
-        key = private_key(self.signing_key.read_text())
+        key = load_private_key(self.signing_key.read_text())
         return f"Bearer {issue_token(key, Role.ADMIN, f'caller {next(self._names)}')}"
 
     async def guess(self) -> int:
@@ -200,7 +201,7 @@ async def test_bad_tokens_do_not_make_their_own_wait_longer_and_longer(guessed: 
 
 
 async def test_who_has_an_expired_token_is_told_so_beside_a_guesser(guessed: Gateway) -> None:
-    key = private_key(guessed.signing_key.read_text())
+    key = load_private_key(guessed.signing_key.read_text())
     headers = {"Authorization": f"Bearer {issue_token(key, Role.ADMIN, 'late', now=1_000_000)}"}
 
     answer = await guessed.client.post("/graphql", json=QUERY, headers=headers)

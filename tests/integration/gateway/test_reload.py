@@ -11,11 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.access.roles import Roles
-from gateway.access.tokens import issue_token, private_key
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.service_tokens import load_private_key
+from gateway.access.authorization.roles import Roles
 from gateway.app import create
-from gateway.graph import Graph
-from gateway.reload import Composed, Served, SubgraphUnknown, subgraph_folder
+from gateway.current_graph import CurrentGraph
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.reload import GraphReloader
+from gateway.schema_source import CompositionResult, SubgraphUnknown, subgraph_folder
 from gateway.settings import GatewaySettings
 from gateway.supergraph import Supergraph
 from gateway.supergraph.composition.compose import compose_sdl
@@ -32,7 +35,7 @@ SOMETIMES = "{ segments }"
 REFUSED = 'raak_graph_reloads_total{outcome="refused"}'
 
 
-async def nothing(_: Graph) -> None:
+async def nothing(_: RequestPipeline) -> None:
     return None
 
 
@@ -60,20 +63,23 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
         (tmp_path / f"{name}.graphql").write_text(sdl)
     first = graph(InProcess())
 
-    def guarded(supergraph: Supergraph, _: Roles) -> Graph:
+    def guarded(supergraph: Supergraph, _: Roles) -> RequestPipeline:
         return replace(first, supergraph=supergraph)
 
     source = subgraph_folder(tmp_path)
-    served = Served(source, Composed.of(source), guarded, nothing, every_s=0.02)
+    current = CurrentGraph()
+    reloader = GraphReloader(
+        source, CompositionResult.of(source), current, guarded, nothing, every_s=0.02
+    )
     async with (
-        serving(endpoint(InProcess(), served=served)) as gateway,
+        serving(endpoint(InProcess(), served=current)) as gateway,
         httpx.AsyncClient(
             base_url=gateway.url, headers=AGENT, trust_env=False, timeout=30
         ) as client,
     ):
         load = Load(client)
         async with asyncio.TaskGroup() as together:
-            watching = together.create_task(served.run())
+            watching = together.create_task(reloader.run())
             clients = [together.create_task(load.go_on()) for _ in range(8)]
             asked_meanwhile = []
             for sdl, is_there in [
@@ -83,12 +89,12 @@ async def test_no_request_fails_while_the_schemas_change_again_and_again(tmp_pat
                 (WITHOUT_SEGMENTS, False),
                 (SDLS["profile"], True),
             ]:
-                before, asked = served(), load.answers.total()
+                before, asked = current(), load.answers.total()
                 (tmp_path / "profile.graphql").write_text(sdl)
                 if sdl is BROKEN:
-                    await until(lambda: served.refused is not None)
+                    await until(lambda: reloader.refused is not None)
                 else:
-                    await until(lambda before=before: served() is not before)  # type: ignore[misc]
+                    await until(lambda before=before: current() is not before)  # type: ignore[misc]
                 answer = await load.ask(SOMETIMES)
                 assert ("data" in answer) == is_there
                 asked_meanwhile.append(load.answers.total() - asked)
@@ -170,7 +176,7 @@ async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
     settings = GatewaySettings(
         signing_key_file=key_files[0], schemas_dir=schemas, roles_file=roles, schemas_every_ms=20
     )
-    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "ann")
+    token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "ann")
     marked = SDLS["profile"].replace("segments: [String!]!", ASKS_A_SCOPE)
     marked = marked.replace('"@key"', '"@key", "@requiresScopes"')
 
@@ -184,7 +190,7 @@ async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
         refused = await until_refused(client)
         await until_denied(client, is_denied=False)
 
-    assert "The file of roles cannot be read" in refused["because"]
+    assert "The file of roles cannot be read" in refused["reason"]
 
 
 async def until_denied(client: httpx.AsyncClient, *, is_denied: bool) -> None:
@@ -223,7 +229,7 @@ async def test_a_whole_gateway_tells_which_service_it_leaves_alone(
     settings = GatewaySettings(
         signing_key_file=key_files[0], supergraph_file=file, roles_file=roles
     )
-    token = issue_token(private_key(key_files[0].read_text()), Role.AGENT, "tester")
+    token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "tester")
 
     async with gateway_on(settings) as client:
         for _ in range(5):

@@ -20,9 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
-from gateway.access.audit import GATHERED_S, Audit, AuditBehind
-from gateway.access.keys import ApiKey, make_key
-from gateway.access.roles import Roles
+from gateway.access.audit.audit_log import GATHER_S, AuditLog, AuditLogUnavailable
+from gateway.access.authentication.api_keys import ApiKey, create_key
+from gateway.access.authorization.roles import Roles
 from gateway.app import create
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
@@ -70,13 +70,13 @@ class FakeProfile:
 
 
 SECRET = "what the keys of this test are hashed with"
-GRANTED = Roles.read().granted
+GRANTED = Roles.read().resolve_grant
 
 
 def _server(name: str, *scopes: str) -> tuple[str, ApiKey]:
     narrowed = frozenset(scopes) or None
     now = datetime.now(UTC)
-    return make_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=narrowed, now=now)
+    return create_key(SECRET, GRANTED, name=name, role=Role.AGENT, scopes=narrowed, now=now)
 
 
 SERVERS = (SHOP, READER) = _server("shop"), _server("reader", "customers:read")
@@ -110,7 +110,7 @@ class Door:
 
     async def settle(self) -> None:
         """Know all records of what was asked before."""
-        await asyncio.sleep(3 * GATHERED_S)
+        await asyncio.sleep(3 * GATHER_S)
         self.known = len(self.log.read_bytes().splitlines())
 
     async def send(self, call: str = "track", **how: Any) -> httpx.Response:
@@ -508,14 +508,14 @@ async def test_a_key_that_may_not_send_is_written_down_as_denied(door: Door) -> 
 async def test_nothing_is_handed_on_while_it_cannot_be_written_down(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_room(log: Audit) -> None:
-        raise AuditBehind("The audit log cannot be written.", hint="Try again shortly.")
+    async def no_room(log: AuditLog) -> None:
+        raise AuditLogUnavailable("The audit log cannot be written.", hint="Try again shortly.")
 
-    monkeypatch.setattr(Audit, "room", no_room)
+    monkeypatch.setattr(AuditLog, "wait_for_room", no_room)
 
     refused = await door.send()
 
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
-    assert refused.json()["error"]["code"] == "AUDIT_BEHIND"
+    assert refused.json()["error"]["code"] == "AUDIT_LOG_UNAVAILABLE"
     assert door.profile.taken == []

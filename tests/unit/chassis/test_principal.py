@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from gateway.access.tokens import issue_token
+from gateway.access.authentication.caller_tokens import issue_token
 from infra.instance import make_keys
 from services.chassis.masking import USUAL
 from services.chassis.principal import (

@@ -9,17 +9,18 @@ import orjson
 import strawberry
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys
-from gateway.access.limits import Limits
-from gateway.access.roles import Roles
-from gateway.access.tokens import CallerTokens, ServiceTokens, issue_token
-from gateway.access.trusted import Registry
-from gateway.graph import Graph
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
+from gateway.access.authentication.caller_tokens import CallerTokens, issue_token
+from gateway.access.authentication.service_tokens import ServiceTokens
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
+from gateway.access.authorization.roles import Roles
+from gateway.access.limits.operation_limits import OperationLimits
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.settings import EndpointSettings
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import SubgraphResponse, SubgraphUnavailable, compose
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql import Schema
@@ -166,15 +167,17 @@ class InProcess:
         raise AssertionError("these services have no subscriptions")
 
 
-def graph(transport: InProcess, *, is_open: bool = False, limits: Limits | None = None) -> Graph:
+def graph(
+    transport: InProcess, *, is_open: bool = False, limits: OperationLimits | None = None
+) -> RequestPipeline:
     supergraph = compose(SDLS)
-    return Graph(
+    return RequestPipeline(
         supergraph=supergraph,
         transport=transport,
         service_tokens=ServiceTokens(KEY),
         roles=ROLES,
-        limits=limits or Limits(),
-        registry=Registry(),
+        limits=limits or OperationLimits(),
+        registry=OperationRegistry(),
         is_open=is_open,
     )
 
@@ -184,18 +187,18 @@ def endpoint(
     *,
     is_open: bool = False,
     operations: PersistedOperations | None = None,
-    served: Callable[[], Graph] | None = None,
+    served: Callable[[], RequestPipeline] | None = None,
     **settings: Any,
 ) -> GraphQLOverHttp:
-    granted = ROLES.granted
-    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
-    callers = Callers(CallerTokens(keys, granted), ApiKeys("", granted))
+    granted = ROLES.resolve_grant
+    keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
+    callers = Authenticator(CallerTokens(keys, granted), ApiKeyCache("", granted))
     answering = graph(transport, is_open=is_open)
     body = BodyLimits(64 * 1024, "max_body_bytes", within_s=30)
     return GraphQLOverHttp(
         served or (lambda: answering),
         callers,
-        operations or PersistedOperations(Registry()),
+        operations or PersistedOperations(OperationRegistry()),
         replace(EndpointSettings(body, shows_explorer=is_open), **settings),
     )
 

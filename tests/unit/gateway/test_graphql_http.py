@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import read_subgraphs
-from gateway.graph import Graph
 from gateway.graphql_http.endpoint import EXPLORER
 from gateway.graphql_http.request_context import REQUESTS
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import DISCARD_BYTES
@@ -476,7 +476,7 @@ async def test_a_failure_of_ours_is_masked_and_logged_without_what_the_caller_ty
     async def failing(*_: Any) -> Any:
         raise ValueError("secret of ann@example.com")
 
-    monkeypatch.setattr(Graph, "answer", failing)
+    monkeypatch.setattr(RequestPipeline, "answer", failing)
     async with asking(endpoint(InProcess())) as client:
         response = await post(client, {"query": "{ segments }"})
 

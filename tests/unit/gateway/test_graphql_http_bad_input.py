@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.access.trusted import Registry
-from gateway.graph import Graph
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.pipeline.pipeline import RequestPipeline
 from services.chassis.bodies import BodyLimits
 from services.chassis.graphql_http.request import MAX_DEPTH
 from tests.unit.gateway.small_graph import AGENT, InProcess, asking, endpoint, the_error
@@ -137,7 +137,7 @@ async def test_an_answer_that_cannot_be_written_is_masked(
     async def answer(*_: Any) -> Any:
         return {"data": {"a": said}}
 
-    monkeypatch.setattr(Graph, "answer", answer)
+    monkeypatch.setattr(RequestPipeline, "answer", answer)
     async with asking(APP) as client:
         one = await client.post("/graphql", json={"query": "{ segments }"})
         batch = await client.post("/graphql", json=[{"query": "{ segments }"}])
@@ -309,7 +309,10 @@ async def test_what_a_browser_sends_for_any_page_is_refused(header: str) -> None
 # --- anything at all --------------------------------------------------------------------------
 
 FUZZED = endpoint(
-    InProcess(), max_batch=2, operations=PersistedOperations(Registry(), 5), compress_from_bytes=99
+    InProcess(),
+    max_batch=2,
+    operations=PersistedOperations(OperationRegistry(), 5),
+    compress_from_bytes=99,
 )
 NAMES = st.text(max_size=5) | st.sampled_from(
     ["query", "variables", "operationName", "extensions", "documentId", "persistedQuery"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.graph import Graph
 from gateway.graphql_http.request_context import REQUESTS
+from gateway.pipeline.pipeline import RequestPipeline
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
 
@@ -65,7 +65,7 @@ async def test_the_requests_of_a_batch_run_at_once(monkeypatch: pytest.MonkeyPat
         await together.wait()
         return {"data": {}}
 
-    monkeypatch.setattr(Graph, "answer", meeting)
+    monkeypatch.setattr(RequestPipeline, "answer", meeting)
     async with asking(endpoint(InProcess(), max_batch=3)) as client, asyncio.timeout(5):
         response = await client.post("/graphql", json=[ONE] * 3)
 
@@ -73,14 +73,14 @@ async def test_the_requests_of_a_batch_run_at_once(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_bug_in_one_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Graph.answer
+    whole = RequestPipeline.answer
 
-    async def answer(graph: Graph, prepared: Any, asked: Any, caller: Any) -> Any:
+    async def answer(graph: RequestPipeline, prepared: Any, asked: Any, caller: Any) -> Any:
         if asked.operation_name == "Bad":
             raise ValueError("secret")
         return await whole(graph, prepared, asked, caller)
 
-    monkeypatch.setattr(Graph, "answer", answer)
+    monkeypatch.setattr(RequestPipeline, "answer", answer)
     bad = {"query": "query Bad { segments }", "operationName": "Bad"}
     async with asking(endpoint(InProcess(), max_batch=2)) as client:
         response = await client.post("/graphql", json=[bad, ONE])

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.access.trusted import Registry, hash_of
+from gateway.access.limits.registered_operations import OperationRegistry, hash_document
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint, the_error
 from tests.unit.over_http import LEGACY, MODERN
 
 TEXT = "{ segments }"
-HASH = hash_of(TEXT)
+HASH = hash_document(TEXT)
 DATA = {"data": {"segments": ["loyal"]}}
 APOLLOS = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": HASH}}}
 BY_HASH: list[dict[str, Any]] = [
@@ -23,13 +23,13 @@ BY_HASH: list[dict[str, Any]] = [
 
 async def registered(text: str = TEXT) -> PersistedOperations:
     """Documents among which one text is registered."""
-    registry = Registry()
+    registry = OperationRegistry()
     await registry.adopt([text])
     return PersistedOperations(registry)
 
 
 def teachable(learns: int = 10) -> Any:
-    return endpoint(InProcess(), operations=PersistedOperations(Registry(), learns))
+    return endpoint(InProcess(), operations=PersistedOperations(OperationRegistry(), learns))
 
 
 @pytest.mark.parametrize("body", BY_HASH)
@@ -52,7 +52,7 @@ async def test_it_may_be_asked_for_by_get(body: dict[str, Any]) -> None:
 
 async def test_it_takes_variables_and_a_name_like_any_other() -> None:
     text = "query A { segments } query B($k: ID!) { action(key: $k) }"
-    body = {"documentId": hash_of(text), "operationName": "B", "variables": {"k": "x"}}
+    body = {"documentId": hash_document(text), "operationName": "B", "variables": {"k": "x"}}
 
     async with asking(endpoint(InProcess(), operations=await registered(text))) as client:
         response = await client.post("/graphql", json=body)
@@ -124,7 +124,7 @@ async def test_a_client_teaches_a_document_and_asks_for_it_by_hash_from_then_on(
 async def test_a_document_that_cannot_be_answered_is_not_learnt() -> None:
     """Or its size would be bounded by the body's limit only."""
     text = "{ nothing }"
-    by_hash = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_of(text)}}}
+    by_hash = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_document(text)}}}
 
     async with asking(teachable()) as client:
         await client.post("/graphql", json={"query": text, **by_hash})
@@ -136,7 +136,7 @@ async def test_a_document_that_cannot_be_answered_is_not_learnt() -> None:
 async def test_no_more_is_learnt_than_may_be() -> None:
     texts = [f"{{ s{n}: segments }}" for n in range(3)]
     hashes = [
-        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_of(text)}}}
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_document(text)}}}
         for text in texts
     ]
 
@@ -161,7 +161,7 @@ async def test_where_nothing_is_learnt_a_text_may_come_with_its_hash_all_the_sam
 async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_are_read(
     body: dict[str, Any],
 ) -> None:
-    registry = Registry(is_read=False)
+    registry = OperationRegistry(is_read=False)
     app = endpoint(InProcess(), operations=PersistedOperations(registry))
 
     async with asking(app) as client:
@@ -177,7 +177,9 @@ async def test_in_every_mode_a_hash_is_to_be_asked_again_before_registered_ones_
 
 
 async def test_what_clients_teach_is_taught_before_registered_ones_are_read() -> None:
-    app = endpoint(InProcess(), operations=PersistedOperations(Registry(is_read=False), learns=10))
+    app = endpoint(
+        InProcess(), operations=PersistedOperations(OperationRegistry(is_read=False), learns=10)
+    )
 
     async with asking(app) as client:
         unknown = await client.post("/graphql", json=APOLLOS)

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from gateway.access.roles import Roles, text_of
-from gateway.graph import Asked, Graph
-from gateway.reload import (
-    Composed,
-    Served,
-    Source,
+from gateway.access.authorization.roles import Roles, read_roles_text
+from gateway.current_graph import CurrentGraph
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.request import GraphQLRequest
+from gateway.reload import GraphReloader
+from gateway.schema_source import (
+    CompositionResult,
+    SchemaSource,
+    SourceTexts,
     SubgraphUnknown,
-    Texts,
     digest_of,
-    given,
+    fixed_sdl,
     subgraph_folder,
     supergraph_file,
 )
@@ -38,11 +40,11 @@ WITHOUT_SEGMENTS = SDLS["profile"].replace("segments: [String!]!", "")
 BROKEN = SDLS["profile"].replace("segments: [String!]!", "segments: [Missing!]!")
 
 
-def guarded(supergraph: Supergraph, roles: Roles) -> Graph:
+def guarded(supergraph: Supergraph, roles: Roles) -> RequestPipeline:
     return replace(graph(InProcess()), supergraph=supergraph, roles=roles)
 
 
-async def nothing(_: Graph) -> None:
+async def nothing(_: RequestPipeline) -> None:
     return None
 
 
@@ -52,14 +54,16 @@ class House:
     def __init__(self, *, every_s: float = 0.0) -> None:
         self.texts: dict[str, str] = dict(SDLS)
         self.roles = ROLES_YAML
-        self.planned: list[Graph] = []
+        self.planned: list[RequestPipeline] = []
         self.granted: list[Roles] = []
         self.made = 0
-        source = Source(lambda: dict(self.texts), self._compose, lambda: self.roles)
-        self.served = Served(
+        source = SchemaSource(lambda: dict(self.texts), self._compose, lambda: self.roles)
+        self.graph = CurrentGraph()
+        self.reloader = GraphReloader(
             source,
-            Composed.of(source),
-            self._guarded,
+            CompositionResult.of(source),
+            self.graph,
+            self._build,
             self._plan,
             self.granted.append,
             every_s=every_s,
@@ -69,59 +73,59 @@ class House:
         self.made += 1
         return compose(texts)
 
-    def _guarded(self, supergraph: Supergraph, roles: Roles) -> Graph:
+    def _build(self, supergraph: Supergraph, roles: Roles) -> RequestPipeline:
         if "nobodys" in supergraph.subgraphs:
             raise SubgraphUnknown("Nobody knows it.", hint="Tell.")
         return guarded(supergraph, roles)
 
-    async def _plan(self, graph: Graph) -> None:
+    async def _plan(self, graph: RequestPipeline) -> None:
         self.planned.append(graph)
 
     @property
     def digest(self) -> str:
         """Of what there is to be served."""
-        return Texts(self.texts, self.roles).digest
+        return SourceTexts(self.texts, self.roles).digest
 
     async def change(self, roles: str | None = None, **texts: str) -> None:
         """Write schemas and roles, and look until they are believed."""
         self.texts |= texts
         self.roles = roles or self.roles
-        await self.served.look()
-        await self.served.look()
+        await self.reloader.look()
+        await self.reloader.look()
 
     def has(self, field: str) -> bool:
-        return field in self.served().supergraph.schema.query_type.fields  # type: ignore[union-attr]
+        return field in self.graph().supergraph.schema.query_type.fields  # type: ignore[union-attr]
 
 
-async def test_what_has_changed_is_served() -> None:
+async def test_what_has_changed_is_current() -> None:
     house = House()
-    before = house.served.digest
+    before = house.reloader.digest
 
     await house.change(profile=WITHOUT_SEGMENTS)
 
     assert not house.has("segments")
-    assert house.served.digest == house.digest != before
-    assert house.planned == [house.served()]
+    assert house.reloader.digest == house.digest != before
+    assert house.planned == [house.graph()]
 
 
 async def test_what_has_not_changed_is_not_composed_again() -> None:
     house = House()
-    first = house.served()
+    first = house.graph()
 
     for _ in range(5):
-        await house.served.look()
+        await house.reloader.look()
 
-    assert house.served() is first
+    assert house.graph() is first
     assert house.made == 1
 
 
 async def test_a_change_is_believed_when_it_was_seen_twice() -> None:
     house = House()
     house.texts["profile"] = WITHOUT_SEGMENTS
-    await house.served.look()
+    await house.reloader.look()
     was_there = house.has("segments")
 
-    await house.served.look()
+    await house.reloader.look()
 
     assert (was_there, house.has("segments")) == (True, False)
 
@@ -130,27 +134,27 @@ async def test_what_does_not_compose_is_told_with_all_its_problems_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     house = House()
-    before = house.served()
+    before = house.graph()
 
     await house.change(profile=BROKEN)
-    await house.served.look()
-    await house.served.look()
+    await house.reloader.look()
+    await house.reloader.look()
 
-    assert house.served() is before
-    assert house.served.refused == house.digest
-    assert "Missing" in (house.served.because or "")
+    assert house.graph() is before
+    assert house.reloader.refused == house.digest
+    assert "Missing" in (house.reloader.reason or "")
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "Missing" in told.fields["because"]  # type: ignore[attr-defined]
+    assert "Missing" in told.fields["reason"]  # type: ignore[attr-defined]
 
 
-async def test_after_a_refusal_the_next_change_is_served() -> None:
+async def test_after_a_refusal_the_next_change_is_current() -> None:
     house = House()
     await house.change(profile=BROKEN)
 
     await house.change(profile=WITHOUT_SEGMENTS)
 
     assert not house.has("segments")
-    assert house.served.refused is None
+    assert house.reloader.refused is None
 
 
 async def test_going_back_to_what_is_served_ends_a_refusal() -> None:
@@ -159,46 +163,46 @@ async def test_going_back_to_what_is_served_ends_a_refusal() -> None:
 
     await house.change(profile=SDLS["profile"])
 
-    assert (house.served.refused, house.served.because) == (None, None)
+    assert (house.reloader.refused, house.reloader.reason) == (None, None)
     assert house.made == 2
 
 
 @pytest.mark.parametrize("sdl", ["", "type", "type Query { a: Int", "\x00", "{" * 5_000])
 async def test_nonsense_changes_nothing(sdl: str) -> None:
     house = House()
-    before = house.served()
+    before = house.graph()
 
     await house.change(profile=sdl)
 
-    assert house.served() is before
-    assert house.served.refused
+    assert house.graph() is before
+    assert house.reloader.refused
 
 
 async def test_a_graph_with_a_service_nobody_knows_changes_nothing() -> None:
     house = House()
-    before = house.served()
+    before = house.graph()
 
     await house.change(nobodys="type Query { nobody: Int }")
 
-    assert house.served() is before
-    assert house.served.refused
+    assert house.graph() is before
+    assert house.reloader.refused
 
 
 async def test_operations_in_use_are_planned_before_they_are_asked_of_a_new_graph() -> None:
     house = House()
     asked = [("{ segments }", None), ("{ nextBestActions(customer: {}) }", None)]
     for text, name in asked:
-        house.served().prepare(Asked(text, name), AGENT)
+        house.graph().prepare(GraphQLRequest(text, name), AGENT)
 
     await house.change(profile=WITHOUT_SEGMENTS + "type More { a: Int }")
 
-    assert house.served().operations() == asked[1:], "the other one is no longer valid"
+    assert house.graph().operations.keys() == asked[1:], "the other one is no longer valid"
 
 
 async def test_a_request_ends_on_the_graph_it_began_on() -> None:
     house = House()
-    first = house.served()
-    asked = Asked("{ segments }")
+    first = house.graph()
+    asked = GraphQLRequest("{ segments }")
     prepared = first.prepare(asked, AGENT)
 
     await house.change(profile=WITHOUT_SEGMENTS)
@@ -215,9 +219,9 @@ LESS = ROLES_YAML.replace(SEGMENTS, "    segments: [admin]\n")
 
 
 async def is_denied(house: House) -> bool:
-    asked = Asked("{ segments }")
-    prepared = house.served().prepare(asked, AGENT)
-    answer = await house.served().answer(prepared, asked, AGENT)
+    asked = GraphQLRequest("{ segments }")
+    prepared = house.graph().prepare(asked, AGENT)
+    answer = await house.graph().answer(prepared, asked, AGENT)
     codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
     return codes == {"UNAUTHORIZED_FIELD_OR_TYPE"}
 
@@ -238,7 +242,7 @@ async def test_a_field_that_is_taken_away_is_denied_and_the_door_is_told() -> No
     await house.change(roles=LESS)
 
     assert await is_denied(house)
-    assert [roles is house.served().roles for roles in house.granted] == [True]
+    assert [roles is house.graph().roles for roles in house.granted] == [True]
 
 
 @pytest.mark.parametrize(
@@ -252,27 +256,28 @@ async def test_a_field_that_is_taken_away_is_denied_and_the_door_is_told() -> No
 )
 async def test_faulty_roles_change_nothing_and_it_is_told_why(roles: str, said: str) -> None:
     house = House()
-    before = house.served()
+    before = house.graph()
 
     await house.change(roles=roles, profile=WITHOUT_SEGMENTS)
 
-    assert house.served() is before
+    assert house.graph() is before
     assert not house.granted
-    assert house.served.refused == house.digest
-    assert said in (house.served.because or "")
+    assert house.reloader.refused == house.digest
+    assert said in (house.reloader.reason or "")
 
 
 async def test_roles_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(ROLES_YAML)
-    source = replace(given(SDLS), read_roles=lambda: text_of(file))
-    served = Served(source, Composed.of(source), guarded, nothing)
+    source = replace(fixed_sdl(SDLS), read_roles=lambda: read_roles_text(file))
+    current = CurrentGraph()
+    reloader = GraphReloader(source, CompositionResult.of(source), current, guarded, nothing)
     file.unlink()
 
-    await served.look(at_once=True)
+    await reloader.look(at_once=True)
 
-    assert "roles.yaml' can't be read (FileNotFoundError)" in (served.because or "")
-    assert served().roles.may(Role.AGENT, "Query.segments")
+    assert "roles.yaml' can't be read (FileNotFoundError)" in (reloader.reason or "")
+    assert current().roles.may_read(Role.AGENT, "Query.segments")
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -288,16 +293,19 @@ def watched(tmp_path: Path) -> Path:
 
 async def test_a_folder_is_watched(watched: Path) -> None:
     source = subgraph_folder(watched)
-    served = Served(source, Composed.of(source), guarded, nothing, every_s=0.01)
-    before = served.digest
-    watching = asyncio.create_task(served.run())
+    current = CurrentGraph()
+    reloader = GraphReloader(
+        source, CompositionResult.of(source), current, guarded, nothing, every_s=0.01
+    )
+    before = reloader.digest
+    watching = asyncio.create_task(reloader.run())
 
     (watched / "profile.graphql").write_text(WITHOUT_SEGMENTS)
-    await until(lambda: served.digest != before)
+    await until(lambda: reloader.digest != before)
     (watched / "profile.graphql").write_bytes(b"\xff")
-    await until(lambda: served.refused is not None)
+    await until(lambda: reloader.refused is not None)
     (watched / "profile.graphql").write_text(SDLS["profile"])
-    await until(lambda: served.digest == before)
+    await until(lambda: reloader.digest == before)
 
     watching.cancel()
     with suppress(asyncio.CancelledError):
@@ -306,7 +314,7 @@ async def test_a_folder_is_watched(watched: Path) -> None:
 
 async def test_sighup_has_it_look_at_once() -> None:
     house = House(every_s=0)
-    watching = asyncio.create_task(house.served.run())
+    watching = asyncio.create_task(house.reloader.run())
     unheard = signal.getsignal(signal.SIGHUP)
     await until(lambda: signal.getsignal(signal.SIGHUP) is not unheard)
     house.texts["profile"] = WITHOUT_SEGMENTS
@@ -326,7 +334,7 @@ def test_a_supergraph_composed_elsewhere_is_read(tmp_path: Path) -> None:
     file = tmp_path / "supergraph.graphql"
     file.write_text(compose_sdl(SDLS, {name: f"http://{name}/graphql" for name in SDLS}))
 
-    composed = Composed.of(supergraph_file(file))
+    composed = CompositionResult.of(supergraph_file(file))
 
     assert set(composed.supergraph.subgraphs) == set(SDLS)
 
@@ -338,7 +346,7 @@ def test_a_file_that_is_no_supergraph_is_refused(tmp_path: Path, content: bytes 
         file.write_bytes(content)
 
     with pytest.raises(RaakError, match=r"supergraph|can.t be read"):
-        Composed.of(supergraph_file(file))
+        CompositionResult.of(supergraph_file(file))
 
 
 def test_digests_differ_where_texts_or_names_do() -> None:
@@ -349,7 +357,7 @@ def test_digests_differ_where_texts_or_names_do() -> None:
 
 
 def test_what_is_given_never_changes() -> None:
-    source = given(SDLS)
+    source = fixed_sdl(SDLS)
 
     assert source.read() == source.read() == SDLS
 
@@ -365,7 +373,7 @@ async def events(queue: asyncio.Queue[int]) -> AsyncGenerator[dict[str, Any], No
 async def test_a_subscription_goes_on_while_its_field_is_there() -> None:
     house = House()
     queue: asyncio.Queue[int] = asyncio.Queue()
-    answers = house.served.lasting(frozenset({"Query.segments"}), events(queue))
+    answers = house.graph.guard_subscription(frozenset({"Query.segments"}), events(queue))
     waiting = asyncio.ensure_future(anext(answers))
 
     await house.change(decision=SDLS["decision"] + "type More { a: Int }")
@@ -378,7 +386,7 @@ async def test_a_subscription_goes_on_while_its_field_is_there() -> None:
 async def test_a_subscription_whose_field_is_gone_ends_with_an_error() -> None:
     house = House()
     queue: asyncio.Queue[int] = asyncio.Queue()
-    answers = house.served.lasting(frozenset({"Query.segments"}), events(queue))
+    answers = house.graph.guard_subscription(frozenset({"Query.segments"}), events(queue))
     waiting = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0)
 
@@ -396,7 +404,7 @@ async def test_a_subscription_ends_when_roles_take_something_away(
 ) -> None:
     house = House()
     queue: asyncio.Queue[int] = asyncio.Queue()
-    answers = house.served.lasting(frozenset({"Query.customer"}), events(queue))
+    answers = house.graph.guard_subscription(frozenset({"Query.customer"}), events(queue))
     waiting = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0)
 
@@ -407,7 +415,7 @@ async def test_a_subscription_ends_when_roles_take_something_away(
     assert (answer == {"data": 1}) == goes_on
     if not goes_on:
         assert answer["errors"][0]["extensions"]["code"] == "SUBSCRIPTION_ENDED"
-        again = house.served.lasting(frozenset({"Query.customer"}), events(queue))
+        again = house.graph.guard_subscription(frozenset({"Query.customer"}), events(queue))
         assert await anext(again) == {"data": 1}
     await answers.aclose()
 
@@ -417,6 +425,7 @@ async def test_a_subscription_that_ends_by_itself_just_ends() -> None:
         yield {"data": 1}
         yield {"data": 2}
 
-    found = [a async for a in House().served.lasting(frozenset({"Query.segments"}), two())]
+    guard = House().graph.guard_subscription
+    found = [answer async for answer in guard(frozenset({"Query.segments"}), two())]
 
     assert found == [{"data": 1}, {"data": 2}]

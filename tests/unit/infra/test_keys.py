@@ -28,12 +28,12 @@ async def refusal(settings: GatewaySettings = NOWHERE, **changed: Any) -> RaakEr
     ("changed", "code", "said"),
     [
         ({"role": "king"}, "NO_SUCH_ROLE", "king"),
-        ({"role": "visitor"}, "KEY_CANNOT_BE", "speaks for one customer"),
-        ({"scopes": ["sky:own"]}, "KEY_CANNOT_BE", "sky:own"),
-        ({"days": 0}, "KEY_CANNOT_BE", "expired already"),
-        ({"days": -1}, "KEY_CANNOT_BE", "expired already"),
-        ({"days": 1e12}, "KEY_CANNOT_BE", "1000000000000.0 days"),
-        ({"days": float("nan")}, "KEY_CANNOT_BE", "nan days"),
+        ({"role": "visitor"}, "INVALID_KEY_REQUEST", "speaks for one customer"),
+        ({"scopes": ["sky:own"]}, "INVALID_KEY_REQUEST", "sky:own"),
+        ({"days": 0}, "INVALID_KEY_REQUEST", "expired already"),
+        ({"days": -1}, "INVALID_KEY_REQUEST", "expired already"),
+        ({"days": 1e12}, "INVALID_KEY_REQUEST", "1000000000000.0 days"),
+        ({"days": float("nan")}, "INVALID_KEY_REQUEST", "nan days"),
     ],
     ids=str,
 )

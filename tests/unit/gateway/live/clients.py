@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message
 
-from gateway.access.callers import Callers
-from gateway.access.jwks import CallerKeys, VerificationKey
-from gateway.access.keys import ApiKeys
-from gateway.access.tokens import CallerTokens
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.authenticator import Authenticator
+from gateway.access.authentication.caller_tokens import CallerTokens
+from gateway.access.authentication.verification_keys import VerificationKey, VerificationKeys
 from gateway.live.connections import ClientConnections
 from gateway.live.graphql_ws import PROTOCOL, GraphQLOverWebSocket
 from gateway.live.settings import LiveSettings
@@ -80,9 +80,11 @@ class _Scripted:
             self.script.under_way -= 1
 
 
-def callers() -> Callers:
-    keys = CallerKeys(VerificationKey.of(KEY.public_key()))
-    return Callers(CallerTokens(keys, ROLES.granted), ApiKeys("", ROLES.granted))
+def callers() -> Authenticator:
+    keys = VerificationKeys(VerificationKey.of(KEY.public_key()))
+    return Authenticator(
+        CallerTokens(keys, ROLES.resolve_grant), ApiKeyCache("", ROLES.resolve_grant)
+    )
 
 
 class Client:

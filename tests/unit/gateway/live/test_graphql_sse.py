@@ -12,7 +12,7 @@ import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.access.tokens import issue_token
+from gateway.access.authentication.caller_tokens import issue_token
 from gateway.live import graphql_sse
 from gateway.live.connections import ClientConnections
 from gateway.live.graphql_sse import GraphQLOverSse, is_event_stream_preferred

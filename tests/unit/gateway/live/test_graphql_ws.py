@@ -9,10 +9,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from gateway.access.guard import Addresses, Guard
-from gateway.access.rates import FailedAuthentications, Rates
-from gateway.access.shedding import Admission
-from gateway.access.tokens import issue_token
+from gateway.access.authentication.attempts import FailedAuthentications
+from gateway.access.authentication.caller_tokens import issue_token
+from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
+from gateway.access.limits.load_shedding import Admission
+from gateway.access.limits.rate_limits import RateLimits
 from services.contracts.enums import Role
 from tests.unit.gateway.live.clients import REFUSED, SETTINGS, TOKEN, house
 from tests.unit.gateway.small_graph import KEY
@@ -171,11 +172,11 @@ async def test_a_socket_is_closed_when_its_token_expires() -> None:
 
 
 async def test_the_guard_counts_bad_tokens_and_not_those_that_have_expired_meanwhile() -> None:
-    failures = FailedAuthentications(Rates())
+    failures = FailedAuthentications(RateLimits())
     async with house() as here:
         routes: list[BaseRoute] = [WebSocketRoute("/graphql", here.sockets)]
         app = FastAPI(routes=routes)
-        here.app = Guard(app, Admission.usual(), failures, Addresses())
+        here.app = RequestGuard(app, Admission.usual(), failures, ClientAddresses())
         token = issue_token(KEY, Role.AGENT, "tester", lifetime_s=1, now=time())
         expiring = await (await here.connect()).acknowledged(Authorization=f"Bearer {token}")
         assert (await expiring.closed())[0] == 4403

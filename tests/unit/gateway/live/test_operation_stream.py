@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.trusted import Registry
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.graphql_http.request_context import REQUESTS
 from gateway.live.operation_stream import OperationStreams, format_failure
@@ -22,7 +22,8 @@ async def answers(
 ) -> list[JSON]:
     """All answers to an operation."""
     answering = OperationStreams(
-        lambda: graph(InProcess(down={down}), is_open=True), PersistedOperations(Registry())
+        lambda: graph(InProcess(down={down}), is_open=True),
+        PersistedOperations(OperationRegistry()),
     )
     asked = read_parameters({"query": query})
     operation = answering.open(asked, who or caller(Role.AGENT), may_change=may_change)

@@ -9,16 +9,16 @@ from uuid import UUID
 import orjson
 import pytest
 
-from gateway.access.rates import CallerLimits, Rates
-from gateway.access.shedding import Admission, Load, Priorities
-from gateway.access.tokens import ServiceTokens
-from gateway.access.trusted import Registry
+from gateway.access.authentication.service_tokens import ServiceTokens
+from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
+from gateway.access.limits.rate_limits import RateLimiter, RateLimits
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.activity import ACTIVITY_KINDS, Activity, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
 from gateway.live.operation_stream import OperationStreams
 from gateway.live.subgraph import LiveSubgraph
-from gateway.reload import read_subgraphs
+from gateway.schema_source import read_subgraphs
 from gateway.supergraph import NotIdempotentInSubscription, PlanCache, RoutingTransport, compose
 from services.chassis.errors import UnknownCustomer
 from services.chassis.graphql_http.request import read_parameters
@@ -299,8 +299,8 @@ async def test_a_subscription_beyond_the_rate_is_slowed_and_then_ends_with_the_r
     async def sleep(seconds: float) -> None:
         naps.append(seconds)
 
-    rates = Rates(rate_per_s=1, burst=2)
-    door = Admission(CallerLimits(rates, Clock()), Load(), Priorities.read(), sleep=sleep)
+    rates = RateLimits(rate_per_s=1, burst=2)
+    door = Admission(RateLimiter(rates, Clock()), LoadShedder(), Priorities.read(), sleep=sleep)
     live = live_with(*(activity(recorded(f"e{n}")) for n in range(20)))
     transport = RoutingTransport({"live": live}, InProcess())
     front = replace(
@@ -312,7 +312,7 @@ async def test_a_subscription_beyond_the_rate_is_slowed_and_then_ends_with_the_r
     )
     watch = 'subscription { customerActivity(ref: {id: "1"}) { event { name } } }'
     parameters = read_parameters({"query": watch})
-    operation = OperationStreams(lambda: front, PersistedOperations(Registry())).open(
+    operation = OperationStreams(lambda: front, PersistedOperations(OperationRegistry())).open(
         parameters, caller(Role.AGENT, "agnes"), may_change=True
     )
 

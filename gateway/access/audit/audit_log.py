@@ -1,0 +1,409 @@
+"""The audit log: who read or changed which customer, and with what.
+
+Whoever answers has a `AuditEntry` for each request. What a record says is in `record`.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+from opentelemetry import trace
+from prometheus_client import Counter
+
+from gateway.access.audit.chain import AuditChain
+from gateway.access.audit.record import (
+    DENIALS,
+    AuditedOperation,
+    AuditedRequest,
+    AuditRecord,
+    RecordFormatter,
+)
+from gateway.access.audit.texts import describe
+from services.chassis import telemetry
+from services.chassis.clock import Clock, utc_now
+from services.chassis.errors import RaakError, Unavailable
+from services.chassis.principal import Principal
+
+__all__ = [
+    "AuditEntry",
+    "AuditLog",
+    "AuditLogUnavailable",
+    "AuditedOperation",
+    "Sink",
+    "file_sink",
+    "stdout_sink",
+]
+
+log = logging.getLogger(__name__)
+
+WAITING = 10_000
+"""Records that may wait to be written; some ten megabytes."""
+BATCH_RECORDS = 1_000
+GATHER_S = 0.05
+"""How long records are gathered before they are put into words and written, in a thread: there a
+record costs a third of what it does in the middle of a request, and a thread for each would cost
+more than the request it tells of.
+"""
+ROOM_WITHIN_S = 5.0
+RETRY_S = 1.0
+DRAIN_S = 5.0
+HEAD_LOGGED_EVERY = timedelta(minutes=10)
+
+RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of operation", ["kind"])
+DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
+
+
+class AuditLogUnavailable(Unavailable):
+    """Nothing is changed while it cannot be written down who changed it."""
+
+    code = "AUDIT_LOG_UNAVAILABLE"
+
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+FOR_THE_GROUP = 0o640
+
+Sink = Callable[[bytes], None]
+"""Writes lines out, in a thread of its own; raises OSError when they do not get there."""
+
+
+class PartialWrite(OSError):
+    """Of what was to be written so many bytes got there."""
+
+    def __init__(self, written_bytes: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.written_bytes = written_bytes
+
+
+class UnusableAuditFile(RaakError):
+    """The audit log cannot be written where the settings want it."""
+
+    code = "UNUSABLE_AUDIT_FILE"
+    status = 500
+
+
+def audit_secret(key_secret: str) -> str:
+    """What digests and seals are made with; `key_secret` is the gateway's setting."""
+    return f"audit {key_secret}"
+
+
+def file_sink(path: Path) -> Sink:
+    """Append to a file, opened anew for each batch: who rotates it renames it, and that is all.
+
+    Raises UnusableAuditFile when it cannot be written now.
+    """
+
+    def write(lines: bytes) -> None:
+        descriptor = os.open(path, APPEND, FOR_THE_GROUP)
+        try:
+            _write_all(descriptor, lines)
+        finally:
+            os.close(descriptor)
+
+    try:
+        write(b"")
+    except OSError as error:
+        raise UnusableAuditFile(
+            f"The audit log {str(path)!r} cannot be written ({type(error).__name__}).",
+            hint="Check RAAK_GATEWAY_AUDIT_FILE, and who may write there.",
+        ) from None
+    return write
+
+
+def _write_all(descriptor: int, lines: bytes) -> None:
+    unwritten = memoryview(lines)
+    while unwritten:
+        try:
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
+        except OSError as error:
+            raise PartialWrite(len(lines) - len(unwritten), error) from None
+
+
+def _unwritten_lines(lines: bytes, written_bytes: int) -> bytes:
+    """What is to be written again: a line that broke off is, as a whole."""
+    begun = lines.rfind(b"\n", 0, written_bytes) + 1
+    return lines[begun:] if begun == written_bytes else b"\n" + lines[begun:]
+
+
+def stdout_sink(lines: bytes) -> None:
+    """Write to standard output, where nothing else of ours goes."""
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()
+
+
+QueuedRecord: TypeAlias = tuple[str, AuditRecord | bytes | None]
+"""A record's kind, and the record; as its line already where that takes less room. None ends the
+chain."""
+
+
+class AuditLog:
+    """Writes records down, in the order in which they came, beside the requests.
+
+    A request never waits for the disk. While what is written does not get there, records wait; when
+    there is no room left, those of reads are dropped and counted, and nothing new is changed.
+    With a `chain` each line is sealed, so that nobody changes it unseen.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        secret: str,
+        *,
+        chain: AuditChain | None = None,
+        digests_staff: bool = False,
+        waiting: int = WAITING,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._sink = sink
+        self._wording = RecordFormatter(secret, digests_staff=digests_staff)
+        self._chain = chain
+        self._unwritten = b""
+        """What of the batch under way is still to be written."""
+        self._head_logged_at = clock()
+        self._capacity = waiting
+        self._clock = clock
+        self._waiting: deque[QueuedRecord] = deque()
+        self._has_records = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._is_closing = False
+        self._dropped = 0
+
+    def describe(self, texts: Iterable[tuple[str, str, str]]) -> bytes:
+        """What a record says of definitions and conditions (`texts.describe`)."""
+        return describe(texts, self._wording.digest)
+
+    # --- what the graph calls ---
+
+    async def wait_for_room(self) -> None:
+        """Return when a record can be taken; to be awaited before anything is changed.
+
+        Raises AuditLogUnavailable if that takes too long.
+        """
+        if len(self._waiting) < self._capacity:
+            return
+        try:
+            async with asyncio.timeout(ROOM_WITHIN_S):
+                while len(self._waiting) >= self._capacity:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        except TimeoutError:
+            raise AuditLogUnavailable(
+                "The audit log cannot be written, so nothing is changed.",
+                hint="Try again shortly; operators: see where RAAK_GATEWAY_AUDIT_FILE goes.",
+            ) from None
+
+    def record(
+        self,
+        caller: Principal,
+        request: AuditedRequest,
+        *,
+        customers: Set[str] = frozenset(),
+        references: Sequence[Mapping[str, Any]] = (),
+        codes: Set[str] = frozenset(),
+        details: bytes = b"",
+    ) -> None:
+        """Write down one request, or one event of a subscription: every change, though it names
+        nobody (an outcome is reported of a proposition), and every read that touches a customer,
+        or looks for some by a condition.
+
+        The arguments must not change afterwards: they are formatted when the record is written.
+
+        Args:
+            customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).
+            named: The `CustomerRef`s among the arguments, as the services get them.
+            codes: Of the errors in the answer.
+            details: What `describe` says.
+        """
+        is_worth_it = request.changes or customers or references or details
+        if not is_worth_it and DENIALS.isdisjoint(codes):
+            return
+        if len(self._waiting) >= self._capacity and not request.changes:
+            self._drop()
+            return
+        if self._dropped:
+            self._append_gap()
+        at, trace_id = self._clock(), _trace_id()
+        record = AuditRecord(at, caller, request, customers, references, codes, trace_id, details)
+        waiting = record if record.is_light else self._wording.line(record)
+        self._waiting.append((request.kind, waiting))
+        self._has_records.set()
+
+    def _drop(self) -> None:
+        DROPPED.inc()
+        self._dropped += 1
+        if self._dropped == 1:
+            log.error("the audit log has no room: reads are answered without a record")
+
+    def _append_gap(self) -> None:
+        """Have the log say how many records it lacks."""
+        self._waiting.append(("gap", _gap(self._clock(), self._dropped)))
+        self._dropped = 0
+
+    # --- writing ---
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write beside the block; when it ends, what still waits is written first."""
+        writer = asyncio.create_task(self._write_loop(), name="audit log")
+        try:
+            yield
+        finally:
+            self._is_closing = True
+            self._has_records.set()
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    await writer
+            except TimeoutError:
+                fields = {"records": len(self._waiting)}
+                log.critical(
+                    "the audit log could not be written to its end", extra={"fields": fields}
+                )
+
+    async def _write_loop(self) -> None:
+        while self._waiting or not self._is_closing:
+            await self._has_records.wait()
+            if not self._is_closing:
+                await asyncio.sleep(GATHER_S)
+            elif self._dropped:
+                self._append_gap()
+            self._has_records.clear()
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(self._batch_size())]
+                self._has_room.set()
+                await self._write(batch)
+            self._log_head()
+        if self._chain is not None and self._chain.head is not None:
+            await self._write([("chain", None)])
+            self._log_head(is_last=True)
+
+    def _batch_size(self) -> int:
+        return min(BATCH_RECORDS, len(self._waiting))
+
+    def _log_head(self, *, is_last: bool = False) -> None:
+        """Tell another log, which others keep, how far this one has come."""
+        if self._chain is None or (head := self._chain.head) is None:
+            return
+        now = self._clock()
+        if is_last or now - self._head_logged_at >= HEAD_LOGGED_EVERY:
+            self._head_logged_at = now
+            log.info("head of the audit log", extra={"fields": {"head": str(head)}})
+
+    async def _write(self, batch: Sequence[QueuedRecord]) -> None:
+        """Write records, trying until it is done."""
+        is_written = False
+        while not is_written:
+            try:
+                await asyncio.to_thread(self._write_batch, batch)
+                is_written = True
+            except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
+                fields = {"because": type(error).__name__}
+                log.error("the audit log cannot be written", extra={"fields": fields})
+                await asyncio.sleep(RETRY_S)
+        for kind, records in Tally(kind for kind, _ in batch).items():
+            RECORDS.labels(kind).inc(records)
+
+    def _write_batch(self, batch: Sequence[QueuedRecord]) -> None:
+        """Write a batch, or what is left of it."""
+        if not self._unwritten:
+            self._unwritten = self._format_batch(batch)
+        try:
+            self._sink(self._unwritten)
+        except PartialWrite as cut:
+            self._unwritten = _unwritten_lines(self._unwritten, cut.written_bytes)
+            raise
+        except OSError:  # nobody can tell how much of it got there
+            self._unwritten = b"\n" + self._unwritten.removeprefix(b"\n")
+            raise
+        self._unwritten = b""
+
+    def _format_batch(self, batch: Sequence[QueuedRecord]) -> bytes:
+        if self._chain is None:
+            return b"".join(self._line(waiting) for _, waiting in batch if waiting is not None)
+        if batch[0][1] is None:
+            return self._chain.end(self._clock())
+        lines = (self._line(waiting) for _, waiting in batch if waiting is not None)
+        return b"".join(self._chain.seal_lines(lines, self._clock()))
+
+    def _line(self, waiting: AuditRecord | bytes) -> bytes:
+        """A line; of a record that no words can be found for it says that it is lost."""
+        if isinstance(waiting, bytes):
+            return waiting
+        try:
+            return self._wording.line(waiting)
+        except Exception as error:
+            fields = {"because": telemetry.describe(error)}
+            log.critical("a record of the audit log is lost", extra={"fields": fields})
+            return _gap(waiting.at, 1)
+
+
+def _gap(at: datetime, records: int) -> bytes:
+    """A line that stands for records that are not there."""
+    return orjson.dumps({"time": at, "kind": "gap", "dropped": records}) + b"\n"
+
+
+def _trace_id() -> int:
+    return trace.get_current_span().get_span_context().trace_id if telemetry.tracing() else 0
+
+
+class AuditEntry:
+    """One caller's request on its way into the log; or its subscription, event by event."""
+
+    def __init__(
+        self,
+        audit: AuditLog,
+        caller: Principal,
+        request: AuditedRequest,
+        references: Sequence[Mapping[str, Any]],
+        details: bytes = b"",
+    ) -> None:
+        self._details = details
+        self._audit = audit
+        self._caller = caller
+        self._request = request
+        self._references = references
+        self._customers: set[str] = set()
+
+    def add_customers(self, type_name: str, ids: set[str]) -> None:
+        """These customers are in the answer (`execute(…, witnessed=…)`)."""
+        self._customers |= ids
+
+    async def begin(self) -> None:
+        """Wait until it can be written down, if it is to change something."""
+        if self._request.changes:
+            await self._audit.wait_for_room()
+
+    def record_answer(self, answer: Mapping[str, Any]) -> None:
+        """Write down what the caller is about to get."""
+        customers, self._customers = self._customers, set()
+        errors = answer.get("errors")
+        self._audit.record(
+            self._caller,
+            self._request,
+            customers=customers,
+            references=self._references,
+            codes=_codes(errors) if errors else frozenset(),
+            details=self._details,
+        )
+
+    def record_failure(self, error: BaseException) -> None:
+        """Write down that the request came to no answer."""
+        code = error.code if isinstance(error, RaakError) else type(error).__name__
+        self._audit.record(
+            self._caller,
+            self._request,
+            references=self._references,
+            codes={code},
+            details=self._details,
+        )
+
+
+def _codes(errors: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {str((error.get("extensions") or {}).get("code", "UNKNOWN")) for error in errors}

@@ -1,0 +1,1 @@
+"""Who a caller is: by a token, or by an API key."""

@@ -1,0 +1,198 @@
+"""Which requests may enter now, and until when they count as under way."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
+from contextlib import contextmanager
+from time import perf_counter
+from types import TracebackType
+from typing import Any, TypeVar
+
+from prometheus_client import Counter
+
+from gateway.access.limits.load_shedding.load_shedder import LoadShedder, Overloaded
+from gateway.access.limits.load_shedding.workload import Priorities, Workload
+from gateway.access.limits.rate_limits import Clock, RateLimited, RateLimiter, RateLimits
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+LONGEST_WAIT_S = 5.0
+"""How long a subscription may be slowed down before an event; what has to wait longer ends."""
+
+SLOWED = Counter("raak_events_slowed", "Events of subscriptions that waited for the caller's rate")
+ENDED = Counter("raak_subscriptions_rate_limited", "Subscriptions ended by the caller's rate")
+
+NEW_OPERATION_COST = 10
+"""What reading and planning an operation counts as at least, in requests."""
+REQUESTS_PER_S = 2_000
+"""As so many requests a second it counts when it takes longer: they cost about half a millisecond
+each, it takes from one to fifty.
+"""
+
+
+class Admission:
+    """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
+
+    `who` is whatever tells one caller from another. `clock` tells how long reading takes, `sleep`
+    waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        callers: RateLimiter,
+        load: LoadShedder,
+        priorities: Priorities,
+        clock: Clock = perf_counter,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
+        self._callers = callers
+        self._priorities = priorities
+        self._clock = clock
+        self.load = load
+
+    @classmethod
+    def usual(cls) -> "Admission":
+        """With the limits as they are when nobody sets them."""
+        return cls(RateLimiter(RateLimits()), LoadShedder(), Priorities.read())
+
+    def classify(self, coordinates: Set[str]) -> Workload:
+        """The workload of an operation with these root fields."""
+        return self._priorities.classify(coordinates)
+
+    def arrive(self, who: Hashable) -> None:
+        """Count a request before anything is done for it; raises RateLimited."""
+        self._callers.arrive(who)
+
+    def check(self, work: Workload) -> None:
+        """Raise Overloaded if work of this kind would not be let in now."""
+        self.load.check(work)
+
+    @contextmanager
+    def charge_planning(self, who: Hashable) -> Iterator[None]:
+        """Count the block as reading and planning an operation, also when it is refused; raises
+        Overloaded.
+        """
+        self.load.check_new()
+        began = self._clock()
+        try:
+            yield
+        finally:
+            tokens = (self._clock() - began) * REQUESTS_PER_S
+            self._callers.charge_tokens(who, max(NEW_OPERATION_COST, tokens))
+
+    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> "AdmissionTicket":
+        """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
+        self._callers.charge(who, cost)
+        self._callers.enter(who)
+        try:
+            return AdmissionTicket(self._callers, who, self.load, work, self.load.enter(work))
+        except Overloaded:
+            self._callers.leave(who)
+            raise
+
+    def hold(
+        self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0
+    ) -> "AdmittedSubscription[T]":
+        """Count a subscription as under way until it ends or is closed, and each of its events as
+        a request of that cost; raises RateLimited, later too.
+
+        It waits for events most of the time, so it uses none of the gateway's capacity.
+        """
+        self._callers.enter(who)
+        return AdmittedSubscription(self._callers, who, answers, cost, self._sleep)
+
+
+class AdmittedSubscription(AsyncGenerator[T, None]):
+    """The answers of a subscription that is counted as under way, each at the caller's expense.
+
+    Whoever has used up what one may ask is slowed down; when that is not enough, it ends.
+    """
+
+    def __init__(
+        self,
+        callers: RateLimiter,
+        who: Hashable,
+        answers: AsyncGenerator[T, None],
+        cost: int,
+        sleep: Sleep,
+    ) -> None:
+        self._callers = callers
+        self._who = who
+        self._answers = answers
+        self._cost = cost
+        self._sleep = sleep
+        self._wait_s = 0.0
+        self._is_over = False
+
+    async def asend(self, value: None) -> T:
+        """The next answer; raises RateLimited."""
+        try:
+            await self._keep_within()
+            answer = await self._answers.asend(value)
+        except BaseException:
+            self._end()
+            raise
+        self._wait_s = self._callers.charge_event(self._who, self._cost)
+        return answer
+
+    async def _keep_within(self) -> None:
+        if self._wait_s > LONGEST_WAIT_S:
+            ENDED.inc()
+            raise RateLimited(
+                "The events of this subscription, with what else the caller asks, are more than it "
+                f"may have: the next would wait for {self._wait_s:.1f} s, and the most is "
+                f"{LONGEST_WAIT_S:g} s (rate_per_s, burst, cost_per_token).",
+                hint="Ask less of each event, and subscribe again after Retry-After.",
+                retry_after_s=self._wait_s,
+            )
+        if self._wait_s:
+            SLOWED.inc()
+            await self._sleep(self._wait_s)
+
+    async def athrow(self, *error: Any) -> T:
+        """Raise an error where the subscription stands."""
+        try:
+            return await self._answers.athrow(*error)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        """End the subscription."""
+        self._end()
+        await self._answers.aclose()
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._callers.leave(self._who)
+
+
+class AdmissionTicket:
+    """A request under way in the gateway; a block gives it back."""
+
+    __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
+
+    def __init__(
+        self, callers: RateLimiter, who: Hashable, load: LoadShedder, work: Workload, entered: float
+    ) -> None:
+        self._callers = callers
+        self._who = who
+        self._load = load
+        self._work = work
+        self._entered = entered
+        self.is_whole = True
+        """Set it to False when the answer is not what it should be."""
+
+    def __enter__(self) -> "AdmissionTicket":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._callers.leave(self._who)
+        self._load.leave(self._work, self._entered, is_whole=self.is_whole and error is None)

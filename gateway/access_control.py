@@ -1,0 +1,131 @@
+"""Access control as the settings want it: authentication, registered operations, audit log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, file_sink, stdout_sink
+from gateway.access.audit.chain import AuditChain, look_back
+from gateway.access.authentication.api_keys import ApiKeyCache
+from gateway.access.authentication.attempts import SignatureChecks
+from gateway.access.authentication.authenticator import Authenticator
+from gateway.access.authentication.caller_tokens import CallerTokens, TokenRules
+from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
+from gateway.access.authentication.verification_keys import (
+    VerificationKey,
+    VerificationKeys,
+    key_set_reader,
+)
+from gateway.access.authorization.roles import Roles
+from gateway.access.limits.registered_operations import OperationRegistry, PlanOperation
+from gateway.database_sync import DatabaseSync
+from gateway.settings import GatewaySettings
+from services.chassis.principal import UnusableKey
+from services.chassis.server import MissingSetting, Work
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """Who may come in and with what, and what is written down of it."""
+
+    authenticator: Authenticator
+    service_tokens: ServiceTokens
+    verification_keys: VerificationKeys
+    api_keys: ApiKeyCache
+    registry: OperationRegistry
+    database_sync: DatabaseSync
+    audit: AuditLog
+    key_set_every_s: int
+
+    @classmethod
+    def from_settings(
+        cls, settings: GatewaySettings, roles: Roles, plan: PlanOperation
+    ) -> "AccessControl":
+        """Raises MissingSetting, UnusableKey or UnusableAuditFile."""
+        if settings.signing_key_file is None:
+            raise MissingSetting(
+                "RAAK_GATEWAY_SIGNING_KEY_FILE is not set.",
+                hint="Name the file with the private key of the gateway (`raak keys init`).",
+            )
+        signing = load_private_key(_text(settings.signing_key_file))
+        verification_keys = _verification_keys(settings, VerificationKey.of(signing.public_key()))
+        checks = SignatureChecks(settings.rates)
+        tokens = CallerTokens(
+            verification_keys, roles.resolve_grant, _rules(settings), checks=checks
+        )
+        api_keys = ApiKeyCache(settings.key_secret, roles.resolve_grant)
+        registry = OperationRegistry(plan, is_read=False)
+        return cls(
+            authenticator=Authenticator(tokens, api_keys),
+            service_tokens=ServiceTokens(signing),
+            verification_keys=verification_keys,
+            api_keys=api_keys,
+            registry=registry,
+            database_sync=DatabaseSync(
+                settings.database, api_keys, registry, settings.database_silence_s
+            ),
+            audit=_audit(settings),
+            key_set_every_s=settings.token_key_set_every_s,
+        )
+
+    def grant_by(self, roles: Roles) -> None:
+        """Let callers have what these roles grant from now on."""
+        self.authenticator.grant_by(roles.resolve_grant)
+
+    def background_work(self) -> Mapping[str, Work]:
+        """What has to go on while requests are answered."""
+        return {
+            "key set": partial(self.verification_keys.run, self.key_set_every_s),
+            "keys and operations": self.database_sync.run,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Why not everybody who may come in can yet."""
+        reasons = (self.verification_keys.not_ready(), self.database_sync.not_ready())
+        return [reason for reason in reasons if reason]
+
+
+def _verification_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
+    """The keys of the settings; without any, tokens signed with the gateway's own are believed."""
+    own = None
+    if settings.caller_key_file:
+        own = VerificationKey.from_pem(_text(settings.caller_key_file))
+    if settings.token_key_set:
+        return VerificationKeys(own, key_set_reader(settings.token_key_set))
+    return VerificationKeys(own or ours)
+
+
+def _rules(settings: GatewaySettings) -> TokenRules:
+    return TokenRules(
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        role_claim=settings.token_role_claim,
+        customer_claim=settings.token_customer_claim,
+        scope_claim=settings.token_scope_claim,
+        longest_life_s=settings.token_longest_life_s,
+    )
+
+
+def _audit(settings: GatewaySettings) -> AuditLog:
+    file, secret = settings.audit_file, audit_secret(settings.key_secret)
+    return AuditLog(
+        _sink(settings),
+        secret,
+        chain=AuditChain(secret, partial(look_back, file)) if file else AuditChain(secret),
+        digests_staff=settings.audit_digests_staff,
+    )
+
+
+def _sink(settings: GatewaySettings) -> Sink:
+    return file_sink(settings.audit_file) if settings.audit_file else stdout_sink
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableKey(
+            f"The key file {str(file)!r} cannot be read ({type(error).__name__}).",
+            hint="Check the path and who may read it.",
+        ) from None

@@ -1,0 +1,1 @@
+"""The steps from a GraphQL request to its answer."""

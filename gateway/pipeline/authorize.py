@@ -1,0 +1,103 @@
+"""Whether a request may be answered at all."""
+
+from collections.abc import Callable
+from typing import Any
+
+from graphql import GraphQLSchema
+
+from gateway.access.authorization.customer_references import check_reference
+from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.pipeline.caller_request import CallerRequest
+from gateway.pipeline.operation_facts import (
+    coerce_variables,
+    select_root_fields,
+)
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.pipeline.request import GraphQLRequest
+from services.chassis.errors import RaakError
+from services.chassis.graphql_http.request import MutationNotAllowed
+from services.chassis.principal import NotAuthenticated, Principal
+
+JSON = dict[str, Any]
+
+
+class IntrospectionOff(RaakError):
+    """A caller asks for the schema in production."""
+
+    code = "INTROSPECTION_OFF"
+    status = 403
+
+
+class OperationNotRegistered(RaakError):
+    """A document is not among those that were registered."""
+
+    code = "OPERATION_NOT_REGISTERED"
+
+
+def check_registered(text: str, registry: OperationRegistry) -> None:
+    """Raise OperationNotRegistered for any other document than those registered."""
+    if not registry.is_registered(text):
+        registry.check_read()
+        raise OperationNotRegistered(
+            "The document is not registered, and only registered ones are answered here.",
+            hint="Register it: `raak operations publish DIR`.",
+        )
+
+
+def check_operation(
+    prepared: PreparedOperation,
+    request: GraphQLRequest,
+    caller: Principal | None,
+    *,
+    is_open: bool,
+) -> None:
+    """Raise RaakError if this caller may not send this operation in this way. Where the schema is
+    open, whoever asks for nothing else needs no token.
+    """
+    operation = prepared.operation
+    if operation.introspects and not is_open:
+        raise IntrospectionOff(
+            "The schema can't be read in production.",
+            hint="Read the SDL of the release, or ask a gateway in development mode.",
+        )
+    if caller is None and not operation.introspects_only:
+        raise token_missing()
+    if prepared.plan.is_mutation and not request.may_change:
+        raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
+
+
+def token_missing() -> NotAuthenticated:
+    """The refusal of who sends no token."""
+    return NotAuthenticated(
+        "The request carries no token.",
+        hint="Send `Authorization: Bearer <token>`; locally: `raak token ROLE`.",
+    )
+
+
+def check_customers(call: CallerRequest) -> None:
+    """Raise Forbidden for a customer the caller may not name."""
+    for argument, reference in call.customers:
+        check_reference(call.caller, f"{argument.place}({argument.name}:)", reference)
+
+
+def refuse_changes(
+    call: CallerRequest,
+    schema: GraphQLSchema,
+    denied: frozenset[str],
+    refusal: Callable[[str], JSON],
+) -> list[JSON]:
+    """The errors of a mutation some of whose fields are denied: nothing of it is done, since half
+    of what was to be changed may be worse.
+    """
+    operation = call.prepared.operation
+    if not call.prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
+        return []
+    declared = operation.definition.variable_definitions or ()
+    variables = coerce_variables(declared, call.request.variables, schema)
+    if variables is None:
+        return []
+    return [
+        refusal(coordinate) | {"path": [key]}
+        for key, name in select_root_fields(operation, variables).items()
+        if (coordinate := f"{operation.root_type}.{name}") in denied
+    ]
