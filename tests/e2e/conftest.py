@@ -23,5 +23,5 @@ def victims(stack: Stack) -> list[Person]:
 
 @pytest.fixture(scope="package")
 def attackers(stack: Stack) -> list[Person]:
-    """Those who try; each has a token for himself."""
+    """Those who try; each has a token for themselves."""
     return people(stack, "attacker", 8)

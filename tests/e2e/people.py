@@ -19,7 +19,7 @@ OFFERS = """query($ref: CustomerRef!) {
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a past: who he is, and what was decided for him."""
+    """Somebody with a past: who they are, and what was decided for them."""
 
     name: str
     type: str
@@ -30,17 +30,17 @@ class Person:
 
     @property
     def token(self) -> str:
-        """Whom his own token speaks for."""
+        """Whom their own token speaks for."""
         return f"{self.type}={self.value}"
 
     @property
     def identity(self) -> JSON:
-        """How he is named in the graph."""
+        """How they are named in the graph."""
         return {"type": self.type, "value": self.value}
 
 
 def person(stack: Stack, name: str, type: str, value: str) -> Person:
-    """Offer somebody something, which makes him known to all services."""
+    """Offer somebody something, which makes them known to all services."""
     ref = {"identity": {"type": type, "value": value}}
     made = stack.as_("agent").data(OFFERS, ref=ref)["nextBestActions"]
     [first, *_] = made["propositions"]

@@ -23,13 +23,13 @@ def log_of(stack: Stack) -> str:
 
 def test_who_saw_and_changed_whom_is_written_down_and_who_he_is_is_not(stack: Stack) -> None:
     buyer = BUYERS[47]
-    him = ref("email", buyer.email)
+    buyer_ref = ref("email", buyer.email)
     agent = stack.as_("agent")
 
-    allow_personal_offers(agent, him)
-    seen = customer(agent, him)
+    allow_personal_offers(agent, buyer_ref)
+    seen = customer(agent, buyer_ref)
     app = stack.session.client_for("app", f"email={buyer.email}")
-    offers(app, him, "APP", "app_home")
+    offers(app, buyer_ref, "APP", "app_home")
     app.answer(
         document("offers"), customer=ref("email", BUYERS[48].email), channel="APP", placement="x"
     )

@@ -44,7 +44,7 @@ def test_a_token_for_a_visitor_names_its_customer(stack: Stack) -> None:
         'query { customer(ref: {identity: {type: "anonymous_id", value: "v-7"}}) { id } }'
     )
 
-    assert answer == {"customer": None}  # himself, of whom nobody has heard yet
+    assert answer == {"customer": None}  # the caller's own customer, not heard of yet
 
 
 def test_a_token_can_be_narrowed_to_some_scopes_of_its_role(stack: Stack) -> None:

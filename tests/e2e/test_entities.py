@@ -114,7 +114,7 @@ def test_a_service_shows_nobody_anothers_entity(
 
 
 def test_an_own_entity_is_shown(stack: Stack, attackers: list[Person]) -> None:
-    for himself in attackers:
-        keys = [{"__typename": "Customer", "id": himself.id}]
-        answer = entities(stack, "journey", Role.VISITOR, himself, "inbox { id }", keys)
-        assert answer == {"data": {"_entities": [{"field": []}]}}, himself.name
+    for attacker in attackers:
+        keys = [{"__typename": "Customer", "id": attacker.id}]
+        answer = entities(stack, "journey", Role.VISITOR, attacker, "inbox { id }", keys)
+        assert answer == {"data": {"_entities": [{"field": []}]}}, attacker.name

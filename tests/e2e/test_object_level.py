@@ -1,4 +1,4 @@
-"""Whoever speaks for one customer reaches no other through the gateway, however he names him.
+"""Whoever speaks for one customer reaches no other through the gateway, however it names them.
 
 The victims are a known customer, a browser nobody knows, one that profile has not even heard of,
 and one that was merged into a known customer; the attackers are the same four, with tokens for
@@ -102,13 +102,13 @@ def test_no_reference_leads_to_another(
 def test_the_own_customer_is_reached_by_the_same_paths(
     stack: Stack, attackers: list[Person], field: str, role: str
 ) -> None:
-    for himself in attackers:
-        answer = as_(stack, role, himself).answer(
-            BY_REFERENCE[field], ref={"identity": himself.identity}
+    for attacker in attackers:
+        answer = as_(stack, role, attacker).answer(
+            BY_REFERENCE[field], ref={"identity": attacker.identity}
         )
         assert "errors" not in answer, answer
-        is_heard_of = himself.name != "unheard" or field != "Query.customer"
-        assert not is_heard_of or himself.id in json.dumps(answer["data"])
+        is_heard_of = attacker.name != "unheard" or field != "Query.customer"
+        assert not is_heard_of or attacker.id in json.dumps(answer["data"])
 
 
 @pytest.mark.parametrize("role", OWN_ROLES)
@@ -117,10 +117,10 @@ def test_a_victim_named_anywhere_in_a_document_stops_all_of_it(
 ) -> None:
     attacker, victim = attackers[0], victims[0]
     own = f'identity: {{type: "{attacker.type}", value: "{attacker.value}"}}'
-    his = f'identity: {{type: "{victim.type}", value: "{victim.value}"}}'
+    other = f'identity: {{type: "{victim.type}", value: "{victim.value}"}}'
     documents: list[tuple[str, JSON]] = [
-        (f"{{ a: customer(ref: {{{own}}}) {{ id }} b: customer(ref: {{{his}}}) {{ id }} }}", {}),
-        (f"query($r: CustomerRef! = {{{his}}}) {{ customer(ref: $r) {{ id }} }}", {}),
+        (f"{{ a: customer(ref: {{{own}}}) {{ id }} b: customer(ref: {{{other}}}) {{ id }} }}", {}),
+        (f"query($r: CustomerRef! = {{{other}}}) {{ customer(ref: $r) {{ id }} }}", {}),
         (
             f"query($r: CustomerRef! = {{{own}}}) {{ customer(ref: $r) {{ id }} }}",
             {"r": {"identity": victim.identity}},
@@ -135,10 +135,10 @@ def test_a_victim_named_anywhere_in_a_document_stops_all_of_it(
             {"v": victim.value},
         ),
         ("query($id: ID) { customer(ref: {id: $id}) { id } }", {"id": victim.id}),
-        (f"{{ ...F }} fragment F on Query {{ ... {{ customer(ref: {{{his}}}) {{ id }} }} }}", {}),
+        (f"{{ ...F }} fragment F on Query {{ ... {{ customer(ref: {{{other}}}) {{ id }} }} }}", {}),
         (
             f'mutation {{ track(input: {{customer: {{{own}}}, event: "x"}}) {{ duplicate }} '
-            f'b: track(input: {{customer: {{{his}}}, event: "x"}}) {{ customer {{ id }} }} }}',
+            f'b: track(input: {{customer: {{{other}}}, event: "x"}}) {{ customer {{ id }} }} }}',
             {},
         ),
     ]
@@ -158,8 +158,8 @@ def test_no_id_of_what_is_anothers_leads_to_him(
     for attacker in attackers:
         graph = as_(stack, role, attacker)
         for victim in victims:
-            for his in (victim.decision, victim.proposition, victim.id, victim.decision.upper()):
-                answer = graph.answer(BY_ID[field], id=his)
+            for key in (victim.decision, victim.proposition, victim.id, victim.decision.upper()):
+                answer = graph.answer(BY_ID[field], id=key)
                 assert told_nothing(answer, victim)
                 assert answer.get("errors"), answer
                 assert codes(answer) <= REFUSALS | {"DECISION_UNKNOWN_PROPOSITION"}, answer

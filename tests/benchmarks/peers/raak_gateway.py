@@ -40,7 +40,7 @@ def headers(folder: Path) -> dict[str, str]:
 def main(folder: Path, port: int, profile: int, decision: int) -> None:
     """Serve until told to stop.
 
-    One caller asks for everything, over and over, on a machine that is kept busy on purpose: his
+    One caller asks for everything, over and over, on a machine that is kept busy on purpose: its
     rate, and how long requests may queue, are set high. What they cost is the same.
     """
     signing, _ = make_keys(folder / "keys")

@@ -20,7 +20,7 @@ OFFERS = 5
 
 @strawberry.federation.type(keys=["id"], name="Customer")
 class Person:
-    """A customer as profile knows him."""
+    """A customer as profile knows them."""
 
     id: strawberry.ID
 
@@ -58,7 +58,7 @@ class Offer:
 
 @strawberry.federation.type(keys=["id"], name="Customer")
 class Decided:
-    """A customer as decision knows him."""
+    """A customer as decision knows them."""
 
     id: strawberry.ID
 

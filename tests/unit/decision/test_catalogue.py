@@ -66,7 +66,7 @@ control_groups: [{key: g, share_percent: 5, withholds: all}]
     [
         ("kind: OFFER", "kind: OFER", 7, "actions[0].kind", "'OFER' does not fit"),
         ("group: vinyl", "gruop: vinyl", 9, "actions[0].gruop", "Did you mean `group`?"),
-        ("placements: hero", "placements: her", 11, "placements[0]", "Did you mean `hero`?"),
+        ("placements: hero", "placements: heero", 11, "placements[0]", "Did you mean `hero`?"),
         ("channel: WEB", "channel: APP", 11, "placements[0]", "It is on WEB"),
         ("value_cents: 100", "value_cents: -1", 10, "actions[0].value_cents", "greater"),
         ("content: {}", 'content: {a: "{{ traits.x "}', 11, "content", "does not close"),

@@ -49,7 +49,7 @@ class StrictError(Exception):
 
 
 class DeniedError(Exception):
-    """Somebody asked what he may not have."""
+    """A caller asked for what it may not have."""
 
 
 @dataclass
