@@ -24,7 +24,7 @@ def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:
     sdls = {path.stem: _text(path) for path in sorted(folder.glob("*.graphql"))}
     if not sdls:
         raise SubgraphUnknown(
-            f"There is no schema in {folder}.", hint="Write the services' schemas: `make schema`."
+            f"There is no schema in {folder}.", hint="Write the services' schemas: `make generate`."
         )
     return sdls
 
