@@ -129,7 +129,7 @@ def collect_facts(
 ) -> OperationFacts:
     """The facts of the operation a request asks for, which is within the limits, but not validated.
 
-    Raises LimitExceeded or OperationNotIdentified.
+    Raises LimitExceeded or UnknownOperation.
     """
     definition, fragments = choose_operation(whole, name), fragments_in(whole)
     check_size(definition, fragments, limits)

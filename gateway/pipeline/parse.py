@@ -4,18 +4,13 @@ from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from gateway.access.limits.operation_limits import OperationLimits, check_document, check_text
 from services.chassis.errors import RaakError
+from services.chassis.graphql_http.request import UnknownOperation
 
 
 class UnreadableDocument(RaakError):
     """A document is not GraphQL."""
 
     code = "GRAPHQL_PARSE_FAILED"
-
-
-class OperationNotIdentified(RaakError):
-    """A request does not say which of the document's operations to execute, or names none."""
-
-    code = "UNKNOWN_OPERATION"
 
 
 def parse_document(text: str, limits: OperationLimits) -> DocumentNode:
@@ -34,7 +29,7 @@ def parse_document(text: str, limits: OperationLimits) -> DocumentNode:
 
 
 def choose_operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
-    """The operation of this name, or the only one there is; raises OperationNotIdentified."""
+    """The operation of this name, or the only one there is; raises UnknownOperation."""
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     matching = [d for d in operations if name is None or (d.name and d.name.value == name)]
     if len(matching) == 1:
@@ -46,6 +41,6 @@ def choose_operation(document: DocumentNode, name: str | None) -> OperationDefin
         problem = f"The document has {len(operations)} operations and no operationName was sent."
     else:
         problem = f"The document has no single operation {name!r}."
-    raise OperationNotIdentified(
+    raise UnknownOperation(
         problem, hint=f"Set `operationName` to one of the document's operations: {names}."
     )

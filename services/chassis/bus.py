@@ -158,6 +158,8 @@ class Bus:
             one.name or "": one for one in (DEAD_LETTER_STREAM, RETRY_STREAM)
         }
         self._consumers: dict[str, ConsumerSubscription] = {}
+        self._subscribing = asyncio.Lock()
+        """A consumer subscribed to twice at once would have messages nobody acknowledges."""
         self._known_consumers: dict[str, set[str]] = {}
         self._recheck_now = asyncio.Event()
         self.changes = 0
@@ -206,7 +208,8 @@ class Bus:
                 await self._stream.add_stream(config)
                 self.changes += 1
         for durable in list(self._consumers):
-            await self._restore_consumer(durable)
+            async with self._subscribing:
+                await self._restore_consumer(durable)
 
     async def _restore_consumer(self, durable: str) -> None:
         """Create a consumer again that is lost, or delivers to a closed connection."""
@@ -304,10 +307,11 @@ class Bus:
             name: ConsumerSubscription(stream_name(fact), f"raak.{fact}.*", receive),
             f"{name}-retry": ConsumerSubscription(RETRIES, f"raak.retry.{service}.{fact}", receive),
         }.items():
-            if durable in self._consumers:
-                consumer.subscription = self._consumers[durable].subscription
-            self._consumers[durable] = consumer
-            await self._consume(durable, consumer)
+            async with self._subscribing:
+                if durable in self._consumers:
+                    consumer.subscription = self._consumers[durable].subscription
+                self._consumers[durable] = consumer
+                await self._consume(durable, consumer)
 
     async def _consume(self, durable: str, consumer: ConsumerSubscription) -> None:
         before, consumer.subscription = consumer.subscription, None

@@ -82,7 +82,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
 
         await asyncio.to_thread(raak.kill, "decision")
         monkeypatch.setattr(resync, "STALLED_S", 1)
-        with pytest.raises(resync.ResyncStalled, match="decision has told 0"):
+        with pytest.raises(resync.ResyncStalled, match="decision has published 0"):
             await request_resync("decision")
         with pytest.raises(ResyncUnderWay, match="of decision is under way"):
             await request_resync()

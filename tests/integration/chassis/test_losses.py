@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from infra import embedded, nats_store_probe
@@ -308,6 +310,21 @@ async def test_a_resync_goes_on_where_it_was_cut_off_and_there_is_one_at_a_time(
     assert await count(database, "outbox") == 450
     async with database.transaction() as connection:
         await resync.request_resync(connection, NOON)  # one that has ended is no hindrance
+
+
+async def test_a_consumer_that_is_checked_while_it_begins_has_one_subscription(bus: Bus) -> None:
+    """What came by a second one would be handled, and never acknowledged."""
+
+    async def receive(message: Msg) -> None:
+        """Nothing comes."""
+
+    await bus.ensure_streams([Spoken])
+    await asyncio.gather(
+        bus.subscribe("listener", Spoken.fact, receive), *(bus._restore() for _ in range(3))
+    )
+
+    queues = Counter(one._queue for one in bus._client._subs.values() if one._queue)
+    assert sorted(queues.values()) == [1, 1]
 
 
 async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all(

@@ -12,10 +12,10 @@ from gateway.access.limits.operation_limits import LimitExceeded
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.authorize import IntrospectionOff, OperationNotRegistered
-from gateway.pipeline.parse import OperationNotIdentified, UnreadableDocument
+from gateway.pipeline.parse import UnreadableDocument
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.graphql_http.request import MutationNotAllowed
+from services.chassis.graphql_http.request import MutationNotAllowed, UnknownOperation
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.enums import Role
 from services.contracts.identity import derive_customer_id
@@ -112,7 +112,7 @@ async def test_a_document_that_is_no_graphql_is_told_where() -> None:
 
 @pytest.mark.parametrize("name", [None, "C"])
 async def test_it_must_be_clear_which_operation_is_meant(name: str | None) -> None:
-    with pytest.raises(OperationNotIdentified, match="'A', 'B'"):
+    with pytest.raises(UnknownOperation, match="'A', 'B'"):
         await answer("query A { segments } query B { segments }", name=name)
 
 
