@@ -96,6 +96,18 @@ def test_the_glossary_has_each_word_once() -> None:
     assert sorted({word for word in words if words.count(word) > 1} - {"word", "---"}) == []
 
 
+def test_the_walks_of_the_architecture_lead_through_the_code() -> None:
+    steps = re.findall(
+        r"^\| [^|]+ \| `([\w/]+\.py)` \| `(\w+)` \|$",
+        (ROOT / "docs" / "architecture.md").read_text(),
+        flags=re.M,
+    )
+
+    assert len(steps) > 20
+    for path, name in steps:
+        assert name in {getattr(node, "name", "") for node in parse(ROOT / path).body}, (path, name)
+
+
 def test_a_class_name_is_defined_once() -> None:
     places = defaultdict(list)
     for path in CODE:
