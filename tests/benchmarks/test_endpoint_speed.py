@@ -53,11 +53,11 @@ class Constant(RequestPipeline):
     def prepared(self) -> PreparedOperation:
         return super().prepare(GraphQLRequest(QUERY), Principal(Role.AGENT, "bench"))
 
-    def prepare(self, asked: GraphQLRequest, caller: Principal | None) -> PreparedOperation:
+    def prepare(self, request: GraphQLRequest, caller: Principal | None) -> PreparedOperation:
         return self.prepared
 
     async def answer(
-        self, prepared: PreparedOperation, asked: GraphQLRequest, caller: Principal | None
+        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
     ) -> JSON:
         return ANSWER
 
@@ -89,7 +89,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-async def asked(app: ASGIApp, method: str, query_string: bytes, body: bytes) -> bytes:
+async def request(app: ASGIApp, method: str, query_string: bytes, body: bytes) -> bytes:
     """The body of the last of a hundred equal answers."""
     said = b""
 
@@ -126,6 +126,6 @@ def test_answering_over_http(
     runner: asyncio.Runner,
     request_parts: tuple[str, bytes, bytes],
 ) -> None:
-    said = benchmark(lambda: runner.run(asked(app, *request_parts)))
+    said = benchmark(lambda: runner.run(request(app, *request_parts)))
 
     assert orjson.loads(said) == ANSWER

@@ -50,19 +50,19 @@ Scene = tuple[list[Event], list[Event]]
 """Events handled before, and the list that is measured."""
 
 
-def decided() -> list[DecisionRecorded]:
+def make_decisions() -> list[DecisionRecorded]:
     """New decisions with three propositions each, for unknown customers."""
     return [facts.decision(uuid4(), "vinyl", "concert", "cassette") for _ in range(LIST)]
 
 
 def decisions() -> Scene:
     """Decisions."""
-    return [], [*decided()]
+    return [], [*make_decisions()]
 
 
 def outcomes() -> Scene:
     """Reactions with a value, to decisions that are known."""
-    decision_events = decided()
+    decision_events = make_decisions()
     return [*decision_events], [
         facts.outcome(one, "ACCEPTED", cents=100) for one in decision_events
     ]
@@ -85,7 +85,7 @@ def page_views() -> Scene:
 
 def merges() -> Scene:
     """Visitors with a decision each, who become known."""
-    decision_events = decided()
+    decision_events = make_decisions()
     return [*decision_events], [
         facts.merge(one.customer_id, uuid4()) for one in decision_events if one.customer_id
     ]

@@ -35,14 +35,14 @@ def selection(type_: GraphQLOutputType, depth: int = 3) -> str:
     if not depth or not isinstance(named, GraphQLObjectType):
         return ""
     fields = [
-        f"{name}{_given(field.args)} {below}"
+        f"{name}{_arguments(field.args)} {below}"
         for name, field in named.fields.items()
         if (below := selection(field.type, depth - 1)) or is_leaf_type(get_named_type(field.type))
     ]
     return f"{{ {' '.join(fields)} }}" if fields else ""
 
 
-def _given(arguments: dict[str, GraphQLArgument]) -> str:
+def _arguments(arguments: dict[str, GraphQLArgument]) -> str:
     required = [
         f"{name}: {ARGUMENTS[name]}"
         for name, argument in arguments.items()
@@ -63,7 +63,9 @@ def entity_fields(service: str) -> Iterator[tuple[str, str, GraphQLField]]:
 
 
 ENTITY_FIELDS = [
-    pytest.param(service, type_name, f"{name}{_given(field.args)} {selection(field.type)}", id=name)
+    pytest.param(
+        service, type_name, f"{name}{_arguments(field.args)} {selection(field.type)}", id=name
+    )
     for service in SERVICES
     for type_name, name, field in entity_fields(service)
     if (type_name, name) != ("Customer", "id")

@@ -386,21 +386,21 @@ def test_who_is_not_shown_an_address_is_not_told_whose_it_is(
 ) -> None:
     theirs = [("email", ADDRESS), ("email", "nobody@secret.example"), ("user_id", SECRETS["user"])]
 
-    refused = [told(stack, role, query, by(*one)) for one in theirs]
+    refused = [ask_for_text(stack, role, query, by(*one)) for one in theirs]
 
     assert all('"FORBIDDEN"' in answer for answer in refused), refused
     assert len({answer.replace("user_id", "email") for answer in refused}) == 1, (
         "nobody is told from somebody"
     )
     assert known.id not in str(refused)
-    assert '"FORBIDDEN"' not in told(stack, role, query, {"id": known.id})
+    assert '"FORBIDDEN"' not in ask_for_text(stack, role, query, {"id": known.id})
 
 
 def by(type: str, value: str) -> JSON:
     return {"identity": {"type": type, "value": value}}
 
 
-def told(stack: Stack, role: Role, query: str, ref: JSON) -> str:
+def ask_for_text(stack: Stack, role: Role, query: str, ref: JSON) -> str:
     """The first answer to a request, or the first event, as it is written."""
     kind = "text/event-stream" if query.startswith("subscription") else "application/json"
     token = tokens.issue(stack.instance.keys[0], role, "curious")

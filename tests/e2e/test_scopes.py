@@ -59,7 +59,7 @@ OPENED = read_page()
 
 
 @pytest.fixture(scope="module")
-def given(stack: Stack) -> dict[str, str]:
+def values(stack: Stack) -> dict[str, str]:
     """What required arguments are given: a customer, a decision for them, a journey they are on."""
     admin, browser = stack.as_("admin"), f"scopes-{uuid4().hex[:8]}"
     ref = {"identity": {"type": "anonymous_id", "value": browser}}
@@ -95,10 +95,10 @@ def given(stack: Stack) -> dict[str, str]:
     }
 
 
-def ask(name: str, field: GraphQLField, given: dict[str, str], selection: str = "") -> str:
+def ask(name: str, field: GraphQLField, values: dict[str, str], selection: str = "") -> str:
     """A field with its required arguments and its selection."""
     required = [
-        f"{argument}: {given.get(f'{name} {argument}') or given[argument]}"
+        f"{argument}: {values.get(f'{name} {argument}') or values[argument]}"
         for argument, declared in field.args.items()
         if is_required_argument(declared)
     ]
@@ -160,19 +160,19 @@ def refused(stack: Stack, scope: str, query: str) -> set[str]:
 
 @pytest.mark.parametrize("scope", sorted(OPENED))
 def test_of_the_root_fields_a_scope_opens_those_on_its_list(
-    stack: Stack, given: dict[str, str], scope: str
+    stack: Stack, values: dict[str, str], scope: str
 ) -> None:
     for kind, root in ROOT.items():
         for name, field in root.fields.items():
             is_open = f"{root.name}.{name}" in OPENED[scope]
-            query = f"{kind} {{ {ask(name, field, given)} }}"
+            query = f"{kind} {{ {ask(name, field, values)} }}"
 
             assert refused(stack, scope, query) == (set() if is_open else {name}), query
 
 
 @pytest.mark.parametrize("scope", sorted(scope for scope in OPENED if OPENED[scope]))
 def test_of_what_hangs_below_a_scope_opens_the_fields_on_its_list(
-    stack: Stack, given: dict[str, str], scope: str
+    stack: Stack, values: dict[str, str], scope: str
 ) -> None:
     for way in ways(scope):
         type_ = below(way)
@@ -180,9 +180,9 @@ def test_of_what_hangs_below_a_scope_opens_the_fields_on_its_list(
         [kind] = [kind for kind, root in ROOT.items() if root is way[0][0]]
         names = type_.fields.keys() - (NOT_LIVE if kind == "subscription" else set())
         closed = {name for name in names if f"{type_.name}.{name}" not in OPENED[scope]}
-        query = f"{{ {' '.join(ask(name, type_.fields[name], given) for name in sorted(names))} }}"
+        query = f"{{ {' '.join(ask(name, type_.fields[name], values) for name in sorted(names))} }}"
         for above, name in reversed(way):
-            query = f"{{ {ask(name, above.fields[name], given, query)} }}"
+            query = f"{{ {ask(name, above.fields[name], values, query)} }}"
 
         found = refused(stack, scope, f"{kind} {query}")
 

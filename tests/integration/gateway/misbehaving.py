@@ -34,7 +34,7 @@ class Misbehaving:
             self.open -= 1
             writer.close()
 
-    async def asked(self) -> None:
+    async def wait_for_request(self) -> None:
         """Return when the first request is there."""
         async with asyncio.timeout(30):
             while not self.requests:

@@ -177,7 +177,7 @@ async def test_a_request_given_up_leaves_no_answer_for_the_next_one() -> None:
 
     async with pool_to(talk, limit=1) as (pool, server):
         given_up = asyncio.create_task(ask(pool))
-        await server.asked()
+        await server.wait_for_request()
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
@@ -213,7 +213,7 @@ async def test_who_waits_for_a_connection_in_vain_is_told_in_time() -> None:
 
     async with pool_to(talk, limit=1) as (pool, server):
         first = asyncio.create_task(ask(pool, within_s=30.0))
-        await server.asked()
+        await server.wait_for_request()
         with pytest.raises(TimeoutError):
             await ask(pool, within_s=0.05)
         assert not first.done()

@@ -20,7 +20,7 @@ from services.contracts.base import Event
 from services.contracts.enums import LinkSource
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from tests.conftest import free_port
-from tests.unit.gateway.live.events import changed, decided, merged, recorded
+from tests.unit.gateway.live.events import changed, decision_recorded, merged, recorded
 from tests.waiting import until
 
 WATCHING, EVENT, GAP = ActivityKind.WATCHING, ActivityKind.EVENT, ActivityKind.GAP
@@ -66,7 +66,9 @@ def subscriptions(feed: CustomerFeed) -> int:
 async def living_in(url: str, waiting: int = 100) -> AsyncIterator[Town]:
     feed = CustomerFeed(url, waiting)
     async with open_bus(url) as bus, supervise({"feed": feed.run}):
-        await bus.ensure_streams([EventRecorded, CustomerChanged, CustomersMerged, type(decided())])
+        await bus.ensure_streams(
+            [EventRecorded, CustomerChanged, CustomersMerged, type(decision_recorded())]
+        )
         await until(lambda: feed.is_connected)
         yield Town(feed, bus)
         assert feed.customer_ids == set(), "somebody is still listened for"
@@ -80,7 +82,7 @@ async def town(nats_url: str) -> AsyncIterator[Town]:
 
 async def test_what_happens_comes_in_order_after_watching(town: Town) -> None:
     async with town.feed.watch(town.ann) as watch:
-        events = [recorded(customer=town.ann), decided(town.ann), recorded("b", town.ann)]
+        events = [recorded(customer=town.ann), decision_recorded(town.ann), recorded("b", town.ann)]
         await town.happens(*events)
 
         first, *activities = await heard(watch, 4)

@@ -209,7 +209,7 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> Non
 async def test_what_is_cancelled_closes_its_connection() -> None:
     async with shop_with(says(), within_s=30.0) as (transport, server):
         asking = asyncio.create_task(execute(PLAN, None, transport))
-        await server.asked()
+        await server.wait_for_request()
 
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):

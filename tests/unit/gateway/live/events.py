@@ -56,7 +56,7 @@ def merged(gone: UUID = BEN, into: UUID = ANN) -> CustomersMerged:
     )
 
 
-def decided(customer: UUID = ANN) -> DecisionRecorded:
+def decision_recorded(customer: UUID = ANN) -> DecisionRecorded:
     return DecisionRecorded(
         **about(customer),
         decision_id=DECISION,
@@ -110,7 +110,7 @@ EVENTS: tuple[Event, ...] = (
     recorded(),
     changed(2, town="Delft"),
     merged(),
-    decided(),
+    decision_recorded(),
     outcome(),
     StepEntered(**about(), state=STATE),
     InstanceEnded(**about(), state=STATE, reason="bought"),

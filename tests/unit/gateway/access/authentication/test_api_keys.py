@@ -29,7 +29,7 @@ def granted(
     return scopes if narrowed_to is None else scopes & narrowed_to, frozenset({"staff"})
 
 
-def made(**how: Any) -> tuple[str, ApiKey]:
+def make(**how: Any) -> tuple[str, ApiKey]:
     given = {"name": "shop", "role": Role.AGENT, "scopes": None, "now": NOW, **how}
     return create_key(SECRET, granted, **given)
 
@@ -51,8 +51,8 @@ def knowing(*keys: ApiKey, secret: str = SECRET, clock: Moments | None = None) -
 
 
 def test_a_key_is_256_random_bits_behind_an_id_and_kept_as_a_digest() -> None:
-    text, key = made()
-    other, _ = made()
+    text, key = make()
+    other, _ = make()
 
     assert re.fullmatch(f"raak_{key.id}_[0-9a-f]{{64}}", text)
     assert text != other
@@ -61,7 +61,7 @@ def test_a_key_is_256_random_bits_behind_an_id_and_kept_as_a_digest() -> None:
 
 
 def test_a_key_opens_as_its_role_under_its_id() -> None:
-    text, key = made(scopes=frozenset({"read"}))
+    text, key = make(scopes=frozenset({"read"}))
 
     caller = knowing(key).principal(text)
 
@@ -75,7 +75,7 @@ def test_a_key_opens_as_its_role_under_its_id() -> None:
 
 
 def test_what_other_roles_grant_holds_at_once_for_keys_known_already() -> None:
-    text, key = made(scopes=frozenset({"read"}))
+    text, key = make(scopes=frozenset({"read"}))
     keys = knowing(key)
 
     keys.grant_by(lambda role, narrowed_to: (narrowed_to or frozenset(), frozenset({"new"})))
@@ -90,32 +90,32 @@ def test_other_roles_make_no_keys_known() -> None:
     keys.grant_by(granted)
 
     with pytest.raises(KeysUnknown):
-        keys.principal(made()[0])
+        keys.principal(make()[0])
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role not in ROLES])
 def test_a_key_speaks_for_no_single_customer(role: Role) -> None:
     with pytest.raises(InvalidKeyRequest, match="make a token"):
-        made(role=role)
+        make(role=role)
 
 
 def test_a_key_has_no_more_scopes_than_its_role() -> None:
     with pytest.raises(InvalidKeyRequest, match=r"no scope 'all'.*It has read, write"):
-        made(scopes=frozenset({"read", "all"}))
+        make(scopes=frozenset({"read", "all"}))
 
 
 def test_a_key_that_would_be_dead_already_is_not_made() -> None:
     with pytest.raises(InvalidKeyRequest, match="expired already"):
-        made(expires_at=NOW)
+        make(expires_at=NOW)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda text: made()[0], "not known here"),
+        (lambda text: make()[0], "not known here"),
         (lambda text: text[:-1] + ("0" if text[-1] != "0" else "1"), "not known here"),
-        (lambda text: text[:21] + made()[0][21:], "not known here"),
-        (lambda text: made()[0][:21] + text[21:], "not known here"),
+        (lambda text: text[:21] + make()[0][21:], "not known here"),
+        (lambda text: make()[0][:21] + text[21:], "not known here"),
         (lambda text: text.upper(), "is malformed"),
         (lambda text: text + "0", "is malformed"),
         (lambda text: text + "\n", "is malformed"),
@@ -125,7 +125,7 @@ def test_a_key_that_would_be_dead_already_is_not_made() -> None:
 def test_any_other_key_is_refused_without_being_repeated(
     change: Callable[[str], str], problem: str
 ) -> None:
-    text, key = made()
+    text, key = make()
     wrong = change(text)
 
     with pytest.raises(NotAuthenticated, match=problem) as refusal:
@@ -135,14 +135,14 @@ def test_any_other_key_is_refused_without_being_repeated(
 
 
 def test_a_key_made_under_another_secret_is_worthless() -> None:
-    text, key = made()
+    text, key = make()
 
     with pytest.raises(NotAuthenticated, match="not known here"):
         knowing(key, secret="another").principal(text)
 
 
 def test_without_a_secret_there_are_no_keys() -> None:
-    text, key = made()
+    text, key = make()
 
     with pytest.raises(NotAuthenticated, match="RAAK_GATEWAY_KEY_SECRET"):
         knowing(key, secret="").principal(text)
@@ -150,12 +150,12 @@ def test_without_a_secret_there_are_no_keys() -> None:
 
 def test_before_the_keys_are_read_nobody_is_called_unknown() -> None:
     with pytest.raises(KeysUnknown):
-        ApiKeyCache(SECRET, granted).principal(made()[0])
+        ApiKeyCache(SECRET, granted).principal(make()[0])
 
 
 def test_a_key_expires() -> None:
     clock = Moments()
-    text, key = made(expires_at=NOW + timedelta(days=1))
+    text, key = make(expires_at=NOW + timedelta(days=1))
     keys = knowing(key, clock=clock)
     keys.principal(text)
 
@@ -167,7 +167,7 @@ def test_a_key_expires() -> None:
 
 def test_a_use_is_noted_at_once_and_then_once_a_minute() -> None:
     clock = Moments()
-    text, key = made()
+    text, key = make()
     keys = knowing(key, clock=clock)
     assert keys.uses_to_note() == {}
 

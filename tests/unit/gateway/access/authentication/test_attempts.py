@@ -60,7 +60,7 @@ def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
 # --- signatures -----------------------------------------------------------------------------------
 
 
-async def checked(checks: SignatureChecks, address: str, *, is_suspect: bool, tokens: int) -> int:
+async def count(checks: SignatureChecks, address: str, *, is_suspect: bool, tokens: int) -> int:
     """How many of so many fresh tokens, sent at once, are checked without waiting long."""
     current_attempt.set(AuthenticationAttempt(address, is_suspect))
     turns = (checks.turn() for _ in range(tokens))
@@ -85,7 +85,7 @@ async def test_fresh_tokens_wait_their_turn_and_the_next_come_later(
 ) -> None:
     checks = SignatureChecks(RateLimits(signature_checks_per_s=100), clock)
 
-    assert await checked(checks, OFFICE, is_suspect=False, tokens=300) == 200
+    assert await count(checks, OFFICE, is_suspect=False, tokens=300) == 200
 
     assert len(hurried) == 100
     assert max(hurried) == pytest.approx(1.0)
@@ -100,11 +100,11 @@ async def test_suspect_addresses_take_nothing_from_others_and_little_from_one_an
 ) -> None:
     checks = SignatureChecks(RateLimits(signature_checks_per_s=100), clock)
 
-    assert await checked(checks, GUESSER, is_suspect=True, tokens=1_000) == 10
+    assert await count(checks, GUESSER, is_suspect=True, tokens=1_000) == 10
 
-    assert await checked(checks, "192.0.2.1", is_suspect=True, tokens=1) == 1
-    assert await checked(checks, OFFICE, is_suspect=False, tokens=1_000) == 200
+    assert await count(checks, "192.0.2.1", is_suspect=True, tokens=1) == 1
+    assert await count(checks, OFFICE, is_suspect=False, tokens=1_000) == 200
     floods = [
-        await checked(checks, f"192.0.2.{n}", is_suspect=True, tokens=100) for n in range(2, 50)
+        await count(checks, f"192.0.2.{n}", is_suspect=True, tokens=100) for n in range(2, 50)
     ]
     assert sum(floods) == 50 - 10 - 1

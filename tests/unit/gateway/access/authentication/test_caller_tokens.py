@@ -69,7 +69,7 @@ def checking(*, key: Any = KEY, rules: TokenRules | None = None, **how: Any) -> 
     return CallerTokens(keys, granted, rules, **how)
 
 
-async def checked(token: str) -> Principal:
+async def authenticate(token: str) -> Principal:
     return await checking().principal(token)
 
 
@@ -80,13 +80,13 @@ def somebody(role: Role, subject: str) -> Principal:
 async def test_a_token_we_issued_names_its_caller() -> None:
     token = issue_token(KEY, Role.AGENT, "ann")
 
-    assert await checked(token) == somebody(Role.AGENT, "ann")
+    assert await authenticate(token) == somebody(Role.AGENT, "ann")
 
 
 async def test_a_visitor_comes_with_its_customer() -> None:
     token = issue_token(KEY, Role.VISITOR, "shop", customer=VISITOR)
 
-    assert (await checked(token)).customer_ref == VISITOR
+    assert (await authenticate(token)).customer_ref == VISITOR
 
 
 async def test_what_other_roles_grant_holds_at_once_for_tokens_known_already() -> None:
@@ -161,7 +161,7 @@ def test_no_token_speaks_for_a_placeholder(type: str, value: str) -> None:
 )
 async def test_any_other_token_is_refused_and_told_why(token: str, problem: str) -> None:
     with pytest.raises(NotAuthenticated, match=problem) as refusal:
-        await checked(token)
+        await authenticate(token)
 
     assert refusal.value.hint
     assert refusal.value.code == "UNAUTHENTICATED"
@@ -174,7 +174,7 @@ async def test_our_public_key_is_no_shared_secret() -> None:
     forged = _hs256(claims(role="admin"), pem)
 
     with pytest.raises(NotAuthenticated, match="algorithm that is not allowed"):
-        await checked(forged)
+        await authenticate(forged)
 
 
 def _hs256(body: dict[str, Any], secret: bytes) -> str:
@@ -195,7 +195,7 @@ async def test_a_changed_claim_breaks_the_signature() -> None:
     forged = base64.urlsafe_b64encode(json.dumps(changed).encode()).rstrip(b"=").decode()
 
     with pytest.raises(NotAuthenticated, match="not signed with our key"):
-        await checked(f"{head}.{forged}.{signature}")
+        await authenticate(f"{head}.{forged}.{signature}")
 
 
 @pytest.mark.parametrize("stamps", [{"iat": time()}, {}, {"iat": time() - 80_000}])
@@ -203,7 +203,7 @@ async def test_a_token_may_live_as_long_as_its_rules_say(stamps: dict[str, Any])
     whole = signed(**stamps, exp=int(stamps.get("iat", time())) + 86_400)
     half = TokenRules(longest_life_s=43_200)
 
-    assert await checked(whole) == somebody(Role.AGENT, "ann")
+    assert await authenticate(whole) == somebody(Role.AGENT, "ann")
     with pytest.raises(NotAuthenticated, match=r"43200 are the most \(token_longest_life_s\)"):
         await checking(rules=half).principal(whole)
 
@@ -321,7 +321,7 @@ async def test_a_refusal_is_remembered_for_five_seconds_and_then_tried_again(
 async def test_a_scope_claim_narrows_what_the_role_may_and_gives_nothing(
     scope: Any, left: set[str]
 ) -> None:
-    caller = await checked(signed(scope=scope, scopes=["admin"], policies=["staff"]))
+    caller = await authenticate(signed(scope=scope, scopes=["admin"], policies=["staff"]))
 
     assert caller.scopes == left
     assert caller.policies == {"is agent"}
@@ -331,8 +331,8 @@ async def test_a_token_is_issued_with_the_scopes_it_is_narrowed_to() -> None:
     narrowed = issue_token(KEY, Role.AGENT, "ann", scopes=frozenset({"read"}))
     none_left = issue_token(KEY, Role.AGENT, "ann", scopes=frozenset())
 
-    assert (await checked(narrowed)).scopes == {"read"}
-    assert (await checked(none_left)).scopes == set()
+    assert (await authenticate(narrowed)).scopes == {"read"}
+    assert (await authenticate(none_left)).scopes == set()
 
 
 async def test_an_issuer_may_have_its_own_names_for_things() -> None:
@@ -378,7 +378,7 @@ async def test_a_key_that_comes_with_the_token_is_not_believed() -> None:
     own = json.loads(OKPAlgorithm.to_jwk(mallory.public_key()))
     for said in ({"jwk": own}, {"jku": "https://mallory.example"}, {"x5u": "https://m.example"}):
         with pytest.raises(NotAuthenticated, match="not signed with our key"):
-            await checked(jwt.encode(claims(), mallory, "EdDSA", headers=said))
+            await authenticate(jwt.encode(claims(), mallory, "EdDSA", headers=said))
 
 
 async def test_a_services_token_says_who_asks_and_is_not_a_callers() -> None:
@@ -391,7 +391,7 @@ async def test_a_services_token_says_who_asks_and_is_not_a_callers() -> None:
     assert Principal.from_claims(read) == asking
     assert read["exp"] - read["iat"] == 60
     with pytest.raises(NotAuthenticated, match="has another audience"):
-        await checked(header[7:])
+        await authenticate(header[7:])
 
 
 def test_a_services_token_is_used_for_half_its_life() -> None:

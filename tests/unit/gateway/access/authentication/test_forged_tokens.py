@@ -83,7 +83,7 @@ class Known:
         self.keys._by_name = {"ours": VerificationKey.of(OURS.public_key())}
 
 
-def told(authorization: str) -> Principal | None:
+def verify(authorization: str) -> Principal | None:
     """Who the header is taken for; None when it is refused with a reason."""
     callers = Authenticator(CallerTokens(Known().keys, GRANTED), ApiKeyCache("secret", GRANTED))
     try:
@@ -98,7 +98,7 @@ def part(value: Any) -> str:
 
 
 def test_the_tokens_that_are_forged_below_are_good_as_they_are() -> None:
-    assert all(told(f"Bearer {token}") for token in TOKENS)
+    assert all(verify(f"Bearer {token}") for token in TOKENS)
 
 
 @given(
@@ -115,7 +115,7 @@ def test_a_token_signed_with_what_everybody_knows_is_refused(
     digest = "sha512" if algorithm == "HS512" else "sha256"
     signatures = (b"", hmac.digest(secret, signed.encode(), digest), MALLORYS.sign(signed.encode()))
 
-    assert [told(f"Bearer {signed}.{part(signature)}") for signature in signatures] == [None] * 3
+    assert [verify(f"Bearer {signed}.{part(signature)}") for signature in signatures] == [None] * 3
 
 
 @given(
@@ -130,7 +130,7 @@ def test_a_token_that_was_changed_anywhere_is_refused_or_means_the_same(
     at = place % len(token)
     changed = token[:at] + what + token[at + 1 :]
 
-    caller = told(f"Bearer {changed}")
+    caller = verify(f"Bearer {changed}")
 
     # base64 has spare bits at the end of a part: another text for the same bytes is no forgery
     assert caller is None or (_bytes(changed) == _bytes(token) and caller.subject == "ann")
@@ -146,7 +146,7 @@ def test_whatever_an_issuer_says_is_understood_or_refused(claims: dict[str, Any]
     head = {"alg": "EdDSA", "kid": "ours"}
     signed = f"{part(head)}.{part({**GOOD, **claims})}"
 
-    caller = told(f"Bearer {signed}.{part(OURS.sign(signed.encode()))}")
+    caller = verify(f"Bearer {signed}.{part(OURS.sign(signed.encode()))}")
 
     if caller is not None:
         scopes, policies = GRANTED(caller.role, None)
@@ -159,13 +159,13 @@ def test_whatever_an_issuer_says_is_understood_or_refused(claims: dict[str, Any]
 @settings(max_examples=400, deadline=None)
 def test_any_header_is_answered(text: str) -> None:
     for header in (text, f"Bearer {text}", f"Bearer raak_{text}", f"bearer {text}.{text}.{text}"):
-        assert told(header) is None
+        assert verify(header) is None
 
 
 def test_brackets_without_end_are_refused() -> None:
     deep = part(b"[" * 5_000)
 
-    assert told(f"Bearer {deep}.{deep}.{deep}") is None
+    assert verify(f"Bearer {deep}.{deep}.{deep}") is None
 
 
 def test_a_key_of_one_type_is_never_used_for_the_algorithm_of_another() -> None:
@@ -175,11 +175,11 @@ def test_a_key_of_one_type_is_never_used_for_the_algorithm_of_another() -> None:
         ({"alg": "EdDSA"}, MALLORYS),
     ):
         forged = jwt.encode(GOOD, key, head["alg"], head)
-        assert told(f"Bearer {forged}") is None
+        assert verify(f"Bearer {forged}") is None
 
 
 def test_a_token_that_asks_for_extensions_is_refused_though_it_is_ours() -> None:
     extras: list[dict[str, Any]] = [{"crit": ["b64"], "b64": True}, {"crit": []}, {"b64": None}]
     for extra in extras:
         signed = f"{part({'alg': 'EdDSA', 'kid': 'ours', **extra})}.{part(GOOD)}"
-        assert told(f"Bearer {signed}.{part(OURS.sign(signed.encode()))}") is None
+        assert verify(f"Bearer {signed}.{part(OURS.sign(signed.encode()))}") is None
