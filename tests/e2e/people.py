@@ -111,7 +111,7 @@ def as_(stack: Stack, role: str, own: Person) -> Caller:
     return Caller(stack, stack.token(role, customer=own.token))
 
 
-def told_nothing(answer: JSON, victim: Person) -> bool:
+def reveals_nothing(answer: JSON, victim: Person) -> bool:
     """Whether there is nothing of a victim in the data of an answer."""
     data = answer.get("data")
     texts = (victim.id, victim.value, victim.decision, victim.proposition)

@@ -14,7 +14,7 @@ import pytest
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from services.contracts.identity import derive_customer_id
-from tests.e2e.people import JSON, REFUSALS, Person, as_, codes, told_nothing
+from tests.e2e.people import JSON, REFUSALS, Person, as_, codes, reveals_nothing
 from tests.stack import Stack
 
 OWN_ROLES = ("visitor", "app")
@@ -92,7 +92,7 @@ def test_no_reference_leads_to_another(
         for victim in victims:
             for ref in references(victim, attacker):
                 answer = graph.answer(BY_REFERENCE[field], ref=ref)
-                assert told_nothing(answer, victim), (attacker.name, victim.name, ref)
+                assert reveals_nothing(answer, victim), (attacker.name, victim.name, ref)
                 assert codes(answer) <= REFUSALS, answer
                 assert answer.get("errors")
 
@@ -160,7 +160,7 @@ def test_no_id_of_what_is_anothers_leads_to_him(
         for victim in victims:
             for key in (victim.decision, victim.proposition, victim.id, victim.decision.upper()):
                 answer = graph.answer(BY_ID[field], id=key)
-                assert told_nothing(answer, victim)
+                assert reveals_nothing(answer, victim)
                 assert answer.get("errors"), answer
                 assert codes(answer) <= REFUSALS | {"DECISION_UNKNOWN_PROPOSITION"}, answer
 

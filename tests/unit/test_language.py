@@ -130,6 +130,20 @@ def test_no_name_is_a_word_that_names_nothing() -> None:
     assert sorted(found) == []
 
 
+def test_helpers_of_tests_have_names_of_the_same_language() -> None:
+    """The names of tests are sentences, of variables their own business."""
+    found = {
+        f"{path_of(path)}: {node.name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("test_")
+        and has_banned_word(node.name)
+    }
+
+    assert sorted(found) == []
+
+
 def names_in(tree: ast.Module) -> Iterator[str]:
     """What a module names: its classes, functions, arguments, variables and attributes."""
     for node in ast.walk(tree):

@@ -69,7 +69,7 @@ class House:
             await asyncio.sleep(0.05)
         raise AssertionError(f"it never was ready: {await self.health()}")
 
-    async def until_seen(self, name: str, status: str) -> None:
+    async def wait_for_status(self, name: str, status: str) -> None:
         """Return when the gateway has seen a service in this state."""
         for _ in range(100):
             if (await self.health())[1]["subgraphs"][name] == status:
@@ -152,7 +152,7 @@ async def test_a_service_that_dies_costs_its_own_fields_and_comes_back(
     house: House, dead: str, data: dict[str, Any] | None
 ) -> None:
     assert await house.ask(QUERY) == {"data": WHOLE}
-    await house.until_seen(dead, "ready")
+    await house.wait_for_status(dead, "ready")
     await house.services[dead].stop()
 
     answer = await house.ask(QUERY)
@@ -166,12 +166,12 @@ async def test_a_service_that_dies_costs_its_own_fields_and_comes_back(
 
 async def test_the_gateway_is_ready_once_all_services_have_been_and_stays_so(house: House) -> None:
     for name in house.services:
-        await house.until_seen(name, "ready")
+        await house.wait_for_status(name, "ready")
     await house.until_ready()
     ready = await house.health()
 
     await house.services["decision"].stop()
-    await house.until_seen("decision", "unreachable")
+    await house.wait_for_status("decision", "unreachable")
 
     status, body = ready
     assert (status, body["status"]) == (200, "ready")
@@ -185,7 +185,7 @@ async def test_the_gateway_is_not_ready_while_no_service_is(house: House) -> Non
     await house.until_ready()
     for name, service in house.services.items():
         await service.stop()
-        await house.until_seen(name, "unreachable")
+        await house.wait_for_status(name, "unreachable")
 
     status, body = await house.health()
 

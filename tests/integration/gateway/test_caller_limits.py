@@ -168,12 +168,12 @@ async def test_a_client_that_goes_away_gives_its_place_back(gateway: Gateway) ->
         task.cancel()
     gateway.may_answer.set()
 
-    async def asked_again() -> Any:
+    async def ask_again() -> Any:
         while (answer := await gateway.ask("cid")).status_code == 429:
             await asyncio.sleep(0.1)
         return answer.json()
 
-    assert await asyncio.wait_for(asked_again(), 30) == ANSWER
+    assert await asyncio.wait_for(ask_again(), 30) == ANSWER
 
 
 async def test_health_and_metrics_answer_however_often_they_are_asked(gateway: Gateway) -> None:

@@ -259,7 +259,7 @@ async def test_hundreds_of_misbehaving_answers_leak_no_memory() -> None:
 
     async with shop_with(behaviour) as (transport, _):
 
-        async def kept_after(requests: int) -> int:
+        async def measure_growth_after(requests: int) -> int:
             for _ in range(requests):
                 await execute(PLAN, None, transport)
             gc.collect()
@@ -267,7 +267,7 @@ async def test_hundreds_of_misbehaving_answers_leak_no_memory() -> None:
 
         tracemalloc.start()
         try:
-            growth = -await kept_after(20) + await kept_after(100)
+            growth = -await measure_growth_after(20) + await measure_growth_after(100)
         finally:
             tracemalloc.stop()
 

@@ -33,7 +33,7 @@ class WhoAnswers(InProcess):
         return SubgraphResponse(200, orjson.dumps({"data": {"segments": [subgraph]}}))
 
 
-async def asked_of(label: str, *, on: frozenset[str] = frozenset(), drawn: float = 0.0) -> str:
+async def find_service(label: str, *, on: frozenset[str] = frozenset(), drawn: float = 0.0) -> str:
     """The service that answers."""
     supergraph = compose(moving(label))
     served = replace(graph(WhoAnswers()), supergraph=supergraph, labels=on, draw=lambda: drawn)
@@ -45,12 +45,12 @@ async def asked_of(label: str, *, on: frozenset[str] = frozenset(), drawn: float
 
 @pytest.mark.parametrize(("drawn", "service"), [(0.0, "new"), (0.19, "new"), (0.2, "old")])
 async def test_a_share_of_the_requests_goes_to_the_new_service(drawn: float, service: str) -> None:
-    assert await asked_of("percent(20)", drawn=drawn) == service
+    assert await find_service("percent(20)", drawn=drawn) == service
 
 
 async def test_a_label_is_switched_on_by_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAAK_GATEWAY_OVERRIDE_LABELS", "new-segments, other")
     on = frozenset(GatewaySettings().override_labels)
 
-    assert await asked_of("new-segments") == "old"
-    assert await asked_of("new-segments", on=on) == "new"
+    assert await find_service("new-segments") == "old"
+    assert await find_service("new-segments", on=on) == "new"

@@ -263,14 +263,14 @@ def test_what_is_not_marked_does_not_make_a_price_move() -> None:
 
 
 def test_a_variable_is_looked_through_once_however_often_it_is_used() -> None:
-    class Seen(list[Any]):
+    class CountedList(list[Any]):
         times = 0
 
         def __iter__(self) -> Any:
             self.times += 1
             return super().__iter__()
 
-    value = Seen([{"text": "a"}] * 10)
+    value = CountedList([{"text": "a"}] * 10)
     many = " ".join(f"s{n}: search(also: $s) {{ name }}" for n in range(20))
 
     asked = price(f"query($s: [Search!]) {{ {many} }}", SEARCH)({"s": value})
