@@ -63,7 +63,6 @@ class Sealer:
         """Names the secret, in the names of the chains that are sealed with it."""
 
     def seal(self, text: bytes) -> str:
-        """The seal of a text."""
         digest = blake2b(text[:UNLOCKED_BYTES], digest_size=SEAL_BYTES, key=self._key)
         for start in range(UNLOCKED_BYTES, len(text), UNLOCKED_BYTES):
             digest.update(text[start : start + UNLOCKED_BYTES])
@@ -248,7 +247,6 @@ class ChainVerifier:
             self._is_head_found = head.seal == expected.seal
 
     def end(self) -> VerifiedLog:
-        """There are no more lines."""
         if self._broken:
             is_being_written = len(self._broken) == 1 and self._is_cut_off
             if not (is_being_written and self.verified.heads):
