@@ -57,7 +57,6 @@ class Admission:
         return cls(RateLimiter(RateLimits()), LoadShedder(), Priorities.read())
 
     def classify(self, coordinates: Set[str]) -> Workload:
-        """The workload of an operation with these root fields."""
         return self._priorities.classify(coordinates)
 
     def arrive(self, who: Hashable) -> None:
@@ -126,7 +125,6 @@ class AdmittedSubscription(AsyncGenerator[T, None]):
         self._is_over = False
 
     async def asend(self, value: None) -> T:
-        """The next answer; raises RateLimited."""
         try:
             await self._keep_within()
             answer = await self._answers.asend(value)
@@ -151,7 +149,6 @@ class AdmittedSubscription(AsyncGenerator[T, None]):
             await self._sleep(self._wait_s)
 
     async def athrow(self, *error: Any) -> T:
-        """Raise an error where the subscription stands."""
         try:
             return await self._answers.athrow(*error)
         except BaseException:
@@ -159,7 +156,6 @@ class AdmittedSubscription(AsyncGenerator[T, None]):
             raise
 
     async def aclose(self) -> None:
-        """End the subscription."""
         self._end()
         await self._answers.aclose()
 

@@ -13,19 +13,16 @@ import pytest
 from graphql import GraphQLObjectType
 
 from gateway.access.limits.load_shedding import (
-    INTERVAL_S,
-    LATE_FOR,
-    NEW_OPERATION_COST,
-    SHED,
     Admission,
-    InvalidPriorities,
     LoadShedder,
     LoadTuning,
-    Overloaded,
     Priorities,
     WorkClass,
     Workload,
 )
+from gateway.access.limits.load_shedding.admission import NEW_OPERATION_COST
+from gateway.access.limits.load_shedding.load_shedder import INTERVAL_S, LATE_FOR, SHED, Overloaded
+from gateway.access.limits.load_shedding.workload import InvalidPriorities
 from gateway.access.limits.rate_limits import RateLimited, RateLimiter, RateLimits
 from gateway.app import read_subgraphs
 from gateway.pipeline.request import GraphQLRequest
