@@ -28,9 +28,6 @@ class FailedAuthentications:
         self._most = rates.max_failed_authentications
         self._buckets = TokenBuckets(self._most / 60, self._most, rates.callers_remembered, clock)
 
-    def __len__(self) -> int:
-        return len(self._buckets)
-
     def is_suspect(self, address: str) -> bool:
         """Whether this address has sent as many bad credentials as it may."""
         return self._buckets.wait(address) >= WORTH_NOTHING_S
