@@ -60,7 +60,6 @@ def _key(
 
 
 async def add_key(connection: Connection, key: ApiKey) -> None:
-    """Keep a new key."""
     await connection.execute(
         _ADD_KEY,
         key.id,

@@ -267,8 +267,6 @@ def _decision(event: DecisionRecorded | OutcomeRecorded) -> Decision:
     description="Something that happened with a customer. What its kind does not fill is null."
 )
 class CustomerActivity:
-    """One activity."""
-
     id: strawberry.ID
     at: datetime = strawberry.field(description="When it happened, not when it was sent.")
     kind: ActivityKind
@@ -307,7 +305,6 @@ class Subscription:
     async def customer_activity(
         self, info: Info, ref: CustomerRef
     ) -> AsyncGenerator[CustomerActivity, None]:
-        """Send activities until the subscription ends."""
         customer_id = await info.context.find_customer(ref.as_json())
         async with info.context.watch(customer_id) as watch:
             while True:

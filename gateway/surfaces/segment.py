@@ -254,7 +254,6 @@ def _key_in_headers(headers: Mapping[str, str]) -> str | None:
 
 
 def _user_name(credentials: str) -> str | None:
-    """The user name of Basic authentication."""
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[0]
     except (NotBase64, ValueError):
@@ -284,7 +283,6 @@ def _parse(text: bytes, *, is_required: bool) -> Any:
 
 
 def _key_in_body(document: Any) -> str | None:
-    """The `writeKey` of a body."""
     key = document.get("writeKey") if isinstance(document, dict) else None
     return key if isinstance(key, str) else None
 

@@ -34,7 +34,6 @@ class RegisteredOperation:
 
     @property
     def hash(self) -> str:
-        """Its name."""
         return hash_document(self.text)
 
 
@@ -89,7 +88,6 @@ class OperationRegistry:
             )
 
     def is_registered(self, text: str) -> bool:
-        """Whether exactly this document is registered."""
         return text in self._registered
 
     async def plan_all(self, plan: PlanOperation) -> None:
