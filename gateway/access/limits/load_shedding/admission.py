@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prometheus_client import Counter
 
@@ -90,79 +90,38 @@ class Admission:
             self._callers.leave(who)
             raise
 
-    def hold(
+    async def hold(
         self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0
-    ) -> "AdmittedSubscription[T]":
-        """Count a subscription as under way until it ends or is closed, and each of its events as
-        a request of that cost; raises RateLimited, later too.
+    ) -> AsyncGenerator[T, None]:
+        """The answers of a subscription. It counts as under way until it ends or is closed, and
+        each answer as a request of that cost: a caller that has used up its rate waits for the
+        next one. Raises RateLimited, also when that wait would be long.
 
         It waits for events most of the time, so it uses none of the gateway's capacity.
         """
-        self._callers.enter(who)
-        return AdmittedSubscription(self._callers, who, answers, cost, self._sleep)
+        async with aclosing(answers):
+            self._callers.enter(who)
+            try:
+                async for answer in answers:
+                    wait_s = self._callers.charge_event(who, cost)
+                    yield answer
+                    await self._slow_down(wait_s)
+            finally:
+                self._callers.leave(who)
 
-
-class AdmittedSubscription(AsyncGenerator[T, None]):
-    """The answers of a subscription that is counted as under way, each at the caller's expense.
-
-    Whoever has used up what one may ask is slowed down; when that is not enough, it ends.
-    """
-
-    def __init__(
-        self,
-        callers: RateLimiter,
-        who: Hashable,
-        answers: AsyncGenerator[T, None],
-        cost: int,
-        sleep: Sleep,
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._answers = answers
-        self._cost = cost
-        self._sleep = sleep
-        self._wait_s = 0.0
-        self._is_over = False
-
-    async def asend(self, value: None) -> T:
-        try:
-            await self._keep_within()
-            answer = await self._answers.asend(value)
-        except BaseException:
-            self._end()
-            raise
-        self._wait_s = self._callers.charge_event(self._who, self._cost)
-        return answer
-
-    async def _keep_within(self) -> None:
-        if self._wait_s > LONGEST_WAIT_S:
+    async def _slow_down(self, wait_s: float) -> None:
+        if wait_s > LONGEST_WAIT_S:
             ENDED.inc()
             raise RateLimited(
                 "The events of this subscription, with what else the caller asks, are more than it "
-                f"may have: the next would wait for {self._wait_s:.1f} s, and the most is "
+                f"may have: the next would wait for {wait_s:.1f} s, and the most is "
                 f"{LONGEST_WAIT_S:g} s (rate_per_s, burst, cost_per_token).",
                 hint="Ask less of each event, and subscribe again after Retry-After.",
-                retry_after_s=self._wait_s,
+                retry_after_s=wait_s,
             )
-        if self._wait_s:
+        if wait_s:
             SLOWED.inc()
-            await self._sleep(self._wait_s)
-
-    async def athrow(self, *error: Any) -> T:
-        try:
-            return await self._answers.athrow(*error)
-        except BaseException:
-            self._end()
-            raise
-
-    async def aclose(self) -> None:
-        self._end()
-        await self._answers.aclose()
-
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._callers.leave(self._who)
+            await self._sleep(wait_s)
 
 
 class AdmissionTicket:
