@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from services.contracts.identity import TYPES
 
-CALLS = frozenset({"track", "identify", "alias", "group", "page", "screen"})
+EVENT_CALLS = ("track", "identify", "alias", "group", "page", "screen")
 BATCH = "batch"
 UNKNOWN = "unknown"
 """Stands for events of an unknown type."""
@@ -69,7 +69,7 @@ def _events(call: str, document: Any) -> Iterator[tuple[str, Object]]:
     events = document.get("batch")
     for event in events if isinstance(events, list) else ():
         kind = event.get("type") if isinstance(event, dict) else None
-        if isinstance(kind, str) and kind in CALLS:
+        if isinstance(kind, str) and kind in EVENT_CALLS:
             yield kind, event
         else:
             yield UNKNOWN, {}
