@@ -24,7 +24,6 @@ from prometheus_client import Counter
 from gateway.access.audit.chain import AuditChain
 from gateway.access.audit.record import (
     DENIALS,
-    AuditedOperation,
     AuditedRequest,
     RecordFormatter,
 )
@@ -33,16 +32,6 @@ from services.chassis import telemetry
 from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Principal
-
-__all__ = [
-    "AuditEntry",
-    "AuditLog",
-    "AuditLogUnavailable",
-    "AuditedOperation",
-    "Sink",
-    "file_sink",
-    "stdout_sink",
-]
 
 log = logging.getLogger(__name__)
 

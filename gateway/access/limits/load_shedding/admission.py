@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
 from typing import TypeVar
 
 from prometheus_client import Counter
 
-from gateway.access.limits.load_shedding.load_shedder import LoadShedder, Overloaded
+from gateway.access.limits.load_shedding.load_shedder import LoadShedder
 from gateway.access.limits.load_shedding.workload import Priorities, Workload
 from gateway.access.limits.rate_limits import Clock, RateLimited, RateLimiter, RateLimits
 
@@ -28,6 +28,14 @@ REQUESTS_PER_S = 2_000
 """As so many requests a second it counts when it takes longer: they cost about half a millisecond
 each, it takes from one to fifty.
 """
+
+
+@dataclass(slots=True)
+class AdmissionTicket:
+    """A request that is under way."""
+
+    is_whole: bool = True
+    """Set it to False when the answer is not what it should be."""
 
 
 class Admission:
@@ -80,15 +88,21 @@ class Admission:
             tokens = (self._clock() - began) * REQUESTS_PER_S
             self._callers.charge_tokens(who, max(NEW_OPERATION_COST, tokens))
 
-    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> "AdmissionTicket":
-        """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
+    @contextmanager
+    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> Iterator[AdmissionTicket]:
+        """Count a request as under way while the block lasts; raises RateLimited or Overloaded."""
         self._callers.charge(who, cost)
         self._callers.enter(who)
         try:
-            return AdmissionTicket(self._callers, who, self.load, work, self.load.enter(work))
-        except Overloaded:
+            entered, ticket = self.load.enter(work), AdmissionTicket()
+            is_whole = False
+            try:
+                yield ticket
+                is_whole = ticket.is_whole
+            finally:
+                self.load.leave(work, entered, is_whole=is_whole)
+        finally:
             self._callers.leave(who)
-            raise
 
     async def hold(
         self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0
@@ -122,32 +136,3 @@ class Admission:
         if wait_s:
             SLOWED.inc()
             await self._sleep(wait_s)
-
-
-class AdmissionTicket:
-    """A request under way in the gateway; a block gives it back."""
-
-    __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
-
-    def __init__(
-        self, callers: RateLimiter, who: Hashable, load: LoadShedder, work: Workload, entered: float
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._load = load
-        self._work = work
-        self._entered = entered
-        self.is_whole = True
-        """Set it to False when the answer is not what it should be."""
-
-    def __enter__(self) -> "AdmissionTicket":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._callers.leave(self._who)
-        self._load.leave(self._work, self._entered, is_whole=self.is_whole and error is None)

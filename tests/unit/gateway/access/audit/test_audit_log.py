@@ -16,14 +16,13 @@ from graphql import OperationDefinitionNode, parse
 from gateway.access.audit import audit_log
 from gateway.access.audit import record as audit_record
 from gateway.access.audit.audit_log import (
-    AuditedOperation,
     AuditEntry,
     AuditLog,
     AuditLogUnavailable,
     UnusableAuditFile,
     file_sink,
 )
-from gateway.access.audit.record import Digests
+from gateway.access.audit.record import AuditedOperation, Digests
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
