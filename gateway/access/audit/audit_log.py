@@ -85,7 +85,7 @@ def audit_secret(key_secret: str) -> str:
 
 
 def file_sink(path: Path) -> Sink:
-    """Append to a file, opened anew for each batch: who rotates it renames it, and that is all.
+    """Append to a file, opened anew for each batch: to rotate it, rename it.
 
     Raises UnusableAuditFile when it cannot be written now.
     """

@@ -1,10 +1,10 @@
 """The chain of the audit log: each line is sealed under the gateway's secret and the line before.
 
 A sealed line ends with the name of its chain, its number there, the seal of the line before, and
-its own: 128 bits of keyed BLAKE2b (RFC 7693) over all that stands before it. So who keeps the file
-can change, remove, insert or move no line unseen. Each process has a chain of its own, so replicas
-may share a file; its first line says which was the last one sealed in the file by then. What is cut
-off at the end shows by the head that the gateway's own log tells now and then.
+its own: 128 bits of keyed BLAKE2b (RFC 7693) over all that stands before it. So a line that is
+changed, removed, inserted or moved shows. Each process has a chain of its own, so replicas may
+share a file; its first line says which was the last one sealed in the file by then. What is cut off
+at the end shows by the head, which the gateway's own log repeats now and then.
 """
 
 import hmac

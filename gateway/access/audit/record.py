@@ -1,9 +1,9 @@
 """What one record of the audit log says. No personal data is in it.
 
-A record names customers by their ids, which tell nothing of a person to who has no database, and
-identities (an e-mail address) only as keyed digests: who knows an identity and the secret can look
-for it, nobody can read it back. A visitor's or app's own name is digested too, for it may be the
-customer's; not that of a key, which no token can have.
+A record names customers by their ids, which mean nothing without the database, and identities (an
+e-mail address) only as keyed digests: an identity can be searched for with the secret, and cannot
+be read back. A visitor's or app's own name is digested too, for it may be the customer's; not that
+of a key, which no token can have.
 """
 
 import hmac
@@ -205,7 +205,7 @@ class Digests:
         self._keyed = hmac.new(key, digestmod="sha256")
 
     def of(self, kind: str, value: str) -> str:
-        """`email:` and 128 bits that tell nothing of the value to who has not got the key."""
+        """`email:` and a digest of 128 bits, which hides the value from all who lack the key."""
         text = f"{kind}:{value}".encode(errors="surrogatepass")
         digest = self._keyed.copy()
         digest.update(text)

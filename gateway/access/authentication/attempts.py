@@ -1,4 +1,4 @@
-"""Attempts to be believed: who guesses credentials is slowed down, who shares an address is not."""
+"""Limits for guessing credentials, which spare good ones that come from the same address."""
 
 import asyncio
 from collections.abc import Hashable
@@ -21,7 +21,7 @@ TURN_WITHIN_S = 1.0
 class FailedAuthentications:
     """Counts the bad credentials of each address. Past the limit it is suspect: what fails has to
     wait, and fresh tokens have their signatures checked after those of others. A good credential
-    passes all the same: who shares an address with a guesser goes on working.
+    passes all the same, though it comes from that address.
     """
 
     def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
@@ -47,7 +47,7 @@ class FailedAuthentications:
 
 @dataclass(slots=True)
 class AuthenticationAttempt:
-    """A request, or a socket, that wants to be believed."""
+    """The authentication of one request or websocket."""
 
     address: str
     is_suspect: bool = False

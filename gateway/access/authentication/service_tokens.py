@@ -1,4 +1,4 @@
-"""Tokens by which services believe the gateway: made here, for one service each, and short-lived.
+"""Tokens by which the gateway authenticates to services: short-lived, each for one service.
 
 They are JSON Web Tokens as callers' are, of another audience, so neither passes for the other: a
 caller cannot take its token past the gateway, and a service's token opens neither the gateway nor
@@ -53,9 +53,9 @@ def sign(
 
 
 class ServiceTokens:
-    """Makes the short-lived tokens by which services believe the gateway.
+    """Makes the tokens for services.
 
-    Each is for one service, and used for half its life, so that it never expires on its way:
+    Each is used for half its life, so that it never expires on its way:
     signing costs 50 µs, the look-up one.
     """
 

@@ -96,12 +96,12 @@ class RateLimits:
 
 
 def caller_key(caller: Principal | None) -> Hashable:
-    """Who is counted as one: a subject, and the customer it speaks for."""
+    """What a caller is counted by: its role, its subject, and the customer it speaks for."""
     return None if caller is None else (caller.role, caller.subject, caller.customer)
 
 
 class RateLimiter:
-    """Counts what each caller asks; keys are whatever tells one from another."""
+    """Counts requests by key: that of a caller (`caller_key`), or an address."""
 
     def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         self._rates = rates

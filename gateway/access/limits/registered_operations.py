@@ -39,7 +39,7 @@ class RegisteredOperation:
 
 PlanOperation = Callable[[str, str | None], object]
 """Plans an operation ahead, by its document and its name, and remembers it. It may raise RaakError:
-the document is registered all the same, and whoever sends it hears why it can't be answered.
+the document is registered all the same, and requests for it are refused with that error.
 """
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 LONGEST_WAIT_S = 5.0
-"""How long a subscription may be slowed down before an event; what has to wait longer ends."""
+"""How long a subscription may wait before an event; one that had to wait longer ends."""
 
 SLOWED = Counter("raak_events_slowed", "Events of subscriptions that waited for the caller's rate")
 ENDED = Counter("raak_subscriptions_rate_limited", "Subscriptions ended by the caller's rate")
@@ -39,10 +39,9 @@ class AdmissionTicket:
 
 
 class Admission:
-    """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
+    """Admits requests by the caller's own limits first, then by the load of the gateway.
 
-    `who` is whatever tells one caller from another. `clock` tells how long reading takes, `sleep`
-    waits so many seconds.
+    `who` identifies a caller. `clock` measures how long reading an operation takes.
     """
 
     def __init__(
