@@ -27,7 +27,7 @@ from services.chassis.server import MissingSetting, Work
 
 @dataclass(frozen=True, slots=True)
 class AccessControl:
-    """Who may come in and with what, and what is written down of it."""
+    """What authenticates callers, and records what they did."""
 
     authenticator: Authenticator
     service_tokens: ServiceTokens
@@ -81,13 +81,13 @@ class AccessControl:
         }
 
     def not_ready(self) -> list[str]:
-        """Why not everybody who may come in can yet."""
+        """Why some callers cannot be authenticated yet."""
         reasons = (self.verification_keys.not_ready(), self.database_sync.not_ready())
         return [reason for reason in reasons if reason]
 
 
 def _verification_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
-    """The keys of the settings; without any, tokens signed with the gateway's own are believed."""
+    """The keys of the settings; without any, the gateway's own key is used."""
     own = None
     if settings.caller_key_file:
         own = VerificationKey.from_pem(_text(settings.caller_key_file))

@@ -33,7 +33,7 @@ class DatabaseSync:
         self._versions: dict[str, int] = {}
 
     def not_ready(self) -> str | None:
-        """Why the gateway cannot tell who may come in with what; None once all has been read."""
+        """Why API keys and operations are unknown; None once all have been read."""
         if self._versions.keys() == self._readers.keys():
             return None
         return "API keys and registered operations have not been read yet."

@@ -44,8 +44,6 @@ class SecurityHeaders:
         self._always = (*SECURITY_HEADERS, hsts) if https_only_s else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add the headers to its response."""
-
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = self._add(message.get("headers", ()))

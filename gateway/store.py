@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import asyncpg
+
 from gateway.access.authentication.api_keys import ApiKey
 from gateway.access.limits.registered_operations import RegisteredOperation
 from services.chassis.database import Connection
@@ -39,28 +41,16 @@ async def versions(connection: Connection) -> Mapping[str, int]:
 async def keys(connection: Connection) -> list[ApiKey]:
     """Every key there ever was, oldest first."""
     rows = await connection.fetch(f"SELECT {_KEY_COLUMNS} FROM api_key ORDER BY created_at, key_id")
-    return [_key(*row) for row in rows]
+    return [_key(row) for row in rows]
 
 
-def _key(
-    id: str,
-    digest: bytes,
-    name: str,
-    role: str,
-    scopes: list[str] | None,
-    created_at: datetime,
-    expires_at: datetime | None,
-    revoked_at: datetime | None,
-    last_used_at: datetime | None,
-) -> ApiKey:
+def _key(row: asyncpg.Record) -> ApiKey:
+    key_id, digest, name, role, scopes, *moments = row
     narrowed = None if scopes is None else frozenset(scopes)
-    return ApiKey(
-        id, digest, name, role, narrowed, created_at, expires_at, revoked_at, last_used_at
-    )
+    return ApiKey(key_id, digest, name, role, narrowed, *moments)
 
 
 async def add_key(connection: Connection, key: ApiKey) -> None:
-    """Keep a new key."""
     await connection.execute(
         _ADD_KEY,
         key.id,

@@ -54,7 +54,6 @@ class SubgraphHealth:
         self.statuses = {name: self.statuses.get(name, SubgraphStatus()) for name in urls}
 
     async def run(self) -> None:
-        """Check until cancelled."""
         while True:
             await asyncio.gather(*(self._check(*service) for service in self._urls.items()))
             await asyncio.sleep(CHECK_EVERY_S)

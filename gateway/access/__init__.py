@@ -1,1 +1,1 @@
-"""Which callers may come in, what each may ask, how much of it, and what is written down."""
+"""Authentication, authorization, limits and the audit log."""

@@ -22,7 +22,6 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 async def compress(response: HttpResponse) -> None:
-    """Compress a response in place."""
     body = response.body
     if len(body) < THREAD_FROM_BYTES:
         response.body = _gzip(body)

@@ -71,7 +71,6 @@ class RequestContext(GraphQLResponse):
         self.add_extension("cost", cost)
 
     def add_extension(self, name: str, value: JSON) -> None:
-        """Add to the extensions of the response."""
         self.body.setdefault("extensions", {})[name] = value
 
     def finish(self) -> HttpResponse:

@@ -50,7 +50,6 @@ class CloseWebSocket(Exception):
         return cls(INTERNAL_ERROR, "Internal server error")
 
     def message(self) -> Message:
-        """The close as an ASGI message."""
         reason = _encode(self.reason)[:MAX_REASON_BYTES].decode(errors="ignore")
         return {"type": "websocket.close", "code": self.code, "reason": reason}
 

@@ -7,7 +7,6 @@ that begins and GAP when something may have been missed.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -30,6 +29,7 @@ from gateway.live.activity import (
     read_event,
 )
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, create_notice
+from gateway.supergraph.lru import Lru
 from services.chassis.bus import inbox_prefix, stream_name
 from services.chassis.errors import RaakError, Unavailable
 from services.contracts.base import Event
@@ -79,16 +79,14 @@ class CustomerFeed:
         self._customers: dict[UUID, WatchedCustomer] = {}
         self._subscriptions: dict[WatchedCustomer, asyncio.Task[Subscription]] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._event_ids: OrderedDict[UUID, None] = OrderedDict()
+        self._event_ids: Lru[bool] = Lru(MAX_EVENT_IDS)
 
     @property
     def is_connected(self) -> bool:
-        """Whether NATS answers now."""
         return self._client is not None and self._client.is_connected
 
     @property
     def customer_ids(self) -> frozenset[UUID]:
-        """The customers that are watched."""
         return frozenset(self._customers)
 
     async def run(self) -> None:
@@ -265,9 +263,7 @@ class CustomerFeed:
             return None
         if event is None or event.event_id in self._event_ids:
             return None
-        self._event_ids[event.event_id] = None
-        if len(self._event_ids) > MAX_EVENT_IDS:
-            self._event_ids.popitem(last=False)
+        self._event_ids.put(event.event_id, True)
         return event
 
     # What goes to the watches

@@ -78,7 +78,6 @@ class GraphQLOverSse:
     settings: LiveSettings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if is_event_stream_preferred(scope):
             await self._stream(scope, receive, send)
         else:

@@ -71,7 +71,6 @@ class GraphQLOverWebSocket:
     settings: LiveSettings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one client as long as it stays."""
         await receive()  # websocket.connect
         if PROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})

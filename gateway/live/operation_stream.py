@@ -31,7 +31,6 @@ class OperationStream:
 
     @property
     def refusal(self) -> RaakError | None:
-        """Why it is not executed."""
         return self.context.refusal
 
     @property

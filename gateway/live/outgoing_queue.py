@@ -42,7 +42,6 @@ class OutgoingQueue:
         self._has_messages.set()
 
     def clear(self) -> None:
-        """Drop what waits."""
         self._messages.clear()
         self._bytes = 0
 

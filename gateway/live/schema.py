@@ -6,7 +6,7 @@ them, again for each activity.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -128,16 +128,6 @@ class ActivityChanges:
     segments_left: list[strawberry.ID]
     identities: list[str] = strawberry.field(description="Types of those that came or went.")
 
-    @classmethod
-    def from_diff(cls, diff: CustomerDiff) -> Self:
-        return cls(
-            traits=list(diff.traits),
-            consents=list(diff.consents),
-            segments_entered=[strawberry.ID(key) for key in diff.segments_entered],
-            segments_left=[strawberry.ID(key) for key in diff.segments_left],
-            identities=list(diff.identities),
-        )
-
 
 @strawberry.federation.type(
     description="Two customers turned out to be one.", requires_scopes=[["identities:read"]]
@@ -240,7 +230,7 @@ class ActivityMessage:
 
 CONTENT_FIELDS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     EventRecorded: lambda content: {"event": ActivityEvent.from_event(content)},
-    CustomerDiff: lambda content: {"changes": ActivityChanges.from_diff(content)},
+    CustomerDiff: lambda content: {"changes": ActivityChanges(**asdict(content))},
     CustomersMerged: lambda content: {"merge": ActivityMerge.from_event(content)},
     DecisionRecorded: lambda content: {"decision": _decision(content)},
     OutcomeRecorded: lambda content: {
@@ -267,8 +257,6 @@ def _decision(event: DecisionRecorded | OutcomeRecorded) -> Decision:
     description="Something that happened with a customer. What its kind does not fill is null."
 )
 class CustomerActivity:
-    """One activity."""
-
     id: strawberry.ID
     at: datetime = strawberry.field(description="When it happened, not when it was sent.")
     kind: ActivityKind
@@ -307,7 +295,6 @@ class Subscription:
     async def customer_activity(
         self, info: Info, ref: CustomerRef
     ) -> AsyncGenerator[CustomerActivity, None]:
-        """Send activities until the subscription ends."""
         customer_id = await info.context.find_customer(ref.as_json())
         async with info.context.watch(customer_id) as watch:
             while True:

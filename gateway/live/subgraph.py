@@ -64,7 +64,6 @@ class LiveSubgraph:
     async def fetch(
         self, subgraph: str, body: bytes, headers: Headers, *, is_idempotent: bool
     ) -> SubgraphResponse:
-        """Execute a query."""
         answer = await schema.answer(*_read_request(body), self._context(headers))
         return SubgraphResponse(200, orjson.dumps(answer))
 

@@ -17,7 +17,7 @@ def open_entry(log: AuditLog, call: CallerRequest, schema: GraphQLSchema) -> Aud
     """The entry of a request that is about to be answered."""
     references = [reference for _, reference in call.customers]
     texts = call.prepared.operation.texts
-    details = log.describe(_texts(call, schema)) if texts else b""
+    details = log.describe(_texts(call, schema)) if texts else {}
     return AuditEntry(log, call.caller, call.prepared.audited, references, details)
 
 

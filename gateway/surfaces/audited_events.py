@@ -4,15 +4,15 @@ A request is read as far as that takes. What may be in an event is profile's to 
 not as the spec has it is skipped here.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, TypeAlias
-
-import orjson
 
 from services.contracts.identity import TYPES
 
-CALLS = frozenset({"track", "identify", "alias", "group", "page", "screen"})
+EVENT_CALLS = ("track", "identify", "alias", "group", "page", "screen")
 BATCH = "batch"
 UNKNOWN = "unknown"
 """Stands for events of an unknown type."""
@@ -25,8 +25,8 @@ ALIAS_IDENTITIES = ("user_id", "anonymous_id")
 """What profile looks up the `previousId` of an `alias` as."""
 
 Object: TypeAlias = Mapping[str, Any]
-Identities: TypeAlias = dict[tuple[str, str], None]
-"""Type and value of each, as they were sent and in their order."""
+Values: TypeAlias = Iterator[tuple[str, Any]]
+"""Types of identities, with whatever was sent as their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,73 +42,63 @@ class AuditedEvents:
     changes: ClassVar[bool] = True
 
     @property
-    def members(self) -> bytes:
-        """Its members in a record, as JSON without brackets."""
-        members = {"kind": self.kind, "operation": self.operation, "calls": self.calls}
-        return orjson.dumps(members)[1:-1]
+    def members(self) -> Mapping[str, Any]:
+        return {"kind": self.kind, "operation": self.operation, "calls": self.calls}
 
 
 def read_events(call: str, document: Any) -> tuple[AuditedEvents, list[Object]]:
     """The events of a request, and their identities as `CustomerRef`s. `document` is its JSON."""
-    calls: dict[str, int] = {}
-    identities: Identities = {}
-    if isinstance(document, dict):
-        if call != BATCH:
-            calls[call] = 1
-            _add_event(identities, call, document)
-        else:
-            _read_batch(document, calls, identities)
+    events = list(_events(call, document))
+    calls = Counter(kind for kind, _ in events)
+    values = [_identities(kind, event) for kind, event in events]
+    if call == BATCH and events:
+        values.append(_context_identities(document.get("context")))
     return AuditedEvents(call, calls), [
-        {"identity": {"type": type_, "value": value}} for type_, value in identities
+        {"identity": {"type": type_, "value": value}}
+        for type_, value in dict.fromkeys(_clean(chain.from_iterable(values)))
     ]
 
 
-def _read_batch(document: Object, calls: dict[str, int], identities: Identities) -> None:
-    events = document.get("batch")
-    if not isinstance(events, list) or not events:
+def _events(call: str, document: Any) -> Iterator[tuple[str, Object]]:
+    """Each event with its call."""
+    if not isinstance(document, dict):
         return
-    if "context" in document:
-        _add_context(identities, document["context"])
-    for event in events:
+    if call != BATCH:
+        yield call, document
+        return
+    events = document.get("batch")
+    for event in events if isinstance(events, list) else ():
         kind = event.get("type") if isinstance(event, dict) else None
-        if not isinstance(kind, str) or kind not in CALLS:
-            kind = UNKNOWN
-        calls[kind] = calls.get(kind, 0) + 1
-        if kind != UNKNOWN:
-            _add_event(identities, kind, event)
+        if isinstance(kind, str) and kind in EVENT_CALLS:
+            yield kind, event
+        else:
+            yield UNKNOWN, {}
 
 
-def _add_event(identities: Identities, kind: str, event: Object) -> None:
-    for name, type_ in CALL_IDENTITIES:
-        if name in event:
-            _add(identities, type_, event[name])
-    if "context" in event:
-        _add_context(identities, event["context"])
-    if kind == "identify":
-        traits = event.get("traits")
-        if isinstance(traits, dict):
-            for type_ in TRAIT_IDENTITIES & traits.keys():
-                _add(identities, type_, traits[type_])
+def _identities(kind: str, event: Object) -> Values:
+    yield from ((type_, event.get(name)) for name, type_ in CALL_IDENTITIES)
+    yield from _context_identities(event.get("context"))
+    traits = event.get("traits")
+    if kind == "identify" and isinstance(traits, dict):
+        yield from ((type_, traits.get(type_)) for type_ in TRAIT_IDENTITIES)
     elif kind == "alias":
-        for type_ in ALIAS_IDENTITIES:
-            _add(identities, type_, event.get("previousId"))
+        yield from ((type_, event.get("previousId")) for type_ in ALIAS_IDENTITIES)
 
 
-def _add_context(identities: Identities, context: Any) -> None:
+def _context_identities(context: Any) -> Values:
     if not isinstance(context, dict):
         return
     if isinstance(device := context.get("device"), dict):
-        _add(identities, "device", device.get("id"))
+        yield "device", device.get("id")
     external = context.get("externalIds")
     for item in external if isinstance(external, list) else ():
-        type_ = item.get("type") if isinstance(item, dict) else None
-        if isinstance(type_, str) and type_ in TYPES:
-            _add(identities, type_, item.get("id"))
+        if isinstance(item, dict) and isinstance(item.get("type"), str) and item["type"] in TYPES:
+            yield item["type"], item.get("id")
 
 
-def _add(identities: Identities, type_: str, value: Any) -> None:
-    """Add an identity; some senders write theirs as whole numbers."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str) and value.strip():
-        identities[type_, value] = None
+def _clean(values: Values) -> Iterator[tuple[str, str]]:
+    """Only what can be an identity; some senders write theirs as whole numbers."""
+    for type_, value in values:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(text, str) and text.strip():
+            yield type_, text

@@ -24,7 +24,7 @@ from gateway.access.authentication.request_guard import INGEST
 from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission
 from gateway.access.limits.rate_limits import caller_key
-from gateway.surfaces.audited_events import AuditedEvents, read_events
+from gateway.surfaces.audited_events import BATCH, EVENT_CALLS, AuditedEvents, read_events
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
@@ -32,22 +32,7 @@ from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.enums import Role
 
-CALLS: Mapping[str, str] = {
-    "track": "track",
-    "identify": "identify",
-    "alias": "alias",
-    "group": "group",
-    "page": "page",
-    "screen": "screen",
-    "batch": "batch",
-    "t": "track",
-    "i": "identify",
-    "a": "alias",
-    "g": "group",
-    "p": "page",
-    "s": "screen",
-    "b": "batch",
-}
+CALLS = {name: call for call in (*EVENT_CALLS, BATCH) for name in (call, call[0])}
 """Profile's call for each name; libraries for browsers and phones use the letters."""
 
 WRITE_KEY_PREFIX = f"{SUBJECT_OF_KEYS}write:"
@@ -254,7 +239,6 @@ def _key_in_headers(headers: Mapping[str, str]) -> str | None:
 
 
 def _user_name(credentials: str) -> str | None:
-    """The user name of Basic authentication."""
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[0]
     except (NotBase64, ValueError):
@@ -284,7 +268,6 @@ def _parse(text: bytes, *, is_required: bool) -> Any:
 
 
 def _key_in_body(document: Any) -> str | None:
-    """The `writeKey` of a body."""
     key = document.get("writeKey") if isinstance(document, dict) else None
     return key if isinstance(key, str) else None
 

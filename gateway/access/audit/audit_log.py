@@ -1,6 +1,6 @@
 """The audit log: who read or changed which customer, and with what.
 
-Whoever answers has a `AuditEntry` for each request. What a record says is in `record`.
+Each request that is answered has an `AuditEntry`. What a record says is in `record`.
 """
 
 import asyncio
@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
 import orjson
 from opentelemetry import trace
@@ -22,9 +24,7 @@ from prometheus_client import Counter
 from gateway.access.audit.chain import AuditChain
 from gateway.access.audit.record import (
     DENIALS,
-    AuditedOperation,
     AuditedRequest,
-    AuditRecord,
     RecordFormatter,
 )
 from gateway.access.audit.texts import describe
@@ -33,25 +33,14 @@ from services.chassis.clock import Clock, utc_now
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import Principal
 
-__all__ = [
-    "AuditEntry",
-    "AuditLog",
-    "AuditLogUnavailable",
-    "AuditedOperation",
-    "Sink",
-    "file_sink",
-    "stdout_sink",
-]
-
 log = logging.getLogger(__name__)
 
 WAITING = 10_000
 """Records that may wait to be written; some ten megabytes."""
 BATCH_RECORDS = 1_000
 GATHER_S = 0.05
-"""How long records are gathered before they are put into words and written, in a thread: there a
-record costs a third of what it does in the middle of a request, and a thread for each would cost
-more than the request it tells of.
+"""How long records are gathered before a thread seals and writes them: a thread for each would cost
+more than its request.
 """
 ROOM_WITHIN_S = 5.0
 RETRY_S = 1.0
@@ -96,7 +85,7 @@ def audit_secret(key_secret: str) -> str:
 
 
 def file_sink(path: Path) -> Sink:
-    """Append to a file, opened anew for each batch: who rotates it renames it, and that is all.
+    """Append to a file, opened anew for each batch: to rotate it, rename it.
 
     Raises UnusableAuditFile when it cannot be written now.
     """
@@ -139,17 +128,12 @@ def stdout_sink(lines: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-QueuedRecord: TypeAlias = tuple[str, AuditRecord | bytes | None]
-"""A record's kind, and the record; as its line already where that takes less room. None ends the
-chain."""
-
-
 class AuditLog:
-    """Writes records down, in the order in which they came, beside the requests.
+    """Writes records in the order in which they came, in a thread beside the requests.
 
-    A request never waits for the disk. While what is written does not get there, records wait; when
-    there is no room left, those of reads are dropped and counted, and nothing new is changed.
-    With a `chain` each line is sealed, so that nobody changes it unseen.
+    A request never waits for the disk. While the disk fails, `waiting` records may wait; beyond
+    that those of reads are dropped and counted, and nothing new is changed. With a `chain` each
+    line is sealed, so that a change to it shows.
     """
 
     def __init__(
@@ -163,24 +147,21 @@ class AuditLog:
         clock: Clock = utc_now,
     ) -> None:
         self._sink = sink
-        self._wording = RecordFormatter(secret, digests_staff=digests_staff)
+        self._formatter = RecordFormatter(secret, digests_staff=digests_staff)
         self._chain = chain
-        self._unwritten = b""
-        """What of the batch under way is still to be written."""
         self._head_logged_at = clock()
         self._capacity = waiting
         self._clock = clock
-        self._waiting: deque[QueuedRecord] = deque()
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        """Records by kind, each a line of JSON."""
         self._has_records = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_closing = False
         self._dropped = 0
 
-    def describe(self, texts: Iterable[tuple[str, str, str]]) -> bytes:
+    def describe(self, texts: Iterable[tuple[str, str, str]]) -> dict[str, list[Any]]:
         """What a record says of definitions and conditions (`texts.describe`)."""
-        return describe(texts, self._wording.digest)
-
-    # --- what the graph calls ---
+        return describe(texts, self._formatter.digest)
 
     async def wait_for_room(self) -> None:
         """Return when a record can be taken; to be awaited before anything is changed.
@@ -208,19 +189,11 @@ class AuditLog:
         customers: Set[str] = frozenset(),
         references: Sequence[Mapping[str, Any]] = (),
         codes: Set[str] = frozenset(),
-        details: bytes = b"",
+        details: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Write down one request, or one event of a subscription: every change, though it names
-        nobody (an outcome is reported of a proposition), and every read that touches a customer,
-        or looks for some by a condition.
-
-        The arguments must not change afterwards: they are formatted when the record is written.
-
-        Args:
-            customers: Ids of the customers in the answer (`execute(..., witnessed=…)`).
-            named: The `CustomerRef`s among the arguments, as the services get them.
-            codes: Of the errors in the answer.
-            details: What `describe` says.
+        """Record one request, or one event of a subscription: every change, though it names nobody
+        (an outcome is reported of a proposition), and every read that touches a customer, or looks
+        for some by a condition. The arguments are those of `RecordFormatter.format_record`.
         """
         is_worth_it = request.changes or customers or references or details
         if not is_worth_it and DENIALS.isdisjoint(codes):
@@ -230,10 +203,16 @@ class AuditLog:
             return
         if self._dropped:
             self._append_gap()
-        at, trace_id = self._clock(), _trace_id()
-        record = AuditRecord(at, caller, request, customers, references, codes, trace_id, details)
-        waiting = record if record.is_light else self._wording.line(record)
-        self._waiting.append((request.kind, waiting))
+        at = self._clock()
+        try:
+            line = self._formatter.format_record(
+                at, caller, request, customers, references, codes, details, _trace_id()
+            )
+        except Exception as error:
+            fields = {"because": telemetry.describe(error)}
+            log.critical("a record of the audit log is lost", extra={"fields": fields})
+            line = _gap(at, 1)
+        self._waiting.append((request.kind, line))
         self._has_records.set()
 
     def _drop(self) -> None:
@@ -246,8 +225,6 @@ class AuditLog:
         """Have the log say how many records it lacks."""
         self._waiting.append(("gap", _gap(self._clock(), self._dropped)))
         self._dropped = 0
-
-    # --- writing ---
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -276,16 +253,42 @@ class AuditLog:
                 self._append_gap()
             self._has_records.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(self._batch_size())]
+                size = min(BATCH_RECORDS, len(self._waiting))
+                batch = [self._waiting.popleft() for _ in range(size)]
                 self._has_room.set()
-                await self._write(batch)
+                await self._write(await asyncio.to_thread(self._seal, batch))
+                for kind, records in Tally(kind for kind, _ in batch).items():
+                    RECORDS.labels(kind).inc(records)
             self._log_head()
         if self._chain is not None and self._chain.head is not None:
-            await self._write([("chain", None)])
+            await self._write(self._chain.end(self._clock()))
+            RECORDS.labels("chain").inc()
             self._log_head(is_last=True)
 
-    def _batch_size(self) -> int:
-        return min(BATCH_RECORDS, len(self._waiting))
+    def _seal(self, batch: Iterable[tuple[str, bytes]]) -> bytes:
+        lines: Iterable[bytes] = (line for _, line in batch)
+        if self._chain is not None:
+            lines = self._chain.seal_lines(lines, self._clock())
+        return b"".join(lines)
+
+    async def _write(self, lines: bytes) -> None:
+        """Write lines, trying until all are written."""
+        unwritten = await asyncio.to_thread(self._try_to_write, lines)
+        while unwritten:
+            await asyncio.sleep(RETRY_S)
+            unwritten = await asyncio.to_thread(self._try_to_write, unwritten)
+
+    def _try_to_write(self, lines: bytes) -> bytes:
+        """Write lines; returns what is still to be written."""
+        try:
+            self._sink(lines)
+        except (OSError, ValueError) as error:  # ValueError: the sink was closed
+            fields = {"because": type(error).__name__}
+            log.error("the audit log cannot be written", extra={"fields": fields})
+            if isinstance(error, PartialWrite):
+                return _unwritten_lines(lines, error.written_bytes)
+            return b"\n" + lines.removeprefix(b"\n")  # how much was written is unknown
+        return b""
 
     def _log_head(self, *, is_last: bool = False) -> None:
         """Tell another log, which others keep, how far this one has come."""
@@ -295,53 +298,6 @@ class AuditLog:
         if is_last or now - self._head_logged_at >= HEAD_LOGGED_EVERY:
             self._head_logged_at = now
             log.info("head of the audit log", extra={"fields": {"head": str(head)}})
-
-    async def _write(self, batch: Sequence[QueuedRecord]) -> None:
-        """Write records, trying until it is done."""
-        is_written = False
-        while not is_written:
-            try:
-                await asyncio.to_thread(self._write_batch, batch)
-                is_written = True
-            except (OSError, ValueError) as error:  # ValueError: it was closed under our hands
-                fields = {"because": type(error).__name__}
-                log.error("the audit log cannot be written", extra={"fields": fields})
-                await asyncio.sleep(RETRY_S)
-        for kind, records in Tally(kind for kind, _ in batch).items():
-            RECORDS.labels(kind).inc(records)
-
-    def _write_batch(self, batch: Sequence[QueuedRecord]) -> None:
-        """Write a batch, or what is left of it."""
-        if not self._unwritten:
-            self._unwritten = self._format_batch(batch)
-        try:
-            self._sink(self._unwritten)
-        except PartialWrite as cut:
-            self._unwritten = _unwritten_lines(self._unwritten, cut.written_bytes)
-            raise
-        except OSError:  # nobody can tell how much of it got there
-            self._unwritten = b"\n" + self._unwritten.removeprefix(b"\n")
-            raise
-        self._unwritten = b""
-
-    def _format_batch(self, batch: Sequence[QueuedRecord]) -> bytes:
-        if self._chain is None:
-            return b"".join(self._line(waiting) for _, waiting in batch if waiting is not None)
-        if batch[0][1] is None:
-            return self._chain.end(self._clock())
-        lines = (self._line(waiting) for _, waiting in batch if waiting is not None)
-        return b"".join(self._chain.seal_lines(lines, self._clock()))
-
-    def _line(self, waiting: AuditRecord | bytes) -> bytes:
-        """A line; of a record that no words can be found for it says that it is lost."""
-        if isinstance(waiting, bytes):
-            return waiting
-        try:
-            return self._wording.line(waiting)
-        except Exception as error:
-            fields = {"because": telemetry.describe(error)}
-            log.critical("a record of the audit log is lost", extra={"fields": fields})
-            return _gap(waiting.at, 1)
 
 
 def _gap(at: datetime, records: int) -> bytes:
@@ -354,7 +310,7 @@ def _trace_id() -> int:
 
 
 class AuditEntry:
-    """One caller's request on its way into the log; or its subscription, event by event."""
+    """The record of one request to be, or those of a subscription, one an event."""
 
     def __init__(
         self,
@@ -362,13 +318,13 @@ class AuditEntry:
         caller: Principal,
         request: AuditedRequest,
         references: Sequence[Mapping[str, Any]],
-        details: bytes = b"",
+        details: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self._details = details
         self._audit = audit
-        self._caller = caller
         self._request = request
-        self._references = references
+        self._record = partial(
+            audit.record, caller, request, references=references, details=details
+        )
         self._customers: set[str] = set()
 
     def add_customers(self, type_name: str, ids: set[str]) -> None:
@@ -376,33 +332,20 @@ class AuditEntry:
         self._customers |= ids
 
     async def begin(self) -> None:
-        """Wait until it can be written down, if it is to change something."""
+        """Wait until there is room for the record of a change; raises AuditLogUnavailable."""
         if self._request.changes:
             await self._audit.wait_for_room()
 
     def record_answer(self, answer: Mapping[str, Any]) -> None:
-        """Write down what the caller is about to get."""
+        """Record what the caller is about to get."""
         customers, self._customers = self._customers, set()
         errors = answer.get("errors")
-        self._audit.record(
-            self._caller,
-            self._request,
-            customers=customers,
-            references=self._references,
-            codes=_codes(errors) if errors else frozenset(),
-            details=self._details,
-        )
+        self._record(customers=customers, codes=_codes(errors) if errors else frozenset())
 
     def record_failure(self, error: BaseException) -> None:
-        """Write down that the request came to no answer."""
+        """Record that the request came to no answer."""
         code = error.code if isinstance(error, RaakError) else type(error).__name__
-        self._audit.record(
-            self._caller,
-            self._request,
-            references=self._references,
-            codes={code},
-            details=self._details,
-        )
+        self._record(codes={code})
 
 
 def _codes(errors: Iterable[Mapping[str, Any]]) -> set[str]:

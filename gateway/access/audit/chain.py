@@ -1,10 +1,10 @@
 """The chain of the audit log: each line is sealed under the gateway's secret and the line before.
 
 A sealed line ends with the name of its chain, its number there, the seal of the line before, and
-its own: 128 bits of keyed BLAKE2b (RFC 7693) over all that stands before it. So who keeps the file
-can change, remove, insert or move no line unseen. Each process has a chain of its own, so replicas
-may share a file; its first line says which was the last one sealed in the file by then. What is cut
-off at the end shows by the head that the gateway's own log tells now and then.
+its own: 128 bits of keyed BLAKE2b (RFC 7693) over all that stands before it. So a line that is
+changed, removed, inserted or moved shows. Each process has a chain of its own, so replicas may
+share a file; its first line says which was the last one sealed in the file by then. What is cut off
+at the end shows by the head, which the gateway's own log repeats now and then.
 """
 
 import hmac
@@ -63,7 +63,6 @@ class Sealer:
         """Names the secret, in the names of the chains that are sealed with it."""
 
     def seal(self, text: bytes) -> str:
-        """The seal of a text."""
         digest = blake2b(text[:UNLOCKED_BYTES], digest_size=SEAL_BYTES, key=self._key)
         for start in range(UNLOCKED_BYTES, len(text), UNLOCKED_BYTES):
             digest.update(text[start : start + UNLOCKED_BYTES])
@@ -248,7 +247,6 @@ class ChainVerifier:
             self._is_head_found = head.seal == expected.seal
 
     def end(self) -> VerifiedLog:
-        """There are no more lines."""
         if self._broken:
             is_being_written = len(self._broken) == 1 and self._is_cut_off
             if not (is_being_written and self.verified.heads):

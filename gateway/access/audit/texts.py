@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
-import orjson
-
 from services.rules import ROOTS, ConditionError, ConditionLimits
 from services.rules.condition_source import ConditionSource
 from services.rules.functions import PUBLIC
@@ -25,8 +23,8 @@ MOST_KEYS = 50
 Digest = Callable[[str, str], str]
 
 
-def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
-    """Members of a record, as JSON after other ones. `texts` are fields, arguments and values."""
+def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> dict[str, list[Any]]:
+    """Members of a record. `texts` are fields, arguments and values."""
     members: dict[str, list[Any]] = {}
     for field, argument, text in texts:
         if argument == CONDITION:
@@ -37,7 +35,7 @@ def describe(texts: Iterable[tuple[str, str, str]], digest: Digest) -> bytes:
             members.setdefault("published", []).append(
                 {"field": field, "sha256": hashed, "keys": keys}
             )
-    return b"," + orjson.dumps(members)[1:-1] if members else b""
+    return members
 
 
 def digest_values(condition: str, digest: Digest) -> str:

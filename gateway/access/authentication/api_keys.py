@@ -1,8 +1,8 @@
 """API keys: for servers, which keep a secret well and act for many customers.
 
-A key is 256 random bits behind an id: `raak_<id>_<secret>`. Kept is its HMAC-SHA256 under a secret
-of the server's (`key_secret`), so that whoever reads the database holds no key, and whoever writes
-to it can make none. The bits are random: a slow hash would add nothing but time.
+A key is 256 random bits behind an id: `raak_<id>_<secret>`. The database holds its HMAC-SHA256
+under `key_secret`, a setting: reading the database reveals no key, and writing to it makes none.
+The bits are random: a slow hash would add nothing but time.
 """
 
 import hmac
@@ -173,5 +173,5 @@ class ApiKeyCache:
         }
 
     def confirm_uses(self, uses: Mapping[str, datetime]) -> None:
-        """These uses have been written down."""
+        """These uses are in the database."""
         self._confirmed_uses |= uses

@@ -1,4 +1,4 @@
-"""Attempts to be believed: who guesses credentials is slowed down, who shares an address is not."""
+"""Limits for guessing credentials, which spare good ones that come from the same address."""
 
 import asyncio
 from collections.abc import Hashable
@@ -21,15 +21,12 @@ TURN_WITHIN_S = 1.0
 class FailedAuthentications:
     """Counts the bad credentials of each address. Past the limit it is suspect: what fails has to
     wait, and fresh tokens have their signatures checked after those of others. A good credential
-    passes all the same: who shares an address with a guesser goes on working.
+    passes all the same, though it comes from that address.
     """
 
     def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         self._most = rates.max_failed_authentications
         self._buckets = TokenBuckets(self._most / 60, self._most, rates.callers_remembered, clock)
-
-    def __len__(self) -> int:
-        return len(self._buckets)
 
     def is_suspect(self, address: str) -> bool:
         """Whether this address has sent as many bad credentials as it may."""
@@ -50,7 +47,7 @@ class FailedAuthentications:
 
 @dataclass(slots=True)
 class AuthenticationAttempt:
-    """A request, or a socket, that wants to be believed."""
+    """The authentication of one request or websocket."""
 
     address: str
     is_suspect: bool = False

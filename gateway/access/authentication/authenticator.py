@@ -1,4 +1,4 @@
-"""Who asks: the one way from what a request carries to the caller behind it."""
+"""Authentication: from the headers of a request to its caller."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from services.chassis.principal import NotAuthenticated, Principal
 
 
 class Authenticator:
-    """Knows callers by what they send, whatever the protocol."""
+    """Authenticates callers by token or API key, for every protocol."""
 
     def __init__(self, tokens: CallerTokens, keys: ApiKeyCache) -> None:
         self._tokens = tokens

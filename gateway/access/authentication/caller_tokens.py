@@ -146,9 +146,9 @@ def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
 
 
 class CallerTokens:
-    """Checks callers' tokens, and remembers what became of them for a while.
+    """Checks callers' tokens, and remembers the results.
 
-    A good one is believed until it expires or a key comes or goes: checking costs 100 µs, looking
+    A good one is valid until it expires or a key comes or goes: checking costs 100 µs, looking
     it up less than one.
     """
 

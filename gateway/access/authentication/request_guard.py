@@ -1,9 +1,9 @@
-"""The guard at the door of every protocol: it knows addresses and credentials, not their meaning.
+"""Limits by client address, for every protocol, before any of a request is read.
 
 It counts failed authentications by client address, whatever the protocol (an answer 401, or a
-websocket closed as unauthorized), and limits what comes without a credential by address too. Who is
-behind a credential, and what it asks, the graph and the surface for events find out; they ask the
-same `Admission`. Health and metrics pass unguarded.
+websocket closed as unauthorized), and limits requests without a credential by address too. The
+caller behind a credential has limits of its own, in the same `Admission`. Health and metrics pass
+unguarded.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,9 +45,9 @@ UNAUTHORIZED = (4401, 4403)
 
 
 class ClientAddresses:
-    """Finds out from which address a request really came.
+    """Finds the address a request came from.
 
-    `X-Forwarded-For` is believed as far as it was written by proxies of the networks `trusted`,
+    `X-Forwarded-For` counts as far as it was written by proxies of the networks `trusted`,
     since anybody can send it. Addresses of IPv6 count by /64, which is what one customer gets.
     """
 
@@ -125,7 +125,7 @@ class RequestGuard:
 
     def _check(self, address: str, *, has_credential: bool, is_ingest: bool) -> None:
         """Raise RateLimited for too much without a credential, or Overloaded for ingest. No place
-        is held before a request has been read: who sends slowly would hold it from others.
+        is held before a request has been read, since a slow sender would take it from others.
         """
         if not has_credential:
             self._admission.arrive(("ingest" if is_ingest else "nobody", address))
@@ -173,7 +173,7 @@ class _ResponseWatch:
 
 
 async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
-    """Answer a request with a refusal, in the form of the protocol that was asked."""
+    """Answer a request with a refusal, in the form of its protocol."""
     if scope["type"] == "websocket":
         extension = "websocket.http.response"
         if extension not in scope.get("extensions", {}):

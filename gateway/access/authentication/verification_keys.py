@@ -1,7 +1,7 @@
 """The public keys callers' tokens are checked with: of a PEM file, and of a JSON Web Key Set.
 
 A key decides by its own type which algorithm it may check; what a token says of that is only
-compared with it. Of a key set nothing but the numbers of the public keys is believed.
+compared with it. Of a key set only the numbers of the public keys are used.
 """
 
 import asyncio
@@ -180,7 +180,7 @@ async def _fetch(url: str) -> bytes:
 
 
 class VerificationKeys:
-    """The keys that are believed now: `own`, and those of a key set that changes.
+    """The keys that tokens may be signed with now: `own`, and those of a key set that changes.
 
     A token whose key has no name, or a name the set does not have, is checked with `own`.
     """
@@ -256,7 +256,7 @@ class VerificationKeys:
             await asyncio.sleep(every_s if self._was_read else min(every_s, PAUSE_S))
 
     async def _fetched(self, read: ReadKeySet) -> None:
-        """Return when a fetch is over, which goes on though one who waits for it is cancelled."""
+        """Wait for a fetch, which goes on if this wait is cancelled."""
         if self._fetch is None:
             self._is_away = True  # until the answer is here
             self._fetch = asyncio.create_task(self._refresh(read), name="fetch of the key set")

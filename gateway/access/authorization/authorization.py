@@ -31,7 +31,7 @@ class Authorization:
 
     roles: Roles
     requirements: Mapping[str, tuple[AccessRequirement, ...]]
-    """What the marks ask of who wants a field, for every `Type.field` there is."""
+    """What the directives of the schema require, for every `Type.field`."""
     _denied: Callable[[Role, Scopes, Policies], frozenset[str]]
 
     @classmethod

@@ -27,7 +27,6 @@ YES, NO = "✓", ""
 
 
 def page(roles: Roles, authorization: Authorization) -> str:
-    """The whole page."""
     return "\n".join([OPENING, *_grants(roles), *_fields(roles, authorization), ""])
 
 

@@ -76,7 +76,6 @@ class Roles:
         return scopes, grant.policies
 
     def may_read(self, role: Role, coordinate: str) -> bool:
-        """Whether the role may read the field `Type.field`."""
         return role in self.readers.get(coordinate, ())
 
 

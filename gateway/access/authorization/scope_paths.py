@@ -37,7 +37,6 @@ something the scope did not open before.
 
 
 def page(roles: Roles, authorization: Authorization, schema: GraphQLSchema) -> str:
-    """The whole page."""
     scopes = sorted(roles.grants[Role.ADMIN].scopes)
     sections = (
         _section(scope, find_paths_with_scope(scope, roles, authorization, schema))

@@ -3,16 +3,16 @@
 A bucket of tokens for each caller, kept as the one moment at which it is full again (the generic
 cell rate algorithm: a leaky bucket as a meter, ITU-T I.371). A request needs a token to be looked
 at; what it costs beyond that is charged once its price is known, so an expensive request makes the
-next ones wait. A bucket that is full again is forgotten, and there are never more than were set.
+next ones wait.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
 from typing import Any
 
+from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 
@@ -44,52 +44,42 @@ class RateLimited(TryLater):
 
 
 class TokenBuckets:
-    """A bucket of tokens for each key: `burst` at most, `rate_per_s` added every second."""
+    """A bucket of tokens for each key: `burst` at most, `rate_per_s` added every second.
+
+    The `size` buckets used last are remembered.
+    """
 
     def __init__(
         self, rate_per_s: float, burst: float, size: int, clock: Clock = monotonic
     ) -> None:
         self._token_s = 1 / rate_per_s
         self._burst = burst
-        self._size = size
         self._clock = clock
-        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._full_at)
+        self._full_at: Lru[float] = Lru(size)
 
     def wait(self, key: Hashable, tokens: float = 1) -> float:
         """Seconds until there are so many tokens; 0 if they are there."""
-        now = self._clock()
-        full_at = max(self._full_at.get(key, now), now) + tokens * self._token_s
-        return max(0.0, full_at - now - self._burst * self._token_s)
+        return self._spend(key, tokens)[1]
 
     def take(self, key: Hashable, tokens: float = 1) -> float:
         """Take tokens if they are there and return 0, else the seconds until they are."""
-        wait_s = self.wait(key, tokens)
-        if wait_s < WORTH_NOTHING_S:
-            self.charge(key, tokens)
-            return 0.0
-        if key in self._full_at:
-            self._full_at.move_to_end(key)
-        return wait_s
+        full_at, wait_s = self._spend(key, tokens)
+        if wait_s >= WORTH_NOTHING_S:
+            return wait_s
+        self._full_at.put(key, full_at)
+        return 0.0
 
     def charge(self, key: Hashable, tokens: float) -> None:
         """Take tokens whether they are there or not; what is missing has to come in first."""
-        now = self._clock()
-        self._full_at[key] = max(self._full_at.get(key, now), now) + tokens * self._token_s
-        self._full_at.move_to_end(key)
-        self._forget(now)
+        self._full_at.put(key, self._spend(key, tokens)[0])
 
-    def _forget(self, now: float) -> None:
-        """Drop the buckets used longest ago: two full ones, and whatever is too much."""
-        for _ in range(2):
-            key, full_at = next(iter(self._full_at.items()))
-            if full_at > now and len(self._full_at) <= self._size:
-                return
-            del self._full_at[key]
-            if not self._full_at:
-                return
+    def _spend(self, key: Hashable, tokens: float) -> tuple[float, float]:
+        """When the bucket would be full again without these tokens, and how many seconds it is
+        until they are there.
+        """
+        now = self._clock()
+        full_at = max(self._full_at.get(key) or now, now) + tokens * self._token_s
+        return full_at, max(0.0, full_at - now - self._burst * self._token_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +96,12 @@ class RateLimits:
 
 
 def caller_key(caller: Principal | None) -> Hashable:
-    """Who is counted as one: a subject, and the customer it speaks for."""
+    """What a caller is counted by: its role, its subject, and the customer it speaks for."""
     return None if caller is None else (caller.role, caller.subject, caller.customer)
 
 
 class RateLimiter:
-    """Counts what each caller asks; keys are whatever tells one from another."""
+    """Counts requests by key: that of a caller (`caller_key`), or an address."""
 
     def __init__(self, rates: RateLimits, clock: Clock = monotonic) -> None:
         self._rates = rates
@@ -161,7 +151,6 @@ class RateLimiter:
         self._under_way[caller] = under_way + 1
 
     def leave(self, caller: Hashable) -> None:
-        """A request that entered has ended."""
         under_way = self._under_way[caller] - 1
         if under_way:
             self._under_way[caller] = under_way

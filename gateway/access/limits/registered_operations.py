@@ -34,13 +34,12 @@ class RegisteredOperation:
 
     @property
     def hash(self) -> str:
-        """Its name."""
         return hash_document(self.text)
 
 
 PlanOperation = Callable[[str, str | None], object]
 """Plans an operation ahead, by its document and its name, and remembers it. It may raise RaakError:
-the document is registered all the same, and whoever sends it hears why it can't be answered.
+the document is registered all the same, and requests for it are refused with that error.
 """
 
 
@@ -89,7 +88,6 @@ class OperationRegistry:
             )
 
     def is_registered(self, text: str) -> bool:
-        """Whether exactly this document is registered."""
         return text in self._registered
 
     async def plan_all(self, plan: PlanOperation) -> None:

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.surfaces.audited_events import CALLS, AuditedEvents, read_events
+from gateway.surfaces.audited_events import EVENT_CALLS, AuditedEvents, read_events
 
 
 def named(call: str, document: Any) -> list[tuple[str, str]]:
@@ -22,7 +21,7 @@ def test_a_record_tells_the_calls_of_a_batch_and_how_many() -> None:
 
     request, references = read_events("batch", batch)
 
-    assert orjson.loads(b"{%b}" % request.members) == {
+    assert request.members == {
         "kind": "ingest",
         "operation": "batch",
         "calls": {"track": 2, "page": 1, "unknown": 4},
@@ -93,9 +92,9 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from([*sorted(CALLS), "batch"]), JSON)
+@given(st.sampled_from([*EVENT_CALLS, "batch"]), JSON)
 def test_whatever_is_sent_can_be_written_down(call: str, document: Any) -> None:
     request, references = read_events(call, document)
 
-    assert set(orjson.loads(b"{%b}" % request.members)["calls"]) <= CALLS | {"unknown"}
+    assert set(request.members["calls"]) <= {*EVENT_CALLS, "unknown"}
     assert all(isinstance(ref["identity"]["value"], str) for ref in references)

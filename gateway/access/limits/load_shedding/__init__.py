@@ -19,44 +19,8 @@ rest: a limit that is not in use is not judged, and one client may not use what 
   is kept free for a higher class is never taken by a lower one, however much of it there is.
 """
 
-from gateway.access.limits.load_shedding.admission import (
-    NEW_OPERATION_COST,
-    REQUESTS_PER_S,
-    Admission,
-    AdmissionTicket,
-    AdmittedSubscription,
-)
-from gateway.access.limits.load_shedding.load_shedder import (
-    INTERVAL_S,
-    LATE_FOR,
-    SHARES,
-    SHED,
-    LoadShedder,
-    LoadTuning,
-    Overloaded,
-)
-from gateway.access.limits.load_shedding.workload import (
-    InvalidPriorities,
-    Priorities,
-    WorkClass,
-    Workload,
-)
+from gateway.access.limits.load_shedding.admission import Admission
+from gateway.access.limits.load_shedding.load_shedder import LoadShedder, LoadTuning
+from gateway.access.limits.load_shedding.workload import Priorities, WorkClass, Workload
 
-__all__ = [
-    "INTERVAL_S",
-    "LATE_FOR",
-    "NEW_OPERATION_COST",
-    "REQUESTS_PER_S",
-    "SHARES",
-    "SHED",
-    "Admission",
-    "AdmissionTicket",
-    "AdmittedSubscription",
-    "InvalidPriorities",
-    "LoadShedder",
-    "LoadTuning",
-    "Overloaded",
-    "Priorities",
-    "WorkClass",
-    "Workload",
-]
+__all__ = ["Admission", "LoadShedder", "LoadTuning", "Priorities", "WorkClass", "Workload"]

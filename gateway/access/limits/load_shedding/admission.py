@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prometheus_client import Counter
 
-from gateway.access.limits.load_shedding.load_shedder import LoadShedder, Overloaded
+from gateway.access.limits.load_shedding.load_shedder import LoadShedder
 from gateway.access.limits.load_shedding.workload import Priorities, Workload
 from gateway.access.limits.rate_limits import Clock, RateLimited, RateLimiter, RateLimits
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 LONGEST_WAIT_S = 5.0
-"""How long a subscription may be slowed down before an event; what has to wait longer ends."""
+"""How long a subscription may wait before an event; one that had to wait longer ends."""
 
 SLOWED = Counter("raak_events_slowed", "Events of subscriptions that waited for the caller's rate")
 ENDED = Counter("raak_subscriptions_rate_limited", "Subscriptions ended by the caller's rate")
@@ -30,11 +30,18 @@ each, it takes from one to fifty.
 """
 
 
-class Admission:
-    """Who may enter now: asks the caller's own limits, then the load of the whole gateway.
+@dataclass(slots=True)
+class AdmissionTicket:
+    """A request that is under way."""
 
-    `who` is whatever tells one caller from another. `clock` tells how long reading takes, `sleep`
-    waits so many seconds.
+    is_whole: bool = True
+    """Set it to False when the answer is not what it should be."""
+
+
+class Admission:
+    """Admits requests by the caller's own limits first, then by the load of the gateway.
+
+    `who` identifies a caller. `clock` measures how long reading an operation takes.
     """
 
     def __init__(
@@ -57,7 +64,6 @@ class Admission:
         return cls(RateLimiter(RateLimits()), LoadShedder(), Priorities.read())
 
     def classify(self, coordinates: Set[str]) -> Workload:
-        """The workload of an operation with these root fields."""
         return self._priorities.classify(coordinates)
 
     def arrive(self, who: Hashable) -> None:
@@ -81,118 +87,51 @@ class Admission:
             tokens = (self._clock() - began) * REQUESTS_PER_S
             self._callers.charge_tokens(who, max(NEW_OPERATION_COST, tokens))
 
-    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> "AdmissionTicket":
-        """Let a request in until its ticket is given back; raises RateLimited or Overloaded."""
+    @contextmanager
+    def enter(self, who: Hashable, work: Workload, cost: int = 0) -> Iterator[AdmissionTicket]:
+        """Count a request as under way while the block lasts; raises RateLimited or Overloaded."""
         self._callers.charge(who, cost)
         self._callers.enter(who)
         try:
-            return AdmissionTicket(self._callers, who, self.load, work, self.load.enter(work))
-        except Overloaded:
+            entered, ticket = self.load.enter(work), AdmissionTicket()
+            is_whole = False
+            try:
+                yield ticket
+                is_whole = ticket.is_whole
+            finally:
+                self.load.leave(work, entered, is_whole=is_whole)
+        finally:
             self._callers.leave(who)
-            raise
 
-    def hold(
+    async def hold(
         self, who: Hashable, answers: AsyncGenerator[T, None], cost: int = 0
-    ) -> "AdmittedSubscription[T]":
-        """Count a subscription as under way until it ends or is closed, and each of its events as
-        a request of that cost; raises RateLimited, later too.
+    ) -> AsyncGenerator[T, None]:
+        """The answers of a subscription. It counts as under way until it ends or is closed, and
+        each answer as a request of that cost: a caller that has used up its rate waits for the
+        next one. Raises RateLimited, also when that wait would be long.
 
         It waits for events most of the time, so it uses none of the gateway's capacity.
         """
-        self._callers.enter(who)
-        return AdmittedSubscription(self._callers, who, answers, cost, self._sleep)
+        async with aclosing(answers):
+            self._callers.enter(who)
+            try:
+                async for answer in answers:
+                    wait_s = self._callers.charge_event(who, cost)
+                    yield answer
+                    await self._slow_down(wait_s)
+            finally:
+                self._callers.leave(who)
 
-
-class AdmittedSubscription(AsyncGenerator[T, None]):
-    """The answers of a subscription that is counted as under way, each at the caller's expense.
-
-    Whoever has used up what one may ask is slowed down; when that is not enough, it ends.
-    """
-
-    def __init__(
-        self,
-        callers: RateLimiter,
-        who: Hashable,
-        answers: AsyncGenerator[T, None],
-        cost: int,
-        sleep: Sleep,
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._answers = answers
-        self._cost = cost
-        self._sleep = sleep
-        self._wait_s = 0.0
-        self._is_over = False
-
-    async def asend(self, value: None) -> T:
-        """The next answer; raises RateLimited."""
-        try:
-            await self._keep_within()
-            answer = await self._answers.asend(value)
-        except BaseException:
-            self._end()
-            raise
-        self._wait_s = self._callers.charge_event(self._who, self._cost)
-        return answer
-
-    async def _keep_within(self) -> None:
-        if self._wait_s > LONGEST_WAIT_S:
+    async def _slow_down(self, wait_s: float) -> None:
+        if wait_s > LONGEST_WAIT_S:
             ENDED.inc()
             raise RateLimited(
                 "The events of this subscription, with what else the caller asks, are more than it "
-                f"may have: the next would wait for {self._wait_s:.1f} s, and the most is "
+                f"may have: the next would wait for {wait_s:.1f} s, and the most is "
                 f"{LONGEST_WAIT_S:g} s (rate_per_s, burst, cost_per_token).",
                 hint="Ask less of each event, and subscribe again after Retry-After.",
-                retry_after_s=self._wait_s,
+                retry_after_s=wait_s,
             )
-        if self._wait_s:
+        if wait_s:
             SLOWED.inc()
-            await self._sleep(self._wait_s)
-
-    async def athrow(self, *error: Any) -> T:
-        """Raise an error where the subscription stands."""
-        try:
-            return await self._answers.athrow(*error)
-        except BaseException:
-            self._end()
-            raise
-
-    async def aclose(self) -> None:
-        """End the subscription."""
-        self._end()
-        await self._answers.aclose()
-
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._callers.leave(self._who)
-
-
-class AdmissionTicket:
-    """A request under way in the gateway; a block gives it back."""
-
-    __slots__ = ("_callers", "_entered", "_load", "_who", "_work", "is_whole")
-
-    def __init__(
-        self, callers: RateLimiter, who: Hashable, load: LoadShedder, work: Workload, entered: float
-    ) -> None:
-        self._callers = callers
-        self._who = who
-        self._load = load
-        self._work = work
-        self._entered = entered
-        self.is_whole = True
-        """Set it to False when the answer is not what it should be."""
-
-    def __enter__(self) -> "AdmissionTicket":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._callers.leave(self._who)
-        self._load.leave(self._work, self._entered, is_whole=self.is_whole and error is None)
+            await self._sleep(wait_s)

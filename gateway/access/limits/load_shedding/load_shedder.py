@@ -74,17 +74,14 @@ class ConcurrencyLimit:
         return self.in_flight < max(1.0, self.limit * share)
 
     def enter(self) -> None:
-        """One more is under way."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
 
     def leave(self) -> None:
-        """One less is under way."""
         self.in_flight -= 1
 
     @property
     def is_at_floor(self) -> bool:
-        """Whether it can't shrink further."""
         return self.limit <= self._floor
 
     def adjust(self, is_congested: bool) -> None:
@@ -107,7 +104,6 @@ class LeastLatency:
     since: float
 
     def note(self, seconds: float, at: float, *, may_age: bool, period_s: float) -> None:
-        """Take a latency into account."""
         if at - self.since > period_s and may_age:
             self.before, self.now, self.since = self.now, seconds, at
         else:
@@ -115,7 +111,6 @@ class LeastLatency:
 
     @property
     def seconds(self) -> float:
-        """The least of both periods."""
         return min(self.now, self.before)
 
 
@@ -156,7 +151,6 @@ class LoadShedder:
         self._delays = {kind: DelayCounts() for kind in WorkClass}
 
     def check(self, work: Workload) -> None:
-        """Raise Overloaded if there is no room for a request now."""
         own = self.limits[work.kind]
         if not self.total.has_room(SHARES[work.kind]):
             raise self._overloaded(work, self.total.in_flight, self.total.limit)
@@ -251,7 +245,6 @@ class LoadShedder:
             self.update_metrics(lag_s)
 
     def update_metrics(self, lag_s: float) -> None:
-        """Bring the metrics up to date."""
         LAG.set(lag_s)
         by_class = {kind.value: limit for kind, limit in self.limits.items()}
         for name, limit in {"total": self.total, **by_class}.items():

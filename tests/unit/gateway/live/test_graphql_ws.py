@@ -180,12 +180,12 @@ async def test_the_guard_counts_bad_tokens_and_not_those_that_have_expired_meanw
         token = issue_token(KEY, Role.AGENT, "tester", lifetime_s=1, now=time())
         expiring = await (await here.connect()).acknowledged(Authorization=f"Bearer {token}")
         assert (await expiring.closed())[0] == 4403
-        counted = [len(failures)]
+        counted = [len(failures._buckets._full_at)]
 
         guessing = await here.connect()
         guessing.say("connection_init", payload={"Authorization": "Bearer guess"})
         assert (await guessing.closed())[0] == 4403
-        counted.append(len(failures))
+        counted.append(len(failures._buckets._full_at))
 
     assert counted == [0, 1]
 

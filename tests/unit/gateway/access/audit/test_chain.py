@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from gateway.access.audit import audit_log
-from gateway.access.audit.audit_log import AuditedOperation, AuditLog, file_sink
+from gateway.access.audit.audit_log import AuditLog, file_sink
 from gateway.access.audit.chain import (
     SEAL,
     AuditChain,
@@ -22,6 +22,7 @@ from gateway.access.audit.chain import (
     VerifiedLog,
     look_back,
 )
+from gateway.access.audit.record import AuditedOperation
 from infra.audit import UnreadableLog, describe, verify
 from services.chassis.principal import Principal
 from services.contracts.enums import Role

@@ -54,7 +54,7 @@ def test_no_more_addresses_are_remembered_than_set(clock: Clock) -> None:
     for n in range(1_000):
         failures.failed(f"10.0.0.{n}")
 
-    assert len(failures) == 50
+    assert len(failures._buckets._full_at) == 50
 
 
 # --- signatures -----------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from gateway.access.authentication.request_guard import ClientAddresses, Request
 from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.load_shedding import (
-    SHARES,
     Admission,
     LoadShedder,
     Priorities,
     WorkClass,
     Workload,
 )
+from gateway.access.limits.load_shedding.load_shedder import SHARES
 from gateway.access.limits.rate_limits import RateLimiter, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
