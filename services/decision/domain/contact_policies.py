@@ -19,7 +19,7 @@ from services.decision.domain.catalogue import (
     Unit,
 )
 from services.decision.domain.trace import FailedCondition
-from services.rules.definition_values import format_period
+from services.rules.definition_fields import format_period
 
 OUT_OF_SCOPE = -1
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from services.chassis.errors import nearest
-from services.rules.definition_values import parse_period
+from services.rules.definition_fields import parse_period
 from services.rules.errors import ConditionTooLarge, InvalidArgument, UnknownName
 from services.rules.formula import Aggregation, Conjunction, Formula, Term, ValueKind
 from services.rules.functions import AGGREGATES, MICROSECOND
