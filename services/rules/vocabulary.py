@@ -1,6 +1,6 @@
 """The names a condition may use where it is written, and the limits of its size."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ROOTS = frozenset(
     {
@@ -21,29 +21,12 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names a condition may use.
+    """Where a condition is written, and the names its expressions may begin with there."""
 
-    `roots` are the names an expression may begin with. The sets of known names catch
-    typing errors when a condition is published; None accepts any name.
-    """
-
-    title: str = "a condition"
+    title: str
     roots: frozenset[str] = ROOTS
-    traits: frozenset[str] | None = None
-    segments: frozenset[str] | None = None
-    purposes: frozenset[str] | None = None
-    journeys: frozenset[str] | None = None
-    bare_properties: bool = field(default=False, kw_only=True)
+    bare_properties: bool = False
     """A bare name is a property of the event: true only inside an aggregate's filter."""
-
-    def known_names(self, root: str) -> frozenset[str] | None:
-        """The names accepted after `root`; None where any is."""
-        return {
-            "traits": self.traits,
-            "segments": self.segments,
-            "consent": self.purposes,
-            "journey": self.journeys,
-        }.get(root)
 
 
 @dataclass(frozen=True)

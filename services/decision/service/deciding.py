@@ -204,20 +204,19 @@ def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
 
 
 def _check_placement(catalogue: CompiledCatalogue, request: DecisionRequest) -> None:
-    channels = catalogue.placements.get(request.placement)
-    if channels is None:
-        on_channel = [
-            key for key, channels in catalogue.placements.items() if request.channel in channels
-        ]
-        raise UnknownPlacement(
-            f"There is no placement {request.placement!r}.",
-            hint=nearest(request.placement, on_channel or catalogue.placements),
-        )
-    if request.channel not in channels:
+    if (request.channel, request.placement) in catalogue.candidates:
+        return
+    channels = [channel for channel, key in catalogue.candidates if key == request.placement]
+    if channels:
         raise UnknownPlacement(
             f"Placement {request.placement!r} is not on channel {request.channel}.",
             hint=f"It is on {', '.join(sorted(channels))}.",
         )
+    on_channel = [key for channel, key in catalogue.candidates if channel is request.channel]
+    raise UnknownPlacement(
+        f"There is no placement {request.placement!r}.",
+        hint=nearest(request.placement, on_channel or {key for _, key in catalogue.candidates}),
+    )
 
 
 async def load_customer_in_time(

@@ -27,7 +27,7 @@ def parse(
     text = ConditionSource(source)
     parser = ConditionParser(text, vocabulary, limits)
     formula = parser.parse_formula(text.parse(limits))
-    return Condition(source, formula, parser.needs())
+    return Condition(source, formula, parser.list_needs())
 
 
 def series_from_json(data: Mapping[str, Any]) -> Series:
@@ -57,19 +57,17 @@ def series_from_json(data: Mapping[str, Any]) -> Series:
 def _build_series(
     event: str, where: str | None, name: str | None, keep_s: float, distinct: bool
 ) -> Series:
-    limits = ConditionLimits(
-        characters=3 * DEFAULT_LIMITS.characters
-    )  # canonical text is more spacious
     predicate = lookup = None
     if where is not None:
-        text = ConditionSource(where)
-        tree = text.parse(limits)
-        predicate, where = (
-            ConditionParser(text, FILTER, limits).parse_formula(tree),
-            canonicalize([tree]),
-        )
+        parser, tree = _start_filter(where)
+        predicate, where = parser.parse_formula(tree), canonicalize([tree])
     if name is not None:
-        text = ConditionSource(name)
-        tree = text.parse(limits)
-        lookup, name = ConditionParser(text, FILTER, limits).parse_property(tree), ast.unparse(tree)
+        parser, tree = _start_filter(name)
+        lookup, name = parser.parse_property(tree), ast.unparse(tree)
     return Series(event, where, name, keep_s, distinct, predicate, lookup)
+
+
+def _start_filter(text: str) -> tuple[ConditionParser, ast.expr]:
+    limits = ConditionLimits(characters=3 * DEFAULT_LIMITS.characters)  # spaces of canonical text
+    source = ConditionSource(text)
+    return ConditionParser(source, FILTER, limits), source.parse(limits)

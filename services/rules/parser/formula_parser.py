@@ -21,7 +21,6 @@ from services.rules.formula import (
     Lookup,
     PredicateCall,
     SegmentTest,
-    SourceExcerpt,
     Term,
     ValueKind,
     YesNoTest,
@@ -71,7 +70,7 @@ class FormulaParser(TermParser):
             case _:
                 return self._parse_truth(node, negated, excerpt)
 
-    def _parse_truth(self, node: ast.expr, negated: bool, excerpt: SourceExcerpt) -> Formula:
+    def _parse_truth(self, node: ast.expr, negated: bool, excerpt: str) -> Formula:
         term = self.parse_term(node)
         if term.kind not in (ValueKind.YES_NO, ValueKind.ANY) or isinstance(term, Literal):
             raise self.error(
@@ -82,9 +81,7 @@ class FormulaParser(TermParser):
             )
         return self._build_leaf(YesNoTest(term), negated, excerpt, term)
 
-    def _parse_comparison(
-        self, node: ast.Compare, negated: bool, excerpt: SourceExcerpt
-    ) -> Formula:
+    def _parse_comparison(self, node: ast.Compare, negated: bool, excerpt: str) -> Formula:
         """A chain `a < b < c` is the conjunction of its pairs."""
         sides = [node.left, *node.comparators]
         if len(node.ops) == 1:
@@ -92,13 +89,12 @@ class FormulaParser(TermParser):
         pairs = []
         for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
             text = ast.unparse(ast.Compare(left, [op], [right]))
-            start = self.source.excerpt(left, negated)
-            pair = SourceExcerpt(f"not {text}" if negated else text, start.line, start.column)
+            pair = f"not {text}" if negated else text
             pairs.append(self._parse_pair(left, op, right, negated, pair))
         return Disjunction(tuple(pairs), excerpt) if negated else Conjunction(tuple(pairs), excerpt)
 
     def _parse_pair(
-        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, excerpt: SourceExcerpt
+        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, excerpt: str
     ) -> Leaf:
         self._refuse_none(left)
         self._refuse_none(right)
@@ -138,7 +134,7 @@ class FormulaParser(TermParser):
         return Comparison(operator, left, right), False
 
     def _parse_membership(
-        self, item: ast.expr, holder: ast.expr, negated: bool, excerpt: SourceExcerpt
+        self, item: ast.expr, holder: ast.expr, negated: bool, excerpt: str
     ) -> Leaf:
         match holder:
             case ast.Name(id="segments") if not self.vocabulary.bare_properties:
@@ -166,7 +162,6 @@ class FormulaParser(TermParser):
         self._check_root("segments", holder)
         term = self._convert(self.parse_term(item), ValueKind.TEXT, item)
         if isinstance(term, Literal):
-            self._check_name("segments", str(term.value), item)
             self.names["segments"].add(str(term.value))
         return term
 
@@ -217,9 +212,7 @@ class FormulaParser(TermParser):
             "Write `exists(traits.birthday)`.",
         )
 
-    def _build_leaf(
-        self, atom: Atom, negated: bool, excerpt: SourceExcerpt, *operands: Term
-    ) -> Leaf:
+    def _build_leaf(self, atom: Atom, negated: bool, excerpt: str, *operands: Term) -> Leaf:
         """The atom with its excerpt and its operands, each as the data has it."""
         raw = (term.term if isinstance(term, KindCast) else term for term in operands)
         described = ((describe(term), term) for term in raw if not isinstance(term, Literal))

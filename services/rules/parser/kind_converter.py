@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 
 from services.chassis.errors import nearest
+from services.rules.condition import NAMES, Needs
 from services.rules.condition_source import ConditionSource
 from services.rules.errors import (
     ConditionError,
@@ -14,13 +15,14 @@ from services.rules.errors import (
 )
 from services.rules.formula import ClockTerm, KindCast, Literal, Term, ValueKind
 from services.rules.functions import as_time
+from services.rules.series import Series, merge_series
 from services.rules.vocabulary import WEEKDAYS, ConditionLimits, Vocabulary
 
 WEEKDAY = ClockTerm("weekday", ValueKind.TEXT)
 
 
 class KindConverter:
-    """Checks and converts terms; holds the source, the vocabulary and the limits."""
+    """Checks and converts terms; holds what is parsed, by which rules, and what it needs."""
 
     def __init__(
         self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
@@ -28,6 +30,14 @@ class KindConverter:
         self.source = source
         self.vocabulary = vocabulary
         self.limits = limits
+        self.names: dict[str, set[str]] = {name: set() for name in NAMES}
+        self.series: list[Series] = []
+        self.windows: set[tuple[str, int]] = set()
+
+    def list_needs(self) -> Needs:
+        """The data all parsed nodes read."""
+        names = {name: frozenset(used) for name, used in self.names.items()}
+        return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
 
     def error(
         self, error: type[ConditionError], node: ast.expr, problem: str, hint: str

@@ -4,14 +4,11 @@ import ast
 import re
 
 from services.chassis.errors import nearest
-from services.rules.condition import Needs
-from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
 from services.rules.formula import ClockTerm, KindCast, Lookup, Term, ValueKind
 from services.rules.functions import PUBLIC
 from services.rules.parser.kind_converter import KindConverter, encodable
-from services.rules.series import Series, merge_series
-from services.rules.vocabulary import ROOTS, ConditionLimits, Vocabulary
+from services.rules.vocabulary import ROOTS
 
 MOMENTS = {"now": ValueKind.TIME, "hour": ValueKind.NUMBER, "weekday": ValueKind.TEXT}
 
@@ -38,32 +35,15 @@ USES = {
 
 
 class NameResolver(KindConverter):
-    """Resolves names and collects what the condition needs."""
-
-    def __init__(
-        self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
-    ) -> None:
-        super().__init__(source, vocabulary, limits)
-        self.names: dict[str, set[str]] = {
-            name: set() for name in (*NEEDS_OF_ROOT.values(), "segments", "roots")
-        }
-        self.series: list[Series] = []
-        self.windows: set[tuple[str, int]] = set()
-
-    def needs(self) -> Needs:
-        """The data all parsed nodes read."""
-        names = {name: frozenset(found) for name, found in self.names.items()}
-        return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
+    """Resolves names, and notes those the condition reads."""
 
     def _parse_name(self, node: ast.expr, whole: bool) -> Term:
         root, path = self._parse_path(node)
         if self.vocabulary.bare_properties:
             return self._parse_bare_property(root, path, node)
         if root in PUBLIC or root not in ROOTS:
-            known_names = self.vocabulary.roots
-            raise self.error(
-                UnknownName, node, f"There is no `{root}`.", nearest(root, known_names)
-            )
+            near = nearest(root, self.vocabulary.roots)
+            raise self.error(UnknownName, node, f"There is no `{root}`.", near)
         self._check_root(root, node)
         if root in MOMENTS and not path:
             return ClockTerm(root, MOMENTS[root])
@@ -87,7 +67,6 @@ class NameResolver(KindConverter):
         return Lookup("properties", (root, *path))
 
     def _parse_lookup(self, root: str, path: tuple[str, ...], node: ast.expr, whole: bool) -> Term:
-        self._check_name(root, path[0], node)
         if root == "event":
             return self._parse_event_path(path)
         if root == "journey" and len(path) == 1 and not whole:
@@ -143,13 +122,6 @@ class NameResolver(KindConverter):
                 f"Here there are: {allowed}.",
             )
         self.names["roots"].add(root)
-
-    def _check_name(self, root: str, name: str, node: ast.expr) -> None:
-        known_names = self.vocabulary.known_names(root)
-        if known_names is not None and name not in known_names:
-            raise self.error(
-                UnknownName, node, f"`{root}` has no {name!r}.", nearest(name, known_names)
-            )
 
 
 def python_name(node: ast.AST) -> str:
