@@ -27,8 +27,6 @@ class Table(SQLModel, registry=registry()):
 
 
 class CustomerSnapshot(Table, table=True):
-    """The last snapshot of a customer."""
-
     __tablename__ = "customer_snapshot"
 
     customer_id: UUID = Field(primary_key=True)
@@ -38,8 +36,6 @@ class CustomerSnapshot(Table, table=True):
 
 
 class Identity(Table, table=True):
-    """An identity and its customer."""
-
     __tablename__ = "identity"
     __table_args__ = (sa.Index("identity_by_customer", "customer_id"),)
 
@@ -93,8 +89,6 @@ class CatalogueVersion(Table, table=True):
 
 
 class Decision(Table, table=True):
-    """A decision as it was answered, and what it was made from."""
-
     __tablename__ = "decision"
     __table_args__ = (sa.Index("decision_by_id", "decision_id"),)
 
@@ -161,8 +155,6 @@ class UntrustedLesson(Table, table=True):
 
 
 class OutcomeKey(Table, table=True):
-    """Which outcome a caller's idempotency key stands for."""
-
     __tablename__ = "outcome_key"
 
     key: str = Field(primary_key=True, sa_type=TEXT)

@@ -86,8 +86,6 @@ class CompiledControlGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledCatalogue:
-    """One version of the catalogue, compiled."""
-
     version: int
     catalogue: Catalogue
     rules: RuleSet

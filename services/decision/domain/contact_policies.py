@@ -91,7 +91,6 @@ def compile_limits(catalogue: Catalogue) -> tuple[ContactLimit, ...]:
 
 
 def compile_quiet_hours(catalogue: Catalogue) -> tuple[CompiledQuietHours, ...]:
-    """The quiet hours of a catalogue, with the actions each silences."""
     return tuple(
         CompiledQuietHours(
             policy, np.array([policy.only.has_action(a) for a in catalogue.actions], bool)
@@ -139,7 +138,6 @@ def _compile_suppression(policy: Suppression, actions: Sequence[Action]) -> Cont
 
 
 def _number_units(per: Unit, only: Scope, actions: Sequence[Action]) -> Positions:
-    """Number the actions, groups or issues in scope."""
     numbers: dict[str, int] = {}
     units = np.full(len(actions), OUT_OF_SCOPE, np.intp)
     for position, action in enumerate(actions):
@@ -179,8 +177,6 @@ def collect_moments(
 
 
 class ContactRefusals(NamedTuple):
-    """Which actions the contact policies refuse, and why."""
-
     actions: Bools
     failed: dict[int, list[FailedCondition]]
     """By position of the action."""
@@ -194,7 +190,6 @@ def apply_contact_policies(
     channel: Channel,
     now: datetime,
 ) -> ContactRefusals:
-    """Which actions the contact policies refuse this customer, on this channel, at this moment."""
     refusals = ContactRefusals(np.zeros(len(position_of), bool), {})
     for limit in limits if contacts else ():
         if limit.channel in (None, channel):

@@ -12,8 +12,6 @@ from services.rules import Facts
 
 @dataclass(frozen=True, slots=True)
 class DecisionInput:
-    """The customer, the placement, the moment, and all that is known of them."""
-
     customer_id: UUID
     channel: Channel
     placement: str
@@ -25,5 +23,4 @@ class DecisionInput:
 
     @property
     def now(self) -> datetime:
-        """The moment of the decision."""
         return self.facts.now

@@ -64,7 +64,6 @@ def build_filter_input(catalogue: CompiledCatalogue, decision_input: DecisionInp
 
 
 def refuse_without_consent(filter_input: FilterInput) -> Bools:
-    """Refuse actions that need a consent the customer has not given."""
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     consent = filter_input.decision_input.facts.consent
     for purpose, needed_by in filter_input.catalogue.purposes.items():
@@ -74,14 +73,12 @@ def refuse_without_consent(filter_input: FilterInput) -> Bools:
 
 
 def refuse_invalid(filter_input: FilterInput) -> Bools:
-    """Refuse actions that are paused, not yet valid or no longer."""
     now_s = filter_input.decision_input.now.timestamp()
     catalogue = filter_input.catalogue
     return catalogue.paused | (now_s < catalogue.valid_from_s) | (now_s >= catalogue.valid_until_s)
 
 
 def refuse_by_conditions(stage: Stage, filter_input: FilterInput) -> Bools:
-    """Refuse actions of which a condition of the stage is not true."""
     action, condition = filter_input.catalogue.stage_conditions[stage]
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     refused[action[~filter_input.holds[condition]]] = True
@@ -89,12 +86,10 @@ def refuse_by_conditions(stage: Stage, filter_input: FilterInput) -> Bools:
 
 
 def refuse_by_contact_policies(filter_input: FilterInput) -> Bools:
-    """Refuse actions about which the customer may not be spoken to now."""
     return filter_input.refusals.actions
 
 
 def refuse_by_control_groups(filter_input: FilterInput) -> Bools:
-    """Refuse actions withheld from the control groups this customer is in."""
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     for group in filter_input.control_groups:
         refused |= group.withheld

@@ -118,7 +118,6 @@ class BatchQueue(Generic[Item, Result]):
             yield batch_connection
 
     async def _work_on(self, connection: _BatchConnection) -> None:
-        """Do batch after batch until the connection is closed."""
         while not connection.is_lost:
             await self._do(connection, self._take_batch())
             await self._has_items.wait()
@@ -166,7 +165,6 @@ class BatchQueue(Generic[Item, Result]):
         batch: list[_QueuedItem[Item, Result]],
         error: Exception,
     ) -> None:
-        """Do the items of a failed batch one by one."""
         if len(batch) == 1:
             self._fail(batch[0], _to_unavailable(error) if is_away(error) else error)
             return

@@ -75,8 +75,6 @@ class CurrentEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
-    """A request for next best actions."""
-
     customer: CustomerRef
     channel: Channel
     placement: str
@@ -103,8 +101,6 @@ class DecisionContext:
 
 
 class PendingDecision(NamedTuple):
-    """A decision on its way to the database."""
-
     decision: DecisionRecord
     withheld: Sequence[str]
     sender: SenderClass
@@ -188,7 +184,6 @@ def _check_moment(event: CurrentEvent | None, now: datetime, tolerance_s: float)
 
 
 def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
-    """Raise UntrustedEvent for an event that only more trusted senders may send."""
     event = request.event
     if event is None or server_events.may_send(request.sender, event.name):
         return
@@ -271,13 +266,8 @@ def _decide(
         decided_at=now,
         channel=request.channel.value,
         placement=request.placement,
-        catalogue_version=0,
         snapshot_version=customer.snapshot_version,
-        observations=0,
         degraded=customer.degraded,
-        control_group=None,
-        propositions=[],
-        packed_input=b"",
     )
     if catalogue is None:
         return PendingDecision(replace(decision, degraded=NO_CATALOGUE), (), request.sender)
@@ -320,12 +310,17 @@ def build_decision_input(
     now: datetime,
 ) -> DecisionInput:
     """The customer at the placement of the request; its event counts as having happened."""
-    facts = customer.build_facts(now)
-    facts.history = catalogue.declaration.mask_unanswered(
-        facts.history, customer.declaration_version
+    answered = customer.declaration_version
+    facts = Facts(
+        now=now,
+        traits=customer.traits,
+        segments=frozenset(customer.segments),
+        consent=customer.consents,
+        context=request.context,
+        journeys=customer.journeys,
+        history=catalogue.declaration.mask_unanswered(customer.series, answered),
+        zone=catalogue.catalogue.time_zone,
     )
-    facts.context = request.context
-    facts.zone = catalogue.catalogue.time_zone
     if request.event is not None:
         _apply_event(facts, request.event, catalogue)
     return DecisionInput(
@@ -413,7 +408,7 @@ def build_event(pending: PendingDecision) -> DecisionRecorded:
         channel=decision.channel,
         placement=decision.placement,
         propositions=tuple(
-            _to_ranked_action(decision.decision_id, rank, proposition)
+            _to_ranked_action(make_proposition_id(decision.decision_id, rank), rank, proposition)
             for rank, proposition in enumerate(decision.propositions, start=1)
         ),
         withheld=tuple(pending.withheld),
@@ -424,8 +419,9 @@ def build_event(pending: PendingDecision) -> DecisionRecorded:
     )
 
 
-def _to_ranked_action(id: UUID, rank: int, proposition: Mapping[str, Any]) -> RankedAction:
-    proposition_id = make_proposition_id(id, rank)
+def _to_ranked_action(
+    proposition_id: UUID, rank: int, proposition: Mapping[str, Any]
+) -> RankedAction:
     return RankedAction(
         proposition_id=proposition_id,
         rank=rank,

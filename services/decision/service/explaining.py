@@ -10,7 +10,6 @@ from services.decision.domain.decision import decide
 from services.decision.domain.explanation import explain, explain_absence
 from services.decision.domain.input_codec import unpack_input
 from services.decision.domain.trace import ActionTrace
-from services.decision.service.catalogue_cache import CatalogueCache
 from services.decision.service.deciding import (
     DecisionContext,
     DecisionRequest,
@@ -22,13 +21,10 @@ from services.decision.service.errors import UnknownAction
 from services.decision.store.decisions import DecisionRecord
 
 
-async def explain_decision(
-    catalogue_cache: CatalogueCache, decision: DecisionRecord
+def explain_decision(
+    catalogue: CompiledCatalogue, decision: DecisionRecord
 ) -> Sequence[ActionTrace]:
-    """The trace of a decision, however old, by the catalogue and facts it was made from."""
-    catalogue = await catalogue_cache.load_version(decision.catalogue_version)
-    if catalogue is None:
-        return ()
+    """The trace of a decision, however old, by the version of the catalogue it was made by."""
     propensity, decision_input, stages = unpack_input(
         decision.packed_input,
         catalogue,
@@ -67,7 +63,6 @@ async def explain_why_not(
 
 
 def _require_action(catalogue: CompiledCatalogue | None, action: str) -> CompiledCatalogue:
-    """The catalogue, if it has the action; raises UnknownAction."""
     actions = catalogue.position_of if catalogue else {}
     if catalogue is None or action not in actions:
         raise UnknownAction(f"There is no action {action!r}.", hint=nearest(action, actions))

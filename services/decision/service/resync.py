@@ -22,7 +22,6 @@ WIDE = 5
 
 
 def build_sources(catalogue_cache: CatalogueCache, clock: Clock) -> dict[str, ResyncSource]:
-    """By name, in this order."""
     return {
         "catalogue": partial(_load_catalogue, catalogue_cache, clock),
         "decisions": _load_decisions,

@@ -37,7 +37,6 @@ async def load_latest_version(connection: Connection) -> int:
 
 
 async def load_version(connection: Connection, version: int) -> asyncpg.Record | None:
-    """The version, source and declaration of a version."""
     return await connection.fetchrow(_VERSION, version)
 
 
@@ -68,13 +67,11 @@ WHERE action_offered.last_offered < excluded.last_offered
 async def load_offered_since(
     connection: Connection, actions: Collection[str], since: date
 ) -> dict[str, date]:
-    """Which of these actions were offered on a day or later, and when last."""
     rows = await connection.fetch(_OFFERED_SINCE, list(actions), since)
     return {row["action"]: row["last_offered"] for row in rows}
 
 
 async def note_offered(connection: Connection, actions: Collection[str], day: date) -> None:
-    """Note that actions were offered on a day."""
     await connection.execute(_OFFERED, sorted(actions), day)
 
 
