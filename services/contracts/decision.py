@@ -17,8 +17,6 @@ class Money(Payload):
 
 
 class RankedAction(Payload):
-    """One proposition of a decision."""
-
     proposition_id: UUID
     rank: int
     action: str
@@ -76,7 +74,6 @@ class OutcomeRecorded(Event):
 
     @property
     def event_properties(self) -> dict[str, Any]:
-        """Its properties there."""
         return {
             "action": self.action,
             "treatment": self.treatment,

@@ -4,8 +4,6 @@ from enum import StrEnum
 
 
 class Channel(StrEnum):
-    """Where a customer is spoken to."""
-
     WEB = "WEB"
     APP = "APP"
     CALL_CENTRE = "CALL_CENTRE"
@@ -17,8 +15,6 @@ class Channel(StrEnum):
 
 
 class OutcomeKind(StrEnum):
-    """What became of a proposition."""
-
     PRESENTED = "PRESENTED"
     CLICKED = "CLICKED"
     ACCEPTED = "ACCEPTED"
@@ -28,8 +24,6 @@ class OutcomeKind(StrEnum):
 
 
 class Role(StrEnum):
-    """The role a caller of the graph has, which says what it may do."""
-
     VISITOR = "visitor"
     APP = "app"
     AGENT = "agent"

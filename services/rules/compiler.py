@@ -79,7 +79,9 @@ def compile_formulas(formulas: Sequence[Formula]) -> Callable[[Any], list[bool]]
     def write(writer: "_FunctionWriter") -> list[ast.expr]:
         results: dict[Formula, ast.expr] = {}
         for number, (formula, times) in enumerate(repeated.items()):
-            result = writer.write_formula(formula)
+            result: ast.expr = writer.write_formula(formula)
+            if not isinstance(formula, Leaf):  # an `and` runs faster as a test than as a value
+                result = ast.IfExp(result, ast.Constant(True), ast.Constant(False))
             results[formula] = writer.assign(f"f{number}", result) if times > 1 else result
         return [results[formula] for formula in formulas]
 
@@ -148,8 +150,6 @@ ROOTS: Mapping[str, Callable[[], ast.expr]] = {
 
 
 class _FunctionWriter:
-    """Writes the body of one function."""
-
     def __init__(self) -> None:
         self.body: list[ast.stmt] = []
         self.names: dict[Node, ast.expr] = {}
@@ -158,7 +158,6 @@ class _FunctionWriter:
         """How often each term was written; what a term is made of stands before it."""
 
     def build_function(self, result: ast.expr) -> Callable[[Any], Any]:
-        """The finished function, returning the result."""
         prelude = [_assignment(root, value) for root, value in self.roots.items()]
         body = [*prelude, *self.body, ast.Return(result)]
         arguments = ast.arguments([], [ast.arg("facts")], None, [], [], None, [])
@@ -177,7 +176,6 @@ class _FunctionWriter:
     # --- formulas ---------------------------------------------------------------------
 
     def write_formula(self, formula: Formula) -> ast.expr:
-        """The formula as an expression that is True or False."""
         if isinstance(formula, Leaf):
             return self._write_atom(formula.atom, formula.negated)
         joint = ast.And() if isinstance(formula, Conjunction) else ast.Or()

@@ -31,7 +31,6 @@ class Needs:
 
     @classmethod
     def from_conditions(cls, conditions: "Iterable[Condition]") -> "Needs":
-        """What any of the conditions needs."""
         needs = [condition.needs for condition in conditions]
         return cls(
             **{name: NONE.union(*(getattr(one, name) for one in needs)) for name in NAMES},

@@ -12,8 +12,6 @@ EXAMPLE = 'Write an expression such as `traits.age >= 18 and "vip" in segments`.
 
 
 class ErrorLocation(TypedDict):
-    """Where an error points to."""
-
     source: str
     line: int
     column: int

@@ -158,16 +158,12 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """Parts of which every one must be true."""
-
     parts: tuple["Formula", ...]
     excerpt: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Disjunction:
-    """Parts of which one must be true."""
-
     parts: tuple["Formula", ...]
     excerpt: str = field(compare=False)
 

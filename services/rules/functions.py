@@ -86,22 +86,18 @@ def choose_number(choose: Callable[[Any], float]) -> Callable[..., float]:
 
 
 def default_number(number: float, otherwise: float) -> float:
-    """The number, or `otherwise` if it is unknown."""
     return number if number == number else otherwise
 
 
 def default_value(value: object, otherwise: object) -> object:
-    """The value, or `otherwise` if it is unknown."""
     return otherwise if value is None else value
 
 
 def length(value: object) -> float:
-    """How long a text or list is."""
     return len(value) if isinstance(value, str | list | tuple) else nan
 
 
 def lower(text: str | None) -> str | None:
-    """The text in lower case."""
     return None if text is None else text.lower()
 
 
@@ -154,8 +150,6 @@ def member(item: object, items: object) -> bool | None:
 
 
 def text_test(test: Callable[[str, str], bool]) -> Callable[[str | None, str | None], bool | None]:
-    """A test of two texts, unknown if one of them is."""
-
     def run(text: str | None, part: str | None) -> bool | None:
         return None if text is None or part is None else test(text, part)
 
@@ -172,7 +166,6 @@ def span(state: Mapping[str, Any], now_us: int, window_us: int) -> tuple[int, in
 
 
 def window_count(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """How many entries the window holds."""
     if state is None:
         return nan
     times = state["times"]
@@ -212,7 +205,6 @@ window_first_time = _window_end("times", is_last=False, unknown=nan)
 
 
 def lifetime_count(state: Mapping[str, Any] | None) -> float:
-    """How many entries there ever were."""
     return nan if state is None else state["count"]
 
 
@@ -222,7 +214,6 @@ def lifetime_sum(state: Mapping[str, Any] | None) -> float:
 
 
 def lifetime_distinct(state: Mapping[str, Any] | None) -> float:
-    """How many different values there ever were."""
     return nan if state is None else len(state.get("seen", ()))
 
 
@@ -242,7 +233,6 @@ lifetime_first_time = _lifetime_end("first", 0, unknown=nan)
 
 
 def is_countable(value: object) -> bool:
-    """Whether a value counts in a sum."""
     return value.__class__ in NUMERIC and -LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 

@@ -36,7 +36,6 @@ class Series:
 
     @cached_property
     def keep_us(self) -> int:
-        """The longest window in microseconds."""
         return round(self.keep_s * 1_000_000)
 
     def covers(self, other: "Series") -> bool:

@@ -145,8 +145,6 @@ def format_value(value: Any) -> str:
 
 
 class _ConstantFill:
-    """A value without placeholders."""
-
     def __init__(self, value: Any) -> None:
         self._value = value
 
@@ -155,8 +153,6 @@ class _ConstantFill:
 
 
 class _TemplateParser:
-    """Collects the placeholders of a content, and their flaws."""
-
     def __init__(self, roots: Collection[str], exact: Collection[str]) -> None:
         self._roots, self._exact = roots, exact
         self.placeholders: list[Placeholder] = []

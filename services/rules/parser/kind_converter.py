@@ -42,11 +42,9 @@ class KindConverter:
     def error(
         self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
     ) -> ConditionError:
-        """The error, pointing at the node."""
         return error(problem, hint=hint, **self.source.locate(node))
 
     def _convert(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
-        """The term as one of this kind."""
         if kind in (term.kind, ValueKind.ANY):
             return term
         if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
@@ -56,12 +54,9 @@ class KindConverter:
         hint = "Both sides of a comparison are of one kind"
         if kind is ValueKind.DURATION:
             hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
-        raise self.error(
-            KindMismatch,
-            node,
-            f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed.",
-            f"{hint}.",
-        )
+        problem = f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed."
+        hint = f"{hint}."
+        raise self.error(KindMismatch, node, problem, hint)
 
     def _parse_literal(self, node: ast.Constant) -> Literal:
         match node.value:
@@ -76,22 +71,16 @@ class KindConverter:
             case str() if encodable(node.value):
                 return Literal(node.value, ValueKind.TEXT)
         self._refuse_none(node)
-        raise self.error(
-            NotAllowed,
-            node,
-            f"{node.value!a:.40} is not a value of conditions.",
-            "Use texts of whole characters, numbers, True and False.",
-        )
+        problem = f"{node.value!a:.40} is not a value of conditions."
+        hint = "Use texts of whole characters, numbers, True and False."
+        raise self.error(NotAllowed, node, problem, hint)
 
     def _parse_time(self, text: str, node: ast.expr) -> Literal:
         moment = as_time(text)
         if moment != moment:
-            raise self.error(
-                InvalidArgument,
-                node,
-                f"{text!r} is not a date or time.",
-                'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".',
-            )
+            problem = f"{text!r} is not a date or time."
+            hint = 'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".'
+            raise self.error(InvalidArgument, node, problem, hint)
         return Literal(moment, ValueKind.TIME)
 
     def _check_weekday(self, term: Term, other: Term, node: ast.expr) -> None:
@@ -103,21 +92,15 @@ class KindConverter:
 
     def _refuse_none(self, node: ast.expr) -> None:
         if isinstance(node, ast.Constant) and node.value is None:
-            raise self.error(
-                NotAllowed,
-                node,
-                "Nothing can be compared with None.",
-                "Ask `missing(traits.x)` or `exists(traits.x)`.",
-            )
+            problem = "Nothing can be compared with None."
+            hint = "Ask `missing(traits.x)` or `exists(traits.x)`."
+            raise self.error(NotAllowed, node, problem, hint)
 
     def _refuse_fixed(self, terms: Iterable[Term], node: ast.expr) -> None:
         if all(isinstance(term, Literal) for term in terms):
-            raise self.error(
-                NotAllowed,
-                node,
-                "This compares fixed values only, so its answer never changes.",
-                "Compare with a trait, the context or the history of the customer.",
-            )
+            problem = "This compares fixed values only, so its answer never changes."
+            hint = "Compare with a trait, the context or the history of the customer."
+            raise self.error(NotAllowed, node, problem, hint)
 
 
 def encodable(text: str) -> bool:

@@ -70,12 +70,9 @@ class NameResolver(KindConverter):
         if root == "event":
             return self._parse_event_path(path)
         if root == "journey" and len(path) == 1 and not whole:
-            raise self.error(
-                InvalidArgument,
-                node,
-                f"`journey.{path[0]}` needs a field.",
-                f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`.",
-            )
+            problem = f"`journey.{path[0]}` needs a field."
+            hint = f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`."
+            raise self.error(InvalidArgument, node, problem, hint)
         self.names[NEEDS_OF_ROOT[root]].add(path[0])
         return Lookup(root, path, ValueKind.YES_NO if root == "consent" else ValueKind.ANY)
 
@@ -103,24 +100,18 @@ class NameResolver(KindConverter):
                             NotAllowed, node, "The name holds half a character.", "Mend it."
                         )
                 case _:
-                    raise self.error(
-                        NotAllowed,
-                        inner,
-                        f"Conditions have no {python_name(inner)} here.",
-                        'Name things as `traits.city` or `traits["favourite genre"]`.',
-                    )
+                    problem = f"Conditions have no {python_name(inner)} here."
+                    hint = 'Name things as `traits.city` or `traits["favourite genre"]`.'
+                    raise self.error(NotAllowed, inner, problem, hint)
             keys.append(key)
             inner = value
 
     def _check_root(self, root: str, node: ast.expr) -> None:
         if root not in self.vocabulary.roots:
             allowed = ", ".join(sorted(self.vocabulary.roots))
-            raise self.error(
-                UnknownName,
-                node,
-                f"`{root}` cannot be used in {self.vocabulary.title}.",
-                f"Here there are: {allowed}.",
-            )
+            problem = f"`{root}` cannot be used in {self.vocabulary.title}."
+            hint = f"Here there are: {allowed}."
+            raise self.error(UnknownName, node, problem, hint)
         self.names["roots"].add(root)
 
 
