@@ -59,8 +59,7 @@ class OutcomeRecorded(Event):
     channel: str
     placement: str
     tracking_code: str
-    kind: str
-    """PRESENTED, CLICKED, ACCEPTED, REJECTED, CONVERTED or DISMISSED."""
+    kind: str  # an `OutcomeKind`
     value: Money | None = None
     reason: str | None = None
     recorded_at: datetime

@@ -32,7 +32,6 @@ class EventRecorded(Event):
     message_id: str
     """The sender's own id of the event; the same one is recorded once."""
     identity: IdentityPayload
-    """The identity the event came by."""
     received_at: datetime
     customer_version: int
     """The first snapshot version that contains this event."""
@@ -49,7 +48,6 @@ class EventSetAside(Event):
     fact: ClassVar[str] = "profile.event_set_aside.v1"
 
     call: dict[str, Json]
-    """The whole call that was to be recorded, as JSON."""
 
 
 class CustomerChanged(Event):
@@ -66,7 +64,6 @@ class CustomerChanged(Event):
     version: int
     identities: tuple[IdentityPayload, ...]
     traits: dict[str, Json]
-    """Name to current value."""
     consents: dict[str, bool]
     """Purpose to whether consent is given; a purpose without a yes or no is absent."""
     segments: tuple[str, ...]
@@ -143,6 +140,5 @@ class CustomersMerged(Event):
         return self.linked_by in PROVED_LINKS
 
     def fit(self, largest_bytes: int) -> Self:
-        """The merge without some identities of browsers and devices."""
         excess = len(self.to_cloudevent()) - largest_bytes
         return self.model_copy(update={"identities": _drop_anonymous(self.identities, excess)})

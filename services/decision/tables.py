@@ -101,15 +101,12 @@ class Decision(Table, table=True):
     channel: str = Field(sa_type=TEXT)
     placement: str = Field(sa_type=TEXT)
     catalogue_version: int = Field(sa_type=BIGINT)
-    """0: none was published yet."""
     snapshot_version: int | None = Field(sa_type=BIGINT)
     observations: int = Field(sa_type=BIGINT)
-    """How many outcomes the propensities were computed from."""
     degraded: str | None = Field(sa_type=TEXT)
     control_group: str | None = Field(sa_type=TEXT)
     propositions: list[dict[str, Any]] = Field(sa_type=JSON, nullable=False)
     record: bytes = Field(sa_type=BYTES)
-    """What it was made from; `domain.input_codec` reads it."""
 
 
 class Outcome(Table, table=True):
@@ -138,9 +135,7 @@ class Outcome(Table, table=True):
     currency: str | None = Field(sa_type=TEXT)
     reason: str | None = Field(sa_type=TEXT)
     sender: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": "server"})
-    """Who reported it."""
     lessons: int | None = Field(sa_type=SMALL)
-    """What it taught, as `service.outcomes.Lesson`; null: all it could."""
 
 
 class UntrustedLesson(Table, table=True):
@@ -164,8 +159,6 @@ class OutcomeKey(Table, table=True):
 
 
 class ArmTally(Table, table=True):
-    """How often a treatment was presented on a channel, and in how many of these it worked."""
-
     __tablename__ = "arm_tally"
 
     action: str = Field(primary_key=True, sa_type=TEXT)
@@ -176,8 +169,6 @@ class ArmTally(Table, table=True):
 
 
 class ActionOffered(Table, table=True):
-    """The last day an action was offered to anyone."""
-
     __tablename__ = "action_offered"
 
     action: str = Field(primary_key=True, sa_type=TEXT)

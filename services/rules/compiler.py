@@ -29,7 +29,6 @@ from services.rules.formula import (
     ListTest,
     Literal,
     Lookup,
-    PredicateCall,
     SegmentTest,
     Term,
     ValueKind,
@@ -187,9 +186,6 @@ class _FunctionWriter:
                 return ast.Constant(value is not negated)
             case YesNoTest(term):
                 return _compare(self.write_term(term), ast.Is(), ast.Constant(not negated))
-            case PredicateCall(function, arguments):
-                answer = _call(function, *map(self.write_term, arguments))
-                return _compare(answer, ast.Is(), ast.Constant(not negated))
             case Comparison(operator, left, right):
                 return self._write_comparison(operator, left, right, negated)
             case ListTest(term, values):
@@ -220,28 +216,26 @@ class _FunctionWriter:
         sign = OPERATORS[operator]
         if negated:
             sign = ast.NotEq() if operator == "==" else INVERSE[operator]
-        known = [self._write_known(side) for side in (left, right) if not isinstance(side, Literal)]
-        return ast.BoolOp(
-            ast.And(), [*known, _compare(self.write_term(left), sign, self.write_term(right))]
-        )
+        comparison = _compare(self.write_term(left), sign, self.write_term(right))
+        return self._require_known(comparison, left, right)
 
     def _write_membership(self, term: Term, holder: ast.expr, negated: bool) -> ast.expr:
         """An unknown value is in no set, so only `not in` must make sure of it."""
         if not negated:
             return _compare(self.write_term(term), ast.In(), holder)
-        outside = _compare(self.write_term(term), ast.NotIn(), holder)
-        if isinstance(term, Literal):
-            return outside
-        return ast.BoolOp(ast.And(), [self._write_known(term), outside])
+        return self._require_known(_compare(self.write_term(term), ast.NotIn(), holder), term)
+
+    def _require_known(self, test: ast.expr, *terms: Term) -> ast.expr:
+        """The test, and before it that the terms are known."""
+        variable = [term for term in terms if not isinstance(term, Literal)]
+        known = [self._write_existence(term, negated=False) for term in variable]
+        return ast.BoolOp(ast.And(), [*known, test]) if known else test
 
     def _write_existence(self, term: Term, negated: bool) -> ast.expr:
         if term.kind in NUMERIC_KINDS:
             sign: ast.cmpop = ast.NotEq() if negated else ast.Eq()
             return _compare(self.write_term(term), sign, self.write_term(term))
         return _compare(self.write_term(term), ast.Is() if negated else ast.IsNot(), _none())
-
-    def _write_known(self, term: Term) -> ast.expr:
-        return self._write_existence(term, negated=False)
 
     # --- terms ------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ class ConditionSource:
         self.lines = self.text.split("\n")
 
     def locate(self, node: ast.expr) -> ErrorLocation:
-        """Where the node is, as arguments of an error."""
         line = min(max(node.lineno - 1, 1), len(self.lines))
         column = self._characters(line, node.col_offset) + 1
         return {"source": self.text, "line": line, "column": column}

@@ -94,7 +94,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class YesNoTest:
-    """A yes/no value standing alone, as in `consent.email`."""
+    """A yes/no value standing alone: `consent.email`, `startswith(traits.name, "A")`."""
 
     term: Term
 
@@ -130,17 +130,7 @@ class ExistenceTest:
     term: Term
 
 
-@dataclass(frozen=True, slots=True)
-class PredicateCall:
-    """A predicate of `functions.FUNCTIONS`, answering True, False or None for unknown."""
-
-    function: str
-    arguments: tuple[Term, ...]
-
-
-Atom: TypeAlias = (
-    Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest | PredicateCall
-)
+Atom: TypeAlias = Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,6 @@ def walk(value: object, *keys: str) -> object:
 
 
 def event_properties(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The properties of the event in hand; empty if there is none."""
     properties = event.get("properties")
     return properties if isinstance(properties, Mapping) else {}
 
@@ -127,7 +126,6 @@ def comparable(left: Any, right: Any) -> tuple[Any, Any] | None:
 
 
 def equal(left: object, right: object) -> bool | None:
-    """Whether two JSON values of one kind are the same."""
     pair = comparable(left, right)
     return None if pair is None else bool(pair[0] == pair[1])
 
@@ -173,7 +171,6 @@ def window_count(state: Mapping[str, Any] | None, now_us: int, window_us: int) -
 
 
 def window_sum(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """The correctly rounded sum of the numbers in the window."""
     if state is None:
         return nan
     start, end = span(state, now_us, window_us)
@@ -209,7 +206,6 @@ def lifetime_count(state: Mapping[str, Any] | None) -> float:
 
 
 def lifetime_sum(state: Mapping[str, Any] | None) -> float:
-    """The correctly rounded sum of every number there ever was."""
     return nan if state is None else fsum(state.get("sum", ()))
 
 

@@ -109,11 +109,6 @@ def rebuild(
     return {key: _build_state(series.series[key], found, now_us) for key, found in entries.items()}
 
 
-def prune(state: SeriesState, series: Series, now: datetime) -> SeriesState:
-    """The state without entries older than every window; the same object if there are none."""
-    return _prune(state, series, micros(now))
-
-
 def next_expiry(
     needs: Needs, states: Mapping[str, SeriesState | None], now: datetime
 ) -> datetime | None:
@@ -178,7 +173,7 @@ def _add_event(
         changed["seen"] = _insert_distinct(state["seen"], value)
     if series.keep_us:
         _insert_entry(changed, at_us, value)
-    return _prune(changed, series, now_us)
+    return prune(changed, series, now_us)
 
 
 def _insert_entry(state: SeriesState, at_us: int, value: Any) -> None:
@@ -192,7 +187,8 @@ def _insert_entry(state: SeriesState, at_us: int, value: Any) -> None:
     state["times"] = [*times[:place], at_us, *times[place:]]
 
 
-def _prune(state: SeriesState, series: Series, now_us: int) -> SeriesState:
+def prune(state: SeriesState, series: Series, now_us: int) -> SeriesState:
+    """The state without entries older than every window; the same object if there are none."""
     expired = bisect_right(state["times"], now_us - series.keep_us) if series.keep_us else None
     if expired == 0:
         return state
@@ -223,7 +219,7 @@ def _build_state(series: Series, entries: list[Entry], now_us: int) -> SeriesSta
     if "seen" in state:
         distinct = {_rank(value): value for _, value in entries}
         state["seen"] = [distinct[rank] for rank in sorted(distinct)]
-    return _prune(state, series, now_us)
+    return prune(state, series, now_us)
 
 
 def exact_sum(numbers: Sequence[float]) -> list[float]:

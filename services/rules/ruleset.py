@@ -111,7 +111,6 @@ def _describe_actual(leaf: Leaf, values: list[Any]) -> Any:
 
 
 def _format_value(term: Term, value: Any) -> Any:
-    """A value as JSON, times and durations readable."""
     if value is None or value != value:
         return MISSING
     if isinstance(value, datetime):

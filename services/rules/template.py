@@ -46,7 +46,6 @@ class Placeholder(NamedTuple):
     path: DocumentPath
 
     def fill(self, sources: Sources) -> str:
-        """The value as text, or the default where it has none."""
         return format_value(get_value(self.keys, sources))[:LONGEST_VALUE] or self.default
 
 

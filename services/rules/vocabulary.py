@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 
-ROOTS = frozenset(
-    {
-        "traits",
-        "segments",
-        "consent",
-        "context",
-        "event",
-        "journey",
-        "events",
-        "now",
-        "hour",
-        "weekday",
-    }
-)
+ROOT_HINTS = {
+    "traits": "Name a trait: `traits.city`.",
+    "consent": "Name a purpose: `consent.email`.",
+    "context": "Name a key: `context.page`.",
+    "event": "Name a property: `event.product`, or `event.name` or `event.at`.",
+    "journey": "Name a journey and a field: `journey.welcome.phase`.",
+    "segments": 'Ask whether it holds one: `"vip" in segments`.',
+    "events": 'Call an aggregate: `events.count("product_viewed", last="7d")`.',
+    "now": "It has nothing below it.",
+    "hour": "It has nothing below it.",
+    "weekday": "It has nothing below it.",
+}
+"""What expressions may begin with, and how it becomes a value."""
+ROOTS = frozenset(ROOT_HINTS)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 

@@ -109,13 +109,11 @@ class CompiledCatalogue:
     contact_limits: Sequence[contact_policies.ContactLimit]
     quiet_hours: Sequence[contact_policies.CompiledQuietHours]
     contact_window: timedelta
-    """How far back contacts matter."""
     reaction_kinds: Sequence[str]
     """The outcomes that a suppression follows."""
     control_groups: Sequence[CompiledControlGroup]
     levels: Levels
     candidates: Mapping[tuple[Channel, str], PlacementCandidates]
-    """By channel and placement."""
 
     @property
     def actions(self) -> Sequence[Action]:

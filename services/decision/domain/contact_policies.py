@@ -52,7 +52,6 @@ class ContactLimit:
     """Which unit each action of the catalogue counts for, OUT_OF_SCOPE where it does not."""
 
     def has_contact(self, contact: Contact) -> bool:
-        """Whether a contact counts for this limit, whenever it was."""
         if self.channel is not None and contact.channel != self.channel:
             return False
         return contact.kind in self.kinds if self.kinds else contact.first
@@ -82,7 +81,6 @@ def is_within(moment: time, start: time, end: time) -> bool:
 
 
 def compile_limits(catalogue: Catalogue) -> tuple[ContactLimit, ...]:
-    """The caps and suppressions of a catalogue, with the unit each of its actions counts for."""
     policies = catalogue.contact_policies
     return (
         *(_compile_cap(policy, catalogue.actions) for policy in policies.caps),
@@ -100,7 +98,6 @@ def compile_quiet_hours(catalogue: Catalogue) -> tuple[CompiledQuietHours, ...]:
 
 
 def find_longest_window(limits: Iterable[ContactLimit]) -> timedelta:
-    """How far back any of the limits counts contacts."""
     return timedelta(seconds=max((limit.within_s for limit in limits), default=0.0))
 
 
@@ -179,7 +176,6 @@ def collect_moments(
 class ContactRefusals(NamedTuple):
     actions: Bools
     failed: dict[int, list[FailedCondition]]
-    """By position of the action."""
 
 
 def apply_contact_policies(

@@ -19,7 +19,6 @@ class DecisionInput:
     """How many propositions are requested; a placement may hold fewer."""
     facts: Facts
     contacts: Sequence[Contact] = ()
-    """The outcomes of this customer, as far back as contact policies look."""
 
     @property
     def now(self) -> datetime:

@@ -26,15 +26,12 @@ from services.rules import FailedPart
 
 
 class FilterInput(NamedTuple):
-    """What the filters of one decision work on."""
-
     catalogue: CompiledCatalogue
     decision_input: DecisionInput
     holds: Bools
     """Which of the catalogue's conditions are true."""
     refusals: ContactRefusals
     control_groups: Sequence[CompiledControlGroup]
-    """The control groups the customer is in."""
 
 
 def build_filter_input(catalogue: CompiledCatalogue, decision_input: DecisionInput) -> FilterInput:
@@ -103,7 +100,6 @@ FILTERS: Sequence[tuple[Stage, Callable[[FilterInput], Bools]]] = (
     (Stage.CONTACT_POLICY, refuse_by_contact_policies),
     (Stage.CONTROL_GROUP, refuse_by_control_groups),
 )
-"""Every filter, in the order in which they are applied."""
 
 
 def explain_refusal(

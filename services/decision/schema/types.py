@@ -237,7 +237,6 @@ class Decision:
         policy=STAFF,
     )
     def unproved(self) -> list[str] | None:
-        """Empty where servers and staff reported all of it."""
         return read_unproved(self.record.packed_input)
 
     @strawberry.field(description="Every action considered, and where it fell out.")
@@ -364,7 +363,6 @@ class DecisionConnection:
     async def from_records(
         cls, records: Sequence[decisions.DecisionRecord], size: int, catalogue_cache: CatalogueCache
     ) -> Self:
-        """The page of the first `size` records; one more means that another page follows."""
         edges = [
             DecisionEdge(
                 cursor=encode_cursor(str(record.decision_id)),

@@ -66,8 +66,6 @@ TOO_LATE = (
 
 
 class CurrentEvent(NamedTuple):
-    """What the customer is doing at this moment, as the request says."""
-
     name: str
     properties: Mapping[str, Any]
     at: datetime | None = None

@@ -13,13 +13,13 @@ from services.rules.formula import (
     Disjunction,
     ExistenceTest,
     Formula,
+    FunctionCall,
     KindCast,
     Leaf,
     ListTest,
     Literal,
     LiteralValue,
     Lookup,
-    PredicateCall,
     SegmentTest,
     Term,
     ValueKind,
@@ -61,7 +61,7 @@ class FormulaParser(TermParser):
                 return self._build_leaf(ExistenceTest(term), negated, excerpt, term)
             case ast.Call(func=ast.Name(id=name)) if self._is_predicate(name):
                 arguments = self._parse_arguments(node, name)
-                test = PredicateCall(name, arguments)
+                test = _build_test(name, arguments)
                 return self._build_leaf(test, negated, excerpt, *arguments)
             case _:
                 return self._parse_truth(node, negated, excerpt)
@@ -120,7 +120,7 @@ class FormulaParser(TermParser):
                 if isinstance(fixed, Literal):
                     return YesNoTest(other), not fixed.value
         if left.kind is ValueKind.ANY or left.kind is ValueKind.YES_NO:
-            return PredicateCall(GENERIC[operator], (left, right)), False
+            return _build_test(GENERIC[operator], (left, right)), False
         if operator == "==" and isinstance(left, Literal):
             left, right = right, left
         return Comparison(operator, left, right), False
@@ -141,7 +141,7 @@ class FormulaParser(TermParser):
             problem = f"`in` looks in a list, and this is {items_term.kind.value}."
             hint = 'Write a list such as `["a", "b"]`, or `contains(text, "part")` for a text.'
             raise self.error(KindMismatch, holder, problem, hint)
-        test = PredicateCall("member", (term, items_term))
+        test = _build_test("member", (term, items_term))
         return self._build_leaf(test, negated, excerpt, items_term)
 
     def _parse_segment(self, item: ast.expr, holder: ast.expr) -> Term:
@@ -196,3 +196,7 @@ class FormulaParser(TermParser):
         raw = (term.term if isinstance(term, KindCast) else term for term in operands)
         described = ((describe(term), term) for term in raw if not isinstance(term, Literal))
         return Leaf(atom, negated, excerpt, tuple(described))
+
+
+def _build_test(function: str, arguments: tuple[Term, ...]) -> YesNoTest:
+    return YesNoTest(FunctionCall(function, arguments, ValueKind.YES_NO))

@@ -8,7 +8,7 @@ from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
 from services.rules.formula import ClockTerm, KindCast, Lookup, Term, ValueKind
 from services.rules.functions import PUBLIC
 from services.rules.parser.kind_converter import KindConverter, encodable
-from services.rules.vocabulary import ROOTS
+from services.rules.vocabulary import ROOT_HINTS, ROOTS
 
 MOMENTS = {"now": ValueKind.TIME, "hour": ValueKind.NUMBER, "weekday": ValueKind.TEXT}
 
@@ -18,19 +18,6 @@ NEEDS_OF_ROOT = {
     "context": "context",
     "event": "event",
     "journey": "journeys",
-}
-
-USES = {
-    "traits": "Name a trait: `traits.city`.",
-    "consent": "Name a purpose: `consent.email`.",
-    "context": "Name a key: `context.page`.",
-    "event": "Name a property: `event.product`, or `event.name` or `event.at`.",
-    "journey": "Name a journey and a field: `journey.welcome.phase`.",
-    "segments": 'Ask whether it holds one: `"vip" in segments`.',
-    "events": 'Call an aggregate: `events.count("product_viewed", last="7d")`.',
-    "now": "It has nothing below it.",
-    "hour": "It has nothing below it.",
-    "weekday": "It has nothing below it.",
 }
 
 
@@ -50,7 +37,7 @@ class NameResolver(KindConverter):
         if root in NEEDS_OF_ROOT and path:
             return self._parse_lookup(root, path, node, whole)
         raise self.error(
-            InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", USES[root]
+            InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", ROOT_HINTS[root]
         )
 
     def _parse_bare_property(self, root: str, path: tuple[str, ...], node: ast.expr) -> Lookup:
@@ -116,5 +103,4 @@ class NameResolver(KindConverter):
 
 
 def python_name(node: ast.AST) -> str:
-    """What Python calls the construct, in words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()

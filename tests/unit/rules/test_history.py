@@ -30,6 +30,7 @@ from services.rules import (
     series_from_json,
 )
 from services.rules.errors import InvalidSeries
+from services.rules.functions import micros
 
 from .oracle import truth
 from .strategies import event_lists, filter_lists
@@ -62,7 +63,9 @@ def observed(
         clock = min(max(clock, at), now)
         states |= observe(states, series, name, properties, at, clock)
     return {
-        key: prune(states[key], one, now) for key, one in series.series.items() if key in states
+        key: prune(states[key], one, micros(now))
+        for key, one in series.series.items()
+        if key in states
     }
 
 
@@ -214,7 +217,7 @@ def test_entries_no_window_reaches_are_dropped_but_stay_in_the_lifetime() -> Non
     [(key, one)] = series.series.items()
     state = rebuild(series, [viewed(NOW - WEEK + MICROSECOND)], NOW)[key]
 
-    pruned = prune(state, one, NOW + MICROSECOND)
+    pruned = prune(state, one, micros(NOW + MICROSECOND))
 
     assert len(state["times"]) == 1
     assert pruned["times"] == []
