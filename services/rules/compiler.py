@@ -172,8 +172,6 @@ class _FunctionWriter:
         self.body.append(_assignment(name, value))
         return _name(name)
 
-    # --- formulas ---------------------------------------------------------------------
-
     def write_formula(self, formula: Formula) -> ast.expr:
         if isinstance(formula, Leaf):
             return self._write_atom(formula.atom, formula.negated)
@@ -236,8 +234,6 @@ class _FunctionWriter:
             sign: ast.cmpop = ast.NotEq() if negated else ast.Eq()
             return _compare(self.write_term(term), sign, self.write_term(term))
         return _compare(self.write_term(term), ast.Is() if negated else ast.IsNot(), _none())
-
-    # --- terms ------------------------------------------------------------------------
 
     def write_term(self, node: Node) -> ast.expr:
         """The value of a term: by its name if it was computed before."""

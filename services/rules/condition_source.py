@@ -3,18 +3,12 @@
 import ast
 import warnings
 from collections.abc import Iterator
-from typing import NoReturn, TypedDict
+from typing import NoReturn
 
 from services.rules.errors import ConditionSyntaxError, ConditionTooLarge
 from services.rules.vocabulary import ConditionLimits
 
 EXAMPLE = 'Write an expression such as `traits.age >= 18 and "vip" in segments`.'
-
-
-class ErrorLocation(TypedDict):
-    source: str
-    line: int
-    column: int
 
 
 class ConditionSource:
@@ -24,10 +18,10 @@ class ConditionSource:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.lines = self.text.split("\n")
 
-    def locate(self, node: ast.expr) -> ErrorLocation:
+    def locate(self, node: ast.expr) -> tuple[int, int]:
+        """The line and column of the node, from 1."""
         line = min(max(node.lineno - 1, 1), len(self.lines))
-        column = self._characters(line, node.col_offset) + 1
-        return {"source": self.text, "line": line, "column": column}
+        return line, self._characters(line, node.col_offset) + 1
 
     def excerpt(self, node: ast.expr, negated: bool) -> str:
         """The node as written, negated from outside or not."""

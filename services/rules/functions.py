@@ -1,4 +1,7 @@
-"""The functions that compute terms at run time. None of them raises, whatever the data."""
+"""The functions that compute terms at run time. None of them raises, whatever the data.
+
+Predicates return None for unknown. A series' state is None while the history is not known.
+"""
 
 import operator
 from bisect import bisect_right
@@ -46,9 +49,6 @@ def walk(value: object, *keys: str) -> object:
 def event_properties(event: Mapping[str, Any]) -> Mapping[str, Any]:
     properties = event.get("properties")
     return properties if isinstance(properties, Mapping) else {}
-
-
-# --- arithmetic -------------------------------------------------------------------------
 
 
 def guard(operation: Callable[[Any, Any], float]) -> Callable[[float, float], float]:
@@ -100,9 +100,6 @@ def lower(text: str | None) -> str | None:
     return None if text is None else text.lower()
 
 
-# --- predicates: True, False, or None for unknown ---------------------------------------
-
-
 def kind_of(value: object) -> str | None:
     """What a scalar can be compared with; None for what cannot be compared at all."""
     if isinstance(value, bool):
@@ -152,9 +149,6 @@ def text_test(test: Callable[[str, str], bool]) -> Callable[[str | None, str | N
         return None if text is None or part is None else test(text, part)
 
     return run
-
-
-# --- windows over a series: the state is None while the history is not known -------------
 
 
 def span(state: Mapping[str, Any], now_us: int, window_us: int) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def rebuild(
         for one, value in series.match(name, properties):
             entries[one.key].append([micros(at), value])
     now_us = micros(now)
-    return {key: _build_state(series.series[key], found, now_us) for key, found in entries.items()}
+    return {key: _build_state(one, entries[key], now_us) for key, one in series.series.items()}
 
 
 def next_expiry(

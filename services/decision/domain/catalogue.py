@@ -1,4 +1,4 @@
-"""The catalogue as marketers write it: what can be said, to whom, and how often."""
+"""The catalogue as marketers write it: actions, placements, contact policies, control groups."""
 
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
@@ -132,7 +132,7 @@ class Scope(CataloguePart):
             (self.group, action.group),
             (self.action, action.key),
         )
-        return all(not wanted or has in wanted for wanted, has in fields)
+        return all(not allowed or value in allowed for allowed, value in fields)
 
 
 EVERYTHING = Scope()

@@ -291,34 +291,25 @@ def _to_propositions(
 ) -> list[Proposition]:
     propositions = []
     for rank, one in enumerate(record.propositions, start=1):
-        action = Action.find(one["action"], catalogue)
-        assert action is not None, "a decision names the version of the catalogue it was made by"
+        assert catalogue is not None, "a decision names the version of the catalogue it was made by"
+        definition = catalogue.actions[catalogue.position_of[one["action"]]]
+        contents = {treatment.key: treatment.content for treatment in definition.treatments}
         proposition_id = make_proposition_id(record.decision_id, rank)
         propositions.append(
             Proposition(
                 id=strawberry.ID(str(proposition_id)),
                 rank=rank,
-                action=action,
+                action=Action.from_definition(definition, catalogue),
                 content=one["content"],
                 tracking_code=make_tracking_code(proposition_id),
                 propensity=one["propensity"],
                 value=Money(cents=one["value_cents"], currency=one["currency"]),
                 score=one["score"],
                 reason=one["reason"],
-                templates=_find_templates(catalogue, one["action"], one["treatment"]),
+                templates=(contents.get(one["treatment"]), definition.reason),
             )
         )
     return propositions
-
-
-def _find_templates(
-    catalogue: CompiledCatalogue | None, action: str, treatment: str
-) -> tuple[object, str | None]:
-    if catalogue is None:
-        return None, None
-    definition = catalogue.actions[catalogue.position_of[action]]
-    contents = (one.content for one in definition.treatments if one.key == treatment)
-    return next(contents, None), definition.reason
 
 
 def _mask_values(masking: Masking, template: object, text: Any) -> Any:
@@ -431,10 +422,9 @@ class Customer:
     ) -> ActionTrace | None:
         await info.context.require_own(self.ref)
         request = build_request(self.ref, channel, placement, 3, context, None, is_vouched_for=True)
-        why_not = await explaining.explain_why_not(
-            info.context.decision_context, request, str(action)
-        )
-        return ActionTrace.from_trace(why_not.trace, why_not.catalogue)
+        deciding = info.context.decision_context
+        trace, catalogue = await explaining.explain_why_not(deciding, request, str(action))
+        return ActionTrace.from_trace(trace, catalogue)
 
 
 def build_request(

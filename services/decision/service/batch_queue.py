@@ -59,7 +59,7 @@ class BatchQueue(Generic[Item, Result]):
     `work` gets the items of a batch and returns a result for each, in their order. If it fails for
     a batch, it is tried for each item separately, so that a bad item fails by itself, and a batch
     that conflicted with another transaction is done again. If the database is away, all that wait
-    fail at once, and nobody gets an answer that is not true.
+    fail at once.
     """
 
     def __init__(
@@ -82,7 +82,10 @@ class BatchQueue(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Have the work done for an item; raises DecisionsOverloaded, or what the work raised."""
         if len(self._queue) >= self._max_waiting:
-            raise DecisionsOverloaded(len(self._queue))
+            raise DecisionsOverloaded(
+                f"{len(self._queue)} requests are waiting for the database already.",
+                hint="Ask again shortly; run more replicas if it lasts.",
+            )
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append(_QueuedItem(item, answer, telemetry.traceparent()))
         self._has_items.set()

@@ -191,7 +191,7 @@ def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
             hint="Report the outcome: the next decision knows it.",
         )
     raise UntrustedEvent(
-        f"The event {event.name!r} is believed from servers only.",
+        f"The event {event.name!r} is accepted from servers only.",
         hint="Send it from your server with an API key; the next decision knows it.",
     )
 
@@ -356,7 +356,10 @@ async def _write(context: DecisionContext, pending: PendingDecision) -> None:
         async with asyncio.timeout(context.settings.commit_within_ms / 1000):
             await context.writer.submit(pending)
     except TimeoutError:
-        raise DecisionNotDurable(f"not within {context.settings.commit_within_ms} ms") from None
+        raise DecisionNotDurable(
+            f"The decision was not durable within {context.settings.commit_within_ms} ms.",
+            hint="Ask again: nothing was proposed and nothing is counted.",
+        ) from None
 
 
 class DecisionWriter:

@@ -1,7 +1,6 @@
 """Traces: of a decision that was made, or of one that might be."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from services.chassis.errors import nearest
 from services.contracts.enums import Channel
@@ -35,35 +34,25 @@ def explain_decision(
     return explain(catalogue, propensity, decision_input, stages)
 
 
-class WhyNot(NamedTuple):
-    """The trace of an action in a decision that is not made, and the catalogue in force."""
-
-    trace: ActionTrace
-    catalogue: CompiledCatalogue
-
-
 async def explain_why_not(
     context: DecisionContext, request: DecisionRequest, action: str
-) -> WhyNot:
-    """What would become of an action if the request were made now. Nothing is stored or counted.
+) -> tuple[ActionTrace, CompiledCatalogue]:
+    """What would become of an action if the request were made now, and the catalogue in force.
 
+    Nothing is stored or counted.
     It waits for the customer: explained as of a stranger it would be wrong. Raises Unavailable.
     """
     now = context.clock()
-    catalogue = _require_action(check_request(context, request, now), action)
+    catalogue = check_request(context, request, now)
+    if catalogue is None or action not in catalogue.position_of:
+        actions = catalogue.position_of if catalogue else ()
+        raise UnknownAction(f"There is no action {action!r}.", hint=nearest(action, actions))
     customer = await load_customer(context, request)
     propensity = context.catalogue_cache.get_model().propensities
     decision_input = build_decision_input(catalogue, request, customer, now)
     result = decide(catalogue, propensity, decision_input)
     for trace in explain(catalogue, propensity, decision_input, result.stages):
         if trace.action == action:
-            return WhyNot(trace, catalogue)
+            return trace, catalogue
     trace = explain_absence(catalogue.catalogue, action, request.channel, request.placement)
-    return WhyNot(trace, catalogue)
-
-
-def _require_action(catalogue: CompiledCatalogue | None, action: str) -> CompiledCatalogue:
-    actions = catalogue.position_of if catalogue else {}
-    if catalogue is None or action not in actions:
-        raise UnknownAction(f"There is no action {action!r}.", hint=nearest(action, actions))
-    return catalogue
+    return trace, catalogue

@@ -86,7 +86,10 @@ async def record_outcome(
     new = IdempotencyClaim(new_id(), _compute_digest(report))
     claim = await outcomes.claim(connection, _build_key(principal, report, decision), new)
     if claim.digest != new.digest:
-        raise IdempotencyConflict(report.idempotency_key)
+        raise IdempotencyConflict(
+            f"The idempotencyKey {report.idempotency_key!r} was used before for another outcome.",
+            hint="Use a new key for each outcome, and the same one only to send it again.",
+        )
     earlier = await _load_outcomes(connection, decision.decision_id, rank)
     if claim.outcome_id != new.outcome_id:
         return OutcomeReceipt(next(o for o in earlier if o.outcome_id == claim.outcome_id), {})
@@ -177,7 +180,7 @@ def _check_trust(
 ) -> None:
     if not sender.is_trusted and report.kind.value in settings.server_outcomes:
         raise UntrustedOutcome(
-            f"An outcome {report.kind.value} is believed from servers only.", hint=UNTRUSTED_HINT
+            f"An outcome {report.kind.value} is accepted from servers only.", hint=UNTRUSTED_HINT
         )
     cents, currency = report.value or (0, "")
     most = settings.largest_outcome_cents

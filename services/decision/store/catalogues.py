@@ -100,14 +100,8 @@ async def load_tallies(
     if arms is None:
         rows = await connection.fetch(_TALLIES)
     else:
-        columns = [[arm[column] for arm in arms] for column in range(3)]
-        rows = await connection.fetch(_SOME_TALLIES, *columns)
-    return {
-        Arm(row["action"], row["channel"], row["treatment"]): Tally(
-            row["presented"], row["positives"]
-        )
-        for row in rows
-    }
+        rows = await connection.fetch(_SOME_TALLIES, *zip(*arms, strict=True))
+    return {Arm(*row[:3]): Tally(*row[3:]) for row in rows}
 
 
 async def count(connection: Connection, arm: Arm, more: Tally) -> Tally:

@@ -68,19 +68,18 @@ _INSERT = f"INSERT INTO outcome ({_COLUMNS}) VALUES ({_VALUES})"
 _BY_DECISION = f"""
 SELECT {_COLUMNS} FROM outcome WHERE decision_id = ANY($1::uuid[]) ORDER BY outcome_id
 """
-_ALL = f"SELECT {_COLUMNS} FROM outcome ORDER BY customer_id, outcome_id LIMIT $1"
-_ALL_AFTER = f"""
-SELECT {_COLUMNS} FROM outcome WHERE (customer_id, outcome_id) > ($2, $3)
-ORDER BY customer_id, outcome_id LIMIT $1
+_AFTER = f"""
+SELECT {_COLUMNS} FROM outcome WHERE (customer_id, outcome_id) > ($1, $2)
+ORDER BY customer_id, outcome_id LIMIT $3
 """
 
 
 async def load_after(
-    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+    connection: Connection, customer_id: UUID, outcome_id: UUID, most: int
 ) -> list[OutcomeRecord]:
-    """The next outcomes after a customer and an id, in the order of both; None: the first."""
-    query, arguments = (_ALL_AFTER, place) if place else (_ALL, ())
-    return [_to_record(row) for row in await connection.fetch(query, most, *arguments)]
+    """The next outcomes after a customer and an id, in the order of both."""
+    rows = await connection.fetch(_AFTER, customer_id, outcome_id, most)
+    return [_to_record(row) for row in rows]
 
 
 async def insert(connection: Connection, outcome: OutcomeRecord) -> None:
@@ -91,10 +90,10 @@ async def load_by_decision(
     connection: Connection, decisions: Sequence[UUID]
 ) -> dict[UUID, list[OutcomeRecord]]:
     """The outcomes of decisions, in the order recorded; decisions without any are absent."""
-    found: dict[UUID, list[OutcomeRecord]] = {}
+    records: dict[UUID, list[OutcomeRecord]] = {}
     for row in await connection.fetch(_BY_DECISION, decisions):
-        found.setdefault(row["decision_id"], []).append(_to_record(row))
-    return found
+        records.setdefault(row["decision_id"], []).append(_to_record(row))
+    return records
 
 
 _CLAIM_LESSONS = """

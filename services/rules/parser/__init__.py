@@ -37,20 +37,16 @@ def series_from_json(data: Mapping[str, Any]) -> Series:
         InvalidSeries: A field is missing or of the wrong type.
         ConditionError: `where` or `property` is not a filter or a property.
     """
-    try:
-        event, where, name = data["event"], data["where"], data["property"]
-        keep_s, distinct = data["keep_s"], data["lifetime_distinct"]
-    except (KeyError, TypeError) as error:
-        raise InvalidSeries(
-            f"This is not a series: {error} is missing.", hint="Send what `to_json` gave."
-        ) from None
-    texts = isinstance(event, str) and all(isinstance(x, str | None) for x in (where, name))
-    if not texts or type(keep_s) not in (int, float) or not 0 <= keep_s < 1e10:
-        raise InvalidSeries(
-            f"The fields of this series have wrong types: {dict(data)!r}.",
-            hint="Send what `to_json` gave.",
-        )
-    return _build_series(event, where, name, float(keep_s), distinct is True)
+    match data:
+        case {
+            "event": str() as event,
+            "where": (str() | None) as where,
+            "property": (str() | None) as name,
+            "keep_s": (int() | float()) as keep_s,
+            "lifetime_distinct": is_distinct,
+        } if not isinstance(keep_s, bool) and 0 <= keep_s < 1e10:
+            return _build_series(event, where, name, float(keep_s), is_distinct is True)
+    raise InvalidSeries(f"This is not a series: {data!r}.", hint="Send what `to_json` gave.")
 
 
 @lru_cache(maxsize=4096)

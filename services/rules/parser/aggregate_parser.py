@@ -83,8 +83,8 @@ class ConditionParser(FormulaParser):
         fits = {"count": not bare, "sum": len(bare) == 1, "distinct": len(bare) == 1}
         if fits.get(aggregate, len(bare) <= 1):
             return
-        wanted = {"count": "no property", "sum": "one property", "distinct": "one property"}
-        problem = f"`events.{aggregate}` takes {wanted.get(aggregate, 'at most one property')}."
+        expected = {"count": "no property", "sum": "one property", "distinct": "one property"}
+        problem = f"`events.{aggregate}` takes {expected.get(aggregate, 'at most one property')}."
         hint = "A bare name is the property looked at; a filter compares, as in `gift == True`."
         raise self.error(InvalidArgument, bare[-1] if bare else node, problem, hint)
 

@@ -42,7 +42,8 @@ class KindConverter:
     def error(
         self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
     ) -> ConditionError:
-        return error(problem, hint=hint, **self.source.locate(node))
+        line, column = self.source.locate(node)
+        return error(problem, hint=hint, source=self.source.text, line=line, column=column)
 
     def _convert(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
         if kind in (term.kind, ValueKind.ANY):
