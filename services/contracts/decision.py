@@ -17,8 +17,6 @@ class Money(Payload):
 
 
 class RankedAction(Payload):
-    """One proposition of a decision."""
-
     proposition_id: UUID
     rank: int
     action: str
@@ -61,8 +59,7 @@ class OutcomeRecorded(Event):
     channel: str
     placement: str
     tracking_code: str
-    kind: str
-    """PRESENTED, CLICKED, ACCEPTED, REJECTED, CONVERTED or DISMISSED."""
+    kind: str  # an `OutcomeKind`
     value: Money | None = None
     reason: str | None = None
     recorded_at: datetime
@@ -76,7 +73,6 @@ class OutcomeRecorded(Event):
 
     @property
     def event_properties(self) -> dict[str, Any]:
-        """Its properties there."""
         return {
             "action": self.action,
             "treatment": self.treatment,

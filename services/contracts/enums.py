@@ -4,8 +4,6 @@ from enum import StrEnum
 
 
 class Channel(StrEnum):
-    """Where a customer is spoken to."""
-
     WEB = "WEB"
     APP = "APP"
     CALL_CENTRE = "CALL_CENTRE"
@@ -17,8 +15,6 @@ class Channel(StrEnum):
 
 
 class OutcomeKind(StrEnum):
-    """What became of a proposition."""
-
     PRESENTED = "PRESENTED"
     CLICKED = "CLICKED"
     ACCEPTED = "ACCEPTED"
@@ -28,8 +24,6 @@ class OutcomeKind(StrEnum):
 
 
 class Role(StrEnum):
-    """The role a caller of the graph has, which says what it may do."""
-
     VISITOR = "visitor"
     APP = "app"
     AGENT = "agent"
@@ -40,7 +34,7 @@ class Role(StrEnum):
 
 
 class SenderClass(StrEnum):
-    """The class of who sends something, the least believed first."""
+    """The class of a sender, the least trusted first."""
 
     WRITE_KEY = "write_key"
     """A page or app, by a key that everybody can read in it."""
@@ -49,27 +43,27 @@ class SenderClass(StrEnum):
     APP = "app"
     """An app, by the token of one customer."""
     SERVER = "server"
-    """A server of the company's, by an API key."""
+    """A server of the company, by an API key."""
     STAFF = "staff"
-    """Somebody who works for the company."""
+    """An employee of the company."""
 
     @property
     def trust(self) -> int:
-        """The higher, the more a sender of this class is believed."""
+        """Higher for a more trusted class."""
         return tuple(SenderClass).index(self)
 
     @property
     def is_trusted(self) -> bool:
-        """Whether a sender of this class may say who somebody is."""
+        """Whether a sender of this class may identify customers."""
         return self in TRUSTED_SENDERS
 
 
 TRUSTED_SENDERS = frozenset({SenderClass.SERVER, SenderClass.STAFF})
-"""The classes that are believed to say who somebody is, and what something was worth."""
+"""The classes that may identify customers, and say what an outcome was worth."""
 
 
 class LinkSource(StrEnum):
-    """By whose word an identity is a customer's: a class of sender, or a signed claim."""
+    """What linked an identity to a customer: a class of sender, or a signed claim."""
 
     WRITE_KEY = "write_key"
     VISITOR = "visitor"
@@ -81,12 +75,12 @@ class LinkSource(StrEnum):
 
     @property
     def is_proved(self) -> bool:
-        """Whether who linked it may say who a customer is."""
+        """Whether this is proof of whose an identity is."""
         return self in PROVED_LINKS
 
 
 PROVED_LINKS = frozenset({LinkSource.CLAIM, LinkSource.SERVER, LinkSource.STAFF})
-"""The sources that are believed to say whose an identity is."""
+"""The sources that prove whose an identity is."""
 
 OWN_CUSTOMER_ONLY = frozenset({Role.VISITOR, Role.APP})
 """Roles that act for one customer and reach no other."""

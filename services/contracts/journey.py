@@ -8,7 +8,7 @@ from services.contracts.series import SeriesNeeded
 
 
 class InstanceState(Payload):
-    """Where an instance of a journey stands."""
+    """Where an instance of a journey is."""
 
     instance_id: UUID
     journey: str

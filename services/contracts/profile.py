@@ -32,7 +32,6 @@ class EventRecorded(Event):
     message_id: str
     """The sender's own id of the event; the same one is recorded once."""
     identity: IdentityPayload
-    """The identity the event came by."""
     received_at: datetime
     customer_version: int
     """The first snapshot version that contains this event."""
@@ -41,7 +40,7 @@ class EventRecorded(Event):
 
 
 class EventSetAside(Event):
-    """Recording an event failed by profile's own fault: it is set aside, to be tried again.
+    """Recording an event failed by profile's own fault: it waits to be tried again.
 
     Only profile listens. `occurred_at` is when it failed; whose the event is was not known then.
     """
@@ -49,7 +48,6 @@ class EventSetAside(Event):
     fact: ClassVar[str] = "profile.event_set_aside.v1"
 
     call: dict[str, Json]
-    """The whole call that was to be recorded, as JSON."""
 
 
 class CustomerChanged(Event):
@@ -66,7 +64,6 @@ class CustomerChanged(Event):
     version: int
     identities: tuple[IdentityPayload, ...]
     traits: dict[str, Json]
-    """Name to current value."""
     consents: dict[str, bool]
     """Purpose to whether consent is given; a purpose without a yes or no is absent."""
     segments: tuple[str, ...]
@@ -114,7 +111,7 @@ def _largest(sizes: Mapping[str, int], excess: int) -> tuple[set[str], int]:
 def _drop_anonymous(
     identities: tuple[IdentityPayload, ...], excess: int
 ) -> tuple[IdentityPayload, ...]:
-    """The identities without those of browsers and devices, until the excess is gone."""
+    """The identities without those of browsers and devices, until it fits."""
     rest = []
     for identity in identities:
         if excess > 0 and identity.type in ANONYMOUS_TYPES:
@@ -135,14 +132,13 @@ class CustomersMerged(Event):
     """The identities that moved; if there are thousands, those of a person and as many as fit."""
     reason: str
     linked_by: str | None = None
-    """By whose word they are one, a `LinkSource`; None if that was not recorded."""
+    """What linked them, a `LinkSource`; None if that was not recorded."""
 
     @property
     def is_proved(self) -> bool:
-        """Whether who linked the two may say who a customer is."""
+        """Whether what linked the two is proof."""
         return self.linked_by in PROVED_LINKS
 
     def fit(self, largest_bytes: int) -> Self:
-        """The merge without some identities of browsers and devices."""
         excess = len(self.to_cloudevent()) - largest_bytes
         return self.model_copy(update={"identities": _drop_anonymous(self.identities, excess)})

@@ -1,4 +1,4 @@
-"""Which events only the company's servers may send: they stand for money, or Raak records them."""
+"""Which events only the company's servers may send: they are about money, or recorded by Raak."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from services.contracts.enums import SenderClass
 SERVER_EVENTS = ("order_completed", "order_updated", "order_cancelled", "order_refunded")
 """The default; an operator may name others."""
 RESERVED = "outcome_"
-"""The prefix of the events that outcomes become in a customer's history: nobody may send those."""
+"""The prefix of the events that outcomes become in a customer's history: no sender may use it."""
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-_.:]+")
 
@@ -21,7 +21,7 @@ def plain_name(name: str) -> str:
 
 
 class ServerEvents:
-    """Names of events that are believed from servers and staff only; `*` stands for any letters."""
+    """Names of events that are accepted from servers and staff only; `*` matches any letters."""
 
     def __init__(self, patterns: Iterable[str] = SERVER_EVENTS) -> None:
         alternatives = "|".join(translate(plain_name(pattern)) for pattern in patterns)
@@ -29,7 +29,7 @@ class ServerEvents:
         self._is_named = lru_cache(maxsize=1_000)(self._matches)
 
     def may_send(self, sender: SenderClass, name: str) -> bool:
-        """Whether a sender of this class is believed to report an event of this name."""
+        """Whether a sender of this class may report an event of this name."""
         if name.startswith(RESERVED):
             return False
         return sender.is_trusted or not self._is_named(name)

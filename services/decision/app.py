@@ -66,7 +66,6 @@ def open_decision_context(
 
 
 def list_background_work(context: DecisionContext) -> dict[str, Work]:
-    """What has to run for decisions to be made."""
     return {
         "customer reader": context.reader.run,
         "decision writer": context.writer.run,

@@ -1,11 +1,10 @@
 """From events to the read model. Events may arrive repeatedly, and in any order."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from services.chassis.consumer import Subscriptions
 from services.chassis.database import Connection
-from services.contracts.journey import InstanceEnded, InstanceState, StepEntered
+from services.contracts.journey import InstanceEnded, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.decision.domain.merges import resolve_merges
 from services.decision.store import customers
@@ -28,21 +27,13 @@ async def merge_customers(connection: Connection, events: Sequence[CustomersMerg
     await customers.merge(connection, merges)
 
 
-async def save_steps(connection: Connection, events: Sequence[StepEntered]) -> None:
-    """Save where instances of journeys are."""
-    states = [(event.customer_id, event.state, False) for event in events if event.customer_id]
-    await _save_states(connection, states)
-
-
-async def end_journeys(connection: Connection, events: Sequence[InstanceEnded]) -> None:
-    """Save which instances of journeys have ended."""
-    states = [(event.customer_id, event.state, True) for event in events if event.customer_id]
-    await _save_states(connection, states)
-
-
-async def _save_states(
-    connection: Connection, states: Sequence[tuple[UUID, InstanceState, bool]]
-) -> None:
+async def save_steps(connection: Connection, events: Sequence[StepEntered | InstanceEnded]) -> None:
+    """Save where instances of journeys are, and which have ended."""
+    states = [
+        (event.customer_id, event.state, isinstance(event, InstanceEnded))
+        for event in events
+        if event.customer_id
+    ]
     await customers.block_merges(connection, [customer for customer, _, _ in states])
     await customers.save_journey_states(connection, states)
 
@@ -51,5 +42,5 @@ SUBSCRIPTIONS: Subscriptions = {
     CustomerChanged: save_customers,
     CustomersMerged: merge_customers,
     StepEntered: save_steps,
-    InstanceEnded: end_journeys,
+    InstanceEnded: save_steps,
 }

@@ -67,7 +67,7 @@ class DecisionSettings(ServiceSettings):
         default=100_000_000,
         ge=0,
         le=MOST_CENTS,
-        description="most an outcome is worth, whoever reports it, in minor units",
+        description="most an outcome is worth, from any sender, in minor units",
     )
 
     @field_validator("server_outcomes")

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
-from sqlalchemy.orm import registry
+from sqlalchemy.orm import declared_attr, registry
 from sqlmodel import Field, SQLModel
 
 from services.chassis import outbox
+from services.contracts.trust import plain_name
 
 MOMENT: Any = sa.DateTime(timezone=True)
 TEXT: Any = sa.Text
@@ -23,14 +24,14 @@ BYTES: Any = sa.LargeBinary
 
 
 class Table(SQLModel, registry=registry()):
-    """Of this service's own metadata."""
+    """Of this service's own metadata; a table is called as its class, in snake case."""
+
+    @declared_attr.directive
+    def __tablename__(cls) -> str:  # noqa: N805
+        return plain_name(cls.__name__)
 
 
 class CustomerSnapshot(Table, table=True):
-    """The last snapshot of a customer."""
-
-    __tablename__ = "customer_snapshot"
-
     customer_id: UUID = Field(primary_key=True)
     version: int = Field(sa_type=BIGINT)
     facts: dict[str, Any] = Field(sa_type=JSON, nullable=False)
@@ -38,9 +39,6 @@ class CustomerSnapshot(Table, table=True):
 
 
 class Identity(Table, table=True):
-    """An identity and its customer."""
-
-    __tablename__ = "identity"
     __table_args__ = (sa.Index("identity_by_customer", "customer_id"),)
 
     type: str = Field(primary_key=True, sa_type=TEXT)
@@ -51,7 +49,6 @@ class Identity(Table, table=True):
 class MergedCustomer(Table, table=True):
     """A merged customer and who they are now; never a chain."""
 
-    __tablename__ = "merged_customer"
     __table_args__ = (sa.Index("merged_customer_by_customer", "customer_id"),)
 
     from_customer_id: UUID = Field(primary_key=True)
@@ -60,8 +57,6 @@ class MergedCustomer(Table, table=True):
 
 class JourneyState(Table, table=True):
     """Where an instance of a journey is. An ended one stays, to recognise late events of it."""
-
-    __tablename__ = "journey_state"
 
     customer_id: UUID = Field(primary_key=True)
     instance_id: UUID = Field(primary_key=True)
@@ -75,8 +70,6 @@ class JourneyState(Table, table=True):
 
 class CatalogueVersion(Table, table=True):
     """A published catalogue; the one with the highest version is in force."""
-
-    __tablename__ = "catalogue_version"
 
     version: int = Field(
         primary_key=True, sa_type=BIGINT, sa_column_kwargs={"autoincrement": False}
@@ -93,9 +86,6 @@ class CatalogueVersion(Table, table=True):
 
 
 class Decision(Table, table=True):
-    """A decision as it was answered, and what it was made from."""
-
-    __tablename__ = "decision"
     __table_args__ = (sa.Index("decision_by_id", "decision_id"),)
 
     customer_id: UUID = Field(primary_key=True)
@@ -107,21 +97,17 @@ class Decision(Table, table=True):
     channel: str = Field(sa_type=TEXT)
     placement: str = Field(sa_type=TEXT)
     catalogue_version: int = Field(sa_type=BIGINT)
-    """0: none was published yet."""
     snapshot_version: int | None = Field(sa_type=BIGINT)
     observations: int = Field(sa_type=BIGINT)
-    """How many outcomes the propensities were computed from."""
     degraded: str | None = Field(sa_type=TEXT)
     control_group: str | None = Field(sa_type=TEXT)
     propositions: list[dict[str, Any]] = Field(sa_type=JSON, nullable=False)
     record: bytes = Field(sa_type=BYTES)
-    """What it was made from; `domain.input_codec` reads it."""
 
 
 class Outcome(Table, table=True):
     """What became of a proposition. Also the customer's contacts: policies count these rows."""
 
-    __tablename__ = "outcome"
     __table_args__ = (
         sa.Index("outcome_by_moment", "customer_id", "happened_at"),
         sa.Index("outcome_by_decision", "decision_id"),
@@ -144,15 +130,11 @@ class Outcome(Table, table=True):
     currency: str | None = Field(sa_type=TEXT)
     reason: str | None = Field(sa_type=TEXT)
     sender: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": "server"})
-    """Who reported it."""
     lessons: int | None = Field(sa_type=SMALL)
-    """What it taught, as `service.outcomes.Lesson`; null: all it could."""
 
 
 class UntrustedLesson(Table, table=True):
     """The last day on which browsers and apps taught something of a customer and an action."""
-
-    __tablename__ = "untrusted_lesson"
 
     customer_id: UUID = Field(primary_key=True)
     action: str = Field(primary_key=True, sa_type=TEXT)
@@ -161,10 +143,6 @@ class UntrustedLesson(Table, table=True):
 
 
 class OutcomeKey(Table, table=True):
-    """Which outcome a caller's idempotency key stands for."""
-
-    __tablename__ = "outcome_key"
-
     key: str = Field(primary_key=True, sa_type=TEXT)
     outcome_id: UUID
     digest: bytes = Field(sa_type=BYTES)
@@ -172,10 +150,6 @@ class OutcomeKey(Table, table=True):
 
 
 class ArmTally(Table, table=True):
-    """How often a treatment was presented on a channel, and in how many of these it worked."""
-
-    __tablename__ = "arm_tally"
-
     action: str = Field(primary_key=True, sa_type=TEXT)
     channel: str = Field(primary_key=True, sa_type=TEXT)
     treatment: str = Field(primary_key=True, sa_type=TEXT)
@@ -184,10 +158,6 @@ class ArmTally(Table, table=True):
 
 
 class ActionOffered(Table, table=True):
-    """The last day an action was offered to anyone."""
-
-    __tablename__ = "action_offered"
-
     action: str = Field(primary_key=True, sa_type=TEXT)
     last_offered: date
 

@@ -4,19 +4,9 @@ One language for segments, policies and journeys, so the same condition gives th
 in every service. The manual is docs/conditions.md.
 """
 
-from services.rules.compiler import PASSED
 from services.rules.condition import Condition, Needs
 from services.rules.declaration import Declaration
-from services.rules.errors import (
-    ConditionError,
-    ConditionSyntaxError,
-    ConditionTooLarge,
-    InvalidArgument,
-    InvalidSeries,
-    KindMismatch,
-    NotAllowed,
-    UnknownName,
-)
+from services.rules.errors import ConditionError
 from services.rules.facts import Facts
 from services.rules.flaw import DocumentPath, Flaw
 from services.rules.history import (
@@ -29,7 +19,7 @@ from services.rules.history import (
     rebuild,
 )
 from services.rules.parser import parse, series_from_json
-from services.rules.ruleset import MISSING, FailedPart, RuleSet, compile_rules, evaluate
+from services.rules.ruleset import MISSING, FailedPart, RuleSet, evaluate
 from services.rules.series import Series, merge_series
 from services.rules.template import InvalidTemplate, Template, parse_template
 from services.rules.vocabulary import DECISION, JOURNEY, ROOTS, SEGMENT, ConditionLimits, Vocabulary
@@ -38,34 +28,25 @@ __all__ = [
     "DECISION",
     "JOURNEY",
     "MISSING",
-    "PASSED",
     "ROOTS",
     "SEGMENT",
     "Condition",
     "ConditionError",
     "ConditionLimits",
-    "ConditionSyntaxError",
-    "ConditionTooLarge",
     "Declaration",
     "DocumentPath",
     "Facts",
     "FailedPart",
     "Flaw",
-    "InvalidArgument",
-    "InvalidSeries",
     "InvalidTemplate",
-    "KindMismatch",
     "Needs",
-    "NotAllowed",
     "RecordedEvent",
     "RuleSet",
     "Series",
     "SeriesSet",
     "SeriesState",
     "Template",
-    "UnknownName",
     "Vocabulary",
-    "compile_rules",
     "evaluate",
     "merge_series",
     "next_expiry",

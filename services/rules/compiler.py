@@ -7,7 +7,7 @@ computed once, at the top; a term used once is computed where it stands, if it i
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, TypeAlias, cast
@@ -29,19 +29,11 @@ from services.rules.formula import (
     ListTest,
     Literal,
     Lookup,
-    PredicateCall,
     SegmentTest,
     Term,
     ValueKind,
     YesNoTest,
-    inner_terms,
-    iterate_leaves,
-    operands_of,
-    split_parts,
 )
-
-PASSED = -1
-"""The outcome of a condition that is true; otherwise it is the index of a failed part."""
 
 NAMESPACE: Mapping[str, Any] = {
     **{name: function.run for name, function in functions.FUNCTIONS.items()},
@@ -79,40 +71,64 @@ class SeriesLookup:
 Node: TypeAlias = Term | SeriesLookup
 
 
-def compile_outcomes(formulas: Sequence[Formula]) -> Callable[[Any], list[int]]:
-    """A function of facts that returns the outcome of every formula."""
+def compile_formulas(formulas: Sequence[Formula]) -> Callable[[Any], list[bool]]:
+    """A function of facts that returns which formulas are true."""
     repeated = Counter(formulas)
-    writer = _FunctionWriter(repeated)
-    results: dict[Formula, ast.expr] = {}
-    for number, (formula, times) in enumerate(repeated.items()):
-        outcome = writer.write_outcome(split_parts(formula))
-        if times > 1:
-            outcome = writer.assign(f"o{number}", outcome)
-        results[formula] = outcome
-    return writer.build_function(_list([results[formula] for formula in formulas]))
+
+    def write(writer: "_FunctionWriter") -> list[ast.expr]:
+        results: dict[Formula, ast.expr] = {}
+        for number, (formula, times) in enumerate(repeated.items()):
+            result: ast.expr = writer.write_formula(formula)
+            if not isinstance(formula, Leaf):  # an `and` runs faster as a test than as a value
+                result = ast.IfExp(result, ast.Constant(True), ast.Constant(False))
+            results[formula] = writer.assign(f"f{number}", result) if times > 1 else result
+        return [results[formula] for formula in formulas]
+
+    return _compile(write)
 
 
-def compile_filters(formulas: Sequence[Formula]) -> Callable[[Mapping[str, Any]], list[bool]]:
-    """A function of an event's properties that returns which filters it passes."""
-    writer = _FunctionWriter(formulas, {"properties": _attribute("facts", "get")})
-    return writer.build_function(_list([writer.write_formula(formula) for formula in formulas]))
+def compile_series(
+    series: Sequence[tuple[Formula | None, Lookup | None]],
+) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """A function of an event's properties that returns its value in each series of (filter,
+    property): True where no property is read, None where it does not pass the filter.
+    """
+
+    def write(writer: "_FunctionWriter") -> list[ast.expr]:
+        writer.roots["properties"] = _attribute("facts", "get")
+        values = []
+        for predicate, lookup in series:
+            value = writer.write_term(lookup) if lookup else ast.Constant(True)
+            if predicate:
+                value = ast.IfExp(writer.write_formula(predicate), value, _none())
+            values.append(value)
+        return values
+
+    return _compile(write)
 
 
-def compile_lookups(lookups: Sequence[Lookup]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """A function of an event's properties that returns the values of several of them."""
-    writer = _FunctionWriter((), {"properties": _attribute("facts", "get")}, lookups)
-    return writer.build_function(_list([writer.write_term(lookup) for lookup in lookups]))
-
-
-def compile_leaves(atoms: Sequence[Leaf]) -> Callable[[Any], list[list[Any]]]:
+def compile_leaves(leaves: Sequence[Leaf]) -> Callable[[Any], list[list[Any]]]:
     """A function of facts that returns, for every leaf, whether it is true, and its operands."""
-    operands = [[term for _, term in leaf.operands] for leaf in atoms]
-    writer = _FunctionWriter(atoms, also=[term for terms in operands for term in terms])
-    rows = [
-        _list([writer.write_formula(leaf), *map(writer.write_term, terms)])
-        for leaf, terms in zip(atoms, operands, strict=True)
-    ]
-    return writer.build_function(_list(rows))
+
+    def write(writer: "_FunctionWriter") -> list[ast.expr]:
+        return [
+            _list([writer.write_formula(leaf), *(writer.write_term(t) for _, t in leaf.operands)])
+            for leaf in leaves
+        ]
+
+    return _compile(write)
+
+
+def _compile(write: Callable[["_FunctionWriter"], list[ast.expr]]) -> Callable[[Any], Any]:
+    """A function that returns what `write` writes: once to count how often each term is used,
+    then with those used repeatedly computed at the top.
+    """
+    counter, writer = _FunctionWriter(), _FunctionWriter()
+    write(counter)
+    for term, uses in counter.uses.items():
+        if uses > 1:
+            writer.names[term] = writer.assign(f"t{len(writer.names)}", writer.write_term(term))
+    return writer.build_function(_list(write(writer)))
 
 
 ROOTS: Mapping[str, Callable[[], ast.expr]] = {
@@ -133,31 +149,14 @@ ROOTS: Mapping[str, Callable[[], ast.expr]] = {
 
 
 class _FunctionWriter:
-    """Writes the body of one function."""
-
-    def __init__(
-        self,
-        formulas: Iterable[Formula],
-        roots: Mapping[str, ast.expr] | None = None,
-        also: Iterable[Term] = (),
-    ) -> None:
+    def __init__(self) -> None:
         self.body: list[ast.stmt] = []
-        self.names: dict[Node, str] = {}
-        self.roots: dict[str, ast.expr] = dict(roots or {})
-        uses: Counter[Node] = Counter()
-        order: dict[Node, None] = {}
-        for formula in formulas:
-            for leaf in iterate_leaves(formula):
-                for term in _list_uses(leaf.atom, leaf.negated):
-                    _count(term, uses, order)
-        for term in also:
-            _count(term, uses, order)
-        for node in order:
-            if uses[node] > 1 and not isinstance(node, Literal | ClockTerm):
-                self._hoist(node)
+        self.names: dict[Node, ast.expr] = {}
+        self.roots: dict[str, ast.expr] = {}
+        self.uses: dict[Node, int] = {}
+        """How often each term was written; what a term is made of stands before it."""
 
     def build_function(self, result: ast.expr) -> Callable[[Any], Any]:
-        """The finished function, returning the result."""
         prelude = [_assignment(root, value) for root, value in self.roots.items()]
         body = [*prelude, *self.body, ast.Return(result)]
         arguments = ast.arguments([], [ast.arg("facts")], None, [], [], None, [])
@@ -173,22 +172,7 @@ class _FunctionWriter:
         self.body.append(_assignment(name, value))
         return _name(name)
 
-    def _hoist(self, node: Node) -> None:
-        name = f"t{len(self.names)}"
-        self.assign(name, self.write_term(node))
-        self.names[node] = name
-
-    # --- formulas ---------------------------------------------------------------------
-
-    def write_outcome(self, parts: Sequence[Formula]) -> ast.expr:
-        """PASSED, or the index of the first part that is not true."""
-        outcome: ast.expr = ast.Constant(PASSED)
-        for index in range(len(parts) - 1, -1, -1):
-            outcome = ast.IfExp(self.write_formula(parts[index]), outcome, ast.Constant(index))
-        return outcome
-
     def write_formula(self, formula: Formula) -> ast.expr:
-        """The formula as an expression that is True or False."""
         if isinstance(formula, Leaf):
             return self._write_atom(formula.atom, formula.negated)
         joint = ast.And() if isinstance(formula, Conjunction) else ast.Or()
@@ -200,9 +184,6 @@ class _FunctionWriter:
                 return ast.Constant(value is not negated)
             case YesNoTest(term):
                 return _compare(self.write_term(term), ast.Is(), ast.Constant(not negated))
-            case PredicateCall(function, arguments):
-                answer = _call(function, *map(self.write_term, arguments))
-                return _compare(answer, ast.Is(), ast.Constant(not negated))
             case Comparison(operator, left, right):
                 return self._write_comparison(operator, left, right, negated)
             case ListTest(term, values):
@@ -233,19 +214,20 @@ class _FunctionWriter:
         sign = OPERATORS[operator]
         if negated:
             sign = ast.NotEq() if operator == "==" else INVERSE[operator]
-        known = [self._write_known(side) for side in (left, right) if not isinstance(side, Literal)]
-        return ast.BoolOp(
-            ast.And(), [*known, _compare(self.write_term(left), sign, self.write_term(right))]
-        )
+        comparison = _compare(self.write_term(left), sign, self.write_term(right))
+        return self._require_known(comparison, left, right)
 
     def _write_membership(self, term: Term, holder: ast.expr, negated: bool) -> ast.expr:
         """An unknown value is in no set, so only `not in` must make sure of it."""
         if not negated:
             return _compare(self.write_term(term), ast.In(), holder)
-        outside = _compare(self.write_term(term), ast.NotIn(), holder)
-        if isinstance(term, Literal):
-            return outside
-        return ast.BoolOp(ast.And(), [self._write_known(term), outside])
+        return self._require_known(_compare(self.write_term(term), ast.NotIn(), holder), term)
+
+    def _require_known(self, test: ast.expr, *terms: Term) -> ast.expr:
+        """The test, and before it that the terms are known."""
+        variable = [term for term in terms if not isinstance(term, Literal)]
+        known = [self._write_existence(term, negated=False) for term in variable]
+        return ast.BoolOp(ast.And(), [*known, test]) if known else test
 
     def _write_existence(self, term: Term, negated: bool) -> ast.expr:
         if term.kind in NUMERIC_KINDS:
@@ -253,34 +235,39 @@ class _FunctionWriter:
             return _compare(self.write_term(term), sign, self.write_term(term))
         return _compare(self.write_term(term), ast.Is() if negated else ast.IsNot(), _none())
 
-    def _write_known(self, term: Term) -> ast.expr:
-        return self._write_existence(term, negated=False)
-
-    # --- terms ------------------------------------------------------------------------
-
     def write_term(self, node: Node) -> ast.expr:
         """The value of a term: by its name if it was computed before."""
-        if node in self.names:
-            return _name(self.names[node])
         match node:
             case Literal(value):
                 return ast.Constant(value)
+            case ClockTerm(name):
+                return self._write_root(name)
+        if node in self.names:
+            return self.names[node]
+        if node in self.uses:
+            self.uses[node] += 1
+            return _none()  # only counted: what is used repeatedly has a name by then
+        written = self._write_value(node)
+        self.uses[node] = 1
+        return written
+
+    def _write_value(self, node: Node) -> ast.expr:
+        match node:
             case Lookup(root, path):
                 first = ast.Call(self._write_root(root), [ast.Constant(path[0])], [])
                 rest = [ast.Constant(key) for key in path[1:]]
                 return _call("walk", first, *rest) if rest else first
             case KindCast(inner, kind):
                 return self._write_cast(inner, kind)
-            case ClockTerm(name):
-                return self._write_root(name)
             case SeriesLookup(series):
-                return ast.Call(
-                    self._write_root("history"), [ast.Constant(series), _name("EMPTY")], []
-                )
+                history = self._write_root("history")
+                return ast.Call(history, [ast.Constant(series), _name("EMPTY")], [])
             case Aggregation(aggregate, series, window_us):
                 return self._write_aggregate(aggregate, SeriesLookup(series), window_us)
             case FunctionCall(function, arguments):
                 return _call(function, *map(self.write_term, arguments))
+            case _:
+                raise AssertionError(f"{node!r} is a term of another kind")
 
     def _write_cast(self, inner: Term, kind: ValueKind) -> ast.expr:
         if kind is ValueKind.TIME:
@@ -302,32 +289,6 @@ class _FunctionWriter:
         if root not in self.roots:
             self.roots[root] = ROOTS[root]()
         return _name(root)
-
-
-def _list_uses(atom: Atom, negated: bool) -> Sequence[Term]:
-    """The terms an atom's expression mentions, as often as it does."""
-    twice = negated
-    match atom:
-        case Comparison(operator, left, right) if left.kind is ValueKind.TEXT:
-            twice = negated or operator != "==" or not isinstance(right, Literal)
-        case Comparison(operator):
-            twice = negated and operator == "=="
-        case ExistenceTest(term):
-            twice = term.kind in NUMERIC_KINDS
-        case YesNoTest() | PredicateCall():
-            twice = False
-    return operands_of(atom) * (2 if twice else 1)
-
-
-def _count(node: Node, uses: Counter[Node], order: dict[Node, None]) -> None:
-    """Count a use; `order` ends with what a node is made of before the node itself."""
-    uses[node] += 1
-    if uses[node] > 1:
-        return
-    inner = (SeriesLookup(node.series),) if isinstance(node, Aggregation) else ()
-    for term in inner if isinstance(node, SeriesLookup | Aggregation) else inner_terms(node):
-        _count(term, uses, order)
-    order[node] = None
 
 
 def _name(name: str) -> ast.Name:

@@ -7,6 +7,8 @@ from services.rules.formula import Formula
 from services.rules.series import Series, merge_series
 
 NONE: frozenset[str] = frozenset()
+NAMES = ("roots", "traits", "segments", "purposes", "context", "event", "journeys")
+"""The fields of `Needs` that are names in the condition."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,10 @@ class Needs:
     windows: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
-    def of(cls, conditions: "Iterable[Condition]") -> "Needs":
-        """The union of the conditions' needs."""
+    def from_conditions(cls, conditions: "Iterable[Condition]") -> "Needs":
         needs = [condition.needs for condition in conditions]
         return cls(
-            roots=NONE.union(*(one.roots for one in needs)),
-            traits=NONE.union(*(one.traits for one in needs)),
-            segments=NONE.union(*(one.segments for one in needs)),
-            purposes=NONE.union(*(one.purposes for one in needs)),
-            context=NONE.union(*(one.context for one in needs)),
-            event=NONE.union(*(one.event for one in needs)),
-            journeys=NONE.union(*(one.journeys for one in needs)),
+            **{name: NONE.union(*(getattr(one, name) for one in needs)) for name in NAMES},
             series=merge_series(series for one in needs for series in one.series),
             windows=frozenset(window for one in needs for window in one.windows),
         )

@@ -3,21 +3,12 @@
 import ast
 import warnings
 from collections.abc import Iterator
-from typing import NoReturn, TypedDict
+from typing import NoReturn
 
 from services.rules.errors import ConditionSyntaxError, ConditionTooLarge
-from services.rules.formula import SourceExcerpt
 from services.rules.vocabulary import ConditionLimits
 
 EXAMPLE = 'Write an expression such as `traits.age >= 18 and "vip" in segments`.'
-
-
-class ErrorLocation(TypedDict):
-    """Where an error points to."""
-
-    source: str
-    line: int
-    column: int
 
 
 class ConditionSource:
@@ -27,17 +18,17 @@ class ConditionSource:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.lines = self.text.split("\n")
 
-    def locate(self, node: ast.expr) -> ErrorLocation:
-        """Where the node is, as arguments of an error."""
-        line, column = self._start(node)
-        return {"source": self.text, "line": line, "column": column}
+    def locate(self, node: ast.expr) -> tuple[int, int]:
+        """The line and column of the node, from 1."""
+        line = min(max(node.lineno - 1, 1), len(self.lines))
+        return line, self._characters(line, node.col_offset) + 1
 
-    def excerpt(self, node: ast.expr, negated: bool) -> SourceExcerpt:
+    def excerpt(self, node: ast.expr, negated: bool) -> str:
         """The node as written, negated from outside or not."""
         text = self._slice(node)
-        if negated:
-            text = f"not ({text})" if isinstance(node, ast.BoolOp) else f"not {text}"
-        return SourceExcerpt(text, *self._start(node))
+        if not negated:
+            return text
+        return f"not ({text})" if isinstance(node, ast.BoolOp) else f"not {text}"
 
     def parse(self, limits: ConditionLimits) -> ast.expr:
         """The syntax tree of the expression; raises an error if it is over the limits.
@@ -93,10 +84,6 @@ class ConditionSource:
                 hint="Split it into several conditions or segments.",
                 source=self.text[:200],
             )
-
-    def _start(self, node: ast.expr) -> tuple[int, int]:
-        line = min(max(node.lineno - 1, 1), len(self.lines))
-        return line, self._characters(line, node.col_offset) + 1
 
     def _slice(self, node: ast.expr) -> str:
         first, last = node.lineno - 2, (node.end_lineno or node.lineno) - 2

@@ -61,13 +61,11 @@ class Declaration:
         return {**history, **dict.fromkeys(unknown)}
 
     def to_json(self) -> dict[str, Any]:
-        """The declaration as a service stores it."""
         series = [{**one.series.to_json(), "since": one.since} for one in self.series.values()]
         return {"grew_in": self.grew_in, "series": series}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Declaration":
-        """The declaration read back."""
         declared = (
             DeclaredSeries(series_from_json(one), one["since"]) for one in document["series"]
         )

@@ -18,7 +18,6 @@ class Flaw(NamedTuple):
 
     @classmethod
     def from_error(cls, error: ConditionError, path: DocumentPath) -> Self:
-        """The flaw of a condition at a path."""
         return cls(path, error.problem, error.hint, error.column - 1 if error.line == 1 else 0)
 
     def prefix(self, path: DocumentPath) -> Self:

@@ -94,7 +94,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class YesNoTest:
-    """A yes/no value standing alone, as in `consent.email`."""
+    """A yes/no value standing alone: `consent.email`, `startswith(traits.name, "A")`."""
 
     term: Term
 
@@ -130,62 +130,35 @@ class ExistenceTest:
     term: Term
 
 
-@dataclass(frozen=True, slots=True)
-class PredicateCall:
-    """A predicate of `functions.FUNCTIONS`, answering True, False or None for unknown."""
-
-    function: str
-    arguments: tuple[Term, ...]
-
-
-Atom: TypeAlias = (
-    Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest | PredicateCall
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceExcerpt:
-    """A part of a condition as written, with its line and column."""
-
-    text: str
-    line: int
-    column: int
+Atom: TypeAlias = Constant | YesNoTest | Comparison | ListTest | SegmentTest | ExistenceTest
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An atom that must be true, or must be false; `operands` are named for explanations."""
+    """An atom that must be true, or must be false; `operands` are named for explanations.
+
+    The `excerpt` of a formula is the condition's text for it.
+    """
 
     atom: Atom
     negated: bool
-    excerpt: SourceExcerpt = field(compare=False)
+    excerpt: str = field(compare=False)
     operands: tuple[tuple[str, Term], ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """Parts of which every one must be true."""
-
     parts: tuple["Formula", ...]
-    excerpt: SourceExcerpt = field(compare=False)
+    excerpt: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Disjunction:
-    """Parts of which one must be true."""
-
     parts: tuple["Formula", ...]
-    excerpt: SourceExcerpt = field(compare=False)
+    excerpt: str = field(compare=False)
 
 
 Formula: TypeAlias = Leaf | Conjunction | Disjunction
-
-
-def split_parts(formula: Formula) -> tuple[Formula, ...]:
-    """The parts a condition is explained by: its top-level `and`, split."""
-    if not isinstance(formula, Conjunction):
-        return (formula,)
-    return tuple(part for inner in formula.parts for part in split_parts(inner))
 
 
 def iterate_leaves(formula: Formula) -> Iterator[Leaf]:
@@ -195,27 +168,3 @@ def iterate_leaves(formula: Formula) -> Iterator[Leaf]:
     else:
         for part in formula.parts:
             yield from iterate_leaves(part)
-
-
-def operands_of(atom: Atom) -> tuple[Term, ...]:
-    """The terms an atom reads."""
-    match atom:
-        case YesNoTest(term) | ListTest(term) | ExistenceTest(term) | SegmentTest(term):
-            return (term,)
-        case Comparison(_, left, right):
-            return (left, right)
-        case PredicateCall(_, arguments):
-            return arguments
-        case Constant():
-            return ()
-
-
-def inner_terms(term: Term) -> tuple[Term, ...]:
-    """The terms a term is made of."""
-    match term:
-        case KindCast(inner):
-            return (inner,)
-        case FunctionCall(_, arguments):
-            return arguments
-        case _:
-            return ()

@@ -1,4 +1,7 @@
-"""The functions that compute terms at run time. None of them raises, whatever the data."""
+"""The functions that compute terms at run time. None of them raises, whatever the data.
+
+Predicates return None for unknown. A series' state is None while the history is not known.
+"""
 
 import operator
 from bisect import bisect_right
@@ -44,12 +47,8 @@ def walk(value: object, *keys: str) -> object:
 
 
 def event_properties(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The properties of the event in hand; empty if there is none."""
     properties = event.get("properties")
     return properties if isinstance(properties, Mapping) else {}
-
-
-# --- arithmetic -------------------------------------------------------------------------
 
 
 def guard(operation: Callable[[Any, Any], float]) -> Callable[[float, float], float]:
@@ -76,37 +75,29 @@ def round_number(number: float) -> float:
     return round(number) if -LARGEST <= number <= LARGEST else nan
 
 
-def smallest(*numbers: float) -> float:
-    """The least; unknown if any is."""
-    return min(numbers) if all(number == number for number in numbers) else nan
+def choose_number(choose: Callable[[Any], float]) -> Callable[..., float]:
+    """The least or greatest of numbers; unknown if any is."""
 
+    def run(*numbers: float) -> float:
+        return choose(numbers) if all(number == number for number in numbers) else nan
 
-def largest(*numbers: float) -> float:
-    """The greatest; unknown if any is."""
-    return max(numbers) if all(number == number for number in numbers) else nan
+    return run
 
 
 def default_number(number: float, otherwise: float) -> float:
-    """The number, or `otherwise` if it is unknown."""
     return number if number == number else otherwise
 
 
 def default_value(value: object, otherwise: object) -> object:
-    """The value, or `otherwise` if it is unknown."""
     return otherwise if value is None else value
 
 
 def length(value: object) -> float:
-    """How long a text or list is."""
     return len(value) if isinstance(value, str | list | tuple) else nan
 
 
 def lower(text: str | None) -> str | None:
-    """The text in lower case."""
     return None if text is None else text.lower()
-
-
-# --- predicates: True, False, or None for unknown ---------------------------------------
 
 
 def kind_of(value: object) -> str | None:
@@ -132,21 +123,18 @@ def comparable(left: Any, right: Any) -> tuple[Any, Any] | None:
 
 
 def equal(left: object, right: object) -> bool | None:
-    """Whether two JSON values of one kind are the same."""
     pair = comparable(left, right)
     return None if pair is None else bool(pair[0] == pair[1])
 
 
-def less(left: object, right: object) -> bool | None:
-    """Whether the left comes before; yes/no values have no order."""
-    pair = None if isinstance(left, bool) else comparable(left, right)
-    return None if pair is None else bool(pair[0] < pair[1])
+def order_test(test: Callable[[Any, Any], bool]) -> Callable[[object, object], bool | None]:
+    """A test of which of two JSON values comes first; yes/no values have no order."""
 
+    def run(left: object, right: object) -> bool | None:
+        pair = None if isinstance(left, bool) else comparable(left, right)
+        return None if pair is None else bool(test(*pair))
 
-def at_most(left: object, right: object) -> bool | None:
-    """Whether the left comes before or is the same."""
-    pair = None if isinstance(left, bool) else comparable(left, right)
-    return None if pair is None else bool(pair[0] <= pair[1])
+    return run
 
 
 def member(item: object, items: object) -> bool | None:
@@ -157,15 +145,10 @@ def member(item: object, items: object) -> bool | None:
 
 
 def text_test(test: Callable[[str, str], bool]) -> Callable[[str | None, str | None], bool | None]:
-    """A test of two texts, unknown if one of them is."""
-
     def run(text: str | None, part: str | None) -> bool | None:
         return None if text is None or part is None else test(text, part)
 
     return run
-
-
-# --- windows over a series: the state is None while the history is not known -------------
 
 
 def span(state: Mapping[str, Any], now_us: int, window_us: int) -> tuple[int, int]:
@@ -175,7 +158,6 @@ def span(state: Mapping[str, Any], now_us: int, window_us: int) -> tuple[int, in
 
 
 def window_count(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """How many entries the window holds."""
     if state is None:
         return nan
     times = state["times"]
@@ -183,7 +165,6 @@ def window_count(state: Mapping[str, Any] | None, now_us: int, window_us: int) -
 
 
 def window_sum(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """The correctly rounded sum of the numbers in the window."""
     if state is None:
         return nan
     start, end = span(state, now_us, window_us)
@@ -198,67 +179,50 @@ def window_distinct(state: Mapping[str, Any] | None, now_us: int, window_us: int
     return len({(value.__class__ is bool, value) for value in state["values"][start:end]})
 
 
-def window_last(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> object:
-    """The value of the latest entry in the window."""
-    start, end = span(state, now_us, window_us) if state else (0, 0)
-    return state["values"][end - 1] if state and start < end else None
+def _window_end(entries: str, *, is_last: bool, unknown: object) -> Callable[..., Any]:
+    """The value or time of the first or the last entry in the window, `unknown` without any."""
+
+    def run(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> object:
+        start, end = span(state, now_us, window_us) if state else (0, 0)
+        return state[entries][end - 1 if is_last else start] if state and start < end else unknown
+
+    return run
 
 
-def window_first(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> object:
-    """The value of the earliest entry in the window."""
-    start, end = span(state, now_us, window_us) if state else (0, 0)
-    return state["values"][start] if state and start < end else None
-
-
-def window_last_time(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """When the latest entry in the window happened."""
-    start, end = span(state, now_us, window_us) if state else (0, 0)
-    return state["times"][end - 1] if state and start < end else nan
-
-
-def window_first_time(state: Mapping[str, Any] | None, now_us: int, window_us: int) -> float:
-    """When the earliest entry in the window happened."""
-    start, end = span(state, now_us, window_us) if state else (0, 0)
-    return state["times"][start] if state and start < end else nan
+window_last = _window_end("values", is_last=True, unknown=None)
+window_first = _window_end("values", is_last=False, unknown=None)
+window_last_time = _window_end("times", is_last=True, unknown=nan)
+window_first_time = _window_end("times", is_last=False, unknown=nan)
 
 
 def lifetime_count(state: Mapping[str, Any] | None) -> float:
-    """How many entries there ever were."""
     return nan if state is None else state["count"]
 
 
 def lifetime_sum(state: Mapping[str, Any] | None) -> float:
-    """The correctly rounded sum of every number there ever was."""
     return nan if state is None else fsum(state.get("sum", ()))
 
 
 def lifetime_distinct(state: Mapping[str, Any] | None) -> float:
-    """How many different values there ever were."""
     return nan if state is None else len(state.get("seen", ()))
 
 
-def lifetime_last(state: Mapping[str, Any] | None) -> object:
-    """The value of the latest entry."""
-    return state["last"][1] if state and state["last"] else None
+def _lifetime_end(end: str, part: int, *, unknown: object) -> Callable[..., Any]:
+    """The time (part 0) or value (part 1) of the first or last entry, `unknown` without any."""
+
+    def run(state: Mapping[str, Any] | None) -> object:
+        return state[end][part] if state and state[end] else unknown
+
+    return run
 
 
-def lifetime_first(state: Mapping[str, Any] | None) -> object:
-    """The value of the earliest entry."""
-    return state["first"][1] if state and state["first"] else None
-
-
-def lifetime_last_time(state: Mapping[str, Any] | None) -> float:
-    """When the latest entry happened."""
-    return state["last"][0] if state and state["last"] else nan
-
-
-def lifetime_first_time(state: Mapping[str, Any] | None) -> float:
-    """When the earliest entry happened."""
-    return state["first"][0] if state and state["first"] else nan
+lifetime_last = _lifetime_end("last", 1, unknown=None)
+lifetime_first = _lifetime_end("first", 1, unknown=None)
+lifetime_last_time = _lifetime_end("last", 0, unknown=nan)
+lifetime_first_time = _lifetime_end("first", 0, unknown=nan)
 
 
 def is_countable(value: object) -> bool:
-    """Whether a value counts in a sum."""
     return value.__class__ in NUMERIC and -LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 
@@ -292,6 +256,11 @@ def _operator(run: Callable[..., Any], kind: ValueKind = ValueKind.NUMBER) -> Fu
     )
 
 
+def _variadic(choose: Callable[[Any], float]) -> Function:
+    kinds = (ValueKind.NUMBER, ValueKind.NUMBER)
+    return Function(choose_number(choose), kinds, ValueKind.NUMBER, variadic=True)
+
+
 def _predicate(test: Callable[[str, str], bool]) -> Function:
     return Function(text_test(test), (ValueKind.TEXT, ValueKind.TEXT), ValueKind.YES_NO)
 
@@ -299,10 +268,8 @@ def _predicate(test: Callable[[str, str], bool]) -> Function:
 FUNCTIONS: Mapping[str, Function] = {
     "abs": Function(abs, (ValueKind.NUMBER,), ValueKind.NUMBER),
     "round": Function(round_number, (ValueKind.NUMBER,), ValueKind.NUMBER),
-    "min": Function(
-        smallest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True
-    ),
-    "max": Function(largest, (ValueKind.NUMBER, ValueKind.NUMBER), ValueKind.NUMBER, variadic=True),
+    "min": _variadic(min),
+    "max": _variadic(max),
     "len": Function(length, (ValueKind.ANY,), ValueKind.NUMBER),
     "lower": Function(lower, (ValueKind.TEXT,), ValueKind.TEXT),
     "startswith": _predicate(str.startswith),
@@ -317,8 +284,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "default_number": _operator(default_number),
     "default_value": _operator(default_value, ValueKind.ANY),
     "equal": _operator(equal, ValueKind.ANY),
-    "less": _operator(less, ValueKind.ANY),
-    "at_most": _operator(at_most, ValueKind.ANY),
+    "less": _operator(order_test(operator.lt), ValueKind.ANY),
+    "at_most": _operator(order_test(operator.le), ValueKind.ANY),
     "member": _operator(member, ValueKind.ANY),
 }
 UNITS_US: Mapping[str, int] = {

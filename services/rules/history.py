@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from math import fsum
 from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
-from services.rules.compiler import compile_filters, compile_lookups
+from services.rules.compiler import compile_series
 from services.rules.condition import Needs
 from services.rules.functions import EPOCH, is_countable, micros
 from services.rules.series import Series, merge_series
@@ -25,15 +25,13 @@ Entry: TypeAlias = list[Any]
 _DistinctValues = TypedDict("_DistinctValues", {"seen": list[Scalar]}, total=False)  # noqa: UP013
 
 
-"""The different values of a lifetime, only for a series whose conditions count them."""
-
-
 class SeriesState(_DistinctValues):
     """One series of one customer.
 
     `count`, `first` and `last` are over the lifetime. `times` (microseconds since 1970 UTC) and
     `values` are the entries stored for windows. A series of a property has `values` and `sum`:
-    floats whose exact total is the lifetime's, largest first.
+    floats whose exact total is the lifetime's, largest first. `seen` are the different values of a
+    lifetime, only for a series whose conditions count them.
     """
 
     count: int
@@ -57,36 +55,23 @@ class SeriesSet:
 
     def __init__(self, series: Iterable[Series]) -> None:
         self.series = {one.key: one for one in sorted(merge_series(series), key=lambda s: s.key)}
-        self._feeds = {
-            name: _EventFeed([one for one in self.series.values() if one.event == name])
-            for name in {one.event for one in self.series.values()}
+        self._by_event: dict[str, list[Series]] = {}
+        for one in self.series.values():
+            self._by_event.setdefault(one.event, []).append(one)
+        self._read_values = {
+            name: compile_series([(one.predicate, one.lookup) for one in of_event])
+            for name, of_event in self._by_event.items()
         }
 
     def match(self, name: str, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
         """The series an event belongs to, each with the event's value in it."""
-        feed = self._feeds.get(name)
-        return feed.match(properties) if feed else []
-
-
-class _EventFeed:
-    """The series of one event name, their filters and look-ups each one fused function."""
-
-    def __init__(self, series: Sequence[Series]) -> None:
-        self.series = series
-        filtered = [one for one in series if one.predicate]
-        valued = [one for one in series if one.lookup]
-        self._filter_keys = [one.key for one in filtered]
-        self._lookup_keys = [one.key for one in valued]
-        self._filters = compile_filters([one.predicate for one in filtered if one.predicate])
-        self._lookups = compile_lookups([one.lookup for one in valued if one.lookup])
-
-    def match(self, properties: Mapping[str, Any]) -> list[tuple[Series, Any]]:
-        passed = dict(zip(self._filter_keys, self._filters(properties), strict=True))
-        values = dict(zip(self._lookup_keys, self._lookups(properties), strict=True))
+        if name not in self._by_event:
+            return []
+        values = self._read_values[name](properties)
         return [
-            (one, values.get(one.key))
-            for one in self.series
-            if passed.get(one.key, True) and (one.lookup is None or _is_scalar(values[one.key]))
+            (one, value if one.lookup else None)
+            for one, value in zip(self._by_event[name], values, strict=True)
+            if _is_scalar(value)
         ]
 
 
@@ -121,12 +106,7 @@ def rebuild(
         for one, value in series.match(name, properties):
             entries[one.key].append([micros(at), value])
     now_us = micros(now)
-    return {key: _build_state(series.series[key], found, now_us) for key, found in entries.items()}
-
-
-def prune(state: SeriesState, series: Series, now: datetime) -> SeriesState:
-    """The state without entries older than every window; the same object if there are none."""
-    return _prune(state, series, micros(now))
+    return {key: _build_state(one, entries[key], now_us) for key, one in series.series.items()}
 
 
 def next_expiry(
@@ -193,7 +173,7 @@ def _add_event(
         changed["seen"] = _insert_distinct(state["seen"], value)
     if series.keep_us:
         _insert_entry(changed, at_us, value)
-    return _prune(changed, series, now_us)
+    return prune(changed, series, now_us)
 
 
 def _insert_entry(state: SeriesState, at_us: int, value: Any) -> None:
@@ -207,7 +187,8 @@ def _insert_entry(state: SeriesState, at_us: int, value: Any) -> None:
     state["times"] = [*times[:place], at_us, *times[place:]]
 
 
-def _prune(state: SeriesState, series: Series, now_us: int) -> SeriesState:
+def prune(state: SeriesState, series: Series, now_us: int) -> SeriesState:
+    """The state without entries older than every window; the same object if there are none."""
     expired = bisect_right(state["times"], now_us - series.keep_us) if series.keep_us else None
     if expired == 0:
         return state
@@ -238,7 +219,7 @@ def _build_state(series: Series, entries: list[Entry], now_us: int) -> SeriesSta
     if "seen" in state:
         distinct = {_rank(value): value for _, value in entries}
         state["seen"] = [distinct[rank] for rank in sorted(distinct)]
-    return _prune(state, series, now_us)
+    return prune(state, series, now_us)
 
 
 def exact_sum(numbers: Sequence[float]) -> list[float]:

@@ -1,23 +1,22 @@
 """Rule sets: conditions decided in one call, and explained one at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-from services.rules.compiler import PASSED, compile_leaves, compile_outcomes
+from services.rules.compiler import compile_formulas, compile_leaves
 from services.rules.condition import Condition, Needs
 from services.rules.facts import Facts
 from services.rules.formula import (
     Conjunction,
     Formula,
     Leaf,
-    SourceExcerpt,
     Term,
     ValueKind,
     iterate_leaves,
-    split_parts,
 )
 from services.rules.functions import EPOCH
 
@@ -35,37 +34,24 @@ class FailedPart:
 
     text: str
     actual: Any
-    line: int
-    column: int
     within: "tuple[FailedPart, ...]" = ()
 
 
 class RuleSet:
-    """Conditions compiled into one function.
-
-    Calling it with facts returns one outcome per condition: PASSED, or the index in
-    `parts[i]` of the first part that was not true.
-    """
+    """Conditions compiled into one function: called with facts, it returns which are true."""
 
     def __init__(self, conditions: Sequence[Condition]) -> None:
         self.conditions = tuple(conditions)
-        self.needs = Needs.of(self.conditions)
-        self.parts = tuple(
-            tuple(part.excerpt.text for part in split_parts(condition.formula))
-            for condition in self.conditions
-        )
-        self._outcomes = compile_outcomes([condition.formula for condition in self.conditions])
-        self._leaves: dict[int, Any] = {}  # compiled when first asked for; one per condition
+        self.needs = Needs.from_conditions(self.conditions)
+        self._evaluate = compile_formulas([condition.formula for condition in self.conditions])
+        self._leaves: dict[int, Any] = {}  # by condition, compiled for its first explanation
 
-    def __call__(self, facts: Facts) -> list[int]:
-        return self._outcomes(facts)
+    def __call__(self, facts: Facts) -> list[bool]:
+        return self._evaluate(facts)
 
     def explain(self, index: int, facts: Facts) -> tuple[FailedPart, ...]:
         """Every part of one condition that is not true; empty if the condition is."""
-        formula, rows = self.conditions[index].formula, iter(self._rows(index, facts))
-        return tuple(
-            failed for part in split_parts(formula) for failed in _collect_failures(part, rows)
-        )
+        return _collect_failures(self.conditions[index].formula, iter(self._rows(index, facts)))
 
     def values(self, index: int, facts: Facts) -> list[Any]:
         """The value that each leaf of one condition looks at, as JSON, or "missing"."""
@@ -82,18 +68,13 @@ class RuleSet:
         return rows
 
 
-def compile_rules(conditions: Sequence[Condition]) -> RuleSet:
-    """Compile conditions that are decided in one call."""
-    return RuleSet(conditions)
-
-
 def evaluate(condition: Condition, facts: Facts) -> bool:
-    """Whether one condition is true; many of them belong in `compile_rules`."""
-    return _single(condition)(facts)[0] == PASSED
+    """Whether one condition is true; many of them belong in one `RuleSet`."""
+    return _compile_one(condition)(facts)[0]
 
 
 @lru_cache(maxsize=1024)
-def _single(condition: Condition) -> RuleSet:
+def _compile_one(condition: Condition) -> RuleSet:
     return RuleSet((condition,))
 
 
@@ -101,27 +82,21 @@ def _collect_failures(formula: Formula, rows: Iterator[list[Any]]) -> tuple[Fail
     """The parts of a formula that failed. Takes from `rows` one row for every leaf in it."""
     if isinstance(formula, Leaf):
         holds, *values = next(rows)
-        return () if holds else (_build_part(formula.excerpt, _describe_actual(formula, values)),)
+        return () if holds else (FailedPart(formula.excerpt, _describe_actual(formula, values)),)
     results = [_collect_failures(part, rows) for part in formula.parts]
     if isinstance(formula, Conjunction):
         return tuple(failed for result in results for failed in result)
     if not all(results):
         return ()
     alternatives = (
-        result if isinstance(part, Leaf) or len(result) == 1 else (_join_parts(part, result),)
+        result if isinstance(part, Leaf) or len(result) == 1 else (_join(part, result),)
         for part, result in zip(formula.parts, results, strict=True)
     )
-    return (_join_parts(formula, tuple(part for found in alternatives for part in found)),)
+    return (_join(formula, chain.from_iterable(alternatives)),)
 
 
-def _join_parts(formula: Formula, within: tuple[FailedPart, ...]) -> FailedPart:
-    return _build_part(formula.excerpt, None, within)
-
-
-def _build_part(
-    excerpt: SourceExcerpt, actual: Any, within: tuple[FailedPart, ...] = ()
-) -> FailedPart:
-    return FailedPart(excerpt.text, actual, excerpt.line, excerpt.column, within)
+def _join(formula: Formula, within: Iterable[FailedPart]) -> FailedPart:
+    return FailedPart(formula.excerpt, None, tuple(within))
 
 
 def _describe_actual(leaf: Leaf, values: list[Any]) -> Any:
@@ -136,7 +111,6 @@ def _describe_actual(leaf: Leaf, values: list[Any]) -> Any:
 
 
 def _format_value(term: Term, value: Any) -> Any:
-    """A value as JSON, times and durations readable."""
     if value is None or value != value:
         return MISSING
     if isinstance(value, datetime):

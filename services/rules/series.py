@@ -8,6 +8,8 @@ from typing import Any
 
 from services.rules.formula import Formula, Lookup
 
+FIELDS = ("event", "where", "property", "keep_s", "lifetime_distinct")
+
 
 @dataclass(frozen=True)
 class Series:
@@ -36,7 +38,6 @@ class Series:
 
     @cached_property
     def keep_us(self) -> int:
-        """The longest window in microseconds."""
         return round(self.keep_s * 1_000_000)
 
     def covers(self, other: "Series") -> bool:
@@ -52,13 +53,7 @@ class Series:
 
     def to_json(self) -> dict[str, Any]:
         """The series as it travels in an event; `series_from_json` reads it back."""
-        return {
-            "event": self.event,
-            "where": self.where,
-            "property": self.property,
-            "keep_s": self.keep_s,
-            "lifetime_distinct": self.lifetime_distinct,
-        }
+        return {name: getattr(self, name) for name in FIELDS}
 
 
 def merge_series(series: Iterable[Series]) -> frozenset[Series]:

@@ -46,7 +46,6 @@ class Placeholder(NamedTuple):
     path: DocumentPath
 
     def fill(self, sources: Sources) -> str:
-        """The value as text, or the default where it has none."""
         return format_value(get_value(self.keys, sources))[:LONGEST_VALUE] or self.default
 
 
@@ -74,7 +73,7 @@ def parse_template(content: Any, roots: Collection[str], exact: Collection[str] 
     fill = parser.parse_content(content, ())
     if parser.flaws:
         raise InvalidTemplate(parser.flaws)
-    return Template(fill, parser.placeholders)
+    return Template(fill or (lambda sources: content), parser.placeholders)
 
 
 def hide_values(
@@ -144,38 +143,31 @@ def format_value(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-class _ConstantFill:
-    """A value without placeholders."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __call__(self, sources: Sources) -> Any:
-        return self._value
-
-
 class _TemplateParser:
-    """Collects the placeholders of a content, and their flaws."""
-
     def __init__(self, roots: Collection[str], exact: Collection[str]) -> None:
         self._roots, self._exact = roots, exact
         self.placeholders: list[Placeholder] = []
         self.flaws: list[Flaw] = []
 
-    def parse_content(self, content: Any, path: DocumentPath) -> Fill:
+    def parse_content(self, content: Any, path: DocumentPath) -> Fill | None:
+        """What fills the content in; None if it has no placeholder, so that it stays as it is."""
         if isinstance(content, str):
             return self._parse_text(content, path)
-        if isinstance(content, Mapping):
-            return _fill_mapping(
-                {k: self.parse_content(v, (*path, k)) for k, v in content.items()}, content
-            )
-        if isinstance(content, list | tuple):
-            return _fill_sequence(
-                [self.parse_content(v, (*path, n)) for n, v in enumerate(content)], content
-            )
-        return _ConstantFill(content)
+        if not isinstance(content, Mapping | list | tuple):
+            return None
+        is_mapping = isinstance(content, Mapping)
+        values = dict(content if is_mapping else enumerate(content))
+        fills = {key: self.parse_content(value, (*path, key)) for key, value in values.items()}
+        if not any(fills.values()):
+            return None
 
-    def _parse_text(self, text: str, path: DocumentPath) -> Fill:
+        def fill_parts(sources: Sources) -> Any:
+            parts = {key: fill(sources) if fill else values[key] for key, fill in fills.items()}
+            return parts if is_mapping else list(parts.values())
+
+        return fill_parts
+
+    def _parse_text(self, text: str, path: DocumentPath) -> Fill | None:
         pairs, end = [], 0
         for match in _PLACEHOLDER.finditer(text):
             self._find_stray_braces(text, end, match.start(), path)
@@ -186,7 +178,7 @@ class _TemplateParser:
             end = match.end()
         self._find_stray_braces(text, end, len(text), path)
         if not pairs:
-            return _ConstantFill(text)
+            return None
         last = text[end:]
         return lambda sources: "".join([before + fill(sources) for before, fill in pairs]) + last
 
@@ -218,15 +210,3 @@ class _TemplateParser:
 
 def _quote(text: str) -> str:
     return repr(text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…")
-
-
-def _fill_mapping(parts: dict[Any, Fill], content: Mapping[Any, Any]) -> Fill:
-    if all(isinstance(part, _ConstantFill) for part in parts.values()):
-        return _ConstantFill(content)
-    return lambda sources: {key: part(sources) for key, part in parts.items()}
-
-
-def _fill_sequence(parts: list[Fill], content: Sequence[Any]) -> Fill:
-    if all(isinstance(part, _ConstantFill) for part in parts):
-        return _ConstantFill(content)
-    return lambda sources: [part(sources) for part in parts]

@@ -1,49 +1,32 @@
 """The names a condition may use where it is written, and the limits of its size."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-ROOTS = frozenset(
-    {
-        "traits",
-        "segments",
-        "consent",
-        "context",
-        "event",
-        "journey",
-        "events",
-        "now",
-        "hour",
-        "weekday",
-    }
-)
+ROOT_HINTS = {
+    "traits": "Name a trait: `traits.city`.",
+    "consent": "Name a purpose: `consent.email`.",
+    "context": "Name a key: `context.page`.",
+    "event": "Name a property: `event.product`, or `event.name` or `event.at`.",
+    "journey": "Name a journey and a field: `journey.welcome.phase`.",
+    "segments": 'Ask whether it holds one: `"vip" in segments`.',
+    "events": 'Call an aggregate: `events.count("product_viewed", last="7d")`.',
+    "now": "It has nothing below it.",
+    "hour": "It has nothing below it.",
+    "weekday": "It has nothing below it.",
+}
+"""What expressions may begin with, and how it becomes a value."""
+ROOTS = frozenset(ROOT_HINTS)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names a condition may use.
+    """Where a condition is written, and the names its expressions may begin with there."""
 
-    `roots` are the names an expression may begin with. The sets of known names catch
-    typing errors when a condition is published; None accepts any name.
-    """
-
-    title: str = "a condition"
+    title: str
     roots: frozenset[str] = ROOTS
-    traits: frozenset[str] | None = None
-    segments: frozenset[str] | None = None
-    purposes: frozenset[str] | None = None
-    journeys: frozenset[str] | None = None
-    bare_properties: bool = field(default=False, kw_only=True)
+    bare_properties: bool = False
     """A bare name is a property of the event: true only inside an aggregate's filter."""
-
-    def known_names(self, root: str) -> frozenset[str] | None:
-        """The names accepted after `root`; None where any is."""
-        return {
-            "traits": self.traits,
-            "segments": self.segments,
-            "consent": self.purposes,
-            "journey": self.journeys,
-        }.get(root)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The catalogue as marketers write it: what can be said, to whom, and how often."""
+"""The catalogue as marketers write it: actions, placements, contact policies, control groups."""
 
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
@@ -16,8 +16,6 @@ MOST_CENTS = 2_000_000_000  # money crosses the graph as a 32-bit Int
 
 
 class ActionKind(StrEnum):
-    """What an action is for."""
-
     OFFER = "OFFER"
     SERVICE_MESSAGE = "SERVICE_MESSAGE"
     ADVICE = "ADVICE"
@@ -25,8 +23,6 @@ class ActionKind(StrEnum):
 
 
 class ActionStatus(StrEnum):
-    """Whether an action takes part in decisions."""
-
     ACTIVE = "ACTIVE"
     PAUSED = "PAUSED"
 
@@ -77,8 +73,6 @@ class Placement(CataloguePart):
 
 
 class ConditionalValue(CataloguePart):
-    """What an acceptance is worth where a condition holds."""
-
     when: str
     cents: int = Field(ge=0, le=MOST_CENTS)
 
@@ -102,8 +96,6 @@ class Treatment(CataloguePart):
 
 
 class Action(CataloguePart):
-    """Something that can be said to a customer."""
-
     key: Key
     name: Line
     kind: ActionKind
@@ -134,14 +126,13 @@ class Scope(CataloguePart):
     action: Keys = ()
 
     def has_action(self, action: Action) -> bool:
-        """Whether an action fits every field that is set."""
         fields = (
             (self.kind, action.kind),
             (self.issue, action.issue),
             (self.group, action.group),
             (self.action, action.key),
         )
-        return all(not wanted or has in wanted for wanted, has in fields)
+        return all(not allowed or value in allowed for allowed, value in fields)
 
 
 EVERYTHING = Scope()
@@ -184,8 +175,6 @@ class QuietHours(CataloguePart):
 
 
 class ContactPolicies(CataloguePart):
-    """How often and when customers may be spoken to."""
-
     caps: tuple[Cap, ...] = Field(default=(), max_length=100)
     suppressions: tuple[Suppression, ...] = Field(default=(), max_length=100)
     quiet_hours: tuple[QuietHours, ...] = Field(default=(), max_length=100)

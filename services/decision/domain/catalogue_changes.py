@@ -17,7 +17,6 @@ class CatalogueChanges:
 
 
 def compare_catalogues(old: Catalogue | None, new: Catalogue) -> CatalogueChanges:
-    """Compare two catalogues action by action."""
     before = {action.key: action for action in old.actions} if old else {}
     after = {action.key: action for action in new.actions}
     removed = [action for key, action in before.items() if key not in after]

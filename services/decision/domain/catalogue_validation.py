@@ -1,6 +1,7 @@
 """What pydantic cannot check of a catalogue: keys are unique, and exist where they are used."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from services.chassis.errors import nearest
 from services.decision.domain.catalogue import Catalogue, Scope
@@ -8,6 +9,7 @@ from services.rules import DocumentPath, Flaw, InvalidTemplate, Template, parse_
 
 TEMPLATE_ROOTS = ("traits", "context", "event")
 """What placeholders in a catalogue may name."""
+POLICIES = ("caps", "suppressions", "quiet_hours")
 
 
 def parse_catalogue_template(content: object) -> Template:
@@ -41,27 +43,20 @@ def find_warnings(catalogue: Catalogue) -> list[str]:
 
 def _find_repeated_keys(catalogue: Catalogue) -> Iterator[Flaw]:
     policies = catalogue.contact_policies
-    paths: list[tuple[DocumentPath, Iterable[str]]] = [
-        (("placements",), [p.key for p in catalogue.placements]),
-        (("actions",), [a.key for a in catalogue.actions]),
-        (("contact_policies", "caps"), [p.key for p in policies.caps]),
-        (("contact_policies", "suppressions"), [p.key for p in policies.suppressions]),
-        (("contact_policies", "quiet_hours"), [p.key for p in policies.quiet_hours]),
-        (("control_groups",), [g.key for g in catalogue.control_groups]),
+    lists: list[tuple[DocumentPath, Iterable[Any]]] = [
+        (("placements",), catalogue.placements),
+        (("actions",), catalogue.actions),
+        (("control_groups",), catalogue.control_groups),
+        *((("contact_policies", name), getattr(policies, name)) for name in POLICIES),
+        *((("actions", n, "treatments"), a.treatments) for n, a in enumerate(catalogue.actions)),
     ]
-    for number, action in enumerate(catalogue.actions):
-        paths.append((("actions", number, "treatments"), [t.key for t in action.treatments]))
-    for path, keys in paths:
-        yield from _find_repeats(path, keys)
-
-
-def _find_repeats(path: DocumentPath, keys: Iterable[str]) -> Iterator[Flaw]:
-    earlier: set[str] = set()
-    for position, key in enumerate(keys):
-        if key in earlier:
-            problem = f"The key {key!r} stands here a second time."
-            yield Flaw((*path, position, "key"), problem, "Give one of the two another key.")
-        earlier.add(key)
+    for path, parts in lists:
+        earlier: set[str] = set()
+        for position, part in enumerate(parts):
+            if part.key in earlier:
+                problem = f"The key {part.key!r} stands here a second time."
+                yield Flaw((*path, position, "key"), problem, "Give one of the two another key.")
+            earlier.add(part.key)
 
 
 def _find_unknown_placements(catalogue: Catalogue) -> Iterator[Flaw]:
@@ -98,7 +93,7 @@ def _find_unknown_scopes(catalogue: Catalogue) -> Iterator[Flaw]:
 
 def _list_scopes(catalogue: Catalogue) -> Iterator[tuple[DocumentPath, Scope]]:
     policies = catalogue.contact_policies
-    for name in ("caps", "suppressions", "quiet_hours"):
+    for name in POLICIES:
         for position, policy in enumerate(getattr(policies, name)):
             yield ("contact_policies", name, position, "only"), policy.only
     for position, group in enumerate(catalogue.control_groups):

@@ -7,7 +7,7 @@ along their treatments, action by action.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from services.decision.domain.catalogue import (
     Action,
     ActionStatus,
     Catalogue,
+    ConditionalValue,
+    ContextWeight,
     ControlGroup,
     Treatment,
 )
@@ -32,7 +34,6 @@ from services.rules import (
     Flaw,
     RuleSet,
     SeriesSet,
-    compile_rules,
     parse,
 )
 from services.rules.template import Fill
@@ -49,14 +50,11 @@ class FlawedCatalogue(ValueError):
         self.flaws = flaws
 
 
-class StageConditions(NamedTuple):
+class ActionConditions(NamedTuple):
     """The conditions of one stage: `action[i]` needs condition `condition[i]`."""
 
-    stage: Stage
     action: Positions
     condition: Positions
-    of_action: Mapping[int, Sequence[int]]
-    """The conditions of each action that has any."""
 
 
 class ActionWeights(NamedTuple):
@@ -65,7 +63,7 @@ class ActionWeights(NamedTuple):
     action: Positions
     condition: Positions
     amount: Floats
-    because: Sequence[str | None]
+    because: Sequence[str | None] = ()
 
 
 class PlacementCandidates(NamedTuple):
@@ -88,8 +86,6 @@ class CompiledControlGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledCatalogue:
-    """One version of the catalogue, compiled."""
-
     version: int
     catalogue: Catalogue
     rules: RuleSet
@@ -98,8 +94,6 @@ class CompiledCatalogue:
     """Since which version of the catalogue it needs each of these series."""
     position_of: Mapping[str, int]
     treatments: Sequence[Treatment]
-    action_of: Positions
-    """Shape (m,). The action of each treatment."""
     contents: Sequence[Fill]
     reasons: Sequence[Fill | None]
     paused: Bools
@@ -107,7 +101,7 @@ class CompiledCatalogue:
     valid_until_s: Floats
     purposes: Mapping[str, Bools]
     """Every purpose, with the actions that need consent to it."""
-    stage_conditions: Sequence[StageConditions]
+    stage_conditions: Mapping[Stage, ActionConditions]
     value_cents: Cents
     values_by: ActionWeights
     context_weights: ActionWeights
@@ -115,15 +109,11 @@ class CompiledCatalogue:
     contact_limits: Sequence[contact_policies.ContactLimit]
     quiet_hours: Sequence[contact_policies.CompiledQuietHours]
     contact_window: timedelta
-    """How far back contacts matter."""
     reaction_kinds: Sequence[str]
     """The outcomes that a suppression follows."""
     control_groups: Sequence[CompiledControlGroup]
     levels: Levels
     candidates: Mapping[tuple[Channel, str], PlacementCandidates]
-    """By channel and placement."""
-    placements: Mapping[str, frozenset[Channel]]
-    """The channels of each placement."""
 
     @property
     def actions(self) -> Sequence[Action]:
@@ -133,14 +123,16 @@ class CompiledCatalogue:
 def compile_catalogue(version: int, catalogue: Catalogue) -> CompiledCatalogue:
     """Compile a catalogue as if it were the first version; raises FlawedCatalogue."""
     conditions = _Conditions()
-    stage_conditions = [
-        _compile_stage(stage, catalogue.actions, conditions) for stage in CONDITION_STAGES
-    ]
-    values_by = _compile_values(catalogue.actions, conditions)
-    context_weights = _compile_context_weights(catalogue.actions, conditions)
+    stage_conditions = {
+        stage: ActionConditions(*_split(conditions.parse_field(catalogue.actions, stage.lower())))
+        for stage in CONDITION_STAGES
+    }
+    # reversed: of the values whose condition holds, the first one is applied last, and counts
+    values = conditions.parse_field(catalogue.actions, "value_by")[::-1]
+    weights = conditions.parse_field(catalogue.actions, "context_weights")
     if flaws := [*find_flaws(catalogue), *conditions.flaws]:
         raise FlawedCatalogue(flaws)
-    rules = compile_rules(conditions.parsed)
+    rules = RuleSet(conditions.parsed)
     series = SeriesSet(rules.needs.series)
     contact_limits = contact_policies.compile_limits(catalogue)
     actions = catalogue.actions
@@ -152,7 +144,6 @@ def compile_catalogue(version: int, catalogue: Catalogue) -> CompiledCatalogue:
         declaration=Declaration().extend(version, series.series.values()),
         position_of={action.key: position for position, action in enumerate(actions)},
         treatments=[treatment for action in actions for treatment in action.treatments],
-        action_of=_to_positions(p for p, action in enumerate(actions) for _ in action.treatments),
         contents=[
             parse_catalogue_template(t.content).fill
             for action in actions
@@ -165,8 +156,12 @@ def compile_catalogue(version: int, catalogue: Catalogue) -> CompiledCatalogue:
         purposes=_find_purposes(actions),
         stage_conditions=stage_conditions,
         value_cents=np.array([action.value_cents for action in actions], np.int64),
-        values_by=values_by,
-        context_weights=context_weights,
+        values_by=ActionWeights(*_split(values), np.array([v.cents for *_, v in values], float)),
+        context_weights=ActionWeights(
+            *_split(weights),
+            np.array([1 + w.weight / 100 for *_, w in weights], float),
+            [w.because for *_, w in weights],
+        ),
         lever=np.array([action.lever for action in actions], np.float64),
         contact_limits=contact_limits,
         quiet_hours=contact_policies.compile_quiet_hours(catalogue),
@@ -175,7 +170,6 @@ def compile_catalogue(version: int, catalogue: Catalogue) -> CompiledCatalogue:
         control_groups=_compile_control_groups(catalogue),
         levels=_build_levels(catalogue),
         candidates=_find_candidates(catalogue),
-        placements={p.key: frozenset(p.channels) for p in catalogue.placements},
     )
 
 
@@ -186,69 +180,28 @@ class _Conditions:
         self.parsed: list[Condition] = []
         self.flaws: list[Flaw] = []
 
-    def add(self, text: str, place: DocumentPath) -> int:
-        """The number of a condition in the rules."""
+    def parse_field(self, actions: Sequence[Action], field: str) -> list[tuple[int, int, Any]]:
+        """The conditions in a field of the actions: each with the position of its action, its
+        number in the rules, and what the field has there.
+        """
+        return [
+            (action_position, self._add(item, ("actions", action_position, field, position)), item)
+            for action_position, action in enumerate(actions)
+            for position, item in enumerate(getattr(action, field))
+        ]
+
+    def _add(self, item: str | ConditionalValue | ContextWeight, path: DocumentPath) -> int:
+        text, path = (item, path) if isinstance(item, str) else (item.when, (*path, "when"))
         try:
             self.parsed.append(parse(text))
         except ConditionError as error:
-            self.flaws.append(Flaw.from_error(error, place))
+            self.flaws.append(Flaw.from_error(error, path))
         return len(self.parsed) - 1
 
 
-def _compile_stage(
-    stage: Stage, actions: Sequence[Action], conditions: _Conditions
-) -> StageConditions:
-    field = stage.lower()
-    of_action = {
-        number: [
-            conditions.add(text, ("actions", number, field, position))
-            for position, text in enumerate(getattr(action, field))
-        ]
-        for number, action in enumerate(actions)
-        if getattr(action, field)
-    }
-    pairs = [(action, number) for action, numbers in of_action.items() for number in numbers]
-    return StageConditions(
-        stage, _to_positions(a for a, _ in pairs), _to_positions(c for _, c in pairs), of_action
-    )
-
-
-def _compile_values(actions: Sequence[Action], conditions: _Conditions) -> ActionWeights:
-    """Last ones first, so that of those that hold the first one is applied last, and counts."""
-    rows = [
-        (
-            number,
-            conditions.add(value.when, ("actions", number, "value_by", position, "when")),
-            float(value.cents),
-            None,
-        )
-        for number, action in enumerate(actions)
-        for position, value in reversed(list(enumerate(action.value_by)))
-    ]
-    return _to_action_weights(rows)
-
-
-def _compile_context_weights(actions: Sequence[Action], conditions: _Conditions) -> ActionWeights:
-    rows = [
-        (
-            number,
-            conditions.add(weight.when, ("actions", number, "context_weights", position, "when")),
-            1 + weight.weight / 100,
-            weight.because,
-        )
-        for number, action in enumerate(actions)
-        for position, weight in enumerate(action.context_weights)
-    ]
-    return _to_action_weights(rows)
-
-
-def _to_action_weights(rows: Sequence[tuple[int, int, float, str | None]]) -> ActionWeights:
-    return ActionWeights(
-        _to_positions(action for action, _, _, _ in rows),
-        _to_positions(condition for _, condition, _, _ in rows),
-        np.array([amount for _, _, amount, _ in rows], np.float64),
-        [because for _, _, _, because in rows],
-    )
+def _split(rows: Sequence[tuple[int, int, Any]]) -> tuple[Positions, Positions]:
+    """The positions of the actions, and the numbers of the conditions."""
+    return _to_positions(row[0] for row in rows), _to_positions(row[1] for row in rows)
 
 
 def _find_purposes(actions: Sequence[Action]) -> dict[str, Bools]:

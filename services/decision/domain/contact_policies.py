@@ -19,7 +19,7 @@ from services.decision.domain.catalogue import (
     Unit,
 )
 from services.decision.domain.trace import FailedCondition
-from services.rules.definition_values import format_period
+from services.rules.definition_fields import format_period
 
 OUT_OF_SCOPE = -1
 
@@ -52,7 +52,6 @@ class ContactLimit:
     """Which unit each action of the catalogue counts for, OUT_OF_SCOPE where it does not."""
 
     def has_contact(self, contact: Contact) -> bool:
-        """Whether a contact counts for this limit, whenever it was."""
         if self.channel is not None and contact.channel != self.channel:
             return False
         return contact.kind in self.kinds if self.kinds else contact.first
@@ -82,7 +81,6 @@ def is_within(moment: time, start: time, end: time) -> bool:
 
 
 def compile_limits(catalogue: Catalogue) -> tuple[ContactLimit, ...]:
-    """The caps and suppressions of a catalogue, with the unit each of its actions counts for."""
     policies = catalogue.contact_policies
     return (
         *(_compile_cap(policy, catalogue.actions) for policy in policies.caps),
@@ -91,7 +89,6 @@ def compile_limits(catalogue: Catalogue) -> tuple[ContactLimit, ...]:
 
 
 def compile_quiet_hours(catalogue: Catalogue) -> tuple[CompiledQuietHours, ...]:
-    """The quiet hours of a catalogue, with the actions each silences."""
     return tuple(
         CompiledQuietHours(
             policy, np.array([policy.only.has_action(a) for a in catalogue.actions], bool)
@@ -101,7 +98,6 @@ def compile_quiet_hours(catalogue: Catalogue) -> tuple[CompiledQuietHours, ...]:
 
 
 def find_longest_window(limits: Iterable[ContactLimit]) -> timedelta:
-    """How far back any of the limits counts contacts."""
     return timedelta(seconds=max((limit.within_s for limit in limits), default=0.0))
 
 
@@ -139,7 +135,6 @@ def _compile_suppression(policy: Suppression, actions: Sequence[Action]) -> Cont
 
 
 def _number_units(per: Unit, only: Scope, actions: Sequence[Action]) -> Positions:
-    """Number the actions, groups or issues in scope."""
     numbers: dict[str, int] = {}
     units = np.full(len(actions), OUT_OF_SCOPE, np.intp)
     for position, action in enumerate(actions):
@@ -179,11 +174,8 @@ def collect_moments(
 
 
 class ContactRefusals(NamedTuple):
-    """Which actions the contact policies refuse, and why."""
-
     actions: Bools
     failed: dict[int, list[FailedCondition]]
-    """By position of the action."""
 
 
 def apply_contact_policies(
@@ -194,7 +186,6 @@ def apply_contact_policies(
     channel: Channel,
     now: datetime,
 ) -> ContactRefusals:
-    """Which actions the contact policies refuse this customer, on this channel, at this moment."""
     refusals = ContactRefusals(np.zeros(len(position_of), bool), {})
     for limit in limits if contacts else ():
         if limit.channel in (None, channel):

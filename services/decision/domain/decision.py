@@ -20,8 +20,6 @@ CONTROL_GROUP = STAGES.index(Stage.CONTROL_GROUP)
 
 
 class ProposedAction(NamedTuple):
-    """An action to be presented, with its personalised content."""
-
     action: Action
     treatment: Treatment
     content: Any
@@ -101,7 +99,6 @@ def decide(
 
 
 def limit_propositions(decision_input: DecisionInput, candidates: PlacementCandidates) -> int:
-    """How many propositions a decision has at most."""
     return min(decision_input.limit, candidates.limit)
 
 
@@ -160,7 +157,6 @@ def _find_value(filter_input: FilterInput) -> Cents:
 
 
 def _find_control_group(filter_input: FilterInput, withheld: Positions) -> str | None:
-    """The first control group that withheld something."""
     for group in filter_input.control_groups:
         if group.withheld[withheld].any():
             return group.definition.key

@@ -12,8 +12,6 @@ from services.rules import Facts
 
 @dataclass(frozen=True, slots=True)
 class DecisionInput:
-    """The customer, the placement, the moment, and all that is known of them."""
-
     customer_id: UUID
     channel: Channel
     placement: str
@@ -21,9 +19,7 @@ class DecisionInput:
     """How many propositions are requested; a placement may hold fewer."""
     facts: Facts
     contacts: Sequence[Contact] = ()
-    """The outcomes of this customer, as far back as contact policies look."""
 
     @property
     def now(self) -> datetime:
-        """The moment of the decision."""
         return self.facts.now

@@ -22,28 +22,24 @@ from services.decision.domain.contact_policies import ContactRefusals, apply_con
 from services.decision.domain.control_groups import is_in_control_group
 from services.decision.domain.decision_input import DecisionInput
 from services.decision.domain.trace import FailedCondition, Stage
-from services.rules import PASSED, FailedPart
+from services.rules import FailedPart
 
 
 class FilterInput(NamedTuple):
-    """What the filters of one decision work on."""
-
     catalogue: CompiledCatalogue
     decision_input: DecisionInput
     holds: Bools
     """Which of the catalogue's conditions are true."""
     refusals: ContactRefusals
     control_groups: Sequence[CompiledControlGroup]
-    """The control groups the customer is in."""
 
 
 def build_filter_input(catalogue: CompiledCatalogue, decision_input: DecisionInput) -> FilterInput:
     """Evaluate all conditions, contact policies and control groups, each once."""
-    truths = np.array(catalogue.rules(decision_input.facts), np.intp)
     return FilterInput(
         catalogue,
         decision_input,
-        truths == PASSED,
+        np.array(catalogue.rules(decision_input.facts), bool),
         apply_contact_policies(
             decision_input.contacts,
             catalogue.contact_limits,
@@ -65,7 +61,6 @@ def build_filter_input(catalogue: CompiledCatalogue, decision_input: DecisionInp
 
 
 def refuse_without_consent(filter_input: FilterInput) -> Bools:
-    """Refuse actions that need a consent the customer has not given."""
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     consent = filter_input.decision_input.facts.consent
     for purpose, needed_by in filter_input.catalogue.purposes.items():
@@ -75,27 +70,23 @@ def refuse_without_consent(filter_input: FilterInput) -> Bools:
 
 
 def refuse_invalid(filter_input: FilterInput) -> Bools:
-    """Refuse actions that are paused, not yet valid or no longer."""
     now_s = filter_input.decision_input.now.timestamp()
     catalogue = filter_input.catalogue
     return catalogue.paused | (now_s < catalogue.valid_from_s) | (now_s >= catalogue.valid_until_s)
 
 
-def refuse_by_conditions(number: int, filter_input: FilterInput) -> Bools:
-    """Refuse actions of which a condition of the stage is not true."""
-    _, action, condition, _ = filter_input.catalogue.stage_conditions[number]
+def refuse_by_conditions(stage: Stage, filter_input: FilterInput) -> Bools:
+    action, condition = filter_input.catalogue.stage_conditions[stage]
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     refused[action[~filter_input.holds[condition]]] = True
     return refused
 
 
 def refuse_by_contact_policies(filter_input: FilterInput) -> Bools:
-    """Refuse actions about which the customer may not be spoken to now."""
     return filter_input.refusals.actions
 
 
 def refuse_by_control_groups(filter_input: FilterInput) -> Bools:
-    """Refuse actions withheld from the control groups this customer is in."""
     refused = np.zeros(len(filter_input.catalogue.actions), bool)
     for group in filter_input.control_groups:
         refused |= group.withheld
@@ -105,14 +96,10 @@ def refuse_by_control_groups(filter_input: FilterInput) -> Bools:
 FILTERS: Sequence[tuple[Stage, Callable[[FilterInput], Bools]]] = (
     (Stage.CONSENT, refuse_without_consent),
     (Stage.VALIDITY, refuse_invalid),
-    *(
-        (stage, partial(refuse_by_conditions, number))
-        for number, stage in enumerate(CONDITION_STAGES)
-    ),
+    *((stage, partial(refuse_by_conditions, stage)) for stage in CONDITION_STAGES),
     (Stage.CONTACT_POLICY, refuse_by_contact_policies),
     (Stage.CONTROL_GROUP, refuse_by_control_groups),
 )
-"""Every filter, in the order in which they are applied."""
 
 
 def explain_refusal(
@@ -135,7 +122,7 @@ def explain_refusal(
                 if group.withheld[position]
             ]
         case _:
-            return _find_false_parts(filter_input, CONDITION_STAGES.index(stage), position)
+            return _find_false_parts(filter_input, stage, position)
 
 
 def _find_missing_consents(filter_input: FilterInput, position: int) -> list[FailedCondition]:
@@ -160,23 +147,22 @@ def _find_invalidity(action: Action, now: datetime) -> list[FailedCondition]:
 
 
 def _find_false_parts(
-    filter_input: FilterInput, number: int, position: int
+    filter_input: FilterInput, stage: Stage, position: int
 ) -> list[FailedCondition]:
     catalogue, facts = filter_input.catalogue, filter_input.decision_input.facts
+    action, condition = catalogue.stage_conditions[stage]
     return [
-        failed
-        for condition in catalogue.stage_conditions[number].of_action[position]
-        if not filter_input.holds[condition]
-        for part in catalogue.rules.explain(condition, facts)
-        for failed in _to_failed_conditions(part)
+        _to_failed_condition(part)
+        for number in condition[action == position].tolist()
+        for part in catalogue.rules.explain(number, facts)
     ]
 
 
-def _to_failed_conditions(part: FailedPart) -> list[FailedCondition]:
+def _to_failed_condition(part: FailedPart) -> FailedCondition:
     """A failed part; of an `or`, with the actual value of each of its alternatives."""
     if not part.within:
-        return [FailedCondition(part.text, part.actual)]
-    return [FailedCondition(part.text, {inner.text: inner.actual for inner in _list_leaves(part)})]
+        return FailedCondition(part.text, part.actual)
+    return FailedCondition(part.text, {inner.text: inner.actual for inner in _list_leaves(part)})
 
 
 def _list_leaves(part: FailedPart) -> list[FailedPart]:

@@ -22,7 +22,6 @@ def make_proposition_id(decision: UUID, rank: int) -> UUID:
 
 
 def split_proposition_id(proposition: UUID) -> tuple[UUID, int]:
-    """The decision of a proposition, and its rank there."""
     return make_decision_id(proposition), proposition.int & _RANK
 
 

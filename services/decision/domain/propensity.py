@@ -37,7 +37,6 @@ class Tally(NamedTuple):
     positives: int
 
     def subtract(self, earlier: "Tally") -> "Tally":
-        """What was counted after an earlier tally of the same arm."""
         return Tally(self.presented - earlier.presented, self.positives - earlier.positives)
 
 
@@ -84,7 +83,6 @@ class Levels:
         return evidence
 
     def add(self, evidence: "Evidence", arm: Arm, tally: Tally) -> None:
-        """Count more outcomes of an arm."""
         evidence.total += tally
         evidence.observations += sum(tally)
         for level, position in (

@@ -22,15 +22,11 @@ STAGES = tuple(Stage)
 
 
 class FailedCondition(NamedTuple):
-    """A condition that was not true of an action, and the actual value."""
-
     condition: str
     actual: Any
 
 
 class ArbitrationResult(NamedTuple):
-    """The numbers of an action that reached arbitration, and its rank."""
-
     treatment: str
     propensity: float
     context_weight: float
@@ -49,7 +45,5 @@ class ActionTrace(NamedTuple):
     action: str
     stage: Stage
     passed: bool
-    """Whether it was proposed."""
     failed: Sequence[FailedCondition] = ()
     arbitration: ArbitrationResult | None = None
-    """None: it did not reach arbitration."""

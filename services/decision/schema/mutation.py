@@ -18,14 +18,13 @@ class Mutation:
         requires_scopes=[["outcomes:write"]],
     )
     async def record_outcome(self, info: Info, input: OutcomeInput) -> Outcome:
-        """Once for each idempotency key."""
         context, deciding = info.context, info.context.decision_context
         async with deciding.database.transaction() as connection:
             receipt = await record_outcome(
                 connection, context.principal, input.parse(), deciding.clock(), deciding.settings
             )
         deciding.catalogue_cache.learn(receipt.tallies)
-        return Outcome.of(receipt.outcome)
+        return Outcome.from_record(receipt.outcome)
 
     @strawberry.federation.mutation(
         description="Make a YAML document the catalogue. Every decision from now on is made by it; "
@@ -35,7 +34,6 @@ class Mutation:
     async def publish_catalogue(
         self, info: Info, yaml: str, force: bool = False
     ) -> CatalogueChange:
-        """The same text is no new version."""
         context, deciding = info.context, info.context.decision_context
         async with deciding.database.transaction(computes=True) as connection:
             publication = await publish(
@@ -49,4 +47,4 @@ class Mutation:
                 masking=masking_for(context),
             )
         deciding.catalogue_cache.use(publication.catalogue)
-        return CatalogueChange.of(publication)
+        return CatalogueChange.from_publication(publication)

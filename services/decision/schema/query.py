@@ -32,7 +32,6 @@ class Query:
         context: JSON | None = None,
         event: EventInput | None = None,
     ) -> Decision | None:
-        """Durable when it is answered."""
         request = build_request(customer.parse(), channel, placement, limit, context, event)
         return await make_decision(info.context, request)
 
@@ -52,7 +51,7 @@ class Query:
         if catalogue is None:
             return []
         return [
-            Action.of(action, catalogue)
+            Action.from_definition(action, catalogue)
             for action in catalogue.actions
             if status in (None, action.status)
         ]

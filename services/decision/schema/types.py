@@ -1,9 +1,9 @@
 """The types of the graph that decision owns, and what it adds to customers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -41,6 +41,7 @@ from services.decision.store.customers import CustomerRef
 from services.rules.template import hide_values
 
 Info = strawberry.Info[Context, None]
+Value = TypeVar("Value")
 
 
 @strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
@@ -49,12 +50,19 @@ class Money:
     currency: str
 
 
+def copy_fields(graph_type: type[Value], source: object, **others: Any) -> Value:
+    """A value of the graph: the fields in `others`, and the rest from attributes of `source` with
+    the same names. Values of the domain within it are read by the same names, too.
+    """
+    names = [one.name for one in fields(graph_type) if one.init and one.name not in others]  # type: ignore[arg-type]
+    return graph_type(**{name: getattr(source, name) for name in names}, **others)
+
+
 CATALOGUE = [["catalogue:read"], ["decisions:explain"]]
 """How an action is chosen is read in the catalogue, and in the explanation of a decision."""
 
 
 def to_explain(description: str | None = None) -> Any:
-    """A field that says why a decision is what it is."""
     return strawberry.federation.field(
         description=description, requires_scopes=[["decisions:explain"]]
     )
@@ -94,45 +102,23 @@ class Action:
     catalogue_version: int | None = for_staff(scopes=CATALOGUE)
 
     @classmethod
-    def of(cls, action: domain.Action, catalogue: CompiledCatalogue) -> Self:
-        return cls(
-            key=strawberry.ID(action.key),
-            name=action.name,
-            kind=action.kind,
-            issue=action.issue,
-            group=action.group,
-            status=action.status,
-            valid_from=action.valid_from,
-            valid_until=action.valid_until,
+    def from_definition(cls, action: domain.Action, catalogue: CompiledCatalogue) -> Self:
+        return copy_fields(
+            cls,
+            action,
             value=Money(cents=action.value_cents, currency=catalogue.catalogue.currency),
-            lever=action.lever,
-            consent=list(action.consent),
-            eligibility=list(action.eligibility),
-            applicability=list(action.applicability),
-            suitability=list(action.suitability),
-            treatments=[
-                Treatment(
-                    key=strawberry.ID(treatment.key),
-                    channel=treatment.channel,
-                    placements=list(treatment.placements),
-                    content=JSON(treatment.content),
-                )
-                for treatment in action.treatments
-            ],
             catalogue_version=catalogue.version,
         )
 
     @classmethod
     def find(cls, key: str, catalogue: CompiledCatalogue | None) -> Self | None:
-        """The action of a key, if the catalogue has it."""
         position = catalogue.position_of.get(key) if catalogue else None
         if catalogue is None or position is None:
             return None
-        return cls.of(catalogue.actions[position], catalogue)
+        return cls.from_definition(catalogue.actions[position], catalogue)
 
     @classmethod
     def resolve_reference(cls, info: Info, key: strawberry.ID) -> Self | None:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls.find(str(key), info.context.decision_context.catalogue_cache.current)
 
 
@@ -181,18 +167,17 @@ class ActionTrace:
     )
 
     @classmethod
-    def of(cls, trace: traces.ActionTrace, catalogue: CompiledCatalogue) -> Self:
+    def from_trace(cls, trace: traces.ActionTrace, catalogue: CompiledCatalogue) -> Self:
         arbitration, value = trace.arbitration, None
         numbers: dict[str, Any] = dict.fromkeys(traces.ArbitrationResult._fields)
         if arbitration:
             numbers = arbitration._asdict()
             value = Money(cents=arbitration.value_cents, currency=catalogue.catalogue.currency)
         del numbers["value_cents"]
-        return cls(
-            action=Action.of(catalogue.actions[catalogue.position_of[trace.action]], catalogue),
-            stage=trace.stage,
-            passed=trace.passed,
-            failed=[FailedCondition(**failed._asdict()) for failed in trace.failed],
+        return copy_fields(
+            cls,
+            trace,
+            action=Action.find(trace.action, catalogue),
             value=value,
             price=0.0 if arbitration else None,
             **numbers,
@@ -211,18 +196,18 @@ class Outcome:
     sender: SenderClass | None = for_staff("Who reported it.")
 
     @classmethod
-    def of(cls, outcome: outcomes.OutcomeRecord) -> Self:
+    def from_record(cls, outcome: outcomes.OutcomeRecord) -> Self:
         value = None
         if outcome.value_cents is not None and outcome.currency is not None:
             value = Money(cents=outcome.value_cents, currency=outcome.currency)
-        return cls(
+        return copy_fields(
+            cls,
+            outcome,
             id=strawberry.ID(str(outcome.outcome_id)),
             proposition=strawberry.ID(str(make_proposition_id(outcome.decision_id, outcome.rank))),
             kind=OutcomeKind(outcome.kind),
             at=outcome.happened_at,
-            recorded_at=outcome.recorded_at,
             value=value,
-            reason=outcome.reason,
             sender=SenderClass(outcome.sender),
         )
 
@@ -252,45 +237,40 @@ class Decision:
         policy=STAFF,
     )
     def unproved(self) -> list[str] | None:
-        """Empty where servers and staff reported all of it."""
         return read_unproved(self.record.packed_input)
 
     @strawberry.field(description="Every action considered, and where it fell out.")
     async def trace(self, info: Info) -> list[ActionTrace] | None:
-        """Computed from what the decision was made from, by the catalogue it was made by."""
         catalogue_cache = info.context.decision_context.catalogue_cache
         catalogue = await catalogue_cache.load_version(self.record.catalogue_version)
         if catalogue is None:
             return []
-        traces = await explaining.explain_decision(catalogue_cache, self.record)
-        return [ActionTrace.of(trace, catalogue) for trace in traces]
+        traces = explaining.explain_decision(catalogue, self.record)
+        return [ActionTrace.from_trace(trace, catalogue) for trace in traces]
 
     @strawberry.field(description="What became of its propositions so far.")
     async def outcomes(self, info: Info) -> list[Outcome]:
-        """In the order recorded."""
         records = await info.context.outcomes.load(self.record.decision_id)
-        return [Outcome.of(record) for record in records]
+        return [Outcome.from_record(record) for record in records]
 
     @classmethod
-    async def of(cls, record: decisions.DecisionRecord, catalogue_cache: CatalogueCache) -> Self:
-        """With the actions of the catalogue it was made by."""
+    async def from_record(
+        cls, record: decisions.DecisionRecord, catalogue_cache: CatalogueCache
+    ) -> Self:
+        """The decision, with the actions of the catalogue it was made by."""
         catalogue = await catalogue_cache.load_version(record.catalogue_version)
-        return cls(
+        return copy_fields(
+            cls,
+            record,
             id=strawberry.ID(str(record.decision_id)),
-            decided_at=record.decided_at,
             customer=Customer(id=strawberry.ID(str(record.customer_id))),
             channel=Channel(record.channel),
-            placement=record.placement,
             propositions=_to_propositions(record, catalogue),
-            degraded=record.degraded,
-            control_group=record.control_group,
-            catalogue_version=record.catalogue_version,
             record=record,
         )
 
     @classmethod
     async def resolve_reference(cls, info: Info, id: strawberry.ID) -> Self | None:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return await load_decision(info.context, str(id))  # type: ignore[return-value]
 
 
@@ -303,7 +283,7 @@ async def load_decision(context: Context, id: str) -> Decision | None:
     if record is None:
         return None
     await context.require_own(CustomerRef(record.customer_id))
-    return await Decision.of(record, context.decision_context.catalogue_cache)
+    return await Decision.from_record(record, context.decision_context.catalogue_cache)
 
 
 def _to_propositions(
@@ -311,34 +291,25 @@ def _to_propositions(
 ) -> list[Proposition]:
     propositions = []
     for rank, one in enumerate(record.propositions, start=1):
-        action = Action.find(one["action"], catalogue)
-        assert action is not None, "a decision names the version of the catalogue it was made by"
+        assert catalogue is not None, "a decision names the version of the catalogue it was made by"
+        definition = catalogue.actions[catalogue.position_of[one["action"]]]
+        contents = {treatment.key: treatment.content for treatment in definition.treatments}
         proposition_id = make_proposition_id(record.decision_id, rank)
         propositions.append(
             Proposition(
                 id=strawberry.ID(str(proposition_id)),
                 rank=rank,
-                action=action,
+                action=Action.from_definition(definition, catalogue),
                 content=one["content"],
                 tracking_code=make_tracking_code(proposition_id),
                 propensity=one["propensity"],
                 value=Money(cents=one["value_cents"], currency=one["currency"]),
                 score=one["score"],
                 reason=one["reason"],
-                templates=_find_templates(catalogue, one["action"], one["treatment"]),
+                templates=(contents.get(one["treatment"]), definition.reason),
             )
         )
     return propositions
-
-
-def _find_templates(
-    catalogue: CompiledCatalogue | None, action: str, treatment: str
-) -> tuple[object, str | None]:
-    if catalogue is None:
-        return None, None
-    definition = catalogue.actions[catalogue.position_of[action]]
-    contents = (one.content for one in definition.treatments if one.key == treatment)
-    return next(contents, None), definition.reason
 
 
 def _mask_values(masking: Masking, template: object, text: Any) -> Any:
@@ -380,14 +351,13 @@ class DecisionConnection:
     page_info: PageInfo
 
     @classmethod
-    async def of(
+    async def from_records(
         cls, records: Sequence[decisions.DecisionRecord], size: int, catalogue_cache: CatalogueCache
     ) -> Self:
-        """The page of the first `size` records; one more means that another page follows."""
         edges = [
             DecisionEdge(
                 cursor=encode_cursor(str(record.decision_id)),
-                node=await Decision.of(record, catalogue_cache),
+                node=await Decision.from_record(record, catalogue_cache),
             )
             for record in records[:size]
         ]
@@ -405,12 +375,10 @@ class Customer:
 
     @classmethod
     def resolve_reference(cls, id: strawberry.ID) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
     @property
     def ref(self) -> CustomerRef:
-        """The customer as the service names them."""
         return CustomerRef(UUID(self.id))
 
     @strawberry.federation.field(
@@ -427,7 +395,6 @@ class Customer:
         context: JSON | None = None,
         event: EventInput | None = None,
     ) -> Decision | None:
-        """Durable when it is answered."""
         request = build_request(
             self.ref, channel, placement, limit, context, event, is_vouched_for=True
         )
@@ -442,7 +409,7 @@ class Customer:
         deciding = info.context.decision_context
         async with deciding.database.connection() as connection:
             records = await decisions.load_page(connection, UUID(self.id), before, size + 1)
-        return await DecisionConnection.of(records, size, deciding.catalogue_cache)
+        return await DecisionConnection.from_records(records, size, deciding.catalogue_cache)
 
     @of_customer("What would become of an action now. Changes nothing.", [["decisions:explain"]])
     async def why_not(
@@ -455,10 +422,9 @@ class Customer:
     ) -> ActionTrace | None:
         await info.context.require_own(self.ref)
         request = build_request(self.ref, channel, placement, 3, context, None, is_vouched_for=True)
-        why_not = await explaining.explain_why_not(
-            info.context.decision_context, request, str(action)
-        )
-        return ActionTrace.of(why_not.trace, why_not.catalogue)
+        deciding = info.context.decision_context
+        trace, catalogue = await explaining.explain_why_not(deciding, request, str(action))
+        return ActionTrace.from_trace(trace, catalogue)
 
 
 def build_request(
@@ -471,7 +437,6 @@ def build_request(
     *,
     is_vouched_for: bool = False,
 ) -> DecisionRequest:
-    """The service's request of a field's arguments."""
     return DecisionRequest(
         customer,
         channel,
@@ -500,7 +465,7 @@ async def make_decision(context: Context, request: DecisionRequest) -> Decision:
     await context.require_own(request.customer)
     request = replace(request, sender=context.principal.sender_class)
     record = await decide_next_best_actions(context.decision_context, request)
-    return await Decision.of(record, context.decision_context.catalogue_cache)
+    return await Decision.from_record(record, context.decision_context.catalogue_cache)
 
 
 @strawberry.type(description="What a published catalogue changed, by keys of actions.")
@@ -513,13 +478,10 @@ class CatalogueChange:
     warnings: list[str] = strawberry.field(description="Allowed, but probably a mistake.")
 
     @classmethod
-    def of(cls, publication: publishing.Publication) -> Self:
-        changes = publication.changes
-        return cls(
+    def from_publication(cls, publication: publishing.Publication) -> Self:
+        return copy_fields(
+            cls,
+            publication.changes,
             version=publication.catalogue.version,
-            added=[strawberry.ID(key) for key in changes.added],
-            removed=[strawberry.ID(key) for key in changes.removed],
-            changed=[strawberry.ID(key) for key in changes.changed],
-            unchanged=[strawberry.ID(key) for key in changes.unchanged],
             warnings=publication.warnings,
         )

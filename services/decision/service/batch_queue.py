@@ -59,7 +59,7 @@ class BatchQueue(Generic[Item, Result]):
     `work` gets the items of a batch and returns a result for each, in their order. If it fails for
     a batch, it is tried for each item separately, so that a bad item fails by itself, and a batch
     that conflicted with another transaction is done again. If the database is away, all that wait
-    fail at once, and nobody gets an answer that is not true.
+    fail at once.
     """
 
     def __init__(
@@ -82,7 +82,10 @@ class BatchQueue(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Have the work done for an item; raises DecisionsOverloaded, or what the work raised."""
         if len(self._queue) >= self._max_waiting:
-            raise DecisionsOverloaded(len(self._queue))
+            raise DecisionsOverloaded(
+                f"{len(self._queue)} requests are waiting for the database already.",
+                hint="Ask again shortly; run more replicas if it lasts.",
+            )
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append(_QueuedItem(item, answer, telemetry.traceparent()))
         self._has_items.set()
@@ -118,7 +121,6 @@ class BatchQueue(Generic[Item, Result]):
             yield batch_connection
 
     async def _work_on(self, connection: _BatchConnection) -> None:
-        """Do batch after batch until the connection is closed."""
         while not connection.is_lost:
             await self._do(connection, self._take_batch())
             await self._has_items.wait()
@@ -166,7 +168,6 @@ class BatchQueue(Generic[Item, Result]):
         batch: list[_QueuedItem[Item, Result]],
         error: Exception,
     ) -> None:
-        """Do the items of a failed batch one by one."""
         if len(batch) == 1:
             self._fail(batch[0], _to_unavailable(error) if is_away(error) else error)
             return

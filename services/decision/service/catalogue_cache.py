@@ -65,8 +65,6 @@ def renumber_declaration(declaration: Declaration, epoch: int) -> Declaration:
 
 
 class PropensityModel(NamedTuple):
-    """The propensity of every treatment, and how many outcomes that was learned from."""
-
     propensities: NDArray[np.float64]
     """Shape (m,)."""
     observations: int
@@ -140,7 +138,6 @@ class CatalogueCache:
             self._old.popitem(last=False)
 
     async def refresh(self, connection: Connection) -> None:
-        """Load the latest catalogue and all tallies."""
         await self._refresh_catalogue(connection)
         self.learn(await catalogues.load_tallies(connection))
 
@@ -184,11 +181,9 @@ class CatalogueCache:
         self._changed.set()
 
     async def _wait(self, every_s: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(every_s):
                 await self._changed.wait()
-        except TimeoutError:
-            return
 
     async def _refresh_changes(self, connection: Connection) -> None:
         self._changed.clear()

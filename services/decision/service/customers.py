@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,10 +23,8 @@ from services.decision.service.catalogue_cache import CatalogueCache
 from services.decision.service.errors import InvalidCustomerRef
 from services.decision.store import customers
 from services.decision.store.customers import CustomerRef
-from services.rules import Facts
 
 LONGEST_VALUE = 255
-EPOCH = datetime.fromtimestamp(0, UTC)
 NO_DECLARATION = 0
 """Of a snapshot of before there were declarations: all its series are unknown."""
 EVERY_DECLARATION = 2**63 - 1
@@ -36,8 +33,6 @@ EVERY_DECLARATION = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class LoadedCustomer:
-    """What the read model has of one customer."""
-
     customer_id: UUID
     is_known: bool
     """Whether any event or decision was ever about them."""
@@ -55,17 +50,6 @@ class LoadedCustomer:
     """Traits that only an untrusted sender reported."""
     degraded: str | None = None
     """What is missing, if the customer could not be loaded whole."""
-
-    def build_facts(self, now: datetime) -> Facts:
-        """The facts for conditions, without those of a request."""
-        return Facts(
-            now=now,
-            traits=self.traits,
-            segments=frozenset(self.segments),
-            consent=self.consents,
-            journeys=self.journeys,
-            history=self.series,
-        )
 
 
 def parse_customer_ref(id: str | None, identity: tuple[str, str] | None) -> CustomerRef:
@@ -177,7 +161,6 @@ async def require_own(connection: Connection, principal: Principal, ref: Custome
 
 
 def _find_own_ref(principal: Principal) -> CustomerRef | None:
-    """The customer a caller acts for."""
     ref = principal.customer_ref or {}
     if "id" in ref:
         return parse_customer_ref(ref["id"], None)

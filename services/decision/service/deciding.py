@@ -66,8 +66,6 @@ TOO_LATE = (
 
 
 class CurrentEvent(NamedTuple):
-    """What the customer is doing at this moment, as the request says."""
-
     name: str
     properties: Mapping[str, Any]
     at: datetime | None = None
@@ -75,8 +73,6 @@ class CurrentEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
-    """A request for next best actions."""
-
     customer: CustomerRef
     channel: Channel
     placement: str
@@ -103,8 +99,6 @@ class DecisionContext:
 
 
 class PendingDecision(NamedTuple):
-    """A decision on its way to the database."""
-
     decision: DecisionRecord
     withheld: Sequence[str]
     sender: SenderClass
@@ -188,7 +182,6 @@ def _check_moment(event: CurrentEvent | None, now: datetime, tolerance_s: float)
 
 
 def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
-    """Raise UntrustedEvent for an event that only more trusted senders may send."""
     event = request.event
     if event is None or server_events.may_send(request.sender, event.name):
         return
@@ -198,26 +191,25 @@ def _check_trust(server_events: ServerEvents, request: DecisionRequest) -> None:
             hint="Report the outcome: the next decision knows it.",
         )
     raise UntrustedEvent(
-        f"The event {event.name!r} is believed from servers only.",
+        f"The event {event.name!r} is accepted from servers only.",
         hint="Send it from your server with an API key; the next decision knows it.",
     )
 
 
 def _check_placement(catalogue: CompiledCatalogue, request: DecisionRequest) -> None:
-    channels = catalogue.placements.get(request.placement)
-    if channels is None:
-        on_channel = [
-            key for key, channels in catalogue.placements.items() if request.channel in channels
-        ]
-        raise UnknownPlacement(
-            f"There is no placement {request.placement!r}.",
-            hint=nearest(request.placement, on_channel or catalogue.placements),
-        )
-    if request.channel not in channels:
+    if (request.channel, request.placement) in catalogue.candidates:
+        return
+    channels = [channel for channel, key in catalogue.candidates if key == request.placement]
+    if channels:
         raise UnknownPlacement(
             f"Placement {request.placement!r} is not on channel {request.channel}.",
             hint=f"It is on {', '.join(sorted(channels))}.",
         )
+    on_channel = [key for channel, key in catalogue.candidates if channel is request.channel]
+    raise UnknownPlacement(
+        f"There is no placement {request.placement!r}.",
+        hint=nearest(request.placement, on_channel or {key for _, key in catalogue.candidates}),
+    )
 
 
 async def load_customer_in_time(
@@ -272,13 +264,8 @@ def _decide(
         decided_at=now,
         channel=request.channel.value,
         placement=request.placement,
-        catalogue_version=0,
         snapshot_version=customer.snapshot_version,
-        observations=0,
         degraded=customer.degraded,
-        control_group=None,
-        propositions=[],
-        packed_input=b"",
     )
     if catalogue is None:
         return PendingDecision(replace(decision, degraded=NO_CATALOGUE), (), request.sender)
@@ -321,12 +308,17 @@ def build_decision_input(
     now: datetime,
 ) -> DecisionInput:
     """The customer at the placement of the request; its event counts as having happened."""
-    facts = customer.build_facts(now)
-    facts.history = catalogue.declaration.mask_unanswered(
-        facts.history, customer.declaration_version
+    answered = customer.declaration_version
+    facts = Facts(
+        now=now,
+        traits=customer.traits,
+        segments=frozenset(customer.segments),
+        consent=customer.consents,
+        context=request.context,
+        journeys=customer.journeys,
+        history=catalogue.declaration.mask_unanswered(customer.series, answered),
+        zone=catalogue.catalogue.time_zone,
     )
-    facts.context = request.context
-    facts.zone = catalogue.catalogue.time_zone
     if request.event is not None:
         _apply_event(facts, request.event, catalogue)
     return DecisionInput(
@@ -364,7 +356,10 @@ async def _write(context: DecisionContext, pending: PendingDecision) -> None:
         async with asyncio.timeout(context.settings.commit_within_ms / 1000):
             await context.writer.submit(pending)
     except TimeoutError:
-        raise DecisionNotDurable(f"not within {context.settings.commit_within_ms} ms") from None
+        raise DecisionNotDurable(
+            f"The decision was not durable within {context.settings.commit_within_ms} ms.",
+            hint="Ask again: nothing was proposed and nothing is counted.",
+        ) from None
 
 
 class DecisionWriter:
@@ -414,7 +409,7 @@ def build_event(pending: PendingDecision) -> DecisionRecorded:
         channel=decision.channel,
         placement=decision.placement,
         propositions=tuple(
-            _to_ranked_action(decision.decision_id, rank, proposition)
+            _to_ranked_action(make_proposition_id(decision.decision_id, rank), rank, proposition)
             for rank, proposition in enumerate(decision.propositions, start=1)
         ),
         withheld=tuple(pending.withheld),
@@ -425,8 +420,9 @@ def build_event(pending: PendingDecision) -> DecisionRecorded:
     )
 
 
-def _to_ranked_action(id: UUID, rank: int, proposition: Mapping[str, Any]) -> RankedAction:
-    proposition_id = make_proposition_id(id, rank)
+def _to_ranked_action(
+    proposition_id: UUID, rank: int, proposition: Mapping[str, Any]
+) -> RankedAction:
     return RankedAction(
         proposition_id=proposition_id,
         rank=rank,

@@ -37,16 +37,10 @@ class UnknownProposition(RaakError):
 
 
 class IdempotencyConflict(RaakError):
-    """An idempotency key that stands for another outcome."""
+    """An idempotency key that was used for another outcome."""
 
     code = "DECISION_IDEMPOTENCY_CONFLICT"
     status = 409
-
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            f"The idempotencyKey {key!r} was used before for another outcome.",
-            hint="Use a new key for each outcome, and the same one only to send it again.",
-        )
 
 
 class InvalidOutcome(RaakError):
@@ -56,14 +50,14 @@ class InvalidOutcome(RaakError):
 
 
 class UntrustedOutcome(RaakError):
-    """An outcome of a kind, or of a worth, that is believed from the company's servers only."""
+    """An outcome of a kind, or of a value, that only the company's servers may report."""
 
     code = "DECISION_SERVER_OUTCOME"
     status = 403
 
 
 class UntrustedEvent(RaakError):
-    """A request's event that is believed from the company's servers only."""
+    """A request's event that only the company's servers may send."""
 
     code = "DECISION_SERVER_EVENT"
     status = 403
@@ -87,20 +81,8 @@ class DecisionNotDurable(Unavailable):
 
     code = "DECISION_NOT_DURABLE"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The decision could not be made durable ({reason}).",
-            hint="Ask again: nothing was proposed and nothing is counted.",
-        )
-
 
 class DecisionsOverloaded(Unavailable):
     """More requests wait than can be answered in time."""
 
     code = "DECISION_OVERLOADED"
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(
-            f"{waiting} requests are waiting for the database already.",
-            hint="Ask again shortly; run more replicas if it lasts.",
-        )

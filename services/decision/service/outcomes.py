@@ -1,7 +1,7 @@
 """Outcomes: recorded once each, counted at once, and known to the very next decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntFlag
 from typing import Any
@@ -51,8 +51,6 @@ class Lesson(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReport:
-    """What a caller says became of a proposition."""
-
     proposition: str
     kind: OutcomeKind
     idempotency_key: str
@@ -88,7 +86,10 @@ async def record_outcome(
     new = IdempotencyClaim(new_id(), _compute_digest(report))
     claim = await outcomes.claim(connection, _build_key(principal, report, decision), new)
     if claim.digest != new.digest:
-        raise IdempotencyConflict(report.idempotency_key)
+        raise IdempotencyConflict(
+            f"The idempotencyKey {report.idempotency_key!r} was used before for another outcome.",
+            hint="Use a new key for each outcome, and the same one only to send it again.",
+        )
     earlier = await _load_outcomes(connection, decision.decision_id, rank)
     if claim.outcome_id != new.outcome_id:
         return OutcomeReceipt(next(o for o in earlier if o.outcome_id == claim.outcome_id), {})
@@ -142,7 +143,6 @@ def _compute_digest(report: OutcomeReport) -> bytes:
 
 
 async def _load_outcomes(connection: Connection, decision: UUID, rank: int) -> list[OutcomeRecord]:
-    """The earlier outcomes of a proposition."""
     by_decision = await outcomes.load_by_decision(connection, [decision])
     return [outcome for outcome in by_decision.get(decision, []) if outcome.rank == rank]
 
@@ -178,10 +178,9 @@ def _check_trust(
     proposition: Mapping[str, Any],
     settings: DecisionSettings,
 ) -> None:
-    """Raise UntrustedOutcome for what only more trusted senders may report."""
     if not sender.is_trusted and report.kind.value in settings.server_outcomes:
         raise UntrustedOutcome(
-            f"An outcome {report.kind.value} is believed from servers only.", hint=UNTRUSTED_HINT
+            f"An outcome {report.kind.value} is accepted from servers only.", hint=UNTRUSTED_HINT
         )
     cents, currency = report.value or (0, "")
     most = settings.largest_outcome_cents
@@ -265,7 +264,6 @@ def _read_lessons(outcome: OutcomeRecord) -> Lesson:
 async def _count(
     connection: Connection, outcome: OutcomeRecord, lessons: Lesson
 ) -> dict[Arm, Tally]:
-    """Count what an outcome taught."""
     if not lessons:
         return {}
     arm = Arm(outcome.action, outcome.channel, outcome.treatment)
@@ -281,19 +279,9 @@ def build_event(outcome: OutcomeRecord) -> OutcomeRecorded:
         value = Money(cents=outcome.value_cents, currency=outcome.currency)
     return OutcomeRecorded(
         event_id=outcome.outcome_id,
-        customer_id=outcome.customer_id,
         occurred_at=outcome.happened_at,
-        outcome_id=outcome.outcome_id,
-        decision_id=outcome.decision_id,
         proposition_id=proposition_id,
-        action=outcome.action,
-        treatment=outcome.treatment,
-        channel=outcome.channel,
-        placement=outcome.placement,
         tracking_code=make_tracking_code(proposition_id),
-        kind=outcome.kind,
         value=value,
-        reason=outcome.reason,
-        recorded_at=outcome.recorded_at,
-        sender=outcome.sender,
+        **asdict(outcome),  # what the event has no field for is left out
     )

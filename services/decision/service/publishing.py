@@ -24,8 +24,6 @@ from services.rules import Declaration
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The catalogue in force after a publication, and what differs from the one before."""
-
     catalogue: CompiledCatalogue
     changes: CatalogueChanges
     warnings: list[str]

@@ -17,12 +17,12 @@ from services.decision.service.deciding import PendingDecision
 from services.decision.store import catalogues, decisions
 from services.decision.store import outcomes as outcome_store
 
+FIRST_ID = UUID(int=0)
 WIDE = 5
 """Times as many rows are read where most of them are not published."""
 
 
 def build_sources(catalogue_cache: CatalogueCache, clock: Clock) -> dict[str, ResyncSource]:
-    """By name, in this order."""
     return {
         "catalogue": partial(_load_catalogue, catalogue_cache, clock),
         "decisions": _load_decisions,
@@ -69,8 +69,8 @@ async def _load_decisions(
 async def _load_outcomes(
     connection: Connection, after: Json | None, since: datetime, most: int
 ) -> ResyncPage:
-    place = (UUID(after[0]), UUID(after[1])) if after else None
-    rows = await outcome_store.load_after(connection, place, WIDE * most)
+    customer_id, outcome_id = map(UUID, after) if after else (FIRST_ID, FIRST_ID)
+    rows = await outcome_store.load_after(connection, customer_id, outcome_id, WIDE * most)
     events = [outcomes.build_event(row) for row in rows if row.recorded_at >= since]
     last = [str(rows[-1].customer_id), str(rows[-1].outcome_id)] if rows else None
     return ResyncPage(events, last if len(rows) == WIDE * most else None)

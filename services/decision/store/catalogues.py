@@ -37,7 +37,6 @@ async def load_latest_version(connection: Connection) -> int:
 
 
 async def load_version(connection: Connection, version: int) -> asyncpg.Record | None:
-    """The version, source and declaration of a version."""
     return await connection.fetchrow(_VERSION, version)
 
 
@@ -68,13 +67,11 @@ WHERE action_offered.last_offered < excluded.last_offered
 async def load_offered_since(
     connection: Connection, actions: Collection[str], since: date
 ) -> dict[str, date]:
-    """Which of these actions were offered on a day or later, and when last."""
     rows = await connection.fetch(_OFFERED_SINCE, list(actions), since)
     return {row["action"]: row["last_offered"] for row in rows}
 
 
 async def note_offered(connection: Connection, actions: Collection[str], day: date) -> None:
-    """Note that actions were offered on a day."""
     await connection.execute(_OFFERED, sorted(actions), day)
 
 
@@ -103,14 +100,8 @@ async def load_tallies(
     if arms is None:
         rows = await connection.fetch(_TALLIES)
     else:
-        columns = [[arm[column] for arm in arms] for column in range(3)]
-        rows = await connection.fetch(_SOME_TALLIES, *columns)
-    return {
-        Arm(row["action"], row["channel"], row["treatment"]): Tally(
-            row["presented"], row["positives"]
-        )
-        for row in rows
-    }
+        rows = await connection.fetch(_SOME_TALLIES, *zip(*arms, strict=True))
+    return {Arm(*row[:3]): Tally(*row[3:]) for row in rows}
 
 
 async def count(connection: Connection, arm: Arm, more: Tally) -> Tally:

@@ -92,7 +92,13 @@ async def save_identities(connection: Connection, events: Sequence[CustomerChang
     await connection.execute(_IDENTITIES, *columns)
 
 
-_STATES = """
+_KEEP_LATEST_STATE = """
+ON CONFLICT (customer_id, instance_id) DO UPDATE SET
+    step = excluded.step, phase = excluded.phase,
+    sequence = excluded.sequence, ended = excluded.ended
+WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
+"""
+_STATES = f"""
 INSERT INTO journey_state
     (customer_id, instance_id, journey, key, step, phase, sequence, ended)
 SELECT DISTINCT ON (customer_id, instance_id) *
@@ -106,10 +112,7 @@ FROM (
     LEFT JOIN merged_customer AS merged ON merged.from_customer_id = incoming.customer_id
 ) AS states
 ORDER BY customer_id, instance_id, sequence DESC, ended DESC
-ON CONFLICT (customer_id, instance_id) DO UPDATE SET
-    step = excluded.step, phase = excluded.phase,
-    sequence = excluded.sequence, ended = excluded.ended
-WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
+{_KEEP_LATEST_STATE}
 """
 
 
@@ -138,10 +141,7 @@ SELECT DISTINCT ON (target, instance_id)
     target, instance_id, journey, key, step, phase, sequence, ended
 FROM journey_state JOIN {_MERGES} ON customer_id = source
 ORDER BY target, instance_id, sequence DESC, ended DESC
-ON CONFLICT (customer_id, instance_id) DO UPDATE SET
-    step = excluded.step, phase = excluded.phase,
-    sequence = excluded.sequence, ended = excluded.ended
-WHERE (journey_state.sequence, journey_state.ended) < (excluded.sequence, excluded.ended)
+{_KEEP_LATEST_STATE}
 """
 _MOVE_LESSONS = f"""
 INSERT INTO untrusted_lesson AS lesson_of_target
@@ -206,17 +206,20 @@ def _list_locks(customers: Iterable[UUID]) -> list[int]:
     return sorted({MERGING + customer.int % STRIPES for customer in customers})
 
 
-_LOAD = """
-SELECT who.customer_id, snapshot.version, snapshot.facts,
-    journeys.states AS journeys, contacts.contacts,
-    snapshot.version IS NOT NULL OR known.customer_id IS NOT NULL
-        OR merged.customer_id IS NOT NULL OR journeys.states IS NOT NULL
-        OR EXISTS (SELECT FROM decision WHERE decision.customer_id = who.customer_id) AS known
+_REFS = """
 FROM unnest($1::uuid[], $2::text[], $3::text[])
     WITH ORDINALITY AS ref (customer_id, type, value, place)
 LEFT JOIN identity AS known ON known.type = ref.type AND known.value = ref.value
 LEFT JOIN merged_customer AS merged
     ON merged.from_customer_id = coalesce(known.customer_id, ref.customer_id)
+"""
+_LOAD = f"""
+SELECT who.customer_id, snapshot.version, snapshot.facts,
+    journeys.states AS journeys, contacts.contacts,
+    snapshot.version IS NOT NULL OR known.customer_id IS NOT NULL
+        OR merged.customer_id IS NOT NULL OR journeys.states IS NOT NULL
+        OR EXISTS (SELECT FROM decision WHERE decision.customer_id = who.customer_id) AS known
+{_REFS}
 CROSS JOIN LATERAL (
     SELECT coalesce(merged.customer_id, known.customer_id, ref.customer_id) AS customer_id
 ) AS who
@@ -249,33 +252,17 @@ async def load(
     Contacts are outcomes after `since` that were the first of their proposition, or of one of
     `kinds`.
     """
-    return await connection.fetch(
-        _LOAD,
-        [ref.customer_id for ref in refs],
-        [ref.type for ref in refs],
-        [ref.value for ref in refs],
-        since,
-        kinds,
-    )
+    return await connection.fetch(_LOAD, *zip(*refs, strict=True), since, kinds)
 
 
-_RESOLVE = """
+_RESOLVE = f"""
 SELECT coalesce(merged.customer_id, known.customer_id, ref.customer_id) AS customer_id
-FROM unnest($1::uuid[], $2::text[], $3::text[])
-    WITH ORDINALITY AS ref (customer_id, type, value, place)
-LEFT JOIN identity AS known ON known.type = ref.type AND known.value = ref.value
-LEFT JOIN merged_customer AS merged
-    ON merged.from_customer_id = coalesce(known.customer_id, ref.customer_id)
+{_REFS}
 ORDER BY place
 """
 
 
 async def resolve_ids(connection: Connection, refs: Sequence[CustomerRef]) -> list[UUID | None]:
     """The ids these customers have now, in the order of the references; None if unknown."""
-    rows = await connection.fetch(
-        _RESOLVE,
-        [ref.customer_id for ref in refs],
-        [ref.type for ref in refs],
-        [ref.value for ref in refs],
-    )
+    rows = await connection.fetch(_RESOLVE, *zip(*refs, strict=True))
     return [row["customer_id"] for row in rows]

@@ -1,7 +1,7 @@
 """Decisions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,6 @@ from services.chassis.database import Connection
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A decision as it is stored."""
-
     decision_id: UUID
     customer_id: UUID
     decided_for: UUID
@@ -26,14 +24,14 @@ class DecisionRecord:
     decided_at: datetime
     channel: str
     placement: str
-    catalogue_version: int
     snapshot_version: int | None
-    observations: int
     degraded: str | None
-    control_group: str | None
-    propositions: list[dict[str, Any]]
+    catalogue_version: int = 0
+    observations: int = 0
+    control_group: str | None = None
+    propositions: list[dict[str, Any]] = field(default_factory=list)
     """By rank: action, treatment, content, propensity, value_cents, currency, score, reason."""
-    packed_input: bytes
+    packed_input: bytes = b""
     """What it was made from; `domain.input_codec` reads it. Empty: there was no catalogue."""
 
 

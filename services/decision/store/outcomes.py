@@ -1,7 +1,7 @@
 """Outcomes of propositions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -14,8 +14,6 @@ from services.contracts.enums import SenderClass
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRecord:
-    """An outcome as it is stored."""
-
     outcome_id: UUID
     customer_id: UUID
     decision_id: UUID
@@ -63,45 +61,39 @@ async def claim(connection: Connection, key: str, new: IdempotencyClaim) -> Idem
     return IdempotencyClaim(row["outcome_id"], row["digest"])
 
 
-_COLUMNS = """outcome_id, customer_id, decision_id, rank, action, treatment, channel, placement,
-    kind, first, happened_at, recorded_at, value_cents, currency, reason, sender, lessons"""
-_INSERT = f"""
-INSERT INTO outcome ({_COLUMNS})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-"""
+_FIELDS = [field.name for field in fields(OutcomeRecord)]
+_COLUMNS = ", ".join(_FIELDS)
+_VALUES = ", ".join(f"${number}" for number, _ in enumerate(_FIELDS, start=1))
+_INSERT = f"INSERT INTO outcome ({_COLUMNS}) VALUES ({_VALUES})"
 _BY_DECISION = f"""
 SELECT {_COLUMNS} FROM outcome WHERE decision_id = ANY($1::uuid[]) ORDER BY outcome_id
 """
-_ALL = f"SELECT {_COLUMNS} FROM outcome ORDER BY customer_id, outcome_id LIMIT $1"
-_ALL_AFTER = f"""
-SELECT {_COLUMNS} FROM outcome WHERE (customer_id, outcome_id) > ($2, $3)
-ORDER BY customer_id, outcome_id LIMIT $1
+_AFTER = f"""
+SELECT {_COLUMNS} FROM outcome WHERE (customer_id, outcome_id) > ($1, $2)
+ORDER BY customer_id, outcome_id LIMIT $3
 """
 
 
 async def load_after(
-    connection: Connection, place: tuple[UUID, UUID] | None, most: int
+    connection: Connection, customer_id: UUID, outcome_id: UUID, most: int
 ) -> list[OutcomeRecord]:
-    """The next outcomes after a customer and an id, in the order of both; None: the first."""
-    query, arguments = (_ALL_AFTER, place) if place else (_ALL, ())
-    return [_to_record(row) for row in await connection.fetch(query, most, *arguments)]
+    """The next outcomes after a customer and an id, in the order of both."""
+    rows = await connection.fetch(_AFTER, customer_id, outcome_id, most)
+    return [_to_record(row) for row in rows]
 
 
 async def insert(connection: Connection, outcome: OutcomeRecord) -> None:
-    """Store an outcome."""
-    await connection.execute(
-        _INSERT, *(getattr(outcome, field) for field in OutcomeRecord.__dataclass_fields__)
-    )
+    await connection.execute(_INSERT, *(getattr(outcome, name) for name in _FIELDS))
 
 
 async def load_by_decision(
     connection: Connection, decisions: Sequence[UUID]
 ) -> dict[UUID, list[OutcomeRecord]]:
     """The outcomes of decisions, in the order recorded; decisions without any are absent."""
-    found: dict[UUID, list[OutcomeRecord]] = {}
+    records: dict[UUID, list[OutcomeRecord]] = {}
     for row in await connection.fetch(_BY_DECISION, decisions):
-        found.setdefault(row["decision_id"], []).append(_to_record(row))
-    return found
+        records.setdefault(row["decision_id"], []).append(_to_record(row))
+    return records
 
 
 _CLAIM_LESSONS = """

@@ -7,13 +7,11 @@ from services.contracts.base import Json
 from services.journey.domain.definition import JourneyDefinition, Step, Trigger
 from services.rules import (
     JOURNEY,
-    PASSED,
     Facts,
     Needs,
     RuleSet,
     Series,
     Template,
-    compile_rules,
     parse,
     parse_template,
 )
@@ -77,7 +75,7 @@ class Journey:
     @cached_property
     def needs(self) -> Needs:
         """The data all its conditions read."""
-        return Needs.of(rules.conditions[0] for rules in self._rules.values())
+        return Needs.from_conditions(rules.conditions[0] for rules in self._rules.values())
 
     @property
     def series(self) -> frozenset[Series]:
@@ -107,11 +105,11 @@ class Journey:
 
     def is_true(self, condition: str | None, facts: Facts) -> bool:
         """Whether one of its conditions is true; None always is."""
-        return condition is None or self._rules[condition](facts)[0] == PASSED
+        return condition is None or self._rules[condition](facts)[0]
 
 
 def _compile_condition(source: str) -> RuleSet:
-    return compile_rules([parse(source, JOURNEY)])
+    return RuleSet([parse(source, JOURNEY)])
 
 
 def _find_conditions(definition: JourneyDefinition) -> set[str]:

@@ -1,7 +1,7 @@
 """Steps and triggers in words, as a drawn journey shows them."""
 
 from services.journey.domain.definition import OutboundMessage, Step, Trigger, Wait
-from services.rules.definition_values import format_period
+from services.rules.definition_fields import format_period
 
 
 def describe_step(step: Step) -> str:

@@ -13,14 +13,12 @@ from services.profile.domain.calls import Call
 from services.profile.domain.customer import Customer
 from services.rules import (
     MISSING,
-    PASSED,
     SEGMENT,
     Condition,
     Facts,
     RuleSet,
     Series,
     SeriesSet,
-    compile_rules,
     next_expiry,
     observe,
     parse,
@@ -61,7 +59,7 @@ class SegmentDefinitions:
     @cached_property
     def rules(self) -> RuleSet:
         """All segment conditions as one function."""
-        return compile_rules([segment.condition for segment in self.segments])
+        return RuleSet([segment.condition for segment in self.segments])
 
     @cached_property
     def series(self) -> SeriesSet:
@@ -110,7 +108,7 @@ class SegmentDefinitions:
         """Put the customer in the segments they are in at `now`; say when time may change that."""
         outcomes = self.rules(facts_of(customer, now))
         pairs = zip(self.segments, outcomes, strict=True)
-        passed = {segment.key for segment, outcome in pairs if outcome == PASSED}
+        passed = {segment.key for segment, is_member in pairs if is_member}
         customer.set_segments(passed, now)
         customer.reevaluate_at = next_expiry(self.rules.needs, customer.series, now)
 
@@ -122,7 +120,7 @@ class SegmentDefinitions:
 
     @cached_property
     def _feature_rules(self) -> RuleSet:
-        return compile_rules([parse(f"exists({text})", SEGMENT) for text in self.features])
+        return RuleSet([parse(f"exists({text})", SEGMENT) for text in self.features])
 
     def feature_values(self, customer: Customer, now: datetime) -> dict[str, Json]:
         """The value of every feature at `now`; None for one without a value."""

@@ -27,7 +27,7 @@ def parse(
     text = ConditionSource(source)
     parser = ConditionParser(text, vocabulary, limits)
     formula = parser.parse_formula(text.parse(limits))
-    return Condition(source, formula, parser.needs())
+    return Condition(source, formula, parser.list_needs())
 
 
 def series_from_json(data: Mapping[str, Any]) -> Series:
@@ -37,39 +37,33 @@ def series_from_json(data: Mapping[str, Any]) -> Series:
         InvalidSeries: A field is missing or of the wrong type.
         ConditionError: `where` or `property` is not a filter or a property.
     """
-    try:
-        event, where, name = data["event"], data["where"], data["property"]
-        keep_s, distinct = data["keep_s"], data["lifetime_distinct"]
-    except (KeyError, TypeError) as error:
-        raise InvalidSeries(
-            f"This is not a series: {error} is missing.", hint="Send what `to_json` gave."
-        ) from None
-    texts = isinstance(event, str) and all(isinstance(x, str | None) for x in (where, name))
-    if not texts or type(keep_s) not in (int, float) or not 0 <= keep_s < 1e10:
-        raise InvalidSeries(
-            f"The fields of this series have wrong types: {dict(data)!r}.",
-            hint="Send what `to_json` gave.",
-        )
-    return _build_series(event, where, name, float(keep_s), distinct is True)
+    match data:
+        case {
+            "event": str() as event,
+            "where": (str() | None) as where,
+            "property": (str() | None) as name,
+            "keep_s": (int() | float()) as keep_s,
+            "lifetime_distinct": is_distinct,
+        } if not isinstance(keep_s, bool) and 0 <= keep_s < 1e10:
+            return _build_series(event, where, name, float(keep_s), is_distinct is True)
+    raise InvalidSeries(f"This is not a series: {data!r}.", hint="Send what `to_json` gave.")
 
 
 @lru_cache(maxsize=4096)
 def _build_series(
     event: str, where: str | None, name: str | None, keep_s: float, distinct: bool
 ) -> Series:
-    limits = ConditionLimits(
-        characters=3 * DEFAULT_LIMITS.characters
-    )  # canonical text is more spacious
     predicate = lookup = None
     if where is not None:
-        text = ConditionSource(where)
-        tree = text.parse(limits)
-        predicate, where = (
-            ConditionParser(text, FILTER, limits).parse_formula(tree),
-            canonicalize([tree]),
-        )
+        parser, tree = _start_filter(where)
+        predicate, where = parser.parse_formula(tree), canonicalize([tree])
     if name is not None:
-        text = ConditionSource(name)
-        tree = text.parse(limits)
-        lookup, name = ConditionParser(text, FILTER, limits).parse_property(tree), ast.unparse(tree)
+        parser, tree = _start_filter(name)
+        lookup, name = parser.parse_property(tree), ast.unparse(tree)
     return Series(event, where, name, keep_s, distinct, predicate, lookup)
+
+
+def _start_filter(text: str) -> tuple[ConditionParser, ast.expr]:
+    limits = ConditionLimits(characters=3 * DEFAULT_LIMITS.characters)  # spaces of canonical text
+    source = ConditionSource(text)
+    return ConditionParser(source, FILTER, limits), source.parse(limits)

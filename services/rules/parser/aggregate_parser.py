@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from services.chassis.errors import nearest
-from services.rules.definition_values import parse_period
+from services.rules.definition_fields import parse_period
 from services.rules.errors import ConditionTooLarge, InvalidArgument, UnknownName
 from services.rules.formula import Aggregation, Conjunction, Formula, Term, ValueKind
 from services.rules.functions import AGGREGATES, MICROSECOND
@@ -15,8 +15,6 @@ from services.rules.vocabulary import FILTER
 
 
 class ConditionParser(FormulaParser):
-    """Parses a whole condition."""
-
     def parse_aggregate(self, node: ast.Call, aggregate: str) -> Term:
         self._check_root("events", node)
         if aggregate not in AGGREGATES:
@@ -26,12 +24,9 @@ class ConditionParser(FormulaParser):
         series = self._parse_series(node, aggregate, window_us)
         self.series.append(series)
         if len(merge_series(self.series)) > self.limits.series:
-            raise self.error(
-                ConditionTooLarge,
-                node,
-                f"The condition reads more than {self.limits.series} series of events.",
-                "Make segments of some of its parts.",
-            )
+            problem = f"The condition reads more than {self.limits.series} series of events."
+            hint = "Make segments of some of its parts."
+            raise self.error(ConditionTooLarge, node, problem, hint)
         if window_us is not None:
             self.windows.add((series.key, window_us))
         return _build_aggregation(aggregate, series, window_us)
@@ -40,12 +35,9 @@ class ConditionParser(FormulaParser):
         for keyword in node.keywords:
             if keyword.arg != "last":
                 name = keyword.arg or "**"
-                raise self.error(
-                    InvalidArgument,
-                    keyword.value,
-                    f"`{name}=` is not known here.",
-                    f'Use `last="7d"` for the window and `{name} == …` to filter.',
-                )
+                problem = f"`{name}=` is not known here."
+                hint = f'Use `last="7d"` for the window and `{name} == …` to filter.'
+                raise self.error(InvalidArgument, keyword.value, problem, hint)
         if not node.keywords:
             return None
         value = node.keywords[0].value
@@ -55,23 +47,17 @@ class ConditionParser(FormulaParser):
             problem = f"{ast.unparse(value)} is not a window."
             raise self.error(InvalidArgument, value, problem, f"{error}.") from None
         if window > timedelta(days=self.limits.window_days):
-            raise self.error(
-                ConditionTooLarge,
-                value,
-                f"The window is longer than the limit of {self.limits.window_days} days.",
-                "Leave `last` out to look at a lifetime.",
-            )
+            problem = f"The window is longer than the limit of {self.limits.window_days} days."
+            hint = "Leave `last` out to look at a lifetime."
+            raise self.error(ConditionTooLarge, value, problem, hint)
         return window // MICROSECOND
 
     def _parse_series(self, node: ast.Call, aggregate: str, window_us: int | None) -> Series:
         name, *rest = node.args or [node]
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
-            raise self.error(
-                InvalidArgument,
-                name,
-                f"`events.{aggregate}` begins with the name of an event.",
-                f'Write `events.{aggregate}("product_viewed", …)`.',
-            )
+            problem = f"`events.{aggregate}` begins with the name of an event."
+            hint = f'Write `events.{aggregate}("product_viewed", …)`.'
+            raise self.error(InvalidArgument, name, problem, hint)
         event = str(self._parse_literal(name).value)
         bare = [n for n in rest if isinstance(n, ast.Name | ast.Attribute | ast.Subscript)]
         filters = [n for n in rest if n not in bare]
@@ -88,25 +74,19 @@ class ConditionParser(FormulaParser):
         )
 
     def parse_filters(self, nodes: list[ast.expr]) -> Formula:
-        """The conjunction of the filters."""
         parts = tuple(self.parse_formula(node) for node in nodes)
-        return (
-            parts[0]
-            if len(parts) == 1
-            else Conjunction(parts, self.source.excerpt(nodes[0], False))
-        )
+        if len(parts) == 1:
+            return parts[0]
+        return Conjunction(parts, self.source.excerpt(nodes[0], False))
 
     def _check_property(self, node: ast.Call, aggregate: str, bare: Sequence[ast.expr]) -> None:
         fits = {"count": not bare, "sum": len(bare) == 1, "distinct": len(bare) == 1}
         if fits.get(aggregate, len(bare) <= 1):
             return
-        wanted = {"count": "no property", "sum": "one property", "distinct": "one property"}
-        raise self.error(
-            InvalidArgument,
-            bare[-1] if bare else node,
-            f"`events.{aggregate}` takes {wanted.get(aggregate, 'at most one property')}.",
-            "A bare name is the property looked at; a filter compares, as in `gift == True`.",
-        )
+        expected = {"count": "no property", "sum": "one property", "distinct": "one property"}
+        problem = f"`events.{aggregate}` takes {expected.get(aggregate, 'at most one property')}."
+        hint = "A bare name is the property looked at; a filter compares, as in `gift == True`."
+        raise self.error(InvalidArgument, bare[-1] if bare else node, problem, hint)
 
 
 def canonicalize(filters: Iterable[ast.expr]) -> str:

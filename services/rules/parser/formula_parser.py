@@ -13,15 +13,14 @@ from services.rules.formula import (
     Disjunction,
     ExistenceTest,
     Formula,
+    FunctionCall,
     KindCast,
     Leaf,
     ListTest,
     Literal,
     LiteralValue,
     Lookup,
-    PredicateCall,
     SegmentTest,
-    SourceExcerpt,
     Term,
     ValueKind,
     YesNoTest,
@@ -42,8 +41,6 @@ GENERIC = {"==": "equal", "<": "less", "<=": "at_most"}
 
 
 class FormulaParser(TermParser):
-    """Parses the nodes that are true, false or unknown."""
-
     def parse_formula(self, node: ast.expr, negated: bool = False) -> Formula:
         """The node as a formula that is true exactly when the node, or its negation, is."""
         excerpt = self.source.excerpt(node, negated)
@@ -60,31 +57,24 @@ class FormulaParser(TermParser):
                 return Leaf(Constant(value), negated, excerpt)
             case ast.Call(func=ast.Name(id="exists" | "missing" as name)):
                 term = self._parse_existence(node)
-                return self._build_leaf(
-                    ExistenceTest(term), negated ^ (name == "missing"), excerpt, term
-                )
+                negated ^= name == "missing"
+                return self._build_leaf(ExistenceTest(term), negated, excerpt, term)
             case ast.Call(func=ast.Name(id=name)) if self._is_predicate(name):
                 arguments = self._parse_arguments(node, name)
-                return self._build_leaf(
-                    PredicateCall(name, arguments), negated, excerpt, *arguments
-                )
+                test = _build_test(name, arguments)
+                return self._build_leaf(test, negated, excerpt, *arguments)
             case _:
                 return self._parse_truth(node, negated, excerpt)
 
-    def _parse_truth(self, node: ast.expr, negated: bool, excerpt: SourceExcerpt) -> Formula:
+    def _parse_truth(self, node: ast.expr, negated: bool, excerpt: str) -> Formula:
         term = self.parse_term(node)
         if term.kind not in (ValueKind.YES_NO, ValueKind.ANY) or isinstance(term, Literal):
-            raise self.error(
-                KindMismatch,
-                node,
-                f"`{ast.unparse(node)}` is {term.kind.value}, not true or false.",
-                "Compare it with something, such as `… >= 1`.",
-            )
+            problem = f"`{ast.unparse(node)}` is {term.kind.value}, not true or false."
+            hint = "Compare it with something, such as `… >= 1`."
+            raise self.error(KindMismatch, node, problem, hint)
         return self._build_leaf(YesNoTest(term), negated, excerpt, term)
 
-    def _parse_comparison(
-        self, node: ast.Compare, negated: bool, excerpt: SourceExcerpt
-    ) -> Formula:
+    def _parse_comparison(self, node: ast.Compare, negated: bool, excerpt: str) -> Formula:
         """A chain `a < b < c` is the conjunction of its pairs."""
         sides = [node.left, *node.comparators]
         if len(node.ops) == 1:
@@ -92,21 +82,19 @@ class FormulaParser(TermParser):
         pairs = []
         for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
             text = ast.unparse(ast.Compare(left, [op], [right]))
-            start = self.source.excerpt(left, negated)
-            pair = SourceExcerpt(f"not {text}" if negated else text, start.line, start.column)
+            pair = f"not {text}" if negated else text
             pairs.append(self._parse_pair(left, op, right, negated, pair))
         return Disjunction(tuple(pairs), excerpt) if negated else Conjunction(tuple(pairs), excerpt)
 
     def _parse_pair(
-        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, excerpt: SourceExcerpt
+        self, left: ast.expr, op: ast.cmpop, right: ast.expr, negated: bool, excerpt: str
     ) -> Leaf:
         self._refuse_none(left)
         self._refuse_none(right)
         match op:
             case ast.In() | ast.NotIn():
-                return self._parse_membership(
-                    left, right, negated ^ isinstance(op, ast.NotIn), excerpt
-                )
+                negated ^= isinstance(op, ast.NotIn)
+                return self._parse_membership(left, right, negated, excerpt)
             case ast.Is() | ast.IsNot():
                 raise self.error(
                     NotAllowed, right, "`is` compares objects, not values.", "Use `==` or `!=`."
@@ -132,13 +120,13 @@ class FormulaParser(TermParser):
                 if isinstance(fixed, Literal):
                     return YesNoTest(other), not fixed.value
         if left.kind is ValueKind.ANY or left.kind is ValueKind.YES_NO:
-            return PredicateCall(GENERIC[operator], (left, right)), False
+            return _build_test(GENERIC[operator], (left, right)), False
         if operator == "==" and isinstance(left, Literal):
             left, right = right, left
         return Comparison(operator, left, right), False
 
     def _parse_membership(
-        self, item: ast.expr, holder: ast.expr, negated: bool, excerpt: SourceExcerpt
+        self, item: ast.expr, holder: ast.expr, negated: bool, excerpt: str
     ) -> Leaf:
         match holder:
             case ast.Name(id="segments") if not self.vocabulary.bare_properties:
@@ -148,25 +136,18 @@ class FormulaParser(TermParser):
                 term, values = self._parse_list(item, items, holder)
                 return self._build_leaf(ListTest(term, values), negated, excerpt, term)
         items_term, term = self.parse_term(holder), self.parse_term(item)
-        if items_term.kind is not ValueKind.ANY or term.kind in (
-            ValueKind.TIME,
-            ValueKind.DURATION,
-        ):
-            raise self.error(
-                KindMismatch,
-                holder,
-                f"`in` looks in a list, and this is {items_term.kind.value}.",
-                'Write a list such as `["a", "b"]`, or `contains(text, "part")` for a text.',
-            )
-        return self._build_leaf(
-            PredicateCall("member", (term, items_term)), negated, excerpt, items_term
-        )
+        is_scalar = term.kind not in (ValueKind.TIME, ValueKind.DURATION)
+        if items_term.kind is not ValueKind.ANY or not is_scalar:
+            problem = f"`in` looks in a list, and this is {items_term.kind.value}."
+            hint = 'Write a list such as `["a", "b"]`, or `contains(text, "part")` for a text.'
+            raise self.error(KindMismatch, holder, problem, hint)
+        test = _build_test("member", (term, items_term))
+        return self._build_leaf(test, negated, excerpt, items_term)
 
     def _parse_segment(self, item: ast.expr, holder: ast.expr) -> Term:
         self._check_root("segments", holder)
-        term = self._convert(self.parse_term(item), ValueKind.TEXT, item)
+        term = self._parse_as(item, ValueKind.TEXT)
         if isinstance(term, Literal):
-            self._check_name("segments", str(term.value), item)
             self.names["segments"].add(str(term.value))
         return term
 
@@ -192,35 +173,30 @@ class FormulaParser(TermParser):
         if kind in (ValueKind.YES_NO, ValueKind.ANY) or not all(
             isinstance(e, Literal) for e in entries
         ):
-            raise self.error(
-                NotAllowed,
-                holder,
-                "The list may hold fixed texts, numbers or times only.",
-                "Join other tests with `or`.",
-            )
+            problem = "The list may hold fixed texts, numbers or times only."
+            hint = "Join other tests with `or`."
+            raise self.error(NotAllowed, holder, problem, hint)
         self._refuse_fixed([term, *entries], item)
         for fixed_entry, node in zip(entries, items, strict=True):
             self._check_weekday(term, fixed_entry, node)
-        fixed = frozenset(e.value for e in entries if isinstance(e, Literal))
+        fixed = frozenset(entry.value for entry in entries if isinstance(entry, Literal))
         return self._convert(term, kind, item), fixed
 
     def _parse_existence(self, node: ast.Call) -> Term:
-        """The argument of `exists` or `missing`."""
         if len(node.args) == 1 and not node.keywords:
             term = self.parse_term(node.args[0], whole=True)
             if isinstance(term, Lookup | KindCast | Aggregation):
                 return term
-        raise self.error(
-            InvalidArgument,
-            node,
-            "`exists` and `missing` take the one thing that may be missing.",
-            "Write `exists(traits.birthday)`.",
-        )
+        problem = "`exists` and `missing` take the one thing that may be missing."
+        hint = "Write `exists(traits.birthday)`."
+        raise self.error(InvalidArgument, node, problem, hint)
 
-    def _build_leaf(
-        self, atom: Atom, negated: bool, excerpt: SourceExcerpt, *operands: Term
-    ) -> Leaf:
+    def _build_leaf(self, atom: Atom, negated: bool, excerpt: str, *operands: Term) -> Leaf:
         """The atom with its excerpt and its operands, each as the data has it."""
         raw = (term.term if isinstance(term, KindCast) else term for term in operands)
         described = ((describe(term), term) for term in raw if not isinstance(term, Literal))
         return Leaf(atom, negated, excerpt, tuple(described))
+
+
+def _build_test(function: str, arguments: tuple[Term, ...]) -> YesNoTest:
+    return YesNoTest(FunctionCall(function, arguments, ValueKind.YES_NO))

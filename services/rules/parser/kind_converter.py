@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 
 from services.chassis.errors import nearest
+from services.rules.condition import NAMES, Needs
 from services.rules.condition_source import ConditionSource
 from services.rules.errors import (
     ConditionError,
@@ -14,13 +15,14 @@ from services.rules.errors import (
 )
 from services.rules.formula import ClockTerm, KindCast, Literal, Term, ValueKind
 from services.rules.functions import as_time
+from services.rules.series import Series, merge_series
 from services.rules.vocabulary import WEEKDAYS, ConditionLimits, Vocabulary
 
 WEEKDAY = ClockTerm("weekday", ValueKind.TEXT)
 
 
 class KindConverter:
-    """Checks and converts terms; holds the source, the vocabulary and the limits."""
+    """Checks and converts terms; holds what is parsed, by which rules, and what it needs."""
 
     def __init__(
         self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
@@ -28,15 +30,22 @@ class KindConverter:
         self.source = source
         self.vocabulary = vocabulary
         self.limits = limits
+        self.names: dict[str, set[str]] = {name: set() for name in NAMES}
+        self.series: list[Series] = []
+        self.windows: set[tuple[str, int]] = set()
+
+    def list_needs(self) -> Needs:
+        """The data all parsed nodes read."""
+        names = {name: frozenset(used) for name, used in self.names.items()}
+        return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
 
     def error(
         self, error: type[ConditionError], node: ast.expr, problem: str, hint: str
     ) -> ConditionError:
-        """The error, pointing at the node."""
-        return error(problem, hint=hint, **self.source.locate(node))
+        line, column = self.source.locate(node)
+        return error(problem, hint=hint, source=self.source.text, line=line, column=column)
 
     def _convert(self, term: Term, kind: ValueKind, node: ast.expr) -> Term:
-        """The term as one of this kind."""
         if kind in (term.kind, ValueKind.ANY):
             return term
         if term.kind is ValueKind.ANY and kind is not ValueKind.DURATION:
@@ -46,12 +55,9 @@ class KindConverter:
         hint = "Both sides of a comparison are of one kind"
         if kind is ValueKind.DURATION:
             hint = "Durations are written as `days(3)`, `hours(12)` or `minutes(30)`"
-        raise self.error(
-            KindMismatch,
-            node,
-            f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed.",
-            f"{hint}.",
-        )
+        problem = f"`{ast.unparse(node)}` is {term.kind.value} where {kind.value} is needed."
+        hint = f"{hint}."
+        raise self.error(KindMismatch, node, problem, hint)
 
     def _parse_literal(self, node: ast.Constant) -> Literal:
         match node.value:
@@ -66,22 +72,16 @@ class KindConverter:
             case str() if encodable(node.value):
                 return Literal(node.value, ValueKind.TEXT)
         self._refuse_none(node)
-        raise self.error(
-            NotAllowed,
-            node,
-            f"{node.value!a:.40} is not a value of conditions.",
-            "Use texts of whole characters, numbers, True and False.",
-        )
+        problem = f"{node.value!a:.40} is not a value of conditions."
+        hint = "Use texts of whole characters, numbers, True and False."
+        raise self.error(NotAllowed, node, problem, hint)
 
     def _parse_time(self, text: str, node: ast.expr) -> Literal:
         moment = as_time(text)
         if moment != moment:
-            raise self.error(
-                InvalidArgument,
-                node,
-                f"{text!r} is not a date or time.",
-                'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".',
-            )
+            problem = f"{text!r} is not a date or time."
+            hint = 'Write "2026-01-31" or "2026-01-31T18:00:00+01:00".'
+            raise self.error(InvalidArgument, node, problem, hint)
         return Literal(moment, ValueKind.TIME)
 
     def _check_weekday(self, term: Term, other: Term, node: ast.expr) -> None:
@@ -93,21 +93,15 @@ class KindConverter:
 
     def _refuse_none(self, node: ast.expr) -> None:
         if isinstance(node, ast.Constant) and node.value is None:
-            raise self.error(
-                NotAllowed,
-                node,
-                "Nothing can be compared with None.",
-                "Ask `missing(traits.x)` or `exists(traits.x)`.",
-            )
+            problem = "Nothing can be compared with None."
+            hint = "Ask `missing(traits.x)` or `exists(traits.x)`."
+            raise self.error(NotAllowed, node, problem, hint)
 
     def _refuse_fixed(self, terms: Iterable[Term], node: ast.expr) -> None:
         if all(isinstance(term, Literal) for term in terms):
-            raise self.error(
-                NotAllowed,
-                node,
-                "This compares fixed values only, so its answer never changes.",
-                "Compare with a trait, the context or the history of the customer.",
-            )
+            problem = "This compares fixed values only, so its answer never changes."
+            hint = "Compare with a trait, the context or the history of the customer."
+            raise self.error(NotAllowed, node, problem, hint)
 
 
 def encodable(text: str) -> bool:

@@ -4,14 +4,11 @@ import ast
 import re
 
 from services.chassis.errors import nearest
-from services.rules.condition import Needs
-from services.rules.condition_source import ConditionSource
 from services.rules.errors import InvalidArgument, NotAllowed, UnknownName
 from services.rules.formula import ClockTerm, KindCast, Lookup, Term, ValueKind
 from services.rules.functions import PUBLIC
 from services.rules.parser.kind_converter import KindConverter, encodable
-from services.rules.series import Series, merge_series
-from services.rules.vocabulary import ROOTS, ConditionLimits, Vocabulary
+from services.rules.vocabulary import ROOT_HINTS, ROOTS
 
 MOMENTS = {"now": ValueKind.TIME, "hour": ValueKind.NUMBER, "weekday": ValueKind.TEXT}
 
@@ -23,54 +20,24 @@ NEEDS_OF_ROOT = {
     "journey": "journeys",
 }
 
-USES = {
-    "traits": "Name a trait: `traits.city`.",
-    "consent": "Name a purpose: `consent.email`.",
-    "context": "Name a key: `context.page`.",
-    "event": "Name a property: `event.product`, or `event.name` or `event.at`.",
-    "journey": "Name a journey and a field: `journey.welcome.phase`.",
-    "segments": 'Ask whether it holds one: `"vip" in segments`.',
-    "events": 'Call an aggregate: `events.count("product_viewed", last="7d")`.',
-    "now": "It has nothing below it.",
-    "hour": "It has nothing below it.",
-    "weekday": "It has nothing below it.",
-}
-
 
 class NameResolver(KindConverter):
-    """Resolves names and collects what the condition needs."""
-
-    def __init__(
-        self, source: ConditionSource, vocabulary: Vocabulary, limits: ConditionLimits
-    ) -> None:
-        super().__init__(source, vocabulary, limits)
-        self.names: dict[str, set[str]] = {
-            name: set() for name in (*NEEDS_OF_ROOT.values(), "segments", "roots")
-        }
-        self.series: list[Series] = []
-        self.windows: set[tuple[str, int]] = set()
-
-    def needs(self) -> Needs:
-        """The data all parsed nodes read."""
-        names = {name: frozenset(found) for name, found in self.names.items()}
-        return Needs(**names, series=merge_series(self.series), windows=frozenset(self.windows))
+    """Resolves names, and notes those the condition reads."""
 
     def _parse_name(self, node: ast.expr, whole: bool) -> Term:
         root, path = self._parse_path(node)
         if self.vocabulary.bare_properties:
             return self._parse_bare_property(root, path, node)
         if root in PUBLIC or root not in ROOTS:
-            known_names = self.vocabulary.roots
-            raise self.error(
-                UnknownName, node, f"There is no `{root}`.", nearest(root, known_names)
-            )
+            near = nearest(root, self.vocabulary.roots)
+            raise self.error(UnknownName, node, f"There is no `{root}`.", near)
         self._check_root(root, node)
         if root in MOMENTS and not path:
             return ClockTerm(root, MOMENTS[root])
         if root in NEEDS_OF_ROOT and path:
             return self._parse_lookup(root, path, node, whole)
         raise self.error(
-            InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", USES[root]
+            InvalidArgument, node, f"`{ast.unparse(node)}` is not a value.", ROOT_HINTS[root]
         )
 
     def _parse_bare_property(self, root: str, path: tuple[str, ...], node: ast.expr) -> Lookup:
@@ -87,16 +54,12 @@ class NameResolver(KindConverter):
         return Lookup("properties", (root, *path))
 
     def _parse_lookup(self, root: str, path: tuple[str, ...], node: ast.expr, whole: bool) -> Term:
-        self._check_name(root, path[0], node)
         if root == "event":
             return self._parse_event_path(path)
         if root == "journey" and len(path) == 1 and not whole:
-            raise self.error(
-                InvalidArgument,
-                node,
-                f"`journey.{path[0]}` needs a field.",
-                f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`.",
-            )
+            problem = f"`journey.{path[0]}` needs a field."
+            hint = f"Write `journey.{path[0]}.phase`, or `exists(journey.{path[0]})`."
+            raise self.error(InvalidArgument, node, problem, hint)
         self.names[NEEDS_OF_ROOT[root]].add(path[0])
         return Lookup(root, path, ValueKind.YES_NO if root == "consent" else ValueKind.ANY)
 
@@ -124,34 +87,20 @@ class NameResolver(KindConverter):
                             NotAllowed, node, "The name holds half a character.", "Mend it."
                         )
                 case _:
-                    raise self.error(
-                        NotAllowed,
-                        inner,
-                        f"Conditions have no {python_name(inner)} here.",
-                        'Name things as `traits.city` or `traits["favourite genre"]`.',
-                    )
+                    problem = f"Conditions have no {python_name(inner)} here."
+                    hint = 'Name things as `traits.city` or `traits["favourite genre"]`.'
+                    raise self.error(NotAllowed, inner, problem, hint)
             keys.append(key)
             inner = value
 
     def _check_root(self, root: str, node: ast.expr) -> None:
         if root not in self.vocabulary.roots:
             allowed = ", ".join(sorted(self.vocabulary.roots))
-            raise self.error(
-                UnknownName,
-                node,
-                f"`{root}` cannot be used in {self.vocabulary.title}.",
-                f"Here there are: {allowed}.",
-            )
+            problem = f"`{root}` cannot be used in {self.vocabulary.title}."
+            hint = f"Here there are: {allowed}."
+            raise self.error(UnknownName, node, problem, hint)
         self.names["roots"].add(root)
-
-    def _check_name(self, root: str, name: str, node: ast.expr) -> None:
-        known_names = self.vocabulary.known_names(root)
-        if known_names is not None and name not in known_names:
-            raise self.error(
-                UnknownName, node, f"`{root}` has no {name!r}.", nearest(name, known_names)
-            )
 
 
 def python_name(node: ast.AST) -> str:
-    """What Python calls the construct, in words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()

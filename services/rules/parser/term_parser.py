@@ -49,8 +49,6 @@ ARITHMETIC_KINDS: Mapping[tuple[str, ValueKind, ValueKind], ValueKind] = {
 
 
 class TermParser(NameResolver, ABC):
-    """Parses the nodes that are values."""
-
     def parse_term(self, node: ast.expr, whole: bool = False) -> Term:
         """The node as a value; `whole` allows a journey without naming its field."""
         match node:
@@ -67,25 +65,18 @@ class TermParser(NameResolver, ABC):
             case ast.Call():
                 return self._parse_call(node)
             case ast.BoolOp() | ast.Compare() | ast.UnaryOp():
-                raise self.error(
-                    NotAllowed,
-                    node,
-                    "A condition cannot be used as a value.",
-                    "Join conditions with `and`, `or` and `not`.",
-                )
-        raise self.error(
-            NotAllowed,
-            node,
-            f"Conditions have no {python_name(node)}.",
-            "Use comparisons, `and`, `or`, `not`, arithmetic and the functions in the manual.",
-        )
+                problem = "A condition cannot be used as a value."
+                hint = "Join conditions with `and`, `or` and `not`."
+                raise self.error(NotAllowed, node, problem, hint)
+        problem = f"Conditions have no {python_name(node)}."
+        hint = "Use comparisons, `and`, `or`, `not`, arithmetic and the functions in the manual."
+        raise self.error(NotAllowed, node, problem, hint)
 
     @abstractmethod
     def parse_aggregate(self, node: ast.Call, aggregate: str) -> Term:
         """An aggregate over events. Its filters are formulas, and formulas are made of terms."""
 
     def parse_property(self, node: ast.expr) -> Lookup:
-        """The node as a property of an event."""
         term = self.parse_term(node)
         if isinstance(term, Lookup):
             return term
@@ -94,23 +85,17 @@ class TermParser(NameResolver, ABC):
     def _parse_arithmetic(self, node: ast.BinOp) -> Term:
         name = ARITHMETIC.get(type(node.op))
         if name is None:
-            raise self.error(
-                NotAllowed,
-                node,
-                f"Conditions have no operator {type(node.op).__name__}.",
-                "There are + - * / and %.",
-            )
+            problem = f"Conditions have no operator {type(node.op).__name__}."
+            hint = "There are + - * / and %."
+            raise self.error(NotAllowed, node, problem, hint)
         left, right = self._parse_operand(node.left, None), self._parse_operand(node.right, None)
         left = self._convert_operand(left, right, name, node.left)
         right = self._convert_operand(right, left, name, node.right)
         kind = ARITHMETIC_KINDS.get((name, left.kind, right.kind))
         if kind is None:
-            raise self.error(
-                KindMismatch,
-                node,
-                f"Cannot {name} {left.kind.value} and {right.kind.value}.",
-                "Times take durations such as `days(3)`; numbers take numbers.",
-            )
+            problem = f"Cannot {name} {left.kind.value} and {right.kind.value}."
+            hint = "Times take durations such as `days(3)`; numbers take numbers."
+            raise self.error(KindMismatch, node, problem, hint)
         return self._build_call(name, (left, right), kind, node)
 
     def _convert_operand(self, term: Term, other: Term, name: str, node: ast.expr) -> Term:
@@ -130,12 +115,9 @@ class TermParser(NameResolver, ABC):
             return self._convert(term, take_any_as, node)
         if term.kind in NUMERIC_KINDS or term.kind is ValueKind.ANY:
             return term
-        raise self.error(
-            KindMismatch,
-            node,
-            f"Cannot calculate with {term.kind.value}.",
-            "Numbers, times and durations can be calculated with.",
-        )
+        problem = f"Cannot calculate with {term.kind.value}."
+        hint = "Numbers, times and durations can be calculated with."
+        raise self.error(KindMismatch, node, problem, hint)
 
     def _parse_call(self, node: ast.Call) -> Term:
         match node.func:
@@ -154,12 +136,9 @@ class TermParser(NameResolver, ABC):
         if name not in PUBLIC:
             raise self.error(UnknownName, node, f"There is no `{name}()`.", nearest(name, PUBLIC))
         if name in ("exists", "missing") or self._is_predicate(name):
-            raise self.error(
-                NotAllowed,
-                node,
-                f"`{name}` answers true or false and cannot be used as a value.",
-                "Use it as a condition, joined with `and`, `or` and `not`.",
-            )
+            problem = f"`{name}` answers true or false and cannot be used as a value."
+            hint = "Use it as a condition, joined with `and`, `or` and `not`."
+            raise self.error(NotAllowed, node, problem, hint)
         if name in SPECIAL:
             special: Callable[[ast.Call, str], Term] = getattr(
                 self, f"_parse_{name}", self._parse_unit
@@ -174,10 +153,10 @@ class TermParser(NameResolver, ABC):
         if function.variadic:
             kinds += kinds[-1:] * (len(node.args) - len(kinds))
         self._check_count(node, name, len(kinds))
-        return tuple(
-            self._convert(self.parse_term(argument), kind, argument)
-            for argument, kind in zip(node.args, kinds, strict=True)
-        )
+        return tuple(map(self._parse_as, node.args, kinds))
+
+    def _parse_as(self, node: ast.expr, kind: ValueKind) -> Term:
+        return self._convert(self.parse_term(node), kind, node)
 
     def _check_count(self, node: ast.Call, name: str, expected: int) -> None:
         if node.keywords or len(node.args) != expected:
@@ -195,33 +174,29 @@ class TermParser(NameResolver, ABC):
         self._check_count(node, name, 2)
         term, otherwise = self._unify(*node.args)
         if not isinstance(otherwise, Literal):
-            raise self.error(
-                InvalidArgument,
-                node.args[1],
-                "The second argument of `default` is a fixed value.",
-                "Write `default(traits.visits, 0)`.",
-            )
+            problem = "The second argument of `default` is a fixed value."
+            hint = "Write `default(traits.visits, 0)`."
+            raise self.error(InvalidArgument, node.args[1], problem, hint)
         term = self._convert(term, otherwise.kind, node.args[0])
         run = "default_number" if term.kind in NUMERIC_KINDS else "default_value"
         return self._build_call(run, (term, otherwise), term.kind, node)
 
     def _parse_date(self, node: ast.Call, name: str) -> Term:
         self._check_count(node, name, 1)
-        return self._convert(self.parse_term(node.args[0]), ValueKind.TIME, node.args[0])
+        return self._parse_as(node.args[0], ValueKind.TIME)
 
     def _parse_days_since(self, node: ast.Call, name: str) -> Term:
         self._check_count(node, name, 1)
         self._check_root("now", node)
-        since = self._convert(self.parse_term(node.args[0]), ValueKind.TIME, node.args[0])
-        passed = FunctionCall(
-            "subtract", (ClockTerm("now", ValueKind.TIME), since), ValueKind.DURATION
-        )
+        since = self._parse_as(node.args[0], ValueKind.TIME)
+        now = ClockTerm("now", ValueKind.TIME)
+        passed = FunctionCall("subtract", (now, since), ValueKind.DURATION)
         day = Literal(UNITS_US["days"], ValueKind.DURATION)
         return FunctionCall("divide", (passed, day), ValueKind.NUMBER)
 
     def _parse_unit(self, node: ast.Call, name: str) -> Term:
         self._check_count(node, name, 1)
-        amount = self._convert(self.parse_term(node.args[0]), ValueKind.NUMBER, node.args[0])
+        amount = self._parse_as(node.args[0], ValueKind.NUMBER)
         unit = Literal(UNITS_US[name], ValueKind.NUMBER)
         return self._build_call("duration", (amount, unit), ValueKind.DURATION, node)
 
@@ -234,12 +209,9 @@ class TermParser(NameResolver, ABC):
             return FunctionCall(name, arguments, kind)
         result = FUNCTIONS[name].run(*values)
         if result is None or result != result:
-            raise self.error(
-                InvalidArgument,
-                node,
-                f"`{ast.unparse(node)}` has no value.",
-                "It would never be true: a division by zero, or too large a number.",
-            )
+            problem = f"`{ast.unparse(node)}` has no value."
+            hint = "It would never be true: a division by zero, or too large a number."
+            raise self.error(InvalidArgument, node, problem, hint)
         return Literal(result, kind)
 
     def _is_predicate(self, name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.rules.definition_values import (
+from services.rules.definition_fields import (
     format_period,
     parse_period,
     parse_time_of_day,
