@@ -11,6 +11,7 @@ from graphql import (
     GraphQLError,
     OperationDefinitionNode,
     parse,
+    validate,
     value_from_ast_untyped,
 )
 
@@ -18,12 +19,11 @@ from gateway.pipeline.prepare import CUSTOMER_IDS
 from gateway.supergraph import (
     CannotPlan,
     NotIdempotentInSubscription,
-    OperationRefused,
-    PlanCache,
     QueryPlan,
     Supergraph,
     compose,
     explain_plan,
+    plan_document,
     print_plan,
     read_supergraph,
 )
@@ -92,20 +92,20 @@ def plan_file(
         document = parse(text, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
         raise OperationInvalid([_locate(path, error.formatted)]) from None
-    cache = PlanCache(supergraph, max_tokens=MAX_TOKENS, entity_id_fields=CUSTOMER_IDS)
+    if errors := validate(supergraph.schema, document):
+        raise OperationInvalid([_locate(path, error.formatted) for error in errors])
     plans: list[OperationPlan] = []
-    problems: dict[str, None] = {}
-    for operation in _operations(document) or (None,):
-        name = operation.name.value if operation and operation.name else None
+    problems: list[str] = []
+    for operation in _operations(document):
+        name = operation.name.value if operation.name else None
         try:
-            plans.append(_explain(name, cache.plan(text, name, document), variables))
-        except OperationRefused as refused:
-            problems |= dict.fromkeys(_locate(path, error) for error in refused.errors)
+            plan = plan_document(supergraph, document, name, entity_id_fields=CUSTOMER_IDS)
+            plans.append(_explain(name, plan, variables))
         except (CannotPlan, NotIdempotentInSubscription) as refused:
-            line = operation.loc.start_token.line if operation and operation.loc else 1
-            problems[f"{path}:{line}: {refused.problem} {refused.hint}"] = None
+            line = operation.loc.start_token.line if operation.loc else 1
+            problems.append(f"{path}:{line}: {refused.problem} {refused.hint}")
     if problems:
-        raise OperationInvalid(list(problems))
+        raise OperationInvalid(problems)
     return plans
 
 

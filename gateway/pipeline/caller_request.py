@@ -37,7 +37,7 @@ class CallerRequest:
     ) -> "CallerRequest":
         """With the customers of its variables, if these are not too large; raises LimitExceeded."""
         check_variables(request.variables, limits)
-        customers = _find_customers(prepared.operation, request.variables, schema)
+        customers = _find_customers(prepared.facts, request.variables, schema)
         return cls(prepared, request, caller, customers)
 
 

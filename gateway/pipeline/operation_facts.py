@@ -7,23 +7,17 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLIncludeDirective,
     GraphQLInputType,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    GraphQLSkipDirective,
     NamedTypeNode,
     OperationDefinitionNode,
-    SelectionNode,
     SelectionSetNode,
     ValueNode,
     VariableDefinitionNode,
     VariableNode,
-    get_directive_values,
     get_named_type,
 )
 from graphql.execution.values import VariableValues, get_variable_values
@@ -42,8 +36,8 @@ from gateway.access.limits.operation_limits import (
     find_root_fields,
     variable_defaults,
 )
-from gateway.pipeline.parse import choose_operation
-from gateway.supergraph.syntax import fragments_in, variables_in
+from gateway.supergraph.operation import Operation, is_included
+from gateway.supergraph.syntax import variables_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +73,9 @@ class PageArgument:
 
 @dataclass(frozen=True, slots=True)
 class OperationFacts:
-    """One operation of a document, with the fragments it uses and nothing else."""
+    """What limits, authorization and the audit log look at in an operation."""
 
-    document: DocumentNode
-    definition: OperationDefinitionNode
+    operation: Operation
     root_fields: tuple[FieldNode, ...]
     pages: tuple[PageArgument, ...]
     references: tuple[Argument, ...]
@@ -96,12 +89,12 @@ class OperationFacts:
     @property
     def kind(self) -> str:
         """`query`, `mutation` or `subscription`."""
-        return self.definition.operation.value
+        return self.operation.definition.operation.value
 
     @property
     def name(self) -> str | None:
         """The name its author gave it."""
-        return self.definition.name.value if self.definition.name else None
+        return self.operation.definition.name.value if self.operation.definition.name else None
 
     @property
     def root_type(self) -> str:
@@ -125,22 +118,22 @@ class OperationFacts:
 
 
 def collect_facts(
-    whole: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
+    document: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
 ) -> OperationFacts:
     """The facts of the operation a request asks for, which is within the limits, but not validated.
 
     Raises LimitExceeded or UnknownOperation.
     """
-    definition, fragments = choose_operation(whole, name), fragments_in(whole)
+    operation = Operation.choose(document, name)
+    definition, fragments = operation.definition, operation.fragments
     check_size(definition, fragments, limits)
-    collector = _FactCollector(schema, fragments)
-    collector.collect(definition)
+    collector = _FactCollector(schema)
+    collector.collect(operation)
     references = tuple(a for a in collector.arguments if names_customers(a.type))
     texts = tuple(a for a in collector.arguments if a.name in TEXT_ARGUMENTS)
     return OperationFacts(
-        DocumentNode(definitions=(definition, *collector.fragments.values())),
-        definition,
-        tuple(find_root_fields(definition, collector.fragments)),
+        operation,
+        tuple(find_root_fields(definition, fragments)),
         tuple(_pages(collector.arguments, definition, limits)),
         references,
         _variables_of(references, definition),
@@ -152,23 +145,16 @@ def collect_facts(
 class _FactCollector:
     """Walks an operation once, each fragment it uses too, and knows the type of every field."""
 
-    def __init__(
-        self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]
-    ) -> None:
+    def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
-        self._defined = fragments
         self.arguments: list[Argument] = []
-        self.fragments: dict[str, FragmentDefinitionNode] = {}
-        """Those the operation uses, also by way of other fragments."""
 
-    def collect(self, operation: OperationDefinitionNode) -> None:
+    def collect(self, operation: Operation) -> None:
         """Walk the operation. What the schema lacks is passed over: validation refuses it."""
-        self._walk(operation.selection_set, self._schema.get_root_type(operation.operation))
-        walked = 0
-        while walked < len(self.fragments):
-            fragment = list(self.fragments.values())[walked]
+        definition = operation.definition
+        self._walk(definition.selection_set, self._schema.get_root_type(definition.operation))
+        for fragment in operation.fragments.values():
             self._walk(fragment.selection_set, self._type(fragment.type_condition))
-            walked += 1
 
     def _walk(self, selection_set: SelectionSetNode, parent: GraphQLNamedType | None) -> None:
         for selection in selection_set.selections:
@@ -177,10 +163,6 @@ class _FactCollector:
             elif isinstance(selection, InlineFragmentNode):
                 condition = selection.type_condition
                 self._walk(selection.selection_set, self._type(condition) if condition else parent)
-            elif isinstance(selection, FragmentSpreadNode):
-                name = selection.name.value
-                if name in self._defined:
-                    self.fragments.setdefault(name, self._defined[name])
 
     def _field(self, node: FieldNode, parent: GraphQLNamedType | None) -> None:
         field = None
@@ -231,20 +213,14 @@ def coerce_variables(
     return None if isinstance(values, list) else values
 
 
-def select_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
+def select_root_fields(facts: OperationFacts, variables: VariableValues) -> dict[str, str]:
     """The root fields a request selects, after @skip and @include: names by response key."""
     selected = find_root_fields(
-        operation.definition,
-        fragments_in(operation.document),
-        lambda selection: _is_included(selection, variables),
+        facts.operation.definition,
+        facts.operation.fragments,
+        lambda selection: is_included(selection, variables.coerced),
     )
     return {_key(field): field.name.value for field in selected}
-
-
-def _is_included(selection: SelectionNode, variables: VariableValues) -> bool:
-    skip = get_directive_values(GraphQLSkipDirective, selection, variables)
-    include = get_directive_values(GraphQLIncludeDirective, selection, variables)
-    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
 
 def _key(field: FieldNode) -> str:

@@ -163,7 +163,7 @@ class RequestPipeline:
         answers = subscribe(prepared.plan, request.variables, self.transport, options)
         if entry:
             answers = record_answers(answers, entry)
-        guarded = self.subscription_guard(prepared.operation.root_coordinates, answers)
+        guarded = self.subscription_guard(prepared.facts.root_coordinates, answers)
         return self.admission.hold(caller_key(call.caller), guarded, cost)
 
     def explain(

@@ -10,7 +10,7 @@ from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.operation_facts import OperationFacts, collect_facts
 from gateway.pipeline.parse import parse_document
-from gateway.supergraph import PlanCache, QueryPlan, Supergraph
+from gateway.supergraph import QueryPlan, Supergraph, plan_document
 from gateway.supergraph.lru import Lru
 
 CUSTOMER_IDS: Mapping[str, str] = {"Customer": "id"}
@@ -21,7 +21,7 @@ CUSTOMER_IDS: Mapping[str, str] = {"Customer": "id"}
 class PreparedOperation:
     """What is remembered of an operation."""
 
-    operation: OperationFacts
+    facts: OperationFacts
     plan: QueryPlan
     cost: OperationCost
     workload: Workload
@@ -29,11 +29,7 @@ class PreparedOperation:
 
 
 class PreparedOperationCache:
-    """Prepares operations over one supergraph, and remembers them by their text and name.
-
-    `PlanCache` below it shares one plan between texts that differ in layout only, and remembers
-    what was refused.
-    """
+    """Prepares operations over one supergraph, and remembers them by their text and name."""
 
     def __init__(
         self,
@@ -44,13 +40,10 @@ class PreparedOperationCache:
         *,
         size: int,
     ) -> None:
-        self._schema = supergraph.schema
+        self._supergraph = supergraph
         self._limits = limits
         self._classify = classify
         self._costs = CostModel(supergraph.schema, supergraph.metadata, weights)
-        self._plans = PlanCache(
-            supergraph, size=size, max_tokens=limits.tokens, entity_id_fields=CUSTOMER_IDS
-        )
         self._prepared: Lru[PreparedOperation] = Lru(size)
 
     def __contains__(self, key: tuple[str, str | None]) -> bool:
@@ -70,11 +63,12 @@ class PreparedOperationCache:
 
     def _prepare(self, text: str, name: str | None) -> PreparedOperation:
         document = parse_document(text, self._limits)
-        operation = collect_facts(document, name, self._schema, self._limits)
-        cost = self._costs.price(operation.document, operation.definition)
+        facts = collect_facts(document, name, self._supergraph.schema, self._limits)
+        operation = facts.operation
+        cost = self._costs.price(operation)
         if cost.is_fixed:
             check_cost(cost, {}, self._limits)
-        workload = self._classify(operation.root_coordinates)
-        plan = self._plans.plan(text, name, document)
-        audited = AuditedOperation.by(operation.document, operation.definition, hash_document(text))
-        return PreparedOperation(operation, plan, cost, workload, audited)
+        workload = self._classify(facts.root_coordinates)
+        plan = plan_document(self._supergraph, document, operation, entity_id_fields=CUSTOMER_IDS)
+        audited = AuditedOperation.by(operation, hash_document(text))
+        return PreparedOperation(facts, plan, cost, workload, audited)

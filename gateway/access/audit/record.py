@@ -17,16 +17,14 @@ from uuid import UUID
 
 import orjson
 from graphql import (
-    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
-    OperationDefinitionNode,
     SelectionSetNode,
 )
 
-from gateway.supergraph.syntax import fragments_in
+from gateway.supergraph.operation import Operation
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalise_value
 
@@ -79,13 +77,11 @@ class AuditedOperation:
     """By root field, the paths below it."""
 
     @classmethod
-    def by(
-        cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
-    ) -> "AuditedOperation":
-        """An operation of a document that is within the limits and valid."""
-        fragments = fragments_in(document)
+    def by(cls, operation: Operation, hash: str) -> "AuditedOperation":
+        """An operation that is within the limits and valid."""
+        definition = operation.definition
         fields: dict[str, dict[str, None]] = {}
-        for path in _paths(definition.selection_set, fragments):
+        for path in _paths(definition.selection_set, operation.fragments):
             root, _, below = path.partition(".")
             fields.setdefault(root, {}).update({below: None} if below else {})
         return cls(

@@ -6,14 +6,12 @@ from typing import Literal
 
 from graphql import (
     DirectiveNode,
-    DocumentNode,
     FieldNode,
     FragmentSpreadNode,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
     VariableNode,
@@ -34,8 +32,8 @@ from gateway.access.limits.cost.operation_cost import (
 )
 from gateway.access.limits.cost.schema_costs import CostWeights, SchemaCosts
 from gateway.access.limits.operation_limits import variable_defaults
+from gateway.supergraph.operation import Operation
 from gateway.supergraph.schema_metadata import SchemaMetadata
-from gateway.supergraph.syntax import fragments_in
 
 
 @dataclass(frozen=True)
@@ -51,26 +49,24 @@ class CostModel:
         """The weights of the schema."""
         return SchemaCosts(self.schema, self.metadata.costs, self.weights)
 
-    def price(self, document: DocumentNode, operation: OperationDefinitionNode) -> OperationCost:
+    def price(self, operation: Operation) -> OperationCost:
         """The price of an operation; what the schema does not have is free, validation refuses it.
 
         Raises SlicingArgumentRequired.
         """
-        return _CostBuilder(self, document, operation).price()
+        return _CostBuilder(self, operation).price()
 
 
 class _CostBuilder:
     """Builds the cost of one operation, selection by selection."""
 
-    def __init__(
-        self, model: CostModel, document: DocumentNode, operation: OperationDefinitionNode
-    ) -> None:
+    def __init__(self, model: CostModel, operation: Operation) -> None:
         self._schema = model.schema
         self._schema_costs = model.schema_costs
         self._weights = model.weights
-        self._operation = operation
-        self._fragments = fragments_in(document)
-        self._defaults = variable_defaults(operation)
+        self._operation = operation.definition
+        self._fragments = operation.fragments
+        self._defaults = variable_defaults(operation.definition)
         self._sizes = ListSizes(
             self._schema,
             model.metadata.list_sizes,

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from graphql import OperationDefinitionNode, build_schema, parse
+from graphql import build_schema, parse
 
 from gateway.access.limits.cost import (
     CostModel,
@@ -16,6 +16,7 @@ from gateway.access.limits.cost import (
     check_cost,
 )
 from gateway.access.limits.operation_limits import MOST, LimitExceeded, OperationLimits
+from gateway.supergraph import Operation
 from gateway.supergraph.schema_metadata import ListSize, SchemaMetadata
 from tests.unit.gateway.small_graph import InProcess, asking, endpoint
 
@@ -54,9 +55,8 @@ union Thing = Shop | Person | Town
 
 
 def price(text: str, metadata: SchemaMetadata | None = None) -> OperationCost:
-    document = parse(text)
-    [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return CostModel(SCHEMA, metadata or SchemaMetadata()).price(document, operation)
+    operation = Operation.choose(parse(text))
+    return CostModel(SCHEMA, metadata or SchemaMetadata()).price(operation)
 
 
 @pytest.mark.parametrize(
@@ -314,13 +314,11 @@ def test_a_list_that_wants_one_slicing_argument_is_refused_without_it() -> None:
 
 
 def test_weights_are_an_operators_to_set() -> None:
-    document = parse("{ shop { staff { name } } }")
-    [operation] = document.definitions
-    assert isinstance(operation, OperationDefinitionNode)
+    operation = Operation.choose(parse("{ shop { staff { name } } }"))
 
     dear = CostModel(SCHEMA, weights=CostWeights(object=2, scalar=1, assumed_list_size=5))
 
-    assert dear.price(document, operation)({}) == 2 + 5 * (2 + 1)
+    assert dear.price(operation)({}) == 2 + 5 * (2 + 1)
 
 
 def test_what_costs_too_much_is_told_its_price_and_where_most_of_it_is() -> None:

@@ -162,9 +162,9 @@ def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None
 
     document = parse_document(others + meant, OperationLimits())
 
-    operation = collect_facts(document, "Meant", SCHEMA, OperationLimits())
+    facts = collect_facts(document, "Meant", SCHEMA, OperationLimits())
 
-    assert print_ast(operation.document) == print_ast(parse(meant))
+    assert print_ast(facts.operation.document) == print_ast(parse(meant))
 
 
 def test_a_fragment_that_holds_itself_ends() -> None:
