@@ -8,10 +8,7 @@ from graphql import GraphQLSchema
 from gateway.access.authorization.customer_references import check_reference
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.caller_request import CallerRequest
-from gateway.pipeline.operation_facts import (
-    coerce_variables,
-    select_root_fields,
-)
+from gateway.pipeline.operation_facts import coerce_variables
 from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.errors import RaakError
@@ -98,6 +95,6 @@ def refuse_changes(
         return []
     return [
         refusal(coordinate) | {"path": [key]}
-        for key, name in select_root_fields(facts, variables).items()
-        if (coordinate := f"{facts.root_type}.{name}") in denied
+        for key, field in {f.key: f for f in facts.root.fields(variables.coerced)}.items()
+        if (coordinate := f"{facts.root_type}.{field.name}") in denied
     ]

@@ -64,11 +64,12 @@ class PreparedOperationCache:
     def _prepare(self, text: str, name: str | None) -> PreparedOperation:
         document = parse_document(text, self._limits)
         facts = collect_facts(document, name, self._supergraph.schema, self._limits)
-        operation = facts.operation
-        cost = self._costs.price(operation)
+        cost = self._costs.price(facts.root, facts.defaults)
         if cost.is_fixed:
             check_cost(cost, {}, self._limits)
         workload = self._classify(facts.root_coordinates)
-        plan = plan_document(self._supergraph, document, operation, entity_id_fields=CUSTOMER_IDS)
-        audited = AuditedOperation.by(operation, hash_document(text))
+        plan = plan_document(
+            self._supergraph, document, facts.operation, entity_id_fields=CUSTOMER_IDS
+        )
+        audited = AuditedOperation.by(facts.operation.definition, facts.root, hash_document(text))
         return PreparedOperation(facts, plan, cost, workload, audited)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from graphql import (
     DocumentNode,
@@ -20,6 +20,9 @@ from services.chassis.errors import UnknownOperation
 
 CONDITIONALS = {GraphQLSkipDirective.name: False, GraphQLIncludeDirective.name: True}
 """The value of `if` with which each includes a selection."""
+
+Conditions: TypeAlias = tuple[tuple[str, bool], ...]
+"""Variables that @skip and @include read, each with the value that includes the selection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,15 @@ class Operation:
         return cls(definition, fragments, tuple(sorted(conditions)))
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of its variables, as plain values."""
+        return {
+            declared.variable.name.value: value_from_ast_untyped(declared.default_value)
+            for declared in self.definition.variable_definitions or ()
+            if declared.default_value
+        }
+
+    @property
     def document(self) -> DocumentNode:
         """A document with this operation only."""
         return DocumentNode(definitions=(self.definition, *self.fragments.values()))
@@ -81,10 +93,8 @@ def _choose_definition(document: DocumentNode, name: str | None) -> OperationDef
     )
 
 
-def read_conditions(selection: SelectionNode) -> tuple[tuple[str, bool], ...] | None:
-    """The variables that @skip and @include read, each with the value that includes the selection;
-    None if a literal excludes it.
-    """
+def read_conditions(selection: SelectionNode) -> Conditions | None:
+    """The conditions under which a selection is included; None if a literal excludes it."""
     conditions = []
     for directive in selection.directives or ():
         includes = CONDITIONALS.get(directive.name.value)
@@ -105,6 +115,9 @@ def is_included(selection: SelectionNode, variables: Mapping[str, Any]) -> bool:
     if not selection.directives:
         return True
     conditions = read_conditions(selection)
-    return conditions is not None and all(
-        bool(variables.get(name)) is includes for name, includes in conditions
-    )
+    return conditions is not None and evaluate_conditions(conditions, variables)
+
+
+def evaluate_conditions(conditions: Conditions, variables: Mapping[str, Any]) -> bool:
+    """Whether the variables, whose defaults are filled in, have the values that include."""
+    return all(bool(variables.get(name)) is includes for name, includes in conditions)

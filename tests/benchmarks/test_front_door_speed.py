@@ -28,6 +28,7 @@ from gateway.access.limits.operation_limits import (
     check_variables,
 )
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.access.selections import visit_operation
 from gateway.pipeline.operation_facts import collect_facts
 from gateway.pipeline.parse import parse_document
 from gateway.supergraph import Operation
@@ -130,7 +131,9 @@ def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
 
 
 def price(text: str) -> OperationCost:
-    return CostModel(SCHEMA).price(Operation.choose(parse(text)))
+    operation = Operation.choose(parse(text))
+    root, _ = visit_operation(operation, SCHEMA)
+    return CostModel(SCHEMA).price(root, operation.defaults)
 
 
 @pytest.mark.benchmark

@@ -8,7 +8,7 @@ customer's; not that of a key, which no token can have.
 
 import hmac
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -16,15 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
-from graphql import (
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    SelectionSetNode,
-)
+from graphql import OperationDefinitionNode
 
-from gateway.supergraph.operation import Operation
+from gateway.access.selections import TypedSelectionSet
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalise_value
 
@@ -77,18 +71,19 @@ class AuditedOperation:
     """By root field, the paths below it."""
 
     @classmethod
-    def by(cls, operation: Operation, hash: str) -> "AuditedOperation":
-        """An operation that is within the limits and valid."""
-        definition = operation.definition
+    def by(
+        cls, definition: OperationDefinitionNode, root: TypedSelectionSet, hash: str
+    ) -> "AuditedOperation":
+        """An operation that is within the limits."""
         fields: dict[str, dict[str, None]] = {}
-        for path in _paths(definition.selection_set, operation.fragments):
-            root, _, below = path.partition(".")
-            fields.setdefault(root, {}).update({below: None} if below else {})
+        for path in _paths(root):
+            name, _, below = path.partition(".")
+            fields.setdefault(name, {}).update({below: None} if below else {})
         return cls(
             definition.operation.value,
             definition.name.value[:LONGEST_NAME] if definition.name else None,
             hash,
-            {root: list(paths)[:MAX_ITEMS] for root, paths in fields.items()},
+            {name: list(paths)[:MAX_ITEMS] for name, paths in fields.items()},
         )
 
     @property
@@ -108,22 +103,13 @@ class AuditedOperation:
         return orjson.dumps(members)[1:-1]
 
 
-def _paths(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> Iterable[str]:
+def _paths(selection_set: TypedSelectionSet) -> Iterator[str]:
     """The fields selected, by their own names, each with its way down; those without any below."""
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            name = selection.name.value
-            below = selection.selection_set
-            if below is None:
-                yield name
-            else:
-                yield from (f"{name}.{path}" for path in _paths(below, fragments))
-        elif isinstance(selection, FragmentSpreadNode):
-            yield from _paths(fragments[selection.name.value].selection_set, fragments)
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _paths(selection.selection_set, fragments)
+    for selected in selection_set.fields():
+        if selected.node.selection_set is None:
+            yield selected.name
+        else:
+            yield from (f"{selected.name}.{path}" for path in _paths(selected.below))
 
 
 class AuditRecord(NamedTuple):

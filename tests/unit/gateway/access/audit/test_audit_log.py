@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from graphql import parse
+from graphql import build_schema, parse
 
 from gateway.access.audit import audit_log
 from gateway.access.audit import record as audit_record
@@ -24,6 +24,7 @@ from gateway.access.audit.audit_log import (
     file_sink,
 )
 from gateway.access.audit.record import Digests
+from gateway.access.selections import visit_operation
 from gateway.supergraph import Operation
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
@@ -67,7 +68,9 @@ async def recorded(*arguments: Any, **how: Any) -> list[dict[str, Any]]:
 
 
 def touched(text: str) -> AuditedOperation:
-    return AuditedOperation.by(Operation.choose(parse(text)), "5f")
+    operation = Operation.choose(parse(text))
+    root, _ = visit_operation(operation, build_schema("type Query { any: Int }"))
+    return AuditedOperation.by(operation.definition, root, "5f")
 
 
 async def test_a_record_says_who_asked_what_of_whom() -> None:
