@@ -1,7 +1,7 @@
 """`raak plan`: how the gateway fetches the operations of a file, as Apollo and Hive show it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from graphql import (
     OperationDefinitionNode,
     parse,
     validate,
-    value_from_ast_untyped,
 )
 
 from gateway.pipeline.prepare import CUSTOMER_IDS
 from gateway.supergraph import (
     CannotPlan,
     NotIdempotentInSubscription,
+    Operation,
     QueryPlan,
     Supergraph,
     compose,
@@ -96,13 +96,13 @@ def plan_file(
         raise OperationInvalid([_locate(path, error.formatted) for error in errors])
     plans: list[OperationPlan] = []
     problems: list[str] = []
-    for operation in _operations(document):
-        name = operation.name.value if operation.name else None
+    for definition in _operations(document):
+        operation = Operation.choose(document, definition.name.value if definition.name else None)
         try:
-            plan = plan_document(supergraph, document, name, entity_id_fields=CUSTOMER_IDS)
-            plans.append(_explain(name, plan, variables))
+            plan = plan_document(supergraph, document, operation, entity_id_fields=CUSTOMER_IDS)
+            plans.append(_explain(operation, plan, variables))
         except (CannotPlan, NotIdempotentInSubscription) as refused:
-            line = operation.loc.start_token.line if operation.loc else 1
+            line = definition.loc.start_token.line if definition.loc else 1
             problems.append(f"{path}:{line}: {refused.problem} {refused.hint}")
     if problems:
         raise OperationInvalid(problems)
@@ -122,16 +122,11 @@ def read_variables(text: str) -> dict[str, Any]:
     return variables
 
 
-def _explain(name: str | None, plan: QueryPlan, variables: Mapping[str, Any]) -> OperationPlan:
-    values = dict(_defaults(plan)) | dict(variables)
+def _explain(operation: Operation, plan: QueryPlan, variables: Mapping[str, Any]) -> OperationPlan:
+    values = operation.defaults | dict(variables)
     conditions = {condition: bool(values.get(condition)) for condition in plan.conditions}
+    name = operation.definition.name.value if operation.definition.name else None
     return OperationPlan(name, conditions, explain_plan(plan.supergraph, plan.variant(conditions)))
-
-
-def _defaults(plan: QueryPlan) -> Iterator[tuple[str, Any]]:
-    for definition in plan.operation.variable_definitions or ():
-        if definition.default_value:
-            yield definition.variable.name.value, value_from_ast_untyped(definition.default_value)
 
 
 def _read(path: Path) -> str:

@@ -46,8 +46,9 @@ class PreparedOperationCache:
         self._costs = CostModel(supergraph.schema, supergraph.metadata, weights)
         self._prepared: Lru[PreparedOperation] = Lru(size)
 
-    def __contains__(self, key: tuple[str, str | None]) -> bool:
-        return key in self._prepared
+    def find(self, text: str, name: str | None) -> PreparedOperation | None:
+        """An operation of a document, if it is remembered."""
+        return self._prepared.get((text, name))
 
     def keys(self) -> list[tuple[str, str | None]]:
         """The operations remembered, by text and name, the one used last at the end."""
@@ -55,7 +56,7 @@ class PreparedOperationCache:
 
     def get(self, text: str, name: str | None) -> PreparedOperation:
         """An operation of a document, prepared now if it is new; raises RaakError."""
-        prepared = self._prepared.get((text, name))
+        prepared = self.find(text, name)
         if prepared is None:
             prepared = self._prepare(text, name)
             self._prepared.put((text, name), prepared)
