@@ -10,17 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse, validate
 
 from gateway import store
-from gateway.access.limits.cost import CostModel, check_cost
+from gateway.access.limits.load_shedding import Priorities
 from gateway.access.limits.registered_operations import RegisteredOperation
 from gateway.app import source_of
-from gateway.pipeline.operation_facts import collect_facts
-from gateway.pipeline.parse import parse_document
+from gateway.pipeline.prepare import PreparedOperationCache
 from gateway.schema_source import CompositionResult
 from gateway.settings import GatewaySettings
-from gateway.supergraph import OperationRefused, PlanCache, Supergraph
+from gateway.supergraph import Supergraph
 from infra.gateway_database import open_gateway_database
 from services.chassis.errors import RaakError
 
@@ -105,21 +104,23 @@ class _OperationChecker:
     """Checks documents as the gateway would if they were sent now."""
 
     def __init__(self, settings: GatewaySettings, supergraph: Supergraph) -> None:
-        self._limits = settings.limits
         self._schema = supergraph.schema
-        self._plans = PlanCache(supergraph, max_tokens=settings.max_tokens)
-        self._pricing = CostModel(supergraph.schema, supergraph.metadata, settings.weights)
+        self._max_tokens = settings.max_tokens
+        self._operations = PreparedOperationCache(
+            supergraph, settings.limits, settings.weights, Priorities.read().classify, size=1
+        )
 
     def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
         """Everything that is wrong with a document, by line."""
         try:
-            document = parse(text, max_tokens=self._limits.tokens)
+            document = parse(text, max_tokens=self._max_tokens)
         except GraphQLError as error:
             return [_problem_at(path, error.formatted)]
         operations = _operations(document)
         if not operations:
             return [OperationProblem(path, 1, "The document has no operation.")]
-        found = {p for each in operations for p in self._check_operation(path, text, each)}
+        found = [_problem_at(path, error.formatted) for error in validate(self._schema, document)]
+        found = found or [p for each in operations for p in self._check_operation(path, text, each)]
         return sorted(found, key=lambda problem: (problem.line, problem.message))
 
     def _check_operation(
@@ -127,14 +128,7 @@ class _OperationChecker:
     ) -> Iterator[OperationProblem]:
         name = operation.name.value if operation.name else None
         try:
-            self._plans.plan(text, name)
-            document = parse_document(text, self._limits)
-            read = collect_facts(document, name, self._schema, self._limits)
-            price = self._pricing.price(read.document, read.definition)
-            if price.is_fixed:
-                check_cost(price, {}, self._limits)
-        except OperationRefused as refused:
-            yield from (_problem_at(path, error) for error in refused.errors)
+            self._operations.get(text, name)
         except RaakError as refused:
             line = operation.loc.start_token.line if operation.loc else 1
             yield OperationProblem(path, line, f"{refused.problem} {refused.hint}")

@@ -1,7 +1,7 @@
 """`raak plan`: how the gateway fetches the operations of a file, as Apollo and Hive show it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from graphql import (
     GraphQLError,
     OperationDefinitionNode,
     parse,
-    value_from_ast_untyped,
+    validate,
 )
 
 from gateway.pipeline.prepare import CUSTOMER_IDS
 from gateway.supergraph import (
     CannotPlan,
     NotIdempotentInSubscription,
-    OperationRefused,
-    PlanCache,
+    Operation,
     QueryPlan,
     Supergraph,
     compose,
     explain_plan,
+    plan_document,
     print_plan,
     read_supergraph,
 )
@@ -92,20 +92,20 @@ def plan_file(
         document = parse(text, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
         raise OperationInvalid([_locate(path, error.formatted)]) from None
-    cache = PlanCache(supergraph, max_tokens=MAX_TOKENS, entity_id_fields=CUSTOMER_IDS)
+    if errors := validate(supergraph.schema, document):
+        raise OperationInvalid([_locate(path, error.formatted) for error in errors])
     plans: list[OperationPlan] = []
-    problems: dict[str, None] = {}
-    for operation in _operations(document) or (None,):
-        name = operation.name.value if operation and operation.name else None
+    problems: list[str] = []
+    for definition in _operations(document):
+        operation = Operation.choose(document, definition.name.value if definition.name else None)
         try:
-            plans.append(_explain(name, cache.plan(text, name, document), variables))
-        except OperationRefused as refused:
-            problems |= dict.fromkeys(_locate(path, error) for error in refused.errors)
+            plan = plan_document(supergraph, document, operation, entity_id_fields=CUSTOMER_IDS)
+            plans.append(_explain(operation, plan, variables))
         except (CannotPlan, NotIdempotentInSubscription) as refused:
-            line = operation.loc.start_token.line if operation and operation.loc else 1
-            problems[f"{path}:{line}: {refused.problem} {refused.hint}"] = None
+            line = definition.loc.start_token.line if definition.loc else 1
+            problems.append(f"{path}:{line}: {refused.problem} {refused.hint}")
     if problems:
-        raise OperationInvalid(list(problems))
+        raise OperationInvalid(problems)
     return plans
 
 
@@ -122,16 +122,11 @@ def read_variables(text: str) -> dict[str, Any]:
     return variables
 
 
-def _explain(name: str | None, plan: QueryPlan, variables: Mapping[str, Any]) -> OperationPlan:
-    values = dict(_defaults(plan)) | dict(variables)
+def _explain(operation: Operation, plan: QueryPlan, variables: Mapping[str, Any]) -> OperationPlan:
+    values = operation.defaults | dict(variables)
     conditions = {condition: bool(values.get(condition)) for condition in plan.conditions}
+    name = operation.definition.name.value if operation.definition.name else None
     return OperationPlan(name, conditions, explain_plan(plan.supergraph, plan.variant(conditions)))
-
-
-def _defaults(plan: QueryPlan) -> Iterator[tuple[str, Any]]:
-    for definition in plan.operation.variable_definitions or ():
-        if definition.default_value:
-            yield definition.variable.name.value, value_from_ast_untyped(definition.default_value)
 
 
 def _read(path: Path) -> str:

@@ -172,7 +172,7 @@ class GraphQLOverHttp:
 
 def _name_span(prepared: PreparedOperation) -> None:
     if telemetry.tracing():
-        operation = prepared.operation
+        operation = prepared.facts
         span = trace.get_current_span()
         span.update_name(f"{operation.kind} {operation.name or ''}".strip())
         span.set_attribute("graphql.operation.type", operation.kind)

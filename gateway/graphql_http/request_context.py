@@ -81,7 +81,7 @@ class RequestContext(GraphQLResponse):
 
     def count(self) -> None:
         """Count the request, now that it is over, by its kind and first error."""
-        kind = self.prepared.operation.kind if self.prepared else "none"
+        kind = self.prepared.facts.kind if self.prepared else "none"
         errors = self.body.get("errors")
         code = errors[0].get("extensions", {}).get("code", "UNKNOWN") if errors else "OK"
         _counter(kind, _label(code)).inc()

@@ -43,7 +43,7 @@ class OperationStream:
         prepared = self.context.prepared
         if prepared is None or not telemetry.tracing():
             return nullcontext()
-        operation = prepared.operation
+        operation = prepared.facts
         name = f"{operation.kind} {operation.name or ''}".strip()
         return telemetry.span(name, SpanKind.SERVER, traceparent)
 

@@ -16,14 +16,14 @@ JSON = dict[str, Any]
 def open_entry(log: AuditLog, call: CallerRequest, schema: GraphQLSchema) -> AuditEntry:
     """The entry of a request that is about to be answered."""
     references = [reference for _, reference in call.customers]
-    texts = call.prepared.operation.texts
+    texts = call.prepared.facts.texts
     details = log.describe(_texts(call, schema)) if texts else {}
     return AuditEntry(log, call.caller, call.prepared.audited, references, details)
 
 
 def _texts(call: CallerRequest, schema: GraphQLSchema) -> Iterator[tuple[str, str, str]]:
     """The definitions and conditions of a request: field, argument, text."""
-    operation = call.prepared.operation
+    operation = call.prepared.facts
     variables = coerce_variables(operation.text_variables, call.request.variables, schema)
     for argument in operation.texts if variables is not None else ():
         if isinstance(text := argument.value_with(variables), str):

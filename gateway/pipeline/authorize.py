@@ -8,10 +8,7 @@ from graphql import GraphQLSchema
 from gateway.access.authorization.customer_references import check_reference
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.caller_request import CallerRequest
-from gateway.pipeline.operation_facts import (
-    coerce_variables,
-    select_root_fields,
-)
+from gateway.pipeline.operation_facts import coerce_variables
 from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.errors import RaakError
@@ -54,13 +51,13 @@ def check_operation(
     """Raise RaakError if this caller may not send this operation in this way. Where the schema is
     open, whoever asks for nothing else needs no token.
     """
-    operation = prepared.operation
-    if operation.introspects and not is_open:
+    facts = prepared.facts
+    if facts.introspects and not is_open:
         raise IntrospectionOff(
             "The schema can't be read in production.",
             hint="Read the SDL of the release, or ask a gateway in development mode.",
         )
-    if caller is None and not operation.introspects_only:
+    if caller is None and not facts.introspects_only:
         raise token_missing()
     if prepared.plan.is_mutation and not request.may_change:
         raise MutationNotAllowed("A mutation can't be sent by GET.", hint="Send it by POST.")
@@ -89,15 +86,15 @@ def refuse_changes(
     """The errors of a mutation some of whose fields are denied: nothing of it is done, since half
     of what was to be changed may be worse.
     """
-    operation = call.prepared.operation
-    if not call.prepared.plan.is_mutation or denied.isdisjoint(operation.root_coordinates):
+    facts = call.prepared.facts
+    if not call.prepared.plan.is_mutation or denied.isdisjoint(facts.root_coordinates):
         return []
-    declared = operation.definition.variable_definitions or ()
+    declared = facts.operation.definition.variable_definitions or ()
     variables = coerce_variables(declared, call.request.variables, schema)
     if variables is None:
         return []
     return [
         refusal(coordinate) | {"path": [key]}
-        for key, name in select_root_fields(operation, variables).items()
-        if (coordinate := f"{operation.root_type}.{name}") in denied
+        for key, field in {f.key: f for f in facts.root.fields(variables.coerced)}.items()
+        if (coordinate := f"{facts.root_type}.{field.name}") in denied
     ]

@@ -8,7 +8,8 @@ from graphql import GraphQLSchema
 
 from gateway.access.authorization.customer_references import find_references
 from gateway.access.limits.operation_limits import OperationLimits, check_variables
-from gateway.pipeline.operation_facts import Argument, OperationFacts, coerce_variables
+from gateway.access.selections import Argument
+from gateway.pipeline.operation_facts import OperationFacts, coerce_variables
 from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
 from services.chassis.principal import Principal
@@ -37,7 +38,7 @@ class CallerRequest:
     ) -> "CallerRequest":
         """With the customers of its variables, if these are not too large; raises LimitExceeded."""
         check_variables(request.variables, limits)
-        customers = _find_customers(prepared.operation, request.variables, schema)
+        customers = _find_customers(prepared.facts, request.variables, schema)
         return cls(prepared, request, caller, customers)
 
 

@@ -1,90 +1,38 @@
 """What the steps of the pipeline need to know of an operation: collected once for each."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLIncludeDirective,
-    GraphQLInputType,
-    GraphQLInterfaceType,
-    GraphQLNamedType,
-    GraphQLObjectType,
-    GraphQLSchema,
-    GraphQLSkipDirective,
-    NamedTypeNode,
-    OperationDefinitionNode,
-    SelectionNode,
-    SelectionSetNode,
-    ValueNode,
-    VariableDefinitionNode,
-    VariableNode,
-    get_directive_values,
-    get_named_type,
-)
+from graphql import DocumentNode, GraphQLSchema, VariableDefinitionNode
 from graphql.execution.values import VariableValues, get_variable_values
-from graphql.language import InlineFragmentNode
-from graphql.pyutils import Undefined
-from graphql.utilities import coerce_input_literal
 
 from gateway.access.audit.texts import TEXT_ARGUMENTS
 from gateway.access.authorization.customer_references import names_customers
 from gateway.access.limits.operation_limits import (
-    INTROSPECTION,
     PAGE_ARGUMENTS,
+    LimitExceeded,
     OperationLimits,
     check_page,
     check_size,
-    find_root_fields,
-    variable_defaults,
 )
-from gateway.pipeline.parse import choose_operation
-from gateway.supergraph.syntax import fragments_in, variables_in
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """An argument access looks at before a request is let through."""
-
-    place: str
-    """`Type.field`"""
-    name: str
-    value: ValueNode
-    type: GraphQLInputType
-
-    def value_with(self, variables: VariableValues | None) -> Any:
-        """Its value in a request, with the variables and all defaults filled in."""
-        value = coerce_input_literal(self.value, self.type, variables)
-        return None if value is Undefined else value
-
-
-@dataclass(frozen=True, slots=True)
-class PageArgument:
-    """An argument that says by a variable how many items of a list are wanted."""
-
-    place: str
-    name: str
-    variable: str
-    default: Any
-
-    def size_with(self, variables: Mapping[str, Any]) -> Any:
-        """The size in a request, if it is a number; of any other kind the services take none."""
-        size = variables.get(self.variable, self.default)
-        return int(size) if isinstance(size, float) else size
+from gateway.access.selections import INTROSPECTION, Argument, TypedSelectionSet, visit_operation
+from gateway.supergraph.operation import Operation
+from gateway.supergraph.syntax import variables_in
 
 
 @dataclass(frozen=True, slots=True)
 class OperationFacts:
-    """One operation of a document, with the fragments it uses and nothing else."""
+    """What limits, authorization and the audit log look at in an operation."""
 
-    document: DocumentNode
-    definition: OperationDefinitionNode
-    root_fields: tuple[FieldNode, ...]
-    pages: tuple[PageArgument, ...]
+    operation: Operation
+    defaults: Mapping[str, Any]
+    """Of its variables, as plain values."""
+    root: TypedSelectionSet
+    root_names: frozenset[str]
+    """Of its root fields."""
+    pages: tuple[tuple[Argument, str], ...]
+    """Arguments that say by a variable how many items of a list are wanted, with the variable."""
     references: tuple[Argument, ...]
     """Arguments that name customers."""
     reference_variables: tuple[VariableDefinitionNode, ...]
@@ -96,12 +44,12 @@ class OperationFacts:
     @property
     def kind(self) -> str:
         """`query`, `mutation` or `subscription`."""
-        return self.definition.operation.value
+        return self.operation.definition.operation.value
 
     @property
     def name(self) -> str | None:
         """The name its author gave it."""
-        return self.definition.name.value if self.definition.name else None
+        return self.operation.definition.name.value if self.operation.definition.name else None
 
     @property
     def root_type(self) -> str:
@@ -111,113 +59,56 @@ class OperationFacts:
     @property
     def root_coordinates(self) -> frozenset[str]:
         """Its root fields, as `Type.field`."""
-        return frozenset(f"{self.root_type}.{field.name.value}" for field in self.root_fields)
+        return frozenset(f"{self.root_type}.{name}" for name in self.root_names)
 
     @property
     def introspects(self) -> bool:
         """Whether it asks for the schema."""
-        return any(field.name.value in INTROSPECTION for field in self.root_fields)
+        return not INTROSPECTION.isdisjoint(self.root_names)
 
     @property
     def introspects_only(self) -> bool:
         """Whether it asks for nothing but the schema."""
-        return all(field.name.value.startswith("__") for field in self.root_fields)
+        return all(name.startswith("__") for name in self.root_names)
 
 
 def collect_facts(
-    whole: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
+    document: DocumentNode, name: str | None, schema: GraphQLSchema, limits: OperationLimits
 ) -> OperationFacts:
     """The facts of the operation a request asks for, which is within the limits, but not validated.
 
     Raises LimitExceeded or UnknownOperation.
     """
-    definition, fragments = choose_operation(whole, name), fragments_in(whole)
-    check_size(definition, fragments, limits)
-    collector = _FactCollector(schema, fragments)
-    collector.collect(definition)
-    references = tuple(a for a in collector.arguments if names_customers(a.type))
-    texts = tuple(a for a in collector.arguments if a.name in TEXT_ARGUMENTS)
+    operation = Operation.choose(document, name)
+    try:
+        root, arguments = visit_operation(operation, schema)
+    except RecursionError:  # hundreds of levels through fragments: far beyond any limit of depth
+        raise LimitExceeded("The operation is nested too deeply.", "depth", limits.depth) from None
+    check_size(root.size, limits)
+    pages = [argument for argument in arguments if argument.name in PAGE_ARGUMENTS]
+    for page in pages:
+        if page.variable is None:
+            check_page(page.place, page.name, page.value_with(None), limits)
+    references = tuple(argument for argument in arguments if names_customers(argument.type))
+    texts = tuple(argument for argument in arguments if argument.name in TEXT_ARGUMENTS)
     return OperationFacts(
-        DocumentNode(definitions=(definition, *collector.fragments.values())),
-        definition,
-        tuple(find_root_fields(definition, collector.fragments)),
-        tuple(_pages(collector.arguments, definition, limits)),
+        operation,
+        operation.defaults,
+        root,
+        frozenset(field.name for field in root.fields()),
+        tuple((page, page.variable) for page in pages if page.variable),
         references,
-        _variables_of(references, definition),
+        _variables_of(references, operation),
         texts,
-        _variables_of(texts, definition),
+        _variables_of(texts, operation),
     )
 
 
-class _FactCollector:
-    """Walks an operation once, each fragment it uses too, and knows the type of every field."""
-
-    def __init__(
-        self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]
-    ) -> None:
-        self._schema = schema
-        self._defined = fragments
-        self.arguments: list[Argument] = []
-        self.fragments: dict[str, FragmentDefinitionNode] = {}
-        """Those the operation uses, also by way of other fragments."""
-
-    def collect(self, operation: OperationDefinitionNode) -> None:
-        """Walk the operation. What the schema lacks is passed over: validation refuses it."""
-        self._walk(operation.selection_set, self._schema.get_root_type(operation.operation))
-        walked = 0
-        while walked < len(self.fragments):
-            fragment = list(self.fragments.values())[walked]
-            self._walk(fragment.selection_set, self._type(fragment.type_condition))
-            walked += 1
-
-    def _walk(self, selection_set: SelectionSetNode, parent: GraphQLNamedType | None) -> None:
-        for selection in selection_set.selections:
-            if isinstance(selection, FieldNode):
-                self._field(selection, parent)
-            elif isinstance(selection, InlineFragmentNode):
-                condition = selection.type_condition
-                self._walk(selection.selection_set, self._type(condition) if condition else parent)
-            elif isinstance(selection, FragmentSpreadNode):
-                name = selection.name.value
-                if name in self._defined:
-                    self.fragments.setdefault(name, self._defined[name])
-
-    def _field(self, node: FieldNode, parent: GraphQLNamedType | None) -> None:
-        field = None
-        if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType):
-            field = parent.fields.get(node.name.value)
-            place = f"{parent.name}.{node.name.value}"
-            for argument in node.arguments or () if field else ():
-                name = argument.name.value
-                if field and name in field.args:
-                    type_ = field.args[name].type
-                    self.arguments.append(Argument(place, name, argument.value, type_))
-        if node.selection_set:
-            self._walk(node.selection_set, get_named_type(field.type) if field else None)
-
-    def _type(self, condition: NamedTypeNode) -> GraphQLNamedType | None:
-        return self._schema.get_type(condition.name.value)
-
-
-def _pages(
-    arguments: list[Argument], operation: OperationDefinitionNode, limits: OperationLimits
-) -> Iterator[PageArgument]:
-    defaults = variable_defaults(operation)
-    for argument in arguments:
-        if argument.name not in PAGE_ARGUMENTS:
-            continue
-        if isinstance(argument.value, VariableNode):
-            variable = argument.value.name.value
-            yield PageArgument(argument.place, argument.name, variable, defaults.get(variable))
-        else:
-            check_page(argument.place, argument.name, argument.value_with(None), limits)
-
-
 def _variables_of(
-    arguments: tuple[Argument, ...], operation: OperationDefinitionNode
+    arguments: Iterable[Argument], operation: Operation
 ) -> tuple[VariableDefinitionNode, ...]:
     names = variables_in(*(argument.value for argument in arguments))
-    declared = operation.variable_definitions or ()
+    declared = operation.definition.variable_definitions or ()
     return tuple(d for d in declared if d.variable.name.value in names)
 
 
@@ -229,23 +120,3 @@ def coerce_variables(
     """Variables as the services will get them; None if they are not what is declared."""
     values = get_variable_values(schema, declared, dict(variables), max_errors=1)
     return None if isinstance(values, list) else values
-
-
-def select_root_fields(operation: OperationFacts, variables: VariableValues) -> dict[str, str]:
-    """The root fields a request selects, after @skip and @include: names by response key."""
-    selected = find_root_fields(
-        operation.definition,
-        fragments_in(operation.document),
-        lambda selection: _is_included(selection, variables),
-    )
-    return {_key(field): field.name.value for field in selected}
-
-
-def _is_included(selection: SelectionNode, variables: VariableValues) -> bool:
-    skip = get_directive_values(GraphQLSkipDirective, selection, variables)
-    include = get_directive_values(GraphQLIncludeDirective, selection, variables)
-    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
-
-
-def _key(field: FieldNode) -> str:
-    return field.alias.value if field.alias else field.name.value

@@ -108,9 +108,8 @@ class RequestPipeline:
             self.admission.arrive(caller_key(caller))
         if self.trusted_only:
             check_registered(request.query, self.registry)
-        if (request.query, request.operation_name) in self.operations:
-            prepared = self.operations.get(request.query, request.operation_name)
-        else:
+        prepared = self.operations.find(request.query, request.operation_name)
+        if prepared is None:
             with self.admission.charge_planning(caller_key(caller)):
                 prepared = self.operations.get(request.query, request.operation_name)
         check_operation(prepared, request, caller, is_open=self.is_open)
@@ -163,7 +162,7 @@ class RequestPipeline:
         answers = subscribe(prepared.plan, request.variables, self.transport, options)
         if entry:
             answers = record_answers(answers, entry)
-        guarded = self.subscription_guard(prepared.operation.root_coordinates, answers)
+        guarded = self.subscription_guard(prepared.facts.root_coordinates, answers)
         return self.admission.hold(caller_key(call.caller), guarded, cost)
 
     def explain(

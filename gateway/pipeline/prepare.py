@@ -10,7 +10,7 @@ from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.registered_operations import hash_document
 from gateway.pipeline.operation_facts import OperationFacts, collect_facts
 from gateway.pipeline.parse import parse_document
-from gateway.supergraph import PlanCache, QueryPlan, Supergraph
+from gateway.supergraph import QueryPlan, Supergraph, plan_document
 from gateway.supergraph.lru import Lru
 
 CUSTOMER_IDS: Mapping[str, str] = {"Customer": "id"}
@@ -21,7 +21,7 @@ CUSTOMER_IDS: Mapping[str, str] = {"Customer": "id"}
 class PreparedOperation:
     """What is remembered of an operation."""
 
-    operation: OperationFacts
+    facts: OperationFacts
     plan: QueryPlan
     cost: OperationCost
     workload: Workload
@@ -29,11 +29,7 @@ class PreparedOperation:
 
 
 class PreparedOperationCache:
-    """Prepares operations over one supergraph, and remembers them by their text and name.
-
-    `PlanCache` below it shares one plan between texts that differ in layout only, and remembers
-    what was refused.
-    """
+    """Prepares operations over one supergraph, and remembers them by their text and name."""
 
     def __init__(
         self,
@@ -44,17 +40,15 @@ class PreparedOperationCache:
         *,
         size: int,
     ) -> None:
-        self._schema = supergraph.schema
+        self._supergraph = supergraph
         self._limits = limits
         self._classify = classify
         self._costs = CostModel(supergraph.schema, supergraph.metadata, weights)
-        self._plans = PlanCache(
-            supergraph, size=size, max_tokens=limits.tokens, entity_id_fields=CUSTOMER_IDS
-        )
         self._prepared: Lru[PreparedOperation] = Lru(size)
 
-    def __contains__(self, key: tuple[str, str | None]) -> bool:
-        return key in self._prepared
+    def find(self, text: str, name: str | None) -> PreparedOperation | None:
+        """An operation of a document, if it is remembered."""
+        return self._prepared.get((text, name))
 
     def keys(self) -> list[tuple[str, str | None]]:
         """The operations remembered, by text and name, the one used last at the end."""
@@ -62,7 +56,7 @@ class PreparedOperationCache:
 
     def get(self, text: str, name: str | None) -> PreparedOperation:
         """An operation of a document, prepared now if it is new; raises RaakError."""
-        prepared = self._prepared.get((text, name))
+        prepared = self.find(text, name)
         if prepared is None:
             prepared = self._prepare(text, name)
             self._prepared.put((text, name), prepared)
@@ -70,11 +64,13 @@ class PreparedOperationCache:
 
     def _prepare(self, text: str, name: str | None) -> PreparedOperation:
         document = parse_document(text, self._limits)
-        operation = collect_facts(document, name, self._schema, self._limits)
-        cost = self._costs.price(operation.document, operation.definition)
+        facts = collect_facts(document, name, self._supergraph.schema, self._limits)
+        cost = self._costs.price(facts.root, facts.defaults)
         if cost.is_fixed:
             check_cost(cost, {}, self._limits)
-        workload = self._classify(operation.root_coordinates)
-        plan = self._plans.plan(text, name, document)
-        audited = AuditedOperation.by(operation.document, operation.definition, hash_document(text))
-        return PreparedOperation(operation, plan, cost, workload, audited)
+        workload = self._classify(facts.root_coordinates)
+        plan = plan_document(
+            self._supergraph, document, facts.operation, entity_id_fields=CUSTOMER_IDS
+        )
+        audited = AuditedOperation.by(facts.operation.definition, facts.root, hash_document(text))
+        return PreparedOperation(facts, plan, cost, workload, audited)

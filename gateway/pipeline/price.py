@@ -8,6 +8,8 @@ from gateway.pipeline.caller_request import CallerRequest
 def price(call: CallerRequest, limits: OperationLimits) -> int:
     """The cost of a request; raises LimitExceeded for too large a page, or too much of it all."""
     variables = call.request.variables
-    for page in call.prepared.operation.pages:
-        check_page(page.place, page.name, page.size_with(variables), limits)
+    facts = call.prepared.facts
+    for page, variable in facts.pages:
+        size = variables.get(variable, facts.defaults.get(variable))
+        check_page(page.place, page.name, size, limits)
     return check_cost(call.prepared.cost, variables, limits)

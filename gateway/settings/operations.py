@@ -30,7 +30,10 @@ class OperationSettings(ServiceSettings):
         default=30, ge=1, description="how often one selection may ask the same field"
     )
     max_selections: int = Field(
-        default=1_000, ge=1, description="most fields and fragments selected in an operation"
+        default=1_000,
+        ge=1,
+        le=20_000,
+        description="most fields and fragments selected in an operation",
     )
     max_page_size: int = Field(
         default=100, ge=1, description="largest `first`, `last` or `limit` of a list"

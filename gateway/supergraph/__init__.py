@@ -1,6 +1,6 @@
 """A federation router: compose subgraphs, plan operations over them, execute the plans.
 
-`compose` once at start, keep a `PlanCache`, and for each request `execute(cache.plan(…), …)`.
+`compose` once at start, `plan_document` once for each operation, and `execute` for each request.
 """
 
 from gateway.supergraph.composition.compose import compose, compose_sdl
@@ -21,8 +21,9 @@ from gateway.supergraph.executor.execute import (
     respond_to_refusal,
     subscribe,
 )
+from gateway.supergraph.operation import Operation
 from gateway.supergraph.planner.explain_plan import explain_plan, print_plan
-from gateway.supergraph.planner.plan_cache import PlanCache
+from gateway.supergraph.planner.plan_document import plan_document
 from gateway.supergraph.planner.query_plan import QueryPlan, plan
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.transport.circuit_breaker import ResilientTransport
@@ -45,8 +46,8 @@ __all__ = [
     "HeadersFor",
     "HttpTransport",
     "NotIdempotentInSubscription",
+    "Operation",
     "OperationRefused",
-    "PlanCache",
     "QueryPlan",
     "ResilientTransport",
     "RoutingTransport",
@@ -63,6 +64,7 @@ __all__ = [
     "execute",
     "explain_plan",
     "plan",
+    "plan_document",
     "print_plan",
     "read_supergraph",
     "respond_to_refusal",

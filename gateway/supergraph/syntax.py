@@ -1,4 +1,4 @@
-"""Syntax trees of GraphQL: what an operation uses, and small tools to read and build nodes."""
+"""Syntax trees of GraphQL: small tools to read and build nodes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,14 @@ from graphql import (
     ConstListValueNode,
     ConstValueNode,
     DefinitionNode,
-    DocumentNode,
     EnumValueNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLIncludeDirective,
-    GraphQLSkipDirective,
     IntValueNode,
     ListTypeNode,
     NamedTypeNode,
     NameNode,
     Node,
     NonNullTypeNode,
-    OperationDefinitionNode,
     OperationType,
-    SelectionNode,
     StringValueNode,
     TypeNode,
     VariableNode,
@@ -38,61 +31,11 @@ ROOTS = {
 }
 """The type that an operation's root fields belong to."""
 TYPENAME = "__typename"
-CONDITIONALS = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
-
-ExecutableDefinition: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
-
-
-def used_fragments(
-    operation: OperationDefinitionNode, document: DocumentNode
-) -> dict[str, FragmentDefinitionNode]:
-    """The fragments an operation spreads, also by way of other fragments, by name."""
-    defined = fragments_in(document)
-    used: dict[str, FragmentDefinitionNode] = {}
-    waiting: list[ExecutableDefinition] = [operation]
-    while waiting:
-        for selection in _selections(waiting.pop()):
-            name = selection.name.value if isinstance(selection, FragmentSpreadNode) else None
-            if name in defined and name not in used:
-                used[name] = defined[name]
-                waiting.append(defined[name])
-    return used
-
-
-def fragments_in(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    """The fragments a document defines, by name."""
-    return {
-        node.name.value: node
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode)
-    }
 
 
 def variables_in(*nodes: Node) -> frozenset[str]:
     """The names of the variables used in these syntax nodes."""
     return frozenset(n.name.value for n in _nodes(nodes) if isinstance(n, VariableNode))
-
-
-def conditions_in(*definitions: ExecutableDefinition) -> tuple[str, ...]:
-    """The variables that @skip and @include read in these definitions."""
-    found: set[str] = set()
-    for definition in definitions:
-        for selection in _selections(definition):
-            for directive in selection.directives or ():
-                if directive.name.value in CONDITIONALS:
-                    found |= variables_in(*(directive.arguments or ()))
-    return tuple(sorted(found))
-
-
-def _selections(definition: ExecutableDefinition) -> Iterator[SelectionNode]:
-    """Everything selected in a definition, at any depth."""
-    waiting = [definition.selection_set]
-    while waiting:
-        for selection in waiting.pop().selections:
-            yield selection
-            below = getattr(selection, "selection_set", None)
-            if below:
-                waiting.append(below)
 
 
 _KEYS: dict[str, tuple[str, ...]] = {}

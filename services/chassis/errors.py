@@ -40,6 +40,12 @@ class UnknownCustomer(RaakError):
     status = 404
 
 
+class UnknownOperation(RaakError):
+    """A document has no operation of the requested name, or several and no name was sent."""
+
+    code = "UNKNOWN_OPERATION"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that suggests the nearest name, or else lists the known names."""
     names = sorted(known)

@@ -32,14 +32,13 @@ from strawberry.types import ExecutionContext
 from services.chassis import json_scalar, telemetry
 from services.chassis.authorization import guard_fields
 from services.chassis.bodies import BodyLimits, headers_of
-from services.chassis.errors import RaakError
+from services.chassis.errors import RaakError, UnknownOperation
 from services.chassis.execution import CompiledOperation, MaskedExecutor, PlainFieldExecutor
 from services.chassis.graphql_http.media_types import negotiate_media_type
 from services.chassis.graphql_http.request import (
     JSON,
     MalformedRequest,
     MutationNotAllowed,
-    UnknownOperation,
     read_parameters,
     read_request,
 )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from graphql import OperationDefinitionNode, build_schema, parse
+from graphql import build_schema, parse
 from pytest_benchmark.fixture import BenchmarkFixture
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,8 +28,10 @@ from gateway.access.limits.operation_limits import (
     check_variables,
 )
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.access.selections import visit_operation
 from gateway.pipeline.operation_facts import collect_facts
 from gateway.pipeline.parse import parse_document
+from gateway.supergraph import Operation
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -129,9 +131,9 @@ def test_admitting_an_operation(benchmark: BenchmarkFixture) -> None:
 
 
 def price(text: str) -> OperationCost:
-    document = parse(text)
-    [operation] = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    return CostModel(SCHEMA).price(document, operation)
+    operation = Operation.choose(parse(text))
+    root, _ = visit_operation(operation, SCHEMA)
+    return CostModel(SCHEMA).price(root, operation.defaults)
 
 
 @pytest.mark.benchmark

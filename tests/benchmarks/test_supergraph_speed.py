@@ -18,7 +18,7 @@ import pytest
 from graphql import parse, validate
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from gateway.supergraph import PlanCache, SubgraphResponse, Supergraph, compose, execute, plan
+from gateway.supergraph import SubgraphResponse, Supergraph, compose, execute, plan, plan_document
 
 LINK = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
@@ -144,17 +144,8 @@ def test_planning_a_valid_operation_of_the_real_graph(
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("name", REAL)
-def test_a_warm_operation(benchmark: BenchmarkFixture, name: str) -> None:
-    cache = PlanCache(real_graph())
-    planned = cache.plan(REAL[name])
-
-    assert benchmark(cache.plan, REAL[name]) is planned
-
-
-@pytest.mark.benchmark
 def test_executing_five_offers_of_eight_fields(benchmark: BenchmarkFixture) -> None:
-    planned = PlanCache(compose(SDLS)).plan(OPERATION)
+    planned = plan_document(compose(SDLS), OPERATION)
     transport = Canned()
     loop = asyncio.new_event_loop()
 

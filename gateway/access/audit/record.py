@@ -8,7 +8,7 @@ of a key, which no token can have.
 
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -17,17 +17,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
-)
+from graphql import OperationDefinitionNode
 
-from gateway.supergraph.syntax import fragments_in
+from gateway.access.selections import TypedSelectionSet
 from services.chassis.principal import SUBJECT_OF_KEYS, Principal
 from services.contracts.identity import TYPES, normalise_value
 
@@ -74,19 +66,18 @@ class AuditedOperation:
 
     @classmethod
     def by(
-        cls, document: DocumentNode, definition: OperationDefinitionNode, hash: str
+        cls, definition: OperationDefinitionNode, root: TypedSelectionSet, hash: str
     ) -> "AuditedOperation":
-        """An operation of a document that is within the limits and valid."""
-        fragments = fragments_in(document)
+        """An operation that is within the limits."""
         fields: dict[str, dict[str, None]] = {}
-        for path in _paths(definition.selection_set, fragments):
-            root, _, below = path.partition(".")
-            fields.setdefault(root, {}).update({below: None} if below else {})
+        for path in _paths(root):
+            name, _, below = path.partition(".")
+            fields.setdefault(name, {}).update({below: None} if below else {})
         return cls(
             definition.operation.value,
             definition.name.value[:LONGEST_NAME] if definition.name else None,
             hash,
-            {root: list(paths)[:MAX_ITEMS] for root, paths in fields.items()},
+            {name: list(paths)[:MAX_ITEMS] for name, paths in fields.items()},
         )
 
     @property
@@ -105,22 +96,13 @@ class AuditedOperation:
         }
 
 
-def _paths(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> Iterable[str]:
+def _paths(selection_set: TypedSelectionSet) -> Iterator[str]:
     """The fields selected, by their own names, each with its way down; those without any below."""
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            name = selection.name.value
-            below = selection.selection_set
-            if below is None:
-                yield name
-            else:
-                yield from (f"{name}.{path}" for path in _paths(below, fragments))
-        elif isinstance(selection, FragmentSpreadNode):
-            yield from _paths(fragments[selection.name.value].selection_set, fragments)
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _paths(selection.selection_set, fragments)
+    for selected in selection_set.fields():
+        if selected.node.selection_set is None:
+            yield selected.name
+        else:
+            yield from (f"{selected.name}.{path}" for path in _paths(selected.below))
 
 
 class RecordFormatter:

@@ -13,11 +13,11 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
-    get_operation_ast,
 )
 
-from gateway.supergraph.errors import NotIdempotentInSubscription, OperationRefused
+from gateway.supergraph.errors import NotIdempotentInSubscription
 from gateway.supergraph.lru import Lru
+from gateway.supergraph.operation import Operation
 from gateway.supergraph.planner.fetch_nodes import FetchNode, QueryPath, path_to
 from gateway.supergraph.planner.router import FieldRouter
 from gateway.supergraph.planner.selection_tree import (
@@ -31,7 +31,7 @@ from gateway.supergraph.planner.selection_tree import (
 from gateway.supergraph.planner.subgraph_operations import OperationWriter
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
 from gateway.supergraph.supergraph import SubgraphView, Supergraph
-from gateway.supergraph.syntax import ROOTS, TYPENAME, conditions_in, used_fragments
+from gateway.supergraph.syntax import ROOTS, TYPENAME
 
 MAX_VARIANTS = 32
 EMPTY: frozenset[str] = frozenset()
@@ -151,31 +151,20 @@ class QueryPlan:
 
 def plan(
     supergraph: Supergraph,
-    document: DocumentNode,
-    operation_name: str | None = None,
+    operation: Operation | DocumentNode,
     *,
     entity_id_fields: Mapping[str, str] = NO_ENTITY_ID_FIELDS,
 ) -> QueryPlan:
-    """Plan one operation of a valid document.
-
-    Args:
-        entity_id_fields: By type, a field that every object of it is to be fetched with, if that
-            costs no fetch of its own.
-
-    Raises:
-        OperationRefused: There is no such operation.
-        NotIdempotentInSubscription: A subscription selects what may not be fetched repeatedly.
-        CannotPlan: It is too large.
+    """Plan an operation, or the only one of a document, that is valid; for the other argument and
+    the errors see `plan_document`.
     """
-    operation = get_operation_ast(document, operation_name)
-    if operation is None:
-        raise _unknown_operation(document, operation_name)
-    fragments = used_fragments(operation, document)
+    if isinstance(operation, DocumentNode):
+        operation = Operation.choose(operation)
     query_plan = QueryPlan(
         supergraph,
-        operation,
-        fragments,
-        conditions_in(operation, *fragments.values()),
+        operation.definition,
+        operation.fragments,
+        operation.conditions,
         entity_id_fields,
     )
     if query_plan.is_subscription:
@@ -202,23 +191,6 @@ def _subgraph_fields(collected: Mapping[str, list[FieldNode]]) -> dict[str, list
     return {
         key: nodes for key, nodes in collected.items() if not nodes[0].name.value.startswith("__")
     }
-
-
-def _unknown_operation(document: DocumentNode, operation_name: str | None) -> OperationRefused:
-    names = [
-        node.name.value
-        for node in document.definitions
-        if isinstance(node, OperationDefinitionNode) and node.name
-    ]
-    if operation_name:
-        message = f"There is no operation {operation_name!r}."
-    elif any(isinstance(node, OperationDefinitionNode) for node in document.definitions):
-        message = "The document has several operations and no operationName was sent."
-    else:
-        message = "The document has no operation."
-    hint = f"Set operationName to one of: {', '.join(names)}." if names else "Send an operation."
-    extensions = {"code": OperationRefused.code, "hint": hint}
-    return OperationRefused([{"message": message, "extensions": extensions}])
 
 
 class _VariantPlanner:

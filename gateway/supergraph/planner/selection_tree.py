@@ -17,22 +17,20 @@ from types import MappingProxyType
 from typing import Any
 
 from graphql import (
-    DirectiveNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     SelectionSetNode,
-    VariableNode,
     get_named_type,
     is_composite_type,
     print_ast,
-    value_from_ast_untyped,
 )
 from graphql.language import InlineFragmentNode
 
 from gateway.supergraph.errors import CannotPlan
+from gateway.supergraph.operation import is_included
 from gateway.supergraph.supergraph import Supergraph, TypeNames
-from gateway.supergraph.syntax import CONDITIONALS, TYPENAME, variables_in
+from gateway.supergraph.syntax import TYPENAME, variables_in
 
 NO_ENTITY_ID_FIELDS: Mapping[str, str] = MappingProxyType({})
 MAX_FIELDS = 20_000
@@ -160,7 +158,7 @@ class SelectionTree:
         collected: dict[str, list[FieldNode]],
     ) -> None:
         for selection in selection_set.selections:
-            if not self._is_included(selection.directives or ()):
+            if self._chosen is not None and not is_included(selection, self._chosen):
                 continue
             if isinstance(selection, FieldNode):
                 key = selection.alias.value if selection.alias else selection.name.value
@@ -176,20 +174,6 @@ class SelectionTree:
                     fragment = self._fragments[name]
                     if fragment.type_condition.name.value in names.all:
                         self._collect_fields(names, fragment.selection_set, visited, collected)
-
-    def _is_included(self, directives: Sequence[DirectiveNode]) -> bool:
-        if self._chosen is None:
-            return True
-        for directive in directives:
-            if directive.name.value in CONDITIONALS and directive.arguments:
-                value = directive.arguments[0].value
-                if isinstance(value, VariableNode):
-                    holds = bool(self._chosen[value.name.value])
-                else:
-                    holds = bool(value_from_ast_untyped(value))
-                if holds == (directive.name.value == "skip"):
-                    return False
-        return True
 
     def build_root(
         self, type_name: str, collected: Mapping[str, list[FieldNode]]

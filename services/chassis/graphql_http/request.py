@@ -34,12 +34,6 @@ class MutationNotAllowed(RaakError):
     status = 405
 
 
-class UnknownOperation(RaakError):
-    """A document has no operation of the requested name, or several and no name was sent."""
-
-    code = "UNKNOWN_OPERATION"
-
-
 class MalformedRequest(RaakError):
     """A request cannot be understood, whatever its operation."""
 

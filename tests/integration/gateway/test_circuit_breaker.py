@@ -12,17 +12,17 @@ from strawberry.asgi import GraphQL
 from gateway.supergraph import (
     ExecutionOptions,
     HttpTransport,
-    PlanCache,
     ResilientTransport,
     RoutingTransport,
     compose,
     execute,
+    plan_document,
 )
 from gateway.supergraph.transport.circuit_breaker import ResilienceSettings
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.supergraph import shop
 
-PLAN = PlanCache(compose(shop.SDLS)).plan("{ customers { id offers { title } } }")
+PLAN = plan_document(compose(shop.SDLS), "{ customers { id offers { title } } }")
 MUTATION = 'mutation { reprice(id: "o1", price: 1) { id } }'
 RULES = ResilienceSettings(open_s=0.2, max_open_s=0.4)
 
@@ -134,7 +134,7 @@ async def frozen_answer(
     query: str, for_s: float, within_s: float
 ) -> tuple[dict[str, Any], float, int]:
     """The answer of a frozen service, the seconds it took, and how often it was asked."""
-    planned = PlanCache(compose(shop.SDLS)).plan(query)
+    planned = plan_document(compose(shop.SDLS), query)
     service = Frozen(for_s)
     async with (
         serving(service) as offers,

@@ -16,12 +16,12 @@ import pytest
 from gateway.supergraph import (
     ExecutionOptions,
     HttpTransport,
-    PlanCache,
     ResilientTransport,
     RoutingTransport,
     Transport,
     compose,
     execute,
+    plan_document,
 )
 from gateway.supergraph.transport.circuit_breaker import ResilienceSettings
 from tests.integration.gateway.misbehaving import (
@@ -34,8 +34,8 @@ from tests.integration.gateway.misbehaving import (
 )
 from tests.unit.gateway.supergraph import shop
 
-CACHE = PlanCache(compose(shop.SDLS))
-PLAN = CACHE.plan("{ customers { id offers { id } } version }")
+SUPERGRAPH = compose(shop.SDLS)
+PLAN = plan_document(SUPERGRAPH, "{ customers { id offers { id } } version }")
 MAX_BYTES = 100_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GOOD = orjson.dumps({"data": {"_entities": [{"offers": [{"id": "o1"}]}] * 3}})
@@ -235,8 +235,9 @@ async def test_at_the_requests_deadline_nothing_is_left_running() -> None:
 
 
 async def test_what_would_only_begin_after_the_deadline_is_not_sent() -> None:
-    planned = CACHE.plan(
-        'mutation { rename(id: "1", name: "Ada") { id } reprice(id: "o1", price: 100) { id } }'
+    planned = plan_document(
+        SUPERGRAPH,
+        'mutation { rename(id: "1", name: "Ada") { id } reprice(id: "o1", price: 100) { id } }',
     )
     transport = shop.InProcess()
     fetch = transport.fetch
@@ -325,7 +326,9 @@ async def test_a_connection_that_breaks_off_is_tried_again_for_queries_only() ->
         query = await execute(PLAN, None, transport)
         server.requests.clear()
         mutation = await execute(
-            CACHE.plan('mutation { reprice(id: "o1", price: 100) { id } }'), None, transport
+            plan_document(SUPERGRAPH, 'mutation { reprice(id: "o1", price: 100) { id } }'),
+            None,
+            transport,
         )
 
         assert "errors" not in query

@@ -28,11 +28,11 @@ from tests.integration.gateway.misbehaving import (
 from tests.integration.gateway.serving import serving
 from tests.unit.gateway.supergraph import shop, till
 
-STORY = till.CACHE.plan(
+STORY = till.plan(
     "subscription ($by: [ID!]!, $fails: Boolean) "
     "{ bought(by: $by, fails: $fails) { at by { name offers { title } } } }"
 )
-SHORT = till.CACHE.plan("subscription { bought(by: []) { at } }")
+SHORT = till.plan("subscription { bought(by: []) { at } }")
 OPENING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 EVENT = b'event: next\ndata: {"data": {"bought": {"at": 1}}}\n\n'
 COMPLETE = b"event: complete\ndata:\n\n"

@@ -14,13 +14,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.asgi import GraphQL
 
-from gateway.supergraph import ExecutionOptions, HttpTransport, PlanCache, compose, execute
+from gateway.supergraph import ExecutionOptions, HttpTransport, compose, execute, plan_document
 from services.chassis import telemetry
 from tests.integration.gateway.serving import Server, serving_all
 from tests.unit.gateway.supergraph import shop
 
 SUPERGRAPH = compose(shop.SDLS)
-CACHE = PlanCache(SUPERGRAPH)
 STORY = """
 query Story($limit: Int!) {
   customers {
@@ -80,14 +79,14 @@ async def test_a_story_over_three_services_equals_the_monoliths() -> None:
     )
 
     async with open_shop() as opened, opened.transport() as transport:
-        answer = await execute(CACHE.plan(STORY), {"limit": 2}, transport)
+        answer = await execute(plan_document(SUPERGRAPH, STORY), {"limit": 2}, transport)
 
     assert answer == {"data": expected.data}
 
 
 async def test_a_killed_service_leaves_the_others_answering() -> None:
     async with open_shop() as opened, opened.transport() as transport:
-        planned = CACHE.plan("{ customers { name offers { title } } version }")
+        planned = plan_document(SUPERGRAPH, "{ customers { name offers { title } } version }")
         whole = await execute(planned, None, transport)
         await opened.servers["offers"].stop()
         partial = await execute(planned, None, transport)
@@ -101,7 +100,7 @@ async def test_a_killed_service_leaves_the_others_answering() -> None:
 
 
 async def test_a_slow_service_meets_its_deadline() -> None:
-    planned = CACHE.plan("{ customers { id offers { title } } }")
+    planned = plan_document(SUPERGRAPH, "{ customers { id offers { title } } }")
     deadlines = {"within_s_by_subgraph": {"offers": 0.1}}
 
     async with open_shop() as opened, opened.transport(**deadlines) as transport:
@@ -116,7 +115,7 @@ async def test_each_service_gets_its_own_headers_and_the_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(telemetry._state, "tracing", True)
-    planned = CACHE.plan("{ customers { offers { title } } }")
+    planned = plan_document(SUPERGRAPH, "{ customers { offers { title } } }")
     tracer = TracerProvider().get_tracer("test")
 
     async with open_shop() as opened, opened.transport() as transport:

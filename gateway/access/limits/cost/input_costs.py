@@ -26,11 +26,10 @@ from gateway.access.limits.cost.schema_costs import SchemaCosts
 
 
 class InputCosts:
-    """Prices the arguments of one operation. `defaults` are those of its variables."""
+    """Prices the arguments of fields."""
 
-    def __init__(self, marked: SchemaCosts, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, marked: SchemaCosts) -> None:
         self._schema_costs = marked
-        self._defaults = defaults
 
     def of(
         self,
@@ -74,11 +73,10 @@ class InputCosts:
                     yield from self._argument_cost(field.value, *marked[field.name.value])
 
     def _variable(self, name: str, weight: int, type_name: str) -> VariableCost:
-        default = self._defaults.get(name)
         key = (name, type_name)
 
         def cost(variables: Variables, memo: CostMemo) -> int:
-            value = variables.get(name, default)
+            value = variables.get(name)
             if value is None:
                 return 0
             if key not in memo:

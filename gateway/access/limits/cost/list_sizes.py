@@ -47,25 +47,17 @@ NO_SIZING = ListSizing()
 
 
 class ListSizes:
-    """Tells the sizes of the lists of one operation.
+    """Tells the sizes of lists.
 
     Args:
         marked: The `@listSize` of `Type.field`.
         assumed: The items of a list whose size nothing tells.
-        defaults: Those of the operation's variables.
     """
 
-    def __init__(
-        self,
-        schema: GraphQLSchema,
-        marked: Mapping[str, ListSize],
-        assumed: int,
-        defaults: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, schema: GraphQLSchema, marked: Mapping[str, ListSize], assumed: int) -> None:
         self._schema = schema
         self._list_size_marks = marked
         self._assumed = assumed
-        self._defaults = defaults
 
     def of(
         self, parent: GraphQLNamedType, node: FieldNode, known: GraphQLField, outer: ListSizing
@@ -123,10 +115,8 @@ class ListSizes:
     def _amount(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         if not isinstance(value, VariableNode):
             return self._literal_size(value, inside)
-        name, default = value.name.value, self._defaults.get(value.name.value)
-        if not inside:
-            return lambda variables: _as_size(variables.get(name, default))
-        return lambda variables: _as_size(_inside(variables.get(name, default), inside))
+        name = value.name.value
+        return lambda variables: _as_size(_inside(variables.get(name), inside))
 
     def _literal_size(self, value: ValueNode, inside: Sequence[str]) -> VariableAmount | int | None:
         """A size in a literal, which may hold a variable at the end of the path."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.access.limits.operation_limits import MOST, LimitExceeded, OperationLimits
+from gateway.supergraph.operation import Conditions, evaluate_conditions
 
 Variables = Mapping[str, Any]
 """The variables of a request, as they came."""
@@ -19,21 +20,17 @@ VariableCost = Callable[[Variables, CostMemo], int]
 class SelectionSetCost:
     """What a selection costs for one object: parts beside each other, and the dearest of some."""
 
-    __slots__ = ("_fixed", "_moving", "alternatives", "is_shared", "own", "parts")
+    __slots__ = ("_fixed", "_moving", "alternatives", "own", "parts")
 
     def __init__(
         self,
         own: int,
         parts: Sequence["SelectionCost"] = (),
         alternatives: Sequence["SelectionSetCost"] = (),
-        *,
-        is_shared: bool = False,
     ) -> None:
         self.own = own
         self.parts = parts
         self.alternatives = alternatives
-        self.is_shared = is_shared
-        """Whether it stands in several places, so that its price is worth keeping."""
         self._moving = tuple(part for part in parts if part.fixed is None)
         self._fixed = min(own + sum(part.fixed or 0 for part in parts), MOST)
 
@@ -45,24 +42,19 @@ class SelectionSetCost:
         return self.price({}, {})
 
     def price(self, variables: Variables, memo: CostMemo) -> int:
-        """The price; `known` holds those of shared sums for these variables."""
-        if self.is_shared and id(self) in memo:
-            return memo[id(self)]
+        """The price with these variables."""
         price = self._fixed
         for part in self._moving:
             price += part.price(variables, memo)
         if self.alternatives:
             price += max(other.price(variables, memo) for other in self.alternatives)
-        price = min(price, MOST)
-        if self.is_shared:
-            memo[id(self)] = price
-        return price
+        return min(price, MOST)
 
 
 class SelectionCost:
     """What a field or fragment costs with all its selections; a fragment has no name."""
 
-    __slots__ = ("_included", "_once", "_times", "each", "fixed", "name")
+    __slots__ = ("_conditions", "_once", "_times", "each", "fixed", "name")
 
     def __init__(
         self,
@@ -71,15 +63,15 @@ class SelectionCost:
         *,
         once: VariableCost | int = 0,
         times: VariableAmount | int = 1,
-        included: VariableAmount | None = None,
+        conditions: Conditions = (),
     ) -> None:
         self.name = name
         self.each = each
         self._once = once
         self._times = times
-        self._included = included
+        self._conditions = conditions
         is_fixed = (
-            included is None
+            not conditions
             and isinstance(once, int)
             and isinstance(times, int)
             and each.fixed is not None
@@ -88,7 +80,7 @@ class SelectionCost:
 
     def times(self, variables: Variables) -> int:
         """How many objects there are, for one above them."""
-        if self._included is not None and not self._included(variables):
+        if self._conditions and not evaluate_conditions(self._conditions, variables):
             return 0
         if isinstance(self._times, int):
             return self._times
@@ -99,7 +91,7 @@ class SelectionCost:
         """The price for one object above. However much arguments take off, a field costs nothing
         at least, and what is below it the whole of its price.
         """
-        if self._included is not None and not self._included(variables):
+        if self._conditions and not evaluate_conditions(self._conditions, variables):
             return 0
         times = self._times if isinstance(self._times, int) else self._times(variables)
         once = self._once if isinstance(self._once, int) else self._once(variables, memo)
@@ -112,12 +104,13 @@ class OperationCost:
     """The price of one operation, for any variables."""
 
     _root: SelectionSetCost
+    _defaults: Variables
     _fixed: int | None = None
 
     @classmethod
-    def of(cls, whole: SelectionSetCost) -> "OperationCost":
-        """The price of a whole operation."""
-        return cls(whole, whole.fixed)
+    def of(cls, root: SelectionSetCost, defaults: Variables) -> "OperationCost":
+        """The price of a whole operation, with the defaults of its variables."""
+        return cls(root, defaults, root.fixed)
 
     @property
     def is_fixed(self) -> bool:
@@ -126,11 +119,13 @@ class OperationCost:
 
     def __call__(self, variables: Variables) -> int:
         """The price with these variables; where they are not what is declared, a guess."""
-        return self._root.price(variables, {}) if self._fixed is None else self._fixed
+        if self._fixed is not None:
+            return self._fixed
+        return self._root.price({**self._defaults, **variables}, {})
 
     def dearest(self, variables: Variables) -> tuple[str, int]:
         """Where at least half of each price comes from, as a path, and the price of all there."""
-        memo: CostMemo = {}
+        variables, memo = {**self._defaults, **variables}, CostMemo()
         path: list[str] = []
         times, price, here = 1, self._root.price(variables, memo), self._root
         while part := max(_all_parts(here), key=lambda p: p.price(variables, memo), default=None):

@@ -19,7 +19,7 @@ from gateway.live.customer_watch import CustomerWatch, WatchedCustomer
 from gateway.live.operation_stream import OperationStreams
 from gateway.live.subgraph import LiveSubgraph
 from gateway.schema_source import read_subgraphs
-from gateway.supergraph import NotIdempotentInSubscription, PlanCache, RoutingTransport, compose
+from gateway.supergraph import NotIdempotentInSubscription, RoutingTransport, compose, plan_document
 from services.chassis.errors import UnknownCustomer
 from services.chassis.graphql_http.request import read_parameters
 from services.chassis.masking import MASK, Masking
@@ -331,13 +331,13 @@ async def test_a_subscription_beyond_the_rate_is_slowed_and_then_ends_with_the_r
 
 def test_a_decision_is_refused_below_a_subscription() -> None:
     decide = 'nextBestActions(channel: WEB, placement: "home") { id }'
-    cache = PlanCache(compose(read_subgraphs()))
+    supergraph = compose(read_subgraphs())
     watch = 'subscription { customerActivity(ref: {id: "1"}) { customer { %s } } }'
 
     with pytest.raises(NotIdempotentInSubscription, match=r"Customer\.nextBestActions"):
-        cache.plan(watch % decide)
-    assert cache.plan(watch % "traits { value } decisions { edges { node { id } } }")
-    assert cache.plan(f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')
+        plan_document(supergraph, watch % decide)
+    assert plan_document(supergraph, watch % "traits { value } decisions { edges { node { id } } }")
+    assert plan_document(supergraph, f'{{ customer(ref: {{id: "1"}}) {{ {decide} }} }}')
 
 
 async def test_it_answers_with_its_sdl_as_any_subgraph_does() -> None:

@@ -15,7 +15,8 @@ from gateway.pipeline.authorize import IntrospectionOff, OperationNotRegistered
 from gateway.pipeline.parse import UnreadableDocument
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.graphql_http.request import MutationNotAllowed, UnknownOperation
+from services.chassis.errors import UnknownOperation
+from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.enums import Role
 from services.contracts.identity import derive_customer_id

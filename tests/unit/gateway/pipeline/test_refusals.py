@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.pipeline.request import GraphQLRequest
-from gateway.supergraph import ExecutionOptions, PlanCache, compose, subscribe
+from gateway.supergraph import ExecutionOptions, compose, plan_document, subscribe
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 from tests.unit.gateway.small_graph import SDLS, InProcess, graph
@@ -75,9 +75,9 @@ async def test_a_refusal_says_who_may_or_what_is_lacking(
 
 
 async def test_a_subscription_says_it_too() -> None:
-    plans = PlanCache(compose({"a": "type Query { a: Int } type Subscription { b: Int }"}))
+    supergraph = compose({"a": "type Query { a: Int } type Subscription { b: Int }"})
     answers = subscribe(
-        plans.plan("subscription { b }"),
+        plan_document(supergraph, "subscription { b }"),
         {},
         InProcess(),
         ExecutionOptions(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from strawberry.federation import Schema
 from strawberry.federation import field as federated
 from strawberry.federation import type as entity
 
-from gateway.supergraph import PlanCache, SubgraphResponse, compose
+from gateway.supergraph import SubgraphResponse, compose, plan_document
 from tests.unit.gateway.supergraph import shop
 
 
@@ -54,7 +55,7 @@ class Subscription:
 SCHEMA = Schema(query=TillQuery, subscription=Subscription)
 SDLS = {**shop.SDLS, "till": SCHEMA.as_str()}
 SUPERGRAPH = compose(SDLS)
-CACHE = PlanCache(SUPERGRAPH, entity_id_fields={"Customer": "id"})
+plan = partial(plan_document, SUPERGRAPH, entity_id_fields={"Customer": "id"})
 
 
 class InProcess:

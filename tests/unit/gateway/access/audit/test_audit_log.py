@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from graphql import OperationDefinitionNode, parse
+from graphql import build_schema, parse
 
 from gateway.access.audit import audit_log
 from gateway.access.audit import record as audit_record
@@ -23,6 +23,8 @@ from gateway.access.audit.audit_log import (
     file_sink,
 )
 from gateway.access.audit.record import AuditedOperation, Digests
+from gateway.access.selections import visit_operation
+from gateway.supergraph import Operation
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
 
@@ -65,10 +67,9 @@ async def recorded(*arguments: Any, **how: Any) -> list[dict[str, Any]]:
 
 
 def touched(text: str) -> AuditedOperation:
-    document = parse(text)
-    definition = document.definitions[0]
-    assert isinstance(definition, OperationDefinitionNode)
-    return AuditedOperation.by(document, definition, "5f")
+    operation = Operation.choose(parse(text))
+    root, _ = visit_operation(operation, build_schema("type Query { any: Int }"))
+    return AuditedOperation.by(operation.definition, root, "5f")
 
 
 async def test_a_record_says_who_asked_what_of_whom() -> None:

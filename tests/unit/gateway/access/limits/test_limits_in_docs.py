@@ -29,9 +29,10 @@ from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
+from gateway.pipeline import prepare
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.settings import GatewaySettings
-from gateway.supergraph import PlanCache, SubgraphResponse, compose
+from gateway.supergraph import SubgraphResponse, compose
 from gateway.surfaces.segment import SegmentApi
 from infra.demo import queries as asking_of_the_demo
 from services.chassis.graphql_http.media_types import MODERN
@@ -255,8 +256,8 @@ BY_TEXT = [
 async def test_a_text_that_is_too_large_is_not_planned(
     setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned: list[str] = []
-    monkeypatch.setattr(PlanCache, "plan", lambda self, text, name: planned.append(text))
+    planned: list[object] = []
+    monkeypatch.setattr(prepare, "plan_document", lambda *_, **__: planned.append(setting))
 
     await PROVOKED[setting](House())
 

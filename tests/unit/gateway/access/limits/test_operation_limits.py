@@ -112,7 +112,7 @@ def test_what_is_too_large_is_told_which_limit_it_met(text: str, said: str) -> N
 def test_what_just_fits_is_read() -> None:
     operation = read("{ a: node { b: next { id } } list(first: 10) { id } }")
 
-    assert [field.name.value for field in operation.root_fields] == ["node", "list"]
+    assert operation.root_names == {"node", "list"}
 
 
 def test_fragments_count_wherever_they_are_spread() -> None:
@@ -162,9 +162,9 @@ def test_an_operation_is_parted_from_others_with_the_fragments_it_uses() -> None
 
     document = parse_document(others + meant, OperationLimits())
 
-    operation = collect_facts(document, "Meant", SCHEMA, OperationLimits())
+    facts = collect_facts(document, "Meant", SCHEMA, OperationLimits())
 
-    assert print_ast(operation.document) == print_ast(parse(meant))
+    assert print_ast(facts.operation.document) == print_ast(parse(meant))
 
 
 def test_a_fragment_that_holds_itself_ends() -> None:
@@ -184,8 +184,8 @@ def test_the_standard_introspection_query_is_within_the_limits() -> None:
 def test_a_page_size_in_a_variable_is_left_for_the_request() -> None:
     operation = read("query($n: Int = 50) { list(first: $n) { list(first: 3) { id } } }")
 
-    [page] = operation.pages
-    assert (page.place, page.name) == ("Query.list", "first")
+    [(page, variable)] = operation.pages
+    assert (page.place, page.name, variable) == ("Query.list", "first", "n")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from graphql import DirectiveLocation, build_schema, print_ast, print_schema
 
-from gateway.supergraph import PlanCache, compose, compose_sdl, read_supergraph
+from gateway.supergraph import compose, compose_sdl, plan_document, read_supergraph
 from gateway.supergraph.composition.write_supergraph_sdl import graph_names
 from gateway.supergraph.supergraph import Supergraph
 from tests.unit.gateway.supergraph import shop
@@ -48,7 +48,7 @@ def test_a_supergraph_read_back_plans_the_same() -> None:
     own, read = compose(EVERYTHING), read_supergraph(compose_sdl(EVERYTHING))
 
     def requests(supergraph: Supergraph) -> list[tuple[str, str]]:
-        variant = PlanCache(supergraph).plan(operation).variant({})
+        variant = plan_document(supergraph, operation).variant({})
         return [(r.subgraph, r.operation) for stage in variant.stages for r in stage.fetches]
 
     assert requests(read) == requests(own)

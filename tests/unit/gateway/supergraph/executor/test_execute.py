@@ -19,12 +19,11 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.supergraph import PlanCache, compose, execute
+from gateway.supergraph import compose, execute, plan_document
 from tests.unit.gateway.supergraph import shop
 
 SUPERGRAPH = compose(shop.SDLS)
 MONOLITH = shop.monolith(SUPERGRAPH.sdl)
-CACHE = PlanCache(SUPERGRAPH)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +44,7 @@ def quiet_services() -> Iterator[None]:
 
 
 async def through_plan(text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-    return await execute(CACHE.plan(text), variables, shop.InProcess())
+    return await execute(plan_document(SUPERGRAPH, text), variables, shop.InProcess())
 
 
 def through_monolith(text: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:

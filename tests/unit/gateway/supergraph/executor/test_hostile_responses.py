@@ -20,13 +20,12 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.supergraph import PlanCache, SubgraphResponse, compose, execute
+from gateway.supergraph import SubgraphResponse, compose, execute, plan_document
 from gateway.supergraph.executor.scalars import BUILT_IN
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SUPERGRAPH = compose(shop.SDLS)
-CACHE = PlanCache(SUPERGRAPH)
 STORY = """
 {
   customers {
@@ -45,7 +44,7 @@ STORY = """
   parties { __typename name ... on Customer { email } }
 }
 """
-PLAN = CACHE.plan(STORY)
+PLAN = plan_document(SUPERGRAPH, STORY)
 
 json_values = st.recursive(
     st.none()
@@ -312,7 +311,7 @@ async def test_a_value_is_of_its_type_or_null_with_an_error(
     said_as_json = json.dumps({"data": {"s": {field: said}}}).encode()
     transport = shop.Scripted({"a": SubgraphResponse(200, said_as_json)})
 
-    answer = await execute(PlanCache(SCALARS).plan(f"{{ s {{ {field} }} }}"), None, transport)
+    answer = await execute(plan_document(SCALARS, f"{{ s {{ {field} }} }}"), None, transport)
 
     assert answer["data"] == {"s": {field: heard}}
     has_null = heard is None or (isinstance(heard, list) and None in heard)
@@ -327,7 +326,7 @@ async def test_what_is_nested_too_deeply_to_be_written_is_not_taken(
     body = b'{"data": {"s": {"any": ' + b"[" * levels + b"]" * levels + b"}}}"
     transport = shop.Scripted({"a": SubgraphResponse(200, body)})
 
-    answer = await execute(PlanCache(SCALARS).plan("{ s { any } }"), None, transport)
+    answer = await execute(plan_document(SCALARS, "{ s { any } }"), None, transport)
 
     orjson.dumps(answer)
     codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
@@ -350,9 +349,7 @@ async def test_an_object_of_no_known_type_is_null_with_an_error(name: Any) -> No
         }
     )
 
-    answer = await execute(
-        PlanCache(supergraph).plan("{ n { x ... on T { y } } }"), None, transport
-    )
+    answer = await execute(plan_document(supergraph, "{ n { x ... on T { y } } }"), None, transport)
 
     assert answer["data"] == {"n": None}
     assert [error["path"] for error in answer["errors"]] == [["n"]]
@@ -368,7 +365,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
         {"a": SubgraphResponse(200, orjson.dumps(said)), "b": SubgraphResponse(503, b"")}
     )
 
-    answer = await execute(PlanCache(supergraph).plan("{ all { x y } }"), None, transport)
+    answer = await execute(plan_document(supergraph, "{ all { x y } }"), None, transport)
 
     assert answer["data"] is None
     assert [error["path"] for error in answer["errors"]] == [["all"]]
@@ -379,7 +376,7 @@ async def test_where_an_object_stands_for_a_list_paths_end_before_it() -> None:
 
 async def flooded(answer: Any, text: str = "{ customers { id name } }") -> dict[str, Any]:
     transport = shop.Scripted({"customers": SubgraphResponse(200, json.dumps(answer).encode())})
-    return await execute(CACHE.plan(text), None, transport)
+    return await execute(plan_document(SUPERGRAPH, text), None, transport)
 
 
 @pytest.mark.parametrize(

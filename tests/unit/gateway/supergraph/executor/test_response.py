@@ -5,13 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, SubgraphResponse, execute
+from gateway.supergraph import SubgraphResponse, execute, plan_document
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
-CACHE = PlanCache(
-    compose_all(
-        offers="""
+SUPERGRAPH = compose_all(
+    offers="""
         type Query { offer: Offer }
         type Offer {
           id: ID! title: String score: Float isNew: Boolean! rank: Int! seen: Json shop: Shop
@@ -19,9 +18,10 @@ CACHE = PlanCache(
         type Shop { name: String! }
         scalar Json
         """
-    )
 )
-PLAN = CACHE.plan("{ offer { kind: __typename title id rank shop { name } score seen isNew } }")
+PLAN = plan_document(
+    SUPERGRAPH, "{ offer { kind: __typename title id rank shop { name } score seen isNew } }"
+)
 GOOD = {
     "title": "Jazz weeks",
     "id": "o1",

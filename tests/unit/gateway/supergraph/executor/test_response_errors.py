@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.supergraph import PlanCache, SubgraphResponse, compose, execute
+from gateway.supergraph import SubgraphResponse, compose, execute, plan_document
 from gateway.supergraph.planner.fetch_nodes import JSON, QueryPath
 from tests.unit.gateway.supergraph import shop
 
@@ -37,7 +37,7 @@ async def test_the_objects_that_errors_are_about_are_looked_for_once(
         return find(place, data)
 
     monkeypatch.setattr(QueryPath, "find_with_paths", noted)
-    planned = PlanCache(compose(shop.SDLS)).plan("{ customers { offers { id } } }")
+    planned = plan_document(compose(shop.SDLS), "{ customers { offers { id } } }")
 
     answer = await execute(planned, None, Lost())
 

@@ -7,18 +7,17 @@ import pytest
 
 from gateway.supergraph import (
     ExecutionOptions,
-    PlanCache,
     RoutingTransport,
     SubgraphResponse,
     SubgraphTimeout,
     compose,
     execute,
+    plan_document,
 )
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
 SUPERGRAPH = compose(shop.SDLS)
-CACHE = PlanCache(SUPERGRAPH)
 
 
 def said(answer: dict[str, Any]) -> list[tuple[str, list[Any]]]:
@@ -29,7 +28,9 @@ async def test_a_dead_service_costs_its_own_fields_only() -> None:
     transport = shop.InProcess()
     transport.down.add("offers")
 
-    answer = await execute(CACHE.plan("{ customers { id offers { id } } }"), None, transport)
+    answer = await execute(
+        plan_document(SUPERGRAPH, "{ customers { id offers { id } } }"), None, transport
+    )
 
     assert [found["id"] for found in answer["data"]["customers"]] == ["1", "2", "3"]
     assert {found["offers"] for found in answer["data"]["customers"]} == {None}
@@ -43,7 +44,7 @@ async def test_a_dead_service_behind_a_required_field_nulls_up_to_what_may_be_nu
     transport.down.add("reviews")
 
     answer = await execute(
-        CACHE.plan("{ version customers { id reviews { id } } }"), None, transport
+        plan_document(SUPERGRAPH, "{ version customers { id reviews { id } } }"), None, transport
     )
 
     assert answer["data"] is None
@@ -52,7 +53,7 @@ async def test_a_dead_service_behind_a_required_field_nulls_up_to_what_may_be_nu
 
 async def test_a_late_service_is_not_waited_for() -> None:
     transport = RoutingTransport({"offers": shop.Scripted({"offers": 5.0})}, shop.InProcess())
-    planned = CACHE.plan("{ customers { id offers { id } } }")
+    planned = plan_document(SUPERGRAPH, "{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, transport, ExecutionOptions(within_s=1.0))
 
@@ -63,7 +64,9 @@ async def test_a_late_service_is_not_waited_for() -> None:
 async def test_a_transports_own_deadline_reads_the_same() -> None:
     transport = shop.Scripted({"offers": SubgraphTimeout("offers")})
 
-    answer = await execute(CACHE.plan("{ customers { offers { id } } }"), None, transport)
+    answer = await execute(
+        plan_document(SUPERGRAPH, "{ customers { offers { id } } }"), None, transport
+    )
 
     assert {code for code, _ in said(answer)} == {"SUBGRAPH_TIMEOUT"}
 
@@ -83,7 +86,7 @@ async def test_a_transports_own_deadline_reads_the_same() -> None:
     ],
 )
 async def test_garbage_is_told_from_absence(reply: SubgraphResponse, code: str) -> None:
-    planned = CACHE.plan("{ customers { id offers { id } } }")
+    planned = plan_document(SUPERGRAPH, "{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, shop.Scripted({"offers": reply}))
 
@@ -95,7 +98,7 @@ async def test_garbage_is_told_from_absence(reply: SubgraphResponse, code: str) 
 async def test_data_of_a_wrong_shape_is_cut_out_and_reported(wrong: Any) -> None:
     entities = [{"offers": wrong}] * 3
     reply = SubgraphResponse(200, orjson.dumps({"data": {"_entities": entities}}))
-    planned = CACHE.plan("{ customers { id offers { id } } }")
+    planned = plan_document(SUPERGRAPH, "{ customers { id offers { id } } }")
 
     answer = await execute(planned, None, shop.Scripted({"offers": reply}))
 
@@ -105,7 +108,9 @@ async def test_data_of_a_wrong_shape_is_cut_out_and_reported(wrong: Any) -> None
 
 async def test_an_error_is_repeated_wherever_its_entity_stands() -> None:
     answer = await execute(
-        CACHE.plan("{ offers { n: number customer { who: secret } } }"), None, shop.InProcess()
+        plan_document(SUPERGRAPH, "{ offers { n: number customer { who: secret } } }"),
+        None,
+        shop.InProcess(),
     )
 
     assert sorted(e["path"] for e in answer["errors"]) == [
@@ -114,7 +119,9 @@ async def test_an_error_is_repeated_wherever_its_entity_stands() -> None:
 
 
 async def test_only_code_and_hint_of_a_services_error_are_passed_on() -> None:
-    answer = await execute(CACHE.plan('{ customer(id: "1") { secret } }'), None, shop.InProcess())
+    answer = await execute(
+        plan_document(SUPERGRAPH, '{ customer(id: "1") { secret } }'), None, shop.InProcess()
+    )
 
     assert answer["errors"] == [
         {
@@ -130,7 +137,7 @@ async def test_errors_are_bounded() -> None:
     reply = SubgraphResponse(200, orjson.dumps({"data": None, "errors": errors}))
 
     answer = await execute(
-        CACHE.plan("{ customers { id } }"), None, shop.Scripted({"customers": reply})
+        plan_document(SUPERGRAPH, "{ customers { id } }"), None, shop.Scripted({"customers": reply})
     )
 
     assert len(answer["errors"]) == 101
@@ -140,7 +147,9 @@ async def test_errors_are_bounded() -> None:
 @pytest.mark.parametrize("variables", [None, {}, {"n": None}, {"n": "one"}, {"n": [1]}])
 async def test_wrong_variables_are_refused_before_anyone_is_asked(variables: Any) -> None:
     transport = shop.InProcess()
-    planned = CACHE.plan("query ($n: Int!) { customers { offers(limit: $n) { id } } }")
+    planned = plan_document(
+        SUPERGRAPH, "query ($n: Int!) { customers { offers(limit: $n) { id } } }"
+    )
 
     answer = await execute(planned, variables, transport)
 
@@ -158,7 +167,7 @@ async def test_hidden_enum_values_and_types_never_reach_the_client() -> None:
     data = {"e": ["A", "B"], "n": [{"__typename": "T", "x": "1"}, {"__typename": "H", "x": "2"}]}
     transport = shop.Scripted({"a": SubgraphResponse(200, orjson.dumps({"data": data}))})
 
-    answer = await execute(PlanCache(supergraph).plan("{ e n { x } }"), None, transport)
+    answer = await execute(plan_document(supergraph, "{ e n { x } }"), None, transport)
 
     assert answer["data"] == {"e": ["A", None], "n": [{"x": "1"}, None]}
     assert "errors" not in answer

@@ -10,19 +10,19 @@ import pytest
 from gateway.supergraph import (
     ExecutionOptions,
     NotIdempotentInSubscription,
-    PlanCache,
     RoutingTransport,
     SubgraphResponse,
     SubgraphUnavailable,
     compose,
     execute,
+    plan_document,
     subscribe,
 )
 from gateway.supergraph.executor.execute import DEFAULT_OPTIONS
 from tests.unit.gateway.supergraph import shop, till
 from tests.waiting import until
 
-BOUGHT = till.CACHE.plan(
+BOUGHT = till.plan(
     "subscription ($by: [ID!]!, $fails: Boolean) "
     "{ bought(by: $by, fails: $fails) { at by { name offers { title } } } }"
 )
@@ -50,7 +50,7 @@ class House:
         terms: ExecutionOptions = DEFAULT_OPTIONS,
         text: str | None = None,
     ) -> list[dict[str, Any]]:
-        planned = till.CACHE.plan(text) if text else BOUGHT
+        planned = till.plan(text) if text else BOUGHT
         answers = subscribe(planned, variables, self.transport, terms)
         return [answer async for answer in answers]
 
@@ -147,7 +147,7 @@ async def test_a_source_that_breaks_off_is_told_after_what_it_said() -> None:
     house = House()
     event = {"data": {"bought": {"at": 1, "by": None}}}
     house.shop.events = [event, SubgraphUnavailable("till")]
-    planned = till.CACHE.plan("subscription { bought(by: []) { at } }")
+    planned = till.plan("subscription { bought(by: []) { at } }")
 
     first, last = [answer async for answer in subscribe(planned, None, house.shop)]
 
@@ -169,7 +169,7 @@ async def test_a_source_that_breaks_off_is_told_after_what_it_said() -> None:
 async def test_an_event_of_a_wrong_shape_is_cut_out_and_does_not_end_it(event: Any) -> None:
     house = House()
     house.shop.events = [event, {"data": {"bought": {"at": 2}}}]
-    planned = till.CACHE.plan("subscription { bought(by: []) { at } }")
+    planned = till.plan("subscription { bought(by: []) { at } }")
 
     bad, good = [answer async for answer in subscribe(planned, None, house.shop)]
 
@@ -316,17 +316,12 @@ def test_what_does_something_each_time_is_refused_below_a_subscription_when_it_i
 ) -> None:
     fragment = " fragment Drawing on Customer { draw }" if "...D" in selected else ""
     head = "($wanted: Boolean!)" if "$" in selected else ""
-    cache = PlanCache(DRAWING)
-
-    for _ in range(2):
-        with pytest.raises(NotIdempotentInSubscription, match=coordinate) as refused:
-            cache.plan(f"subscription {head} {{ bought {{ {selected} }} }}{fragment}")
+    with pytest.raises(NotIdempotentInSubscription, match=coordinate) as refused:
+        plan_document(DRAWING, f"subscription {head} {{ bought {{ {selected} }} }}{fragment}")
     assert refused.value.code == "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
     assert "in a query" in refused.value.hint
 
 
 def test_below_queries_it_is_asked_and_below_subscriptions_all_else() -> None:
-    cache = PlanCache(DRAWING)
-
-    assert cache.plan("{ next { of { name draw } } }")
-    assert cache.plan("subscription { bought { by { id name } seen { at } } }")
+    assert plan_document(DRAWING, "{ next { of { name draw } } }")
+    assert plan_document(DRAWING, "subscription { bought { by { id name } seen { at } } }")

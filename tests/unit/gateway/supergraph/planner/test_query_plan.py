@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from graphql import parse
 
-from gateway.supergraph import CannotPlan, OperationRefused, PlanCache, compose, execute, plan
+from gateway.supergraph import CannotPlan, OperationRefused, compose, execute, plan, plan_document
+from services.chassis.errors import UnknownOperation
 from tests.unit.gateway.supergraph import shop
 from tests.unit.gateway.supergraph.compose_subgraphs import compose_all
 
@@ -165,28 +166,16 @@ def test_an_operation_that_grows_without_bound_is_refused() -> None:
         requests(text, a="type Query { t: T } type T { t: T id: ID }")
 
 
-def test_a_known_operation_is_not_planned_again_and_old_ones_are_forgotten() -> None:
-    cache = PlanCache(SUPERGRAPH, size=2)
-    first = cache.plan("{ version }")
-
-    assert cache.plan("{ version }") is first
-    for n in range(5):
-        cache.plan(f"{{ v{n}: version }}")
-    assert len(cache) == 2
-    assert cache.plan("{ version }") is not first
-
-
 def test_operations_of_one_document_have_plans_of_their_own() -> None:
-    cache = PlanCache(SUPERGRAPH)
-    text = "query A { version } query B { customers { id } }"
+    text = "query A { offers { id } } query B { customers { id } }"
 
-    assert cache.plan(text, "A") is not cache.plan(text, "B")
-    with pytest.raises(
-        OperationRefused, match="The document has several operations and no operationName was sent"
-    ):
-        cache.plan(text)
-    with pytest.raises(OperationRefused, match="There is no operation 'C'"):
-        cache.plan(text, "C")
+    a, b = (plan_document(SUPERGRAPH, text, name).variant({}).stages[0] for name in "AB")
+
+    assert [fetch.subgraph for fetch in a.fetches + b.fetches] == ["offers", "customers"]
+    with pytest.raises(UnknownOperation, match="has 2 operations and no operationName was sent"):
+        plan_document(SUPERGRAPH, text)
+    with pytest.raises(UnknownOperation, match="The document has no single operation 'C'"):
+        plan_document(SUPERGRAPH, text, "C")
 
 
 @pytest.mark.parametrize(
@@ -198,18 +187,31 @@ def test_operations_of_one_document_have_plans_of_their_own() -> None:
         ("{ " + "version " * 20_000 + "}", "GRAPHQL_PARSE_FAILED"),
     ],
 )
-def test_a_refused_operation_says_so_each_time(text: str, code: str) -> None:
-    cache = PlanCache(SUPERGRAPH)
+def test_a_refused_operation_says_so(text: str, code: str) -> None:
+    with pytest.raises(OperationRefused) as refused:
+        plan_document(SUPERGRAPH, text)
 
-    for _ in range(2):
-        with pytest.raises(OperationRefused) as refused:
-            cache.plan(text)
-        assert refused.value.errors[0]["extensions"]["code"] == code  # type: ignore[index]
-    assert len(cache) == 0
+    assert refused.value.errors[0]["extensions"]["code"] == code  # type: ignore[index]
+
+
+def test_a_document_is_valid_as_a_whole_or_not_at_all() -> None:
+    with pytest.raises(OperationRefused, match="nothing"):
+        plan_document(SUPERGRAPH, "query Q { version } query Other { nothing }", "Q")
+    with pytest.raises(OperationRefused, match="never used"):
+        plan_document(SUPERGRAPH, "{ version } fragment F on Customer { id }")
+
+
+def test_what_other_operations_of_a_document_skip_by_makes_no_variants() -> None:
+    other = "query B($x: Boolean!) { customers { ...F } } "
+    fragment = "fragment F on Customer { id @skip(if: $x) }"
+
+    assert (
+        plan_document(SUPERGRAPH, f"query A {{ version }} {other}{fragment}", "A").conditions == ()
+    )
 
 
 def test_an_operation_nested_without_end_is_refused() -> None:
     text = "{ customers " + "{ friends " * 2_000 + "{ id }" + "}" * 2_001
 
     with pytest.raises((CannotPlan, OperationRefused)):
-        PlanCache(SUPERGRAPH).plan(text)
+        plan_document(SUPERGRAPH, text)
