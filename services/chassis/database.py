@@ -1,21 +1,15 @@
-"""PostgreSQL two ways over one schema: asyncpg where speed counts, SQLModel in the back office.
-
-Nobody outside this module commits: `transaction()` and `session()` do, when their block ends well.
-"""
+"""PostgreSQL over asyncpg. Only `transaction()` commits, when its block ends well."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
 from prometheus_client import Counter
-from sqlalchemy import event
-from sqlalchemy import exc as sqlalchemy_errors
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.exc import DBAPIError
 
 from services.chassis import telemetry
 from services.chassis.errors import RaakError, Unavailable
@@ -109,9 +103,9 @@ def is_away(error: BaseException | None, connection: Connection | None = None) -
         connection: That on which it was raised; asyncpg says the same of one that has ended and of
             a wrong call.
     """
-    if isinstance(error, sqlalchemy_errors.DBAPIError):
+    if isinstance(error, DBAPIError):
         return error.connection_invalidated or is_away(error.orig)
-    if isinstance(error, (*AWAY, sqlalchemy_errors.TimeoutError)):
+    if isinstance(error, AWAY):
         return True
     if state := sqlstate(error):
         return state.startswith(AWAY_STATES)
@@ -136,7 +130,7 @@ def reason(error: BaseException) -> str:
     """What kind of error is behind an outage, for the log."""
     if isinstance(error, DatabaseUnavailable):
         error = error.__cause__ or error
-    if isinstance(error, sqlalchemy_errors.DBAPIError) and error.orig is not None:
+    if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig.__cause__ or error.orig
     return type(error).__name__
 
@@ -190,18 +184,11 @@ async def prepare(connection: Connection) -> None:
 
 
 class Database:
-    """One service's database: a pool, a session maker, and who to wake after a commit."""
+    """One service's database: a connection pool, and what to call after a commit."""
 
-    def __init__(
-        self,
-        pool: "asyncpg.Pool[asyncpg.Record]",
-        engine: AsyncEngine,
-        silence_s: int = SILENCE_S,
-    ) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", silence_s: int = SILENCE_S) -> None:
         self.pool = pool
-        self.engine = engine
         self.silence_s = silence_s
-        self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         self._on_commit: list[Callable[[], None]] = []
         self._refusal = (-REFUSAL_MEMORY_S, "")
 
@@ -263,14 +250,6 @@ class Database:
             yield connection
         self.notify_commit()
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
-        """A SQLModel session in a transaction, for the back office."""
-        with translate_outages():
-            async with self.sessions.begin() as session:
-                yield session
-        self.notify_commit()
-
 
 def _is_closed(connection: Connection) -> bool:
     """Whether a connection is closed, or so broken that the pool has dropped it already."""
@@ -289,26 +268,10 @@ async def open_database(
     Args:
         silence_s: After so long without a word PostgreSQL takes back what a process holds.
     """
-    settings = server_settings(silence_s)
-    pool = await _open_pool(url, connections, patience_s, settings)
-    engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        pool_size=2,
-        max_overflow=connections,
-        connect_args={
-            "timeout": CONNECT_S,
-            "command_timeout": COMMAND_S,
-            "server_settings": settings,
-        },
-        json_serializer=encode_json,
-        json_deserializer=orjson.loads,
-    )
-    if telemetry.tracing():
-        _trace_statements(engine)
+    pool = await _open_pool(url, connections, patience_s, server_settings(silence_s))
     try:
-        yield Database(pool, engine, silence_s)
+        yield Database(pool, silence_s)
     finally:
-        await engine.dispose()
         await _close(pool)
 
 
@@ -344,19 +307,6 @@ def _outage(error: Exception) -> DatabaseUnavailable:
         f"PostgreSQL is away, or cannot do this now ({kind}).",
         hint="Try again shortly; if it lasts, look at the database server.",
     )
-
-
-def _trace_statements(engine: AsyncEngine) -> None:
-    """Have the back office's queries traced as those of the hot path are."""
-
-    def before(*call: Any) -> None:
-        call[4].started_ns = time_ns()
-
-    def after(*call: Any) -> None:
-        telemetry.sql_span(call[2], call[4].started_ns)
-
-    event.listen(engine.sync_engine, "before_cursor_execute", before)
-    event.listen(engine.sync_engine, "after_cursor_execute", after)
 
 
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -94,18 +94,13 @@ def span(
 
 
 def trace_query(query: Any) -> None:
-    """Record a finished SQL statement (asyncpg's LoggedQuery) as a span."""
-    sql_span(query.query, time_ns() - int(query.elapsed * 1e9))
-
-
-def sql_span(text: str, started_ns: int) -> None:
-    """Record an SQL statement that has just ended as a span, without its parameters."""
-    words = text.split(maxsplit=1)
+    """Record a finished SQL statement (asyncpg's LoggedQuery) as a span, without its parameters."""
+    words = query.query.split(maxsplit=1)
     tracer.start_span(
         words[0].upper() if words else "SQL",
         kind=SpanKind.CLIENT,
-        start_time=started_ns,
-        attributes={"db.system.name": "postgresql", "db.query.text": text},
+        start_time=time_ns() - int(query.elapsed * 1e9),
+        attributes={"db.system.name": "postgresql", "db.query.text": query.query},
     ).end()
 
 
