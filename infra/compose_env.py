@@ -21,13 +21,6 @@ IMAGES = {
 }
 """The images we build from and run, by the variables that name them."""
 
-MOVED_SETTINGS = {
-    "RAAK_CORS_ORIGINS": "RAAK_GATEWAY_CORS_ORIGINS",
-    "RAAK_OTLP_ENDPOINT": "RAAK_OTLP_ENDPOINT",
-    "RAAK_LOG_LEVEL": "RAAK_LOG_LEVEL",
-}
-"""What older releases read from .env, and what it is called in raak.env."""
-
 
 class ImageWithoutDigest(RaakError):
     """An image cannot be pinned."""
@@ -81,16 +74,6 @@ def _docker(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
 
 
-def find_moved_settings(path: Path) -> list[str]:
-    """What a file still sets that is read from elsewhere now, as sentences."""
-    known = _variables(path.read_text())
-    return [
-        f"{old} is not read from {path} any more: put {new} into raak.env."
-        for old, new in MOVED_SETTINGS.items()
-        if known.get(old)
-    ]
-
-
 def _variables(text: str) -> dict[str, str]:
     return dict(re.findall(r"^(\w+)=(.*)$", text, flags=re.M))
 
@@ -121,8 +104,6 @@ def main(arguments: list[str]) -> None:
         return
     if new := write(path):
         print(f"Wrote {len(new)} new secrets to {path}.")
-    for sentence in find_moved_settings(path):
-        print(sentence)
 
 
 if __name__ == "__main__":

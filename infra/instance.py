@@ -168,11 +168,6 @@ class EmbeddedInstance:
             ),
         }
 
-    def _own_environment(self, process: str) -> dict[str, str]:
-        if process == "gateway":
-            return self._gateway_environment()
-        return self._service_environment(process)
-
     def _service_environment(self, service: str) -> dict[str, str]:
         environment = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
         if service == "profile":

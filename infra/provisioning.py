@@ -112,7 +112,7 @@ WHERE owner.rolname <> $1 AND relation.relkind IN ('r', 'p', 'v', 'm', 'S')
 
 
 async def _hand_over(server_url: str, login: Login) -> None:
-    """Give a role what others have made in its database, as the superuser did in older releases."""
+    """Give a role what others own in its database, as a superuser who migrated or restored it."""
     inside = await connect(server_url, login.database)
     try:
         async with inside.transaction():

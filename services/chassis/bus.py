@@ -318,7 +318,6 @@ class Bus:
         if before is not None:
             with suppress(nats.errors.Error):
                 await before.unsubscribe()
-        await self._claim(consumer.stream, durable)
         consumer.subscription = await self._stream.subscribe(
             consumer.subject,
             stream=consumer.stream,
@@ -335,17 +334,6 @@ class Bus:
             pending_msgs_limit=2 * MAX_UNACKED,
             pending_bytes_limit=512 * 1024 * 1024,
         )
-
-    async def _claim(self, stream: str, durable: str) -> None:
-        """Move the consumer of an older release to a subject for this process alone."""
-        try:
-            config = (await self._stream.consumer_info(stream, durable)).config
-        except nats.js.errors.NotFoundError:
-            return
-        inbox = self._client.new_inbox()
-        own = inbox.rpartition(".")[0] + "."
-        if not (config.deliver_subject or "").startswith(own):
-            await self._stream.add_consumer(stream, config.evolve(deliver_subject=inbox))
 
     async def redeliver_all(self) -> None:
         """Have all events of the streams delivered again; raises BusUnavailable."""

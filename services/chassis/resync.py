@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 import sqlalchemy as sa
@@ -26,10 +26,6 @@ MAX_WAITING = 1_000
 """Events in the outbox past which a resync pauses: new events shall not queue behind old ones."""
 CHECK_EVERY_S = 2.0
 FULL_S = 0.05
-DEFAULT_WINDOW = timedelta(days=1)
-"""How far back events that are no state are published again."""
-MAX_WINDOW = timedelta(days=7)
-"""Inboxes recognise a repetition for twice as long."""
 
 
 @dataclass(frozen=True, slots=True)

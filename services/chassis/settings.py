@@ -88,11 +88,6 @@ class ProcessSettings(BaseSettings):
         shared = EnvSettingsSource(settings_cls, env_prefix="RAAK_")
         return init_settings, own, shared
 
-    def public(self) -> dict[str, Any]:
-        """The settings as they may be logged: without those that can hold a secret."""
-        fields = type(self).model_fields
-        return self.model_dump(mode="json", include={x for x in fields if fields[x].repr})
-
     def find_production_problems(self) -> Iterator[str]:
         """Settings that are missing, or suit development only."""
         return iter(())

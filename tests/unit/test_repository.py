@@ -304,7 +304,7 @@ def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Pat
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
 
 
-def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_the_rest(
+def test_an_environment_file_gets_what_it_lacks_and_keeps_the_rest(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / ".env"
@@ -319,10 +319,6 @@ def test_an_environment_file_of_an_older_release_gets_what_it_lacks_and_keeps_th
     assert "NATS_PASSWORD_GATEWAY" in new
     assert path.stat().st_mode & 0o777 == 0o600
     assert compose_env.write(path) == []
-    assert compose_env.find_moved_settings(path) == [
-        f"RAAK_CORS_ORIGINS is not read from {path} any more:"
-        " put RAAK_GATEWAY_CORS_ORIGINS into raak.env."
-    ]
 
 
 def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
