@@ -1,7 +1,8 @@
 """Dead letters, for the operator."""
 
-from services.chassis.bus import DeadLetter, open_bus
+from services.chassis.bus import open_bus
 from services.chassis.errors import RaakError
+from services.chassis.streams import DeadLetter
 
 
 class DeadLetterNotFound(RaakError):

@@ -13,13 +13,7 @@ from typing import NamedTuple
 from infra.embedded import PINGS, authorization
 from infra.instance import PROCESSES, SERVICES
 from services import contracts
-from services.chassis.bus import (
-    DEAD_LETTERS,
-    RETRIES,
-    consumer_name,
-    inbox_prefix,
-    stream_name,
-)
+from services.chassis.streams import DEAD_LETTERS, RETRIES, consumer_name, inbox_prefix, stream_name
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged
 from services.decision.handlers import SUBSCRIPTIONS as OF_DECISION

@@ -20,9 +20,10 @@ from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
 from services.chassis.background_health import BackgroundHealth
-from services.chassis.bus import MAX_UNACKED, RETENTION_S, Bus, read_position
+from services.chassis.bus import MAX_UNACKED, Bus
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
+from services.chassis.streams import RETENTION_S, OutboxPosition
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ class Consumer:
 
         It is handled like any other; its versions are lower than those known.
         """
-        position = read_position(message)
+        position = OutboxPosition.from_headers(message.headers)
         if position is None or position.epoch == self._epoch:
             return
         if position.epoch > self._epoch:

@@ -19,10 +19,11 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.dialects.postgresql import BYTEA
 
 from services.chassis import epochs, resync, telemetry
-from services.chassis.bus import Bus, BusUnavailable, OutboxPosition, OutgoingMessage, stream_name
+from services.chassis.bus import Bus, BusUnavailable
 from services.chassis.database import AWAY, Connection, Database, reason
 from services.chassis.errors import RaakError
 from services.chassis.ids import first_id_at
+from services.chassis.streams import OutboxPosition, OutgoingMessage, stream_name
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)

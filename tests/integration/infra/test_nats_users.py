@@ -17,13 +17,12 @@ from nats.js.api import ConsumerConfig, StreamConfig
 
 from infra import embedded, nats_users
 from infra.instance import PROCESSES, SERVICES
-from services.chassis.bus import (
+from services.chassis.bus import Bus, open_bus
+from services.chassis.streams import (
     DEAD_LETTERS,
-    Bus,
     OutgoingMessage,
     consumer_name,
     inbox_prefix,
-    open_bus,
     stream_config,
     stream_name,
 )
