@@ -46,12 +46,10 @@ class Buyer:
 
     @property
     def email(self) -> str:
-        """An invented address."""
         return f"{self.name}@example.com"
 
     @property
     def spent(self) -> float:
-        """Dollars, over all orders."""
         return sum(order.total for order in self.orders)
 
     def calls(self) -> Iterator[dict[str, Any]]:
@@ -80,7 +78,6 @@ class Buyer:
 
 
 def fetch(folder: Path) -> Path:
-    """The data file, downloaded at the first call."""
     path = folder / "CDNOW_master.txt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

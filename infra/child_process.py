@@ -38,7 +38,6 @@ class ChildProcess:
     running: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        """Start it; what it says goes to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.running = subprocess.Popen(
@@ -68,7 +67,6 @@ class ChildProcess:
             self.running.wait()
 
     def log_tail(self) -> str:
-        """The end of its log."""
         return self.log.read_text(errors="replace").strip()[-800:] if self.log.exists() else ""
 
 

@@ -93,7 +93,6 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Make or pin; ends with status 1 when that cannot be."""
     path = Path(next((one for one in arguments if one != "--pin"), ".env"))
     if "--pin" in arguments:
         try:

@@ -12,7 +12,6 @@ class DeadLetterNotFound(RaakError):
 
 
 async def list_dead_letters(nats_url: str) -> list[DeadLetter]:
-    """Every dead letter, oldest first."""
     async with open_bus(nats_url, patience_s=3) as bus:
         return await bus.list_dead_letters()
 

@@ -83,7 +83,6 @@ def secret(path: Path) -> str:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -233,7 +232,6 @@ def _prepare_home(folder: Path) -> _Home:
 
 
 def _can_as(user: str, folder: Path, *command: str) -> bool:
-    """Whether a command succeeds when a user runs it in a folder."""
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, check=False, **as_user(user)
@@ -307,7 +305,6 @@ def give_to_postgres(folder: Path) -> None:
 
 
 def _ensure_user(user: str) -> None:
-    """Have a system user of this name."""
     try:
         pwd.getpwnam(user)
     except KeyError:

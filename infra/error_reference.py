@@ -58,8 +58,6 @@ This page is written from the code by `make generate`; `…` stands for a value.
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """One error as the page has it."""
-
     room: str
     code: str
     status: str
@@ -68,14 +66,12 @@ class ErrorEntry:
     hints: tuple[str, ...] = ()
 
     def row(self) -> str:
-        """The entry as a line of its table."""
         hints = "<br>".join(self.hints) or "see its hint"
         cells = (f"`{self.code}`", self.status, self.name, self.meaning, hints)
         return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
 
 
 def page() -> str:
-    """The whole page."""
     by_room: dict[str, list[ErrorEntry]] = {title: [] for title in ROOMS.values()}
     for entry in entries():
         by_room[entry.room].append(entry)

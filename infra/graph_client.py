@@ -26,8 +26,6 @@ class GatewayUnreachable(RaakError):
 
 
 class GraphClient:
-    """The graph as one caller sees it."""
-
     def __init__(self, url: str, token: str, timeout_s: float = 30) -> None:
         self._url = f"{url}/graphql"
         self._headers = {"Authorization": f"Bearer {token}"}

@@ -81,7 +81,6 @@ class EmbeddedInstance:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The instance that was last started in a folder."""
         return cls(folder, int(_read_note(folder)["port"]))
 
     def write_note(self, parent: psutil.Process) -> None:
@@ -90,7 +89,6 @@ class EmbeddedInstance:
         _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
 
     def is_running(self) -> bool:
-        """Whether the process that last started an instance in this folder still lives."""
         try:
             note = _read_note(self.folder)
             parent = psutil.Process(note["pid"])
@@ -101,17 +99,14 @@ class EmbeddedInstance:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Port of every listener."""
         return {name: self.port + n for n, name in enumerate(LISTENERS)}
 
     @property
     def url(self) -> str:
-        """The gateway's address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def keys(self) -> tuple[Path, Path]:
-        """The key pair of this instance's tokens."""
         return make_keys(self.folder / "keys")
 
     def secret(self, name: str) -> str:
@@ -138,7 +133,6 @@ class EmbeddedInstance:
 
     @property
     def nats_passwords(self) -> dict[str, str]:
-        """The password of each process's user of NATS, which is called as the process is."""
         return self._passwords("nats")
 
     def _passwords(self, server: str) -> dict[str, str]:
@@ -192,7 +186,6 @@ NOT_INHERITED = {"database_server_url"}
 
 
 def _settings_of(process: str) -> set[str]:
-    """The names of a process's settings, in capitals."""
     module = "gateway.settings" if process == "gateway" else f"services.{process}.settings"
     for found in vars(import_module(module)).values():
         if isclass(found) and issubclass(found, ProcessSettings) and "process" in vars(found):

@@ -59,7 +59,6 @@ def _after(days: float, now: datetime) -> datetime:
 
 
 async def list_keys(settings: GatewaySettings) -> list[ApiKey]:
-    """Every key, revoked ones too, oldest first."""
     async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.keys(connection)
 
@@ -75,7 +74,6 @@ async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
 
 
 def state(key: ApiKey, now: datetime) -> str:
-    """The state of a key in one word."""
     if key.revoked_at is not None:
         return "revoked"
     return "expired" if key.expires_at is not None and key.expires_at <= now else "good"

@@ -95,7 +95,6 @@ def gateway_permissions() -> Permissions:
 
 
 def format_users(passwords: Mapping[str, str]) -> list[str]:
-    """The processes' users, and their passwords, as NATS's configuration has them."""
     permissions = {service: service_permissions(service) for service in SERVICES}
     permissions["gateway"] = gateway_permissions()
     return [_format_user(name, passwords[name], may) for name, may in permissions.items()]

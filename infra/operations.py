@@ -29,8 +29,6 @@ OWN = Path(__file__).with_name("documents")
 
 @dataclass(frozen=True, slots=True)
 class OperationProblem:
-    """What is wrong in a document."""
-
     path: Path
     line: int
     message: str
@@ -111,7 +109,6 @@ class _OperationChecker:
         self._pricing = CostModel(supergraph.schema, supergraph.metadata, settings.weights)
 
     def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
-        """Everything that is wrong with a document, by line."""
         try:
             document = parse(text, max_tokens=self._limits.tokens)
         except GraphQLError as error:
@@ -151,7 +148,6 @@ def _problem_at(path: Path, error: Any) -> OperationProblem:
 
 
 async def list_documents(settings: GatewaySettings) -> list[RegisteredOperation]:
-    """The registered documents, by their sources."""
     async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.operations(connection)
 

@@ -37,7 +37,6 @@ class Login(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """What an address of PostgreSQL names."""
         address = urlsplit(url)
         role, password = unquote(address.username or ""), unquote(address.password or "")
         return cls(role, password, unquote(address.path.removeprefix("/")))

@@ -110,7 +110,6 @@ def plan_file(
 
 
 def read_variables(text: str) -> dict[str, Any]:
-    """Variables from JSON; raises VariablesInvalid."""
     try:
         variables = json.loads(text)
     except json.JSONDecodeError:

@@ -74,7 +74,6 @@ class SchemaFiles:
 
     @classmethod
     def build(cls) -> "SchemaFiles":
-        """Ask every subgraph's schema for its SDL."""
         schemas = {name: import_module(module).schema for name, module in MODULES.items()}
         return cls({name: f"{schema.as_str()}\n" for name, schema in schemas.items()})
 
@@ -96,11 +95,9 @@ class SchemaFiles:
         return [str(path.relative_to(self.folder)) for path in (*changed, *sorted(left))]
 
     def find_breaking_changes(self) -> list[str]:
-        """What clients of the committed public schema could no longer do."""
         return self._changes(BreakingChangeType)
 
     def find_dangerous_changes(self) -> list[str]:
-        """What clients of the committed public schema may not be prepared for."""
         return self._changes(DangerousChangeType)
 
     def check(self) -> None:

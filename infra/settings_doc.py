@@ -75,13 +75,11 @@ def _bound(rule: Any) -> str:
 
 
 def page() -> str:
-    """docs/operations.md with its tables as the code has them now."""
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
     return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", PAGE.read_text())
 
 
 def find_undescribed() -> Iterator[str]:
-    """Settings without a description."""
     for settings in PROCESSES:
         for name, field in settings.model_fields.items():
             if not field.description:

@@ -104,7 +104,6 @@ def end_on_interrupt() -> Iterator[None]:
 
 
 def banner(instance: EmbeddedInstance) -> str:
-    """What a developer wants to know first."""
     return (
         f"[bold]Raak[/] is ready.\n"
         f"  graph      {instance.url}/graphql\n"

@@ -43,7 +43,6 @@ class Supervisor:
         self._clock = clock
 
     def run(self) -> None:
-        """Look around until interrupted."""
         while True:
             self.check()
             time.sleep(CHECK_EVERY_S)

@@ -19,7 +19,6 @@ REACHED_STAGES = {"CONTACT_POLICY", "CONTROL_GROUP", "ARBITRATION"}
 
 @cache
 def document(name: str) -> str:
-    """A document of the record shop, as it is registered."""
     return (OPERATIONS / f"{name}.graphql").read_bytes().decode()
 
 
@@ -30,7 +29,6 @@ class EventsNotProcessed(RaakError):
 
 
 def ref(type: str, value: str) -> dict[str, Any]:
-    """A reference to a customer by an identity."""
     return {"identity": {"type": type, "value": value}}
 
 
@@ -50,7 +48,6 @@ def offers(
 
 
 def customer(graph: GraphClient, ref: dict[str, Any]) -> dict[str, Any]:
-    """A customer's segments, journeys and inbox."""
     customer: dict[str, Any] = graph.data(document("customer"), ref=ref)["customer"]
     return customer
 
@@ -96,14 +93,12 @@ def await_api_key(session: DemoSession) -> None:
 def record(
     graph: GraphClient, proposition: dict[str, Any], kind: str, reason: str | None = None
 ) -> None:
-    """Record an outcome of a proposition."""
     key = f"{proposition['id']}-{kind}"
     variables = {"proposition": proposition["id"], "kind": kind, "idempotencyKey": key}
     graph.data(document("record_outcome"), input=variables | ({"reason": reason} if reason else {}))
 
 
 def allow_personal_offers(graph: GraphClient, customer: dict[str, Any]) -> None:
-    """Record a customer's consent to personal offers."""
     variables = {"customer": customer, "purpose": "personalisation", "status": "GIVEN"}
     graph.data(document("set_consent"), input=variables)
 

@@ -26,8 +26,6 @@ from infra.graph_client import GraphClient
 
 @dataclass(frozen=True, slots=True)
 class DemoCustomers:
-    """The customers of the scenarios."""
-
     newly_known: Buyer
     """Bought once; visits the site and logs in."""
     loyal: Buyer
@@ -130,7 +128,6 @@ def run_call_centre_scenario(session: DemoSession, callers: Sequence[Buyer]) -> 
 def _decline(
     session: DemoSession, graph: GraphClient, caller: dict[str, Any], best: dict[str, Any]
 ) -> None:
-    """The customer declines, and is not offered it again."""
     record(graph, best, "PRESENTED")
     record(graph, best, "REJECTED", reason="not now")
     session.announce(f"They decline “{best['action']['name']}”, and the agent asks again")

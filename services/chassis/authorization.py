@@ -61,7 +61,6 @@ class Unauthorized(RaakError):
 
 
 def is_satisfied(required: AnyOf, had: frozenset[str]) -> bool:
-    """Whether what a caller has includes one of the required sets."""
     return not required or any(had.issuperset(alternative) for alternative in required)
 
 
@@ -79,7 +78,6 @@ class FieldGuard:
     authenticated: bool = False
 
     def check(self, principal: Principal | None, coordinate: str) -> None:
-        """Raise Unauthorized unless the caller has it all."""
         if principal is None:
             raise _refusal(coordinate, "an authenticated caller")
         for required in self.scopes:
@@ -91,7 +89,6 @@ class FieldGuard:
 
 
 def guard_fields(schema: GraphQLSchema) -> None:
-    """Put checks before the resolvers of all guarded fields; the others stay as they are."""
     hidden = _union_members(schema)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):

@@ -21,8 +21,6 @@ FAILURES = Gauge(
 
 @dataclass(slots=True)
 class WorkFailures:
-    """Failures of work that has not recovered since."""
-
     since: float
     """The first failure, by the clock of the process, in seconds."""
     reason: str

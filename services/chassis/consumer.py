@@ -53,8 +53,6 @@ AGE = Histogram(
 
 
 class Consumer:
-    """One service's handling of one fact."""
-
     def __init__(
         self,
         service: str,
@@ -80,11 +78,9 @@ class Consumer:
 
     @property
     def name(self) -> str:
-        """The name of this consumer in the inbox."""
         return f"{self._service}-{self._event.fact}"
 
     async def run(self) -> None:
-        """Handle events until cancelled."""
         await self._bus.subscribe(self._service, self._event.fact, self._queue.put)
         while True:
             messages = await self._next_list()

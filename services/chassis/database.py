@@ -204,11 +204,9 @@ class Database:
             self._refusal = monotonic(), reason(error)
 
     def on_commit(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called after every commit (the outbox relay, say)."""
         self._on_commit.append(wake)
 
     def notify_commit(self) -> None:
-        """Call what waits for commits."""
         for wake in self._on_commit:
             wake()
 

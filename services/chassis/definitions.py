@@ -177,7 +177,6 @@ def parse_yaml(
 
 
 def read_model(source: DefinitionSource, model: type[M]) -> M:
-    """What a document says, as a model; raises InvalidDefinition with every problem found."""
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
@@ -248,7 +247,6 @@ def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
 
 
 def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
-    """The field a document calls `name`."""
     for own, field in model.model_fields.items():
         if name in (own, field.alias):
             return field

@@ -227,7 +227,6 @@ class MaskedExecutor(PlainFieldExecutor):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Have a field resolved, and mask its value."""
         answer = super().execute_field(
             parent_type, source, field_details_list, path, position_context
         )

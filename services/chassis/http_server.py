@@ -67,7 +67,6 @@ class WriteCoalescingTransport:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
-        """Send data soon, or with what waits at once."""
         if self._pending:
             pending, self._pending = self._pending, b""
             self.inner.writelines((pending, data))
@@ -76,7 +75,6 @@ class WriteCoalescingTransport:
             self._loop.call_soon(self._send)
 
     def close(self) -> None:
-        """Send what waits, and close."""
         self._send()
         self.inner.close()
 
@@ -87,16 +85,12 @@ class WriteCoalescingTransport:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it."""
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin."""
         super().connection_made(
             cast(asyncio.Transport, WriteCoalescingTransport(transport, self.loop))
         )
 
     def handle_websocket_upgrade(self) -> None:
-        """Go on as a websocket, which writes its frames whole."""
         assert isinstance(self.transport, WriteCoalescingTransport)
         self.transport = self.transport.inner
         super().handle_websocket_upgrade()
@@ -120,7 +114,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def abort_stalled(self, now: float) -> None:
-        """Abort connections that are stalled for too long."""
         for is_stalled, timeout_s in TIMEOUTS.items():
             before = self._stalled_since[is_stalled]
             stalled = filter(is_stalled, self.server_state.connections)

@@ -38,7 +38,6 @@ def check_depth(value: Json, what: str) -> None:
 
 
 def install_json_scalar(schema: GraphQLSchema) -> None:
-    """Have a schema's `JSON` read and written as said above."""
     scalar = schema.type_map.get(NAME)
     if isinstance(scalar, GraphQLScalarType):
         scalar.parse_literal = read_literal  # type: ignore[method-assign]
@@ -46,13 +45,11 @@ def install_json_scalar(schema: GraphQLSchema) -> None:
 
 
 def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Json:
-    """The value a literal stands for."""
     value = _value(node, variables)
     return None if value is Undefined else value
 
 
 def truncate_depth(value: Json) -> Json:
-    """A value as it may leave."""
     return cut_depth(value, DEEPEST_OUTPUT)
 
 

@@ -140,7 +140,6 @@ class Masking:
         )
 
     def is_personal(self, condition: str) -> bool:
-        """Whether a condition looks at what says who somebody is."""
         return any(map(self.is_path_personal, _paths(condition)))
 
     def reveals_identity(self, condition: str) -> bool:

@@ -273,7 +273,6 @@ class Relay:
                 await self._committed.wait()
 
     async def relay_batch(self, connection: Connection) -> int:
-        """Publish the oldest batch; gives the number of its events."""
         rows: Sequence[Any] = await connection.fetch(_SELECT_OLDEST, BATCH)
         if rows:
             acks = await self._bus.publish(

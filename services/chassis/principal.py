@@ -82,7 +82,6 @@ class Principal:
 
     @property
     def own_customer_only(self) -> bool:
-        """Whether it may reach its own customer only."""
         return self.role in OWN_CUSTOMER_ONLY
 
     @property
@@ -101,7 +100,6 @@ class Principal:
 
     @property
     def customer_ref(self) -> dict[str, str] | None:
-        """The customer it speaks for, if its role has one."""
         return dict(self.customer) or None
 
     @property
@@ -115,7 +113,6 @@ class Principal:
         return SenderClass.SERVER if is_key else SenderClass.STAFF
 
     def claims(self) -> dict[str, Any]:
-        """The claims of its internal token."""
         return {
             "role": self.role.value,
             "sub": self.subject,

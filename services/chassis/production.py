@@ -25,7 +25,6 @@ class NotForProduction(RaakError):
 
 
 def check_file(variable: str, file: Path | None, what: str) -> Iterator[str]:
-    """What is wrong with a setting that names a file."""
     if file is None:
         yield f"{variable} is not set: name {what}."
     elif not file.is_file():
@@ -33,7 +32,6 @@ def check_file(variable: str, file: Path | None, what: str) -> Iterator[str]:
 
 
 def check_database_url(variable: str, url: str, default: str) -> Iterator[str]:
-    """What is wrong with the address of a PostgreSQL server."""
     address = urlsplit(url)
     if url == default:
         yield f"{variable} is still the development one: give the server's, with its password."
@@ -42,7 +40,6 @@ def check_database_url(variable: str, url: str, default: str) -> Iterator[str]:
 
 
 def check_nats_url(variable: str, urls: str, default: str) -> Iterator[str]:
-    """What is wrong with the addresses of NATS servers."""
     if urls == default:
         yield f"{variable} is still the development one: give the server's, with its credentials."
     elif not all(urlsplit(url.strip()).username for url in urls.split(",")):
@@ -54,7 +51,6 @@ MIN_SECRET_LENGTH = 32
 
 
 def check_secret(variable: str, value: str) -> Iterator[str]:
-    """What is wrong with a secret."""
     if not value:
         yield f"{variable} is not set: give {MIN_SECRET_LENGTH} random characters or more."
     elif len(value) < MIN_SECRET_LENGTH:

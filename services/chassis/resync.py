@@ -49,8 +49,6 @@ class ResyncUnderWay(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class ResyncProgress:
-    """How far a resync has come."""
-
     requested_at: datetime
     source: str | None
     """The source that is read now; None before the first."""
@@ -147,7 +145,6 @@ class Resync:
         self._requested.set()
 
     async def run(self) -> None:
-        """Work on requests until cancelled."""
         while True:
             self._requested.clear()
             if not await self.publish_chunk():

@@ -109,7 +109,6 @@ class ProcessApp(FastAPI):
         self._direct[path] = RequestObserver(endpoint, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to its endpoint."""
         endpoint = self._direct.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is not None:
             await endpoint(scope, receive, send)
@@ -339,7 +338,6 @@ class RequestObserver:
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and time it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -156,5 +156,4 @@ class ServiceSettings(ProcessSettings):
 
     @property
     def database(self) -> str:
-        """The address of the service's own database."""
         return self.database_url or f"{self.database_server_url}/raak_{self.process}"
