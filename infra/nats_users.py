@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.embedded import PINGS, authorization
-from infra.instance import PROCESSES, SERVICES
+from infra.processes import PROCESSES, SERVICES
 from services import contracts
 from services.chassis.streams import DEAD_LETTERS, RETRIES, consumer_name, inbox_prefix, stream_name
 from services.contracts.base import Event

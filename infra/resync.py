@@ -6,20 +6,12 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from infra.instance import SERVICES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import SERVICE_SETTINGS, SERVICES
 from services.chassis import epochs, resync
 from services.chassis.database import Database, open_database
 from services.chassis.errors import RaakError
-from services.chassis.settings import ServiceSettings
-from services.decision.settings import DecisionSettings
-from services.journey.settings import JourneySettings
-from services.measurement.settings import MeasurementSettings
-from services.profile.settings import ProfileSettings
 
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    settings.process: settings
-    for settings in (ProfileSettings, DecisionSettings, JourneySettings, MeasurementSettings)
-}
 PATIENCE_S = 3.0
 STALLED_S = 10.0
 """So long without a step forward, and nobody works on it."""
@@ -41,7 +33,7 @@ class ResyncStalled(RaakError):
 def database_urls(data: Path) -> dict[str, str]:
     """Each service's database address: from the environment, else of an instance."""
     named = {"database_url", "database_server_url"}
-    settings = {name: SETTINGS[name]() for name in SERVICES}
+    settings = {name: read() for name, read in SERVICE_SETTINGS.items()}
     if all(named & one.model_fields_set for one in settings.values()):
         return {name: one.database for name, one in settings.items()}
     server = EmbeddedInstance.load(data).postgres_url

@@ -21,7 +21,7 @@ from graphql import (
 from gateway.settings import GatewaySettings
 from gateway.supergraph import compose, compose_sdl
 from gateway.supergraph.errors import to_sentence
-from infra.instance import SERVICES
+from infra.processes import SERVICES
 from services.chassis.errors import RaakError
 
 GATEWAY = Path(__file__).parents[1] / "gateway"

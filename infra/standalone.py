@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -14,8 +14,11 @@ import psutil
 
 from infra import backup, embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
-from infra.instance import PROCESSES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.nats_store_probe import make_store_probes
+from infra.processes import PROCESSES
 from infra.provisioning import provision, select_process_urls
+from infra.supervision import Supervisor
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
@@ -30,6 +33,23 @@ class PortTaken(RaakError):
     """Somebody listens where we want to."""
 
     code = "PORT_TAKEN"
+
+
+def serve(
+    instance: EmbeddedInstance,
+    report: Callable[[str], None],
+    prepare: Callable[[], None] | None = None,
+    *,
+    is_lasting: bool = True,
+) -> None:
+    """Run a whole Raak until interrupted; if it is not lasting, only until it is prepared."""
+    with _end_on_interrupt(), run_instance(instance) as processes:
+        report(banner(instance))
+        if prepare:
+            prepare()
+        if is_lasting:
+            probes = make_store_probes(processes, instance.nats_url)
+            Supervisor(processes, report, probes).run()
 
 
 @contextmanager
@@ -91,7 +111,7 @@ def _servers(instance: EmbeddedInstance) -> Iterator[ChildProcess]:
 
 
 @contextmanager
-def end_on_interrupt() -> Iterator[None]:
+def _end_on_interrupt() -> Iterator[None]:
     """Let Ctrl-C, SIGTERM or a closed terminal end the block quietly, closing what it opened."""
 
     def stop(number: int, frame: object) -> None:

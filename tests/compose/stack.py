@@ -25,7 +25,7 @@ from rich.table import Table
 from infra import cdnow, compose_env, demo
 from infra.demo import DemoSession
 from infra.graph_client import GraphClient
-from infra.instance import PROCESSES
+from infra.processes import PROCESSES
 from services.chassis.errors import RaakError
 
 PROJECT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
-from infra.instance import SERVICES
+from infra.processes import SERVICES
 from services.chassis.bus import Bus
 from services.chassis.principal import ALGORITHM, ISSUER, audience_of
 from services.chassis.settings import ServiceSettings

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 
 from infra import embedded, nats_users
-from infra.instance import PROCESSES, SERVICES
+from infra.processes import PROCESSES, SERVICES
 from services.chassis.bus import Bus, open_bus
 from services.chassis.streams import (
     DEAD_LETTERS,

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from infra import embedded, standalone
 from infra.cli import app
-from infra.instance import PROCESSES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import PROCESSES
 from infra.provisioning import NotProvisioned, provision
 from services.chassis.migrations import check, connect, migrate
 from tests.conftest import HASTY, free_port
