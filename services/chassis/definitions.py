@@ -1,6 +1,6 @@
 """Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
@@ -50,22 +50,12 @@ class InvalidDefinition(RaakError):
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         message = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
-            f"The definition has {count}:\n{message}\n", hint="Mend these and send it again."
+            f"The definition has {count}:\n{message}\n", hint="Fix these and send it again."
         )
 
     def as_json(self) -> dict[str, Any]:
         """The error with its problems, one by one."""
-        problems = [
-            {
-                "line": p.line,
-                "column": p.column,
-                "path": p.path,
-                "problem": p.problem,
-                "hint": p.hint,
-            }
-            for p in self.problems
-        ]
-        return {**super().as_json(), "problems": problems}
+        return {**super().as_json(), "problems": list(map(asdict, self.problems))}
 
 
 class DefinitionSource:

@@ -265,7 +265,7 @@ def process_app(
         telemetry=FASTAPI_TELEMETRY_OFF,
     )
     app.state.not_ready = _starting
-    app.add_exception_handler(RaakError, _log_loss)
+    app.add_exception_handler(RaakError, _answer_refusal)
     app.add_exception_handler(Exception, _answer_masked)
     app.add_middleware(RequestObserver)
     app.add_api_route("/health/live", _answer_live)
@@ -311,7 +311,7 @@ async def _answer_metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _log_loss(request: Request, error: Exception) -> JSONResponse:
+async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RaakError)
     headers = {"Retry-After": "1"} if error.status == 503 else None
     return JSONResponse({"success": False, "error": error.as_json()}, error.status, headers)
