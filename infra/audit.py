@@ -61,7 +61,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def describe(verified: VerifiedLog) -> Iterator[str]:
-    """What can be said of a log that nobody has changed, a line each."""
+    """A report on an unchanged log, line by line."""
     yield f"OK: {verified.records} records in {len(verified.heads)} chains, none changed."
     for chain, head in verified.heads.items():
         begins = verified.begins.get(chain, 0)

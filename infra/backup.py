@@ -91,7 +91,7 @@ def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | Non
     if instance.is_running() or not embedded.port_is_free(instance.ports["postgres"]):
         raise RestoreRefused(
             f"Raak is running in {str(instance.folder)!r}.",
-            hint="Stop it first; then nobody writes to what is put aside.",
+            hint="Stop it first, so that nothing writes to the data that are put aside.",
         )
     instance.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
@@ -193,7 +193,7 @@ async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -
 
 
 def _put_aside(folder: Path, now: datetime) -> Path | None:
-    """PostgreSQL's data go first: from then on `check_whole` knows that a restore has begun."""
+    """PostgreSQL's data go first: from then on `check_complete` knows that a restore has begun."""
     aside = folder / BEFORE.format(now)
     for part in ("postgres", "nats", *OWN_FOLDERS):
         if (folder / part).exists():

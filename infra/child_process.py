@@ -30,10 +30,10 @@ class ChildProcess:
     ready: Callable[[], bool]
     """Whether it can do its work."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Its settings: of our own, which can hold others' secrets, none is handed down."""
+    """Its settings; ours, which may hold other secrets, are not inherited."""
     folder: Path = Path("/")
     user: str | None = None
-    """Whom it runs as, if not as ourselves: with none of our groups."""
+    """The user it runs as, if not ours; without our groups."""
     stop_with: int = signal.SIGTERM
     running: "subprocess.Popen[bytes] | None" = None
 

@@ -195,7 +195,7 @@ def plan(
         str, typer.Option(help="JSON: what @skip and @include read; by default false")
     ] = "{}",
 ) -> None:
-    """Print how the gateway fetches operations: which service is asked for what, after what."""
+    """Print the query plans of operations."""
     from infra import query_plans
 
     graph = query_plans.load_supergraph(supergraph)

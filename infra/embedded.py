@@ -31,7 +31,7 @@ CURRENT_FOLDER = "/proc/self/cwd"
 """What Linux names the folder a process is in, however closed those above it are."""
 
 COPIES = Path("/var/lib/raak")
-"""Where root keeps programs that PostgreSQL's user cannot run where they were installed."""
+"""Folder for copies of programs that PostgreSQL's user cannot run where they are installed."""
 
 MODEST_SETTINGS = {
     "shared_buffers": "64MB",
@@ -45,8 +45,7 @@ MODEST_SETTINGS = {
 
 
 NATS_GARBAGE = "25"
-"""Percent of what NATS needs that it may leave lying about. It keeps 4 to 8 MB of each stream it
-writes to, and replaces them often; Go allows as much again as is needed by itself."""
+"""GOGC: garbage in percent of live memory. NATS replaces its 4 to 8 MB a stream often."""
 
 
 class EmbeddedServerFailed(RaakError):
@@ -167,7 +166,7 @@ def nats_process(
 
 
 PINGS = 'ping_interval: "5s"\nping_max: 2\n'
-"""Whoever is frozen gets no more events after 15 s."""
+"""A frozen client gets no more events after 15 s."""
 
 
 OPERATOR = "raak"
@@ -200,7 +199,7 @@ def _nats_server() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Home:
-    """Where a PostgreSQL lives, and as whom: `name` is how its user names the data folder."""
+    """A PostgreSQL: data folder, programs, user. `name` is the folder as its user names it."""
 
     folder: Path
     programs: Path
@@ -293,7 +292,7 @@ def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
         subprocess.run(["chmod", "-R", "a+rX", str(draft)], check=True)
         draft.rename(copy)
     except OSError:
-        if not copy.exists():  # otherwise somebody else was faster
+        if not copy.exists():  # otherwise another process was faster
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

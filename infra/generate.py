@@ -24,7 +24,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "errors.md": error_reference.page,
     nats_users.CONFIGURATION: nats_users.configuration,
 }
-"""The files besides the SDL, and what writes the text of each. They need fresh SDL."""
+"""The files besides the SDL, with the function that renders each from fresh SDL."""
 
 
 def _read_authorization() -> tuple[Roles, Authorization, GraphQLSchema]:

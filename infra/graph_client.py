@@ -20,7 +20,7 @@ class Refused(RaakError):
 
 
 class GatewayUnreachable(RaakError):
-    """Nobody answers at the gateway's address."""
+    """Nothing answers at the gateway's address."""
 
     code = "NOT_REACHED"
 

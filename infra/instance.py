@@ -59,7 +59,7 @@ def _write(path: Path, text: bytes, mode: int) -> None:
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    """What whoever last started an instance in a folder left there; raises NoInstance."""
+    """The note of the process that last started an instance here; raises NoInstance."""
     try:
         note: dict[str, Any] = json.loads((folder / NOTE).read_text())
     except (FileNotFoundError, ValueError):  # a file cut off by a full disk is none
@@ -82,7 +82,7 @@ class EmbeddedInstance:
         return cls(folder, int(_read_note(folder)["port"]))
 
     def write_note(self, parent: psutil.Process) -> None:
-        """Leave a note of the port and of who runs it, so that other commands find it."""
+        """Write down the port and the process that runs it, for other commands."""
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
         _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
 
@@ -140,7 +140,7 @@ class EmbeddedInstance:
         return f"{scheme}://{user}:{password}@127.0.0.1:{self.ports[server]}"
 
     def environment(self, process: str, outer: Mapping[str, str]) -> dict[str, str]:
-        """The settings of one process: what it needs, and nobody else's secrets.
+        """The settings of one process, without the secrets of others.
 
         From `outer`, the environment we were started in, it gets the settings that are its own.
         """

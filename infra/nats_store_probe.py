@@ -40,7 +40,7 @@ async def find_store_fault(url: str) -> str | None:
 async def _find_fault(
     work: Callable[[Client], Awaitable[str | None]], url: str, user: str
 ) -> str | None:
-    """What keeps a user of NATS from doing some work."""
+    """Why a user of NATS cannot do some work."""
     client, password = Client(), urlsplit(url).password
     try:
         async with asyncio.timeout(TIMEOUT_S):

@@ -52,7 +52,7 @@ class InvalidOperations(RaakError):
         self.problems = problems
         lines = "\n".join(map(str, problems))
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        super().__init__(f"{count}:\n{lines}", hint="Mend them and publish again; nothing was.")
+        super().__init__(f"{count}:\n{lines}", hint="Fix them and publish again; nothing was.")
 
 
 class OperationNotFound(RaakError):

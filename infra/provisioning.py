@@ -29,7 +29,7 @@ class NotProvisioned(RaakError):
 
 
 class Login(NamedTuple):
-    """Where a process keeps its data: the role it comes as, and its database."""
+    """The role and database of a process."""
 
     role: str
     password: str
@@ -123,14 +123,14 @@ async def _hand_over(server_url: str, login: Login) -> None:
 
 
 async def _close_shared_databases(server: Connection, ours: set[str]) -> None:
-    """Close the databases that every server has, if there is nobody but us to enter them."""
+    """Close the databases that every server has, if all others are ours."""
     rows = await server.fetch("SELECT datname FROM pg_database WHERE NOT datistemplate")
     if {row["datname"] for row in rows} <= ours | {"postgres"}:
         await server.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
 
 
 def scram(password: str) -> str:
-    """What PostgreSQL keeps of a password, so that no statement need contain it (RFC 5803)."""
+    """A password's verifier (RFC 5803), so that no statement contains the password."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

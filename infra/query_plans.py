@@ -52,7 +52,7 @@ class OperationInvalid(RaakError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(
-            "\n".join(problems), hint="Mend the operation, or plan it over another --supergraph."
+            "\n".join(problems), hint="Fix the operation, or plan it over another --supergraph."
         )
 
 

@@ -14,7 +14,7 @@ from services.chassis.errors import RaakError
 
 PATIENCE_S = 3.0
 STALLED_S = 10.0
-"""So long without a step forward, and nobody works on it."""
+"""Without progress for so long, no service works on it."""
 POLL_S = 0.2
 
 
@@ -48,14 +48,10 @@ async def run(
     *,
     is_restored: bool = False,
 ) -> None:
-    """Ask services for a resync and return when it is done.
+    """Request a resync of services and wait for its end; `is_restored`: in a new epoch.
 
-    With `is_restored` each begins a new epoch before, since its database is an older one.
-
-    Raises:
-        UnknownService: Nothing is asked of anybody.
-        ResyncUnderWay: For one of them; nothing is asked of anybody.
-        ResyncStalled: A service does not work on it. It does as soon as it runs.
+    Raises UnknownService or ResyncUnderWay before any request, and ResyncStalled when a service
+    does not run.
     """
     if unknown := set(services) - set(SERVICES):
         raise UnknownService(

@@ -30,7 +30,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 class PortTaken(RaakError):
-    """Somebody listens where we want to."""
+    """A port is in use."""
 
     code = "PORT_TAKEN"
 
@@ -156,7 +156,7 @@ def _check_ports(instance: EmbeddedInstance) -> None:
     if taken:
         ports = ", ".join(f"{port} ({name})" for name, port in taken.items())
         raise PortTaken(
-            f"Somebody already listens on {ports}.",
+            f"In use already: port {ports}.",
             hint="Is Raak running already? Otherwise choose others: --port 9000.",
         )
 

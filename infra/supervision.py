@@ -1,4 +1,4 @@
-"""Starting again what has died, after pauses that grow while it goes on dying."""
+"""Starts ended processes again, after pauses that grow with each failure."""
 
 import time
 from collections.abc import Callable, Sequence

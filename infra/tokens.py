@@ -32,7 +32,7 @@ class InvalidCustomerReference(RaakError):
 
 
 class EmptyClaim(RaakError):
-    """A claim names nobody, or there is no secret to sign it with."""
+    """A claim names no customer, or there is no secret to sign it with."""
 
     code = "CLAIM_SAYS_NOTHING"
 
@@ -87,8 +87,10 @@ def issue_claim(
     identities = {kind: value for kind, value in identities.items() if value}
     if not (secret and identities):
         raise EmptyClaim(
-            "The claim names nobody." if secret else "There is no secret to sign a claim with.",
-            hint=f"Name somebody by {', '.join(sorted(KNOWN_TYPES))}."
+            "The claim names no customer."
+            if secret
+            else "There is no secret to sign a claim with.",
+            hint=f"Name one by {', '.join(sorted(KNOWN_TYPES))}."
             if secret
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )

@@ -55,7 +55,7 @@ def customer(graph: GraphClient, ref: dict[str, Any]) -> dict[str, Any]:
 def track(
     session: DemoSession, who: str, event: str, properties: dict[str, Any], *, known: bool = False
 ) -> None:
-    """A Segment track call: of a browser as its page sends it, of somebody known as the server."""
+    """Send a Segment track call: a page's for a browser, the server's for a known customer."""
     call = {"userId" if known else "anonymousId": who, "event": event, "properties": properties}
     send_call(session, "track", call, key=session.api_key if known else session.write_key)
 

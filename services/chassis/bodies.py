@@ -62,7 +62,7 @@ class BodyLimits:
     size: int
     """In bytes."""
     setting: str
-    """The name of the setting, for who is refused."""
+    """The name of the setting, for error messages."""
     within_s: float
 
 
@@ -241,14 +241,14 @@ _MARKS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 class NotANumber:
-    """Stands in a value for what is written like a number and is none: NaN, 1e999."""
+    """Takes the place of what looks like a number and is none: NaN, 1e999."""
 
 
 def parse_json(text: bytes) -> Any:
     """A JSON value, of which one place may be flawed: the events beside it can be read.
 
     A text may hold half a surrogate pair; NotANumber stands for what is no number, and null for
-    what is deeper than DEEPEST_READ. orjson writes neither of the first two.
+    what is deeper than MAX_DEPTH. orjson writes neither of the first two.
 
     Raises orjson.JSONDecodeError.
     """
@@ -283,7 +283,7 @@ def _parse_constant(constant: str) -> NotANumber:
 
 
 def _flatten(text: str) -> str:
-    """The text with null in the place of what is deeper than DEEPEST_READ."""
+    """The text with null in the place of what is deeper than MAX_DEPTH."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return text
     pieces, start, level = [], 0, 0

@@ -93,7 +93,7 @@ class Bus:
         }
         self._consumers: dict[str, ConsumerSubscription] = {}
         self._subscribing = asyncio.Lock()
-        """A consumer subscribed to twice at once would have messages nobody acknowledges."""
+        """Two subscriptions of one consumer at once would leave messages unacknowledged."""
         self._known_consumers: dict[str, set[str]] = {}
         self._recheck_now = asyncio.Event()
         self.changes = 0

@@ -40,13 +40,13 @@ CONNECT_S = 1.5
 COMMAND_S = 30
 
 COMPUTING_S = 60
-"""How long a transaction may stand idle that computes."""
+"""How long a transaction that computes may be idle."""
 
 REFUSAL_MEMORY_S = 10.0
 """How long a refusal makes a process not ready: waiting work tries again every second."""
 
 SILENCE_S = 10
-"""How long PostgreSQL keeps what a process holds that says nothing, unless it is set."""
+"""How long PostgreSQL keeps transactions and locks of a silent process."""
 
 LONGEST_TRANSACTION = 12
 """In silences. A process that is frozen while it prepares a statement is not idle to PostgreSQL."""
@@ -71,8 +71,8 @@ AWAY = (
     asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
 )
-"""What is raised when PostgreSQL is away for a while, and nobody's data are to blame. `is_away`
-knows more: what SQLAlchemy wraps, states of newer servers, connections found closed."""
+"""Errors of outages, which no data caused. `is_away` knows more: what SQLAlchemy wraps, states of
+newer servers, closed connections."""
 
 READ_ONLY = "25006"
 
@@ -231,7 +231,7 @@ class Database:
                 hint="Leave it out.",
             ) from None
         finally:
-            # a failure here is the pool's business, which drops it; what the block did stands
+            # a failure here is the pool's business, which drops it; the block has ended
             with suppress(asyncpg.PostgresError, *BROKEN):
                 await self.pool.release(connection)
 
@@ -308,7 +308,7 @@ def _outage(error: Exception) -> DatabaseUnavailable:
 
 
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Close the pool, but wait for nobody longer than five seconds."""
+    """Close the pool, waiting at most five seconds for its connections."""
     try:
         async with asyncio.timeout(5):
             await pool.close()

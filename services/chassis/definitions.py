@@ -84,7 +84,7 @@ class DefinitionSource:
         return value
 
     def _record(self, node: yaml.Node, path: Path) -> Any:
-        """The value of a node. Where it and all within it stand is remembered on the way."""
+        """The value of a node; records the position of every value in it."""
         if len(path) > DEEPEST:
             mark = node.start_mark
             raise Unreadable(
@@ -105,7 +105,7 @@ class DefinitionSource:
         """The value of a field; names are text, however they are written."""
         field_path = (*path, key.value)
         if field_path in self._keys:
-            message = f"{key.value!r} stands here a second time."
+            message = f"{key.value!r} is here a second time."
             self._repeated.append(
                 _problem_at(key.start_mark, field_path, message, "Keep one of the two.")
             )
@@ -145,7 +145,7 @@ class DefinitionSource:
         return len(text) - len(text.lstrip())
 
     def problem_with_key(self, path: Path, problem: str, hint: str) -> DefinitionProblem:
-        """A problem with the name a value has been given, not with the value."""
+        """A problem with the name of a value."""
         mark = self._keys.get(path)
         return _problem_at(mark, path, problem, hint) if mark else self.problem(path, problem, hint)
 
@@ -227,7 +227,7 @@ def _has(value: Any, part: str | int) -> bool:
 
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
-    """The names a document may use at a path, of all models that may stand there."""
+    """The names a document may use at a path, of all models allowed there."""
     models: list[Any] = [model]
     for part in path:
         if isinstance(part, str):

@@ -34,7 +34,7 @@ class Unavailable(RaakError):
 
 
 class UnknownCustomer(RaakError):
-    """Nobody is known by this id or identity."""
+    """There is no customer with this id or identity."""
 
     code = "UNKNOWN_CUSTOMER"
     status = 404

@@ -38,7 +38,7 @@ AS_THEY_ARE = {"String": str, "ID": str, "Boolean": bool}
 
 
 TEXTS = frozenset({"JSON", "String"})
-"""The scalars that may hold what a customer, or somebody about one, has written."""
+"""The scalars that may hold personal data."""
 
 
 class NotPlain(Exception):

@@ -1,4 +1,4 @@
-"""A service's subgraph over HTTP, for the gateway alone.
+"""A service's subgraph over HTTP, for the gateway only.
 
 Parsed and validated documents are cached, bounded; errors that are no RaakError are masked; nothing
 a caller typed is logged.
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 NO_HIDES: Mapping[str, Hide] = {}
 
 DOCUMENTS = 2_000
-"""Documents a process keeps parsed and validated; the gateway sends a few per operation."""
+"""Size of the cache of parsed documents; the gateway sends a few per operation."""
 
 BODY = BodyLimits(size=16 * 1024 * 1024, setting="a subgraph's limit", within_s=30)
 """The gateway has its own, tighter limits; this keeps its mistakes from becoming ours."""
@@ -153,7 +153,7 @@ class Schema(FederationSchema):
     def _options(
         self, document: ParsedDocument, variables: JSON | None, context: Any
     ) -> dict[str, Any]:
-        """How a document is executed, for a caller who sees who somebody is or one who does not."""
+        """Options of graphql-core's `execute` for a caller."""
         masking, compiled = masking_for(context), document.compiled
         options = {
             "context_value": context,
@@ -250,7 +250,6 @@ class SubgraphEndpoint:
         self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the gateway, and nobody else."""
         answer = await self._answer(scope, receive)
         await answer.send(send)
 
@@ -290,5 +289,5 @@ def _check_operation(
 
 
 def _was_executed(result: ExecutionResult) -> bool:
-    """Whether resolvers ran: where they fail there is a path, what keeps them from it has none."""
+    """Whether resolvers ran: only their errors have a path."""
     return result.data is not None or any(error.path for error in result.errors or ())

@@ -1,6 +1,4 @@
-"""uvicorn as our processes run it: it tells the application before it stops, drops clients that do
-not read their last bytes or never finish a request's head, and joins small writes.
-"""
+"""uvicorn with graceful shutdown, timeouts for clients that stall, and coalesced writes."""
 
 import asyncio
 import logging

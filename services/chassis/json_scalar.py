@@ -1,4 +1,4 @@
-"""The scalar `JSON`: any JSON value, as deep as all doors take it.
+"""The scalar `JSON`: any JSON value, with one limit of depth everywhere.
 
 graphql-core reads a variable that was not sent as a value of its own wherever it stands in a
 literal; here it is left out of objects, and null in lists, as in the literals of all other types.

@@ -73,7 +73,7 @@ class Masking:
     extra_names: frozenset[str] = frozenset()
 
     def mask(self, value: Any, *, of_customer: bool = False) -> Any:
-        """A JSON value without what identifies somebody; `of_customer`: its names are of traits.
+        """A JSON value without identities; `of_customer`: its names are of traits.
 
         True, false and null stay.
         """
@@ -91,7 +91,7 @@ class Masking:
         return value
 
     def mask_member(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
-        """The value of a name: hidden as a whole if the name identifies somebody."""
+        """The value of a name: masked as a whole if the name is identifying."""
         if self.identifies(name, of_customer=of_customer):
             return hide_value(value)
         return self.mask(value, of_customer=of_customer or name in TRAITS)
@@ -108,7 +108,7 @@ class Masking:
         return hide_value(value)
 
     def identifies(self, name: str, *, of_customer: bool = False) -> bool:
-        """Whether a name is one of those that say who somebody is, or ends with one."""
+        """Whether a name is identifying (`email`), or ends with one that is."""
         known, endings = self._of_customer if of_customer else self._anywhere
         plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
         if plain.isalnum() and not plain.rstrip("0123456789").endswith(endings):
@@ -123,9 +123,7 @@ class Masking:
         return False
 
     def is_path_personal(self, path: Sequence[str]) -> bool:
-        """Whether a path, `traits.email` in parts, leads to what says who somebody is. A purpose
-        or journey may be called so, and says nothing.
-        """
+        """Whether a path, `traits.email` in parts, is identifying; no purpose or journey is."""
         if path[0] in HARMLESS:
             return False
         below = (False, *(part in TRAITS for part in path))

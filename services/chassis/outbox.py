@@ -1,8 +1,8 @@
-"""The transactional outbox: an event is true when its transaction is, and reaches the bus after.
+"""The transactional outbox.
 
-An event is written beside the change that made it true, and a relay carries it to JetStream in
-the order of writing. It is kept until all consumers have acknowledged it, and sent again to a
-stream that has lost it. The inbox is the other end: it names the events a consumer has handled.
+An event is written in the transaction of the change, and a relay publishes it to JetStream in the
+order of writing. It is kept until all consumers have acknowledged it, and sent again to a stream
+that has lost it. The inbox, at the other end, has the ids of the events a consumer has handled.
 """
 
 import asyncio

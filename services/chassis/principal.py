@@ -29,14 +29,14 @@ TIME_ERRORS = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
 KEY_PAIR_HINT = "Gateway and service must share one key pair, and their clocks must agree."
 
 SUBJECT_OF_KEYS = "key:"
-"""What the subject of an API key begins with, and that of a token does not."""
+"""Prefix of an API key's subject."""
 IDENTITIES = "identities:read"
-"""The scope that shows who a customer is."""
+"""The scope to read identities."""
 LOOKUP_POLICY = "lookup"
-"""Holds for roles that may name customers by what identifies them: whoever is known by an address
-is told by the answer, and which id they have. A narrowed token or key keeps it."""
+"""The policy of roles that may look customers up by an identity such as an e-mail address. A token
+or key with fewer scopes has it too."""
 SERVER_POLICY = "server"
-"""Holds for who sends events with an API key: a page's write key is public, its is not."""
+"""The policy of servers that send events with an API key, which is secret."""
 
 
 def audience_of(service: str) -> str:
@@ -86,7 +86,7 @@ class Principal:
 
     @property
     def can_identify(self) -> bool:
-        """Whether it is shown who somebody is: by its scope, or because it speaks for that one."""
+        """Whether it may read identities: by its scope, or because it speaks for that customer."""
         return self.own_customer_only or IDENTITIES in self.scopes
 
     def check_lookup(self, type: str) -> None:
@@ -94,7 +94,7 @@ class Principal:
         if type in KNOWN_TYPES and not (self.own_customer_only or LOOKUP_POLICY in self.policies):
             raise Forbidden(
                 f"The role {self.role.value!r} may not name a customer by {type}: the answer would "
-                "tell who somebody is.",
+                "reveal who they are.",
                 hint="Name the customer by id, or use a role with the policy `lookup`.",
             )
 

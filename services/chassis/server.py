@@ -1,4 +1,4 @@
-"""A process as an ASGI application: health, metrics, background work, and a quiet end."""
+"""A process as an ASGI application: health, metrics, background work, graceful shutdown."""
 
 import asyncio
 import gc
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[None]]
 
 RESTART_S = 1.0
-"""How long work that has failed pauses."""
+"""Pause after a failure."""
 
 REQUESTS = Histogram(
     "raak_http_request_seconds",
@@ -85,7 +85,7 @@ class Service:
     publishes: Sequence[type[Event]]
     subscriptions: Subscriptions
     background: Mapping[str, Work] = field(default_factory=dict)
-    """Work that goes on while the process runs, by name; started again if it fails."""
+    """Background work by name; started again if it fails."""
     router: APIRouter | None = None
     resync_sources: Mapping[str, ResyncSource] = field(default_factory=dict)
     """What a resync publishes, in this order: state first."""

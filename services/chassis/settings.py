@@ -33,7 +33,7 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class ProcessSettings(BaseSettings):
-    """What an operator may set for any process.
+    """Settings of any process.
 
     A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`.
     """
@@ -98,7 +98,7 @@ class ProcessSettings(BaseSettings):
 
 
 class ServiceSettings(ProcessSettings):
-    """What an operator may set for any process that keeps a database and hears the bus."""
+    """Settings of a process with a database and NATS."""
 
     database_url: str = Field(
         default="",

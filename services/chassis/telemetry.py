@@ -25,7 +25,7 @@ _state = {"tracing": False}
 
 
 def tracing() -> bool:
-    """Whether traces are kept; when not, nothing is spent on them."""
+    """Whether traces are recorded."""
     return _state["tracing"]
 
 
@@ -65,7 +65,7 @@ def traceparent() -> str | None:
 
 
 def remote_context(traceparent: str | None) -> Context | None:
-    """The context in which work asked for by another process goes on; None: the present one."""
+    """The trace context of another process; None: the current one."""
     return propagate.extract({"traceparent": traceparent}) if traceparent and tracing() else None
 
 
@@ -112,7 +112,7 @@ def _no_traceback_as_text(record: logging.LogRecord) -> bool:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, process, logger, message, and the trace it belongs to.
 
-    Fields given as `extra={"fields": {…}}` stand beside them. An exception is logged by its type
+    Fields come as `extra={"fields": {…}}`. An exception is logged by its type
     and place, without its text: that may hold what a person typed.
     """
 

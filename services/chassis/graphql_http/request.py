@@ -1,4 +1,4 @@
-"""What a request asks: its parameters, from a body, a query string or a message."""
+"""The parameters of a request, from a body, a query string or a websocket message."""
 
 import json
 from collections import Counter
@@ -117,7 +117,7 @@ def _describe_type(value: Any) -> str:
 
 
 def _read_json(text: bytes | str, source: str) -> Any:
-    """A JSON value; raises MalformedRequest, which tells bad UTF-8 from bad JSON."""
+    """A JSON value; raises MalformedRequest for bad UTF-8 or bad JSON."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
