@@ -12,10 +12,8 @@ from services.chassis.errors import RaakError
 from services.contracts.identity import normalise_value
 
 
-class UnreadableLog(RaakError):
+class UnreadableLog(RaakError, code="UNREADABLE_LOG"):
     """A file of the audit log, or a head of it, cannot be read."""
-
-    code = "UNREADABLE_LOG"
 
 
 def load_audit_secret(data: Path) -> str:

@@ -30,17 +30,12 @@ NEW, BEFORE = "postgres.new", "before-{:%Y%m%dT%H%M%S}"
 DATA = ("base.tar", "pg_wal.tar", "backup_manifest")
 
 
-class BackupFailed(RaakError):
+class BackupFailed(RaakError, code="BACKUP_FAILED"):
     """A backup could not be written, or not be read."""
 
-    code = "BACKUP_FAILED"
 
-
-class RestoreRefused(RaakError):
+class RestoreRefused(RaakError, code="RESTORE_REFUSED", status=409):
     """A backup is not restored over this."""
-
-    code = "RESTORE_REFUSED"
-    status = 409
 
 
 def backup(instance: EmbeddedInstance, file: Path) -> None:

@@ -21,10 +21,8 @@ SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
 MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 
 
-class DataNotFetched(RaakError):
+class DataNotFetched(RaakError, code="DATA_NOT_FETCHED"):
     """The CDNOW data could not be downloaded."""
-
-    code = "DATA_NOT_FETCHED"
 
 
 @dataclass(frozen=True, slots=True)

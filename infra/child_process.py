@@ -14,10 +14,8 @@ from services.chassis.errors import RaakError
 STOP_S = 15
 
 
-class DidNotStart(RaakError):
+class DidNotStart(RaakError, code="DID_NOT_START"):
     """A process of ours did not become ready."""
-
-    code = "DID_NOT_START"
 
 
 @dataclass

@@ -22,10 +22,8 @@ IMAGES = {
 """The images we build from and run, by the variables that name them."""
 
 
-class ImageWithoutDigest(RaakError):
+class ImageWithoutDigest(RaakError, code="IMAGE_WITHOUT_DIGEST"):
     """An image cannot be pinned."""
-
-    code = "IMAGE_WITHOUT_DIGEST"
 
 
 def fill_secrets(example: str) -> str:

@@ -5,10 +5,8 @@ from services.chassis.errors import RaakError
 from services.chassis.streams import DeadLetter
 
 
-class DeadLetterNotFound(RaakError):
+class DeadLetterNotFound(RaakError, code="NO_SUCH_DEAD_LETTER"):
     """A dead letter is not there (any more)."""
-
-    code = "NO_SUCH_DEAD_LETTER"
 
 
 async def list_dead_letters(nats_url: str) -> list[DeadLetter]:

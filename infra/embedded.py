@@ -48,10 +48,8 @@ NATS_GARBAGE = "25"
 """GOGC: garbage in percent of live memory. NATS replaces its 4 to 8 MB a stream often."""
 
 
-class EmbeddedServerFailed(RaakError):
+class EmbeddedServerFailed(RaakError, code="EMBEDDED_SERVER_FAILED"):
     """PostgreSQL or NATS did not come up."""
-
-    code = "EMBEDDED_SERVER_FAILED"
 
 
 @cache

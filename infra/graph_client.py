@@ -7,10 +7,8 @@ import httpx
 from services.chassis.errors import RaakError
 
 
-class Refused(RaakError):
+class Refused(RaakError, code="REFUSED"):
     """The graph answered with errors and without what was asked."""
-
-    code = "REFUSED"
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         self.errors = errors
@@ -19,10 +17,8 @@ class Refused(RaakError):
         super().__init__(str(first["message"]), hint=str(extensions.get("hint", "")))
 
 
-class GatewayUnreachable(RaakError):
+class GatewayUnreachable(RaakError, code="NOT_REACHED"):
     """Nothing answers at the gateway's address."""
-
-    code = "NOT_REACHED"
 
 
 class GraphClient:

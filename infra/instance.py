@@ -27,10 +27,8 @@ NOT_INHERITED = {"database_server_url"}
 """It would be a superuser's, and each process has an address of its own."""
 
 
-class NoInstance(RaakError):
+class NoInstance(RaakError, code="NO_INSTANCE"):
     """A folder holds no Raak."""
-
-    code = "NO_INSTANCE"
 
 
 def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Path]:

@@ -13,10 +13,8 @@ from services.chassis.server import MissingSetting
 from services.contracts.enums import Role
 
 
-class ApiKeyNotFound(RaakError):
+class ApiKeyNotFound(RaakError, code="NO_SUCH_KEY"):
     """An API key to be revoked does not exist."""
-
-    code = "NO_SUCH_KEY"
 
 
 async def create(

@@ -37,16 +37,12 @@ class OperationProblem:
         return f"{self.path}:{self.line}: {self.message}"
 
 
-class NothingToPublish(RaakError):
+class NothingToPublish(RaakError, code="NOTHING_TO_PUBLISH"):
     """A folder holds no documents."""
 
-    code = "NOTHING_TO_PUBLISH"
 
-
-class InvalidOperations(RaakError):
+class InvalidOperations(RaakError, code="NOT_PUBLISHABLE"):
     """Documents that could not be answered; none of the folder is published."""
-
-    code = "NOT_PUBLISHABLE"
 
     def __init__(self, problems: Sequence[OperationProblem]) -> None:
         self.problems = problems
@@ -55,10 +51,8 @@ class InvalidOperations(RaakError):
         super().__init__(f"{count}:\n{lines}", hint="Fix them and publish again; nothing was.")
 
 
-class OperationNotFound(RaakError):
+class OperationNotFound(RaakError, code="NO_SUCH_OPERATION"):
     """A document that is to be retired is not registered."""
-
-    code = "NO_SUCH_OPERATION"
 
 
 async def publish(

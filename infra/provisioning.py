@@ -22,10 +22,8 @@ LOCK_TIMEOUT = "5s"
 SCRAM_ROUNDS = 4_096
 
 
-class NotProvisioned(RaakError):
+class NotProvisioned(RaakError, code="DATABASE_NOT_PROVISIONED"):
     """A server does not let us make roles and databases."""
-
-    code = "DATABASE_NOT_PROVISIONED"
 
 
 class Login(NamedTuple):

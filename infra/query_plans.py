@@ -33,22 +33,16 @@ SUBGRAPHS = Path(__file__).parents[1] / "gateway" / "subgraphs"
 MAX_TOKENS = 10_000
 
 
-class FileUnreadable(RaakError):
+class FileUnreadable(RaakError, code="FILE_UNREADABLE"):
     """A file that is not there, or is no text."""
 
-    code = "FILE_UNREADABLE"
 
-
-class VariablesInvalid(RaakError):
+class VariablesInvalid(RaakError, code="VARIABLES_INVALID"):
     """Variables that are no JSON object."""
 
-    code = "VARIABLES_INVALID"
 
-
-class OperationInvalid(RaakError):
+class OperationInvalid(RaakError, code="OPERATION_INVALID"):
     """Operations that the gateway would refuse, each with its place in the file."""
-
-    code = "OPERATION_INVALID"
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(

@@ -18,16 +18,12 @@ STALLED_S = 10.0
 POLL_S = 0.2
 
 
-class UnknownService(RaakError):
+class UnknownService(RaakError, code="UNKNOWN_SERVICE"):
     """There is no service of this name."""
 
-    code = "UNKNOWN_SERVICE"
 
-
-class ResyncStalled(RaakError):
+class ResyncStalled(RaakError, code="RESYNC_WAITS"):
     """A requested resync makes no progress."""
-
-    code = "RESYNC_WAITS"
 
 
 def database_urls(data: Path) -> dict[str, str]:

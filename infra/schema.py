@@ -29,19 +29,15 @@ MODULES = {name: f"services.{name}.schema" for name in SERVICES} | {"live": "gat
 """Where the schema of each subgraph is written."""
 
 
-class StaleSchema(RaakError):
+class StaleSchema(RaakError, code="SCHEMA_STALE"):
     """Committed SDL is not what the code says."""
-
-    code = "SCHEMA_STALE"
 
     def __init__(self, files: list[str]) -> None:
         super().__init__(f"Stale SDL: {', '.join(files)}.", hint="Run `raak schema`.")
 
 
-class UnreadableSchema(RaakError):
+class UnreadableSchema(RaakError, code="SCHEMA_UNREADABLE"):
     """The committed public schema is no SDL, so what the code would break is unknown."""
-
-    code = "SCHEMA_UNREADABLE"
 
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(
@@ -50,10 +46,8 @@ class UnreadableSchema(RaakError):
         )
 
 
-class BreakingSchemaChange(RaakError):
+class BreakingSchemaChange(RaakError, code="SCHEMA_BROKEN"):
     """Clients that work today would not work with what the code says now."""
-
-    code = "SCHEMA_BROKEN"
 
     def __init__(self, changes: list[str]) -> None:
         lines = "".join(f"\n- {change}" for change in changes)

@@ -29,10 +29,8 @@ FOLDER_VARIABLE = "RAAK_INSTANCE_FOLDER"
 PROJECT = Path(__file__).parents[1]
 
 
-class PortTaken(RaakError):
+class PortTaken(RaakError, code="PORT_TAKEN"):
     """A port is in use."""
-
-    code = "PORT_TAKEN"
 
 
 def serve(

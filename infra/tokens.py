@@ -19,22 +19,16 @@ from services.profile.domain.identities import parse_identity
 from services.profile.service.signed_claims import make_claim
 
 
-class UnknownRole(RaakError):
+class UnknownRole(RaakError, code="NO_SUCH_ROLE"):
     """A token or an API key is to get a role that does not exist."""
 
-    code = "NO_SUCH_ROLE"
 
-
-class InvalidCustomerReference(RaakError):
+class InvalidCustomerReference(RaakError, code="CUSTOMER_NOT_NAMED"):
     """A customer is not written as type=value."""
 
-    code = "CUSTOMER_NOT_NAMED"
 
-
-class EmptyClaim(RaakError):
+class EmptyClaim(RaakError, code="CLAIM_SAYS_NOTHING"):
     """A claim names no customer, or there is no secret to sign it with."""
-
-    code = "CLAIM_SAYS_NOTHING"
 
 
 def issue(

@@ -22,10 +22,8 @@ def document(name: str) -> str:
     return (OPERATIONS / f"{name}.graphql").read_bytes().decode()
 
 
-class EventsNotProcessed(RaakError):
+class EventsNotProcessed(RaakError, code="NOT_SETTLED"):
     """Events of the demo were not processed in time."""
-
-    code = "NOT_SETTLED"
 
 
 def ref(type: str, value: str) -> dict[str, Any]:

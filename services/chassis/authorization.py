@@ -53,11 +53,8 @@ def of_customer(description: str, scopes: Sequence[Sequence[str]] = CUSTOMERS) -
     return strawberry.federation.field(description=description, requires_scopes=scopes)
 
 
-class Unauthorized(RaakError):
+class Unauthorized(RaakError, code="UNAUTHORIZED_FIELD_OR_TYPE", status=403):
     """The caller may not have this field, or what it returns."""
-
-    code = "UNAUTHORIZED_FIELD_OR_TYPE"
-    status = 403
 
 
 def is_satisfied(required: AnyOf, had: frozenset[str]) -> bool:

@@ -28,31 +28,20 @@ MAX_FORM_FIELDS = 20
 """Fields of a form: a client that puts JSON in one needs a few."""
 
 
-class BodyTooLarge(RaakError):
+class BodyTooLarge(RaakError, code="BODY_TOO_LARGE", status=413):
     """A body is larger than this endpoint takes."""
 
-    code = "BODY_TOO_LARGE"
-    status = 413
 
-
-class BodyTooSlow(RaakError):
+class BodyTooSlow(RaakError, code="BODY_TOO_SLOW", status=408):
     """A body did not arrive in the time it may take."""
 
-    code = "BODY_TOO_SLOW"
-    status = 408
 
-
-class BodyEncoded(RaakError):
+class BodyEncoded(RaakError, code="BODY_ENCODED", status=415):
     """A body has a content encoding that this endpoint does not read."""
 
-    code = "BODY_ENCODED"
-    status = 415
 
-
-class BodyIncomplete(RaakError):
+class BodyIncomplete(RaakError, code="BODY_INCOMPLETE"):
     """A body broke off, or is not the gzip it claims to be."""
-
-    code = "BODY_INCOMPLETE"
 
 
 @dataclass(frozen=True, slots=True)

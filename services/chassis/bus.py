@@ -57,10 +57,8 @@ REQUEST_FAILED = ("A request to NATS failed", "Try again when NATS answers.")
 MAX_UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
-class BusUnavailable(Unavailable):
+class BusUnavailable(Unavailable, code="BUS_UNAVAILABLE"):
     """NATS does not answer, or does not acknowledge."""
-
-    code = "BUS_UNAVAILABLE"
 
 
 class StreamState(NamedTuple):

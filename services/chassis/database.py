@@ -22,16 +22,12 @@ else:
     Connection = asyncpg.Connection
 
 
-class DatabaseUnavailable(Unavailable):
+class DatabaseUnavailable(Unavailable, code="DATABASE_UNAVAILABLE"):
     """PostgreSQL does not answer, or cannot work now."""
 
-    code = "DATABASE_UNAVAILABLE"
 
-
-class TextNotStorable(RaakError):
+class TextNotStorable(RaakError, code="TEXT_NOT_STORABLE"):
     """A text holds a character that PostgreSQL cannot store."""
-
-    code = "TEXT_NOT_STORABLE"
 
 
 CONNECT_S = 1.5

@@ -1,7 +1,7 @@
 """Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -40,10 +40,8 @@ class DefinitionProblem:
         return f"line {self.line}, column {self.column}:{where} {self.problem} {self.hint}"
 
 
-class InvalidDefinition(RaakError):
+class InvalidDefinition(RaakError, code="INVALID_DEFINITION"):
     """A definition cannot be used; `problems` says all that is wrong with it."""
-
-    code: ClassVar[str] = "INVALID_DEFINITION"
 
     def __init__(self, problems: list[DefinitionProblem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.line, p.column))[:MOST_PROBLEMS]

@@ -16,6 +16,11 @@ class RaakError(Exception):
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[int] = 400
 
+    def __init_subclass__(cls, *, code: str | None = None, status: int | None = None) -> None:
+        """Declare an error: `class UnknownKey(RaakError, code="UNKNOWN_KEY", status=404)`."""
+        cls.code = code or cls.code
+        cls.status = status or cls.status
+
     def __init__(self, problem: str, *, hint: str) -> None:
         super().__init__(f"{problem} {hint}")
         self.problem = problem
@@ -26,18 +31,12 @@ class RaakError(Exception):
         return {"code": self.code, "problem": self.problem, "hint": self.hint}
 
 
-class Unavailable(RaakError):
+class Unavailable(RaakError, code="UNAVAILABLE", status=503):
     """Something this process needs does not answer now, and may again shortly."""
 
-    code = "UNAVAILABLE"
-    status = 503
 
-
-class UnknownCustomer(RaakError):
+class UnknownCustomer(RaakError, code="UNKNOWN_CUSTOMER", status=404):
     """There is no customer with this id or identity."""
-
-    code = "UNKNOWN_CUSTOMER"
-    status = 404
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

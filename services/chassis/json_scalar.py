@@ -23,10 +23,8 @@ from services.contracts.base import DEEPEST_JSON, DEEPEST_OUTPUT, Json, cut_dept
 NAME = "JSON"
 
 
-class JsonTooDeep(RaakError):
+class JsonTooDeep(RaakError, code="JSON_TOO_DEEP"):
     """A JSON value nests deeper than one may."""
-
-    code = "JSON_TOO_DEEP"
 
 
 def check_depth(value: Json, what: str) -> None:

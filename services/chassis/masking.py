@@ -59,11 +59,8 @@ def words_of(name: str) -> NameWords:
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
-class IdentitiesNotReadable(RaakError):
+class IdentitiesNotReadable(RaakError, code="IDENTITIES_NOT_READABLE", status=403):
     """A condition would reveal an identity that its caller may not read."""
-
-    code = "IDENTITIES_NOT_READABLE"
-    status = 403
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -63,10 +63,8 @@ REDUCED = Counter(
 _MOMENT = sa.DateTime(timezone=True)
 
 
-class MessageTooLarge(RaakError):
+class MessageTooLarge(RaakError, code="EVENT_TOO_LARGE"):
     """An event does not fit through the bus."""
-
-    code: ClassVar[str] = "EVENT_TOO_LARGE"
 
 
 _INSERT = """

@@ -44,25 +44,16 @@ def audience_of(service: str) -> str:
     return f"raak-{service}"
 
 
-class NotAuthenticated(RaakError):
+class NotAuthenticated(RaakError, code="UNAUTHENTICATED", status=401):
     """A request reached a service without a token of the gateway."""
 
-    code = "UNAUTHENTICATED"
-    status = 401
 
-
-class UnusableKey(RaakError):
+class UnusableKey(RaakError, code="UNUSABLE_KEY", status=500):
     """A key file holds something else than the key that is needed."""
 
-    code = "UNUSABLE_KEY"
-    status = 500
 
-
-class Forbidden(RaakError):
+class Forbidden(RaakError, code="FORBIDDEN", status=403):
     """The caller is known, but may not have this."""
-
-    code = "FORBIDDEN"
-    status = 403
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,8 @@ PASSWORD_ALTERNATIVES = frozenset({"passfile", "sslcert"})
 """Parameters of a PostgreSQL address that take the place of a password."""
 
 
-class NotForProduction(RaakError):
+class NotForProduction(RaakError, code="NOT_FOR_PRODUCTION"):
     """A process in production mode has settings that suit development only."""
-
-    code = "NOT_FOR_PRODUCTION"
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -40,11 +39,8 @@ ResyncSource = Callable[[Connection, Json | None, datetime, int], Awaitable[Resy
 """Reads a chunk: after a position (None: from the beginning), since a time, about so many rows."""
 
 
-class ResyncUnderWay(RaakError):
+class ResyncUnderWay(RaakError, code="RESYNC_UNDER_WAY", status=409):
     """A resync is requested while one is under way."""
-
-    code: ClassVar[str] = "RESYNC_UNDER_WAY"
-    status: ClassVar[int] = 409
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,8 @@ FASTAPI_TELEMETRY_OFF: TelemetryConfig = {
 """It would start by itself with a trace provider, and record paths and exceptions unmasked."""
 
 
-class MissingSetting(RaakError):
+class MissingSetting(RaakError, code="MISSING_SETTING"):
     """A process cannot start without a setting."""
-
-    code = "MISSING_SETTING"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,12 @@ MODERN = "application/graphql-response+json"
 LEGACY = "application/json"
 
 
-class NotAcceptable(RaakError):
+class NotAcceptable(RaakError, code="NOT_ACCEPTABLE", status=406):
     """The client accepts no media type of ours."""
 
-    code = "NOT_ACCEPTABLE"
-    status = 406
 
-
-class UnsupportedContentType(RaakError):
+class UnsupportedContentType(RaakError, code="UNSUPPORTED_CONTENT_TYPE", status=415):
     """A body is labelled as something else than JSON."""
-
-    code = "UNSUPPORTED_CONTENT_TYPE"
-    status = 415
 
 
 @lru_cache(maxsize=256)

@@ -20,37 +20,24 @@ MAX_DEPTH = 100
 """How deep a request's JSON may nest; orjson reads 1,024 levels, but writes no more than 254."""
 
 
-class MethodNotAllowed(RaakError):
+class MethodNotAllowed(RaakError, code="METHOD_NOT_ALLOWED", status=405):
     """Neither GET nor POST."""
 
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
 
-
-class MutationNotAllowed(RaakError):
+class MutationNotAllowed(RaakError, code="MUTATION_NOT_ALLOWED", status=405):
     """A mutation came by a method that must not change anything."""
 
-    code = "MUTATION_NOT_ALLOWED"
-    status = 405
 
-
-class UnknownOperation(RaakError):
+class UnknownOperation(RaakError, code="UNKNOWN_OPERATION"):
     """A document has no operation of the requested name, or several and no name was sent."""
 
-    code = "UNKNOWN_OPERATION"
 
-
-class MalformedRequest(RaakError):
+class MalformedRequest(RaakError, code="MALFORMED_REQUEST"):
     """A request cannot be understood, whatever its operation."""
 
-    code = "MALFORMED_REQUEST"
 
-
-class UrlTooLong(RaakError):
+class UrlTooLong(RaakError, code="ADDRESS_TOO_LONG", status=414):
     """A GET carries more than a URL may."""
-
-    code = "ADDRESS_TOO_LONG"
-    status = 414
 
 
 class RequestParameters(NamedTuple):
