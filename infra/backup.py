@@ -41,9 +41,7 @@ class RestoreRefused(RaakError, code="RESTORE_REFUSED", status=409):
 def backup(instance: EmbeddedInstance, file: Path) -> None:
     """Write a backup of a running instance to a file that only its owner can read.
 
-    Raises:
-        BackupFailed: The file is there already, or PostgreSQL does not give its data; there is no
-            file then.
+    Raises BackupFailed, and leaves no file.
     """
     if file.exists():
         raise BackupFailed(f"{str(file)!r} is there already.", hint="Name another file.")
@@ -75,13 +73,9 @@ def backup(instance: EmbeddedInstance, file: Path) -> None:
 
 
 def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | None:
-    """Make a folder's instance what it was at the moment of a backup, in a new epoch.
+    """Restore a folder's instance from a backup, in a new epoch; gives where the old data are put.
 
-    What was there is put aside, in the folder that is returned; None if there was nothing.
-
-    Raises:
-        RestoreRefused: It is running.
-        BackupFailed: The file is no backup, or damaged; nothing has changed then.
+    Raises RestoreRefused if it is running, and BackupFailed, with nothing changed, for a bad file.
     """
     if instance.is_running() or not embedded.port_is_free(instance.ports["postgres"]):
         raise RestoreRefused(
@@ -153,9 +147,7 @@ def _make_data(unpacked: Path, folder: Path) -> None:
 
 
 def _check(folder: Path, manifest: Path) -> None:
-    """Compare files with what PostgreSQL says it has sent: its own pg_verifybackup ends with
-    a segmentation fault in the wheel.
-    """
+    """Compare files with PostgreSQL's manifest: the wheel's pg_verifybackup crashes."""
     try:
         sent = {one["Path"]: one["Checksum"] for one in json.loads(manifest.read_bytes())["Files"]}
     except (ValueError, LookupError, TypeError) as error:

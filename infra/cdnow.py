@@ -105,9 +105,9 @@ def _download(folder: Path) -> Path:
 
 
 def read(path: Path, today: date, most: int | None = None) -> list[Buyer]:
-    """The customers, dates moved by a constant so that the last purchase was the day before.
+    """The customers, with dates moved so that the last purchase was yesterday.
 
-    With `most`, every n-th customer, so that early and late ones stay in proportion.
+    `most` takes every n-th customer, so that early and late ones stay in proportion.
     """
     rows = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
     shift = today - timedelta(days=1) - max(_day(row[1]) for row in rows)

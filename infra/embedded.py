@@ -65,10 +65,7 @@ def postgres_programs() -> Path:
 
 
 def secret(path: Path) -> str:
-    """The secret kept in a file only we can read; made at its first use.
-
-    The file has its name when it is whole, for an empty one would be taken for a secret.
-    """
+    """The secret in a file that only we can read, made at its first use: whole, or not at all."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
@@ -100,10 +97,7 @@ def postgres(
 
 @contextmanager
 def nats(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Iterator[str]:
-    """Run NATS with JetStream for as long as the block lasts; gives its operator's address.
-
-    `others` are the users who may do less, as its configuration has them.
-    """
+    """Run NATS with JetStream for as long as the block lasts; gives its operator's address."""
     with run_server(nats_process(folder, port, password, others)):
         yield f"nats://raak:{password}@127.0.0.1:{port}"
 
@@ -219,8 +213,7 @@ class _Home:
 def _prepare_home(folder: Path) -> _Home:
     """Make the data folder; as root, give it to a user PostgreSQL agrees to run as.
 
-    No folder but ours is touched. Where those above it are closed to that user, it is put into its
-    data folder before it stops being root, and names it by where it is.
+    If the folders above are closed to that user, it starts in the data folder, and names it so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
@@ -250,10 +243,7 @@ def _can_as(user: str, folder: Path, *command: str) -> bool:
 
 
 def _programs_for(user: str) -> Path:
-    """PostgreSQL's programs where a user can run them: a copy of ours if theirs are closed to it.
-
-    They take 40 MB, and are copied once for each release of their wheel.
-    """
+    """PostgreSQL's programs, or a copy of them (40 MB) if a user cannot run ours."""
     programs = postgres_programs()
     if _can_as(user, Path("/"), str(programs / "postgres"), "--version"):
         return programs

@@ -13,10 +13,7 @@ DATABASE_SETTINGS = {"database_url", "database_server_url"}
 
 
 def load_gateway_settings(data: Path) -> GatewaySettings:
-    """The gateway's settings: from the environment if it names a database, else of an instance.
-
-    Raises NoInstance when there is neither.
-    """
+    """The gateway's settings, of the environment or an instance; raises NoInstance."""
     settings = GatewaySettings()
     return (
         settings

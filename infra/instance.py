@@ -32,10 +32,7 @@ class NoInstance(RaakError, code="NO_INSTANCE"):
 
 
 def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Path]:
-    """The Ed25519 key pair, made if it is not there: (signing.pem, verify.pem).
-
-    Both are in one folder, unless the public half has one of its own.
-    """
+    """The Ed25519 key pair, made if missing: (signing.pem, verify.pem)."""
     signing, verify = folder / "signing.pem", (verify_folder or folder) / "verify.pem"
     if not signing.exists():
         key = Ed25519PrivateKey.generate()
@@ -138,10 +135,7 @@ class EmbeddedInstance:
         return f"{scheme}://{user}:{password}@127.0.0.1:{self.ports[server]}"
 
     def environment(self, process: str, outer: Mapping[str, str]) -> dict[str, str]:
-        """The settings of one process, without the secrets of others.
-
-        From `outer`, the environment we were started in, it gets the settings that are its own.
-        """
+        """The settings of one process: those of `outer` that it knows, and its own secrets."""
         name = process.upper()
         own = {
             f"RAAK_{prefix}{field.upper()}"

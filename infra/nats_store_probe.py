@@ -27,10 +27,9 @@ NATS_ERRORS = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 
 async def find_store_fault(url: str) -> str | None:
-    """Why NATS does not store messages now; None if it does, or cannot be reached at all.
+    """Why NATS does not store messages; None if it does, or cannot be reached.
 
-    A stream that hit a full disk stores nothing more until NATS is restarted, while others do: so
-    the health of all streams is queried too.
+    After a full disk a stream may store nothing until NATS restarts, so all streams are checked.
     """
     return await _find_fault(_store, url, OPERATOR) or await _find_fault(
         _check_health, url, HEALTH_USER
@@ -77,10 +76,7 @@ async def _ignore_error(error: Exception) -> None:
 
 
 class NatsStoreProbe:
-    """Looks now and then whether NATS stores, and starts it again when it does not.
-
-    If that does not help, because the disk is still full, the pauses between restarts grow.
-    """
+    """Restarts a NATS that does not store; the pauses grow while that does not help."""
 
     def __init__(
         self, process: ChildProcess, url: str, find: Callable[[str], str | None] | None = None

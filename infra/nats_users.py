@@ -51,10 +51,9 @@ def facts() -> dict[str, list[str]]:
 
 
 def service_permissions(service: str) -> Permissions:
-    """A service publishes its own facts and dead letters, and takes in what it has handlers for.
+    """A service publishes its facts and dead letters, and consumes what it has handlers for.
 
-    Whoever needs a stream may make it, and who publishes to it may change it and see who listens;
-    nobody may delete or empty one.
+    It may create streams it needs and change those it publishes to, but delete or empty none.
     """
     published = facts()[service]
     consumed = sorted(event.fact for event in SUBSCRIPTIONS[service])

@@ -60,7 +60,7 @@ async def publish(
 ) -> tuple[list[RegisteredOperation], int]:
     """Register the documents of folders, and the command line's own: all of them or none.
 
-    Gives them, and how many were not registered yet. Raises InvalidOperations or NothingToPublish.
+    Gives them, and the number of new ones. Raises InvalidOperations or NothingToPublish.
     """
     documents = check_documents(settings, [*folders, OWN], now)
     async with open_gateway_database(settings) as database, database.transaction() as connection:

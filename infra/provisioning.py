@@ -41,10 +41,9 @@ class Login(NamedTuple):
 
 
 async def provision(server_url: str, urls: Iterable[str]) -> None:
-    """Make the roles and databases that addresses name, or give older ones to their roles.
+    """Make the roles and databases that addresses name; repeating it sets the passwords again.
 
-    `server_url` is a superuser's. Doing it again changes nothing, but a role's password becomes
-    that of its address. Raises NotProvisioned.
+    `server_url` is a superuser's. Raises NotProvisioned.
     """
     logins = [Login.of(url) for url in urls]
     server = await connect(server_url, "postgres")

@@ -81,9 +81,7 @@ class SchemaFiles:
         return {**written, self.folder / "schema.graphql": compose(self.subgraphs).sdl}
 
     def find_stale(self) -> list[str]:
-        """The files that are not what they should be, or should not be there: the gateway would
-        compose the SDL that a service left behind.
-        """
+        """The files that differ from the code, or belong to no subgraph."""
         changed = [path for path, text in self.files.items() if _read_committed(path) != text]
         left = set((self.folder / "subgraphs").glob("*.graphql")) - self.files.keys()
         return [str(path.relative_to(self.folder)) for path in (*changed, *sorted(left))]
@@ -95,16 +93,14 @@ class SchemaFiles:
         return self._changes(DangerousChangeType)
 
     def check(self) -> None:
-        """Raise SchemaBroken or SchemaStale, whichever weighs more."""
+        """Raise BreakingSchemaChange or StaleSchema."""
         if changes := self.find_breaking_changes():
             raise BreakingSchemaChange(changes)
         if files := self.find_stale():
             raise StaleSchema(files)
 
     def write(self, *, allow_breaking: bool = False) -> list[str]:
-        """Write or remove what is stale, and say which; raise SchemaBroken instead of breaking
-        clients.
-        """
+        """Write or remove stale files, and give their names; raises BreakingSchemaChange."""
         if not allow_breaking and (changes := self.find_breaking_changes()):
             raise BreakingSchemaChange(changes)
         stale = self.find_stale()
@@ -118,9 +114,7 @@ class SchemaFiles:
         return stale
 
     def supergraph(self, environment: Mapping[str, str]) -> str:
-        """The standard supergraph SDL, for any federation router. Subgraphs are where the
-        environment tells the gateway that they are.
-        """
+        """The supergraph SDL for any router, with subgraph addresses of the environment."""
         urls = {name: _url(name, environment) for name in self.subgraphs}
         return compose_sdl(self.subgraphs, {name: url for name, url in urls.items() if url})
 

@@ -139,10 +139,7 @@ def _relative_path(instance: EmbeddedInstance, name: str) -> str:
 
 
 async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
-    """Bring databases, by their processes, to their newest revision.
-
-    With a superuser's address of their server they and their roles are made first.
-    """
+    """Migrate databases, by their processes; as a superuser, make them and their roles first."""
     if process_urls := select_process_urls(server_url, urls.values()):
         await provision(server_url, process_urls)
     for process, url in urls.items():

@@ -24,10 +24,9 @@ class _SupervisedProcess:
 
 
 class Supervisor:
-    """Watches processes that run. `report` gets one line for each death and each start.
+    """Watches running processes, reports in a line each death and start, and runs the probes.
 
-    A probe looks whether one that runs does its work, and starts it again if it does not. `clock`
-    is in seconds, and never goes back.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(

@@ -40,9 +40,9 @@ def issue(
     scopes: Collection[str] = (),
     longest_s: int = LONGEST_LIFE_S,
 ) -> str:
-    """A token. `customer` is `email=ann@example.com` or `id=…`, for the roles visitor and app;
-    `scopes` narrow what the role may do, if there are any. Raises RaakError, also for a token that
-    would live longer than `longest_s`, which the gateway would not take.
+    """A token; raises RaakError, also for one that would live longer than `longest_s`.
+
+    `customer` is `email=ann@example.com` or `id=…`; `scopes` narrow its role.
     """
     if hours * 3600 > longest_s:
         raise InvalidTokenRequest(

@@ -59,10 +59,7 @@ def track(
 
 
 def send_call(session: DemoSession, name: str, call: dict[str, Any], key: str = "") -> None:
-    """A Segment call that happens now, as a page sends it unless another key is given.
-
-    Raises httpx.HTTPStatusError when it is refused.
-    """
+    """Send a Segment call, by default with a page's key; raises httpx.HTTPStatusError."""
     moment = datetime.now(UTC).isoformat()
     response = httpx.post(
         f"{session.url}/v1/{name}",
@@ -111,10 +108,7 @@ def results(graph: GraphClient, begin: datetime, end: datetime) -> list[dict[str
 def wait_until_considered(
     session: DemoSession, ref: dict[str, Any], action: str, channel: str, placement: str
 ) -> None:
-    """Return when an action passes its rules for a customer, after the events before it.
-
-    Uses `whyNot`, which decides nothing and leaves no trace in the results.
-    """
+    """Return when an action passes its rules for a customer; `whyNot` leaves no trace."""
     graph = session.client_for("agent")
     variables = {"ref": ref, "action": action, "channel": channel, "placement": placement}
 

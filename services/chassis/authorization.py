@@ -139,11 +139,7 @@ def _check_entities(resolve: Resolve, required: Mapping[str, FieldGuard]) -> Res
 def _directives_of(
     type_: GraphQLObjectType, name: str, field: GraphQLField, *, is_hidden: bool
 ) -> Iterator[object]:
-    """The directives of a field and of the type it returns.
-
-    Those of its own type were checked where a field returned that type, unless an interface or a
-    union hid it.
-    """
+    """The directives of a field and its type, and of its parent where no field named that one."""
     declared: list[GraphQLNamedType | GraphQLField] = [field, get_named_type(field.type)]
     if is_hidden or type_.interfaces:
         declared.append(type_)

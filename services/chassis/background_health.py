@@ -32,10 +32,9 @@ class WorkFailures:
 
 
 class BackgroundHealth:
-    """The failures of each piece of a process's background work. `clock` is in seconds.
+    """The failures of background work, by name. `clock` is in seconds.
 
-    Work stands still that has failed five times, or for `standstill_s` for any reason, and never
-    recovered in between.
+    Work stands still that failed five times, or for `standstill_s`, without recovering in between.
     """
 
     def __init__(

@@ -56,9 +56,7 @@ class BodyLimits:
 
 
 class PendingBodies:
-    """The bodies that are being read. When they hold too much, the oldest are evicted: quick
-    ones arrive within milliseconds.
-    """
+    """Bodies that are being read; when they hold too much memory, the oldest are evicted."""
 
     def __init__(self, most_bytes: int = MAX_PENDING_BYTES) -> None:
         self._most = most_bytes
@@ -94,9 +92,7 @@ pending_bodies = PendingBodies()
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """A request's headers by their names in small letters; one that is repeated is a list, as
-    HTTP says, so that no proxy reads another value of it than we do.
-    """
+    """A request's headers by lower-case name; repeated ones are joined by commas, as HTTP says."""
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
     return headers if len(headers) == len(raw) else _join_values(raw)
@@ -115,10 +111,9 @@ async def read_body(
     limits: BodyLimits,
     pending: PendingBodies = pending_bodies,
 ) -> bytes:
-    """The whole body, unpacked if it came by gzip.
+    """The whole body, unpacked if it is gzip; never holds more than the limit.
 
-    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyIncomplete. No more than the limit is held in
-    memory; a client that sent `Expect: 100-continue` gets its refusal at once.
+    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyIncomplete.
     """
     is_packed = _is_packed(headers.get("content-encoding", ""))
     content_length = _content_length(headers)
@@ -203,11 +198,7 @@ def _check(size: int, limits: BodyLimits) -> None:
 
 
 def json_in(body: bytes, content_type: str) -> bytes:
-    """The JSON of a body, whatever its content type says; not looked at yet.
-
-    Some senders put JSON in the body and call it a form, some in a form's field `data` or in its
-    only one.
-    """
+    """The JSON text of a body, also if it is labelled as a form or is a field of one."""
     is_form = content_type.lower().startswith(FORM)
     return _form_field(body) if is_form and not body.lstrip().startswith((b"{", b"[")) else body
 
@@ -234,12 +225,10 @@ class NotANumber:
 
 
 def parse_json(text: bytes) -> Any:
-    """A JSON value, of which one place may be flawed: the events beside it can be read.
+    """A JSON value that may be flawed in one place, so that the events beside it can be read.
 
-    A text may hold half a surrogate pair; NotANumber stands for what is no number, and null for
-    what is deeper than MAX_DEPTH. orjson writes neither of the first two.
-
-    Raises orjson.JSONDecodeError.
+    May hold half a surrogate pair, NotANumber, and null for what is deeper than MAX_DEPTH. Raises
+    orjson.JSONDecodeError.
     """
     try:
         return orjson.loads(text)

@@ -110,10 +110,7 @@ class Bus:
         self._recheck_now.set()
 
     async def run(self) -> None:
-        """Create streams and consumers again that NATS has lost, until cancelled.
-
-        Raises BusUnavailable when NATS does not answer, or refuses to store.
-        """
+        """Create lost streams and consumers again, until cancelled; raises BusUnavailable."""
         while True:
             self._recheck_now.clear()
             with _translate_errors(
@@ -208,8 +205,7 @@ class Bus:
     async def find_acknowledged(self, stream: str, last_sequence: int) -> int:
         """The sequence up to which all consumers have acknowledged a stream; raises BusUnavailable.
 
-        `last_sequence` is the stream's of a moment before. 0 if it has no consumer, or a known
-        consumer is missing.
+        `last_sequence` is the stream's, read before. 0 without consumers, or if one is lost.
         """
         with _translate_errors():
             consumers = await self._stream.consumers_info(stream)
@@ -272,10 +268,7 @@ class Bus:
         self.recheck()
 
     async def acknowledge(self, message: Msg) -> None:
-        """Acknowledge a message, unless its consumer was created anew since.
-
-        In a new stream its number is another event's, which nobody has handled yet.
-        """
+        """Acknowledge a message, unless its consumer was created anew: numbers are others' now."""
         here = (one.subscription for one in self._consumers.values())
         if any(one is not None and one._id == message.sid for one in here):
             await message.ack()

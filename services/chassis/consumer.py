@@ -94,10 +94,7 @@ class Consumer:
         return messages
 
     async def _handle_or_wait(self, messages: list[Msg]) -> None:
-        """Handle a list; wait while the database is away, which is no event's fault.
-
-        Then smaller lists are tried: a list may take longer than a statement may.
-        """
+        """Handle a list; after an outage of the database in smaller ones, which are quicker."""
         for message in messages:
             self._check_epoch(message)
         size = len(messages)
@@ -154,10 +151,7 @@ class Consumer:
             return None
 
     def _check_epoch(self, message: Msg) -> None:
-        """Log an event of an earlier epoch: it is late, or its database was restored from a backup.
-
-        It is handled like any other; its versions are lower than those known.
-        """
+        """Log an event of an earlier epoch; it is handled too, as its versions are lower."""
         position = OutboxPosition.from_headers(message.headers)
         if position is None or position.epoch == self._epoch:
             return

@@ -92,12 +92,8 @@ _ALLOW_COMPUTING = "SELECT set_config('idle_in_transaction_session_timeout', $1,
 def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
     """Whether PostgreSQL is away or refuses for a while, so that no data are to blame.
 
-    Whoever catches everything within a block that has a connection asks this first, and lets such
-    an error pass: else an event or a customer would pay for a disk that is full.
-
-    Args:
-        connection: That on which it was raised; asyncpg says the same of one that has ended and of
-            a wrong call.
+    An `except Exception` around database work checks this first and lets such errors pass.
+    `connection` is where it was raised: asyncpg raises the same for a closed one and a wrong call.
     """
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or is_away(error.orig)
@@ -147,10 +143,8 @@ def translate_outages(connection: Connection | None = None) -> Iterator[None]:
 def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
     """The PostgreSQL settings of every connection.
 
-    A process that is frozen, or whose machine vanished, keeps no rows and locks from the others:
-    its transactions end after so long without a word, or when they take much longer than any
-    should; and so does a connection whose other end does not acknowledge, or takes nothing of what
-    is sent to it.
+    Transactions and locks of a process that is frozen, or whose machine is gone, end after
+    `silence_s`; so do connections whose other end does not acknowledge.
     """
     return {
         "application_name": "raak",
@@ -233,11 +227,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, computes: bool = False) -> AsyncIterator[Connection]:
-        """A connection in a transaction that commits when the block ends, or leaves no trace.
-
-        Args:
-            computes: It may take longer between two statements, as to read a definition.
-        """
+        """A transaction that commits when the block ends well; `computes`: it may idle longer."""
         async with self.connection() as connection, connection.transaction():
             if computes:
                 await connection.execute(_ALLOW_COMPUTING, f"{max(COMPUTING_S, self.silence_s)}s")
@@ -259,8 +249,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open a service's database for as long as the block runs, waiting for it to come up.
 
-    Args:
-        silence_s: After so long without a word PostgreSQL takes back what a process holds.
+    After `silence_s` PostgreSQL takes back what a silent process holds.
     """
     pool = await _open_pool(url, connections, patience_s, server_settings(silence_s))
     try:

@@ -57,9 +57,9 @@ class InvalidDefinition(RaakError, code="INVALID_DEFINITION"):
 
 
 class DefinitionSource:
-    """A YAML 1.2 document that remembers where each of its values stood.
+    """A YAML 1.2 document with the position of each value; raises InvalidDefinition.
 
-    Raises InvalidDefinition. Takes up to 10 µs a value: run it in a thread.
+    Takes up to 10 µs a value: run it in a thread.
     """
 
     def __init__(self, text: str, most_values: int = MOST_VALUES) -> None:
@@ -113,10 +113,7 @@ class DefinitionSource:
     def problem(
         self, path: Path, problem: str, hint: str, *, offset: int | None = None
     ) -> DefinitionProblem:
-        """A problem with the value at `path`, or with the nearest one around it that exists.
-
-        `offset` counts characters into the value, for text that has columns of its own.
-        """
+        """A problem at `path` or around it; `offset` counts characters into the value."""
         known = path
         while known not in self._values and known:
             known = known[:-1]
@@ -156,9 +153,9 @@ def read_yaml(text: str) -> Any:
 def parse_yaml(
     text: str, model: type[M], *, most_values: int = MOST_VALUES
 ) -> tuple[M, DefinitionSource]:
-    """Read a YAML document into a model; raises InvalidDefinition with every problem found.
+    """Read a YAML document into a model; the source locates problems that its owner finds.
 
-    The source is returned too: what only its owner can check is reported with its places.
+    Raises InvalidDefinition with every problem.
     """
     source = DefinitionSource(text, most_values)
     return read_model(source, model), source

@@ -74,9 +74,7 @@ class CompiledOperation:
 class PlainFieldExecutor(Executor[Any]):
     """graphql-core's executor with a short cut for plain fields.
 
-    Args:
-        compiled: What former executions compiled, if each selects the same fields; that is,
-            unless the document has directives.
+    `compiled` is shared by executions that select the same fields: without directives.
     """
 
     def __init__(
@@ -204,12 +202,9 @@ class PlainFieldExecutor(Executor[Any]):
 
 
 class MaskedExecutor(PlainFieldExecutor):
-    """The same for a caller that may not see identities: every text and JSON value is masked as its
-    field says, and by `mask_value` where it says nothing.
+    """Masks texts and JSON values, for callers that may not read identities.
 
-    Args:
-        masking: What masks.
-        hides: How, by `Type` or `Type.field`.
+    `hides` says how, by `Type` or `Type.field`; `mask_value` is the default.
     """
 
     def __init__(

@@ -71,13 +71,9 @@ ALLOWED_OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document, parsed and validated.
+    """A document, parsed (None if it has syntax errors) and validated.
 
-    Attributes:
-        parsed: None if it has syntax errors.
-        errors: Its syntax or validation errors.
-        compiled: What its executions compiled, by masking, if each selects the same fields; that
-            is, unless it has directives.
+    `compiled`, by masking, is shared by its executions; None if directives make them differ.
     """
 
     parsed: DocumentNode | None
@@ -86,14 +82,10 @@ class ParsedDocument:
 
 
 class Schema(FederationSchema):
-    """A subgraph's schema with its fields guarded. It parses a document once, and logs none.
+    """A subgraph's schema with guarded fields and a cache of parsed documents.
 
-    Strawberry's own `execute` leads each request through the hooks of extensions, of which there
-    are none here: that takes as long as a small query does.
-
-    Args:
-        hides: How its fields are shown to who may not see who somebody is, by `Type` or
-            `Type.field`; other texts and JSON values plainly, `services.chassis.masking`.
+    It calls graphql-core directly: Strawberry's hooks of extensions, of which there are none, cost
+    as much as a small query. `hides` says how fields are masked, by `Type` or `Type.field`.
     """
 
     def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
@@ -111,7 +103,7 @@ class Schema(FederationSchema):
         operation_name: str | None = None,
         allowed: frozenset[OperationType] = ALLOWED_OPERATIONS["POST"],
     ) -> JSON:
-        """`data` and `errors` as the caller may see them; only `errors` when nothing was executed.
+        """`data` and `errors`, or only `errors` when nothing was executed.
 
         Raises UnknownOperation, MutationNotAllowed.
         """
@@ -197,10 +189,7 @@ class Schema(FederationSchema):
 
 
 def masking_for(context: Any) -> Masking | None:
-    """The masking for the caller of a request; None if it may see identities.
-
-    It is the context's own `masking`, if it has one.
-    """
+    """The masking for a request: the context's own, or the usual one; None: no masking."""
     principal: Principal | None = getattr(context, "principal", None)
     if principal is None or principal.can_identify:
         return None
@@ -224,9 +213,7 @@ def format_graphql_error(error: GraphQLError) -> JSON:
 
 
 def _find_bug(error: GraphQLError) -> Exception | None:
-    """The unexpected exception behind an error, if there is one. That a value does not fit its type
-    is raised as a GraphQLError, whether it stands in the document or among the variables.
-    """
+    """The unexpected exception behind an error; values that do not fit are GraphQLErrors."""
     cause = error.original_error
     return None if isinstance(cause, GraphQLError | RaakError) else cause
 
@@ -234,9 +221,7 @@ def _find_bug(error: GraphQLError) -> Exception | None:
 class SubgraphEndpoint:
     """The ASGI application at `/graphql`.
 
-    Args:
-        context: Makes the context of one request.
-        caller: The caller behind an `Authorization` header; raises NotAuthenticated.
+    `context` makes the context of a request; `caller` verifies an `Authorization` header.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ def _is_closing(connection: Any) -> bool:
 
 
 def _is_sending_head(connection: Any) -> bool:
-    """Whether a request has begun, or a connection, and its head is not whole. Between requests
-    uvicorn has a timer running, and during one its cycle is not complete; websockets have neither.
+    """Whether the head of a request is incomplete. Between requests uvicorn has a timer, during one
+    its cycle is not complete; websockets have neither.
     """
     if (
         _is_closing(connection)
@@ -49,10 +49,8 @@ TIMEOUTS = {_is_closing: READ_TIMEOUT_S, _is_sending_head: HEAD_TIMEOUT_S}
 
 
 class WriteCoalescingTransport:
-    """A transport that sends two writes as one when nothing happens between them, as with the head
-    and the body of an answer: that saves a system call of four, and wakes the client once.
-
-    What was written is sent before the event loop turns to anything else.
+    """Sends writes of the same turn of the event loop as one: head and body of a response need one
+    system call of four less, and the client wakes once.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,9 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server. An application may give `drain` with its lifespan's state: it is awaited
-    when the process has to stop, before any connection is closed.
-    """
+    """A uvicorn server that awaits the application's `drain`, if any, before connections close."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -160,9 +156,7 @@ def _raise_file_limit() -> None:
 
 
 def make_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
-    """uvicorn's settings that are always the same. It trusts no `X-Forwarded-For`, not even from
-    this machine: trusted proxies are a setting of the gateway.
-    """
+    """uvicorn's fixed settings; `X-Forwarded-For` is the gateway's business."""
     return uvicorn.Config(
         app,
         http=HttpProtocol,

@@ -70,10 +70,7 @@ class Masking:
     extra_names: frozenset[str] = frozenset()
 
     def mask(self, value: Any, *, of_customer: bool = False) -> Any:
-        """A JSON value without identities; `of_customer`: its names are of traits.
-
-        True, false and null stay.
-        """
+        """A JSON value without identities; `of_customer`: its names are of traits."""
         if isinstance(value, str):
             return self._mask_text(value)
         if isinstance(value, Mapping):
@@ -133,9 +130,7 @@ class Masking:
         return any(map(self.is_path_personal, _paths(condition)))
 
     def reveals_identity(self, condition: str) -> bool:
-        """Whether the truth of a condition reveals an identity: it compares an identifying value
-        or holds one. Whether there is an address at all reveals none.
-        """
+        """Whether a condition compares or holds an identity; testing for one is fine."""
         looks = _paths(condition, compared_only=True)
         return self._mask_text(condition) != condition or any(map(self.is_path_personal, looks))
 
@@ -210,12 +205,9 @@ def mask_texts(value: Any) -> Any:
 
 
 def _paths(condition: str, *, compared_only: bool = False) -> Iterator[Path]:
-    """The paths a condition reads, in parts. Of what is no condition, every name in it, also in its
-    texts too.
+    """The paths a condition (an expression of Python) reads; all names in a text that is none.
 
-    Args:
-        condition: As people write it: one expression of Python.
-        compared_only: Leave out paths that are only tested for being there.
+    `compared_only` leaves out paths whose existence alone is tested.
     """
     try:
         tree = ast.parse(f"({condition}\n)", mode="eval") if len(condition) <= LONGEST else None

@@ -118,9 +118,7 @@ END FROM (SELECT pg_get_serial_sequence('outbox', 'id')::regclass::oid AS number
 
 
 def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
-    """Describe in a service's metadata the tables of messaging: `outbox`, `relayed`, `stream`,
-    `inbox`, `epoch` and `resync`.
-    """
+    """The tables of messaging: `outbox`, `relayed`, `stream`, `inbox`, `epoch` and `resync`."""
     outbox = sa.Table(
         "outbox",
         metadata,
@@ -159,7 +157,7 @@ def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
 async def publish(connection: Connection, events: Sequence[Event]) -> None:
     """Write events to the outbox, in the caller's transaction and in this order.
 
-    One that is too large goes out with less in it; raises MessageTooLarge for one that cannot.
+    One that is too large is reduced; raises MessageTooLarge if it cannot be.
     """
     if not events:
         return
@@ -191,9 +189,8 @@ def _serialize(event: Event, traceparent: str | None) -> bytes:
 
 
 async def count_backlog(connection: Connection, bus: Bus, event: type[Event]) -> int:
-    """How many events are on their way: ours to be relayed, and those of a fact not yet handled.
-
-    Background work checks it, so as not to delay the events of requests.
+    """Events on their way: ours to be relayed, and those of a fact to be handled. Background work
+    waits for few, so as not to delay the events of requests.
     """
     return int(await connection.fetchval(_COUNT_UNRELAYED)) + await bus.count_pending(event)
 
@@ -207,8 +204,8 @@ async def measure_age(connection: Connection) -> float:
 class Relay:
     """Publishes the outbox to the bus, in order, and keeps events until they are acknowledged.
 
-    `published` are the facts it may publish. `renew` requests a resync: it is called when a stream
-    was lost that keeps more than the relay does, and when the database was restored from a backup.
+    `renew` requests a resync: a stream was lost that keeps more than the relay does, or the
+    database was restored from a backup.
     """
 
     def __init__(
@@ -245,10 +242,9 @@ class Relay:
                 await asyncio.sleep(1)
 
     async def _relay_with_lock(self, connection: Connection) -> None:
-        """Relay while holding the service's relay lock, or return soon if another replica holds it.
+        """Relay with the service's relay lock, or return soon if another replica holds it.
 
-        The lock is lost with the connection, which PostgreSQL ends when a relay is silent: one at
-        work reads the outbox every `IDLE_S`.
+        PostgreSQL ends the connection of a silent relay, and the lock with it.
         """
         AGE.set(await measure_age(connection))
         if not await connection.fetchval(_TRY_LOCK, RELAY_LOCK, f"{self._database.silence_s}s"):
@@ -312,10 +308,7 @@ class Relay:
         await self._detect_restore(connection)
 
     async def _detect_restore(self, connection: Connection) -> None:
-        """Begin an epoch if our streams hold later events than this database: it was restored.
-
-        Otherwise consumers would take its new events for old ones.
-        """
+        """Begin an epoch if our streams hold later events than this database: it was restored."""
         self._epoch = await epochs.current(connection)
         position: int | None = await connection.fetchval(_SELECT_POSITION)
         if position is None:

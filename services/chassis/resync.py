@@ -100,10 +100,7 @@ async def check_not_running(connection: Connection, service: str) -> None:
 async def request_resync(connection: Connection, since: datetime, *, afresh: bool = False) -> None:
     """Have the service publish all its state again, and events since a time.
 
-    One that is under way starts over with `afresh`, for the service's own use.
-
-    Raises:
-        ResyncUnderWay: There is one, and it goes on.
+    One that is under way starts over with `afresh`, else it raises ResyncUnderWay.
     """
     status = await connection.execute(_REQUEST, since, afresh)
     if status.endswith(" 0"):

@@ -73,10 +73,9 @@ def remote_context(traceparent: str | None) -> Context | None:
 def span(
     name: str, kind: SpanKind, parent: str | None = None, **attributes: int | str
 ) -> Iterator[Span]:
-    """Make the block a span, of the trace `parent` (a W3C header) belongs to if there is one.
+    """Make the block a span, of the trace of `parent` (a W3C header) if there is one.
 
-    OpenTelemetry would keep the text of an exception, which may hold what a person typed: we
-    keep its type.
+    Of an exception only the type is recorded: its text may hold personal data.
     """
     with tracer.start_as_current_span(
         name,
@@ -110,10 +109,9 @@ def _no_traceback_as_text(record: logging.LogRecord) -> bool:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, process, logger, message, and the trace it belongs to.
+    """One JSON object a line; fields come as `extra={"fields": {…}}`.
 
-    Fields come as `extra={"fields": {…}}`. An exception is logged by its type
-    and place, without its text: that may hold what a person typed.
+    An exception is logged by type and place: its text may hold personal data.
     """
 
     def __init__(self, process: str) -> None:

@@ -169,8 +169,7 @@ BODY = RequestFormat("body", frozenset(PARAMETER_TYPES))
 def parse_body(body: bytes, format: RequestFormat = BODY) -> Any:
     """The JSON of a body in which no parameter is sent twice; raises MalformedRequest.
 
-    JSON leaves open which of two equal names counts. A cache or firewall before us may read the
-    other one, so the request is refused.
+    A cache or firewall before us might read the other of two equal names.
     """
     value = _read_json(body, format.name)
     if b"\\u" in body or any(body.count(name) > 1 for name in format.quoted_names):
