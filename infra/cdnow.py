@@ -51,7 +51,6 @@ class Buyer:
         return sum(order.total for order in self.orders)
 
     def calls(self) -> Iterator[dict[str, Any]]:
-        """Their Segment calls: identify at the first order, then a track for each."""
         yield {
             "type": "identify",
             "messageId": f"{self.name}-identify",

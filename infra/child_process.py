@@ -54,7 +54,6 @@ class ChildProcess:
         return self.running.poll() if self.running else None
 
     def stop(self) -> None:
-        """Ask it to finish, and end it if it does not within 15 seconds."""
         if self.running is None or self.running.poll() is not None:
             return
         self.running.send_signal(self.stop_with)

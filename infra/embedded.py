@@ -90,21 +90,18 @@ def port_is_free(port: int) -> bool:
 def postgres(
     folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST_SETTINGS
 ) -> Iterator[str]:
-    """Run PostgreSQL 18 for as long as the block lasts; gives its address, without a database."""
     with run_server(postgres_process(folder, port, password, settings)):
         yield f"postgresql://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
 def nats(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Iterator[str]:
-    """Run NATS with JetStream for as long as the block lasts; gives its operator's address."""
     with run_server(nats_process(folder, port, password, others)):
         yield f"nats://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
 def run_server(server: ChildProcess) -> Iterator[ChildProcess]:
-    """Run a server for as long as the block lasts; it listens when it begins."""
     try:
         server.start()
         wait_until_ready([server], START_S)
@@ -305,7 +302,6 @@ def _ensure_user(user: str) -> None:
 
 
 def _initialise(home: _Home, password: str) -> None:
-    """Make a new cluster with one superuser, `raak`; its password is never an argument."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(password)
         file.flush()

@@ -85,7 +85,6 @@ def page() -> str:
 
 
 def entries() -> list[ErrorEntry]:
-    """Every error that has a code, by code."""
     hints = _read_hints()
     found = [
         ErrorEntry(
@@ -114,7 +113,6 @@ def modules() -> tuple[ModuleType, ...]:
 
 
 def error_classes() -> list[type[RaakError]]:
-    """Every subclass of RaakError in the product."""
     names = {module.__name__ for module in modules()}
     return [error for error in _subclasses(RaakError) if error.__module__ in names]
 

@@ -23,7 +23,6 @@ def load_gateway_settings(data: Path) -> GatewaySettings:
 
 
 def embedded_gateway_settings(instance: EmbeddedInstance) -> GatewaySettings:
-    """The gateway's settings in an embedded instance, as far as its database is concerned."""
     return GatewaySettings(
         database_url=instance.database_urls["gateway"], key_secret=instance.secret("key-secret")
     )

@@ -77,7 +77,6 @@ class EmbeddedInstance:
         return cls(folder, int(_read_note(folder)["port"]))
 
     def write_note(self, parent: psutil.Process) -> None:
-        """Write down the port and the process that runs it, for other commands."""
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
         _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
 
@@ -103,17 +102,14 @@ class EmbeddedInstance:
         return make_keys(self.folder / "keys")
 
     def secret(self, name: str) -> str:
-        """A secret of this instance, made at its first use."""
         return secret(self.folder / "secrets" / name)
 
     @property
     def postgres_url(self) -> str:
-        """The embedded PostgreSQL as its superuser comes to it, without a database."""
         return self._url("postgresql", "raak", "postgres", self.secret("postgres"))
 
     @property
     def database_urls(self) -> dict[str, str]:
-        """The database of each process, as the process itself comes to it."""
         return {
             name: self._url("postgresql", f"raak_{name}", "postgres", password) + f"/raak_{name}"
             for name, password in self._passwords("postgres").items()

@@ -62,7 +62,6 @@ async def list_keys(settings: GatewaySettings) -> list[ApiKey]:
 
 
 async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
-    """Revoke a key; raises ApiKeyNotFound."""
     async with open_gateway_database(settings) as database, database.transaction() as connection:
         if not await store.revoke_key(connection, key_id, now):
             raise ApiKeyNotFound(

@@ -39,7 +39,6 @@ async def find_store_fault(url: str) -> str | None:
 async def _find_fault(
     work: Callable[[Client], Awaitable[str | None]], url: str, user: str
 ) -> str | None:
-    """Why a user of NATS cannot do some work."""
     client, password = Client(), urlsplit(url).password
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -110,5 +109,4 @@ class NatsStoreProbe:
 
 
 def make_store_probes(processes: Sequence[ChildProcess], url: str) -> list[NatsStoreProbe]:
-    """A probe for the NATS among processes, if it is one of them."""
     return [NatsStoreProbe(process, url) for process in processes if process.name == "nats"]

@@ -41,7 +41,6 @@ class Permissions(NamedTuple):
 
 
 def facts() -> dict[str, list[str]]:
-    """The facts there are, by the service that publishes them."""
     found: dict[str, set[str]] = {service: set() for service in SERVICES}
     for module in pkgutil.iter_modules(contracts.__path__, f"{contracts.__name__}."):
         for event in vars(import_module(module.name)).values():
@@ -115,7 +114,6 @@ def _list_subjects(subjects: list[str]) -> str:
 
 
 def configuration() -> str:
-    """The whole configuration of Compose's NATS. Passwords come from its environment."""
     passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
         "# Written by `make generate`, from what the services publish and subscribe to.\n"

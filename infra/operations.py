@@ -136,7 +136,6 @@ def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
 
 
 def _problem_at(path: Path, error: Any) -> OperationProblem:
-    """A GraphQL error as clients get it, at its first line."""
     places = error.get("locations") or [{"line": 1}]
     return OperationProblem(path, places[0]["line"], error["message"])
 

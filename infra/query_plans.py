@@ -60,18 +60,15 @@ class OperationPlan:
     """As `explain_plan` gives it."""
 
     def as_text(self) -> str:
-        """The plan as Apollo and Hive print it, below a comment that says whose it is."""
         conditions = "".join(f" ${name}: {json.dumps(on)}" for name, on in self.conditions.items())
         return f"# {self.name or 'Operation'}{conditions}\n{print_plan(self.plan)}"
 
     def as_json(self) -> str:
-        """The plan as Apollo's JSON, with the operation's name and conditions."""
         head = {"operationName": self.name, "conditions": self.conditions}
         return json.dumps(head | self.plan, indent=2)
 
 
 def load_supergraph(path: Path | None) -> Supergraph:
-    """The supergraph of the committed subgraphs, or the one in a file."""
     if path:
         return read_supergraph(_read(path))
     return compose({found.stem: _read(found) for found in sorted(SUBGRAPHS.glob("*.graphql"))})

@@ -27,7 +27,6 @@ class ResyncStalled(RaakError, code="RESYNC_WAITS"):
 
 
 def database_urls(data: Path) -> dict[str, str]:
-    """Each service's database address: from the environment, else of an instance."""
     named = {"database_url", "database_server_url"}
     settings = {name: read() for name, read in SERVICE_SETTINGS.items()}
     if all(named & one.model_fields_set for one in settings.values()):

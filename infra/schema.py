@@ -93,7 +93,6 @@ class SchemaFiles:
         return self._changes(DangerousChangeType)
 
     def check(self) -> None:
-        """Raise BreakingSchemaChange or StaleSchema."""
         if changes := self.find_breaking_changes():
             raise BreakingSchemaChange(changes)
         if files := self.find_stale():

@@ -19,7 +19,6 @@ SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
 def tables() -> str:
-    """What all processes share, what all services share, and what is each one's own."""
     process, service = set(ProcessSettings.model_fields), set(ServiceSettings.model_fields)
     parts = [
         _table("Every process", "RAAK_", ProcessSettings, OWN),

@@ -38,7 +38,6 @@ def offers(
     *,
     explained: bool = False,
 ) -> dict[str, Any]:
-    """A decision for a customer, for staff with its explanation."""
     variables = document("explained_offers" if explained else "offers")
     data = graph.data(variables, customer=customer, channel=channel, placement=placement)
     decision: dict[str, Any] = data["nextBestActions"]
@@ -53,7 +52,6 @@ def customer(graph: GraphClient, ref: dict[str, Any]) -> dict[str, Any]:
 def track(
     session: DemoSession, who: str, event: str, properties: dict[str, Any], *, known: bool = False
 ) -> None:
-    """Send a Segment track call: a page's for a browser, the server's for a known customer."""
     call = {"userId" if known else "anonymousId": who, "event": event, "properties": properties}
     send_call(session, "track", call, key=session.api_key if known else session.write_key)
 
@@ -71,8 +69,6 @@ def send_call(session: DemoSession, name: str, call: dict[str, Any], key: str = 
 
 
 def await_api_key(session: DemoSession) -> None:
-    """Return when the gateway knows the shop's API key: within a second."""
-
     def is_known() -> bool:
         response = httpx.post(
             f"{session.url}/v1/batch",
@@ -99,7 +95,6 @@ def allow_personal_offers(graph: GraphClient, customer: dict[str, Any]) -> None:
 
 
 def results(graph: GraphClient, begin: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Presented and accepted offers, per action and channel."""
     span = {"from": begin.isoformat(), "to": end.isoformat()}
     rows: list[dict[str, Any]] = graph.data(document("action_results"), **span)["actionResults"]
     return rows

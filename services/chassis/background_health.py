@@ -57,7 +57,6 @@ class BackgroundHealth:
         FAILURES.labels(work).set(failing.failures)
 
     def recover(self, work: str) -> None:
-        """Note that work succeeds again."""
         self._failing.pop(work, None)
         FAILURES.labels(work).set(0)
 

@@ -67,7 +67,6 @@ class PendingBodies:
         return len(self._sizes)
 
     def begin(self, until: asyncio.Timeout) -> None:
-        """Add a body that is being read."""
         self._sizes[until] = 0
 
     def end(self, until: asyncio.Timeout) -> bool:

@@ -274,7 +274,6 @@ class Bus:
             await message.ack()
 
     async def write_dead_letter(self, service: str, fact: str, message: Msg, reason: str) -> None:
-        """Store a message as a dead letter of a consumer; raises BusUnavailable."""
         deliveries = message.metadata.num_delivered or 1
         headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries)}
         with self._recheck_on_failure(*REQUEST_FAILED):
@@ -300,7 +299,6 @@ class Bus:
 
 
 def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
-    """The sequence up to which a consumer has acknowledged everything."""
     assert consumer.ack_floor is not None
     assert consumer.delivered is not None
     if consumer.num_ack_pending:

@@ -52,7 +52,6 @@ class InvalidDefinition(RaakError, code="INVALID_DEFINITION"):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The error with its problems, one by one."""
         return {**super().as_json(), "problems": list(map(asdict, self.problems))}
 
 
@@ -140,7 +139,6 @@ class DefinitionSource:
         return len(text) - len(text.lstrip())
 
     def problem_with_key(self, path: Path, problem: str, hint: str) -> DefinitionProblem:
-        """A problem with the name of a value."""
         mark = self._keys.get(path)
         return _problem_at(mark, path, problem, hint) if mark else self.problem(path, problem, hint)
 

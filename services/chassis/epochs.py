@@ -48,7 +48,6 @@ def stamp_number(number: int, epoch: int) -> int:
 
 
 async def current(connection: Connection) -> int:
-    """The epoch of this database."""
     number: int = await connection.fetchval(_CURRENT)
     EPOCH.set(number)
     return number

@@ -27,7 +27,6 @@ class RaakError(Exception):
         self.hint = hint
 
     def as_json(self) -> dict[str, Any]:
-        """The error as plain HTTP surfaces answer it."""
         return {"code": self.code, "problem": self.problem, "hint": self.hint}
 
 

@@ -100,7 +100,6 @@ class PlainFieldExecutor(Executor[Any]):
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
     ) -> CollectedFields:
-        """Collect the subfields of a type once."""
         key = id(return_type), id(field_details_list)
         known = self._compiled.collected.get(key)
         if known is None:
@@ -116,7 +115,6 @@ class PlainFieldExecutor(Executor[Any]):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Read a plain field, or have it resolved."""
         try:
             attribute = self._compiled.attributes[id(field_details_list)]
         except KeyError:
@@ -140,7 +138,6 @@ class PlainFieldExecutor(Executor[Any]):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete a plain value by its compiled function, or go through it field by field."""
         key = id(return_type), id(field_details_list)
         try:
             answer = self._compiled.values[key]

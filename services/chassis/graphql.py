@@ -145,7 +145,6 @@ class Schema(FederationSchema):
     def _options(
         self, document: ParsedDocument, variables: JSON | None, context: Any
     ) -> dict[str, Any]:
-        """Options of graphql-core's `execute` for a caller."""
         masking, compiled = masking_for(context), document.compiled
         options = {
             "context_value": context,
@@ -260,7 +259,6 @@ class SubgraphEndpoint:
 def _check_operation(
     document: DocumentNode, name: str | None, allowed: frozenset[OperationType]
 ) -> None:
-    """Raise UnknownOperation or MutationNotAllowed."""
     operation = get_operation_ast(document, name)
     if operation is None:
         raise UnknownOperation(

@@ -301,7 +301,6 @@ class Relay:
     # Lost streams, and acknowledged events
 
     async def _load_progress(self, connection: Connection) -> None:
-        """Load what another relay left unacknowledged, and detect a restore."""
         self._unacknowledged = await _pairs(connection, _SELECT_UNACKNOWLEDGED)
         self._last_sequences = dict(self._unacknowledged)
         self._acknowledged_at = self._streams_at = self._expired_at = NEVER
@@ -347,7 +346,6 @@ class Relay:
             self._acknowledged_at = now
 
     async def _resend_to_new_streams(self, connection: Connection) -> None:
-        """Send again the unacknowledged events of streams that were created anew."""
         known = await _pairs(connection, _SELECT_STREAMS)
         for stream, event in self._published.items():
             state = await self._bus.state(stream)

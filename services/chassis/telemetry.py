@@ -25,7 +25,6 @@ _state = {"tracing": False}
 
 
 def tracing() -> bool:
-    """Whether traces are recorded."""
     return _state["tracing"]
 
 
@@ -47,7 +46,6 @@ def setup(settings: ProcessSettings, exporter: SpanExporter | None = None) -> No
 
 
 def keep_traces(process: str, exporter: SpanExporter) -> TracerProvider:
-    """Send the spans of this process to `exporter` from now on."""
     provider = TracerProvider(resource=Resource.create({"service.name": f"raak-{process}"}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
