@@ -51,9 +51,6 @@ CHECK_EVERY_S = 5
 
 NATS_ERRORS = (TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
-REQUEST_FAILED = ("A request to NATS failed", "Try again when NATS answers.")
-"""Problem and hint."""
-
 MAX_UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
@@ -113,9 +110,7 @@ class Bus:
         """Create lost streams and consumers again, until cancelled; raises BusUnavailable."""
         while True:
             self._recheck_now.clear()
-            with _translate_errors(
-                "NATS does not store our streams", "Look into its log and whether its disk is full."
-            ):
+            with _translate_errors(_storing_failed):
                 await self._restore()
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_S):
@@ -151,18 +146,16 @@ class Bus:
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         """Send messages in order; returns when JetStream has acknowledged all of them."""
         acks: list[PubAck] = []
-        with self._recheck_on_failure(
-            "JetStream did not acknowledge", "Nothing is lost: it is sent again when NATS answers."
-        ):
+        with self._recheck_on_failure(_publishing_failed):
             for start in range(0, len(messages), IN_FLIGHT):
                 async with asyncio.timeout(ACK_TIMEOUT_S):
                     acks += await self._publish_batch(messages[start : start + IN_FLIGHT])
         return acks
 
     @contextmanager
-    def _recheck_on_failure(self, problem: str, hint: str) -> Iterator[None]:
+    def _recheck_on_failure(self, failure: Callable[[str], BusUnavailable]) -> Iterator[None]:
         try:
-            with _translate_errors(problem, hint):
+            with _translate_errors(failure):
                 yield
         except BusUnavailable:
             self.recheck()
@@ -276,7 +269,7 @@ class Bus:
     async def write_dead_letter(self, service: str, fact: str, message: Msg, reason: str) -> None:
         deliveries = message.metadata.num_delivered or 1
         headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries)}
-        with self._recheck_on_failure(*REQUEST_FAILED):
+        with self._recheck_on_failure(_request_failed):
             await self._stream.publish(f"raak.dead.{service}.{fact}", message.data, headers=headers)
 
     async def list_dead_letters(self) -> list[DeadLetter]:
@@ -306,15 +299,35 @@ def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
     return consumer.delivered.stream_seq if consumer.num_pending else last_sequence
 
 
+def _storing_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"NATS does not store our streams ({error}).",
+        hint="Look into its log and whether its disk is full.",
+    )
+
+
+def _publishing_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"JetStream did not acknowledge ({error}).",
+        hint="Nothing is lost: it is sent again when NATS answers.",
+    )
+
+
+def _request_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"A request to NATS failed ({error}).", hint="Try again when NATS answers."
+    )
+
+
 @contextmanager
 def _translate_errors(
-    problem: str = REQUEST_FAILED[0], hint: str = REQUEST_FAILED[1]
+    failure: Callable[[str], BusUnavailable] = _request_failed,
 ) -> Iterator[None]:
     """Raise BusUnavailable for errors of NATS in the block."""
     try:
         yield
     except NATS_ERRORS as error:
-        raise BusUnavailable(f"{problem} ({type(error).__name__}).", hint=hint) from error
+        raise failure(type(error).__name__) from error
 
 
 @asynccontextmanager
