@@ -34,7 +34,7 @@ class Login(NamedTuple):
     database: str
 
     @classmethod
-    def of(cls, url: str) -> Self:
+    def from_url(cls, url: str) -> Self:
         address = urlsplit(url)
         role, password = unquote(address.username or ""), unquote(address.password or "")
         return cls(role, password, unquote(address.path.removeprefix("/")))
@@ -45,7 +45,7 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
 
     `server_url` is a superuser's. Raises NotProvisioned.
     """
-    logins = [Login.of(url) for url in urls]
+    logins = [Login.from_url(url) for url in urls]
     server = await connect(server_url, "postgres")
     try:
         await server.execute("SELECT pg_advisory_lock($1)", PROVISIONING_LOCK)
@@ -56,7 +56,7 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
         await _close_shared_databases(server, {login.database for login in logins})
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotProvisioned(
-            f"{Login.of(server_url).role!r} may not make roles and databases ({error}).",
+            f"{Login.from_url(server_url).role!r} may not make roles and databases ({error}).",
             hint="Have RAAK_DATABASE_SERVER_URL name a superuser; or make them yourself, and leave"
             " it out.",
         ) from error

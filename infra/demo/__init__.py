@@ -83,7 +83,7 @@ def run_scenarios(session: DemoSession, buyers: Sequence[Buyer]) -> None:
     )
     import_customers(session, buyers)
     apply_examples(session)
-    customers = DemoCustomers.of(buyers, datetime.now(UTC))
+    customers = DemoCustomers.from_buyers(buyers, datetime.now(UTC))
     run_web_scenario(session, customers.newly_known)
     run_app_scenario(session, customers.loyal)
     run_call_centre_scenario(session, customers.lapsing)

@@ -34,7 +34,7 @@ class DemoCustomers:
     """Bought often, not for months; they call, until one is not in a control group."""
 
     @classmethod
-    def of(cls, buyers: Sequence[Buyer], now: datetime) -> "DemoCustomers":
+    def from_buyers(cls, buyers: Sequence[Buyer], now: datetime) -> "DemoCustomers":
         """Choose the customers who spent most of each kind."""
         recent, year = now - timedelta(days=85), now - timedelta(days=355)
         lapsing_since = now - timedelta(days=95)

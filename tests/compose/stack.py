@@ -197,7 +197,7 @@ def run_demo(stack: Stack, console: Console) -> str:
     )
     demo.await_api_key(session)
     demo.run_scenarios(session, buyers)
-    return str(demo.DemoCustomers.of(buyers, datetime.now(UTC)).loyal.email)
+    return str(demo.DemoCustomers.from_buyers(buyers, datetime.now(UTC)).loyal.email)
 
 
 def publish(stack: Stack, console: Console) -> None:
