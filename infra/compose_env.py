@@ -2,7 +2,6 @@
 `python -m infra.compose_env --pin` pins the images it is built from.
 """
 
-import os
 import re
 import secrets
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from infra.files import write_whole
 from services.chassis.errors import RaakError
 
 EXAMPLE = Path(__file__).with_name("docker") / "env.example"
@@ -40,9 +40,9 @@ def write(path: Path) -> list[str]:
     known = _variables(before or "")
     new = {name: value for name, value in _variables(wanted).items() if name not in known}
     if before is None:
-        _write(path, wanted)
+        write_whole(path, wanted, 0o600)
     elif new:
-        _write(path, before.rstrip("\n") + "\n" + _lines(new))
+        write_whole(path, before.rstrip("\n") + "\n" + _lines(new), 0o600)
     return list(new)
 
 
@@ -51,7 +51,7 @@ def pin(path: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
     pinned = {name: f"{image}@{digest_of(image)}" for name, image in IMAGES.items()}
     before = path.read_text() if path.exists() else ""
     others = re.sub(rf"^({'|'.join(IMAGES)})=.*\n?", "", before, flags=re.M)
-    _write(path, others.rstrip("\n") + "\n" + _lines(pinned))
+    write_whole(path, others.rstrip("\n") + "\n" + _lines(pinned), 0o600)
     return pinned
 
 
@@ -78,16 +78,6 @@ def _variables(text: str) -> dict[str, str]:
 
 def _lines(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in variables.items())
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file only its owner can read, which has its name when it is whole."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.rename(path)
 
 
 def main(arguments: list[str]) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.access.authentication.service_tokens import load_private_key
 from infra.embedded import secret
+from infra.files import write_whole
 from infra.processes import PROCESS_SETTINGS, PROCESSES, SERVICES
 from services.chassis.errors import RaakError
 
@@ -36,21 +37,13 @@ def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Pa
     signing, verify = folder / "signing.pem", (verify_folder or folder) / "verify.pem"
     if not signing.exists():
         key = Ed25519PrivateKey.generate()
-        _write(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_whole(signing, private.decode(), 0o600)
     public = load_private_key(signing.read_text()).public_key()
-    text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    if not verify.exists() or verify.read_bytes() != text:
-        _write(verify, text, 0o644)
+    text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    if not verify.exists() or verify.read_text() != text:
+        write_whole(verify, text, 0o644)
     return signing, verify
-
-
-def _write(path: Path, text: bytes, mode: int) -> None:
-    """Write a file that has its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.touch(mode)
-    draft.write_bytes(text)
-    draft.rename(path)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
@@ -78,7 +71,7 @@ class EmbeddedInstance:
 
     def write_note(self, parent: psutil.Process) -> None:
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
-        _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
+        write_whole(self.folder / NOTE, json.dumps(note) + "\n", 0o644)
 
     def is_running(self) -> bool:
         try:

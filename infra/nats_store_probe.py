@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -106,7 +106,3 @@ class NatsStoreProbe:
         with suppress(OSError):  # no memory or no process left: it is dead, and started as all are
             self._process.start()
         return reason
-
-
-def make_store_probes(processes: Sequence[ChildProcess], url: str) -> list[NatsStoreProbe]:
-    return [NatsStoreProbe(process, url) for process in processes if process.name == "nats"]

@@ -15,7 +15,7 @@ import psutil
 from infra import backup, embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
 from infra.instance import EmbeddedInstance
-from infra.nats_store_probe import make_store_probes
+from infra.nats_store_probe import NatsStoreProbe
 from infra.processes import PROCESSES
 from infra.provisioning import provision, select_process_urls
 from infra.supervision import Supervisor
@@ -46,7 +46,8 @@ def serve(
         if prepare:
             prepare()
         if is_lasting:
-            probes = make_store_probes(processes, instance.nats_url)
+            nats = next(process for process in processes if process.name == "nats")
+            probes = [NatsStoreProbe(nats, instance.nats_url)]
             Supervisor(processes, report, probes).run()
 
 

@@ -230,10 +230,8 @@ def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
 
 
 def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
-    for own, field in model.model_fields.items():
-        if name in (own, field.alias):
-            return field
-    return None
+    fields = model.model_fields.items()
+    return next((field for own, field in fields if name in (own, field.alias)), None)
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -192,7 +192,7 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
 
     with embedded.run_server(server):
         supervisor = Supervisor(
-            [server], lines.append, nats_store_probe.make_store_probes([server], url)
+            [server], lines.append, [nats_store_probe.NatsStoreProbe(server, url)]
         )
         async with open_bus(url) as bus:
             await bus.ensure_streams([Spoken, Portrait])
