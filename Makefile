@@ -70,7 +70,7 @@ compose-pin: $(VENV)/.installed ## pin the images of the Compose stack in .env t
 
 .PHONY: compose-test
 compose-test: $(VENV)/.installed ## bring the Compose stack up, run the story against it, take it down
-	$(BIN)/python -m infra.compose_test
+	$(BIN)/python -m tests.compose.stack
 
 .PHONY: clean
 clean: ## remove the virtual environment, the data and all caches

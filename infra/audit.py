@@ -12,10 +12,8 @@ from services.chassis.errors import RaakError
 from services.contracts.identity import normalise_value
 
 
-class UnreadableLog(RaakError):
+class UnreadableLog(RaakError, code="UNREADABLE_LOG"):
     """A file of the audit log, or a head of it, cannot be read."""
-
-    code = "UNREADABLE_LOG"
 
 
 def load_audit_secret(data: Path) -> str:
@@ -61,7 +59,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def describe(verified: VerifiedLog) -> Iterator[str]:
-    """What can be said of a log that nobody has changed, a line each."""
+    """A report on an unchanged log, line by line."""
     yield f"OK: {verified.records} records in {len(verified.heads)} chains, none changed."
     for chain, head in verified.heads.items():
         begins = verified.begins.get(chain, 0)

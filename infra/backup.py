@@ -18,7 +18,8 @@ from hashlib import file_digest
 from pathlib import Path
 
 from infra import embedded
-from infra.instance import SERVICES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import SERVICES
 from services.chassis import epochs, resync
 from services.chassis.database import open_database
 from services.chassis.errors import RaakError
@@ -29,25 +30,18 @@ NEW, BEFORE = "postgres.new", "before-{:%Y%m%dT%H%M%S}"
 DATA = ("base.tar", "pg_wal.tar", "backup_manifest")
 
 
-class BackupFailed(RaakError):
+class BackupFailed(RaakError, code="BACKUP_FAILED"):
     """A backup could not be written, or not be read."""
 
-    code = "BACKUP_FAILED"
 
-
-class RestoreRefused(RaakError):
+class RestoreRefused(RaakError, code="RESTORE_REFUSED", status=409):
     """A backup is not restored over this."""
-
-    code = "RESTORE_REFUSED"
-    status = 409
 
 
 def backup(instance: EmbeddedInstance, file: Path) -> None:
     """Write a backup of a running instance to a file that only its owner can read.
 
-    Raises:
-        BackupFailed: The file is there already, or PostgreSQL does not give its data; there is no
-            file then.
+    Raises BackupFailed, and leaves no file.
     """
     if file.exists():
         raise BackupFailed(f"{str(file)!r} is there already.", hint="Name another file.")
@@ -79,18 +73,14 @@ def backup(instance: EmbeddedInstance, file: Path) -> None:
 
 
 def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | None:
-    """Make a folder's instance what it was at the moment of a backup, in a new epoch.
+    """Restore a folder's instance from a backup, in a new epoch; gives where the old data are put.
 
-    What was there is put aside, in the folder that is returned; None if there was nothing.
-
-    Raises:
-        RestoreRefused: It is running.
-        BackupFailed: The file is no backup, or damaged; nothing has changed then.
+    Raises RestoreRefused if it is running, and BackupFailed, with nothing changed, for a bad file.
     """
     if instance.is_running() or not embedded.port_is_free(instance.ports["postgres"]):
         raise RestoreRefused(
             f"Raak is running in {str(instance.folder)!r}.",
-            hint="Stop it first; then nobody writes to what is put aside.",
+            hint="Stop it first, so that nothing writes to the data that are put aside.",
         )
     instance.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
@@ -157,9 +147,7 @@ def _make_data(unpacked: Path, folder: Path) -> None:
 
 
 def _check(folder: Path, manifest: Path) -> None:
-    """Compare files with what PostgreSQL says it has sent: its own pg_verifybackup ends with
-    a segmentation fault in the wheel.
-    """
+    """Compare files with PostgreSQL's manifest: the wheel's pg_verifybackup crashes."""
     try:
         sent = {one["Path"]: one["Checksum"] for one in json.loads(manifest.read_bytes())["Files"]}
     except (ValueError, LookupError, TypeError) as error:
@@ -192,7 +180,7 @@ async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -
 
 
 def _put_aside(folder: Path, now: datetime) -> Path | None:
-    """PostgreSQL's data go first: from then on `check_whole` knows that a restore has begun."""
+    """PostgreSQL's data go first: from then on `check_complete` knows that a restore has begun."""
     aside = folder / BEFORE.format(now)
     for part in ("postgres", "nats", *OWN_FOLDERS):
         if (folder / part).exists():

@@ -21,10 +21,8 @@ SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
 MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 
 
-class DataNotFetched(RaakError):
+class DataNotFetched(RaakError, code="DATA_NOT_FETCHED"):
     """The CDNOW data could not be downloaded."""
-
-    code = "DATA_NOT_FETCHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +44,13 @@ class Buyer:
 
     @property
     def email(self) -> str:
-        """An invented address."""
         return f"{self.name}@example.com"
 
     @property
     def spent(self) -> float:
-        """Dollars, over all orders."""
         return sum(order.total for order in self.orders)
 
     def calls(self) -> Iterator[dict[str, Any]]:
-        """Their Segment calls: identify at the first order, then a track for each."""
         yield {
             "type": "identify",
             "messageId": f"{self.name}-identify",
@@ -80,7 +75,6 @@ class Buyer:
 
 
 def fetch(folder: Path) -> Path:
-    """The data file, downloaded at the first call."""
     path = folder / "CDNOW_master.txt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,9 +104,9 @@ def _download(folder: Path) -> Path:
 
 
 def read(path: Path, today: date, most: int | None = None) -> list[Buyer]:
-    """The customers, dates moved by a constant so that the last purchase was the day before.
+    """The customers, with dates moved so that the last purchase was yesterday.
 
-    With `most`, every n-th customer, so that early and late ones stay in proportion.
+    `most` takes every n-th customer, so that early and late ones stay in proportion.
     """
     rows = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
     shift = today - timedelta(days=1) - max(_day(row[1]) for row in rows)

@@ -14,10 +14,8 @@ from services.chassis.errors import RaakError
 STOP_S = 15
 
 
-class DidNotStart(RaakError):
+class DidNotStart(RaakError, code="DID_NOT_START"):
     """A process of ours did not become ready."""
-
-    code = "DID_NOT_START"
 
 
 @dataclass
@@ -30,15 +28,14 @@ class ChildProcess:
     ready: Callable[[], bool]
     """Whether it can do its work."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Its settings: of our own, which can hold others' secrets, none is handed down."""
+    """Its settings; ours, which may hold other secrets, are not inherited."""
     folder: Path = Path("/")
     user: str | None = None
-    """Whom it runs as, if not as ourselves: with none of our groups."""
+    """The user it runs as, if not ours; without our groups."""
     stop_with: int = signal.SIGTERM
     running: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        """Start it; what it says goes to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.running = subprocess.Popen(
@@ -57,7 +54,6 @@ class ChildProcess:
         return self.running.poll() if self.running else None
 
     def stop(self) -> None:
-        """Ask it to finish, and end it if it does not within 15 seconds."""
         if self.running is None or self.running.poll() is not None:
             return
         self.running.send_signal(self.stop_with)
@@ -68,7 +64,6 @@ class ChildProcess:
             self.running.wait()
 
     def log_tail(self) -> str:
-        """The end of its log."""
         return self.log.read_text(errors="replace").strip()[-800:] if self.log.exists() else ""
 
 

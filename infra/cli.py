@@ -61,13 +61,8 @@ def up(data: Folder = HERE, port: Port = 8000) -> None:
     """Start PostgreSQL, NATS, the services and the gateway; serve until Ctrl-C."""
     from infra import standalone
     from infra.instance import EmbeddedInstance
-    from infra.nats_store_probe import make_store_probes
-    from infra.supervision import Supervisor
 
-    instance = EmbeddedInstance(data.resolve(), port)
-    with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
-        console.print(standalone.banner(instance))
-        Supervisor(processes, console.print, make_store_probes(processes, instance.nats_url)).run()
+    standalone.serve(EmbeddedInstance(data.resolve(), port), console.print)
 
 
 @app.command()
@@ -83,17 +78,14 @@ def demo(
     from infra import demo as scenarios
     from infra import standalone
     from infra.instance import EmbeddedInstance
-    from infra.nats_store_probe import make_store_probes
-    from infra.supervision import Supervisor
 
     instance = EmbeddedInstance(data.resolve(), port)
-    with standalone.end_on_interrupt(), standalone.run_instance(instance) as processes:
-        console.print(standalone.banner(instance))
-        scenarios.run_demo(instance, console, customers)
-        if not exit:
-            Supervisor(
-                processes, console.print, make_store_probes(processes, instance.nats_url)
-            ).run()
+    standalone.serve(
+        instance,
+        console.print,
+        lambda: scenarios.run_demo(instance, console, customers),
+        is_lasting=not exit,
+    )
 
 
 @app.command()
@@ -103,7 +95,7 @@ def migrate() -> None:
     With a superuser's address in RAAK_DATABASE_SERVER_URL, they and their roles are created first.
     """
     from infra import standalone
-    from infra.instance import PROCESSES
+    from infra.processes import PROCESSES
 
     server = os.environ.get("RAAK_DATABASE_SERVER_URL", "")
     own = {name: os.environ.get(f"RAAK_{name.upper()}_DATABASE_URL", "") for name in PROCESSES}
@@ -203,7 +195,7 @@ def plan(
         str, typer.Option(help="JSON: what @skip and @include read; by default false")
     ] = "{}",
 ) -> None:
-    """Print how the gateway fetches operations: which service is asked for what, after what."""
+    """Print the query plans of operations."""
     from infra import query_plans
 
     graph = query_plans.load_supergraph(supergraph)

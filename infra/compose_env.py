@@ -2,7 +2,6 @@
 `python -m infra.compose_env --pin` pins the images it is built from.
 """
 
-import os
 import re
 import secrets
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from infra.files import write_whole
 from services.chassis.errors import RaakError
 
 EXAMPLE = Path(__file__).with_name("docker") / "env.example"
@@ -21,18 +21,9 @@ IMAGES = {
 }
 """The images we build from and run, by the variables that name them."""
 
-MOVED_SETTINGS = {
-    "RAAK_CORS_ORIGINS": "RAAK_GATEWAY_CORS_ORIGINS",
-    "RAAK_OTLP_ENDPOINT": "RAAK_OTLP_ENDPOINT",
-    "RAAK_LOG_LEVEL": "RAAK_LOG_LEVEL",
-}
-"""What older releases read from .env, and what it is called in raak.env."""
 
-
-class ImageWithoutDigest(RaakError):
+class ImageWithoutDigest(RaakError, code="IMAGE_WITHOUT_DIGEST"):
     """An image cannot be pinned."""
-
-    code = "IMAGE_WITHOUT_DIGEST"
 
 
 def fill_secrets(example: str) -> str:
@@ -49,9 +40,9 @@ def write(path: Path) -> list[str]:
     known = _variables(before or "")
     new = {name: value for name, value in _variables(wanted).items() if name not in known}
     if before is None:
-        _write(path, wanted)
+        write_whole(path, wanted, 0o600)
     elif new:
-        _write(path, before.rstrip("\n") + "\n" + _lines(new))
+        write_whole(path, before.rstrip("\n") + "\n" + _lines(new), 0o600)
     return list(new)
 
 
@@ -60,7 +51,7 @@ def pin(path: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
     pinned = {name: f"{image}@{digest_of(image)}" for name, image in IMAGES.items()}
     before = path.read_text() if path.exists() else ""
     others = re.sub(rf"^({'|'.join(IMAGES)})=.*\n?", "", before, flags=re.M)
-    _write(path, others.rstrip("\n") + "\n" + _lines(pinned))
+    write_whole(path, others.rstrip("\n") + "\n" + _lines(pinned), 0o600)
     return pinned
 
 
@@ -81,16 +72,6 @@ def _docker(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
 
 
-def find_moved_settings(path: Path) -> list[str]:
-    """What a file still sets that is read from elsewhere now, as sentences."""
-    known = _variables(path.read_text())
-    return [
-        f"{old} is not read from {path} any more: put {new} into raak.env."
-        for old, new in MOVED_SETTINGS.items()
-        if known.get(old)
-    ]
-
-
 def _variables(text: str) -> dict[str, str]:
     return dict(re.findall(r"^(\w+)=(.*)$", text, flags=re.M))
 
@@ -99,18 +80,7 @@ def _lines(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in variables.items())
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file only its owner can read, which has its name when it is whole."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.rename(path)
-
-
 def main(arguments: list[str]) -> None:
-    """Make or pin; ends with status 1 when that cannot be."""
     path = Path(next((one for one in arguments if one != "--pin"), ".env"))
     if "--pin" in arguments:
         try:
@@ -121,8 +91,6 @@ def main(arguments: list[str]) -> None:
         return
     if new := write(path):
         print(f"Wrote {len(new)} new secrets to {path}.")
-    for sentence in find_moved_settings(path):
-        print(sentence)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Dead letters, for the operator."""
 
-from services.chassis.bus import DeadLetter, open_bus
+from services.chassis.bus import open_bus
 from services.chassis.errors import RaakError
+from services.chassis.streams import DeadLetter
 
 
-class DeadLetterNotFound(RaakError):
+class DeadLetterNotFound(RaakError, code="NO_SUCH_DEAD_LETTER"):
     """A dead letter is not there (any more)."""
-
-    code = "NO_SUCH_DEAD_LETTER"
 
 
 async def list_dead_letters(nats_url: str) -> list[DeadLetter]:
-    """Every dead letter, oldest first."""
     async with open_bus(nats_url, patience_s=3) as bus:
         return await bus.list_dead_letters()
 

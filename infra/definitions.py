@@ -32,16 +32,12 @@ DEFINITION_KINDS = (
 """In the order in which they need each other."""
 
 
-class NothingToApply(RaakError):
+class NothingToApply(RaakError, code="NOTHING_TO_APPLY"):
     """A folder holds no definitions."""
 
-    code = "NOTHING_TO_APPLY"
 
-
-class NotPublished(RaakError):
+class NotPublished(RaakError, code="NOT_PUBLISHED"):
     """A definition was refused."""
-
-    code = "NOT_PUBLISHED"
 
 
 def apply(graph: GraphClient, folder: Path) -> Iterator[Path]:

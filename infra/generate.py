@@ -24,7 +24,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "errors.md": error_reference.page,
     nats_users.CONFIGURATION: nats_users.configuration,
 }
-"""The files besides the SDL, and what writes the text of each. They need fresh SDL."""
+"""The files besides the SDL, with the function that renders each from fresh SDL."""
 
 
 def _read_authorization() -> tuple[Roles, Authorization, GraphQLSchema]:
@@ -33,7 +33,6 @@ def _read_authorization() -> tuple[Roles, Authorization, GraphQLSchema]:
 
 
 def find_stale() -> Iterator[str]:
-    """The generated files that are not what the code says."""
     yield from SchemaFiles.build().find_stale()
     for path, render in PAGES.items():
         if not path.exists() or path.read_text() != render():
@@ -52,7 +51,6 @@ def generate() -> list[str]:
 
 
 def main() -> None:
-    """Generate; ends with status 1 when the SDL would break clients."""
     try:
         changed = generate()
     except RaakError as error:

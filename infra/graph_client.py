@@ -7,10 +7,8 @@ import httpx
 from services.chassis.errors import RaakError
 
 
-class Refused(RaakError):
+class Refused(RaakError, code="REFUSED"):
     """The graph answered with errors and without what was asked."""
-
-    code = "REFUSED"
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         self.errors = errors
@@ -19,15 +17,11 @@ class Refused(RaakError):
         super().__init__(str(first["message"]), hint=str(extensions.get("hint", "")))
 
 
-class GatewayUnreachable(RaakError):
-    """Nobody answers at the gateway's address."""
-
-    code = "NOT_REACHED"
+class GatewayUnreachable(RaakError, code="NOT_REACHED"):
+    """Nothing answers at the gateway's address."""
 
 
 class GraphClient:
-    """The graph as one caller sees it."""
-
     def __init__(self, url: str, token: str, timeout_s: float = 30) -> None:
         self._url = f"{url}/graphql"
         self._headers = {"Authorization": f"Bearer {token}"}

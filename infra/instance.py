@@ -3,8 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,49 +17,37 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.access.authentication.service_tokens import load_private_key
 from infra.embedded import secret
+from infra.files import write_whole
+from infra.processes import PROCESS_SETTINGS, PROCESSES, SERVICES
 from services.chassis.errors import RaakError
-from services.chassis.settings import ProcessSettings
 
-SERVICES = ("profile", "decision", "journey", "measurement")
-PROCESSES = (*SERVICES, "gateway")
 LISTENERS = ("gateway", *SERVICES, "postgres", "nats")
 """Who listens, each on the port after the one before."""
 NOTE = "instance.json"
+NOT_INHERITED = {"database_server_url"}
+"""It would be a superuser's, and each process has an address of its own."""
 
 
-class NoInstance(RaakError):
+class NoInstance(RaakError, code="NO_INSTANCE"):
     """A folder holds no Raak."""
-
-    code = "NO_INSTANCE"
 
 
 def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Path]:
-    """The Ed25519 key pair, made if it is not there: (signing.pem, verify.pem).
-
-    Both are in one folder, unless the public half has one of its own.
-    """
+    """The Ed25519 key pair, made if missing: (signing.pem, verify.pem)."""
     signing, verify = folder / "signing.pem", (verify_folder or folder) / "verify.pem"
     if not signing.exists():
         key = Ed25519PrivateKey.generate()
-        _write(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_whole(signing, private.decode(), 0o600)
     public = load_private_key(signing.read_text()).public_key()
-    text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    if not verify.exists() or verify.read_bytes() != text:
-        _write(verify, text, 0o644)
+    text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    if not verify.exists() or verify.read_text() != text:
+        write_whole(verify, text, 0o644)
     return signing, verify
 
 
-def _write(path: Path, text: bytes, mode: int) -> None:
-    """Write a file that has its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.touch(mode)
-    draft.write_bytes(text)
-    draft.rename(path)
-
-
 def _read_note(folder: Path) -> dict[str, Any]:
-    """What whoever last started an instance in a folder left there; raises NoInstance."""
+    """The note of the process that last started an instance here; raises NoInstance."""
     try:
         note: dict[str, Any] = json.loads((folder / NOTE).read_text())
     except (FileNotFoundError, ValueError):  # a file cut off by a full disk is none
@@ -81,16 +67,13 @@ class EmbeddedInstance:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The instance that was last started in a folder."""
         return cls(folder, int(_read_note(folder)["port"]))
 
     def write_note(self, parent: psutil.Process) -> None:
-        """Leave a note of the port and of who runs it, so that other commands find it."""
         note = {"port": self.port, "pid": parent.pid, "started": parent.create_time()}
-        _write(self.folder / NOTE, json.dumps(note).encode() + b"\n", 0o644)
+        write_whole(self.folder / NOTE, json.dumps(note) + "\n", 0o644)
 
     def is_running(self) -> bool:
-        """Whether the process that last started an instance in this folder still lives."""
         try:
             note = _read_note(self.folder)
             parent = psutil.Process(note["pid"])
@@ -101,31 +84,25 @@ class EmbeddedInstance:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Port of every listener."""
         return {name: self.port + n for n, name in enumerate(LISTENERS)}
 
     @property
     def url(self) -> str:
-        """The gateway's address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def keys(self) -> tuple[Path, Path]:
-        """The key pair of this instance's tokens."""
         return make_keys(self.folder / "keys")
 
     def secret(self, name: str) -> str:
-        """A secret of this instance, made at its first use."""
         return secret(self.folder / "secrets" / name)
 
     @property
     def postgres_url(self) -> str:
-        """The embedded PostgreSQL as its superuser comes to it, without a database."""
         return self._url("postgresql", "raak", "postgres", self.secret("postgres"))
 
     @property
     def database_urls(self) -> dict[str, str]:
-        """The database of each process, as the process itself comes to it."""
         return {
             name: self._url("postgresql", f"raak_{name}", "postgres", password) + f"/raak_{name}"
             for name, password in self._passwords("postgres").items()
@@ -138,7 +115,6 @@ class EmbeddedInstance:
 
     @property
     def nats_passwords(self) -> dict[str, str]:
-        """The password of each process's user of NATS, which is called as the process is."""
         return self._passwords("nats")
 
     def _passwords(self, server: str) -> dict[str, str]:
@@ -148,13 +124,13 @@ class EmbeddedInstance:
         return f"{scheme}://{user}:{password}@127.0.0.1:{self.ports[server]}"
 
     def environment(self, process: str, outer: Mapping[str, str]) -> dict[str, str]:
-        """The settings of one process: what it needs, and nobody else's secrets.
-
-        From `outer`, the environment we were started in, it gets the settings that are its own.
-        """
-        fields = _settings_of(process)
+        """The settings of one process: those of `outer` that it knows, and its own secrets."""
         name = process.upper()
-        own = {f"RAAK_{prefix}{field}" for field in fields for prefix in ("", f"{name}_")}
+        own = {
+            f"RAAK_{prefix}{field.upper()}"
+            for field in PROCESS_SETTINGS[process].model_fields.keys() - NOT_INHERITED
+            for prefix in ("", f"{name}_")
+        }
         user = self._url("nats", process, "nats", self.nats_passwords[process])
         return {
             **{variable: value for variable, value in outer.items() if variable in own},
@@ -167,11 +143,6 @@ class EmbeddedInstance:
                 else self._service_environment(process)
             ),
         }
-
-    def _own_environment(self, process: str) -> dict[str, str]:
-        if process == "gateway":
-            return self._gateway_environment()
-        return self._service_environment(process)
 
     def _service_environment(self, service: str) -> dict[str, str]:
         environment = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
@@ -190,16 +161,3 @@ class EmbeddedInstance:
                 for name in SERVICES
             },
         }
-
-
-NOT_INHERITED = {"database_server_url"}
-"""It would be a superuser's, and each process has an address of its own."""
-
-
-def _settings_of(process: str) -> set[str]:
-    """The names of a process's settings, in capitals."""
-    module = "gateway.settings" if process == "gateway" else f"services.{process}.settings"
-    for found in vars(import_module(module)).values():
-        if isclass(found) and issubclass(found, ProcessSettings) and "process" in vars(found):
-            return {name.upper() for name in found.model_fields.keys() - NOT_INHERITED}
-    raise LookupError(process)

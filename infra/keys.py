@@ -13,10 +13,8 @@ from services.chassis.server import MissingSetting
 from services.contracts.enums import Role
 
 
-class ApiKeyNotFound(RaakError):
+class ApiKeyNotFound(RaakError, code="NO_SUCH_KEY"):
     """An API key to be revoked does not exist."""
-
-    code = "NO_SUCH_KEY"
 
 
 async def create(
@@ -59,13 +57,11 @@ def _after(days: float, now: datetime) -> datetime:
 
 
 async def list_keys(settings: GatewaySettings) -> list[ApiKey]:
-    """Every key, revoked ones too, oldest first."""
     async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.keys(connection)
 
 
 async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
-    """Revoke a key; raises ApiKeyNotFound."""
     async with open_gateway_database(settings) as database, database.transaction() as connection:
         if not await store.revoke_key(connection, key_id, now):
             raise ApiKeyNotFound(
@@ -75,7 +71,6 @@ async def revoke(settings: GatewaySettings, key_id: str, now: datetime) -> None:
 
 
 def state(key: ApiKey, now: datetime) -> str:
-    """The state of a key in one word."""
     if key.revoked_at is not None:
         return "revoked"
     return "expired" if key.expires_at is not None and key.expires_at <= now else "good"

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -27,10 +27,9 @@ NATS_ERRORS = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 
 async def find_store_fault(url: str) -> str | None:
-    """Why NATS does not store messages now; None if it does, or cannot be reached at all.
+    """Why NATS does not store messages; None if it does, or cannot be reached.
 
-    A stream that hit a full disk stores nothing more until NATS is restarted, while others do: so
-    the health of all streams is queried too.
+    After a full disk a stream may store nothing until NATS restarts, so all streams are checked.
     """
     return await _find_fault(_store, url, OPERATOR) or await _find_fault(
         _check_health, url, HEALTH_USER
@@ -40,7 +39,6 @@ async def find_store_fault(url: str) -> str | None:
 async def _find_fault(
     work: Callable[[Client], Awaitable[str | None]], url: str, user: str
 ) -> str | None:
-    """What keeps a user of NATS from doing some work."""
     client, password = Client(), urlsplit(url).password
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -77,10 +75,7 @@ async def _ignore_error(error: Exception) -> None:
 
 
 class NatsStoreProbe:
-    """Looks now and then whether NATS stores, and starts it again when it does not.
-
-    If that does not help, because the disk is still full, the pauses between restarts grow.
-    """
+    """Restarts a NATS that does not store; the pauses grow while that does not help."""
 
     def __init__(
         self, process: ChildProcess, url: str, find: Callable[[str], str | None] | None = None
@@ -111,8 +106,3 @@ class NatsStoreProbe:
         with suppress(OSError):  # no memory or no process left: it is dead, and started as all are
             self._process.start()
         return reason
-
-
-def make_store_probes(processes: Sequence[ChildProcess], url: str) -> list[NatsStoreProbe]:
-    """A probe for the NATS among processes, if it is one of them."""
-    return [NatsStoreProbe(process, url) for process in processes if process.name == "nats"]

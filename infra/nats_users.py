@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.embedded import PINGS, authorization
-from infra.instance import PROCESSES, SERVICES
+from infra.processes import PROCESSES, SERVICES
 from services import contracts
-from services.chassis.bus import (
-    DEAD_LETTERS,
-    RETRIES,
-    consumer_name,
-    inbox_prefix,
-    stream_name,
-)
+from services.chassis.streams import DEAD_LETTERS, RETRIES, consumer_name, inbox_prefix, stream_name
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged
 from services.decision.handlers import SUBSCRIPTIONS as OF_DECISION
@@ -47,7 +41,6 @@ class Permissions(NamedTuple):
 
 
 def facts() -> dict[str, list[str]]:
-    """The facts there are, by the service that publishes them."""
     found: dict[str, set[str]] = {service: set() for service in SERVICES}
     for module in pkgutil.iter_modules(contracts.__path__, f"{contracts.__name__}."):
         for event in vars(import_module(module.name)).values():
@@ -57,10 +50,9 @@ def facts() -> dict[str, list[str]]:
 
 
 def service_permissions(service: str) -> Permissions:
-    """A service publishes its own facts and dead letters, and takes in what it has handlers for.
+    """A service publishes its facts and dead letters, and consumes what it has handlers for.
 
-    Whoever needs a stream may make it, and who publishes to it may change it and see who listens;
-    nobody may delete or empty one.
+    It may create streams it needs and change those it publishes to, but delete or empty none.
     """
     published = facts()[service]
     consumed = sorted(event.fact for event in SUBSCRIPTIONS[service])
@@ -101,7 +93,6 @@ def gateway_permissions() -> Permissions:
 
 
 def format_users(passwords: Mapping[str, str]) -> list[str]:
-    """The processes' users, and their passwords, as NATS's configuration has them."""
     permissions = {service: service_permissions(service) for service in SERVICES}
     permissions["gateway"] = gateway_permissions()
     return [_format_user(name, passwords[name], may) for name, may in permissions.items()]
@@ -123,7 +114,6 @@ def _list_subjects(subjects: list[str]) -> str:
 
 
 def configuration() -> str:
-    """The whole configuration of Compose's NATS. Passwords come from its environment."""
     passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
         "# Written by `make generate`, from what the services publish and subscribe to.\n"

@@ -28,8 +28,6 @@ OWN = Path(__file__).with_name("documents")
 
 @dataclass(frozen=True, slots=True)
 class OperationProblem:
-    """What is wrong in a document."""
-
     path: Path
     line: int
     message: str
@@ -38,28 +36,22 @@ class OperationProblem:
         return f"{self.path}:{self.line}: {self.message}"
 
 
-class NothingToPublish(RaakError):
+class NothingToPublish(RaakError, code="NOTHING_TO_PUBLISH"):
     """A folder holds no documents."""
 
-    code = "NOTHING_TO_PUBLISH"
 
-
-class InvalidOperations(RaakError):
+class InvalidOperations(RaakError, code="NOT_PUBLISHABLE"):
     """Documents that could not be answered; none of the folder is published."""
-
-    code = "NOT_PUBLISHABLE"
 
     def __init__(self, problems: Sequence[OperationProblem]) -> None:
         self.problems = problems
         lines = "\n".join(map(str, problems))
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        super().__init__(f"{count}:\n{lines}", hint="Mend them and publish again; nothing was.")
+        super().__init__(f"{count}:\n{lines}", hint="Fix them and publish again; nothing was.")
 
 
-class OperationNotFound(RaakError):
+class OperationNotFound(RaakError, code="NO_SUCH_OPERATION"):
     """A document that is to be retired is not registered."""
-
-    code = "NO_SUCH_OPERATION"
 
 
 async def publish(
@@ -67,7 +59,7 @@ async def publish(
 ) -> tuple[list[RegisteredOperation], int]:
     """Register the documents of folders, and the command line's own: all of them or none.
 
-    Gives them, and how many were not registered yet. Raises InvalidOperations or NothingToPublish.
+    Gives them, and the number of new ones. Raises InvalidOperations or NothingToPublish.
     """
     documents = check_documents(settings, [*folders, OWN], now)
     async with open_gateway_database(settings) as database, database.transaction() as connection:
@@ -111,7 +103,6 @@ class _OperationChecker:
         )
 
     def find_problems(self, path: Path, text: str) -> list[OperationProblem]:
-        """Everything that is wrong with a document, by line."""
         try:
             document = parse(text, max_tokens=self._max_tokens)
         except GraphQLError as error:
@@ -139,13 +130,11 @@ def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
 
 
 def _problem_at(path: Path, error: Any) -> OperationProblem:
-    """A GraphQL error as clients get it, at its first line."""
     places = error.get("locations") or [{"line": 1}]
     return OperationProblem(path, places[0]["line"], error["message"])
 
 
 async def list_documents(settings: GatewaySettings) -> list[RegisteredOperation]:
-    """The registered documents, by their sources."""
     async with open_gateway_database(settings) as database, database.connection() as connection:
         return await store.operations(connection)
 

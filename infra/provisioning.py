@@ -22,34 +22,30 @@ LOCK_TIMEOUT = "5s"
 SCRAM_ROUNDS = 4_096
 
 
-class NotProvisioned(RaakError):
+class NotProvisioned(RaakError, code="DATABASE_NOT_PROVISIONED"):
     """A server does not let us make roles and databases."""
-
-    code = "DATABASE_NOT_PROVISIONED"
 
 
 class Login(NamedTuple):
-    """Where a process keeps its data: the role it comes as, and its database."""
+    """The role and database of a process."""
 
     role: str
     password: str
     database: str
 
     @classmethod
-    def of(cls, url: str) -> Self:
-        """What an address of PostgreSQL names."""
+    def from_url(cls, url: str) -> Self:
         address = urlsplit(url)
         role, password = unquote(address.username or ""), unquote(address.password or "")
         return cls(role, password, unquote(address.path.removeprefix("/")))
 
 
 async def provision(server_url: str, urls: Iterable[str]) -> None:
-    """Make the roles and databases that addresses name, or give older ones to their roles.
+    """Make the roles and databases that addresses name; repeating it sets the passwords again.
 
-    `server_url` is a superuser's. Doing it again changes nothing, but a role's password becomes
-    that of its address. Raises NotProvisioned.
+    `server_url` is a superuser's. Raises NotProvisioned.
     """
-    logins = [Login.of(url) for url in urls]
+    logins = [Login.from_url(url) for url in urls]
     server = await connect(server_url, "postgres")
     try:
         await server.execute("SELECT pg_advisory_lock($1)", PROVISIONING_LOCK)
@@ -60,7 +56,7 @@ async def provision(server_url: str, urls: Iterable[str]) -> None:
         await _close_shared_databases(server, {login.database for login in logins})
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotProvisioned(
-            f"{Login.of(server_url).role!r} may not make roles and databases ({error}).",
+            f"{Login.from_url(server_url).role!r} may not make roles and databases ({error}).",
             hint="Have RAAK_DATABASE_SERVER_URL name a superuser; or make them yourself, and leave"
             " it out.",
         ) from error
@@ -112,7 +108,7 @@ WHERE owner.rolname <> $1 AND relation.relkind IN ('r', 'p', 'v', 'm', 'S')
 
 
 async def _hand_over(server_url: str, login: Login) -> None:
-    """Give a role what others have made in its database, as the superuser did in older releases."""
+    """Give a role what others own in its database, as a superuser who migrated or restored it."""
     inside = await connect(server_url, login.database)
     try:
         async with inside.transaction():
@@ -124,14 +120,14 @@ async def _hand_over(server_url: str, login: Login) -> None:
 
 
 async def _close_shared_databases(server: Connection, ours: set[str]) -> None:
-    """Close the databases that every server has, if there is nobody but us to enter them."""
+    """Close the databases that every server has, if all others are ours."""
     rows = await server.fetch("SELECT datname FROM pg_database WHERE NOT datistemplate")
     if {row["datname"] for row in rows} <= ours | {"postgres"}:
         await server.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
 
 
 def scram(password: str) -> str:
-    """What PostgreSQL keeps of a password, so that no statement need contain it (RFC 5803)."""
+    """A password's verifier (RFC 5803), so that no statement contains the password."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -33,26 +33,20 @@ SUBGRAPHS = Path(__file__).parents[1] / "gateway" / "subgraphs"
 MAX_TOKENS = 10_000
 
 
-class FileUnreadable(RaakError):
+class FileUnreadable(RaakError, code="FILE_UNREADABLE"):
     """A file that is not there, or is no text."""
 
-    code = "FILE_UNREADABLE"
 
-
-class VariablesInvalid(RaakError):
+class VariablesInvalid(RaakError, code="VARIABLES_INVALID"):
     """Variables that are no JSON object."""
 
-    code = "VARIABLES_INVALID"
 
-
-class OperationInvalid(RaakError):
+class OperationInvalid(RaakError, code="OPERATION_INVALID"):
     """Operations that the gateway would refuse, each with its place in the file."""
-
-    code = "OPERATION_INVALID"
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(
-            "\n".join(problems), hint="Mend the operation, or plan it over another --supergraph."
+            "\n".join(problems), hint="Fix the operation, or plan it over another --supergraph."
         )
 
 
@@ -66,18 +60,15 @@ class OperationPlan:
     """As `explain_plan` gives it."""
 
     def as_text(self) -> str:
-        """The plan as Apollo and Hive print it, below a comment that says whose it is."""
         conditions = "".join(f" ${name}: {json.dumps(on)}" for name, on in self.conditions.items())
         return f"# {self.name or 'Operation'}{conditions}\n{print_plan(self.plan)}"
 
     def as_json(self) -> str:
-        """The plan as Apollo's JSON, with the operation's name and conditions."""
         head = {"operationName": self.name, "conditions": self.conditions}
         return json.dumps(head | self.plan, indent=2)
 
 
 def load_supergraph(path: Path | None) -> Supergraph:
-    """The supergraph of the committed subgraphs, or the one in a file."""
     if path:
         return read_supergraph(_read(path))
     return compose({found.stem: _read(found) for found in sorted(SUBGRAPHS.glob("*.graphql"))})
@@ -110,7 +101,6 @@ def plan_file(
 
 
 def read_variables(text: str) -> dict[str, Any]:
-    """Variables from JSON; raises VariablesInvalid."""
     try:
         variables = json.loads(text)
     except json.JSONDecodeError:

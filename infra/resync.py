@@ -6,42 +6,29 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from infra.instance import SERVICES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import SERVICE_SETTINGS, SERVICES
 from services.chassis import epochs, resync
 from services.chassis.database import Database, open_database
 from services.chassis.errors import RaakError
-from services.chassis.settings import ServiceSettings
-from services.decision.settings import DecisionSettings
-from services.journey.settings import JourneySettings
-from services.measurement.settings import MeasurementSettings
-from services.profile.settings import ProfileSettings
 
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    settings.process: settings
-    for settings in (ProfileSettings, DecisionSettings, JourneySettings, MeasurementSettings)
-}
 PATIENCE_S = 3.0
 STALLED_S = 10.0
-"""So long without a step forward, and nobody works on it."""
+"""Without progress for so long, no service works on it."""
 POLL_S = 0.2
 
 
-class UnknownService(RaakError):
+class UnknownService(RaakError, code="UNKNOWN_SERVICE"):
     """There is no service of this name."""
 
-    code = "UNKNOWN_SERVICE"
 
-
-class ResyncStalled(RaakError):
+class ResyncStalled(RaakError, code="RESYNC_WAITS"):
     """A requested resync makes no progress."""
-
-    code = "RESYNC_WAITS"
 
 
 def database_urls(data: Path) -> dict[str, str]:
-    """Each service's database address: from the environment, else of an instance."""
     named = {"database_url", "database_server_url"}
-    settings = {name: SETTINGS[name]() for name in SERVICES}
+    settings = {name: read() for name, read in SERVICE_SETTINGS.items()}
     if all(named & one.model_fields_set for one in settings.values()):
         return {name: one.database for name, one in settings.items()}
     server = EmbeddedInstance.load(data).postgres_url
@@ -56,14 +43,10 @@ async def run(
     *,
     is_restored: bool = False,
 ) -> None:
-    """Ask services for a resync and return when it is done.
+    """Request a resync of services and wait for its end; `is_restored`: in a new epoch.
 
-    With `is_restored` each begins a new epoch before, since its database is an older one.
-
-    Raises:
-        UnknownService: Nothing is asked of anybody.
-        ResyncUnderWay: For one of them; nothing is asked of anybody.
-        ResyncStalled: A service does not work on it. It does as soon as it runs.
+    Raises UnknownService or ResyncUnderWay before any request, and ResyncStalled when a service
+    does not run.
     """
     if unknown := set(services) - set(SERVICES):
         raise UnknownService(

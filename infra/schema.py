@@ -21,7 +21,7 @@ from graphql import (
 from gateway.settings import GatewaySettings
 from gateway.supergraph import compose, compose_sdl
 from gateway.supergraph.errors import to_sentence
-from infra.instance import SERVICES
+from infra.processes import SERVICES
 from services.chassis.errors import RaakError
 
 GATEWAY = Path(__file__).parents[1] / "gateway"
@@ -29,19 +29,15 @@ MODULES = {name: f"services.{name}.schema" for name in SERVICES} | {"live": "gat
 """Where the schema of each subgraph is written."""
 
 
-class StaleSchema(RaakError):
+class StaleSchema(RaakError, code="SCHEMA_STALE"):
     """Committed SDL is not what the code says."""
-
-    code = "SCHEMA_STALE"
 
     def __init__(self, files: list[str]) -> None:
         super().__init__(f"Stale SDL: {', '.join(files)}.", hint="Run `raak schema`.")
 
 
-class UnreadableSchema(RaakError):
+class UnreadableSchema(RaakError, code="SCHEMA_UNREADABLE"):
     """The committed public schema is no SDL, so what the code would break is unknown."""
-
-    code = "SCHEMA_UNREADABLE"
 
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(
@@ -50,10 +46,8 @@ class UnreadableSchema(RaakError):
         )
 
 
-class BreakingSchemaChange(RaakError):
+class BreakingSchemaChange(RaakError, code="SCHEMA_BROKEN"):
     """Clients that work today would not work with what the code says now."""
-
-    code = "SCHEMA_BROKEN"
 
     def __init__(self, changes: list[str]) -> None:
         lines = "".join(f"\n- {change}" for change in changes)
@@ -74,7 +68,6 @@ class SchemaFiles:
 
     @classmethod
     def build(cls) -> "SchemaFiles":
-        """Ask every subgraph's schema for its SDL."""
         schemas = {name: import_module(module).schema for name, module in MODULES.items()}
         return cls({name: f"{schema.as_str()}\n" for name, schema in schemas.items()})
 
@@ -88,32 +81,25 @@ class SchemaFiles:
         return {**written, self.folder / "schema.graphql": compose(self.subgraphs).sdl}
 
     def find_stale(self) -> list[str]:
-        """The files that are not what they should be, or should not be there: the gateway would
-        compose the SDL that a service left behind.
-        """
+        """The files that differ from the code, or belong to no subgraph."""
         changed = [path for path, text in self.files.items() if _read_committed(path) != text]
         left = set((self.folder / "subgraphs").glob("*.graphql")) - self.files.keys()
         return [str(path.relative_to(self.folder)) for path in (*changed, *sorted(left))]
 
     def find_breaking_changes(self) -> list[str]:
-        """What clients of the committed public schema could no longer do."""
         return self._changes(BreakingChangeType)
 
     def find_dangerous_changes(self) -> list[str]:
-        """What clients of the committed public schema may not be prepared for."""
         return self._changes(DangerousChangeType)
 
     def check(self) -> None:
-        """Raise SchemaBroken or SchemaStale, whichever weighs more."""
         if changes := self.find_breaking_changes():
             raise BreakingSchemaChange(changes)
         if files := self.find_stale():
             raise StaleSchema(files)
 
     def write(self, *, allow_breaking: bool = False) -> list[str]:
-        """Write or remove what is stale, and say which; raise SchemaBroken instead of breaking
-        clients.
-        """
+        """Write or remove stale files, and give their names; raises BreakingSchemaChange."""
         if not allow_breaking and (changes := self.find_breaking_changes()):
             raise BreakingSchemaChange(changes)
         stale = self.find_stale()
@@ -127,9 +113,7 @@ class SchemaFiles:
         return stale
 
     def supergraph(self, environment: Mapping[str, str]) -> str:
-        """The standard supergraph SDL, for any federation router. Subgraphs are where the
-        environment tells the gateway that they are.
-        """
+        """The supergraph SDL for any router, with subgraph addresses of the environment."""
         urls = {name: _url(name, environment) for name in self.subgraphs}
         return compose_sdl(self.subgraphs, {name: url for name, url in urls.items() if url})
 

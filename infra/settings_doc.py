@@ -1,7 +1,6 @@
 """The tables of settings in docs/operations.md, as `make generate` writes them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +8,23 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway.settings import GatewaySettings
+from infra.processes import PROCESS_SETTINGS
 from services.chassis.settings import ProcessSettings, ServiceSettings
-from services.decision.settings import DecisionSettings
-from services.journey.settings import JourneySettings
-from services.measurement.settings import MeasurementSettings
-from services.profile.settings import ProfileSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
-SERVICES: tuple[type[ServiceSettings], ...] = (
-    ProfileSettings,
-    DecisionSettings,
-    JourneySettings,
-    MeasurementSettings,
-)
-PROCESSES: tuple[type[ProcessSettings], ...] = (*SERVICES, GatewaySettings)
 OWN = {"port", "database_url"}
 """What all have, but each its own."""
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
 def tables() -> str:
-    """What all processes share, what all services share, and what is each one's own."""
     process, service = set(ProcessSettings.model_fields), set(ServiceSettings.model_fields)
     parts = [
         _table("Every process", "RAAK_", ProcessSettings, OWN),
         _table("Every service", "RAAK_", ServiceSettings, process | OWN),
     ]
-    for settings in PROCESSES:
+    for settings in PROCESS_SETTINGS.values():
         known = (service if issubclass(settings, ServiceSettings) else process) - OWN
         prefix = f"RAAK_{settings.process.upper()}_"
         parts.append(_table(settings.process.capitalize(), prefix, settings, known))
@@ -75,14 +62,5 @@ def _bound(rule: Any) -> str:
 
 
 def page() -> str:
-    """docs/operations.md with its tables as the code has them now."""
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
     return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", PAGE.read_text())
-
-
-def find_undescribed() -> Iterator[str]:
-    """Settings without a description."""
-    for settings in PROCESSES:
-        for name, field in settings.model_fields.items():
-            if not field.description:
-                yield f"{settings.__name__}.{name}"

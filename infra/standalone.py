@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -14,8 +14,11 @@ import psutil
 
 from infra import backup, embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
-from infra.instance import PROCESSES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.nats_store_probe import NatsStoreProbe
+from infra.processes import PROCESSES
 from infra.provisioning import provision, select_process_urls
+from infra.supervision import Supervisor
 from services.chassis.errors import RaakError
 from services.chassis.migrations import migrate
 
@@ -26,10 +29,26 @@ FOLDER_VARIABLE = "RAAK_INSTANCE_FOLDER"
 PROJECT = Path(__file__).parents[1]
 
 
-class PortTaken(RaakError):
-    """Somebody listens where we want to."""
+class PortTaken(RaakError, code="PORT_TAKEN"):
+    """A port is in use."""
 
-    code = "PORT_TAKEN"
+
+def serve(
+    instance: EmbeddedInstance,
+    report: Callable[[str], None],
+    prepare: Callable[[], None] | None = None,
+    *,
+    is_lasting: bool = True,
+) -> None:
+    """Run a whole Raak until interrupted; if it is not lasting, only until it is prepared."""
+    with _end_on_interrupt(), run_instance(instance) as processes:
+        report(banner(instance))
+        if prepare:
+            prepare()
+        if is_lasting:
+            nats = next(process for process in processes if process.name == "nats")
+            probes = [NatsStoreProbe(nats, instance.nats_url)]
+            Supervisor(processes, report, probes).run()
 
 
 @contextmanager
@@ -91,7 +110,7 @@ def _servers(instance: EmbeddedInstance) -> Iterator[ChildProcess]:
 
 
 @contextmanager
-def end_on_interrupt() -> Iterator[None]:
+def _end_on_interrupt() -> Iterator[None]:
     """Let Ctrl-C, SIGTERM or a closed terminal end the block quietly, closing what it opened."""
 
     def stop(number: int, frame: object) -> None:
@@ -104,7 +123,6 @@ def end_on_interrupt() -> Iterator[None]:
 
 
 def banner(instance: EmbeddedInstance) -> str:
-    """What a developer wants to know first."""
     return (
         f"[bold]Raak[/] is ready.\n"
         f"  graph      {instance.url}/graphql\n"
@@ -122,10 +140,7 @@ def _relative_path(instance: EmbeddedInstance, name: str) -> str:
 
 
 async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
-    """Bring databases, by their processes, to their newest revision.
-
-    With a superuser's address of their server they and their roles are made first.
-    """
+    """Migrate databases, by their processes; as a superuser, make them and their roles first."""
     if process_urls := select_process_urls(server_url, urls.values()):
         await provision(server_url, process_urls)
     for process, url in urls.items():
@@ -137,7 +152,7 @@ def _check_ports(instance: EmbeddedInstance) -> None:
     if taken:
         ports = ", ".join(f"{port} ({name})" for name, port in taken.items())
         raise PortTaken(
-            f"Somebody already listens on {ports}.",
+            f"In use already: port {ports}.",
             hint="Is Raak running already? Otherwise choose others: --port 9000.",
         )
 

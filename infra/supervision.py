@@ -1,4 +1,4 @@
-"""Starting again what has died, after pauses that grow while it goes on dying."""
+"""Starts ended processes again, after pauses that grow with each failure."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,10 +24,9 @@ class _SupervisedProcess:
 
 
 class Supervisor:
-    """Watches processes that run. `report` gets one line for each death and each start.
+    """Watches running processes, reports in a line each death and start, and runs the probes.
 
-    A probe looks whether one that runs does its work, and starts it again if it does not. `clock`
-    is in seconds, and never goes back.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Supervisor:
         self._clock = clock
 
     def run(self) -> None:
-        """Look around until interrupted."""
         while True:
             self.check()
             time.sleep(CHECK_EVERY_S)

@@ -19,22 +19,16 @@ from services.profile.domain.identities import parse_identity
 from services.profile.service.signed_claims import make_claim
 
 
-class UnknownRole(RaakError):
+class UnknownRole(RaakError, code="NO_SUCH_ROLE"):
     """A token or an API key is to get a role that does not exist."""
 
-    code = "NO_SUCH_ROLE"
 
-
-class InvalidCustomerReference(RaakError):
+class InvalidCustomerReference(RaakError, code="CUSTOMER_NOT_NAMED"):
     """A customer is not written as type=value."""
 
-    code = "CUSTOMER_NOT_NAMED"
 
-
-class EmptyClaim(RaakError):
-    """A claim names nobody, or there is no secret to sign it with."""
-
-    code = "CLAIM_SAYS_NOTHING"
+class EmptyClaim(RaakError, code="CLAIM_SAYS_NOTHING"):
+    """A claim names no customer, or there is no secret to sign it with."""
 
 
 def issue(
@@ -46,9 +40,9 @@ def issue(
     scopes: Collection[str] = (),
     longest_s: int = LONGEST_LIFE_S,
 ) -> str:
-    """A token. `customer` is `email=ann@example.com` or `id=…`, for the roles visitor and app;
-    `scopes` narrow what the role may do, if there are any. Raises RaakError, also for a token that
-    would live longer than `longest_s`, which the gateway would not take.
+    """A token; raises RaakError, also for one that would live longer than `longest_s`.
+
+    `customer` is `email=ann@example.com` or `id=…`; `scopes` narrow its role.
     """
     if hours * 3600 > longest_s:
         raise InvalidTokenRequest(
@@ -87,8 +81,10 @@ def issue_claim(
     identities = {kind: value for kind, value in identities.items() if value}
     if not (secret and identities):
         raise EmptyClaim(
-            "The claim names nobody." if secret else "There is no secret to sign a claim with.",
-            hint=f"Name somebody by {', '.join(sorted(KNOWN_TYPES))}."
+            "The claim names no customer."
+            if secret
+            else "There is no secret to sign a claim with.",
+            hint=f"Name one by {', '.join(sorted(KNOWN_TYPES))}."
             if secret
             else "Set RAAK_PROFILE_CLAIM_SECRETS.",
         )

@@ -30,8 +30,8 @@ from gateway.live.activity import (
 )
 from gateway.live.customer_watch import CustomerWatch, WatchedCustomer, create_notice
 from gateway.supergraph.lru import Lru
-from services.chassis.bus import inbox_prefix, stream_name
 from services.chassis.errors import RaakError, Unavailable
+from services.chassis.streams import inbox_prefix, stream_name
 from services.contracts.base import Event
 from services.contracts.profile import CustomerChanged, CustomersMerged
 

@@ -50,5 +50,5 @@ class GatewaySettings(
             unread_bytes=self.max_unread_bytes,
             waiting_activities=self.max_waiting_activities,
             allows_anonymous=self.mode == "development",
-            masking=Masking.over(self.identifying_names),
+            masking=Masking(frozenset(self.identifying_names)),
         )

@@ -43,7 +43,6 @@ __all__ = [
 
 
 def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
-    """Open a session on a running embedded instance, with an API key for the shop's server."""
     signing, _ = instance.keys
 
     def token(role: str, subject: str, customer: str) -> str:
@@ -64,7 +63,6 @@ def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
 
 
 def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> None:
-    """Run the whole demo on an embedded instance."""
     now = datetime.now(UTC)
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
     session = open_session(instance, console)
@@ -85,7 +83,7 @@ def run_scenarios(session: DemoSession, buyers: Sequence[Buyer]) -> None:
     )
     import_customers(session, buyers)
     apply_examples(session)
-    customers = DemoCustomers.of(buyers, datetime.now(UTC))
+    customers = DemoCustomers.from_buyers(buyers, datetime.now(UTC))
     run_web_scenario(session, customers.newly_known)
     run_app_scenario(session, customers.loyal)
     run_call_centre_scenario(session, customers.lapsing)

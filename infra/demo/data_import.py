@@ -83,7 +83,6 @@ async def _send(client: httpx.AsyncClient, url: str, batch: list[bytes]) -> None
 
 
 def apply_examples(session: DemoSession) -> None:
-    """Publish the record shop's segments, catalogue and journeys."""
     session.announce("Publishing examples/records")
     graph = session.client_for("marketer")
     for path in definitions.apply(graph, EXAMPLES):

@@ -19,18 +19,14 @@ REACHED_STAGES = {"CONTACT_POLICY", "CONTROL_GROUP", "ARBITRATION"}
 
 @cache
 def document(name: str) -> str:
-    """A document of the record shop, as it is registered."""
     return (OPERATIONS / f"{name}.graphql").read_bytes().decode()
 
 
-class EventsNotProcessed(RaakError):
+class EventsNotProcessed(RaakError, code="NOT_SETTLED"):
     """Events of the demo were not processed in time."""
-
-    code = "NOT_SETTLED"
 
 
 def ref(type: str, value: str) -> dict[str, Any]:
-    """A reference to a customer by an identity."""
     return {"identity": {"type": type, "value": value}}
 
 
@@ -42,7 +38,6 @@ def offers(
     *,
     explained: bool = False,
 ) -> dict[str, Any]:
-    """A decision for a customer, for staff with its explanation."""
     variables = document("explained_offers" if explained else "offers")
     data = graph.data(variables, customer=customer, channel=channel, placement=placement)
     decision: dict[str, Any] = data["nextBestActions"]
@@ -50,7 +45,6 @@ def offers(
 
 
 def customer(graph: GraphClient, ref: dict[str, Any]) -> dict[str, Any]:
-    """A customer's segments, journeys and inbox."""
     customer: dict[str, Any] = graph.data(document("customer"), ref=ref)["customer"]
     return customer
 
@@ -58,16 +52,12 @@ def customer(graph: GraphClient, ref: dict[str, Any]) -> dict[str, Any]:
 def track(
     session: DemoSession, who: str, event: str, properties: dict[str, Any], *, known: bool = False
 ) -> None:
-    """A Segment track call: of a browser as its page sends it, of somebody known as the server."""
     call = {"userId" if known else "anonymousId": who, "event": event, "properties": properties}
     send_call(session, "track", call, key=session.api_key if known else session.write_key)
 
 
 def send_call(session: DemoSession, name: str, call: dict[str, Any], key: str = "") -> None:
-    """A Segment call that happens now, as a page sends it unless another key is given.
-
-    Raises httpx.HTTPStatusError when it is refused.
-    """
+    """Send a Segment call, by default with a page's key; raises httpx.HTTPStatusError."""
     moment = datetime.now(UTC).isoformat()
     response = httpx.post(
         f"{session.url}/v1/{name}",
@@ -79,8 +69,6 @@ def send_call(session: DemoSession, name: str, call: dict[str, Any], key: str = 
 
 
 def await_api_key(session: DemoSession) -> None:
-    """Return when the gateway knows the shop's API key: within a second."""
-
     def is_known() -> bool:
         response = httpx.post(
             f"{session.url}/v1/batch",
@@ -96,20 +84,17 @@ def await_api_key(session: DemoSession) -> None:
 def record(
     graph: GraphClient, proposition: dict[str, Any], kind: str, reason: str | None = None
 ) -> None:
-    """Record an outcome of a proposition."""
     key = f"{proposition['id']}-{kind}"
     variables = {"proposition": proposition["id"], "kind": kind, "idempotencyKey": key}
     graph.data(document("record_outcome"), input=variables | ({"reason": reason} if reason else {}))
 
 
 def allow_personal_offers(graph: GraphClient, customer: dict[str, Any]) -> None:
-    """Record a customer's consent to personal offers."""
     variables = {"customer": customer, "purpose": "personalisation", "status": "GIVEN"}
     graph.data(document("set_consent"), input=variables)
 
 
 def results(graph: GraphClient, begin: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Presented and accepted offers, per action and channel."""
     span = {"from": begin.isoformat(), "to": end.isoformat()}
     rows: list[dict[str, Any]] = graph.data(document("action_results"), **span)["actionResults"]
     return rows
@@ -118,10 +103,7 @@ def results(graph: GraphClient, begin: datetime, end: datetime) -> list[dict[str
 def wait_until_considered(
     session: DemoSession, ref: dict[str, Any], action: str, channel: str, placement: str
 ) -> None:
-    """Return when an action passes its rules for a customer, after the events before it.
-
-    Uses `whyNot`, which decides nothing and leaves no trace in the results.
-    """
+    """Return when an action passes its rules for a customer; `whyNot` leaves no trace."""
     graph = session.client_for("agent")
     variables = {"ref": ref, "action": action, "channel": channel, "placement": placement}
 

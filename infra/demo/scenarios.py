@@ -26,8 +26,6 @@ from infra.graph_client import GraphClient
 
 @dataclass(frozen=True, slots=True)
 class DemoCustomers:
-    """The customers of the scenarios."""
-
     newly_known: Buyer
     """Bought once; visits the site and logs in."""
     loyal: Buyer
@@ -36,7 +34,7 @@ class DemoCustomers:
     """Bought often, not for months; they call, until one is not in a control group."""
 
     @classmethod
-    def of(cls, buyers: Sequence[Buyer], now: datetime) -> "DemoCustomers":
+    def from_buyers(cls, buyers: Sequence[Buyer], now: datetime) -> "DemoCustomers":
         """Choose the customers who spent most of each kind."""
         recent, year = now - timedelta(days=85), now - timedelta(days=355)
         lapsing_since = now - timedelta(days=95)
@@ -130,7 +128,6 @@ def run_call_centre_scenario(session: DemoSession, callers: Sequence[Buyer]) -> 
 def _decline(
     session: DemoSession, graph: GraphClient, caller: dict[str, Any], best: dict[str, Any]
 ) -> None:
-    """The customer declines, and is not offered it again."""
     record(graph, best, "PRESENTED")
     record(graph, best, "REJECTED", reason="not now")
     session.announce(f"They decline “{best['action']['name']}”, and the agent asks again")

@@ -29,9 +29,7 @@ class DemoSession:
     console: Console
 
     def client_for(self, role: str, customer: str = "") -> GraphClient:
-        """A client of the graph with a role's token."""
         return GraphClient(self.url, self.token(role, f"demo {role}", customer))
 
     def announce(self, text: str) -> None:
-        """Print what happens next."""
         self.console.print(f"\n[bold]{text}[/]")

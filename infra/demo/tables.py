@@ -51,7 +51,6 @@ def print_trace(session: DemoSession, decision: dict[str, Any], only: str | None
 
 
 def print_journeys(session: DemoSession, customer: dict[str, Any]) -> None:
-    """The customer's journeys and inbox."""
     table = plain_table("journey", "step", "phase", "since")
     for journey in customer["journeys"]:
         since = datetime.fromisoformat(journey["since"])
@@ -62,7 +61,6 @@ def print_journeys(session: DemoSession, customer: dict[str, Any]) -> None:
 
 
 def print_results(session: DemoSession, rows: list[dict[str, Any]]) -> None:
-    """Presented and accepted offers, per action and channel."""
     table = plain_table(
         "action", "channel", "ranked", "shown", "clicked", "yes", "no", "yes of shown"
     )

@@ -53,15 +53,11 @@ def of_customer(description: str, scopes: Sequence[Sequence[str]] = CUSTOMERS) -
     return strawberry.federation.field(description=description, requires_scopes=scopes)
 
 
-class Unauthorized(RaakError):
+class Unauthorized(RaakError, code="UNAUTHORIZED_FIELD_OR_TYPE", status=403):
     """The caller may not have this field, or what it returns."""
-
-    code = "UNAUTHORIZED_FIELD_OR_TYPE"
-    status = 403
 
 
 def is_satisfied(required: AnyOf, had: frozenset[str]) -> bool:
-    """Whether what a caller has includes one of the required sets."""
     return not required or any(had.issuperset(alternative) for alternative in required)
 
 
@@ -79,7 +75,6 @@ class FieldGuard:
     authenticated: bool = False
 
     def check(self, principal: Principal | None, coordinate: str) -> None:
-        """Raise Unauthorized unless the caller has it all."""
         if principal is None:
             raise _refusal(coordinate, "an authenticated caller")
         for required in self.scopes:
@@ -91,7 +86,6 @@ class FieldGuard:
 
 
 def guard_fields(schema: GraphQLSchema) -> None:
-    """Put checks before the resolvers of all guarded fields; the others stay as they are."""
     hidden = _union_members(schema)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
@@ -145,11 +139,7 @@ def _check_entities(resolve: Resolve, required: Mapping[str, FieldGuard]) -> Res
 def _directives_of(
     type_: GraphQLObjectType, name: str, field: GraphQLField, *, is_hidden: bool
 ) -> Iterator[object]:
-    """The directives of a field and of the type it returns.
-
-    Those of its own type were checked where a field returned that type, unless an interface or a
-    union hid it.
-    """
+    """The directives of a field and its type, and of its parent where no field named that one."""
     declared: list[GraphQLNamedType | GraphQLField] = [field, get_named_type(field.type)]
     if is_hidden or type_.interfaces:
         declared.append(type_)

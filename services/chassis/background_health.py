@@ -21,8 +21,6 @@ FAILURES = Gauge(
 
 @dataclass(slots=True)
 class WorkFailures:
-    """Failures of work that has not recovered since."""
-
     since: float
     """The first failure, by the clock of the process, in seconds."""
     reason: str
@@ -34,10 +32,9 @@ class WorkFailures:
 
 
 class BackgroundHealth:
-    """The failures of each piece of a process's background work. `clock` is in seconds.
+    """The failures of background work, by name. `clock` is in seconds.
 
-    Work stands still that has failed five times, or for `standstill_s` for any reason, and never
-    recovered in between.
+    Work stands still that failed five times, or for `standstill_s`, without recovering in between.
     """
 
     def __init__(
@@ -60,7 +57,6 @@ class BackgroundHealth:
         FAILURES.labels(work).set(failing.failures)
 
     def recover(self, work: str) -> None:
-        """Note that work succeeds again."""
         self._failing.pop(work, None)
         FAILURES.labels(work).set(0)
 

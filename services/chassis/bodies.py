@@ -28,31 +28,20 @@ MAX_FORM_FIELDS = 20
 """Fields of a form: a client that puts JSON in one needs a few."""
 
 
-class BodyTooLarge(RaakError):
+class BodyTooLarge(RaakError, code="BODY_TOO_LARGE", status=413):
     """A body is larger than this endpoint takes."""
 
-    code = "BODY_TOO_LARGE"
-    status = 413
 
-
-class BodyTooSlow(RaakError):
+class BodyTooSlow(RaakError, code="BODY_TOO_SLOW", status=408):
     """A body did not arrive in the time it may take."""
 
-    code = "BODY_TOO_SLOW"
-    status = 408
 
-
-class BodyEncoded(RaakError):
+class BodyEncoded(RaakError, code="BODY_ENCODED", status=415):
     """A body has a content encoding that this endpoint does not read."""
 
-    code = "BODY_ENCODED"
-    status = 415
 
-
-class BodyIncomplete(RaakError):
+class BodyIncomplete(RaakError, code="BODY_INCOMPLETE"):
     """A body broke off, or is not the gzip it claims to be."""
-
-    code = "BODY_INCOMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +51,12 @@ class BodyLimits:
     size: int
     """In bytes."""
     setting: str
-    """The name of the setting, for who is refused."""
+    """The name of the setting, for error messages."""
     within_s: float
 
 
 class PendingBodies:
-    """The bodies that are being read. When they hold too much, the oldest are evicted: quick
-    ones arrive within milliseconds.
-    """
+    """Bodies that are being read; when they hold too much memory, the oldest are evicted."""
 
     def __init__(self, most_bytes: int = MAX_PENDING_BYTES) -> None:
         self._most = most_bytes
@@ -80,7 +67,6 @@ class PendingBodies:
         return len(self._sizes)
 
     def begin(self, until: asyncio.Timeout) -> None:
-        """Add a body that is being read."""
         self._sizes[until] = 0
 
     def end(self, until: asyncio.Timeout) -> bool:
@@ -105,9 +91,7 @@ pending_bodies = PendingBodies()
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """A request's headers by their names in small letters; one that is repeated is a list, as
-    HTTP says, so that no proxy reads another value of it than we do.
-    """
+    """A request's headers by lower-case name; repeated ones are joined by commas, as HTTP says."""
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
     return headers if len(headers) == len(raw) else _join_values(raw)
@@ -126,10 +110,9 @@ async def read_body(
     limits: BodyLimits,
     pending: PendingBodies = pending_bodies,
 ) -> bytes:
-    """The whole body, unpacked if it came by gzip.
+    """The whole body, unpacked if it is gzip; never holds more than the limit.
 
-    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyIncomplete. No more than the limit is held in
-    memory; a client that sent `Expect: 100-continue` gets its refusal at once.
+    Raises BodyTooLarge, BodyTooSlow, BodyEncoded, BodyIncomplete.
     """
     is_packed = _is_packed(headers.get("content-encoding", ""))
     content_length = _content_length(headers)
@@ -214,11 +197,7 @@ def _check(size: int, limits: BodyLimits) -> None:
 
 
 def json_in(body: bytes, content_type: str) -> bytes:
-    """The JSON of a body, whatever its content type says; not looked at yet.
-
-    Some senders put JSON in the body and call it a form, some in a form's field `data` or in its
-    only one.
-    """
+    """The JSON text of a body, also if it is labelled as a form or is a field of one."""
     is_form = content_type.lower().startswith(FORM)
     return _form_field(body) if is_form and not body.lstrip().startswith((b"{", b"[")) else body
 
@@ -241,16 +220,14 @@ _MARKS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 class NotANumber:
-    """Stands in a value for what is written like a number and is none: NaN, 1e999."""
+    """Takes the place of what looks like a number and is none: NaN, 1e999."""
 
 
 def parse_json(text: bytes) -> Any:
-    """A JSON value, of which one place may be flawed: the events beside it can be read.
+    """A JSON value that may be flawed in one place, so that the events beside it can be read.
 
-    A text may hold half a surrogate pair; NotANumber stands for what is no number, and null for
-    what is deeper than DEEPEST_READ. orjson writes neither of the first two.
-
-    Raises orjson.JSONDecodeError.
+    May hold half a surrogate pair, NotANumber, and null for what is deeper than MAX_DEPTH. Raises
+    orjson.JSONDecodeError.
     """
     try:
         return orjson.loads(text)
@@ -283,7 +260,7 @@ def _parse_constant(constant: str) -> NotANumber:
 
 
 def _flatten(text: str) -> str:
-    """The text with null in the place of what is deeper than DEEPEST_READ."""
+    """The text with null in the place of what is deeper than MAX_DEPTH."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return text
     pieces, start, level = [], 0, 0

@@ -1,8 +1,4 @@
-"""NATS JetStream: one stream per fact, one durable consumer per service and fact.
-
-A stream keeps each customer's events under a subject of their own, so a compacted fact keeps the
-latest one of every customer, and one customer can be purged from all streams.
-"""
+"""A connection to NATS JetStream: publishing, and one durable consumer per service and fact."""
 
 import asyncio
 import logging
@@ -23,33 +19,27 @@ from nats.js.api import (
     ConsumerInfo,
     DeliverPolicy,
     PubAck,
-    StorageType,
     StreamConfig,
 )
 
 from services.chassis.errors import Unavailable
+from services.chassis.streams import (
+    DEAD_LETTER_STREAM,
+    DEAD_LETTERS,
+    RETRIES,
+    RETRY_STREAM,
+    DeadLetter,
+    OutboxPosition,
+    OutgoingMessage,
+    consumer_name,
+    inbox_prefix,
+    stream_config,
+    stream_name,
+)
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
 
-RETENTION_S = 7 * 24 * 3600
-"""How long a stream keeps an event, unless it is compacted; the inbox remembers ids for longer."""
-
-DEAD_LETTERS = "RAAK_DEAD_LETTERS"
-RETRIES = "RAAK_RETRIES"
-DEAD_LETTER_STREAM = StreamConfig(
-    name=DEAD_LETTERS,
-    subjects=["raak.dead.>"],
-    storage=StorageType.FILE,
-    duplicate_window=0,
-)
-RETRY_STREAM = StreamConfig(
-    name=RETRIES,
-    subjects=["raak.retry.>"],
-    storage=StorageType.FILE,
-    max_age=RETENTION_S,
-    duplicate_window=1,
-)
 IN_FLIGHT = 512  # 64 gave 33 thousand acknowledged messages a second; more waits less often
 ACK_TIMEOUT_S = 3  # what is sent again after it is recognised by its id
 REDELIVER_AFTER_S = 15
@@ -59,34 +49,13 @@ service come back within this time; the inbox recognises one that comes twice.""
 CHECK_EVERY_S = 5
 """How often streams and consumers are checked; after a reconnect it is done at once."""
 
-POSITION_HEADER = "Raak-Place"
-"""Header of a message: the epoch of the database it comes from, and its place in the outbox."""
-
 NATS_ERRORS = (TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 MAX_UNACKED = 4_000  # what a consumer may hold; with 1-4 KB an event it stays under 20 MB
 
 
-class BusUnavailable(Unavailable):
+class BusUnavailable(Unavailable, code="BUS_UNAVAILABLE"):
     """NATS does not answer, or does not acknowledge."""
-
-    code = "BUS_UNAVAILABLE"
-
-
-class OutgoingMessage(NamedTuple):
-    """A message to publish; `id` lets JetStream drop a copy sent within two minutes."""
-
-    address: str
-    id: str
-    body: bytes
-    position: "OutboxPosition | None" = None
-
-
-class OutboxPosition(NamedTuple):
-    """The position of a message among all its database has sent; a later one is greater."""
-
-    epoch: int
-    position: int
 
 
 class StreamState(NamedTuple):
@@ -106,46 +75,6 @@ class ConsumerSubscription:
     subscription: JetStreamContext.PushSubscription | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event a consumer failed to handle, and why."""
-
-    sequence: int
-    service: str
-    fact: str
-    reason: str
-    deliveries: int
-    body: bytes
-
-
-def stream_name(fact: str) -> str:
-    """`profile.customer_changed.v1` is kept in `RAAK_PROFILE_CUSTOMER_CHANGED_V1`."""
-    return f"RAAK_{fact.replace('.', '_').upper()}"
-
-
-def consumer_name(service: str, fact: str) -> str:
-    """The JetStream name of a service's consumer of a fact."""
-    return f"{service}-{fact}".replace(".", "_")
-
-
-def inbox_prefix(process: str) -> str:
-    """The subject prefix where NATS answers a process; no other process may subscribe to it."""
-    return f"_INBOX.{process}"
-
-
-def stream_config(event: type[Event]) -> StreamConfig:
-    """The stream a fact is kept in."""
-    return StreamConfig(
-        name=stream_name(event.fact),
-        subjects=[f"{event.type()}.*"],
-        storage=StorageType.FILE,
-        max_msgs_per_subject=1 if event.compacted else -1,
-        max_age=0 if event.compacted else RETENTION_S,
-        duplicate_window=120,
-        allow_direct=True,
-    )
-
-
 class Bus:
     """A connection to NATS, which creates streams and consumers again that NATS has lost."""
 
@@ -159,17 +88,14 @@ class Bus:
         }
         self._consumers: dict[str, ConsumerSubscription] = {}
         self._subscribing = asyncio.Lock()
-        """A consumer subscribed to twice at once would have messages nobody acknowledges."""
+        """Two subscriptions of one consumer at once would leave messages unacknowledged."""
         self._known_consumers: dict[str, set[str]] = {}
         self._recheck_now = asyncio.Event()
         self.changes = 0
         """Grows when NATS may have lost something: it was away, or a stream was made again."""
 
     async def ensure_streams(self, events: Sequence[type[Event]]) -> None:
-        """Create the streams of facts, and those of dead letters and retries, where missing.
-
-        Raises BusUnavailable.
-        """
+        """Create missing streams: of facts, dead letters and retries. Raises BusUnavailable."""
         self._stream_configs |= {stream_name(event.fact): stream_config(event) for event in events}
         with _translate_errors():
             for config in self._stream_configs.values():
@@ -181,20 +107,11 @@ class Bus:
         self._recheck_now.set()
 
     async def run(self) -> None:
-        """Create streams and consumers again that NATS has lost, until cancelled.
-
-        Raises:
-            BusUnavailable: NATS does not answer, or refuses to store.
-        """
+        """Create lost streams and consumers again, until cancelled; raises BusUnavailable."""
         while True:
             self._recheck_now.clear()
-            try:
+            with _translate_errors(_storing_failed):
                 await self._restore()
-            except NATS_ERRORS as error:
-                raise BusUnavailable(
-                    f"NATS does not store our streams ({type(error).__name__}).",
-                    hint="Look into its log and whether its disk is full.",
-                ) from error
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_S):
                     await self._recheck_now.wait()
@@ -204,7 +121,9 @@ class Bus:
             try:
                 await self._stream.stream_info(name)
             except nats.js.errors.NotFoundError:
-                _log_loss("a stream was lost and is created again", stream=name)
+                log.warning(
+                    "a stream was lost and is created again", extra={"fields": {"stream": name}}
+                )
                 await self._stream.add_stream(config)
                 self.changes += 1
         for durable in list(self._consumers):
@@ -214,31 +133,33 @@ class Bus:
     async def _restore_consumer(self, durable: str) -> None:
         """Create a consumer again that is lost, or delivers to a closed connection."""
         consumer = self._consumers[durable]
-        try:
+        current = consumer.subscription
+        with suppress(nats.js.errors.NotFoundError):
             config = (await self._stream.consumer_info(consumer.stream, durable)).config
-        except nats.js.errors.NotFoundError:
-            pass
-        else:
-            current = consumer.subscription
             if current is not None and config.deliver_subject == current.subject:
                 return
-        _log_loss("a consumer was lost and is created again", consumer=durable)
+        log.warning(
+            "a consumer was lost and is created again", extra={"fields": {"consumer": durable}}
+        )
         await self._consume(durable, consumer)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         """Send messages in order; returns when JetStream has acknowledged all of them."""
         acks: list[PubAck] = []
-        try:
+        with self._recheck_on_failure(_publishing_failed):
             for start in range(0, len(messages), IN_FLIGHT):
                 async with asyncio.timeout(ACK_TIMEOUT_S):
                     acks += await self._publish_batch(messages[start : start + IN_FLIGHT])
-        except NATS_ERRORS as error:
-            self.recheck()
-            raise BusUnavailable(
-                f"JetStream did not acknowledge ({type(error).__name__}).",
-                hint="Nothing is lost: it is sent again when NATS answers.",
-            ) from error
         return acks
+
+    @contextmanager
+    def _recheck_on_failure(self, failure: Callable[[str], BusUnavailable]) -> Iterator[None]:
+        try:
+            with _translate_errors(failure):
+                yield
+        except BusUnavailable:
+            self.recheck()
+            raise
 
     async def _publish_batch(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
         acks: list[asyncio.Future[PubAck]] = []
@@ -246,9 +167,7 @@ class Bus:
             for message in messages:
                 headers = {"Nats-Msg-Id": message.id}
                 if message.position is not None:
-                    headers[POSITION_HEADER] = (
-                        f"{message.position.epoch} {message.position.position}"
-                    )
+                    headers |= message.position.to_headers()
                 acks.append(
                     await self._stream.publish_async(message.address, message.body, headers=headers)
                 )
@@ -270,17 +189,16 @@ class Bus:
 
     async def find_last_position(self, stream: str) -> OutboxPosition | None:
         """The position of a stream's latest message, if it has one; raises BusUnavailable."""
-        with _translate_errors():
-            try:
-                return _parse_position((await self._stream.get_last_msg(stream, ">")).headers or {})
-            except nats.js.errors.NotFoundError:
-                return None
+        with _translate_errors(), suppress(nats.js.errors.NotFoundError):
+            return OutboxPosition.from_headers(
+                (await self._stream.get_last_msg(stream, ">")).headers
+            )
+        return None
 
     async def find_acknowledged(self, stream: str, last_sequence: int) -> int:
         """The sequence up to which all consumers have acknowledged a stream; raises BusUnavailable.
 
-        `last_sequence` is the stream's of a moment before. 0 if it has no consumer, or a known
-        consumer is missing.
+        `last_sequence` is the stream's, read before. 0 without consumers, or if one is lost.
         """
         with _translate_errors():
             consumers = await self._stream.consumers_info(stream)
@@ -318,7 +236,6 @@ class Bus:
         if before is not None:
             with suppress(nats.errors.Error):
                 await before.unsubscribe()
-        await self._claim(consumer.stream, durable)
         consumer.subscription = await self._stream.subscribe(
             consumer.subject,
             stream=consumer.stream,
@@ -336,17 +253,6 @@ class Bus:
             pending_bytes_limit=512 * 1024 * 1024,
         )
 
-    async def _claim(self, stream: str, durable: str) -> None:
-        """Move the consumer of an older release to a subject for this process alone."""
-        try:
-            config = (await self._stream.consumer_info(stream, durable)).config
-        except nats.js.errors.NotFoundError:
-            return
-        inbox = self._client.new_inbox()
-        own = inbox.rpartition(".")[0] + "."
-        if not (config.deliver_subject or "").startswith(own):
-            await self._stream.add_consumer(stream, config.evolve(deliver_subject=inbox))
-
     async def redeliver_all(self) -> None:
         """Have all events of the streams delivered again; raises BusUnavailable."""
         for durable, consumer in self._consumers.items():
@@ -355,50 +261,27 @@ class Bus:
         self.recheck()
 
     async def acknowledge(self, message: Msg) -> None:
-        """Acknowledge a message, unless its consumer was created anew since.
-
-        In a new stream its number is another event's, which nobody has handled yet.
-        """
+        """Acknowledge a message, unless its consumer was created anew: numbers are others' now."""
         here = (one.subscription for one in self._consumers.values())
         if any(one is not None and one._id == message.sid for one in here):
             await message.ack()
 
     async def write_dead_letter(self, service: str, fact: str, message: Msg, reason: str) -> None:
-        """Store a message as a dead letter of a consumer."""
-        headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries(message))}
-        try:
-            with _translate_errors():
-                await self._stream.publish(
-                    f"raak.dead.{service}.{fact}", message.data, headers=headers
-                )
-        except BusUnavailable:
-            self.recheck()
-            raise
+        deliveries = message.metadata.num_delivered or 1
+        headers = {"Raak-Reason": reason, "Raak-Deliveries": str(deliveries)}
+        with self._recheck_on_failure(_request_failed):
+            await self._stream.publish(f"raak.dead.{service}.{fact}", message.data, headers=headers)
 
     async def list_dead_letters(self) -> list[DeadLetter]:
         """All dead letters, oldest first; raises BusUnavailable."""
         await self.ensure_streams([])
+        letters = []
         with _translate_errors():
             state = (await self._stream.stream_info(DEAD_LETTERS)).state
-        letters = []
-        for sequence in range(max(1, state.first_seq), state.last_seq + 1):
-            with _translate_errors():
-                try:
-                    raw = await self._stream.get_msg(DEAD_LETTERS, sequence)
-                except nats.js.errors.NotFoundError:
-                    continue
-            service, fact = (raw.subject or "").removeprefix("raak.dead.").split(".", 1)
-            headers = raw.headers or {}
-            letters.append(
-                DeadLetter(
-                    sequence=sequence,
-                    service=service,
-                    fact=fact,
-                    reason=headers.get("Raak-Reason", ""),
-                    deliveries=int(headers.get("Raak-Deliveries", "0")),
-                    body=raw.data or b"",
-                )
-            )
+            for sequence in range(max(1, state.first_seq), state.last_seq + 1):
+                with suppress(nats.js.errors.NotFoundError):
+                    message = await self._stream.get_msg(DEAD_LETTERS, sequence)
+                    letters.append(DeadLetter.from_message(sequence, message))
         return letters
 
     async def replay(self, letter: DeadLetter) -> None:
@@ -408,20 +291,7 @@ class Bus:
             await self._stream.delete_msg(DEAD_LETTERS, letter.sequence)
 
 
-def _parse_position(headers: dict[str, str]) -> OutboxPosition | None:
-    if POSITION_HEADER not in headers:
-        return None
-    epoch, position = headers[POSITION_HEADER].split()
-    return OutboxPosition(int(epoch), int(position))
-
-
-def read_position(message: Msg) -> OutboxPosition | None:
-    """The position of a message among all its sender has sent; None if it has none."""
-    return _parse_position(message.headers or {})
-
-
 def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
-    """The sequence up to which a consumer has acknowledged everything."""
     assert consumer.ack_floor is not None
     assert consumer.delivered is not None
     if consumer.num_ack_pending:
@@ -429,25 +299,35 @@ def _acknowledged_sequence(consumer: ConsumerInfo, last_sequence: int) -> int:
     return consumer.delivered.stream_seq if consumer.num_pending else last_sequence
 
 
+def _storing_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"NATS does not store our streams ({error}).",
+        hint="Look into its log and whether its disk is full.",
+    )
+
+
+def _publishing_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"JetStream did not acknowledge ({error}).",
+        hint="Nothing is lost: it is sent again when NATS answers.",
+    )
+
+
+def _request_failed(error: str) -> BusUnavailable:
+    return BusUnavailable(
+        f"A request to NATS failed ({error}).", hint="Try again when NATS answers."
+    )
+
+
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_errors(
+    failure: Callable[[str], BusUnavailable] = _request_failed,
+) -> Iterator[None]:
     """Raise BusUnavailable for errors of NATS in the block."""
     try:
         yield
     except NATS_ERRORS as error:
-        raise BusUnavailable(
-            f"A request to NATS failed ({type(error).__name__}).",
-            hint="Try again when NATS answers.",
-        ) from error
-
-
-def _log_loss(what: str, **fields: str) -> None:
-    log.warning(what, extra={"fields": fields})
-
-
-def deliveries(message: Msg) -> int:
-    """How often this message has been delivered, this time included."""
-    return message.metadata.num_delivered or 1
+        raise failure(type(error).__name__) from error
 
 
 @asynccontextmanager
@@ -457,23 +337,9 @@ async def open_bus(
     """Connect to NATS as a process, waiting for it to come up; reconnects by itself ever after."""
     client = Client()
     bus = Bus(client)
-    await _connect(client, url, process, patience_s, bus.recheck)
-    try:
-        yield bus
-    finally:
-        # it may be away just now, and asyncio's own loop says this badly when it writes to a
-        # connection that is lost (cpython gh-136234)
-        with suppress(OSError, AttributeError, TypeError, nats.errors.Error):
-            await client.close()
 
-
-async def _connect(
-    client: Client, url: str, process: str, patience_s: float, on_reconnect: Callable[[], None]
-) -> None:
-    """Connect a client whose own patience is endless, as it must be once it is connected."""
-
-    async def reconnected() -> None:
-        on_reconnect()
+    async def recheck() -> None:
+        bus.recheck()
 
     try:
         async with asyncio.timeout(patience_s):
@@ -485,7 +351,7 @@ async def _connect(
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # it sleeps for it
                 error_cb=_log_error,
                 connect_timeout=2,
-                reconnected_cb=reconnected,
+                reconnected_cb=recheck,
             )
     except (OSError, TimeoutError, nats.errors.Error) as error:
         problem = client.last_error or error
@@ -493,6 +359,13 @@ async def _connect(
             f"NATS does not accept the connection ({problem or type(problem).__name__}).",
             hint="Start NATS, or set RAAK_NATS_URL to where it is, with user and password.",
         ) from error
+    try:
+        yield bus
+    finally:
+        # it may be away just now, and asyncio's own loop says this badly when it writes to a
+        # connection that is lost (cpython gh-136234)
+        with suppress(OSError, AttributeError, TypeError, nats.errors.Error):
+            await client.close()
 
 
 async def _log_error(error: Exception) -> None:

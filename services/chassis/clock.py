@@ -8,5 +8,4 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The clock of a running process."""
     return datetime.now(UTC)

@@ -20,9 +20,10 @@ from prometheus_client import Counter, Histogram
 
 from services.chassis import outbox, telemetry
 from services.chassis.background_health import BackgroundHealth
-from services.chassis.bus import MAX_UNACKED, RETENTION_S, Bus, read_position
+from services.chassis.bus import MAX_UNACKED, Bus
 from services.chassis.clock import Clock, utc_now
 from services.chassis.database import AWAY, Connection, Database, reason
+from services.chassis.streams import RETENTION_S, OutboxPosition
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,6 @@ AGE = Histogram(
 
 
 class Consumer:
-    """One service's handling of one fact."""
-
     def __init__(
         self,
         service: str,
@@ -79,11 +78,9 @@ class Consumer:
 
     @property
     def name(self) -> str:
-        """The name of this consumer in the inbox."""
         return f"{self._service}-{self._event.fact}"
 
     async def run(self) -> None:
-        """Handle events until cancelled."""
         await self._bus.subscribe(self._service, self._event.fact, self._queue.put)
         while True:
             messages = await self._next_list()
@@ -97,10 +94,7 @@ class Consumer:
         return messages
 
     async def _handle_or_wait(self, messages: list[Msg]) -> None:
-        """Handle a list; wait while the database is away, which is no event's fault.
-
-        Then smaller lists are tried: a list may take longer than a statement may.
-        """
+        """Handle a list; after an outage of the database in smaller ones, which are quicker."""
         for message in messages:
             self._check_epoch(message)
         size = len(messages)
@@ -157,11 +151,8 @@ class Consumer:
             return None
 
     def _check_epoch(self, message: Msg) -> None:
-        """Log an event of an earlier epoch: it is late, or its database was restored from a backup.
-
-        It is handled like any other; its versions are lower than those known.
-        """
-        position = read_position(message)
+        """Log an event of an earlier epoch; it is handled too, as its versions are lower."""
+        position = OutboxPosition.from_headers(message.headers)
         if position is None or position.epoch == self._epoch:
             return
         if position.epoch > self._epoch:

@@ -1,21 +1,15 @@
-"""PostgreSQL two ways over one schema: asyncpg where speed counts, SQLModel in the back office.
-
-Nobody outside this module commits: `transaction()` and `session()` do, when their block ends well.
-"""
+"""PostgreSQL over asyncpg. Only `transaction()` commits, when its block ends well."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
 from prometheus_client import Counter
-from sqlalchemy import event
-from sqlalchemy import exc as sqlalchemy_errors
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.exc import DBAPIError
 
 from services.chassis import telemetry
 from services.chassis.errors import RaakError, Unavailable
@@ -28,16 +22,12 @@ else:
     Connection = asyncpg.Connection
 
 
-class DatabaseUnavailable(Unavailable):
+class DatabaseUnavailable(Unavailable, code="DATABASE_UNAVAILABLE"):
     """PostgreSQL does not answer, or cannot work now."""
 
-    code = "DATABASE_UNAVAILABLE"
 
-
-class TextNotStorable(RaakError):
+class TextNotStorable(RaakError, code="TEXT_NOT_STORABLE"):
     """A text holds a character that PostgreSQL cannot store."""
-
-    code = "TEXT_NOT_STORABLE"
 
 
 CONNECT_S = 1.5
@@ -46,13 +36,13 @@ CONNECT_S = 1.5
 COMMAND_S = 30
 
 COMPUTING_S = 60
-"""How long a transaction may stand idle that computes."""
+"""How long a transaction that computes may be idle."""
 
 REFUSAL_MEMORY_S = 10.0
 """How long a refusal makes a process not ready: waiting work tries again every second."""
 
 SILENCE_S = 10
-"""How long PostgreSQL keeps what a process holds that says nothing, unless it is set."""
+"""How long PostgreSQL keeps transactions and locks of a silent process."""
 
 LONGEST_TRANSACTION = 12
 """In silences. A process that is frozen while it prepares a statement is not idle to PostgreSQL."""
@@ -77,8 +67,8 @@ AWAY = (
     asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
 )
-"""What is raised when PostgreSQL is away for a while, and nobody's data are to blame. `is_away`
-knows more: what SQLAlchemy wraps, states of newer servers, connections found closed."""
+"""Errors of outages, which no data caused. `is_away` knows more: what SQLAlchemy wraps, states of
+newer servers, closed connections."""
 
 READ_ONLY = "25006"
 
@@ -102,16 +92,12 @@ _ALLOW_COMPUTING = "SELECT set_config('idle_in_transaction_session_timeout', $1,
 def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
     """Whether PostgreSQL is away or refuses for a while, so that no data are to blame.
 
-    Whoever catches everything within a block that has a connection asks this first, and lets such
-    an error pass: else an event or a customer would pay for a disk that is full.
-
-    Args:
-        connection: That on which it was raised; asyncpg says the same of one that has ended and of
-            a wrong call.
+    An `except Exception` around database work checks this first and lets such errors pass.
+    `connection` is where it was raised: asyncpg raises the same for a closed one and a wrong call.
     """
-    if isinstance(error, sqlalchemy_errors.DBAPIError):
+    if isinstance(error, DBAPIError):
         return error.connection_invalidated or is_away(error.orig)
-    if isinstance(error, (*AWAY, sqlalchemy_errors.TimeoutError)):
+    if isinstance(error, AWAY):
         return True
     if state := sqlstate(error):
         return state.startswith(AWAY_STATES)
@@ -136,7 +122,7 @@ def reason(error: BaseException) -> str:
     """What kind of error is behind an outage, for the log."""
     if isinstance(error, DatabaseUnavailable):
         error = error.__cause__ or error
-    if isinstance(error, sqlalchemy_errors.DBAPIError) and error.orig is not None:
+    if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig.__cause__ or error.orig
     return type(error).__name__
 
@@ -157,10 +143,8 @@ def translate_outages(connection: Connection | None = None) -> Iterator[None]:
 def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
     """The PostgreSQL settings of every connection.
 
-    A process that is frozen, or whose machine vanished, keeps no rows and locks from the others:
-    its transactions end after so long without a word, or when they take much longer than any
-    should; and so does a connection whose other end does not acknowledge, or takes nothing of what
-    is sent to it.
+    Transactions and locks of a process that is frozen, or whose machine is gone, end after
+    `silence_s`; so do connections whose other end does not acknowledge.
     """
     return {
         "application_name": "raak",
@@ -190,18 +174,11 @@ async def prepare(connection: Connection) -> None:
 
 
 class Database:
-    """One service's database: a pool, a session maker, and who to wake after a commit."""
+    """One service's database: a connection pool, and what to call after a commit."""
 
-    def __init__(
-        self,
-        pool: "asyncpg.Pool[asyncpg.Record]",
-        engine: AsyncEngine,
-        silence_s: int = SILENCE_S,
-    ) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", silence_s: int = SILENCE_S) -> None:
         self.pool = pool
-        self.engine = engine
         self.silence_s = silence_s
-        self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         self._on_commit: list[Callable[[], None]] = []
         self._refusal = (-REFUSAL_MEMORY_S, "")
 
@@ -217,11 +194,9 @@ class Database:
             self._refusal = monotonic(), reason(error)
 
     def on_commit(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called after every commit (the outbox relay, say)."""
         self._on_commit.append(wake)
 
     def notify_commit(self) -> None:
-        """Call what waits for commits."""
         for wake in self._on_commit:
             wake()
 
@@ -246,29 +221,17 @@ class Database:
                 hint="Leave it out.",
             ) from None
         finally:
-            # a failure here is the pool's business, which drops it; what the block did stands
+            # a failure here is the pool's business, which drops it; the block has ended
             with suppress(asyncpg.PostgresError, *BROKEN):
                 await self.pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self, *, computes: bool = False) -> AsyncIterator[Connection]:
-        """A connection in a transaction that commits when the block ends, or leaves no trace.
-
-        Args:
-            computes: It may take longer between two statements, as to read a definition.
-        """
+        """A transaction that commits when the block ends well; `computes`: it may idle longer."""
         async with self.connection() as connection, connection.transaction():
             if computes:
                 await connection.execute(_ALLOW_COMPUTING, f"{max(COMPUTING_S, self.silence_s)}s")
             yield connection
-        self.notify_commit()
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
-        """A SQLModel session in a transaction, for the back office."""
-        with translate_outages():
-            async with self.sessions.begin() as session:
-                yield session
         self.notify_commit()
 
 
@@ -286,29 +249,12 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open a service's database for as long as the block runs, waiting for it to come up.
 
-    Args:
-        silence_s: After so long without a word PostgreSQL takes back what a process holds.
+    After `silence_s` PostgreSQL takes back what a silent process holds.
     """
-    settings = server_settings(silence_s)
-    pool = await _open_pool(url, connections, patience_s, settings)
-    engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        pool_size=2,
-        max_overflow=connections,
-        connect_args={
-            "timeout": CONNECT_S,
-            "command_timeout": COMMAND_S,
-            "server_settings": settings,
-        },
-        json_serializer=encode_json,
-        json_deserializer=orjson.loads,
-    )
-    if telemetry.tracing():
-        _trace_statements(engine)
+    pool = await _open_pool(url, connections, patience_s, server_settings(silence_s))
     try:
-        yield Database(pool, engine, silence_s)
+        yield Database(pool, silence_s)
     finally:
-        await engine.dispose()
         await _close(pool)
 
 
@@ -346,21 +292,8 @@ def _outage(error: Exception) -> DatabaseUnavailable:
     )
 
 
-def _trace_statements(engine: AsyncEngine) -> None:
-    """Have the back office's queries traced as those of the hot path are."""
-
-    def before(*call: Any) -> None:
-        call[4].started_ns = time_ns()
-
-    def after(*call: Any) -> None:
-        telemetry.sql_span(call[2], call[4].started_ns)
-
-    event.listen(engine.sync_engine, "before_cursor_execute", before)
-    event.listen(engine.sync_engine, "after_cursor_execute", after)
-
-
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Close the pool, but wait for nobody longer than five seconds."""
+    """Close the pool, waiting at most five seconds for its connections."""
     try:
         async with asyncio.timeout(5):
             await pool.close()

@@ -1,7 +1,7 @@
 """Definitions as code: YAML read into a model; every problem has its line, field and remedy."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -40,38 +40,25 @@ class DefinitionProblem:
         return f"line {self.line}, column {self.column}:{where} {self.problem} {self.hint}"
 
 
-class InvalidDefinition(RaakError):
+class InvalidDefinition(RaakError, code="INVALID_DEFINITION"):
     """A definition cannot be used; `problems` says all that is wrong with it."""
-
-    code: ClassVar[str] = "INVALID_DEFINITION"
 
     def __init__(self, problems: list[DefinitionProblem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.line, p.column))[:MOST_PROBLEMS]
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         message = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
-            f"The definition has {count}:\n{message}\n", hint="Mend these and send it again."
+            f"The definition has {count}:\n{message}\n", hint="Fix these and send it again."
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The error with its problems, one by one."""
-        problems = [
-            {
-                "line": p.line,
-                "column": p.column,
-                "path": p.path,
-                "problem": p.problem,
-                "hint": p.hint,
-            }
-            for p in self.problems
-        ]
-        return {**super().as_json(), "problems": problems}
+        return {**super().as_json(), "problems": list(map(asdict, self.problems))}
 
 
 class DefinitionSource:
-    """A YAML 1.2 document that remembers where each of its values stood.
+    """A YAML 1.2 document with the position of each value; raises InvalidDefinition.
 
-    Raises InvalidDefinition. Takes up to 10 µs a value: run it in a thread.
+    Takes up to 10 µs a value: run it in a thread.
     """
 
     def __init__(self, text: str, most_values: int = MOST_VALUES) -> None:
@@ -94,7 +81,7 @@ class DefinitionSource:
         return value
 
     def _record(self, node: yaml.Node, path: Path) -> Any:
-        """The value of a node. Where it and all within it stand is remembered on the way."""
+        """The value of a node; records the position of every value in it."""
         if len(path) > DEEPEST:
             mark = node.start_mark
             raise Unreadable(
@@ -115,7 +102,7 @@ class DefinitionSource:
         """The value of a field; names are text, however they are written."""
         field_path = (*path, key.value)
         if field_path in self._keys:
-            message = f"{key.value!r} stands here a second time."
+            message = f"{key.value!r} is here a second time."
             self._repeated.append(
                 _problem_at(key.start_mark, field_path, message, "Keep one of the two.")
             )
@@ -125,10 +112,7 @@ class DefinitionSource:
     def problem(
         self, path: Path, problem: str, hint: str, *, offset: int | None = None
     ) -> DefinitionProblem:
-        """A problem with the value at `path`, or with the nearest one around it that exists.
-
-        `offset` counts characters into the value, for text that has columns of its own.
-        """
+        """A problem at `path` or around it; `offset` counts characters into the value."""
         known = path
         while known not in self._values and known:
             known = known[:-1]
@@ -155,7 +139,6 @@ class DefinitionSource:
         return len(text) - len(text.lstrip())
 
     def problem_with_key(self, path: Path, problem: str, hint: str) -> DefinitionProblem:
-        """A problem with the name a value has been given, not with the value."""
         mark = self._keys.get(path)
         return _problem_at(mark, path, problem, hint) if mark else self.problem(path, problem, hint)
 
@@ -168,16 +151,15 @@ def read_yaml(text: str) -> Any:
 def parse_yaml(
     text: str, model: type[M], *, most_values: int = MOST_VALUES
 ) -> tuple[M, DefinitionSource]:
-    """Read a YAML document into a model; raises InvalidDefinition with every problem found.
+    """Read a YAML document into a model; the source locates problems that its owner finds.
 
-    The source is returned too: what only its owner can check is reported with its places.
+    Raises InvalidDefinition with every problem.
     """
     source = DefinitionSource(text, most_values)
     return read_model(source, model), source
 
 
 def read_model(source: DefinitionSource, model: type[M]) -> M:
-    """What a document says, as a model; raises InvalidDefinition with every problem found."""
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
@@ -238,7 +220,7 @@ def _has(value: Any, part: str | int) -> bool:
 
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
-    """The names a document may use at a path, of all models that may stand there."""
+    """The names a document may use at a path, of all models allowed there."""
     models: list[Any] = [model]
     for part in path:
         if isinstance(part, str):
@@ -248,11 +230,8 @@ def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
 
 
 def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
-    """The field a document calls `name`."""
-    for own, field in model.model_fields.items():
-        if name in (own, field.alias):
-            return field
-    return None
+    fields = model.model_fields.items()
+    return next((field for own, field in fields if name in (own, field.alias)), None)
 
 
 def _models_in(annotation: Any) -> list[Any]:

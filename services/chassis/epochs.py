@@ -1,9 +1,8 @@
 """Epochs: which life of its database a number was given in.
 
 Other services compare the versions a service gives, and ignore the lower one. A database restored
-from a backup gives numbers a second time, so each life begins an epoch, and a number as others see
-it has its epoch before it: `stamped` in Python, `stamp` in SQL. Numbers of the first epoch, 0, are
-as they were given.
+from a backup gives numbers a second time, so each life begins an epoch, which others see in front
+of a number: `stamp_number` in Python, `stamp_sql` in SQL. In the first epoch, 0, they are the same.
 """
 
 import sqlalchemy as sa
@@ -48,7 +47,6 @@ def stamp_number(number: int, epoch: int) -> int:
 
 
 async def current(connection: Connection) -> int:
-    """The epoch of this database."""
     number: int = await connection.fetchval(_CURRENT)
     EPOCH.set(number)
     return number

@@ -16,28 +16,26 @@ class RaakError(Exception):
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[int] = 400
 
+    def __init_subclass__(cls, *, code: str | None = None, status: int | None = None) -> None:
+        """Declare an error: `class UnknownKey(RaakError, code="UNKNOWN_KEY", status=404)`."""
+        cls.code = code or cls.code
+        cls.status = status or cls.status
+
     def __init__(self, problem: str, *, hint: str) -> None:
         super().__init__(f"{problem} {hint}")
         self.problem = problem
         self.hint = hint
 
     def as_json(self) -> dict[str, Any]:
-        """The error as plain HTTP surfaces answer it."""
         return {"code": self.code, "problem": self.problem, "hint": self.hint}
 
 
-class Unavailable(RaakError):
+class Unavailable(RaakError, code="UNAVAILABLE", status=503):
     """Something this process needs does not answer now, and may again shortly."""
 
-    code = "UNAVAILABLE"
-    status = 503
 
-
-class UnknownCustomer(RaakError):
-    """Nobody is known by this id or identity."""
-
-    code = "UNKNOWN_CUSTOMER"
-    status = 404
+class UnknownCustomer(RaakError, code="UNKNOWN_CUSTOMER", status=404):
+    """There is no customer with this id or identity."""
 
 
 class UnknownOperation(RaakError):

@@ -38,7 +38,7 @@ AS_THEY_ARE = {"String": str, "ID": str, "Boolean": bool}
 
 
 TEXTS = frozenset({"JSON", "String"})
-"""The scalars that may hold what a customer, or somebody about one, has written."""
+"""The scalars that may hold personal data."""
 
 
 class NotPlain(Exception):
@@ -74,9 +74,7 @@ class CompiledOperation:
 class PlainFieldExecutor(Executor[Any]):
     """graphql-core's executor with a short cut for plain fields.
 
-    Args:
-        compiled: What former executions compiled, if each selects the same fields; that is,
-            unless the document has directives.
+    `compiled` is shared by executions that select the same fields: without directives.
     """
 
     def __init__(
@@ -102,7 +100,6 @@ class PlainFieldExecutor(Executor[Any]):
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
     ) -> CollectedFields:
-        """Collect the subfields of a type once."""
         key = id(return_type), id(field_details_list)
         known = self._compiled.collected.get(key)
         if known is None:
@@ -118,7 +115,6 @@ class PlainFieldExecutor(Executor[Any]):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Read a plain field, or have it resolved."""
         try:
             attribute = self._compiled.attributes[id(field_details_list)]
         except KeyError:
@@ -142,7 +138,6 @@ class PlainFieldExecutor(Executor[Any]):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete a plain value by its compiled function, or go through it field by field."""
         key = id(return_type), id(field_details_list)
         try:
             answer = self._compiled.values[key]
@@ -204,12 +199,9 @@ class PlainFieldExecutor(Executor[Any]):
 
 
 class MaskedExecutor(PlainFieldExecutor):
-    """The same for a caller that may not see identities: every text and JSON value is masked as its
-    field says, and by `mask_value` where it says nothing.
+    """Masks texts and JSON values, for callers that may not read identities.
 
-    Args:
-        masking: What masks.
-        hides: How, by `Type` or `Type.field`.
+    `hides` says how, by `Type` or `Type.field`; `mask_value` is the default.
     """
 
     def __init__(
@@ -227,7 +219,6 @@ class MaskedExecutor(PlainFieldExecutor):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Have a field resolved, and mask its value."""
         answer = super().execute_field(
             parent_type, source, field_details_list, path, position_context
         )

@@ -1,4 +1,4 @@
-"""A service's subgraph over HTTP, for the gateway alone.
+"""A service's subgraph over HTTP, for the gateway only.
 
 Parsed and validated documents are cached, bounded; errors that are no RaakError are masked; nothing
 a caller typed is logged.
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 NO_HIDES: Mapping[str, Hide] = {}
 
 DOCUMENTS = 2_000
-"""Documents a process keeps parsed and validated; the gateway sends a few per operation."""
+"""Size of the cache of parsed documents; the gateway sends a few per operation."""
 
 BODY = BodyLimits(size=16 * 1024 * 1024, setting="a subgraph's limit", within_s=30)
 """The gateway has its own, tighter limits; this keeps its mistakes from becoming ours."""
@@ -70,13 +70,9 @@ ALLOWED_OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document, parsed and validated.
+    """A document, parsed (None if it has syntax errors) and validated.
 
-    Attributes:
-        parsed: None if it has syntax errors.
-        errors: Its syntax or validation errors.
-        compiled: What its executions compiled, by masking, if each selects the same fields; that
-            is, unless it has directives.
+    `compiled`, by masking, is shared by its executions; None if directives make them differ.
     """
 
     parsed: DocumentNode | None
@@ -85,14 +81,10 @@ class ParsedDocument:
 
 
 class Schema(FederationSchema):
-    """A subgraph's schema with its fields guarded. It parses a document once, and logs none.
+    """A subgraph's schema with guarded fields and a cache of parsed documents.
 
-    Strawberry's own `execute` leads each request through the hooks of extensions, of which there
-    are none here: that takes as long as a small query does.
-
-    Args:
-        hides: How its fields are shown to who may not see who somebody is, by `Type` or
-            `Type.field`; other texts and JSON values plainly, `services.chassis.masking`.
+    It calls graphql-core directly: Strawberry's hooks of extensions, of which there are none, cost
+    as much as a small query. `hides` says how fields are masked, by `Type` or `Type.field`.
     """
 
     def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
@@ -110,7 +102,7 @@ class Schema(FederationSchema):
         operation_name: str | None = None,
         allowed: frozenset[OperationType] = ALLOWED_OPERATIONS["POST"],
     ) -> JSON:
-        """`data` and `errors` as the caller may see them; only `errors` when nothing was executed.
+        """`data` and `errors`, or only `errors` when nothing was executed.
 
         Raises UnknownOperation, MutationNotAllowed.
         """
@@ -152,7 +144,6 @@ class Schema(FederationSchema):
     def _options(
         self, document: ParsedDocument, variables: JSON | None, context: Any
     ) -> dict[str, Any]:
-        """How a document is executed, for a caller who sees who somebody is or one who does not."""
         masking, compiled = masking_for(context), document.compiled
         options = {
             "context_value": context,
@@ -196,10 +187,7 @@ class Schema(FederationSchema):
 
 
 def masking_for(context: Any) -> Masking | None:
-    """The masking for the caller of a request; None if it may see identities.
-
-    It is the context's own `masking`, if it has one.
-    """
+    """The masking for a request: the context's own, or the usual one; None: no masking."""
     principal: Principal | None = getattr(context, "principal", None)
     if principal is None or principal.can_identify:
         return None
@@ -223,9 +211,7 @@ def format_graphql_error(error: GraphQLError) -> JSON:
 
 
 def _find_bug(error: GraphQLError) -> Exception | None:
-    """The unexpected exception behind an error, if there is one. That a value does not fit its type
-    is raised as a GraphQLError, whether it stands in the document or among the variables.
-    """
+    """The unexpected exception behind an error; values that do not fit are GraphQLErrors."""
     cause = error.original_error
     return None if isinstance(cause, GraphQLError | RaakError) else cause
 
@@ -233,9 +219,7 @@ def _find_bug(error: GraphQLError) -> Exception | None:
 class SubgraphEndpoint:
     """The ASGI application at `/graphql`.
 
-    Args:
-        context: Makes the context of one request.
-        caller: The caller behind an `Authorization` header; raises NotAuthenticated.
+    `context` makes the context of a request; `caller` verifies an `Authorization` header.
     """
 
     def __init__(
@@ -249,7 +233,6 @@ class SubgraphEndpoint:
         self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the gateway, and nobody else."""
         answer = await self._answer(scope, receive)
         await answer.send(send)
 
@@ -275,7 +258,6 @@ class SubgraphEndpoint:
 def _check_operation(
     document: DocumentNode, name: str | None, allowed: frozenset[OperationType]
 ) -> None:
-    """Raise UnknownOperation or MutationNotAllowed."""
     operation = get_operation_ast(document, name)
     if operation is None:
         raise UnknownOperation(
@@ -289,5 +271,5 @@ def _check_operation(
 
 
 def _was_executed(result: ExecutionResult) -> bool:
-    """Whether resolvers ran: where they fail there is a path, what keeps them from it has none."""
+    """Whether resolvers ran: only their errors have a path."""
     return result.data is not None or any(error.path for error in result.errors or ())

@@ -1,6 +1,4 @@
-"""uvicorn as our processes run it: it tells the application before it stops, drops clients that do
-not read their last bytes or never finish a request's head, and joins small writes.
-"""
+"""uvicorn with graceful shutdown, timeouts for clients that stall, and coalesced writes."""
 
 import asyncio
 import logging
@@ -36,8 +34,8 @@ def _is_closing(connection: Any) -> bool:
 
 
 def _is_sending_head(connection: Any) -> bool:
-    """Whether a request has begun, or a connection, and its head is not whole. Between requests
-    uvicorn has a timer running, and during one its cycle is not complete; websockets have neither.
+    """Whether the head of a request is incomplete. Between requests uvicorn has a timer, during one
+    its cycle is not complete; websockets have neither.
     """
     if (
         _is_closing(connection)
@@ -51,10 +49,8 @@ TIMEOUTS = {_is_closing: READ_TIMEOUT_S, _is_sending_head: HEAD_TIMEOUT_S}
 
 
 class WriteCoalescingTransport:
-    """A transport that sends two writes as one when nothing happens between them, as with the head
-    and the body of an answer: that saves a system call of four, and wakes the client once.
-
-    What was written is sent before the event loop turns to anything else.
+    """Sends writes of the same turn of the event loop as one: head and body of a response need one
+    system call of four less, and the client wakes once.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -67,7 +63,6 @@ class WriteCoalescingTransport:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
-        """Send data soon, or with what waits at once."""
         if self._pending:
             pending, self._pending = self._pending, b""
             self.inner.writelines((pending, data))
@@ -76,7 +71,6 @@ class WriteCoalescingTransport:
             self._loop.call_soon(self._send)
 
     def close(self) -> None:
-        """Send what waits, and close."""
         self._send()
         self.inner.close()
 
@@ -87,25 +81,19 @@ class WriteCoalescingTransport:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it."""
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin."""
         super().connection_made(
             cast(asyncio.Transport, WriteCoalescingTransport(transport, self.loop))
         )
 
     def handle_websocket_upgrade(self) -> None:
-        """Go on as a websocket, which writes its frames whole."""
         assert isinstance(self.transport, WriteCoalescingTransport)
         self.transport = self.transport.inner
         super().handle_websocket_upgrade()
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server. An application may give `drain` with its lifespan's state: it is awaited
-    when the process has to stop, before any connection is closed.
-    """
+    """A uvicorn server that awaits the application's `drain`, if any, before connections close."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -120,7 +108,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def abort_stalled(self, now: float) -> None:
-        """Abort connections that are stalled for too long."""
         for is_stalled, timeout_s in TIMEOUTS.items():
             before = self._stalled_since[is_stalled]
             stalled = filter(is_stalled, self.server_state.connections)
@@ -169,9 +156,7 @@ def _raise_file_limit() -> None:
 
 
 def make_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
-    """uvicorn's settings that are always the same. It trusts no `X-Forwarded-For`, not even from
-    this machine: trusted proxies are a setting of the gateway.
-    """
+    """uvicorn's fixed settings; `X-Forwarded-For` is the gateway's business."""
     return uvicorn.Config(
         app,
         http=HttpProtocol,

@@ -7,7 +7,6 @@ from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
-    """A fresh UUID version 7."""
     return uuid7()
 
 

@@ -40,11 +40,10 @@ async def isolate_failures(
     items: Sequence[T],
     act: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
 ) -> list[R | Failure]:
-    """What `act` gives for each item, in their order, or why it failed for that one.
+    """What `act` gives for each item, in order, or its Failure.
 
-    `act` is given all items, and where it raises halves of them. It leaves no trace when it raises:
-    in a transaction of the connection, it makes a savepoint. What is nobody's fault, as the same
-    may work a moment later, is raised.
+    Where `act` raises, its effects are undone (a savepoint, in a transaction) and it gets halves.
+    Outages are raised: the same may work a moment later.
     """
     if not items:
         return []

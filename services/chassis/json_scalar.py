@@ -1,4 +1,4 @@
-"""The scalar `JSON`: any JSON value, as deep as all doors take it.
+"""The scalar `JSON`: any JSON value, with one limit of depth everywhere.
 
 graphql-core reads a variable that was not sent as a value of its own wherever it stands in a
 literal; here it is left out of objects, and null in lists, as in the literals of all other types.
@@ -23,10 +23,8 @@ from services.contracts.base import DEEPEST_JSON, DEEPEST_OUTPUT, Json, cut_dept
 NAME = "JSON"
 
 
-class JsonTooDeep(RaakError):
+class JsonTooDeep(RaakError, code="JSON_TOO_DEEP"):
     """A JSON value nests deeper than one may."""
-
-    code = "JSON_TOO_DEEP"
 
 
 def check_depth(value: Json, what: str) -> None:
@@ -38,7 +36,6 @@ def check_depth(value: Json, what: str) -> None:
 
 
 def install_json_scalar(schema: GraphQLSchema) -> None:
-    """Have a schema's `JSON` read and written as said above."""
     scalar = schema.type_map.get(NAME)
     if isinstance(scalar, GraphQLScalarType):
         scalar.parse_literal = read_literal  # type: ignore[method-assign]
@@ -46,13 +43,11 @@ def install_json_scalar(schema: GraphQLSchema) -> None:
 
 
 def read_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Json:
-    """The value a literal stands for."""
     value = _value(node, variables)
     return None if value is Undefined else value
 
 
 def truncate_depth(value: Json) -> Json:
-    """A value as it may leave."""
     return cut_depth(value, DEEPEST_OUTPUT)
 
 

@@ -1,6 +1,6 @@
 """Identities, masked for callers that may not read them.
 
-`Masking.value` masks whatever is shown: a trait, the properties of an event, the value a condition
+`Masking.mask` masks whatever leaves: a trait, the properties of an event, the value a condition
 saw, a content. It masks by names (values of `email`, `shippingAddress`) and by patterns (an
 address, phone number or IBAN in any text). What is stored stays as it is.
 """
@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from services.chassis.errors import RaakError
 from services.contracts.identity import IDENTIFYING_NAMES, IDENTIFYING_TRAITS
 
 MASK = "•••"
-"""Stands for whatever is hidden."""
+"""Stands for a masked value."""
 
 MISSING = "missing"
 """The value of a condition where there was none."""
@@ -24,7 +24,7 @@ MISSING = "missing"
 NameWords: TypeAlias = tuple[str, ...]
 Path: TypeAlias = tuple[str, ...]
 NameSet: TypeAlias = tuple[frozenset[str], tuple[str, ...]]
-"""Names without what is between their words, and how every name that is to be looked at ends."""
+"""Names without separators between their words, and the possible ends of names that need a look."""
 
 LONGEST = 10_000
 """Characters of a condition that is read as one; conditions have fewer."""
@@ -59,11 +59,8 @@ def words_of(name: str) -> NameWords:
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
-class IdentitiesNotReadable(RaakError):
+class IdentitiesNotReadable(RaakError, code="IDENTITIES_NOT_READABLE", status=403):
     """A condition would reveal an identity that its caller may not read."""
-
-    code = "IDENTITIES_NOT_READABLE"
-    status = 403
 
 
 @dataclass(frozen=True)
@@ -72,48 +69,40 @@ class Masking:
 
     extra_names: frozenset[str] = frozenset()
 
-    @classmethod
-    def over(cls, extra_names: Sequence[str]) -> Self:
-        """With the names of the setting `identifying_names`."""
-        return cls(frozenset(extra_names))
-
-    def value(self, value: Any, *, of_customer: bool = False) -> Any:
-        """A JSON value without what identifies somebody; `of_customer`: its names are of traits.
-
-        True, false and null stay.
-        """
+    def mask(self, value: Any, *, of_customer: bool = False) -> Any:
+        """A JSON value without identities; `of_customer`: its names are of traits."""
         if isinstance(value, str):
             return self._mask_text(value)
         if isinstance(value, Mapping):
             return {
-                self._mask_text(key) if isinstance(key, str) else key: self._mask_member(
-                    str(key), inner, of_customer
+                self._mask_text(key) if isinstance(key, str) else key: self.mask_member(
+                    str(key), inner, of_customer=of_customer
                 )
                 for key, inner in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self.value(inner, of_customer=of_customer) for inner in value]
+            return [self.mask(inner, of_customer=of_customer) for inner in value]
         return value
 
-    def named(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
-        """The value of a name: masked as a whole if the name identifies somebody."""
+    def mask_member(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
+        """The value of a name: masked as a whole if the name is identifying."""
         if self.identifies(name, of_customer=of_customer):
-            return mask(value)
-        return self.value(value, of_customer=of_customer)
+            return hide_value(value)
+        return self.mask(value, of_customer=of_customer or name in TRAITS)
 
     def mask_compared(self, condition: str, value: Any) -> Any:
-        """What a condition saw; of several parts, what each saw, by its own condition."""
+        """The value a condition compared; of several parts, each part's, by its own condition."""
         if isinstance(value, Mapping) and value and all(map(_PART.search, map(str, value))):
             return {
                 self._mask_text(part): self.mask_compared(part, part_value)
                 for part, part_value in value.items()
             }
         if value == MISSING or not self.is_personal(condition):
-            return self.value(value)
-        return mask(value)
+            return self.mask(value)
+        return hide_value(value)
 
     def identifies(self, name: str, *, of_customer: bool = False) -> bool:
-        """Whether a name is one of those that say who somebody is, or ends with one."""
+        """Whether a name is identifying (`email`), or ends with one that is."""
         known, endings = self._of_customer if of_customer else self._anywhere
         plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
         if plain.isalnum() and not plain.rstrip("0123456789").endswith(endings):
@@ -128,9 +117,7 @@ class Masking:
         return False
 
     def is_path_personal(self, path: Sequence[str]) -> bool:
-        """Whether a path, `traits.email` in parts, leads to what says who somebody is. A purpose
-        or journey may be called so, and says nothing.
-        """
+        """Whether a path, `traits.email` in parts, is identifying; no purpose or journey is."""
         if path[0] in HARMLESS:
             return False
         below = (False, *(part in TRAITS for part in path))
@@ -140,13 +127,10 @@ class Masking:
         )
 
     def is_personal(self, condition: str) -> bool:
-        """Whether a condition looks at what says who somebody is."""
         return any(map(self.is_path_personal, _paths(condition)))
 
     def reveals_identity(self, condition: str) -> bool:
-        """Whether the truth of a condition reveals an identity: it compares an identifying value
-        or holds one. Whether there is an address at all reveals none.
-        """
+        """Whether a condition compares or holds an identity; testing for one is fine."""
         looks = _paths(condition, compared_only=True)
         return self._mask_text(condition) != condition or any(map(self.is_path_personal, looks))
 
@@ -159,11 +143,6 @@ class Masking:
                     hint="Ask whether there is such a trait (exists, missing), or use a token with "
                     "the scope identities:read.",
                 )
-
-    def _mask_member(self, name: str, value: Any, of_customer: bool) -> Any:
-        if self.identifies(name, of_customer=of_customer):
-            return mask(value)
-        return self.value(value, of_customer=name in TRAITS or of_customer)
 
     def _mask_text(self, text: str) -> str:
         """A text without addresses, phone numbers, account numbers, and such parameters in it."""
@@ -195,43 +174,40 @@ def _words_and_endings(names: Iterable[str]) -> NameSet:
 
 
 USUAL = Masking()
-"""With no further names."""
+"""Without extra names."""
 
 Hide: TypeAlias = Callable[[Masking, Any, Any], Any]
-"""How a field is hidden: by what, of which object, which value."""
+"""How a field is masked: a function of masking, parent object and value."""
 
 
 def leave_unmasked(masking: Masking, source: Any, value: Any) -> Any:
-    """What the company wrote, and no customer: shown to whoever may read it."""
+    """For what the company wrote, not a customer."""
     return value
 
 
 def mask_value(masking: Masking, source: Any, value: Any) -> Any:
-    """As everything is that says nothing else."""
-    return masking.value(value)
+    """The default for texts and JSON."""
+    return masking.mask(value)
 
 
-def mask(value: Any) -> Any:
-    """The mask in place of a value, unless that is true, false or nothing."""
+def hide_value(value: Any) -> Any:
+    """The mask in place of a value; true, false and null stay."""
     return value if value is None or isinstance(value, bool) else MASK
 
 
 def mask_texts(value: Any) -> Any:
-    """A JSON value with its form, and none of its texts and numbers."""
+    """A JSON value of the same form, with every text and number masked."""
     if isinstance(value, Mapping):
         return {key: mask_texts(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [mask_texts(inner) for inner in value]
-    return mask(value)
+    return hide_value(value)
 
 
 def _paths(condition: str, *, compared_only: bool = False) -> Iterator[Path]:
-    """The paths a condition reads, in parts. Of what is no condition, every name in it, also in its
-    texts too.
+    """The paths a condition (an expression of Python) reads; all names in a text that is none.
 
-    Args:
-        condition: As people write it: one expression of Python.
-        compared_only: Leave out paths that are only tested for being there.
+    `compared_only` leaves out paths whose existence alone is tested.
     """
     try:
         tree = ast.parse(f"({condition}\n)", mode="eval") if len(condition) <= LONGEST else None

@@ -1,8 +1,8 @@
-"""The transactional outbox: an event is true when its transaction is, and reaches the bus after.
+"""The transactional outbox.
 
-An event is written beside the change that made it true, and a relay carries it to JetStream in
-the order of writing. It is kept until all consumers have acknowledged it, and sent again to a
-stream that has lost it. The inbox is the other end: it names the events a consumer has handled.
+An event is written in the transaction of the change, and a relay publishes it to JetStream in the
+order of writing. It is kept until all consumers have acknowledged it, and sent again to a stream
+that has lost it. The inbox, at the other end, has the ids of the events a consumer has handled.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -19,10 +19,11 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.dialects.postgresql import BYTEA
 
 from services.chassis import epochs, resync, telemetry
-from services.chassis.bus import Bus, BusUnavailable, OutboxPosition, OutgoingMessage, stream_name
+from services.chassis.bus import Bus, BusUnavailable
 from services.chassis.database import AWAY, Connection, Database, reason
 from services.chassis.errors import RaakError
 from services.chassis.ids import first_id_at
+from services.chassis.streams import OutboxPosition, OutgoingMessage, stream_name
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -62,10 +63,8 @@ REDUCED = Counter(
 _MOMENT = sa.DateTime(timezone=True)
 
 
-class MessageTooLarge(RaakError):
+class MessageTooLarge(RaakError, code="EVENT_TOO_LARGE"):
     """An event does not fit through the bus."""
-
-    code: ClassVar[str] = "EVENT_TOO_LARGE"
 
 
 _INSERT = """
@@ -119,9 +118,7 @@ END FROM (SELECT pg_get_serial_sequence('outbox', 'id')::regclass::oid AS number
 
 
 def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
-    """Describe in a service's metadata the tables of messaging: `outbox`, `relayed`, `stream`,
-    `inbox`, `epoch` and `resync`.
-    """
+    """The tables of messaging: `outbox`, `relayed`, `stream`, `inbox`, `epoch` and `resync`."""
     outbox = sa.Table(
         "outbox",
         metadata,
@@ -160,7 +157,7 @@ def tables(metadata: sa.MetaData) -> tuple[sa.Table, ...]:
 async def publish(connection: Connection, events: Sequence[Event]) -> None:
     """Write events to the outbox, in the caller's transaction and in this order.
 
-    One that is too large goes out with less in it; raises MessageTooLarge for one that cannot.
+    One that is too large is reduced; raises MessageTooLarge if it cannot be.
     """
     if not events:
         return
@@ -192,9 +189,8 @@ def _serialize(event: Event, traceparent: str | None) -> bytes:
 
 
 async def count_backlog(connection: Connection, bus: Bus, event: type[Event]) -> int:
-    """How many events are on their way: ours to be relayed, and those of a fact not yet handled.
-
-    Background work checks it, so as not to delay the events of requests.
+    """Events on their way: ours to be relayed, and those of a fact to be handled. Background work
+    waits for few, so as not to delay the events of requests.
     """
     return int(await connection.fetchval(_COUNT_UNRELAYED)) + await bus.count_pending(event)
 
@@ -208,8 +204,8 @@ async def measure_age(connection: Connection) -> float:
 class Relay:
     """Publishes the outbox to the bus, in order, and keeps events until they are acknowledged.
 
-    `published` are the facts it may publish. `renew` requests a resync: it is called when a stream
-    was lost that keeps more than the relay does, and when the database was restored from a backup.
+    `renew` requests a resync: a stream was lost that keeps more than the relay does, or the
+    database was restored from a backup.
     """
 
     def __init__(
@@ -246,10 +242,9 @@ class Relay:
                 await asyncio.sleep(1)
 
     async def _relay_with_lock(self, connection: Connection) -> None:
-        """Relay while holding the service's relay lock, or return soon if another replica holds it.
+        """Relay with the service's relay lock, or return soon if another replica holds it.
 
-        The lock is lost with the connection, which PostgreSQL ends when a relay is silent: one at
-        work reads the outbox every `IDLE_S`.
+        PostgreSQL ends the connection of a silent relay, and the lock with it.
         """
         AGE.set(await measure_age(connection))
         if not await connection.fetchval(_TRY_LOCK, RELAY_LOCK, f"{self._database.silence_s}s"):
@@ -272,7 +267,6 @@ class Relay:
                 await self._committed.wait()
 
     async def relay_batch(self, connection: Connection) -> int:
-        """Publish the oldest batch; gives the number of its events."""
         rows: Sequence[Any] = await connection.fetch(_SELECT_OLDEST, BATCH)
         if rows:
             acks = await self._bus.publish(
@@ -307,17 +301,13 @@ class Relay:
     # Lost streams, and acknowledged events
 
     async def _load_progress(self, connection: Connection) -> None:
-        """Load what another relay left unacknowledged, and detect a restore."""
         self._unacknowledged = await _pairs(connection, _SELECT_UNACKNOWLEDGED)
         self._last_sequences = dict(self._unacknowledged)
         self._acknowledged_at = self._streams_at = self._expired_at = NEVER
         await self._detect_restore(connection)
 
     async def _detect_restore(self, connection: Connection) -> None:
-        """Begin an epoch if our streams hold later events than this database: it was restored.
-
-        Otherwise consumers would take its new events for old ones.
-        """
+        """Begin an epoch if our streams hold later events than this database: it was restored."""
         self._epoch = await epochs.current(connection)
         position: int | None = await connection.fetchval(_SELECT_POSITION)
         if position is None:
@@ -356,7 +346,6 @@ class Relay:
             self._acknowledged_at = now
 
     async def _resend_to_new_streams(self, connection: Connection) -> None:
-        """Send again the unacknowledged events of streams that were created anew."""
         known = await _pairs(connection, _SELECT_STREAMS)
         for stream, event in self._published.items():
             state = await self._bus.state(stream)

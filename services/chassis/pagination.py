@@ -11,10 +11,8 @@ from services.chassis.errors import RaakError
 LARGEST_PAGE = 200
 
 
-class InvalidPage(RaakError):
+class InvalidPage(RaakError, code="INVALID_PAGE"):
     """`first` or `after` cannot be used."""
-
-    code = "INVALID_PAGE"
 
 
 @strawberry.federation.type(shareable=True, description="Where a page of a connection ends.")

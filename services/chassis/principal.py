@@ -29,14 +29,14 @@ TIME_ERRORS = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
 KEY_PAIR_HINT = "Gateway and service must share one key pair, and their clocks must agree."
 
 SUBJECT_OF_KEYS = "key:"
-"""What the subject of an API key begins with, and that of a token does not."""
+"""Prefix of an API key's subject."""
 IDENTITIES = "identities:read"
-"""The scope that shows who a customer is."""
+"""The scope to read identities."""
 LOOKUP_POLICY = "lookup"
-"""Holds for roles that may name customers by what identifies them: whoever is known by an address
-is told by the answer, and which id they have. A narrowed token or key keeps it."""
+"""The policy of roles that may look customers up by an identity such as an e-mail address. A token
+or key with fewer scopes has it too."""
 SERVER_POLICY = "server"
-"""Holds for who sends events with an API key: a page's write key is public, its is not."""
+"""The policy of servers that send events with an API key, which is secret."""
 
 
 def audience_of(service: str) -> str:
@@ -44,25 +44,16 @@ def audience_of(service: str) -> str:
     return f"raak-{service}"
 
 
-class NotAuthenticated(RaakError):
+class NotAuthenticated(RaakError, code="UNAUTHENTICATED", status=401):
     """A request reached a service without a token of the gateway."""
 
-    code = "UNAUTHENTICATED"
-    status = 401
 
-
-class UnusableKey(RaakError):
+class UnusableKey(RaakError, code="UNUSABLE_KEY", status=500):
     """A key file holds something else than the key that is needed."""
 
-    code = "UNUSABLE_KEY"
-    status = 500
 
-
-class Forbidden(RaakError):
+class Forbidden(RaakError, code="FORBIDDEN", status=403):
     """The caller is known, but may not have this."""
-
-    code = "FORBIDDEN"
-    status = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +73,11 @@ class Principal:
 
     @property
     def own_customer_only(self) -> bool:
-        """Whether it may reach its own customer only."""
         return self.role in OWN_CUSTOMER_ONLY
 
     @property
     def can_identify(self) -> bool:
-        """Whether it is shown who somebody is: by its scope, or because it speaks for that one."""
+        """Whether it may read identities: by its scope, or because it speaks for that customer."""
         return self.own_customer_only or IDENTITIES in self.scopes
 
     def check_lookup(self, type: str) -> None:
@@ -95,13 +85,12 @@ class Principal:
         if type in KNOWN_TYPES and not (self.own_customer_only or LOOKUP_POLICY in self.policies):
             raise Forbidden(
                 f"The role {self.role.value!r} may not name a customer by {type}: the answer would "
-                "tell who somebody is.",
+                "reveal who they are.",
                 hint="Name the customer by id, or use a role with the policy `lookup`.",
             )
 
     @property
     def customer_ref(self) -> dict[str, str] | None:
-        """The customer it speaks for, if its role has one."""
         return dict(self.customer) or None
 
     @property
@@ -115,7 +104,6 @@ class Principal:
         return SenderClass.SERVER if is_key else SenderClass.STAFF
 
     def claims(self) -> dict[str, Any]:
-        """The claims of its internal token."""
         return {
             "role": self.role.value,
             "sub": self.subject,
@@ -143,8 +131,7 @@ class Principal:
 class ServiceTokenVerifier:
     """Verifies internal tokens for one service, and caches them until they expire.
 
-    A signature costs about 100 µs to check; the gateway sends the same token many times. Raises
-    UnusableKey when the file holds no public key of the kind the gateway signs with.
+    Checking a signature takes 100 µs. Raises UnusableKey.
     """
 
     def __init__(

@@ -10,10 +10,8 @@ PASSWORD_ALTERNATIVES = frozenset({"passfile", "sslcert"})
 """Parameters of a PostgreSQL address that take the place of a password."""
 
 
-class NotForProduction(RaakError):
+class NotForProduction(RaakError, code="NOT_FOR_PRODUCTION"):
     """A process in production mode has settings that suit development only."""
-
-    code = "NOT_FOR_PRODUCTION"
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -25,7 +23,6 @@ class NotForProduction(RaakError):
 
 
 def check_file(variable: str, file: Path | None, what: str) -> Iterator[str]:
-    """What is wrong with a setting that names a file."""
     if file is None:
         yield f"{variable} is not set: name {what}."
     elif not file.is_file():
@@ -33,7 +30,6 @@ def check_file(variable: str, file: Path | None, what: str) -> Iterator[str]:
 
 
 def check_database_url(variable: str, url: str, default: str) -> Iterator[str]:
-    """What is wrong with the address of a PostgreSQL server."""
     address = urlsplit(url)
     if url == default:
         yield f"{variable} is still the development one: give the server's, with its password."
@@ -42,7 +38,6 @@ def check_database_url(variable: str, url: str, default: str) -> Iterator[str]:
 
 
 def check_nats_url(variable: str, urls: str, default: str) -> Iterator[str]:
-    """What is wrong with the addresses of NATS servers."""
     if urls == default:
         yield f"{variable} is still the development one: give the server's, with its credentials."
     elif not all(urlsplit(url.strip()).username for url in urls.split(",")):
@@ -54,7 +49,6 @@ MIN_SECRET_LENGTH = 32
 
 
 def check_secret(variable: str, value: str) -> Iterator[str]:
-    """What is wrong with a secret."""
     if not value:
         yield f"{variable} is not set: give {MIN_SECRET_LENGTH} random characters or more."
     elif len(value) < MIN_SECRET_LENGTH:

@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import ClassVar
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -26,10 +25,6 @@ MAX_WAITING = 1_000
 """Events in the outbox past which a resync pauses: new events shall not queue behind old ones."""
 CHECK_EVERY_S = 2.0
 FULL_S = 0.05
-DEFAULT_WINDOW = timedelta(days=1)
-"""How far back events that are no state are published again."""
-MAX_WINDOW = timedelta(days=7)
-"""Inboxes recognise a repetition for twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +39,12 @@ ResyncSource = Callable[[Connection, Json | None, datetime, int], Awaitable[Resy
 """Reads a chunk: after a position (None: from the beginning), since a time, about so many rows."""
 
 
-class ResyncUnderWay(RaakError):
+class ResyncUnderWay(RaakError, code="RESYNC_UNDER_WAY", status=409):
     """A resync is requested while one is under way."""
-
-    code: ClassVar[str] = "RESYNC_UNDER_WAY"
-    status: ClassVar[int] = 409
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncProgress:
-    """How far a resync has come."""
-
     requested_at: datetime
     source: str | None
     """The source that is read now; None before the first."""
@@ -110,10 +100,7 @@ async def check_not_running(connection: Connection, service: str) -> None:
 async def request_resync(connection: Connection, since: datetime, *, afresh: bool = False) -> None:
     """Have the service publish all its state again, and events since a time.
 
-    One that is under way starts over with `afresh`, for the service's own use.
-
-    Raises:
-        ResyncUnderWay: There is one, and it goes on.
+    One that is under way starts over with `afresh`, else it raises ResyncUnderWay.
     """
     status = await connection.execute(_REQUEST, since, afresh)
     if status.endswith(" 0"):
@@ -151,7 +138,6 @@ class Resync:
         self._requested.set()
 
     async def run(self) -> None:
-        """Work on requests until cancelled."""
         while True:
             self._requested.clear()
             if not await self.publish_chunk():

@@ -1,4 +1,4 @@
-"""A process as an ASGI application: health, metrics, background work, and a quiet end."""
+"""A process as an ASGI application: health, metrics, background work, graceful shutdown."""
 
 import asyncio
 import gc
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[None]]
 
 RESTART_S = 1.0
-"""How long work that has failed pauses."""
+"""Pause after a failure."""
 
 REQUESTS = Histogram(
     "raak_http_request_seconds",
@@ -60,10 +60,8 @@ FASTAPI_TELEMETRY_OFF: TelemetryConfig = {
 """It would start by itself with a trace provider, and record paths and exceptions unmasked."""
 
 
-class MissingSetting(RaakError):
+class MissingSetting(RaakError, code="MISSING_SETTING"):
     """A process cannot start without a setting."""
-
-    code = "MISSING_SETTING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class Service:
     publishes: Sequence[type[Event]]
     subscriptions: Subscriptions
     background: Mapping[str, Work] = field(default_factory=dict)
-    """Work that goes on while the process runs, by name; started again if it fails."""
+    """Background work by name; started again if it fails."""
     router: APIRouter | None = None
     resync_sources: Mapping[str, ResyncSource] = field(default_factory=dict)
     """What a resync publishes, in this order: state first."""
@@ -94,11 +92,7 @@ class Service:
 
 
 class ProcessApp(FastAPI):
-    """An application some of whose endpoints are reached directly.
-
-    FastAPI's stack and router cost 13 µs a request, which they spend on nothing a GraphQL endpoint
-    needs.
-    """
+    """An application that bypasses FastAPI's stack (13 µs a request) for some endpoints."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -109,7 +103,6 @@ class ProcessApp(FastAPI):
         self._direct[path] = RequestObserver(endpoint, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to its endpoint."""
         endpoint = self._direct.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is not None:
             await endpoint(scope, receive, send)
@@ -266,7 +259,7 @@ def process_app(
         telemetry=FASTAPI_TELEMETRY_OFF,
     )
     app.state.not_ready = _starting
-    app.add_exception_handler(RaakError, _log_loss)
+    app.add_exception_handler(RaakError, _answer_refusal)
     app.add_exception_handler(Exception, _answer_masked)
     app.add_middleware(RequestObserver)
     app.add_api_route("/health/live", _answer_live)
@@ -312,7 +305,7 @@ async def _answer_metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _log_loss(request: Request, error: Exception) -> JSONResponse:
+async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RaakError)
     headers = {"Retry-After": "1"} if error.status == 503 else None
     return JSONResponse({"success": False, "error": error.as_json()}, error.status, headers)
@@ -329,17 +322,13 @@ async def _answer_masked(request: Request, error: Exception) -> JSONResponse:
 
 
 class RequestObserver:
-    """ASGI middleware: times every request, and makes it a span of the caller's trace.
-
-    `path` is that of all requests; without it, that of the route each has taken.
-    """
+    """ASGI middleware: times requests and traces them, by `path` or the path of their route."""
 
     def __init__(self, app: ASGIApp, path: str | None = None) -> None:
         self._app = app
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and time it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -396,10 +385,9 @@ def collect_garbage_rarely() -> None:
 
 
 def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: Any) -> None:
-    """Run a process until a signal stops it; requests under way are finished first. `options` are
-    uvicorn's own.
+    """Run a process until a signal stops it, draining requests. `options` are uvicorn's own.
 
-    A process that cannot start logs why in one line, and exits with a status other than 0.
+    If it cannot start, it logs the reason in one line and exits with status 1.
     """
     telemetry.setup(settings)
     try:

@@ -33,7 +33,7 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class ProcessSettings(BaseSettings):
-    """What an operator may set for any process.
+    """Settings of any process.
 
     A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`.
     """
@@ -79,19 +79,13 @@ class ProcessSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *args: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The process's own variables win over those all processes share."""
         own = EnvSettingsSource(settings_cls, env_prefix=f"RAAK_{cls.process.upper()}_")
         shared = EnvSettingsSource(settings_cls, env_prefix="RAAK_")
         return init_settings, own, shared
-
-    def public(self) -> dict[str, Any]:
-        """The settings as they may be logged: without those that can hold a secret."""
-        fields = type(self).model_fields
-        return self.model_dump(mode="json", include={x for x in fields if fields[x].repr})
 
     def find_production_problems(self) -> Iterator[str]:
         """Settings that are missing, or suit development only."""
@@ -104,7 +98,7 @@ class ProcessSettings(BaseSettings):
 
 
 class ServiceSettings(ProcessSettings):
-    """What an operator may set for any process that keeps a database and hears the bus."""
+    """Settings of a process with a database and NATS."""
 
     database_url: str = Field(
         default="",
@@ -161,5 +155,4 @@ class ServiceSettings(ProcessSettings):
 
     @property
     def database(self) -> str:
-        """The address of the service's own database."""
         return self.database_url or f"{self.database_server_url}/raak_{self.process}"

@@ -25,7 +25,6 @@ _state = {"tracing": False}
 
 
 def tracing() -> bool:
-    """Whether traces are kept; when not, nothing is spent on them."""
     return _state["tracing"]
 
 
@@ -47,7 +46,6 @@ def setup(settings: ProcessSettings, exporter: SpanExporter | None = None) -> No
 
 
 def keep_traces(process: str, exporter: SpanExporter) -> TracerProvider:
-    """Send the spans of this process to `exporter` from now on."""
     provider = TracerProvider(resource=Resource.create({"service.name": f"raak-{process}"}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
@@ -65,7 +63,7 @@ def traceparent() -> str | None:
 
 
 def remote_context(traceparent: str | None) -> Context | None:
-    """The context in which work asked for by another process goes on; None: the present one."""
+    """The trace context of another process; None: the current one."""
     return propagate.extract({"traceparent": traceparent}) if traceparent and tracing() else None
 
 
@@ -73,10 +71,9 @@ def remote_context(traceparent: str | None) -> Context | None:
 def span(
     name: str, kind: SpanKind, parent: str | None = None, **attributes: int | str
 ) -> Iterator[Span]:
-    """Make the block a span, of the trace `parent` (a W3C header) belongs to if there is one.
+    """Make the block a span, of the trace of `parent` (a W3C header) if there is one.
 
-    OpenTelemetry would keep the text of an exception, which may hold what a person typed: we
-    keep its type.
+    Of an exception only the type is recorded: its text may hold personal data.
     """
     with tracer.start_as_current_span(
         name,
@@ -94,18 +91,13 @@ def span(
 
 
 def trace_query(query: Any) -> None:
-    """Record a finished SQL statement (asyncpg's LoggedQuery) as a span."""
-    sql_span(query.query, time_ns() - int(query.elapsed * 1e9))
-
-
-def sql_span(text: str, started_ns: int) -> None:
-    """Record an SQL statement that has just ended as a span, without its parameters."""
-    words = text.split(maxsplit=1)
+    """Record a finished SQL statement (asyncpg's LoggedQuery) as a span, without its parameters."""
+    words = query.query.split(maxsplit=1)
     tracer.start_span(
         words[0].upper() if words else "SQL",
         kind=SpanKind.CLIENT,
-        start_time=started_ns,
-        attributes={"db.system.name": "postgresql", "db.query.text": text},
+        start_time=time_ns() - int(query.elapsed * 1e9),
+        attributes={"db.system.name": "postgresql", "db.query.text": query.query},
     ).end()
 
 
@@ -115,10 +107,9 @@ def _no_traceback_as_text(record: logging.LogRecord) -> bool:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, process, logger, message, and the trace it belongs to.
+    """One JSON object a line; fields come as `extra={"fields": {…}}`.
 
-    Fields given as `extra={"fields": {…}}` stand beside them. An exception is logged by its type
-    and place, without its text: that may hold what a person typed.
+    An exception is logged by type and place: its text may hold personal data.
     """
 
     def __init__(self, process: str) -> None:
@@ -126,7 +117,6 @@ class JsonFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

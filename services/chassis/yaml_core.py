@@ -187,7 +187,6 @@ def _check_tag(event: Any, known: frozenset[str] | tuple[str, ...]) -> None:
 
 
 def _at(place: Any, problem: str, hint: str) -> Unreadable:
-    """A problem where a node or event begins."""
     mark = place.start_mark
     return Unreadable(mark.line, mark.column, problem, hint)
 

@@ -22,7 +22,7 @@ from services.decision.store.customers import FOR_MANY_SMALL_READS
 
 def create(settings: DecisionSettings | None = None) -> FastAPI:
     settings = settings or DecisionSettings()
-    masking = Masking.over(settings.identifying_names)
+    masking = Masking(frozenset(settings.identifying_names))
 
     async def compose(foundation: Foundation) -> Service:
         decision_context = open_decision_context(settings, foundation.database, foundation.clock)

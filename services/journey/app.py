@@ -29,7 +29,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
         )
         return Service(
             context=Context.factory(
-                base.database, engine, Masking.over(settings.identifying_names)
+                base.database, engine, Masking(frozenset(settings.identifying_names))
             ),
             publishes=[StepEntered, InstanceEnded, MessageDue, JourneySeriesNeeded],
             subscriptions=subscriptions(engine),

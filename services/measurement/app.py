@@ -14,7 +14,7 @@ from services.measurement.settings import MeasurementSettings
 def create(settings: MeasurementSettings | None = None) -> FastAPI:
     """The application of the measurement service."""
     settings = settings or MeasurementSettings()
-    masking = Masking.over(settings.identifying_names)
+    masking = Masking(frozenset(settings.identifying_names))
     conversions = Conversions(
         frozenset(settings.conversion_events), settings.currency, settings.untrusted_values
     )

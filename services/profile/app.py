@@ -64,7 +64,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
                 refresher.wake,
                 base.clock,
                 settings.scan_limit,
-                Masking.over(settings.identifying_names),
+                Masking(frozenset(settings.identifying_names)),
                 settings.trust_write_keys,
             ),
             publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],

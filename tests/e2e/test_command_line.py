@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from infra.cli import app, main
 from infra.demo.queries import wait_until
 from infra.graph_client import GraphClient
-from services.chassis.bus import OutgoingMessage, open_bus
+from services.chassis.bus import open_bus
+from services.chassis.streams import OutgoingMessage
 from tests.stack import Stack
 
 COMMANDS = ("up", "demo", "migrate", "schema", "apply", "token")

@@ -19,7 +19,7 @@ from graphql import (
 
 from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from gateway.schema_source import read_subgraphs
-from infra.instance import SERVICES
+from infra.processes import SERVICES
 from services.contracts.enums import Role
 from tests.callers import caller
 from tests.e2e.people import CLIENT, JSON, REFUSALS, Person, codes

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
-from infra.instance import PROCESSES, SERVICES
+from infra.processes import PROCESSES, SERVICES
 from services.contracts.enums import Role
 from tests.callers import caller
 from tests.stack import Stack

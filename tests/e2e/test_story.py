@@ -8,7 +8,7 @@ from tests.stack import BUYERS, Stack
 
 def test_the_demo_tells_its_story_to_the_end(stack: Stack) -> None:
     with stack.session.console.capture() as output:
-        cast = demo.DemoCustomers.of(BUYERS, datetime.now(UTC))
+        cast = demo.DemoCustomers.from_buyers(BUYERS, datetime.now(UTC))
         demo.run_web_scenario(stack.session, cast.newly_known)
         demo.run_app_scenario(stack.session, cast.loyal)
         demo.run_call_centre_scenario(stack.session, cast.lapsing)

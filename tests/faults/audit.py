@@ -16,9 +16,9 @@ import nats
 from nats.js import JetStreamManager
 from nats.js.errors import NotFoundError
 
-from infra.instance import SERVICES
-from services.chassis.bus import DEAD_LETTERS
+from infra.processes import SERVICES
 from services.chassis.epochs import stamp_sql
+from services.chassis.streams import DEAD_LETTERS
 from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 

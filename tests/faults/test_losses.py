@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from infra import resync
-from infra.instance import SERVICES
+from infra.processes import SERVICES
 from services.chassis.resync import ResyncUnderWay
 from tests.faults.audit import WELL_AGAIN_S, at_rest
 from tests.faults.faults import Fault

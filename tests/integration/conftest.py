@@ -13,10 +13,11 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
-from infra.instance import SERVICES
-from services.chassis.bus import Bus, OutgoingMessage
+from infra.processes import SERVICES
+from services.chassis.bus import Bus
 from services.chassis.principal import ALGORITHM, ISSUER, audience_of
 from services.chassis.settings import ServiceSettings
+from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
 from services.contracts.enums import Role
 from tests.callers import caller

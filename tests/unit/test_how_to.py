@@ -14,9 +14,9 @@ import pytest
 import strawberry
 
 from infra.cli import app
-from services.chassis.bus import stream_name
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
+from services.chassis.streams import stream_name
 from services.contracts.enums import Role
 from services.rules.functions import FUNCTIONS
 

@@ -9,26 +9,20 @@ MODERN = "application/graphql-response+json"
 LEGACY = "application/json"
 
 
-class NotAcceptable(RaakError):
+class NotAcceptable(RaakError, code="NOT_ACCEPTABLE", status=406):
     """The client accepts no media type of ours."""
 
-    code = "NOT_ACCEPTABLE"
-    status = 406
 
-
-class UnsupportedContentType(RaakError):
+class UnsupportedContentType(RaakError, code="UNSUPPORTED_CONTENT_TYPE", status=415):
     """A body is labelled as something else than JSON."""
-
-    code = "UNSUPPORTED_CONTENT_TYPE"
-    status = 415
 
 
 @lru_cache(maxsize=256)
 def choose_media_type(accept: str, offers: tuple[str, ...] = (LEGACY, MODERN)) -> str | None:
-    """Which of these media types an Accept header likes best; None if it leaves none of them.
+    """The media type an Accept header prefers; None if it accepts none of the offers.
 
-    Of a type its most exact entry counts. Of types with equal quality it is the one that is named
-    first, or offered first: a client that accepts anything gets the older form, which all read.
+    The most exact entry counts; of equal quality the one named, then offered, first. A client that
+    accepts anything gets the legacy type.
     """
     entries = {
         name: (quality, -index)

@@ -1,4 +1,4 @@
-"""What a request asks: its parameters, from a body, a query string or a message."""
+"""The parameters of a request, from a body, a query string or a websocket message."""
 
 import json
 from collections import Counter
@@ -20,31 +20,20 @@ MAX_DEPTH = 100
 """How deep a request's JSON may nest; orjson reads 1,024 levels, but writes no more than 254."""
 
 
-class MethodNotAllowed(RaakError):
+class MethodNotAllowed(RaakError, code="METHOD_NOT_ALLOWED", status=405):
     """Neither GET nor POST."""
 
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
 
-
-class MutationNotAllowed(RaakError):
+class MutationNotAllowed(RaakError, code="MUTATION_NOT_ALLOWED", status=405):
     """A mutation came by a method that must not change anything."""
 
-    code = "MUTATION_NOT_ALLOWED"
-    status = 405
 
-
-class MalformedRequest(RaakError):
+class MalformedRequest(RaakError, code="MALFORMED_REQUEST"):
     """A request cannot be understood, whatever its operation."""
 
-    code = "MALFORMED_REQUEST"
 
-
-class UrlTooLong(RaakError):
+class UrlTooLong(RaakError, code="ADDRESS_TOO_LONG", status=414):
     """A GET carries more than a URL may."""
-
-    code = "ADDRESS_TOO_LONG"
-    status = 414
 
 
 class RequestParameters(NamedTuple):
@@ -111,7 +100,7 @@ def _describe_type(value: Any) -> str:
 
 
 def _read_json(text: bytes | str, source: str) -> Any:
-    """A JSON value; raises MalformedRequest, which tells bad UTF-8 from bad JSON."""
+    """A JSON value; raises MalformedRequest for bad UTF-8 or bad JSON."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -176,8 +165,7 @@ BODY = RequestFormat("body", frozenset(PARAMETER_TYPES))
 def parse_body(body: bytes, format: RequestFormat = BODY) -> Any:
     """The JSON of a body in which no parameter is sent twice; raises MalformedRequest.
 
-    JSON leaves open which of two equal names counts. A cache or firewall before us may read the
-    other one, so the request is refused.
+    A cache or firewall before us might read the other of two equal names.
     """
     value = _read_json(body, format.name)
     if b"\\u" in body or any(body.count(name) > 1 for name in format.quoted_names):

@@ -49,7 +49,6 @@ class HttpResponse:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     async def send(self, send: Send) -> None:
-        """Hand it to the server."""
         headers = self.headers
         if self.status != 304:
             headers = [
@@ -90,7 +89,6 @@ class GraphQLResponse:
         return isinstance(error, Exception)
 
     def format_errors(self, refusal: RaakError) -> list[JSON]:
-        """A refusal as `errors`."""
         return [format_error(refusal)]
 
     def _fail(self, error: Exception) -> None:
@@ -99,7 +97,6 @@ class GraphQLResponse:
         self.body = {"errors": [MASKED_ERROR]}
 
     def to_http(self) -> HttpResponse:
-        """The response as it is sent."""
         text = self._serialize()
         headers = refusal_headers(self.refusal) if self.refusal else []
         return HttpResponse(self._status(), text, self.media_type, headers)
@@ -125,7 +122,6 @@ class GraphQLResponse:
 
 
 def refusal_headers(refusal: RaakError) -> list[tuple[bytes, bytes]]:
-    """The headers a refusal comes with."""
     headers = list(REFUSAL_HEADERS.get(refusal.code, ()))
     if refusal.status in (429, 503):
         seconds = max(1, ceil(getattr(refusal, "retry_after_s", 1)))
@@ -134,7 +130,6 @@ def refusal_headers(refusal: RaakError) -> list[tuple[bytes, bytes]]:
 
 
 def format_error(refusal: RaakError, path: list[str | int] | None = None) -> JSON:
-    """An error of ours as an entry of `errors`."""
     extensions = refusal.as_json()
     entry: JSON = {"message": extensions.pop("problem"), "extensions": extensions}
     return entry | {"path": path} if path else entry

@@ -314,7 +314,7 @@ def _to_propositions(
 
 def _mask_values(masking: Masking, template: object, text: Any) -> Any:
     """A personalised text without the values that identify the customer."""
-    return hide_values(template, text, MASK, masking.is_path_personal, masking.value)
+    return hide_values(template, text, MASK, masking.is_path_personal, masking.mask)
 
 
 HIDES: Mapping[str, Hide] = {

@@ -170,7 +170,7 @@ def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
 
 
 def _mask_key(masking: Masking, instance: JourneyInstance, key: str) -> str:
-    return MASK if key and _is_key_hidden(masking, instance.masking_journey) else masking.value(key)
+    return MASK if key and _is_key_hidden(masking, instance.masking_journey) else masking.mask(key)
 
 
 def _mask_content(masking: Masking, message: Message, content: Json) -> Json:
@@ -184,7 +184,7 @@ def _mask_content(masking: Masking, message: Message, content: Json) -> Json:
             return _is_key_hidden(masking, message.masking_journey)
         return masking.is_path_personal(keys)
 
-    return hide_values(step.send.content, content, MASK, is_hidden, masking.value)
+    return hide_values(step.send.content, content, MASK, is_hidden, masking.mask)
 
 
 HIDES: Mapping[str, Hide] = {

@@ -375,13 +375,15 @@ class Customer:
 
 
 HIDES: Mapping[str, Hide] = {
-    "CustomerEvent.properties": lambda masking, event, properties: masking.value(
+    "CustomerEvent.properties": lambda masking, event, properties: masking.mask(
         properties, of_customer=event.kind == "identify"
     ),
     "Feature.value": lambda masking, feature, value: masking.mask_compared(feature.name, value),
     "PageInfo": leave_unmasked,
     "Segment": leave_unmasked,
-    "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),
+    "Trait.value": lambda masking, trait, value: masking.mask_member(
+        trait.name, value, of_customer=True
+    ),
 }
 """How fields that may identify somebody look to callers that may not read identities."""
 

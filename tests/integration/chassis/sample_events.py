@@ -13,9 +13,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from services.chassis import outbox
-from services.chassis.bus import OutgoingMessage
 from services.chassis.database import AWAY, Connection, Database, open_database
 from services.chassis.ids import new_id
+from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -11,12 +11,13 @@ from nats.aio.msg import Msg
 
 from services.chassis import bus as chassis_bus
 from services.chassis import outbox
-from services.chassis.bus import Bus, BusUnavailable, DeadLetter, OutgoingMessage, open_bus
+from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
 from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
 from services.chassis.server import supervise
+from services.chassis.streams import DeadLetter, OutgoingMessage
 from services.contracts.base import Event
 from tests.integration.chassis.sample_events import (
     NOON,

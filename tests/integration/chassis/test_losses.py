@@ -19,20 +19,14 @@ from infra import embedded, nats_store_probe
 from infra.supervision import Supervisor
 from services.chassis import consumer as chassis_consumer
 from services.chassis import epochs, outbox, resync
-from services.chassis.bus import (
-    Bus,
-    BusUnavailable,
-    OutboxPosition,
-    OutgoingMessage,
-    open_bus,
-    stream_name,
-)
+from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.consumer import EARLIER, Consumer
 from services.chassis.database import Connection, Database
 from services.chassis.ids import new_id
 from services.chassis.outbox import Relay
 from services.chassis.resync import Resync, ResyncPage, ResyncUnderWay
 from services.chassis.server import Work, supervise
+from services.chassis.streams import OutboxPosition, OutgoingMessage, stream_name
 from services.contracts.base import Event
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable, fill
@@ -198,7 +192,7 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
 
     with embedded.run_server(server):
         supervisor = Supervisor(
-            [server], lines.append, nats_store_probe.make_store_probes([server], url)
+            [server], lines.append, [nats_store_probe.NatsStoreProbe(server, url)]
         )
         async with open_bus(url) as bus:
             await bus.ensure_streams([Spoken, Portrait])

@@ -9,11 +9,12 @@ import pytest
 from nats.js.api import PubAck
 
 from services.chassis import outbox
-from services.chassis.bus import Bus, BusUnavailable, OutgoingMessage, open_bus
+from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.consumer import Consumer
 from services.chassis.database import AWAY, Database, DatabaseUnavailable, open_database
 from services.chassis.outbox import Relay
 from services.chassis.server import supervise
+from services.chassis.streams import OutgoingMessage
 from tests.conftest import free_port
 from tests.integration.chassis.outages import Restartable
 from tests.integration.chassis.sample_events import (

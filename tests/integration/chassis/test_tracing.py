@@ -9,10 +9,9 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sqlmodel import literal, select
 
 from services.chassis import telemetry
-from services.chassis.database import Database, open_database
+from services.chassis.database import Database
 from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.sample_events import load_texts, until
 
@@ -107,13 +106,3 @@ async def test_a_failing_request_is_traced_by_type_and_without_text(
     assert span.name == "GET /bug/{name}"
     assert span.status.description == "ValueError"
     assert "secret" not in span.to_json()
-
-
-async def test_the_back_offices_queries_are_traced_too(traces: Traces, database_url: str) -> None:
-    async with open_database(database_url) as database:
-        with telemetry.tracer.start_as_current_span("back office") as span:
-            async with database.session() as session:
-                await session.exec(select(literal("page")))
-
-    names = [s.name for s in traces.of(f"{span.get_span_context().trace_id:032x}")]
-    assert "SELECT" in names

@@ -14,8 +14,9 @@ from gateway.live.activity import Activity, ActivityKind, CustomerDiff
 from gateway.live.customer_feed import CustomerFeed, LiveUnavailable, UnprovedLink
 from gateway.live.customer_watch import CustomerWatch
 from infra import embedded
-from services.chassis.bus import Bus, OutgoingMessage, open_bus
+from services.chassis.bus import Bus, open_bus
 from services.chassis.server import supervise
+from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
 from services.contracts.enums import LinkSource
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded

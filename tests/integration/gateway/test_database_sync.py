@@ -85,7 +85,7 @@ async def soon(holds: Callable[[], bool]) -> None:
 
 def address(database: Database) -> str:
     """Where a database of the tests is."""
-    return str(database.engine.url.set(drivername="postgresql").render_as_string(False))
+    return str(database.pool._connect_args[0])  # type: ignore[attr-defined]
 
 
 def new_key(name: str = "shop") -> tuple[str, ApiKey]:

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from infra import backup, embedded
-from infra.instance import LISTENERS, SERVICES, EmbeddedInstance
+from infra.instance import LISTENERS, EmbeddedInstance
+from infra.processes import SERVICES
 from services.chassis.migrations import migrate
 from tests.conftest import HASTY
 from tests.integration.chassis.sample_events import connect

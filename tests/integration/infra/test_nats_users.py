@@ -16,14 +16,13 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 
 from infra import embedded, nats_users
-from infra.instance import PROCESSES, SERVICES
-from services.chassis.bus import (
+from infra.processes import PROCESSES, SERVICES
+from services.chassis.bus import Bus, open_bus
+from services.chassis.streams import (
     DEAD_LETTERS,
-    Bus,
     OutgoingMessage,
     consumer_name,
     inbox_prefix,
-    open_bus,
     stream_config,
     stream_name,
 )
@@ -280,34 +279,6 @@ async def test_the_gateway_listens_and_says_nothing(url: str, bus: Bus) -> None:
             js.delete_stream(snapshots),
         ):
             assert await guest.is_refused(attempt)
-
-
-async def test_a_consumer_of_an_older_release_delivers_to_its_service_alone(
-    tmp_path: Path,
-) -> None:
-    folder, port, fact = tmp_path / "nats", free_port(), CustomersMerged.fact
-    durable = consumer_name("decision", fact)
-    with embedded.nats(folder, port, "secret") as url:  # one user, one inbox for all
-        async with open_bus(url, process="profile") as before:
-            await before.ensure_streams([CustomersMerged])
-            await before.publish([message(merged())])
-            await before._stream.subscribe(
-                f"raak.{fact}.*",
-                stream=stream_name(fact),
-                queue=durable,
-                config=ConsumerConfig(deliver_subject="_INBOX.0123456789012345678901"),
-            )
-
-    with embedded.nats(folder, port, "secret", nats_users.format_users(PASSWORDS)) as url:
-        async with open_bus(as_("decision", url), process="decision") as decision:
-            received: asyncio.Queue[Msg] = asyncio.Queue()
-            await decision.subscribe("decision", fact, received.put)
-            async with asyncio.timeout(60):
-                got = await received.get()
-            info = await decision._stream.consumer_info(stream_name(fact), durable)
-
-    assert got.subject.startswith(f"raak.{fact}")
-    assert (info.config.deliver_subject or "").startswith("_INBOX.decision.")
 
 
 async def test_a_user_with_anothers_password_is_not_let_in(url: str) -> None:

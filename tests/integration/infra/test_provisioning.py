@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from infra import embedded, standalone
 from infra.cli import app
-from infra.instance import PROCESSES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import PROCESSES
 from infra.provisioning import NotProvisioned, provision
 from services.chassis.migrations import check, connect, migrate
 from tests.conftest import HASTY, free_port
@@ -75,7 +76,7 @@ async def test_a_role_does_its_own_work_and_is_refused_by_every_other_database(
                 await asyncpg.connect(url, database=other)
 
 
-async def test_databases_of_an_older_release_are_handed_over_with_what_is_in_them(
+async def test_databases_of_a_superuser_are_handed_over_with_what_is_in_them(
     server: Server,
 ) -> None:
     for name in PROCESSES:
@@ -92,7 +93,7 @@ async def test_databases_of_an_older_release_are_handed_over_with_what_is_in_the
         await asyncpg.connect(server.urls["decision"], database="raak_profile")
 
 
-async def test_rows_of_an_older_release_stay(server: Server) -> None:
+async def test_rows_of_a_superuser_stay(server: Server) -> None:
     await migrate("profile", f"{server.url}/raak_profile")
     connection = await asyncpg.connect(f"{server.url}/raak_profile")
     await connection.execute("INSERT INTO inbox VALUES ('old', gen_random_uuid())")

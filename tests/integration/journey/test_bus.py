@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.chassis.bus import Bus, OutgoingMessage
+from services.chassis.bus import Bus
 from services.chassis.consumer import Consumer
 from services.chassis.database import Connection, Database
 from services.chassis.outbox import Relay
 from services.chassis.server import supervise
+from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
 from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
 from services.journey.handlers import subscriptions

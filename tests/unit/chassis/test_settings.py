@@ -77,5 +77,4 @@ def test_no_secret_is_in_what_may_be_logged(monkeypatch: pytest.MonkeyPatch) -> 
 
     settings = OvenSettings()
 
-    assert "s3cret" not in f"{settings.public()} {settings!r}"
-    assert settings.public()["heat"] == 180
+    assert "s3cret" not in repr(settings)

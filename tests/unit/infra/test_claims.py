@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.instance import PROCESSES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import PROCESSES
 from infra.tokens import EmptyClaim, issue_claim
 from services.profile.domain.identities import Identity, InvalidIdentity
 from services.profile.service.signed_claims import ClaimVerifier

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.instance import PROCESSES, SERVICES, EmbeddedInstance
+from infra.instance import EmbeddedInstance
+from infra.processes import PROCESSES, SERVICES
 
 OUTER = {
     "RAAK_LOG_LEVEL": "DEBUG",

@@ -275,7 +275,7 @@ async def test_an_operator_s_further_names_are_masked_and_a_customer_gets_all_of
 ):
     event = identifying(next(one for one in EVENTS if isinstance(one, EventRecorded)))
     feed = FakeFeed(activity(event, event))
-    live = LiveSubgraph(feed, find_ann, Masking.over(["town"]))  # type: ignore[arg-type]
+    live = LiveSubgraph(feed, find_ann, Masking(frozenset({"town"})))  # type: ignore[arg-type]
 
     assert "Delft" not in str(await first(live, role=Role.MARKETER))
     assert "Delft" in str(await first(live, role=Role.APP))

@@ -239,7 +239,7 @@ def test_a_file_that_makes_no_sense_is_refused(text: str) -> None:
 def test_what_is_said_twice_is_refused_as_nobody_could_tell_which_holds(line: str) -> None:
     twice = line.strip().partition(":")[0] if "name" not in line else "name"
 
-    with pytest.raises(InvalidRoles, match=f"line 8, .*{twice!r} stands here a second time"):
+    with pytest.raises(InvalidRoles, match=f"line 8, .*{twice!r} is here a second time"):
         Roles.parse(f"{SMALL}{line}\n")
 
 

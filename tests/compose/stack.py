@@ -1,7 +1,7 @@
-"""The Compose stack, from nothing to nothing: built, tested, scaled, hurt, taken down.
+"""The Compose stack: built, tested, scaled, its containers killed in turn, and taken down.
 
-It runs as a project of its own with secrets of its own, so a Raak that is up on this machine is
-left alone. `make compose-test` runs it.
+It runs as a project of its own with secrets of its own, so a Raak that runs on this machine is not
+touched. `make compose-test` runs it.
 """
 
 import os
@@ -25,10 +25,10 @@ from rich.table import Table
 from infra import cdnow, compose_env, demo
 from infra.demo import DemoSession
 from infra.graph_client import GraphClient
-from infra.instance import PROCESSES
+from infra.processes import PROCESSES
 from services.chassis.errors import RaakError
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 CUSTOMERS = 2_000
 READY_S = 180
 DISCOVERY_S = 30
@@ -197,7 +197,7 @@ def run_demo(stack: Stack, console: Console) -> str:
     )
     demo.await_api_key(session)
     demo.run_scenarios(session, buyers)
-    return str(demo.DemoCustomers.of(buyers, datetime.now(UTC)).loyal.email)
+    return str(demo.DemoCustomers.from_buyers(buyers, datetime.now(UTC)).loyal.email)
 
 
 def publish(stack: Stack, console: Console) -> None:
@@ -225,10 +225,10 @@ def check_access(stack: Stack, console: Console, graph: GraphClient, email: str)
     _expect(_codes(graph.answer(UNREGISTERED)), {"OPERATION_NOT_REGISTERED"})
     key = stack.api_key("compose test")
     server = GraphClient(stack.url, key)
-    _wait_until(lambda: not _codes(query(server, "offers", email)))
+    _await_codes(server, email, set())
     stack.inside("gateway", "raak", "keys", "revoke", key.split("_")[1])
     revoked = time.monotonic()
-    _wait_until(lambda: _codes(query(server, "offers", email)) == {"UNAUTHENTICATED"})
+    _await_codes(server, email, {"UNAUTHENTICATED"})
     took = time.monotonic() - revoked
     console.print(f"An API key was made and used, and refused {took:.1f} s after it was revoked.")
 
@@ -266,6 +266,14 @@ def check_audit_log(stack: Stack, console: Console) -> None:
     console.print(f"The audit log has {len(records)} records, and names nobody in them.")
 
 
+def _await_codes(server: GraphClient, email: str, codes: set[str]) -> None:
+    _wait_until(
+        lambda: _codes(query(server, "offers", email)) == codes,
+        5,
+        lambda: "The gateway missed a change for 5 s.",
+    )
+
+
 def _codes(answer: dict[str, Any]) -> set[str]:
     return {error["extensions"]["code"] for error in answer.get("errors", [])}
 
@@ -275,29 +283,34 @@ def _expect(actual: object, expected: object) -> None:
         raise ComposeFailed(f"Expected {expected}, got {actual}.", hint="Look at the logs.")
 
 
-def _wait_until(holds: Callable[[], bool]) -> None:
-    """Return as soon as something holds; it must within five seconds."""
-    give_up = time.monotonic() + 5
+def _wait_until(holds: Callable[[], bool], within_s: float, problem: Callable[[], str]) -> None:
+    """Return as soon as a condition holds; raises ComposeFailed when it does not in time."""
+    give_up = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > give_up:
-            raise ComposeFailed("The gateway missed a change for 5 s.", hint="Look at its logs.")
+            raise ComposeFailed(problem(), hint="Look at `docker compose logs`.")
         time.sleep(0.1)
 
 
 def scale_decision(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
     """Run a second decision service, and see both answer."""
     stack.up("--no-recreate", "--scale", "decision=2")
-    give_up = time.monotonic() + DISCOVERY_S
-    while not all(counts := [_count_requests(stack, index) for index in (1, 2)]):
-        if time.monotonic() > give_up:
-            raise ComposeFailed(
-                f"Of two decision services these answered so many requests: {counts}.",
-                hint="Does the gateway find both addresses of the name `decision`?",
-            )
+
+    def count_requests() -> list[int]:
+        return [_count_requests(stack, index) for index in (1, 2)]
+
+    def have_both_answered() -> bool:
         _send_concurrently(graph, email, 200)
-    before = counts
+        return all(count_requests())
+
+    _wait_until(
+        have_both_answered,
+        DISCOVERY_S,
+        lambda: f"Two decision services have answered so many requests: {count_requests()}.",
+    )
+    before = count_requests()
     _send_concurrently(graph, email, 400)
-    after = [_count_requests(stack, index) for index in (1, 2)]
+    after = count_requests()
     shares = [now - then for now, then in zip(after, before, strict=True)]
     console.print(f"decision scaled to 2; of 400 more requests they answered {shares}.")
 
@@ -365,14 +378,15 @@ def _describe_offers(decision: dict[str, Any] | None) -> str:
 
 def _wait_until_recovered(graph: GraphClient, email: str) -> None:
     """Return when every question is answered without errors again."""
-    give_up = time.monotonic() + READY_S
-    while errors := [e for q in QUESTIONS for e in query(graph, q, email).get("errors", [])]:
-        if time.monotonic() > give_up:
-            raise ComposeFailed(
-                f"The stack did not recover: {str(errors)[:800]}",
-                hint="Look at `docker compose logs`.",
-            )
-        time.sleep(0.5)
+
+    def list_errors() -> list[Any]:
+        return [e for q in QUESTIONS for e in query(graph, q, email).get("errors", [])]
+
+    _wait_until(
+        lambda: not list_errors(),
+        READY_S,
+        lambda: f"The stack did not recover: {str(list_errors())[:800]}",
+    )
 
 
 def main() -> None:
