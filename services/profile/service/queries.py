@@ -35,7 +35,7 @@ class UnknownCustomerId(UnknownCustomer):
 
     def __init__(self, customer_id: UUID) -> None:
         super().__init__(
-            f"There is no customer {str(id)!r}.",
+            f"There is no customer {str(customer_id)!r}.",
             hint="Name the customer by an identity, such as an e-mail address, to make a new one.",
         )
 
