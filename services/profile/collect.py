@@ -18,7 +18,8 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, ServiceTokenVerifier
 from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
-from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
+from services.profile.domain.event_fields import read_sent_at
+from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID
 from services.profile.service.call_reader import CallReader, Rejected
 from services.profile.service.recording import RecordedCall, record_apart
 from services.profile.service.segment_cache import SegmentCache

@@ -1,7 +1,7 @@
 """One call about one customer, however it reached profile, and why a call is refused."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
@@ -146,6 +146,31 @@ def refuse_claim(text: object, now: datetime) -> SignedClaim:
         "A signed claim came with the event, and signed claims are off.",
         hint="Set RAAK_PROFILE_CLAIM_SECRETS to the secret your server signs with.",
     )
+
+
+class BatchContext(NamedTuple):
+    """What all events of one request share, and how they are read.
+
+    `sent_at` is the sender's clock when it sent them, if known; `context` completes each event's
+    own, and has `context_bytes` as JSON. `flaw` is what is wrong with all of them. `verify` checks
+    a signed claim at a moment, or raises InvalidClaim.
+    """
+
+    received_at: datetime
+    future_tolerance: timedelta
+    new_id: Callable[[], UUID]
+    sender: SenderClass
+    sent_at: datetime | None = None
+    context: Mapping[str, Json] = NOTHING
+    context_bytes: int = 0
+    flaw: InvalidEvent | None = None
+    verify: Callable[[object, datetime], SignedClaim] = refuse_claim
+    trust_write_keys: bool = False
+
+    @property
+    def can_identify(self) -> bool:
+        """Whether the sender may say who somebody is, within what its token allows."""
+        return self.sender is not SenderClass.WRITE_KEY or self.trust_write_keys
 
 
 class Call(NamedTuple):

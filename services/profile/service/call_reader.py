@@ -13,9 +13,15 @@ from services.chassis.ids import new_id
 from services.contracts.base import DEEPEST_JSON, Json, is_deeper
 from services.contracts.enums import SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerOnlyEvent
+from services.profile.domain.calls import (
+    BatchContext,
+    Call,
+    EventTooLarge,
+    InvalidEvent,
+    ServerOnlyEvent,
+)
 from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
-from services.profile.domain.spec import BatchContext, Subject, read_call
+from services.profile.domain.spec import Subject, read_call
 from services.profile.service.signed_claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
