@@ -18,7 +18,6 @@ from services.journey.settings import JourneySettings
 
 
 def create(settings: JourneySettings | None = None) -> FastAPI:
-    """The application of the journey service."""
     settings = settings or JourneySettings()
 
     async def compose(base: Foundation) -> Service:

@@ -59,5 +59,4 @@ SUBSCRIPTIONS: dict[type[Event], Handle] = {
 
 
 def subscriptions(engine: Engine) -> Subscriptions:
-    """What journey listens to, each handler bound to the engine."""
     return {event: partial(handle, engine) for event, handle in SUBSCRIPTIONS.items()}

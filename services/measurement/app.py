@@ -12,7 +12,6 @@ from services.measurement.settings import MeasurementSettings
 
 
 def create(settings: MeasurementSettings | None = None) -> FastAPI:
-    """The application of the measurement service."""
     settings = settings or MeasurementSettings()
     masking = Masking.over(settings.identifying_names)
     conversions = Conversions(

@@ -14,7 +14,6 @@ from services.measurement.domain.conversions import Conversions
 
 
 async def record_decisions(connection: Connection, events: Sequence[DecisionRecorded]) -> None:
-    """Record decisions and their propositions."""
     ranked = [one for event in events for one in propositions.of_decision(event)]
     await service.record(connection, [touchpoints.of_decision(e) for e in events], ranked)
 
@@ -32,7 +31,6 @@ async def record_outcomes(
 
 
 async def record_messages(connection: Connection, events: Sequence[MessageDue]) -> None:
-    """Record the messages of journeys."""
     await service.record(connection, [touchpoints.of_message(event) for event in events])
 
 
@@ -46,7 +44,6 @@ async def record_events(
 
 
 def subscriptions(conversions: Conversions) -> Subscriptions:
-    """What measurement listens to."""
     return {
         DecisionRecorded: record_decisions,
         OutcomeRecorded: partial(record_outcomes, conversions),

@@ -37,7 +37,6 @@ class Instance:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is under way."""
         return self.ended_at is None
 
 

@@ -24,7 +24,6 @@ class Mutation:
         requires_scopes=[["journeys:write"]],
     )
     async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
-        """The same text is no new version."""
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             row, journeys = await publishing.publish(
@@ -45,7 +44,6 @@ class Mutation:
     async def exit_journey(
         self, info: Info, instance: strawberry.ID, reason: str
     ) -> JourneyInstance:
-        """Of any customer: no scope of a customer's own token allows it."""
         context = info.context
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             raise InvalidReason(

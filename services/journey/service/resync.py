@@ -19,7 +19,6 @@ READ_FACTOR = 5
 
 
 def sources(engine: Engine) -> dict[str, ResyncSource]:
-    """By name, in this order."""
     return {
         "journeys": partial(_load_series, engine),
         "runs": partial(_load_instances, engine),

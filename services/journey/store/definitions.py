@@ -67,7 +67,6 @@ async def insert(
     at: datetime,
     by: str,
 ) -> PublishedJourney:
-    """Add the next version of a journey."""
     row = await connection.fetchrow(
         _INSERT, key, source, sorted(event_names), watches_customer, at, by
     )

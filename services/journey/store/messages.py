@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.contracts.base import Json
-from services.journey.store.columns import columns
 
 _COLUMNS = """customer_id, message_id, run_id, journey, step, channel, template, purpose, content,
     status, created_at"""
@@ -45,8 +44,7 @@ class InboxMessage(NamedTuple):
 
 
 async def add(connection: Connection, messages: Sequence[InboxMessage]) -> None:
-    """Put messages into inboxes."""
-    await connection.execute(_ADD, *columns(messages))
+    await execute_rows(connection, _ADD, messages)
 
 
 async def load_page(

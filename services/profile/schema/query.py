@@ -5,7 +5,7 @@ from uuid import UUID
 import strawberry
 
 from services.chassis.graphql import masking_for
-from services.chassis.pagination import PageInfo, encode_cursor, page_size
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
 from services.profile.schema.inputs import CustomerRef
 from services.profile.schema.types import (
     Customer,
@@ -13,7 +13,6 @@ from services.profile.schema.types import (
     CustomerEdge,
     Info,
     Segment,
-    read_cursor,
 )
 from services.profile.service import queries
 
@@ -48,14 +47,14 @@ class Query:
         """One bounded scan. A caller that may not read identities may not search by them either."""
         if where is not None and (masking := masking_for(info.context)):
             masking.check([where])
-        position = read_cursor(after, UUID)
+        (start,) = decode_cursor(after, UUID) or (None,)
         async with info.context.database.connection() as connection:
             page = await queries.search(
                 connection,
                 segment=segment,
                 where=where,
                 first=page_size(first),
-                after=position[0] if position else None,
+                after=start,
                 scan_limit=info.context.scan_limit,
                 now=info.context.clock(),
             )

@@ -1,8 +1,8 @@
 """The GraphQL types that profile owns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self, cast
+from typing import Self
 from uuid import UUID
 
 import strawberry
@@ -11,13 +11,8 @@ from strawberry.scalars import JSON
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.errors import RaakError
 from services.chassis.masking import Hide, leave_unmasked
-from services.chassis.pagination import (
-    InvalidPage,
-    PageInfo,
-    decode_cursor,
-    encode_cursor,
-    page_size,
-)
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.resolvers import copy_fields
 from services.contracts.enums import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
@@ -104,14 +99,13 @@ class Trait:
 
     @classmethod
     def of(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
-        return cls(
+        return copy_fields(
+            cls,
+            trait,
             name=name,
-            value=trait.value,
             kind=TraitKind(trait.kind),
             context=ContextCategory(trait.context),
-            source=trait.source,
             lawful_basis=LawfulBasis(trait.lawful_basis),
-            observed_at=trait.observed_at,
             sender=sender,
         )
 
@@ -127,12 +121,12 @@ class Consent:
 
     @classmethod
     def of(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
-        return cls(
+        return copy_fields(
+            cls,
+            consent,
             purpose=purpose,
             status=ConsentStatus(consent.status),
             lawful_basis=LawfulBasis(consent.lawful_basis),
-            source=consent.source,
-            changed_at=consent.changed_at,
             sender=sender,
         )
 
@@ -157,14 +151,7 @@ class Segment:
 
     @classmethod
     def of(cls, segment: segment_domain.Segment) -> Self:
-        return cls(
-            key=strawberry.ID(segment.key),
-            version=segment.version,
-            name=segment.name,
-            description=segment.description,
-            condition=segment.condition.source,
-            published_at=segment.published_at,
-        )
+        return copy_fields(cls, segment, condition=segment.condition.source)
 
 
 @strawberry.type(description="A customer is in a segment.")
@@ -204,9 +191,9 @@ class CustomerEvent:
 
     @classmethod
     def of(cls, event: event_store.StoredEvent) -> Self:
-        fields = event._asdict()
-        event_id, sender = fields.pop("event_id"), fields.pop("sender")
-        return cls(id=strawberry.ID(str(event_id)), sender=SenderClass(sender), **fields)
+        return copy_fields(
+            cls, event, id=strawberry.ID(str(event.event_id)), sender=SenderClass(event.sender)
+        )
 
 
 @strawberry.type
@@ -238,15 +225,14 @@ class IdentityChange:
 
     @classmethod
     def of(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
-        return cls(
+        return copy_fields(
+            cls,
+            change,
             id=strawberry.ID(str(change.id)),
-            kind=change.kind,
             from_customer=strawberry.ID(str(change.from_customer)),
             into_customer=strawberry.ID(str(change.into_customer)),
             identities=[Identity.of(identity) for identity in change.identities],
-            reason=change.reason,
             at=at,
-            linked_by=change.linked_by,
         )
 
 
@@ -265,14 +251,8 @@ class IdentityClaim:
 
     @classmethod
     def of(cls, claim: claim_store.IdentityClaim) -> Self:
-        return cls(
-            type=claim.identity.type,
-            value=claim.identity.value,
-            sender=SenderClass(claim.sender),
-            first_claimed_at=claim.first_claimed_at,
-            last_claimed_at=claim.last_claimed_at,
-            confirmed_at=claim.confirmed_at,
-        )
+        kind, value = claim.identity
+        return copy_fields(cls, claim, type=kind, value=value, sender=SenderClass(claim.sender))
 
 
 @strawberry.federation.type(keys=["id"], description="A person we know, or a visitor.")
@@ -354,12 +334,16 @@ class Customer:
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
     ) -> EventConnection | None:
         customer, size = await self.load(info), page_size(first)
-        position = cast(
-            "tuple[datetime, UUID] | None", read_cursor(after, datetime.fromisoformat, UUID)
-        )
+        position = decode_cursor(after, datetime.fromisoformat, UUID)
         async with info.context.database.connection() as connection:
             rows = await event_store.read_page(connection, customer.id, name, position, size + 1)
-        return _to_connection(rows[:size], has_more=len(rows) > size)
+        edges = [
+            EventEdge(
+                node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
+            )
+            for row in rows[:size]
+        ]
+        return EventConnection(edges=edges, page_info=PageInfo.of(edges, len(rows) > size))
 
     @of_customer(
         "Merges, and identities that were claimed but stayed with their owner.",
@@ -384,29 +368,6 @@ HIDES: Mapping[str, Hide] = {
     "Trait.value": lambda masking, trait, value: masking.named(trait.name, value, of_customer=True),
 }
 """How fields that may identify somebody look to callers that may not read identities."""
-
-
-def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
-    """The sort key in a cursor, each part parsed by its kind; raises InvalidPage."""
-    key = decode_cursor(after, len(kinds))
-    try:
-        return tuple(kind(part) for kind, part in zip(kinds, key, strict=True)) if key else None
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidPage(
-            f"after is {after!r}, which is not a cursor of this list.",
-            hint="Pass the endCursor of the page before, unchanged.",
-        ) from None
-
-
-def _to_connection(rows: list[event_store.StoredEvent], *, has_more: bool) -> EventConnection:
-    edges = [
-        EventEdge(
-            node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
-        )
-        for row in rows
-    ]
-    end = edges[-1].cursor if edges else None
-    return EventConnection(edges=edges, page_info=PageInfo(has_next_page=has_more, end_cursor=end))
 
 
 @strawberry.type

@@ -52,12 +52,21 @@ async def resolve(connection: Connection, refs: Collection[CustomerRef]) -> dict
     """The customer each reference names; references that name nobody are absent."""
     identities = [ref for ref in refs if isinstance(ref, Identity)]
     owners = await identity_store.find_owners(connection, identities) if identities else {}
-    ids = {ref: customer_id for ref in refs if ref not in owners and (customer_id := _id_of(ref))}
+    ids = {
+        ref: customer_id for ref in refs if ref not in owners and (customer_id := derive_id(ref))
+    }
     survivors = await identity_store.find_survivors(connection, set(ids.values())) if ids else {}
     resolved: dict[CustomerRef, UUID] = dict(owners.items())
     return resolved | {
         ref: survivors[customer_id] for ref, customer_id in ids.items() if customer_id in survivors
     }
+
+
+async def find_reached(
+    connection: Connection, pairs: Collection[tuple[CustomerRef, UUID]]
+) -> dict[tuple[CustomerRef, UUID], bool]:
+    """Of each reference of a token and customer, whether it reaches them (`is_reached`)."""
+    return {pair: await is_reached(connection, *pair) for pair in pairs}
 
 
 async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -> bool:
@@ -73,13 +82,15 @@ async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -
         return True
     if LinkSource.WRITE_KEY in persons:
         return False
-    browsers = {one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, _id_of(one))}
+    browsers = {
+        one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, derive_id(one))
+    }
     if not browsers and isinstance(ref, UUID):
         return not await identity_store.is_merged_unproved(connection, ref, customer)
     return any((source := links[one]) and source.is_proved for one in browsers)
 
 
-def _id_of(ref: CustomerRef) -> UUID | None:
+def derive_id(ref: CustomerRef) -> UUID | None:
     """The id a reference stands for without a look into the database."""
     return ref if isinstance(ref, UUID) else derive_visitor_id(ref)
 

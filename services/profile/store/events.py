@@ -119,8 +119,7 @@ async def read_histories(
     histories: dict[UUID, list[RecordedEvent]] = {customer: [] for customer in customers}
     if customers and names:
         for customer, *event in await connection.fetch(_HISTORIES, list(customers), list(names)):
-            name, at, properties = event
-            histories[customer].append(RecordedEvent(name, at, properties))
+            histories[customer].append(RecordedEvent(*event))
     return histories
 
 
