@@ -5,82 +5,60 @@ to, so that a merge can be undone.
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis import outbox
+from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey
+
+metadata = sa.MetaData()
+outbox.tables(metadata)
 
 
-class Table(SQLModel, registry=registry()):
-    """Base of this service's tables."""
+class Table(TableBase):
+    __abstract__ = True
+    metadata = metadata
 
 
-def _at(nullable: bool = False) -> Any:
-    return Field(sa_column=sa.Column(sa.DateTime(timezone=True), nullable=nullable))
-
-
-def _json(nullable: bool = False) -> Any:
-    return Field(sa_column=sa.Column(JSONB, nullable=nullable))
-
-
-def _text(primary_key: bool = False) -> Any:
-    return Field(sa_type=sa.Text, primary_key=primary_key)
-
-
-def _maybe_text() -> Any:
-    return Field(default=None, sa_type=sa.Text)
-
-
-class JourneyDefinition(Table, table=True):
+class JourneyDefinition(Table):
     """A published journey; the highest version of a key lets customers in."""
 
     __tablename__ = "definition"
 
-    key: str = _text(primary_key=True)
-    version: int = Field(primary_key=True)
-    revision: int = Field(
-        sa_column=sa.Column(sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True)
-    )
+    key: Mapped[TextKey]
+    version: Mapped[int] = mapped_column(primary_key=True)
+    revision: Mapped[BigInt] = mapped_column(sa.Identity(always=True), unique=True)
     """Grows with every publication of any journey."""
-    source: str = _text()
+    source: Mapped[str]
     """The YAML as it was published."""
-    event_names: list[str] = Field(sa_column=sa.Column(ARRAY(sa.Text), nullable=False))
+    event_names: Mapped[list[str]]
     """The events that trigger something in this version."""
-    watches_customer: bool
+    watches_customer: Mapped[bool]
     """Whether a changed snapshot, without an event, can move it."""
-    published_at: datetime = _at()
-    published_by: str = _text()
-    declaration: dict[str, Any] = Field(
-        sa_column=sa.Column(
-            JSONB,
-            nullable=False,
-            server_default=sa.text("""'{"grew_in": 0, "series": []}'"""),
-        )
+    published_at: Mapped[datetime]
+    published_by: Mapped[str]
+    declaration: Mapped[JsonObject] = mapped_column(
+        server_default=sa.text("""'{"grew_in": 0, "series": []}'""")
     )
     """The series all journeys need from this publication on, and since which one;
     `services.rules.Declaration` reads it."""
 
 
-class Customer(Table, table=True):
+class Customer(Table):
     """The latest snapshot of a customer, and whom they have become."""
 
-    __tablename__ = "customer"
-
-    customer_id: UUID = Field(primary_key=True)
-    version: int = Field(sa_type=sa.BigInteger)
+    customer_id: Mapped[IdKey]
+    version: Mapped[BigInt]
     """Of the snapshot; 0 before the first."""
-    snapshot: dict[str, Any] | None = _json(nullable=True)
-    seen_at: datetime | None = _at(nullable=True)
+    snapshot: Mapped[JsonObject | None]
+    seen_at: Mapped[datetime | None]
     """When the snapshot was received: the moment its conditions were decided."""
-    merged_into: UUID | None = None
+    merged_into: Mapped[UUID | None]
 
 
-class Instance(Table, table=True):
+class Instance(Table):
     """One customer's instance of a journey."""
 
     __tablename__ = "run"
@@ -108,60 +86,58 @@ class Instance(Table, table=True):
         ),
     )
 
-    customer_id: UUID = Field(primary_key=True)
-    run_id: UUID = Field(primary_key=True)
-    first_customer_id: UUID
+    customer_id: Mapped[IdKey]
+    run_id: Mapped[IdKey]
+    first_customer_id: Mapped[UUID]
     """The customer who entered, whoever they have become since."""
-    journey: str = _text()
-    version: int
-    key: str = _text()
-    step: str = _text()
-    phase: str | None = _maybe_text()
-    sequence: int
-    entered_at: datetime = _at()
-    since: datetime = _at()
-    began_at: datetime = _at()
-    moved_by: UUID
-    event: dict[str, Any] = _json()
-    due_at: datetime | None = _at(nullable=True)
+    journey: Mapped[str]
+    version: Mapped[int]
+    key: Mapped[str]
+    step: Mapped[str]
+    phase: Mapped[str | None]
+    sequence: Mapped[int]
+    entered_at: Mapped[datetime]
+    since: Mapped[datetime]
+    began_at: Mapped[datetime]
+    moved_by: Mapped[UUID]
+    event: Mapped[JsonObject]
+    due_at: Mapped[datetime | None]
     """The timer: claimed by a runner when its time has come."""
-    ended_at: datetime | None = _at(nullable=True)
-    end_reason: str | None = _maybe_text()
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[str | None]
 
 
-class StepRecord(Table, table=True):
+class StepRecord(Table):
     """A step an instance came to. Rows are only added."""
 
     __tablename__ = "step_taken"
 
-    customer_id: UUID = Field(primary_key=True)
-    run_id: UUID = Field(primary_key=True)
-    sequence: int = Field(primary_key=True)
-    step: str = _text()
-    phase: str | None = _maybe_text()
-    entered_at: datetime = _at()
-    note: str | None = _maybe_text()
+    customer_id: Mapped[IdKey]
+    run_id: Mapped[IdKey]
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[str]
+    phase: Mapped[str | None]
+    entered_at: Mapped[datetime]
+    note: Mapped[str | None]
 
 
-class Message(Table, table=True):
+class Message(Table):
     """A message of a journey to a customer."""
 
-    __tablename__ = "message"
-
-    customer_id: UUID = Field(primary_key=True)
-    message_id: UUID = Field(primary_key=True)
-    run_id: UUID
-    journey: str = _text()
-    step: str = _text()
-    channel: str = _text()
-    template: str = _text()
-    purpose: str = _text()
-    content: dict[str, Any] = _json()
-    status: str = _text()
-    created_at: datetime = _at()
+    customer_id: Mapped[IdKey]
+    message_id: Mapped[IdKey]
+    run_id: Mapped[UUID]
+    journey: Mapped[str]
+    step: Mapped[str]
+    channel: Mapped[str]
+    template: Mapped[str]
+    purpose: Mapped[str]
+    content: Mapped[JsonObject]
+    status: Mapped[str]
+    created_at: Mapped[datetime]
 
 
-class StepTally(Table, table=True):
+class StepTally(Table):
     """How many instances came to a step, and how many are there: sums of rows.
 
     A counter per step would be one row that every transaction waits to change; these rows are only
@@ -171,15 +147,9 @@ class StepTally(Table, table=True):
     __tablename__ = "tally"
     __table_args__ = (sa.Index("tally_by_step", "journey", "version", "step"),)
 
-    tally_id: int = Field(
-        sa_column=sa.Column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
-    )
-    journey: str = _text()
-    version: int
-    step: str = _text()
-    passed: int = Field(sa_type=sa.BigInteger)
-    present: int = Field(sa_type=sa.BigInteger)
-
-
-metadata = Table.metadata
-outbox.tables(metadata)
+    tally_id: Mapped[BigInt] = mapped_column(sa.Identity(always=True), primary_key=True)
+    journey: Mapped[str]
+    version: Mapped[int]
+    step: Mapped[str]
+    passed: Mapped[BigInt]
+    present: Mapped[BigInt]

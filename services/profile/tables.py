@@ -10,32 +10,23 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis import outbox
+from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey
+
+metadata = sa.MetaData()
+outbox.tables(metadata)
 
 
-class Table(SQLModel, registry=registry()):
-    """Base of this service's tables."""
+class Table(TableBase):
+    __abstract__ = True
+    metadata = metadata
 
 
-def _at(nullable: bool = False, index: bool = False) -> Any:
-    return Field(sa_column=sa.Column(sa.DateTime(timezone=True), nullable=nullable, index=index))
-
-
-def _json() -> Any:
-    return Field(sa_column=sa.Column(JSONB, nullable=False))
-
-
-def _text(primary_key: bool = False) -> Any:
-    return Field(sa_type=sa.Text, primary_key=primary_key)
-
-
-class Customer(Table, table=True):
+class Customer(Table):
     """A customer and the state of their series; one merged away only names the survivor."""
 
-    __tablename__ = "customer"
     __table_args__ = (
         sa.Index(
             "customer_rules_version",
@@ -49,180 +40,156 @@ class Customer(Table, table=True):
         ),
     )
 
-    customer_id: UUID = Field(primary_key=True)
-    version: int = Field(sa_type=sa.BigInteger)
+    customer_id: Mapped[IdKey]
+    version: Mapped[BigInt]
     """Of their snapshot."""
-    rules_version: int = Field(sa_type=sa.BigInteger)
+    rules_version: Mapped[BigInt]
     """The version of the segment definitions that series and segments were computed with."""
-    series: dict[str, Any] = _json()
-    reevaluate_at: datetime | None = _at(nullable=True)
+    series: Mapped[JsonObject]
+    reevaluate_at: Mapped[datetime | None]
     """When time alone may change their segments."""
-    merged_into: UUID | None = None
-    created_at: datetime = _at()
-    updated_at: datetime = _at()
+    merged_into: Mapped[UUID | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
-class Identity(Table, table=True):
+class Identity(Table):
     """Who holds an identity. Looked up by the identity, which has one owner."""
 
-    __tablename__ = "identity"
-
-    identity_type: str = _text(primary_key=True)
-    identity_value: str = _text(primary_key=True)
-    customer_id: UUID = Field(index=True)
-    linked_by: str | None = Field(default=None, sa_type=sa.Text)
+    identity_type: Mapped[TextKey]
+    identity_value: Mapped[TextKey]
+    customer_id: Mapped[UUID] = mapped_column(index=True)
+    linked_by: Mapped[str | None]
     """By whose word it is this customer's; null: nobody linked it, or that is not known."""
-    since: datetime = _at()
+    since: Mapped[datetime]
 
 
-class IdentityClaim(Table, table=True):
+class IdentityClaim(Table):
     """An identity that somebody named as a customer's without proof."""
 
-    __tablename__ = "identity_claim"
-
-    customer_id: UUID = Field(primary_key=True)
-    identity_type: str = _text(primary_key=True)
-    identity_value: str = _text(primary_key=True)
-    sender: str = _text()
-    first_claimed_at: datetime = _at()
-    last_claimed_at: datetime = _at()
-    confirmed_at: datetime | None = _at(nullable=True)
+    customer_id: Mapped[IdKey]
+    identity_type: Mapped[TextKey]
+    identity_value: Mapped[TextKey]
+    sender: Mapped[str]
+    first_claimed_at: Mapped[datetime]
+    last_claimed_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
 
 
-class IdentityChange(Table, table=True):
+class IdentityChange(Table):
     """A merge or a refused attachment, as it happened."""
 
-    __tablename__ = "identity_change"
-
-    customer_id: UUID = Field(primary_key=True)
+    customer_id: Mapped[IdKey]
     """Whose history it is part of now."""
-    change_id: UUID = Field(primary_key=True)
-    kind: str = _text()
-    from_customer_id: UUID
-    into_customer_id: UUID
-    identities: list[Any] = _json()
-    reason: str = _text()
-    linked_by: str | None = Field(default=None, sa_type=sa.Text)
-    changed_at: datetime = _at()
+    change_id: Mapped[IdKey]
+    kind: Mapped[str]
+    from_customer_id: Mapped[UUID]
+    into_customer_id: Mapped[UUID]
+    identities: Mapped[list[Any]]
+    reason: Mapped[str]
+    linked_by: Mapped[str | None]
+    changed_at: Mapped[datetime]
 
 
-class Trait(Table, table=True):
+class Trait(Table):
     """The latest value of a trait by the identity it came by and the class of who sent it."""
 
-    __tablename__ = "trait"
-
-    customer_id: UUID = Field(primary_key=True)
-    name: str = _text(primary_key=True)
-    identity_type: str = _text(primary_key=True)
-    identity_value: str = _text(primary_key=True)
-    sender: str = _text(primary_key=True)
-    value: Any = _json()
-    kind: str = _text()
-    context: str = _text()
-    source: str = _text()
-    lawful_basis: str = _text()
-    observed_at: datetime = _at()
+    customer_id: Mapped[IdKey]
+    name: Mapped[TextKey]
+    identity_type: Mapped[TextKey]
+    identity_value: Mapped[TextKey]
+    sender: Mapped[TextKey]
+    value: Mapped[Any] = mapped_column(JSONB)
+    kind: Mapped[str]
+    context: Mapped[str]
+    source: Mapped[str]
+    lawful_basis: Mapped[str]
+    observed_at: Mapped[datetime]
 
 
-class Consent(Table, table=True):
+class Consent(Table):
     """The latest choice on a purpose by the identity it came by and the class of who sent it."""
 
-    __tablename__ = "consent"
-
-    customer_id: UUID = Field(primary_key=True)
-    purpose: str = _text(primary_key=True)
-    identity_type: str = _text(primary_key=True)
-    identity_value: str = _text(primary_key=True)
-    sender: str = _text(primary_key=True)
-    status: str = _text()
-    lawful_basis: str = _text()
-    source: str = _text()
-    changed_at: datetime = _at()
+    customer_id: Mapped[IdKey]
+    purpose: Mapped[TextKey]
+    identity_type: Mapped[TextKey]
+    identity_value: Mapped[TextKey]
+    sender: Mapped[TextKey]
+    status: Mapped[str]
+    lawful_basis: Mapped[str]
+    source: Mapped[str]
+    changed_at: Mapped[datetime]
 
 
-class Event(Table, table=True):
+class Event(Table):
     """Everything a customer did or said, as it was sent; a message id counts once by its sender."""
 
-    __tablename__ = "event"
     __table_args__ = (sa.Index("event_in_time", "customer_id", "occurred_at", "event_id"),)
 
-    customer_id: UUID = Field(primary_key=True)
-    sender: str = _text(primary_key=True)
-    message_id: str = _text(primary_key=True)
-    event_id: UUID
-    kind: str = _text()
-    name: str = _text()
-    occurred_at: datetime = _at()
-    received_at: datetime = _at()
-    properties: dict[str, Any] = _json()
-    context: dict[str, Any] = _json()
-    identity_type: str = _text()
-    identity_value: str = _text()
+    customer_id: Mapped[IdKey]
+    sender: Mapped[TextKey]
+    message_id: Mapped[TextKey]
+    event_id: Mapped[UUID]
+    kind: Mapped[str]
+    name: Mapped[str]
+    occurred_at: Mapped[datetime]
+    received_at: Mapped[datetime]
+    properties: Mapped[JsonObject]
+    context: Mapped[JsonObject]
+    identity_type: Mapped[str]
+    identity_value: Mapped[str]
 
 
-class SetAside(Table, table=True):
+class SetAside(Table):
     """A customer who could not be recomputed in the background, and when that is tried again."""
 
-    __tablename__ = "set_aside"
-
-    customer_id: UUID = Field(primary_key=True)
-    failures: int
+    customer_id: Mapped[IdKey]
+    failures: Mapped[int]
     """In a row."""
-    reason: str = _text()
+    reason: Mapped[str]
     """The class of the last one."""
-    retry_at: datetime = _at()
+    retry_at: Mapped[datetime]
 
 
-class SegmentMember(Table, table=True):
+class SegmentMember(Table):
     """A customer is in a segment."""
 
-    __tablename__ = "segment_member"
     __table_args__ = (sa.Index("segment_member_by_segment", "segment_key", "customer_id"),)
 
-    customer_id: UUID = Field(primary_key=True)
-    segment_key: str = _text(primary_key=True)
-    since: datetime = _at()
+    customer_id: Mapped[IdKey]
+    segment_key: Mapped[TextKey]
+    since: Mapped[datetime]
 
 
-class Segment(Table, table=True):
+class Segment(Table):
     """A published definition; the highest version of a key is in force."""
 
-    __tablename__ = "segment"
-
-    key: str = _text(primary_key=True)
-    version: int = Field(primary_key=True)
-    name: str = _text()
-    description: str = _text()
-    condition: str = _text()
-    published_at: datetime = _at()
+    key: Mapped[TextKey]
+    version: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str]
+    condition: Mapped[str]
+    published_at: Mapped[datetime]
 
 
-class SeriesDeclaration(Table, table=True):
+class SeriesDeclaration(Table):
     """The series another service needs."""
 
-    __tablename__ = "series_declaration"
-
-    service: str = _text(primary_key=True)
-    version: int = Field(sa_type=sa.BigInteger)
-    series: list[Any] = _json()
-    grew_in: int = Field(sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
+    service: Mapped[TextKey]
+    version: Mapped[BigInt]
+    series: Mapped[list[Any]]
+    grew_in: Mapped[BigInt] = mapped_column(server_default="0")
     """The last version that asked for more."""
 
 
-class SegmentDefinitions(Table, table=True):
+class SegmentDefinitions(Table):
     """What is computed for customers from a version on; the highest one is in force."""
 
     __tablename__ = "rulebook"
 
-    version: int = Field(sa_column=sa.Column(sa.BigInteger, primary_key=True, autoincrement=False))
-    series: list[Any] = _json()
+    version: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=False)
+    series: Mapped[list[Any]]
     """Every series computed, so that a customer of this version need not be rebuilt in full."""
-    made_at: datetime = _at()
-    answers: dict[str, int] = Field(
-        sa_column=sa.Column(JSONB, nullable=False, server_default=sa.text("'{}'"))
-    )
+    made_at: Mapped[datetime]
+    answers: Mapped[JsonObject] = mapped_column(server_default=sa.text("'{}'"))
     """Service to `grew_in` of the declaration that is part of it."""
-
-
-metadata = Table.metadata
-outbox.tables(metadata)
