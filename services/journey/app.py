@@ -20,6 +20,8 @@ from services.journey.settings import JourneySettings
 def create(settings: JourneySettings | None = None) -> FastAPI:
     settings = settings or JourneySettings()
 
+    masking = Masking.over(settings.identifying_names)
+
     async def compose(base: Foundation) -> Service:
         engine = Engine(
             clock=base.clock,
@@ -27,9 +29,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
             patience_s=settings.snapshot_patience_ms / 1000,
         )
         return Service(
-            context=Context.factory(
-                base.database, engine, Masking.over(settings.identifying_names)
-            ),
+            context=lambda principal: Context(principal, base.database, engine, masking),
             publishes=[StepEntered, InstanceEnded, MessageDue, JourneySeriesNeeded],
             subscriptions=subscriptions(engine),
             background={

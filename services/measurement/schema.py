@@ -1,7 +1,7 @@
 """Measurement's subgraph: results per action, and each customer's touchpoints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any, NewType, Self
 from uuid import UUID
@@ -26,20 +26,17 @@ from services.measurement.domain.campaigns import CAMPAIGN_FIELDS, CLICK_IDS
 from services.measurement.domain.touchpoints import TouchpointKind
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
-    """What resolvers may use, built for each request."""
+    """One request: its caller, the database, and a loader that batches pages of touchpoints."""
 
     principal: Principal
     database: Database
-    pages: DataLoader[service.PageRequest, list[Record]]
     masking: Masking = USUAL
+    pages: DataLoader[service.PageRequest, list[Record]] = field(init=False)
 
-    @classmethod
-    def over(cls, database: Database, principal: Principal, masking: Masking = USUAL) -> Self:
-        """A context whose loader fetches all pages of touchpoints of a request in one query."""
-        load = service.load_touchpoint_pages
-        return cls(principal, database, make_loader(database, load, []), masking)
+    def __post_init__(self) -> None:
+        self.pages = make_loader(self.database, service.load_touchpoint_pages, [])
 
 
 Info = strawberry.Info[Context, None]
@@ -270,13 +267,10 @@ class TouchpointConnection:
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains its touchpoints."""
-
     id: strawberry.ID
 
     @classmethod
     def resolve_reference(cls, id: strawberry.ID) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
     @of_customer("Every contact with this customer, newest first.")

@@ -43,7 +43,6 @@ async def record(
 
 
 async def merge(connection: Connection, merges: Sequence[CustomersMerged]) -> None:
-    """Move all records of merged customers to the customers they became."""
     pairs = [(event.from_customer_id, customer_of(event)) for event in merges]
     customers = {customer for pair in pairs for customer in pair}
     moves = find_new_owners(pairs, await store.lock_owners(connection, customers))

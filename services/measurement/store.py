@@ -165,7 +165,6 @@ ON CONFLICT DO NOTHING
 
 
 async def move_touchpoints(connection: Connection, moves: Mapping[UUID, UUID]) -> None:
-    """Move the touchpoints of merged customers to the customers they became."""
     await connection.execute(_MOVE_TOUCHPOINTS, list(moves), list(moves.values()))
 
 
@@ -453,7 +452,6 @@ async def load_daily_counts(
 async def load_daily_values(
     connection: Connection, by: Sequence[Dimension], result_filter: ResultFilter
 ) -> dict[tuple[Any, ...], dict[tuple[str, str], int]]:
-    """Sums per combination, by outcome kind and currency."""
     rows = await connection.fetch(
         f"SELECT {_select_columns(by)}kind, currency, sum(cents)::bigint AS cents FROM daily_value "
         f"WHERE {_FILTER} GROUP BY {_select_columns(by)}kind, currency ORDER BY currency",

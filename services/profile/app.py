@@ -33,7 +33,6 @@ TRUST_WARNING = (
 
 
 def create(settings: ProfileSettings | None = None) -> FastAPI:
-    """The application of the profile service."""
     settings = settings or ProfileSettings()
 
     async def compose(base: Foundation) -> Service:
@@ -57,7 +56,8 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             settings.largest_body_bytes,
         )
         return Service(
-            context=Context.factory(
+            context=lambda principal: Context(
+                principal,
                 base.database,
                 cache,
                 reader,

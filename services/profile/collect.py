@@ -50,8 +50,6 @@ class UnknownCall(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Records the calls that one process receives."""
-
     database: Database
     cache: SegmentCache
     reader: CallReader
@@ -60,7 +58,6 @@ class Collector:
     largest_body_bytes: int
 
     def router(self) -> APIRouter:
-        """`POST /collect/v1/{call}`."""
         router = APIRouter()
         router.add_api_route("/collect/v1/{call}", self.answer, methods=["POST"])
         return router
@@ -132,7 +129,6 @@ class Collector:
         return self.reader.read_all(events, batch)
 
     async def _read_body(self, request: Request) -> bytes:
-        """The body, read no further than the limit."""
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > self.largest_body_bytes:
             raise self._too_large(f"{announced} bytes")
@@ -164,7 +160,6 @@ def _find_errors(
 
 
 def _sent_message_id(call: Call) -> str | None:
-    """The id the sender will look for, if it sent one."""
     return None if call.message_id.startswith(OWN_MESSAGE_ID) else call.message_id[:100]
 
 

@@ -1,6 +1,5 @@
 """What resolvers may use, built for each request; and whose data a caller may read."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -44,12 +43,6 @@ class Context:
         self.steps = make_loader(self.database, instances.load_steps, [])
         self.inboxes = DataLoader(load_fn=self._load_inboxes)
         self.counts = make_loader(self.database, tallies.load_counts, {})
-
-    @classmethod
-    def factory(
-        cls, database: Database, engine: Engine, masking: Masking = USUAL
-    ) -> Callable[[Principal], "Context"]:
-        return lambda principal: cls(principal, database, engine, masking)
 
     async def load_journeys(self) -> JourneySet:
         async with self.database.connection() as connection:

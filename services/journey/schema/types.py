@@ -119,13 +119,10 @@ class Message:
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains its journeys and its inbox."""
-
     id: strawberry.ID
 
     @classmethod
     def resolve_reference(cls, id: strawberry.ID) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
     @of_customer("Their active instances, the ended ones (active: false), or both.", JOURNEYS)
@@ -286,8 +283,6 @@ class DataUse:
 
 @strawberry.type(description="What the conditions, keys and contents of the current journeys read.")
 class DataMapping:
-    """Read from the definitions as they are compiled, so it cannot be out of date."""
-
     traits: list[DataUse]
     segments: list[DataUse]
     purposes: list[DataUse] = strawberry.field(description="Consents.")

@@ -41,5 +41,4 @@ class Engine:
         return JourneyState(journeys, self.clock(), snapshots, instances, self.new_id)
 
     async def save(self, connection: Connection, state: JourneyState) -> None:
-        """Write and publish all that changed."""
         await save_changes(connection, state, self.clock(), self.new_id)

@@ -26,7 +26,6 @@ InstanceKey = tuple[UUID, str, str]
 
 
 def build_facts(document: Mapping[str, Json], now: datetime, declaration: Declaration) -> Facts:
-    """The facts of a snapshot's document at a moment."""
     answered = document.get("series_versions", {}).get("journey", 0)
     return Facts(
         now=now,
@@ -64,7 +63,7 @@ class JourneyState:
         self._journeys = journeys
         self._now = now
         self._new_id = new_id
-        self.stamp_sql = journeys.stamp_sql
+        self.stamp = journeys.stamp
         self._facts = {
             customer: build_facts(snapshot.document, now, journeys.declaration)
             for customer, snapshot in snapshots.items()

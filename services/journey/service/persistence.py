@@ -39,7 +39,7 @@ async def save_changes(
     await tallies.add(connection, _count_steps(state, entries))
     await outbox.publish(
         connection,
-        [build_event(event_id, effect, now, state.stamp_sql) for event_id, effect in effects],
+        [build_event(event_id, effect, now, state.stamp) for event_id, effect in effects],
     )
 
 
@@ -61,7 +61,6 @@ def _build_message(id: UUID, effect: MessageEffect, now: datetime) -> InboxMessa
 
 
 def _count_steps(state: JourneyState, entries: Sequence[EntryEffect]) -> dict[StepKey, StepCount]:
-    """What to add to the counts of steps."""
     passed = Counter(_step_key(one.instance) for one in entries)
     present: Counter[StepKey] = Counter()
     for instance in state.changed.values():

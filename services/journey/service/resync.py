@@ -47,7 +47,7 @@ async def _load_instances(
 
     def build(instance: Instance) -> Event:
         effect = EntryEffect(instance) if instance.is_active else EndEffect(instance)
-        return build_event(engine.new_id(), effect, now, journeys.stamp_sql)
+        return build_event(engine.new_id(), effect, now, journeys.stamp)
 
     rows = await instances.lock_page(connection, _parse_position(after), READ_FACTOR * most)
     events = [
@@ -72,7 +72,7 @@ async def _load_messages(
             customer_id=row.customer_id,
             occurred_at=row.created_at,
             message_id=row.message_id,
-            state=build_state(senders[row.instance_id], journeys.stamp_sql),
+            state=build_state(senders[row.instance_id], journeys.stamp),
             channel=row.channel,
             template=row.template,
             content=row.content,

@@ -83,8 +83,6 @@ ORDER BY sequence
 
 
 class StepRecord(NamedTuple):
-    """A step an instance came to."""
-
     sequence: int
     step: str
     phase: str | None
@@ -161,7 +159,6 @@ async def end_duplicates(
 
 
 async def move(connection: Connection, from_id: UUID, into_id: UUID) -> None:
-    """Give everything of one customer to another."""
     for statement in _MOVE:
         await connection.execute(statement, from_id, into_id)
 

@@ -28,8 +28,6 @@ ORDER BY customer_id, message_id LIMIT $1
 
 
 class InboxMessage(NamedTuple):
-    """A row of `message`."""
-
     customer_id: UUID
     message_id: UUID
     instance_id: UUID
@@ -58,7 +56,6 @@ async def load_page(
 async def load_latest(
     connection: Connection, ids: Collection[UUID], first: int
 ) -> dict[UUID, list[InboxMessage]]:
-    """Each customer's latest messages, newest first."""
     inboxes: dict[UUID, list[InboxMessage]] = {one: [] for one in ids}
     for row in await connection.fetch(_LATEST, list(ids), first):
         inboxes[row["customer_id"]].append(InboxMessage(*row))

@@ -56,7 +56,6 @@ Key = tuple[UUID, UUID]
 
 
 def of_decision(event: DecisionRecorded) -> list[Proposition]:
-    """The propositions of a decision, decided only."""
     return [
         Proposition(
             recorded_for=customer_of(event),

@@ -15,8 +15,6 @@ from services.measurement.domain.identities import identity_key
 
 
 class TouchpointKind(StrEnum):
-    """What kind of contact a touchpoint is."""
-
     DECISION = "DECISION"
     OUTCOME = "OUTCOME"
     MESSAGE = "MESSAGE"
@@ -50,7 +48,6 @@ def customer_of(event: Event) -> UUID:
 
 
 def of_decision(event: DecisionRecorded) -> Touchpoint:
-    """Actions were decided on for the customer."""
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -69,7 +66,6 @@ def of_decision(event: DecisionRecorded) -> Touchpoint:
 
 
 def of_outcome(event: OutcomeRecorded) -> Touchpoint:
-    """The customer reacted to a proposition."""
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,

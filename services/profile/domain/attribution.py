@@ -102,7 +102,6 @@ def _read_context_traits(traits: object) -> set[Identity]:
 
 
 def _read_browser(event: dict[str, Any], context: dict[str, Any]) -> Identity:
-    """The browser or device an event comes from."""
     anonymous_id = read_id(event, "anonymousId")
     for identity in _read_identity("anonymous_id", anonymous_id) or _read_device(context):
         return identity

@@ -155,7 +155,6 @@ class IdentityDirectory:
                 self.owners[identity] = customer
 
     def survivor(self, customer: UUID) -> UUID:
-        """The customer this one has become."""
         while customer in self._merged_into:
             customer = self._merged_into[customer]
         return customer
@@ -198,7 +197,6 @@ class IdentityDirectory:
         return customer
 
     def is_known(self, customer: UUID) -> bool:
-        """Whether a customer holds an identity of a person."""
         return any(identity.type in KNOWN_TYPES for identity in self.holdings[customer])
 
     def _link(

@@ -15,7 +15,6 @@ from services.rules import (
     MISSING,
     PASSED,
     SEGMENT,
-    Condition,
     Facts,
     RuleSet,
     Series,
@@ -36,7 +35,7 @@ class Segment(NamedTuple):
     version: int
     name: str
     description: str
-    condition: Condition
+    condition: str
     published_at: datetime
 
 
@@ -60,12 +59,10 @@ class SegmentDefinitions:
 
     @cached_property
     def rules(self) -> RuleSet:
-        """All segment conditions as one function."""
-        return compile_rules([segment.condition for segment in self.segments])
+        return compile_rules([parse(segment.condition, SEGMENT) for segment in self.segments])
 
     @cached_property
     def series(self) -> SeriesSet:
-        """The series of all segments and declarations."""
         return SeriesSet([*self.rules.needs.series, *self.declared])
 
     def missing_series(self, computed: Iterable[Series]) -> SeriesSet:
@@ -78,7 +75,6 @@ class SegmentDefinitions:
         )
 
     def observe(self, customer: Customer, call: Call, now: datetime) -> None:
-        """Count an event in the customer's series."""
         changed = observe(
             customer.series, self.series, call.name, call.properties, call.occurred_at, now
         )
@@ -136,7 +132,6 @@ EMPTY = SegmentDefinitions(version=0, segments=(), declared=())
 
 
 def facts_of(customer: Customer, now: datetime) -> Facts:
-    """A customer as conditions see them."""
     return Facts(
         now=now,
         traits=customer.trait_values(),
@@ -146,9 +141,9 @@ def facts_of(customer: Customer, now: datetime) -> Facts:
     )
 
 
-def find_aggregates(condition: Condition) -> list[str]:
+def find_aggregates(condition: str) -> list[str]:
     """The `events.…(…)` calls of a condition, in the order and spelling of its author."""
-    text = f"(\n{condition.source}\n)"
+    text = f"(\n{condition}\n)"
     tree = ast.parse(text, mode="eval")
     calls = [
         node

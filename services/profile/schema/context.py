@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
@@ -50,13 +49,7 @@ class Context:
     def __post_init__(self) -> None:
         self.clear_loaders()
 
-    @classmethod
-    def factory(cls, *parts: Any) -> Callable[[Principal], "Context"]:
-        """A function that makes a caller's context; `parts` are the fields after `principal`."""
-        return lambda principal: cls(principal, *parts)
-
     async def segment_definitions(self) -> SegmentDefinitions:
-        """The definitions in force."""
         async with self.database.connection() as connection:
             return await self.segment_cache.current(connection)
 
@@ -80,7 +73,6 @@ class Context:
         return None
 
     def own_ref(self) -> CustomerRef | None:
-        """The customer the caller speaks for, as its token says."""
         ref = self.principal.customer_ref or {}
         if "id" in ref:
             return UUID(ref["id"])

@@ -19,16 +19,13 @@ from services.profile.service import queries
 
 @strawberry.type
 class Query:
-    """Profile's fields of the root type."""
-
     @strawberry.federation.field(
         description="One customer; null if the reference names nobody.",
         requires_scopes=[["customers:read"]],
     )
     async def customer(self, info: Info, ref: CustomerRef) -> Customer | None:
-        """A visitor may read themselves, too."""
         customer = await info.context.find(ref.read())
-        return Customer.of(customer) if customer else None
+        return Customer.of(customer.id) if customer else None
 
     @strawberry.federation.field(
         description="Customers by id, of a segment, of whom the condition `where` is true now."
@@ -78,7 +75,7 @@ class Query:
 
 def _to_connection(page: queries.CustomerPage) -> CustomerConnection:
     edges = [
-        CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(str(customer.id)))
+        CustomerEdge(node=Customer.of(customer.id), cursor=encode_cursor(str(customer.id)))
         for customer in page.customers
     ]
     end = encode_cursor(str(page.last)) if page.last else None

@@ -146,12 +146,11 @@ class Segment:
 
     @strawberry.field(description="How many customers are in it.")
     async def customer_count(self, info: Info) -> int:
-        """One query for all the segments of a request."""
         return await info.context.counts.load(str(self.key))
 
     @classmethod
     def of(cls, segment: segment_domain.Segment) -> Self:
-        return copy_fields(cls, segment, condition=segment.condition.source)
+        return copy_fields(cls, segment)
 
 
 @strawberry.type(description="A customer is in a segment.")
@@ -161,7 +160,6 @@ class SegmentMembership:
 
     @strawberry.field(description="The segment as it is defined now.")
     async def segment(self, info: Info) -> Segment | None:
-        """Customers see that they are in a segment, but not its definition."""
         segment = await info.context.segments.load(str(self.key))
         return Segment.of(segment) if segment else None
 
@@ -198,8 +196,6 @@ class CustomerEvent:
 
 @strawberry.type
 class EventEdge:
-    """An event and its position in the list."""
-
     node: CustomerEvent
     cursor: str
 
@@ -263,12 +259,11 @@ class Customer:
 
     @classmethod
     def resolve_reference(cls, id: str) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
-        return cls(id=strawberry.ID(str(read_id(str(id)))))
+        return cls.of(read_id(str(id)))
 
     @classmethod
-    def of(cls, customer: domain.Customer) -> Self:
-        return cls(id=strawberry.ID(str(customer.id)))
+    def of(cls, customer_id: UUID) -> Self:
+        return cls(id=strawberry.ID(str(customer_id)))
 
     async def load(self, info: Info) -> domain.Customer:
         """All that is known of the customer: nothing for a visitor not recorded yet."""
@@ -372,8 +367,6 @@ HIDES: Mapping[str, Hide] = {
 
 @strawberry.type
 class CustomerEdge:
-    """A customer and their position in the list."""
-
     node: Customer
     cursor: str
 

@@ -158,7 +158,6 @@ async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Cust
 
 
 async def read(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Customers without a lock; merged ones are absent."""
     return await _fetch(connection, _READ, ids)
 
 
@@ -189,7 +188,6 @@ async def insert(connection: Connection, customers: Sequence[Customer], now: dat
 
 
 async def update(connection: Connection, customers: Sequence[Customer], now: datetime) -> None:
-    """Write locked customers back."""
     await execute_rows(connection, _UPDATE, map(_row_of, customers), now)
 
 
@@ -264,7 +262,6 @@ async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: da
 
 
 async def find_set_aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
-    """Which of these customers are set aside."""
     return {row[0] for row in await connection.fetch(_FIND_SET_ASIDE, list(customers))}
 
 

@@ -50,8 +50,6 @@ ORDER BY event_id
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is stored."""
-
     event_id: UUID
     kind: str
     name: str
@@ -68,7 +66,6 @@ Key = tuple[UUID, SenderClass, str]
 
 
 async def find_recorded(connection: Connection, keys: Collection[Key]) -> set[Key]:
-    """Which of these are recorded."""
     if not keys:
         return set()
     rows = await connection.fetch(_RECORDED, *map(list, zip(*keys, strict=True)))
