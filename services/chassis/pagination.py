@@ -26,7 +26,7 @@ class PageInfo:
     end_cursor: str | None
 
     @classmethod
-    def of(cls, edges: Sequence[Any], has_more: bool) -> Self:
+    def from_edges(cls, edges: Sequence[Any], has_more: bool) -> Self:
         """The page that ends with the last of these edges."""
         return cls(has_next_page=has_more, end_cursor=edges[-1].cursor if edges else None)
 

@@ -35,3 +35,8 @@ class TableBase(DeclarativeBase):
     @declared_attr.directive
     def __tablename__(cls) -> str:  # noqa: N805
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def partial_index(name: str, *columns: str, where: str, **options: Any) -> sa.Index:
+    """An index of the rows for which a condition is true."""
+    return sa.Index(name, *columns, postgresql_where=sa.text(where), **options)

@@ -11,10 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis import outbox
-from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey
+from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey, partial_index
 
 metadata = sa.MetaData()
 outbox.tables(metadata)
+
+
+ACTIVE = "ended_at IS NULL"
 
 
 class Table(TableBase):
@@ -63,33 +66,17 @@ class Instance(Table):
 
     __tablename__ = "run"
     __table_args__ = (
-        sa.Index(
-            "run_active",
-            "customer_id",
-            "journey",
-            "key",
-            unique=True,
-            postgresql_where=sa.text("ended_at IS NULL"),
-        ),
+        partial_index("run_active", "customer_id", "journey", "key", unique=True, where=ACTIVE),
         sa.Index("run_history", "customer_id", "journey", "key", "run_id"),
         sa.Index("run_by_id", "run_id"),
-        sa.Index(
-            "run_due",
-            "due_at",
-            postgresql_where=sa.text("due_at IS NOT NULL AND ended_at IS NULL"),
-        ),
-        sa.Index(
-            "run_versions",
-            "journey",
-            "version",
-            postgresql_where=sa.text("ended_at IS NULL"),
-        ),
+        partial_index("run_due", "due_at", where=f"due_at IS NOT NULL AND {ACTIVE}"),
+        partial_index("run_versions", "journey", "version", where=ACTIVE),
     )
 
     customer_id: Mapped[IdKey]
     run_id: Mapped[IdKey]
     first_customer_id: Mapped[UUID]
-    """The customer who entered, whoever they have become since."""
+    """The customer who entered; a merge may have made it another's since."""
     journey: Mapped[str]
     version: Mapped[int]
     key: Mapped[str]

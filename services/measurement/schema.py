@@ -90,7 +90,7 @@ class Rate:
     high: float | None
 
     @classmethod
-    def of(cls, successes: int, trials: int) -> Self:
+    def from_counts(cls, successes: int, trials: int) -> Self:
         return copy_fields(cls, intervals.wilson_rate(successes, trials))
 
 
@@ -98,7 +98,7 @@ def rate_field(successes: str, trials: str) -> Any:
     """A field with the rate of two counts of a result."""
 
     def rate(root: "ActionResult") -> Rate:
-        return Rate.of(getattr(root, successes), getattr(root, trials))
+        return Rate.from_counts(getattr(root, successes), getattr(root, trials))
 
     return strawberry.field(resolver=rate, description=f"{successes.capitalize()} of {trials}.")
 
@@ -137,7 +137,7 @@ class ActionResult:
     conversion_rate: Rate = rate_field("converted", "presented")
 
     @classmethod
-    def of(cls, result: results.Result) -> Self:
+    def from_domain(cls, result: results.Result) -> Self:
         key = {dimension.value: result.key.get(dimension) for dimension in results.Dimension}
         return copy_fields(
             cls,
@@ -177,7 +177,7 @@ class CampaignVisit:
     )
 
     @classmethod
-    def of(cls, found: Mapping[str, str]) -> Self:
+    def from_names(cls, found: Mapping[str, str]) -> Self:
         names = {name: found.get(name) for name in CAMPAIGN_FIELDS}
         return cls(**names, click_ids=[name for name in CLICK_IDS if name in found])
 
@@ -213,7 +213,7 @@ class Touchpoint:
     )
 
     @classmethod
-    def of(cls, row: Record) -> Self:
+    def from_row(cls, row: Record) -> Self:
         detail = row["detail"]
         campaign = detail.get("campaign")
         return cls(
@@ -224,7 +224,7 @@ class Touchpoint:
             decision_id=detail.get("decision"),
             proposition_id=detail.get("proposition"),
             outcome=OutcomeKind(detail["outcome"]) if "outcome" in detail else None,
-            campaign=CampaignVisit.of(campaign) if campaign else None,
+            campaign=CampaignVisit.from_names(campaign) if campaign else None,
             value=read_money(row),
             recorded_for=strawberry.ID(str(row["recorded_for"])),
             **{name: detail.get(name) for name in DETAILS},
@@ -253,16 +253,16 @@ class TouchpointConnection:
     page_info: PageInfo
 
     @classmethod
-    def of(cls, rows: list[Record], size: int) -> Self:
+    def from_rows(cls, rows: list[Record], size: int) -> Self:
         """The page of `size` rows; one row more means that another page follows."""
         edges = [
             TouchpointEdge(
                 cursor=encode_cursor(row["touched_at"], str(row["touchpoint_id"]), row["kind"]),
-                node=Touchpoint.of(row),
+                node=Touchpoint.from_row(row),
             )
             for row in rows[:size]
         ]
-        return cls(edges=edges, page_info=PageInfo.of(edges, len(rows) > size))
+        return cls(edges=edges, page_info=PageInfo.from_edges(edges, len(rows) > size))
 
 
 @strawberry.federation.type(keys=["id"])
@@ -281,7 +281,7 @@ class Customer:
         size = page_size(first)
         position = decode_cursor(after, datetime.fromisoformat, UUID, TouchpointKind)
         rows = await info.context.pages.load((UUID(self.id), position, size + 1))
-        return TouchpointConnection.of(rows, size)
+        return TouchpointConnection.from_rows(rows, size)
 
 
 async def require_own(context: Context, customer: UUID) -> None:
@@ -313,7 +313,7 @@ class Query:
     ) -> list[ActionResult] | None:
         async with info.context.database.connection() as connection:
             rows = await service.load_action_results(connection, by, (start, end), action, channel)
-        return [ActionResult.of(row) for row in rows]
+        return [ActionResult.from_domain(row) for row in rows]
 
 
 HIDES: Mapping[str, Hide] = {

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis import outbox
-from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey
+from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey, partial_index
 
 metadata = sa.MetaData()
 outbox.tables(metadata)
@@ -28,16 +28,8 @@ class Customer(Table):
     """A customer and the state of their series; one merged away only names the survivor."""
 
     __table_args__ = (
-        sa.Index(
-            "customer_rules_version",
-            "rules_version",
-            postgresql_where=sa.text("merged_into IS NULL"),
-        ),
-        sa.Index(
-            "customer_reevaluate_at",
-            "reevaluate_at",
-            postgresql_where=sa.text("reevaluate_at IS NOT NULL"),
-        ),
+        partial_index("customer_rules_version", "rules_version", where="merged_into IS NULL"),
+        partial_index("customer_reevaluate_at", "reevaluate_at", where="reevaluate_at IS NOT NULL"),
     )
 
     customer_id: Mapped[IdKey]
@@ -60,7 +52,7 @@ class Identity(Table):
     identity_value: Mapped[TextKey]
     customer_id: Mapped[UUID] = mapped_column(index=True)
     linked_by: Mapped[str | None]
-    """By whose word it is this customer's; null: nobody linked it, or that is not known."""
+    """The source of the link; null: not linked, or not known."""
     since: Mapped[datetime]
 
 
@@ -179,7 +171,7 @@ class SeriesDeclaration(Table):
     version: Mapped[BigInt]
     series: Mapped[list[Any]]
     grew_in: Mapped[BigInt] = mapped_column(server_default="0")
-    """The last version that asked for more."""
+    """The last version that needed more."""
 
 
 class SegmentDefinitions(Table):

@@ -390,7 +390,7 @@ class DecisionConnection:
             )
             for record in records[:size]
         ]
-        return cls(edges=edges, page_info=PageInfo.of(edges, len(records) > size))
+        return cls(edges=edges, page_info=PageInfo.from_edges(edges, len(records) > size))
 
 
 @strawberry.federation.type(keys=["id"])

@@ -10,7 +10,7 @@ from services.contracts.base import Json
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where an instance stands. `sequence` grows by one with every step, and with its end."""
+    """Where an instance is. `sequence` grows by one with every step, and with its end."""
 
     id: UUID
     customer_id: UUID

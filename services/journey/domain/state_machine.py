@@ -140,7 +140,7 @@ def advance(
 
 
 def end(instance: Instance, reason: str, now: datetime) -> Advance:
-    """End an instance where it stands."""
+    """End an instance at its step."""
     ended = replace(
         instance, sequence=instance.sequence + 1, due_at=None, ended_at=now, end_reason=reason
     )

@@ -33,7 +33,7 @@ class Mutation:
                 context.principal.subject,
                 masking_for(context),
             )
-        definition = await JourneyDefinition.of(journeys, row.key, row.version)
+        definition = await JourneyDefinition.load(journeys, row.key, row.version)
         assert definition is not None
         return definition
 
@@ -55,4 +55,4 @@ class Mutation:
                 context.engine, connection, instance, reason.strip()
             )
         masking_journeys = await context.load_masking_journeys(ended.customer_id)
-        return JourneyInstance.of(ended, masking_journeys.get(ended.id))
+        return JourneyInstance.from_domain(ended, masking_journeys.get(ended.id))

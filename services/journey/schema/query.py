@@ -13,7 +13,7 @@ class Query:
     )
     async def journey_definitions(self, info: Info) -> list[JourneyDefinition] | None:
         journeys = await info.context.load_journeys()
-        found = [await JourneyDefinition.of(journeys, key, None) for key in journeys.current]
+        found = [await JourneyDefinition.load(journeys, key, None) for key in journeys.current]
         return [definition for definition in found if definition]
 
     @strawberry.federation.field(
@@ -23,7 +23,7 @@ class Query:
     async def journey_definition(
         self, info: Info, key: strawberry.ID, version: int | None = None
     ) -> JourneyDefinition | None:
-        return await JourneyDefinition.of(await info.context.load_journeys(), key, version)
+        return await JourneyDefinition.load(await info.context.load_journeys(), key, version)
 
     @strawberry.federation.field(
         description="What data the current journeys need.", requires_scopes=[["journeys:read"]]

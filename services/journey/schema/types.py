@@ -66,7 +66,7 @@ class JourneyInstance:
     end_reason: str | None
 
     @classmethod
-    def of(cls, instance: Instance, masking_journey: Journey | None) -> Self:
+    def from_domain(cls, instance: Instance, masking_journey: Journey | None) -> Self:
         return copy_fields(
             cls,
             instance,
@@ -85,7 +85,7 @@ class JourneyInstance:
     async def definition(self, info: Info) -> "JourneyDefinition | None":
         """For staff only: how a journey goes on is not its customers' business."""
         journeys = await info.context.load_journeys()
-        return await JourneyDefinition.of(journeys, self.instance.journey, self.instance.version)
+        return await JourneyDefinition.load(journeys, self.instance.journey, self.instance.version)
 
 
 @strawberry.type(description="A message of a journey to a customer.")
@@ -105,7 +105,7 @@ class Message:
     """The step that sends it."""
 
     @classmethod
-    def of(cls, message: messages.InboxMessage, masking_journey: Journey | None) -> Self:
+    def from_domain(cls, message: messages.InboxMessage, masking_journey: Journey | None) -> Self:
         return copy_fields(
             cls,
             message,
@@ -133,7 +133,7 @@ class Customer:
         await info.context.require_own(customer)
         found = await info.context.instances.load((customer, active))
         masking_journeys = await info.context.load_masking_journeys(customer)
-        return [JourneyInstance.of(one, masking_journeys.get(one.id)) for one in found]
+        return [JourneyInstance.from_domain(one, masking_journeys.get(one.id)) for one in found]
 
     @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
@@ -141,7 +141,7 @@ class Customer:
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
         masking_journeys = await info.context.load_masking_journeys(customer)
-        return [Message.of(one, masking_journeys.get(one.instance_id)) for one in found]
+        return [Message.from_domain(one, masking_journeys.get(one.instance_id)) for one in found]
 
 
 def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
@@ -220,7 +220,7 @@ class JourneyDefinition:
     published_by: str
 
     @classmethod
-    async def of(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
+    async def load(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
         """A version, without one the current; None where there is none."""
         current = journeys.current.get(key)
         row = current if version is None else journeys.rows.get((key, version))

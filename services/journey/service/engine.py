@@ -21,7 +21,7 @@ class Engine:
 
     clock: Clock
     enter_late: timedelta
-    """How old an event may be and still let its customer in, where the journey says nothing."""
+    """How old an event may be and still let its customer in; a journey may have its own limit."""
     patience_s: float
     """Longest wait for snapshots that contain a list of events."""
     cache: JourneyCache = field(default_factory=JourneyCache)

@@ -58,8 +58,8 @@ async def publish(
 
     Raises:
         InvalidDefinition: All that is wrong with it.
-        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
-            publishes it may not see that.
+        IdentitiesNotReadable: A condition reveals identities to a publisher that may not read
+            them; `masking` is set for such a one.
     """
     journey = await asyncio.to_thread(_compile, yaml)
     definition = journey.definition

@@ -7,6 +7,7 @@ shortest period a step can wait. A transaction that fails leaves its timers due.
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from services.chassis import telemetry
@@ -28,17 +29,17 @@ POSTPONED = timedelta(minutes=5)
 """When a timer is tried again that could not be fired."""
 
 
+@dataclass(frozen=True)
 class TimerRunner:
     """Fires timers that are due; any number of runners share the work."""
 
-    def __init__(self, engine: Engine, database: Database, batch: int) -> None:
-        self._engine = engine
-        self._database = database
-        self._batch = batch
+    engine: Engine
+    database: Database
+    batch: int
 
     async def run(self) -> None:
         while True:
-            if await self.fire_due() < self._batch:
+            if await self.fire_due() < self.batch:
                 await asyncio.sleep(await self._seconds_until_next())
 
     async def fire_due(self) -> int:
@@ -46,12 +47,12 @@ class TimerRunner:
 
         One that cannot be fired is postponed, and harms no other.
         """
-        async with self._database.transaction() as connection:
-            due = await instances.claim_due(connection, self._engine.clock(), self._batch)
+        async with self.database.transaction() as connection:
+            due = await instances.claim_due(connection, self.engine.clock(), self.batch)
 
             async def act(some: Sequence[Instance]) -> list[None]:
                 async with connection.transaction():
-                    await fire(self._engine, connection, some)
+                    await fire(self.engine, connection, some)
                 return [None] * len(some)
 
             failures = await isolate_failures(connection, due, act)
@@ -60,15 +61,15 @@ class TimerRunner:
                     SET_ASIDE.labels("journey", "timers", failure.reason).inc()
                     fields = {"because": telemetry.describe(failure.error)}
                     log.error("a timer is postponed", extra={"fields": fields})
-                    await instances.postpone(connection, instance, self._engine.clock() + POSTPONED)
+                    await instances.postpone(connection, instance, self.engine.clock() + POSTPONED)
         return len(due)
 
     async def _seconds_until_next(self) -> float:
-        async with self._database.connection() as connection:
+        async with self.database.connection() as connection:
             due_at = await instances.load_next_due(connection)
         if due_at is None:
             return LOOK_AGAIN_S
-        wait_s = (due_at - self._engine.clock()).total_seconds()
+        wait_s = (due_at - self.engine.clock()).total_seconds()
         return min(max(wait_s, PAUSE_S), LOOK_AGAIN_S)
 
 

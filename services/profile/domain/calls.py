@@ -117,7 +117,7 @@ class TooManyPurposes(InvalidEvent):
 
 
 class Provenance(NamedTuple):
-    """Where what a call says of a customer comes from, and by what right it is kept."""
+    """The source of the traits in a call, and their lawful basis."""
 
     kind: TraitKind = TraitKind.DECLARED
     context: ContextCategory = ContextCategory.RELATIONAL
@@ -169,7 +169,7 @@ class BatchContext(NamedTuple):
 
     @property
     def can_identify(self) -> bool:
-        """Whether the sender may say who somebody is, within what its token allows."""
+        """Whether the sender may identify customers, within what its token allows."""
         return self.sender is not SenderClass.WRITE_KEY or self.trust_write_keys
 
 
@@ -200,7 +200,7 @@ class Call(NamedTuple):
     claims: tuple[Identity, ...] = ()
     is_proved: bool = True
     linked_by: LinkSource = LinkSource.SERVER
-    """By whose word its identities are one customer's."""
+    """The source of the links between its identities."""
 
     @property
     def primary_identity(self) -> Identity:

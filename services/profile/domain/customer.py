@@ -58,7 +58,7 @@ class CustomerLimits(NamedTuple):
 DEFAULT_LIMITS = CustomerLimits()
 
 WITHDRAWN = ConsentStatus.DENIED
-"""The status that counts whoever says it."""
+"""The status that counts from every sender."""
 
 _ALL = frozenset(SenderClass)
 _AT_LEAST = {

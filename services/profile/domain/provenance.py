@@ -1,4 +1,4 @@
-"""By what right something is stored: the provenance of traits, and consents."""
+"""The provenance of traits, and consents."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ class SegmentDefinitions:
     declared: tuple[Series, ...]
     """The series other services need."""
     answers: Mapping[str, int] = field(default_factory=dict)
-    """These services, each with the version of its declaration that last asked for more."""
+    """These services, each with the version of its declaration that last needed more."""
 
     @cached_property
     def rules(self) -> RuleSet:

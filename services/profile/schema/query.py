@@ -25,7 +25,7 @@ class Query:
     )
     async def customer(self, info: Info, ref: CustomerRef) -> Customer | None:
         customer = await info.context.find(ref.read())
-        return Customer.of(customer.id) if customer else None
+        return Customer.from_id(customer.id) if customer else None
 
     @strawberry.federation.field(
         description="Customers by id, of a segment, of whom the condition `where` is true now."
@@ -62,7 +62,7 @@ class Query:
     )
     async def segments(self, info: Info) -> list[Segment] | None:
         definitions = await info.context.segment_definitions()
-        return [Segment.of(segment) for segment in definitions.segments]
+        return [Segment.from_domain(segment) for segment in definitions.segments]
 
     @strawberry.federation.field(
         description="One segment; null if there is none of this key.",
@@ -70,12 +70,12 @@ class Query:
     )
     async def segment(self, info: Info, key: strawberry.ID) -> Segment | None:
         segment = await info.context.segments.load(str(key))
-        return Segment.of(segment) if segment else None
+        return Segment.from_domain(segment) if segment else None
 
 
 def _to_connection(page: queries.CustomerPage) -> CustomerConnection:
     edges = [
-        CustomerEdge(node=Customer.of(customer.id), cursor=encode_cursor(str(customer.id)))
+        CustomerEdge(node=Customer.from_id(customer.id), cursor=encode_cursor(str(customer.id)))
         for customer in page.customers
     ]
     end = encode_cursor(str(page.last)) if page.last else None

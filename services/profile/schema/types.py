@@ -80,7 +80,7 @@ class Identity:
     value: str
 
     @classmethod
-    def of(cls, identity: identity_domain.Identity) -> Self:
+    def from_domain(cls, identity: identity_domain.Identity) -> Self:
         return cls(type=identity.type, value=identity.value)
 
 
@@ -98,7 +98,7 @@ class Trait:
     sender: SenderClass
 
     @classmethod
-    def of(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
+    def from_domain(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
         return copy_fields(
             cls,
             trait,
@@ -120,7 +120,7 @@ class Consent:
     sender: SenderClass
 
     @classmethod
-    def of(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
+    def from_domain(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
         return copy_fields(
             cls,
             consent,
@@ -149,7 +149,7 @@ class Segment:
         return await info.context.counts.load(str(self.key))
 
     @classmethod
-    def of(cls, segment: segment_domain.Segment) -> Self:
+    def from_domain(cls, segment: segment_domain.Segment) -> Self:
         return copy_fields(cls, segment)
 
 
@@ -161,7 +161,7 @@ class SegmentMembership:
     @strawberry.field(description="The segment as it is defined now.")
     async def segment(self, info: Info) -> Segment | None:
         segment = await info.context.segments.load(str(self.key))
-        return Segment.of(segment) if segment else None
+        return Segment.from_domain(segment) if segment else None
 
 
 @strawberry.federation.type(
@@ -188,7 +188,7 @@ class CustomerEvent:
     sender: SenderClass
 
     @classmethod
-    def of(cls, event: event_store.StoredEvent) -> Self:
+    def from_domain(cls, event: event_store.StoredEvent) -> Self:
         return copy_fields(
             cls, event, id=strawberry.ID(str(event.event_id)), sender=SenderClass(event.sender)
         )
@@ -220,14 +220,14 @@ class IdentityChange:
     )
 
     @classmethod
-    def of(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
+    def from_domain(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
         return copy_fields(
             cls,
             change,
             id=strawberry.ID(str(change.id)),
             from_customer=strawberry.ID(str(change.from_customer)),
             into_customer=strawberry.ID(str(change.into_customer)),
-            identities=[Identity.of(identity) for identity in change.identities],
+            identities=[Identity.from_domain(identity) for identity in change.identities],
             at=at,
         )
 
@@ -246,7 +246,7 @@ class IdentityClaim:
     confirmed_at: datetime | None
 
     @classmethod
-    def of(cls, claim: claim_store.IdentityClaim) -> Self:
+    def from_domain(cls, claim: claim_store.IdentityClaim) -> Self:
         kind, value = claim.identity
         return copy_fields(cls, claim, type=kind, value=value, sender=SenderClass(claim.sender))
 
@@ -259,10 +259,10 @@ class Customer:
 
     @classmethod
     def resolve_reference(cls, id: str) -> Self:
-        return cls.of(read_id(str(id)))
+        return cls.from_id(read_id(str(id)))
 
     @classmethod
-    def of(cls, customer_id: UUID) -> Self:
+    def from_id(cls, customer_id: UUID) -> Self:
         return cls(id=strawberry.ID(str(customer_id)))
 
     async def load(self, info: Info) -> domain.Customer:
@@ -273,12 +273,15 @@ class Customer:
     @of_customer("All their identities, the strongest first.", IDENTITIES)
     async def identities(self, info: Info) -> list[Identity] | None:
         identities = (await self.load(info)).identities
-        return [Identity.of(one) for one in identity_domain.sort_by_strength(identities)]
+        return [Identity.from_domain(one) for one in identity_domain.sort_by_strength(identities)]
 
     @for_staff("Identities claimed for them without proof, the latest first.", IDENTITIES)
     async def claims(self, info: Info) -> list[IdentityClaim] | None:
         customer = await self.load(info)
-        return [IdentityClaim.of(claim) for claim in await info.context.claims.load(customer.id)]
+        return [
+            IdentityClaim.from_domain(claim)
+            for claim in await info.context.claims.load(customer.id)
+        ]
 
     @of_customer("The latest value of each trait.")
     async def traits(
@@ -290,7 +293,7 @@ class Customer:
     ) -> list[Trait] | None:
         current = (await self.load(info)).current_traits()
         return [
-            Trait.of(name, trait, sender)
+            Trait.from_domain(name, trait, sender)
             for name, (trait, sender) in sorted(current.items())
             if (names is None or name in names)
             and (kind is None or trait.kind == kind)
@@ -301,7 +304,7 @@ class Customer:
     async def consents(self, info: Info) -> list[Consent] | None:
         current = (await self.load(info)).current_consents()
         return [
-            Consent.of(purpose, consent, sender)
+            Consent.from_domain(purpose, consent, sender)
             for purpose, (consent, sender) in sorted(current.items())
         ]
 
@@ -334,11 +337,12 @@ class Customer:
             rows = await event_store.read_page(connection, customer.id, name, position, size + 1)
         edges = [
             EventEdge(
-                node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
+                node=CustomerEvent.from_domain(row),
+                cursor=encode_cursor(row.occurred_at, str(row.event_id)),
             )
             for row in rows[:size]
         ]
-        return EventConnection(edges=edges, page_info=PageInfo.of(edges, len(rows) > size))
+        return EventConnection(edges=edges, page_info=PageInfo.from_edges(edges, len(rows) > size))
 
     @of_customer(
         "Merges, and identities that were claimed but stayed with their owner.",
@@ -350,7 +354,7 @@ class Customer:
         changes = await info.context.changes.load(customer.id)
         if info.context.principal.own_customer_only:
             changes = [c for c in changes if c[0].kind is IdentityChangeKind.MERGED]
-        return [IdentityChange.of(change, at) for change, at in changes]
+        return [IdentityChange.from_domain(change, at) for change, at in changes]
 
 
 HIDES: Mapping[str, Hide] = {

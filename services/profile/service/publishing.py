@@ -35,8 +35,8 @@ async def publish_segments(
 
     Raises:
         InvalidDefinition: All that is wrong, with line, field and remedy.
-        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
-            publishes it may not see that.
+        IdentitiesNotReadable: A condition reveals identities to a publisher that may not read
+            them; `masking` is set for such a one.
     """
     wanted = await asyncio.to_thread(read_segments, text)
     await store.lock_definitions(connection)

@@ -91,7 +91,7 @@ async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -
 
 
 def derive_id(ref: CustomerRef) -> UUID | None:
-    """The id a reference stands for without a look into the database."""
+    """The customer id of a reference, if it can be derived without the database."""
     return ref if isinstance(ref, UUID) else derive_visitor_id(ref)
 
 
@@ -99,9 +99,7 @@ async def load(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Cust
     """Customers with all that is known of them, by these ids; for merged ones their survivors."""
     survivors = await identity_store.find_survivors(connection, ids)
     customers = await read_customers(connection, set(survivors.values()))
-    return {
-        customer_id: customers[one] for customer_id, one in survivors.items() if one in customers
-    }
+    return {key: customers[one] for key, one in survivors.items() if one in customers}
 
 
 async def search(
@@ -147,12 +145,7 @@ async def _match(
         return set(by_id)
     series = SeriesSet(condition.needs.series)
     names = {one.event for one in series.series.values()}
-    for customer_id, history in (
-        await event_store.read_histories(connection, by_id, names)
-    ).items():
+    histories = await event_store.read_histories(connection, by_id, names)
+    for customer_id, history in histories.items():
         by_id[customer_id].series = rebuild(series, history, now)
-    return {
-        customer_id
-        for customer_id in by_id
-        if evaluate(condition, facts_of(by_id[customer_id], now))
-    }
+    return {key for key, one in by_id.items() if evaluate(condition, facts_of(one, now))}

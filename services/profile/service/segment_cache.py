@@ -18,9 +18,8 @@ from services.rules import Series, series_from_json
 class SegmentCache:
     """This process's copy of the segment definitions; their version is read in every transaction.
 
-    Customers remember the version they were computed with, so a process that is late, or a
-    publication under way, never leaves a wrong state behind: whoever reads a customer of an older
-    version recomputes them first.
+    Each customer has the version they were computed with, and one of an older version is recomputed
+    before use: so a process that is late, or a publication under way, leaves no wrong state behind.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ CLOCKS_DIFFER = timedelta(seconds=10)
 def make_claim(
     secret: str, browser: str, identities: Mapping[str, str], now: datetime, lifetime: timedelta
 ) -> str:
-    """A claim that whoever uses the browser with this anonymous id holds these identities."""
+    """A claim that the person who uses the browser with this anonymous id has these identities."""
     fields = {"aud": AUDIENCE, "iat": now, "exp": now + lifetime, "anonymous_id": browser}
     return jwt.encode({**identities, **fields}, secret, ALGORITHM)
 

@@ -84,7 +84,7 @@ async def find_owners(
 async def read_links(
     connection: Connection, customers: Collection[UUID]
 ) -> dict[UUID, dict[Identity, LinkSource | None]]:
-    """Each customer's identities, and by whose word they are theirs; no customer is absent."""
+    """Each customer's identities, and the source of their links; no customer is absent."""
     links: dict[UUID, dict[Identity, LinkSource | None]] = {one: {} for one in customers}
     for customer, kind, value, source in await connection.fetch(_LINKS, list(customers)):
         links[customer][Identity(kind, value)] = LinkSource(source) if source else None
@@ -150,5 +150,5 @@ async def read_changes(
 
 
 async def is_merged_unproved(connection: Connection, customer: UUID, survivor: UUID) -> bool:
-    """Whether a customer became the survivor by the word of a write key somewhere on the way."""
+    """Whether a write key caused any of the merges by which a customer became the survivor."""
     return bool(await connection.fetchval(_UNPROVED_MERGES, customer, survivor))

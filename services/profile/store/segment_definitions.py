@@ -90,7 +90,7 @@ async def count_members(connection: Connection, keys: Iterable[str]) -> dict[str
 
 
 async def read_declarations(connection: Connection) -> dict[str, tuple[list[Json], int]]:
-    """The series each service needs, and the version that last asked for more."""
+    """The series each service needs, and the version that last needed more."""
     return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARATIONS)}
 
 
