@@ -60,7 +60,6 @@ DEFAULT_LIMITS = CustomerLimits()
 WITHDRAWN = ConsentStatus.DENIED
 """The status that counts from every sender."""
 
-_ALL = frozenset(SenderClass)
 _AT_LEAST = {
     one: frozenset(other for other in SenderClass if other.trust >= one.trust)
     for one in SenderClass
@@ -210,9 +209,20 @@ class Customer:
         Of each class of sender the latest counts, of the classes the highest's: a lower one counts
         where the higher have said nothing, or have removed their value before.
         """
-        latest = self._latest_traits(_ALL)
-        current = {name: _choose_current(by_class) for name, by_class in latest.items()}
-        return {name: pair for name, pair in current.items() if pair[0].value is not None}
+        latest: dict[str, tuple[Trait, SenderClass]] = {}
+        disputed: dict[str, dict[SenderClass, Trait]] = {}
+        for (name, _, sender), trait in self.traits.items():
+            other = latest.get(name)
+            if other is None or (other[1] is sender and other[0].observed_at <= trait.observed_at):
+                latest[name] = (trait, sender)
+            elif other[1] is not sender:
+                by_class = disputed.setdefault(name, {})
+                if sender not in by_class or by_class[sender].observed_at <= trait.observed_at:
+                    by_class[sender] = trait
+        for name, by_class in disputed.items():
+            trait, sender = latest[name]
+            latest[name] = _choose_current(by_class | {sender: trait})
+        return {name: pair for name, pair in latest.items() if pair[0].value is not None}
 
     def trait_values(self) -> dict[str, Json]:
         """The traits as conditions see them."""
@@ -287,7 +297,7 @@ def _distrust(sender: SenderClass) -> int:
 
 def _choose_current(by_class: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
     """Of the latest values by each class of sender the current one."""
-    highest, *lower = sorted(by_class, key=_distrust) if len(by_class) > 1 else by_class
+    highest, *lower = sorted(by_class, key=_distrust)
     current, current_sender = by_class[highest], highest
     for sender in lower:
         if current.value is not None:
@@ -311,7 +321,8 @@ def _weight(name: str, by_class: Mapping[SenderClass, Trait]) -> int:
     A higher class's value that is as late hides a lower one for ever, even once it is removed.
     """
     most, latest = 0, None
-    for sender in sorted(by_class, key=_distrust):
+    highest_first = sorted(by_class, key=_distrust) if len(by_class) > 1 else by_class
+    for sender in highest_first:
         trait = by_class[sender]
         if latest is None or trait.observed_at > latest:
             latest = trait.observed_at
