@@ -10,178 +10,219 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
 
 from services.chassis import outbox
-from services.chassis.tables import BigInt, IdKey, JsonObject, TableBase, TextKey, partial_index
-
-metadata = sa.MetaData()
-outbox.tables(metadata)
 
 
-class Table(TableBase):
-    __abstract__ = True
-    metadata = metadata
+class Table(SQLModel, registry=registry()):
+    """Base of this service's tables."""
 
 
-class Customer(Table):
+def _at(nullable: bool = False, index: bool = False) -> Any:
+    return Field(sa_column=sa.Column(sa.DateTime(timezone=True), nullable=nullable, index=index))
+
+
+def _json() -> Any:
+    return Field(sa_column=sa.Column(JSONB, nullable=False))
+
+
+def _text(primary_key: bool = False) -> Any:
+    return Field(sa_type=sa.Text, primary_key=primary_key)
+
+
+class Customer(Table, table=True):
     """A customer and the state of their series; one merged away only names the survivor."""
 
+    __tablename__ = "customer"
     __table_args__ = (
-        partial_index("customer_rules_version", "rules_version", where="merged_into IS NULL"),
-        partial_index("customer_reevaluate_at", "reevaluate_at", where="reevaluate_at IS NOT NULL"),
+        sa.Index(
+            "customer_rules_version",
+            "rules_version",
+            postgresql_where=sa.text("merged_into IS NULL"),
+        ),
+        sa.Index(
+            "customer_reevaluate_at",
+            "reevaluate_at",
+            postgresql_where=sa.text("reevaluate_at IS NOT NULL"),
+        ),
     )
 
-    customer_id: Mapped[IdKey]
-    version: Mapped[BigInt]
+    customer_id: UUID = Field(primary_key=True)
+    version: int = Field(sa_type=sa.BigInteger)
     """Of their snapshot."""
-    rules_version: Mapped[BigInt]
+    rules_version: int = Field(sa_type=sa.BigInteger)
     """The version of the segment definitions that series and segments were computed with."""
-    series: Mapped[JsonObject]
-    reevaluate_at: Mapped[datetime | None]
+    series: dict[str, Any] = _json()
+    reevaluate_at: datetime | None = _at(nullable=True)
     """When time alone may change their segments."""
-    merged_into: Mapped[UUID | None]
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
+    merged_into: UUID | None = None
+    created_at: datetime = _at()
+    updated_at: datetime = _at()
 
 
-class Identity(Table):
+class Identity(Table, table=True):
     """Who holds an identity. Looked up by the identity, which has one owner."""
 
-    identity_type: Mapped[TextKey]
-    identity_value: Mapped[TextKey]
-    customer_id: Mapped[UUID] = mapped_column(index=True)
-    linked_by: Mapped[str | None]
-    """The source of the link; null: not linked, or not known."""
-    since: Mapped[datetime]
+    __tablename__ = "identity"
+
+    identity_type: str = _text(primary_key=True)
+    identity_value: str = _text(primary_key=True)
+    customer_id: UUID = Field(index=True)
+    linked_by: str | None = Field(default=None, sa_type=sa.Text)
+    """By whose word it is this customer's; null: nobody linked it, or that is not known."""
+    since: datetime = _at()
 
 
-class IdentityClaim(Table):
+class IdentityClaim(Table, table=True):
     """An identity that somebody named as a customer's without proof."""
 
-    customer_id: Mapped[IdKey]
-    identity_type: Mapped[TextKey]
-    identity_value: Mapped[TextKey]
-    sender: Mapped[str]
-    first_claimed_at: Mapped[datetime]
-    last_claimed_at: Mapped[datetime]
-    confirmed_at: Mapped[datetime | None]
+    __tablename__ = "identity_claim"
+
+    customer_id: UUID = Field(primary_key=True)
+    identity_type: str = _text(primary_key=True)
+    identity_value: str = _text(primary_key=True)
+    sender: str = _text()
+    first_claimed_at: datetime = _at()
+    last_claimed_at: datetime = _at()
+    confirmed_at: datetime | None = _at(nullable=True)
 
 
-class IdentityChange(Table):
+class IdentityChange(Table, table=True):
     """A merge or a refused attachment, as it happened."""
 
-    customer_id: Mapped[IdKey]
+    __tablename__ = "identity_change"
+
+    customer_id: UUID = Field(primary_key=True)
     """Whose history it is part of now."""
-    change_id: Mapped[IdKey]
-    kind: Mapped[str]
-    from_customer_id: Mapped[UUID]
-    into_customer_id: Mapped[UUID]
-    identities: Mapped[list[Any]]
-    reason: Mapped[str]
-    linked_by: Mapped[str | None]
-    changed_at: Mapped[datetime]
+    change_id: UUID = Field(primary_key=True)
+    kind: str = _text()
+    from_customer_id: UUID
+    into_customer_id: UUID
+    identities: list[Any] = _json()
+    reason: str = _text()
+    linked_by: str | None = Field(default=None, sa_type=sa.Text)
+    changed_at: datetime = _at()
 
 
-class Trait(Table):
+class Trait(Table, table=True):
     """The latest value of a trait by the identity it came by and the class of who sent it."""
 
-    customer_id: Mapped[IdKey]
-    name: Mapped[TextKey]
-    identity_type: Mapped[TextKey]
-    identity_value: Mapped[TextKey]
-    sender: Mapped[TextKey]
-    value: Mapped[Any] = mapped_column(JSONB)
-    kind: Mapped[str]
-    context: Mapped[str]
-    source: Mapped[str]
-    lawful_basis: Mapped[str]
-    observed_at: Mapped[datetime]
+    __tablename__ = "trait"
+
+    customer_id: UUID = Field(primary_key=True)
+    name: str = _text(primary_key=True)
+    identity_type: str = _text(primary_key=True)
+    identity_value: str = _text(primary_key=True)
+    sender: str = _text(primary_key=True)
+    value: Any = _json()
+    kind: str = _text()
+    context: str = _text()
+    source: str = _text()
+    lawful_basis: str = _text()
+    observed_at: datetime = _at()
 
 
-class Consent(Table):
+class Consent(Table, table=True):
     """The latest choice on a purpose by the identity it came by and the class of who sent it."""
 
-    customer_id: Mapped[IdKey]
-    purpose: Mapped[TextKey]
-    identity_type: Mapped[TextKey]
-    identity_value: Mapped[TextKey]
-    sender: Mapped[TextKey]
-    status: Mapped[str]
-    lawful_basis: Mapped[str]
-    source: Mapped[str]
-    changed_at: Mapped[datetime]
+    __tablename__ = "consent"
+
+    customer_id: UUID = Field(primary_key=True)
+    purpose: str = _text(primary_key=True)
+    identity_type: str = _text(primary_key=True)
+    identity_value: str = _text(primary_key=True)
+    sender: str = _text(primary_key=True)
+    status: str = _text()
+    lawful_basis: str = _text()
+    source: str = _text()
+    changed_at: datetime = _at()
 
 
-class Event(Table):
+class Event(Table, table=True):
     """Everything a customer did or said, as it was sent; a message id counts once by its sender."""
 
+    __tablename__ = "event"
     __table_args__ = (sa.Index("event_in_time", "customer_id", "occurred_at", "event_id"),)
 
-    customer_id: Mapped[IdKey]
-    sender: Mapped[TextKey]
-    message_id: Mapped[TextKey]
-    event_id: Mapped[UUID]
-    kind: Mapped[str]
-    name: Mapped[str]
-    occurred_at: Mapped[datetime]
-    received_at: Mapped[datetime]
-    properties: Mapped[JsonObject]
-    context: Mapped[JsonObject]
-    identity_type: Mapped[str]
-    identity_value: Mapped[str]
+    customer_id: UUID = Field(primary_key=True)
+    sender: str = _text(primary_key=True)
+    message_id: str = _text(primary_key=True)
+    event_id: UUID
+    kind: str = _text()
+    name: str = _text()
+    occurred_at: datetime = _at()
+    received_at: datetime = _at()
+    properties: dict[str, Any] = _json()
+    context: dict[str, Any] = _json()
+    identity_type: str = _text()
+    identity_value: str = _text()
 
 
-class SetAside(Table):
+class SetAside(Table, table=True):
     """A customer who could not be recomputed in the background, and when that is tried again."""
 
-    customer_id: Mapped[IdKey]
-    failures: Mapped[int]
+    __tablename__ = "set_aside"
+
+    customer_id: UUID = Field(primary_key=True)
+    failures: int
     """In a row."""
-    reason: Mapped[str]
+    reason: str = _text()
     """The class of the last one."""
-    retry_at: Mapped[datetime]
+    retry_at: datetime = _at()
 
 
-class SegmentMember(Table):
+class SegmentMember(Table, table=True):
     """A customer is in a segment."""
 
+    __tablename__ = "segment_member"
     __table_args__ = (sa.Index("segment_member_by_segment", "segment_key", "customer_id"),)
 
-    customer_id: Mapped[IdKey]
-    segment_key: Mapped[TextKey]
-    since: Mapped[datetime]
+    customer_id: UUID = Field(primary_key=True)
+    segment_key: str = _text(primary_key=True)
+    since: datetime = _at()
 
 
-class Segment(Table):
+class Segment(Table, table=True):
     """A published definition; the highest version of a key is in force."""
 
-    key: Mapped[TextKey]
-    version: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    description: Mapped[str]
-    condition: Mapped[str]
-    published_at: Mapped[datetime]
+    __tablename__ = "segment"
+
+    key: str = _text(primary_key=True)
+    version: int = Field(primary_key=True)
+    name: str = _text()
+    description: str = _text()
+    condition: str = _text()
+    published_at: datetime = _at()
 
 
-class SeriesDeclaration(Table):
+class SeriesDeclaration(Table, table=True):
     """The series another service needs."""
 
-    service: Mapped[TextKey]
-    version: Mapped[BigInt]
-    series: Mapped[list[Any]]
-    grew_in: Mapped[BigInt] = mapped_column(server_default="0")
-    """The last version that needed more."""
+    __tablename__ = "series_declaration"
+
+    service: str = _text(primary_key=True)
+    version: int = Field(sa_type=sa.BigInteger)
+    series: list[Any] = _json()
+    grew_in: int = Field(sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
+    """The last version that asked for more."""
 
 
-class SegmentDefinitions(Table):
+class SegmentDefinitions(Table, table=True):
     """What is computed for customers from a version on; the highest one is in force."""
 
     __tablename__ = "rulebook"
 
-    version: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=False)
-    series: Mapped[list[Any]]
+    version: int = Field(sa_column=sa.Column(sa.BigInteger, primary_key=True, autoincrement=False))
+    series: list[Any] = _json()
     """Every series computed, so that a customer of this version need not be rebuilt in full."""
-    made_at: Mapped[datetime]
-    answers: Mapped[JsonObject] = mapped_column(server_default=sa.text("'{}'"))
+    made_at: datetime = _at()
+    answers: dict[str, int] = Field(
+        sa_column=sa.Column(JSONB, nullable=False, server_default=sa.text("'{}'"))
+    )
     """Service to `grew_in` of the declaration that is part of it."""
+
+
+metadata = Table.metadata
+outbox.tables(metadata)
