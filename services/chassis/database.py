@@ -1,7 +1,7 @@
 """PostgreSQL over asyncpg. Only `transaction()` commits, when its block ends well."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,20 @@ def server_settings(silence_s: int = SILENCE_S) -> dict[str, str]:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{silence_s}s",
     }
+
+
+async def execute_rows(
+    connection: Connection, statement: str, rows: Iterable[Sequence[Any]], *more: Any
+) -> int:
+    """Execute a statement with rows as the columns `unnest` takes; without rows do nothing.
+
+    `more` are the parameters after the columns. Returns how many rows the statement wrote.
+    """
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    if not columns:
+        return 0
+    status = await connection.execute(statement, *columns, *more)  # such as "INSERT 0 3"
+    return int(status.rpartition(" ")[2])
 
 
 def encode_json(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Relay connections: opaque cursors over the sort key of the last row seen."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import orjson
 import strawberry
@@ -22,6 +23,11 @@ class PageInfo:
     has_next_page: bool
     end_cursor: str | None
 
+    @classmethod
+    def from_edges(cls, edges: Sequence[Any], has_more: bool) -> Self:
+        """The page that ends with the last of these edges."""
+        return cls(has_next_page=has_more, end_cursor=edges[-1].cursor if edges else None)
+
 
 def page_size(first: int) -> int:
     """`first`, if a page may be that large; raises InvalidPage."""
@@ -37,17 +43,18 @@ def encode_cursor(*key: Any) -> str:
     return urlsafe_b64encode(orjson.dumps(key, default=str)).decode()
 
 
-def decode_cursor(after: str | None, length: int) -> list[Any] | None:
-    """The sort key a cursor holds, None without one; raises InvalidPage for one we did not make."""
+def decode_cursor(after: str | None, *kinds: Callable[[str], Any]) -> Any:
+    """The sort key a cursor holds, as a tuple with each part read by its kind; None without one.
+
+    Raises InvalidPage for a cursor we did not make.
+    """
     if after is None:
         return None
     try:
         key = orjson.loads(urlsafe_b64decode(after.encode()))
-    except (ValueError, UnicodeEncodeError):
-        key = None
-    if not isinstance(key, list) or len(key) != length:
+        return tuple(kind(part) for kind, part in zip(kinds, key, strict=True))
+    except (ValueError, TypeError, AttributeError):
         raise InvalidPage(
             f"after is {after!r}, which is not a cursor of this list.",
             hint="Pass the endCursor of the page before, unchanged.",
-        )
-    return key
+        ) from None

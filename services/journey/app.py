@@ -18,8 +18,9 @@ from services.journey.settings import JourneySettings
 
 
 def create(settings: JourneySettings | None = None) -> FastAPI:
-    """The application of the journey service."""
     settings = settings or JourneySettings()
+
+    masking = Masking(frozenset(settings.identifying_names))
 
     async def compose(base: Foundation) -> Service:
         engine = Engine(
@@ -28,9 +29,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
             patience_s=settings.snapshot_patience_ms / 1000,
         )
         return Service(
-            context=Context.factory(
-                base.database, engine, Masking(frozenset(settings.identifying_names))
-            ),
+            context=lambda principal: Context(principal, base.database, engine, masking),
             publishes=[StepEntered, InstanceEnded, MessageDue, JourneySeriesNeeded],
             subscriptions=subscriptions(engine),
             background={

@@ -20,7 +20,6 @@ Handle = Callable[[Engine, Connection, Sequence[Any]], Awaitable[None]]
 async def handle_recorded_events(
     engine: Engine, connection: Connection, events: Sequence[EventRecorded]
 ) -> None:
-    """Move journeys by what customers did."""
     incoming = [_from_event(event) for event in events if event.customer_id]
     await event_handling.handle_events(engine, connection, incoming)
 
@@ -28,7 +27,6 @@ async def handle_recorded_events(
 async def handle_outcomes(
     engine: Engine, connection: Connection, events: Sequence[OutcomeRecorded]
 ) -> None:
-    """Move journeys by how customers reacted to offers."""
     incoming = [_from_outcome(event) for event in events if event.customer_id]
     await event_handling.handle_events(engine, connection, incoming)
 
@@ -59,5 +57,4 @@ SUBSCRIPTIONS: dict[type[Event], Handle] = {
 
 
 def subscriptions(engine: Engine) -> Subscriptions:
-    """What journey listens to, each handler bound to the engine."""
     return {event: partial(handle, engine) for event, handle in SUBSCRIPTIONS.items()}

@@ -3,7 +3,6 @@
 from fastapi import FastAPI
 
 from services.chassis.masking import Masking
-from services.chassis.principal import Principal
 from services.chassis.server import Foundation, Service, service_app
 from services.measurement.domain.conversions import Conversions
 from services.measurement.handlers import subscriptions
@@ -12,7 +11,6 @@ from services.measurement.settings import MeasurementSettings
 
 
 def create(settings: MeasurementSettings | None = None) -> FastAPI:
-    """The application of the measurement service."""
     settings = settings or MeasurementSettings()
     masking = Masking(frozenset(settings.identifying_names))
     conversions = Conversions(
@@ -20,9 +18,10 @@ def create(settings: MeasurementSettings | None = None) -> FastAPI:
     )
 
     async def compose(foundation: Foundation) -> Service:
-        def context(principal: Principal) -> Context:
-            return Context.over(foundation.database, principal, masking)
-
-        return Service(context=context, publishes=(), subscriptions=subscriptions(conversions))
+        return Service(
+            context=lambda principal: Context(principal, foundation.database, masking),
+            publishes=(),
+            subscriptions=subscriptions(conversions),
+        )
 
     return service_app(settings, schema, compose)

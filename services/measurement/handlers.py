@@ -14,9 +14,8 @@ from services.measurement.domain.conversions import Conversions
 
 
 async def record_decisions(connection: Connection, events: Sequence[DecisionRecorded]) -> None:
-    """Record decisions and their propositions."""
-    ranked = [one for event in events for one in propositions.of_decision(event)]
-    await service.record(connection, [touchpoints.of_decision(e) for e in events], ranked)
+    ranked = [one for event in events for one in propositions.from_decision(event)]
+    await service.record(connection, [touchpoints.from_decision(e) for e in events], ranked)
 
 
 async def record_outcomes(
@@ -27,26 +26,24 @@ async def record_outcomes(
         event if conversions.is_money(event.sender) else event.model_copy(update={"value": None})
         for event in events
     ]
-    reacted = [propositions.of_outcome(event) for event in events]
-    await service.record(connection, [touchpoints.of_outcome(e) for e in events], reacted, events)
+    reacted = [propositions.from_outcome(event) for event in events]
+    await service.record(connection, [touchpoints.from_outcome(e) for e in events], reacted, events)
 
 
 async def record_messages(connection: Connection, events: Sequence[MessageDue]) -> None:
-    """Record the messages of journeys."""
-    await service.record(connection, [touchpoints.of_message(event) for event in events])
+    await service.record(connection, [touchpoints.from_message(event) for event in events])
 
 
 async def record_events(
     conversions: Conversions, connection: Connection, events: Sequence[EventRecorded]
 ) -> None:
     """Record campaign visits and conversions; all other events pass."""
-    found = [one for event in events for one in touchpoints.of_event(event, conversions)]
+    found = [one for event in events for one in touchpoints.from_event(event, conversions)]
     if found:
         await service.record(connection, found)
 
 
 def subscriptions(conversions: Conversions) -> Subscriptions:
-    """What measurement listens to."""
     return {
         DecisionRecorded: record_decisions,
         OutcomeRecorded: partial(record_outcomes, conversions),

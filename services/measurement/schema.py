@@ -1,9 +1,9 @@
 """Measurement's subgraph: results per action, and each customer's touchpoints."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Annotated, NewType, Self
+from typing import Annotated, Any, NewType, Self
 from uuid import UUID
 
 import strawberry
@@ -16,43 +16,27 @@ from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.masking import USUAL, Hide, Masking, leave_unmasked
-from services.chassis.pagination import (
-    InvalidPage,
-    PageInfo,
-    decode_cursor,
-    encode_cursor,
-    page_size,
-)
-from services.chassis.principal import Forbidden, Principal
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.principal import Principal
+from services.chassis.resolvers import copy_fields, make_loader, not_own_customer
 from services.contracts.enums import Channel, OutcomeKind
 from services.measurement import service
 from services.measurement.domain import intervals, results
 from services.measurement.domain.campaigns import CAMPAIGN_FIELDS, CLICK_IDS
 from services.measurement.domain.touchpoints import TouchpointKind
-from services.measurement.store import TouchpointPosition
-
-PageRequest = tuple[UUID, TouchpointPosition | None, int]
-"""Customer, the position the page before ended at, and how many rows to fetch."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
-    """What resolvers may use, built for each request."""
+    """One request: its caller, the database, and a loader that batches pages of touchpoints."""
 
     principal: Principal
     database: Database
-    pages: DataLoader[PageRequest, list[Record]]
     masking: Masking = USUAL
+    pages: DataLoader[service.PageRequest, list[Record]] = field(init=False)
 
-    @classmethod
-    def over(cls, database: Database, principal: Principal, masking: Masking = USUAL) -> Self:
-        """A context whose loader fetches all pages of touchpoints of a request in one query."""
-
-        async def load(pages: list[PageRequest]) -> list[list[Record]]:
-            async with database.connection() as connection:
-                return await service.load_touchpoint_pages(connection, pages)
-
-        return cls(principal, database, DataLoader(load_fn=load), masking)
+    def __post_init__(self) -> None:
+        self.pages = make_loader(self.database, service.load_touchpoint_pages, [])
 
 
 Info = strawberry.Info[Context, None]
@@ -84,16 +68,12 @@ BY_ACTION_AND_CHANNEL = [results.Dimension.ACTION, results.Dimension.CHANNEL]
 
 @strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
 class Money:
-    """Shared with the other subgraphs."""
-
     cents: int
     currency: str
 
 
 @strawberry.type(description="A sum of amounts in minor units of a currency.")
 class MoneySum:
-    """A sum exceeds GraphQL's Int at 21 million."""
-
     cents: BigInt
     currency: str
 
@@ -103,8 +83,6 @@ class MoneySum:
     "95% confidence. Estimate and bounds are null when there were no trials."
 )
 class Rate:
-    """Successes of trials, with a confidence interval."""
-
     successes: int
     trials: int
     estimate: float | None
@@ -112,8 +90,17 @@ class Rate:
     high: float | None
 
     @classmethod
-    def of(cls, successes: int, trials: int) -> Self:
-        return cls(**asdict(intervals.wilson_rate(successes, trials)))
+    def from_counts(cls, successes: int, trials: int) -> Self:
+        return copy_fields(cls, intervals.wilson_rate(successes, trials))
+
+
+def rate_field(successes: str, trials: str) -> Any:
+    """A field with the rate of two counts of a result."""
+
+    def rate(root: "ActionResult") -> Rate:
+        return Rate.from_counts(getattr(root, successes), getattr(root, trials))
+
+    return strawberry.field(resolver=rate, description=f"{successes.capitalize()} of {trials}.")
 
 
 @strawberry.type(
@@ -123,8 +110,6 @@ class Rate:
     "its decision, and rates of recent days still grow. A dimension that is not in `by` is null."
 )
 class ActionResult:
-    """One combination of the dimensions."""
-
     action: strawberry.ID | None
     treatment: strawberry.ID | None
     channel: Channel | None
@@ -145,36 +130,19 @@ class ActionResult:
         "conversion adds its value, also where one proposition led to several."
     )
 
-    @strawberry.field(description="Presented of decided.")
-    def presentation_rate(self) -> Rate:
-        return Rate.of(self.presented, self.decided)
-
-    @strawberry.field(description="Clicked of presented.")
-    def click_rate(self) -> Rate:
-        return Rate.of(self.clicked, self.presented)
-
-    @strawberry.field(description="Accepted of presented.")
-    def acceptance_rate(self) -> Rate:
-        return Rate.of(self.accepted, self.presented)
-
-    @strawberry.field(description="Rejected of presented.")
-    def rejection_rate(self) -> Rate:
-        return Rate.of(self.rejected, self.presented)
-
-    @strawberry.field(description="Converted of presented.")
-    def conversion_rate(self) -> Rate:
-        return Rate.of(self.converted, self.presented)
+    presentation_rate: Rate = rate_field("presented", "decided")
+    click_rate: Rate = rate_field("clicked", "presented")
+    acceptance_rate: Rate = rate_field("accepted", "presented")
+    rejection_rate: Rate = rate_field("rejected", "presented")
+    conversion_rate: Rate = rate_field("converted", "presented")
 
     @classmethod
-    def of(cls, result: results.Result) -> Self:
-        key = result.key
-        return cls(
-            action=key.get(results.Dimension.ACTION),
-            treatment=key.get(results.Dimension.TREATMENT),
-            channel=parse_channel(key.get(results.Dimension.CHANNEL)),
-            placement=key.get(results.Dimension.PLACEMENT),
-            day=key.get(results.Dimension.DAY),
-            **asdict(result.counts),
+    def from_domain(cls, result: results.Result) -> Self:
+        key = {dimension.value: result.key.get(dimension) for dimension in results.Dimension}
+        return copy_fields(
+            cls,
+            result.counts,
+            **key | {"channel": parse_channel(key["channel"])},
             accepted_value=sum_values(result, OutcomeKind.ACCEPTED),
             converted_value=sum_values(result, OutcomeKind.CONVERTED),
         )
@@ -209,8 +177,7 @@ class CampaignVisit:
     )
 
     @classmethod
-    def of(cls, found: Mapping[str, str]) -> Self:
-        """The fields that `campaign_of` returns."""
+    def from_names(cls, found: Mapping[str, str]) -> Self:
         names = {name: found.get(name) for name in CAMPAIGN_FIELDS}
         return cls(**names, click_ids=[name for name in CLICK_IDS if name in found])
 
@@ -246,7 +213,7 @@ class Touchpoint:
     )
 
     @classmethod
-    def of(cls, row: Record) -> Self:
+    def from_row(cls, row: Record) -> Self:
         detail = row["detail"]
         campaign = detail.get("campaign")
         return cls(
@@ -254,24 +221,21 @@ class Touchpoint:
             kind=TouchpointKind(row["kind"]),
             at=row["touched_at"],
             channel=parse_channel(row["channel"]),
-            placement=detail.get("placement"),
             decision_id=detail.get("decision"),
             proposition_id=detail.get("proposition"),
-            actions=detail.get("actions"),
             outcome=OutcomeKind(detail["outcome"]) if "outcome" in detail else None,
-            control_group=detail.get("control_group"),
-            journey=detail.get("journey"),
-            step=detail.get("step"),
-            template=detail.get("template"),
-            event=detail.get("event"),
-            campaign=CampaignVisit.of(campaign) if campaign else None,
+            campaign=CampaignVisit.from_names(campaign) if campaign else None,
             value=read_money(row),
             recorded_for=strawberry.ID(str(row["recorded_for"])),
+            **{name: detail.get(name) for name in DETAILS},
         )
 
 
+DETAILS = ("placement", "actions", "control_group", "journey", "step", "template", "event")
+"""Fields of a touchpoint that are its `detail` of the same name."""
+
+
 def read_money(row: Record) -> Money | None:
-    """The value of a touchpoint, if it has one."""
     if row["value_cents"] is None:
         return None
     return Money(cents=row["value_cents"], currency=row["currency"])
@@ -289,57 +253,35 @@ class TouchpointConnection:
     page_info: PageInfo
 
     @classmethod
-    def of(cls, rows: list[Record], size: int) -> Self:
+    def from_rows(cls, rows: list[Record], size: int) -> Self:
         """The page of `size` rows; one row more means that another page follows."""
-        edges = [TouchpointEdge(cursor=build_cursor(row), node=Touchpoint.of(row)) for row in rows]
-        visible = edges[:size]
-        return cls(
-            edges=visible,
-            page_info=PageInfo(
-                has_next_page=len(edges) > size, end_cursor=visible[-1].cursor if visible else None
-            ),
-        )
-
-
-def build_cursor(row: Record) -> str:
-    """The cursor of a touchpoint."""
-    return encode_cursor(row["touched_at"], str(row["touchpoint_id"]), row["kind"])
-
-
-def parse_cursor(after: str | None) -> TouchpointPosition | None:
-    """The position in a cursor; raises InvalidPage for one that is not ours."""
-    key = decode_cursor(after, 3)
-    if key is None:
-        return None
-    try:
-        return datetime.fromisoformat(key[0]), UUID(key[1]), TouchpointKind(key[2]).value
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidPage(
-            f"after is {after!r}, which is not a cursor of touchpoints.",
-            hint="Pass the endCursor of the page before, unchanged.",
-        ) from None
+        edges = [
+            TouchpointEdge(
+                cursor=encode_cursor(row["touched_at"], str(row["touchpoint_id"]), row["kind"]),
+                node=Touchpoint.from_row(row),
+            )
+            for row in rows[:size]
+        ]
+        return cls(edges=edges, page_info=PageInfo.from_edges(edges, len(rows) > size))
 
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains its touchpoints."""
-
     id: strawberry.ID
 
     @classmethod
     def resolve_reference(cls, id: strawberry.ID) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
     @of_customer("Every contact with this customer, newest first.")
     async def touchpoints(
         self, info: Info, first: int = 50, after: str | None = None
     ) -> TouchpointConnection | None:
-        """Pages of all the customers of a request come in one query."""
         await require_own(info.context, UUID(self.id))
         size = page_size(first)
-        rows = await info.context.pages.load((UUID(self.id), parse_cursor(after), size + 1))
-        return TouchpointConnection.of(rows, size)
+        position = decode_cursor(after, datetime.fromisoformat, UUID, TouchpointKind)
+        rows = await info.context.pages.load((UUID(self.id), position, size + 1))
+        return TouchpointConnection.from_rows(rows, size)
 
 
 async def require_own(context: Context, customer: UUID) -> None:
@@ -350,16 +292,11 @@ async def require_own(context: Context, customer: UUID) -> None:
     async with context.database.connection() as connection:
         own = await service.is_same_customer(connection, principal.customer_ref, customer)
     if not own:
-        raise Forbidden(
-            f"The role {principal.role.value!r} may see its own customer only.",
-            hint="Ask for the customer the token was issued to.",
-        )
+        raise not_own_customer()
 
 
 @strawberry.type
 class Query:
-    """The root query fields of measurement."""
-
     @strawberry.federation.field(
         description="Results of what was decided from `from` up to `to`, per combination of the "
         "dimensions in `by`. Counted by whole UTC days: a day the period touches counts whole.",
@@ -374,10 +311,9 @@ class Query:
         channel: Channel | None = None,
         by: list[results.Dimension] = BY_ACTION_AND_CHANNEL,
     ) -> list[ActionResult] | None:
-        """From the daily counts: as fast in the tenth year as on the first day."""
         async with info.context.database.connection() as connection:
             rows = await service.load_action_results(connection, by, (start, end), action, channel)
-        return [ActionResult.of(row) for row in rows]
+        return [ActionResult.from_domain(row) for row in rows]
 
 
 HIDES: Mapping[str, Hide] = {

@@ -19,6 +19,9 @@ from services.measurement.domain.touchpoints import Touchpoint, customer_of
 
 MOST_RESULTS = 10_000
 
+PageRequest = tuple[UUID, store.TouchpointPosition | None, int]
+"""Customer, the position the page before ended at, and how many rows to fetch."""
+
 
 async def record(
     connection: Connection,
@@ -40,7 +43,6 @@ async def record(
 
 
 async def merge(connection: Connection, merges: Sequence[CustomersMerged]) -> None:
-    """Move all records of merged customers to the customers they became."""
     pairs = [(event.from_customer_id, customer_of(event)) for event in merges]
     customers = {customer for pair in pairs for customer in pair}
     moves = find_new_owners(pairs, await store.lock_owners(connection, customers))
@@ -51,18 +53,12 @@ async def merge(connection: Connection, merges: Sequence[CustomersMerged]) -> No
 
 
 async def record_identities(connection: Connection, snapshots: Sequence[CustomerChanged]) -> None:
-    """Record the customer of each identity."""
     rows = [
         (identity_key(identity.type, identity.value), customer_of(snapshot), snapshot.occurred_at)
         for snapshot in snapshots
         for identity in snapshot.identities
     ]
     await store.record_identities(connection, rows)
-
-
-async def recount(connection: Connection) -> None:
-    """Compute the daily results anew from the records, after a repair or a restored backup."""
-    await store.recount(connection)
 
 
 async def load_action_results(
@@ -86,15 +82,12 @@ async def load_action_results(
 
 
 async def load_touchpoint_pages(
-    connection: Connection, pages: Sequence[tuple[UUID, store.TouchpointPosition | None, int]]
-) -> list[list[Record]]:
-    """For each (customer, after, size), touchpoints newest first.
-
-    For a merged customer, those of the customer they became.
-    """
+    connection: Connection, pages: Sequence[PageRequest]
+) -> dict[PageRequest, list[Record]]:
+    """The touchpoints of each page, newest first; of a merged customer, those of the survivor."""
     owners = await store.load_current_owners(connection, {customer for customer, _, _ in pages})
     current = [(owners[customer], after, size) for customer, after, size in pages]
-    return await store.load_touchpoint_pages(connection, current)
+    return dict(zip(pages, await store.load_touchpoint_pages(connection, current), strict=True))
 
 
 async def is_same_customer(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.profile import CustomersMerged
 from services.measurement.domain.propositions import (
@@ -77,15 +77,18 @@ async def add_merges(
 ) -> None:
     """Record merges; customers merged before into one who moves now move along."""
     await connection.execute(_FOLLOW_MERGES, list(moves), list(moves.values()))
-    new = [merge for merge in merges if merge.from_customer_id in moves]
-    await connection.execute(
-        _ADD_MERGES,
-        [merge.from_customer_id for merge in new],
-        [moves[merge.from_customer_id] for merge in new],
-        [merge.customer_id for merge in new],
-        [merge.change_id for merge in new],
-        [merge.occurred_at for merge in new],
-    )
+    rows = [
+        (
+            one.from_customer_id,
+            moves[one.from_customer_id],
+            one.customer_id,
+            one.change_id,
+            one.occurred_at,
+        )
+        for one in merges
+        if one.from_customer_id in moves
+    ]
+    await execute_rows(connection, _ADD_MERGES, rows)
 
 
 _RECORD_IDENTITIES = """
@@ -104,7 +107,7 @@ async def record_identities(
     connection: Connection, rows: Sequence[tuple[UUID, UUID, datetime]]
 ) -> None:
     """Record identities, (key, customer, time) each; the latest snapshot with one has it."""
-    await connection.execute(_RECORD_IDENTITIES, *_columns(rows, 3))
+    await execute_rows(connection, _RECORD_IDENTITIES, rows)
 
 
 async def find_by_identity(connection: Connection, identity_key: UUID) -> UUID | None:
@@ -134,7 +137,6 @@ ON CONFLICT DO NOTHING
 async def add_touchpoints(
     connection: Connection, touchpoints: Sequence[Touchpoint], owners: Mapping[UUID, UUID]
 ) -> None:
-    """Record touchpoints, each once."""
     rows = [
         (
             owners[t.recorded_for],
@@ -150,7 +152,7 @@ async def add_touchpoints(
         )
         for t in touchpoints
     ]
-    await connection.execute(_ADD_TOUCHPOINTS, *_columns(rows, 10))
+    await execute_rows(connection, _ADD_TOUCHPOINTS, rows)
 
 
 _MOVE_TOUCHPOINTS = f"""
@@ -163,7 +165,6 @@ ON CONFLICT DO NOTHING
 
 
 async def move_touchpoints(connection: Connection, moves: Mapping[UUID, UUID]) -> None:
-    """Move the touchpoints of merged customers to the customers they became."""
     await connection.execute(_MOVE_TOUCHPOINTS, list(moves), list(moves.values()))
 
 
@@ -197,7 +198,7 @@ async def load_touchpoint_pages(
         for number, (customer, after, size) in enumerate(pages)
     ]
     found: list[list[Record]] = [[] for _ in pages]
-    for row in await connection.fetch(_PAGES, *_columns(rows, 6)):
+    for row in await connection.fetch(_PAGES, *map(list, zip(*rows, strict=True))):
         found[row["number"]].append(row)
     return found
 
@@ -245,7 +246,7 @@ async def add_propositions(connection: Connection, propositions: Mapping[Key, Pr
         )
         for (customer_id, proposition_id), p in propositions.items()
     ]
-    await connection.execute(_ADD_PROPOSITIONS, *_columns(rows, 10))
+    await execute_rows(connection, _ADD_PROPOSITIONS, rows)
 
 
 _OUTCOME = "proposition_id, outcome_id, recorded_for, kind, happened_at, value_cents, currency"
@@ -277,7 +278,7 @@ async def add_outcomes(
         for event in outcomes
         if event.customer_id
     ]
-    await connection.execute(_ADD_OUTCOMES, *_columns(rows, 8))
+    await execute_rows(connection, _ADD_OUTCOMES, rows)
 
 
 _MOVE_PROPOSITIONS = f"""
@@ -370,9 +371,9 @@ WITH due AS (
 
 async def count(connection: Connection, keys: Collection[Key]) -> None:
     """Add to the daily results whatever about these propositions is not in them yet."""
-    columns = _columns(sorted(keys), 2)
-    await connection.execute(_COUNT, *columns)
-    await connection.execute(_SUM_VALUES, *columns)
+    ordered = sorted(keys)
+    await execute_rows(connection, _COUNT, ordered)
+    await execute_rows(connection, _SUM_VALUES, ordered)
 
 
 _REPAIR_PROPOSITIONS = """
@@ -414,14 +415,12 @@ WITH due AS (
 
 
 async def recount(connection: Connection) -> None:
-    """Delete the daily results and compute them anew from recorded decisions and outcomes."""
+    """Delete the daily results and compute them anew, after a repair or a restored backup."""
     await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
     await connection.execute("DELETE FROM daily_count")
     await connection.execute("DELETE FROM daily_value")
-    kinds, flags = (
-        [kind.value for kind in FLAGS_OF_OUTCOME],
-        [means.value for means in FLAGS_OF_OUTCOME.values()],
-    )
+    kinds = [kind.value for kind in FLAGS_OF_OUTCOME]
+    flags = [one.value for one in FLAGS_OF_OUTCOME.values()]
     await connection.execute(_REPAIR_PROPOSITIONS, kinds, flags, OutcomeFlags.DECIDED.value)
     await connection.execute(_REPAIR_OUTCOMES)
     await connection.execute(_RECOUNT)
@@ -453,7 +452,6 @@ async def load_daily_counts(
 async def load_daily_values(
     connection: Connection, by: Sequence[Dimension], result_filter: ResultFilter
 ) -> dict[tuple[Any, ...], dict[tuple[str, str], int]]:
-    """Sums per combination, by outcome kind and currency."""
     rows = await connection.fetch(
         f"SELECT {_select_columns(by)}kind, currency, sum(cents)::bigint AS cents FROM daily_value "
         f"WHERE {_FILTER} GROUP BY {_select_columns(by)}kind, currency ORDER BY currency",
@@ -476,8 +474,3 @@ def _group_by(by: Sequence[Dimension]) -> str:
 
 def _key(row: Record, by: Sequence[Dimension]) -> tuple[Any, ...]:
     return tuple(row[dimension.value] for dimension in by)
-
-
-def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Rows turned into the columns `unnest` takes; `width` empty ones when there are no rows."""
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

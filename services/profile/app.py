@@ -19,21 +19,20 @@ from services.profile.handlers import subscriptions
 from services.profile.schema import Context, schema
 from services.profile.service.call_reader import CallReader
 from services.profile.service.refreshing import Refresher
-from services.profile.service.resync import CustomerResync
+from services.profile.service.resync import load_customers
 from services.profile.service.segment_cache import SegmentCache
 from services.profile.settings import ProfileSettings
 
 log = logging.getLogger(__name__)
 
 TRUST_WARNING = (
-    "RAAK_PROFILE_TRUST_WRITE_KEYS is on: whoever reads a write key in a page can attach their"
+    "RAAK_PROFILE_TRUST_WRITE_KEYS is on: anybody who reads a write key in a page can attach a"
     " browser to any customer by an e-mail address or another identity, read and change what is"
     " known of that customer with a visitor's token, and join two customers."
 )
 
 
 def create(settings: ProfileSettings | None = None) -> FastAPI:
-    """The application of the profile service."""
     settings = settings or ProfileSettings()
 
     async def compose(base: Foundation) -> Service:
@@ -57,7 +56,8 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             settings.largest_body_bytes,
         )
         return Service(
-            context=Context.factory(
+            context=lambda principal: Context(
+                principal,
                 base.database,
                 cache,
                 reader,
@@ -70,7 +70,7 @@ def create(settings: ProfileSettings | None = None) -> FastAPI:
             publishes=[EventRecorded, EventSetAside, CustomerChanged, CustomersMerged],
             subscriptions=subscriptions(cache, base.clock, reader.customer_limits),
             background={"refresher": refresher.run},
-            resync_sources={"customers": CustomerResync(cache, base.clock)},
+            resync_sources={"customers": partial(load_customers, cache, base.clock)},
             router=collector.router(),
         )
 

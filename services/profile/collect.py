@@ -18,7 +18,8 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Forbidden, Principal, ServiceTokenVerifier
 from services.contracts.enums import Role, SenderClass
 from services.profile.domain.calls import Call, InvalidEvent
-from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID, read_sent_at
+from services.profile.domain.event_fields import read_sent_at
+from services.profile.domain.spec import CALLS, OWN_MESSAGE_ID
 from services.profile.service.call_reader import CallReader, Rejected
 from services.profile.service.recording import RecordedCall, record_apart
 from services.profile.service.segment_cache import SegmentCache
@@ -49,8 +50,6 @@ class UnknownCall(RaakError):
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Records the calls that one process receives."""
-
     database: Database
     cache: SegmentCache
     reader: CallReader
@@ -59,7 +58,6 @@ class Collector:
     largest_body_bytes: int
 
     def router(self) -> APIRouter:
-        """`POST /collect/v1/{call}`."""
         router = APIRouter()
         router.add_api_route("/collect/v1/{call}", self.answer, methods=["POST"])
         return router
@@ -131,7 +129,6 @@ class Collector:
         return self.reader.read_all(events, batch)
 
     async def _read_body(self, request: Request) -> bytes:
-        """The body, read no further than the limit."""
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > self.largest_body_bytes:
             raise self._too_large(f"{announced} bytes")
@@ -163,7 +160,6 @@ def _find_errors(
 
 
 def _sent_message_id(call: Call) -> str | None:
-    """The id the sender will look for, if it sent one."""
     return None if call.message_id.startswith(OWN_MESSAGE_ID) else call.message_id[:100]
 
 

@@ -1,12 +1,12 @@
 """What a segment looks like in YAML."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from services.rules.definition_fields import DefinitionPart
 
 
-class SegmentDefinition(BaseModel):
+class SegmentDefinition(DefinitionPart):
     """Customers who have something in common now, said by a condition."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,99}$")
     name: str = Field(min_length=1, max_length=200)
@@ -14,9 +14,7 @@ class SegmentDefinition(BaseModel):
     condition: str
 
 
-class SegmentFile(BaseModel):
+class SegmentFile(DefinitionPart):
     """Several segments in one document."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: list[SegmentDefinition] = Field(min_length=1, max_length=1_000)

@@ -36,7 +36,6 @@ async def record_set_aside(
     connection: Connection,
     events: Sequence[EventSetAside],
 ) -> None:
-    """Record events that could not be recorded when they came."""
     await record_again(connection, cache, events, clock(), limits)
 
 

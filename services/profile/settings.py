@@ -26,7 +26,7 @@ class ProfileSettings(ServiceSettings):
     )
     trust_write_keys: bool = Field(
         default=False,
-        description="whether who sends with a write key, which is public, says who somebody is",
+        description="whether events sent with a write key (which is public) may identify a person",
     )
     port: int = Field(default=8001, ge=1, le=65535, description="port to listen on")
     largest_body_bytes: int = Field(
@@ -60,7 +60,7 @@ class ProfileSettings(ServiceSettings):
         default=DEFAULT_LIMITS.purposes,
         ge=1,
         le=1_000,
-        description="most purposes that one customer has a word on",
+        description="most purposes that one customer has a consent for",
     )
     refresh_every_s: float = Field(
         default=1.0, gt=0, le=60, description="pause between looks for customers to recompute"

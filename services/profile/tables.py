@@ -71,7 +71,7 @@ class Identity(Table, table=True):
     identity_value: str = _text(primary_key=True)
     customer_id: UUID = Field(index=True)
     linked_by: str | None = Field(default=None, sa_type=sa.Text)
-    """By whose word it is this customer's; null: nobody linked it, or that is not known."""
+    """The source of the link; null: not linked, or not known."""
     since: datetime = _at()
 
 

@@ -59,7 +59,6 @@ class Trigger(DefinitionPart):
 
     @property
     def is_set(self) -> bool:
-        """Whether it says anything."""
         return bool(self.event or self.segment or self.when)
 
     @property
@@ -144,7 +143,6 @@ class Step(DefinitionPart):
 
     @property
     def kind(self) -> StepKind:
-        """What the step does."""
         return self.kinds[0]
 
 

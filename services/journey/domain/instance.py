@@ -10,7 +10,7 @@ from services.contracts.base import Json
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where an instance stands. `sequence` grows by one with every step, and with its end."""
+    """Where an instance is. `sequence` grows by one with every step, and with its end."""
 
     id: UUID
     customer_id: UUID
@@ -37,7 +37,6 @@ class Instance:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is under way."""
         return self.ended_at is None
 
 

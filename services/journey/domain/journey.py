@@ -43,7 +43,6 @@ class Journey:
 
     @property
     def key(self) -> str:
-        """The key marketers know the journey by."""
         return self.definition.key
 
     @property
@@ -53,7 +52,6 @@ class Journey:
 
     @property
     def first_step(self) -> str:
-        """The key of the step an instance begins with."""
         return self.definition.steps[0].key
 
     @cached_property
@@ -64,7 +62,6 @@ class Journey:
 
     @cached_property
     def event_names(self) -> frozenset[str]:
-        """The events the journey listens to."""
         return frozenset(trigger.event for trigger in self.triggers if trigger.event)
 
     @cached_property
@@ -74,12 +71,10 @@ class Journey:
 
     @cached_property
     def needs(self) -> Needs:
-        """The data all its conditions read."""
         return Needs.from_conditions(rules.conditions[0] for rules in self._rules.values())
 
     @property
     def series(self) -> frozenset[Series]:
-        """The series its conditions read."""
         return self.needs.series
 
     @cached_property

@@ -6,7 +6,7 @@ may be over, and the instance goes from step to step until it has to wait again,
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -140,7 +140,7 @@ def advance(
 
 
 def end(instance: Instance, reason: str, now: datetime) -> Advance:
-    """End an instance where it stands."""
+    """End an instance at its step."""
     ended = replace(
         instance, sequence=instance.sequence + 1, due_at=None, ended_at=now, end_reason=reason
     )
@@ -152,10 +152,8 @@ def pick_survivor(one: Instance, other: Instance) -> tuple[Instance, Instance]:
 
     The one longer under way stays; of two as old, the one further along.
     """
-    stays, ends = sorted(
-        (one, other), key=lambda instance: (instance.entered_at, -instance.sequence, instance.id)
-    )
-    return stays, ends
+    first, second = sorted((one, other), key=lambda i: (i.entered_at, -i.sequence, i.id))
+    return first, second
 
 
 def journey_facts(instances: list[Instance]) -> dict[str, dict[str, Any]]:
@@ -178,7 +176,9 @@ def _walk(
         step = journey.steps[next_step]
         instance = _enter_step(journey, instance, step, current, now)
         message = _build_message(journey, instance, step.send, current) if step.send else None
-        note = _describe_withheld(step.send) if step.send and message is None else None
+        note = None
+        if step.send and message is None:
+            note = f"Not sent: no consent to {step.send.purpose}."
         effects.append(EntryEffect(instance, note))
         if message:
             effects.append(message)
@@ -220,22 +220,20 @@ def _is_satisfied(journey: Journey, trigger: Trigger, current: Facts) -> bool:
 
 def _compute_due_at(journey: Journey, wait: Wait, now: datetime) -> datetime:
     if wait.until is not None:
-        zone = wait.time_zone or journey.definition.time_zone
-        return _next_time_of_day(wait, zone, now)
+        return _next_time_of_day(wait.until, wait.time_zone or journey.definition.time_zone, now)
     period = wait.period or wait.timeout
     assert period is not None, "find_flaws lets no wait pass that may last for ever"
     return now + period
 
 
-def _next_time_of_day(wait: Wait, zone: tzinfo, now: datetime) -> datetime:
+def _next_time_of_day(until: time, zone: tzinfo, now: datetime) -> datetime:
     """The first moment after now at which clocks in a zone show the time.
 
     An hour that summer time skips is taken as the one after it.
     """
-    assert wait.until is not None
     today = now.astimezone(zone).date()
     for days in (0, 1, 2):
-        moment = datetime.combine(today + timedelta(days=days), wait.until, zone).astimezone(UTC)
+        moment = datetime.combine(today + timedelta(days=days), until, zone).astimezone(UTC)
         if moment > now:
             return moment
     raise AssertionError("every clock shows every time within two days")
@@ -251,13 +249,10 @@ def _leave_wait(
     next_step = journey.next_steps[instance.step]
     if wait.is_set and _is_fired_for(journey, wait, instance, stimulus, current):
         return next_step
-    if (
-        isinstance(stimulus, TimerStimulus)
-        and instance.due_at is not None
-        and now >= instance.due_at
-    ):
-        return wait.on_timeout or next_step
-    return None
+    is_due = instance.due_at is not None and now >= instance.due_at
+    return (
+        (wait.on_timeout or next_step) if isinstance(stimulus, TimerStimulus) and is_due else None
+    )
 
 
 def _can_concern(instance: Instance, stimulus: Stimulus, now: datetime) -> bool:
@@ -268,9 +263,9 @@ def _can_concern(instance: Instance, stimulus: Stimulus, now: datetime) -> bool:
 
 
 def _mark_moved(instance: Instance, stimulus: Stimulus) -> Instance:
-    return (
-        replace(instance, moved_by=stimulus.id) if isinstance(stimulus, EventStimulus) else instance
-    )
+    if not isinstance(stimulus, EventStimulus):
+        return instance
+    return replace(instance, moved_by=stimulus.id)
 
 
 def _is_fired_for(
@@ -311,10 +306,6 @@ def _build_message(
     sources = {"traits": current.traits, "event": instance.event, "key": instance.key}
     content = journey.contents[instance.step].fill(sources)
     return MessageEffect(instance, message.channel, message.template, message.purpose, content)
-
-
-def _describe_withheld(message: OutboundMessage) -> str:
-    return f"Not sent: no consent to {message.purpose}."
 
 
 def _trim_event(journey: Journey, event: EventStimulus) -> dict[str, Json]:

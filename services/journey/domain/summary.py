@@ -1,6 +1,6 @@
 """Steps and triggers in words, as a drawn journey shows them."""
 
-from services.journey.domain.definition import OutboundMessage, Step, Trigger, Wait
+from services.journey.domain.definition import Step, Trigger, Wait
 from services.rules.definition_fields import format_period
 
 
@@ -10,8 +10,8 @@ def describe_step(step: Step) -> str:
         return _describe_wait(step.wait)
     if step.branch:
         return "Choose a way"
-    if step.send:
-        return _describe_message(step.send)
+    if send := step.send:
+        return f"Send {send.template} by {send.channel}, with consent to {send.purpose}"
     return f"End: {step.exit}"
 
 
@@ -32,7 +32,3 @@ def _describe_wait(wait: Wait) -> str:
         return f"Wait until {wait.until:%H:%M}{zone}"
     assert wait.timeout is not None
     return f"Wait for {describe_trigger(wait)}, at most {format_period(wait.timeout)}"
-
-
-def _describe_message(send: OutboundMessage) -> str:
-    return f"Send {send.template} by {send.channel}, with consent to {send.purpose}"

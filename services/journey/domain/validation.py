@@ -1,6 +1,7 @@
 """Validating a journey definition beyond its form: all flaws at once, each with its remedy."""
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 from services.chassis.errors import nearest
 from services.journey.domain.definition import (
@@ -40,8 +41,7 @@ def find_flaws(definition: JourneyDefinition) -> list[Flaw]:
         ),
     ]
     return found or [
-        *_find_unreachable_steps(definition),
-        *_check_end(definition),
+        *_check_reachability(definition),
         *_find_endless_circles(definition),
     ]
 
@@ -50,11 +50,7 @@ def _check_entry(definition: JourneyDefinition) -> Iterator[Flaw]:
     entry = definition.entry
     yield from _check_trigger(entry, ("entry",), keyed=True)
     if not entry.is_set:
-        yield Flaw(
-            ("entry",),
-            "It does not say who enters.",
-            "Write `event`, `segment` or `when`.",
-        )
+        yield Flaw(("entry",), "It does not say who enters.", "Write `event`, `segment` or `when`.")
     if entry.cooldown and entry.again == "once":
         yield Flaw(
             ("entry", "cooldown"),
@@ -149,11 +145,8 @@ def _check_transitions(
         ("otherwise", (StepKind.BRANCH,)),
     ):
         if getattr(step, field) is not None and step.kind not in kinds:
-            yield Flaw(
-                (*place, field),
-                f"A step of kind {step.kind.lower()} has no `{field}`.",
-                "Leave it out.",
-            )
+            problem = f"A step of kind {step.kind.lower()} has no `{field}`."
+            yield Flaw((*place, field), problem, "Leave it out.")
     keys = [other.key for other in definition.steps]
     for target, where in _targets(step):
         if target not in keys:
@@ -182,11 +175,8 @@ def _check_wait(wait: Wait, place: DocumentPath, keyed: bool) -> Iterator[Flaw]:
             "Write one of `for`, `until`, and an `event`, `segment` or `when` with its `timeout`.",
         )
     elif wait.is_set and wait.timeout is None:
-        yield Flaw(
-            place,
-            "What is waited for may never happen.",
-            "Write `timeout`, as in `timeout: 3d`.",
-        )
+        remedy = "Write `timeout`, as in `timeout: 3d`."
+        yield Flaw(place, "What is waited for may never happen.", remedy)
     elif not wait.is_set and (wait.timeout or wait.on_timeout):
         yield Flaw(place, "This wait ends by itself.", "Leave `timeout` and `on_timeout` out.")
     if wait.time_zone is not None and wait.until is None:
@@ -208,12 +198,10 @@ def _check_content(send: OutboundMessage, place: DocumentPath, by_event: bool) -
 def _find_reachable_steps(definition: JourneyDefinition) -> set[str]:
     transitions = _transitions_by_step(definition)
     reachable: set[str] = set()
-    ahead = [definition.steps[0].key]
+    ahead = {definition.steps[0].key}
     while ahead:
-        here = ahead.pop()
-        if here not in reachable:
-            reachable.add(here)
-            ahead.extend(transitions[here])
+        reachable |= ahead
+        ahead = {target for step in ahead for target in transitions[step]} - reachable
     return reachable
 
 
@@ -224,7 +212,7 @@ def _transitions_by_step(definition: JourneyDefinition) -> dict[str, list[str]]:
     }
 
 
-def _find_unreachable_steps(definition: JourneyDefinition) -> Iterator[Flaw]:
+def _check_reachability(definition: JourneyDefinition) -> Iterator[Flaw]:
     reachable = _find_reachable_steps(definition)
     for position, step in enumerate(definition.steps):
         if step.key not in reachable:
@@ -233,10 +221,6 @@ def _find_unreachable_steps(definition: JourneyDefinition) -> Iterator[Flaw]:
                 f"No way leads to {step.key!r}.",
                 "Name it in another step's `next`, or take it out.",
             )
-
-
-def _check_end(definition: JourneyDefinition) -> Iterator[Flaw]:
-    reachable = _find_reachable_steps(definition)
     exits = any(step.kind is StepKind.EXIT and step.key in reachable for step in definition.steps)
     if not exits and not definition.exit_when:
         yield Flaw(("steps",), "The journey never ends.", "Add an `exit` step or `exit_when`.")
@@ -244,19 +228,26 @@ def _check_end(definition: JourneyDefinition) -> Iterator[Flaw]:
 
 def _find_endless_circles(definition: JourneyDefinition) -> Iterator[Flaw]:
     """Circles without a wait: an instance would go round without end."""
-    transitions = _transitions_by_step(definition)
-    waiting_steps = {
-        step.key for step in definition.steps if step.wait and not _can_pass_at_once(step.wait)
+    positions = {step.key: position for position, step in enumerate(definition.steps)}
+    passing = {
+        step.key for step in definition.steps if not step.wait or _can_pass_at_once(step.wait)
     }
-    done: set[str] = set(waiting_steps)
-    for position, step in enumerate(definition.steps):
-        circle = _find_circle(step.key, transitions, done)
-        if circle:
-            yield Flaw(
-                ("steps", position),
-                f"This goes round without waiting: {' > '.join(circle)}.",
-                "Put a `wait` with `for`, `until` or `event` into the circle.",
-            )
+    transitions = _transitions_by_step(definition)
+    while circle := _find_circle(
+        {
+            key: [to for to in transitions[key] if to in passing]
+            for key in positions
+            if key in passing
+        }
+    ):
+        first = circle.index(min(circle, key=positions.__getitem__))
+        way = [*circle[first:], *circle[: first + 1]]
+        yield Flaw(
+            ("steps", positions[way[0]]),
+            f"This goes round without waiting: {' > '.join(way)}.",
+            "Put a `wait` with `for`, `until` or `event` into the circle.",
+        )
+        passing -= set(circle)
 
 
 def _can_pass_at_once(wait: Wait) -> bool:
@@ -264,22 +255,11 @@ def _can_pass_at_once(wait: Wait) -> bool:
     return wait.is_set and wait.event is None
 
 
-def _find_circle(start: str, transitions: dict[str, list[str]], done: set[str]) -> list[str] | None:
-    """The first circle found from `start` outside `done`, to which all visited steps are added."""
-    trail: list[str] = []
-    on_trail: set[str] = set()
-    stack = [(start, False)]
-    while stack:
-        here, leaving = stack.pop()
-        if leaving:
-            on_trail.discard(trail.pop())
-            done.add(here)
-        elif here in on_trail:
-            done |= on_trail
-            return [*trail[trail.index(here) :], here]
-        elif here not in done:
-            trail.append(here)
-            on_trail.add(here)
-            stack.append((here, True))
-            stack.extend((target, False) for target in transitions[here])
-    return None
+def _find_circle(transitions: dict[str, list[str]]) -> list[str]:
+    """The steps of a circle, each leading to the next and the last to the first; none: empty."""
+    try:
+        TopologicalSorter(transitions).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle[:0:-1]
+    return []

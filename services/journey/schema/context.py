@@ -1,6 +1,5 @@
 """What resolvers may use, built for each request; and whose data a caller may read."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -9,7 +8,8 @@ from strawberry.dataloader import DataLoader
 from services.chassis.database import Database
 from services.chassis.graphql import masking_for
 from services.chassis.masking import USUAL, Masking
-from services.chassis.principal import Forbidden, Principal
+from services.chassis.principal import Principal
+from services.chassis.resolvers import make_loader, not_own_customer
 from services.journey.domain.instance import Instance
 from services.journey.domain.journey import Journey
 from services.journey.service import queries
@@ -18,7 +18,7 @@ from services.journey.service.journey_cache import JourneySet, JourneyVersion
 from services.journey.store import instances, messages, tallies
 from services.journey.store.instances import StepRecord
 from services.journey.store.messages import InboxMessage
-from services.journey.store.tallies import StepCount, StepKey
+from services.journey.store.tallies import StepCount
 
 
 @dataclass
@@ -35,23 +35,16 @@ class Context:
     """By customer and instance."""
     inboxes: DataLoader[tuple[UUID, int], list[InboxMessage]] = field(init=False)
     """By customer and number of messages."""
-    counts: DataLoader[JourneyVersion, dict[StepKey, StepCount]] = field(init=False)
+    counts: DataLoader[JourneyVersion, dict[str, StepCount]] = field(init=False)
+    """By version of a journey, of its steps."""
 
     def __post_init__(self) -> None:
         self.instances = DataLoader(load_fn=self._load_instances)
-        self.steps = DataLoader(load_fn=self._load_steps)
+        self.steps = make_loader(self.database, instances.load_steps, [])
         self.inboxes = DataLoader(load_fn=self._load_inboxes)
-        self.counts = DataLoader(load_fn=self._load_counts)
-
-    @classmethod
-    def factory(
-        cls, database: Database, engine: Engine, masking: Masking = USUAL
-    ) -> Callable[[Principal], "Context"]:
-        """A function that builds the context of a caller."""
-        return lambda principal: cls(principal, database, engine, masking)
+        self.counts = make_loader(self.database, tallies.load_counts, {})
 
     async def load_journeys(self) -> JourneySet:
-        """All published journeys."""
         async with self.database.connection() as connection:
             return await self.engine.cache.load(connection)
 
@@ -73,10 +66,7 @@ class Context:
         async with self.database.connection() as connection:
             own = await queries.is_own(connection, self.principal, customer)
         if not own:
-            raise Forbidden(
-                "This is not the customer your token speaks for.",
-                hint="Ask for your own customer, or use a token of an agent.",
-            )
+            raise not_own_customer()
 
     async def _load_instances(self, keys: list[tuple[UUID, bool | None]]) -> list[list[Instance]]:
         found = {}
@@ -86,21 +76,8 @@ class Context:
                 found[active] = await instances.load_by_customer(connection, ids, active)
         return [found[active][customer] for customer, active in keys]
 
-    async def _load_steps(self, keys: list[tuple[UUID, UUID]]) -> list[list[StepRecord]]:
-        async with self.database.connection() as connection:
-            found = await instances.load_steps(connection, keys)
-        return [found[instance] for _, instance in keys]
-
     async def _load_inboxes(self, keys: list[tuple[UUID, int]]) -> list[list[InboxMessage]]:
         async with self.database.connection() as connection:
             most = max(first for _, first in keys)
             found = await messages.load_latest(connection, {customer for customer, _ in keys}, most)
         return [found[customer][:first] for customer, first in keys]
-
-    async def _load_counts(self, versions: list[JourneyVersion]) -> list[dict[StepKey, StepCount]]:
-        async with self.database.connection() as connection:
-            found = await tallies.load_counts(connection, versions)
-        return [
-            {step: count for step, count in found.items() if step[:2] == version}
-            for version in versions
-        ]

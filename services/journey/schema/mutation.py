@@ -24,7 +24,6 @@ class Mutation:
         requires_scopes=[["journeys:write"]],
     )
     async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
-        """The same text is no new version."""
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             row, journeys = await publishing.publish(
@@ -34,7 +33,7 @@ class Mutation:
                 context.principal.subject,
                 masking_for(context),
             )
-        definition = await JourneyDefinition.of(journeys, row.key, row.version)
+        definition = await JourneyDefinition.load(journeys, row.key, row.version)
         assert definition is not None
         return definition
 
@@ -45,7 +44,6 @@ class Mutation:
     async def exit_journey(
         self, info: Info, instance: strawberry.ID, reason: str
     ) -> JourneyInstance:
-        """Of any customer: no scope of a customer's own token allows it."""
         context = info.context
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             raise InvalidReason(
@@ -57,4 +55,4 @@ class Mutation:
                 context.engine, connection, instance, reason.strip()
             )
         masking_journeys = await context.load_masking_journeys(ended.customer_id)
-        return JourneyInstance.of(ended, masking_journeys.get(ended.id))
+        return JourneyInstance.from_domain(ended, masking_journeys.get(ended.id))

@@ -12,9 +12,8 @@ class Query:
         description="The current version of every journey.", requires_scopes=[["journeys:read"]]
     )
     async def journey_definitions(self, info: Info) -> list[JourneyDefinition] | None:
-        """In the order of their keys."""
         journeys = await info.context.load_journeys()
-        found = [await JourneyDefinition.of(journeys, key, None) for key in journeys.current]
+        found = [await JourneyDefinition.load(journeys, key, None) for key in journeys.current]
         return [definition for definition in found if definition]
 
     @strawberry.federation.field(
@@ -24,14 +23,12 @@ class Query:
     async def journey_definition(
         self, info: Info, key: strawberry.ID, version: int | None = None
     ) -> JourneyDefinition | None:
-        """Null if there is none."""
-        return await JourneyDefinition.of(await info.context.load_journeys(), key, version)
+        return await JourneyDefinition.load(await info.context.load_journeys(), key, version)
 
     @strawberry.federation.field(
         description="What data the current journeys need.", requires_scopes=[["journeys:read"]]
     )
     async def data_mapping(self, info: Info) -> DataMapping | None:
-        """Read from their compiled form."""
         journeys = await info.context.load_journeys()
         current = journeys.get_all((row.key, row.version) for row in journeys.current.values())
         uses = queries.collect_data_uses(current)

@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.masking import MASK, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.pagination import page_size
+from services.chassis.resolvers import copy_fields
 from services.contracts.base import Json
 from services.contracts.enums import Channel
 from services.journey.domain import summary
@@ -22,6 +23,7 @@ from services.journey.service.journey_cache import JourneySet
 from services.journey.service.queries import DataUses
 from services.journey.store import messages
 from services.journey.store.definitions import PublishedJourney
+from services.journey.store.tallies import StepCount
 from services.rules.template import Keys, hide_values, parse_path
 
 Info = strawberry.Info[Context, None]
@@ -64,27 +66,18 @@ class JourneyInstance:
     end_reason: str | None
 
     @classmethod
-    def of(cls, instance: Instance, masking_journey: Journey | None) -> Self:
-        return cls(
+    def from_domain(cls, instance: Instance, masking_journey: Journey | None) -> Self:
+        return copy_fields(
+            cls,
+            instance,
             instance=instance,
             masking_journey=masking_journey,
             id=strawberry.ID(str(instance.id)),
-            journey=strawberry.ID(instance.journey),
-            version=instance.version,
-            key=instance.key,
-            step=strawberry.ID(instance.step),
-            phase=instance.phase,
             active=instance.is_active,
-            entered_at=instance.entered_at,
-            since=instance.since,
-            due_at=instance.due_at,
-            ended_at=instance.ended_at,
-            end_reason=instance.end_reason,
         )
 
     @of_customer("The steps it came to, in order.", JOURNEYS)
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
-        """Of all the instances of a request in one query."""
         records = await info.context.steps.load((self.instance.customer_id, self.instance.id))
         return [JourneyStepTaken(**record._asdict()) for record in records]
 
@@ -92,7 +85,7 @@ class JourneyInstance:
     async def definition(self, info: Info) -> "JourneyDefinition | None":
         """For staff only: how a journey goes on is not its customers' business."""
         journeys = await info.context.load_journeys()
-        return await JourneyDefinition.of(journeys, self.instance.journey, self.instance.version)
+        return await JourneyDefinition.load(journeys, self.instance.journey, self.instance.version)
 
 
 @strawberry.type(description="A message of a journey to a customer.")
@@ -112,53 +105,43 @@ class Message:
     """The step that sends it."""
 
     @classmethod
-    def of(cls, message: messages.InboxMessage, masking_journey: Journey | None) -> Self:
-        return cls(
+    def from_domain(cls, message: messages.InboxMessage, masking_journey: Journey | None) -> Self:
+        return copy_fields(
+            cls,
+            message,
             masking_journey=masking_journey,
             step_key=message.step,
             id=strawberry.ID(str(message.message_id)),
             instance=strawberry.ID(str(message.instance_id)),
-            journey=strawberry.ID(message.journey),
-            step=strawberry.ID(message.step),
             channel=Channel(message.channel),
-            template=message.template,
-            purpose=message.purpose,
-            content=JSON(message.content),
-            status=message.status,
-            created_at=message.created_at,
         )
 
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains its journeys and its inbox."""
-
     id: strawberry.ID
 
     @classmethod
     def resolve_reference(cls, id: strawberry.ID) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
         return cls(id=strawberry.ID(str(UUID(id))))
 
     @of_customer("Their active instances, the ended ones (active: false), or both.", JOURNEYS)
     async def journeys(
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
-        """Of all the customers of a request in one query, newest first."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.instances.load((customer, active))
         masking_journeys = await info.context.load_masking_journeys(customer)
-        return [JourneyInstance.of(one, masking_journeys.get(one.id)) for one in found]
+        return [JourneyInstance.from_domain(one, masking_journeys.get(one.id)) for one in found]
 
     @of_customer("The latest messages, newest first.")
     async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
-        """Of all the customers of a request in one query."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
         masking_journeys = await info.context.load_masking_journeys(customer)
-        return [Message.of(one, masking_journeys.get(one.instance_id)) for one in found]
+        return [Message.from_domain(one, masking_journeys.get(one.instance_id)) for one in found]
 
 
 def _is_key_hidden(masking: Masking, journey: Journey | None) -> bool:
@@ -237,7 +220,7 @@ class JourneyDefinition:
     published_by: str
 
     @classmethod
-    async def of(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
+    async def load(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
         """A version, without one the current; None where there is none."""
         current = journeys.current.get(key)
         row = current if version is None else journeys.rows.get((key, version))
@@ -246,11 +229,11 @@ class JourneyDefinition:
         await journeys.compile([(row.key, row.version)])
         journey = journeys.get(row.key, row.version)
         definition = journey.definition
-        return cls(
+        return copy_fields(
+            cls,
+            row,
             row=row,
             journey=journey,
-            key=strawberry.ID(row.key),
-            version=row.version,
             name=definition.name,
             description=definition.description,
             current=row == current,
@@ -258,19 +241,15 @@ class JourneyDefinition:
             entry=summary.describe_trigger(definition.entry),
             exit_when=[summary.describe_trigger(trigger) for trigger in definition.exit_when],
             yaml=row.source,
-            published_at=row.published_at,
-            published_by=row.published_by,
         )
 
     @strawberry.field(description="The steps, in the order written; the first is where one enters.")
     async def steps(self, info: Info) -> list[JourneyStep]:
-        """Counts of all the definitions of a request come in one query."""
-        key, version = self.row.key, self.row.version
-        counts = await info.context.counts.load((key, version))
+        counts = await info.context.counts.load((self.row.key, self.row.version))
         definition = self.journey.definition
         steps = []
         for position, step in enumerate(definition.steps):
-            count = counts.get((key, version, step.key))
+            count = counts.get(step.key, StepCount(0, 0))
             steps.append(
                 JourneyStep(
                     key=strawberry.ID(step.key),
@@ -282,8 +261,8 @@ class JourneyDefinition:
                         JourneyTransition(to=strawberry.ID(target), label=label)
                         for target, label in definition.transitions(position)
                     ],
-                    present=count.present if count else 0,
-                    passed=count.passed if count else 0,
+                    present=count.present,
+                    passed=count.passed,
                 )
             )
         return steps
@@ -304,8 +283,6 @@ class DataUse:
 
 @strawberry.type(description="What the conditions, keys and contents of the current journeys read.")
 class DataMapping:
-    """Read from the definitions as they are compiled, so it cannot be out of date."""
-
     traits: list[DataUse]
     segments: list[DataUse]
     purposes: list[DataUse] = strawberry.field(description="Consents.")

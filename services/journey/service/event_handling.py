@@ -193,7 +193,6 @@ def _version_of(change: CustomerChanged | None) -> int:
 
 
 def _trim_snapshot(change: CustomerChanged) -> dict[str, Json]:
-    """The snapshot as it is stored."""
     return change.model_dump(mode="json", include=SNAPSHOT_FIELDS)
 
 

@@ -32,7 +32,7 @@ class JourneySet:
         last = max(published, key=lambda row: row.revision, default=None)
         self.revision = last.revision if last else 0
         declaration = Declaration.from_json(last.declaration) if last else Declaration()
-        self.declaration = declaration.renumber(self.stamp_sql)
+        self.declaration = declaration.renumber(self.stamp)
         """The series all of them need, and since which revision."""
         self.rows = {(row.key, row.version): row for row in published}
         self.current: dict[str, PublishedJourney] = {row.key: row for row in published}
@@ -46,7 +46,7 @@ class JourneySet:
                 event = journey.definition.entry.event
                 self._by_entry_event.setdefault(event, []).append(journey)
 
-    def stamp_sql(self, number: int) -> int:
+    def stamp(self, number: int) -> int:
         """A revision or sequence as it is published: with the epoch."""
         return epochs.stamp_number(number, self.epoch)
 

@@ -26,7 +26,6 @@ InstanceKey = tuple[UUID, str, str]
 
 
 def build_facts(document: Mapping[str, Json], now: datetime, declaration: Declaration) -> Facts:
-    """The facts of a snapshot's document at a moment."""
     answered = document.get("series_versions", {}).get("journey", 0)
     return Facts(
         now=now,
@@ -64,7 +63,7 @@ class JourneyState:
         self._journeys = journeys
         self._now = now
         self._new_id = new_id
-        self.stamp_sql = journeys.stamp_sql
+        self.stamp = journeys.stamp
         self._facts = {
             customer: build_facts(snapshot.document, now, journeys.declaration)
             for customer, snapshot in snapshots.items()
@@ -85,13 +84,11 @@ class JourneyState:
             self.apply_to(instance, stimulus)
 
     def apply_to(self, instance: Instance, stimulus: Stimulus) -> None:
-        """Apply a stimulus to one instance."""
         journey = self._journeys.get(instance.journey, instance.version)
         facts = self._facts_of(instance.customer_id)
         self._apply(state_machine.advance(journey, instance, stimulus, facts, self._now))
 
     def end(self, instance: Instance, reason: str) -> None:
-        """End an instance where it stands."""
         self._apply(state_machine.end(instance, reason, self._now))
 
     def enter(
@@ -124,7 +121,6 @@ class JourneyState:
         )
 
     def _facts_of(self, customer: UUID) -> Facts:
-        """The facts of a customer, with their instances as they are now."""
         facts = self._facts.get(customer) or Facts(now=self._now)
         return replace(
             facts, journeys=state_machine.journey_facts(list(self._active[customer].values()))

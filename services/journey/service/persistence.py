@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from services.chassis import outbox
@@ -33,16 +34,12 @@ async def save_changes(
         for event_id, effect in effects
         if isinstance(effect, MessageEffect)
     ]
-    if entries:
-        await instances.add_steps(connection, entries)
-    if inbox:
-        await messages.add(connection, inbox)
-    counts = _count_steps(state, entries)
-    if counts:
-        await tallies.add(connection, counts)
+    await instances.add_steps(connection, entries)
+    await messages.add(connection, inbox)
+    await tallies.add(connection, _count_steps(state, entries))
     await outbox.publish(
         connection,
-        [build_event(event_id, effect, now, state.stamp_sql) for event_id, effect in effects],
+        [build_event(event_id, effect, now, state.stamp) for event_id, effect in effects],
     )
 
 
@@ -64,7 +61,6 @@ def _build_message(id: UUID, effect: MessageEffect, now: datetime) -> InboxMessa
 
 
 def _count_steps(state: JourneyState, entries: Sequence[EntryEffect]) -> dict[StepKey, StepCount]:
-    """What to add to the counts of steps."""
     passed = Counter(_step_key(one.instance) for one in entries)
     present: Counter[StepKey] = Counter()
     for instance in state.changed.values():
@@ -96,28 +92,18 @@ def build_state(instance: Instance, stamp: Callable[[int], int]) -> InstanceStat
 def build_event(id: UUID, effect: Effect, now: datetime, stamp: Callable[[int], int]) -> Event:
     """The event that publishes an effect; a message's id is that of its event."""
     instance = effect.instance
-    state = build_state(instance, stamp)
+    common: dict[str, Any] = {
+        "event_id": id,
+        "customer_id": instance.customer_id,
+        "occurred_at": now,
+        "state": build_state(instance, stamp),
+    }
     match effect:
         case EntryEffect():
-            return StepEntered(
-                event_id=id, customer_id=instance.customer_id, occurred_at=now, state=state
-            )
+            return StepEntered(**common)
         case EndEffect():
-            return InstanceEnded(
-                event_id=id,
-                customer_id=instance.customer_id,
-                occurred_at=now,
-                state=state,
-                reason=instance.end_reason or "",
-            )
-        case MessageEffect():
+            return InstanceEnded(**common, reason=instance.end_reason or "")
+        case MessageEffect(_, channel, template, _, content):
             return MessageDue(
-                event_id=id,
-                customer_id=instance.customer_id,
-                occurred_at=now,
-                message_id=id,
-                state=state,
-                channel=effect.channel,
-                template=effect.template,
-                content=effect.content,
+                **common, message_id=id, channel=channel, template=template, content=content
             )

@@ -58,8 +58,8 @@ async def publish(
 
     Raises:
         InvalidDefinition: All that is wrong with it.
-        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
-            publishes it may not see that.
+        IdentitiesNotReadable: A condition reveals identities to a publisher that may not read
+            them; `masking` is set for such a one.
     """
     journey = await asyncio.to_thread(_compile, yaml)
     definition = journey.definition
@@ -96,7 +96,7 @@ async def _declare(
     versions |= await definitions.load_active_versions(connection)
     in_use = await asyncio.to_thread(journeys.get_all, versions)
     series = merge_series(one for journey in in_use for one in journey.series)
-    journeys.declaration = before.declaration.extend(journeys.stamp_sql(revision), series)
+    journeys.declaration = before.declaration.extend(journeys.stamp(revision), series)
     await definitions.save_declaration(connection, revision, journeys.declaration.to_json())
     await outbox.publish(
         connection, [build_series_event(journeys, revision, engine.new_id(), engine.clock())]
@@ -113,7 +113,7 @@ def build_series_event(
         event_id=id,
         customer_id=None,
         occurred_at=now,
-        version=journeys.stamp_sql(revision),
+        version=journeys.stamp(revision),
         series=tuple(one.series.to_json() for _, one in declared),
         grew_in=journeys.declaration.grew_in,
     )

@@ -19,7 +19,6 @@ READ_FACTOR = 5
 
 
 def sources(engine: Engine) -> dict[str, ResyncSource]:
-    """By name, in this order."""
     return {
         "journeys": partial(_load_series, engine),
         "runs": partial(_load_instances, engine),
@@ -48,7 +47,7 @@ async def _load_instances(
 
     def build(instance: Instance) -> Event:
         effect = EntryEffect(instance) if instance.is_active else EndEffect(instance)
-        return build_event(engine.new_id(), effect, now, journeys.stamp_sql)
+        return build_event(engine.new_id(), effect, now, journeys.stamp)
 
     rows = await instances.lock_page(connection, _parse_position(after), READ_FACTOR * most)
     events = [
@@ -73,7 +72,7 @@ async def _load_messages(
             customer_id=row.customer_id,
             occurred_at=row.created_at,
             message_id=row.message_id,
-            state=build_state(senders[row.instance_id], journeys.stamp_sql),
+            state=build_state(senders[row.instance_id], journeys.stamp),
             channel=row.channel,
             template=row.template,
             content=row.content,

@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.contracts.base import Json
-from services.journey.store.columns import columns
 
 _SURVIVORS = """
 SELECT customer_id, merged_into FROM customer
@@ -94,7 +93,6 @@ async def lock_with_survivors(connection: Connection, ids: Collection[UUID]) -> 
 
 
 async def load_versions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
-    """The versions of the stored snapshots."""
     return {
         row["customer_id"]: row["version"] for row in await connection.fetch(_VERSIONS, list(ids))
     }
@@ -115,7 +113,7 @@ async def save_snapshots(
 ) -> None:
     """Store snapshots, (customer, version, document) each, that are newer than the stored ones."""
     rows = [(*snapshot, received_at) for snapshot in snapshots]
-    await connection.execute(_SAVE, *columns(sorted(rows, key=lambda row: row[0])))
+    await execute_rows(connection, _SAVE, sorted(rows, key=lambda row: row[0]))
 
 
 async def record_merge(connection: Connection, from_id: UUID, into_id: UUID) -> None:

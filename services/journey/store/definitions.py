@@ -27,8 +27,6 @@ _ACTIVE_VERSIONS = "SELECT DISTINCT journey, version FROM run WHERE ended_at IS 
 
 
 class PublishedJourney(NamedTuple):
-    """A row of `definition`."""
-
     key: str
     version: int
     revision: int
@@ -67,7 +65,6 @@ async def insert(
     at: datetime,
     by: str,
 ) -> PublishedJourney:
-    """Add the next version of a journey."""
     row = await connection.fetchrow(
         _INSERT, key, source, sorted(event_names), watches_customer, at, by
     )
@@ -78,7 +75,6 @@ async def insert(
 async def save_declaration(
     connection: Connection, revision: int, declaration: Mapping[str, Json]
 ) -> None:
-    """Store the series all journeys need from a publication on."""
     await connection.execute(_SAVE_DECLARATION, revision, declaration)
 
 

@@ -7,9 +7,8 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.journey.domain.instance import EntryEffect, Instance
-from services.journey.store.columns import columns
 
 _ATTRIBUTES = [field.name for field in fields(Instance)]
 _COLUMNS = ", ".join(["run_id", *_ATTRIBUTES[1:]])
@@ -76,7 +75,7 @@ SELECT latest.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
 ) AS latest ORDER BY run_id DESC
 """
 _STEPS = """
-SELECT step_taken.run_id, sequence, step, phase, entered_at, note
+SELECT customer_id, run_id, sequence, step, phase, entered_at, note
 FROM step_taken JOIN unnest($1::uuid[], $2::uuid[]) AS asked (customer_id, run_id)
     USING (customer_id, run_id)
 ORDER BY sequence
@@ -84,8 +83,6 @@ ORDER BY sequence
 
 
 class StepRecord(NamedTuple):
-    """A step an instance came to."""
-
     sequence: int
     step: str
     phase: str | None
@@ -102,7 +99,6 @@ async def load_active_versions(
 
 
 async def load_active(connection: Connection, ids: Collection[UUID]) -> list[Instance]:
-    """The active instances of these customers."""
     return [Instance(*row) for row in await connection.fetch(_ACTIVE, list(ids))]
 
 
@@ -133,7 +129,6 @@ async def load_next_due(connection: Connection) -> datetime | None:
 
 
 async def postpone(connection: Connection, instance: Instance, due_at: datetime) -> None:
-    """Set a timer to a later time."""
     await connection.execute(_POSTPONE, instance.customer_id, instance.id, due_at)
 
 
@@ -143,45 +138,32 @@ async def save(connection: Connection, instances: Sequence[Instance]) -> None:
     So an instance that was ended frees its key before the one begun in its stead takes it.
     """
     ordered = sorted(instances, key=lambda instance: instance.id)
-    await connection.execute(_SAVE, *columns([_values_of(instance) for instance in ordered]))
+    await execute_rows(connection, _SAVE, map(_values_of, ordered))
 
 
 async def add_steps(connection: Connection, entered: Sequence[EntryEffect]) -> None:
-    """Write down the steps instances came to."""
     rows = [
-        (
-            instance.customer_id,
-            instance.id,
-            instance.sequence,
-            instance.step,
-            instance.phase,
-            instance.since,
-            note,
-        )
-        for instance, note in ((one.instance, one.note) for one in entered)
+        (one.customer_id, one.id, one.sequence, one.step, one.phase, one.since, effect.note)
+        for effect in entered
+        for one in [effect.instance]
     ]
-    await connection.execute(_ADD_STEPS, *columns(rows))
+    await execute_rows(connection, _ADD_STEPS, rows)
 
 
 async def end_duplicates(
     connection: Connection, instances: Sequence[Instance], at: datetime
 ) -> None:
     """Mark instances as ended, so that others for the same journey and key can take their place."""
-    customers, ids = (
-        [instance.customer_id for instance in instances],
-        [instance.id for instance in instances],
-    )
-    await connection.execute(_END_DUPLICATES, customers, ids, at)
+    rows = [(instance.customer_id, instance.id) for instance in instances]
+    await execute_rows(connection, _END_DUPLICATES, rows, at)
 
 
 async def move(connection: Connection, from_id: UUID, into_id: UUID) -> None:
-    """Give everything of one customer to another."""
     for statement in _MOVE:
         await connection.execute(statement, from_id, into_id)
 
 
 async def lock_by_id(connection: Connection, id: UUID) -> Instance | None:
-    """One instance, locked."""
     row = await connection.fetchrow(_LOCK_BY_ID, id)
     return Instance(*row) if row else None
 
@@ -212,11 +194,11 @@ async def load_by_customer(
 
 
 async def load_steps(
-    connection: Connection, instances: Sequence[tuple[UUID, UUID]]
-) -> dict[UUID, list[StepRecord]]:
-    """The steps of instances given as (customer, instance), in order, by instance."""
-    history: dict[UUID, list[StepRecord]] = {instance: [] for _, instance in instances}
-    rows = await connection.fetch(_STEPS, *columns(instances)) if instances else []
-    for instance, *step in rows:
-        history[instance].append(StepRecord(*step))
-    return history
+    connection: Connection, keys: Sequence[tuple[UUID, UUID]]
+) -> dict[tuple[UUID, UUID], list[StepRecord]]:
+    """The steps of instances, in order, by (customer, instance)."""
+    steps: dict[tuple[UUID, UUID], list[StepRecord]] = {key: [] for key in keys}
+    columns = [customer for customer, _ in keys], [instance for _, instance in keys]
+    for customer, instance, *step in await connection.fetch(_STEPS, *columns):
+        steps[customer, instance].append(StepRecord(*step))
+    return steps

@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.contracts.base import Json
-from services.journey.store.columns import columns
 
 _COLUMNS = """customer_id, message_id, run_id, journey, step, channel, template, purpose, content,
     status, created_at"""
@@ -29,8 +28,6 @@ ORDER BY customer_id, message_id LIMIT $1
 
 
 class InboxMessage(NamedTuple):
-    """A row of `message`."""
-
     customer_id: UUID
     message_id: UUID
     instance_id: UUID
@@ -45,8 +42,7 @@ class InboxMessage(NamedTuple):
 
 
 async def add(connection: Connection, messages: Sequence[InboxMessage]) -> None:
-    """Put messages into inboxes."""
-    await connection.execute(_ADD, *columns(messages))
+    await execute_rows(connection, _ADD, messages)
 
 
 async def load_page(
@@ -60,7 +56,6 @@ async def load_page(
 async def load_latest(
     connection: Connection, ids: Collection[UUID], first: int
 ) -> dict[UUID, list[InboxMessage]]:
-    """Each customer's latest messages, newest first."""
     inboxes: dict[UUID, list[InboxMessage]] = {one: [] for one in ids}
     for row in await connection.fetch(_LATEST, list(ids), first):
         inboxes[row["customer_id"]].append(InboxMessage(*row))

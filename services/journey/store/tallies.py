@@ -3,8 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from services.chassis.database import Connection
-from services.journey.store.columns import columns
+from services.chassis.database import Connection, execute_rows
 
 COMPACTING_LOCK = 0x74616C79  # "taly": one replica sums up at a time
 
@@ -38,20 +37,19 @@ class StepCount(NamedTuple):
 
 
 async def add(connection: Connection, counts: Mapping[StepKey, StepCount]) -> None:
-    """Add rows to be summed."""
     rows = [(*step, count.passed, count.present) for step, count in sorted(counts.items())]
-    await connection.execute(_ADD, *columns(rows))
+    await execute_rows(connection, _ADD, rows)
 
 
 async def load_counts(
     connection: Connection, versions: Collection[tuple[str, int]]
-) -> dict[StepKey, StepCount]:
-    """The counts of all steps of some versions; steps nobody came to are absent."""
-    rows = await connection.fetch(_SUMS, *columns(list(versions))) if versions else []
-    return {
-        (row["journey"], row["version"], row["step"]): StepCount(row["passed"], row["present"])
-        for row in rows
-    }
+) -> dict[tuple[str, int], dict[str, StepCount]]:
+    """By version of a journey the counts of its steps; steps nobody came to are absent."""
+    counts: dict[tuple[str, int], dict[str, StepCount]] = {version: {} for version in versions}
+    columns = [key for key, _ in versions], [number for _, number in versions]
+    for journey, version, step, *count in await connection.fetch(_SUMS, *columns):
+        counts[journey, version][step] = StepCount(*count)
+    return counts
 
 
 async def compact(connection: Connection) -> None:

@@ -55,8 +55,7 @@ Key = tuple[UUID, UUID]
 """Customer id and proposition id."""
 
 
-def of_decision(event: DecisionRecorded) -> list[Proposition]:
-    """The propositions of a decision, decided only."""
+def from_decision(event: DecisionRecorded) -> list[Proposition]:
     return [
         Proposition(
             recorded_for=customer_of(event),
@@ -73,7 +72,7 @@ def of_decision(event: DecisionRecorded) -> list[Proposition]:
     ]
 
 
-def of_outcome(event: OutcomeRecorded) -> Proposition:
+def from_outcome(event: OutcomeRecorded) -> Proposition:
     """The proposition of an outcome, as far as the outcome describes it.
 
     Raises ValueError for a kind of outcome this release does not know.

@@ -15,8 +15,6 @@ from services.measurement.domain.identities import identity_key
 
 
 class TouchpointKind(StrEnum):
-    """What kind of contact a touchpoint is."""
-
     DECISION = "DECISION"
     OUTCOME = "OUTCOME"
     MESSAGE = "MESSAGE"
@@ -49,8 +47,7 @@ def customer_of(event: Event) -> UUID:
     return event.customer_id
 
 
-def of_decision(event: DecisionRecorded) -> Touchpoint:
-    """Actions were decided on for the customer."""
+def from_decision(event: DecisionRecorded) -> Touchpoint:
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -68,8 +65,7 @@ def of_decision(event: DecisionRecorded) -> Touchpoint:
     )
 
 
-def of_outcome(event: OutcomeRecorded) -> Touchpoint:
-    """The customer reacted to a proposition."""
+def from_outcome(event: OutcomeRecorded) -> Touchpoint:
     return Touchpoint(
         recorded_for=customer_of(event),
         touched_at=event.occurred_at,
@@ -89,7 +85,7 @@ def of_outcome(event: OutcomeRecorded) -> Touchpoint:
     )
 
 
-def of_message(event: MessageDue) -> Touchpoint:
+def from_message(event: MessageDue) -> Touchpoint:
     """A journey sent them a message. Its content stays with journey."""
     return Touchpoint(
         recorded_for=customer_of(event),
@@ -106,20 +102,20 @@ def of_message(event: MessageDue) -> Touchpoint:
     )
 
 
-def of_event(event: EventRecorded, conversions: Conversions) -> list[Touchpoint]:
+def from_event(event: EventRecorded, conversions: Conversions) -> list[Touchpoint]:
     """The touchpoints of an event: a campaign visit, a conversion, both or none."""
     found = []
     if campaign := campaign_of(event.context):
         detail = {"event": event.name, "campaign": campaign}
-        found.append(_of_event(event, TouchpointKind.CAMPAIGN_VISIT, None, detail))
+        found.append(_from_event(event, TouchpointKind.CAMPAIGN_VISIT, None, detail))
     if event.name in conversions.events:
         is_money = conversions.is_money(event.sender)
         value = conversions.read_value(event.properties) if is_money else None
-        found.append(_of_event(event, TouchpointKind.CONVERSION, value, {"event": event.name}))
+        found.append(_from_event(event, TouchpointKind.CONVERSION, value, {"event": event.name}))
     return found
 
 
-def _of_event(
+def _from_event(
     event: EventRecorded, kind: TouchpointKind, value: Money | None, detail: dict[str, Json]
 ) -> Touchpoint:
     return Touchpoint(

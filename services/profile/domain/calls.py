@@ -1,7 +1,7 @@
 """One call about one customer, however it reached profile, and why a call is refused."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
@@ -117,7 +117,7 @@ class TooManyPurposes(InvalidEvent):
 
 
 class Provenance(NamedTuple):
-    """Where what a call says of a customer comes from, and by what right it is kept."""
+    """The source of the traits in a call, and their lawful basis."""
 
     kind: TraitKind = TraitKind.DECLARED
     context: ContextCategory = ContextCategory.RELATIONAL
@@ -148,6 +148,31 @@ def refuse_claim(text: object, now: datetime) -> SignedClaim:
     )
 
 
+class BatchContext(NamedTuple):
+    """What all events of one request share, and how they are read.
+
+    `sent_at` is the sender's clock when it sent them, if known; `context` completes each event's
+    own, and has `context_bytes` as JSON. `flaw` is what is wrong with all of them. `verify` checks
+    a signed claim at a moment, or raises InvalidClaim.
+    """
+
+    received_at: datetime
+    future_tolerance: timedelta
+    new_id: Callable[[], UUID]
+    sender: SenderClass
+    sent_at: datetime | None = None
+    context: Mapping[str, Json] = NOTHING
+    context_bytes: int = 0
+    flaw: InvalidEvent | None = None
+    verify: Callable[[object, datetime], SignedClaim] = refuse_claim
+    trust_write_keys: bool = False
+
+    @property
+    def can_identify(self) -> bool:
+        """Whether the sender may identify customers, within what its token allows."""
+        return self.sender is not SenderClass.WRITE_KEY or self.trust_write_keys
+
+
 class Call(NamedTuple):
     """One valid call: what happened, to whom, and what it says of them.
 
@@ -175,7 +200,7 @@ class Call(NamedTuple):
     claims: tuple[Identity, ...] = ()
     is_proved: bool = True
     linked_by: LinkSource = LinkSource.SERVER
-    """By whose word its identities are one customer's."""
+    """The source of the links between its identities."""
 
     @property
     def primary_identity(self) -> Identity:

@@ -58,7 +58,7 @@ class CustomerLimits(NamedTuple):
 DEFAULT_LIMITS = CustomerLimits()
 
 WITHDRAWN = ConsentStatus.DENIED
-"""The status that counts whoever says it."""
+"""The status that counts from every sender."""
 
 _AT_LEAST = {
     one: frozenset(other for other in SenderClass if other.trust >= one.trust)
@@ -291,9 +291,13 @@ class Customer:
         )
 
 
+def _distrust(sender: SenderClass) -> int:
+    return -sender.trust
+
+
 def _choose_current(by_class: Mapping[SenderClass, Trait]) -> tuple[Trait, SenderClass]:
     """Of the latest values by each class of sender the current one."""
-    highest, *lower = sorted(by_class, key=lambda sender: -sender.trust)
+    highest, *lower = sorted(by_class, key=_distrust)
     current, current_sender = by_class[highest], highest
     for sender in lower:
         if current.value is not None:
@@ -308,7 +312,6 @@ def _is_latest(other: Trait | None, trait: Trait) -> bool:
 
 
 def to_payload(identity: Identity) -> IdentityPayload:
-    """An identity as events carry it."""
     return IdentityPayload.model_construct(type=identity.type, value=identity.value)
 
 
@@ -318,8 +321,7 @@ def _weight(name: str, by_class: Mapping[SenderClass, Trait]) -> int:
     A higher class's value that is as late hides a lower one for ever, even once it is removed.
     """
     most, latest = 0, None
-    several = len(by_class) > 1
-    highest_first = sorted(by_class, key=lambda sender: -sender.trust) if several else by_class
+    highest_first = sorted(by_class, key=_distrust) if len(by_class) > 1 else by_class
     for sender in highest_first:
         trait = by_class[sender]
         if latest is None or trait.observed_at > latest:

@@ -1,4 +1,4 @@
-"""Where what profile keeps came from, and by what right it is kept."""
+"""Provenance and lawful basis of traits and consents."""
 
 from enum import StrEnum
 

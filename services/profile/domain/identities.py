@@ -1,9 +1,9 @@
 """Identity resolution: whose event this is, decided in memory against what is on record.
 
 Every anonymous identity starts as a customer of its own, whose id all services derive alike. It
-turns known by being merged into a known customer. Two known customers become one only when
-somebody says so (`alias`): an identity that two of them claim stays where it is. Every identity
-remembers by whose word it is its customer's.
+becomes known when it is merged into a known customer. Two known customers become one only by an
+`alias` call: an identity that two of them claim stays where it is. Every identity has the source of
+its link to its customer.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -89,7 +89,7 @@ def parse_identity(type: str, value: str) -> Identity:
 
 
 def derive_visitor_id(identity: Identity) -> UUID | None:
-    """The customer an identity stands for by itself.
+    """The customer id that is derived from an identity.
 
     None for one of a person, and for a placeholder: some were stored before placeholders were
     refused.
@@ -119,11 +119,11 @@ class IdentityChange:
     identities: tuple[Identity, ...]
     reason: str
     linked_by: LinkSource | None = None
-    """By whose word; None for changes recorded before links had a source."""
+    """The source; None for changes recorded before links had one."""
 
 
 class _Evidence(NamedTuple):
-    """Why identities belong together: the kind of call that named them, and by whose word."""
+    """Why identities belong together: the kind of call that named them, and its source."""
 
     reason: str
     source: LinkSource
@@ -134,8 +134,8 @@ class IdentityDirectory:
     """Who holds which identity, as one transaction sees it, and what the transaction changes.
 
     `holdings` names the identities of every customer that may be concerned, also of those
-    without any. `owners` is its inverse. `links` says by whose word an identity is its owner's,
-    unless nobody linked it.
+    without any. `owners` is its inverse. `links` has the source of each link; an identity that was
+    not linked is absent.
     """
 
     holdings: dict[UUID, set[Identity]]
@@ -155,7 +155,6 @@ class IdentityDirectory:
                 self.owners[identity] = customer
 
     def survivor(self, customer: UUID) -> UUID:
-        """The customer this one has become."""
         while customer in self._merged_into:
             customer = self._merged_into[customer]
         return customer
@@ -184,7 +183,7 @@ class IdentityDirectory:
         return self.survivor(subject)
 
     def alias(self, previous: str, customer: UUID, source: LinkSource = LinkSource.SERVER) -> UUID:
-        """Merge whoever was known by the id `previous` into `customer`, because a call said so."""
+        """Merge the customer known by the id `previous` into `customer`, as an alias call says."""
         for kind in ("user_id", "anonymous_id"):
             identity = Identity(kind, previous)
             if identity in self.owners:
@@ -198,7 +197,6 @@ class IdentityDirectory:
         return customer
 
     def is_known(self, customer: UUID) -> bool:
-        """Whether a customer holds an identity of a person."""
         return any(identity.type in KNOWN_TYPES for identity in self.holdings[customer])
 
     def _link(
@@ -208,11 +206,11 @@ class IdentityDirectory:
         source: LinkSource,
         customer: UUID | None,
     ) -> None:
-        """Record by whose word identities are the subject's; `before` says whose they were.
+        """Record the source of the subject's links; `before` has the previous owners.
 
         An identity that changes its owner takes this source. Of those that were the subject's
-        before, a proof replaces a source that proved nothing, and nothing else does. Whoever names
-        the id of a customer names the browser it is derived from, too.
+        before, a proof replaces a source that proved nothing, and nothing else does. A call that
+        names the id of a customer names the browser it is derived from, too.
         """
         own = [(identity, owner) for identity, owner in before if self.owners[identity] == subject]
         if len(own) < (1 if customer else 2):
@@ -238,7 +236,7 @@ class IdentityDirectory:
         return [one for one in self.holdings[holder] if derive_visitor_id(one) == customer]
 
     def _introduce(self, identity: Identity) -> None:
-        """Give an anonymous identity the customer it stands for."""
+        """Give an anonymous identity the customer whose id is derived from it."""
         self._give(identity, self._customer(derive_customer_id(*identity)))
 
     def _customer(self, id: UUID) -> UUID:

@@ -14,7 +14,6 @@ from services.profile.domain.customer import Customer
 from services.rules import (
     MISSING,
     SEGMENT,
-    Condition,
     Facts,
     RuleSet,
     Series,
@@ -34,7 +33,7 @@ class Segment(NamedTuple):
     version: int
     name: str
     description: str
-    condition: Condition
+    condition: str
     published_at: datetime
 
 
@@ -54,16 +53,14 @@ class SegmentDefinitions:
     declared: tuple[Series, ...]
     """The series other services need."""
     answers: Mapping[str, int] = field(default_factory=dict)
-    """These services, each with the version of its declaration that last asked for more."""
+    """These services, each with the version of its declaration that last needed more."""
 
     @cached_property
     def rules(self) -> RuleSet:
-        """All segment conditions as one function."""
-        return RuleSet([segment.condition for segment in self.segments])
+        return RuleSet([parse(segment.condition, SEGMENT) for segment in self.segments])
 
     @cached_property
     def series(self) -> SeriesSet:
-        """The series of all segments and declarations."""
         return SeriesSet([*self.rules.needs.series, *self.declared])
 
     def missing_series(self, computed: Iterable[Series]) -> SeriesSet:
@@ -76,7 +73,6 @@ class SegmentDefinitions:
         )
 
     def observe(self, customer: Customer, call: Call, now: datetime) -> None:
-        """Count an event in the customer's series."""
         changed = observe(
             customer.series, self.series, call.name, call.properties, call.occurred_at, now
         )
@@ -134,7 +130,6 @@ EMPTY = SegmentDefinitions(version=0, segments=(), declared=())
 
 
 def facts_of(customer: Customer, now: datetime) -> Facts:
-    """A customer as conditions see them."""
     return Facts(
         now=now,
         traits=customer.trait_values(),
@@ -144,9 +139,9 @@ def facts_of(customer: Customer, now: datetime) -> Facts:
     )
 
 
-def find_aggregates(condition: Condition) -> list[str]:
+def find_aggregates(condition: str) -> list[str]:
     """The `events.…(…)` calls of a condition, in the order and spelling of its author."""
-    text = f"(\n{condition.source}\n)"
+    text = f"(\n{condition}\n)"
     tree = ast.parse(text, mode="eval")
     calls = [
         node

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
 from services.chassis.clock import Clock
-from services.chassis.database import Database
+from services.chassis.database import Connection, Database
 from services.chassis.masking import USUAL, Masking
-from services.chassis.principal import Forbidden, Principal
-from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id
+from services.chassis.principal import Principal
+from services.chassis.resolvers import make_loader, not_own_customer
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity, IdentityChange, parse_identity
 from services.profile.domain.segment_definitions import Segment, SegmentDefinitions
@@ -48,32 +47,18 @@ class Context:
     counts: DataLoader[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.customers = DataLoader(load_fn=self._load_customers)
-        self.changes = DataLoader(load_fn=self._load_changes)
-        self.refs = DataLoader(load_fn=self._load_refs)
-        self.reached = DataLoader(load_fn=self._load_reached)
-        self.claims = DataLoader(load_fn=self._load_claims)
-        self.segments = DataLoader(load_fn=self._load_segments)
-        self.counts = DataLoader(load_fn=self._load_counts)
-
-    @classmethod
-    def factory(cls, *parts: Any) -> Callable[[Principal], "Context"]:
-        """A function that makes a caller's context; `parts` are the fields after `principal`."""
-        return lambda principal: cls(principal, *parts)
+        self.clear_loaders()
 
     async def segment_definitions(self) -> SegmentDefinitions:
-        """The definitions in force."""
         async with self.database.connection() as connection:
             return await self.segment_cache.current(connection)
 
     async def customer(self, customer_id: UUID) -> Customer | None:
         """A customer the caller may see; None for an unknown one. Raises Forbidden."""
         customer = await self.customers.load(customer_id)
-        own_id = await self.own_id() if self.principal.own_customer_only else None
-        if self.principal.own_customer_only and own_id != (
-            customer.id if customer else customer_id
-        ):
-            raise _not_own()
+        found_id = customer.id if customer else customer_id
+        if self.principal.own_customer_only and found_id != await self.own_id():
+            raise not_own_customer()
         return customer
 
     async def find(self, ref: CustomerRef) -> Customer | None:
@@ -84,11 +69,10 @@ class Context:
         if customer_id is not None:
             return await self.customer(customer_id)
         if self.principal.own_customer_only and ref != self.own_ref():
-            raise _not_own()
+            raise not_own_customer()
         return None
 
     def own_ref(self) -> CustomerRef | None:
-        """The customer the caller speaks for, as its token says."""
         ref = self.principal.customer_ref or {}
         if "id" in ref:
             return UUID(ref["id"])
@@ -101,61 +85,21 @@ class Context:
         """
         ref = self.own_ref()
         customer_id = await self.refs.load(ref) if ref else None
-        if (
-            ref
-            and customer_id
-            and not self.trust_write_keys
-            and not await self.reached.load((ref, customer_id))
-        ):
-            return None
-        if customer_id is None and isinstance(ref, Identity) and ref.type in ANONYMOUS_TYPES:
-            return derive_customer_id(*ref)
-        return customer_id or (ref if isinstance(ref, UUID) else None)
+        if ref is None or customer_id is None:
+            return queries.derive_id(ref) if ref else None
+        if self.trust_write_keys or await self.reached.load((ref, customer_id)):
+            return customer_id
+        return None
 
     def clear_loaders(self) -> None:
         """Read again what a mutation may have changed."""
-        loaders = (self.customers, self.changes, self.refs, self.reached, self.claims, self.counts)
-        for loader in loaders:
-            loader.clear_all()
+        self.customers = make_loader(self.database, queries.load, None)
+        self.changes = make_loader(self.database, identity_store.read_changes, [])
+        self.refs = make_loader(self.database, queries.resolve, None)
+        self.reached = make_loader(self.database, queries.find_reached, False)
+        self.claims = make_loader(self.database, claim_store.read_claims, [])
+        self.segments = make_loader(self.database, self._read_segments, None)
+        self.counts = make_loader(self.database, segment_store.count_members, 0)
 
-    async def _load_customers(self, ids: list[UUID]) -> list[Customer | None]:
-        async with self.database.connection() as connection:
-            customers = await queries.load(connection, ids)
-        return [customers.get(customer_id) for customer_id in ids]
-
-    async def _load_changes(self, ids: list[UUID]) -> list[list[tuple[IdentityChange, datetime]]]:
-        async with self.database.connection() as connection:
-            changes = await identity_store.read_changes(connection, ids)
-        return [changes[customer_id] for customer_id in ids]
-
-    async def _load_refs(self, refs: list[CustomerRef]) -> list[UUID | None]:
-        async with self.database.connection() as connection:
-            ids = await queries.resolve(connection, refs)
-        return [ids.get(ref) for ref in refs]
-
-    async def _load_reached(self, pairs: list[tuple[CustomerRef, UUID]]) -> list[bool]:
-        async with self.database.connection() as connection:
-            return [
-                await queries.is_reached(connection, ref, customer_id) for ref, customer_id in pairs
-            ]
-
-    async def _load_claims(self, ids: list[UUID]) -> list[list[IdentityClaim]]:
-        async with self.database.connection() as connection:
-            claims = await claim_store.read_claims(connection, ids)
-        return [claims[customer_id] for customer_id in ids]
-
-    async def _load_segments(self, keys: list[str]) -> list[Segment | None]:
-        segments = {one.key: one for one in (await self.segment_definitions()).segments}
-        return [segments.get(key) for key in keys]
-
-    async def _load_counts(self, keys: list[str]) -> list[int]:
-        async with self.database.connection() as connection:
-            counts = await segment_store.count_members(connection, keys)
-        return [counts.get(key, 0) for key in keys]
-
-
-def _not_own() -> Forbidden:
-    return Forbidden(
-        "This is not the customer your token speaks for.",
-        hint="Ask for your own customer, or use a token of an agent.",
-    )
+    async def _read_segments(self, connection: Connection, keys: list[str]) -> dict[str, Segment]:
+        return {one.key: one for one in (await self.segment_cache.current(connection)).segments}

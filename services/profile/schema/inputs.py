@@ -66,7 +66,6 @@ class IdentifyInput:
     message_id: str | None = strawberry.UNSET
 
     def event_fields(self) -> dict[str, Any]:
-        """The input as a call of the spec."""
         raak = {
             "kind": self.kind,
             "context": self.context,
@@ -86,7 +85,6 @@ class TrackInput:
     message_id: str | None = strawberry.UNSET
 
     def event_fields(self) -> dict[str, Any]:
-        """The input as a call of the spec."""
         return _event(
             self.at,
             self.message_id,

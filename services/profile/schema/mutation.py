@@ -29,18 +29,15 @@ class TrackResult:
 
 @strawberry.type
 class Mutation:
-    """Profile's fields of the root type."""
-
     @strawberry.federation.mutation(
         description="Say who a customer is; an unknown identity makes a new customer.",
         requires_scopes=[["customers:write"]],
     )
     async def identify(self, info: Info, input: IdentifyInput) -> Customer:
-        """Traits and identities in one call."""
         further = [parse_identity(one.type, one.value) for one in input.identities or ()]
         fields = input.event_fields()
         recorded = await _record(info.context, "identify", input.customer, fields, further)
-        return Customer(id=strawberry.ID(str(recorded.customer)))
+        return Customer.from_id(recorded.customer)
 
     @strawberry.federation.mutation(
         description="Record what a customer did; a message id counts once."
@@ -48,19 +45,18 @@ class Mutation:
         requires_scopes=[["customers:write"]],
     )
     async def track(self, info: Info, input: TrackInput) -> TrackResult:
-        """Answers when it is recorded."""
         recorded = await _record(info.context, "track", input.customer, input.event_fields())
-        customer = Customer(id=strawberry.ID(str(recorded.customer)))
-        return TrackResult(customer=customer, duplicate=recorded.is_duplicate)
+        return TrackResult(
+            customer=Customer.from_id(recorded.customer), duplicate=recorded.is_duplicate
+        )
 
     @strawberry.federation.mutation(
         description="Record a customer's choice on one purpose; the latest counts.",
         requires_scopes=[[CONSENTS]],
     )
     async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
-        """The choice is recorded as an event, too."""
         recorded = await _record(info.context, "consent", input.customer, input.event_fields())
-        return Customer(id=strawberry.ID(str(recorded.customer)))
+        return Customer.from_id(recorded.customer)
 
     @strawberry.federation.mutation(
         description="Put a segment in force, or all under `segments:`; returns the first one."
@@ -68,7 +64,6 @@ class Mutation:
         requires_scopes=[["segments:write"]],
     )
     async def publish_segment(self, info: Info, yaml: str) -> Segment:
-        """A definition that is the same keeps its version."""
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             segments = await publish_segments(
@@ -76,7 +71,7 @@ class Mutation:
             )
         context.clear_loaders()
         context.wake()
-        return Segment.of(segments[0])
+        return Segment.from_domain(segments[0])
 
 
 async def _record(
@@ -123,8 +118,8 @@ async def _find_subject(
 async def _check_own(context: Context, call: Call) -> None:
     """Let a caller that speaks for one customer name no identity but theirs.
 
-    An e-mail address nobody has yet is not theirs because they say so: whoever claimed another's
-    before that one registers would be taken for them from then on. So it is with a browser's id.
+    That nobody has an e-mail address or a browser's id yet does not make it theirs: a caller that
+    claimed another person's address before they register would be taken for them from then on.
     """
     if not context.principal.own_customer_only:
         return

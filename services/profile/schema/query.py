@@ -5,7 +5,7 @@ from uuid import UUID
 import strawberry
 
 from services.chassis.graphql import masking_for
-from services.chassis.pagination import PageInfo, encode_cursor, page_size
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
 from services.profile.schema.inputs import CustomerRef
 from services.profile.schema.types import (
     Customer,
@@ -13,23 +13,19 @@ from services.profile.schema.types import (
     CustomerEdge,
     Info,
     Segment,
-    read_cursor,
 )
 from services.profile.service import queries
 
 
 @strawberry.type
 class Query:
-    """Profile's fields of the root type."""
-
     @strawberry.federation.field(
         description="One customer; null if the reference names nobody.",
         requires_scopes=[["customers:read"]],
     )
     async def customer(self, info: Info, ref: CustomerRef) -> Customer | None:
-        """A visitor may read themselves, too."""
         customer = await info.context.find(ref.read())
-        return Customer.of(customer) if customer else None
+        return Customer.from_id(customer.id) if customer else None
 
     @strawberry.federation.field(
         description="Customers by id, of a segment, of whom the condition `where` is true now."
@@ -48,14 +44,14 @@ class Query:
         """One bounded scan. A caller that may not read identities may not search by them either."""
         if where is not None and (masking := masking_for(info.context)):
             masking.check([where])
-        position = read_cursor(after, UUID)
+        (start,) = decode_cursor(after, UUID) or (None,)
         async with info.context.database.connection() as connection:
             page = await queries.search(
                 connection,
                 segment=segment,
                 where=where,
                 first=page_size(first),
-                after=position[0] if position else None,
+                after=start,
                 scan_limit=info.context.scan_limit,
                 now=info.context.clock(),
             )
@@ -66,7 +62,7 @@ class Query:
     )
     async def segments(self, info: Info) -> list[Segment] | None:
         definitions = await info.context.segment_definitions()
-        return [Segment.of(segment) for segment in definitions.segments]
+        return [Segment.from_domain(segment) for segment in definitions.segments]
 
     @strawberry.federation.field(
         description="One segment; null if there is none of this key.",
@@ -74,12 +70,12 @@ class Query:
     )
     async def segment(self, info: Info, key: strawberry.ID) -> Segment | None:
         segment = await info.context.segments.load(str(key))
-        return Segment.of(segment) if segment else None
+        return Segment.from_domain(segment) if segment else None
 
 
 def _to_connection(page: queries.CustomerPage) -> CustomerConnection:
     edges = [
-        CustomerEdge(node=Customer.of(customer), cursor=encode_cursor(str(customer.id)))
+        CustomerEdge(node=Customer.from_id(customer.id), cursor=encode_cursor(str(customer.id)))
         for customer in page.customers
     ]
     end = encode_cursor(str(page.last)) if page.last else None

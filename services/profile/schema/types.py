@@ -1,8 +1,8 @@
 """The GraphQL types that profile owns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self, cast
+from typing import Self
 from uuid import UUID
 
 import strawberry
@@ -11,13 +11,8 @@ from strawberry.scalars import JSON
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.errors import RaakError
 from services.chassis.masking import Hide, leave_unmasked
-from services.chassis.pagination import (
-    InvalidPage,
-    PageInfo,
-    decode_cursor,
-    encode_cursor,
-    page_size,
-)
+from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.resolvers import copy_fields
 from services.contracts.enums import LinkSource, SenderClass
 from services.profile.domain import customer as domain
 from services.profile.domain import identities as identity_domain
@@ -85,7 +80,7 @@ class Identity:
     value: str
 
     @classmethod
-    def of(cls, identity: identity_domain.Identity) -> Self:
+    def from_domain(cls, identity: identity_domain.Identity) -> Self:
         return cls(type=identity.type, value=identity.value)
 
 
@@ -103,15 +98,14 @@ class Trait:
     sender: SenderClass
 
     @classmethod
-    def of(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
-        return cls(
+    def from_domain(cls, name: str, trait: domain.Trait, sender: SenderClass) -> Self:
+        return copy_fields(
+            cls,
+            trait,
             name=name,
-            value=trait.value,
             kind=TraitKind(trait.kind),
             context=ContextCategory(trait.context),
-            source=trait.source,
             lawful_basis=LawfulBasis(trait.lawful_basis),
-            observed_at=trait.observed_at,
             sender=sender,
         )
 
@@ -126,13 +120,13 @@ class Consent:
     sender: SenderClass
 
     @classmethod
-    def of(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
-        return cls(
+    def from_domain(cls, purpose: str, consent: domain.Consent, sender: SenderClass) -> Self:
+        return copy_fields(
+            cls,
+            consent,
             purpose=purpose,
             status=ConsentStatus(consent.status),
             lawful_basis=LawfulBasis(consent.lawful_basis),
-            source=consent.source,
-            changed_at=consent.changed_at,
             sender=sender,
         )
 
@@ -152,19 +146,11 @@ class Segment:
 
     @strawberry.field(description="How many customers are in it.")
     async def customer_count(self, info: Info) -> int:
-        """One query for all the segments of a request."""
         return await info.context.counts.load(str(self.key))
 
     @classmethod
-    def of(cls, segment: segment_domain.Segment) -> Self:
-        return cls(
-            key=strawberry.ID(segment.key),
-            version=segment.version,
-            name=segment.name,
-            description=segment.description,
-            condition=segment.condition.source,
-            published_at=segment.published_at,
-        )
+    def from_domain(cls, segment: segment_domain.Segment) -> Self:
+        return copy_fields(cls, segment)
 
 
 @strawberry.type(description="A customer is in a segment.")
@@ -174,9 +160,8 @@ class SegmentMembership:
 
     @strawberry.field(description="The segment as it is defined now.")
     async def segment(self, info: Info) -> Segment | None:
-        """Customers see that they are in a segment, but not its definition."""
         segment = await info.context.segments.load(str(self.key))
-        return Segment.of(segment) if segment else None
+        return Segment.from_domain(segment) if segment else None
 
 
 @strawberry.federation.type(
@@ -203,16 +188,14 @@ class CustomerEvent:
     sender: SenderClass
 
     @classmethod
-    def of(cls, event: event_store.StoredEvent) -> Self:
-        fields = event._asdict()
-        event_id, sender = fields.pop("event_id"), fields.pop("sender")
-        return cls(id=strawberry.ID(str(event_id)), sender=SenderClass(sender), **fields)
+    def from_domain(cls, event: event_store.StoredEvent) -> Self:
+        return copy_fields(
+            cls, event, id=strawberry.ID(str(event.event_id)), sender=SenderClass(event.sender)
+        )
 
 
 @strawberry.type
 class EventEdge:
-    """An event and its position in the list."""
-
     node: CustomerEvent
     cursor: str
 
@@ -237,16 +220,15 @@ class IdentityChange:
     )
 
     @classmethod
-    def of(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
-        return cls(
+    def from_domain(cls, change: identity_domain.IdentityChange, at: datetime) -> Self:
+        return copy_fields(
+            cls,
+            change,
             id=strawberry.ID(str(change.id)),
-            kind=change.kind,
             from_customer=strawberry.ID(str(change.from_customer)),
             into_customer=strawberry.ID(str(change.into_customer)),
-            identities=[Identity.of(identity) for identity in change.identities],
-            reason=change.reason,
+            identities=[Identity.from_domain(identity) for identity in change.identities],
             at=at,
-            linked_by=change.linked_by,
         )
 
 
@@ -264,15 +246,9 @@ class IdentityClaim:
     confirmed_at: datetime | None
 
     @classmethod
-    def of(cls, claim: claim_store.IdentityClaim) -> Self:
-        return cls(
-            type=claim.identity.type,
-            value=claim.identity.value,
-            sender=SenderClass(claim.sender),
-            first_claimed_at=claim.first_claimed_at,
-            last_claimed_at=claim.last_claimed_at,
-            confirmed_at=claim.confirmed_at,
-        )
+    def from_domain(cls, claim: claim_store.IdentityClaim) -> Self:
+        kind, value = claim.identity
+        return copy_fields(cls, claim, type=kind, value=value, sender=SenderClass(claim.sender))
 
 
 @strawberry.federation.type(keys=["id"], description="A person we know, or a visitor.")
@@ -283,12 +259,11 @@ class Customer:
 
     @classmethod
     def resolve_reference(cls, id: str) -> Self:
-        """Build the entity from the gateway's key, which arrives as plain JSON."""
-        return cls(id=strawberry.ID(str(read_id(str(id)))))
+        return cls.from_id(read_id(str(id)))
 
     @classmethod
-    def of(cls, customer: domain.Customer) -> Self:
-        return cls(id=strawberry.ID(str(customer.id)))
+    def from_id(cls, customer_id: UUID) -> Self:
+        return cls(id=strawberry.ID(str(customer_id)))
 
     async def load(self, info: Info) -> domain.Customer:
         """All that is known of the customer: nothing for a visitor not recorded yet."""
@@ -298,12 +273,15 @@ class Customer:
     @of_customer("All their identities, the strongest first.", IDENTITIES)
     async def identities(self, info: Info) -> list[Identity] | None:
         identities = (await self.load(info)).identities
-        return [Identity.of(one) for one in identity_domain.sort_by_strength(identities)]
+        return [Identity.from_domain(one) for one in identity_domain.sort_by_strength(identities)]
 
     @for_staff("Identities claimed for them without proof, the latest first.", IDENTITIES)
     async def claims(self, info: Info) -> list[IdentityClaim] | None:
         customer = await self.load(info)
-        return [IdentityClaim.of(claim) for claim in await info.context.claims.load(customer.id)]
+        return [
+            IdentityClaim.from_domain(claim)
+            for claim in await info.context.claims.load(customer.id)
+        ]
 
     @of_customer("The latest value of each trait.")
     async def traits(
@@ -315,7 +293,7 @@ class Customer:
     ) -> list[Trait] | None:
         current = (await self.load(info)).current_traits()
         return [
-            Trait.of(name, trait, sender)
+            Trait.from_domain(name, trait, sender)
             for name, (trait, sender) in sorted(current.items())
             if (names is None or name in names)
             and (kind is None or trait.kind == kind)
@@ -326,7 +304,7 @@ class Customer:
     async def consents(self, info: Info) -> list[Consent] | None:
         current = (await self.load(info)).current_consents()
         return [
-            Consent.of(purpose, consent, sender)
+            Consent.from_domain(purpose, consent, sender)
             for purpose, (consent, sender) in sorted(current.items())
         ]
 
@@ -354,12 +332,17 @@ class Customer:
         self, info: Info, first: int = 20, after: str | None = None, name: str | None = None
     ) -> EventConnection | None:
         customer, size = await self.load(info), page_size(first)
-        position = cast(
-            "tuple[datetime, UUID] | None", read_cursor(after, datetime.fromisoformat, UUID)
-        )
+        position = decode_cursor(after, datetime.fromisoformat, UUID)
         async with info.context.database.connection() as connection:
             rows = await event_store.read_page(connection, customer.id, name, position, size + 1)
-        return _to_connection(rows[:size], has_more=len(rows) > size)
+        edges = [
+            EventEdge(
+                node=CustomerEvent.from_domain(row),
+                cursor=encode_cursor(row.occurred_at, str(row.event_id)),
+            )
+            for row in rows[:size]
+        ]
+        return EventConnection(edges=edges, page_info=PageInfo.from_edges(edges, len(rows) > size))
 
     @of_customer(
         "Merges, and identities that were claimed but stayed with their owner.",
@@ -371,7 +354,7 @@ class Customer:
         changes = await info.context.changes.load(customer.id)
         if info.context.principal.own_customer_only:
             changes = [c for c in changes if c[0].kind is IdentityChangeKind.MERGED]
-        return [IdentityChange.of(change, at) for change, at in changes]
+        return [IdentityChange.from_domain(change, at) for change, at in changes]
 
 
 HIDES: Mapping[str, Hide] = {
@@ -388,33 +371,8 @@ HIDES: Mapping[str, Hide] = {
 """How fields that may identify somebody look to callers that may not read identities."""
 
 
-def read_cursor(after: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
-    """The sort key in a cursor, each part parsed by its kind; raises InvalidPage."""
-    key = decode_cursor(after, len(kinds))
-    try:
-        return tuple(kind(part) for kind, part in zip(kinds, key, strict=True)) if key else None
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidPage(
-            f"after is {after!r}, which is not a cursor of this list.",
-            hint="Pass the endCursor of the page before, unchanged.",
-        ) from None
-
-
-def _to_connection(rows: list[event_store.StoredEvent], *, has_more: bool) -> EventConnection:
-    edges = [
-        EventEdge(
-            node=CustomerEvent.of(row), cursor=encode_cursor(row.occurred_at, str(row.event_id))
-        )
-        for row in rows
-    ]
-    end = edges[-1].cursor if edges else None
-    return EventConnection(edges=edges, page_info=PageInfo(has_next_page=has_more, end_cursor=end))
-
-
 @strawberry.type
 class CustomerEdge:
-    """A customer and their position in the list."""
-
     node: Customer
     cursor: str
 

@@ -13,9 +13,15 @@ from services.chassis.ids import new_id
 from services.contracts.base import DEEPEST_JSON, Json, is_deeper
 from services.contracts.enums import SenderClass
 from services.contracts.trust import RESERVED, ServerEvents
-from services.profile.domain.calls import Call, EventTooLarge, InvalidEvent, ServerOnlyEvent
+from services.profile.domain.calls import (
+    BatchContext,
+    Call,
+    EventTooLarge,
+    InvalidEvent,
+    ServerOnlyEvent,
+)
 from services.profile.domain.customer import DEFAULT_LIMITS, CustomerLimits
-from services.profile.domain.spec import BatchContext, Subject, read_call
+from services.profile.domain.spec import Subject, read_call
 from services.profile.service.signed_claims import ClaimVerifier
 from services.profile.settings import ProfileSettings
 
@@ -30,7 +36,6 @@ class Rejected(NamedTuple):
     error: RaakError
 
     def as_json(self) -> dict[str, Json]:
-        """The entry in the answer of the collect endpoint."""
         return {"index": self.position, "messageId": self.message_id, **self.error.as_json()}
 
 
@@ -47,7 +52,6 @@ class CallReader:
 
     @classmethod
     def from_settings(cls, settings: ProfileSettings) -> "CallReader":
-        """A reader with the limits of the settings."""
         return cls(
             settings.largest_event_bytes,
             timedelta(seconds=settings.future_tolerance_s),
@@ -97,7 +101,6 @@ class CallReader:
         kind: str | None = None,
         subject: Subject | None = None,
     ) -> Call:
-        """Read one event; raises InvalidEvent or a subclass."""
         if flaw := batch.flaw:
             raise type(flaw)(flaw.problem, hint=flaw.hint)
         self._check(event, "event", DEEPEST_JSON + 1, batch.context_bytes)
@@ -167,7 +170,6 @@ def _too_deep(what: str) -> InvalidEvent:
 
 
 def _message_id(event: object) -> str | None:
-    """The id the sender will look for, if it sent one."""
     message_id = event.get("messageId") if isinstance(event, dict) else None
     return (
         message_id[:100].encode(errors="replace").decode() if isinstance(message_id, str) else None

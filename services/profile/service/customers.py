@@ -59,23 +59,9 @@ async def write_customers(
 ) -> int:
     """Write customers with all that is new of them; gives how many of the created were inserted."""
     new = [customer for customer in customers if customer.id in created]
-    old = [customer for customer in customers if customer.id not in created]
-    if old:
-        await store.update(connection, old, now)
-    inserted = await store.insert(connection, new, now) if new else 0
-    await store.set_traits(
-        connection, [(c.id, key, c.traits[key]) for c in customers for key in c.new_traits]
-    )
-    await store.delete_traits(connection, [(c.id, key) for c in customers for key in c.old_traits])
-    await store.set_consents(
-        connection, [(c.id, key, c.consents[key]) for c in customers for key in c.new_consents]
-    )
-    await store.join_segments(
-        connection, [(c.id, key, c.segments[key]) for c in customers for key in c.new_segments]
-    )
-    await store.leave_segments(
-        connection, [(c.id, key) for c in customers for key in c.old_segments]
-    )
+    await store.update(connection, [one for one in customers if one.id not in created], now)
+    inserted = await store.insert(connection, new, now)
+    await store.write_values(connection, customers)
     return inserted
 
 

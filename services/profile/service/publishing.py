@@ -35,8 +35,8 @@ async def publish_segments(
 
     Raises:
         InvalidDefinition: All that is wrong, with line, field and remedy.
-        IdentitiesNotReadable: A condition reveals identities, and `masking` is set since whoever
-            publishes it may not see that.
+        IdentitiesNotReadable: A condition reveals identities to a publisher that may not read
+            them; `masking` is set for such a one.
     """
     wanted = await asyncio.to_thread(read_segments, text)
     await store.lock_definitions(connection)
@@ -76,13 +76,12 @@ def read_segments(text: str) -> list[SegmentDefinition]:
         segments = [(("segments", position), one) for position, one in enumerate(file.segments)]
     else:
         segments = [((), read_model(source, SegmentDefinition))]
-    problems = [*_find_repeated(source, segments), *_find_invalid_conditions(source, segments)]
-    if problems:
+    if problems := list(_find_problems(source, segments)):
         raise InvalidDefinition(problems)
     return [definition for _, definition in segments]
 
 
-def _find_repeated(
+def _find_problems(
     source: DefinitionSource, segments: Iterable[PathAndSegment]
 ) -> Iterable[DefinitionProblem]:
     keys: set[str] = set()
@@ -94,30 +93,19 @@ def _find_repeated(
                 "Give each segment a key of its own.",
             )
         keys.add(definition.key)
-
-
-def _find_invalid_conditions(
-    source: DefinitionSource, segments: Iterable[PathAndSegment]
-) -> Iterable[DefinitionProblem]:
-    for path, definition in segments:
         try:
             parse(definition.condition, SEGMENT)
         except ConditionError as error:
-            yield source.problem(
-                (*path, "condition"),
-                f"{error.problem} (line {error.line}, column {error.column} of the condition)",
-                error.hint,
-            )
+            where = f"(line {error.line}, column {error.column} of the condition)"
+            yield source.problem((*path, "condition"), f"{error.problem} {where}", error.hint)
 
 
-def _make_row(
-    definition: SegmentDefinition, old: store.SegmentRow | None, now: datetime
-) -> store.SegmentRow:
+def _make_row(definition: SegmentDefinition, old: Segment | None, now: datetime) -> Segment:
     content = (definition.name, definition.description, definition.condition)
     if old and old[2:5] == content:
         return old
     version = old.version + 1 if old else 1
-    return store.SegmentRow(definition.key, version, *content, now)
+    return Segment(definition.key, version, *content, now)
 
 
 async def _make_next_version(connection: Connection, now: datetime) -> SegmentDefinitions:

@@ -35,7 +35,7 @@ class UnknownCustomerId(UnknownCustomer):
 
     def __init__(self, customer_id: UUID) -> None:
         super().__init__(
-            f"There is no customer {str(id)!r}.",
+            f"There is no customer {str(customer_id)!r}.",
             hint="Name the customer by an identity, such as an e-mail address, to make a new one.",
         )
 
@@ -52,12 +52,21 @@ async def resolve(connection: Connection, refs: Collection[CustomerRef]) -> dict
     """The customer each reference names; references that name nobody are absent."""
     identities = [ref for ref in refs if isinstance(ref, Identity)]
     owners = await identity_store.find_owners(connection, identities) if identities else {}
-    ids = {ref: customer_id for ref in refs if ref not in owners and (customer_id := _id_of(ref))}
+    ids = {
+        ref: customer_id for ref in refs if ref not in owners and (customer_id := derive_id(ref))
+    }
     survivors = await identity_store.find_survivors(connection, set(ids.values())) if ids else {}
     resolved: dict[CustomerRef, UUID] = dict(owners.items())
     return resolved | {
         ref: survivors[customer_id] for ref, customer_id in ids.items() if customer_id in survivors
     }
+
+
+async def find_reached(
+    connection: Connection, pairs: Collection[tuple[CustomerRef, UUID]]
+) -> dict[tuple[CustomerRef, UUID], bool]:
+    """Of each reference of a token and customer, whether it reaches them (`is_reached`)."""
+    return {pair: await is_reached(connection, *pair) for pair in pairs}
 
 
 async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -> bool:
@@ -73,14 +82,16 @@ async def is_reached(connection: Connection, ref: CustomerRef, customer: UUID) -
         return True
     if LinkSource.WRITE_KEY in persons:
         return False
-    browsers = {one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, _id_of(one))}
+    browsers = {
+        one for one in links if one.type in ANONYMOUS_TYPES and ref in (one, derive_id(one))
+    }
     if not browsers and isinstance(ref, UUID):
         return not await identity_store.is_merged_unproved(connection, ref, customer)
     return any((source := links[one]) and source.is_proved for one in browsers)
 
 
-def _id_of(ref: CustomerRef) -> UUID | None:
-    """The id a reference stands for without a look into the database."""
+def derive_id(ref: CustomerRef) -> UUID | None:
+    """The customer id of a reference, if it can be derived without the database."""
     return ref if isinstance(ref, UUID) else derive_visitor_id(ref)
 
 
@@ -88,9 +99,7 @@ async def load(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Cust
     """Customers with all that is known of them, by these ids; for merged ones their survivors."""
     survivors = await identity_store.find_survivors(connection, ids)
     customers = await read_customers(connection, set(survivors.values()))
-    return {
-        customer_id: customers[one] for customer_id, one in survivors.items() if one in customers
-    }
+    return {key: customers[one] for key, one in survivors.items() if one in customers}
 
 
 async def search(
@@ -136,12 +145,7 @@ async def _match(
         return set(by_id)
     series = SeriesSet(condition.needs.series)
     names = {one.event for one in series.series.values()}
-    for customer_id, history in (
-        await event_store.read_histories(connection, by_id, names)
-    ).items():
+    histories = await event_store.read_histories(connection, by_id, names)
+    for customer_id, history in histories.items():
         by_id[customer_id].series = rebuild(series, history, now)
-    return {
-        customer_id
-        for customer_id in by_id
-        if evaluate(condition, facts_of(by_id[customer_id], now))
-    }
+    return {key for key, one in by_id.items() if evaluate(condition, facts_of(one, now))}

@@ -183,7 +183,10 @@ async def _record(
     await customer_store.read_values(connection, customers)
     await _recompute(connection, cache, definitions, locked, customers.values(), now)
     _apply(definitions, customers, new, now, limits)
-    await _write(connection, locked, [*customers.values(), *merged_away], now)
+    created = locked.directory.new_customers
+    written = [*customers.values(), *merged_away]
+    if await write_customers(connection, written, created, now) != len(created):
+        raise ConcurrentUpdate  # another transaction created the same visitor first
     if new:
         await event_store.append(connection, new)
     await claim_store.record_claims(connection, locked.unproved_claims(new), now)
@@ -237,12 +240,9 @@ async def _write_identities(
 ) -> None:
     """Write the resolved identities: owners, merges, and the history of both."""
     owners = directory.new_owners
-    if owners:
-        count = await identity_store.assign_owners(
-            connection, owners, directory.links, customers, now
-        )
-        if count != len(owners):
-            raise ConcurrentUpdate  # another transaction assigned one in the meantime
+    count = await identity_store.assign_owners(connection, owners, directory.links, customers, now)
+    if count != len(owners):
+        raise ConcurrentUpdate  # another transaction assigned one in the meantime
     for merge in directory.merges:
         if merge.from_customer in customers:
             await customer_store.move_to_survivor(
@@ -295,14 +295,6 @@ def _apply(
     for customer in customers.values():
         definitions.assign_segments(customer, now)
         customer.version += customer.is_changed
-
-
-async def _write(
-    connection: Connection, locked: LockedCustomers, customers: Sequence[Customer], now: datetime
-) -> None:
-    created = locked.directory.new_customers
-    if await write_customers(connection, customers, created, now) != len(created):
-        raise ConcurrentUpdate  # another transaction created the same visitor first
 
 
 def _make_events(

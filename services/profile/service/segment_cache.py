@@ -12,15 +12,14 @@ from services.profile.domain.segment_definitions import (
     SegmentDefinitions,
 )
 from services.profile.store import segment_definitions as store
-from services.rules import SEGMENT, Series, parse, series_from_json
+from services.rules import Series, series_from_json
 
 
 class SegmentCache:
     """This process's copy of the segment definitions; their version is read in every transaction.
 
-    Customers remember the version they were computed with, so a process that is late, or a
-    publication under way, never leaves a wrong state behind: whoever reads a customer of an older
-    version recomputes them first.
+    Each customer has the version they were computed with, and one of an older version is recomputed
+    before use: so a process that is late, or a publication under way, leaves no wrong state behind.
     """
 
     def __init__(self) -> None:
@@ -31,7 +30,6 @@ class SegmentCache:
         self._compiling = asyncio.Lock()
 
     async def current(self, connection: Connection) -> SegmentDefinitions:
-        """The definitions in force."""
         # The version is read first: definitions newer than it are recomputed, older ones never.
         version, self.base = await store.read_version_and_base(connection)
         if version != self._current.version:
@@ -62,26 +60,23 @@ async def read_definitions(
 
     `answers` names the declarations it answers, where it is not all.
     """
-    rows = await store.read_segments(connection)
+    segments = await store.read_segments(connection)
     declarations = await store.read_declarations(connection)
     if answers is None:
         answers = {service: grew_in for service, (_, grew_in) in declarations.items()}
     declared = [series for series, _ in declarations.values()]
-    return await asyncio.to_thread(_compile, version, rows, declared, answers)
+    return await asyncio.to_thread(_compile, version, segments, declared, answers)
 
 
 def _compile(
     version: int,
-    rows: Sequence[store.SegmentRow],
+    segments: Sequence[Segment],
     declared: Sequence[list[Json]],
     answers: Mapping[str, int],
 ) -> SegmentDefinitions:
     """Definitions with all their conditions compiled, which takes milliseconds each."""
-    segments = tuple(
-        Segment(**{**row._asdict(), "condition": parse(row.condition, SEGMENT)}) for row in rows
-    )
     series = tuple(one for declaration in declared for one in _read_series(declaration))
-    definitions = SegmentDefinitions(version, segments, series, answers)
+    definitions = SegmentDefinitions(version, tuple(segments), series, answers)
     _ = definitions.series  # compiles the rules too
     return definitions
 

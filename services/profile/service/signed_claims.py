@@ -27,7 +27,7 @@ CLOCKS_DIFFER = timedelta(seconds=10)
 def make_claim(
     secret: str, browser: str, identities: Mapping[str, str], now: datetime, lifetime: timedelta
 ) -> str:
-    """A claim that whoever uses the browser with this anonymous id holds these identities."""
+    """A claim that the person who uses the browser with this anonymous id has these identities."""
     fields = {"aud": AUDIENCE, "iat": now, "exp": now + lifetime, "anonymous_id": browser}
     return jwt.encode({**identities, **fields}, secret, ALGORITHM)
 
@@ -47,7 +47,10 @@ class ClaimVerifier:
             raise _invalid(f"is not text of at most {LONGEST_CLAIM} characters")
         fields = _decode(self.secrets, text)
         self._check_time(fields, now)
-        return SignedClaim(_read_browser(fields), _read_persons(fields))
+        browser = _read_identity(fields, "anonymous_id")
+        if browser is None:
+            raise _invalid("has no anonymous_id")
+        return SignedClaim(browser, _read_persons(fields))
 
     def _check_time(self, fields: Mapping[str, Any], now: datetime) -> None:
         begin = max(_read_moment(fields, "iat", now), _read_moment(fields, "nbf", now))
@@ -105,23 +108,13 @@ def _read_moment(fields: Mapping[str, Any], name: str, default: datetime | None 
     return float(value)
 
 
-def _read_browser(fields: Mapping[str, Any]) -> Identity:
-    browser = _read_identity(fields, "anonymous_id")
-    if browser is None:
-        raise _invalid("has no anonymous_id")
-    return browser
-
-
 def _read_persons(fields: Mapping[str, Any]) -> frozenset[Identity]:
     """The identities of a person; raises InvalidClaim if there are none, or one names nobody."""
     identities = set()
     for kind in sorted(KNOWN_TYPES & fields.keys()):
         identity = _read_identity(fields, kind)
-        if (
-            identity is None
-            or len(identity.value) > LONGEST_VALUE
-            or not identity.value.isprintable()
-        ):
+        is_valid = identity and len(identity.value) <= LONGEST_VALUE
+        if not (identity and is_valid and identity.value.isprintable()):
             raise _invalid(f"has a {kind} that names nobody")
         identities.add(identity)
     if not identities:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, execute_rows
 from services.profile.domain.identities import Identity
 
 MOST_CLAIMS = 20
@@ -63,8 +63,7 @@ async def record_claims(
     if not latest:
         return
     rows = [(customer, *identity, sender) for (customer, identity), sender in latest.items()]
-    rows.sort()
-    await connection.execute(_UPSERT, *map(list, zip(*rows, strict=True)), now)
+    await execute_rows(connection, _UPSERT, sorted(rows), now)
     await connection.execute(
         _DELETE_OLDEST, list({customer for customer, _ in latest}), MOST_CLAIMS
     )
@@ -74,9 +73,7 @@ async def confirm_claims(
     connection: Connection, proved: Iterable[tuple[UUID, Identity]], now: datetime
 ) -> None:
     """Confirm the claims of identities that are now proved to be a customer's."""
-    rows = [(customer, *identity) for customer, identity in proved]
-    if rows:
-        await connection.execute(_CONFIRM, *map(list, zip(*rows, strict=True)), now)
+    await execute_rows(connection, _CONFIRM, [(one, *identity) for one, identity in proved], now)
 
 
 async def read_claims(

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.chassis.database import Connection, encode_json
+from services.chassis.database import Connection, encode_json, execute_rows
 from services.chassis.epochs import stamp_sql
 from services.contracts.enums import SenderClass
 from services.profile.domain.customer import Consent, Customer, ObservationKey, Trait
@@ -151,9 +151,6 @@ SELECT customer_id FROM segment_member
 WHERE segment_key = $3 AND ($1::uuid IS NULL OR customer_id > $1) ORDER BY customer_id LIMIT $2
 """
 
-TraitRow = tuple[UUID, ObservationKey, Trait]
-ConsentRow = tuple[UUID, ObservationKey, Consent]
-
 
 async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
     """Customers to be changed, locked in the order of their ids; merged ones are absent."""
@@ -161,7 +158,6 @@ async def lock(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Cust
 
 
 async def read(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Customers without a lock; merged ones are absent."""
     return await _fetch(connection, _READ, ids)
 
 
@@ -188,67 +184,47 @@ def _read_key(row: Sequence[Any]) -> ObservationKey:
 
 async def insert(connection: Connection, customers: Sequence[Customer], now: datetime) -> int:
     """Write new customers, unless there are such already; gives how many it wrote."""
-    status = await connection.execute(_INSERT, *_columns(customers), now)
-    return int(status.rpartition(" ")[2])
+    return await execute_rows(connection, _INSERT, map(_row_of, customers), now)
 
 
 async def update(connection: Connection, customers: Sequence[Customer], now: datetime) -> None:
-    """Write locked customers back."""
-    await connection.execute(_UPDATE, *_columns(customers), now)
+    await execute_rows(connection, _UPDATE, map(_row_of, customers), now)
 
 
-def _columns(customers: Sequence[Customer]) -> tuple[list[object], ...]:
-    return (
-        [customer.id for customer in customers],
-        [customer.version for customer in customers],
-        [customer.rules_version for customer in customers],
-        [encode_json(customer.series) for customer in customers],
-        [customer.reevaluate_at for customer in customers],
-        [customer.merged_into for customer in customers],
-    )
+def _row_of(one: Customer) -> tuple[object, ...]:
+    series = encode_json(one.series)
+    return one.id, one.version, one.rules_version, series, one.reevaluate_at, one.merged_into
 
 
-async def set_traits(connection: Connection, traits: Iterable[TraitRow]) -> None:
-    """Write the latest values of traits."""
-    rows = [
-        (customer, name, *identity, sender, encode_json(trait.value), *trait[1:])
-        for customer, (name, identity, sender), trait in traits
-    ]
-    if rows:
-        await connection.execute(_SET_TRAITS, *map(list, zip(*rows, strict=True)))
+async def write_values(connection: Connection, customers: Iterable[Customer]) -> None:
+    """Write what is new of the customers' traits, consents and segments, and delete what is old."""
+    new_traits, old_traits, new_consents, new_segments, old_segments = [], [], [], [], []
+    for customer in customers:
+        customer_id = customer.id
+        for key in customer.new_traits:
+            trait = customer.traits[key]
+            new_traits.append(
+                (*_columns_of(customer_id, key), encode_json(trait.value), *trait[1:])
+            )
+        old_traits += [_columns_of(customer_id, key) for key in customer.old_traits]
+        new_consents += [
+            (*_columns_of(customer_id, key), *customer.consents[key])
+            for key in customer.new_consents
+        ]
+        new_segments += [
+            (customer_id, key, customer.segments[key]) for key in customer.new_segments
+        ]
+        old_segments += [(customer_id, key) for key in customer.old_segments]
+    await execute_rows(connection, _SET_TRAITS, new_traits)
+    await execute_rows(connection, _DELETE_TRAITS, old_traits)
+    await execute_rows(connection, _SET_CONSENTS, new_consents)
+    await execute_rows(connection, _JOIN, new_segments)
+    await execute_rows(connection, _LEAVE, old_segments)
 
 
-async def delete_traits(
-    connection: Connection, traits: Iterable[tuple[UUID, ObservationKey]]
-) -> None:
-    """Delete values of traits."""
-    rows = [(customer, name, *identity, sender) for customer, (name, identity, sender) in traits]
-    if rows:
-        await connection.execute(_DELETE_TRAITS, *map(list, zip(*rows, strict=True)))
-
-
-async def set_consents(connection: Connection, consents: Iterable[ConsentRow]) -> None:
-    """Write the latest choices on purposes."""
-    rows = [
-        (customer, purpose, *identity, sender, *consent)
-        for customer, (purpose, identity, sender), consent in consents
-    ]
-    if rows:
-        await connection.execute(_SET_CONSENTS, *map(list, zip(*rows, strict=True)))
-
-
-async def join_segments(
-    connection: Connection, memberships: Sequence[tuple[UUID, str, datetime]]
-) -> None:
-    """Put customers into segments."""
-    if memberships:
-        await connection.execute(_JOIN, *map(list, zip(*memberships, strict=True)))
-
-
-async def leave_segments(connection: Connection, memberships: Sequence[tuple[UUID, str]]) -> None:
-    """Take customers out of segments."""
-    if memberships:
-        await connection.execute(_LEAVE, *map(list, zip(*memberships, strict=True)))
+def _columns_of(customer: UUID, key: ObservationKey) -> tuple[Any, ...]:
+    name, identity, sender = key
+    return customer, name, *identity, sender
 
 
 async def move_to_survivor(connection: Connection, absorbed: UUID, survivor: UUID) -> None:
@@ -286,7 +262,6 @@ async def set_aside(connection: Connection, reasons: Mapping[UUID, str], now: da
 
 
 async def find_set_aside(connection: Connection, customers: Collection[UUID]) -> set[UUID]:
-    """Which of these customers are set aside."""
     return {row[0] for row in await connection.fetch(_FIND_SET_ASIDE, list(customers))}
 
 

@@ -50,8 +50,6 @@ ORDER BY event_id
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is stored."""
-
     event_id: UUID
     kind: str
     name: str
@@ -68,7 +66,6 @@ Key = tuple[UUID, SenderClass, str]
 
 
 async def find_recorded(connection: Connection, keys: Collection[Key]) -> set[Key]:
-    """Which of these are recorded."""
     if not keys:
         return set()
     rows = await connection.fetch(_RECORDED, *map(list, zip(*keys, strict=True)))
@@ -119,8 +116,7 @@ async def read_histories(
     histories: dict[UUID, list[RecordedEvent]] = {customer: [] for customer in customers}
     if customers and names:
         for customer, *event in await connection.fetch(_HISTORIES, list(customers), list(names)):
-            name, at, properties = event
-            histories[customer].append(RecordedEvent(name, at, properties))
+            histories[customer].append(RecordedEvent(*event))
     return histories
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from services.chassis.database import Connection, encode_json
+from services.chassis.database import Connection, encode_json, execute_rows
 from services.contracts.enums import LinkSource
 from services.profile.domain.enums import IdentityChangeKind
 from services.profile.domain.identities import Identity, IdentityChange
@@ -84,7 +84,7 @@ async def find_owners(
 async def read_links(
     connection: Connection, customers: Collection[UUID]
 ) -> dict[UUID, dict[Identity, LinkSource | None]]:
-    """Each customer's identities, and by whose word they are theirs; no customer is absent."""
+    """Each customer's identities, and the source of their links; no customer is absent."""
     links: dict[UUID, dict[Identity, LinkSource | None]] = {one: {} for one in customers}
     for customer, kind, value, source in await connection.fetch(_LINKS, list(customers)):
         links[customer][Identity(kind, value)] = LinkSource(source) if source else None
@@ -99,17 +99,8 @@ async def assign_owners(
     now: datetime,
 ) -> int:
     """Give identities to customers, but those of others than the previous owners; says how many."""
-    pairs = sorted(owners.items())
-    status: str = await connection.execute(
-        _ASSIGN,
-        [identity.type for identity, _ in pairs],
-        [identity.value for identity, _ in pairs],
-        [customer for _, customer in pairs],
-        [links.get(identity) for identity, _ in pairs],
-        list(previous_owners),
-        now,
-    )
-    return int(status.rpartition(" ")[2])
+    rows = [(*identity, owner, links.get(identity)) for identity, owner in sorted(owners.items())]
+    return await execute_rows(connection, _ASSIGN, rows, list(previous_owners), now)
 
 
 async def find_survivors(connection: Connection, customers: Collection[UUID]) -> dict[UUID, UUID]:
@@ -129,14 +120,13 @@ async def insert_changes(
             change.kind,
             change.from_customer,
             change.into_customer,
-            encode_json([{"type": i.type, "value": i.value} for i in change.identities]),
+            encode_json([identity._asdict() for identity in change.identities]),
             change.reason,
             change.linked_by,
         )
         for customer, change in changes
     ]
-    if rows:
-        await connection.execute(_INSERT_CHANGES, *map(list, zip(*rows, strict=True)), now)
+    await execute_rows(connection, _INSERT_CHANGES, rows, now)
 
 
 async def read_changes(
@@ -145,19 +135,20 @@ async def read_changes(
     """What happened to each customer's identities, and when, oldest first."""
     changes: dict[UUID, list[tuple[IdentityChange, datetime]]] = {one: [] for one in customers}
     for row in await connection.fetch(_CHANGES, list(customers)):
+        customer, change_id, kind, from_id, into_id, identities, reason, source, at = row
         change = IdentityChange(
-            id=row["change_id"],
-            kind=IdentityChangeKind(row["kind"]),
-            from_customer=row["from_customer_id"],
-            into_customer=row["into_customer_id"],
-            identities=tuple(Identity(i["type"], i["value"]) for i in row["identities"]),
-            reason=row["reason"],
-            linked_by=LinkSource(row["linked_by"]) if row["linked_by"] else None,
+            change_id,
+            IdentityChangeKind(kind),
+            from_id,
+            into_id,
+            tuple(Identity(**identity) for identity in identities),
+            reason,
+            LinkSource(source) if source else None,
         )
-        changes[row["customer_id"]].append((change, row["changed_at"]))
+        changes[customer].append((change, at))
     return changes
 
 
 async def is_merged_unproved(connection: Connection, customer: UUID, survivor: UUID) -> bool:
-    """Whether a customer became the survivor by the word of a write key somewhere on the way."""
+    """Whether a write key caused any of the merges by which a customer became the survivor."""
     return bool(await connection.fetchval(_UNPROVED_MERGES, customer, survivor))

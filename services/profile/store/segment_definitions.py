@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from services.chassis import epochs
 from services.chassis.database import Connection
 from services.contracts.base import Json
+from services.profile.domain.segment_definitions import Segment
 
 DEFINITIONS_LOCK = 0x72756C65
 """An advisory lock ("rule"), so that two transactions do not make the same version."""
@@ -33,17 +33,6 @@ ON CONFLICT (service) DO UPDATE SET
     version = excluded.version, series = excluded.series, grew_in = excluded.grew_in
 WHERE held.version < excluded.version
 """
-
-
-class SegmentRow(NamedTuple):
-    """A published segment as it is stored."""
-
-    key: str
-    version: int
-    name: str
-    description: str
-    condition: str
-    published_at: datetime
 
 
 async def read_version(connection: Connection) -> int:
@@ -84,17 +73,14 @@ async def insert_version(
     answers: Mapping[str, int],
     now: datetime,
 ) -> None:
-    """Put the next version in force."""
     await connection.execute(_INSERT_VERSION, number, series, answers, now)
 
 
-async def read_segments(connection: Connection) -> list[SegmentRow]:
-    """The definitions in force, by key."""
-    return [SegmentRow(*row) for row in await connection.fetch(_SEGMENTS)]
+async def read_segments(connection: Connection) -> list[Segment]:
+    return [Segment(*row) for row in await connection.fetch(_SEGMENTS)]
 
 
-async def insert_segments(connection: Connection, rows: Sequence[SegmentRow]) -> None:
-    """Add versions of segments."""
+async def insert_segments(connection: Connection, rows: Sequence[Segment]) -> None:
     await connection.executemany(_INSERT_SEGMENT, rows)
 
 
@@ -104,7 +90,7 @@ async def count_members(connection: Connection, keys: Iterable[str]) -> dict[str
 
 
 async def read_declarations(connection: Connection) -> dict[str, tuple[list[Json], int]]:
-    """The series each service needs, and the version that last asked for more."""
+    """The series each service needs, and the version that last needed more."""
     return {row[0]: (row[1], row[2]) for row in await connection.fetch(_DECLARATIONS)}
 
 

@@ -106,5 +106,6 @@ async def _histories_are_whole(world: World) -> None:
         for instance in instances.values()
         if instance["ended_at"] is None
     )
-    assert {place: count.present for place, count in counts.items() if count.present} == present
-    assert sum(count.passed for count in counts.values()) == len(rows)
+    by_step = {(*version, s): count for version, of in counts.items() for s, count in of.items()}
+    assert {place: count.present for place, count in by_step.items() if count.present} == present
+    assert sum(count.passed for count in by_step.values()) == len(rows)

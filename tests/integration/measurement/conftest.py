@@ -29,7 +29,7 @@ def graph(database: Database) -> Graph:
     """Asks the schema: `await graph(query, principal, **variables)` gives data and errors."""
 
     async def ask(query: str, principal: Principal = ANALYST, **variables: Any) -> dict[str, Any]:
-        context = Context.over(database, principal)
+        context = Context(principal, database)
         return {"data": None, "errors": []} | await schema.answer(query, variables, context)
 
     return ask

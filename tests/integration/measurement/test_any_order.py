@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.database import Database
 from services.contracts.base import Event
-from services.measurement import service
+from services.measurement import store
 from tests.integration.measurement import story as stories
 from tests.integration.measurement.story import Story
 from tests.unit.measurement import facts
@@ -60,7 +60,7 @@ async def test_recounting_from_the_raw_records_changes_nothing(database: Databas
             await stories.handle(connection, events)
 
     async with database.transaction() as connection:
-        await service.recount(connection)
+        await store.recount(connection)
 
     await agree(database, story)
 
@@ -77,7 +77,7 @@ async def test_recounting_mends_counts_that_were_damaged(database: Database) -> 
         await connection.execute("UPDATE proposition SET happened = happened | 4, counted = 127")
 
     async with database.transaction() as connection:
-        await service.recount(connection)
+        await store.recount(connection)
 
     await agree(database, story)
 

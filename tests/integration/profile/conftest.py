@@ -14,9 +14,9 @@ from services.contracts.base import Event
 from services.contracts.enums import Role, SenderClass
 from services.contracts.profile import CustomerChanged
 from services.profile.collect import Collector
+from services.profile.domain.calls import BatchContext
 from services.profile.domain.customer import Customer
 from services.profile.domain.identities import Identity
-from services.profile.domain.spec import BatchContext
 from services.profile.schema import Context, schema
 from services.profile.service import queries
 from services.profile.service.call_reader import CallReader

@@ -101,6 +101,7 @@ async def test_nobody_known_by_a_reference_is_null_and_a_mutation_on_an_unknown_
 
     assert (nobody, by_id) == ({"data": {"customer": None}, "errors": []},) * 2
     assert codes(refused) == ["PROFILE_UNKNOWN_CUSTOMER"]
+    assert unknown in refused["errors"][0]["message"]
     assert await profile.count("SELECT count(*) FROM customer") == 0
 
 

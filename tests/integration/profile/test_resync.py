@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from services.chassis.resync import CHUNK
 from services.contracts.enums import SenderClass
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 from services.profile.service import refreshing
-from services.profile.service.resync import CustomerResync
+from services.profile.service.resync import load_customers
 from services.profile.service.segment_cache import SegmentCache
 from tests.integration.profile.conftest import START, Profile, identify, track
 
@@ -25,7 +26,7 @@ async def begin_epoch(profile: Profile) -> None:
 
 async def publish_all(profile: Profile, since: timedelta = timedelta(0)) -> list[object]:
     """Everything a resync would tell."""
-    source, after = CustomerResync(profile.segment_cache, profile.clock), None
+    source, after = partial(load_customers, profile.segment_cache, profile.clock), None
     events: list[object] = []
     while True:
         async with profile.database.transaction() as connection:

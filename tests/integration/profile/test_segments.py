@@ -77,7 +77,7 @@ async def test_a_publication_that_is_rolled_back_leaves_nothing_in_memory(
 
     async with profile.database.connection() as connection:
         definitions = await profile.segment_cache.current(connection)
-    assert [one.condition.source for one in definitions.segments] == [
+    assert [one.condition for one in definitions.segments] == [
         "events.count('product_viewed', last='7d') >= 1"
     ]
 

@@ -17,13 +17,13 @@ SPRING = {"campaign": {"name": "spring"}}
 
 
 def test_an_ordinary_event_is_no_touchpoint() -> None:
-    assert touchpoints.of_event(facts.event(uuid4(), "page_viewed"), ORDERS) == []
+    assert touchpoints.from_event(facts.event(uuid4(), "page_viewed"), ORDERS) == []
 
 
 def test_an_order_on_a_campaigns_visit_is_both() -> None:
     order = facts.event(uuid4(), "order_completed", properties={"revenue": 9.99}, context=SPRING)
 
-    visit, conversion = touchpoints.of_event(order, ORDERS)
+    visit, conversion = touchpoints.from_event(order, ORDERS)
 
     assert (visit.kind, visit.value) == (TouchpointKind.CAMPAIGN_VISIT, None)
     assert conversion.kind == TouchpointKind.CONVERSION
@@ -36,8 +36,8 @@ def test_an_amount_is_money_if_a_server_or_staff_states_it(sender: SenderClass) 
     loose = Conversions(ORDERS.events, ORDERS.currency, untrusted_values=True)
     order = facts.event(uuid4(), "order_completed", properties={"revenue": 1e5}, sender=sender)
 
-    [found] = touchpoints.of_event(order, ORDERS)
-    [believed] = touchpoints.of_event(order, loose)
+    [found] = touchpoints.from_event(order, ORDERS)
+    [believed] = touchpoints.from_event(order, loose)
 
     assert found.kind == TouchpointKind.CONVERSION
     assert (found.value is not None) == (sender in (SenderClass.SERVER, SenderClass.STAFF))
@@ -47,7 +47,7 @@ def test_an_amount_is_money_if_a_server_or_staff_states_it(sender: SenderClass) 
 def test_a_touchpoint_keeps_whom_it_came_by_but_not_their_address() -> None:
     visit = facts.event(uuid4(), context=SPRING)
 
-    (found,) = touchpoints.of_event(visit, ORDERS)
+    (found,) = touchpoints.from_event(visit, ORDERS)
 
     assert found.recorded_for == visit.customer_id
     assert found.identity_key == identity_key("anonymous_id", " browser-1 ")
@@ -55,7 +55,7 @@ def test_a_touchpoint_keeps_whom_it_came_by_but_not_their_address() -> None:
 
 
 def test_a_message_leaves_its_words_with_journey() -> None:
-    found = touchpoints.of_message(facts.message(uuid4()))
+    found = touchpoints.from_message(facts.message(uuid4()))
 
     assert found.detail == {
         "journey": "welcome", "version": 1, "step": "greet", "template": "hello"
@@ -64,7 +64,7 @@ def test_a_message_leaves_its_words_with_journey() -> None:
 
 @pytest.mark.parametrize("kind", ["CLICKED", "ACCEPTED", "REJECTED", "CONVERTED", "DISMISSED"])
 def test_every_reaction_means_it_was_presented(kind: str) -> None:
-    reaction = propositions.of_outcome(facts.outcome(facts.decision(uuid4(), "vinyl"), kind))
+    reaction = propositions.from_outcome(facts.outcome(facts.decision(uuid4(), "vinyl"), kind))
 
     assert reaction.flags == OutcomeFlags.PRESENTED | OutcomeFlags[kind]
 
@@ -73,13 +73,13 @@ def test_an_outcome_of_a_kind_not_known_here_is_refused() -> None:
     sung = facts.outcome(facts.decision(uuid4(), "vinyl"), "SUNG_ABOUT")
 
     with pytest.raises(ValueError, match="SUNG_ABOUT"):
-        propositions.of_outcome(sung)
+        propositions.from_outcome(sung)
 
 
 def test_joined_in_either_order_the_decision_has_the_word() -> None:
     decision_event = facts.decision(uuid4(), "vinyl")
-    (decided,) = propositions.of_decision(decision_event)
-    reaction = propositions.of_outcome(facts.outcome(decision_event, "CLICKED", customer=uuid4()))
+    (decided,) = propositions.from_decision(decision_event)
+    reaction = propositions.from_outcome(facts.outcome(decision_event, "CLICKED", customer=uuid4()))
 
     one, other = propositions.combine(decided, reaction), propositions.combine(reaction, decided)
 

@@ -18,7 +18,7 @@ from services.profile.domain.customer import Customer, CustomerLimits, Observati
 from services.profile.domain.enums import ConsentStatus, LawfulBasis
 from services.profile.domain.identities import Identity
 from services.profile.domain.segment_definitions import ComputedVersion, Segment, SegmentDefinitions
-from services.rules import SEGMENT, SeriesSet, parse
+from services.rules import SeriesSet, parse
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 WEB, SHOP = Identity("anonymous_id", "a"), Identity("crm_id", "k")
@@ -182,10 +182,7 @@ def definitions(*conditions: str) -> SegmentDefinitions:
     """Segments s0, s1, … of these conditions."""
     return SegmentDefinitions(
         1,
-        tuple(
-            Segment(f"s{n}", 1, "", "", parse(text, SEGMENT), NOW)
-            for n, text in enumerate(conditions)
-        ),
+        tuple(Segment(f"s{n}", 1, "", "", text, NOW) for n, text in enumerate(conditions)),
         (),
     )
 

@@ -8,14 +8,14 @@ import pytest
 
 from services.contracts.enums import SenderClass
 from services.contracts.identity import TYPES, derive_customer_id, is_placeholder
-from services.profile.domain.calls import NoIdentity, PlaceholderIdentity
+from services.profile.domain.calls import BatchContext, NoIdentity, PlaceholderIdentity
 from services.profile.domain.identities import (
     Identity,
     InvalidIdentity,
     normalise_identity,
     parse_identity,
 )
-from services.profile.domain.spec import BatchContext, read_call
+from services.profile.domain.spec import read_call
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 READING = BatchContext(NOW, timedelta(minutes=5), uuid4, SenderClass.SERVER)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.contracts.enums import LinkSource, SenderClass
 from services.contracts.identity import ANONYMOUS_TYPES
 from services.profile.domain.calls import (
+    BatchContext,
     Call,
     ClaimsOff,
     EventInFuture,
@@ -28,7 +29,7 @@ from services.profile.domain.enums import (
     TraitKind,
 )
 from services.profile.domain.identities import Identity
-from services.profile.domain.spec import CALLS, BatchContext, read_call
+from services.profile.domain.spec import CALLS, read_call
 from services.profile.service.call_reader import CallReader
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
