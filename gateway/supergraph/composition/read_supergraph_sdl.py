@@ -23,6 +23,7 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.api_schema import build_schemas, public_sdl
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.federation_directives import SIGNATURES, STANDARD, Applied
 from gateway.supergraph.composition.join_spec import JOIN_VERSIONS, UNDERSTOOD
 from gateway.supergraph.composition.merge_metadata import MetadataMerger, guard_implementations
@@ -197,14 +198,10 @@ class _SupergraphReader:
     def _read_type(self, node: TypeDefinitionNode) -> None:
         name = node.name.value
         self.definitions.append(node)
-        self._applied[name] = self._note(name, node)
         if isinstance(node, Composite):
             self._types[name] = node
-        for member in (*(getattr(node, "fields", ()) or ()), *(getattr(node, "values", ()) or ())):
-            coordinate = f"{name}.{member.name.value}"
-            self._applied[coordinate] = self._note(coordinate, member)
-            for argument in getattr(member, "arguments", ()) or ():
-                self._note(f"{coordinate}({argument.name.value}:)", argument)
+        for coordinate, part in walk(node, name):
+            self._applied[coordinate] = self._note(coordinate, part)
 
     def _note(self, coordinate: str, node: Any) -> Applied:
         applied = self._names.applied(node, coordinate)

@@ -1,24 +1,29 @@
 """Read one subgraph's SDL: what it defines, with Federation's directives under their own names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphql import (
     DirectiveLocation,
     DocumentNode,
+    EnumTypeDefinitionNode,
     EnumValueDefinitionNode,
     FieldDefinitionNode,
     GraphQLError,
+    InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
+    InterfaceTypeDefinitionNode,
     NamedTypeNode,
     NameNode,
     ObjectTypeDefinitionNode,
     ObjectTypeExtensionNode,
+    ScalarTypeDefinitionNode,
     SchemaDefinitionNode,
     SchemaExtensionNode,
     TypeDefinitionNode,
     TypeExtensionNode,
+    UnionTypeDefinitionNode,
     Visitor,
     parse,
     visit,
@@ -39,6 +44,14 @@ MEMBERS = {
     "interface": DirectiveLocation.FIELD_DEFINITION,
     "input_object": DirectiveLocation.INPUT_FIELD_DEFINITION,
     "enum": DirectiveLocation.ENUM_VALUE,
+}
+NODES: Mapping[str, type[Any]] = {
+    "object": ObjectTypeDefinitionNode,
+    "interface": InterfaceTypeDefinitionNode,
+    "input_object": InputObjectTypeDefinitionNode,
+    "enum": EnumTypeDefinitionNode,
+    "union": UnionTypeDefinitionNode,
+    "scalar": ScalarTypeDefinitionNode,
 }
 OBJECTS = (ObjectTypeDefinitionNode, ObjectTypeExtensionNode)
 
@@ -90,6 +103,10 @@ class TypeDefinition:
         if member.name.value in self.members:
             names.report(coordinate, "It is defined twice.", "Define it once.")
         self.members[member.name.value] = _member(coordinate, member, MEMBERS[self.kind], names)
+
+
+def named_nodes(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
+    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in dict.fromkeys(names))
 
 
 def kind_name(kind: str) -> str:

@@ -4,12 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from graphql import (
     GraphQLSchema,
-    InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
-    InterfaceTypeDefinitionNode,
     KnownArgumentNamesRule,
     NonNullTypeNode,
-    ObjectTypeDefinitionNode,
     ProvidedRequiredArgumentsRule,
     SelectionSetNode,
     ValuesOfCorrectTypeRule,
@@ -18,6 +15,7 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.composition_context import CompositionContext, Rule, implemented
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.field_set_usage import field_set_uses, selected_on
 from gateway.supergraph.composition.merge_metadata import combine_all, implies
 from gateway.supergraph.composition.subgraph_schema import is_interface_object, owners
@@ -146,7 +144,10 @@ def _entity_interfaces_know_all_implementations(context: CompositionContext) -> 
 
 
 def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
-    for coordinate, node in _inputs(context):
+    parts = (part for name, node in context.merged.items() for part in walk(node, name))
+    for coordinate, node in parts:
+        if not isinstance(node, InputValueDefinitionNode):
+            continue
         is_required = isinstance(node.type, NonNullTypeNode) and not node.default_value
         parent = coordinate.partition("(")[0] if "(" in coordinate else coordinate.partition(".")[0]
         is_public = not {parent, parent.partition(".")[0]} & context.inaccessible
@@ -156,17 +157,6 @@ def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
             yield CompositionProblem.of(
                 owners(context.subgraphs, coordinate), coordinate, reason, hint
             )
-
-
-def _inputs(context: CompositionContext) -> Iterator[tuple[str, InputValueDefinitionNode]]:
-    for name, node in context.merged.items():
-        if isinstance(node, InputObjectTypeDefinitionNode):
-            for input_field in node.fields or ():
-                yield f"{name}.{input_field.name.value}", input_field
-        elif isinstance(node, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
-            for field in node.fields or ():
-                for argument in field.arguments or ():
-                    yield f"{name}.{field.name.value}({argument.name.value}:)", argument
 
 
 # Access
