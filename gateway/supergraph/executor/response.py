@@ -7,22 +7,13 @@ pass, when it did happen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphql import (
-    GraphQLList,
-    GraphQLNonNull,
-    GraphQLOutputType,
-    get_named_type,
-)
+from graphql import GraphQLList, GraphQLNonNull, GraphQLOutputType, get_named_type
 
 from gateway.supergraph.executor.null_violations import NullViolation, field_type, find_violations
-from gateway.supergraph.executor.scalars import ScalarReader, plain_type, scalar_reader
-from gateway.supergraph.planner.selection_tree import (
-    ResponseField,
-    ResponsePosition,
-)
+from gateway.supergraph.executor.scalars import ScalarReader, scalar_reader
+from gateway.supergraph.planner.selection_tree import ResponseField, ResponsePosition
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.syntax import TYPENAME
 
@@ -33,10 +24,6 @@ UNKNOWN_TYPE = ""
 """Stands for the type of an object of unknown type."""
 NOWHERE = ""
 """A subgraph key that no data has."""
-
-
-MIN_PLAIN_FIELDS = 3
-"""From so many plain fields on, comparing all their types at once saves time."""
 
 
 class _NullInNonNull(Exception):
@@ -51,8 +38,6 @@ class FieldReader(NamedTuple):
     subgraph_key: str
     finish: Completer | None = None
     """How to complete the value; None takes it as it is."""
-    plain: type | None = None
-    """A value of just this type is complete."""
 
 
 class ResponseShape:
@@ -107,7 +92,7 @@ class ResponseShape:
                 return FieldReader(selected.key, subgraph_key)
             type_ = field_type(self._supergraph, type_name, selected.field.name)
             finish = self._compile_type(type_, selected.field.child)
-            return FieldReader(selected.key, subgraph_key, finish, plain_type(type_))
+            return FieldReader(selected.key, subgraph_key, finish)
         if selected.denied_field:
             is_nullable = not isinstance(
                 field_type(self._supergraph, type_name, selected.denied_field), GraphQLNonNull
@@ -128,7 +113,7 @@ class ResponseShape:
             if child not in self._compiled:
                 self._compiled[child] = self._compile_position(child)
             return self._compiled[child]
-        read = self._leaf(type_)
+        read = scalar_reader(get_named_type(type_), self._supergraph.schema)
         return None if read is None else self._compile_scalar(read)
 
     def _response_fields_by_type(
@@ -140,47 +125,13 @@ class ResponseShape:
                     yield name, branch.response_fields
 
     def _compile_object(self, readers: tuple[FieldReader, ...]) -> Completer:
-        """Objects of one type. Where many fields are plain, the types of all their values are
-        compared at once, and only if one differs each field is looked at.
-        """
-        complete = self._compile_each_field(readers)
-        plain = [reader for reader in readers if reader.plain]
-        if len(plain) < MIN_PLAIN_FIELDS:
-            return complete
-        template = dict.fromkeys(reader.key for reader in readers)
-        keys, types = [reader.key for reader in plain], tuple(reader.plain for reader in plain)
-        values_of = itemgetter(*(reader.subgraph_key for reader in plain))
-        rest = tuple(reader for reader in readers if not reader.plain)
-        complete_rest = self._compile_each_field(rest) if rest else None
-
-        def complete_at_once(value: Any) -> Any:
-            try:
-                values = values_of(value)
-            except (KeyError, TypeError):  # something is missing, or it is no object at all
-                return complete(value)
-            if tuple(map(type, values)) != types:
-                return complete(value)
-            shaped: JSON = template.copy()
-            shaped.update(zip(keys, values, strict=True))
-            if complete_rest is not None:
-                others = complete_rest(value)
-                if others is None:
-                    return None
-                shaped.update(others)
-            return shaped
-
-        return complete_at_once
-
-    def _compile_each_field(self, readers: tuple[FieldReader, ...]) -> Completer:
-        compiled = [(reader.key, reader.subgraph_key, reader.finish) for reader in readers]
-
         def complete(value: Any) -> JSON | None:
             if not isinstance(value, dict):
                 return None if value is None else self._nullify()
             try:
                 return {
                     key: value.get(raw) if finish is None else finish(value.get(raw))
-                    for key, raw, finish in compiled
+                    for key, raw, finish in readers
                 }
             except _NullInNonNull:
                 return None
@@ -232,9 +183,6 @@ class ResponseShape:
             return self._nullify() if found is None else found
 
         return complete
-
-    def _leaf(self, type_: GraphQLOutputType) -> ScalarReader | None:
-        return scalar_reader(get_named_type(type_), self._supergraph.schema)
 
     def _nullify(self) -> Any:
         self.is_violated = True
