@@ -59,7 +59,6 @@ class JoinField:
 
     @property
     def type_name(self) -> str:
-        """The name of the type it returns."""
         return named_type(self.type)
 
     def signature(self) -> Hashable:
@@ -95,7 +94,6 @@ class JoinType:
         return keys if keys or self.name == QUERY else None
 
     def field_sets(self) -> Iterator[FieldSet]:
-        """All field sets on the type and its fields."""
         yield from (key.fields for key in self.keys)
         for found in self.fields.values():
             yield from (s for s in (found.requires, found.provides) if s)
@@ -223,7 +221,6 @@ class Supergraph:
 
     @cached_property
     def fields_with_requires(self) -> frozenset[str]:
-        """The names of all fields that have a @requires in any subgraph."""
         return frozenset(
             found.name
             for subgraph in self.subgraphs.values()
@@ -240,7 +237,6 @@ class Supergraph:
 
     @cached_property
     def labels(self) -> frozenset[str]:
-        """The labels of all progressive @override."""
         return frozenset(
             found.label.name
             for subgraph in self.subgraphs.values()

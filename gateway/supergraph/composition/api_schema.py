@@ -90,7 +90,6 @@ def build_schemas(
 
 
 def public_sdl(schema: GraphQLSchema) -> str:
-    """The text of a schema, as files hold it."""
     return f"{print_schema(schema)}\n"
 
 
@@ -197,7 +196,6 @@ def _remedy(error: GraphQLError) -> str:
 
 
 def _places(definitions: Sequence[DefinitionNode]) -> Iterator[tuple[int, str]]:
-    """The coordinate of each syntax node, by its identity."""
     for definition in definitions:
         for coordinate, part in walk(definition, definition_name(definition)):
             yield from _inside(part, coordinate)

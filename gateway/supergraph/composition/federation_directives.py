@@ -204,7 +204,6 @@ class DirectiveNames:
     def _arguments(
         self, signature: GraphQLDirective, node: ConstDirectiveNode, coordinate: str
     ) -> Arguments:
-        """The arguments as the directive's definition reads them."""
         known = ", ".join(f"{name}: {found.type}" for name, found in signature.args.items())
         hint = f"It has {known or 'none'}."
         for argument in node.arguments or ():

@@ -36,7 +36,6 @@ class FieldSetUse:
 
 
 def field_set_uses(subgraph: Subgraph) -> Iterator[FieldSetUse]:
-    """Every field set of a subgraph."""
     for type_ in subgraph.types.values():
         for key in type_.keys:
             yield FieldSetUse("@key", type_.name, type_.name, key.fields)

@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphql import (
-    FieldDefinitionNode,
-    FieldNode,
-    GraphQLSyntaxError,
-    SelectionSetNode,
-)
+from graphql import FieldDefinitionNode, FieldNode, GraphQLSyntaxError, SelectionSetNode
 from graphql.language import InlineFragmentNode
 from graphql.pyutils import did_you_mean, suggestion_list
 

@@ -15,7 +15,6 @@ NOTHING = AccessRequirement()
 
 
 def combine(one: AccessRequirement, other: AccessRequirement) -> AccessRequirement:
-    """All that either of the two requires."""
     return AccessRequirement(
         one.authenticated or other.authenticated,
         _conjoin(one.scopes, other.scopes),
@@ -47,7 +46,6 @@ class MetadataMerger:
     tags: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def add(self, coordinate: str, applied: Applied) -> None:
-        """Take in the directives at a coordinate of one subgraph."""
         requirement = _requirement(applied)
         if requirement != NOTHING:
             self.require(coordinate, requirement)
@@ -60,11 +58,9 @@ class MetadataMerger:
             self.tags[coordinate] = self.tags.get(coordinate, frozenset()) | tags
 
     def require(self, coordinate: str, requirement: AccessRequirement) -> None:
-        """Require this, too."""
         self.requirements[coordinate] = combine(self.requirement_of(coordinate), requirement)
 
     def copy(self, origin: str, coordinate: str) -> None:
-        """Give a coordinate the metadata of another."""
         parts: tuple[dict[str, Any], ...] = (
             self.requirements,
             self.costs,
@@ -76,11 +72,9 @@ class MetadataMerger:
                 part[coordinate] = part[origin]
 
     def requirement_of(self, coordinate: str) -> AccessRequirement:
-        """What is required so far."""
         return self.requirements.get(coordinate, NOTHING)
 
     def build(self) -> SchemaMetadata:
-        """The merged metadata, in a fixed order."""
         return SchemaMetadata(
             requirements=dict(sorted(self.requirements.items())),
             costs=dict(sorted(self.costs.items())),
@@ -163,5 +157,4 @@ def _hand_down(
 
 
 def combine_all(requirements: Iterable[AccessRequirement]) -> AccessRequirement:
-    """All that any of them requires."""
     return reduce(combine, requirements, NOTHING)

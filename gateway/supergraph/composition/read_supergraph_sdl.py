@@ -181,11 +181,9 @@ class _SupergraphReader:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where the subgraphs are, by name."""
         return dict(sorted(self._graphs.urls.items()))
 
     def join(self) -> dict[str, Subgraph]:
-        """The join facts of every subgraph, in alphabetical order."""
         if not self._graphs.names:
             reason = "It has no enum of subgraphs marked @join__graph."
             self.problems.append(_problem("", reason, "Pass a whole supergraph SDL."))

@@ -36,7 +36,6 @@ class Link:
 
     @property
     def version(self) -> str:
-        """As the URL ends: `v2.3`."""
         return self.url.rstrip("/").rpartition("/")[2]
 
     @property
@@ -54,7 +53,6 @@ class Link:
 
 
 def read_links(document: DocumentNode) -> Iterator[Link]:
-    """All links, in the order written."""
     for node in document.definitions:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
             for directive in node.directives or ():
@@ -65,7 +63,6 @@ def read_links(document: DocumentNode) -> Iterator[Link]:
 
 
 def arguments_of(directive: ConstDirectiveNode) -> Arguments:
-    """The arguments as plain Python values."""
     return {a.name.value: value_from_ast_untyped(a.value) for a in directive.arguments or ()}
 
 

@@ -83,7 +83,6 @@ class TypeDefinition:
     """Whether it was defined here, not only extended."""
 
     def fold(self, node: TypeDefinitionNode | TypeExtensionNode, names: DirectiveNames) -> None:
-        """Add one definition or extension of the type."""
         if isinstance(node, TypeDefinitionNode):
             if self.has_base:
                 names.report(self.name, "It is defined twice.", "Define it once, or extend it.")
@@ -110,7 +109,6 @@ def named_nodes(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
 
 
 def kind_name(kind: str) -> str:
-    """As one writes it: `input object`."""
     return kind.replace("_", " ")
 
 
@@ -130,7 +128,6 @@ class SubgraphDefinition:
     """The directives of its own that the supergraph shall keep."""
 
     def member(self, coordinate: str) -> MemberDefinition | None:
-        """What stands at `Type.member` here."""
         type_name, _, name = coordinate.partition(".")
         type_ = self.types.get(type_name)
         return type_.members.get(name) if type_ else None
@@ -183,7 +180,6 @@ def read_subgraph(
 
 
 def syntax_problem(error: GraphQLError) -> str:
-    """What is wrong with an SDL, and where in it."""
     places = error.locations or ()
     where = "".join(f" (line {place.line}, column {place.column})" for place in places)
     return f"{error.message.rstrip('.')}{where}."
@@ -221,7 +217,6 @@ def with_standard_root_names(document: DocumentNode) -> DocumentNode:
 
 
 def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
-    """The root types that `schema { … }` names, each with the standard name for it."""
     for node in document.definitions:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
             for root in node.operation_types or ():

@@ -107,7 +107,6 @@ def _find_owner(
 
 
 def _interface_object_owners(context: CompositionContext, coordinate: str) -> Iterator[FieldOwner]:
-    """The interface objects that have the field, too."""
     type_name, _, field_name = coordinate.partition(".")
     for interface, implementations in context.interfaces.items():
         if type_name in implementations:

@@ -56,12 +56,10 @@ class SubgraphContext:
     join_facts: Subgraph
 
     def problem(self, coordinate: str, reason: str, hint: str) -> CompositionProblem:
-        """A problem of this subgraph."""
         return CompositionProblem((self.definition.name,), coordinate, reason, hint)
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """The coordinates in field sets."""
         return used_coordinates(self.join_facts)
 
     def is_external(self, type_name: str, field_name: str) -> bool:
@@ -82,7 +80,6 @@ Rule: TypeAlias = Callable[[SubgraphContext], Problems]
 
 
 def find_subgraph_problems(context: SubgraphContext) -> Problems:
-    """Every rule that one subgraph breaks."""
     yield from find_subgraph_schema_problems(context.definition)
     for rule in RULES:
         yield from rule(context)
@@ -110,7 +107,6 @@ def _for_fields(
     find_reasons: Callable[[SubgraphContext, TypeDefinition, MemberDefinition], Iterator[str]],
     hint: str,
 ) -> Rule:
-    """A rule on the fields of all types of these kinds."""
 
     def rule(context: SubgraphContext) -> Problems:
         for type_ in context.definition.types.values():

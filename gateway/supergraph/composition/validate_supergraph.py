@@ -33,7 +33,6 @@ ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesO
 
 
 def find_supergraph_problems(context: CompositionContext) -> Problems:
-    """Everything on which the subgraphs contradict each other."""
     for rule in RULES:
         yield from rule(context)
 

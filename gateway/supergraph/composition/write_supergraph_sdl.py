@@ -97,7 +97,6 @@ class _SupergraphWriter:
         }
 
     def graphs(self) -> str:
-        """The enum of all subgraphs."""
         urls = self._supergraph.urls
         values = (
             f"  {name} {print_ast(directive('join__graph', name=found, url=urls.get(found, '')))}"
@@ -106,7 +105,6 @@ class _SupergraphWriter:
         return "enum join__Graph {\n" + "\n".join(values) + "\n}"
 
     def annotate(self, node: Any) -> Any:
-        """A merged definition with all its directives."""
         name = node.name.value
         owned = {s.name: s.types[name] for s in self._subgraphs.values() if name in s.types}
 

@@ -32,14 +32,12 @@ class NullViolation:
 def find_violations(
     supergraph: Supergraph, root_type: str, fields: Sequence[ResponseField], data: JSON
 ) -> list[NullViolation]:
-    """Every place where a null had to propagate."""
     finder = _Finder(supergraph)
     finder.is_object_null(root_type, fields, data, ())
     return finder.found
 
 
 def field_type(supergraph: Supergraph, type_name: str, field_name: str) -> GraphQLOutputType:
-    """The type of a field that is known to exist."""
     found = supergraph.field_type(type_name, field_name)
     assert found is not None
     return found

@@ -144,7 +144,6 @@ def _on_type(type_name: str, selections: list[JSON]) -> JSON:
 
 
 def print_plan(plan: JSON) -> str:
-    """The text of an explained plan."""
     return _block("QueryPlan", [_print_node(plan["node"])] if "node" in plan else [])
 
 

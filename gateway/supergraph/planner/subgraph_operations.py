@@ -3,11 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from graphql import (
-    GraphQLNonNull,
-    SelectionSetNode,
-    print_ast,
-)
+from graphql import GraphQLNonNull, SelectionSetNode, print_ast
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.field_sets import FieldSet, selected_fields

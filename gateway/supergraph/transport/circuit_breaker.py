@@ -68,8 +68,6 @@ class ResilienceSettings:
 
 
 class FetchOutcome(StrEnum):
-    """What became of a fetch."""
-
     SUCCESS = "ok"
     UNREACHABLE = "unreached"
     """It was not sent, so the subgraph can't have acted on it."""
@@ -98,7 +96,6 @@ class FetchWindow:
         self._slots: deque[tuple[int, Counter[str]]] = deque(maxlen=window_s)
 
     def add(self, now: float, *events: str) -> None:
-        """Count what has just happened."""
         second = int(now)
         if not self._slots or self._slots[-1][0] != second:
             self._slots.append((second, Counter()))
@@ -238,7 +235,6 @@ class ResilientTransport:
         self._breakers: dict[str, CircuitBreaker] = {}
 
     def circuit_states(self) -> dict[str, str]:
-        """The state of each subgraph's circuit, of those that were sent anything so far."""
         return {name: breaker.state.value for name, breaker in self._breakers.items()}
 
     async def fetch(

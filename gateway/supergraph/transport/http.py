@@ -92,7 +92,6 @@ class HttpTransport:
     async def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
     ) -> SubgraphResponse:
-        """Send a GraphQL request within the subgraph's deadline."""
         try:
             status, answer = await self._pool(subgraph).post(
                 self._trace(headers), body, self._fetch_deadline(subgraph)
@@ -230,7 +229,6 @@ def _open_session(streams: int) -> aiohttp.ClientSession:
 
 
 def _to_subgraph_error(subgraph: str, error: Exception) -> SubgraphError:
-    """What an exception of aiohttp's means."""
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return SubgraphUnavailable(subgraph, was_sent=False)
     if isinstance(error, TimeoutError):
