@@ -209,8 +209,8 @@ class PlanExecution:
         shape = prepare_shape(self._plan, self.variant)
         data = shape(self._data)
         response: JSON = {"data": data}
-        if shape.is_violated:
-            self._errors.add_violations(shape.find_violations(self._data))
+        if shape.violations:
+            self._errors.add_violations(shape.violations)
         if errors := self._errors.collect(data):
             response["errors"] = errors
         return response

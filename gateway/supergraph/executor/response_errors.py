@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.supergraph.executor.entities import EntityBatch
-from gateway.supergraph.executor.null_violations import NullViolation
+from gateway.supergraph.executor.response import NullViolation
 from gateway.supergraph.planner.fetch_nodes import JSON, FetchNode, QueryPath, ResponsePath
 from gateway.supergraph.planner.query_plan import DeniedFields
 from gateway.supergraph.planner.selection_tree import (
