@@ -115,6 +115,12 @@ class Subgraph:
     name: str
     types: Mapping[str, JoinType]
 
+    def fields(self) -> Iterator[tuple[JoinType, JoinField]]:
+        """Every field, with the type it is on."""
+        for type_ in self.types.values():
+            for found in type_.fields.values():
+                yield type_, found
+
     def local_types(self, names: "TypeNames") -> Iterator[JoinType]:
         """The types that objects of a type have in the subgraph: that type itself, or else the
         interface objects that stand for it.
@@ -221,13 +227,7 @@ class Supergraph:
 
     @cached_property
     def fields_with_requires(self) -> frozenset[str]:
-        return frozenset(
-            found.name
-            for subgraph in self.subgraphs.values()
-            for type_ in subgraph.types.values()
-            for found in type_.fields.values()
-            if found.requires
-        )
+        return frozenset(found.name for found in self._join_fields() if found.requires)
 
     @cached_property
     def has_interface_objects(self) -> bool:
@@ -237,13 +237,10 @@ class Supergraph:
 
     @cached_property
     def labels(self) -> frozenset[str]:
-        return frozenset(
-            found.label.name
-            for subgraph in self.subgraphs.values()
-            for type_ in subgraph.types.values()
-            for found in type_.fields.values()
-            if found.label
-        )
+        return frozenset(found.label.name for found in self._join_fields() if found.label)
+
+    def _join_fields(self) -> Iterator[JoinField]:
+        return (found for subgraph in self.subgraphs.values() for _, found in subgraph.fields())
 
     def with_labels(self, labels: frozenset[str]) -> "Supergraph":
         """The supergraph while exactly these labels are active."""

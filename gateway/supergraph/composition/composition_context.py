@@ -46,11 +46,10 @@ class CompositionContext:
     def interface_fields(self) -> frozenset[str]:
         """`Interface.field` of all that some subgraph has on an interface, not on an object."""
         return frozenset(
-            f"{type_.name}.{name}"
+            f"{type_.name}.{found.name}"
             for subgraph in self.join_facts.values()
-            for type_ in subgraph.types.values()
+            for type_, found in subgraph.fields()
             if not type_.is_object
-            for name in type_.fields
         )
 
     @cached_property

@@ -1,7 +1,7 @@
 """Merge the subgraphs' access requirements, costs, list sizes and tags, by coordinate."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import reduce
 from typing import Any
 
@@ -61,25 +61,17 @@ class MetadataMerger:
         self.requirements[coordinate] = combine(self.requirement_of(coordinate), requirement)
 
     def copy(self, origin: str, coordinate: str) -> None:
-        parts: tuple[dict[str, Any], ...] = (
-            self.requirements,
-            self.costs,
-            self.list_sizes,
-            self.tags,
-        )
-        for part in parts:
-            if origin in part:
-                part[coordinate] = part[origin]
+        for part in fields(self):
+            known = getattr(self, part.name)
+            if origin in known:
+                known[coordinate] = known[origin]
 
     def requirement_of(self, coordinate: str) -> AccessRequirement:
         return self.requirements.get(coordinate, NOTHING)
 
     def build(self) -> SchemaMetadata:
         return SchemaMetadata(
-            requirements=dict(sorted(self.requirements.items())),
-            costs=dict(sorted(self.costs.items())),
-            list_sizes=dict(sorted(self.list_sizes.items())),
-            tags=dict(sorted(self.tags.items())),
+            **{part.name: dict(sorted(getattr(self, part.name).items())) for part in fields(self)}
         )
 
 

@@ -21,6 +21,7 @@ from graphql import (
     print_ast,
 )
 
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.federation_directives import Applied
 from gateway.supergraph.composition.merge_metadata import MetadataMerger
 from gateway.supergraph.composition.subgraph_schema import (
@@ -75,20 +76,15 @@ class TypeMerger:
                     self._supertypes.setdefault(type_.name, set()).add(interface)
                 for member in type_.union:
                     self._supertypes.setdefault(member, set()).add(type_.name)
-                for member_definition in type_.members.values():
-                    self._collect_uses(type_.kind, member_definition)
-
-    def _collect_uses(self, kind: str, member: MemberDefinition) -> None:
-        if isinstance(member.node, EnumValueDefinitionNode):
-            return
-        used = self._inputs if kind == "input_object" else self._outputs
-        used.add(named_type(member.node.type))
-        for argument in getattr(member.node, "arguments", None) or ():
-            self._inputs.add(named_type(argument.type))
+                for _, part in (found for node in type_.nodes for found in walk(node, type_.name)):
+                    if isinstance(part, InputValueDefinitionNode):
+                        self._inputs.add(named_type(part.type))
+                    elif isinstance(part, FieldDefinitionNode):
+                        self._outputs.add(named_type(part.type))
 
     def _merge_type(self, name: str) -> DefinitionNode | None:
         owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
-        kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
+        kinds = sorted({"interface" if is_interface_object(t) else t.kind for t in owned.values()})
         if len(kinds) > 1:
             says = ", ".join(f"{kind_name(type_.kind)} in {o}" for o, type_ in owned.items())
             self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
@@ -226,7 +222,8 @@ class TypeMerger:
         missing = {
             value: owned.keys() - owners.keys()
             for value, owners in members.items()
-            if not _is_hidden(owners) and owned.keys() - owners.keys()
+            if owned.keys() - owners.keys()
+            and not any("inaccessible" in member.directives for member in owners.values())
         }
         goes_in, comes_out = name in self._inputs, name in self._outputs
         if goes_in and comes_out and missing:
@@ -345,17 +342,9 @@ def _by_name(
     return by_name
 
 
-def _is_hidden(owners: MembersBySubgraph) -> bool:
-    return any("inaccessible" in member.directives for member in owners.values())
-
-
 def _input_node(member: MemberDefinition) -> InputValueDefinitionNode:
     assert isinstance(member.node, InputValueDefinitionNode)
     return member.node
-
-
-def _merged_kind(type_: TypeDefinition) -> str:
-    return "interface" if is_interface_object(type_) else type_.kind
 
 
 def _type_of(member: MemberDefinition) -> TypeNode:

@@ -176,7 +176,9 @@ class _SupergraphReader:
             if isinstance(node, EnumTypeDefinitionNode):
                 self._graphs.read(node, self._names)
         for node in document.definitions:
-            if isinstance(node, TypeDefinitionNode) and not self._is_machinery(node):
+            if isinstance(node, TypeDefinitionNode) and not self._names.is_machinery(
+                node.name.value
+            ):
                 self._read_type(node)
 
     @property
@@ -189,9 +191,6 @@ class _SupergraphReader:
             self.problems.append(_problem("", reason, "Pass a whole supergraph SDL."))
         graphs = sorted(self._graphs.names.items(), key=lambda graph: graph[1])
         return {name: Subgraph(name, self._join_graph(graph)) for graph, name in graphs}
-
-    def _is_machinery(self, node: TypeDefinitionNode) -> bool:
-        return self._names.is_machinery(node.name.value)
 
     def _read_type(self, node: TypeDefinitionNode) -> None:
         name = node.name.value

@@ -52,14 +52,18 @@ class Link:
         return self.namespace if is_own else f"{self.namespace}__{directive}"
 
 
-def read_links(document: DocumentNode) -> Iterator[Link]:
+def schema_directives(document: DocumentNode) -> Iterator[ConstDirectiveNode]:
     for node in document.definitions:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
-            for directive in node.directives or ():
-                arguments = arguments_of(directive)
-                url = arguments.get("url") or arguments.get("feature")
-                if directive.name.value in LINKING and url:
-                    yield _link(str(url), arguments)
+            yield from node.directives or ()
+
+
+def read_links(document: DocumentNode) -> Iterator[Link]:
+    for directive in schema_directives(document):
+        arguments = arguments_of(directive)
+        url = arguments.get("url") or arguments.get("feature")
+        if directive.name.value in LINKING and url:
+            yield _link(str(url), arguments)
 
 
 def arguments_of(directive: ConstDirectiveNode) -> Arguments:

@@ -109,10 +109,9 @@ def _for_fields(
 ) -> Rule:
 
     def rule(context: SubgraphContext) -> Problems:
-        for type_ in context.definition.types.values():
-            for name, member in type_.members.items() if type_.kind in kinds else ():
-                for reason in find_reasons(context, type_, member):
-                    yield context.problem(f"{type_.name}.{name}", reason, hint)
+        for coordinate, type_, member in context.definition.members(*kinds):
+            for reason in find_reasons(context, type_, member):
+                yield context.problem(coordinate, reason, hint)
 
     return rule
 

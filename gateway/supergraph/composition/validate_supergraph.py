@@ -57,15 +57,13 @@ def find_requires_problems(
 
 def _overridden_fields_do_not_override(context: CompositionContext) -> Problems:
     for name, subgraph in context.subgraphs.items():
-        for type_ in subgraph.types.values():
-            for member_name, member in type_.members.items():
-                coordinate = f"{type_.name}.{member_name}"
-                for use in member.directives.get("override", ()):
-                    origin = str(use.get("from"))
-                    if origin != name and _overrides(context, origin, coordinate):
-                        reason = f"It overrides the field of {origin}, which has @override, too."
-                        hint = "Let one of the two own the field."
-                        yield CompositionProblem.of((name, origin), coordinate, reason, hint)
+        for coordinate, _, member in subgraph.members("object", "interface"):
+            for use in member.directives.get("override", ()):
+                origin = str(use.get("from"))
+                if origin != name and _overrides(context, origin, coordinate):
+                    reason = f"It overrides the field of {origin}, which has @override, too."
+                    hint = "Let one of the two own the field."
+                    yield CompositionProblem.of((name, origin), coordinate, reason, hint)
 
 
 def _overrides(context: CompositionContext, subgraph: str, coordinate: str) -> bool:
@@ -164,30 +162,25 @@ def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
 def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -> Problems:
     """Otherwise the field would disclose what its inputs guard."""
     for name, subgraph in context.join_facts.items():
-        for type_ in subgraph.types.values():
-            for field in type_.fields.values():
-                if field.requires is None:
-                    continue
-                coordinate = f"{type_.name}.{field.name}"
-                own = _access(context, type_.name, field.name)
-                inputs = _access_of_inputs(context, type_.name, field.requires.selections)
-                for guarded, requirement in inputs:
-                    if not implies(own, requirement):
-                        reason = (
-                            f"It @requires {guarded}, but not what {guarded} requires of callers."
-                        )
-                        hint = f"Repeat what guards {guarded}."
-                        yield CompositionProblem.of([name], coordinate, reason, hint)
+        for type_, field in subgraph.fields():
+            coordinate = f"{type_.name}.{field.name}"
+            own = _access(context, type_.name, field.name)
+            selections = field.requires.selections if field.requires else None
+            for guarded, requirement in _access_of_inputs(context, type_.name, selections):
+                if not implies(own, requirement):
+                    reason = f"It @requires {guarded}, but not what {guarded} requires of callers."
+                    hint = f"Repeat what guards {guarded}."
+                    yield CompositionProblem.of([name], coordinate, reason, hint)
 
 
 def _access_of_inputs(
-    context: CompositionContext, on: str, selections: SelectionSetNode
+    context: CompositionContext, on: str, selections: SelectionSetNode | None
 ) -> Iterator[tuple[str, AccessRequirement]]:
-    for type_name, node in selected_on(selections, on):
+    for type_name, node in selected_on(selections, on) if selections else ():
         for known in context.interfaces.get(type_name, (type_name,)):
             yield f"{known}.{node.name.value}", _access(context, known, node.name.value)
         field = context.field(f"{type_name}.{node.name.value}")
-        if field and node.selection_set:
+        if field:
             yield from _access_of_inputs(context, named_type(field.type), node.selection_set)
 
 
