@@ -150,7 +150,6 @@ class Subgraph:
         )
 
     def with_labels(self, labels: frozenset[str]) -> "Subgraph":
-        """The subgraph while these labels are active."""
         return replace(
             self, types={n: type_.with_labels(labels) for n, type_ in self.types.items()}
         )

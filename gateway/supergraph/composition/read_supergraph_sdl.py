@@ -1,7 +1,6 @@
 """Read a standard supergraph SDL, whoever composed it (join v0.2 to v0.5)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -81,7 +80,7 @@ def read_supergraph(sdl: str) -> Supergraph:
         sdl=public_sdl(schema),
         subgraphs=join_facts,
         metadata=reader.metadata.build(),
-        urls=reader.urls,
+        urls=dict(sorted(reader.urls.items())),
     )
 
 
@@ -144,22 +143,6 @@ class _SupergraphDirectives:
         return name in self.types or bool(rest and namespace in self.namespaces)
 
 
-@dataclass(slots=True)
-class _JoinGraphs:
-    """Subgraph names and URLs, by their names in the enum join__Graph."""
-
-    names: dict[str, str] = field(default_factory=dict)
-    urls: dict[str, str] = field(default_factory=dict)
-
-    def read(self, node: EnumTypeDefinitionNode, names: _SupergraphDirectives) -> None:
-        for value in node.values or ():
-            for graph in names.applied(value, value.name.value).get("join__graph", ()):
-                name = str(graph.get("name"))
-                self.names[value.name.value] = name
-                if graph.get("url"):
-                    self.urls[name] = str(graph["url"])
-
-
 class _SupergraphReader:
     """Reads one document. What is in the way is gathered in `problems`."""
 
@@ -169,27 +152,32 @@ class _SupergraphReader:
         self.inaccessible: set[str] = set()
         self.definitions: list[DefinitionNode] = []
         self._names = _SupergraphDirectives(list(read_links(document)), self.problems)
-        self._graphs = _JoinGraphs()
+        self._graphs: dict[str, str] = {}
+        """The subgraphs' names, by those in the enum join__Graph."""
+        self.urls: dict[str, str] = {}
         self._types: dict[str, Composite] = {}
         self._applied: dict[str, Applied] = {}
         for node in document.definitions:
             if isinstance(node, EnumTypeDefinitionNode):
-                self._graphs.read(node, self._names)
+                self._read_graphs(node)
         for node in document.definitions:
             if isinstance(node, TypeDefinitionNode) and not self._names.is_machinery(
                 node.name.value
             ):
                 self._read_type(node)
 
-    @property
-    def urls(self) -> dict[str, str]:
-        return dict(sorted(self._graphs.urls.items()))
+    def _read_graphs(self, node: EnumTypeDefinitionNode) -> None:
+        for value in node.values or ():
+            for graph in self._names.applied(value, value.name.value).get("join__graph", ()):
+                name = self._graphs[value.name.value] = str(graph.get("name"))
+                if graph.get("url"):
+                    self.urls[name] = str(graph["url"])
 
     def join(self) -> dict[str, Subgraph]:
-        if not self._graphs.names:
+        if not self._graphs:
             reason = "It has no enum of subgraphs marked @join__graph."
             self.problems.append(_problem("", reason, "Pass a whole supergraph SDL."))
-        graphs = sorted(self._graphs.names.items(), key=lambda graph: graph[1])
+        graphs = sorted(self._graphs.items(), key=lambda graph: graph[1])
         return {name: Subgraph(name, self._join_graph(graph)) for graph, name in graphs}
 
     def _read_type(self, node: TypeDefinitionNode) -> None:

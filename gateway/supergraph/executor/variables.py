@@ -40,8 +40,6 @@ SCALARS: Mapping[str, Accepts] = {
 
 
 class VariableCoercion:
-    """Coerces the variables of one operation."""
-
     def __init__(
         self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]
     ) -> None:

@@ -44,8 +44,6 @@ def explain_plan(supergraph: Supergraph, variant: PlanVariant) -> JSON:
 
 
 class _Explainer:
-    """Turns the fetches of one plan into nodes."""
-
     def __init__(self, supergraph: Supergraph) -> None:
         self._supergraph = supergraph
         self._ids = count()

@@ -216,7 +216,6 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
     def entry_keys(
         self, place: Branch, node: QueryGraphNode, routes: Routes
     ) -> list[FieldSet] | None:
-        """The keys of the node's type; the query root needs none."""
         return node.view.local_type(place.names).entry_keys
 
     def enter_by_keys(self, place: Branch, routes: Routes) -> Routes:

@@ -220,8 +220,6 @@ def _unknown_operation(document: DocumentNode, operation_name: str | None) -> Op
 
 
 class _VariantPlanner:
-    """Plans one variant."""
-
     def __init__(
         self,
         query_plan: QueryPlan,

@@ -23,8 +23,6 @@ from gateway.supergraph.syntax import TYPENAME
 
 @dataclass(slots=True)
 class OperationWriter:
-    """Writes the fetches of one tree's fetch groups."""
-
     tree: SelectionTree
     kind: str
     name: str
