@@ -1,6 +1,7 @@
 """Walk and rewrite definitions by schema coordinate, down to `Type.field(argument:)`."""
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_not
 from typing import Any
 
 from gateway.supergraph.syntax import copy_node
@@ -20,17 +21,17 @@ def walk(node: Any, coordinate: str) -> Iterator[tuple[str, Any]]:
 def rewrite(
     node: Any, coordinate: str, change: Callable[[str, Any], Mapping[str, Any] | None]
 ) -> Any:
-    """A copy of a definition in which `change` says what becomes of it, its members and their
-    arguments: other values for some of their keys, or None to leave one out.
+    """A definition in which `change` says what becomes of it, its members and their arguments:
+    other values for some of their keys, or None to leave one out. What doesn't change isn't copied.
     """
     changes = change(coordinate, node)
     if changes is None:
         return None
     parts: dict[str, tuple[Any, ...]] = {}
     for key, pattern in PARTS.items():
-        if found := getattr(node, key, None):
-            rewritten = (
-                rewrite(part, pattern.format(coordinate, part.name.value), change) for part in found
-            )
-            parts[key] = tuple(part for part in rewritten if part is not None)
-    return copy_node(node, **parts, **changes)
+        found = getattr(node, key, None) or ()
+        rewritten = (rewrite(p, pattern.format(coordinate, p.name.value), change) for p in found)
+        present = tuple(part for part in rewritten if part is not None)
+        if len(present) < len(found) or any(map(is_not, present, found)):
+            parts[key] = present
+    return copy_node(node, **parts, **changes) if parts or changes else node

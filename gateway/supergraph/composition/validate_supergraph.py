@@ -163,10 +163,12 @@ def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -
     """Otherwise the field would disclose what its inputs guard."""
     for name, subgraph in context.join_facts.items():
         for type_, field in subgraph.fields():
+            if field.requires is None:
+                continue
             coordinate = f"{type_.name}.{field.name}"
             own = _access(context, type_.name, field.name)
-            selections = field.requires.selections if field.requires else None
-            for guarded, requirement in _access_of_inputs(context, type_.name, selections):
+            inputs = _access_of_inputs(context, type_.name, field.requires.selections)
+            for guarded, requirement in inputs:
                 if not implies(own, requirement):
                     reason = f"It @requires {guarded}, but not what {guarded} requires of callers."
                     hint = f"Repeat what guards {guarded}."
