@@ -19,7 +19,6 @@ class CompositionProblem:
 
     @classmethod
     def of(cls, subgraphs: Iterable[str], coordinate: str, reason: str, hint: str) -> Self:
-        """A problem of these subgraphs, each of which is named once."""
         return cls(tuple(dict.fromkeys(subgraphs)), coordinate, reason, hint)
 
     def __str__(self) -> str:

@@ -39,6 +39,5 @@ def active_labels(
 
 
 def _share(label: str) -> float:
-    """The share of requests a `percent(x)` label is active for; 0 for any other label."""
     found = PERCENT.fullmatch(label)
     return float(found[1]) / 100 if found else 0.0

@@ -59,7 +59,6 @@ class JoinField:
 
     @property
     def type_name(self) -> str:
-        """The name of the type it returns."""
         return named_type(self.type)
 
     def signature(self) -> Hashable:
@@ -95,7 +94,6 @@ class JoinType:
         return keys if keys or self.name == QUERY else None
 
     def field_sets(self) -> Iterator[FieldSet]:
-        """All field sets on the type and its fields."""
         yield from (key.fields for key in self.keys)
         for found in self.fields.values():
             yield from (s for s in (found.requires, found.provides) if s)
@@ -116,6 +114,12 @@ class Subgraph:
 
     name: str
     types: Mapping[str, JoinType]
+
+    def fields(self) -> Iterator[tuple[JoinType, JoinField]]:
+        """Every field, with the type it is on."""
+        for type_ in self.types.values():
+            for found in type_.fields.values():
+                yield type_, found
 
     def local_types(self, names: "TypeNames") -> Iterator[JoinType]:
         """The types that objects of a type have in the subgraph: that type itself, or else the
@@ -146,7 +150,6 @@ class Subgraph:
         )
 
     def with_labels(self, labels: frozenset[str]) -> "Subgraph":
-        """The subgraph while these labels are active."""
         return replace(
             self, types={n: type_.with_labels(labels) for n, type_ in self.types.items()}
         )
@@ -223,14 +226,7 @@ class Supergraph:
 
     @cached_property
     def fields_with_requires(self) -> frozenset[str]:
-        """The names of all fields that have a @requires in any subgraph."""
-        return frozenset(
-            found.name
-            for subgraph in self.subgraphs.values()
-            for type_ in subgraph.types.values()
-            for found in type_.fields.values()
-            if found.requires
-        )
+        return frozenset(found.name for found in self._join_fields() if found.requires)
 
     @cached_property
     def has_interface_objects(self) -> bool:
@@ -240,14 +236,10 @@ class Supergraph:
 
     @cached_property
     def labels(self) -> frozenset[str]:
-        """The labels of all progressive @override."""
-        return frozenset(
-            found.label.name
-            for subgraph in self.subgraphs.values()
-            for type_ in subgraph.types.values()
-            for found in type_.fields.values()
-            if found.label
-        )
+        return frozenset(found.label.name for found in self._join_fields() if found.label)
+
+    def _join_fields(self) -> Iterator[JoinField]:
+        return (found for subgraph in self.subgraphs.values() for _, found in subgraph.fields())
 
     def with_labels(self, labels: frozenset[str]) -> "Supergraph":
         """The supergraph while exactly these labels are active."""

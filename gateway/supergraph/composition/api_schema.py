@@ -19,8 +19,9 @@ from graphql import (
 )
 from graphql.pyutils import did_you_mean, suggestion_list
 
+from gateway.supergraph.composition.coordinates import rewrite, walk
 from gateway.supergraph.errors import CompositionError, CompositionProblem, Problems, to_sentence
-from gateway.supergraph.syntax import copy_node, definition_name, named_type
+from gateway.supergraph.syntax import definition_name, named_type
 
 OwnerLookup: TypeAlias = Callable[[str], Iterable[str]]
 """Which subgraphs have what a coordinate names; all of them if it is empty."""
@@ -89,7 +90,6 @@ def build_schemas(
 
 
 def public_sdl(schema: GraphQLSchema) -> str:
-    """The text of a schema, as files hold it."""
     return f"{print_schema(schema)}\n"
 
 
@@ -145,11 +145,9 @@ def _find_inaccessible_types(
 
 def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
     name = definition_name(definition)
-    for field in getattr(definition, "fields", None) or ():
-        coordinate = f"{name}.{field.name.value}"
-        yield coordinate, named_type(field.type)
-        for argument in getattr(field, "arguments", None) or ():
-            yield f"{coordinate}({argument.name.value}:)", named_type(argument.type)
+    for coordinate, part in walk(definition, name):
+        if type_ := getattr(part, "type", None):
+            yield coordinate, named_type(type_)
     for key in ("interfaces", "types"):
         for used in getattr(definition, key, None) or ():
             yield name, used.name.value
@@ -158,37 +156,17 @@ def _used_types(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
 def _remove_inaccessible(
     definitions: Sequence[DefinitionNode], inaccessible: set[str]
 ) -> list[DefinitionNode]:
-    public = [
-        _remove_inaccessible_members(d, inaccessible)
-        for d in definitions
-        if definition_name(d) not in inaccessible
-    ]
-    return [d for d in public if not _is_empty(d)]
+    def change(coordinate: str, node: Any) -> dict[str, Any] | None:
+        if coordinate in inaccessible:
+            return None
+        return {
+            key: tuple(named for named in names if named.name.value not in inaccessible)
+            for key in ("interfaces", "types")
+            if (names := getattr(node, key, None))
+        }
 
-
-def _remove_inaccessible_members(definition: Any, inaccessible: set[str]) -> Any:
-    name = definition_name(definition)
-    changed: dict[str, Any] = {}
-    for key in ("fields", "values"):
-        if (members := getattr(definition, key, None)) is not None:
-            changed[key] = tuple(
-                _remove_inaccessible_arguments(member, f"{name}.{member.name.value}", inaccessible)
-                for member in members
-                if f"{name}.{member.name.value}" not in inaccessible
-            )
-    for key in ("interfaces", "types"):
-        if (names := getattr(definition, key, None)) is not None:
-            changed[key] = tuple(named for named in names if named.name.value not in inaccessible)
-    return copy_node(definition, **changed)
-
-
-def _remove_inaccessible_arguments(member: Any, coordinate: str, inaccessible: set[str]) -> Any:
-    if not getattr(member, "arguments", None):
-        return member
-    arguments = tuple(
-        a for a in member.arguments if f"{coordinate}({a.name.value}:)" not in inaccessible
-    )
-    return copy_node(member, arguments=arguments)
+    public = (rewrite(d, definition_name(d), change) for d in definitions)
+    return [d for d in public if d is not None and not _is_empty(d)]
 
 
 def _is_empty(definition: DefinitionNode) -> bool:
@@ -218,18 +196,9 @@ def _remedy(error: GraphQLError) -> str:
 
 
 def _places(definitions: Sequence[DefinitionNode]) -> Iterator[tuple[int, str]]:
-    """The coordinate of each syntax node, by its identity."""
     for definition in definitions:
-        name = definition_name(definition)
-        yield from _inside(definition, name)
-        for member in (
-            *(getattr(definition, "fields", None) or ()),
-            *(getattr(definition, "values", None) or ()),
-        ):
-            coordinate = f"{name}.{member.name.value}"
-            yield from _inside(member, coordinate)
-            for argument in getattr(member, "arguments", None) or ():
-                yield from _inside(argument, f"{coordinate}({argument.name.value}:)")
+        for coordinate, part in walk(definition, definition_name(definition)):
+            yield from _inside(part, coordinate)
 
 
 def _inside(node: Node, coordinate: str) -> Iterator[tuple[int, str]]:

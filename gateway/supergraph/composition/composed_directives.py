@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from graphql import (
     DirectiveDefinitionNode,
     DocumentNode,
-    SchemaDefinitionNode,
-    SchemaExtensionNode,
     TypeDefinitionNode,
     print_ast,
 )
@@ -18,7 +16,12 @@ from gateway.supergraph.composition.federation_directives import (
     DirectiveNames,
 )
 from gateway.supergraph.composition.join_spec import WHERE_USED, Spec
-from gateway.supergraph.composition.spec_links import Link, arguments_of, read_links
+from gateway.supergraph.composition.spec_links import (
+    Link,
+    arguments_of,
+    read_links,
+    schema_directives,
+)
 from gateway.supergraph.syntax import named_type
 
 RESERVED = {"link", "listSize", *WHERE_USED, *STANDARD}
@@ -115,10 +118,7 @@ def _import(one: ComposedDirective) -> str:
 
 
 def _wanted(document: DocumentNode, names: DirectiveNames) -> Iterator[str]:
-    for node in document.definitions:
-        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
-            for directive in node.directives or ():
-                if names.means(directive.name.value) == "composeDirective":
-                    name = arguments_of(directive).get("name")
-                    if isinstance(name, str):
-                        yield name
+    for directive in schema_directives(document):
+        name = arguments_of(directive).get("name")
+        if names.means(directive.name.value) == "composeDirective" and isinstance(name, str):
+            yield name

@@ -31,7 +31,6 @@ class CompositionContext:
 
     @cached_property
     def objects(self) -> Mapping[str, ObjectTypeDefinitionNode]:
-        """The merged object types."""
         return {n: t for n, t in self.merged.items() if isinstance(t, ObjectTypeDefinitionNode)}
 
     @cached_property
@@ -47,11 +46,10 @@ class CompositionContext:
     def interface_fields(self) -> frozenset[str]:
         """`Interface.field` of all that some subgraph has on an interface, not on an object."""
         return frozenset(
-            f"{type_.name}.{name}"
+            f"{type_.name}.{found.name}"
             for subgraph in self.join_facts.values()
-            for type_ in subgraph.types.values()
+            for type_, found in subgraph.fields()
             if not type_.is_object
-            for name in type_.fields
         )
 
     @cached_property
@@ -68,11 +66,9 @@ class CompositionContext:
         }
 
     def definitions_of(self, type_name: str) -> Mapping[str, TypeDefinition]:
-        """The type as each subgraph defines it that has it."""
         return {s.name: s.types[type_name] for s in self.subgraphs.values() if type_name in s.types}
 
     def field(self, coordinate: str) -> FieldDefinitionNode | None:
-        """The merged field at `Type.field`."""
         type_name, _, field_name = coordinate.partition(".")
         for field in getattr(self.merged.get(type_name), "fields", None) or ():
             if field.name.value == field_name:
@@ -84,5 +80,4 @@ Rule: TypeAlias = Callable[[CompositionContext], Problems]
 
 
 def implemented(node: ObjectTypeDefinitionNode) -> set[str]:
-    """The interfaces of a merged type."""
     return {interface.name.value for interface in node.interfaces or ()}

@@ -1,7 +1,7 @@
 """Federation's directives: what a subgraph calls them, where they may stand, what they take."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from graphql import (
@@ -176,7 +176,7 @@ class DirectiveNames:
 
     def read(
         self,
-        nodes: tuple[ConstDirectiveNode, ...] | None,
+        nodes: Iterable[ConstDirectiveNode] | None,
         coordinate: str,
         place: DirectiveLocation,
     ) -> Applied:
@@ -204,7 +204,6 @@ class DirectiveNames:
     def _arguments(
         self, signature: GraphQLDirective, node: ConstDirectiveNode, coordinate: str
     ) -> Arguments:
-        """The arguments as the directive's definition reads them."""
         known = ", ".join(f"{name}: {found.type}" for name, found in signature.args.items())
         hint = f"It has {known or 'none'}."
         for argument in node.arguments or ():

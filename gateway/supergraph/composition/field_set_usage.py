@@ -36,7 +36,6 @@ class FieldSetUse:
 
 
 def field_set_uses(subgraph: Subgraph) -> Iterator[FieldSetUse]:
-    """Every field set of a subgraph."""
     for type_ in subgraph.types.values():
         for key in type_.keys:
             yield FieldSetUse("@key", type_.name, type_.name, key.fields)
@@ -61,10 +60,17 @@ def used_coordinates(subgraph: Subgraph) -> frozenset[str]:
 
 def coordinates(subgraph: Subgraph, on: str, selections: SelectionSetNode) -> Iterator[str]:
     """`Type.field` of everything selected on a type, at any depth."""
-    for name, node in selected_on(selections, on):
+    for name, node in select_all(subgraph, on, selections):
         type_ = subgraph.types.get(name)
         for known in {name, *(type_.possible_types if type_ else ())}:
             yield f"{known}.{node.name.value}"
+
+
+def select_all(subgraph: Subgraph, on: str, selections: SelectionSetNode) -> Iterator[Selected]:
+    """The fields selected at any depth, each with the type it is selected on."""
+    for name, node in selected_on(selections, on):
+        yield name, node
+        type_ = subgraph.types.get(name)
         found = type_.fields.get(node.name.value) if type_ else None
         if found and node.selection_set:
-            yield from coordinates(subgraph, found.type_name, node.selection_set)
+            yield from select_all(subgraph, found.type_name, node.selection_set)

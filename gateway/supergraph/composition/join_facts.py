@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphql import (
-    FieldDefinitionNode,
-    FieldNode,
-    GraphQLSyntaxError,
-    SelectionSetNode,
-)
+from graphql import FieldDefinitionNode, FieldNode, GraphQLSyntaxError, SelectionSetNode
 from graphql.language import InlineFragmentNode
 from graphql.pyutils import did_you_mean, suggestion_list
 
@@ -46,7 +41,7 @@ class JoinFactsBuilder:
         return {name: self._join(subgraph) for name, subgraph in self.subgraphs.items()}
 
     def _note_overrides(self, subgraph: SubgraphDefinition) -> None:
-        for coordinate, member in _fields(subgraph):
+        for coordinate, _, member in subgraph.members("object", "interface"):
             for override in member.directives.get("override", ()):
                 origin, label = str(override.get("from")), override.get("label")
                 if origin == subgraph.name:
@@ -164,13 +159,6 @@ class JoinFactsBuilder:
         self, subgraph: SubgraphDefinition, coordinate: str, reason: str, hint: str
     ) -> None:
         self.problems.append(CompositionProblem((subgraph.name,), coordinate, reason, hint))
-
-
-def _fields(subgraph: SubgraphDefinition) -> Iterator[tuple[str, MemberDefinition]]:
-    for type_ in subgraph.types.values():
-        if type_.kind in {"object", "interface"}:
-            for name, member in type_.members.items():
-                yield f"{type_.name}.{name}", member
 
 
 def _possible(subgraph: SubgraphDefinition, type_: TypeDefinition) -> Iterator[str]:

@@ -4,20 +4,10 @@ from dataclasses import dataclass
 
 from gateway.supergraph.composition.federation_directives import ANYWHERE, GUARDED, PRICED
 
-JOIN_VERSIONS = ("v0.1", "v0.2", "v0.3", "v0.4", "v0.5")
+JOIN_VERSIONS = ("v0.2", "v0.3", "v0.4", "v0.5")
 UNDERSTOOD = {
     "link": ("link",),
-    "core": ("core",),
-    "join": (
-        "graph",
-        "type",
-        "field",
-        "implements",
-        "unionMember",
-        "enumValue",
-        "owner",
-        "directive",
-    ),
+    "join": ("graph", "type", "field", "implements", "unionMember", "enumValue", "directive"),
     "tag": ("tag",),
     "inaccessible": ("inaccessible",),
     "authenticated": ("authenticated",),

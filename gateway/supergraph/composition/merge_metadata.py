@@ -1,7 +1,7 @@
 """Merge the subgraphs' access requirements, costs, list sizes and tags, by coordinate."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import reduce
 from typing import Any
 
@@ -15,7 +15,6 @@ NOTHING = AccessRequirement()
 
 
 def combine(one: AccessRequirement, other: AccessRequirement) -> AccessRequirement:
-    """All that either of the two requires."""
     return AccessRequirement(
         one.authenticated or other.authenticated,
         _conjoin(one.scopes, other.scopes),
@@ -47,7 +46,6 @@ class MetadataMerger:
     tags: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def add(self, coordinate: str, applied: Applied) -> None:
-        """Take in the directives at a coordinate of one subgraph."""
         requirement = _requirement(applied)
         if requirement != NOTHING:
             self.require(coordinate, requirement)
@@ -60,32 +58,20 @@ class MetadataMerger:
             self.tags[coordinate] = self.tags.get(coordinate, frozenset()) | tags
 
     def require(self, coordinate: str, requirement: AccessRequirement) -> None:
-        """Require this, too."""
         self.requirements[coordinate] = combine(self.requirement_of(coordinate), requirement)
 
     def copy(self, origin: str, coordinate: str) -> None:
-        """Give a coordinate the metadata of another."""
-        parts: tuple[dict[str, Any], ...] = (
-            self.requirements,
-            self.costs,
-            self.list_sizes,
-            self.tags,
-        )
-        for part in parts:
-            if origin in part:
-                part[coordinate] = part[origin]
+        for part in fields(self):
+            known = getattr(self, part.name)
+            if origin in known:
+                known[coordinate] = known[origin]
 
     def requirement_of(self, coordinate: str) -> AccessRequirement:
-        """What is required so far."""
         return self.requirements.get(coordinate, NOTHING)
 
     def build(self) -> SchemaMetadata:
-        """The merged metadata, in a fixed order."""
         return SchemaMetadata(
-            requirements=dict(sorted(self.requirements.items())),
-            costs=dict(sorted(self.costs.items())),
-            list_sizes=dict(sorted(self.list_sizes.items())),
-            tags=dict(sorted(self.tags.items())),
+            **{part.name: dict(sorted(getattr(self, part.name).items())) for part in fields(self)}
         )
 
 
@@ -163,5 +149,4 @@ def _hand_down(
 
 
 def combine_all(requirements: Iterable[AccessRequirement]) -> AccessRequirement:
-    """All that any of them requires."""
     return reduce(combine, requirements, NOTHING)

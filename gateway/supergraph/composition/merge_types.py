@@ -8,10 +8,8 @@ from graphql import (
     ConstDirectiveNode,
     ConstValueNode,
     DefinitionNode,
-    EnumTypeDefinitionNode,
     EnumValueDefinitionNode,
     FieldDefinitionNode,
-    InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
     InterfaceTypeDefinitionNode,
     ListTypeNode,
@@ -19,21 +17,21 @@ from graphql import (
     NameNode,
     NonNullTypeNode,
     ObjectTypeDefinitionNode,
-    ScalarTypeDefinitionNode,
-    StringValueNode,
     TypeNode,
-    UnionTypeDefinitionNode,
     print_ast,
 )
 
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.federation_directives import Applied
 from gateway.supergraph.composition.merge_metadata import MetadataMerger
 from gateway.supergraph.composition.subgraph_schema import (
+    NODES,
     MemberDefinition,
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
     kind_name,
+    named_nodes,
 )
 from gateway.supergraph.errors import CompositionProblem
 from gateway.supergraph.supergraph import Subgraph
@@ -78,43 +76,44 @@ class TypeMerger:
                     self._supertypes.setdefault(type_.name, set()).add(interface)
                 for member in type_.union:
                     self._supertypes.setdefault(member, set()).add(type_.name)
-                for member_definition in type_.members.values():
-                    self._collect_uses(type_.kind, member_definition)
-
-    def _collect_uses(self, kind: str, member: MemberDefinition) -> None:
-        if isinstance(member.node, EnumValueDefinitionNode):
-            return
-        used = self._inputs if kind == "input_object" else self._outputs
-        used.add(named_type(member.node.type))
-        for argument in getattr(member.node, "arguments", None) or ():
-            self._inputs.add(named_type(argument.type))
+                for _, part in (found for node in type_.nodes for found in walk(node, type_.name)):
+                    if isinstance(part, InputValueDefinitionNode):
+                        self._inputs.add(named_type(part.type))
+                    elif isinstance(part, FieldDefinitionNode):
+                        self._outputs.add(named_type(part.type))
 
     def _merge_type(self, name: str) -> DefinitionNode | None:
         owned = {s.name: s.types[name] for s in self.subgraphs if name in s.types}
-        kinds = sorted({_merged_kind(type_) for type_ in owned.values()})
+        kinds = sorted({"interface" if is_interface_object(t) else t.kind for t in owned.values()})
         if len(kinds) > 1:
             says = ", ".join(f"{kind_name(type_.kind)} in {o}" for o, type_ in owned.items())
             self._refuse(owned, name, f"Its kinds differ: {says}.", "Make them the same kind.")
             return None
         for type_ in owned.values():
             self._note(name, type_.directives)
-        merge: Callable[[str, DefinitionsBySubgraph], DefinitionNode] = {
+        merge_parts: Callable[[str, DefinitionsBySubgraph], dict[str, Any]] = {
             "object": self._merge_object,
             "interface": self._merge_interface,
             "input_object": self._merge_input,
             "enum": self._merge_enum,
             "union": self._merge_union,
-            "scalar": self._merge_scalar,
+            "scalar": lambda *_: {},
         }[kinds[0]]
-        return merge(name, owned)
+        nodes = [node for type_ in owned.values() for node in type_.nodes]
+        common = {"name": NameNode(value=name), **self._describe(nodes)}
+        definition: DefinitionNode = NODES[kinds[0]](**common, **merge_parts(name, owned))
+        return definition
 
-    def _merge_object(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
-        return ObjectTypeDefinitionNode(**self._common(name, owned), **self._composite(name, owned))
-
-    def _merge_interface(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
-        merged = InterfaceTypeDefinitionNode(
-            **self._common(name, owned), **self._composite(name, owned)
+    def _merge_object(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
+        fields = (
+            self._merge_field(f"{name}.{member}", owners)
+            for member, owners in _members(owned).items()
         )
+        interfaces = (i for type_ in owned.values() for i in type_.interfaces)
+        return {"fields": tuple(fields), "interfaces": named_nodes(interfaces)}
+
+    def _merge_interface(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
+        parts = self._merge_object(name, owned)
         added = {
             member.node.name.value
             for type_ in owned.values()
@@ -122,8 +121,8 @@ class TypeMerger:
             for member in type_.members.values()
             if "external" not in member.directives
         }
-        self._added[name] = {n.name.value: n for n in merged.fields or () if n.name.value in added}
-        return merged
+        self._added[name] = {n.name.value: n for n in parts["fields"] if n.name.value in added}
+        return parts
 
     def _with_added_fields(self, definition: DefinitionNode) -> DefinitionNode:
         """Give an implementation the fields that interface objects add to its interfaces."""
@@ -153,20 +152,8 @@ class TypeMerger:
             if f"{origin}{place}" in self.inaccessible:
                 self.inaccessible.add(added)
 
-    def _merge_scalar(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
-        return ScalarTypeDefinitionNode(**self._common(name, owned))
-
-    def _merge_union(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
-        members = _distinct(member for type_ in owned.values() for member in type_.union)
-        return UnionTypeDefinitionNode(**self._common(name, owned), types=_named(members))
-
-    def _composite(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
-        fields = (
-            self._merge_field(f"{name}.{member}", owners)
-            for member, owners in _members(owned).items()
-        )
-        interfaces = _distinct(i for type_ in owned.values() for i in type_.interfaces)
-        return {"fields": tuple(fields), "interfaces": _named(interfaces)}
+    def _merge_union(self, _: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
+        return {"types": named_nodes(member for type_ in owned.values() for member in type_.union)}
 
     def _merge_field(self, coordinate: str, owners: MembersBySubgraph) -> FieldDefinitionNode:
         resolving = {o: m for o, m in owners.items() if self._resolves(o, coordinate)} or owners
@@ -174,7 +161,11 @@ class TypeMerger:
         return FieldDefinitionNode(
             **self._member(coordinate, owners),
             type=self._widest(types) or self._refuse_types(coordinate, resolving),
-            arguments=self._merge_arguments(coordinate, resolving),
+            arguments=self._merge_inputs(
+                coordinate + "({}:)",
+                _by_name({owner: member.arguments for owner, member in resolving.items()}),
+                set(resolving),
+            ),
         )
 
     def _resolves(self, owner: str, coordinate: str) -> bool:
@@ -182,29 +173,21 @@ class TypeMerger:
         type_name, _, name = coordinate.partition(".")
         return not self.join_facts[owner].types[type_name].fields[name].external
 
-    def _merge_arguments(
-        self, coordinate: str, owners: MembersBySubgraph
-    ) -> tuple[InputValueDefinitionNode, ...]:
-        by_name: dict[str, dict[str, MemberDefinition]] = {}
-        for owner, member in owners.items():
-            for name, argument in member.arguments.items():
-                by_name.setdefault(name, {})[owner] = argument
-        merged = (
-            self._merge_input_value(f"{coordinate}({name}:)", arguments, set(owners))
-            for name, arguments in by_name.items()
-        )
-        return tuple(argument for argument in merged if argument)
-
-    def _merge_input(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
-        fields = (
-            self._merge_input_value(f"{name}.{member}", owners, set(owned))
-            for member, owners in _members(owned).items()
-        )
-        common = tuple(field for field in fields if field)
-        if not common:
+    def _merge_input(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
+        fields = self._merge_inputs(name + ".{}", _members(owned), set(owned))
+        if not fields:
             reason = "Its definitions have no field in common."
             self._refuse(owned, name, reason, "Share at least one field, or rename one of them.")
-        return InputObjectTypeDefinitionNode(**self._common(name, owned), fields=common)
+        return {"fields": fields}
+
+    def _merge_inputs(
+        self, coordinate: str, inputs: Mapping[str, MembersBySubgraph], owners: set[str]
+    ) -> tuple[InputValueDefinitionNode, ...]:
+        merged = (
+            self._merge_input_value(coordinate.format(name), values, owners)
+            for name, values in inputs.items()
+        )
+        return tuple(value for value in merged if value)
 
     def _merge_input_value(
         self, coordinate: str, values: MembersBySubgraph, owners: set[str]
@@ -233,13 +216,14 @@ class TypeMerger:
             self._refuse(written, coordinate, reason, "Use one default.")
         return next(iter(defaults.values())) if len(written) == len(defaults) else None
 
-    def _merge_enum(self, name: str, owned: DefinitionsBySubgraph) -> DefinitionNode:
+    def _merge_enum(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
         """Values that go in must be known to all owners; values that come out, to one of them."""
         members = _members(owned)
         missing = {
             value: owned.keys() - owners.keys()
             for value, owners in members.items()
-            if not _is_hidden(owners) and owned.keys() - owners.keys()
+            if owned.keys() - owners.keys()
+            and not any("inaccessible" in member.directives for member in owners.values())
         }
         goes_in, comes_out = name in self._inputs, name in self._outputs
         if goes_in and comes_out and missing:
@@ -255,23 +239,18 @@ class TypeMerger:
         if not values:
             reason = "It is used as input, and its definitions have no value in common."
             self._refuse(owned, name, reason, "Share at least one value.")
-        return EnumTypeDefinitionNode(**self._common(name, owned), values=values)
-
-    def _common(self, name: str, owned: DefinitionsBySubgraph) -> dict[str, Any]:
-        nodes = [node for type_ in owned.values() for node in type_.nodes]
-        return {
-            "name": NameNode(value=name),
-            "description": _description(nodes),
-            "directives": self._merge_directives(nodes),
-        }
+        return {"values": values}
 
     def _member(self, coordinate: str, owners: MembersBySubgraph) -> dict[str, Any]:
         for member in owners.values():
             self._note(coordinate, member.directives)
         nodes = [member.node for member in owners.values()]
+        return {"name": nodes[0].name, **self._describe(nodes)}
+
+    def _describe(self, nodes: Sequence[Any]) -> dict[str, Any]:
+        described = (node.description for node in nodes if getattr(node, "description", None))
         return {
-            "name": nodes[0].name,
-            "description": _description(nodes),
+            "description": next(described, None),
             "directives": self._merge_directives(nodes),
         }
 
@@ -309,10 +288,10 @@ class TypeMerger:
             return ListTypeNode(type=inner) if inner else None
         if lists:
             return None
-        names = _distinct(named_type(type_) for type_ in types)
+        names = dict.fromkeys(named_type(type_) for type_ in types)
         for name in names:
             if all(name in self._supertypes_of(other) for other in names):
-                return _named([name])[0]
+                return named_nodes([name])[0]
         return None
 
     def _supertypes_of(self, name: str) -> set[str]:
@@ -350,24 +329,22 @@ def _strictest(types: Sequence[TypeNode]) -> TypeNode | None:
 
 
 def _members(owned: DefinitionsBySubgraph) -> dict[str, dict[str, MemberDefinition]]:
-    members: dict[str, dict[str, MemberDefinition]] = {}
-    for owner, type_ in owned.items():
-        for name, member in type_.members.items():
-            members.setdefault(name, {})[owner] = member
-    return members
+    return _by_name({owner: type_.members for owner, type_ in owned.items()})
 
 
-def _is_hidden(owners: MembersBySubgraph) -> bool:
-    return any("inaccessible" in member.directives for member in owners.values())
+def _by_name(
+    owned: Mapping[str, Mapping[str, MemberDefinition]],
+) -> dict[str, dict[str, MemberDefinition]]:
+    by_name: dict[str, dict[str, MemberDefinition]] = {}
+    for owner, members in owned.items():
+        for name, member in members.items():
+            by_name.setdefault(name, {})[owner] = member
+    return by_name
 
 
 def _input_node(member: MemberDefinition) -> InputValueDefinitionNode:
     assert isinstance(member.node, InputValueDefinitionNode)
     return member.node
-
-
-def _merged_kind(type_: TypeDefinition) -> str:
-    return "interface" if is_interface_object(type_) else type_.kind
 
 
 def _type_of(member: MemberDefinition) -> TypeNode:
@@ -382,18 +359,6 @@ def _non_null(type_: TypeNode) -> NonNullTypeNode:
 
 def _nullable(type_: TypeNode) -> TypeNode:
     return type_.type if isinstance(type_, NonNullTypeNode) else type_
-
-
-def _named(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
-    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in names)
-
-
-def _description(nodes: Iterable[Any]) -> StringValueNode | None:
-    return next((n.description for n in nodes if getattr(n, "description", None)), None)
-
-
-def _distinct(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 def _names(names: Iterable[str]) -> str:

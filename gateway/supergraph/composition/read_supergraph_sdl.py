@@ -1,7 +1,6 @@
-"""Read a standard supergraph SDL, whoever composed it (join v0.1 to v0.5)."""
+"""Read a standard supergraph SDL, whoever composed it (join v0.2 to v0.5)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -14,7 +13,6 @@ from graphql import (
     GraphQLSyntaxError,
     InterfaceTypeDefinitionNode,
     ObjectTypeDefinitionNode,
-    SelectionSetNode,
     TypeDefinitionNode,
     TypeNode,
     UnionTypeDefinitionNode,
@@ -24,8 +22,8 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.api_schema import build_schemas, public_sdl
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.federation_directives import SIGNATURES, STANDARD, Applied
-from gateway.supergraph.composition.field_set_usage import selected_on
 from gateway.supergraph.composition.join_spec import JOIN_VERSIONS, UNDERSTOOD
 from gateway.supergraph.composition.merge_metadata import MetadataMerger, guard_implementations
 from gateway.supergraph.composition.spec_links import (
@@ -82,7 +80,7 @@ def read_supergraph(sdl: str) -> Supergraph:
         sdl=public_sdl(schema),
         subgraphs=join_facts,
         metadata=reader.metadata.build(),
-        urls=reader.urls,
+        urls=dict(sorted(reader.urls.items())),
     )
 
 
@@ -92,7 +90,7 @@ class _SupergraphDirectives:
     def __init__(self, links: Iterable[Link], problems: list[CompositionProblem]) -> None:
         self._problems = problems
         self._canonical = {name: name for name in STANDARD}
-        self.namespaces = {"link", "core"}
+        self.namespaces = {"link"}
         self.types: set[str] = set()
         by_name = {link.short_name: link for link in links if link.spec.startswith(APOLLO)}
         for link in links:
@@ -114,8 +112,10 @@ class _SupergraphDirectives:
             reason = f"It links {link.url!r} for {link.purpose}, which this gateway doesn't know."
             self._problems.append(_problem("", reason, "Compose without it."))
         if link.spec == f"{APOLLO}join" and link.version not in JOIN_VERSIONS:
-            reason = f"It is written in join {link.version!r}."
-            self._problems.append(_problem("", reason, f"Use one of {', '.join(JOIN_VERSIONS)}."))
+            reason = f"It is written in join {link.version!r}, which can't be read."
+            self._problems.append(
+                _problem("", reason, f"Compose it anew in {JOIN_VERSIONS[-1]}, with Federation 2.")
+            )
 
     def applied(self, node: Any, coordinate: str) -> Applied:
         """The directives on a node by their own names; others are left out."""
@@ -143,22 +143,6 @@ class _SupergraphDirectives:
         return name in self.types or bool(rest and namespace in self.namespaces)
 
 
-@dataclass(slots=True)
-class _JoinGraphs:
-    """Subgraph names and URLs, by their names in the enum join__Graph."""
-
-    names: dict[str, str] = field(default_factory=dict)
-    urls: dict[str, str] = field(default_factory=dict)
-
-    def read(self, node: EnumTypeDefinitionNode, names: _SupergraphDirectives) -> None:
-        for value in node.values or ():
-            for graph in names.applied(value, value.name.value).get("join__graph", ()):
-                name = str(graph.get("name"))
-                self.names[value.name.value] = name
-                if graph.get("url"):
-                    self.urls[name] = str(graph["url"])
-
-
 class _SupergraphReader:
     """Reads one document. What is in the way is gathered in `problems`."""
 
@@ -168,47 +152,41 @@ class _SupergraphReader:
         self.inaccessible: set[str] = set()
         self.definitions: list[DefinitionNode] = []
         self._names = _SupergraphDirectives(list(read_links(document)), self.problems)
-        self._graphs = _JoinGraphs()
+        self._graphs: dict[str, str] = {}
+        """The subgraphs' names, by those in the enum join__Graph."""
+        self.urls: dict[str, str] = {}
         self._types: dict[str, Composite] = {}
         self._applied: dict[str, Applied] = {}
-        self._field_types: dict[tuple[str, str], TypeNode] = {}
         for node in document.definitions:
             if isinstance(node, EnumTypeDefinitionNode):
-                self._graphs.read(node, self._names)
+                self._read_graphs(node)
         for node in document.definitions:
-            if isinstance(node, TypeDefinitionNode) and not self._is_machinery(node):
+            if isinstance(node, TypeDefinitionNode) and not self._names.is_machinery(
+                node.name.value
+            ):
                 self._read_type(node)
-        self._has_implements = any("join__implements" in a for a in self._applied.values())
 
-    @property
-    def urls(self) -> dict[str, str]:
-        """Where the subgraphs are, by name."""
-        return dict(sorted(self._graphs.urls.items()))
+    def _read_graphs(self, node: EnumTypeDefinitionNode) -> None:
+        for value in node.values or ():
+            for graph in self._names.applied(value, value.name.value).get("join__graph", ()):
+                name = self._graphs[value.name.value] = str(graph.get("name"))
+                if graph.get("url"):
+                    self.urls[name] = str(graph["url"])
 
     def join(self) -> dict[str, Subgraph]:
-        """The join facts of every subgraph, in alphabetical order."""
-        if not self._graphs.names:
+        if not self._graphs:
             reason = "It has no enum of subgraphs marked @join__graph."
             self.problems.append(_problem("", reason, "Pass a whole supergraph SDL."))
-        graphs = sorted(self._graphs.names.items(), key=lambda graph: graph[1])
+        graphs = sorted(self._graphs.items(), key=lambda graph: graph[1])
         return {name: Subgraph(name, self._join_graph(graph)) for graph, name in graphs}
-
-    def _is_machinery(self, node: TypeDefinitionNode) -> bool:
-        return self._names.is_machinery(node.name.value)
 
     def _read_type(self, node: TypeDefinitionNode) -> None:
         name = node.name.value
         self.definitions.append(node)
-        self._applied[name] = self._note(name, node)
         if isinstance(node, Composite):
             self._types[name] = node
-        for member in (*(getattr(node, "fields", ()) or ()), *(getattr(node, "values", ()) or ())):
-            coordinate = f"{name}.{member.name.value}"
-            self._applied[coordinate] = self._note(coordinate, member)
-            if isinstance(member, FieldDefinitionNode):
-                self._field_types[name, member.name.value] = member.type
-            for argument in getattr(member, "arguments", ()) or ():
-                self._note(f"{coordinate}({argument.name.value}:)", argument)
+        for coordinate, part in walk(node, name):
+            self._applied[coordinate] = self._note(coordinate, part)
 
     def _note(self, coordinate: str, node: Any) -> Applied:
         applied = self._names.applied(node, coordinate)
@@ -224,51 +202,21 @@ class _SupergraphReader:
     # One subgraph
 
     def _join_graph(self, graph: str) -> dict[str, JoinType]:
-        types = {
+        return {
             name: found
             for name, node in self._types.items()
             if self._has_type(graph, name)
             and not _is_bare_root(found := self._join_type(graph, name, node))
         }
-        for type_ in tuple(types.values()):
-            self._complete(types, type_)
-        return types
-
-    def _complete(self, types: dict[str, JoinType], on: JoinType) -> None:
-        """Add what keys and @provides name; join v0.1 doesn't list it among the fields."""
-        for key in on.keys:
-            self._add(types, on.name, key.fields.selections, external=False)
-        for found in on.fields.values():
-            if found.provides:
-                self._add(types, found.type_name, found.provides.selections, external=True)
-
-    def _add(
-        self, types: dict[str, JoinType], on: str, selections: SelectionSetNode, *, external: bool
-    ) -> None:
-        for condition, node in selected_on(selections, on):
-            type_ = types.get(condition)
-            type_node = self._field_types.get((condition, node.name.value))
-            if type_ is None or type_node is None:
-                continue
-            name = node.name.value
-            if name not in type_.fields:
-                added = JoinField(name, type_node, external=external)
-                types[condition] = type_ = replace(type_, fields={**type_.fields, name: added})
-            if node.selection_set:
-                self._add(
-                    types, type_.fields[name].type_name, node.selection_set, external=external
-                )
 
     def _has_type(self, graph: str, name: str) -> bool:
-        """A type without @join__type is a value type of join v0.1: it is everywhere."""
-        uses = self._applied[name].get("join__type", ())
-        return not uses or any(use.get("graph") == graph for use in uses)
+        return any(use.get("graph") == graph for use in self._applied[name].get("join__type", ()))
 
     def _join_type(self, graph: str, name: str, node: Composite) -> JoinType:
         uses = [u for u in self._applied[name].get("join__type", ()) if u.get("graph") == graph]
         is_interface_object = any(use.get("isInterfaceObject") is True for use in uses)
         keys = tuple(self._keys(name, uses))
-        fields = dict(self._fields(graph, name, node, keys))
+        fields = dict(self._fields(graph, name, node))
         is_object = is_interface_object or isinstance(node, ObjectTypeDefinitionNode)
         return JoinType(
             name=name,
@@ -285,56 +233,33 @@ class _SupergraphReader:
                 yield Key(fields, use.get("resolvable") is not False)
 
     def _possible(self, graph: str, name: str, node: Composite) -> Iterator[str]:
-        """The object types a value may have here; before join v0.3, not all was written down."""
+        """The object types a value may have here."""
         if isinstance(node, UnionTypeDefinitionNode):
-            members = self._applied[name].get("join__unionMember", ())
-            for use in members:
-                if use.get("graph") == graph:
-                    yield str(use.get("member"))
-            if not members:
+            members = self._applied[name].get("join__unionMember")
+            if members is None:  # join v0.2 has no such directive
                 written = (member.name.value for member in node.types or ())
                 yield from (member for member in written if self._has_type(graph, member))
+            for use in members or ():
+                if use.get("graph") == graph:
+                    yield str(use.get("member"))
             return
         for other, definition in self._types.items():
-            if isinstance(definition, ObjectTypeDefinitionNode) and self._implements(
-                graph, definition, name
+            uses = self._applied[other].get("join__implements", ())
+            if isinstance(definition, ObjectTypeDefinitionNode) and (
+                {"graph": graph, "interface": name} in uses
             ):
                 yield other
 
-    def _implements(self, graph: str, node: ObjectTypeDefinitionNode, interface: str) -> bool:
-        if self._has_implements:
-            uses = self._applied[node.name.value].get("join__implements", ())
-            return {"graph": graph, "interface": interface} in uses
-        named = {implemented.name.value for implemented in node.interfaces or ()}
-        return interface in named and self._has_type(graph, node.name.value)
-
     # Fields
 
-    def _fields(
-        self, graph: str, name: str, node: Composite, keys: tuple[Key, ...]
-    ) -> Iterator[tuple[str, JoinField]]:
-        in_keys = {found for key in keys for found in key.fields.names()}
+    def _fields(self, graph: str, name: str, node: Composite) -> Iterator[tuple[str, JoinField]]:
         for member in getattr(node, "fields", None) or ():
-            for use in self._uses(graph, name, member.name.value, in_keys):
-                found = self._join_field(f"{name}.{member.name.value}", member, use, in_keys)
-                yield found.name, found
+            coordinate = f"{name}.{member.name.value}"
+            for use in self._applied[coordinate].get("join__field", ({"graph": graph},)):
+                if use.get("graph") == graph:
+                    yield member.name.value, self._join_field(coordinate, member, use)
 
-    def _uses(
-        self, graph: str, type_name: str, name: str, in_keys: set[str]
-    ) -> Iterator[Arguments]:
-        """The @join__field uses for a field in this subgraph; none if it isn't there."""
-        uses = self._applied[f"{type_name}.{name}"].get("join__field")
-        owners = [use.get("graph") for use in self._applied[type_name].get("join__owner", ())]
-        here = [use for use in uses or () if use.get("graph") == graph]
-        if owners:
-            is_owned = uses is None and graph in owners
-            yield from here or ([{}] if is_owned or name in in_keys else [])
-        else:
-            yield from [{}] if uses is None else here
-
-    def _join_field(
-        self, coordinate: str, node: FieldDefinitionNode, use: Arguments, in_keys: set[str]
-    ) -> JoinField:
+    def _join_field(self, coordinate: str, node: FieldDefinitionNode, use: Arguments) -> JoinField:
         if use.get("contextArguments"):
             reason = "It takes arguments @fromContext, which this gateway can't fill."
             self.problems.append(_problem(coordinate, reason, "Pass them with @requires."))

@@ -36,7 +36,6 @@ class Link:
 
     @property
     def version(self) -> str:
-        """As the URL ends: `v2.3`."""
         return self.url.rstrip("/").rpartition("/")[2]
 
     @property
@@ -53,19 +52,21 @@ class Link:
         return self.namespace if is_own else f"{self.namespace}__{directive}"
 
 
-def read_links(document: DocumentNode) -> Iterator[Link]:
-    """All links, in the order written."""
+def schema_directives(document: DocumentNode) -> Iterator[ConstDirectiveNode]:
     for node in document.definitions:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
-            for directive in node.directives or ():
-                arguments = arguments_of(directive)
-                url = arguments.get("url") or arguments.get("feature")
-                if directive.name.value in LINKING and url:
-                    yield _link(str(url), arguments)
+            yield from node.directives or ()
+
+
+def read_links(document: DocumentNode) -> Iterator[Link]:
+    for directive in schema_directives(document):
+        arguments = arguments_of(directive)
+        url = arguments.get("url") or arguments.get("feature")
+        if directive.name.value in LINKING and url:
+            yield _link(str(url), arguments)
 
 
 def arguments_of(directive: ConstDirectiveNode) -> Arguments:
-    """The arguments as plain Python values."""
     return {a.name.value: value_from_ast_untyped(a.value) for a in directive.arguments or ()}
 
 

@@ -1,24 +1,29 @@
 """Read one subgraph's SDL: what it defines, with Federation's directives under their own names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphql import (
     DirectiveLocation,
     DocumentNode,
+    EnumTypeDefinitionNode,
     EnumValueDefinitionNode,
     FieldDefinitionNode,
     GraphQLError,
+    InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
+    InterfaceTypeDefinitionNode,
     NamedTypeNode,
     NameNode,
     ObjectTypeDefinitionNode,
     ObjectTypeExtensionNode,
+    ScalarTypeDefinitionNode,
     SchemaDefinitionNode,
     SchemaExtensionNode,
     TypeDefinitionNode,
     TypeExtensionNode,
+    UnionTypeDefinitionNode,
     Visitor,
     parse,
     visit,
@@ -29,7 +34,7 @@ from gateway.supergraph.composition.composed_directives import (
     read_composed_directives,
 )
 from gateway.supergraph.composition.federation_directives import Applied, DirectiveNames
-from gateway.supergraph.composition.spec_links import LINKING, Arguments
+from gateway.supergraph.composition.spec_links import LINKING, Arguments, schema_directives
 from gateway.supergraph.errors import CompositionProblem
 from gateway.supergraph.syntax import ROOTS, copy_node
 
@@ -39,6 +44,14 @@ MEMBERS = {
     "interface": DirectiveLocation.FIELD_DEFINITION,
     "input_object": DirectiveLocation.INPUT_FIELD_DEFINITION,
     "enum": DirectiveLocation.ENUM_VALUE,
+}
+NODES: Mapping[str, type[Any]] = {
+    "object": ObjectTypeDefinitionNode,
+    "interface": InterfaceTypeDefinitionNode,
+    "input_object": InputObjectTypeDefinitionNode,
+    "enum": EnumTypeDefinitionNode,
+    "union": UnionTypeDefinitionNode,
+    "scalar": ScalarTypeDefinitionNode,
 }
 OBJECTS = (ObjectTypeDefinitionNode, ObjectTypeExtensionNode)
 
@@ -70,7 +83,6 @@ class TypeDefinition:
     """Whether it was defined here, not only extended."""
 
     def fold(self, node: TypeDefinitionNode | TypeExtensionNode, names: DirectiveNames) -> None:
-        """Add one definition or extension of the type."""
         if isinstance(node, TypeDefinitionNode):
             if self.has_base:
                 names.report(self.name, "It is defined twice.", "Define it once, or extend it.")
@@ -80,8 +92,9 @@ class TypeDefinition:
         for name, uses in names.read(node.directives, self.name, place).items():
             self.directives[name] = self.directives.get(name, ()) + uses
         self.is_extension |= "extends" in self.directives
-        for member in (*(getattr(node, "fields", None) or ()), *_enum_values(node)):
-            self._add(member, names)
+        for key in ("fields", "values"):
+            for member in getattr(node, key, None) or ():
+                self._add(member, names)
         self.interfaces += [named.name.value for named in getattr(node, "interfaces", None) or ()]
         self.union += [named.name.value for named in getattr(node, "types", None) or ()]
 
@@ -92,8 +105,11 @@ class TypeDefinition:
         self.members[member.name.value] = _member(coordinate, member, MEMBERS[self.kind], names)
 
 
+def named_nodes(names: Iterable[str]) -> tuple[NamedTypeNode, ...]:
+    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in dict.fromkeys(names))
+
+
 def kind_name(kind: str) -> str:
-    """As one writes it: `input object`."""
     return kind.replace("_", " ")
 
 
@@ -112,8 +128,13 @@ class SubgraphDefinition:
     composed: Mapping[str, ComposedDirective] = field(default_factory=dict)
     """The directives of its own that the supergraph shall keep."""
 
+    def members(self, *kinds: str) -> Iterator[tuple[str, TypeDefinition, MemberDefinition]]:
+        """The members of all types of these kinds, with their coordinates."""
+        for type_ in self.types.values():
+            for name, member in type_.members.items() if type_.kind in kinds else ():
+                yield f"{type_.name}.{name}", type_, member
+
     def member(self, coordinate: str) -> MemberDefinition | None:
-        """What stands at `Type.member` here."""
         type_name, _, name = coordinate.partition(".")
         type_ = self.types.get(type_name)
         return type_.members.get(name) if type_ else None
@@ -140,7 +161,8 @@ def read_subgraph(
         )
         return None
     names = DirectiveNames(name, document, problems)
-    _check_marks_of_schema(document, names)
+    marks = [d for d in schema_directives(document) if d.name.value not in LINKING]
+    names.read(marks, "schema", DirectiveLocation.SCHEMA)
     _check_roots(document, names)
     document = with_standard_root_names(document)
     types: dict[str, TypeDefinition] = {}
@@ -166,7 +188,6 @@ def read_subgraph(
 
 
 def syntax_problem(error: GraphQLError) -> str:
-    """What is wrong with an SDL, and where in it."""
     places = error.locations or ()
     where = "".join(f" (line {place.line}, column {place.column})" for place in places)
     return f"{error.message.rstrip('.')}{where}."
@@ -193,10 +214,6 @@ def _member(
     return MemberDefinition(node, names.read(node.directives, coordinate, place), arguments)
 
 
-def _enum_values(node: object) -> tuple[EnumValueDefinitionNode, ...]:
-    return getattr(node, "values", None) or ()
-
-
 def with_standard_root_names(document: DocumentNode) -> DocumentNode:
     """Call the root types Query, Mutation and Subscription, whatever `schema { … }` says."""
     renames = {name: standard for name, standard in _roots(document) if name != standard}
@@ -204,18 +221,10 @@ def with_standard_root_names(document: DocumentNode) -> DocumentNode:
 
 
 def _roots(document: DocumentNode) -> Iterator[tuple[str, str]]:
-    """The root types that `schema { … }` names, each with the standard name for it."""
     for node in document.definitions:
         if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
             for root in node.operation_types or ():
                 yield root.type.name.value, ROOTS[root.operation]
-
-
-def _check_marks_of_schema(document: DocumentNode, names: DirectiveNames) -> None:
-    for node in document.definitions:
-        if isinstance(node, SchemaDefinitionNode | SchemaExtensionNode):
-            marks = tuple(d for d in node.directives or () if d.name.value not in LINKING)
-            names.read(marks, "schema", DirectiveLocation.SCHEMA)
 
 
 def _check_roots(document: DocumentNode, names: DirectiveNames) -> None:

@@ -90,8 +90,8 @@ def _join_names(owners: Iterable[FieldOwner]) -> str:
 def _fields_with_owners(context: CompositionContext) -> Iterator[tuple[str, list[FieldOwner]]]:
     owned: dict[str, list[FieldOwner]] = {}
     for name, subgraph in context.join_facts.items():
-        for type_ in subgraph.types.values():
-            for field in type_.fields.values() if type_.is_object else ():
+        for type_, field in subgraph.fields():
+            if type_.is_object:
                 owner = _find_owner(context, name, type_.name, field)
                 owned.setdefault(f"{type_.name}.{field.name}", []).append(owner)
     yield from owned.items()
@@ -107,7 +107,6 @@ def _find_owner(
 
 
 def _interface_object_owners(context: CompositionContext, coordinate: str) -> Iterator[FieldOwner]:
-    """The interface objects that have the field, too."""
     type_name, _, field_name = coordinate.partition(".")
     for interface, implementations in context.interfaces.items():
         if type_name in implementations:

@@ -1,28 +1,21 @@
 """The rules that each subgraph follows by itself, beyond what its directives' definitions say."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 from graphql import (
     DefinitionNode,
-    EnumTypeDefinitionNode,
     FieldDefinitionNode,
     FieldNode,
     FragmentSpreadNode,
     GraphQLError,
-    InputObjectTypeDefinitionNode,
-    InterfaceTypeDefinitionNode,
     ListTypeNode,
-    NamedTypeNode,
     NameNode,
     NonNullTypeNode,
-    ObjectTypeDefinitionNode,
-    ScalarTypeDefinitionNode,
     SelectionSetNode,
     TypeNode,
-    UnionTypeDefinitionNode,
     parse,
 )
 
@@ -32,27 +25,30 @@ from gateway.supergraph.composition.api_schema import (
     find_schema_problems,
     find_unknown_types,
 )
+from gateway.supergraph.composition.coordinates import rewrite
 from gateway.supergraph.composition.field_set_usage import (
     FieldSetUse,
     field_set_uses,
+    select_all,
     selected_on,
     used_coordinates,
 )
 from gateway.supergraph.composition.spec_links import Arguments
 from gateway.supergraph.composition.subgraph_schema import (
-    Definition,
+    NODES,
     MemberDefinition,
     SubgraphDefinition,
     TypeDefinition,
     is_interface_object,
+    named_nodes,
     owners,
 )
 from gateway.supergraph.errors import CompositionProblem, Problems, to_sentence
 from gateway.supergraph.supergraph import JoinField, Subgraph
-from gateway.supergraph.syntax import copy_node, named_type
+from gateway.supergraph.syntax import named_type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SubgraphContext:
     """One subgraph: its definitions, and the join facts derived from them."""
 
@@ -60,15 +56,11 @@ class SubgraphContext:
     join_facts: Subgraph
 
     def problem(self, coordinate: str, reason: str, hint: str) -> CompositionProblem:
-        """A problem of this subgraph."""
         return CompositionProblem((self.definition.name,), coordinate, reason, hint)
 
-    def fields(self, *kinds: str) -> Iterator[tuple[str, TypeDefinition, MemberDefinition]]:
-        """The fields of all types of these kinds, with their coordinates."""
-        for type_ in self.definition.types.values():
-            if type_.kind in kinds:
-                for name, member in type_.members.items():
-                    yield f"{type_.name}.{name}", type_, member
+    @cached_property
+    def used(self) -> frozenset[str]:
+        return used_coordinates(self.join_facts)
 
     def is_external(self, type_name: str, field_name: str) -> bool:
         """Whether the field, or its type, is marked so."""
@@ -88,68 +80,84 @@ Rule: TypeAlias = Callable[[SubgraphContext], Problems]
 
 
 def find_subgraph_problems(context: SubgraphContext) -> Problems:
-    """Every rule that one subgraph breaks."""
     yield from find_subgraph_schema_problems(context.definition)
     for rule in RULES:
         yield from rule(context)
 
 
+def _for_field_sets(
+    directives: tuple[str, ...],
+    find_reasons: Callable[[SubgraphContext, FieldSetUse], Iterator[str]],
+    hint: str,
+) -> Rule:
+    """A rule on the field sets of these directives; `hint` may name the directive."""
+
+    def rule(context: SubgraphContext) -> Problems:
+        for use in field_set_uses(context.join_facts):
+            if use.directive in directives:
+                for reason in find_reasons(context, use):
+                    text = f"{use.directive}(fields: {use.fields.sdl!r}): {reason}"
+                    yield context.problem(use.coordinate, text, hint.format(use.directive))
+
+    return rule
+
+
+def _for_fields(
+    kinds: tuple[str, ...],
+    find_reasons: Callable[[SubgraphContext, TypeDefinition, MemberDefinition], Iterator[str]],
+    hint: str,
+) -> Rule:
+
+    def rule(context: SubgraphContext) -> Problems:
+        for coordinate, type_, member in context.definition.members(*kinds):
+            for reason in find_reasons(context, type_, member):
+                yield context.problem(coordinate, reason, hint)
+
+    return rule
+
+
 # Field sets
 
 
-def _field_sets_are_plain(context: SubgraphContext) -> Problems:
+def _find_extras(_: SubgraphContext, use: FieldSetUse) -> Iterator[str]:
     """Names only: no alias, no named fragment, no directive, something at every level."""
-    for use in field_set_uses(context.join_facts):
-        for reason in _find_extras(use.fields.selections):
-            yield _in_field_set(context, use, reason, "Write plain names of fields.")
+    waiting = [use.fields.selections]
+    while waiting:
+        selections = waiting.pop(0).selections
+        if not selections:
+            yield "it selects nothing."
+        for selection in selections:
+            if getattr(selection, "directives", None):
+                yield "a directive stands in it."
+            if isinstance(selection, FragmentSpreadNode):
+                yield f"the fragment {selection.name.value!r} stands in it."
+            if isinstance(selection, FieldNode) and selection.alias:
+                yield f"the alias {selection.alias.value!r} stands in it."
+            if below := getattr(selection, "selection_set", None):
+                waiting.append(below)
 
 
-def _find_extras(selections: SelectionSetNode) -> Iterator[str]:
-    if not selections.selections:
-        yield "it selects nothing."
-    for selection in selections.selections:
-        if getattr(selection, "directives", None):
-            yield "a directive stands in it."
-        if isinstance(selection, FragmentSpreadNode):
-            yield f"the fragment {selection.name.value!r} stands in it."
-        if isinstance(selection, FieldNode) and selection.alias:
-            yield f"the alias {selection.alias.value!r} stands in it."
-        if below := getattr(selection, "selection_set", None):
-            yield from _find_extras(below)
+def _find_arguments(context: SubgraphContext, use: FieldSetUse) -> Iterator[str]:
+    for type_name, node in select_all(context.join_facts, use.on, use.fields.selections):
+        member = context.definition.member(f"{type_name}.{node.name.value}")
+        if node.arguments or (member and member.arguments):
+            yield f"{node.name.value!r} has arguments."
 
 
-def _keys_and_provided_fields_take_no_arguments(context: SubgraphContext) -> Problems:
-    for use in field_set_uses(context.join_facts):
-        if use.directive != "@requires":
-            for type_name, node in _select_all(context, use.on, use.fields.selections):
-                member = context.definition.member(f"{type_name}.{node.name.value}")
-                if node.arguments or (member and member.arguments):
-                    reason = f"{node.name.value!r} has arguments."
-                    yield _in_field_set(context, use, reason, "Use fields without arguments.")
+def _find_abstract_types(context: SubgraphContext, use: FieldSetUse) -> Iterator[str]:
+    for type_name, node in select_all(context.join_facts, use.on, use.fields.selections):
+        returned = _find_returned_type(context, type_name, node.name.value)
+        if returned and returned.kind in ("interface", "union"):
+            yield f"{node.name.value!r} is of the {returned.kind} {returned.name!r}."
 
 
-def _keys_hold_no_abstract_types(context: SubgraphContext) -> Problems:
-    for use in field_set_uses(context.join_facts):
-        if use.directive == "@key":
-            for type_name, node in _select_all(context, use.on, use.fields.selections):
-                returned = _find_returned_type(context, type_name, node.name.value)
-                if returned and returned.kind in ("interface", "union"):
-                    reason = f"{node.name.value!r} is of the {returned.kind} {returned.name!r}."
-                    yield _in_field_set(context, use, reason, "Use fields of object types.")
+def _find_own_fields(context: SubgraphContext, use: FieldSetUse) -> Iterator[str]:
+    if not context.definition.is_federation_1:
+        for coordinate in _find_own(context, use.on, use.fields.selections, outer=False):
+            yield f"{coordinate} is resolved by this subgraph itself."
 
 
-def _required_and_provided_fields_are_external(context: SubgraphContext) -> Problems:
-    if context.definition.is_federation_1:
-        return
-    for use in field_set_uses(context.join_facts):
-        if use.directive != "@key":
-            for coordinate in _find_own_fields(context, use.on, use.fields.selections, outer=False):
-                reason = f"{coordinate} is resolved by this subgraph itself."
-                hint = f"Mark it @external if another subgraph has it, or drop {use.directive}."
-                yield _in_field_set(context, use, reason, hint)
-
-
-def _find_own_fields(
+def _find_own(
     context: SubgraphContext, on: str, selections: SelectionSetNode, *, outer: bool
 ) -> Iterator[str]:
     """The leaves that are not external, nor in something external."""
@@ -159,40 +167,9 @@ def _find_own_fields(
         returned = _find_returned_type(context, type_name, name)
         if node.selection_set and returned:
             outside = is_external or context.is_external_somewhere(type_name, name)
-            yield from _find_own_fields(context, returned.name, node.selection_set, outer=outside)
+            yield from _find_own(context, returned.name, node.selection_set, outer=outside)
         elif not is_external and name != "__typename":
             yield f"{type_name}.{name}"
-
-
-def _external_fields_are_used(context: SubgraphContext) -> Problems:
-    if context.definition.is_federation_1:
-        return
-    used = used_coordinates(context.join_facts)
-    for coordinate, type_, member in context.fields("object"):
-        if "external" not in member.directives or coordinate in used:
-            continue
-        interfaces = (context.definition.types.get(name) for name in type_.interfaces)
-        if not any(i and member.node.name.value in i.members for i in interfaces):
-            reason = "It is @external, but no @key, @requires, @provides or interface needs it."
-            hint = "Remove the field here, or name it where it is needed."
-            yield context.problem(coordinate, reason, hint)
-
-
-def _in_field_set(
-    context: SubgraphContext, use: FieldSetUse, reason: str, hint: str
-) -> CompositionProblem:
-    text = f"{use.directive}(fields: {use.fields.sdl!r}): {reason}"
-    return context.problem(use.coordinate, text, hint)
-
-
-def _select_all(
-    context: SubgraphContext, on: str, selections: SelectionSetNode
-) -> Iterator[tuple[str, FieldNode]]:
-    for type_name, node in selected_on(selections, on):
-        yield type_name, node
-        returned = _find_returned_type(context, type_name, node.name.value)
-        if node.selection_set and returned:
-            yield from _select_all(context, returned.name, node.selection_set)
 
 
 def _find_returned_type(
@@ -206,15 +183,43 @@ def _find_returned_type(
 # Types and their fields
 
 NOT_ON_INTERFACES = ("external", "requires", "provides", "override", "shareable")
+"""They say how a field is resolved, and have no effect on an interface."""
 
 
-def _interface_fields_are_not_resolved(context: SubgraphContext) -> Problems:
-    """Directives on how to resolve a field have no effect on an interface."""
-    for coordinate, _, member in context.fields("interface"):
-        for name in NOT_ON_INTERFACES:
-            if name in member.directives and not context.definition.is_federation_1:
-                reason = f"@{name} stands on the field of an interface."
-                yield context.problem(coordinate, reason, "Write it in the implementing types.")
+def _find_unused_external(
+    context: SubgraphContext, type_: TypeDefinition, member: MemberDefinition
+) -> Iterator[str]:
+    name = member.node.name.value
+    interfaces = (context.definition.types.get(interface) for interface in type_.interfaces)
+    if (
+        "external" in member.directives
+        and not context.definition.is_federation_1
+        and f"{type_.name}.{name}" not in context.used
+        and not any(interface and name in interface.members for interface in interfaces)
+    ):
+        yield "It is @external, but no @key, @requires, @provides or interface needs it."
+
+
+def _find_resolver_directives(
+    context: SubgraphContext, _: TypeDefinition, member: MemberDefinition
+) -> Iterator[str]:
+    for name in NOT_ON_INTERFACES:
+        if name in member.directives and not context.definition.is_federation_1:
+            yield f"@{name} stands on the field of an interface."
+
+
+def _find_external_override(
+    _: SubgraphContext, type_: TypeDefinition, member: MemberDefinition
+) -> Iterator[str]:
+    if "override" in member.directives and "external" in {*member.directives, *type_.directives}:
+        yield "It has @override and is @external."
+
+
+def _find_shared_subscription(
+    _: SubgraphContext, type_: TypeDefinition, member: MemberDefinition
+) -> Iterator[str]:
+    if type_.name == "Subscription" and "shareable" in {*member.directives, *type_.directives}:
+        yield "A field of Subscription is @shareable."
 
 
 def _interface_keys_are_keys_of_implementations(context: SubgraphContext) -> Problems:
@@ -237,34 +242,18 @@ def _interface_objects_have_keys(context: SubgraphContext) -> Problems:
             yield context.problem(type_.name, reason, "Give it the @key of the interface.")
 
 
-def _overrides_are_resolved_here(context: SubgraphContext) -> Problems:
-    for coordinate, type_, member in context.fields("object"):
-        if "override" in member.directives and "external" in {
-            *member.directives,
-            *type_.directives,
-        }:
-            reason = "It has @override and is @external."
-            yield context.problem(coordinate, reason, "Remove one of the two.")
-
-
-def _events_have_one_source(context: SubgraphContext) -> Problems:
-    for coordinate, type_, member in context.fields("object"):
-        if type_.name == "Subscription" and "shareable" in {*member.directives, *type_.directives}:
-            reason = "A field of Subscription is @shareable."
-            yield context.problem(coordinate, reason, "Let one subgraph send these events.")
-
-
 # @listSize
 
 
-def _list_sizes_make_sense(context: SubgraphContext) -> Problems:
-    for coordinate, _, member in context.fields("object", "interface"):
-        for size in member.directives.get("listSize", ()):
-            for reason in _find_list_size_errors(context, member, size):
-                yield context.problem(coordinate, f"@listSize: {reason}", "Mend or remove it.")
-
-
 def _find_list_size_errors(
+    context: SubgraphContext, _: TypeDefinition, member: MemberDefinition
+) -> Iterator[str]:
+    for size in member.directives.get("listSize", ()):
+        for reason in _check_list_size(context, member, size):
+            yield f"@listSize: {reason}"
+
+
+def _check_list_size(
     context: SubgraphContext, member: MemberDefinition, size: Arguments
 ) -> Iterator[str]:
     assert isinstance(member.node, FieldDefinitionNode)
@@ -298,14 +287,6 @@ def _is_list(type_: TypeNode) -> bool:
 
 # The subgraph as a GraphQL schema of its own, whatever the others would add to it
 
-NODES: Mapping[str, type[Any]] = {
-    "object": ObjectTypeDefinitionNode,
-    "interface": InterfaceTypeDefinitionNode,
-    "input_object": InputObjectTypeDefinitionNode,
-    "enum": EnumTypeDefinitionNode,
-    "union": UnionTypeDefinitionNode,
-    "scalar": ScalarTypeDefinitionNode,
-}
 MACHINERY = parse("type Query { _service: Boolean }").definitions
 """Every subgraph resolves Federation's own queries, so one without others has a Query, too."""
 
@@ -330,12 +311,14 @@ def find_subgraph_schema_problems(subgraph: SubgraphDefinition) -> Problems:
 
 def _definition(type_: TypeDefinition) -> DefinitionNode:
     """The type with all its extensions, as one definition."""
-    members = tuple(_without_directives(member.node) for member in type_.members.values())
+    members = tuple(
+        rewrite(member.node, "", lambda *_: {"directives": ()}) for member in type_.members.values()
+    )
     parts: dict[str, Any] = {
         "fields": members,
         "values": members,
-        "interfaces": _named(type_.interfaces),
-        "types": _named(type_.union),
+        "interfaces": named_nodes(type_.interfaces),
+        "types": named_nodes(type_.union),
     }
     node = NODES[type_.kind]
     taken = {key: part for key, part in parts.items() if key in node.keys}
@@ -343,27 +326,24 @@ def _definition(type_: TypeDefinition) -> DefinitionNode:
     return definition
 
 
-def _without_directives(member: Definition) -> Definition:
-    if not isinstance(member, FieldDefinitionNode):
-        return copy_node(member, directives=())
-    arguments = tuple(copy_node(argument, directives=()) for argument in member.arguments or ())
-    return copy_node(member, directives=(), arguments=arguments)
-
-
-def _named(names: Sequence[str]) -> tuple[NamedTypeNode, ...]:
-    return tuple(NamedTypeNode(name=NameNode(value=name)) for name in dict.fromkeys(names))
-
-
 RULES: tuple[Rule, ...] = (
-    _field_sets_are_plain,
-    _keys_and_provided_fields_take_no_arguments,
-    _keys_hold_no_abstract_types,
-    _required_and_provided_fields_are_external,
-    _external_fields_are_used,
-    _interface_fields_are_not_resolved,
+    _for_field_sets(
+        ("@key", "@requires", "@provides"), _find_extras, "Write plain names of fields."
+    ),
+    _for_field_sets(("@key", "@provides"), _find_arguments, "Use fields without arguments."),
+    _for_field_sets(("@key",), _find_abstract_types, "Use fields of object types."),
+    _for_field_sets(
+        ("@requires", "@provides"),
+        _find_own_fields,
+        "Mark it @external if another subgraph has it, or drop {}.",
+    ),
+    _for_fields(
+        ("object",), _find_unused_external, "Remove the field here, or name it where it is needed."
+    ),
+    _for_fields(("interface",), _find_resolver_directives, "Write it in the implementing types."),
     _interface_keys_are_keys_of_implementations,
     _interface_objects_have_keys,
-    _overrides_are_resolved_here,
-    _events_have_one_source,
-    _list_sizes_make_sense,
+    _for_fields(("object",), _find_external_override, "Remove one of the two."),
+    _for_fields(("object",), _find_shared_subscription, "Let one subgraph send these events."),
+    _for_fields(("object", "interface"), _find_list_size_errors, "Mend or remove it."),
 )

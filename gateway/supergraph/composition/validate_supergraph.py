@@ -4,12 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from graphql import (
     GraphQLSchema,
-    InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
-    InterfaceTypeDefinitionNode,
     KnownArgumentNamesRule,
     NonNullTypeNode,
-    ObjectTypeDefinitionNode,
     ProvidedRequiredArgumentsRule,
     SelectionSetNode,
     ValuesOfCorrectTypeRule,
@@ -18,6 +15,7 @@ from graphql import (
 )
 
 from gateway.supergraph.composition.composition_context import CompositionContext, Rule, implemented
+from gateway.supergraph.composition.coordinates import walk
 from gateway.supergraph.composition.field_set_usage import field_set_uses, selected_on
 from gateway.supergraph.composition.merge_metadata import combine_all, implies
 from gateway.supergraph.composition.subgraph_schema import is_interface_object, owners
@@ -35,7 +33,6 @@ ARGUMENT_RULES = (KnownArgumentNamesRule, ProvidedRequiredArgumentsRule, ValuesO
 
 
 def find_supergraph_problems(context: CompositionContext) -> Problems:
-    """Everything on which the subgraphs contradict each other."""
     for rule in RULES:
         yield from rule(context)
 
@@ -60,15 +57,13 @@ def find_requires_problems(
 
 def _overridden_fields_do_not_override(context: CompositionContext) -> Problems:
     for name, subgraph in context.subgraphs.items():
-        for type_ in subgraph.types.values():
-            for member_name, member in type_.members.items():
-                coordinate = f"{type_.name}.{member_name}"
-                for use in member.directives.get("override", ()):
-                    origin = str(use.get("from"))
-                    if origin != name and _overrides(context, origin, coordinate):
-                        reason = f"It overrides the field of {origin}, which has @override, too."
-                        hint = "Let one of the two own the field."
-                        yield CompositionProblem.of((name, origin), coordinate, reason, hint)
+        for coordinate, _, member in subgraph.members("object", "interface"):
+            for use in member.directives.get("override", ()):
+                origin = str(use.get("from"))
+                if origin != name and _overrides(context, origin, coordinate):
+                    reason = f"It overrides the field of {origin}, which has @override, too."
+                    hint = "Let one of the two own the field."
+                    yield CompositionProblem.of((name, origin), coordinate, reason, hint)
 
 
 def _overrides(context: CompositionContext, subgraph: str, coordinate: str) -> bool:
@@ -146,7 +141,10 @@ def _entity_interfaces_know_all_implementations(context: CompositionContext) -> 
 
 
 def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
-    for coordinate, node in _inputs(context):
+    parts = (part for name, node in context.merged.items() for part in walk(node, name))
+    for coordinate, node in parts:
+        if not isinstance(node, InputValueDefinitionNode):
+            continue
         is_required = isinstance(node.type, NonNullTypeNode) and not node.default_value
         parent = coordinate.partition("(")[0] if "(" in coordinate else coordinate.partition(".")[0]
         is_public = not {parent, parent.partition(".")[0]} & context.inaccessible
@@ -158,47 +156,33 @@ def _inaccessible_inputs_are_optional(context: CompositionContext) -> Problems:
             )
 
 
-def _inputs(context: CompositionContext) -> Iterator[tuple[str, InputValueDefinitionNode]]:
-    for name, node in context.merged.items():
-        if isinstance(node, InputObjectTypeDefinitionNode):
-            for input_field in node.fields or ():
-                yield f"{name}.{input_field.name.value}", input_field
-        elif isinstance(node, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
-            for field in node.fields or ():
-                for argument in field.arguments or ():
-                    yield f"{name}.{field.name.value}({argument.name.value}:)", argument
-
-
 # Access
 
 
 def _fields_that_require_guarded_ones_are_guarded(context: CompositionContext) -> Problems:
     """Otherwise the field would disclose what its inputs guard."""
     for name, subgraph in context.join_facts.items():
-        for type_ in subgraph.types.values():
-            for field in type_.fields.values():
-                if field.requires is None:
-                    continue
-                coordinate = f"{type_.name}.{field.name}"
-                own = _access(context, type_.name, field.name)
-                inputs = _access_of_inputs(context, type_.name, field.requires.selections)
-                for guarded, requirement in inputs:
-                    if not implies(own, requirement):
-                        reason = (
-                            f"It @requires {guarded}, but not what {guarded} requires of callers."
-                        )
-                        hint = f"Repeat what guards {guarded}."
-                        yield CompositionProblem.of([name], coordinate, reason, hint)
+        for type_, field in subgraph.fields():
+            if field.requires is None:
+                continue
+            coordinate = f"{type_.name}.{field.name}"
+            own = _access(context, type_.name, field.name)
+            inputs = _access_of_inputs(context, type_.name, field.requires.selections)
+            for guarded, requirement in inputs:
+                if not implies(own, requirement):
+                    reason = f"It @requires {guarded}, but not what {guarded} requires of callers."
+                    hint = f"Repeat what guards {guarded}."
+                    yield CompositionProblem.of([name], coordinate, reason, hint)
 
 
 def _access_of_inputs(
-    context: CompositionContext, on: str, selections: SelectionSetNode
+    context: CompositionContext, on: str, selections: SelectionSetNode | None
 ) -> Iterator[tuple[str, AccessRequirement]]:
-    for type_name, node in selected_on(selections, on):
+    for type_name, node in selected_on(selections, on) if selections else ():
         for known in context.interfaces.get(type_name, (type_name,)):
             yield f"{known}.{node.name.value}", _access(context, known, node.name.value)
         field = context.field(f"{type_name}.{node.name.value}")
-        if field and node.selection_set:
+        if field:
             yield from _access_of_inputs(context, named_type(field.type), node.selection_set)
 
 

@@ -7,13 +7,15 @@ from typing import Any
 from graphql import (
     ConstDirectiveNode,
     DefinitionNode,
-    EnumTypeDefinitionNode,
+    EnumValueDefinitionNode,
+    FieldDefinitionNode,
     GraphQLInterfaceType,
     InputObjectTypeDefinitionNode,
     print_ast,
 )
 
 from gateway.supergraph.composition.composed_directives import composed_specs
+from gateway.supergraph.composition.coordinates import rewrite
 from gateway.supergraph.composition.field_set_usage import used_coordinates
 from gateway.supergraph.composition.join_spec import BASE, WHERE_USED
 from gateway.supergraph.composition.merge_metadata import NOTHING, combine_all
@@ -24,7 +26,7 @@ from gateway.supergraph.composition.subgraph_schema import (
 )
 from gateway.supergraph.schema_metadata import AccessRequirement, AnyOf, ListSize
 from gateway.supergraph.supergraph import JoinField, Supergraph
-from gateway.supergraph.syntax import ROOTS, EnumLiteral, copy_node, directive
+from gateway.supergraph.syntax import ROOTS, EnumLiteral, directive
 
 Directives = Iterator[ConstDirectiveNode]
 
@@ -95,7 +97,6 @@ class _SupergraphWriter:
         }
 
     def graphs(self) -> str:
-        """The enum of all subgraphs."""
         urls = self._supergraph.urls
         values = (
             f"  {name} {print_ast(directive('join__graph', name=found, url=urls.get(found, '')))}"
@@ -104,16 +105,14 @@ class _SupergraphWriter:
         return "enum join__Graph {\n" + "\n".join(values) + "\n}"
 
     def annotate(self, node: Any) -> Any:
-        """A merged definition with all its directives."""
         name = node.name.value
         owned = {s.name: s.types[name] for s in self._subgraphs.values() if name in s.types}
-        changed: dict[str, Any] = {
-            "directives": (*self._of_type(name, owned), *node.directives, *self._metadata(name))
-        }
-        for key in ("fields", "values"):
-            if members := getattr(node, key, None):
-                changed[key] = tuple(self._member(node, member, owned) for member in members)
-        return copy_node(node, **changed)
+
+        def change(coordinate: str, part: Any) -> dict[str, Any]:
+            origin = self._origin(node, part, owned)
+            return {"directives": (*origin, *part.directives, *self._metadata(coordinate))}
+
+        return rewrite(node, name, change)
 
     def _graph(self, subgraph: str) -> EnumLiteral:
         return EnumLiteral(self._names[subgraph])
@@ -152,22 +151,16 @@ class _SupergraphWriter:
 
     # Members
 
-    def _member(self, node: Any, member: Any, owned: Mapping[str, TypeDefinition]) -> Any:
-        name, field = node.name.value, member.name.value
-        if isinstance(node, EnumTypeDefinitionNode):
-            origin = self._of_value(field, owned)
-        elif isinstance(node, InputObjectTypeDefinitionNode):
-            origin = self._of_input(member, owned)
-        else:
-            origin = self._of_field(name, member, owned)
-        changed: dict[str, Any] = {}
-        if arguments := getattr(member, "arguments", None):
-            changed["arguments"] = tuple(
-                self._with_metadata(argument, f"{name}.{field}({argument.name.value}:)")
-                for argument in arguments
-            )
-        annotated = self._with_metadata(member, f"{name}.{field}")
-        return copy_node(annotated, directives=(*origin, *annotated.directives), **changed)
+    def _origin(self, node: Any, part: Any, owned: Mapping[str, TypeDefinition]) -> Directives:
+        """Which subgraphs have a definition or a member of it; nothing of arguments."""
+        if part is node:
+            return self._of_type(node.name.value, owned)
+        if isinstance(part, EnumValueDefinitionNode):
+            return self._of_value(part.name.value, owned)
+        if isinstance(part, FieldDefinitionNode):
+            return self._of_field(node.name.value, part, owned)
+        is_input = isinstance(node, InputObjectTypeDefinitionNode)
+        return self._of_input(part, owned) if is_input else iter(())
 
     def _of_value(self, value: str, owned: Mapping[str, TypeDefinition]) -> Directives:
         for owner, type_ in owned.items():
@@ -192,7 +185,7 @@ class _SupergraphWriter:
             join_type = self._supergraph.subgraphs[owner].types.get(name)
             found = join_type.fields.get(member.name.value) if join_type else None
             if found and self._counts(owner, owned[owner], found):
-                facts[owner] = _facts(found, merged, self._origin(owned[owner], found))
+                facts[owner] = _facts(found, merged, self._overridden(owned[owner], found))
         if not facts:
             yield directive("join__field")
         elif any(facts.values()) or list(facts) != self._owners(name, owned):
@@ -210,7 +203,7 @@ class _SupergraphWriter:
             name in types and found.name in types[name].members for name in type_.interfaces
         )
 
-    def _origin(self, type_: TypeDefinition, found: JoinField) -> str | None:
+    def _overridden(self, type_: TypeDefinition, found: JoinField) -> str | None:
         """The subgraph a field was taken over from, if it is there."""
         for use in type_.members[found.name].directives.get("override", ()):
             origin = str(use.get("from"))
@@ -219,9 +212,6 @@ class _SupergraphWriter:
         return None
 
     # Metadata of a coordinate
-
-    def _with_metadata(self, node: Any, coordinate: str) -> Any:
-        return copy_node(node, directives=(*node.directives, *self._metadata(coordinate)))
 
     def _metadata(self, coordinate: str) -> Directives:
         for found in self._metadata_directives(coordinate):

@@ -58,7 +58,6 @@ class EntityBatch:
 def group_by_path(
     pairs: Iterable[tuple[RepresentationSource, JSON]],
 ) -> Iterable[tuple[QueryPath, list[JSON]]]:
-    """The objects of each source, with their path."""
     found: dict[int, tuple[QueryPath, list[JSON]]] = {}
     for source, item in pairs:
         found.setdefault(id(source), (source.path, []))[1].append(item)

@@ -52,7 +52,6 @@ USE_SUBSCRIBE = {
 
 
 def no_headers(_: str) -> Mapping[str, str]:
-    """No headers: an anonymous caller."""
     return {}
 
 
@@ -147,14 +146,12 @@ def begin_execution(
 
 
 def _respond_to_wrong_variables(reasons: Sequence[str]) -> JSON:
-    """The response to variables that are not what the operation declares."""
     hint = "Send the variables as the operation declares them."
     extensions = {"code": "BAD_USER_INPUT", "hint": hint}
     return {"errors": [{"message": reason, "extensions": extensions} for reason in reasons]}
 
 
 def respond_to_refusal(error: OperationRefused) -> JSON:
-    """The response to an operation that was refused."""
     return {"errors": list(error.errors)}
 
 
@@ -212,8 +209,8 @@ class PlanExecution:
         shape = prepare_shape(self._plan, self.variant)
         data = shape(self._data)
         response: JSON = {"data": data}
-        if shape.is_violated:
-            self._errors.add_violations(shape.find_violations(self._data))
+        if shape.violations:
+            self._errors.add_violations(shape.violations)
         if errors := self._errors.collect(data):
             response["errors"] = errors
         return response
@@ -248,7 +245,6 @@ class PlanExecution:
             self.merge_response(fetch, await self._send(fetch, variables))
 
     def merge_response(self, fetch: FetchNode, response: JSON | SubgraphError) -> None:
-        """Merge the response to a fetch of fields into the objects they belong to."""
         assert fetch.path is not None
         targets = fetch.path.find(self._data)
         if isinstance(response, SubgraphError):
@@ -342,5 +338,4 @@ def select_variables(fetch: FetchNode, variables: JSON) -> JSON:
 
 
 def build_body(fetch: FetchNode, variables: JSON) -> bytes:
-    """The body of the HTTP request for a fetch."""
     return fetch.body_start + orjson.dumps(variables) + b"}"

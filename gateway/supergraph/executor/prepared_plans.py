@@ -11,7 +11,6 @@ _shapes: WeakKeyDictionary[PlanVariant, ResponseShape] = WeakKeyDictionary()
 
 
 def prepare_coercion(plan: QueryPlan) -> VariableCoercion:
-    """The coercion of a plan's variables."""
     coercion = _coercions.get(plan)
     if coercion is None:
         declared = plan.operation.variable_definitions or ()
@@ -20,7 +19,6 @@ def prepare_coercion(plan: QueryPlan) -> VariableCoercion:
 
 
 def prepare_shape(plan: QueryPlan, variant: PlanVariant) -> ResponseShape:
-    """The shape of the response by one variant of a plan."""
     shape = _shapes.get(variant)
     if shape is None:
         shape = ResponseShape(plan.supergraph, variant.root_type, variant.response_fields)

@@ -2,45 +2,40 @@
 
 The shape of each position is compiled once, into closures over plain values; shaping a response
 looks nothing up in the schema. A null in a non-null position propagates to the nearest nullable
-one, as the specification says. Where that happened is only worked out, in a second and slower
-pass, when it did happen.
+one, as the specification says.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from graphql import (
-    GraphQLList,
-    GraphQLNonNull,
-    GraphQLOutputType,
-    get_named_type,
-)
+from graphql import GraphQLList, GraphQLNonNull, GraphQLOutputType
 
-from gateway.supergraph.executor.null_violations import NullViolation, field_type, find_violations
-from gateway.supergraph.executor.scalars import ScalarReader, plain_type, scalar_reader
-from gateway.supergraph.planner.selection_tree import (
-    ResponseField,
-    ResponsePosition,
-)
+from gateway.supergraph.executor.scalars import ScalarReader, is_hidden, scalar_reader
+from gateway.supergraph.planner.fetch_nodes import JSON, ResponsePath
+from gateway.supergraph.planner.selection_tree import ResponseField, ResponsePosition
 from gateway.supergraph.supergraph import Supergraph
 from gateway.supergraph.syntax import TYPENAME
 
-JSON: TypeAlias = dict[str, Any]
 Completer: TypeAlias = Callable[[Any], Any]
-ResponsePath: TypeAlias = tuple[str | int, ...]
 UNKNOWN_TYPE = ""
 """Stands for the type of an object of unknown type."""
 NOWHERE = ""
 """A subgraph key that no data has."""
-
-
-MIN_PLAIN_FIELDS = 3
-"""From so many plain fields on, comparing all their types at once saves time."""
+MAX_VIOLATIONS = 1_000
+"""How many wrong values are reported; there may be any number of them."""
 
 
 class _NullInNonNull(Exception):
     """A null in a non-null position."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullViolation:
+    """A place where the response had to be cut off at a null, and why."""
+
+    path: ResponsePath
+    reason: str
 
 
 class FieldReader(NamedTuple):
@@ -51,49 +46,47 @@ class FieldReader(NamedTuple):
     subgraph_key: str
     finish: Completer | None = None
     """How to complete the value; None takes it as it is."""
-    plain: type | None = None
-    """A value of just this type is complete."""
+    coordinate: str = ""
 
 
 class ResponseShape:
-    """The compiled shape of one operation's response. Not shared between threads: `__call__`
-    records in `is_violated` whether a null had to propagate.
+    """The compiled shape of one operation's response. Not shared between threads: `__call__` fills
+    `violations`, the places where it had to put a null, and why.
     """
 
     def __init__(
         self, supergraph: Supergraph, root: str, response_fields: Sequence[ResponseField]
     ) -> None:
         self._supergraph = supergraph
-        self._root = root
-        self._response_fields = tuple(response_fields)
-        self.is_violated = False
+        self.violations: list[NullViolation] = []
+        self._path: list[FieldReader | int] = []
+        """Where the value is that is being completed."""
         self._compiled: dict[ResponsePosition, Completer] = {}
         self._complete = self._compile_object(self._compile_fields(root, response_fields))
 
     def __call__(self, data: JSON) -> JSON | None:
         """The client's data; None if a null propagated all the way up."""
-        self.is_violated = False
+        self.violations = []
+        self._path.clear()
         shaped: JSON | None = self._complete(data)
         return shaped
-
-    def find_violations(self, data: JSON) -> list[NullViolation]:
-        """Where nulls had to propagate, and why; slow, so only after `is_violated`."""
-        return find_violations(self._supergraph, self._root, self._response_fields, data)
 
     # Compiling
 
     def _compile_position(self, position: ResponsePosition) -> Completer:
-        readers = {
-            name: self._compile_fields(name, response_fields)
+        completers = {
+            name: self._compile_object(self._compile_fields(name, response_fields))
             for name, response_fields in self._response_fields_by_type(position)
         }
         if not position.is_abstract:
-            return self._compile_object(next(iter(readers.values())))
+            return next(iter(completers.values()))
+        hidden = self._supergraph.full_schema.type_map.keys() - self._supergraph.schema.type_map
         if untyped := position.untyped_branch:
-            visible = [name for name in untyped.types if name in readers]
+            visible = [name for name in untyped.types if name in completers]
             if visible:
-                readers[UNKNOWN_TYPE] = readers[visible[0]]
-        return self._compile_abstract(readers)
+                completers[UNKNOWN_TYPE] = completers[visible[0]]
+            hidden |= {UNKNOWN_TYPE}
+        return self._compile_abstract(completers, hidden)
 
     def _compile_fields(
         self, type_name: str, response_fields: Sequence[ResponseField]
@@ -102,20 +95,21 @@ class ResponseShape:
 
     def _compile_field(self, type_name: str, selected: ResponseField) -> FieldReader:
         if selected.field:
-            subgraph_key = selected.field.subgraph_key
-            if selected.field.name.startswith("__"):
+            subgraph_key, name = selected.field.subgraph_key, selected.field.name
+            if name.startswith("__"):
                 return FieldReader(selected.key, subgraph_key)
-            type_ = field_type(self._supergraph, type_name, selected.field.name)
-            finish = self._compile_type(type_, selected.field.child)
-            return FieldReader(selected.key, subgraph_key, finish, plain_type(type_))
+            finish = self._compile_type(self._type_of(type_name, name), selected.field.child)
+            return FieldReader(selected.key, subgraph_key, finish, f"{type_name}.{name}")
         if selected.denied_field:
-            is_nullable = not isinstance(
-                field_type(self._supergraph, type_name, selected.denied_field), GraphQLNonNull
-            )
-            return FieldReader(
-                selected.key, NOWHERE, None if is_nullable else self._compile_non_null(None)
-            )
-        return FieldReader(selected.key, TYPENAME, _constant(type_name))
+            type_ = self._type_of(type_name, selected.denied_field)
+            finish = _propagate_denial if isinstance(type_, GraphQLNonNull) else None
+            return FieldReader(selected.key, NOWHERE, finish)
+        return FieldReader(selected.key, TYPENAME, lambda _: type_name)
+
+    def _type_of(self, type_name: str, field_name: str) -> GraphQLOutputType:
+        found = self._supergraph.field_type(type_name, field_name)
+        assert found is not None
+        return found
 
     def _compile_type(
         self, type_: GraphQLOutputType, child: ResponsePosition | None
@@ -128,8 +122,8 @@ class ResponseShape:
             if child not in self._compiled:
                 self._compiled[child] = self._compile_position(child)
             return self._compiled[child]
-        read = self._leaf(type_)
-        return None if read is None else self._compile_scalar(read)
+        read = scalar_reader(type_, self._supergraph.schema)
+        return None if read is None else self._compile_scalar(type_, read)
 
     def _response_fields_by_type(
         self, position: ResponsePosition
@@ -140,77 +134,65 @@ class ResponseShape:
                     yield name, branch.response_fields
 
     def _compile_object(self, readers: tuple[FieldReader, ...]) -> Completer:
-        """Objects of one type. Where many fields are plain, the types of all their values are
-        compared at once, and only if one differs each field is looked at.
-        """
-        complete = self._compile_each_field(readers)
-        plain = [reader for reader in readers if reader.plain]
-        if len(plain) < MIN_PLAIN_FIELDS:
-            return complete
-        template = dict.fromkeys(reader.key for reader in readers)
-        keys, types = [reader.key for reader in plain], tuple(reader.plain for reader in plain)
-        values_of = itemgetter(*(reader.subgraph_key for reader in plain))
-        rest = tuple(reader for reader in readers if not reader.plain)
-        complete_rest = self._compile_each_field(rest) if rest else None
-
-        def complete_at_once(value: Any) -> Any:
-            try:
-                values = values_of(value)
-            except (KeyError, TypeError):  # something is missing, or it is no object at all
-                return complete(value)
-            if tuple(map(type, values)) != types:
-                return complete(value)
-            shaped: JSON = template.copy()
-            shaped.update(zip(keys, values, strict=True))
-            if complete_rest is not None:
-                others = complete_rest(value)
-                if others is None:
-                    return None
-                shaped.update(others)
-            return shaped
-
-        return complete_at_once
-
-    def _compile_each_field(self, readers: tuple[FieldReader, ...]) -> Completer:
-        compiled = [(reader.key, reader.subgraph_key, reader.finish) for reader in readers]
+        path = self._path
 
         def complete(value: Any) -> JSON | None:
             if not isinstance(value, dict):
-                return None if value is None else self._nullify()
+                return None if value is None else self._report("{} should be an object, and isn't.")
+            shaped: JSON = {}
+            path.append(0)
             try:
-                return {
-                    key: value.get(raw) if finish is None else finish(value.get(raw))
-                    for key, raw, finish in compiled
-                }
+                for reader in readers:
+                    key, raw, finish, _ = reader
+                    if finish is None:
+                        shaped[key] = value.get(raw)
+                    else:
+                        path[-1] = reader
+                        shaped[key] = finish(value.get(raw))
             except _NullInNonNull:
                 return None
+            finally:
+                path.pop()
+            return shaped
 
         return complete
 
-    def _compile_abstract(self, readers_by_type: dict[str, tuple[FieldReader, ...]]) -> Completer:
-        completers = {
-            name: self._compile_object(readers) for name, readers in readers_by_type.items()
-        }
+    def _compile_abstract(self, completers: dict[str, Completer], hidden: set[str]) -> Completer:
+        """`hidden` are the types that clients don't see: an object of one is null without error."""
 
         def complete(value: Any) -> Any:
             if not isinstance(value, dict):
-                return None if value is None else self._nullify()
+                return None if value is None else self._report("{} should be an object, and isn't.")
             name = value.get(TYPENAME, UNKNOWN_TYPE)
             finish = completers.get(name) if type(name) is str else None
-            return finish(value) if finish else self._nullify()
+            if finish is None and not (type(name) is str and name in hidden):
+                self._report("{} has a type that is not part of the schema.")
+            return finish(value) if finish else None
 
         return complete
 
     def _compile_list(self, finish: Completer | None) -> Completer:
+        path = self._path
+
         def complete(value: Any) -> Any:
             if not isinstance(value, list):
-                return None if value is None else self._nullify()
+                return None if value is None else self._report("{} should be a list, and isn't.")
             if finish is None:
                 return value
-            try:
-                return [finish(item) for item in value]
-            except _NullInNonNull:
-                return None
+            shaped: list[Any] | None = []
+            path.append(0)
+            for i, item in enumerate(value):
+                path[-1] = i
+                try:
+                    finished = finish(item)
+                except _NullInNonNull:
+                    shaped = None
+                    if len(self.violations) >= MAX_VIOLATIONS:
+                        break
+                if shaped is not None:
+                    shaped.append(finished)
+            path.pop()
+            return shaped
 
         return complete
 
@@ -218,28 +200,46 @@ class ResponseShape:
         def complete(value: Any) -> Any:
             finished = value if finish is None else finish(value)
             if finished is None:
-                self.is_violated = True
+                if not self._is_reported():
+                    self._report("Cannot return null for non-nullable field {}.")
                 raise _NullInNonNull
             return finished
 
         return complete
 
-    def _compile_scalar(self, read: ScalarReader) -> Completer:
+    def _compile_scalar(self, type_: Any, read: ScalarReader) -> Completer:
         def complete(value: Any) -> Any:
             if value is None:
                 return None
             found = read(value)
-            return self._nullify() if found is None else found
+            if found is None and not is_hidden(type_, value):
+                self._report(f"{{}} should be of the type {type_}, and isn't.")
+            return found
 
         return complete
 
-    def _leaf(self, type_: GraphQLOutputType) -> ScalarReader | None:
-        return scalar_reader(get_named_type(type_), self._supergraph.schema)
+    # Violations
 
-    def _nullify(self) -> Any:
-        self.is_violated = True
+    def _is_reported(self) -> bool:
+        """Whether a violation here or below says already why there is a null."""
+        if not self.violations:
+            return False
+        keys = self._keys()
+        return self.violations[-1].path[: len(keys)] == keys
+
+    def _report(self, reason: str) -> Any:
+        """Report the value that is being completed, which becomes null; `reason` has {} for its
+        coordinate.
+        """
+        if len(self.violations) < MAX_VIOLATIONS:
+            field = next(step for step in reversed(self._path) if isinstance(step, FieldReader))
+            self.violations.append(NullViolation(self._keys(), reason.format(field.coordinate)))
         return None
 
+    def _keys(self) -> ResponsePath:
+        return tuple(step.key if isinstance(step, FieldReader) else step for step in self._path)
 
-def _constant(value: str) -> Completer:
-    return lambda _: value
+
+def _propagate_denial(_: Any) -> Any:
+    """The null of a denied field in a non-null position, of which its own error says why."""
+    raise _NullInNonNull

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.supergraph.executor.entities import EntityBatch
-from gateway.supergraph.executor.null_violations import NullViolation
+from gateway.supergraph.executor.response import NullViolation
 from gateway.supergraph.planner.fetch_nodes import JSON, FetchNode, QueryPath, ResponsePath
 from gateway.supergraph.planner.query_plan import DeniedFields
 from gateway.supergraph.planner.selection_tree import (
@@ -77,7 +77,6 @@ class ResponseErrors:
         self._left_out = 0
 
     def add(self, message: str, path: ResponsePath | None, extensions: JSON) -> None:
-        """Add one error, or only count it if there are too many."""
         if self._is_full:
             self._left_out += 1
             return
@@ -88,7 +87,6 @@ class ResponseErrors:
 
     @property
     def has_any(self) -> bool:
-        """Whether anything was reported yet."""
         return bool(self._errors)
 
     @property
@@ -116,7 +114,6 @@ class ResponseErrors:
     def _client_paths_of_fetch(
         self, fetch: FetchNode, query_path: QueryPath, targets: Sequence[JSON]
     ) -> Iterator[ResponsePath]:
-        """The client's paths of the fields that a fetch fills of some objects."""
         keys = [
             selected.key
             for selected in query_path.branch.response_fields
@@ -127,7 +124,6 @@ class ResponseErrors:
                 yield found.to(key)
 
     def add_denied(self, denial: DeniedFields) -> None:
-        """One error for each place where a denied field would be."""
         branch = denial.path.branch
         build_denied = cache(self._build_denied)
         for item, path in denial.path.find_with_paths(self._data):
@@ -212,7 +208,6 @@ class ResponseErrors:
     def _paths(
         self, query_path: QueryPath, targets: Sequence[JSON], located: PathsById | None = None
     ) -> Iterator["_ClientPath"]:
-        """The client's paths of some of the objects at a query path."""
         found = self._locate(query_path) if located is None else located
         root = _root_of(query_path.branch)
         for target in dict.fromkeys(map(id, targets)):

@@ -5,14 +5,7 @@ not of the type is not passed on.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from graphql import (
-    GraphQLEnumType,
-    GraphQLNamedType,
-    GraphQLOutputType,
-    GraphQLScalarType,
-    GraphQLSchema,
-    get_nullable_type,
-)
+from graphql import GraphQLEnumType, GraphQLNamedType, GraphQLSchema
 
 ScalarReader: TypeAlias = Callable[[Any], Any]
 """The value as clients get it, None if it is not of the type. Never called with None."""
@@ -63,15 +56,6 @@ def scalar_reader(type_: GraphQLNamedType, schema: GraphQLSchema) -> ScalarReade
     public = schema.type_map.get(type_.name)
     visible = frozenset(public.values) if isinstance(public, GraphQLEnumType) else frozenset()
     return lambda value: value if type(value) is str and value in visible else None
-
-
-PLAIN_TYPES: dict[str, type] = {"String": str, "Boolean": bool, "Float": float, "ID": str}
-
-
-def plain_type(type_: GraphQLOutputType) -> type | None:
-    """The Python type whose values all go into the response as they are, if there is one."""
-    nullable = get_nullable_type(type_)
-    return PLAIN_TYPES.get(nullable.name) if isinstance(nullable, GraphQLScalarType) else None
 
 
 def is_hidden(type_: GraphQLNamedType, value: Any) -> bool:

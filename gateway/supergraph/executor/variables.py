@@ -40,8 +40,6 @@ SCALARS: Mapping[str, Accepts] = {
 
 
 class VariableCoercion:
-    """Coerces the variables of one operation."""
-
     def __init__(
         self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]
     ) -> None:
@@ -93,7 +91,6 @@ class VariableCoercion:
         return lambda value: value is None or accepts(value)
 
     def _accept_non_null(self, type_: Any) -> Accepts:
-        """For values that are not null."""
         if isinstance(type_, GraphQLList):
             accepts = self._accept_nullable(type_.of_type)
             return lambda value: type(value) is list and all(map(accepts, value))

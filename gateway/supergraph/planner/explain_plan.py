@@ -44,8 +44,6 @@ def explain_plan(supergraph: Supergraph, variant: PlanVariant) -> JSON:
 
 
 class _Explainer:
-    """Turns the fetches of one plan into nodes."""
-
     def __init__(self, supergraph: Supergraph) -> None:
         self._supergraph = supergraph
         self._ids = count()
@@ -144,7 +142,6 @@ def _on_type(type_name: str, selections: list[JSON]) -> JSON:
 
 
 def print_plan(plan: JSON) -> str:
-    """The text of an explained plan."""
     return _block("QueryPlan", [_print_node(plan["node"])] if "node" in plan else [])
 
 

@@ -27,7 +27,6 @@ class FetchGroup:
         self.depth = 1 + max((group.depth for group in self.dependencies), default=-1)
 
     def include(self, wanted: SelectionField) -> None:
-        """Fetch this field, too."""
         if wanted not in self.fields:
             self.fields.add(wanted)
             wanted.fetch_groups.append(self)
@@ -52,7 +51,6 @@ class QueryGraphNode:
 
     @property
     def is_root(self) -> bool:
-        """Whether it can be opened without any input."""
         return self.parent is None and self.branch.position.parent is None
 
     @property

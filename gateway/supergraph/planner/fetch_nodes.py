@@ -17,8 +17,6 @@ TypeFilter: TypeAlias = frozenset[str | None] | None
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
-    """One field on the path from the root to the objects of a branch."""
-
     types: TypeFilter
     """Only objects of these types are followed; None follows all."""
     subgraph_key: str
@@ -177,7 +175,6 @@ class FetchNode:
 
 
 def path_to(branch: Branch) -> QueryPath:
-    """The path to the objects of a branch."""
     steps: list[PathStep] = []
     position = branch.position
     while position.parent is not None:

@@ -88,7 +88,6 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
         return not routes or any(True for _ in self.find_resolvers(wanted, routes))
 
     def join_field_of(self, view: SubgraphView, wanted: SelectionField) -> JoinField | None:
-        """The field as a view resolves it, if it does."""
         return view.field(wanted.branch.names, wanted.name)
 
     def _root_nodes(self, branch: Branch) -> list[QueryGraphNode]:
@@ -149,7 +148,6 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
     def _follow_from(
         self, parent: QueryGraphNode, field: SelectionField, branch: Branch
     ) -> QueryGraphNode | None:
-        """The node of the objects of `branch` behind a field of `parent`."""
         key = (field, branch)
         if key not in parent.children:
             child = None
@@ -218,7 +216,6 @@ class PathFinder(QueryGraphSearch[Branch, QueryGraphNode, SelectionField]):
     def entry_keys(
         self, place: Branch, node: QueryGraphNode, routes: Routes
     ) -> list[FieldSet] | None:
-        """The keys of the node's type; the query root needs none."""
         return node.view.local_type(place.names).entry_keys
 
     def enter_by_keys(self, place: Branch, routes: Routes) -> Routes:

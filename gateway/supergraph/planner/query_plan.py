@@ -114,12 +114,10 @@ class QueryPlan:
 
     @property
     def is_mutation(self) -> bool:
-        """Whether executing it may change something."""
         return self.operation.operation is OperationType.MUTATION
 
     @property
     def is_subscription(self) -> bool:
-        """Whether it has a response for each event."""
         return self.operation.operation is OperationType.SUBSCRIPTION
 
     def variant(
@@ -194,8 +192,6 @@ def _subgraph_fields(collected: Mapping[str, list[FieldNode]]) -> dict[str, list
 
 
 class _VariantPlanner:
-    """Plans one variant."""
-
     def __init__(
         self,
         query_plan: QueryPlan,
@@ -311,7 +307,6 @@ class _VariantPlanner:
 
 
 def _take_source_fetch(stage: PlanStage) -> tuple[FetchNode | None, PlanStage]:
-    """The fetch of a subscription's root field, and the stage without it."""
     fetch = next((node for node in stage.fetches if not node.dependency_count), None)
     if fetch is None:
         return None, stage

@@ -132,7 +132,6 @@ class FieldRouter:
                 self._fetch_types(branch)
 
     def _fetch_types(self, branch: Branch) -> FetchGroup:
-        """Fetch the types of the objects of a branch."""
         typed_node = cheapest_typed_node(self._paths.find_routes(branch))
         if typed_node is None:
             raise CannotPlan(

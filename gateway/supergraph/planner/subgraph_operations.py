@@ -3,11 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from graphql import (
-    GraphQLNonNull,
-    SelectionSetNode,
-    print_ast,
-)
+from graphql import GraphQLNonNull, SelectionSetNode, print_ast
 from graphql.language import VariableDefinitionNode
 
 from gateway.supergraph.field_sets import FieldSet, selected_fields
@@ -27,8 +23,6 @@ from gateway.supergraph.syntax import TYPENAME
 
 @dataclass(slots=True)
 class OperationWriter:
-    """Writes the fetches of one tree's fetch groups."""
-
     tree: SelectionTree
     kind: str
     name: str

@@ -58,7 +58,6 @@ class SelectionWriter:
         return f"{{ ...{name} }}"
 
     def _write_position(self, position: ResponsePosition, type_: JoinType) -> str:
-        """`{ … }` for a position, where the subgraph returns `type_`."""
         key = (position, type_.name)
         if key not in self._cache:
             self._cache[key] = (

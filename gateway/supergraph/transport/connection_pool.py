@@ -61,11 +61,9 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's hook: the connection is open."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -73,11 +71,9 @@ class Connection(asyncio.Protocol):
             self._fail(cause if isinstance(cause, ResponseTooLarge) else ConnectionBroken())
 
     def eof_received(self) -> None:
-        """Nothing more will come."""
         self._fail(ConnectionBroken())
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Nothing more will come."""
         self._fail(ConnectionBroken())
 
     # What the parser calls
@@ -95,7 +91,6 @@ class Connection(asyncio.Protocol):
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        """Hand the response over."""
         status = self._parser.get_status_code()
         body, self._chunks, self._size = b"".join(self._chunks), [], 0
         if status < 200:  # 100 Continue and its like come before the response
@@ -119,11 +114,9 @@ class Connection(asyncio.Protocol):
         return response
 
     def time_out(self) -> None:
-        """Stop waiting for the response."""
         self._fail(TimeoutError())
 
     def close(self) -> None:
-        """Close it; it carries no further request."""
         self.is_open = False
         if self._transport is not None:
             self._transport.close()
@@ -257,7 +250,6 @@ class ConnectionPool:
         return next(self._addresses)
 
     def close(self) -> None:
-        """Close every connection; what is under way breaks off."""
         if self._timer is not None:
             self._timer.cancel()
         for connection in (*self._idle, *self._busy):

@@ -55,7 +55,6 @@ class RoutingTransport:
     def fetch(
         self, subgraph: str, body: bytes, headers: Mapping[str, str], *, is_idempotent: bool
     ) -> Coroutine[Any, Any, SubgraphResponse]:
-        """Send a GraphQL request as JSON."""
         transport = self._by_subgraph.get(subgraph, self._default)
         fetch = transport.fetch(subgraph, body, headers, is_idempotent=is_idempotent)
         return _fetch_in_time(subgraph, fetch) if subgraph in self._by_subgraph else fetch
@@ -63,7 +62,6 @@ class RoutingTransport:
     def stream(
         self, subgraph: str, body: bytes, headers: Mapping[str, str]
     ) -> AbstractAsyncContextManager[AsyncIterator[JSON]]:
-        """Send a subscription."""
         return self._by_subgraph.get(subgraph, self._default).stream(subgraph, body, headers)
 
 

@@ -157,36 +157,17 @@ def test_a_guard_that_an_interface_only_repeats_is_not_spread_over_its_implement
     assert list(asks_more.requirements) == ["T.x", "V.x"]
 
 
-def test_a_supergraph_of_federation_1_is_understood() -> None:
-    found = read_supergraph("""
-        schema @core(feature: "https://specs.apollo.dev/core/v0.1")
-          @core(feature: "https://specs.apollo.dev/join/v0.1") { query: Query }
-        enum core__Purpose { EXECUTION SECURITY }
-        enum join__Graph {
-          A @join__graph(name: "a" url: "http://a")
-          B @join__graph(name: "b" url: "http://b")
-        }
-        type Query {
-          t: T @join__field(graph: A)
-          s: [S] @join__field(graph: B, provides: "t { name }")
-        }
-        type T @join__owner(graph: A)
-          @join__type(graph: A, key: "id") @join__type(graph: B, key: "id")
-        {
-          id: ID! @join__field(graph: A)
-          name: String @join__field(graph: A)
-          value: Value
-          more: Value @join__field(graph: B, requires: "name")
-        }
-        type S @join__owner(graph: B) @join__type(graph: B, key: "id") { id: ID! t: T }
-        type Value { n: Int }
-    """)
+def test_a_union_of_join_v0_2_has_the_members_that_the_subgraph_has() -> None:
+    types = (
+        "union U @join__type(graph: A) @join__type(graph: B) = T | V "
+        + T
+        + "{ id: ID! } type V @join__type(graph: B) { v: Int }"
+    )
 
-    assert set(found.subgraphs["a"].types["T"].fields) == {"id", "name", "value"}
-    in_b = found.subgraphs["b"].types
-    assert set(in_b["T"].fields) == {"id", "more", "name"}
-    assert in_b["T"].fields["name"].external
-    assert "Value" in in_b
+    found = read_supergraph(HEAD.replace("join/v0.5", "join/v0.2") + QUERY + types)
+
+    assert found.subgraphs["a"].types["U"].possible_types == {"T"}
+    assert found.subgraphs["b-b"].types["U"].possible_types == {"T", "V"}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +179,12 @@ def test_a_supergraph_of_federation_1_is_understood() -> None:
             'schema @link(url: "https://specs.apollo.dev/join/v0.9") { query: Query } '
             "type Query { a: Int }",
             r"join 'v0\.9'.*no enum of subgraphs",
+        ),
+        (
+            'schema @core(feature: "https://specs.apollo.dev/core/v0.1") '
+            '@core(feature: "https://specs.apollo.dev/join/v0.1") { query: Query } '
+            "enum core__Purpose { EXECUTION } type Query { a: Int }",
+            r"join 'v0\.1'.*Compose it anew in v0\.5, with Federation 2",
         ),
         (HEAD.replace('/tag/v0.3"', '/magic/v1", for: SECURITY') + QUERY, "magic"),
         (HEAD + QUERY, "uses the type 'T'"),

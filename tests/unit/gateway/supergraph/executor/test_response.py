@@ -1,4 +1,4 @@
-"""An object with many plain fields is looked at as a whole, and comes out as field by field."""
+"""An object comes out with the client's names and order, each value read by its type."""
 
 from typing import Any
 
