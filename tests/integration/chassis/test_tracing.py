@@ -14,7 +14,8 @@ from sqlmodel import literal, select
 from services.chassis import telemetry
 from services.chassis.database import Database, open_database
 from tests.integration.chassis import sample_service as oven
-from tests.integration.chassis.sample_events import load_texts, until
+from tests.integration.chassis.sample_events import load_texts
+from tests.waiting import until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"

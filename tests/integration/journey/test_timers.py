@@ -12,6 +12,7 @@ import pytest
 from services.chassis.database import Connection, DatabaseUnavailable, open_database
 from services.contracts.journey import MessageDue
 from services.journey.service import timers
+from services.journey.service.engine import Alarm
 from services.journey.service.timers import TimerRunner, fire
 from services.journey.store import instances
 from tests.integration.journey.world import World
@@ -81,25 +82,8 @@ async def test_two_runners_share_the_work_and_every_timer_goes_off_once(world: W
     assert set(sent.values()) == {1}
 
 
-async def test_a_runner_fires_what_is_due_by_itself(world: World) -> None:
-    await crowd(world, 3)
-    running = asyncio.create_task(world.runner.run())
-
-    await asyncio.sleep(0.2)
-    before = len(await world.published(MessageDue))
-    world.now += timedelta(hours=1)
-    async with asyncio.timeout(30):
-        while len(await world.published(MessageDue)) < 3:
-            await asyncio.sleep(0.02)
-
-    running.cancel()
-    assert before == 0
-
-
-async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timers, "LOOK_AGAIN_S", 60.0)
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts how often runners look for timers that are due."""
     looks = Counter[str]()
     claim = instances.claim_due
 
@@ -108,21 +92,57 @@ async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one
         return await claim(connection, *of)
 
     monkeypatch.setattr(instances, "claim_due", counted)
+    return looks
+
+
+async def test_a_runner_fires_what_is_due_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crowd(world, 3)
+    looks = count_looks(monkeypatch)
+    running = asyncio.create_task(world.runner.run())
+
+    await until(lambda: looks["claims"] > 1)
+    before = len(await world.published(MessageDue))
+    world.now += timedelta(hours=1)
+
+    async def have_fired() -> bool:
+        return len(await world.published(MessageDue)) == 3
+
+    await until(have_fired)
+
+    running.cancel()
+    assert before == 0
+
+
+async def test_a_runner_sleeps_until_the_next_timer_and_wakes_for_an_earlier_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "LOOK_AGAIN_S", 3_600.0)
+    looks, naps = count_looks(monkeypatch), list[float]()
+    wait = Alarm.wait
+
+    async def noted(alarm: Alarm, timeout_s: float) -> None:
+        naps.append(timeout_s)
+        await wait(alarm, timeout_s)
+
+    monkeypatch.setattr(Alarm, "wait", noted)
     await crowd(world, 1)
     running = asyncio.create_task(world.runner.run())
-    await until(lambda: looks["claims"] > 0)
-    await asyncio.sleep(0.3)  # in which one that does not sleep would look again
-    assert looks["claims"] == 1
+    await until(lambda: len(naps) == 1)
 
     world.now += timedelta(hours=1) - timedelta(seconds=0.2)
     world.engine.alarm.expect(world.now + timedelta(seconds=0.2))
-    await asyncio.sleep(0.05)
+    await until(lambda: len(naps) == 2)
     world.now += timedelta(seconds=0.2)
-    async with asyncio.timeout(30):
-        while not await world.published(MessageDue):
-            await asyncio.sleep(0.02)
+
+    async def has_fired() -> bool:
+        return bool(await world.published(MessageDue))
+
+    await until(has_fired)
 
     running.cancel()
+    assert naps[:2] == [pytest.approx(3_600), pytest.approx(0.2)]
     assert looks["claims"] <= 4
 
 
