@@ -21,7 +21,7 @@ from tests.faults.load import Client, Ledger, Refused
 from tests.stack import Stack
 from tests.waiting import until
 
-WELL_AGAIN_S = 120
+WELL_AGAIN_S = 300
 """How soon after a fault's end everything holds again, on however busy a machine."""
 
 QUOTED = 5
