@@ -88,6 +88,13 @@ def bound_examples(test: Any, most: int) -> None:
         function._hypothesis_internal_use_settings = settings(own, max_examples=most)
 
 
+def copy_database(template: str, name: str) -> str:
+    """SQL that makes a database as another one is. File by file: writing each page to the log as
+    well, as PostgreSQL does unless told otherwise, takes it twice the time.
+    """
+    return f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
+
+
 def free_port() -> int:
     """A port nobody listens on now."""
     with socket.socket() as probe:
@@ -122,7 +129,7 @@ async def bus(nats_url: str) -> AsyncIterator[Bus]:
 def database_url_for(postgres_url: str) -> Callable[[str], AbstractAsyncContextManager[str]]:
     """Makes a fresh, migrated database of a service and gives its address.
 
-    The service's migrations run once a session, into a template that PostgreSQL copies in 30 ms.
+    The service's migrations run once a session, into a template that PostgreSQL copies.
     """
     migrated: set[str] = set()
 
@@ -133,7 +140,7 @@ def database_url_for(postgres_url: str) -> Callable[[str], AbstractAsyncContextM
             migrated.add(service)
         name = f"{service}_{uuid4().hex[:12]}"
         server = await asyncpg.connect(f"{postgres_url}/postgres")
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE template_{service}")
+        await server.execute(copy_database(f"template_{service}", name))
         try:
             yield f"{postgres_url}/{name}"
         finally:

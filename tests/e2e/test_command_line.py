@@ -14,6 +14,7 @@ from infra.graph_client import GraphClient
 from services.chassis.bus import open_bus
 from services.chassis.streams import OutgoingMessage
 from tests.stack import Stack
+from tests.waiting import until
 
 COMMANDS = ("up", "demo", "migrate", "schema", "apply", "token")
 
@@ -150,9 +151,11 @@ async def test_what_nobody_can_handle_is_listed_and_delivered_again(stack: Stack
     async with open_bus(stack.instance.nats_url) as bus:
         nonsense = OutgoingMessage("raak.profile.event_recorded.v1.x", "nonsense-1", b"{}")
         await bus.publish([nonsense])
-        async with asyncio.timeout(30):
-            while len(await bus.list_dead_letters()) < 2:  # of journey and of measurement
-                await asyncio.sleep(0.05)
+
+        async def both_gave_up() -> bool:
+            return len(await bus.list_dead_letters()) == 2  # of journey and of measurement
+
+        await until(both_gave_up)
 
     output = (await asyncio.to_thread(run, "dead-letters", "list", "--data", folder)).stdout
     replayed = await asyncio.to_thread(run, "dead-letters", "replay", "--data", folder)

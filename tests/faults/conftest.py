@@ -13,7 +13,7 @@ key: alarm
 name: An alarm that is set and goes off
 entry: {event: alarm_set, key: event.alarm, again: once}
 steps:
-  - {key: sleep, wait: {for: 4s}}
+  - {key: sleep, wait: {for: 2s}}
   - {key: ring, send: {channel: APP, template: alarm, purpose: personalisation}}
   - {key: done, exit: rang}
 """
@@ -22,7 +22,7 @@ PUBLISH = "mutation($yaml: String!) { publishJourney(yaml: $yaml) { key } }"
 
 @pytest.fixture(scope="package")
 def raak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Raak with the record shop, and a journey that waits for four seconds."""
+    """A Raak with the record shop, and a journey that waits for two seconds."""
     with running(tmp_path_factory.mktemp("raak")) as stack:
         stack.as_("marketer").data(PUBLISH, yaml=ALARM)
         yield stack

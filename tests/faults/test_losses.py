@@ -4,7 +4,6 @@ import asyncio
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -28,16 +27,15 @@ async def test_what_nobody_had_heard_when_nats_lost_it_is_heard(
     load = Load(client, loss.name.replace(" ", "-"), seed=LOSSES.index(loss))
     with closing(load):
         await load.introduce()
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
         load.open(BEFORE_S + DEAF_S + AFTER_S)
         await asyncio.sleep(BEFORE_S)
         await asyncio.to_thread(loss.begin, raak)
         await asyncio.sleep(DEAF_S)
         await asyncio.to_thread(loss.end, raak)
-        well_again_at = monotonic() + WELL_AGAIN_S
-        await load.served(well_again_at - monotonic())
-        await at_rest(raak, client, load.ledger, well_again_at - monotonic())
+        await load.served(WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
     assert load.ledger.orders
 
@@ -48,18 +46,18 @@ async def test_a_withdrawn_consent_is_heeded_though_profile_became_an_older_one(
     load = Load(client, "restored", seed=7)
     with closing(load):
         await load.introduce()
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
         await asyncio.to_thread(dump, raak, "profile", tmp_path / "profile.dump")
         forget = load.mark()
         for change in range(CHANGES):
             await load.consent(change % 2 == 1)
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
         await asyncio.to_thread(restore, raak, "profile", tmp_path / "profile.dump")
         forget()
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
         await load.consent(False)
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
     assert set(load.ledger.consents.values()) == {False}
 
@@ -78,7 +76,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
         await load.introduce()
         load.open(1)
         await load.served(WELL_AGAIN_S)
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
         await asyncio.to_thread(raak.kill, "decision")
         monkeypatch.setattr(resync, "STALLED_S", 1)
@@ -88,11 +86,11 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
             await request_resync()
         assert not lines  # the others were not asked either
         await asyncio.to_thread(raak.start, "decision")
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
         monkeypatch.undo()
         for _ in range(2):
             await request_resync()
-        await at_rest(raak, client, load.ledger, WELL_AGAIN_S)
+        await at_rest(raak, client, load.ledger)
 
     assert [line.split()[0] for line in lines] == [*SERVICES, *SERVICES]
 

@@ -8,18 +8,28 @@ import pytest
 
 from infra import embedded
 from services.chassis.database import Database, open_database
-from tests.conftest import HASTY, free_port
+from tests.conftest import HASTY, copy_database, free_port
 from tests.integration.chassis.outages import Restartable, started
 from tests.integration.chassis.sample_events import connect, furnish
 
 
-@pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The address of a fresh database with outbox, inbox and `told(customer_id, text)`."""
-    name = f"chassis_{uuid4().hex[:12]}"
+@pytest.fixture(scope="session")
+async def template(postgres_url: str) -> str:
+    """The name of a database with outbox, inbox and `told(customer_id, text)`."""
+    name = "template_chassis"
     server = await connect(f"{postgres_url}/postgres")
     await server.execute(f"CREATE DATABASE {name}")
+    await server.close()
     await furnish(f"{postgres_url}/{name}")
+    return name
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """The address of a fresh copy of it."""
+    name = f"chassis_{uuid4().hex[:12]}"
+    server = await connect(f"{postgres_url}/postgres")
+    await server.execute(copy_database(template, name))
     yield f"{postgres_url}/{name}"
     await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await server.close()

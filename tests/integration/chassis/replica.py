@@ -5,6 +5,7 @@ it holds events in an open transaction, and takes its time then; a test freezes 
 """
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,10 +18,12 @@ from services.chassis.server import supervise
 from tests.integration.chassis.sample_events import Spoken, write_down
 
 REDELIVER_AFTER_S = 2
+WOKEN = asyncio.Event()
 
 
 async def main(database_url: str, nats_url: str, silence_s: int) -> None:
     """Relay and listen until told to stop."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, WOKEN.set)
     async with (
         open_database(database_url, silence_s=silence_s) as database,
         open_bus(nats_url) as bus,
@@ -32,10 +35,10 @@ async def main(database_url: str, nats_url: str, silence_s: int) -> None:
 
 
 async def write_down_slowly(connection: Connection, events: Sequence[Spoken]) -> None:
-    """Write down, and hold on to it for a while."""
+    """Write down, and hold on to it until woken from being frozen."""
     await write_down(connection, events)
     print("in hand", flush=True)
-    await asyncio.sleep(0.3)
+    await WOKEN.wait()
 
 
 if __name__ == "__main__":

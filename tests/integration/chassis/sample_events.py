@@ -1,7 +1,6 @@
 """What the tests of the bus talk about: an event, a handler that writes it down, and patience."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -17,6 +16,7 @@ from services.chassis.database import AWAY, Connection, Database, open_database
 from services.chassis.ids import new_id
 from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
+from tests.waiting import until
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -52,14 +52,7 @@ async def load_texts(database: Database) -> list[str]:
         ]
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    """Return as soon as something holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.01)
-
-
-async def wait_for_texts(database: Database, number: int, seconds: float = 60) -> list[str]:
+async def wait_for_texts(database: Database, number: int) -> list[str]:
     """What was written down, as soon as it is so much; a database that is away is waited for."""
     found: list[str] = []
 
@@ -68,7 +61,7 @@ async def wait_for_texts(database: Database, number: int, seconds: float = 60) -
             found[:] = await load_texts(database)
         return len(found) >= number
 
-    await until(enough, seconds)
+    await until(enough)
     return found
 
 
@@ -79,12 +72,15 @@ def outgoing(events: Sequence[Event]) -> list[OutgoingMessage]:
 
 async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection to a server that may still be starting."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await asyncpg.connect(url)
-            except asyncpg.CannotConnectNowError:
-                await asyncio.sleep(0.05)
+    connections: list[asyncpg.Connection[asyncpg.Record]] = []
+
+    async def is_connected() -> bool:
+        with suppress(asyncpg.CannotConnectNowError):
+            connections.append(await asyncpg.connect(url))
+        return bool(connections)
+
+    await until(is_connected)
+    return connections[0]
 
 
 async def furnish(url: str) -> None:

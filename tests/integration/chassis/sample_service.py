@@ -1,6 +1,5 @@
 """A service of the chassis alone: `python -m tests.integration.chassis.sample_service` runs it."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -56,7 +55,8 @@ def routes(base: Foundation) -> APIRouter:
 
     @router.get("/slow")
     async def slow() -> dict[str, str]:
-        await asyncio.sleep(1)
+        async with base.database.connection() as connection:
+            await connection.fetch("SELECT FROM told")
         return {"bread": "done"}
 
     @router.post("/say/{name}")

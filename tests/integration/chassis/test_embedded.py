@@ -1,10 +1,13 @@
 """The embedded servers are real ones."""
 
 import asyncio
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import asyncpg
+import pytest
 
+from infra import embedded
+from tests.conftest import free_port
 from tests.integration.chassis.sample_events import connect
 
 
@@ -22,15 +25,20 @@ async def test_postgresql_answers_and_wants_a_password(postgres_url: str) -> Non
     raise AssertionError("a wrong password was let in")
 
 
-async def test_nats_sends_nothing_more_to_who_is_frozen(nats_url: str) -> None:
+async def test_nats_sends_nothing_more_to_who_is_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that never answers a PING stands for it: events are delivered to the others then."""
-    server = urlsplit(nats_url)
-    reader, writer = await asyncio.open_connection(server.hostname, server.port)
-    await reader.readline()
-    writer.write(b'CONNECT {"user":"raak","pass":"secret","verbose":false}\r\n')
+    assert '"5s"' in embedded.PINGS
+    monkeypatch.setattr(embedded, "PINGS", embedded.PINGS.replace("5s", "1s"))
+    port = free_port()
+    with embedded.nats(tmp_path / "nats", port, "secret"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        writer.write(b'CONNECT {"user":"raak","pass":"secret","verbose":false}\r\n')
 
-    async with asyncio.timeout(60):
-        heard = await reader.read()
+        async with asyncio.timeout(60):
+            heard = await reader.read()
 
-    writer.close()
+        writer.close()
     assert b"Stale Connection" in heard

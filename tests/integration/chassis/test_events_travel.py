@@ -25,9 +25,9 @@ from tests.integration.chassis.sample_events import (
     load_texts,
     outgoing,
     spoken,
-    until,
     write_down,
 )
+from tests.waiting import until
 
 
 class Portrait(Event):
@@ -125,7 +125,7 @@ async def test_a_poisonous_event_dies_alone_and_can_be_replayed(
         async def one_dead() -> bool:
             return len(await bus.list_dead_letters()) == 1
 
-        await until(one_dead, seconds=30)
+        await until(one_dead)
         assert sorted(await load_texts(database)) == ["after", "before"]
 
         [letter] = await bus.list_dead_letters()

@@ -27,10 +27,10 @@ from tests.integration.chassis.sample_events import (
     Spoken,
     load_texts,
     spoken,
-    until,
     wait_for_texts,
     write_down,
 )
+from tests.waiting import until
 
 PROJECT = Path(__file__).parents[3]
 SILENCE_S = 2
@@ -116,7 +116,7 @@ async def test_who_was_frozen_in_a_transaction_is_told_of_an_outage(database_url
     async def think_for_long(database: Database) -> None:
         async with database.transaction() as connection:
             await write_down(connection, [spoken("undone")])
-            await asyncio.sleep(1.5 * SILENCE_S)
+            await until(connection.is_closed)
             await write_down(connection, [spoken("undone, too")])
 
     async with open_database(database_url, silence_s=SILENCE_S) as database:
@@ -146,7 +146,7 @@ async def test_a_process_that_reads_nothing_more_is_let_go(
         async with database.connection() as connection:
             return not await connection.fetchval(DEAF)
 
-    await until(gone, seconds=60)
+    await until(gone)
     deaf.terminate()
     with pytest.raises(asyncpg.PostgresConnectionError):
         await answer
@@ -195,7 +195,7 @@ async def test_only_who_relays_may_not_fall_silent_between_transactions(
                 await asyncio.sleep(2 * SILENCE_S)  # longer than the relay may be silent
                 held = await listener.fetchval(HOLDER, RELAY_LOCK)
             await database.pool.execute("NOTIFY news")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await heard.wait()
             await listener.remove_listener("news", hear)
             async with database.connection() as freed:

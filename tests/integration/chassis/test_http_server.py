@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.chassis import http_server
-from services.chassis.http_server import Server, WriteCoalescingTransport, make_config
+from services.chassis.http_server import HttpProtocol, Server, WriteCoalescingTransport, make_config
 from tests.conftest import free_port
-from tests.waiting import until
+from tests.waiting import until, until_started
 
 MEGABYTES = b"x" * 20_000_000
 
@@ -26,9 +26,7 @@ async def listening_to(app: Any) -> AsyncIterator[tuple[Server, int]]:
     port = free_port()
     server = Server(make_config(app, port=port, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server._serve())
-    while not server.started:
-        assert not task.done(), "the server did not start"
-        await asyncio.sleep(0.01)
+    await until_started(server, task)
     try:
         yield server, port
     finally:
@@ -40,19 +38,18 @@ async def large(request: Request) -> Response:
     return Response(MEGABYTES, headers={"Connection": "close"})
 
 
-async def unread(port: int) -> asyncio.StreamWriter:
-    """A client that asks for megabytes and reads nothing of them."""
+async def unread(server: Server, port: int) -> asyncio.StreamWriter:
+    """A client that asks for megabytes and reads little of them."""
     _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await writer.drain()
-    await asyncio.sleep(0.2)
+    await until(lambda: any(map(http_server._is_closing, server.server_state.connections)))
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     return writer
 
 
 async def test_who_takes_nothing_of_a_last_answer_is_cut_off_and_others_are_not() -> None:
     async with listening_to(Starlette(routes=[Route("/", large)])) as (server, port):
-        writer = await unread(port)
+        writer = await unread(server, port)
         (connection,) = server.server_state.connections
 
         server.abort_stalled(now=0.0)
@@ -81,9 +78,16 @@ REQUEST = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
     ids=["nothing", "half a line", "half a head", "half a second one", "whole", "answered late"],
 )
 async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_not(
-    sent: list[bytes], is_cut_off: bool
+    sent: list[bytes], is_cut_off: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = asyncio.Event()
+    late, heard = asyncio.Event(), list[bytes]()
+    receive = HttpProtocol.data_received
+
+    def noted(protocol: HttpProtocol, data: bytes) -> None:
+        heard.append(data)
+        receive(protocol, data)
+
+    monkeypatch.setattr(HttpProtocol, "data_received", noted)
 
     async def ok(request: Request) -> Response:
         return Response("ok")
@@ -94,19 +98,23 @@ async def test_who_does_not_get_to_the_end_of_a_head_is_cut_off_and_others_are_n
 
     app = Starlette(routes=[Route("/ok", ok), Route("/slow", slow)])
     async with listening_to(app) as (server, port):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for piece in sent:
+            heard.clear()
             writer.write(piece)
-            await asyncio.sleep(0.1)
+            await until(lambda piece=piece: b"".join(heard) == piece)  # type: ignore[misc]
+            if piece == REQUEST:
+                await reader.readuntil(b"ok")
+        await until(lambda: len(server.server_state.connections) == 1)
+        (connection,) = server.server_state.connections
 
         server.abort_stalled(now=0.0)
         server.abort_stalled(now=http_server.HEAD_TIMEOUT_S - 1)
-        held = len(server.server_state.connections)
+        was_held = not connection.transport.is_closing()
         server.abort_stalled(now=http_server.HEAD_TIMEOUT_S + 1)
-        await asyncio.sleep(0.05)
 
-        assert held == 1
-        assert (not server.server_state.connections) is is_cut_off
+        assert was_held
+        assert connection.transport.is_closing() is is_cut_off
         late.set()
         writer.close()
 

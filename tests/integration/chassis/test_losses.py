@@ -35,9 +35,9 @@ from tests.integration.chassis.sample_events import (
     Spoken,
     load_texts,
     spoken,
-    until,
     write_down,
 )
+from tests.waiting import until
 
 STREAM = stream_name(Spoken.fact)
 
@@ -78,7 +78,7 @@ async def all_sent(database: Database) -> None:
     async def empty() -> bool:
         return await count(database, "outbox") == 0
 
-    await until(empty, 30)
+    await until(empty)
 
 
 async def words_heard(database: Database, *words: str) -> None:
@@ -87,7 +87,7 @@ async def words_heard(database: Database, *words: str) -> None:
     async def are_written() -> bool:
         return sorted(await load_texts(database)) == sorted(words)
 
-    await until(are_written, 30)
+    await until(are_written)
 
 
 async def delete_stream(bus: Bus) -> None:
@@ -95,21 +95,34 @@ async def delete_stream(bus: Bus) -> None:
     await bus._stream.delete_stream(STREAM)
 
 
-async def test_an_event_is_kept_until_everybody_has_heard_it(database: Database, bus: Bus) -> None:
+async def test_an_event_is_kept_until_everybody_has_heard_it(
+    database: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+    find_acknowledged = bus.find_acknowledged
+
+    async def counted(stream: str, last_sequence: int) -> int:
+        nonlocal checks
+        checks += 1
+        return await find_acknowledged(stream, last_sequence)
+
+    monkeypatch.setattr(bus, "find_acknowledged", counted)
+    monkeypatch.setattr(outbox, "CHECK_EVERY_S", 0.05)
     await bus.ensure_streams([Spoken, Portrait])
     async with supervise({**sending(database, bus), **listening(database, bus)}):
         deaf = asyncio.Queue[Any]()
         await bus.subscribe("deaf", Spoken.fact, deaf.put)
         await say(database, "hello")
         await words_heard(database, "hello")
-        await asyncio.sleep(2 * outbox.CHECK_EVERY_S)
+        before = checks
+        await until(lambda: checks > before + 1)
         relayed = await count(database, "relayed")
         await (await deaf.get()).ack()
 
         async def forgotten() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(forgotten, 30)
+        await until(forgotten)
 
     assert relayed == 1
 
@@ -183,7 +196,6 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
         )
 
     async def is_refused() -> bool:
-        await asyncio.sleep(0.2)  # each look takes some of the room its stream has left
         return STREAM in await fault()
 
     async def is_started_again() -> bool:
@@ -202,10 +214,10 @@ async def test_nats_that_met_a_full_disk_is_started_again_and_every_word_is_hear
                 assert await fault() == "None"
                 fill(small_disk / "ballast")
                 await say(database, *refused)
-                await until(is_refused, 30)
+                await until(is_refused, every_s=0.2)  # a look takes some of the room that is left
                 (small_disk / "ballast").unlink()
                 assert await is_refused()  # though there is room
-                await until(is_started_again, 30)
+                await until(is_started_again)
                 async with supervise(listening(database, bus)):
                     await words_heard(database, *stored, *refused)
         assert await fault() == "None"
@@ -226,7 +238,7 @@ async def test_what_nobody_hears_is_given_up_after_its_time(database: Database, 
         async def lost() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(lost, 30)
+        await until(lost)
 
 
 async def test_a_lost_stream_of_states_is_told_all_of_them_again(
@@ -242,7 +254,7 @@ async def test_a_lost_stream_of_states_is_told_all_of_them_again(
         async def holds() -> bool:
             return await count(database, "stream") == 2
 
-        await until(holds, 30)
+        await until(holds)
         assert await number_in(bus, Portrait) == 0
         await bus._stream.delete_stream(stream_name(Portrait.fact))
         bus.recheck()
@@ -250,7 +262,7 @@ async def test_a_lost_stream_of_states_is_told_all_of_them_again(
         async def resync_sources() -> bool:
             return await number_in(bus, Portrait) == 450
 
-        await until(resync_sources, 30)
+        await until(resync_sources)
 
 
 def now() -> datetime:
@@ -334,7 +346,7 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
         async def is_nothing_left() -> bool:
             return await count(database, "relayed") == 0
 
-        await until(is_nothing_left, 30)
+        await until(is_nothing_left)
     async with database.connection() as connection:  # as a backup of before has it
         await connection.execute("SELECT setval('outbox_id_seq', 5)")
         await connection.execute("DELETE FROM told; DELETE FROM inbox")
@@ -345,7 +357,7 @@ async def test_a_database_that_went_back_begins_an_epoch_tells_all_and_hears_all
         async def resync_sources() -> bool:
             return await number_in(bus, Portrait) == 3
 
-        await until(resync_sources, 30)
+        await until(resync_sources)
         async with database.connection() as connection:
             epoch = await epochs.current(connection)
 
@@ -384,7 +396,7 @@ async def test_an_event_of_an_earlier_epoch_is_counted_once_however_long_it_wait
                     )
                 ]
             )
-            await until(partial(is_last, database, text), 30)
+            await until(partial(is_last, database, text))
 
     assert next(outage, False) is False
     assert earlier() == before + 1

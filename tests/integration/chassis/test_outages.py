@@ -22,9 +22,10 @@ from tests.integration.chassis.sample_events import (
     load_texts,
     outgoing,
     spoken,
-    until,
+    wait_for_texts,
     write_down,
 )
+from tests.waiting import until
 
 
 async def talk(database: Database, words: Sequence[str]) -> None:
@@ -44,7 +45,20 @@ async def all_of(database: Database, words: Sequence[str]) -> None:
             return len(await load_texts(database)) >= len(words)
         return False
 
-    await until(enough, seconds=60)
+    await until(enough)
+
+
+async def some_wait(database: Database) -> bool:
+    """Whether a hundred events wait to be sent."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval("SELECT count(*) >= 100 FROM outbox"))
+
+
+async def all_is_handled(bus: Bus) -> bool:
+    """Whether nothing is under way any more, so that what came twice has come."""
+    with suppress(BusUnavailable):
+        return await bus.count_pending(Spoken) == 0
+    return False
 
 
 async def test_nats_restarted_while_events_travel_loses_none_and_doubles_none(
@@ -57,13 +71,13 @@ async def test_nats_restarted_while_events_travel_loses_none_and_doubles_none(
 
         async with supervise({"relay": Relay(database, bus).run, "consumer": consumer.run}):
             talking = asyncio.create_task(talk(database, words))
-            await asyncio.sleep(0.4)
+            await wait_for_texts(database, 100)
             await nats.stop()
-            await asyncio.sleep(0.5)
+            await until(lambda: some_wait(database))
             await nats.start()
             await talking
             await all_of(database, words)
-            await asyncio.sleep(0.5)  # time for a doubled one to show itself
+            await until(lambda: all_is_handled(bus))
 
     assert sorted(await load_texts(database)) == sorted(words)
     async with database.connection() as connection:
@@ -80,7 +94,7 @@ async def test_postgresql_restarted_while_a_consumer_works_loses_none_and_double
 
         async with supervise({"consumer": consumer.run}):
             await bus.publish(outgoing([spoken(word) for word in words[:2_000]]))
-            await asyncio.sleep(0.2)
+            await wait_for_texts(database, 1)
             await postgres.stop()
             await bus.publish(outgoing([spoken(word) for word in words[2_000:]]))
             with pytest.raises(DatabaseUnavailable):

@@ -39,12 +39,12 @@ from tests.integration.chassis.sample_events import (
     load_texts,
     outgoing,
     spoken,
-    until,
     wait_for_texts,
     write_down,
 )
 from tests.postgres_errors import AWAY as EVERY_ERROR
 from tests.postgres_errors import raising
+from tests.waiting import until
 
 # --- every error of the classes ---------------------------------------------------------------
 
@@ -163,7 +163,7 @@ async def test_a_list_that_is_never_taken_in_has_no_progress_until_it_is(
 
     message = Delivered(spoken("patient"), times=1)
     taking_in = asyncio.create_task(consumer._handle_or_wait([message]))  # type: ignore[list-item]
-    await until(has_no_progress, seconds=30)
+    await until(has_no_progress)
     standstill = health.find_standstill()
     is_stuck = False
     await taking_in
@@ -215,7 +215,7 @@ async def test_work_behind_the_scenes_waits_through_every_error_and_says_why(
         async def again() -> bool:
             return len(tries) == 2
 
-        await until(again, seconds=30)
+        await until(again)
 
     fields = [record.__dict__.get("fields", {}) for record in caplog.records]
     assert {"work": "work", "because": EVERY_ERROR[0].__name__} in fields
@@ -236,7 +236,7 @@ async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, 
         async def refused() -> bool:
             return database.refusal == "ReadOnlySQLTransactionError"
 
-        await until(refused, seconds=30)
+        await until(refused)
         await _may_write(database, "on")
         found = await wait_for_texts(database, len(words))
 
@@ -245,7 +245,11 @@ async def test_a_server_that_may_only_be_read_is_waited_for(database: Database, 
 
 
 async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bus: Bus) -> None:
+    tries = 0
+
     async def hurried(connection: Connection, events: Sequence[Spoken]) -> None:
+        nonlocal tries
+        tries += 1
         await connection.execute("SET LOCAL lock_timeout = '20ms'")
         await write_down(connection, events)
 
@@ -261,7 +265,7 @@ async def test_a_lock_that_is_not_to_be_had_is_waited_for(database: Database, bu
         await bus.publish(outgoing([spoken("patient")]))
         with pytest.raises(DatabaseUnavailable, match="LockNotAvailableError"):
             await request()
-        await asyncio.sleep(0.2)  # the consumer meets the lock, or comes later: both are well
+        await until(lambda: tries > 1)  # the consumer meets the lock, too
 
     found = await wait_for_texts(database, 1)
     running.cancel()
@@ -283,8 +287,9 @@ async def test_a_process_says_that_its_database_refuses(
 
 
 async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
-    small_disk: Path, bus: Bus
+    small_disk: Path, bus: Bus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(chassis_consumer, "PAUSE_S", 0.1)
     port = free_port()
     server = Restartable(lambda: embedded.postgres(small_disk / "postgres", port, "secret", HASTY))
     words = [f"{n} {'long ' * 1_000}" for n in range(200)]
@@ -301,10 +306,10 @@ async def test_a_disk_that_is_full_costs_no_event_and_delays_all(
                 async def refused() -> bool:
                     return database.refusal is not None
 
-                await until(refused, seconds=60)
+                await until(refused)
                 with pytest.raises(DatabaseUnavailable):
                     await _write_much(database)
-                await asyncio.sleep(5)  # in which each would have failed for good
+                await until(lambda: caplog.messages.count("handling waits") > FAILURES)
                 assert await bus.list_dead_letters() == []
                 ballast.unlink()
                 found = await wait_for_texts(database, len(words))

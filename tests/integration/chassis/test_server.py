@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,13 @@ from fastapi import FastAPI
 
 from services.chassis import background_health, server
 from services.chassis.background_health import BackgroundHealth
+from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.server import supervise
 from tests.conftest import free_port
 from tests.integration.chassis import sample_service as oven
 from tests.integration.chassis.outages import Restartable
-from tests.integration.chassis.sample_events import until
+from tests.waiting import until, until_blocked
 
 PROJECT = Path(__file__).parents[3]
 
@@ -100,7 +101,7 @@ async def test_work_that_fails_again_and_again_is_told_of_until_it_gets_on(
     async def bake() -> None:
         if not mended.is_set():
             raise ValueError("secret")
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async def compose(base: server.Foundation) -> server.Service:
         return replace(await oven.compose(base), background={"baking": bake})
@@ -145,10 +146,10 @@ async def test_a_nats_that_stays_away_is_told_of_until_it_is_back(
             return (await client.get("/health/ready")).status_code == status
 
         await nats.stop()
-        await until(lambda: has_status(503), seconds=60)
+        await until(lambda: has_status(503))
         reason = (await client.get("/health/ready")).json()["reason"]
         await nats.start()
-        await until(lambda: has_status(200), seconds=60)
+        await until(lambda: has_status(200))
 
     assert reason.startswith("The background work 'bus upkeep' has made no progress for ")
 
@@ -233,7 +234,7 @@ async def process(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def test_a_request_under_way_at_the_end_is_still_answered(
-    database_url: str, nats_url: str, key_files: tuple[Path, Path]
+    database: Database, database_url: str, nats_url: str, key_files: tuple[Path, Path]
 ) -> None:
     port = str(free_port())
     settings = {"database_url": database_url, "nats_url": nats_url, "port": port}
@@ -248,15 +249,20 @@ async def test_a_request_under_way_at_the_end_is_still_answered(
             except httpx.TransportError:
                 return False
 
-        await until(is_ready, seconds=30)
-        under_way = asyncio.create_task(client.get("/slow"))
-        await asyncio.sleep(0.3)
-        child.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
+        await until(is_ready)
+        async with database.transaction() as connection, httpx.AsyncClient() as late:
 
-        async with httpx.AsyncClient() as late:
-            with pytest.raises(httpx.TransportError):
-                await late.get(f"http://127.0.0.1:{port}/health/live")
+            async def listens_no_more() -> bool:
+                with suppress(httpx.TransportError):
+                    await late.get(f"http://127.0.0.1:{port}/health/live")
+                    return False
+                return True
+
+            await connection.execute("LOCK TABLE told")
+            under_way = asyncio.create_task(client.get("/slow"))
+            await until_blocked(database)
+            child.send_signal(signal.SIGTERM)
+            await until(listens_no_more)
         assert (await under_way).json() == {"bread": "done"}
         async with asyncio.timeout(30):
             await child.wait()

@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from services.chassis import telemetry
 from services.chassis.database import Database
 from tests.integration.chassis import sample_service as oven
-from tests.integration.chassis.sample_events import load_texts, until
+from tests.integration.chassis.sample_events import load_texts
+from tests.waiting import until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -18,6 +18,7 @@ from tests.integration.decision.conftest import (
     snapshot,
 )
 from tests.reading import reading_threads
+from tests.waiting import until
 
 WITHOUT_NEWSLETTER = (
     CATALOGUE[: CATALOGUE.index("  - key: newsletter")]
@@ -196,11 +197,3 @@ async def test_the_actions_of_the_catalogue_can_be_queried(replica: Replica) -> 
     assert [action["key"] for action in data["all"]] == ["jazz", "newsletter", "loyalty"]
     assert data["one"]["treatments"] == [{"key": "banner", "channel": "WEB"}]
     assert data["none"] is None
-
-
-async def until(holds: object) -> None:
-    """Wait up to five seconds for something to become true."""
-    assert callable(holds)
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.01)

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from services.contracts.decision import DecisionRecorded
 from tests.integration.decision.conftest import OFFERS, Replica, by, snapshot
+from tests.waiting import until
 
 HERE: dict[str, Any] = {"channel": "WEB", "placement": "hero"}
 
@@ -44,7 +45,7 @@ async def test_after_a_cut_the_next_request_is_served(replica: Replica) -> None:
     await replica.offers(by("anonymous_id", "b1"))
 
     await cut_off(replica)
-    await asyncio.sleep(0.2)
+    await until(lambda: replica.database.pool.get_size() <= 1)  # the others are seen to be closed
     decision = await replica.offers(by("anonymous_id", "b1"))
 
     assert decision["degraded"] is None

@@ -22,6 +22,7 @@ from tests.integration.decision.conftest import (
     snapshot,
     step,
 )
+from tests.waiting import until_blocked
 
 
 async def test_a_known_customer_gets_personal_offers_best_first(replica: Replica) -> None:
@@ -180,7 +181,7 @@ async def test_a_decision_made_while_a_merge_commits_belongs_to_the_target(
     async with replica.database.transaction() as connection:
         await handlers.merge_customers(connection, [merged(visitor, ada)])
         asking = asyncio.create_task(replica.offers(by("anonymous_id", "b2")))
-        await asyncio.sleep(0.1)
+        await until_blocked(replica.database)
         assert not asking.done()
 
     await asking
@@ -197,7 +198,7 @@ async def test_what_arrives_about_a_customer_while_they_are_merged_is_not_left_b
         await handlers.save_customers(connection, [snapshot(visitor)])
         await handlers.save_steps(connection, [step(visitor, 1, "orientation", instance)])
         merging = asyncio.create_task(replica.hear(handlers.merge_customers, merged(visitor, ada)))
-        await asyncio.sleep(0.1)
+        await until_blocked(replica.database)
         assert not merging.done()
 
     await merging

@@ -25,6 +25,7 @@ from tests.integration.decision.conftest import (
     merged,
     snapshot,
 )
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -50,13 +51,17 @@ async def test_a_snapshot_from_the_bus_is_decided_by_and_the_decision_is_publish
     published = await ask(client, PUBLISH, yaml=CATALOGUE)
     await send(bus, snapshot(ada), snapshot(ada), snapshot(visitor), merged(visitor, ada))
 
-    async with asyncio.timeout(20):
-        while True:
-            answer = await ask(client, OFFERS, customer={"id": str(visitor)})
-            decision = (answer["data"] or {}).get("nextBestActions")
-            if decision and decision["customer"]["id"] == str(ada) and not decision["degraded"]:
-                break
-            await asyncio.sleep(0.05)
+    decision: Any = None
+
+    async def all_is_known() -> bool:
+        nonlocal decision
+        answer = await ask(client, OFFERS, customer={"id": str(visitor)})
+        decision = (answer["data"] or {}).get("nextBestActions")
+        return (
+            decision and decision["customer"]["id"] == str(ada) and not decision["degraded"]
+        ) is True
+
+    await until(all_is_known)
     proposition = decision["propositions"][0]["id"]
     report = {"proposition": proposition, "kind": "ACCEPTED", "idempotencyKey": "k"}
     reported = await ask(client, REPORT, input=report)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
+from tests.waiting import until
+
 Behaviour: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -36,16 +38,11 @@ class Misbehaving:
 
     async def wait_for_request(self) -> None:
         """Return when the first request is there."""
-        async with asyncio.timeout(30):
-            while not self.requests:
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(self.requests))
 
-    async def all_closed(self, within_s: float = 30.0) -> bool:
-        """Whether every connection is closed soon."""
-        async with asyncio.timeout(within_s):
-            while self.open:
-                await asyncio.sleep(0.01)
-        return True
+    async def wait_for_close(self) -> None:
+        """Return when every connection is closed."""
+        await until(lambda: not self.open)
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

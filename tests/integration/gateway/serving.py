@@ -19,6 +19,7 @@ from services.chassis.graphql import Schema, SubgraphEndpoint
 from services.chassis.principal import Principal, ServiceTokenVerifier
 from tests.conftest import free_port
 from tests.unit.gateway.small_graph import SCHEMAS
+from tests.waiting import until_started
 
 
 class Prompt(http_server.Server):
@@ -54,9 +55,17 @@ class Server:
         config = http_server.make_config(self._app, port=self.port, timeout_graceful_shutdown=1)
         self._server = Prompt(config)
         self._task = asyncio.create_task(self._server._serve())
-        while not self._server.started:
-            assert not self._task.done(), "the server did not start"
-            await asyncio.sleep(0.01)
+        await until_started(self._server, self._task)
+
+    def says_the_time(self) -> bool:
+        """Whether responses have a date, as they do from the server's first tick on."""
+        return self._server is not None and bool(self._server.server_state.default_headers)
+
+    def count_requests(self) -> int:
+        """How many requests are under way, of which the head has come at least."""
+        assert self._server is not None
+        cycles = [getattr(one, "cycle", None) for one in self._server.server_state.connections]
+        return sum(cycle is not None and not cycle.response_complete for cycle in cycles)
 
     async def stop(self) -> None:
         """Close the port and every connection."""

@@ -1,6 +1,5 @@
 """The whole gateway before real services: two of them, over the network, one of which dies."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tests.integration.gateway.serving import (
     small_services,
 )
 from tests.unit.gateway.small_graph import ANN, ROLES_YAML, SDLS
+from tests.waiting import until
 
 QUERY = '{ customer(ref: {id: "1"}) { name nextBestActions } segments }'
 WHOLE = {"customer": {"name": "Ann", "nextBestActions": ["jazz weeks"]}, "segments": ["loyal"]}
@@ -63,19 +63,19 @@ class House:
 
     async def until_ready(self) -> None:
         """Return when the gateway says that it can serve."""
-        for _ in range(200):
-            if (await self.health())[0] == 200:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"it never was ready: {await self.health()}")
+
+        async def is_ready() -> bool:
+            return (await self.health())[0] == 200
+
+        await until(is_ready)
 
     async def wait_for_status(self, name: str, status: str) -> None:
         """Return when the gateway has seen a service in this state."""
-        for _ in range(100):
-            if (await self.health())[1]["subgraphs"][name] == status:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"{name} was never seen {status}")
+
+        async def has_status() -> bool:
+            return bool((await self.health())[1]["subgraphs"][name] == status)
+
+        await until(has_status)
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ async def test_many_come_and_go_at_once_and_nothing_is_left(town: Town) -> None:
             await heard(watch)
 
     tasks = [asyncio.create_task(look(number)) for number in range(100)]
-    await asyncio.sleep(0.005)
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks[::3]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -40,6 +40,7 @@ from services.chassis.server import supervise
 from services.contracts.enums import Role
 from tests.conftest import DatabaseFor
 from tests.integration.gateway.serving import serving
+from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 SECRET = "a secret of the server's, long enough"
@@ -77,12 +78,6 @@ async def syncing(*replicas: Replica) -> AsyncIterator[None]:
         yield
 
 
-async def soon(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
 def address(database: Database) -> str:
     """Where a database of the tests is."""
     return str(database.pool._connect_args[0])  # type: ignore[attr-defined]
@@ -103,16 +98,16 @@ async def test_a_key_is_known_and_revoked_soon_on_every_replica(
     async with database_for("gateway") as database:
         replicas = [replica(address(database)) for _ in range(2)]
         async with syncing(*replicas):
-            await soon(lambda: not any(r.sync.not_ready() for r in replicas))
+            await until(lambda: not any(r.sync.not_ready() for r in replicas))
             assert not any(each.opens(text) for each in replicas)
 
             async with database.transaction() as connection:
                 await store.add_key(connection, key)
-            await soon(lambda: all(each.opens(text) for each in replicas))
+            await until(lambda: all(each.opens(text) for each in replicas))
 
             async with database.transaction() as connection:
                 assert await store.revoke_key(connection, key.id, NOW)
-            await soon(lambda: not any(each.opens(text) for each in replicas))
+            await until(lambda: not any(each.opens(text) for each in replicas))
 
 
 async def test_an_operation_is_known_and_retired_soon_on_every_replica(
@@ -123,13 +118,13 @@ async def test_an_operation_is_known_and_retired_soon_on_every_replica(
         async with syncing(*replicas):
             async with database.transaction() as connection:
                 assert await store.publish(connection, documents(OFFERS, RESULTS), NOW) == 2
-            await soon(lambda: all(r.registry.is_registered(OFFERS) for r in replicas))
+            await until(lambda: all(r.registry.is_registered(OFFERS) for r in replicas))
 
             async with database.transaction() as connection:
                 assert await store.publish(connection, documents(OFFERS), NOW) == 0
                 assert await store.retire(connection, hash_document(OFFERS))
                 assert not await store.retire(connection, hash_document(OFFERS))
-            await soon(lambda: not any(r.registry.is_registered(OFFERS) for r in replicas))
+            await until(lambda: not any(r.registry.is_registered(OFFERS) for r in replicas))
             assert all(each.registry.is_registered(RESULTS) for each in replicas)
 
 
@@ -205,7 +200,7 @@ async def test_while_the_database_is_away_what_was_read_goes_on_to_hold(
             await store.add_key(connection, key)
         known = replica(address(database))
         async with syncing(known):
-            await soon(lambda: known.sync.not_ready() is None)
+            await until(lambda: known.sync.not_ready() is None)
             async with database.connection() as connection:
                 await connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -214,9 +209,7 @@ async def test_while_the_database_is_away_what_was_read_goes_on_to_hold(
             assert known.opens(text)
             async with database.transaction() as connection:
                 await store.revoke_key(connection, key.id, NOW)
-            async with asyncio.timeout(30):
-                while known.opens(text):
-                    await asyncio.sleep(0.05)
+            await until(lambda: not known.opens(text))
 
 
 # --- the issuer ---
@@ -281,7 +274,7 @@ async def test_a_rotated_key_is_fetched_when_its_first_token_comes(
 
 
 async def slowly() -> Response:
-    await asyncio.sleep(3)
+    await asyncio.Event().wait()
     return Response()
 
 

@@ -1,6 +1,5 @@
 """The gateway as it stands in production: registered operations only, keys, and a database."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -27,6 +26,7 @@ from services.chassis.principal import Principal
 from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving, serving_all, small_services
 from tests.unit.gateway.small_graph import SDLS
+from tests.waiting import until
 
 NOW = datetime.now(UTC)
 SECRET = "what the keys of this test are hashed with"
@@ -56,6 +56,10 @@ class House:
         """Why it is not ready; empty when it is."""
         said = (await self.client.get("/health/ready")).json()
         return str(said.get("reason", ""))
+
+    async def is_ready(self) -> bool:
+        """Whether it can serve."""
+        return not await self.reason()
 
 
 @asynccontextmanager
@@ -91,9 +95,7 @@ async def house(
                 connection, [RegisteredOperation(SEGMENTS, "segments.graphql", NOW)], NOW
             )
         async with standing(key_files, url) as house:
-            async with asyncio.timeout(10):
-                while await house.reason():
-                    await asyncio.sleep(0.02)
+            await until(house.is_ready)
             yield house
 
 

@@ -22,7 +22,8 @@ from gateway.app import create
 from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.contracts.enums import Role
-from tests.integration.gateway.serving import serving
+from tests.integration.gateway.serving import Server, serving
+from tests.waiting import until
 
 SDL = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
@@ -45,7 +46,7 @@ class Gateway:
     """A gateway of which everybody comes from one address."""
 
     client: httpx.AsyncClient
-    port: int
+    server: Server
     signing_key: Path
 
     def __post_init__(self) -> None:
@@ -72,10 +73,10 @@ class Gateway:
     async def slow_bodies(self, path: str, credential: str = "") -> AsyncIterator[None]:
         """As many requests as lock somebody out, none of whose bodies comes to its end."""
         head = SLOW_HEAD.format(path=path, credential=credential).encode()
-        opened = [await asyncio.open_connection("127.0.0.1", self.port) for _ in range(SLOW)]
+        opened = [await asyncio.open_connection("127.0.0.1", self.server.port) for _ in range(SLOW)]
         for _, writer in opened:
             writer.write(head)
-        await asyncio.sleep(0.5)
+        await until(lambda: self.server.count_requests() >= SLOW)
         try:
             yield
         finally:
@@ -107,7 +108,7 @@ async def gateway(key_files: tuple[Path, Path], **settings: Any) -> AsyncIterato
         server = await stack.enter_async_context(serving(create(all_settings, {"profile": SDL})))
         client = httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30)
         await stack.enter_async_context(client)
-        yield Gateway(client, server.port, key_files[0])
+        yield Gateway(client, server, key_files[0])
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ async def tracks_by_body(gateway: Gateway) -> int:
 
 
 async def _connects(gateway: Gateway, headers: dict[str, str], payload: dict[str, str]) -> int:
-    url = f"http://127.0.0.1:{gateway.port}/graphql"
+    url = f"http://127.0.0.1:{gateway.server.port}/graphql"
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(url, protocols=(PROTOCOL,), headers=headers) as socket,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import orjson
@@ -20,7 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import store
-from gateway.access.audit.audit_log import GATHER_S, AuditLog, AuditLogUnavailable
+from gateway.access.audit.audit_log import AuditLog, AuditLogUnavailable, audit_secret
+from gateway.access.audit.record import Digests
 from gateway.access.authentication.api_keys import ApiKey, create_key
 from gateway.access.authorization.roles import Roles
 from gateway.app import create
@@ -30,6 +32,7 @@ from services.chassis.principal import Principal, ServiceTokenVerifier
 from services.contracts.enums import Role
 from tests.integration.gateway.serving import Server, serving
 from tests.unit.gateway.small_graph import SDLS
+from tests.waiting import until
 
 KEY = "wk_test"
 WRITE_KEY = f"key:write:{sha256(KEY.encode()).hexdigest()[:16]}"
@@ -49,12 +52,13 @@ class FakeProfile:
     """Call, content type and body."""
     status: int = 200
     answer: dict[str, Any] = field(default_factory=lambda: {"success": True})
-    takes_s: float = 0.0
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     senders: list[Principal] = field(default_factory=list)
 
     def reset(self) -> None:
-        self.taken, self.status, self.answer, self.takes_s = [], 200, {"success": True}, 0.0
+        self.taken, self.status, self.answer = [], 200, {"success": True}
         self.senders = []
+        self.may_answer.set()
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/collect/v1/{call}", self.collect, methods=["POST"])])
@@ -65,11 +69,12 @@ class FakeProfile:
         self.senders.append(principal)
         body = await request.body()
         self.taken.append((request.path_params["call"], request.headers["content-type"], body))
-        await asyncio.sleep(self.takes_s)
+        await self.may_answer.wait()
         return JSONResponse(self.answer, self.status)
 
 
 SECRET = "what the keys of this test are hashed with"
+DIGESTS = Digests(audit_secret(SECRET).encode())
 GRANTED = Roles.read().resolve_grant
 
 
@@ -101,17 +106,23 @@ class Door:
 
     async def recorded(self) -> dict[str, Any]:
         """The next record of the audit log that was not there when the test began."""
-        async with asyncio.timeout(30):
-            while len(lines := self.log.read_bytes().splitlines()) <= self.known:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.lines()) > self.known)
         self.known += 1
-        record: dict[str, Any] = orjson.loads(lines[self.known - 1])
+        record: dict[str, Any] = orjson.loads(self.lines()[self.known - 1])
         return record
 
+    def lines(self) -> list[bytes]:
+        """All records of the audit log."""
+        return self.log.read_bytes().splitlines()
+
     async def settle(self) -> None:
-        """Know all records of what was asked before."""
-        await asyncio.sleep(3 * GATHER_S)
-        self.known = len(self.log.read_bytes().splitlines())
+        """Know all records of what was asked before: they are written in the order of asking."""
+        last = uuid4().hex
+        await self.send(json={"anonymousId": last, "event": "looked"})
+        digest = DIGESTS.of("anonymous_id", last).encode()
+        await until(lambda: digest in self.log.read_bytes())
+        self.known = len(self.lines())
+        self.profile.reset()
 
     async def send(self, call: str = "track", **how: Any) -> httpx.Response:
         """A call; with the right write key and a small event unless told otherwise."""
@@ -149,8 +160,12 @@ async def open_door(
             httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30)
         )
         door = Door(client, profile, server, settings.audit_file)
-        while (await door.send(auth=(SHOP[0], ""))).status_code == 503:
-            await asyncio.sleep(0.05)  # until the keys have been read
+        profile.reset()
+
+        async def has_read_keys() -> bool:
+            return (await door.send(auth=(SHOP[0], ""))).status_code != 503
+
+        await until(has_read_keys)
         yield door
 
 
@@ -312,13 +327,14 @@ async def test_while_profile_is_down_senders_are_to_send_again(door: Door) -> No
 
 
 async def test_a_profile_that_hangs_is_not_waited_for(door: Door) -> None:
-    door.profile.takes_s = 4.0
+    door.profile.may_answer.clear()
 
     response = await door.send()
 
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
     assert "in time" in response.json()["error"]["problem"]
+    door.profile.may_answer.set()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -448,10 +464,11 @@ async def test_what_profile_did_not_take_is_written_down_with_why(
 
 async def test_a_call_whose_sender_has_left_is_recorded(door: Door) -> None:
     await door.settle()
-    door.profile.takes_s = 1.0
+    door.profile.may_answer.clear()
 
-    with pytest.raises(httpx.ReadTimeout):
-        await door.send(timeout=0.3)
+    sending = asyncio.create_task(door.send())
+    await until(lambda: bool(door.profile.taken))
+    sending.cancel()
 
     assert (await door.recorded())["identities_count"] == 1
 

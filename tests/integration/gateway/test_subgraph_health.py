@@ -1,6 +1,5 @@
 """Clocks that differ are named, with the seconds between them."""
 
-import asyncio
 from time import time
 
 import aiohttp
@@ -12,6 +11,7 @@ from starlette.routing import Route
 
 from gateway.subgraph_health import SubgraphHealth
 from tests.integration.gateway.serving import serving
+from tests.waiting import until
 
 
 async def ready(request: Request) -> Response:
@@ -24,7 +24,7 @@ async def test_a_service_whose_clock_differs_from_ours_is_named(
 ) -> None:
     service = Starlette(routes=[Route("/health/ready", ready)])
     async with serving(service) as server, aiohttp.ClientSession() as session:
-        await asyncio.sleep(0.2)  # a server says the time from its first tick on
+        await until(server.says_the_time)
         health = SubgraphHealth(session, clock=lambda: time() + ours_is)
         health.watch({"profile": server.url})
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +26,7 @@ from tests.integration.gateway.misbehaving import (
 )
 from tests.integration.gateway.serving import serving
 from tests.unit.gateway.supergraph import shop, till
+from tests.waiting import WITHIN_S
 
 STORY = till.plan(
     "subscription ($by: [ID!]!, $fails: Boolean) "
@@ -72,21 +72,25 @@ async def test_what_a_strawberry_subgraph_raises_is_the_last_answer() -> None:
     assert last["errors"][0]["extensions"]["code"] == "REFUSED"
 
 
-async def listen(behaviour: Behaviour, **options: Any) -> tuple[list[dict[str, Any]], float]:
-    """All answers of a misbehaving till, and the seconds they took."""
-    options = {"within_s": 30.0, "silence_s": 30.0, **options}
+NEVER_S = 3_600.0
+
+
+async def listen(behaviour: Behaviour, **options: Any) -> list[dict[str, Any]]:
+    """All answers of a misbehaving till; they have to come long before its deadlines."""
+    options = {"within_s": NEVER_S, "silence_s": NEVER_S, **options}
     async with misbehaving(behaviour) as server:
-        started = time.perf_counter()
-        async with HttpTransport({"till": server.url}, **options) as transport:
+        async with (
+            HttpTransport({"till": server.url}, **options) as transport,
+            asyncio.timeout(WITHIN_S),
+        ):
             found = [answer async for answer in subscribe(SHORT, None, transport)]
-            took_s = time.perf_counter() - started
-        assert await server.all_closed()
-    return found, took_s
+        await server.wait_for_close()
+    return found
 
 
 def patience(expected: str) -> dict[str, float]:
     """Little for what will not come, and much for what will."""
-    within_s = 1.0 if expected == "SUBGRAPH_TIMEOUT" else 30.0
+    within_s = 1.0 if expected == "SUBGRAPH_TIMEOUT" else NEVER_S
     return {"within_s": within_s, "silence_s": within_s}
 
 
@@ -97,7 +101,7 @@ def code(answer: dict[str, Any]) -> str:
 
 
 async def test_a_stream_that_says_it_is_complete_ends_without_an_error() -> None:
-    found, _ = await listen(says(OPENING + EVENT + b": ping\n\n" + EVENT + COMPLETE))
+    found = await listen(says(OPENING + EVENT + b": ping\n\n" + EVENT + COMPLETE))
 
     assert found == [GOOD, GOOD]
 
@@ -105,7 +109,7 @@ async def test_a_stream_that_says_it_is_complete_ends_without_an_error() -> None
 async def test_events_torn_into_pieces_are_put_together() -> None:
     pieces = [bytes([byte]) for byte in EVENT + COMPLETE]
 
-    found, _ = await listen(says(OPENING, *pieces))
+    found = await listen(says(OPENING, *pieces))
 
     assert found == [GOOD]
 
@@ -130,11 +134,10 @@ async def test_events_torn_into_pieces_are_put_together() -> None:
 async def test_a_stream_that_goes_wrong_ends_with_its_own_error(
     behaviour: Behaviour, expected: str
 ) -> None:
-    found, took_s = await listen(behaviour, max_event_bytes=10_000, **patience(expected))
+    found = await listen(behaviour, max_event_bytes=10_000, **patience(expected))
 
     assert found[0] == GOOD
     assert code(found[1]) == expected
-    assert took_s < 20
 
 
 @pytest.mark.parametrize(
@@ -153,42 +156,42 @@ async def test_a_stream_that_goes_wrong_ends_with_its_own_error(
     ids=str.split("leaves silent half-a-head silent-stream no-http 500 404 204 302"),
 )
 async def test_a_stream_that_never_begins_is_one_error(behaviour: Behaviour, expected: str) -> None:
-    (answer,), took_s = await listen(behaviour, **patience(expected))
+    (answer,) = await listen(behaviour, **patience(expected))
 
     assert code(answer) == expected
-    assert took_s < 20
 
 
 async def test_a_subgraph_that_refuses_by_an_ordinary_answer_is_heard() -> None:
     refusal = b'{"errors": [{"message": "No more seats.", "extensions": {"code": "FULL"}}]}'
 
-    (answer,), _ = await listen(answers(refusal))
+    (answer,) = await listen(answers(refusal))
 
     assert answer["data"] is None
     assert answer["errors"][0]["extensions"]["code"] == "FULL"
 
 
 async def test_signs_of_life_keep_a_silent_stream_open() -> None:
-    pings = [b": ping\n\n"] * 10
+    pings, pause_s, silence_s = [b": ping\n\n"] * 30, 0.1, 2.0
+    assert len(pings) * pause_s > silence_s
 
-    found, took_s = await listen(says(OPENING, *pings, EVENT, COMPLETE, pause_s=0.1), silence_s=1.0)
+    found = await listen(
+        says(OPENING, *pings, EVENT, COMPLETE, pause_s=pause_s), silence_s=silence_s
+    )
 
     assert found == [GOOD]
-    assert took_s > 1.0
 
 
 async def test_an_event_that_drips_is_cut_off() -> None:
     drops = [b"x"] * 100
 
-    (answer,), took_s = await listen(
+    (answer,) = await listen(
         says(OPENING, b"data: ", *drops, pause_s=0.05), **patience("SUBGRAPH_TIMEOUT")
     )
 
     assert code(answer) == "SUBGRAPH_TIMEOUT"
-    assert took_s < 20
 
 
-async def test_cancelling_closes_the_connection_within_a_second() -> None:
+async def test_cancelling_closes_the_connection() -> None:
     async with (
         misbehaving(says(OPENING + EVENT)) as server,
         HttpTransport({"till": server.url}) as transport,
@@ -196,11 +199,11 @@ async def test_cancelling_closes_the_connection_within_a_second() -> None:
         answers_ = subscribe(SHORT, None, transport)
         await anext(answers_)
         waiting = asyncio.ensure_future(anext(answers_))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
 
         waiting.cancel()
 
-        assert await server.all_closed()
+        await server.wait_for_close()
 
 
 async def test_many_streams_leave_room_for_fetches() -> None:

@@ -40,13 +40,14 @@ class Service:
 
     def __init__(self, graph: ASGIApp) -> None:
         self._graph = graph
-        self.delay_s = 0.0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.headers: dict[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self.headers = dict(Request(scope).headers)
-            await asyncio.sleep(self.delay_s)
+            await self.may_answer.wait()
         await self._graph(scope, receive, send)
 
 
@@ -104,8 +105,9 @@ async def test_a_slow_service_meets_its_deadline() -> None:
     deadlines = {"within_s_by_subgraph": {"offers": 0.1}}
 
     async with open_shop() as opened, opened.transport(**deadlines) as transport:
-        opened.services["offers"].delay_s = 0.4
+        opened.services["offers"].may_answer.clear()
         answer = await execute(planned, None, transport)
+        opened.services["offers"].may_answer.set()
 
     assert answer["data"]["customers"][0] == {"id": "1", "offers": None}
     assert {e["extensions"]["code"] for e in answer["errors"]} == {"SUBGRAPH_TIMEOUT"}

@@ -15,7 +15,7 @@ from infra.instance import EmbeddedInstance
 def sleeper(folder: Path) -> subprocess.Popen[bytes]:
     """A process marked as belonging to the instance in a folder."""
     return subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"],
+        [sys.executable, "-c", "import time; time.sleep(3_600)"],
         env={**os.environ, standalone.FOLDER_VARIABLE: str(folder)},
     )
 
@@ -23,7 +23,7 @@ def sleeper(folder: Path) -> subprocess.Popen[bytes]:
 @pytest.fixture
 def instance(tmp_path: Path) -> EmbeddedInstance:
     """An instance that was started by a process which is no more."""
-    parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3_600)"])
     instance = EmbeddedInstance(tmp_path, 20_000)
     instance.write_note(psutil.Process(parent.pid))
     parent.kill()
@@ -38,7 +38,7 @@ def test_the_children_of_a_dead_parent_are_ended(
 
     standalone.stop_orphans(instance)
 
-    orphan.wait(timeout=5)  # raises when it goes on
+    orphan.wait(timeout=60)  # raises when it goes on
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()

@@ -47,4 +47,4 @@ def graph(world: World) -> Graph:
 @pytest.fixture
 def patient(world: World) -> Engine:
     """An engine that waits for snapshots."""
-    return Engine(clock=world.clock, enter_late=timedelta(days=7), patience_s=2)
+    return Engine(clock=world.clock, enter_late=timedelta(days=7), patience_s=60)

@@ -1,6 +1,5 @@
 """Journey as a process runs it: consumers, relay and timers on real PostgreSQL and NATS."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from services.journey.service.timers import TimerRunner
 from tests.integration.conftest import send
 from tests.integration.journey.world import World
 from tests.unit.journey.journeys import CART
+from tests.waiting import until
 
 ANN, BOB = uuid4(), uuid4()
 REACHABLE = {"consents": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
@@ -58,13 +58,6 @@ def work(
         "timers": timers.run,
         **{consumer.name: consumer.run for consumer in consumers},
     }
-
-
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(20):
-        while not await true():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_state_reaches_others_step_by_step_in_order(world: World, bus: Bus) -> None:

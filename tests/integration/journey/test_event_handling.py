@@ -3,14 +3,19 @@
 import asyncio
 import threading
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from services.contracts.journey import InstanceEnded, JourneySeriesNeeded, MessageDue, StepEntered
 from services.journey.service.engine import Engine
 from services.journey.service.event_handling import IncomingEvent, handle_events
+from services.journey.store import customers
 from tests.integration.journey.world import World
 from tests.reading import reading_threads
 from tests.unit.journey.journeys import CART, LAPSING, NOON, ROUND, TWICE, event
+from tests.waiting import until
 
 ANN, BOB = uuid4(), uuid4()
 REACHABLE = {"consents": {"email_marketing": True}, "traits": {"email": "ann@example.com"}}
@@ -270,15 +275,24 @@ async def test_a_list_moves_a_customer_through_several_steps_in_order(world: Wor
 
 
 async def test_an_event_waits_for_the_snapshot_that_contains_it(
-    world: World, patient: Engine
+    world: World, patient: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks = 0
+    load_versions = customers.load_versions
+
+    async def counted(*of: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await load_versions(*of)
+
+    monkeypatch.setattr(customers, "load_versions", counted)
     await world.publish(TWICE.replace("{event: e}", "{event: e, when: traits.known}"))
     await world.handle_events(world.snapshot(ANN, 1, traits={"known": False}))
     happened = IncomingEvent(ANN, event(1, "e", world.now), version=2)
 
     async with world.database.transaction() as connection:
         hearing = asyncio.create_task(handle_events(patient, connection, [happened]))
-        await asyncio.sleep(0.05)
+        await until(lambda: looks > 1)
         assert not hearing.done()
         await world.handle_events(world.snapshot(ANN, 2, traits={"known": True}))
         await hearing

@@ -81,25 +81,8 @@ async def test_two_runners_share_the_work_and_every_timer_goes_off_once(world: W
     assert set(sent.values()) == {1}
 
 
-async def test_a_runner_fires_what_is_due_by_itself(world: World) -> None:
-    await crowd(world, 3)
-    running = asyncio.create_task(world.runner.run())
-
-    await asyncio.sleep(0.2)
-    before = len(await world.published(MessageDue))
-    world.now += timedelta(hours=1)
-    async with asyncio.timeout(30):
-        while len(await world.published(MessageDue)) < 3:
-            await asyncio.sleep(0.02)
-
-    running.cancel()
-    assert before == 0
-
-
-async def test_a_runner_sleeps_until_the_next_timer(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timers, "LOOK_AGAIN_S", 60.0)
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts how often runners look for timers that are due."""
     looks = Counter[str]()
     claim = instances.claim_due
 
@@ -108,19 +91,54 @@ async def test_a_runner_sleeps_until_the_next_timer(
         return await claim(connection, *of)
 
     monkeypatch.setattr(instances, "claim_due", counted)
-    await crowd(world, 1)
-    world.now += timedelta(hours=1) - timedelta(seconds=0.5)
-    running = asyncio.create_task(world.runner.run())
-    await until(lambda: looks["claims"] > 0)
-    await asyncio.sleep(0.3)  # in which one that does not sleep would look again
-    assert looks["claims"] == 1
+    return looks
 
-    world.now += timedelta(seconds=0.5)
-    async with asyncio.timeout(30):
-        while not await world.published(MessageDue):
-            await asyncio.sleep(0.02)
+
+async def test_a_runner_fires_what_is_due_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crowd(world, 3)
+    looks = count_looks(monkeypatch)
+    running = asyncio.create_task(world.runner.run())
+
+    await until(lambda: looks["claims"] > 1)
+    before = len(await world.published(MessageDue))
+    world.now += timedelta(hours=1)
+
+    async def have_fired() -> bool:
+        return len(await world.published(MessageDue)) == 3
+
+    await until(have_fired)
 
     running.cancel()
+    assert before == 0
+
+
+async def test_a_runner_sleeps_until_the_next_timer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "LOOK_AGAIN_S", 3_600.0)
+    looks, naps = count_looks(monkeypatch), list[float]()
+    measure = TimerRunner._seconds_until_next
+
+    async def note(runner: TimerRunner) -> float:
+        naps.append(await measure(runner))
+        return naps[-1]
+
+    monkeypatch.setattr(TimerRunner, "_seconds_until_next", note)
+    await crowd(world, 1)
+    world.now += timedelta(hours=1) - timedelta(seconds=0.2)
+    running = asyncio.create_task(world.runner.run())
+    await until(lambda: len(naps) == 1)
+    world.now += timedelta(seconds=0.2)
+
+    async def has_fired() -> bool:
+        return bool(await world.published(MessageDue))
+
+    await until(has_fired)
+
+    running.cancel()
+    assert naps[0] == pytest.approx(0.2)
     assert looks["claims"] <= 4
 
 

@@ -1,6 +1,5 @@
 """The whole process, over a real bus: what decision publishes is measured once."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +15,7 @@ from services.measurement.app import create
 from services.measurement.settings import MeasurementSettings
 from tests.integration.conftest import Running, send
 from tests.unit.measurement import facts
+from tests.waiting import until
 
 RESULTS = """{ actionResults { action decided presented accepted acceptedValue { cents } } }"""
 
@@ -52,10 +52,17 @@ async def test_what_the_bus_brings_in_any_order_and_twice_is_measured_once(
             "acceptedValue": [{"cents": 5000}],
         }
     ]
-    async with asyncio.timeout(20):
-        while (await ask(client, RESULTS))["actionResults"] != expected:
-            await asyncio.sleep(0.05)
-    await asyncio.sleep(0.3)  # anything counted twice would show by now
+
+    async def all_is_counted() -> bool:
+        return bool((await ask(client, RESULTS))["actionResults"] == expected)
+
+    async def nothing_is_pending() -> bool:
+        return not any(
+            [await bus.count_pending(fact) for fact in {type(event) for event in events}]
+        )
+
+    await until(all_is_counted)
+    await until(nothing_is_pending)
 
     assert (await ask(client, RESULTS))["actionResults"] == expected
 

@@ -22,6 +22,7 @@ from services.profile.settings import ProfileSettings
 from services.rules import parse
 from tests.integration.conftest import Headers, Running, send
 from tests.integration.profile.conftest import identify, track
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -129,9 +130,7 @@ async def test_what_others_need_reaches_them_with_the_snapshot(
     await bus.ensure_streams([DecisionSeriesNeeded])
     await send(bus, needed)
 
-    async with asyncio.timeout(20):
-        while not any(snapshot.series for snapshot in heard):
-            await asyncio.sleep(0.02)
+    await until(lambda: any(snapshot.series for snapshot in heard))
     assert heard[-1].series['"product_viewed"']["count"] == 1
     assert heard[-1].version == 2
 
@@ -155,12 +154,14 @@ async def test_an_event_that_fails_by_our_fault_is_tried_again_buried_and_replay
     with monkeypatch.context() as broken:
         broken.setattr(SegmentDefinitions, "assign_segments", fail)
         status, answer = await post(client, "track", event)
-        async with asyncio.timeout(60):
-            while not (letters := await bus.list_dead_letters()):
-                await asyncio.sleep(0.05)
-    [letter] = letters
+
+        async def has_letters() -> bool:
+            return bool(await bus.list_dead_letters())
+
+        await until(has_letters)
+    [letter] = await bus.list_dead_letters()
     await bus.replay(letter)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         recorded = await heard.get()
     again = await post(client, "track", event)
 
@@ -212,15 +213,15 @@ async def test_thirty_five_identifies_of_31_kb_hold_up_nobody(running: Running, 
             accepted.append(answer["accepted"])
 
         await ask(client, PUBLISH, yaml=yaml)
-        async with asyncio.timeout(60):
-            while (await ask(client, COUNT))["segment"]["customerCount"] < 36:
-                await asyncio.sleep(0.05)
+
+        async def all_are_counted() -> bool:
+            return bool((await ask(client, COUNT))["segment"]["customerCount"] == 36)
+
+        await until(all_are_counted)
         ready = await client.get("/health/ready")
         await ask(client, WITHDRAW)
 
-        async with asyncio.timeout(60):
-            while not any(one.consents == {"email": False} for one in heard):
-                await asyncio.sleep(0.05)
+        await until(lambda: any(one.consents == {"email": False} for one in heard))
 
     assert accepted == [2, 2] + [1] * 33
     assert ready.json() == {"status": "ready"}

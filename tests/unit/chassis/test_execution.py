@@ -289,7 +289,7 @@ def forsaken() -> Iterator[None]:
 
 @pytest.mark.usefixtures("forsaken")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, st.lists(st.tuples(LOAVES, VARIABLES), min_size=1, max_size=2))
 async def test_every_document_is_answered_as_graphql_core_answers_it_time_and_again(
     text: str, bakes: list[Baked]

@@ -543,7 +543,7 @@ async def test_documents_made_to_hurt_are_answered_like_any_other(
     assert response.status_code in (200, 400), response.text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(body=st.binary() | st.text().map(str.encode) | json_of_requests())
 async def test_any_bytes_are_answered_with_what_is_wrong_with_them(body: bytes) -> None:
     async with asking(FUZZED) as client:

@@ -66,7 +66,7 @@ async def test_the_requests_of_a_batch_run_at_once(monkeypatch: pytest.MonkeyPat
         return {"data": {}}
 
     monkeypatch.setattr(RequestPipeline, "answer", meeting)
-    async with asking(endpoint(InProcess(), max_batch=3)) as client, asyncio.timeout(5):
+    async with asking(endpoint(InProcess(), max_batch=3)) as client, asyncio.timeout(30):
         response = await client.post("/graphql", json=[ONE] * 3)
 
     assert response.json() == [{"data": {}}] * 3

@@ -38,7 +38,7 @@ def with_history(
 readable = conditions.map(parsed).filter(lambda c: c is not None)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(readable, min_size=1, max_size=5), facts, event_lists)
 def test_the_fused_function_agrees_with_the_plain_interpreter(
     rules: list[Condition], customer: Facts, events: list[RecordedEvent]

@@ -194,7 +194,7 @@ for : = := # \ f'{x}' b'x' ... ; @ é ﬁ ' " ''' 9999999999999999999
 tokens = st.sampled_from([*TOKENS.split(), "\n", "\x00", "\ud800"])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.one_of(st.text(), st.lists(tokens, max_size=25).map(" ".join), conditions))
 @example("traits.a\x0c")
 @example("\\")

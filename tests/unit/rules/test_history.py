@@ -149,7 +149,7 @@ busy_hours = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(busy_hours)
 def test_every_aggregate_is_what_going_through_all_events_gives(
     events: list[RecordedEvent],
@@ -163,7 +163,7 @@ def test_every_aggregate_is_what_going_through_all_events_gives(
     assert outcomes == [truth(one.source, facts, events) for one in rules.conditions]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(event_lists.flatmap(st.permutations), filter_lists)
 def test_observing_events_in_any_order_gives_the_rebuilt_state(
     events: list[RecordedEvent], filters: str
@@ -285,7 +285,7 @@ def test_a_series_that_was_tampered_with_is_refused(
         series_from_json(series.to_json() | change)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(event_lists)
 def test_nothing_windowed_changes_before_the_next_expiry_and_something_may_then(
     events: list[RecordedEvent],

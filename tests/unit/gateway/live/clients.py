@@ -187,6 +187,6 @@ async def house(settings: LiveSettings = SETTINGS) -> AsyncIterator[House]:
     for client in here.clients:
         client.leave()
         with suppress(TimeoutError):
-            await asyncio.wait_for(client.task, 2)
+            await asyncio.wait_for(client.task, 30)
     assert script.under_way == 0
     assert asyncio.all_tasks() <= before

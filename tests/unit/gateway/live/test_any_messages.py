@@ -54,7 +54,7 @@ async def said_to(frames: list[dict[str, Any]]) -> int | None:
         for _ in range(20):
             await asyncio.sleep(0)
         client.leave()
-        await asyncio.wait_for(client.task, 2)
+        await asyncio.wait_for(client.task, 30)
         sent = [client._going.get_nowait() for _ in range(client._going.qsize())]
     return next((m["code"] for m in sent if m["type"] == "websocket.close"), None)
 

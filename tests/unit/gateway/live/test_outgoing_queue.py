@@ -78,5 +78,5 @@ async def test_after_a_silence_a_sign_of_life_is_sent() -> None:
     outgoing = OutgoingQueue(10)
     sending = asyncio.create_task(outgoing.send_forever(send, keep_alive_s=0.01, keep_alive=b":"))
 
-    await asyncio.wait_for(sent.wait(), 1)
+    await asyncio.wait_for(sent.wait(), 30)
     sending.cancel()

@@ -27,6 +27,7 @@ from gateway.access.selections import visit_operation
 from gateway.supergraph import Operation
 from services.chassis.principal import Principal
 from services.contracts.enums import Role
+from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 9, 30, 0, 120_000, tzinfo=UTC)
 AGENT = Principal(Role.AGENT, "desk 7")
@@ -42,9 +43,11 @@ class Disk:
     def __init__(self) -> None:
         self.written = b""
         self.is_full = False
+        self.refused = 0
 
     def __call__(self, lines: bytes) -> None:
         if self.is_full:
+            self.refused += 1
             raise OSError("No space left on device")
         self.written += lines
 
@@ -209,7 +212,7 @@ async def test_a_change_is_kept_though_there_is_no_room_for_it(
         for _ in range(9):
             log.record(AGENT, CHANGE, customers={ANN})
         AuditEntry(log, AGENT, CHANGE, [EMAIL]).record_failure(asyncio.CancelledError())
-        await asyncio.sleep(0.03)
+        await until(lambda: disk.refused > 1)
         disk.is_full = False
 
     assert len(disk.records) == 10
@@ -292,8 +295,7 @@ async def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
     log = log_on(file_sink(path))
     async with log.writing():
         log.record(AGENT, READ, customers={ANN})
-        while not path.exists() or not path.read_bytes():
-            await asyncio.sleep(0.005)
+        await until(lambda: path.exists() and bool(path.read_bytes()))
         path.rename(tmp_path / "audit.1")
         log.record(AGENT, CHANGE, customers={ANN})
 

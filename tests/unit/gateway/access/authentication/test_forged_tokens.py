@@ -107,7 +107,7 @@ def test_the_tokens_that_are_forged_below_are_good_as_they_are() -> None:
     claims=st.dictionaries(st.sampled_from([*GOOD, "nbf", "iat", "customer", "scope"]), JSON),
     secret=st.sampled_from(PUBLIC) | st.binary(max_size=8),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_token_signed_with_what_everybody_knows_is_refused(
     head: dict[str, Any], algorithm: Any, claims: dict[str, Any], secret: bytes
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_token_signed_with_what_everybody_knows_is_refused(
     place=st.integers(min_value=0, max_value=10_000),
     what=st.characters() | st.sampled_from(["", ".", "=", "A", "-"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_token_that_was_changed_anywhere_is_refused_or_means_the_same(
     token: str, place: int, what: str
 ) -> None:
@@ -141,7 +141,7 @@ def _bytes(token: str) -> list[bytes]:
 
 
 @given(claims=st.dictionaries(st.sampled_from([*GOOD, "nbf", "iat", "customer", "scope"]), JSON))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_an_issuer_says_is_understood_or_refused(claims: dict[str, Any]) -> None:
     head = {"alg": "EdDSA", "kid": "ours"}
     signed = f"{part(head)}.{part({**GOOD, **claims})}"
@@ -156,7 +156,7 @@ def test_whatever_an_issuer_says_is_understood_or_refused(claims: dict[str, Any]
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_header_is_answered(text: str) -> None:
     for header in (text, f"Bearer {text}", f"Bearer raak_{text}", f"bearer {text}.{text}.{text}"):
         assert verify(header) is None

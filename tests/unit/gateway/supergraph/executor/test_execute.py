@@ -242,7 +242,7 @@ def selections(draw: st.DrawFn, type_: GraphQLNamedType, depth: int) -> str:
     return "{ " + " ".join(printed) + " }"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=selections(MONOLITH.type_map["Query"], 4))
 def test_any_query_is_answered_like_the_monolith(text: str) -> None:
     expected = essence(through_monolith(text))

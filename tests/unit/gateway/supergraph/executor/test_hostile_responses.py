@@ -242,7 +242,7 @@ class Checker:
 CHECKER = Checker(STORY)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 async def test_no_answer_of_a_service_breaks_the_response(data: st.DataObject) -> None:
     transport = Mutating(data.draw)

@@ -35,7 +35,7 @@ values = st.recursive(
 names = st.sampled_from(["filter", "ids", "n", "one", "any", "on", "other"])
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(st.dictionaries(names, values))
 def test_what_is_accepted_graphql_core_accepts_with_the_same_conditions(
     variables: dict[str, Any],
