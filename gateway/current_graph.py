@@ -12,10 +12,8 @@ from services.chassis.errors import RaakError
 JSON = dict[str, Any]
 
 
-class SubscriptionEnded(RaakError):
+class SubscriptionEnded(RaakError, code="SUBSCRIPTION_ENDED"):
     """What a subscription subscribes to is no longer there, or fewer may read it."""
-
-    code = "SUBSCRIPTION_ENDED"
 
     @classmethod
     def missing(cls, coordinates: frozenset[str]) -> "SubscriptionEnded":

@@ -12,11 +12,8 @@ from services.chassis.errors import RaakError
 SUBGRAPHS = Path(__file__).with_name("subgraphs")
 
 
-class SubgraphUnknown(RaakError):
+class SubgraphUnknown(RaakError, code="SUBGRAPH_UNKNOWN", status=500):
     """A schema has no service behind it, or there is no schema."""
-
-    code = "SUBGRAPH_UNKNOWN"
-    status = 500
 
 
 def read_subgraphs(folder: Path = SUBGRAPHS) -> dict[str, str]:

@@ -42,10 +42,8 @@ Apollo Router does: `true`, or `dry-run` to have the plan and not execute it.
 PLAN_MODES = ("true", "dry-run")
 
 
-class BatchingNotAllowed(RaakError):
+class BatchingNotAllowed(RaakError, code="BATCHING_NOT_ALLOWED"):
     """Several requests in one body, where that is not allowed."""
-
-    code = "BATCHING_NOT_ALLOWED"
 
 
 class GraphQLOverHttp:

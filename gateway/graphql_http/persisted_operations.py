@@ -16,22 +16,18 @@ from services.chassis.graphql_http.request import MalformedRequest, RequestParam
 SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
-class PersistedQueryNotFound(RaakError):
+class PersistedQueryNotFound(RaakError, code="PERSISTED_QUERY_NOT_FOUND"):
     """No document has this hash; Apollo's clients send the document after this."""
-
-    code = "PERSISTED_QUERY_NOT_FOUND"
 
     def __init__(self) -> None:
         super().__init__("PersistedQueryNotFound", hint="Send the document in `query` with it.")
 
 
-class PersistedQueryNotSupported(RaakError):
+class PersistedQueryNotSupported(RaakError, code="PERSISTED_QUERY_NOT_SUPPORTED"):
     """Apollo's hash of a document that is not registered, where the gateway learns none.
 
     Apollo's clients send whole documents from then on.
     """
-
-    code = "PERSISTED_QUERY_NOT_SUPPORTED"
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,10 +36,8 @@ class PersistedQueryNotSupported(RaakError):
         )
 
 
-class PersistedQueryHashMismatch(RaakError):
+class PersistedQueryHashMismatch(RaakError, code="PERSISTED_QUERY_HASH_MISMATCH"):
     """A document came with the hash of another one."""
-
-    code = "PERSISTED_QUERY_HASH_MISMATCH"
 
     def __init__(self) -> None:
         super().__init__(

@@ -19,10 +19,8 @@ PREFLIGHT_HEADERS = (
 """Headers a page of another origin cannot send before its browser has asked us whether it may."""
 
 
-class PreflightRequired(RaakError):
+class PreflightRequired(RaakError, code="PREFLIGHT_REQUIRED"):
     """A request that a browser sends for any page, without asking us first."""
-
-    code = "PREFLIGHT_REQUIRED"
 
 
 async def read_client_request(

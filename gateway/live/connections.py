@@ -27,18 +27,12 @@ ENDED = Counter(
 )
 
 
-class TooManyConnections(RaakError):
+class TooManyConnections(RaakError, code="LIMIT_EXCEEDED", status=429):
     """A caller has as many connections as it may have."""
 
-    code = "LIMIT_EXCEEDED"
-    status = 429
 
-
-class GoingAway(RaakError):
+class GoingAway(RaakError, code="GOING_AWAY", status=503):
     """This process is being stopped."""
-
-    code = "GOING_AWAY"
-    status = 503
 
 
 class ClientDisconnected(Exception):

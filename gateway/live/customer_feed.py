@@ -50,17 +50,12 @@ ACTIVITIES = Counter("raak_live_activities", "Activities sent to subscriptions",
 NATS_ERRORS = (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error)
 
 
-class LiveUnavailable(Unavailable):
+class LiveUnavailable(Unavailable, code="LIVE_UNAVAILABLE"):
     """NATS does not answer now."""
 
-    code = "LIVE_UNAVAILABLE"
 
-
-class UnprovedLink(RaakError):
+class UnprovedLink(RaakError, code="LINK_NOT_PROVED", status=403):
     """A watched customer was merged with another on the word of a caller that proves nothing."""
-
-    code = "LINK_NOT_PROVED"
-    status = 403
 
     def __init__(self) -> None:
         super().__init__(

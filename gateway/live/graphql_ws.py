@@ -55,10 +55,8 @@ CLOSE_S = 1.0
 """How long a client has to read the last messages and the reason of the close."""
 
 
-class TooManyOperations(RaakError):
+class TooManyOperations(RaakError, code="LIMIT_EXCEEDED"):
     """A socket has as many operations under way as it may."""
-
-    code = "LIMIT_EXCEEDED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,8 @@ SEND_WITHIN_S = 30.0
 """How long one message may wait for the client to make room for it."""
 
 
-class ClientTooSlow(RaakError):
+class ClientTooSlow(RaakError, code="CLIENT_TOO_SLOW"):
     """A client does not read its answers as fast as they come."""
-
-    code = "CLIENT_TOO_SLOW"
 
 
 class OutgoingQueue:

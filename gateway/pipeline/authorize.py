@@ -18,17 +18,12 @@ from services.chassis.principal import NotAuthenticated, Principal
 JSON = dict[str, Any]
 
 
-class IntrospectionOff(RaakError):
+class IntrospectionOff(RaakError, code="INTROSPECTION_OFF", status=403):
     """A caller asks for the schema in production."""
 
-    code = "INTROSPECTION_OFF"
-    status = 403
 
-
-class OperationNotRegistered(RaakError):
+class OperationNotRegistered(RaakError, code="OPERATION_NOT_REGISTERED"):
     """A document is not among those that were registered."""
-
-    code = "OPERATION_NOT_REGISTERED"
 
 
 def check_registered(text: str, registry: OperationRegistry) -> None:

@@ -6,10 +6,8 @@ from gateway.access.limits.operation_limits import OperationLimits, check_docume
 from services.chassis.errors import RaakError
 
 
-class UnreadableDocument(RaakError):
+class UnreadableDocument(RaakError, code="GRAPHQL_PARSE_FAILED"):
     """A document is not GraphQL."""
-
-    code = "GRAPHQL_PARSE_FAILED"
 
 
 def parse_document(text: str, limits: OperationLimits) -> DocumentNode:

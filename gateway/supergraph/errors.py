@@ -34,11 +34,9 @@ def to_sentence(message: str) -> str:
     return message if message.endswith((".", "?")) else f"{message}."
 
 
-class CompositionError(RaakError):
+class CompositionError(RaakError, code="COMPOSITION_FAILED", status=500):
     """The subgraphs do not compose; `problems` holds every reason, not just the first."""
 
-    code = "COMPOSITION_FAILED"
-    status = 500
     fact = "The subgraphs do not compose"
     remedy = "Mend the schemas of the services named in brackets."
 
@@ -49,18 +47,15 @@ class CompositionError(RaakError):
         super().__init__(f"{self.fact} ({count}):\n{lines}\n", hint=self.remedy)
 
 
-class SupergraphUnreadable(CompositionError):
+class SupergraphUnreadable(CompositionError, code="SUPERGRAPH_UNREADABLE"):
     """A supergraph SDL can't be read; `problems` holds every reason."""
 
-    code = "SUPERGRAPH_UNREADABLE"
     fact = "The supergraph SDL can't be used"
     remedy = "Compose it anew."
 
 
-class OperationRefused(RaakError):
+class OperationRefused(RaakError, code="GRAPHQL_VALIDATION_FAILED"):
     """A request that can't be answered at all: its answer has errors and no data."""
-
-    code = "GRAPHQL_VALIDATION_FAILED"
 
     def __init__(self, errors: Sequence[dict[str, object]]) -> None:
         super().__init__(
@@ -70,10 +65,8 @@ class OperationRefused(RaakError):
         self.errors = tuple(errors)
 
 
-class NotIdempotentInSubscription(RaakError):
+class NotIdempotentInSubscription(RaakError, code="NOT_IDEMPOTENT_IN_SUBSCRIPTION"):
     """A subscription selects a field that does something each time it is fetched."""
-
-    code = "NOT_IDEMPOTENT_IN_SUBSCRIPTION"
 
     def __init__(self, coordinates: Sequence[str]) -> None:
         super().__init__(
@@ -83,7 +76,5 @@ class NotIdempotentInSubscription(RaakError):
         )
 
 
-class CannotPlan(RaakError):
+class CannotPlan(RaakError, code="OPERATION_CANNOT_BE_PLANNED"):
     """A valid operation no plan was found for, or one too large to plan."""
-
-    code = "OPERATION_CANNOT_BE_PLANNED"

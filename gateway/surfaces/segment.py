@@ -42,23 +42,16 @@ REQUIRED_SCOPE = "customers:write"
 SERVER_POLICIES = frozenset({SERVER_POLICY})
 
 
-class InvalidWriteKey(RaakError):
+class InvalidWriteKey(RaakError, code="INVALID_WRITE_KEY", status=401):
     """Events came with a write key that is not one of ours, or without a key."""
 
-    code = "INVALID_WRITE_KEY"
-    status = 401
 
-
-class UnreadableBody(RaakError):
+class UnreadableBody(RaakError, code="UNREADABLE_BODY"):
     """A body has to be parsed for its write key, and is not JSON."""
 
-    code = "UNREADABLE_BODY"
 
-
-class ProfileUnavailable(Unavailable):
+class ProfileUnavailable(Unavailable, code="PROFILE_UNAVAILABLE"):
     """Profile does not accept events now."""
-
-    code = "PROFILE_UNAVAILABLE"
 
 
 class SenderAuthenticator:

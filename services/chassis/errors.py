@@ -38,10 +38,8 @@ class UnknownCustomer(RaakError, code="UNKNOWN_CUSTOMER", status=404):
     """There is no customer with this id or identity."""
 
 
-class UnknownOperation(RaakError):
+class UnknownOperation(RaakError, code="UNKNOWN_OPERATION"):
     """A document has no operation of the requested name, or several and no name was sent."""
-
-    code = "UNKNOWN_OPERATION"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

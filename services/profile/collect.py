@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
@@ -29,23 +29,16 @@ _position = attrgetter("position")
 SENDERS = frozenset({Role.ADMIN, Role.APP})
 
 
-class CollectBodyTooLarge(BodyTooLarge):
+class CollectBodyTooLarge(BodyTooLarge, code="PROFILE_BODY_TOO_LARGE"):
     """A request to the collect endpoint is larger than it may be."""
 
-    code = "PROFILE_BODY_TOO_LARGE"
 
-
-class InvalidBody(RaakError):
+class InvalidBody(RaakError, code="PROFILE_INVALID_BODY"):
     """A body that is not JSON, or not the JSON of this call."""
 
-    code: ClassVar[str] = "PROFILE_INVALID_BODY"
 
-
-class UnknownCall(RaakError):
+class UnknownCall(RaakError, code="PROFILE_UNKNOWN_CALL", status=404):
     """There is no such call in the spec."""
-
-    code: ClassVar[str] = "PROFILE_UNKNOWN_CALL"
-    status = 404
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,11 @@ from typing import Any
 from services.chassis.errors import RaakError
 
 
-class ConditionError(RaakError):
+class ConditionError(RaakError, code="RULES_INVALID_CONDITION"):
     """A condition cannot be used as it is written.
 
     `line` and `column` count characters from 1 and point at the part to change.
     """
-
-    code = "RULES_INVALID_CONDITION"
 
     def __init__(
         self, problem: str, *, hint: str, source: str = "", line: int = 1, column: int = 1
@@ -36,43 +34,29 @@ class ConditionError(RaakError):
         return {**super().as_json(), "line": self.line, "column": self.column}
 
 
-class ConditionSyntaxError(ConditionError):
+class ConditionSyntaxError(ConditionError, code="RULES_SYNTAX"):
     """The text is not an expression."""
 
-    code = "RULES_SYNTAX"
 
-
-class UnknownName(ConditionError):
+class UnknownName(ConditionError, code="RULES_UNKNOWN_NAME"):
     """A name that does not exist, or not here."""
 
-    code = "RULES_UNKNOWN_NAME"
 
-
-class NotAllowed(ConditionError):
+class NotAllowed(ConditionError, code="RULES_NOT_ALLOWED"):
     """A construct of Python that conditions leave out."""
 
-    code = "RULES_NOT_ALLOWED"
 
-
-class KindMismatch(ConditionError):
+class KindMismatch(ConditionError, code="RULES_KIND_MISMATCH"):
     """Values of two kinds that cannot be compared or computed, such as a text and a number."""
 
-    code = "RULES_KIND_MISMATCH"
 
-
-class InvalidArgument(ConditionError):
+class InvalidArgument(ConditionError, code="RULES_INVALID_ARGUMENT"):
     """A function was called with something it cannot work with."""
 
-    code = "RULES_INVALID_ARGUMENT"
 
-
-class ConditionTooLarge(ConditionError):
+class ConditionTooLarge(ConditionError, code="RULES_LIMIT_EXCEEDED"):
     """The condition is larger than the limits allow."""
 
-    code = "RULES_LIMIT_EXCEEDED"
 
-
-class InvalidSeries(RaakError):
+class InvalidSeries(RaakError, code="RULES_INVALID_SERIES"):
     """A JSON value is not a series."""
-
-    code = "RULES_INVALID_SERIES"

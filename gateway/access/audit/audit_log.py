@@ -51,10 +51,8 @@ RECORDS = Counter("raak_audit_records", "Records of the audit log by kind of ope
 DROPPED = Counter("raak_audit_dropped", "Records of reads that the audit log had no room for")
 
 
-class AuditLogUnavailable(Unavailable):
+class AuditLogUnavailable(Unavailable, code="AUDIT_LOG_UNAVAILABLE"):
     """Nothing is changed while it cannot be written down who changed it."""
-
-    code = "AUDIT_LOG_UNAVAILABLE"
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -72,11 +70,8 @@ class PartialWrite(OSError):
         self.written_bytes = written_bytes
 
 
-class UnusableAuditFile(RaakError):
+class UnusableAuditFile(RaakError, code="UNUSABLE_AUDIT_FILE", status=500):
     """The audit log cannot be written where the settings want it."""
-
-    code = "UNUSABLE_AUDIT_FILE"
-    status = 500
 
 
 def audit_secret(key_secret: str) -> str:

@@ -141,10 +141,8 @@ def _head(match: re.Match[bytes]) -> ChainHead:
 # --- verifying --------------------------------------------------------------------------------
 
 
-class AuditChanged(RaakError):
+class AuditChanged(RaakError, code="AUDIT_CHANGED"):
     """An audit log is not as the gateway has written it."""
-
-    code = "AUDIT_CHANGED"
 
 
 @dataclass(slots=True)

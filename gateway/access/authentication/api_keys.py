@@ -29,16 +29,12 @@ ROLES = tuple(role for role in Role if role not in OWN_CUSTOMER_ONLY)
 ANOTHER = "Use another one; `raak keys list` shows what there is, `raak keys create` makes one."
 
 
-class InvalidKeyRequest(RaakError):
+class InvalidKeyRequest(RaakError, code="INVALID_KEY_REQUEST"):
     """A key that could not be used cannot be created."""
 
-    code = "INVALID_KEY_REQUEST"
 
-
-class KeysUnknown(Unavailable):
+class KeysUnknown(Unavailable, code="KEYS_UNKNOWN"):
     """The gateway has just started and has not read the keys yet."""
-
-    code = "KEYS_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,8 @@ ResolveGrant = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], fro
 """The scopes and policies of a role that is narrowed to some scopes (None: it is not narrowed)."""
 
 
-class InvalidTokenRequest(RaakError):
+class InvalidTokenRequest(RaakError, code="INVALID_TOKEN_REQUEST"):
     """A token that no role could use cannot be issued."""
-
-    code = "INVALID_TOKEN_REQUEST"
 
 
 class TokenOutOfTime(NotAuthenticated):

@@ -44,21 +44,16 @@ ALGORITHMS: Mapping[type, str] = {Ed25519PublicKey: "EdDSA", RSAPublicKey: "RS25
 """The one algorithm each type of key may check."""
 
 
-class UnusableKeySet(RaakError):
+class UnusableKeySet(RaakError, code="UNUSABLE_KEY_SET", status=500):
     """A key set is malformed, or cannot be fetched."""
-
-    code = "UNUSABLE_KEY_SET"
-    status = 500
 
 
 class UnknownKey(NotAuthenticated):
     """A token names a key that is not among those we check with."""
 
 
-class KeySetUnavailable(Unavailable):
+class KeySetUnavailable(Unavailable, code="KEY_SET_UNAVAILABLE"):
     """A token names a key that may be in the key set as it is now, which cannot be read."""
-
-    code = "KEY_SET_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)

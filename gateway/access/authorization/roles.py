@@ -12,11 +12,8 @@ from services.contracts.enums import Role
 OURS = Path(__file__).with_name("roles.yaml")
 
 
-class InvalidRoles(RaakError):
+class InvalidRoles(RaakError, code="INVALID_ROLES", status=500):
     """The file of roles cannot be read."""
-
-    code = "INVALID_ROLES"
-    status = 500
 
 
 BROKEN = (InvalidDefinition, AttributeError, KeyError, TypeError, ValueError)

@@ -52,10 +52,8 @@ class OperationLimits:
     errors: int = 100
 
 
-class LimitExceeded(RaakError):
+class LimitExceeded(RaakError, code="LIMIT_EXCEEDED"):
     """A request is larger than the gateway takes."""
-
-    code = "LIMIT_EXCEEDED"
 
     def __init__(self, problem: str, limit: str, most: int) -> None:
         super().__init__(

@@ -37,10 +37,8 @@ class TryLater(RaakError):
         return super().as_json() | {"retryAfterMs": ceil(self.retry_after_s * 1000)}
 
 
-class RateLimited(TryLater):
+class RateLimited(TryLater, code="RATE_LIMITED"):
     """A caller asks too often, or too much at once."""
-
-    code = "RATE_LIMITED"
 
 
 class TokenBuckets:

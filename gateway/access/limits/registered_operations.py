@@ -18,10 +18,8 @@ from services.chassis.errors import RaakError, Unavailable
 log = logging.getLogger(__name__)
 
 
-class OperationsUnknown(Unavailable):
+class OperationsUnknown(Unavailable, code="OPERATIONS_UNKNOWN"):
     """The gateway has just started and has not read the registered operations yet."""
-
-    code = "OPERATIONS_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)

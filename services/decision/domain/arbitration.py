@@ -6,10 +6,8 @@ from services.chassis.errors import RaakError
 from services.decision.domain.arrays import Cents, Floats, Positions
 
 
-class InvalidPropensity(RaakError):
+class InvalidPropensity(RaakError, code="DECISION_INVALID_PROPENSITY"):
     """A propensity lies outside [0, 1] or is not a number."""
-
-    code = "DECISION_INVALID_PROPENSITY"
 
     def __init__(self, candidate: int, propensity: float) -> None:
         super().__init__(

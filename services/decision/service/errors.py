@@ -3,31 +3,20 @@
 from services.chassis.errors import RaakError, Unavailable
 
 
-class InvalidCustomerRef(RaakError):
+class InvalidCustomerRef(RaakError, code="INVALID_CUSTOMER_REF"):
     """A reference to a customer that names none, or two."""
 
-    code = "INVALID_CUSTOMER_REF"
 
-
-class UnknownPlacement(RaakError):
+class UnknownPlacement(RaakError, code="DECISION_UNKNOWN_PLACEMENT", status=404):
     """The catalogue has no such placement on the channel."""
 
-    code = "DECISION_UNKNOWN_PLACEMENT"
-    status = 404
 
-
-class UnknownAction(RaakError):
+class UnknownAction(RaakError, code="DECISION_UNKNOWN_ACTION", status=404):
     """The catalogue has no such action."""
 
-    code = "DECISION_UNKNOWN_ACTION"
-    status = 404
 
-
-class UnknownProposition(RaakError):
+class UnknownProposition(RaakError, code="DECISION_UNKNOWN_PROPOSITION", status=404):
     """No decision made this proposition."""
-
-    code = "DECISION_UNKNOWN_PROPOSITION"
-    status = 404
 
     def __init__(self, proposition: object) -> None:
         super().__init__(
@@ -36,53 +25,33 @@ class UnknownProposition(RaakError):
         )
 
 
-class IdempotencyConflict(RaakError):
+class IdempotencyConflict(RaakError, code="DECISION_IDEMPOTENCY_CONFLICT", status=409):
     """An idempotency key that was used for another outcome."""
 
-    code = "DECISION_IDEMPOTENCY_CONFLICT"
-    status = 409
 
-
-class InvalidOutcome(RaakError):
+class InvalidOutcome(RaakError, code="DECISION_INVALID_OUTCOME"):
     """An outcome that cannot have happened like this."""
 
-    code = "DECISION_INVALID_OUTCOME"
 
-
-class UntrustedOutcome(RaakError):
+class UntrustedOutcome(RaakError, code="DECISION_SERVER_OUTCOME", status=403):
     """An outcome of a kind, or of a value, that only the company's servers may report."""
 
-    code = "DECISION_SERVER_OUTCOME"
-    status = 403
 
-
-class UntrustedEvent(RaakError):
+class UntrustedEvent(RaakError, code="DECISION_SERVER_EVENT", status=403):
     """A request's event that only the company's servers may send."""
 
-    code = "DECISION_SERVER_EVENT"
-    status = 403
 
-
-class InvalidDecisionRequest(RaakError):
+class InvalidDecisionRequest(RaakError, code="DECISION_INVALID_REQUEST"):
     """A request for next best actions that cannot be answered."""
 
-    code = "DECISION_INVALID_REQUEST"
 
-
-class ActionInUse(RaakError):
+class ActionInUse(RaakError, code="ACTION_IN_USE", status=409):
     """A new catalogue would remove active actions that were offered lately."""
 
-    code = "ACTION_IN_USE"
-    status = 409
 
-
-class DecisionNotDurable(Unavailable):
+class DecisionNotDurable(Unavailable, code="DECISION_NOT_DURABLE"):
     """A decision could not be stored, so it is not returned."""
 
-    code = "DECISION_NOT_DURABLE"
 
-
-class DecisionsOverloaded(Unavailable):
+class DecisionsOverloaded(Unavailable, code="DECISION_OVERLOADED"):
     """More requests wait than can be answered in time."""
-
-    code = "DECISION_OVERLOADED"

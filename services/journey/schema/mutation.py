@@ -10,10 +10,8 @@ from services.journey.service import publishing
 LONGEST_REASON = 300
 
 
-class InvalidReason(RaakError):
+class InvalidReason(RaakError, code="JOURNEY_INVALID_REASON"):
     """A reason is empty or too long."""
-
-    code = "JOURNEY_INVALID_REASON"
 
 
 @strawberry.type

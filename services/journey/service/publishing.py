@@ -21,11 +21,8 @@ from services.journey.store.definitions import PublishedJourney
 from services.rules import merge_series
 
 
-class UnknownInstance(RaakError):
+class UnknownInstance(RaakError, code="JOURNEY_UNKNOWN_INSTANCE", status=404):
     """There is no instance with this id."""
-
-    code = "JOURNEY_UNKNOWN_INSTANCE"
-    status = 404
 
     def __init__(self, id: str) -> None:
         super().__init__(

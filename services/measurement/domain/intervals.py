@@ -9,10 +9,8 @@ Z_95 = 1.959963984540054
 """The standard normal quantile of 0.975: 95% lie within ± this."""
 
 
-class ImpossibleRate(RaakError):
+class ImpossibleRate(RaakError, code="MEASUREMENT_IMPOSSIBLE_RATE"):
     """There are more successes than trials, or fewer than none."""
-
-    code = "MEASUREMENT_IMPOSSIBLE_RATE"
 
     def __init__(self, successes: int, trials: int) -> None:
         super().__init__(

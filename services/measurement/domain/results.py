@@ -42,16 +42,12 @@ class Result:
     """(outcome kind, currency) to the sum in minor units."""
 
 
-class InvalidPeriod(RaakError):
+class InvalidPeriod(RaakError, code="MEASUREMENT_INVALID_PERIOD"):
     """`from` and `to` do not make a period."""
 
-    code = "MEASUREMENT_INVALID_PERIOD"
 
-
-class TooManyResults(RaakError):
+class TooManyResults(RaakError, code="MEASUREMENT_TOO_MANY_RESULTS"):
     """There are more results than can be sent."""
-
-    code = "MEASUREMENT_TOO_MANY_RESULTS"
 
     def __init__(self, most: int) -> None:
         super().__init__(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -17,40 +17,28 @@ from services.profile.domain.identities import Identity
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class InvalidEvent(RaakError):
+class InvalidEvent(RaakError, code="PROFILE_INVALID_EVENT"):
     """An event cannot be recorded as it is; the others of its batch can."""
 
-    code: ClassVar[str] = "PROFILE_INVALID_EVENT"
 
-
-class NoIdentity(InvalidEvent):
+class NoIdentity(InvalidEvent, code="PROFILE_NO_IDENTITY"):
     """An event names no customer."""
 
-    code = "PROFILE_NO_IDENTITY"
 
-
-class PlaceholderIdentity(NoIdentity):
+class PlaceholderIdentity(NoIdentity, code="PROFILE_PLACEHOLDER_IDENTITY"):
     """An event names only what programs write when they know no customer."""
 
-    code = "PROFILE_PLACEHOLDER_IDENTITY"
 
-
-class ServerOnlyEvent(InvalidEvent):
+class ServerOnlyEvent(InvalidEvent, code="PROFILE_SERVER_EVENT"):
     """An event that is believed from the company's servers only, or that only Raak records."""
 
-    code = "PROFILE_SERVER_EVENT"
 
-
-class UnprovedIdentity(InvalidEvent):
+class UnprovedIdentity(InvalidEvent, code="PROFILE_UNPROVED_IDENTITY"):
     """The event names a person only, and its sender cannot say who somebody is."""
 
-    code = "PROFILE_UNPROVED_IDENTITY"
 
-
-class UnprovedChange(InvalidEvent):
+class UnprovedChange(InvalidEvent, code="PROFILE_UNPROVED_CHANGE"):
     """The event would change a known customer whom its sender has not proved to speak for."""
-
-    code = "PROFILE_UNPROVED_CHANGE"
 
     @classmethod
     def of(cls, what: str) -> Self:
@@ -61,59 +49,40 @@ class UnprovedChange(InvalidEvent):
         )
 
 
-class UnprovedProvenance(InvalidEvent):
+class UnprovedProvenance(InvalidEvent, code="PROFILE_UNPROVED_PROVENANCE"):
     """A browser or app claims a provenance that only servers may."""
 
-    code = "PROFILE_UNPROVED_PROVENANCE"
 
-
-class InvalidClaim(InvalidEvent):
+class InvalidClaim(InvalidEvent, code="PROFILE_INVALID_CLAIM"):
     """A signed claim that proves nothing for this event; the message never quotes it."""
 
-    code = "PROFILE_INVALID_CLAIM"
 
-
-class ClaimExpired(InvalidClaim):
+class ClaimExpired(InvalidClaim, code="PROFILE_CLAIM_EXPIRED"):
     """A signed claim is no longer valid."""
 
-    code = "PROFILE_CLAIM_EXPIRED"
 
-
-class ClaimsOff(InvalidClaim):
+class ClaimsOff(InvalidClaim, code="PROFILE_CLAIMS_OFF"):
     """A signed claim came, and no secret is set to check it with."""
 
-    code = "PROFILE_CLAIMS_OFF"
 
-
-class EventInFuture(InvalidEvent):
+class EventInFuture(InvalidEvent, code="PROFILE_EVENT_IN_FUTURE"):
     """An event lies further ahead of our clock than the tolerance."""
 
-    code = "PROFILE_EVENT_IN_FUTURE"
 
-
-class EventTooLarge(InvalidEvent):
+class EventTooLarge(InvalidEvent, code="PROFILE_EVENT_TOO_LARGE", status=413):
     """One event is larger than an event may be."""
 
-    code = "PROFILE_EVENT_TOO_LARGE"
-    status = 413
 
-
-class TooManyTraits(InvalidEvent):
+class TooManyTraits(InvalidEvent, code="PROFILE_TOO_MANY_TRAITS"):
     """The customer would have more traits than one may have."""
 
-    code = "PROFILE_TOO_MANY_TRAITS"
 
-
-class TraitsTooLarge(InvalidEvent):
+class TraitsTooLarge(InvalidEvent, code="PROFILE_TRAITS_TOO_LARGE"):
     """A trait, or all traits of a customer, would have more bytes than the limit."""
 
-    code = "PROFILE_TRAITS_TOO_LARGE"
 
-
-class TooManyPurposes(InvalidEvent):
+class TooManyPurposes(InvalidEvent, code="PROFILE_TOO_MANY_PURPOSES"):
     """The customer would have consents for more purposes than one may have."""
-
-    code = "PROFILE_TOO_MANY_PURPOSES"
 
 
 class Provenance(NamedTuple):

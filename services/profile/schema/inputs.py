@@ -21,10 +21,8 @@ from services.profile.service import queries
 XDM_LETTERS = {status: letter for letter, status in XDM_STATUS.items()}
 
 
-class InvalidReference(RaakError):
+class InvalidReference(RaakError, code="PROFILE_INVALID_REFERENCE"):
     """A reference that names no customer, or two."""
-
-    code = "PROFILE_INVALID_REFERENCE"
 
 
 @strawberry.input(description="An identity of a customer.")

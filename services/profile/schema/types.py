@@ -55,10 +55,8 @@ strawberry.enum(
 )
 
 
-class InvalidId(RaakError):
+class InvalidId(RaakError, code="PROFILE_INVALID_ID"):
     """An id that is not of this graph."""
-
-    code = "PROFILE_INVALID_ID"
 
 
 def read_id(id: str) -> UUID:

@@ -15,10 +15,8 @@ from services.profile.store import customers as customer_store
 from services.profile.store import identities as identity_store
 
 
-class ConcurrentUpdate(Unavailable):
+class ConcurrentUpdate(Unavailable, code="CONCURRENT_UPDATE"):
     """Others kept changing the same customers at the same time."""
-
-    code = "CONCURRENT_UPDATE"
 
     def __init__(self) -> None:
         super().__init__(

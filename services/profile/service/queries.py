@@ -28,10 +28,8 @@ CustomerRef = UUID | Identity
 """What names a customer: our id, or an identity."""
 
 
-class UnknownCustomerId(UnknownCustomer):
+class UnknownCustomerId(UnknownCustomer, code="PROFILE_UNKNOWN_CUSTOMER"):
     """Nobody has this id."""
-
-    code = "PROFILE_UNKNOWN_CUSTOMER"
 
     def __init__(self, customer_id: UUID) -> None:
         super().__init__(

@@ -42,11 +42,8 @@ ATTEMPTS = 5
 PUBLISHED = frozenset({"track", "page", "screen", "group"})
 
 
-class NotRecorded(RaakError):
+class NotRecorded(RaakError, code="PROFILE_NOT_RECORDED", status=500):
     """Recording one call failed by our fault: it is set aside, and the others are recorded."""
-
-    code = "PROFILE_NOT_RECORDED"
-    status = 500
 
     def __init__(self) -> None:
         super().__init__(

@@ -29,10 +29,8 @@ from services.chassis.errors import RaakError
 SIZED = ("edges", "nodes")
 
 
-class SlicingArgumentRequired(RaakError):
+class SlicingArgumentRequired(RaakError, code="SLICING_ARGUMENT_REQUIRED"):
     """A list whose `@listSize` wants one slicing argument has none, or several."""
-
-    code = "SLICING_ARGUMENT_REQUIRED"
 
 
 @dataclass(frozen=True, slots=True)

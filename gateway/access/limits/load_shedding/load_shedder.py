@@ -32,11 +32,8 @@ LATE_FOR = 10
 """Intervals the event loop must be late in a row before no new operation is planned."""
 
 
-class Overloaded(TryLater):
+class Overloaded(TryLater, code="OVERLOADED", status=503):
     """The gateway refuses a request so that others are answered in time."""
-
-    code = "OVERLOADED"
-    status = 503
 
 
 @dataclass(frozen=True, slots=True)

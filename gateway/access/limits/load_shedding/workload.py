@@ -11,11 +11,8 @@ from services.chassis.errors import RaakError
 FILE = Path(__file__).with_name("priorities.yaml")
 
 
-class InvalidPriorities(RaakError):
+class InvalidPriorities(RaakError, code="INVALID_PRIORITIES", status=500):
     """The file of priorities cannot be read."""
-
-    code = "INVALID_PRIORITIES"
-    status = 500
 
 
 class WorkClass(Enum):
