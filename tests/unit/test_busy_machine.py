@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+APART = {"benchmarks", "compose"}
+"""What measures how long things take, and what prints it."""
 TESTS = sorted(
-    path for path in ROOT.glob("tests/**/*.py") if "benchmarks" not in path.relative_to(ROOT).parts
+    path for path in ROOT.glob("tests/**/*.py") if APART.isdisjoint(path.relative_to(ROOT).parts)
 )
 STOPWATCHES = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns"}
 """Clocks of the wall. `process_time` may be bounded generously: others' work is none of it."""
