@@ -32,7 +32,7 @@ up: $(VENV)/.installed ## everything, without the demo's customers (ARGS="--port
 
 .PHONY: test
 test: lint ## every check and every test, and the 15 slowest
-	$(BIN)/pytest -n 2 --no-loadscope-reorder --benchmark-disable --durations=15 $(ARGS)
+	$(BIN)/pytest -n 3 --no-loadscope-reorder --benchmark-disable --durations=15 $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.tools ## the unit tests alone, with few examples of each property: under a minute

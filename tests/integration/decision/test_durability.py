@@ -44,8 +44,8 @@ async def test_whatever_is_cut_off_an_answer_always_has_its_row(replica: Replica
 async def test_after_a_cut_the_next_request_is_served(replica: Replica) -> None:
     await replica.offers(by("anonymous_id", "b1"))
 
-    holders = replica.database.pool._holders
-    opened = [holder._con for holder in holders if holder._con]
+    pool: Any = replica.database.pool
+    opened = [holder._con for holder in pool._holders if holder._con]
     await cut_off(replica)
     await until(lambda: sum(not connection.is_closed() for connection in opened) <= 1)
     decision = await replica.offers(by("anonymous_id", "b1"))
