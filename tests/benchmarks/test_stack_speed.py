@@ -80,7 +80,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         started = time.perf_counter()
         asyncio.run(wait_until_recomputed(instance))
         figures.add("published until all is recomputed", time.perf_counter() - started, 60, "s")
-        wait_until_idle(pids)
         yield Bench(instance, session, buyers, figures)
     table = Table("figure", "measured", "target", "ratio", title="The stack, 2 cores shared")
     for row in figures.rows:
@@ -97,8 +96,7 @@ WHERE merged_into IS NULL AND rules_version < (SELECT max(version) FROM rulebook
 async def wait_until_recomputed(instance: EmbeddedInstance) -> None:
     """Return when every customer is of the newest segments, and all who listen know it.
 
-    By what the database and NATS say: to wait until the processes are idle took longer or shorter
-    by what they do besides.
+    By what the database and NATS say: how much of a core idle processes use depends on the machine.
     """
     async with (
         open_database(instance.database_urls["profile"]) as database,
@@ -111,17 +109,6 @@ async def wait_until_recomputed(instance: EmbeddedInstance) -> None:
             if not waiting:
                 return
             await asyncio.sleep(0.1)
-
-
-def wait_until_idle(pids: list[int]) -> None:
-    """Return when our processes have used less than a fifth of a core for two seconds."""
-    processes = [psutil.Process(pid) for pid in pids]
-    quiet = 0
-    while quiet < 2:
-        before = sum(sum(process.cpu_times()[:2]) for process in processes)
-        time.sleep(1)
-        used = sum(sum(process.cpu_times()[:2]) for process in processes) - before
-        quiet = quiet + 1 if used < 0.2 else 0
 
 
 def memory_mb(folder: Path, pids: list[int]) -> float:
