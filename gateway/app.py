@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -106,6 +106,7 @@ def create(
                 sockets,
                 *_segment(settings, session, access, admission).routes(),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
+                Route("/", _entrance(settings.endpoint_settings.shows_explorer)),
             ]
             work: dict[str, Work] = {
                 "subgraph watch": health.run,
@@ -119,7 +120,12 @@ def create(
     app = process_app(settings, lifespan)
     failures = FailedAuthentications(settings.rates)
     guard = RequestGuard(app, admission, failures, ClientAddresses(settings.trusted_proxies))
-    return add_security_headers(guard, settings.cors_origins, settings.https_only_s)
+    return add_security_headers(
+        guard,
+        settings.cors_origins,
+        settings.https_only_s,
+        allows_local_pages=settings.mode == "development",
+    )
 
 
 def _warn_of_proxies(settings: GatewaySettings) -> None:
@@ -226,6 +232,19 @@ def _segment(
     limits = settings.body_limits("max_collect_bytes")
     senders = SenderAuthenticator(settings.write_keys, access.api_keys)
     return SegmentApi(senders, profile, access.audit, limits, admission)
+
+
+def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
+    """What stands at `/`: where everything is; for a browser in development, the explorer."""
+
+    async def entrance(request: Request) -> Response:
+        if shows_explorer and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/graphql")
+        return JSONResponse(
+            {"name": "Raak", "graph": "/graphql", "events": "/v1", "health": "/health/ready"}
+        )
+
+    return entrance
 
 
 def _ready(

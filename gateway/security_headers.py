@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.graphql_http.preflight import PREFLIGHT_HEADERS
-
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -19,17 +17,12 @@ DEFAULT_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """Where an endpoint has not set its own."""
 
-ALLOWED_HEADERS = [
-    *PREFLIGHT_HEADERS,
-    "content-type",
-    "content-encoding",
-    "if-none-match",
-    "traceparent",
-    "x-retry-count",  # of analytics.js: without it what had to be sent again would never arrive
-]
 EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate"]
 PREFLIGHT_MAX_AGE_S = 600
 """How long a browser may remember that a page may call."""
+
+LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Pages under development, on the machine of whoever looks at them."""
 
 
 class SecurityHeaders:
@@ -57,19 +50,23 @@ class SecurityHeaders:
         return [*headers, *self._always, *defaults]
 
 
-def add_security_headers(app: ASGIApp, origins: Sequence[str], https_only_s: int) -> ASGIApp:
+def add_security_headers(
+    app: ASGIApp, origins: Sequence[str], https_only_s: int, *, allows_local_pages: bool = False
+) -> ASGIApp:
     """The application with its security headers; pages of these origins may call it (`*`: of all).
 
-    They call with a token, never with cookies: CORS does not allow credentials.
+    They call with a token, never with cookies: CORS does not allow credentials, so that any header
+    may come, such as those of tracing and of GraphQL clients.
     """
     app = SecurityHeaders(app, https_only_s)
-    if not origins:
+    if not origins and not allows_local_pages:
         return app
     return CORSMiddleware(
         app,
         allow_origins=list(origins),
+        allow_origin_regex=LOCAL_ORIGINS if allows_local_pages else None,
         allow_methods=["GET", "POST"],
-        allow_headers=ALLOWED_HEADERS,
+        allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
         max_age=PREFLIGHT_MAX_AGE_S,
     )

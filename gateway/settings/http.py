@@ -11,7 +11,9 @@ class HttpSettings(ServiceSettings):
     """HTTP: bodies, caches, batches and browsers."""
 
     cors_origins: Texts = Field(
-        default=(), description="web origins whose pages may call, separated by commas; `*`: all"
+        default=(),
+        description="web origins whose pages may call, separated by commas; `*`: all; "
+        "in development pages of this machine (`localhost`) may too",
     )
     https_only_s: int = Field(
         default=0,

@@ -55,6 +55,12 @@ log = logging.getLogger(__name__)
 
 NO_HIDES: Mapping[str, Hide] = {}
 
+SCALAR_HINTS: Mapping[str, str] = {
+    "DateTime": 'Write a moment as in "2026-11-30T09:30:00Z".',
+    "Date": 'Write a day as in "2026-11-30".',
+    "UUID": 'Write an id as in "01940b5e-7c1c-7000-8000-000000000000".',
+}
+
 DOCUMENTS = 2_000
 """Size of the cache of parsed documents; the gateway sends a few per operation."""
 
@@ -203,11 +209,17 @@ def format_graphql_error(error: GraphQLError) -> JSON:
     elif _find_bug(error):
         entry = dict(MASKED_ERROR)
     else:
-        extensions = {"code": "BAD_USER_INPUT"} | (error.extensions or {})
-        return {**error.formatted, "extensions": extensions}
+        extensions = {"code": "BAD_USER_INPUT", "hint": _hint_for(error.message)}
+        return {**error.formatted, "extensions": extensions | (error.extensions or {})}
     if error.path:
         entry["path"] = list(error.path)
     return entry
+
+
+def _hint_for(message: str) -> str:
+    """How to write the value that graphql-core refused."""
+    hints = (hint for name, hint in SCALAR_HINTS.items() if f"represent a {name}:" in message)
+    return next(hints, "Send what the schema declares.")
 
 
 def _find_bug(error: GraphQLError) -> Exception | None:

@@ -9,7 +9,8 @@ import strawberry
 
 from services.chassis.errors import RaakError
 
-LARGEST_PAGE = 200
+LARGEST_PAGE = 100
+"""As the gateway's `max_page_size` is, unless it is set otherwise."""
 
 
 class InvalidPage(RaakError, code="INVALID_PAGE"):

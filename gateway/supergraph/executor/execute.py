@@ -254,7 +254,7 @@ class PlanExecution:
         if isinstance(data, dict):
             for target in targets:
                 merge(target, data)
-        self._errors.add_subgraph_errors(response.get("errors") or (), fetch, fetch.path, targets)
+        self._errors.add_subgraph_errors(response, fetch, fetch.path, targets)
 
     async def _fetch_entities(self, fetch: FetchNode) -> None:
         variables = select_variables(fetch, self.variables)

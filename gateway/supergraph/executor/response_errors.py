@@ -135,17 +135,27 @@ class ResponseErrors:
 
     def add_subgraph_errors(
         self,
-        errors: Sequence[Any],
+        response: JSON,
         fetch: FetchNode,
         query_path: QueryPath,
         targets: Sequence[JSON],
     ) -> None:
-        """The errors a service reported, for each object its data belongs to."""
+        """The errors a service reported, for each object its data belongs to.
+
+        Where there is no data at all, as for an argument that does not fit, one without a path
+        failed every field of the fetch.
+        """
+        errors = response.get("errors")
         if not errors:
             return
+        is_refused = response.get("data") is None
         paths = list(self._paths(query_path, targets))
         for error in self._take_within_limit(errors):
             message, rest, extensions = _read_error(error, fetch.subgraph)
+            if is_refused and not rest:
+                for whole in self._client_paths_of_fetch(fetch, query_path, targets):
+                    self.add(message, whole, extensions)
+                continue
             below = self._client_path(query_path.branch.position, rest)
             for path in paths:
                 self.add(message, path.to(*below.keys), extensions)

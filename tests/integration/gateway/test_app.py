@@ -240,6 +240,16 @@ async def test_every_answer_says_what_browsers_may_not_do_with_it(house: House, 
     assert headers["cache-control"] == "no-store"
 
 
+async def test_the_entrance_says_where_everything_is_and_shows_a_browser_the_explorer(
+    house: House,
+) -> None:
+    said = (await house.client.get("/")).json()
+    shown = await house.client.get("/", headers={"Accept": "text/html"})
+
+    assert (said["graph"], said["health"]) == ("/graphql", "/health/ready")
+    assert shown.headers["location"] == "/graphql"
+
+
 async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:
     headers = house.headers()
     query = {"query": "{ segments }"}

@@ -201,6 +201,8 @@ async def test_a_value_that_does_not_fit_its_type_is_the_callers_mistake_and_no_
 
     [error] = answer["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    expected = "2026-11-30T09:30:00Z" if "since" in query else "schema declares"
+    assert expected in error["extensions"]["hint"]
     assert "data" not in answer
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 

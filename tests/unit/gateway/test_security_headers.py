@@ -32,8 +32,11 @@ async def own_mind(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("text", headers=headers)(scope, receive, send)
 
 
-def browsing(app: Any, *origins: str, https_only_s: int = 0) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=add_security_headers(app, origins, https_only_s))
+def browsing(
+    app: Any, *origins: str, https_only_s: int = 0, allows_local_pages: bool = False
+) -> httpx.AsyncClient:
+    app = add_security_headers(app, origins, https_only_s, allows_local_pages=allows_local_pages)
+    transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
@@ -88,7 +91,12 @@ async def test_a_page_of_an_allowed_origin_may_read_and_no_other_may() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [*PREFLIGHT_HEADERS, "content-type", "if-none-match", "traceparent", "x-retry-count"]
+    "header",
+    [
+        *PREFLIGHT_HEADERS,
+        *("content-type", "if-none-match", "traceparent", "tracestate", "baggage", "x-retry-count"),
+        *("apollographql-client-name", "sentry-trace", "x-request-id", "last-event-id"),
+    ],
 )
 async def test_a_page_may_send_every_header_of_ours_and_of_its_libraries(header: str) -> None:
     async with browsing(plain, SHOP) as client:
@@ -110,8 +118,22 @@ async def test_no_page_may_send_what_the_browser_keeps_by_itself(origins: tuple[
         assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_a_header_nobody_needs_is_not_allowed() -> None:
-    async with browsing(plain, SHOP) as client:
-        response = await client.options("/graphql", headers=preflight("x-anything"))
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:3000"])
+async def test_pages_of_this_machine_may_call_in_development_only(origin: str) -> None:
+    async with browsing(plain, allows_local_pages=True) as client:
+        allowed = await client.options("/graphql", headers=preflight("authorization", origin))
+        denied = await client.options("/graphql", headers=preflight("authorization", SHOP))
+    async with browsing(plain) as client:
+        in_production = await client.get("/", headers={"Origin": origin})
 
-    assert response.status_code == 400
+    assert allowed.headers["access-control-allow-origin"] == origin
+    assert denied.status_code == 400
+    assert "access-control-allow-origin" not in in_production.headers
+
+
+async def test_a_page_of_a_like_named_host_is_not_of_this_machine() -> None:
+    async with browsing(plain, allows_local_pages=True) as client:
+        for origin in ("http://localhost.evil.example", "http://evil.example?localhost"):
+            response = await client.options("/graphql", headers=preflight("authorization", origin))
+
+            assert response.status_code == 400

@@ -418,6 +418,12 @@ async def test_an_error_path_ends_where_it_makes_no_sense(index: Any) -> None:
     assert [e["path"] for e in answer["errors"]] == [["customers"]]
 
 
+async def test_an_error_of_a_refused_request_stands_at_the_fields_it_left_empty() -> None:
+    answer = await flooded({"errors": [{"message": "Value cannot represent a DateTime."}]})
+
+    assert [error["path"] for error in answer["errors"]] == [["customers"]]
+
+
 async def test_an_error_path_is_kept_as_far_as_it_was_asked_for() -> None:
     customers = [{"id": str(n), "name": None} for n in range(3)]
     paths = [["customers", 2, "name"], ["customers", 1, "secret"], ["nothing"], "customers", []]
