@@ -18,6 +18,7 @@ from gateway.supergraph import ExecutionOptions, SubgraphResponse, execute
 from services.chassis.errors import UnknownCustomer
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
+from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id
 
 JSON: TypeAlias = dict[str, Any]
 Headers: TypeAlias = Mapping[str, str]
@@ -42,13 +43,15 @@ def create_customer_finder(graph: Callable[[], RequestPipeline]) -> FindCustomer
         )
         for error in answer.get("errors", ()):
             raise GraphQLError(error["message"], extensions=error.get("extensions"))
-        customer = answer["data"]["customer"]
-        if customer is None:
-            raise UnknownCustomer(
-                "There is no such customer.",
-                hint="Identify or track them first, or check the id or identity.",
-            )
-        return UUID(customer["id"])
+        if customer := answer["data"]["customer"]:
+            return UUID(customer["id"])
+        identity = ref.get("identity")
+        if identity and identity["type"] in ANONYMOUS_TYPES:  # decided for, and not tracked yet
+            return derive_customer_id(identity["type"], identity["value"])
+        raise UnknownCustomer(
+            "There is no such customer.",
+            hint="Identify or track them first, or check the id or identity.",
+        )
 
     return find_customer
 

@@ -201,6 +201,23 @@ async def test_a_visitor_watches_himself_and_nobody_else(
     assert first["customer"]["traits"] is None  # not for browsers
 
 
+async def test_a_visitor_who_just_got_offers_and_did_nothing_yet_is_watched(
+    stack: Stack, session: aiohttp.ClientSession
+) -> None:
+    mine = f"visitor-{uuid4()}"
+    me = {"identity": {"type": "anonymous_id", "value": mine}}
+    shop = Caller(stack, session, "admin")
+    visitor = Caller(stack, session, "visitor", f"anonymous_id={mine}")
+    await visitor.ask(OFFERS, customer=me)
+
+    async with Caller(stack, session, "agent").over_sse(me) as screen:
+        await until(screen, "WATCHING")
+        await shop.ask(TRACK, input={"customer": me, "event": "Came"})
+        event = await until(screen, "EVENT")
+
+    assert event["event"]["name"] == "Came"
+
+
 async def test_nobody_is_watched_whom_we_do_not_know(
     stack: Stack, session: aiohttp.ClientSession
 ) -> None:
