@@ -3,10 +3,10 @@
 from gateway.app import create
 from gateway.live.websocket_protocol import WebSocketProtocol
 from gateway.settings import GatewaySettings
-from services.chassis.server import serve
+from services.chassis.server import read_settings, serve
 
 if __name__ == "__main__":
-    settings = GatewaySettings()
+    settings = read_settings(GatewaySettings)
     serve(
         create,
         settings,

@@ -89,6 +89,19 @@ def demo(
 
 
 @app.command()
+def settings(
+    all: Annotated[bool, typer.Option(help="also those that have their default")] = False,
+) -> None:
+    """Print what each process is set to by this environment, and where from; no secrets."""
+    from infra.settings_report import list_settings
+
+    table = Table("process", "setting", "value", "from", box=None)
+    for row in list_settings(with_defaults=all):
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+@app.command()
 def migrate() -> None:
     """Migrate all databases, at the addresses in RAAK_<PROCESS>_DATABASE_URL.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from fastapi import APIRouter, FastAPI, Request
@@ -32,7 +32,7 @@ from services.chassis.http_server import run_server
 from services.chassis.outbox import Relay
 from services.chassis.principal import Principal, ServiceTokenVerifier
 from services.chassis.resync import Resync, ResyncSource
-from services.chassis.settings import ProcessSettings, ServiceSettings
+from services.chassis.settings import InvalidSettings, ProcessSettings, ServiceSettings
 from services.contracts.base import Event
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ FASTAPI_TELEMETRY_OFF: TelemetryConfig = {
     "auto_configure": False,
 }
 """It would start by itself with a trace provider, and record paths and exceptions unmasked."""
+
+
+SettingsT = TypeVar("SettingsT", bound=ProcessSettings)
 
 
 class MissingSetting(RaakError, code="MISSING_SETTING"):
@@ -382,6 +385,14 @@ def collect_garbage_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def read_settings(kind: type[SettingsT]) -> SettingsT:
+    """The settings of this process; where they cannot be used it says why, and exits with 1."""
+    try:
+        return kind()
+    except InvalidSettings as error:
+        raise SystemExit(str(error)) from None
 
 
 def serve(create: Callable[[], ASGIApp], settings: ProcessSettings, **options: Any) -> None:

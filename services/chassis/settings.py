@@ -1,10 +1,12 @@
 """Settings all processes share: read from the environment once, frozen, passed down."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -13,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from services.chassis.errors import RaakError
 from services.chassis.masking import words_of
 from services.chassis.production import (
     NotForProduction,
@@ -32,10 +35,42 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """Texts, separated by commas in the environment."""
 
 
+MISSPELT = 0.85
+"""How alike a variable of all processes must be to a setting to be taken for it, from 0 to 1. Less
+alike it may be another process's.
+"""
+
+
+class InvalidSettings(RaakError, code="INVALID_SETTINGS", status=500):
+    """A variable has a value it can't have, or is not the name of a setting."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  {one}" for one in problems)
+        super().__init__(
+            f"The settings cannot be used:{lines}\n",
+            hint="docs/operations.md lists all of them; `raak settings` shows what holds.",
+        )
+
+
+class _EnvironmentSource(EnvSettingsSource):
+    """Variables with a prefix; a secret may be in a file, which `…_FILE` names."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        found = dict(super()._load_env_vars())
+        for name, field in self.settings_cls.model_fields.items():
+            variable = f"{self.env_prefix}{name}".lower()
+            file = found.get(f"{variable}_file")
+            if file and not field.repr and variable not in found:
+                found[variable] = Path(file).read_text().strip()
+        return found
+
+
 class ProcessSettings(BaseSettings):
     """Settings of any process.
 
-    A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`.
+    A field `x` of the process `decision` is read from `RAAK_DECISION_X`, else from `RAAK_X`; a
+    secret one (`repr=False`) also from the file that `RAAK_DECISION_X_FILE` names.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -67,6 +102,63 @@ class ProcessSettings(BaseSettings):
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Raises InvalidSettings with every problem."""
+        problems = [*self._find_misspelt(os.environ), *self._find_file_problems(os.environ)]
+        try:
+            if not problems:
+                super().__init__(**values)
+        except ValidationError as error:
+            problems += [self._describe(one) for one in error.errors()]
+        if problems:
+            raise InvalidSettings(problems)
+
+    @classmethod
+    def variables(cls, name: str) -> tuple[str, str]:
+        """The variables a setting is read from; the first wins."""
+        return f"RAAK_{cls.process}_{name}".upper(), f"RAAK_{name}".upper()
+
+    @classmethod
+    def _find_misspelt(cls, environment: Mapping[str, str]) -> Iterator[str]:
+        secrets = [f"{name}_file" for name, field in cls.model_fields.items() if not field.repr]
+        known = [*cls.model_fields, *secrets]
+        for variable in sorted(environment):
+            own, prefix, name = variable.partition(f"RAAK_{cls.process}_".upper())
+            is_own = bool(prefix) and not own
+            name = (name if is_own else variable.removeprefix("RAAK_")).lower()
+            is_elsewhere = variable.endswith("_ENV_FILE") or (is_own and name == "url")
+            if not variable.startswith("RAAK_") or name in known or is_elsewhere:
+                continue  # Compose reads the former, the gateway the latter
+            cutoff = 0.6 if is_own else MISSPELT
+            if close := get_close_matches(name, known, n=1, cutoff=cutoff):
+                stem = variable[: len(variable) - len(name)]
+                yield f"{variable} is no setting: did you mean {stem}{close[0].upper()}?"
+            elif is_own:
+                yield f"{variable} is no setting of {cls.process}."
+
+    @classmethod
+    def _find_file_problems(cls, environment: Mapping[str, str]) -> Iterator[str]:
+        secrets = (name for name, field in cls.model_fields.items() if not field.repr)
+        for variable in (each for name in secrets for each in cls.variables(name)):
+            file = environment.get(f"{variable}_FILE")
+            if file and variable in environment:
+                yield f"{variable} and {variable}_FILE are both set: leave one out."
+            elif file and not os.access(file, os.R_OK):
+                yield f"{variable}_FILE is {file!r}, which cannot be read: name a file with it."
+
+    @classmethod
+    def _describe(cls, error: Any) -> str:
+        """What is wrong with a value, by the variable it came from; the value may be a secret."""
+        name = str(error["loc"][0]) if error["loc"] else ""
+        variables = cls.variables(name)
+        variable = next((one for one in variables if one in os.environ), variables[0])
+        reason = error["msg"].removeprefix("Value error, ")
+        field = cls.model_fields.get(name)
+        value = (
+            f" {os.environ[variable]!r}" if field and field.repr and variable in os.environ else ""
+        )
+        return f"{variable}{value}: {reason}."
+
     @field_validator("identifying_names")
     @classmethod
     def _names_have_letters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,8 +175,8 @@ class ProcessSettings(BaseSettings):
         **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The process's own variables win over those all processes share."""
-        own = EnvSettingsSource(settings_cls, env_prefix=f"RAAK_{cls.process.upper()}_")
-        shared = EnvSettingsSource(settings_cls, env_prefix="RAAK_")
+        own = _EnvironmentSource(settings_cls, env_prefix=f"RAAK_{cls.process.upper()}_")
+        shared = _EnvironmentSource(settings_cls, env_prefix="RAAK_")
         return init_settings, own, shared
 
     def find_production_problems(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """`python -m services.decision`."""
 
-from services.chassis.server import serve
+from services.chassis.server import read_settings, serve
 from services.decision.app import create
 from services.decision.settings import DecisionSettings
 
 if __name__ == "__main__":
-    serve(create, DecisionSettings())
+    serve(create, read_settings(DecisionSettings))

@@ -1,7 +1,7 @@
 """`python -m services.profile`."""
 
-from services.chassis.server import serve
+from services.chassis.server import read_settings, serve
 from services.profile.app import create
 from services.profile.settings import ProfileSettings
 
-serve(create, ProfileSettings())
+serve(create, read_settings(ProfileSettings))
