@@ -12,14 +12,17 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from services.chassis.database import is_away, server_settings, translate_outages
+from services.chassis.database import COMPUTING_S, is_away, server_settings, translate_outages
 
 PROCESS_FOLDERS = (Path(__file__).parents[1], Path(__file__).parents[2])
 """Where a process may live: among the services, or beside them, as the gateway does."""
 MIGRATION_LOCK = 0x6D696772  # "migr": an advisory lock, so that two deployments do not interfere
 
-# to build an index takes what it takes
-_SETTINGS = server_settings() | {"transaction_timeout": "0"}
+# to build an index takes what it takes, and to compare tables on a busy machine more than a silence
+_SETTINGS = server_settings() | {
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": f"{COMPUTING_S}s",
+}
 
 
 def run(metadata: sa.MetaData) -> None:
