@@ -129,6 +129,8 @@ class ProcessSettings(BaseSettings):
             is_elsewhere = variable.endswith("_ENV_FILE") or (is_own and name == "url")
             if not variable.startswith("RAAK_") or name in known or is_elsewhere:
                 continue  # Compose reads the former, the gateway the latter
+            if not is_own and any(name.endswith(f"_{one}") for one in known):
+                continue  # of another process
             cutoff = 0.6 if is_own else MISSPELT
             if close := get_close_matches(name, known, n=1, cutoff=cutoff):
                 stem = variable[: len(variable) - len(name)]

@@ -25,12 +25,13 @@ def test_it_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in str(rows)
 
 
-def test_any_setting_of_one_process_may_be_set_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {name for kind in PROCESS_SETTINGS.values() for name in kind.model_fields}
-    misspelt = {
-        problem
+def test_no_variable_of_one_process_stops_another() -> None:
+    variables = {
+        variable
         for kind in PROCESS_SETTINGS.values()
-        for problem in kind._find_misspelt({f"RAAK_{name}".upper(): "" for name in names})
+        for name in kind.model_fields
+        for variable in kind.variables(name)
     }
 
-    assert misspelt == set()
+    for kind in PROCESS_SETTINGS.values():
+        assert list(kind._find_misspelt(dict.fromkeys(variables, ""))) == [], kind
