@@ -16,6 +16,7 @@ import strawberry
 from infra.cli import app
 from services.chassis.graphql import Schema
 from services.chassis.principal import Principal
+from services.chassis.settings import InvalidSettings
 from services.chassis.streams import stream_name
 from services.contracts.enums import Role
 from services.rules.functions import FUNCTIONS
@@ -83,7 +84,7 @@ def test_a_setting_is_read_from_the_environment_within_its_bounds(
     monkeypatch.setenv("RAAK_WRAP_WITHIN_S", "45")
     assert settings().wrap_within_s == 45
     monkeypatch.setenv("RAAK_GIFTS_WRAP_WITHIN_S", "601")
-    with pytest.raises(ValueError, match="wrap_within_s"):
+    with pytest.raises(InvalidSettings, match="RAAK_GIFTS_WRAP_WITHIN_S"):
         settings()
 
 
