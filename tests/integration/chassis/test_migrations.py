@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from alembic.config import Config
 
-from services.chassis.migrations import PROCESS_FOLDERS, check, migrate, migrations_of
+from services.chassis.migrations import PROCESS_FOLDERS, _run_alembic, check, migrate, migrations_of
 
 MIGRATED = sorted(
     path.parents[1].name for room in PROCESS_FOLDERS for path in room.glob("*/migrations/env.py")
@@ -49,6 +50,22 @@ async def test_migrations_make_the_tables_and_go_down_and_up_again(
     assert left == set()
     assert await tables(url) == created
     await check(process, url)
+
+
+async def test_a_migration_may_compute_for_longer_than_a_process_may_be_silent(
+    postgres_url: str,
+) -> None:
+    url = f"{postgres_url}/slow_{uuid4().hex[:8]}"
+    await migrate(MIGRATED[0], url)
+    patience = list[str]()
+
+    def look(config: Config) -> None:
+        shown = "SHOW idle_in_transaction_session_timeout"
+        patience.append(config.attributes["connection"].exec_driver_sql(shown).scalar())
+
+    await _run_alembic(MIGRATED[0], url, look)
+
+    assert patience == ["1min"]
 
 
 async def test_migrating_twice_at_once_is_migrating_once(postgres_url: str) -> None:
