@@ -30,7 +30,10 @@ def make_loader(
 
 
 def copy_fields(to: type[T], source: object, **others: Any) -> T:
-    """An object of the graph with `others`, and for the rest the attributes of the same name."""
+    """An object of the graph with `others`, and for the rest the attributes of the same name.
+
+    Values of the domain within it are read by the same names, too.
+    """
     names = (one.name for one in fields(to) if one.init and one.name not in others)  # type: ignore[arg-type]
     return to(**{name: getattr(source, name) for name in names}, **others)
 

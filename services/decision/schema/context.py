@@ -1,25 +1,21 @@
 """What resolvers may use, built anew for each request; and who may see what."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
-from services.chassis.database import Connection
 from services.chassis.masking import USUAL, Masking
 from services.chassis.principal import Principal
+from services.chassis.resolvers import make_loader
 from services.decision.service.customers import has_access, require_own
 from services.decision.service.deciding import DecisionContext
 from services.decision.store import decisions, outcomes
 from services.decision.store.customers import CustomerRef
 from services.decision.store.decisions import DecisionRecord
 from services.decision.store.outcomes import OutcomeRecord
-
-Value = TypeVar("Value")
-LoadMany = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, Value]]]
 
 
 @dataclass
@@ -32,20 +28,12 @@ class Context:
 
     @cached_property
     def decisions(self) -> DataLoader[UUID, DecisionRecord | None]:
-        return self._build_loader(decisions.load_by_id, None)
+        return make_loader(self.decision_context.database, decisions.load_by_id, None)
 
     @cached_property
     def outcomes(self) -> DataLoader[UUID, Sequence[OutcomeRecord]]:
         """The outcomes of a decision, by its id."""
-        return self._build_loader(outcomes.load_by_decision, ())
-
-    def _build_loader(self, load_many: LoadMany[Value], missing: Value) -> DataLoader[UUID, Value]:
-        async def load(ids: list[UUID]) -> list[Value]:
-            async with self.decision_context.database.connection() as connection:
-                records = await load_many(connection, ids)
-            return [records.get(one, missing) for one in ids]
-
-        return DataLoader(load_fn=load)
+        return make_loader(self.decision_context.database, outcomes.load_by_decision, ())
 
     async def require_own(self, ref: CustomerRef) -> None:
         """Raise Forbidden for another customer than the caller's own, if it acts for one, and for

@@ -1,9 +1,9 @@
 """The types of the graph that decision owns, and what it adds to customers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import UUID
 
 import strawberry
@@ -17,6 +17,7 @@ from services.chassis.pagination import (
     encode_cursor,
     page_size,
 )
+from services.chassis.resolvers import copy_fields
 from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
@@ -40,21 +41,12 @@ from services.decision.store.customers import CustomerRef
 from services.rules.template import hide_values
 
 Info = strawberry.Info[Context, None]
-Value = TypeVar("Value")
 
 
 @strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
 class Money:
     cents: int
     currency: str
-
-
-def copy_fields(graph_type: type[Value], source: object, **others: Any) -> Value:
-    """A value of the graph: the fields in `others`, and the rest from attributes of `source` with
-    the same names. Values of the domain within it are read by the same names, too.
-    """
-    names = [one.name for one in fields(graph_type) if one.init and one.name not in others]  # type: ignore[arg-type]
-    return graph_type(**{name: getattr(source, name) for name in names}, **others)
 
 
 CATALOGUE = [["catalogue:read"], ["decisions:explain"]]
