@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, file_sink, stdout_sink
 from gateway.access.audit.chain import AuditChain, look_back
 from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.authentication.attempts import SignatureChecks
 from gateway.access.authentication.authenticator import Authenticator
-from gateway.access.authentication.caller_tokens import CallerTokens, TokenRules
+from gateway.access.authentication.caller_tokens import CallerTokens
 from gateway.access.authentication.service_tokens import ServiceTokens, load_private_key
 from gateway.access.authentication.verification_keys import (
     VerificationKey,
@@ -31,6 +33,8 @@ class AccessControl:
 
     authenticator: Authenticator
     service_tokens: ServiceTokens
+    token_signing_key: Ed25519PrivateKey | None
+    """What callers' tokens are signed with here; None: none are."""
     verification_keys: VerificationKeys
     api_keys: ApiKeyCache
     registry: OperationRegistry
@@ -49,16 +53,21 @@ class AccessControl:
                 hint="Name the file with the private key of the gateway (`raak keys init`).",
             )
         signing = load_private_key(_text(settings.signing_key_file))
-        verification_keys = _verification_keys(settings, VerificationKey.of(signing.public_key()))
-        checks = SignatureChecks(settings.rates)
+        issuing = _token_signing_key(settings, signing)
+        verification_keys = _verification_keys(settings)
         tokens = CallerTokens(
-            verification_keys, roles.resolve_grant, _rules(settings), checks=checks
+            verification_keys,
+            roles.resolve_grant,
+            settings.token_rules,
+            own_key=issuing.public_key() if issuing else None,
+            checks=SignatureChecks(settings.rates),
         )
         api_keys = ApiKeyCache(settings.key_secret, roles.resolve_grant)
         registry = OperationRegistry(plan, is_read=False)
         return cls(
             authenticator=Authenticator(tokens, api_keys),
             service_tokens=ServiceTokens(signing),
+            token_signing_key=issuing,
             verification_keys=verification_keys,
             api_keys=api_keys,
             registry=registry,
@@ -86,24 +95,26 @@ class AccessControl:
         return [reason for reason in reasons if reason]
 
 
-def _verification_keys(settings: GatewaySettings, ours: VerificationKey) -> VerificationKeys:
-    """The keys of the settings; without any, the gateway's own key is used."""
-    own = None
-    if settings.caller_key_file:
-        own = VerificationKey.from_pem(_text(settings.caller_key_file))
-    if settings.token_key_set:
-        return VerificationKeys(own, key_set_reader(settings.token_key_set))
-    return VerificationKeys(own or ours)
+def _token_signing_key(
+    settings: GatewaySettings, signing: Ed25519PrivateKey
+) -> Ed25519PrivateKey | None:
+    if settings.token_signing_key_file is None:
+        return None
+    key = load_private_key(_text(settings.token_signing_key_file))
+    if key.public_key() == signing.public_key():
+        raise UnusableKey(
+            "RAAK_GATEWAY_TOKEN_SIGNING_KEY_FILE holds the key the gateway signs internal tokens "
+            "with.",
+            hint="Give callers' tokens a key of their own (`raak keys init` makes both).",
+        )
+    return key
 
 
-def _rules(settings: GatewaySettings) -> TokenRules:
-    return TokenRules(
-        issuer=settings.token_issuer,
-        audience=settings.token_audience,
-        role_claim=settings.token_role_claim,
-        customer_claim=settings.token_customer_claim,
-        scope_claim=settings.token_scope_claim,
-        longest_life_s=settings.token_longest_life_s,
+def _verification_keys(settings: GatewaySettings) -> VerificationKeys:
+    file, key_set = settings.caller_key_file, settings.token_key_set
+    return VerificationKeys(
+        VerificationKey.from_pem(_text(file)) if file else None,
+        key_set_reader(key_set) if key_set else None,
     )
 
 

@@ -231,7 +231,7 @@ def apply(
 
     if not url:
         instance = EmbeddedInstance.load(data)
-        url, token = instance.url, token or issue(instance.keys[0], "marketer", "raak apply")
+        url, token = instance.url, token or issue(instance.keys.tokens, "marketer", "raak apply")
     for path in definitions.apply(GraphClient(url, token), folder):
         console.print(f"[green]published[/] {path}")
 
@@ -255,8 +255,9 @@ def token(
     from infra.instance import EmbeddedInstance
     from infra.tokens import issue
 
-    signing = key or EmbeddedInstance.load(data).keys[0]
-    longest_s = GatewaySettings().token_longest_life_s
+    settings = GatewaySettings()
+    signing = key or settings.token_signing_key_file or EmbeddedInstance.load(data).keys.tokens
+    longest_s = settings.token_longest_life_s
     typer.echo(issue(signing, role, subject, customer, hours, scope or (), longest_s))
 
 
@@ -282,12 +283,14 @@ def claim(
 
 @keys.command("init")
 def keys_init(
-    directory: Annotated[Path, typer.Option(help="where signing.pem and verify.pem go")],
+    directory: Annotated[
+        Path, typer.Option(help="where signing.pem, verify.pem and tokens.pem go")
+    ],
     verify_directory: Annotated[
         Path | None, typer.Option(help="where verify.pem goes instead, for the services to read")
     ] = None,
 ) -> None:
-    """Make the key pair that tokens are signed and checked with, unless there is one."""
+    """Make the keys that tokens are signed and checked with, unless they are there."""
     from infra.instance import make_keys
 
     for path in make_keys(directory, verify_directory):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,18 +32,32 @@ class NoInstance(RaakError, code="NO_INSTANCE"):
     """A folder holds no Raak."""
 
 
-def make_keys(folder: Path, verify_folder: Path | None = None) -> tuple[Path, Path]:
-    """The Ed25519 key pair, made if missing: (signing.pem, verify.pem)."""
+class Keys(NamedTuple):
+    """The files of the keys: what signs internal tokens, what checks them, what signs callers'."""
+
+    signing: Path
+    verify: Path
+    tokens: Path
+
+
+def make_keys(folder: Path, verify_folder: Path | None = None) -> Keys:
+    """The Ed25519 keys, made if missing."""
     signing, verify = folder / "signing.pem", (verify_folder or folder) / "verify.pem"
-    if not signing.exists():
-        key = Ed25519PrivateKey.generate()
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_whole(signing, private.decode(), 0o600)
+    tokens = folder / "tokens.pem"
+    for private in (signing, tokens):
+        if not private.exists():
+            _write_private_key(private)
     public = load_private_key(signing.read_text()).public_key()
     text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     if not verify.exists() or verify.read_text() != text:
         write_whole(verify, text, 0o644)
-    return signing, verify
+    return Keys(signing, verify, tokens)
+
+
+def _write_private_key(file: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_whole(file, text.decode(), 0o600)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
@@ -91,7 +105,7 @@ class EmbeddedInstance:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def keys(self) -> tuple[Path, Path]:
+    def keys(self) -> Keys:
         return make_keys(self.folder / "keys")
 
     def secret(self, name: str) -> str:
@@ -145,14 +159,15 @@ class EmbeddedInstance:
         }
 
     def _service_environment(self, service: str) -> dict[str, str]:
-        environment = {"RAAK_VERIFY_KEY_FILE": str(self.keys[1].resolve())}
+        environment = {"RAAK_VERIFY_KEY_FILE": str(self.keys.verify.resolve())}
         if service == "profile":
             environment["RAAK_PROFILE_CLAIM_SECRETS"] = self.secret("claim-secret")
         return environment
 
     def _gateway_environment(self) -> dict[str, str]:
         return {
-            "RAAK_GATEWAY_SIGNING_KEY_FILE": str(self.keys[0].resolve()),
+            "RAAK_GATEWAY_SIGNING_KEY_FILE": str(self.keys.signing.resolve()),
+            "RAAK_GATEWAY_TOKEN_SIGNING_KEY_FILE": str(self.keys.tokens.resolve()),
             "RAAK_GATEWAY_WRITE_KEYS": self.secret("write-key"),
             "RAAK_GATEWAY_KEY_SECRET": self.secret("key-secret"),
             "RAAK_GATEWAY_AUDIT_FILE": str((self.folder / "logs" / "audit.jsonl").resolve()),

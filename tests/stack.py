@@ -47,7 +47,7 @@ class Stack:
 
     def token(self, role: str, subject: str = "tester", customer: str = "") -> str:
         """A signed token."""
-        return tokens.issue(self.instance.keys[0], role, subject, customer)
+        return tokens.issue(self.instance.keys.tokens, role, subject, customer)
 
     def as_(self, role: str, customer: str = "") -> GraphClient:
         """The graph as a role sees it."""

@@ -43,10 +43,8 @@ __all__ = [
 
 
 def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
-    signing, _ = instance.keys
-
     def token(role: str, subject: str, customer: str) -> str:
-        return tokens.issue(signing, role, subject, customer)
+        return tokens.issue(instance.keys.tokens, role, subject, customer)
 
     def claim(browser: str, user: str) -> str:
         secret, now = instance.secret("claim-secret"), datetime.now(UTC)

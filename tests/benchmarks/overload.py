@@ -62,6 +62,7 @@ def gateway(port: int, stub_url: str, signing_key: str, shedding: str) -> None:
         port=port,
         profile_url=stub_url,
         signing_key_file=Path(signing_key),
+        caller_key_file=Path(signing_key).with_name("verify.pem"),
         audit_file=Path(os.devnull),
         log_level="ERROR",
         **SHEDDING[shedding],

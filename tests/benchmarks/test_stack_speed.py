@@ -146,7 +146,7 @@ async def ask(session: aiohttp.ClientSession, url: str, body: bytes) -> float:
 
 def session_for(bench: Bench) -> aiohttp.ClientSession:
     """A client with an agent's token."""
-    token = issue(bench.instance.keys[0], "agent", "bench")
+    token = issue(bench.instance.keys.tokens, "agent", "bench")
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
 

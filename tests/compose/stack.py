@@ -124,7 +124,7 @@ class Stack:
 
     def token(self, role: str, subject: str, customer: str) -> str:
         """A token signed with the stack's own key, which never leaves its volume."""
-        options = ["--subject", subject, "--customer", customer, "--key", "/signing/signing.pem"]
+        options = ["--subject", subject, "--customer", customer]
         return self.inside("gateway", "raak", "token", role, *options).strip()
 
     def api_key(self, name: str, *options: str) -> str:

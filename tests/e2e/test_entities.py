@@ -76,7 +76,7 @@ def entities(
     stack: Stack, service: str, role: Role, own: Person, field: str, keys: list[JSON]
 ) -> JSON:
     """What a service answers a router that speaks for a caller, by an internal token."""
-    signing = load_private_key(stack.instance.keys[0].read_text())
+    signing = load_private_key(stack.instance.keys.signing.read_text())
     header = ServiceTokens(signing).authorization(caller(role, "attacker", own.identity), service)
     type_name = keys[0]["__typename"]
     document = (

@@ -291,7 +291,9 @@ def narrowed(role: Role) -> Principal:
 
 def ask_everything(stack: Stack, known: Known, principal: Principal) -> dict[str, str]:
     """What a caller is answered to each question."""
-    token = tokens.issue(stack.instance.keys[0], principal.role, "curious", scopes=principal.scopes)
+    token = tokens.issue(
+        stack.instance.keys.tokens, principal.role, "curious", scopes=principal.scopes
+    )
     graph, answers = GraphClient(stack.instance.url, token), {}
     for query in questions(principal):
         variables: JSON = {"ref": {"id": known.id}} if "$ref" in query else {}
@@ -403,7 +405,7 @@ def by(type: str, value: str) -> JSON:
 def ask_for_text(stack: Stack, role: Role, query: str, ref: JSON) -> str:
     """The first answer to a request, or the first event, as it is written."""
     kind = "text/event-stream" if query.startswith("subscription") else "application/json"
-    token = tokens.issue(stack.instance.keys[0], role, "curious")
+    token = tokens.issue(stack.instance.keys.tokens, role, "curious")
     with httpx.stream(
         "POST",
         f"{stack.instance.url}/graphql",

@@ -81,7 +81,7 @@ def test_each_role_sees_its_part_of_a_customer(stack: Stack, role: str, without:
 
 
 def test_a_token_narrowed_to_one_scope_does_that_and_nothing_else(stack: Stack) -> None:
-    token = tokens.issue(stack.instance.keys[0], "agent", "kiosk", scopes=["customers:read"])
+    token = tokens.issue(stack.instance.keys.tokens, "agent", "kiosk", scopes=["customers:read"])
     graph = GraphClient(stack.instance.url, token)
 
     seen = graph.answer(CUSTOMER, ref=ANN)
@@ -104,7 +104,7 @@ def test_a_publication_by_who_may_not_publish_is_told_who_may(stack: Stack) -> N
 
 
 def test_a_token_without_the_scope_hears_nothing(stack: Stack) -> None:
-    token = tokens.issue(stack.instance.keys[0], "agent", "kiosk", scopes=["results:read"])
+    token = tokens.issue(stack.instance.keys.tokens, "agent", "kiosk", scopes=["results:read"])
     listen = "subscription($ref: CustomerRef!) { customerActivity(ref: $ref) { id } }"
 
     response = httpx.post(

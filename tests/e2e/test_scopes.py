@@ -139,7 +139,7 @@ def below(way: Way) -> GraphQLObjectType | None:
 
 def refused(stack: Stack, scope: str, query: str) -> set[str]:
     """The fields that an admin with one scope was refused, in the first answer."""
-    token = tokens.issue(stack.instance.keys[0], "admin", "kiosk", scopes=[scope])
+    token = tokens.issue(stack.instance.keys.tokens, "admin", "kiosk", scopes=[scope])
     is_event = query.startswith("subscription")
     with httpx.stream(
         "POST",

@@ -81,7 +81,7 @@ async def test_a_process_is_refused_by_every_database_but_its_own(stack: Stack, 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_token_for_one_service_opens_no_other(stack: Stack, service: str) -> None:
-    tokens = ServiceTokens(load_private_key(stack.instance.keys[0].read_text()))
+    tokens = ServiceTokens(load_private_key(stack.instance.keys.signing.read_text()))
     admin = caller(Role.ADMIN)
     port = stack.instance.ports[service]
 

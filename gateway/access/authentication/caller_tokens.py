@@ -1,12 +1,16 @@
 """Callers' tokens: JSON Web Tokens that are checked here, and issued for local use."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from time import time
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 
 from gateway.access.authentication.attempts import SignatureChecks, mark_genuine
 from gateway.access.authentication.service_tokens import sign
@@ -39,6 +43,8 @@ REFUSED_S = 5.0
 
 ALLOWED = tuple(sorted(ALGORITHMS.values()))
 ROLES = ", ".join(role.value for role in Role)
+OPENID_SCOPES = frozenset(("openid", "profile", "email", "address", "phone", "offline_access"))
+"""What OpenID Connect puts into a scope claim: it says nothing of what a caller may do here."""
 RENEW = "Get a new one; locally: `raak token ROLE`."
 
 ResolveGrant = Callable[[Role, frozenset[str] | None], tuple[frozenset[str], frozenset[str]]]
@@ -55,13 +61,21 @@ class TokenOutOfTime(NotAuthenticated):
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What callers' tokens must say, and under which names."""
+    """What callers' tokens must say, and under which names.
+
+    The name of a claim may be a path: `realm_access.roles` is `roles` in `realm_access`, unless a
+    claim has that whole name.
+    """
 
     issuer: str = ISSUER
     audience: str = CALLER_AUDIENCE
     role_claim: str = "role"
     customer_claim: str = "customer"
     scope_claim: str = "scope"
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """The issuer's names (groups, say) for our roles: the first that a token has counts. Empty: a
+    token names our roles themselves.
+    """
     longest_life_s: int = LONGEST_LIFE_S
     """From `iat` to `exp`; from now where there is no `iat`."""
 
@@ -82,7 +96,7 @@ def _refusals(rules: TokenRules) -> Refusals:
         ),
         jwt.MissingRequiredClaimError: (
             "The token lacks a claim.",
-            f"It needs iss, aud, exp, sub and {rules.role_claim}.",
+            f"It needs iss, aud, exp and sub, and {rules.role_claim}.",
         ),
         jwt.InvalidAlgorithmError: (
             "The token is signed with an algorithm that is not allowed.",
@@ -122,7 +136,14 @@ def issue_token(
     claims: dict[str, Any] = {"role": role.value, "sub": subject, "customer": dict(customer or {})}
     if scopes is not None:
         claims["scope"] = " ".join(sorted(scopes))
-    return sign(key, claims, CALLER_AUDIENCE, time() if now is None else now, lifetime_s)
+    issued_at = time() if now is None else now
+    kid = own_key_id(key.public_key())
+    return sign(key, claims, CALLER_AUDIENCE, issued_at, lifetime_s, kid=kid)
+
+
+def own_key_id(key: Ed25519PublicKey) -> str:
+    """The `kid` of the tokens that are issued here with this key, not by somebody else."""
+    return f"raak-{sha256(key.public_bytes_raw()).hexdigest()[:16]}"
 
 
 def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
@@ -156,6 +177,7 @@ class CallerTokens:
         resolve_grant: ResolveGrant,
         rules: TokenRules | None = None,
         *,
+        own_key: Ed25519PublicKey | None = None,
         checks: SignatureChecks | None = None,
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time,
@@ -163,8 +185,10 @@ class CallerTokens:
         self._keys = keys
         self._resolve_grant = resolve_grant
         self._rules = rules or TokenRules()
+        self._own_key = VerificationKey.of(own_key) if own_key else None
+        self._own_key_id = own_key_id(own_key) if own_key else ""
+        self._own_rules = TokenRules(longest_life_s=self._rules.longest_life_s)
         self._checks = checks or SignatureChecks(RateLimits())
-        self._refusals = _refusals(self._rules)
         self._clock = clock
         self._version = keys.version
         self._valid: Lru[tuple[float, Principal]] = Lru(remembered)
@@ -206,44 +230,30 @@ class CallerTokens:
         raise type(refusal)(refusal.problem, hint=refusal.hint) from None
 
     async def _check_token(self, token: str) -> tuple[float, Principal]:
-        try:
-            key = await self._keys.key_for(_key_id(token))
-            await self._checks.turn()
-            claims = self._claims(token, key)
-            self._check_life(claims)
-            return float(claims["exp"]), self._caller(claims)
-        except TIME_ERRORS:
-            raise self._not_now(token) from None
-        except BROKEN as error:
-            raise self._refusal(error) from None
-
-    def _refusal(self, error: Exception) -> NotAuthenticated:
-        fitting = (texts for kind, texts in self._refusals.items() if isinstance(error, kind))
-        problem, hint = next(fitting, UNREADABLE)
-        return NotAuthenticated(problem, hint=hint)
-
-    def _claims(self, token: str, key: VerificationKey | None, **options: bool) -> dict[str, Any]:
-        """What a token says, checked; without a key its signature has been before."""
         rules = self._rules
-        wanted: Any = {"require": ["exp", "iss", "aud", "sub", rules.role_claim], **options}
-        return jwt.decode(
-            token,
-            key.key if key else "",
-            algorithms=[key.algorithm] if key else None,
-            audience=rules.audience,
-            issuer=rules.issuer,
-            leeway=CLOCK_SKEW_S,
-            options=wanted,
-        )
+        try:
+            kid = _key_id(token)
+            if self._own_key is not None and kid == self._own_key_id:
+                key, rules = self._own_key, self._own_rules
+            else:
+                key = await self._keys.key_for(kid)
+            await self._checks.turn()
+            claims = _claims(token, key, rules)
+            self._check_life(claims)
+            return float(claims["exp"]), self._caller(claims, rules)
+        except TIME_ERRORS:
+            raise self._not_now(token, rules) from None
+        except BROKEN as error:
+            raise _refusal(error, rules) from None
 
-    def _not_now(self, token: str) -> NotAuthenticated:
+    def _not_now(self, token: str, rules: TokenRules) -> NotAuthenticated:
         """How far the time of a token is from ours, if its audience is the gateway."""
         try:
-            claims = self._claims(token, None, **BUT_THE_TIME)
+            claims = _claims(token, None, rules, **BUT_THE_TIME)
             begins = max(int(claims.get("nbf") or 0), int(claims.get("iat") or 0))
             early_s, late_s = begins - self._clock(), self._clock() - int(claims["exp"])
         except BROKEN as error:
-            return self._refusal(error)
+            return _refusal(error, rules)
         if early_s > 0:
             return TokenOutOfTime(
                 f"The token is not valid yet: it begins {early_s:.0f} s from now by the gateway's "
@@ -265,20 +275,68 @@ class CallerTokens:
                 hint="Have its issuer make one that ends sooner; locally: `raak token ROLE`.",
             )
 
-    def _caller(self, claims: Mapping[str, Any]) -> Principal:
+    def _caller(self, claims: Mapping[str, Any], rules: TokenRules) -> Principal:
         """Who it is; of what a caller may do its token can only take away."""
-        rules = self._rules
         try:
-            role, subject = Role(claims[rules.role_claim]), _own_name(claims["sub"])
-            customer = _texts(claims.get(rules.customer_claim) or {})
+            role, subject = _role(claims, rules), _own_name(claims["sub"])
+            customer = _texts(_read_claim(claims, rules.customer_claim) or {})
             _check_customer(role, customer)
-            narrowed_to = _scopes(claims.get(rules.scope_claim))
+            narrowed_to = _scopes(_read_claim(claims, rules.scope_claim))
         except (ValueError, InvalidTokenRequest):
             raise NotAuthenticated(
                 "The token's subject, role, customer and scope do not fit.", hint=_wanted(rules)
             ) from None
         pairs = tuple(sorted(customer.items()))
         return Principal(role, subject, pairs, *self._resolve_grant(role, narrowed_to))
+
+
+def _claims(
+    token: str, key: VerificationKey | None, rules: TokenRules, **options: bool
+) -> dict[str, Any]:
+    """What a token says, checked; without a key its signature has been before."""
+    wanted: Any = {"require": ["exp", "iss", "aud", "sub"], **options}
+    claims = jwt.decode(
+        token,
+        key.key if key else "",
+        algorithms=[key.algorithm] if key else None,
+        audience=rules.audience,
+        issuer=rules.issuer,
+        leeway=CLOCK_SKEW_S,
+        options=wanted,
+    )
+    if _read_claim(claims, rules.role_claim) is None:
+        raise jwt.MissingRequiredClaimError(rules.role_claim)
+    return claims
+
+
+def _refusal(error: Exception, rules: TokenRules) -> NotAuthenticated:
+    fitting = (texts for kind, texts in _refusals(rules).items() if isinstance(error, kind))
+    problem, hint = next(fitting, UNREADABLE)
+    return NotAuthenticated(problem, hint=hint)
+
+
+def _read_claim(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim of this name, else what stands at the path; None if there is neither."""
+    if name in claims or "." not in name:
+        return claims.get(name)
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _role(claims: Mapping[str, Any], rules: TokenRules) -> Role:
+    """The one role a token gives; raises ValueError if it gives none, or several unranked ones."""
+    value = _read_claim(claims, rules.role_claim)
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list):
+        raise ValueError(rules.role_claim)
+    if rules.roles:
+        roles = [role for name, role in rules.roles.items() if name in names][:1]
+    else:
+        roles = [role for role in Role if role.value in names]
+    (role,) = roles
+    return role
 
 
 def _key_id(token: str) -> str | None:
@@ -293,9 +351,10 @@ def _key_id(token: str) -> str | None:
 
 
 def _wanted(rules: TokenRules) -> str:
+    names = f"one of {', '.join(rules.roles)}" if rules.roles else f"exactly one of {ROLES}"
     return (
-        f"`sub` is a name that does not begin with `{SUBJECT_OF_KEYS}`; `{rules.role_claim}` is "
-        f"one of {ROLES}; visitor and app name their `{rules.customer_claim}`, others none; "
+        f"`sub` is a name that does not begin with `{SUBJECT_OF_KEYS}`; `{rules.role_claim}` is or "
+        f"lists {names}; visitor and app name their `{rules.customer_claim}`, others none; "
         f"`{rules.scope_claim}` lists scopes."
     )
 
@@ -320,10 +379,13 @@ def _is_text(value: Any) -> bool:
 
 
 def _scopes(value: Any) -> frozenset[str] | None:
-    """A scope claim: a text with spaces (OAuth 2) or a list; None if there is none."""
+    """A scope claim: a text with spaces (OAuth 2) or a list. None, which narrows nothing, if there
+    is none, or if it has nothing but what OpenID Connect writes there.
+    """
     if value is None:
         return None
     names = value.split() if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(scope, str) for scope in names):
         raise ValueError("scope")
-    return frozenset(names)
+    scopes = frozenset(names)
+    return None if scopes and scopes <= OPENID_SCOPES else scopes

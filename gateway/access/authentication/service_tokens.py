@@ -37,9 +37,14 @@ def load_private_key(pem: str) -> Ed25519PrivateKey:
 
 
 def sign(
-    key: Ed25519PrivateKey, claims: dict[str, Any], audience: str, now: float, lifetime_s: int
+    key: Ed25519PrivateKey,
+    claims: dict[str, Any],
+    audience: str,
+    now: float,
+    lifetime_s: int,
+    kid: str | None = None,
 ) -> str:
-    """A token with these claims, good from now on."""
+    """A token with these claims, good from now on. `kid` names its key, if there are several."""
     whole = int(now)
     stamped = {
         **claims,
@@ -49,7 +54,7 @@ def sign(
         "nbf": whole,
         "exp": whole + lifetime_s,
     }
-    return jwt.encode(stamped, key, algorithm=ALGORITHM)
+    return jwt.encode(stamped, key, ALGORITHM, headers={"kid": kid} if kid else None)
 
 
 class ServiceTokens:

@@ -15,10 +15,11 @@ from typing import Any, cast
 import httpx
 import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 from prometheus_client import Counter
 
@@ -40,7 +41,13 @@ SMALLEST_RSA_BITS = 2_048
 
 FETCHES = Counter("raak_key_set_fetches", "Fetches of the key set by outcome", ["outcome"])
 
-ALGORITHMS: Mapping[type, str] = {Ed25519PublicKey: "EdDSA", RSAPublicKey: "RS256"}
+PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
+
+ALGORITHMS: Mapping[type, str] = {
+    Ed25519PublicKey: "EdDSA",
+    EllipticCurvePublicKey: "ES256",
+    RSAPublicKey: "RS256",
+}
 """The one algorithm each type of key may check."""
 
 
@@ -60,7 +67,7 @@ class KeySetUnavailable(Unavailable, code="KEY_SET_UNAVAILABLE"):
 class VerificationKey:
     """A public key, and the only algorithm it checks."""
 
-    key: Ed25519PublicKey | RSAPublicKey
+    key: PublicKey
     algorithm: str
 
     @classmethod
@@ -68,10 +75,14 @@ class VerificationKey:
         """A public key as it may be used; raises UnusableKey."""
         algorithm = next((name for kind, name in ALGORITHMS.items() if isinstance(key, kind)), None)
         if algorithm is None:
-            raise _unusable("is neither Ed25519 nor RSA")
+            raise _unusable("is neither Ed25519 nor EC nor RSA")
+        if isinstance(key, EllipticCurvePublicKey) and not isinstance(key.curve, SECP256R1):
+            raise _unusable(
+                f"is EC on the curve {key.curve.name}, and P-256 is the one that is used"
+            )
         if isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA_BITS:
             raise _unusable(f"is RSA of {key.key_size} bits, and {SMALLEST_RSA_BITS} are needed")
-        return cls(cast(Ed25519PublicKey | RSAPublicKey, key), algorithm)
+        return cls(cast(PublicKey, key), algorithm)
 
     @classmethod
     def from_pem(cls, pem: str) -> "VerificationKey":
@@ -85,7 +96,7 @@ class VerificationKey:
 def _unusable(why: str) -> UnusableKey:
     return UnusableKey(
         f"The key for callers' tokens {why}.",
-        hint="Name the public half (Ed25519 or RSA, PEM) of the pair that signs them.",
+        hint="Name the public half (Ed25519, EC P-256 or RSA, PEM) of the pair that signs them.",
     )
 
 
@@ -126,10 +137,15 @@ def _read_entries(entries: list[dict[str, Any]]) -> Iterator[tuple[str | None, V
 
 
 FORMS: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "EC": ECAlgorithm.from_jwk,
     "OKP": OKPAlgorithm.from_jwk,
     "RSA": RSAAlgorithm.from_jwk,
 }
-PARTS = {"OKP": ("kty", "crv", "x"), "RSA": ("kty", "n", "e")}
+PARTS = {
+    "EC": ("kty", "crv", "x", "y"),
+    "OKP": ("kty", "crv", "x"),
+    "RSA": ("kty", "n", "e"),
+}
 """The members that make a public key; a private part that was published by mistake stays unread."""
 
 

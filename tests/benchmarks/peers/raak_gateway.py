@@ -32,8 +32,8 @@ def command(folder: Path, port: int, subgraphs: dict[str, int]) -> list[str]:
 
 def headers(folder: Path) -> dict[str, str]:
     """An agent's token."""
-    signing, _ = make_keys(folder / "keys")
-    token = issue_token(load_private_key(signing.read_text()), Role.AGENT, "benchmark")
+    key = make_keys(folder / "keys").tokens
+    token = issue_token(load_private_key(key.read_text()), Role.AGENT, "benchmark")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -43,12 +43,13 @@ def main(folder: Path, port: int, profile: int, decision: int) -> None:
     One caller asks for everything, over and over, on a machine that is kept busy on purpose: its
     rate, and how long requests may queue, are set high. What they cost is the same.
     """
-    signing, _ = make_keys(folder / "keys")
+    keys = make_keys(folder / "keys")
     roles = folder / "roles.yaml"
     roles.write_text(yaml.safe_dump(ROLES))
     settings = GatewaySettings(
         port=port,
-        signing_key_file=signing,
+        signing_key_file=keys.signing,
+        token_signing_key_file=keys.tokens,
         profile_url=f"http://127.0.0.1:{profile}",
         decision_url=f"http://127.0.0.1:{decision}",
         roles_file=roles,

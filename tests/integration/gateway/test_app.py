@@ -104,6 +104,7 @@ async def house(
             profile_url=services["profile"].url,
             decision_url=services["decision"].url + "/",
             signing_key_file=signing,
+            caller_key_file=verify,
             database_url=database_url,
             cors_origins=("https://shop.example",),
             roles_file=roles,
@@ -291,6 +292,30 @@ def test_without_a_signing_key_it_says_which_setting_is_missing() -> None:
 def test_a_key_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnusableKey, match="cannot be read"):
         create(GatewaySettings(signing_key_file=tmp_path / "none.pem"), SDLS)
+
+
+def test_what_signs_inside_signs_no_callers_tokens(key_files: tuple[Path, Path]) -> None:
+    one = key_files[0]
+
+    with pytest.raises(UnusableKey, match=r"TOKEN_SIGNING_KEY_FILE.*internal tokens"):
+        create(GatewaySettings(signing_key_file=one, token_signing_key_file=one), SDLS)
+
+
+async def test_a_token_signed_with_the_key_that_signs_inside_is_refused(
+    key_files: tuple[Path, Path],
+) -> None:
+    signing = load_private_key(key_files[0].read_text())
+    headers = {"Authorization": f"Bearer {issue_token(signing, Role.ADMIN, 'mallory')}"}
+    settings = GatewaySettings(signing_key_file=key_files[0])
+
+    async with (
+        serving(create(settings, SDLS)) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30) as client,
+    ):
+        answer = await client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+
+    assert answer.status_code == 401
+    assert "a key that is not known here" in answer.text
 
 
 def test_a_schema_without_a_service_is_refused(key_files: tuple[Path, Path]) -> None:

@@ -55,7 +55,7 @@ class Gateway:
 
 @pytest.fixture
 async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
-    signing, _ = key_files
+    signing, verify = key_files
     may_answer, asked = asyncio.Event(), asyncio.Semaphore(0)
     may_answer.set()
 
@@ -71,6 +71,7 @@ async def gateway(key_files: tuple[Path, Path]) -> AsyncIterator[Gateway]:
         settings = GatewaySettings(
             profile_url=service.url,
             signing_key_file=signing,
+            caller_key_file=verify,
             rate_per_s=1,
             burst=3,
             max_concurrent=2,

@@ -73,6 +73,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
             profile_url=behind["profile"].url,
             decision_url=behind["decision"].url,
             signing_key_file=signing,
+            caller_key_file=verify,
             database_url=database_url,
             key_secret=SECRET,
         )

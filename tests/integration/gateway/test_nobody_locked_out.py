@@ -101,6 +101,7 @@ async def gateway(key_files: tuple[Path, Path], **settings: Any) -> AsyncIterato
         all_settings = GatewaySettings(
             profile_url=service.url,
             signing_key_file=key_files[0],
+            caller_key_file=key_files[1],
             write_keys=(WRITE_KEY,),
             max_failed_authentications=FAILURES,
             **settings,

@@ -179,7 +179,11 @@ async def test_a_whole_gateway_lets_tokens_have_what_changed_roles_grant(
         (schemas / f"{name}.graphql").write_text(sdl)
     roles.write_text(ROLES_YAML)
     settings = GatewaySettings(
-        signing_key_file=key_files[0], schemas_dir=schemas, roles_file=roles, schemas_every_ms=20
+        signing_key_file=key_files[0],
+        caller_key_file=key_files[1],
+        schemas_dir=schemas,
+        roles_file=roles,
+        schemas_every_ms=20,
     )
     token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "ann")
     marked = SDLS["profile"].replace("segments: [String!]!", ASKS_A_SCOPE)
@@ -232,7 +236,10 @@ async def test_a_whole_gateway_tells_which_service_it_leaves_alone(
         "roles: {agent: {scopes: [], policies: []}}\nfields: {Query: {temperature: [agent]}}\n"
     )
     settings = GatewaySettings(
-        signing_key_file=key_files[0], supergraph_file=file, roles_file=roles
+        signing_key_file=key_files[0],
+        caller_key_file=key_files[1],
+        supergraph_file=file,
+        roles_file=roles,
     )
     token = issue_token(load_private_key(key_files[0].read_text()), Role.AGENT, "tester")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -87,7 +87,7 @@ async def test_a_token_is_checked_with_the_key_it_names() -> None:
         jwk(RSA, "k", alg="PS256"),
         jwk(RSA, "k", n=""),
         jwk(SMALL_RSA, "k"),
-        jwk(generate_ec(SECP256R1()), "k"),
+        jwk(generate_ec(SECP384R1()), "k"),
         {"kty": "oct", "k": "c2VjcmV0", "kid": "k"},
         {"kty": ["OKP"], "kid": "k"},
         {"kid": "k"},
@@ -329,7 +329,8 @@ async def test_a_file_that_is_not_there_is_a_source_that_is_away(tmp_path: Path)
     ("make", "why"),
     [
         (lambda: SMALL_RSA.public_key(), "RSA of 1024 bits"),
-        (lambda: generate_ec(SECP256R1()).public_key(), "neither Ed25519 nor RSA"),
+        (lambda: generate_ec(SECP384R1()).public_key(), "EC on the curve secp384r1"),
+        (lambda: "a text", "neither Ed25519 nor EC nor RSA"),
     ],
 )
 def test_a_weak_or_strange_key_is_refused(make: Callable[[], object], why: str) -> None:
