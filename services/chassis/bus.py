@@ -216,6 +216,23 @@ class Bus:
         waiting = ((one.num_pending or 0) + (one.num_ack_pending or 0) for one in consumers)
         return max(waiting, default=0)
 
+    async def count_lag(self) -> dict[str, int]:
+        """How many events each consumer of this process has yet to handle, by its name."""
+        lags = {}
+        for durable, consumer in self._consumers.items():
+            with _translate_errors(), suppress(nats.js.errors.NotFoundError):
+                info = await self._stream.consumer_info(consumer.stream, durable)
+                lags[durable] = (info.num_pending or 0) + (info.num_ack_pending or 0)
+        return lags
+
+    async def count_dead_letters(self, service: str) -> int:
+        """How many dead letters of a service wait; raises BusUnavailable."""
+        with _translate_errors(), suppress(nats.js.errors.NotFoundError):
+            subjects = f"raak.dead.{service}.>"
+            info = await self._stream.stream_info(DEAD_LETTERS, subjects_filter=subjects)
+            return sum((info.state.subjects or {}).values())
+        return 0
+
     async def subscribe(
         self, service: str, fact: str, receive: Callable[[Msg], Awaitable[None]]
     ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from sqlalchemy.exc import DBAPIError
 
 from services.chassis import telemetry
@@ -85,6 +85,8 @@ OUTAGES = Counter(
     "raak_database_unavailable", "Times PostgreSQL was away or refused for a while", ["because"]
 )
 
+
+WAITING = Gauge("raak_database_waiting", "Requests and work that wait for a connection")
 
 _ALLOW_COMPUTING = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 
@@ -218,7 +220,8 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for reading; each statement is its own transaction."""
         try:
-            connection = await self.pool.acquire(timeout=5)
+            with WAITING.track_inprogress():
+                connection = await self.pool.acquire(timeout=5)
         except (TimeoutError, asyncpg.PostgresError, *BROKEN) as error:
             raise _outage(error) from error
         try:

@@ -192,7 +192,12 @@ async def count_backlog(connection: Connection, bus: Bus, event: type[Event]) ->
     """Events on their way: ours to be relayed, and those of a fact to be handled. Background work
     waits for few, so as not to delay the events of requests.
     """
-    return int(await connection.fetchval(_COUNT_UNRELAYED)) + await bus.count_pending(event)
+    return await count_unrelayed(connection) + await bus.count_pending(event)
+
+
+async def count_unrelayed(connection: Connection) -> int:
+    """How many events have yet to reach NATS; 10,000 at most."""
+    return int(await connection.fetchval(_COUNT_UNRELAYED))
 
 
 async def measure_age(connection: Connection) -> float:

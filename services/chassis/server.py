@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -16,12 +16,19 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
-from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import outbox, telemetry
 from services.chassis.background_health import BackgroundHealth
+from services.chassis.backlog import Backlog, Count
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
 from services.chassis.consumer import Consumer, Subscriptions, clean_inbox
@@ -67,6 +74,10 @@ class MissingSetting(RaakError, code="MISSING_SETTING"):
     """A process cannot start without a setting."""
 
 
+class UnusablePort(RaakError, code="UNUSABLE_PORT", status=500):
+    """A process cannot listen where its settings want it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Foundation:
     """What the chassis has opened for a service before it is composed."""
@@ -88,6 +99,8 @@ class Service:
     background: Mapping[str, Work] = field(default_factory=dict)
     """Background work by name; started again if it fails."""
     router: APIRouter | None = None
+    counts: Mapping[Gauge, Count] = field(default_factory=dict)
+    """What else waits in it, by the metrics that say so."""
     resync_sources: Mapping[str, ResyncSource] = field(default_factory=dict)
     """What a resync publishes, in this order: state first."""
     not_ready: Callable[[], str | None] = lambda: None
@@ -177,6 +190,7 @@ def _work(
             base.database, base.bus, service.publishes, resync.renew, retention
         ).run,
         "resync": resync.run,
+        "backlog": Backlog(settings.process, base.database, base.bus, service.counts).run,
         **{consumer.name: consumer.run for consumer in consumers},
         "inbox upkeep": lambda: clean_inbox(base.database, names, base.clock),
         **service.background,
@@ -255,7 +269,7 @@ def process_app(
     """An application with health and metrics; its errors are JSON, bugs are masked."""
     app = ProcessApp(
         title=f"Raak {settings.process}",
-        lifespan=_log_startup_failure(lifespan),
+        lifespan=_log_startup_failure(_with_telemetry(settings, lifespan)),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -267,8 +281,47 @@ def process_app(
     app.add_middleware(RequestObserver)
     app.add_api_route("/health/live", _answer_live)
     app.add_api_route("/health/ready", _answer_ready)
-    app.add_api_route("/metrics", _answer_metrics)
+    if settings.metrics_port is None and settings.mode == "development":
+        app.add_api_route("/metrics", _answer_metrics)
     return app
+
+
+def _with_telemetry(
+    settings: ProcessSettings, lifespan: Callable[[ProcessApp], Any]
+) -> Callable[[ProcessApp], Any]:
+    """The same lifespan, with /metrics on a port of its own if the settings name one; at its end
+    what collectors have yet to get is sent.
+    """
+
+    @asynccontextmanager
+    async def beside(app: ProcessApp) -> AsyncIterator[Any]:
+        with _serve_metrics(settings):
+            async with lifespan(app) as state:
+                yield state
+        await asyncio.to_thread(telemetry.end)
+
+    return beside
+
+
+@contextmanager
+def _serve_metrics(settings: ProcessSettings) -> Iterator[None]:
+    if settings.metrics_port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise UnusablePort(
+            f"RAAK_METRICS_PORT {settings.metrics_port} cannot be listened on "
+            f"({type(error).__name__}).",
+            hint="Give each process on one machine a port of its own.",
+        ) from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _log_startup_failure(lifespan: Callable[[ProcessApp], Any]) -> Callable[[ProcessApp], Any]:

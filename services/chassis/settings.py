@@ -87,7 +87,15 @@ class ProcessSettings(BaseSettings):
     otlp_endpoint: str | None = Field(
         default=None,
         repr=False,
-        description="where traces go (OTLP over HTTP); none: no traces are kept",
+        description="where traces and metrics go (OTLP over HTTP), without /v1/…; none: where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="port where /metrics is, apart from what answers clients; none: with the rest "
+        "in development, nowhere in production",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severe level that is logged"

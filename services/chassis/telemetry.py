@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import time_ns
@@ -11,42 +11,45 @@ from typing import Any
 import orjson
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from services.chassis import otlp
 from services.chassis.settings import ProcessSettings
 
 tracer = trace.get_tracer("raak")
 
 _state = {"tracing": False}
+_endings: list[Callable[[], object]] = []
 
 
 def tracing() -> bool:
     return _state["tracing"]
 
 
-def setup(settings: ProcessSettings, exporter: SpanExporter | None = None) -> None:
-    """Log as JSON on standard error, and send traces where the settings say.
-
-    `exporter` takes the place of OTLP in tests.
-    """
+def setup(settings: ProcessSettings) -> None:
+    """Log as JSON on standard error, and send traces and metrics where the settings say."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(settings.process))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in ("uvicorn.access", "httpx", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_no_traceback_as_text)
-    if exporter is None and settings.otlp_endpoint:
-        exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint)
-    if exporter is not None:
-        keep_traces(settings.process, exporter)
+    if spans := otlp.span_exporter(settings.otlp_endpoint):
+        _endings.append(keep_traces(settings.process, spans).shutdown)
+    if metrics := otlp.metric_exporter(settings.otlp_endpoint):
+        _endings.append(otlp.send_metrics(metrics, otlp.resource(settings.process)))
+
+
+def end() -> None:
+    """Send what has not been sent yet: a process that a signal ends runs nothing afterwards."""
+    while _endings:
+        _endings.pop()()
 
 
 def keep_traces(process: str, exporter: SpanExporter) -> TracerProvider:
-    provider = TracerProvider(resource=Resource.create({"service.name": f"raak-{process}"}))
+    provider = TracerProvider(resource=otlp.resource(process))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     _state["tracing"] = True

@@ -13,7 +13,7 @@ from services.journey.schema import Context, schema
 from services.journey.service.engine import Engine
 from services.journey.service.maintenance import compact_tallies
 from services.journey.service.resync import sources
-from services.journey.service.timers import TimerRunner
+from services.journey.service.timers import OVERDUE, TimerRunner, count_overdue
 from services.journey.settings import JourneySettings
 
 
@@ -36,6 +36,7 @@ def create(settings: JourneySettings | None = None) -> FastAPI:
                 "timers": TimerRunner(engine, base.database, settings.timer_batch).run,
                 "tallies": partial(compact_tallies, base.database),
             },
+            counts={OVERDUE: partial(count_overdue, clock=base.clock)},
             resync_sources=sources(engine),
         )
 

@@ -328,7 +328,7 @@ def _count_requests(stack: Stack, index: int) -> int:
     """How many GraphQL requests a replica has answered."""
     code = (
         "import urllib.request as u; "
-        "print(u.urlopen('http://127.0.0.1:8002/metrics').read().decode())"
+        "print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
     )
     metrics = stack.inside("decision", "python", "-c", code, index=index)
     counts = re.findall(

@@ -47,7 +47,9 @@ from services.decision.store.customers import CustomerRef
 from services.decision.store.decisions import DecisionRecord
 from services.rules import Facts, observe
 
-DECISIONS = Counter("raak_decisions", "Decisions answered", ["channel", "degraded"])
+DECISIONS = Counter(
+    "raak_decisions", "Decisions answered, by why they are degraded", ["channel", "degraded"]
+)
 BATCH_SIZE = Histogram(
     "raak_decisions_per_commit",
     "Decisions that shared a commit",
@@ -63,6 +65,14 @@ NO_SNAPSHOT = "Nothing is known of this customer here yet, so conditions about t
 TOO_LATE = (
     "What is known of this customer could not be read in time, so they are treated as a stranger."
 )
+
+DEGRADATIONS = {
+    None: "",
+    NO_CATALOGUE: "no catalogue",
+    NO_SNAPSHOT: "customer unknown",
+    TOO_LATE: "customer not read in time",
+}
+"""What a metric calls the reasons why a decision knew less than it should; none is empty."""
 
 
 class CurrentEvent(NamedTuple):
@@ -121,9 +131,7 @@ async def decide_next_best_actions(
     customer = await load_customer_in_time(context, request)
     pending = _decide(context, request, catalogue, customer, now)
     await _write(context, pending)
-    DECISIONS.labels(
-        request.channel.value, str(pending.decision.degraded is not None).lower()
-    ).inc()
+    DECISIONS.labels(request.channel.value, DEGRADATIONS[pending.decision.degraded]).inc()
     return pending.decision
 
 

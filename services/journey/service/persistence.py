@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import prometheus_client as prometheus
+
 from services.chassis import outbox
 from services.chassis.database import Connection
 from services.contracts.base import Event
@@ -16,6 +18,9 @@ from services.journey.store import instances, messages, tallies
 from services.journey.store.messages import InboxMessage
 from services.journey.store.tallies import StepCount, StepKey
 
+MESSAGES_DUE = prometheus.Counter(
+    "raak_messages_due", "Messages of journeys that came due, by channel", ["channel"]
+)
 DUE = "DUE"
 """The status of a message no channel has fetched yet."""
 
@@ -41,6 +46,8 @@ async def save_changes(
         connection,
         [build_event(event_id, effect, now, state.stamp) for event_id, effect in effects],
     )
+    for message in inbox:
+        MESSAGES_DUE.labels(message.channel).inc()
 
 
 def _build_message(id: UUID, effect: MessageEffect, now: datetime) -> InboxMessage:

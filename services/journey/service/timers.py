@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from prometheus_client import Gauge
+
 from services.chassis import telemetry
+from services.chassis.clock import Clock
 from services.chassis.database import Connection, Database
 from services.chassis.isolation import SET_ASIDE, isolate_failures
 from services.journey.domain.instance import Instance, TimerStimulus
@@ -27,6 +30,15 @@ PAUSE_S = 0.05
 
 POSTPONED = timedelta(minutes=5)
 """When a timer is tried again that could not be fired."""
+
+
+OVERDUE = Gauge("raak_timers_overdue", "Timers due for 5 s and more, 10,000 and more as 10,000")
+OVERDUE_AFTER = timedelta(seconds=5)
+
+
+async def count_overdue(connection: Connection, clock: Clock) -> int:
+    """How many timers should have fired by now."""
+    return await instances.count_due(connection, clock() - OVERDUE_AFTER)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 _NEXT_DUE = (
     "SELECT due_at FROM run WHERE due_at IS NOT NULL AND ended_at IS NULL ORDER BY due_at LIMIT 1"
 )
+_COUNT_DUE = """
+SELECT count(*) FROM (
+    SELECT FROM run WHERE due_at <= $1 AND ended_at IS NULL ORDER BY due_at LIMIT 10000
+) AS due
+"""
 _POSTPONE = "UPDATE run SET due_at = $3 WHERE customer_id = $1 AND run_id = $2"
 _SAVE = f"""
 INSERT INTO run ({_COLUMNS}, first_customer_id)
@@ -126,6 +131,11 @@ async def load_next_due(connection: Connection) -> datetime | None:
     """When the next timer is due; None when there is none."""
     found: datetime | None = await connection.fetchval(_NEXT_DUE)
     return found
+
+
+async def count_due(connection: Connection, now: datetime) -> int:
+    """How many timers are due; 10,000 at most."""
+    return int(await connection.fetchval(_COUNT_DUE, now))
 
 
 async def postpone(connection: Connection, instance: Instance, due_at: datetime) -> None:
