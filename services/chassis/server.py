@@ -294,13 +294,13 @@ def _with_telemetry(
     """
 
     @asynccontextmanager
-    async def beside(app: ProcessApp) -> AsyncIterator[Any]:
+    async def observed(app: ProcessApp) -> AsyncIterator[Any]:
         with _serve_metrics(settings):
             async with lifespan(app) as state:
                 yield state
         await asyncio.to_thread(telemetry.end)
 
-    return beside
+    return observed
 
 
 @contextmanager

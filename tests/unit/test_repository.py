@@ -267,8 +267,8 @@ def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() 
 
 
 def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
-    fixed = {"RAAK_MODE", "RAAK_HOST", "RAAK_PORT", "RAAK_VERIFY_KEY_FILE"}
-    gateways = {"SIGNING_KEY_FILE", "KEY_SECRET", "WRITE_KEYS"}
+    fixed = {"RAAK_MODE", "RAAK_HOST", "RAAK_PORT", "RAAK_METRICS_PORT", "RAAK_VERIFY_KEY_FILE"}
+    gateways = {"SIGNING_KEY_FILE", "TOKEN_SIGNING_KEY_FILE", "KEY_SECRET", "WRITE_KEYS"}
     fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways} | {"RAAK_PROFILE_CLAIM_SECRETS"}
     fixed |= {f"RAAK_GATEWAY_{service.upper()}_URL" for service in SERVICES}
 

@@ -108,7 +108,6 @@ async def house(
             database_url=database_url,
             cors_origins=("https://shop.example",),
             roles_file=roles,
-            subgraph_deadline_ms=1_000,
             max_batch=2,
             gzip_from_bytes=20,
             apq=10,

@@ -151,7 +151,7 @@ async def open_door(
             signing_key_file=key_files[0],
             write_keys=("wk_other", KEY),
             cors_origins=("https://shop.example",),
-            collect_deadline_ms=2_000,
+            collect_deadline_ms=6_000,
             audit_file=tmp_path_factory.mktemp("audit") / "audit.jsonl",
         )
         assert settings.audit_file is not None
