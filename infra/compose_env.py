@@ -18,6 +18,10 @@ IMAGES = {
     "PYTHON_IMAGE": "python:3.11-slim-bookworm",
     "POSTGRES_IMAGE": "postgres:17",
     "NATS_IMAGE": "nats:2.12",
+    "COLLECTOR_IMAGE": "otel/opentelemetry-collector:0.138.0",
+    "JAEGER_IMAGE": "jaegertracing/jaeger:2.11.0",
+    "PROMETHEUS_IMAGE": "prom/prometheus:v3.5.0",
+    "GRAFANA_IMAGE": "grafana/grafana:12.2.0",
 }
 """The images we build from and run, by the variables that name them."""
 

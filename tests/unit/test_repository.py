@@ -190,13 +190,15 @@ def test_a_container_may_do_nothing_it_need_not(name: str) -> None:
 
 
 def test_only_the_gateway_is_published_and_on_this_machine_only() -> None:
+    """Beside what an operator starts to look at it all."""
     published = {name: c["ports"] for name, c in COMPOSE["services"].items() if "ports" in c}
 
-    assert list(published) == ["gateway"]
-    assert all(port.startswith("127.0.0.1:") for port in published["gateway"])
+    assert published.keys() == {"gateway", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name, container in COMPOSE["services"].items():
-        assert container["networks"] == (["inside", "outside"] if name == "gateway" else ["inside"])
+        networks = ["inside", "outside"] if name in published else ["inside"]
+        assert container["networks"] == networks
 
 
 def test_only_the_gateway_can_read_the_key_that_signs() -> None:
@@ -248,6 +250,8 @@ def test_every_container_is_given_its_own_secrets_only() -> None:
         "keys": set(),
         "migrate": {"POSTGRES_PASSWORD", *of_postgres},
         "operator": {"POSTGRES_PASSWORD", "NATS_PASSWORD", *of_postgres},
+        "grafana": {"GRAFANA_PASSWORD"},
+        **dict.fromkeys(("collector", "jaeger", "prometheus"), set()),
     }
 
 
@@ -308,7 +312,7 @@ def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Pat
     assert path.read_text() == first
     assert path.stat().st_mode & 0o777 == 0o600
     secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
-    assert len(secrets) == len(set(secrets)) == 15
+    assert len(secrets) == len(set(secrets)) == 16
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
 
 
@@ -323,7 +327,7 @@ def test_an_environment_file_gets_what_it_lacks_and_keeps_the_rest(
 
     text = path.read_text()
     assert text.startswith(older + "RAAK_CORS_ORIGINS=https://shop.example\n")
-    assert len(new) == 11
+    assert len(new) == 12
     assert "NATS_PASSWORD_GATEWAY" in new
     assert path.stat().st_mode & 0o777 == 0o600
     assert compose_env.write(path) == []
@@ -335,12 +339,8 @@ def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
 
     compose_env.pin(path, lambda image: f"sha256:{image[0] * 64}")
 
-    assert path.read_text() == (
-        "POSTGRES_PASSWORD=p\n"
-        f"PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:{'p' * 64}\n"
-        f"POSTGRES_IMAGE=postgres:17@sha256:{'p' * 64}\n"
-        f"NATS_IMAGE=nats:2.12@sha256:{'n' * 64}\n"
-    )
+    pinned = [f"{n}={image}@sha256:{image[0] * 64}" for n, image in compose_env.IMAGES.items()]
+    assert path.read_text() == "\n".join(["POSTGRES_PASSWORD=p", *pinned, ""])
 
 
 def test_the_dockerfile_needs_nothing_the_classic_builder_lacks() -> None:
