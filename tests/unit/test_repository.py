@@ -251,7 +251,9 @@ def test_every_container_is_given_its_own_secrets_only() -> None:
         "migrate": {"POSTGRES_PASSWORD", *of_postgres},
         "operator": {"POSTGRES_PASSWORD", "NATS_PASSWORD", *of_postgres},
         "grafana": {"GRAFANA_PASSWORD"},
-        **dict.fromkeys(("collector", "jaeger", "prometheus"), set()),
+        "collector": set(),
+        "jaeger": set(),
+        "prometheus": set(),
     }
 
 
