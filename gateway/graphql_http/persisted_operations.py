@@ -7,19 +7,14 @@ them, when that is switched on: they send a hash, get an error that it is not kn
 document with it.
 """
 
-import re
-
 from gateway.access.limits.registered_operations import (
-    OPERATION_ID,
     OperationRegistry,
     hash_document,
+    read_operation_id,
 )
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import MalformedRequest, RequestParameters
-
-PREFIX = re.compile(r"sha256:(?=[0-9a-f]{64}\Z)")
-"""What the specification has before a SHA-256."""
 
 
 class PersistedQueryNotFound(RaakError, code="PERSISTED_QUERY_NOT_FOUND"):
@@ -95,10 +90,11 @@ def _read_name(parameters: RequestParameters) -> str:
     if text is None:
         persisted = parameters.extensions["persistedQuery"]
         text = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    if not isinstance(text, str) or not OPERATION_ID.fullmatch(text):
+    name = read_operation_id(text)
+    if name is None:
         raise MalformedRequest(
             "The hash of the document is none, nor the id of one.",
             hint="Send SHA-256 of the exact text as 64 hexadecimal digits in lower case, or the id "
             "your manifest has for it: up to 256 characters of ASCII without spaces.",
         )
-    return PREFIX.sub("", text)
+    return name

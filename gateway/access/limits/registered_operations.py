@@ -20,8 +20,8 @@ from services.chassis.errors import RaakError, Unavailable
 
 log = logging.getLogger(__name__)
 
-OPERATION_ID = re.compile(r"[!-~]{1,256}")
-"""What a manifest may call a document, whatever algorithm made it."""
+OPERATION_ID = re.compile(r"(?:sha256:(?=[0-9a-f]{64}\Z))?([!-~]{1,256})")
+"""What a manifest may call a document, whatever algorithm made it; a SHA-256 may say it is one."""
 LONGEST_LINE = 100
 """Characters of a line that a refusal quotes."""
 
@@ -63,6 +63,12 @@ the document is registered all the same, and requests for it are refused with th
 def hash_document(text: str) -> str:
     """The name of a document: SHA-256 of its exact text, in hex."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def read_operation_id(value: object) -> str | None:
+    """A hash or id as a client or manifest writes it; None if it cannot be one."""
+    match = OPERATION_ID.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else None
 
 
 def list_operations(text: str) -> list[str | None]:

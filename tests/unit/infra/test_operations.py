@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.access.limits.operation_manifest import InvalidOperations
 from gateway.settings import GatewaySettings
 from infra import definitions, demo
-from infra.operations import OWN, InvalidOperations, NothingToPublish, check_documents
+from infra.operations import OWN, NothingToPublish, check_documents
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 GOOD = "query Segments {\n  segments {\n    key\n  }\n}\n"
