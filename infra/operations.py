@@ -27,8 +27,8 @@ from gateway.surfaces.json_api import JSON
 from gateway.surfaces.operations import PATH, describe_publication
 from infra.gateway_database import open_gateway_database
 from infra.graph_client import GatewayUnreachable
-from services.chassis.bodies import InvalidJson, parse_strict_json
 from services.chassis.errors import RaakError
+from services.chassis.strict_json import InvalidJson, parse_strict_json
 
 OWN = Path(__file__).with_name("documents")
 PUBLISH_S = 60.0

@@ -13,7 +13,7 @@ from gateway.access.audit.audit_log import AuditEntry, AuditLog
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
 from gateway.access.limits.rate_limits import caller_key
-from services.chassis.bodies import BodyLimits, headers_of, parse_strict_json, read_body
+from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import (
@@ -22,6 +22,7 @@ from services.chassis.principal import (
     NotAuthenticated,
     Principal,
 )
+from services.chassis.strict_json import parse_strict_json
 
 JSON = dict[str, Any]
 KEY_HINT = "Send `X-API-Key: raak_…`; `raak keys create` makes a key."

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,14 +42,6 @@ class BodyEncoded(RaakError, code="BODY_ENCODED", status=415):
 
 class BodyIncomplete(RaakError, code="BODY_INCOMPLETE"):
     """A body broke off, or is not the gzip it claims to be."""
-
-
-class InvalidJson(RaakError, code="INVALID_JSON"):
-    """A text is not JSON, or names something twice in one object."""
-
-    def __init__(self, problem: str, line: int = 1) -> None:
-        super().__init__(problem, hint="Send one JSON value in UTF-8.")
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,33 +274,3 @@ def _flatten(text: str) -> str:
                 start = mark.end()
             level -= 1
     return "".join(pieces) + text[start:] if level <= MAX_DEPTH else text
-
-
-def parse_strict_json(text: bytes) -> Any:
-    """A JSON value all of which can be taken as it stands; raises InvalidJson."""
-    try:
-        return json.loads(
-            text.decode("utf-8-sig"),
-            object_pairs_hook=_unique_pairs,
-            parse_int=_parse_integer,
-            parse_constant=_refuse_constant,
-        )
-    except UnicodeDecodeError as error:
-        raise InvalidJson(f"Byte {error.start} is not UTF-8.") from None
-    except json.JSONDecodeError as error:
-        problem = f"It is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-        raise InvalidJson(problem, error.lineno) from None
-    except RecursionError:
-        raise InvalidJson("It nests too deeply.") from None
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = sorted(name for name, times in Counter(n for n, _ in pairs).items() if times > 1)
-        raise InvalidJson(f"In one object {', '.join(map(repr, twice))} stands more than once.")
-    return found
-
-
-def _refuse_constant(constant: str) -> None:
-    raise InvalidJson(f"{constant} is no JSON.")
