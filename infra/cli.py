@@ -365,6 +365,8 @@ def operations_publish(
     from infra.gateway_database import load_gateway_settings
 
     now = datetime.now(UTC)
+    if url and not key:
+        raise typer.BadParameter("Set RAAK_API_KEY to a key with the scope operations:publish.")
     if url:
         answer = registered.publish_to(url, key, paths or [], now)
     else:
@@ -378,14 +380,12 @@ def operations_publish(
 @operations.command("list")
 def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
-    from gateway.access.limits.registered_operations import list_operations
     from infra import operations as registered
     from infra.gateway_database import load_gateway_settings
 
     for document in asyncio.run(registered.list_documents(load_gateway_settings(data))):
-        names = ", ".join(name or "(without a name)" for name in list_operations(document.text))
         called = "  ".join(document.names)
-        line = f"{called}  {_moment(document.published_at)}  {document.source}: {names}"
+        line = f"{called}  {_moment(document.published_at)}  {registered.describe(document)}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -399,7 +399,7 @@ def operations_retire(
     from infra.gateway_database import load_gateway_settings
 
     document = asyncio.run(registered.retire(load_gateway_settings(data), hash))
-    console.print(f"{document.source} is retired.")
+    console.print(f"{registered.describe(document)} is retired.", markup=False)
 
 
 @audit.command("verify")

@@ -18,7 +18,7 @@ from gateway.access.limits.operation_manifest import (
     merge_drafts,
     read_manifest,
 )
-from gateway.access.limits.registered_operations import RegisteredOperation
+from gateway.access.limits.registered_operations import RegisteredOperation, list_operations
 from gateway.app import source_of
 from gateway.pipeline.operation_checker import OperationChecker
 from gateway.schema_source import CompositionResult
@@ -139,6 +139,12 @@ def _read_files(path: Path) -> tuple[list[OperationDraft], list[OperationProblem
         )
         for each in files
     ], []
+
+
+def describe(document: RegisteredOperation) -> str:
+    """Where a document came from, and its operations."""
+    names = (name or "(without a name)" for name in list_operations(document.text))
+    return f"{document.source}: {', '.join(names)}"
 
 
 async def list_documents(settings: GatewaySettings) -> list[RegisteredOperation]:

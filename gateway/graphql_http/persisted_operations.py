@@ -21,7 +21,11 @@ class PersistedQueryNotFound(RaakError, code="PERSISTED_QUERY_NOT_FOUND"):
     """No document has this hash; Apollo's clients send the document after this."""
 
     def __init__(self) -> None:
-        super().__init__("PersistedQueryNotFound", hint="Send the document in `query` with it.")
+        super().__init__(
+            "PersistedQueryNotFound",
+            hint="Publish the manifest it is from (`raak operations publish`), or send the "
+            "document in `query` with it.",
+        )
 
 
 class PersistedQueryNotSupported(RaakError, code="PERSISTED_QUERY_NOT_SUPPORTED"):

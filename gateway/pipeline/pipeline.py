@@ -108,7 +108,7 @@ class RequestPipeline:
             raise token_missing()
         if caller is not None:
             self.admission.arrive(caller_key(caller))
-        if self.trusted_only:
+        if self.trusted_only and not self.registry.is_registered(request.query):
             planning = partial(self.admission.charge_planning, caller_key(caller))
             self._registration.check(request.query, planning)
         prepared = self.operations.find(request.query, request.operation_name)

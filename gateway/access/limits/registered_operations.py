@@ -159,11 +159,10 @@ class OperationRegistry:
             if entry.canonical is not None
             for name in names.intersection(entry.operations)
         ]
+        if not names:
+            return "It names no operation to compare it with."
         if not same_name:
-            called = " or ".join(map(repr, sorted(names)))
-            return (
-                f"No operation {called} is registered." if names else "Its operations are nameless."
-            )
+            return f"No operation {' or '.join(map(repr, sorted(names)))} is registered."
         at, name = max(same_name)
         line = (text.splitlines()[at:] or [""])[0].strip()[:LONGEST_LINE]
         where = f"from the line `{line}` on" if line else "after its end"

@@ -334,7 +334,7 @@ async def test_layout_and_type_names_make_no_other_document_and_it_is_answered_a
         ("query A { b: segments }", "from the line `b: segments` on"),
         ("query A {", "Syntax Error"),
         ("query C { segments }", "No operation 'C' is registered."),
-        ("{ segments }", "Its operations are nameless."),
+        ("{ segments }", "It names no operation"),
         ("{ s%s }" % (" s" * 3_000), "has 3003 tokens"),
     ],
 )
