@@ -381,6 +381,19 @@ async def test_a_document_is_compared_once_until_others_are_registered() -> None
         front.prepare(request, AGENT)
 
 
+async def test_what_was_compared_holds_until_others_are_registered() -> None:
+    front = await registered_only("query A { segments }")
+    request = GraphQLRequest("query B { segments, }")
+
+    with pytest.raises(OperationNotRegistered):
+        front.prepare(request, AGENT)
+    await front.registry.adopt(["query B { segments }"])
+    assert front.prepare(request, AGENT)
+    await front.registry.adopt([])
+    with pytest.raises(OperationNotRegistered):
+        front.prepare(request, AGENT)
+
+
 async def test_registered_documents_are_read_ahead() -> None:
     registry = OperationRegistry()
     front = replace(graph(InProcess()), registry=registry, trusted_only=True)
