@@ -115,7 +115,7 @@ def _read_apollo(value: Mapping[str, Any], source: str) -> Iterator[Entry]:
     if form != (APOLLO_FORMAT, APOLLO_VERSION):
         expected = f"`format` {APOLLO_FORMAT!r} and `version` {APOLLO_VERSION}"
         yield OperationProblem(
-            source, 1, f"It has {form[0]!r} and {form[1]!r}, not {expected}. {ACCEPTED}"
+            source, 1, f"It has {form[0]!r:.40} and {form[1]!r:.40}, not {expected}. {ACCEPTED}"
         )
     elif not isinstance(operations, list):
         yield OperationProblem(source, 1, "`operations` is no list.")

@@ -20,14 +20,15 @@ def test_json_is_read_also_with_a_mark_of_its_encoding(text: bytes, value: objec
     ("text", "line", "words"),
     [
         (b"", 1, "line 1, column 1"),
-        (b'{\n"a": 1,\n}', 3, "line 3, column 1"),
+        (b'{\n"a": 1,\n}', 2, "line 2, column 7"),
         (b'{"a": 1} {"b": 1}', 1, "column 10"),
         (b'{"a": "\xe9"}', 1, "Byte 7 is not UTF-8"),
         (b'[{"a": 1, "b": 2, "a": 1}]', 1, "'a' stands more than once"),
-        (b"[NaN]", 1, "NaN is no JSON"),
-        (b"[-Infinity]", 1, "-Infinity is no JSON"),
-        (b"[" * 100_000, 1, "nests too deeply"),
-        (b"9" * 5_000, 1, "too many digits"),
+        (b"[\nNaN]", 2, "line 2, column 1"),
+        (b'["\\ud800"]', 1, "no low surrogate"),
+        (b"[" * 1_020 + b"]" * 1_020, 1, "nests too deeply"),
+        (b"[" * 100_000, 1, "depth limit exceeded"),
+        (b"9" * 5_000, 1, "infinity"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: bytes, line: int, words: str) -> None:

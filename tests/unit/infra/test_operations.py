@@ -140,7 +140,7 @@ def test_every_problem_of_every_manifest_is_named_with_its_operation_and_line(
 
     found = [str(problem).removeprefix(f"{tmp_path}/") for problem in refusal.value.problems]
     assert [problem.split(": ")[0] for problem in found] == [
-        "broken.json:2",
+        "broken.json:1",
         "flawed.json, operations[1]:1",
         "list.json:1",
         "flawed.json (X, id x):2",
