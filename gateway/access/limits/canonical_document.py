@@ -4,6 +4,7 @@ Clients print documents in their own way, and add `__typename` to know their obj
 makes another operation of a registered one.
 """
 
+from itertools import takewhile
 from typing import Any
 
 from graphql import DocumentNode, FieldNode, SelectionSetNode, Visitor, print_ast, visit
@@ -36,8 +37,11 @@ def _is_plain_type_name(node: Any) -> bool:
     )
 
 
+def list_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
 def count_common_lines(text: str, other: str) -> int:
     """How many lines two canonical texts begin with in common."""
-    pairs = enumerate(zip(text.splitlines(), other.splitlines(), strict=False))
-    shorter = min(len(text.splitlines()), len(other.splitlines()))
-    return next((n for n, (one, two) in pairs if one != two), shorter)
+    pairs = zip(list_lines(text), list_lines(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

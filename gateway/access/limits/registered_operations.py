@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
-from gateway.access.limits.canonical_document import canonical_text, count_common_lines
+from gateway.access.limits.canonical_document import canonical_text, count_common_lines, list_lines
 from services.chassis.errors import RaakError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -164,9 +164,12 @@ class OperationRegistry:
         if not same_name:
             return f"No operation {' or '.join(map(repr, sorted(names)))} is registered."
         at, name = max(same_name)
-        line = (text.splitlines()[at:] or [""])[0].strip()[:LONGEST_LINE]
-        where = f"from the line `{line}` on" if line else "after its end"
-        return f"The operation {name!r} is registered with another text: it differs {where}."
+        lines = [line.strip()[:LONGEST_LINE] for line in list_lines(text)]
+        where = f"yours begins with `{lines[0]}`"
+        if at:
+            rest = f"has `{lines[at]}`" if at < len(lines) else "ends"
+            where = f"after the line `{lines[at - 1]}` yours {rest}"
+        return f"The operation {name!r} is registered with another text: {where}."
 
     async def plan_all(self, plan: PlanOperation) -> None:
         """Plan everything ahead by this: before another graph is served, say."""

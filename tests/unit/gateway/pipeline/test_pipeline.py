@@ -329,9 +329,11 @@ async def test_layout_and_type_names_make_no_other_document_and_it_is_answered_a
     ("text", "words"),
     [
         ("query A { segments catalogue }", "The operation 'A' is registered with another text"),
-        ("query A { segments catalogue }", "from the line `catalogue` on"),
-        ("query A { segments { key } }", "from the line `segments {` on"),
-        ("query A { b: segments }", "from the line `b: segments` on"),
+        ("query A { segments catalogue }", "after the line `segments` yours has `catalogue`."),
+        ("query A { segments { key } }", "after the line `query A {` yours has `segments {`."),
+        ("query A($n: Int) { segments }", "yours begins with `query A($n: Int) {`."),
+        ("query A { segments } query D { a }", "after the line `}` yours has `query D {`."),
+        ("query E { segments }", "after the line `}` yours ends."),
         ("query A {", "Syntax Error"),
         ("query C { segments }", "No operation 'C' is registered."),
         ("{ segments }", "It names no operation"),
@@ -341,7 +343,11 @@ async def test_layout_and_type_names_make_no_other_document_and_it_is_answered_a
 async def test_a_refusal_says_what_sets_a_document_apart_and_how_to_publish_it(
     text: str, words: str
 ) -> None:
-    front = await registered_only("query A { segments }", "query B { catalogue }")
+    front = await registered_only(
+        "query A { segments }",
+        "query B { catalogue }",
+        "query E { segments } query F { catalogue }",
+    )
 
     with pytest.raises(OperationNotRegistered, match=re.escape(words)) as refusal:
         front.prepare(GraphQLRequest(text), AGENT)
