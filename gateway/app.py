@@ -1,9 +1,10 @@
 """The gateway, put together: this file reads as its table of contents."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from math import inf
 from typing import Any
@@ -14,12 +15,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway import store
 from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.authorization.roles import OURS, Roles, read_roles_text
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.rate_limits import RateLimiter
-from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.access.limits.registered_operations import OperationRegistry, RegisteredOperation
 from gateway.access_control import AccessControl
 from gateway.current_graph import CurrentGraph
 from gateway.graphql_http.endpoint import GraphQLOverHttp
@@ -43,12 +45,18 @@ from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
+from gateway.surfaces import operations
+from gateway.surfaces.json_api import JsonEndpoint
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
+from services.chassis.database import open_database
 from services.chassis.server import ProcessApp, Work, process_app, supervise
 
 log = logging.getLogger(__name__)
+
+PUBLISH_PATIENCE_S = 3.0
+"""How long publishing waits for the database to accept a connection."""
 
 __all__ = ["SubgraphUnknown", "create", "read_subgraphs"]
 
@@ -91,12 +99,12 @@ def create(
                 access.grant_by,
                 every_s=settings.schemas_every_ms / 1000,
             )
-            operations = _operations(settings, access.registry)
+            persisted = _operations(settings, access.registry)
             over_http = GraphQLOverHttp(
-                graph, access.authenticator, operations, settings.endpoint_settings
+                graph, access.authenticator, persisted, settings.endpoint_settings
             )
             endpoint, sockets = live.create_endpoints(
-                "/graphql", over_http, access.authenticator, operations
+                "/graphql", over_http, access.authenticator, persisted
             )
             app.mount_direct("/graphql", endpoint)
             progress = BackgroundHealth(
@@ -105,6 +113,7 @@ def create(
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, access, admission).routes(),
+                _publication(settings, graph, access, admission).route(),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
                 Route("/", _entrance(settings.endpoint_settings.shows_explorer)),
             ]
@@ -234,6 +243,32 @@ def _segment(
     return SegmentApi(senders, profile, access.audit, limits, admission)
 
 
+def _publication(
+    settings: GatewaySettings, graph: CurrentGraph, access: AccessControl, admission: Admission
+) -> JsonEndpoint:
+    async def store_operations(documents: Sequence[RegisteredOperation], at: datetime) -> int:
+        async with (
+            open_database(
+                settings.database,
+                connections=1,
+                patience_s=PUBLISH_PATIENCE_S,
+                silence_s=settings.database_silence_s,
+            ) as database,
+            database.transaction() as connection,
+        ):
+            return await store.publish(connection, documents, at)
+
+    return JsonEndpoint(
+        operations.PATH,
+        operations.SCOPE,
+        operations.OperationsApi(graph, store_operations).publish,
+        access.authenticator,
+        access.audit,
+        admission,
+        settings.body_limits("max_publish_bytes"),
+    )
+
+
 def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
     """What stands at `/`: where everything is; for a browser in development, the explorer."""
 
@@ -241,7 +276,13 @@ def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
         if shows_explorer and "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/graphql")
         return JSONResponse(
-            {"name": "Raak", "graph": "/graphql", "events": "/v1", "health": "/health/ready"}
+            {
+                "name": "Raak",
+                "graph": "/graphql",
+                "events": "/v1",
+                "operations": "/operations",
+                "health": "/health/ready",
+            }
         )
 
     return entrance

@@ -66,4 +66,5 @@ class DatabaseSync:
 
     async def _read_operations(self, connection: Connection) -> None:
         documents = await store.operations(connection)
-        await self._registry.adopt(document.text for document in documents)
+        ids = {name: document.text for document in documents for name in document.ids}
+        await self._registry.adopt((document.text for document in documents), ids)

@@ -17,7 +17,7 @@ DEFAULT_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """Where an endpoint has not set its own."""
 
-EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate"]
+EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate", "X-Raak-In-Production"]
 PREFLIGHT_MAX_AGE_S = 600
 """How long a browser may remember that a page may call."""
 

@@ -6,10 +6,12 @@ from datetime import datetime
 import asyncpg
 
 from gateway.access.authentication.api_keys import ApiKey
-from gateway.access.limits.registered_operations import RegisteredOperation
+from gateway.access.limits.registered_operations import OperationIdTaken, RegisteredOperation
 from services.chassis.database import Connection
 
 KEYS, OPERATIONS = "keys", "operations"
+MAX_TAKEN = 20
+"""Ids a refusal names."""
 
 _CHANGED = """
 INSERT INTO change (of, version) VALUES ($1, 1)
@@ -29,7 +31,32 @@ _PUBLISH = """
 INSERT INTO registered_operation (hash, document, source, published_at)
 SELECT hash, document, source, $4
 FROM unnest($1::text[], $2::text[], $3::text[]) AS published (hash, document, source)
+ORDER BY hash
 ON CONFLICT (hash) DO NOTHING
+"""
+
+_ADD_IDS = """
+INSERT INTO operation_id (id, hash)
+SELECT id, hash FROM unnest($1::text[], $2::text[]) AS published (id, hash)
+ORDER BY id
+ON CONFLICT (id) DO NOTHING
+"""
+_TAKEN_NAMES = """
+SELECT published.name, registered_operation.source
+FROM unnest($1::text[], $2::text[]) AS published (name, hash)
+JOIN (
+    SELECT id AS name, hash FROM operation_id UNION ALL SELECT hash, hash FROM registered_operation
+) AS registered USING (name)
+JOIN registered_operation ON registered_operation.hash = registered.hash
+WHERE registered.hash <> published.hash
+ORDER BY published.name
+"""
+_OPERATIONS = """
+SELECT document, source, published_at, array(
+    SELECT id FROM operation_id WHERE operation_id.hash = registered_operation.hash ORDER BY id
+)
+FROM registered_operation
+ORDER BY source, hash
 """
 
 
@@ -80,17 +107,17 @@ async def note_use(connection: Connection, used: Mapping[str, datetime]) -> None
 
 async def operations(connection: Connection) -> list[RegisteredOperation]:
     """The registered documents, by their sources."""
-    rows = await connection.fetch(
-        "SELECT document, source, published_at FROM registered_operation ORDER BY source, hash"
-    )
-    return [RegisteredOperation(*row) for row in rows]
+    return [
+        RegisteredOperation(text, source, published_at, tuple(ids))
+        for text, source, published_at, ids in await connection.fetch(_OPERATIONS)
+    ]
 
 
 async def publish(
     connection: Connection, documents: Sequence[RegisteredOperation], at: datetime
 ) -> int:
-    """Register documents; those that are registered already stay as they are. Gives the new ones'
-    number.
+    """Register documents; those that are registered already stay as they are, and may get further
+    ids. Gives the new ones' number. Raises OperationIdTaken.
     """
     done = await connection.execute(
         _PUBLISH,
@@ -99,8 +126,25 @@ async def publish(
         [document.source for document in documents],
         at,
     )
+    await _add_ids(connection, documents)
     await connection.execute(_CHANGED, OPERATIONS)
     return int(done.rpartition(" ")[2])
+
+
+async def _add_ids(connection: Connection, documents: Sequence[RegisteredOperation]) -> None:
+    """Two that publish at once wait for each other here, and the later one sees what is taken."""
+    by_id = {name: document.hash for document in documents for name in document.ids}
+    await connection.execute(_ADD_IDS, list(by_id), list(by_id.values()))
+    by_name = by_id | {document.hash: document.hash for document in documents}
+    taken = await connection.fetch(_TAKEN_NAMES, list(by_name), list(by_name.values()))
+    if taken:
+        names = "; ".join(f"{name!r} ({source})" for name, source in taken[:MAX_TAKEN])
+        more = f" and {len(taken) - MAX_TAKEN} more" if len(taken) > MAX_TAKEN else ""
+        raise OperationIdTaken(
+            f"Other documents are registered by these ids: {names}{more}.",
+            hint="Have the build make ids of the documents' texts, or retire what no client sends "
+            "any more: `raak operations retire ID`. Nothing was published.",
+        )
 
 
 async def retire(connection: Connection, hash: str) -> bool:

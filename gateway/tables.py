@@ -46,6 +46,20 @@ class RegisteredOperation(Table, table=True):
     published_at: datetime = Field(sa_type=MOMENT)
 
 
+class OperationId(Table, table=True):
+    """What a manifest calls a registered document, besides its hash."""
+
+    __tablename__ = "operation_id"
+
+    id: str = Field(primary_key=True, sa_type=TEXT)
+    hash: str = Field(
+        sa_type=TEXT,
+        index=True,
+        foreign_key="registered_operation.hash",
+        ondelete="CASCADE",
+    )
+
+
 class Change(Table, table=True):
     """How often a table was changed: what every replica looks at to know whether to read it."""
 

@@ -350,36 +350,51 @@ def keys_revoke(key: Annotated[str, typer.Argument(help="its id")], data: Folder
 
 @operations.command("publish")
 def operations_publish(
-    folders: Annotated[list[Path] | None, typer.Argument(help="folders of *.graphql")] = None,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="folders of *.graphql, or manifests (Apollo, Relay, codegen)"),
+    ] = None,
     data: Folder = HERE,
+    url: Annotated[
+        str, typer.Option(help="a gateway's address, where its database is out of reach")
+    ] = "",
+    key: Annotated[
+        str,
+        typer.Option(envvar="RAAK_API_KEY", help="for --url, with the scope operations:publish"),
+    ] = "",
 ) -> None:
-    """Register the documents of folders, and those `raak apply` sends: all of them or none."""
+    """Register documents, and those `raak apply` sends: all of them or none."""
     from infra import operations as registered
     from infra.gateway_database import load_gateway_settings
 
-    publishing = registered.publish(load_gateway_settings(data), folders or [], datetime.now(UTC))
-    documents, new = asyncio.run(publishing)
-    for document in documents:
-        console.print(f"{document.hash}  {document.source}", soft_wrap=True, highlight=False)
-    console.print(f"{len(documents)} documents are registered; {new} of them are new.")
+    now = datetime.now(UTC)
+    if url and not key:
+        raise typer.BadParameter("Set RAAK_API_KEY to a key with the scope operations:publish.")
+    if url:
+        answer = registered.publish_to(url, key, paths or [], now)
+    else:
+        answer = asyncio.run(registered.publish(load_gateway_settings(data), paths or [], now))
+    for each in answer["operations"]:
+        line = f"{each['id']}  {each['source']}: {each['name'] or '(without a name)'}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{answer['registered']} documents are registered; {answer['new']} are new.")
 
 
 @operations.command("list")
 def operations_list(data: Folder = HERE) -> None:
     """List the registered documents, with their hashes and operations."""
-    from gateway.access.limits.registered_operations import list_operations
     from infra import operations as registered
     from infra.gateway_database import load_gateway_settings
 
     for document in asyncio.run(registered.list_documents(load_gateway_settings(data))):
-        names = ", ".join(name or "(without a name)" for name in list_operations(document.text))
-        line = f"{document.hash}  {_moment(document.published_at)}  {document.source}: {names}"
+        called = "  ".join(document.names)
+        line = f"{called}  {_moment(document.published_at)}  {registered.describe(document)}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @operations.command("retire")
 def operations_retire(
-    hash: Annotated[str, typer.Argument(help="of the document, or the beginning of it")],
+    hash: Annotated[str, typer.Argument(help="or id of the document, or the beginning of it")],
     data: Folder = HERE,
 ) -> None:
     """Retire a document: within a second it is refused everywhere."""
@@ -387,7 +402,7 @@ def operations_retire(
     from infra.gateway_database import load_gateway_settings
 
     document = asyncio.run(registered.retire(load_gateway_settings(data), hash))
-    console.print(f"{document.source} is retired.")
+    console.print(f"{registered.describe(document)} is retired.", markup=False)
 
 
 @audit.command("verify")

@@ -35,6 +35,9 @@ EXPLORER_POLICY = (
 COST = "x-raak-cost"
 """With this header a response has the operation's cost, in development."""
 
+IN_PRODUCTION = b"x-raak-in-production"
+"""In this header of a response, in development, stands the code production would refuse it with."""
+
 PLAN = "apollo-expose-query-plan"
 """With this header a response has its query plan, in development and to a signed-in caller, as
 Apollo Router does: `true`, or `dry-run` to have the plan and not execute it.
@@ -90,6 +93,7 @@ class GraphQLOverHttp:
             if self._settings.shows_explorer and COST in headers:
                 context.add_cost(value.get("variables") or {})
         response = context.finish()
+        response.headers += self._headers_in_development(context)
         if is_get and not plan and (max_age_s := self._cache_seconds(context)) is not None:
             response = add_validator(response, headers.get("if-none-match"), max_age_s)
         return await self._compress(response, headers)
@@ -119,6 +123,12 @@ class GraphQLOverHttp:
             context.body = await graph.answer(prepared, request, caller)
         if plan and caller:
             context.add_extension("apolloQueryPlan", graph.explain(prepared, request, caller))
+
+    def _headers_in_development(self, context: RequestContext) -> list[tuple[bytes, bytes]]:
+        if not self._settings.shows_explorer or context.document is None:
+            return []
+        code = self._graph().refusal_in_production(context.document)
+        return [(IN_PRODUCTION, code.encode())] if code else []
 
     def _plan_mode(self, headers: Mapping[str, str], caller: Principal | None) -> str:
         """How the query plan is wanted, if it is and this caller may have it."""

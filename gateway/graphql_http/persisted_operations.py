@@ -1,26 +1,31 @@
 """Operations sent by their hash: registered ones, and those the gateway has learnt from clients.
 
-A client names a document by `documentId` (`sha256:<hex>`, or the hex alone) or by Apollo's
-`extensions.persistedQuery.sha256Hash`. Apollo's clients may also register documents by sending
+A client names a document by `documentId` or `doc_id`, or by Apollo's
+`extensions.persistedQuery.sha256Hash`: by its SHA-256 (`sha256:<hex>`, or the hex alone), or by the
+id it was registered by, whatever made that. Apollo's clients may also register documents by sending
 them, when that is switched on: they send a hash, get an error that it is not known, and send the
 document with it.
 """
 
-import re
-
-from gateway.access.limits.registered_operations import OperationRegistry, hash_document
+from gateway.access.limits.registered_operations import (
+    OperationRegistry,
+    hash_document,
+    read_operation_id,
+)
 from gateway.supergraph.lru import Lru
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import MalformedRequest, RequestParameters
-
-SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
 class PersistedQueryNotFound(RaakError, code="PERSISTED_QUERY_NOT_FOUND"):
     """No document has this hash; Apollo's clients send the document after this."""
 
     def __init__(self) -> None:
-        super().__init__("PersistedQueryNotFound", hint="Send the document in `query` with it.")
+        super().__init__(
+            "PersistedQueryNotFound",
+            hint="Publish the manifest it is from (`raak operations publish`), or send the "
+            "document in `query` with it.",
+        )
 
 
 class PersistedQueryNotSupported(RaakError, code="PERSISTED_QUERY_NOT_SUPPORTED"):
@@ -41,7 +46,8 @@ class PersistedQueryHashMismatch(RaakError, code="PERSISTED_QUERY_HASH_MISMATCH"
 
     def __init__(self) -> None:
         super().__init__(
-            "The hash is not that of `query`.", hint="Send SHA-256 of the exact text, in hex."
+            "The hash is not that of `query`.",
+            hint="Send SHA-256 of the exact text, in hex, or the id it was registered by.",
         )
 
 
@@ -56,17 +62,18 @@ class PersistedOperations:
         """The document a request sends or names by its hash; raises RaakError."""
         if parameters.document_id is None and "persistedQuery" not in parameters.extensions:
             return parameters.document
-        sha256 = _read_hash(parameters)
+        name = _read_name(parameters)
         if parameters.query is None:
-            return self._find(sha256, is_apollos=parameters.document_id is None)
-        if hash_document(parameters.query) != sha256:
+            return self._find(name, is_apollos=parameters.document_id is None)
+        is_registered = self._registry.text_of(name) == parameters.query
+        if not is_registered and hash_document(parameters.query) != name:
             raise PersistedQueryHashMismatch
         return parameters.query
 
-    def _find(self, sha256: str, *, is_apollos: bool) -> str:
-        text = self._registry.text_of(sha256)
+    def _find(self, name: str, *, is_apollos: bool) -> str:
+        text = self._registry.text_of(name)
         if text is None and self._learnt is not None:
-            text = self._learnt.get(sha256)
+            text = self._learnt.get(name)
         if text is not None:
             return text
         if not is_apollos or self._learnt is None:  # else its client sends the document now
@@ -78,18 +85,20 @@ class PersistedOperations:
         """Keep a document that came with its hash. Only a valid one is worth its place."""
         query = parameters.query
         if self._learnt is not None and query and "persistedQuery" in parameters.extensions:
-            self._learnt.put(_read_hash(parameters), query)
+            self._learnt.put(_read_name(parameters), query)
 
 
-def _read_hash(parameters: RequestParameters) -> str:
+def _read_name(parameters: RequestParameters) -> str:
+    """What a document is called: its SHA-256, or an id that a manifest may have given it."""
     text = parameters.document_id
     if text is None:
         persisted = parameters.extensions["persistedQuery"]
         text = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    match = SHA256.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    name = read_operation_id(text)
+    if name is None:
         raise MalformedRequest(
-            "The hash of the document is not a SHA-256 in lower-case hex.",
-            hint="Send SHA-256 of the exact text as 64 hexadecimal digits in lower case.",
+            "The hash of the document is none, nor the id of one.",
+            hint="Send SHA-256 of the exact text as 64 hexadecimal digits in lower case, or the id "
+            "your manifest has for it: up to 256 characters of ASCII without spaces.",
         )
-    return match[1]
+    return name

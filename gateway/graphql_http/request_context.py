@@ -36,6 +36,8 @@ SECONDS = Histogram(
 class RequestContext(GraphQLResponse):
     """The response to one request, with the operation it asks for."""
 
+    document: str | None = None
+    """The text of the operation, as it was sent or found."""
     prepared: PreparedOperation | None = None
     started: float = field(default_factory=perf_counter)
 
@@ -49,9 +51,9 @@ class RequestContext(GraphQLResponse):
         may_change: bool,
     ) -> tuple[PreparedOperation, GraphQLRequest]:
         """Prepare the operation a client sent, or named by its hash; raises RaakError."""
-        document = operations.read_document(parameters)
+        self.document = operations.read_document(parameters)
         request = GraphQLRequest(
-            document, parameters.operation_name, parameters.variables, may_change
+            self.document, parameters.operation_name, parameters.variables, may_change
         )
         self.prepared = prepared = graph.prepare(request, caller)
         operations.learn(parameters)

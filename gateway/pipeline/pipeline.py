@@ -5,6 +5,7 @@ operation, which is done once for each; `answer` and `subscribe` at one caller w
 """
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from random import random
@@ -18,12 +19,13 @@ from gateway.access.limits.cost import CostWeights
 from gateway.access.limits.load_shedding import Admission
 from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.rate_limits import caller_key
-from gateway.access.limits.registered_operations import OperationRegistry
+from gateway.access.limits.registered_operations import OperationRegistry, OperationsUnknown
 from gateway.pipeline.audit import open_entry, record_answers
 from gateway.pipeline.authorize import (
+    OperationNotRegistered,
+    RegistrationCheck,
     check_customers,
     check_operation,
-    check_registered,
     refuse_changes,
     token_missing,
 )
@@ -106,14 +108,28 @@ class RequestPipeline:
             raise token_missing()
         if caller is not None:
             self.admission.arrive(caller_key(caller))
-        if self.trusted_only:
-            check_registered(request.query, self.registry)
+        if self.trusted_only and not self.registry.is_registered(request.query):
+            planning = partial(self.admission.charge_planning, caller_key(caller))
+            self._registration.check(request.query, planning)
         prepared = self.operations.find(request.query, request.operation_name)
         if prepared is None:
             with self.admission.charge_planning(caller_key(caller)):
                 prepared = self.operations.get(request.query, request.operation_name)
         check_operation(prepared, request, caller, is_open=self.is_open)
         return prepared
+
+    def refusal_in_production(self, text: str) -> str | None:
+        """The code a gateway refuses a document with that answers registered ones only, if this
+        one answers others too; None while nobody can tell what is registered.
+        """
+        if not self.trusted_only:
+            try:
+                self._registration.check(text, nullcontext)
+            except OperationNotRegistered as refusal:
+                return refusal.code
+            except OperationsUnknown:
+                pass
+        return None
 
     # --- one caller, with its variables ---
 
@@ -229,6 +245,10 @@ class RequestPipeline:
             self.admission.classify,
             size=self.cache_size,
         )
+
+    @cached_property
+    def _registration(self) -> RegistrationCheck:
+        return RegistrationCheck(self.registry, self.limits, self.cache_size)
 
     @cached_property
     def _authorization(self) -> Authorization:

@@ -47,6 +47,9 @@ class HttpSettings(ServiceSettings):
     max_collect_bytes: int = Field(
         default=500 * 1024, ge=1_024, description="largest body of a call to /v1"
     )
+    max_publish_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1_024, description="largest manifest sent to /operations"
+    )
 
     @property
     def endpoint_settings(self) -> EndpointSettings:

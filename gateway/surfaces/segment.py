@@ -25,10 +25,10 @@ from gateway.access.authentication.service_tokens import ServiceTokens
 from gateway.access.limits.load_shedding import Admission
 from gateway.access.limits.rate_limits import caller_key
 from gateway.surfaces.audited_events import BATCH, EVENT_CALLS, AuditedEvents, read_events
+from gateway.surfaces.json_api import format_refusal
 from services.chassis import telemetry
 from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
 from services.chassis.errors import RaakError, Unavailable
-from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.enums import Role
 
@@ -274,10 +274,7 @@ def _errors_in(response: Response) -> list[dict[str, Any]]:
 
 
 def _format_refusal(refusal: RaakError) -> Response:
-    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
-    # A sender that is cut off does not see the refusal, and sends the same events again.
-    headers.pop("connection", None)
+    response = format_refusal(refusal)
     if isinstance(refusal, InvalidWriteKey):
-        headers["www-authenticate"] = 'Basic realm="write key"'
-    body = orjson.dumps({"success": False, "error": refusal.as_json()})
-    return Response(body, refusal.status, headers, "application/json")
+        response.headers["www-authenticate"] = 'Basic realm="write key"'
+    return response

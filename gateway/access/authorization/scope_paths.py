@@ -84,9 +84,17 @@ def _objects(schema: GraphQLSchema, type_: GraphQLNamedType) -> Iterator[GraphQL
         yield from schema.get_possible_types(type_)
 
 
+ENDPOINTS: Mapping[str, str] = {"operations:publish": "POST /operations"}
+"""What scopes open that are asked beside the graph."""
+
+
 def _section(scope: str, paths: Mapping[str, str]) -> Iterator[str]:
     yield f"## {scope}"
     yield ""
+    if endpoint := ENDPOINTS.get(scope):
+        yield f"No field of the graph: it opens `{endpoint}`, to an API key only."
+        yield ""
+        return
     if not paths:
         yield "Nothing by itself: it asks no root field, and adds to what other scopes open."
         yield ""

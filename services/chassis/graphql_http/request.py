@@ -65,7 +65,9 @@ PARAMETER_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "variables": ((dict, type(None)), "an object or null"),
     "extensions": ((dict, type(None)), "an object or null"),
     "documentId": (str, "a string"),
+    "doc_id": (str, "a string"),
 }
+"""`doc_id` is what Relay's documentation calls `documentId`."""
 
 
 def read_parameters(value: Any) -> RequestParameters:
@@ -82,15 +84,15 @@ def read_parameters(value: Any) -> RequestParameters:
                 f"`{name}` is {_describe_type(value[name])}.", hint=f"It must be {description}."
             )
     get = value.get
-    extensions = get("extensions") or {}
-    if "query" not in value and "documentId" not in value and "persistedQuery" not in extensions:
+    extensions, document_id = get("extensions") or {}, get("documentId", get("doc_id"))
+    if "query" not in value and document_id is None and "persistedQuery" not in extensions:
         raise _no_document()
     return RequestParameters(
         get("query"),
         get("operationName") or None,
         get("variables") or {},
         extensions,
-        get("documentId"),
+        document_id,
     )
 
 

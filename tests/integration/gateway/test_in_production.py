@@ -63,7 +63,9 @@ class House:
 
 
 @asynccontextmanager
-async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIterator[House]:
+async def standing(
+    key_files: tuple[Path, Path], database_url: str, **more: Any
+) -> AsyncIterator[House]:
     signing, verify = key_files
     callers: list[Principal] = []
     async with AsyncExitStack() as stack:
@@ -76,6 +78,7 @@ async def standing(key_files: tuple[Path, Path], database_url: str) -> AsyncIter
             caller_key_file=verify,
             database_url=database_url,
             key_secret=SECRET,
+            **more,
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
@@ -117,10 +120,22 @@ async def test_a_registered_operation_is_answered_by_its_text_and_by_its_hash(
         assert await house.ask(request) == {"data": {"segments": ["loyal"]}}, request
 
 
+async def test_it_is_answered_in_another_layout_and_with_type_names(house: House) -> None:
+    answer = await house.ask({"query": "query  Segments {\n  segments,\n  __typename\n}\n"})
+
+    assert answer == {"data": {"segments": ["loyal"], "__typename": "Query"}}
+
+
 async def test_nothing_else_is_answered(house: House) -> None:
     house.callers.clear()
 
-    for text in (f"{SEGMENTS} ", "{ segments }", "{ __typename }", "{", "query Segments { no }"):
+    for text in (
+        "query Segments { s: segments }",
+        "{ segments }",
+        "{ __typename }",
+        "{",
+        "query Segments { no }",
+    ):
         assert codes(await house.ask({"query": text})) == ["OPERATION_NOT_REGISTERED"], text
     assert house.callers == []
 

@@ -3,6 +3,7 @@
 import re
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.app import read_subgraphs
 from gateway.graphql_http.endpoint import EXPLORER
 from gateway.graphql_http.request_context import REQUESTS
@@ -24,7 +26,15 @@ from services.chassis import telemetry
 from services.chassis.bodies import DISCARD_BYTES
 from services.chassis.graphql_http.media_types import choose_media_type
 from services.contracts.enums import Role
-from tests.unit.gateway.small_graph import ANN, InProcess, asking, bearer, endpoint, the_error
+from tests.unit.gateway.small_graph import (
+    ANN,
+    InProcess,
+    asking,
+    bearer,
+    endpoint,
+    graph,
+    the_error,
+)
 from tests.unit.over_http import OverHttp
 
 MODERN = "application/graphql-response+json"
@@ -392,6 +402,26 @@ PLANNED = {
     "query": "query A($id: ID!) { customer(ref: {id: $id}) { id } }",
     "variables": {"id": "1"},
 }
+
+
+async def test_in_development_a_header_says_what_production_would_refuse() -> None:
+    registry = OperationRegistry(is_read=False)
+    served = replace(graph(InProcess(), is_open=True), registry=registry)
+
+    async def header(asker: httpx.AsyncClient, text: str) -> str | None:
+        response = await post(asker, {"query": text})
+        code: str | None = response.headers.get("x-raak-in-production")
+        return code
+
+    async with asking(endpoint(InProcess(), is_open=True, served=lambda: served)) as caller:
+        assert await header(caller, "{ segments }") is None, "nobody can tell yet"
+        await registry.adopt(["{ segments }"])
+        assert await header(caller, "{ segments }") is None
+        assert await header(caller, "{ segments, __typename }") is None
+        assert await header(caller, "{ s: segments }") == "OPERATION_NOT_REGISTERED"
+        assert await header(caller, "{ nothing }") == "OPERATION_NOT_REGISTERED"
+    async with asking(endpoint(InProcess(), served=lambda: served)) as caller:
+        assert await header(caller, "{ s: segments }") is None, "it is said in development only"
 
 
 async def post_for_plan(client: httpx.AsyncClient, body: Any, mode: str = "true") -> httpx.Response:

@@ -17,6 +17,7 @@ APOLLOS = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": HASH}}}
 BY_HASH: list[dict[str, Any]] = [
     {"documentId": HASH},
     {"documentId": f"sha256:{HASH}"},
+    {"doc_id": HASH},
     APOLLOS,
 ]
 
@@ -38,6 +39,34 @@ async def test_a_registered_document_is_found_by_its_hash(body: dict[str, Any]) 
         response = await client.post("/graphql", json=body)
 
     assert response.json() == DATA
+
+
+MANIFEST_ID = "5d41402abc4b2a76b9719d911017c592"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"documentId": MANIFEST_ID},
+        {"doc_id": MANIFEST_ID},
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": MANIFEST_ID}}},
+        {"query": TEXT, "documentId": MANIFEST_ID},
+    ],
+)
+async def test_a_registered_document_is_found_by_the_id_of_its_manifest(
+    body: dict[str, Any],
+) -> None:
+    registry = OperationRegistry()
+    await registry.adopt([TEXT], {MANIFEST_ID: TEXT})
+    app = endpoint(InProcess(), operations=PersistedOperations(registry))
+
+    async with asking(app) as client:
+        known = await client.post("/graphql", json=body)
+        await registry.adopt([TEXT])
+        forgotten = await client.post("/graphql", json=body)
+
+    assert known.json() == DATA
+    assert the_error(forgotten)["code"].startswith("PERSISTED_QUERY_")
 
 
 @pytest.mark.parametrize("body", BY_HASH)
@@ -89,8 +118,11 @@ async def test_a_text_with_the_hash_of_another_is_refused(body: dict[str, Any]) 
 @pytest.mark.parametrize(
     "body",
     [
-        {"documentId": "segments"},
-        {"documentId": HASH.upper()},
+        {"documentId": ""},
+        {"documentId": "two words"},
+        {"documentId": "x" * 257},
+        {"doc_id": 7},
+        {"doc_id": "é"},
         {"extensions": {"persistedQuery": {"version": 1}}},
         {"extensions": {"persistedQuery": {"sha256Hash": 7}}},
         {"extensions": {"persistedQuery": "x"}},

@@ -85,7 +85,8 @@ async def test_a_page_of_an_allowed_origin_may_read_and_no_other_may() -> None:
         other = await client.get("/", headers={"Origin": "https://evil.example"})
 
     assert ours.headers["access-control-allow-origin"] == SHOP
-    assert {"ETag", "Retry-After"} <= set(ours.headers["access-control-expose-headers"].split(", "))
+    exposed = set(ours.headers["access-control-expose-headers"].split(", "))
+    assert {"ETag", "Retry-After", "X-Raak-In-Production"} <= exposed
     assert "Origin" in ours.headers["vary"]
     assert "access-control-allow-origin" not in other.headers
 

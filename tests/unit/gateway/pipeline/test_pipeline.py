@@ -1,5 +1,6 @@
 """The graph behind its guards: who is let through, with what, and what the services hear of it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +10,11 @@ import pytest
 
 from gateway.access.limits.load_shedding import Admission, LoadShedder, Priorities
 from gateway.access.limits.operation_limits import LimitExceeded
-from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.access.limits.rate_limits import RateLimited, RateLimiter, RateLimits, caller_key
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.pipeline.authorize import IntrospectionOff, OperationNotRegistered
 from gateway.pipeline.parse import UnreadableDocument
+from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
 from services.chassis.errors import UnknownOperation
@@ -295,15 +297,107 @@ async def test_a_denied_part_that_is_left_out_stops_no_mutation() -> None:
 # --- registered documents ---------------------------------------------------------------------
 
 
-async def test_where_only_registered_documents_are_answered_others_are_not_even_read() -> None:
+async def registered_only(*texts: str, **admission: Any) -> RequestPipeline:
     registry = OperationRegistry()
-    await registry.adopt(["{ segments }"])
-    front = replace(graph(InProcess()), registry=registry, trusted_only=True)
+    await registry.adopt(texts)
+    return replace(graph(InProcess()), registry=registry, trusted_only=True, **admission)
+
+
+async def test_where_only_registered_documents_are_answered_others_are_refused() -> None:
+    front = await registered_only("{ segments }")
 
     assert front.prepare(GraphQLRequest("{ segments }"), AGENT)
-    for text in ("{ segments segments }", "{ segments } ", "{ this is no GraphQL"):
+    for text in ("{ segments segments }", "{ s: segments }", "{ this is no GraphQL", ""):
         with pytest.raises(OperationNotRegistered):
             front.prepare(GraphQLRequest(text), AGENT)
+
+
+async def test_layout_and_type_names_make_no_other_document_and_it_is_answered_as_it_was_sent() -> (
+    None
+):
+    front = await registered_only("query A {\n  customer(ref: {id: 1}) { id }\n}\n")
+    request = GraphQLRequest(
+        "query A { customer(ref: {id: 1}), { __typename, id } } # from the shop"
+    )
+
+    answer = await front.answer(front.prepare(request, AGENT), request, AGENT)
+
+    assert answer == {"data": {"customer": {"__typename": "Customer", "id": "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("query A { segments catalogue }", "The operation 'A' is registered with another text"),
+        ("query A { segments catalogue }", "after the line `segments` yours has `catalogue`."),
+        ("query A { segments { key } }", "after the line `query A {` yours has `segments {`."),
+        ("query A($n: Int) { segments }", "yours begins with `query A($n: Int) {`."),
+        ("query A { segments } query D { a }", "after the line `}` yours has `query D {`."),
+        ("query E { segments }", "after the line `}` yours ends."),
+        ("query A {", "Syntax Error"),
+        ("query C { segments }", "No operation 'C' is registered."),
+        ("{ segments }", "It names no operation"),
+        ("{ s%s }" % (" s" * 3_000), "has 3003 tokens"),
+    ],
+)
+async def test_a_refusal_says_what_sets_a_document_apart_and_how_to_publish_it(
+    text: str, words: str
+) -> None:
+    front = await registered_only(
+        "query A { segments }",
+        "query B { catalogue }",
+        "query E { segments } query F { catalogue }",
+    )
+
+    with pytest.raises(OperationNotRegistered, match=re.escape(words)) as refusal:
+        front.prepare(GraphQLRequest(text), AGENT)
+
+    assert "raak operations publish" in refusal.value.hint
+
+
+async def test_a_refusal_quotes_nothing_but_what_was_sent() -> None:
+    front = await registered_only("query A { segments action(key: 1) }")
+
+    with pytest.raises(OperationNotRegistered) as refusal:
+        front.prepare(GraphQLRequest("query A { segments }"), AGENT)
+
+    assert "action" not in str(refusal.value)
+
+
+async def test_a_document_is_compared_once_until_others_are_registered() -> None:
+    now = [0.0]
+    admission = Admission(
+        RateLimiter(RateLimits(rate_per_s=1, burst=30), lambda: now[0]),
+        LoadShedder(),
+        Priorities.read(),
+    )
+    front = await registered_only("query A { segments }", admission=admission)
+    request = GraphQLRequest("query A { other }")
+
+    for _ in range(15):
+        with pytest.raises(OperationNotRegistered):
+            front.prepare(request, AGENT)
+    with pytest.raises(OperationNotRegistered):
+        front.prepare(GraphQLRequest("query A { another }"), AGENT)
+    with pytest.raises(RateLimited):
+        front.prepare(request, AGENT)
+    now[0] += 60
+    await front.registry.adopt([request.query])
+    with pytest.raises(OperationRefused):
+        front.prepare(request, AGENT)
+
+
+async def test_what_was_compared_holds_until_others_are_registered() -> None:
+    front = await registered_only("query A { segments }")
+    request = GraphQLRequest("query B { segments, }")
+
+    with pytest.raises(OperationNotRegistered):
+        front.prepare(request, AGENT)
+    await front.registry.adopt(["query B { segments }"])
+    assert front.prepare(request, AGENT)
+    await front.registry.adopt([])
+    with pytest.raises(OperationNotRegistered):
+        front.prepare(request, AGENT)
 
 
 async def test_registered_documents_are_read_ahead() -> None:

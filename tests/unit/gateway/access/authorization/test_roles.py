@@ -10,6 +10,7 @@ from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import InvalidRoles, Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
+from gateway.surfaces import operations
 from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
 from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
@@ -149,7 +150,8 @@ def test_every_scope_and_policy_that_is_asked_or_granted_is_both() -> None:
     requirements = GRAPH.metadata.requirements.values()
     admin = ROLES.grants[Role.ADMIN]
 
-    assert {s for r in requirements for sets in r.scopes for s in sets} == admin.scopes
+    scopes = {s for r in requirements for sets in r.scopes for s in sets}
+    assert scopes | {operations.SCOPE} == admin.scopes, "that one is asked at /operations"
     policies = {p for r in requirements for sets in r.policies for p in sets}
     assert policies | {LOOKUP_POLICY} == admin.policies, "lookup is asked of arguments, not fields"
 

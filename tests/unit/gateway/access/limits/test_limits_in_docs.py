@@ -3,6 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
+from gateway.access.audit.audit_log import AuditLog
 from gateway.access.authentication.attempts import FailedAuthentications
 from gateway.access.authentication.request_guard import ClientAddresses, RequestGuard
 from gateway.access.authentication.service_tokens import ServiceTokens
@@ -33,6 +35,8 @@ from gateway.pipeline import prepare
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.settings import GatewaySettings
 from gateway.supergraph import SubgraphResponse, compose
+from gateway.surfaces import operations
+from gateway.surfaces.json_api import JsonEndpoint
 from gateway.surfaces.segment import SegmentApi
 from infra.demo import queries as asking_of_the_demo
 from services.chassis.graphql_http.media_types import MODERN
@@ -100,7 +104,16 @@ class House:
         collect = SETTINGS.body_limits("max_collect_bytes")
         anybody = SimpleNamespace(authenticate=lambda key: ADMIN)
         segment = SegmentApi(anybody, None, None, collect, admission)  # type: ignore[arg-type]
-        app = Starlette(routes=segment.routes())
+        publication = JsonEndpoint(
+            operations.PATH,
+            operations.SCOPE,
+            operations.OperationsApi(lambda: self.graph, None).publish,  # type: ignore[arg-type]
+            SimpleNamespace(authenticate=_know_key),  # type: ignore[arg-type]
+            AuditLog(lambda lines: None, "secret"),
+            admission,
+            SETTINGS.body_limits("max_publish_bytes"),
+        )
+        app = Starlette(routes=[*segment.routes(), publication.route()])
 
         async def routed(scope: Any, receive: Any, send: Any) -> None:
             await (endpoint if scope["path"] == "/graphql" else app)(scope, receive, send)
@@ -127,6 +140,10 @@ class House:
 
     async def ask(self, query: str, **variables: Any) -> httpx.Response:
         return await self.post({"query": query, "variables": variables})
+
+
+async def _know_key(headers: dict[str, str]) -> Principal:
+    return replace(ADMIN, subject="key:ci")
 
 
 async def too_often(house: House) -> httpx.Response:
@@ -168,6 +185,7 @@ PROVOKED: dict[str, Callable[[House], Awaitable[httpx.Response]]] = {
     "max_body_bytes": posting(b" " * (1024 * 1024 + 1)),
     "max_batch": posting([{"query": "{ segments { key } }"}]),
     "max_collect_bytes": posting(b" " * (500 * 1024 + 1), WRITE_KEY, "/v1/track"),
+    "max_publish_bytes": posting(b" " * (4 * 1024 * 1024 + 1), GOOD, "/operations"),
     "max_query_chars": asking("{ segments { key } }".ljust(20_001)),
     "max_tokens": asking("{ segments {" + " key" * 1_996 + " } }"),
     "max_nesting": asking("{a" * 51 + "}" * 51),

@@ -2,6 +2,8 @@
 
 from hashlib import sha256
 
+from graphql import parse
+
 from gateway.access.limits.registered_operations import (
     OperationRegistry,
     hash_document,
@@ -28,6 +30,23 @@ async def test_a_document_is_found_by_the_hash_of_its_text() -> None:
 
     assert known.text_of(sha256(OFFERS.encode()).hexdigest()) == OFFERS
     assert known.text_of(hash_document(TWO)) is None
+
+
+async def test_a_document_is_found_by_the_ids_of_manifests_unless_another_has_that_hash() -> None:
+    known = OperationRegistry()
+    await known.adopt([OFFERS, TWO], {"md5": OFFERS, hash_document(TWO): OFFERS, "gone": "{ a }"})
+
+    assert known.text_of("md5") == OFFERS
+    assert known.text_of(hash_document(TWO)) == TWO
+    assert known.text_of("gone") is None
+
+
+async def test_a_document_that_can_not_be_read_any_more_sets_none_apart() -> None:
+    known = await registry("{ broken", OFFERS)
+
+    assert known.is_registered("{ broken")
+    assert known.find_difference(parse("query Offers{nextBestActions{key __typename}}")) is None
+    assert "names no operation" in str(known.find_difference(parse("{ broken }")))
 
 
 async def test_only_the_exact_text_is_registered() -> None:
