@@ -45,7 +45,7 @@ from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
-from gateway.surfaces import operations
+from gateway.surfaces import operations, tokens
 from gateway.surfaces.json_api import JsonEndpoint
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
@@ -113,7 +113,7 @@ def create(
             app.router.routes[:0] = [
                 sockets,
                 *_segment(settings, session, access, admission).routes(),
-                _publication(settings, graph, access, admission).route(),
+                *_server_api(settings, graph, access, admission),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
                 Route("/", _entrance(settings.endpoint_settings.shows_explorer)),
             ]
@@ -243,9 +243,11 @@ def _segment(
     return SegmentApi(senders, profile, access.audit, limits, admission)
 
 
-def _publication(
+def _server_api(
     settings: GatewaySettings, graph: CurrentGraph, access: AccessControl, admission: Admission
-) -> JsonEndpoint:
+) -> list[Route]:
+    """What servers with an API key may call beside the graph."""
+
     async def store_operations(documents: Sequence[RegisteredOperation], at: datetime) -> int:
         async with (
             open_database(
@@ -258,15 +260,22 @@ def _publication(
         ):
             return await store.publish(connection, documents, at)
 
-    return JsonEndpoint(
-        operations.PATH,
-        operations.SCOPE,
-        operations.OperationsApi(graph, store_operations).publish,
-        access.authenticator,
-        access.audit,
-        admission,
-        settings.body_limits("max_publish_bytes"),
+    publish = operations.OperationsApi(graph, store_operations).publish
+    issue = tokens.TokensApi(access.token_signing_key, settings.token_longest_life_s).issue
+    common = (access.authenticator, access.audit, admission)
+    endpoints = (
+        JsonEndpoint(
+            operations.PATH,
+            operations.SCOPE,
+            publish,
+            *common,
+            settings.body_limits("max_publish_bytes"),
+        ),
+        JsonEndpoint(
+            tokens.PATH, tokens.SCOPE, issue, *common, settings.body_limits("max_body_bytes")
+        ),
     )
+    return [endpoint.route() for endpoint in endpoints]
 
 
 def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
@@ -280,7 +289,8 @@ def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
                 "name": "Raak",
                 "graph": "/graphql",
                 "events": "/v1",
-                "operations": "/operations",
+                "operations": operations.PATH,
+                "tokens": tokens.PATH,
                 "health": "/health/ready",
             }
         )

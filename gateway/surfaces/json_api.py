@@ -71,7 +71,8 @@ class JsonEndpoint:
             answer = await self._answer(request)
         except RaakError as refusal:
             return format_refusal(refusal)
-        return Response(orjson.dumps(answer), media_type="application/json")
+        headers = {"Cache-Control": "no-store"}
+        return Response(orjson.dumps(answer), headers=headers, media_type="application/json")
 
     async def _answer(self, request: Request) -> JSON:
         headers = headers_of(request.scope)

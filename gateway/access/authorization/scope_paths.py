@@ -84,7 +84,10 @@ def _objects(schema: GraphQLSchema, type_: GraphQLNamedType) -> Iterator[GraphQL
         yield from schema.get_possible_types(type_)
 
 
-ENDPOINTS: Mapping[str, str] = {"operations:publish": "POST /operations"}
+ENDPOINTS: Mapping[str, str] = {
+    "operations:publish": "POST /operations",
+    "tokens:issue": "POST /tokens",
+}
 """What scopes open that are asked beside the graph."""
 
 

@@ -28,7 +28,7 @@ def metrics() -> Mapping[str, frozenset[str]]:
     for process in PROCESSES:
         import_module("gateway.app" if process == "gateway" else f"services.{process}.app")
     return {
-        name: frozenset(collector._labelnames)  # type: ignore[attr-defined]
+        name: frozenset(collector._labelnames)
         for name, collector in REGISTRY._names_to_collectors.items()
         if name.startswith("raak_") and hasattr(collector, "_labelnames")
     }

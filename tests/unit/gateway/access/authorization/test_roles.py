@@ -10,7 +10,7 @@ from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import InvalidRoles, Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
-from gateway.surfaces import operations
+from gateway.surfaces import operations, tokens
 from services.chassis.principal import IDENTITIES, LOOKUP_POLICY
 from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.callers import caller
@@ -151,7 +151,7 @@ def test_every_scope_and_policy_that_is_asked_or_granted_is_both() -> None:
     admin = ROLES.grants[Role.ADMIN]
 
     scopes = {s for r in requirements for sets in r.scopes for s in sets}
-    assert scopes | {operations.SCOPE} == admin.scopes, "that one is asked at /operations"
+    assert scopes | {operations.SCOPE, tokens.SCOPE} == admin.scopes, "asked beside the graph"
     policies = {p for r in requirements for sets in r.policies for p in sets}
     assert policies | {LOOKUP_POLICY} == admin.policies, "lookup is asked of arguments, not fields"
 
