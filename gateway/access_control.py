@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from gateway.access.audit.audit_log import AuditLog, Sink, audit_secret, file_sink, stdout_sink
 from gateway.access.audit.chain import AuditChain, look_back
 from gateway.access.authentication.api_keys import ApiKeyCache
@@ -29,6 +31,7 @@ from services.chassis.server import MissingSetting, Work
 class AccessControl:
     """What authenticates callers, and records what they did."""
 
+    signing_key: Ed25519PrivateKey
     authenticator: Authenticator
     service_tokens: ServiceTokens
     verification_keys: VerificationKeys
@@ -57,6 +60,7 @@ class AccessControl:
         api_keys = ApiKeyCache(settings.key_secret, roles.resolve_grant)
         registry = OperationRegistry(plan, is_read=False)
         return cls(
+            signing_key=signing,
             authenticator=Authenticator(tokens, api_keys),
             service_tokens=ServiceTokens(signing),
             verification_keys=verification_keys,

@@ -22,6 +22,8 @@ from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access_control import AccessControl
 from gateway.current_graph import CurrentGraph
+from gateway.explorer.page_files import PageFiles
+from gateway.explorer.token_endpoint import TokenEndpoint
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.live_updates import LiveUpdates
@@ -98,7 +100,9 @@ def create(
             endpoint, sockets = live.create_endpoints(
                 "/graphql", over_http, access.authenticator, operations
             )
-            app.mount_direct("/graphql", endpoint)
+            shows_explorer = settings.endpoint_settings.shows_explorer
+            page = PageFiles() if shows_explorer else None
+            app.mount_direct("/graphql", page.before(endpoint) if page else endpoint)
             progress = BackgroundHealth(
                 standstill_s=inf
             )  # it answers most things while others are away
@@ -106,7 +110,9 @@ def create(
                 sockets,
                 *_segment(settings, session, access, admission).routes(),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
-                Route("/", _entrance(settings.endpoint_settings.shows_explorer)),
+                Route("/", _entrance(shows_explorer)),
+                *(page.routes() if page else ()),
+                *(_explorer_tokens(settings, access).routes() if page else ()),
             ]
             work: dict[str, Work] = {
                 "subgraph watch": health.run,
@@ -232,6 +238,12 @@ def _segment(
     limits = settings.body_limits("max_collect_bytes")
     senders = SenderAuthenticator(settings.write_keys, access.api_keys)
     return SegmentApi(senders, profile, access.audit, limits, admission)
+
+
+def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> TokenEndpoint:
+    limits = settings.body_limits("max_body_bytes")
+    networks = settings.explorer_token_networks
+    return TokenEndpoint(access.signing_key, access.authenticator, networks, limits)
 
 
 def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:

@@ -1,6 +1,8 @@
 """HTTP: bodies, caches, batches and browsers."""
 
-from pydantic import Field
+from ipaddress import ip_network
+
+from pydantic import Field, field_validator
 
 from gateway.graphql_http.settings import EndpointSettings
 from services.chassis.bodies import BodyLimits
@@ -47,6 +49,19 @@ class HttpSettings(ServiceSettings):
     max_collect_bytes: int = Field(
         default=500 * 1024, ge=1_024, description="largest body of a call to /v1"
     )
+
+    explorer_token_networks: Texts = Field(
+        default=("127.0.0.0/8", "::1/128"),
+        description="networks whose clients the explorer makes tokens for, in development, "
+        "separated by commas; empty: none",
+    )
+
+    @field_validator("explorer_token_networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network, strict=False)
+        return networks
 
     @property
     def endpoint_settings(self) -> EndpointSettings:

@@ -250,6 +250,26 @@ async def test_the_entrance_says_where_everything_is_and_shows_a_browser_the_exp
     assert shown.headers["location"] == "/graphql"
 
 
+async def test_in_development_the_explorer_may_make_a_token_and_a_page_beside_it_may_not(
+    house: House,
+) -> None:
+    origin = str(house.client.base_url).rstrip("/")
+
+    ours = await house.client.post(
+        "/graphql/token", json={"role": "agent"}, headers={"Origin": origin}
+    )
+    other = await house.client.post(
+        "/graphql/token", json={"role": "agent"}, headers={"Origin": "http://localhost:3000"}
+    )
+
+    headers = {"Authorization": f"Bearer {ours.json()['token']}"}
+    answer = await house.client.post("/graphql", json={"query": "{ segments }"}, headers=headers)
+    assert answer.json() == {"data": {"segments": ["loyal"]}}
+    assert ours.headers["cache-control"] == "no-store"
+    assert other.status_code == 403
+    assert "token" not in other.json()
+
+
 async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:
     headers = house.headers()
     query = {"query": "{ segments }"}
