@@ -23,7 +23,7 @@ from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access_control import AccessControl
 from gateway.current_graph import CurrentGraph
 from gateway.explorer.page_files import PageFiles
-from gateway.explorer.token_endpoint import TokenEndpoint
+from gateway.explorer.token_endpoint import LIFETIME_S, TokenEndpoint
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.live_updates import LiveUpdates
@@ -243,7 +243,8 @@ def _segment(
 def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> TokenEndpoint:
     limits = settings.body_limits("max_body_bytes")
     networks = settings.explorer_token_networks
-    return TokenEndpoint(access.signing_key, access.authenticator, networks, limits)
+    lifetime_s = min(LIFETIME_S, settings.token_longest_life_s)
+    return TokenEndpoint(access.signing_key, access.authenticator, networks, limits, lifetime_s)
 
 
 def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:

@@ -56,10 +56,10 @@ class PageFiles:
         return respond
 
     def routes(self) -> list[Route]:
-        return [Route(f"/graphql/{name}", self._file(name)) for name in MEDIA_TYPES]
-
-    def _file(self, name: str) -> ASGIApp:
-        return _File(self._files[name], MEDIA_TYPES[name])
+        return [
+            Route(f"/graphql/{name}", _File(content, MEDIA_TYPES[name]), methods=["GET"])
+            for name, content in self._files.items()
+        ]
 
 
 class _File:

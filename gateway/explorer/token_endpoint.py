@@ -52,12 +52,14 @@ class TokenEndpoint:
         authenticator: Authenticator,
         networks: Sequence[str],
         limits: BodyLimits,
+        lifetime_s: int = LIFETIME_S,
         clock: Callable[[], float] = time,
     ) -> None:
         self._key = key
         self._authenticator = authenticator
         self._networks = [ip_network(network, strict=False) for network in networks]
         self._limits = limits
+        self._lifetime_s = lifetime_s
         self._clock = clock
 
     def routes(self) -> list[Route]:
@@ -71,11 +73,11 @@ class TokenEndpoint:
         role, customer = _read_token_request(value)
         now = self._clock()
         token = issue_token(
-            self._key, role, SUBJECT, customer=customer, lifetime_s=LIFETIME_S, now=now
+            self._key, role, SUBJECT, customer=customer, lifetime_s=self._lifetime_s, now=now
         )
         await self._check_token(token)
         log.info("the explorer made a token", extra={"fields": {"role": role.value}})
-        expires_at = datetime.fromtimestamp(now + LIFETIME_S, UTC)
+        expires_at = datetime.fromtimestamp(now + self._lifetime_s, UTC)
         return JSONResponse({"token": token, "expiresAt": expires_at.isoformat()})
 
     async def _check_token(self, token: str) -> None:

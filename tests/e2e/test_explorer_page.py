@@ -33,10 +33,20 @@ async def page(browser: Browser, stack: Stack) -> Page:
 
 async def make_token(page: Page, role: str) -> None:
     await page.click("#offer")
-    await page.evaluate(f"document.querySelector('#role').value = '{role}'")
-    await page.evaluate("document.querySelector('#role').onchange()")
+    await page.evaluate(
+        "(() => { const menu = document.querySelector('#role');"
+        f" menu.value = '{role}'; menu.onchange(); }})()"
+    )
     await page.click("#make")
     await page.wait_for(f"document.querySelector('#owner').textContent.startsWith('{role} until')")
+
+
+async def choose_example(page: Page, title: str) -> None:
+    await page.evaluate(
+        "(() => { const menu = document.querySelector('#examples');"
+        f" menu.value = [...menu.options].find((each) => each.text === '{title}').value;"
+        " menu.onchange(); })()"
+    )
 
 
 async def write(page: Page, pane: str, text: str) -> None:
@@ -85,10 +95,7 @@ async def test_with_a_token_that_the_page_made_an_example_is_answered_and_planne
 
 async def test_a_visitors_token_speaks_for_the_customer_that_was_named(page: Page) -> None:
     await make_token(page, "visitor")
-    await page.evaluate(
-        "(document.querySelector('#examples').value = '5',"
-        " document.querySelector('#examples').onchange())"
-    )
+    await choose_example(page, "Offers")
     await page.click("#run")
 
     answer = "document.querySelector('#answer').shadowRoot.textContent"

@@ -22,7 +22,7 @@ const THEME = EditorView.theme({
   ".cm-scroller": { font: "var(--code)", overflow: "auto" },
   ".cm-content": { caretColor: "var(--ink)", padding: ".5rem 0" },
   ".cm-cursor": { borderLeftColor: "var(--ink)" },
-  ".cm-gutters": { color: "var(--soft)", backgroundColor: "var(--paper)", border: "0" },
+  ".cm-gutters": { color: "var(--soft)", backgroundColor: "var(--paper)", border: "0", paddingLeft: ".25rem" },
   ".cm-activeLine, .cm-activeLineGutter": { backgroundColor: "transparent" },
   "&.cm-focused .cm-activeLine, &.cm-focused .cm-activeLineGutter": { backgroundColor: "var(--active)" },
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {

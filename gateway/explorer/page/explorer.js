@@ -107,7 +107,7 @@ async function subscribe(body) {
       return display(await response.json(), `${response.status}`);
     }
     for await (const answer of readEvents(response.body.pipeThrough(new TextDecoderStream()))) {
-      responses.unshift(`// ${new Date().toLocaleTimeString()}\n${JSON.stringify(answer, null, 2)}`);
+      responses.unshift(`"${new Date().toLocaleTimeString()}"\n${JSON.stringify(answer, null, 2)}`);
       responses.length = Math.min(responses.length, MAX_RESPONSES);
       panes.answer.setText(responses.join("\n\n"));
       showErrors(answer.errors);
@@ -312,10 +312,15 @@ function show(names) {
   $("docs").scrollTop = 0;
 }
 
-/** Where Ctrl + click in the operation leads. */
-function showInDocs(field, type, parentType) {
-  const name = (parentType ?? type ?? "").replaceAll(/[[\]!]/g, "");
-  if (types.has(name)) show([name]);
+/** Where Ctrl + click in the operation leads: the field, and its type. */
+function showInDocs(field, type = "", parentType = "") {
+  const [parent, name] = [parentType, type].map((each) => each.replaceAll(/[[\]!]/g, ""));
+  const sections = [
+    ...(types.has(parent) ? [typeSection(parent, (item) => item.name === field)] : []),
+    ...(types.has(name) ? [typeSection(name)] : []),
+  ];
+  if (sections.length) $("docs").replaceChildren(...sections);
+  $("docs").scrollTop = 0;
 }
 
 function find() {
@@ -330,12 +335,20 @@ function find() {
   $("docs").replaceChildren(...(sections.length ? sections.slice(0, 40) : [nothing]));
 }
 
+function setEditorSchema(introspection) {
+  try {
+    panes.query.setSchema(introspection);
+  } catch (error) {
+    notify(`The editor cannot read this schema, so it neither completes nor checks. (${error.message})`);
+  }
+}
+
 async function readSchema() {
   try {
     const { answer } = await execute({ query: SCHEMA });
     types = new Map(answer.data.__schema.types.filter(({ name }) => !name.startsWith("__")).map((type) => [type.name, type]));
-    panes.query.setSchema(answer.data);
     show(ROOTS);
+    setEditorSchema(answer.data);
   } catch {
     $("docs").replaceChildren(element("p", { className: "wrong",
       textContent: "The schema cannot be read. Clear a token that has expired, and reload." }));

@@ -5,11 +5,13 @@ import re
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from graphql import parse, validate
@@ -197,7 +199,9 @@ async def test_the_explorer_on_this_machine_gets_a_token_that_the_gateway_accept
     caller = await AUTHENTICATOR.authenticate({"authorization": f"Bearer {answer['token']}"})
     assert caller is not None
     assert (caller.role, caller.customer_ref) == (Role.VISITOR, VISITOR["customer"])
-    assert LIFETIME_S <= 3_600
+    claims = jwt.decode(answer["token"], options={"verify_signature": False})
+    expires_at = datetime.fromisoformat(answer["expiresAt"]).timestamp()
+    assert int(expires_at) == claims["exp"] == claims["iat"] + LIFETIME_S
 
 
 @pytest.mark.parametrize(
