@@ -1,12 +1,10 @@
 """HTTP: bodies, caches, batches and browsers."""
 
-from ipaddress import ip_network
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from gateway.graphql_http.settings import EndpointSettings
 from services.chassis.bodies import BodyLimits
-from services.chassis.settings import ServiceSettings, Texts
+from services.chassis.settings import Networks, ServiceSettings, Texts
 
 
 class HttpSettings(ServiceSettings):
@@ -50,18 +48,11 @@ class HttpSettings(ServiceSettings):
         default=500 * 1024, ge=1_024, description="largest body of a call to /v1"
     )
 
-    explorer_token_networks: Texts = Field(
-        default=("127.0.0.0/8", "::1/128"),
+    explorer_token_networks: Networks = Field(
+        default=(),
         description="networks whose clients the explorer makes tokens for, in development, "
-        "separated by commas; empty: none",
+        "separated by commas; none: for nobody, but `raak up` sets those of this machine",
     )
-
-    @field_validator("explorer_token_networks")
-    @classmethod
-    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ip_network(network, strict=False)
-        return networks
 
     @property
     def endpoint_settings(self) -> EndpointSettings:

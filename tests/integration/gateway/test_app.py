@@ -111,6 +111,7 @@ async def house(
             max_batch=2,
             gzip_from_bytes=20,
             apq=10,
+            explorer_token_networks=("127.0.0.0/8",),
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(

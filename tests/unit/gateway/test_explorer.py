@@ -27,8 +27,10 @@ from gateway.explorer.token_endpoint import LIFETIME_S, TokenEndpoint
 from gateway.settings import GatewaySettings
 from gateway.supergraph import compose
 from infra.explorer_examples import EXAMPLES, FOLDER
+from infra.instance import EmbeddedInstance
 from services.chassis.bodies import BodyLimits
 from services.chassis.server import ProcessApp, process_app
+from services.chassis.settings import InvalidSettings
 from services.contracts.enums import OWN_CUSTOMER_ONLY, Role
 from tests.unit.gateway.small_graph import KEY, ROLES, InProcess, endpoint
 
@@ -262,6 +264,30 @@ async def test_only_clients_of_the_networks_of_the_setting_get_a_token(
         response = await client.post("/graphql/token", json={"role": "agent"}, headers=FROM_PAGE)
 
     assert response.status_code == status
+
+
+def test_a_gateway_makes_tokens_for_nobody_until_a_network_is_named_as_raak_up_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(outer: dict[str, str]) -> tuple[str, ...]:
+        with monkeypatch.context() as patch:
+            for variable, value in instance.environment("gateway", outer).items():
+                patch.setenv(variable, value)
+            return GatewaySettings().explorer_token_networks
+
+    instance = EmbeddedInstance(tmp_path, 23_000)
+    name = "EXPLORER_TOKEN_NETWORKS"
+
+    assert GatewaySettings().explorer_token_networks == ()
+    assert read({}) == LOOPBACK
+    assert read({f"RAAK_{name}": ""}) == ()
+    assert read({f"RAAK_GATEWAY_{name}": "10.0.0.0/8"}) == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize("setting", ["explorer_token_networks", "trusted_proxies"])
+def test_a_network_that_is_none_is_refused(setting: str) -> None:
+    with pytest.raises(InvalidSettings, match=setting.upper()):
+        GatewaySettings(**{setting: "localhost"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
